@@ -48,20 +48,15 @@ from cuslayer.array_functions.shapes import (
 )
 from cuslayer.encoding import replicate
 from cuslayer.layers.affine import leaky_integral
-from cuslayer.layers.conv import conv
-from cuslayer.layers.conv_transpose import conv_transpose
-from cuslayer.layers.decimate import decimate
+from cuslayer.layers.conv import conv, conv_transpose
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import dense
-from cuslayer.layers.dropout import dropout
 from cuslayer.layers.filter_bank import filter_bank, fir
-from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
-from cuslayer.layers.k_winners import k_winners
-from cuslayer.layers.pool import pool, unpool
-from cuslayer.layers.pool_neuron import pool_neuron
+from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
+from cuslayer.layers.pool import pool, unpool, weighted_pool, weighted_unpool
 from cuslayer.layers.recurrent import recurrent
 from cuslayer.layers.weight_hooks import quantize, weight_norm
-from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
+from cuslayer.layers.weightless import decimate, dropout, k_winners
 from cuslayer.loss.classification import cross_entropy, moving_count
 from cuslayer.loss.cross_entropy import binary_cross_entropy
 from cuslayer.loss.spike_count import spike_count_error

@@ -1,20 +1,16 @@
 """Layers: each operation with its backward and its class, one kind per file."""
 
 from cuslayer.layers.affine import Affine
-from cuslayer.layers.average import Average
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.batch_norm import BatchNorm
-from cuslayer.layers.conv import Conv
-from cuslayer.layers.conv_transpose import ConvTranspose
-from cuslayer.layers.decimate import Decimate
+from cuslayer.layers.conv import Conv, ConvTranspose
 from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense
-from cuslayer.layers.dropout import Dropout
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
-from cuslayer.layers.k_winners import KWinners
 from cuslayer.layers.pool import Pool, Unpool
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weight_hooks import WeightNorm
+from cuslayer.layers.weightless import Average, Decimate, Dropout, KWinners
 
 __all__ = [
     "Affine",

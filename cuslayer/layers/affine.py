@@ -86,9 +86,7 @@ class Affine(Synapse):
         dt: the step, ms; that of the neuron, or 1.
         trained: whether tau is trained.
         bounds: least and most of a trained tau, ms; by default a quarter of a step and 10,000 steps.
-        weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
-        weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
-        bias: whether a trained constant is added at each step, initially 0; or the parameter (outputs,) itself.
+        weight_scale, weight_hook, bias: as in `Dense`.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.

@@ -1,4 +1,4 @@
-"""Fused operations: a dense or convolutional layer with its neurons, and with pooling and its neurons."""
+"""Fused operations: a dense, convolutional or pooling layer with its neurons; convolution and pooling with both."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import kernels
+from cuslayer import check, kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.layers.base import Pair, check_frames
 from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
-from cuslayer.layers.window import Pair
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
-from cuslayer.operations.base import DeferredGradient, as_array, saves
+from cuslayer.operations.base import DeferredGradient, as_array, numeric_type, saves
 from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, takes_packed
 
 
@@ -126,25 +126,7 @@ def conv_neuron(
     On the CPU, spikes run in one pass if `exact` is False: a few rows of a map at a time are weighted, filtered and
     thresholded while they are in the cache. The list of spikes and the potential are saved for backward.
 
-    Args:
-        x: (T, N, H, W, C), spikes or numbers.
-        weight: (kh, kw, C / groups, outputs), float32 or float64.
-        response: the spike response.
-        spiking: threshold, refractory response and surrogate.
-        exact: whether backward keeps the path through refraction.
-        stride: rows and columns between windows, one integer or two.
-        padding: zeros around the frame.
-        dilation: rows and columns between the taps of a window.
-        groups: the number of groups of channels.
-
-    Returns:
-        Spikes, boolean, (T, N, H', W', outputs).
-
-    Raises:
-        ValueError: a rank, a number of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is not an integer.
-
-    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
+    Arguments and errors are those of `conv` and `dense_neuron`; returned are spikes, boolean, (T, N, H', W', outputs).
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
@@ -223,26 +205,8 @@ def conv_pool(
     observes the potential before pooling and fewer than 5 % of the bins of x have a spike, only its states at every
     32nd step, from which backward computes it again.
 
-    Args:
-        x: (T, N, H, W, C), spikes or numbers.
-        weight: (kh, kw, C / groups, outputs), float32 or float64.
-        response: the spike response of the neurons after the convolution.
-        spiking: their threshold, refractory response and surrogate.
-        pooling: the pooling window, its gain and its neurons.
-        exact: whether backward includes the path through refraction of both layers of neurons.
-        stride: rows and columns between windows, one integer or two.
-        padding: zeros around the frame.
-        dilation: rows and columns between the taps of a window.
-        groups: the number of groups of channels.
-
-    Returns:
-        Spikes of the neurons after the pooling layer, boolean, (T, N, H', W', outputs).
-
-    Raises:
-        ValueError: a rank, a number of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is not an integer.
-
-    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
+    Arguments and errors are those of `conv_neuron`; ``pooling`` has the pooling window, its gain and its neurons, and
+    ``exact`` is for both layers of neurons. Returned are the spikes after pooling, boolean, (T, N, H', W', outputs).
 
     >>> import numpy as np
     >>> from cuslayer.kernels.constants import Window
@@ -286,3 +250,53 @@ def conv_pool(
         return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
 
     return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, s.shape, dtype)
+
+
+@differentiable
+@takes_packed
+def pool_neuron(
+    x: Array,
+    /,
+    *,
+    kernel_size: Pair,
+    gain: float,
+    response: Alpha,
+    spiking: Spiking,
+    exact: bool = False,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> tuple[Array, Pullback]:
+    """Return ``neuron(pool(x))``; on a GPU spikes are summed and thresholded in one pass.
+
+    Arguments and errors are those of `pool` and `dense_neuron`; returned are spikes, boolean, (T, N, H', W', C).
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM(tau_sr=2.0)
+    >>> x = np.zeros((6, 1, 2, 2, 1), bool); x[0] = True
+    >>> s = pool_neuron(x, kernel_size=2, gain=11.0, response=srm.filter, spiking=srm.spiking)
+    >>> s.data.ravel().tolist()
+    [False, True, True, False, False, True]
+    """
+    check_frames("pool_neuron", x.shape)
+    gain = check.number("pool_neuron", "gain", gain)
+    window = Window.of("pool_neuron", kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
+    frames = x.reshape(steps * shape[1], *shape[2:])
+    fused, dtype = k.fused.pool_kernels(frames), numeric_type(x.dtype)
+    if fused:
+        u, s = fused.pool_neuron(frames, steps, window, gain, response, spiking, wanted_dtype(dtype))
+    else:
+        u, s = fire(k, k.pool.forward(frames, window, gain), steps, response, spiking)
+    potential, maps = save_for_backward(k, u), s.shape
+
+    def pullback(g: Array) -> Array:
+        constants: tuple[Any, ...] = (response, spiking, exact)
+        if fused:
+            errors = g.astype(dtype, copy=False).reshape(maps)
+            return fused.pool_neuron_adjoint(errors, potential(), steps, window, gain, image, *constants).reshape(shape)
+        errors = fire_adjoint(k, g.reshape(maps), potential().reshape(maps), steps, *constants)
+        return k.pool.adjoint(errors, image, window, gain).reshape(shape)
+
+    return s.reshape(*shape[:2], *maps[1:]), pullback

@@ -1,13 +1,11 @@
-"""Losses of spike trains, one kind per file, and decisions."""
+"""Losses of spike trains, and decisions."""
 
 from cuslayer.loss.classification import ProbabilityWindowLoss, SpikeMaxLoss
 from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss
 from cuslayer.loss.decision import classify, confidence, decision_time, running_decision
-from cuslayer.loss.rate_regularizer import RateRegularizer
+from cuslayer.loss.rates import RateRegularizer, SpikeRateLoss
 from cuslayer.loss.spike_count import SpikeCountLoss
-from cuslayer.loss.spike_rate import SpikeRateLoss
-from cuslayer.loss.spike_time import SpikeTimeLoss
-from cuslayer.loss.van_rossum import van_rossum
+from cuslayer.loss.spike_time import SpikeTimeLoss, van_rossum
 
 __all__ = [
     "BinaryCrossEntropyLoss",

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from cuslayer.backend import Setting
 from cuslayer.kernels.constants import Pooling
 from cuslayer.layers import Conv, Dense, Layer, Pool
-from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
-from cuslayer.layers.pool_neuron import pool_neuron
+from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.network.graph import INPUT, Graph, Part
 from cuslayer.neurons.base import OnePass
 from cuslayer.tape import Tensor, as_tensor, grad_enabled

@@ -44,6 +44,12 @@ class Stream:
     rounding where they take numbers. Memory does not grow with the number of steps. The weights are those that the
     network has when the stream is made or reset. Streams run on the CPU.
 
+    Args:
+        net: a network on the CPU, of layers and neurons that can keep a state. The library's can, but for `Decimate`,
+            an `Affine` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
+            one's own, or a class of these with a ``__call__`` of its own, says so by its attribute `memory` or its
+            method `streamed`, neurons of one's own by their method `streamed`.
+
     Attributes:
         steps: the number of steps since the start.
 

@@ -12,14 +12,12 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers.affine import Affine
-from cuslayer.layers.average import Average
 from cuslayer.layers.base import Shape, Synapse
-from cuslayer.layers.decimate import Decimate
 from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense
-from cuslayer.layers.dropout import Dropout
 from cuslayer.layers.pool import Windowed
 from cuslayer.layers.recurrent import Recurrent
+from cuslayer.layers.weightless import Average, Decimate, Dropout
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.fusion import Run, Step, observe
 from cuslayer.network.join import Join

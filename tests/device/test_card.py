@@ -57,9 +57,8 @@ from tests.layers import (
     test_filter_bank,
     test_fused,
     test_layers,
+    test_linear,
     test_pool,
-    test_shift,
-    test_unpool,
 )
 from tests.loss import test_losses
 from tests.neurons import test_response, test_srm
@@ -82,10 +81,10 @@ TWINS = (
 )
 MODULES = (
     *TWINS,
-    *(test_response, test_srm, test_shift, test_dense, test_conv, test_fused, test_pool),
+    *(test_response, test_srm, test_dense, test_conv, test_fused, test_linear, test_pool),
     *(test_delay, test_filter_bank),
     *(test_layers, test_losses, test_optimizers, test_emulated_networks, test_trainer),
-    *(test_conv_transpose, test_unpool),
+    test_conv_transpose,
 )
 
 # Tests of the host: of arguments and modules that are returned or refused as they are, which the bridge copies, and of

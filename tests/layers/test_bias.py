@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -72,10 +71,3 @@ def test_saved_and_streamed(tmp_path: Any) -> None:
     np.testing.assert_array_equal(again(x).data, net(x).data)
     stream = net.stream()
     np.testing.assert_array_equal(np.concatenate([stream(x[:3]), stream(x[3:])]), net(x).data)
-
-
-def test_errors() -> None:
-    with pytest.raises(TypeError, match=r"^Dense: bias must be a bool or a Tensor, got int"):
-        cs.Dense(4, 3, bias=1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=re.escape("Conv: bias must be (3,), got shape (2,)")):
-        cs.Conv(2, 3, 3, bias=cs.Tensor([1.0, 2.0]))

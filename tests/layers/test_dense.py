@@ -61,24 +61,6 @@ def test_images_are_flattened_in_their_order():
     assert t.grad.shape == x.shape
 
 
-def test_gradient():
-    shape, w = (5, 2, 3), RNG.standard_normal((3, 4))
-    assert cs.gradcheck(functions.dense, RNG.standard_normal(shape), w) < 1e-6
-    s = RNG.random(shape) < 0.4
-    assert cs.gradcheck(lambda weight: functions.dense(s, weight), w) < 1e-6
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_adjoint(dtype, tolerance):
-    x, w = RNG.standard_normal((9, 2, 70)).astype(dtype), RNG.standard_normal((70, 31)).astype(dtype)
-    y = RNG.standard_normal((9, 2, 31)).astype(dtype)
-    t = cs.Tensor(x, requires_grad=True)
-    ax = functions.dense(t, w)
-    ax.backward(y)
-    left, right = np.vdot(ax.data.astype(float), y), np.vdot(x, t.grad.astype(float))
-    assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
-
-
 @pytest.mark.parametrize("rate", [0.01, 0.9])
 def test_the_array_of_spikes_may_change_before_backward(rate):
     x, w, g = RNG.random((40, 3, 200)) < rate, RNG.standard_normal((200, 20)), RNG.standard_normal((40, 3, 20))
@@ -103,15 +85,3 @@ def test_find_spikes(shape, rate):
     rows, columns = np.nonzero(s.reshape(len(s), -1)) if s.size else (np.zeros(0, int), np.zeros(0, int))
     assert found.index.tolist() == columns.tolist()
     assert np.repeat(np.arange(len(s)), np.diff(found.start)).tolist() == rows.tolist()
-
-
-def test_errors():
-    x = np.ones((2, 1, 3))
-    with pytest.raises(ValueError, match="dense: x has 3 features, weight expects 2"):
-        functions.dense(x, np.ones((2, 4)))
-    with pytest.raises(ValueError, match=r"dense: x must be \(T, N, C\), got shape \(2, 3\)"):
-        functions.dense(x[:, 0], np.ones((3, 4)))
-    with pytest.raises(ValueError, match=r"dense: weight must be \(inputs, outputs\), got shape \(3,\)"):
-        functions.dense(x, np.ones(3))
-    with pytest.raises(TypeError, match="dense: weight must be float32 or float64, got bool"):
-        functions.dense(x, np.ones((3, 4), bool))

@@ -70,26 +70,6 @@ def test_one_filter_is_a_psp_by_samples(shape):
     np.testing.assert_allclose(weight.grad, np.broadcast_to(expected, (1, 6))[0], atol=1e-11)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("spikes", [False, True])
-def test_shapes(shape, spikes):
-    x = RNG.standard_normal(shape)
-    x = x > 0 if spikes else x
-    w = RNG.standard_normal((2, 50))
-    y, g_x, g_w = gradients(x, w, RNG.standard_normal((*shape[:-1], 2 * shape[-1])))
-    assert (y.shape, g_x.shape, g_w.shape) == ((*shape[:-1], 2 * shape[-1]), shape, w.shape)
-    np.testing.assert_allclose(y, reference.filter_bank(x, w), atol=1e-12)
-    assert not g_w[:, len(x) :].any()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_result_is_of_the_weights_type(dtype):
-    w = RNG.standard_normal((2, 3)).astype(dtype)
-    for x in (RNG.random((8, 1, 3)) < 0.3, RNG.standard_normal((8, 1, 3)).astype(np.float32)):
-        y, _, g_w = gradients(x, w, np.ones((8, 1, 6), dtype))
-        assert y.dtype == g_w.dtype == dtype
-
-
 @pytest.mark.parametrize("rate", [0.05, 0.5])
 def test_spikes_give_the_bits_of_numbers(rate):
     """Skipping inputs of 0 gives the same bits as adding their terms, as `psp` with samples does."""
@@ -101,26 +81,6 @@ def test_spikes_give_the_bits_of_numbers(rate):
         assert a.tobytes() == b.tobytes()
     for i, taps in enumerate(w):
         assert (found[0][..., 70 * i : 70 * (i + 1)] == functions.psp(s, response=taps).data).all()
-
-
-@pytest.mark.parametrize("shape", [(12, 2, 3), (9, 2, 3, 2, 2)])
-def test_gradient(shape):
-    x, w = RNG.standard_normal(shape), RNG.standard_normal((2, 5))
-    assert cs.gradcheck(functions.filter_bank, x, w) < 1e-6
-    assert cs.gradcheck(functions.fir, x, w[0]) < 1e-6
-    assert cs.gradcheck(lambda weight: functions.filter_bank(x > 0, weight), w) < 1e-6
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_adjoint(dtype, tolerance):
-    """A bank is linear in the signal and in the taps."""
-    x, w = RNG.standard_normal((80, 2, 33)).astype(dtype), RNG.standard_normal((3, 20)).astype(dtype)
-    g = RNG.standard_normal((80, 2, 99)).astype(dtype)
-    y, g_x, g_w = gradients(x, w, g)
-    left = np.vdot(y.astype(float), g)
-    scale = tolerance * np.linalg.norm(y) * np.linalg.norm(g)
-    assert abs(left - np.vdot(x.astype(float), g_x)) < scale
-    assert abs(left - np.vdot(w.astype(float), g_w)) < scale
 
 
 def test_float32_sums_of_many_terms_stay_exact():
@@ -167,66 +127,3 @@ def test_a_bank_starts_uniform_and_seeded():
     assert np.abs(cs.FilterBank(50, 64).weight.data).max() <= 0.125
     assert repr(bank) == "FilterBank(50, 64)"
     assert bank.parameters() == [bank.weight]
-
-
-def test_a_filter_is_learned():
-    """Training finds the response of a target."""
-    srm = cs.SRM(tau_sr=4.0)
-    layer = cs.TemporalFilter(cs.SRM(tau_sr=2.0, cutoff=1e-4))
-    s = RNG.random((60, 4, 5)) < 0.2
-    target = srm.psp(s).data
-    optimizer = cs.Adam(layer.parameters(), lr=0.05)
-    losses = []
-    for _ in range(100):
-        error = layer(s) - cs.Tensor(target)
-        loss = (error * error).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.01 * losses[0]
-
-
-def test_filters_in_a_network():
-    srm = cs.SRM(theta=2.0, tau_sr=3.0)
-    psp, bank = cs.TemporalFilter(srm), cs.FilterBank(2, 5, scale=4.0)
-    net = cs.Sequential(psp, cs.Dense(6, 5), srm.spike, bank, cs.Dense(10, 3), srm)
-    x = RNG.random((30, 2, 6)) < 0.3
-    out = net(x)
-    assert out.dtype == bool
-    assert out.data.any()
-    cs.SpikeTimeLoss(srm)(out, RNG.random((30, 2, 3)) < 0.1).backward()
-    assert [p.shape for p in net.parameters()] == [psp.weight.shape, (6, 5), (2, 5), (10, 3)]
-    for p in net.parameters():
-        assert p.grad.any()
-
-
-def test_errors():
-    x = np.ones((3, 1, 2))
-    with pytest.raises(ValueError, match=r"fir: x must be \(T, N, ...\), got shape \(3,\)"):
-        functions.fir(np.ones(3), np.ones(2))
-    for shape in ((1, 2), (0,), ()):
-        with pytest.raises(ValueError, match=r"fir: weight must be \(taps,\), one tap at least, got shape \("):
-            functions.fir(x, np.ones(shape))
-    with pytest.raises(TypeError, match="fir: weight must be float32 or float64, got bool"):
-        functions.fir(x, np.ones(2, bool))
-    with pytest.raises(ValueError, match=r"filter_bank: x must be \(T, N, C\), got shape \(3, 1\)"):
-        functions.filter_bank(np.ones((3, 1)), np.ones((2, 2)))
-    message = r"filter_bank: weight must be \(count, taps\), one tap at least, got shape \("
-    for shape in ((2,), (0, 2), (2, 0)):
-        with pytest.raises(ValueError, match=message):
-            functions.filter_bank(x, np.ones(shape))
-    with pytest.raises(TypeError, match="filter_bank: weight must be float32 or float64, got bool"):
-        functions.filter_bank(x, np.ones((1, 2), bool))
-    with pytest.raises(TypeError, match="TemporalFilter: neuron must be a neuron, got int"):
-        cs.TemporalFilter(3)
-    with pytest.raises(ValueError, match="FilterBank: count must be at least 1, got 0"):
-        cs.FilterBank(0, 3)
-    with pytest.raises(ValueError, match="FilterBank: taps must be at least 1, got 0"):
-        cs.FilterBank(3, 0)
-    with pytest.raises(TypeError, match="FilterBank: taps must be an integer, got float"):
-        cs.FilterBank(3, 2.0)
-    with pytest.raises(ValueError, match="FilterBank: scale must be positive, got 0"):
-        cs.FilterBank(3, 2, scale=0)
-    with pytest.raises(TypeError, match="FilterBank: scale must be a number, got NoneType"):
-        cs.FilterBank(3, 2, scale=None)

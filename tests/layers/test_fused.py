@@ -205,20 +205,6 @@ def test_a_network_fires_layers_in_one_pass_and_honours_what_differs():
     assert cs.Sequential(*front, cs.Pool(2, gain=11.0), cs.SRM(gradient="exact"))(x).data.any()
 
 
-def test_errors():
-    srm = cs.SRM()
-    options = {"response": srm.filter, "spiking": srm.spiking}
-    x, w = np.zeros((3, 1, 4, 4, 2), bool), np.zeros((3, 3, 2, 4))
-    with pytest.raises(ValueError, match=r"^conv_neuron: x has 2 channels, weight expects 3$"):
-        functions.conv_neuron(x, np.zeros((3, 3, 3, 4)), **options)
-    with pytest.raises(ValueError, match=r"^conv_neuron: x must be \(T, N, H, W, C\), got shape \(3, 1, 4\)$"):
-        functions.conv_neuron(x[..., 0, 0], w, **options)
-    with pytest.raises(ValueError, match=r"^conv_pool: x has 2 channels, weight expects 3$"):
-        functions.conv_pool(x, np.zeros((3, 3, 3, 4)), pooling=pooling_of(cs.Pool(2, gain=1.0), srm), **options)
-    with pytest.raises(TypeError, match=r"^conv_neuron: weight must be float32 or float64, got bool$"):
-        functions.conv_neuron(x, w.astype(bool), **options)
-
-
 @pytest.mark.parametrize("gradients", [("slayer", "exact"), ("exact", "slayer"), ("exact", "exact")])
 def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     """Neurons with different modes of the gradient are not fused."""

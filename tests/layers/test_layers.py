@@ -76,25 +76,6 @@ def test_network_in_the_papers_notation():
     assert flat(np.zeros((4, 1, 200), bool)).shape == (4, 1, 200)
 
 
-def test_network_equals_its_layers_by_hand():
-    net = cs.Network("6x6x2-4c3-2a-5", SRM)
-    x = np.random.default_rng(1).random((30, 2, 6, 6, 2)) < 0.2
-    conv, pool, dense = net[0], net[2], net[4]
-    by_hand = SRM(dense(SRM(pool(SRM(conv(x))))))
-    assert (net(x).data == by_hand.data).all()
-    assert by_hand.data.any()
-
-
-def test_gradient_reaches_every_weight():
-    net = cs.Network("6x6x2-4c3-2a-5", SRM)
-    x = np.random.default_rng(1).random((30, 2, 6, 6, 2)) < 0.3
-    cs.SpikeCountLoss(SRM, true=20, false=1)(net(x), [0, 3]).backward()
-    for p in net.parameters():
-        assert p.grad.shape == p.shape
-        assert np.isfinite(p.grad).all()
-        assert p.grad.any()
-
-
 def test_index_by_position_or_object():
     net = cs.Network("3-4-2", SRM)
     assert net[0] is net.layers[0]
@@ -105,15 +86,6 @@ def test_index_by_position_or_object():
             net[position]
     with pytest.raises(ValueError, match=r"network: Dense\(1, 1\) is none of its layers"):
         net[cs.Dense(1, 1)]
-
-
-def test_train_reaches_dropout():
-    drop = cs.Dropout(0.5)
-    net = cs.Sequential(drop, cs.Dense(3, 3))
-    net.train(False)
-    assert not drop.training
-    net.train()
-    assert drop.training
 
 
 def test_state_round_trip():
@@ -130,62 +102,6 @@ def test_state_round_trip():
     ):
         b.load_state({"0.0": before["0.0"] + 1, "2.0": np.ones(1)})
     assert (b.parameters()[0].data == before["0.0"]).all()
-
-
-def test_errors_of_networks():
-    for notation, word in (("34x34x2-16k5", "16k5"), ("34x34x2-5c", "5c"), ("34x34x2--10", ""), ("4-0x", "0x")):
-        with pytest.raises(ValueError, match=f"Network: '{word}' in '{notation}' is no layer; known words: HxWxC"):
-            cs.Network(notation, SRM)
-    for notation, word in (("34x34-10", "34x34"), ("", "")):
-        with pytest.raises(ValueError, match=f"Network: '{word}' in '{notation}' is no layer"):
-            cs.Network(notation, SRM)
-    with pytest.raises(ValueError, match="Network: '16c5-10' must begin with its input; known words: HxWxC"):
-        cs.Network("16c5-10", SRM)
-    with pytest.raises(
-        ValueError, match=r"Network: '2a' in '34x34x2-10-2a' needs frames \(H, W, C\), its input is \(10,\)"
-    ):
-        cs.Network("34x34x2-10-2a", SRM)
-    with pytest.raises(ValueError, match="Network: input 0x3x1 must be at least 1, got 0"):
-        cs.Network("0x3x1-10", SRM)
-    with pytest.raises(ValueError, match="Dense: out_features must be at least 1, got 0"):
-        cs.Network("3-0", SRM)
-    with pytest.raises(ValueError, match="Network: the window spans 5 rows, the padded image has 3"):
-        cs.Network("3x3x1-2c5v", SRM)
-    with pytest.raises(TypeError, match="Network: notation must be a string or words, got int"):
-        cs.Network(3, SRM)
-    with pytest.raises(TypeError, match="Network: neuron must be a neuron, got int"):
-        cs.Network("3-2", 3)
-    with pytest.raises(
-        ValueError, match=r"network: x must be \(T, N, 34, 34, 2\) for 34x34x2-10, got shape \(5, 1, 2312\)"
-    ):
-        cs.Network("34x34x2-10", SRM)(np.zeros((5, 1, 2312), bool))
-    with pytest.raises(TypeError, match="Sequential: layer 1 must be callable, got int"):
-        cs.Sequential(SRM, 3)
-    with pytest.raises(ValueError, match=r"network: x must be \(T, N, ...\), got shape \(3,\)"):
-        cs.Sequential(SRM)(np.ones(3))
-
-
-def test_errors_of_layers():
-    with pytest.raises(ValueError, match="Dense: in_features must be at least 1, got 0"):
-        cs.Dense((3, 0, 1), 2)
-    with pytest.raises(TypeError, match="Dense: out_features must be an integer, got float"):
-        cs.Dense(3, 2.0)
-    with pytest.raises(ValueError, match="Dense: weight_scale must be positive, got 0"):
-        cs.Dense(3, 2, weight_scale=0)
-    with pytest.raises(TypeError, match="Dense: weight_hook must be callable, got int"):
-        cs.Dense(3, 2, weight_hook=1)
-    with pytest.raises(ValueError, match="Conv: out_channels must be a multiple of 2 groups, got 3"):
-        cs.Conv(2, 3, 3, groups=2)
-    with pytest.raises(ValueError, match="Conv: kernel_size must be at least 1, got 0"):
-        cs.Conv(2, 3, 0)
-    with pytest.raises(ValueError, match="Conv: padding must be at least 0, got -1"):
-        cs.Conv(2, 3, 3, padding=-1)
-    with pytest.raises(TypeError, match="Pool: gain must be a number, got NoneType"):
-        cs.Pool(2, gain=None)
-    with pytest.raises(TypeError, match="Half: a layer must define __call__"):
-        type("Half", (cs.Layer,), {})()(np.ones((1, 1)))
-    with pytest.raises(ValueError, match="dense: x has 6 features, weight expects 3"):
-        cs.Dense(3, 2)(np.ones((2, 1, 6)))
 
 
 def test_a_state_is_a_copy():

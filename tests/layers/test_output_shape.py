@@ -37,41 +37,16 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
-@pytest.mark.parametrize("shape", FRAMES, ids=str)
-def test_the_shape_is_that_of_the_output_and_so_is_the_error(layer, shape):
-    try:
-        real = layer(np.zeros((2, 3, *shape), bool)).shape
-    except ValueError as problem:
-        with pytest.raises(ValueError, match=f"^{re.escape(str(problem))}$"):
-            layer.output_shape(shape)
-    else:
-        assert (2, 3, *layer.output_shape(shape)) == real
-
-
-def test_most_of_these_shapes_fit():
-    fits = 0
-    for layer in LAYERS:
-        for shape in FRAMES:
-            try:
-                fits += layer.output_shape(shape) is not None
-            except ValueError:
-                continue
-    assert fits > 0.7 * len(LAYERS) * len(FRAMES)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [cs.Average(4), cs.Delay(8, dt=1.0), cs.Dense(8, 5), cs.Dropout(0.5), cs.FilterBank(3, 6), cs.Shift(2.0)],
-    ids=repr,
-)
-def test_flat_layers(layer):
-    assert (2, 3, *layer.output_shape((8,))) == layer(np.zeros((2, 3, 8), bool)).shape
-
-
-@pytest.mark.parametrize("layer", LAYERS, ids=repr)
-def test_an_unknown_shape_stays_unknown_unless_the_output_does_not_depend_on_it(layer):
-    known = {cs.Average: (2,), cs.Dense: (5,)}
-    assert layer.output_shape(None) == known.get(type(layer))
+def test_the_shape_is_that_of_the_output_and_so_is_the_error(layer):
+    for shape in FRAMES:
+        try:
+            real = layer(np.zeros((2, 3, *shape), bool)).shape
+        except ValueError as problem:
+            with pytest.raises(ValueError, match=f"^{re.escape(str(problem))}$"):
+                layer.output_shape(shape)
+        else:
+            assert (2, 3, *layer.output_shape(shape)) == real
+    assert layer.output_shape(None) == {cs.Average: (2,), cs.Dense: (5,)}.get(type(layer))
 
 
 def test_a_window_needs_frames_and_the_channels_of_its_weight():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,31 +45,3 @@ def test_limits_hold_and_the_gradient_passes_straight():
     g[0] = 99
     assert w.grad[0] == -3
     assert cs.quantize(np.array([0.34]), 0.1, limits=[-0.3, 0.3]).data.tolist() == [0.3]
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (2, 1, 3)])
-def test_shapes(shape):
-    w = cs.Tensor(np.ones(shape), requires_grad=True)
-    q = cs.quantize(w, 1)
-    assert q.shape == shape
-    q.backward(np.ones(shape))
-    assert w.grad.shape == shape
-
-
-def test_errors():
-    w = np.ones(2)
-    with pytest.raises(ValueError, match=r"^quantize: step must be positive, got 0$"):
-        cs.quantize(w, 0)
-    with pytest.raises(TypeError, match=r"^quantize: step must be a number, got str$"):
-        cs.quantize(w, step="2")
-    with pytest.raises(TypeError, match=r"^quantize: w must be float32 or float64, got bool$"):
-        cs.quantize(w > 0, 2)
-    for limits in (3, (1, 2, 3)):
-        with pytest.raises(ValueError, match=r"^quantize: limits must be two numbers, got "):
-            cs.quantize(w, 2, limits=limits)
-    with pytest.raises(TypeError, match=r"^quantize: limits must be a number, got NoneType$"):
-        cs.quantize(w, 2, limits=(None, 4))
-    with pytest.raises(ValueError, match=r"^quantize: limits must be multiples of step 2, got -255$"):
-        cs.quantize(w, 2, limits=(-255, 254))
-    with pytest.raises(ValueError, match=r"^quantize: limits must ascend, got 4 and -4$"):
-        cs.quantize(w, 2, limits=(4, -4))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import backend, functions, jit
+from cuslayer import functions, jit
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.recurrent.constants import Geometry
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
@@ -210,41 +208,6 @@ def test_a_state_is_kept_between_calls(kind, delay):
     of_w = DenseWeights(w).gradient(sent, of_x[17:])
     np.testing.assert_allclose(population.layer.weight.grad, of_w, rtol=0, atol=1e-5 * abs(of_w).max())
     assert all(p.grad is not None and np.isfinite(p.grad).all() for p in held.parameters())
-
-
-def test_errors():
-    dense = cs.Dense(3, 3)
-    with pytest.raises(TypeError, match=r"^Recurrent: layer must be Dense or Conv, got Pool$"):
-        cs.Recurrent(cs.Pool(2, gain=1.0), cs.LIF())
-    with pytest.raises(ValueError, match=r"^Recurrent: layer must go from a population to itself, got Dense\(3, 4\)$"):
-        cs.Recurrent(cs.Dense(3, 4), cs.LIF())
-    for conv in (cs.Conv(2, 2, 3), cs.Conv(2, 4, 3, padding=1), cs.Conv(2, 2, 3, padding=1, stride=2)):
-        with pytest.raises(ValueError, match=r"^Recurrent: layer must go from a population to itself, got Conv\(2"):
-            cs.Recurrent(conv, cs.LIF())
-    with pytest.raises(TypeError, match=r"^Recurrent: neuron must be a neuron, got the class LIF; write LIF\(\)$"):
-        cs.Recurrent(dense, cs.LIF)
-    for neuron in (cs.Loihi(), cs.LIF(graded=True), type("Own", (cs.SRM,), {"fires": lambda self, u: u > 0})()):
-        said = r"^Recurrent: neuron must be SRM, LIF, CUBA or AdaptiveLIF with spikes of 1, got "
-        with pytest.raises(TypeError, match=said):
-            cs.Recurrent(dense, neuron)
-    with pytest.raises(ValueError, match=re.escape("Recurrent: delay must be at least a step of 2 ms, got 1")):
-        cs.Recurrent(dense, cs.LIF(dt=2.0), delay=1.0)
-    with pytest.raises(ValueError, match=r"^Recurrent: delay must be positive"):
-        cs.Recurrent(dense, cs.LIF(), delay=0.0)
-    population = cs.Recurrent(dense, cs.LIF())
-    with pytest.raises(
-        ValueError, match=re.escape("recurrent: weight must be (4, 4) for x's neurons (4,), got (3, 3)")
-    ):
-        population(np.zeros((5, 1, 4)))
-    with pytest.raises(TypeError, match=r"^recurrent: x must be"):
-        population(np.zeros((5, 1, 3), bool))
-    with pytest.raises(ValueError, match=r"^recurrent: a convolution must keep the frames \(4,\) of x, got weight"):
-        cs.Recurrent(cs.Conv(1, 1, 3, padding=1), cs.LIF())(np.zeros((5, 1, 4)))
-    with pytest.raises(
-        ValueError, match=r"^recurrent: share 1 must broadcast to the neurons \(3,\), got shape \(2,\)$"
-    ):
-        cs.Recurrent(dense, cs.LIF(np.ones(2)))(np.zeros((5, 1, 3)))
-    assert backend.device() == "cpu"
 
 
 def test_attributes_are_those_of_the_neurons():

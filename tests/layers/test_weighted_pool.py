@@ -17,7 +17,6 @@ from tests.support import reference
 
 RNG = np.random.default_rng(15)
 SRM = cs.SRM()
-CASES = [{}, {"stride": 2, "padding": 1, "dilation": 2}, {"stride": (1, 3)}]
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 4))
 
 
@@ -53,34 +52,12 @@ def test_equals_the_formulas(kernel, stride, padding, dilation, image, channels,
         np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", CASES)
-@pytest.mark.parametrize("fn", [functions.weighted_pool, functions.weighted_unpool])
-def test_gradients(fn, options):
-    x, w = RNG.standard_normal((2, 2, 5, 6, 2)), taps(3, 2)
-    assert cs.gradcheck(lambda x, w: fn(x, w, **options), x, w) < 1e-6
-    assert cs.gradcheck(lambda x, w: fn(x, w, **options), x, np.full((3, 2, 1, 1), 1.5)) < 1e-6
-    spikes = x > 0.3
-    assert cs.gradcheck(lambda w: fn(spikes, w, **options), w) < 1e-6
-
-
 def test_each_frame_adds_its_own_gradient():
     """Of the weights: a part of a thread is several frames."""
     x, window = RNG.standard_normal((64, 5, 6, 2)), Window.of("weighted_pool", (3, 2), 2, 1, 1)
     g = RNG.standard_normal((64, *window.outputs("weighted_pool", (5, 6), ceil=True), 2))
     of_each = [weighted.weight_adjoint(x[n : n + 1], g[n : n + 1], window) for n in range(64)]
     np.testing.assert_allclose(weighted.weight_adjoint(x, g, window), sum(of_each), rtol=1e-12)
-
-
-@pytest.mark.parametrize("options", CASES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_unpooling_is_the_adjoint(options, dtype, tolerance):
-    w, b = taps(3, 2).astype(dtype), RNG.standard_normal((2, 2, 4, 5, 2)).astype(dtype)
-    y = functions.weighted_unpool(b, w, **options).data
-    a = RNG.standard_normal(y.shape).astype(dtype)
-    pooled = functions.weighted_pool(a, w, **options).data
-    assert y.dtype == pooled.dtype == dtype
-    left, right = np.vdot(pooled.astype(float), b), np.vdot(a.astype(float), y)
-    assert abs(left - right) < tolerance * np.linalg.norm(y) * np.linalg.norm(a)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "float32", "float64"])
@@ -99,15 +76,6 @@ def test_equal_taps_give_the_bits_of_one_gain(dtype):
         y.backward(grad)
         z.backward(grad)
         assert (found.grad == expected.grad).all()
-
-
-@pytest.mark.parametrize("shape", [(0, 1, 4, 4, 2), (1, 0, 4, 4, 2), (1, 1, 1, 1, 1), (1, 1, 4, 4, 0)])
-@pytest.mark.parametrize("fn", [functions.weighted_pool, functions.weighted_unpool])
-def test_shapes(fn, shape):
-    t, w = cs.Tensor(np.ones(shape), requires_grad=True), cs.Tensor(taps(2, 2), requires_grad=True)
-    y = fn(t, w)
-    y.backward(np.ones(y.shape))
-    assert (t.grad.shape, w.grad.shape) == (shape, (2, 2, 1, 1))
 
 
 def rounded(w):
@@ -186,46 +154,3 @@ def test_a_hook_may_have_parameters():
     assert (hook.factor.grad == before).all()
     cs.explain(net, x, 3, 0, 10)
     assert (hook.factor.grad == before).all()
-
-
-def test_weight_normalization():
-    for layer in (
-        cs.Pool(2, gain=3.0, weight_hook=cs.WeightNorm()),
-        cs.Unpool(2, gain=3.0, weight_hook=cs.WeightNorm()),
-    ):
-        (scale,) = layer.parameters()
-        assert scale.data.ravel().tolist() == [6.0]
-        assert layer.effective_weight().data.ravel().tolist() == [3.0] * 4
-
-
-def test_unpooling_with_a_hook():
-    x = RNG.random((3, 1, 2, 2, 1)) < 0.5
-    layer = cs.Unpool(2, gain=2.0, weight_hook=(uneven, rounded))
-    y = layer(x).data[:, 0, :, :, 0]
-    expected = reference.unpool(x[:, 0], (2, 2), (2, 2), (0, 0), (1, 1), layer.effective_weight().data[:, :, 0, 0])
-    np.testing.assert_array_equal(y, expected[..., 0])
-
-
-def test_errors():
-    x, w = np.ones((2, 1, 5, 5, 3)), taps(2, 2)
-    for fn in (functions.weighted_pool, functions.weighted_unpool):
-        name = fn.__name__
-        with pytest.raises(ValueError, match=rf"{name}: x must be \(T, N, H, W, C\), got shape \(2, 5, 5, 3\)"):
-            fn(x[:, 0], w)
-        with pytest.raises(ValueError, match=rf"{name}: weight must be \(kh, kw, 1, 1\), got shape \(2, 2, 1, 3\)"):
-            fn(x, np.ones((2, 2, 1, 3)))
-        with pytest.raises(ValueError, match=rf"{name}: weight must be \(kh, kw, 1, 1\), got shape \(2, 2\)"):
-            fn(x, np.ones((2, 2)))
-        with pytest.raises(TypeError, match=rf"{name}: weight must be float32 or float64, got bool"):
-            fn(x, np.ones((2, 2, 1, 1), bool))
-        with pytest.raises(ValueError, match=f"{name}: stride must be at least 1, got 0"):
-            fn(x, w, stride=0)
-    for kind in (cs.Pool, cs.Unpool):
-        name = kind.__name__
-        with pytest.raises(TypeError, match=rf"^{name}: weight_hook must be callable, got int$"):
-            kind(2, gain=1.0, weight_hook=3)
-        with pytest.raises(TypeError, match=rf"^{name}: weight_hook must return a Tensor, got ndarray$"):
-            kind(2, gain=1.0, weight_hook=lambda w: w.data)(x)
-        message = rf"^{name}: what weight_hook returns has shape \(4,\), weight has shape \(2, 2, 1, 1\)$"
-        with pytest.raises(ValueError, match=message):
-            kind(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(x)

@@ -76,31 +76,6 @@ def test_right_from_the_first_spike():
     assert cs.decision_time(s[:, :0], []).shape == (0,)
 
 
-def test_errors_of_decisions():
-    s = np.zeros((10, 2, 3), bool)
-    for op, decide in (("running_decision", cs.running_decision), ("decision_time", cs.decision_time)):
-        more = () if op == "running_decision" else ([0, 1],)
-        with pytest.raises(ValueError, match=rf"{op}: spikes must be \(T, N, C\), got shape \(10, 2\)"):
-            decide(s[..., 0], *more)
-        for wrong in (s[..., :0], s[..., None]):
-            with pytest.raises(ValueError, match=rf"{op}: spikes must be \(T, N, classes\), got shape \(10, 2, "):
-                decide(wrong, *more)
-        with pytest.raises(ValueError, match=rf"{op}: window must hold a step of 1 ms, got 0\.2 ms"):
-            decide(s, *more, window=0.2)
-        with pytest.raises(ValueError, match=f"{op}: window must be positive, got -1"):
-            decide(s, *more, window=-1)
-        with pytest.raises(ValueError, match=f"{op}: dt must be positive, got 0"):
-            decide(s, *more, dt=0)
-        with pytest.raises(TypeError, match=f"{op}: dt must be a number, got str"):
-            decide(s, *more, dt="1")
-    with pytest.raises(ValueError, match=r"decision_time: labels must be \(2,\), got shape \(3,\)"):
-        cs.decision_time(s, [0, 1, 2])
-    with pytest.raises(ValueError, match="decision_time: label 3 of sample 1 is none of 3 classes"):
-        cs.decision_time(s, [0, 3])
-    with pytest.raises(TypeError, match="decision_time: labels must be integers, got float64"):
-        cs.decision_time(s, [0.0, 1.0])
-
-
 def squared(a, b, tau, dt):
     """Return the integral in closed form: 1/2 of the sum over pairs of spikes of sign exp(-|t_i - t_j| / tau)."""
     sign = a.astype(float) - b
@@ -149,19 +124,6 @@ def test_shapes_of_van_rossum():
     assert cs.van_rossum(np.zeros((0, 2, 3)), np.zeros((0, 2, 3)), tau=1.0).tolist() == [[0.0] * 3] * 2
     assert cs.van_rossum(np.zeros((9, 0, 3)), np.zeros((9, 0, 3)), tau=1.0, total=True).shape == (0,)
     assert cs.van_rossum(np.ones((9, 2)), np.ones((9, 2)), tau=1.0, total=True).tolist() == [0.0, 0.0]
-
-
-def test_errors_of_van_rossum():
-    s = np.zeros((10, 2, 3), bool)
-    with pytest.raises(ValueError, match=r"van_rossum: a has shape \(10, 2, 3\), b has shape \(10, 2, 1\)"):
-        cs.van_rossum(s, s[..., :1], tau=1.0)
-    with pytest.raises(ValueError, match=r"van_rossum: a must be \(T, N, ...\), got shape \(10,\)"):
-        cs.van_rossum(s[:, 0, 0], s[:, 0, 0], tau=1.0)
-    for name in ("tau", "dt"):
-        with pytest.raises(ValueError, match=f"van_rossum: {name} must be positive, got 0"):
-            cs.van_rossum(s, s, **{"tau": 1.0, name: 0.0})
-        with pytest.raises(TypeError, match=f"van_rossum: {name} must be a number, got NoneType"):
-            cs.van_rossum(s, s, **{"tau": 1.0, name: None})
 
 
 def test_numbers_are_counted_in_float64():

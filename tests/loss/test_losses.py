@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import functions
+from cuslayer.data import Arrays
 from tests.support import reference
+from tests.support.lif import LIF, Lookalike
 
 RNG = np.random.default_rng(9)
 
@@ -104,58 +105,55 @@ def test_classify():
     assert cs.classify(np.zeros((5, 0, 2))).shape == (0,)
 
 
-def test_types():
-    s, labels = RNG.random((10, 2, 3)), [0, 1]
-    loss = cs.SpikeCountLoss(cs.SRM(), true=3, false=1)
-    assert loss(s, labels).dtype == np.float64
-    assert loss(s.astype(np.float32), labels).dtype == np.float32
-    assert loss(s > 0.5, labels).dtype == np.float32
+SPIKES = np.random.default_rng(0).random((20, 3, 4)) < 0.3
+LOSSES = [cs.SpikeCountLoss(cs.SRM(), true=5, false=1), cs.SpikeRateLoss(cs.SRM())]
 
 
-def test_errors():
-    srm, s = cs.SRM(dt=0.5), np.zeros((10, 2, 3), bool)
-    loss = cs.SpikeCountLoss(srm)
-    with pytest.raises(ValueError, match="SpikeCountLoss: label 3 of sample 1 is none of 3 classes"):
-        loss(s, [0, 3])
-    with pytest.raises(ValueError, match="SpikeCountLoss: label -1 of sample 0 is none of 3 classes"):
-        loss(s, [-1, 0])
-    with pytest.raises(ValueError, match=r"labels have shape \(3,\), spikes \('T', 2, 3\) expect \(2,\) or \(2, 3\)"):
-        loss(s, [0, 1, 2])
-    with pytest.raises(TypeError, match="SpikeCountLoss: labels must be integers, got float64"):
-        loss(s, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"labels \(N, classes\) must hold one 1 a sample and 0 elsewhere"):
-        loss(s, np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"SpikeCountLoss: spikes must be \(T, N, C\), got shape \(10, 2\)"):
-        loss(s[..., 0], [0, 1])
-    with pytest.raises(ValueError, match="SpikeCountLoss: region reaches to 6 ms, the spikes end at 5 ms"):
-        cs.SpikeCountLoss(srm, region=(0, 6))(s, [0, 1])
-    with pytest.raises(ValueError, match=r"SpikeCountLoss: region must hold a step of 0\.5 ms, got 3 to 3 ms"):
-        cs.SpikeCountLoss(srm, region=(3, 3))
-    with pytest.raises(ValueError, match="SpikeCountLoss: region must not be negative, got -1"):
-        cs.SpikeCountLoss(srm, region=(-1, 3))
-    with pytest.raises(ValueError, match=r"SpikeCountLoss: region must be \(start, stop\) in ms, got 5"):
-        cs.SpikeCountLoss(srm, region=5)
-    for name in ("true", "false"):
-        with pytest.raises(ValueError, match=f"SpikeCountLoss: {name} must not be negative, got -1"):
-            cs.SpikeCountLoss(srm, **{name: -1})
-    with pytest.raises(TypeError, match="SpikeCountLoss: neuron must be a neuron, got int"):
-        cs.SpikeCountLoss(3)
-    with pytest.raises(TypeError, match="SpikeTimeLoss: neuron must be a neuron, got NoneType"):
-        cs.SpikeTimeLoss(None)
-    with pytest.raises(
-        ValueError, match=r"SpikeTimeLoss: spikes has shape \(10, 2, 3\), target has shape \(10, 2, 1\)"
-    ):
-        cs.SpikeTimeLoss(srm)(s, s[..., :1])
-    with pytest.raises(ValueError, match=r"classify: spikes must be \(T, N, classes\), got shape \(10, 2, 0\)"):
-        cs.classify(s[..., :0])
-    filt = srm.filter
-    with pytest.raises(ValueError, match=r"spike_time_error: s has shape \(10, 2, 3\), target has shape \(10, 2, 1\)"):
-        functions.spike_time_error(s, s[..., :1], response=filt)
-    with pytest.raises(ValueError, match=r"spike_time_error: s must be \(T, N, ...\), got shape \(10,\)"):
-        functions.spike_time_error(s[:, 0, 0], s[:, 0, 0], response=filt)
-    with pytest.raises(ValueError, match="spike_count_error: region must lie within 0 and 10 steps, got 0 to 11"):
-        functions.spike_count_error(s, desired=np.ones((2, 3)), region=(0, 11), response=filt)
-    with pytest.raises(ValueError, match=r"spike_count_error: desired has shape \(3,\), s expects \(2, 3\)"):
-        functions.spike_count_error(s, desired=np.ones(3), region=(0, 5), response=filt)
-    with pytest.raises(ValueError, match=r"spike_count_error: s must be \(T, N, C\), got shape \(10, 2\)"):
-        functions.spike_count_error(s[..., 0], desired=np.ones(2), region=(0, 5), response=filt)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_whole_numbers_are_labels(loss):
+    wanted = loss(SPIKES, np.array([2, 0, 3])).item()
+    assert loss(SPIKES, cs.Tensor([2, 0, 3])).item() == wanted
+    assert loss(SPIKES, cs.Tensor(np.eye(4)[[2, 0, 3]])).item() == wanted
+    for wrong in (0.5, np.nan):
+        with pytest.raises(TypeError, match=f"^{type(loss).__name__}: labels must be integers, got {wrong}$"):
+            loss(SPIKES, cs.Tensor([2, wrong, 3]))
+    with pytest.raises(ValueError, match="label 4 of sample 1 is none of 4 classes"):
+        loss(SPIKES, cs.Tensor([2, 4, 3]))
+
+
+def test_in_arrays():
+    data = Arrays(SPIKES, cs.Tensor(np.arange(20)))
+    assert data.labels.tolist() == list(range(20))
+    with pytest.raises(TypeError, match=r"^Arrays: y must be integers from 0, got 0\.5$"):
+        Arrays(SPIKES, cs.Tensor([0.5, *range(19)]))
+
+
+NEURONS = [LIF(dt=0.5), Lookalike()]
+
+
+@pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: type(n).__name__)
+def test_spike_times_are_filtered_by_the_neurons_response(neuron):
+    s, target = RNG.random((2, 30, 2, 3)) < 0.2
+    e = reference.psp(s.astype(float), neuron.response) - reference.psp(target.astype(float), neuron.response)
+    t = cs.Tensor(s, requires_grad=True)
+    value = cs.SpikeTimeLoss(neuron)(t, target)
+    assert value.item() == pytest.approx(0.5 * neuron.dt * (e**2).sum(), rel=1e-5)
+    value.backward()
+    np.testing.assert_allclose(t.grad, neuron.dt * reference.psp_adjoint(e, neuron.response), atol=1e-5)
+
+
+@pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: type(n).__name__)
+def test_the_error_of_counts_is_reassigned_by_the_neurons_response(neuron):
+    s = RNG.random((20, 1, 2)) < 0.3
+    loss = cs.SpikeCountLoss(neuron, true=5, false=1, region=(2, 8))
+    assert loss.region == (4, 16)
+    outside = s.astype(float)
+    outside[4:16] = 0
+    e = reference.psp(outside, neuron.response)
+    e[4:16] += (s[4:16].sum(axis=0) - [[1, 5]]) / 12
+    assert loss(s, [1]).item() == pytest.approx(0.25 * (e**2).sum(), rel=1e-5)
+
+
+def test_a_temporal_filter_starts_as_the_response_of_a_user_written_neuron():
+    for neuron in NEURONS:
+        assert np.array_equal(cs.TemporalFilter(neuron).weight.data, neuron.response.astype(np.float32))

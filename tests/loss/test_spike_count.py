@@ -112,17 +112,6 @@ def test_loihi_neurons_count_by_their_response():
     assert value.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_errors():
-    srm = cs.SRM()
-    for scale in (0, -1.0):
-        with pytest.raises(ValueError, match="SpikeCountLoss: count_scale must be positive, got"):
-            cs.SpikeCountLoss(srm, count_scale=scale)
-    with pytest.raises(TypeError, match="SpikeCountLoss: count_scale must be a number, got str"):
-        cs.SpikeCountLoss(srm, count_scale="1")
-    with pytest.raises(TypeError, match="SpikeCountLoss: piecewise must be a bool, got int"):
-        cs.SpikeCountLoss(srm, piecewise=1)
-
-
 def test_empty_batches():
     for shape in ((10, 0, 3), (10, 2, 0)):
         s, desired = np.zeros(shape, bool), np.zeros(shape[1:])

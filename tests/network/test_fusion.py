@@ -115,10 +115,9 @@ def run(net, x, fused, form):
     return [out.data, t.grad, *(p.grad for p in net.parameters())]
 
 
-@pytest.mark.parametrize("form", ["full", "float16"])
 @pytest.mark.parametrize(
-    "neuron",
-    [NEURON, NEURON.with_gradient("exact"), cs.SRM(tau_sr=2.0, tau_ref=3.0, dt=0.5)],
+    ("neuron", "form"),
+    [(NEURON, "full"), (NEURON.with_gradient("exact"), "float16"), (cs.SRM(tau_sr=2.0, tau_ref=3.0, dt=0.5), "full")],
     ids=["slayer", "exact", "dt"],
 )
 @pytest.mark.parametrize(

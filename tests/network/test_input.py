@@ -81,17 +81,6 @@ def test_a_network_within_a_network_is_not_checked():
         inner(np.full((10, 2, 3), np.nan))
 
 
-def test_a_network_with_its_own_call_in_a_network_of_spikes_is_not_checked():
-    class Own(cs.Sequential):
-        def __call__(self, x):
-            return super().__call__(x)
-
-    outer = cs.Sequential(cs.Dense(4, 3), lambda x: x * 0.0 + [0.0, 100.0, 255.0], Own(cs.Dense(3, 2), SRM))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        outer(RNG.random((10, 2, 4)) < 0.5)
-
-
 def test_spikes_are_not_looked_at(monkeypatch):
     def fail(*arguments):
         raise AssertionError

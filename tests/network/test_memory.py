@@ -12,7 +12,6 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels.host import available, memory
-from cuslayer.kernels.host.available import in_words
 from cuslayer.network import memory as network_memory
 from cuslayer.network.memory import LayerMemoryError
 from cuslayer.training import Trainer
@@ -155,13 +154,3 @@ except MemoryError as problem:
     assert re.match(
         r"network: layer 0, Dense\(100, 4000\), needs 1\.28 GB for .*MB are free: a batch of \d+ would fit", found[1]
     )
-
-
-def test_sizes_in_words() -> None:
-    assert [in_words(x) for x in (0, 999, 999_600, 12.3e9, 1e30)] == [
-        "0 bytes",
-        "999 bytes",
-        "1 MB",
-        "12.3 GB",
-        "1e+15 PB",
-    ]

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 import cuslayer as cs
-from cuslayer.layers import Average, Shift
-from cuslayer.network.notation import GRAMMAR, Word, read_words, rows_first
+from cuslayer.layers import Average
+from cuslayer.network.notation import GRAMMAR, Word, read_words
 from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.training import figures_of_run, load_config, load_stats, train
-from tests.support.tiny import write_folder
+from cuslayer.training import load_config
+from cuslayer.training.config import Config
 
 SRM = cs.SRM()
 LOIHI = {"type": "LOIHI", "vThMant": 80, "vDecay": 128, "iDecay": 1024, "refDelay": 1, "wgtExp": 0}
@@ -97,42 +98,6 @@ def test_the_vote_is_the_mean_over_groups():
     assert repr(Average(3)) == "Average(3)"
 
 
-def test_the_vote_can_be_trained_and_classified():
-    net = cs.Network("8-12-3avg", cs.SRM(gradient="exact"))
-    x = np.random.default_rng(1).random((30, 2, 8)) < 0.3
-    out = net(x)
-    assert cs.classify(out).shape == (2,)
-    cs.SpikeCountLoss(SRM, true=20, false=1)(out, [0, 2]).backward()
-    assert net.parameters()[0].grad.any()
-
-
-def test_gradient_and_adjoint_of_the_vote():
-    rng = np.random.default_rng(2)
-    for shape in ((4, 2, 6), (3, 1, 2, 3, 6)):
-        x = rng.standard_normal(shape)
-        assert cs.gradcheck(Average(3), x) < 1e-6
-        for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
-            t = cs.Tensor(x.astype(dtype), requires_grad=True)
-            y = Average(3)(t)
-            g = rng.standard_normal(y.shape).astype(dtype)
-            y.backward(g)
-            forth, back = float((y.data * g).sum()), float((t.data * t.grad).sum())
-            assert abs(forth - back) <= tolerance * max(1.0, abs(forth))
-
-
-def test_the_shift_as_a_layer():
-    x = np.random.default_rng(0).random((6, 2, 3)) < 0.5
-    y = Shift(1.0, dt=0.5)(x)
-    assert y.data.dtype == bool
-    assert (y.data[2:] == x[:-2]).all()
-    assert not y.data[:2].any()
-    assert repr(Shift(1.0, dt=0.5)) == "Shift(1, dt=0.5)"
-    with pytest.raises(ValueError, match="Shift: delay must be finite, got nan"):
-        Shift(float("nan"))
-    with pytest.raises(ValueError, match="Shift: dt must be positive, got 0"):
-        Shift(1.0, dt=0)
-
-
 def test_a_network_of_the_chip():
     net = cs.Network("6x6x2-4c3-2a-10", cs.Loihi(dt=0.5))
     assert kinds(net) == ["Conv", "Loihi", "Shift", "Pool", "Loihi", "Shift", "Dense", "Loihi", "Shift"]
@@ -148,14 +113,6 @@ def test_a_network_of_the_chip():
     delayed = cs.Network([Word("4"), Word("3", delay=True)], cs.Loihi(dt=0.5))
     assert delayed.layers[-1].max_delay == 31.0
     assert cs.Network([Word("4"), Word("3", delay=True)], SRM).layers[-1].max_delay is None
-
-
-def test_frames_of_yaml_are_columns_first():
-    assert rows_first(Word("34x30x2")).text == "30x34x2"
-    assert rows_first(Word("34")).text == "34"
-    net = load_config(document("8x6x2", "4c3", 10)).network()
-    assert net.input_shape == (6, 8, 2)
-    assert net(np.zeros((3, 1, 6, 8, 2), bool)).shape == (3, 1, 10)
 
 
 def test_yaml_with_every_option():
@@ -179,75 +136,21 @@ def test_yaml_with_every_option():
     assert kinds(net) == ["Conv", "Loihi", "Shift", "Pool", "SRM", "Dense", "SRM", "Delay", "Average"]
 
 
-def test_a_run_of_the_chip_with_delays_and_a_vote(tmp_path, monkeypatch):
-    hidden, output = {"dim": 24, "delay": True, "wScale": 1000}, {"dim": 6, "wScale": 200}
-    described = document("34x34x2", hidden, output, "3avg", neuron=LOIHI)
-    described["training"] = {
-        "error": {
-            "type": "NumSpikes",
-            "tgtSpikeRegion": {"start": 0, "stop": 30},
-            "tgtSpikeCount": {True: 6, False: 1},
-        },
-        "path": {"in": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")},
-        "optimizer": {"type": "NAdam", "lr": 0.5, "warmup": 0},
-        "epochs": 10,
-        "batch": 4,
-    }
-    drawn = []
-    monkeypatch.setattr(
-        figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.extend(name for name, _ in trains)
-    )
-    out = train(load_config(described), log=lambda line: None)
-    first, *_, last = load_stats(out / "metrics.csv")
-    assert last.train_loss < first.train_loss / 10
-    assert drawn[1:] == ["after Dense((34, 34, 2), 24)", "output"]
-    assert load_config(out / "config.yaml") == load_config(described)
-
-
-def test_false_delay_is_none():
-    assert load_config(document(4, {"dim": 3, "delay": False})).layers[1] == Word("3")
-
-
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
         (("34x34x2", "16k5"), r"layer\[1\]\.dim '16k5' is no layer; known words: WxHxC the input, N a dense"),
-        (("34x34", "10"), r"layer\[0\]\.dim '34x34' is no layer"),
         (("16c5", "10"), r"layer\[0\] must be an input alone, WxHxC or N, got '16c5'"),
-        (({"dim": 10, "wScale": 2}, 10), r"layer\[0\] must be an input alone"),
-        ((10, "3x3x1"), r"layer\[1\]\.dim '3x3x1' is an input, which must be the first word"),
         ((10, {"dim": 5, "stride": 2}), r"layer\[1\]\.stride is not for '5', a dense word"),
-        ((10, {"dim": "5avg", "neuron": LOIHI}), r"layer\[1\]\.neuron is not for '5avg', an average word"),
-        ((10, {"dim": 5, "wscale": 2}), r"layer\[1\]\.wscale is an unknown key; did you mean wScale"),
-        ((10, {"dim": 5, "wScale": 0}), r"layer\[1\]\.wScale must be positive, got 0"),
-        ((10, {"dim": 5, "delay": True, "maxDelay": -1}), r"layer\[1\]\.maxDelay must not be negative"),
+        ((10, {"dim": "5out", "dropout": 0.1}), r"layer\[1\]\.dropout is not for '5out', a readout word"),
         ((10, {"dim": 5, "maxDelay": 1}), "Word: '5' has max_delay 1 and no delay"),
-        (("9x9x1", {"dim": "2c3", "stride": 0}), r"layer\[1\]\.stride must be at least 1, got 0"),
-        (("9x9x1", {"dim": "2c3", "padding": [1, 2, 3]}), r"layer\[1\]\.padding must be one integer or two, got 3"),
-        (("9x9x1", {"dim": "2c3", "groups": 0}), r"layer\[1\]\.groups must be at least 1, got 0"),
-        ((10, {"dim": 5, "neuron": {"type": "LOIHI"}}), r"layer\[1\]\.neuron\.vThMant is missing"),
+        ((10, {"dim": 5, "winners": 0}), r"layer\[1\]\.winners must be at least 1, got 0"),
         ((10, {"dim": 5, "neuron": {**LOIHI, "vDecay": 0}}), r"layer\[1\]\.neuron\.vDecay must be at least 1, got 0"),
-        ((10, {"dim": 5, "neuron": {**LOIHI, "theta": 1}}), r"layer\[1\]\.neuron\.theta is an unknown key"),
-        ((10, {"dim": 5, "neuron": {}}), r"layer\[1\]\.neuron\.type is missing"),
     ],
 )
 def test_errors_of_layers_in_yaml(layers, message):
     with pytest.raises(ValueError, match=f"^(load_config: )?{message}"):
         load_config(document(*layers))
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ({"dim": 5, "delay": 1}, r"layer\[1\]\.delay must be true or false, got 1"),
-        ({"dim": 5, "wScale": "big"}, r"layer\[1\]\.wScale must be a number, got str"),
-        ({"dim": 5, "neuron": 3}, r"layer\[1\]\.neuron must be a mapping, got int"),
-        ({"dim": 5, "neuron": {**LOIHI, "iDecay": 1.5}}, r"layer\[1\]\.neuron\.iDecay must be an integer, got float"),
-    ],
-)
-def test_layers_of_the_wrong_kind_in_yaml(layer, message):
-    with pytest.raises(TypeError, match=f"^load_config: {message}"):
-        load_config(document(10, layer))
 
 
 def test_errors_of_words():
@@ -268,6 +171,21 @@ def test_errors_of_words():
         cs.Network("9-10-4avg", SRM)
     with pytest.raises(ValueError, match=r"Network: '5' in '9-5' has neurons with dt 0.5, the network's 1"):
         cs.Network([Word("9"), Word("5", neuron=replace(SRM, dt=0.5))], SRM)
+    for word in ("16k5", "5c", "", "0x"):
+        with pytest.raises(ValueError, match=f"Network: '{word}' in '34x34x2-{word}' is no layer; known words: HxWxC"):
+            cs.Network(f"34x34x2-{word}", SRM)
+    with pytest.raises(ValueError, match=r"Network: '2a' in '34x34x2-10-2a' needs frames \(H, W, C\), its input is"):
+        cs.Network("34x34x2-10-2a", SRM)
+    with pytest.raises(ValueError, match="Network: input 0x3x1 must be at least 1, got 0"):
+        cs.Network("0x3x1-10", SRM)
+    with pytest.raises(ValueError, match="Network: the window spans 5 rows, the padded image has 3"):
+        cs.Network("3x3x1-2c5v", SRM)
+    with pytest.raises(TypeError, match="Network: notation must be a string or words, got int"):
+        cs.Network(3, SRM)
+    with pytest.raises(TypeError, match="Network: neuron must be a neuron, got int"):
+        cs.Network("3-2", 3)
+    with pytest.raises(TypeError, match="Sequential: layer 1 must be callable, got int"):
+        cs.Sequential(SRM, 3)
     with pytest.raises(ValueError, match="Average: x must have a multiple of 2 channels, got 3"):
         Average(2)(np.zeros((1, 1, 3)))
     with pytest.raises(ValueError, match=r"Average: x must be \(T, N, C\), got shape \(1, 1\)"):
@@ -279,21 +197,6 @@ def test_errors_of_words():
 @pytest.mark.parametrize("neuron", [cs.SRM(theta=3.0, gradient="exact"), cs.Loihi(v_decay=7, first_bin=False)])
 def test_constants_of_neurons_round_trip(neuron):
     assert make_neuron("net: neuron.", neuron_constants(neuron), 1.0) == neuron
-
-
-def test_errors_of_neurons():
-    with pytest.raises(
-        TypeError,
-        match=r"neuron must be of a named kind \(ALIF, CUBA, LIF, LOIHI, RESONATE, SIGMADELTA, SRMALPHA\), got int",
-    ):
-        neuron_constants(3)
-    with pytest.raises(
-        ValueError,
-        match=r"^net: neuron\.type must be one of SRMALPHA, SIGMADELTA, RESONATE, .*, got 'LOHI'; did you mean LO",
-    ):
-        make_neuron("net: neuron.", {"type": "LOHI"}, 1.0)
-    with pytest.raises(ValueError, match=r"^net: neuron\.vThMent is an unknown key; did you mean vThMant"):
-        make_neuron("net: neuron.", {**LOIHI, "vThMent": 3}, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -327,10 +230,6 @@ def test_a_delay_has_one_value_per_channel():
     assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 6)
 
 
-def test_words_may_have_spaces_between_them():
-    assert read_words("5x4x2 - 3c3 -6") == read_words("5x4x2-3c3-6")
-
-
 def test_the_average_of_frames_is_over_channels():
     """Rows need not be a multiple of the groups."""
     net = cs.Network("5x4x2-6c3-3avg", SRM)
@@ -343,3 +242,100 @@ def test_max_delay_of_a_word_overrides_the_neurons():
     words = [Word("4"), Word("3", delay=True, max_delay=5.0), Word("2", delay=True)]
     delays = [layer.max_delay for layer in cs.Network(words, cs.Loihi()).layers if isinstance(layer, cs.Delay)]
     assert delays == [5.0, 62.0]
+
+
+WORDS = (
+    Word("6x5x2"),
+    Word("8c3", norm="none", winners=40, dropout=0.25),
+    Word("2a", dropout=0.5),
+    Word("20r", norm="power", recurrent_delay=3.0, delay=True, max_delay=9.0, initial_delay=7.0),
+    Word("12", norm="std"),
+    Word("3", delay=True, initial_delay=0.0),
+)
+
+
+def test_options_become_layers():
+    net = cs.Network(WORDS, SRM)
+    assert kinds(net) == [
+        *("Conv", "BatchNorm", "KWinners", "SRM", "Dropout", "Pool", "SRM", "Dropout"),
+        *("Dense", "BatchNorm", "Recurrent", "Delay", "Dense", "BatchNorm", "SRM", "Dense", "SRM", "Delay"),
+    ]
+    norms = [layer for layer in net.layers if isinstance(layer, cs.BatchNorm)]
+    assert [(n.features, n.scale, n.height, n.trained) for n in norms] == [
+        (8, "none", SRM.theta, False),
+        (20, "power", SRM.theta, True),
+        (12, "std", SRM.theta, True),
+    ]
+    assert (net[2].k, net[4].p, net[7].p, net[10].delay) == (40, 0.25, 0.5, 3.0)
+    assert net[11].max_delay == 9.0
+    assert 1.0 < net[11].delay.data.max() <= 7.0
+    assert not net[17].delay.data.any()
+    assert net(np.zeros((4, 2, 6, 5, 2), bool)).shape == (4, 2, 3)
+
+
+def test_options_in_yaml():
+    layers = [
+        {"dim": "5x6x2"},
+        {"dim": "8c3", "norm": "none", "winners": 40, "dropout": 0.25},
+        {"dim": "2a", "dropout": 0.5},
+        {"dim": "20r", "norm": "power", "recurrentDelay": 3, "delay": True, "maxDelay": 9, "initialDelay": 7},
+        {"dim": 12, "norm": "std"},
+        {"dim": 3, "delay": True, "initialDelay": 0},
+    ]
+    config = load_config({"layer": layers, "training": {"sparsity": {"weight": 1e-6, "allowed": 500}}})
+    assert config.layers == (Word("5x6x2"), *WORDS[1:])
+    loss = config.loss()
+    assert isinstance(loss, cs.SparsityLoss)
+    assert (loss.weight, loss.allowed) == (1e-6, 500.0)
+    assert isinstance(loss.loss, cs.SpikeCountLoss)
+    assert load_config(yaml.safe_load(config.to_yaml())) == config
+    assert load_config({"layer": layers, "training": {"sparsity": {"weight": 1}}}).sparsity == (1.0, 0.0)
+    assert isinstance(Config().loss(), cs.SpikeCountLoss)
+
+
+def test_errors_of_networks():
+    with pytest.raises(ValueError, match=r"^Network: '5' in '9-5': norm must be"):
+        cs.Network([Word("9"), Word("5", norm="mean")], SRM)
+    with pytest.raises(ValueError, match=r"^Network: '5' in '9-5': winners must be at least 1, got 0"):
+        cs.Network([Word("9"), Word("5", winners=0)], SRM)
+    with pytest.raises(ValueError, match=r"^load_config: training\.sparsity\.weight must not be negative"):
+        load_config({"layer": [{"dim": 4}, {"dim": 3}], "training": {"sparsity": {"weight": -1}}})
+    with pytest.raises(ValueError, match=r"^Delay: initial must not be negative"):
+        cs.Delay(3, dt=1.0, initial=-1.0)
+
+
+def test_a_normalization_that_is_kept_is_not_scaled():
+    cs.seed(0)
+    net = cs.Network([Word("20"), Word("40", norm="std"), Word("3")], SRM)
+    x = np.random.default_rng(0).random((60, 8, 20)) < 0.1
+    own = net[0].weight, net[1].gain, net[1].offset
+    before = [p.data.copy() for p in own]
+    table = cs.calibrate(net, [x], rate=40.0, keep=[1])
+    assert not table.layers[0].scaled
+    assert net[1].height == SRM.theta
+    assert all((p.data == b).all() for p, b in zip(own, before, strict=True))
+
+
+def test_a_normalization_scales_with_its_factor():
+    x = np.random.default_rng(0).normal(size=(9, 3, 4))
+    for norm in (
+        cs.BatchNorm(4, height=2.0),
+        cs.BatchNorm(4, scale="power", height=2.0),
+        cs.BatchNorm(4, trained=True),
+        cs.BatchNorm(4, scale="none", trained=True),
+    ):
+        norm.train(False)
+        norm.observe(x)
+        if norm.offset is not None:
+            norm.offset.data[...] = 0.5
+        before = norm(x).data
+        norm.scale_output(3.0)
+        np.testing.assert_allclose(norm(x).data, 3.0 * before, rtol=1e-5, atol=1e-6)
+    norm = cs.BatchNorm(4, scale="none")
+    norm.train(False)
+    norm.observe(x)
+    np.testing.assert_allclose(norm.mean.data, x.mean(axis=(0, 1)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(norm.var.data, x.var(axis=(0, 1)), rtol=1e-5)
+    before = norm(x).data
+    norm.scale_output(3.0)
+    np.testing.assert_allclose(norm(3.0 * x).data, 3.0 * before, rtol=1e-5, atol=1e-5)

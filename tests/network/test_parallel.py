@@ -98,12 +98,6 @@ def test_adding_spikes_counts_them_and_concatenating_keeps_them():
     np.testing.assert_array_equal(mixed.data[..., :3], x)
 
 
-def test_branches_give_numbers_of_the_wider_type():
-    x = np.ones((2, 1, 3), np.float64)
-    for how in ("add", "concatenate"):
-        assert cs.Parallel(cs.Sequential(), lambda y: y.data.astype(np.float32), join=how)(x).dtype == np.float64
-
-
 @pytest.mark.parametrize("how", ["add", "concatenate"])
 @pytest.mark.parametrize("shape", [(4, 2, 3), (0, 2, 3), (1, 1, 1), (3, 0, 2), (2, 2, 0), (3, 1, 2, 1, 4)])
 def test_the_gradient_of_a_join(how, shape):
@@ -124,56 +118,6 @@ def test_gradients_of_a_sum_share_no_memory():
     join(*leaves, how="add").sum().backward()
     leaves[0].grad[:] = 7.0
     assert (leaves[1].grad == 1.0).all()
-
-
-def test_a_linear_network_with_branches_has_the_exact_gradient():
-    """Without neurons, branches, a shared layer and a skip are linear: the gradient is that of finite differences."""
-    layer = conv(2, 2)
-    branches = cs.Parallel(
-        layer, cs.Sequential(layer, layer), cs.Sequential(), cs.Parallel(conv(2, 2, 1), conv(2, 2, 5))
-    )
-    net = cs.Sequential(branches, cs.Parallel(cs.Dense((3, 4, 2), 3), cs.Dense((3, 4, 2), 2), join="concatenate"))
-    tensors = net.parameters()
-    x = np.random.default_rng(0).standard_normal((2, 1, 3, 4, 2))
-
-    def run(x, *weights):
-        for tensor, weight in zip(tensors, weights, strict=True):
-            tensor.data, tensor.node, tensor.requires_grad = (
-                weight.data,
-                weight if weight.node is None else weight.node,
-                True,
-            )
-        return net(x)
-
-    assert len(tensors) == 5
-    assert cs.gradcheck(run, x, *(t.data.astype(np.float64) for t in tensors)) < 1e-6
-
-
-@pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_exact_gradients_through_branches_are_those_of_the_relaxed_network(dt):
-    neuron = cs.SRM(theta=2.0, tau_sr=4.0, gradient="exact", dt=dt)
-    around = cs.Parallel(cs.Sequential(cs.Dense(5, 5), neuron), cs.Sequential())
-    net = cs.Sequential(cs.Dense(6, 5), neuron, around, cs.Dense(5, 2), neuron)
-    x = spikes(6, samples=1, steps=30)
-    target = np.random.default_rng(5).random((30, 1, 2)) < 0.1
-    found = cs.compare_gradients(net, x, target, loss=cs.SpikeTimeLoss(neuron), perturbations=6)
-    for row in found.rows:
-        if row.perturbed in ("weight", "potential"):
-            assert row.cosine("exact") == pytest.approx(1.0, abs=1e-3), row
-            assert row.ratio("exact") == pytest.approx(1.0, abs=1e-2), row
-
-
-def test_an_equivalent_chain():
-    """Two convolutions added are one of the sum of their kernels; two concatenated, one with both sets of maps."""
-    cs.seed(4)
-    a, b, c = conv(2, 3), conv(2, 3), conv(2, 4)
-    x = spikes(*FRAMES)
-    added, beside = conv(2, 3), conv(2, 7)
-    added.weight.data = a.weight.data + b.weight.data
-    beside.weight.data = np.concatenate([a.weight.data, c.weight.data], axis=3)
-    np.testing.assert_allclose(cs.Parallel(a, b)(x).data, added(x).data, rtol=1e-5, atol=1e-4)
-    both = cs.Sequential(cs.Parallel(cs.Sequential(a, SRM), cs.Sequential(c, SRM), join="concatenate"))
-    np.testing.assert_array_equal(both(x).data, cs.Sequential(beside, SRM)(x).data)
 
 
 def test_shapes_through_branches():

@@ -7,7 +7,6 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.network import chunks
-from cuslayer.training import Trainer
 
 KINDS = {
     "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **o),
@@ -168,30 +167,3 @@ def test_calibration_scales_what_goes_round_too():
     cs.calibrate(kept, [x], rate=60.0, keep=[0, 1])
     np.testing.assert_array_equal(kept[0].weight.data, before[0])
     np.testing.assert_array_equal(kept[1].layer.weight.data, before[1])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_what_needs_memory(kind):
-    """Two spikes, one after the other: which came first is asked at the end."""
-    generator, steps, count = np.random.default_rng(0), 40, 60
-    x, labels = np.zeros((count, steps, 2), bool), np.arange(count) % 2
-    for sample, label in enumerate(labels):
-        first, second = np.sort(generator.choice(np.arange(2, 20), 2, replace=False))
-        x[sample, first, label] = x[sample, second, 1 - label] = True
-    cs.seed(1)
-    neuron = KINDS[kind](tau_rho=0.5, scale_rho=0.5)
-    net = cs.Network("2-24r-2", neuron)
-    net[0].weight.data *= 4
-    loss = cs.SpikeCountLoss(neuron, true=10, false=1)
-    trainer = Trainer(net, loss, cs.Adam(net.parameters(), lr=0.02))
-    batches = [(x[part].swapaxes(0, 1), labels[part]) for part in np.array_split(np.arange(count), 3)]
-    losses = [trainer.train(batches).loss for _ in range(15)]
-    assert losses[-1] < 0.7 * losses[0]
-
-
-def test_inspection_takes_it(tmp_path):
-    net, x = network("SRM")
-    labels = [0, 1, 2]
-    assert "layer 1" in repr(cs.health(net, [(x, labels)]))
-    cs.report(net, x, tmp_path / "page.html", target=labels)
-    assert (tmp_path / "page.html").stat().st_size > 1000

@@ -10,7 +10,6 @@ import pytest
 import cuslayer as cs
 from cuslayer.functions import synaptic_operations
 from cuslayer.network.synaptic import fan_out
-from cuslayer.training import Trainer
 
 RNG = np.random.default_rng(43)
 
@@ -41,11 +40,6 @@ def test_the_synapses_are_counted(layer: cs.Layer, shape: tuple[int, ...]) -> No
         x = np.zeros((1, 1, *shape), bool)
         x[(0, 0, *index)] = True
         assert found[index] == pytest.approx(layer(x).data.sum())
-
-
-def test_stages_without_synapses() -> None:
-    for stage in (cs.Dropout(0.5), cs.SRM(), cs.Average(2), abs):
-        assert fan_out(stage, (4,)) is None
 
 
 def test_gradients() -> None:
@@ -96,18 +90,6 @@ def test_spikes_that_come_back_have_the_penalty() -> None:
     expected = plain(out, labels).item() + 1e-3 * total
     assert spikes.any()
     assert loss(out, labels).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_network_becomes_sparser() -> None:
-    x, labels, found = RNG.random((30, 6, 8, 8, 2)) < 0.2, np.array([0, 1, 2, 0, 1, 2]), []
-    for weight in (0.0, 1e-2):
-        net = network()
-        loss = cs.SparsityLoss(cs.SpikeCountLoss(cs.SRM(), true=8, false=2), weight=weight)
-        trainer = Trainer(net, loss, cs.Adam(net.parameters(), 0.02, relative=True))
-        for _ in range(12):
-            trainer.train([(x, labels)])
-        found.append(sum(row.accumulates for row in cs.ops(net, x).layers[1:]))
-    assert found[1] < 0.7 * found[0]
 
 
 def test_it_is_the_loss_otherwise() -> None:

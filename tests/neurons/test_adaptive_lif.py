@@ -126,21 +126,6 @@ def network(**options):
     return net, np.random.default_rng(0).random((40, 6, 10)) < 0.2, np.arange(6) % 3
 
 
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-def test_it_learns_with_its_time_constants(gradient):
-    net, x, labels = network(gradient=gradient, trained=True, tau_rho=0.5)
-    before = [p.data.copy() for p in net[1].parameters()]
-    loss, optimizer, losses = cs.SpikeCountLoss(net[1], true=8, false=1), cs.Adam(net.parameters(), lr=0.03), []
-    for _ in range(100):
-        value = loss(net(x), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(value.item())
-    assert losses[-1] < 0.5 * losses[0]
-    assert all(p.data != was for p, was in zip(net[1].parameters(), before, strict=True))
-
-
 @pytest.mark.parametrize("spread", [False, True])
 def test_recorded_and_explained(spread):
     net, x, labels = network()
@@ -188,14 +173,3 @@ def test_streamed_and_saved_and_named(tmp_path):
     named = make_neuron("net: neuron.", constants, net[1].dt)
     assert neuron_constants(named) == constants
     assert repr(named) == repr(net[1])
-
-
-def test_what_is_refused():
-    with pytest.raises(ValueError, match=r"^AdaptiveLIF: rise must not be negative, got -1$"):
-        cs.AdaptiveLIF(rise=-1)
-    with pytest.raises(ValueError, match=r"^AdaptiveLIF: tau_ref must be positive and finite, got 0$"):
-        cs.AdaptiveLIF(tau_ref=0)
-    with pytest.raises(ValueError, match=r"^adaptive: h_keep must broadcast to the neurons \(4,\), got shape \(3,\)$"):
-        cs.AdaptiveLIF(tau_theta=[1.0, 2.0, 3.0])(np.zeros((5, 2, 4)))
-    with pytest.raises(TypeError, match=r"^AdaptiveLIF: x must be the weighted input of a layer"):
-        cs.AdaptiveLIF()(np.zeros((5, 2, 4), bool))

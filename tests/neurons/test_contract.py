@@ -9,10 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.inspection.forward import default_loss, run_nodes
-from cuslayer.network.container import graph_of
-from cuslayer.neurons import base
-from cuslayer.neurons.base import Names, Neuron, as_neuron, is_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import differentiable
 
@@ -139,24 +136,6 @@ def test_psp_has_a_peak_of_one():
     assert Slow().psp(cs.Tensor(x)).data.ravel().tolist() == [0.0, 1.0, 0.5, 0.0]
 
 
-def test_a_kind_with_a_name_is_known_by_it(monkeypatch):
-    """A kind without a name, and one derived from a kind with a name, take no other's place."""
-    monkeypatch.setattr(base, "KINDS", dict(base.KINDS))
-    known = dict(base.KINDS)
-
-    class Nameless(cs.SRM):
-        pass
-
-    assert known == base.KINDS
-    assert known["SRMALPHA"] is cs.SRM
-
-    class Named(Neuron):
-        names = Names("MINE", needed={"theta": "theta"}, options={"dt": "dt"})
-
-    assert {**known, "MINE": Named} == base.KINDS
-    assert Named.names.all == {"theta": "theta", "dt": "dt"}
-
-
 def test_a_network_of_ones_own_neurons_learns():
     net, x = network()
     loss = cs.SpikeCountLoss(net[3], true=12, false=2)
@@ -169,29 +148,6 @@ def test_a_network_of_ones_own_neurons_learns():
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < 0.2 * losses[0]
-
-
-@pytest.mark.parametrize("to_zero", [False, True])
-def test_recorded(to_zero):
-    """Weighted input, potential and spikes are those of the run, and the errors those of backward."""
-    net, x = network(to_zero=to_zero)
-    weighted = net[0](x)
-    with cs.record(net) as seen:
-        out = net(x)
-        out.backward(np.ones(out.shape, np.float32))
-    spikes = net[1](weighted)
-    assert 0.1 < spikes.data.mean() < 0.9
-    np.testing.assert_array_equal(seen[1].weighted.values, weighted.data)
-    np.testing.assert_array_equal(seen[1].spikes.values, spikes.data)
-    np.testing.assert_array_equal(seen[1].potential.values >= np.float32(1), spikes.data)
-    np.testing.assert_array_equal(seen[3].spikes.values, out.data)
-    leaf = cs.Tensor(spikes.data.astype(np.float32), requires_grad=True)
-    again = net[3](net[2](leaf))
-    again.backward(np.ones(out.shape, np.float32))
-    np.testing.assert_allclose(seen[1].spikes_error.values, leaf.grad, rtol=1e-5, atol=1e-6)
-    leaf_x = cs.Tensor(weighted.data, requires_grad=True)
-    net[1](leaf_x).backward(leaf.grad)
-    np.testing.assert_allclose(seen[1].weighted_error.values, leaf_x.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_neurons_with_a_call_of_their_own_are_recorded_by_it():
@@ -211,61 +167,3 @@ def test_neurons_with_a_call_of_their_own_are_recorded_by_it():
     assert out.data.any()
     assert not out.data[1::2].any()
     np.testing.assert_array_equal(seen[1].spikes.values, out.data)
-
-
-@pytest.mark.parametrize("to_zero", [False, True])
-def test_explained(to_zero):
-    """Response and refraction are the whole potential where the reset subtracts; a reset to 0 is not explained."""
-    net, x = network(to_zero=to_zero)
-    with cs.record(net) as seen:
-        net(x)
-    u, s = seen[1].potential.values[:, 0, 2], seen[1].spikes.values[:, 0, 2]
-    time = int(np.flatnonzero(s)[2])
-    found = cs.explain(net, x, layer=1, neuron=2, time=time)
-    assert (found.fired, found.exact, found.potential) == (True, False, u[time])
-    filtered = sum(0.75**k * net[0](x).data[time - k, 0, 2] for k in range(time + 1))
-    refractory = -sum(0.75 ** (time - f) for f in np.flatnonzero(s[:time]))
-    assert found.filtered == pytest.approx(filtered, rel=1e-5)
-    if to_zero:
-        assert found.refractory == 0
-        assert found.unexplained == pytest.approx(u[time] - filtered, rel=1e-4)
-        assert found.unexplained < -0.1
-    else:
-        assert found.refractory == pytest.approx(refractory)
-        assert found.refractory < -0.1
-        assert found.unexplained == pytest.approx(0, abs=1e-5)
-    parts = found.parts(most=2)
-    assert parts[-1].name == "not explained"
-    assert sum(part.size for part in parts) == pytest.approx(found.potential, rel=1e-5)
-
-
-def test_stages_run_one_by_one():
-    """Neurons have potentials, a function that has neurons within has none; the next input is what `after` returns."""
-    net, x = network()
-    inner, seen = cs.Sequential(cs.Dense(3, 3), Leaky()), []
-
-    def after(node, y, u):
-        seen.append((node.number, None if u is None else u.shape))
-        return cs.Tensor(np.zeros(y.shape, bool)) if node.number == 3 else y
-
-    graph = graph_of(cs.Sequential(net, lambda x: inner(x)))
-    out = run_nodes(graph.nodes, graph.output, cs.Tensor(x), after)
-    shapes = [None, (25, 2, 5), None, (25, 2, 3), None]
-    assert seen == list(enumerate(shapes))
-    assert not out.data.any()
-    assert net(x).data.any()
-
-
-def test_the_loss_that_fits_a_target_is_of_the_last_neurons():
-    class Slow(Leaky):
-        dt = 2.0
-
-    net = cs.Sequential(cs.Dense(2, 2), Leaky(), lambda x: x, cs.Dense(2, 2), Slow())
-    out = cs.Tensor(np.zeros((4, 1, 2), bool))
-    spikes = np.zeros((4, 1, 2), bool)
-    spikes[1, 0, 0] = True
-    of_times = default_loss(net, out, spikes)
-    assert isinstance(of_times, cs.SpikeTimeLoss)
-    assert of_times(out, spikes).item() == pytest.approx(cs.SpikeTimeLoss(Slow())(out, spikes).item())
-    assert of_times(out, spikes).item() != pytest.approx(cs.SpikeTimeLoss(Leaky())(out, spikes).item())
-    assert isinstance(default_loss(net, out, [1]), cs.SpikeCountLoss)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -264,40 +262,6 @@ def test_streamed_and_saved_and_named(tmp_path):
         assert neuron_constants(named) == constants
         assert repr(named) == repr(net[1])
         assert list(net.state())[:2] == ["0.0", "1.0"]
-
-
-def test_half_precision_and_no_gradient():
-    net, x, _ = trained_network("CUBA")
-    whole = net(x)
-    half = cs.Sequential(*net.layers, potentials="float16")
-    (found := half(x)).sum().backward()
-    np.testing.assert_array_equal(found.data, whole.data)
-    with cs.no_grad():
-        np.testing.assert_array_equal(net(x).data, whole.data)
-
-
-def test_what_is_refused():
-    for wrong, error, rule in [
-        ({"tau": 0}, ValueError, "LIF: tau must be positive and finite, got 0"),
-        ({"tau": [1.0, np.nan]}, ValueError, "LIF: tau must be positive and finite, got nan"),
-        ({"tau": "long"}, TypeError, "LIF: tau must be a number or an array of numbers, got <U4"),
-        ({"reset": "half"}, ValueError, "LIF: reset must be one of zero, subtract, none, got 'half'"),
-        ({"gradient": "none"}, ValueError, "LIF: gradient must be one of slayer, exact, got 'none'"),
-        ({"theta": -1}, ValueError, "LIF: theta must be positive, got -1"),
-        ({"trained": 1}, TypeError, "LIF: trained must be a bool, got int"),
-        ({"trained": True, "bounds": (2, 1)}, ValueError, "Bounded: least must not be above most, got 2 and 1"),
-        ({"trained": True, "bounds": (0, 1)}, ValueError, "LIF: bounds must be positive, got 0"),
-        ({"trained": True, "bounds": 3}, TypeError, "LIF: bounds must be least and most, got 3"),
-    ]:
-        with pytest.raises(error, match=f"^{re.escape(rule)}"):
-            cs.LIF(**wrong)
-    with pytest.raises(ValueError, match=r"^leaky: v_keep must broadcast to the neurons \(4,\), got shape \(3,\)$"):
-        cs.LIF([1.0, 2.0, 3.0])(np.zeros((5, 2, 4)))
-    with pytest.raises(TypeError, match=r"^CUBA: x must be the weighted input of a layer"):
-        cs.CUBA()(np.zeros((5, 2, 4), bool))
-    net, x, labels = trained_network("LIF")
-    with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got LIF$"):
-        cs.compare_gradients(net, x, labels)
 
 
 def test_a_bounded_time_constant_is_used_as_it_is():

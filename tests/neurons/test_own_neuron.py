@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.neurons.base import Neuron, is_neuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import differentiable
 
@@ -64,34 +64,6 @@ def case():
         if hasattr(layer, "weight"):
             layer.weight.data *= 0.1
     return net, np.random.default_rng(0).random((60, 4, 8, 8, 2)) < 0.1, np.array([0, 1, 2, 0])
-
-
-def test_it_is_a_neuron_with_the_whole_contract():
-    neuron = LIF()
-    assert is_neuron(neuron)
-    assert as_neuron("test", neuron) is neuron
-    assert (neuron.pool_gain, neuron.width, neuron.peak, neuron.period) == (1.1, 1.0, 1.0, 1)
-    assert neuron.one_pass is None
-    assert neuron.with_gradient("exact") is neuron
-    u = np.array([0.5, 1.0, 1.5], np.float32)
-    assert neuron.fires(u).tolist() == [False, True, True]
-    x = np.zeros((5, 1, 1))
-    x[0] = 1
-    np.testing.assert_allclose(neuron.psp(x).data.ravel(), neuron.response[:5])
-
-
-def test_it_trains_in_a_network():
-    net, x, labels = case()
-    loss = cs.SpikeCountLoss(net[1], true=20, false=2)
-    optimizer = cs.Adam(net.parameters(), lr=0.02)
-    losses = []
-    for _ in range(25):
-        value = loss(net(x), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(value.item())
-    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_a_record_has_what_the_network_had():
@@ -169,16 +141,6 @@ def test_an_explanation_says_what_it_cannot_take_apart():
     assert why.trace(depth=3).events
 
 
-def test_pictures_and_notebooks_take_it():
-    neuron = LIF()
-    u = np.array([[[0.5]], [[1.5]], [[0.2]]])
-    assert cs.plot.potential(u, neuron=neuron).get_lines()
-    assert cs.plot.surrogate(neuron).get_lines()
-    assert cs.plot.filters(neuron).get_lines()
-    assert "LIF" in neuron._repr_html_()
-    assert "LIF" in cs.Sequential(cs.Dense(3, 2), neuron)._repr_html_()
-
-
 def test_what_compares_gradients_refuses_it_in_one_line():
     net, x, labels = case()
     with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got LIF$"):
@@ -225,12 +187,3 @@ def test_a_neuron_that_saves_no_potential():
         TypeError, match=r"^explain: layer 1 .* saves no potential for backward that could be explained$"
     ):
         cs.explain(net, x, layer=1, neuron=0, time=3)
-
-
-def test_what_is_no_neuron_is_refused():
-    for stage in (cs.Dense(2, 3), abs, 3):
-        assert not is_neuron(stage)
-    with pytest.raises(TypeError, match=r"^test: neuron must be a neuron, got Dense$"):
-        as_neuron("test", cs.Dense(2, 3))
-    with pytest.raises(TypeError, match=r"^Neuron: a neuron must define __call__$"):
-        Neuron()(np.zeros((1, 1, 1)))

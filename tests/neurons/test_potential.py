@@ -141,35 +141,6 @@ def test_the_surrogates_error():
     assert np.abs(half / rho - 1).max() > 1e-4
 
 
-def test_half_the_memory():
-    kept = []
-    for potentials in ("full", "float16"):
-        net = cs.Network("16x16x2-8c3-8c3-4", cs.SRM(), potentials=potentials)
-        spikes = net(np.zeros((100, 2, 16, 16, 2), bool))
-        node, size = spikes.node, 0
-        seen = {}
-        while node is not None:
-            for array in arrays(node.pullback):
-                seen[id(array)] = array.nbytes
-            node = node.inputs[0] if hasattr(node.inputs[0], "pullback") else None
-        size = sum(seen.values())
-        kept.append(size)
-    weights = 4 * sum(p.data.size for p in net.parameters())
-    assert kept[1] > 2 * weights
-    assert kept[1] - weights < 0.55 * (kept[0] - weights)
-
-
-def arrays(function, depth=4):
-    """Return the arrays in a closure, and in the closures inside it."""
-    for cell in function.__closure__ or ():
-        value = cell.cell_contents
-        value = value._value if isinstance(value, potential.Once) else value
-        if isinstance(value, np.ndarray):
-            yield value
-        elif hasattr(value, "__closure__") and depth:
-            yield from arrays(value, depth - 1)
-
-
 @settings(max_examples=60, deadline=None)
 @given(rows=st.integers(1, 9), maps=st.integers(1, 5), steps=st.sampled_from([1, 31, 32, 33, 70]), pooled=st.booleans())
 def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps, pooled):
@@ -251,13 +222,6 @@ def test_recorded_errors_of_a_selection_equal_the_whole():
     _, _, part = recorded("float16", neurons={1: [0, 5, 77]})
     expected = whole[1].spikes_error.values.reshape(60, 2, -1)[..., [0, 5, 77]]
     np.testing.assert_allclose(part[1].spikes_error, expected, rtol=0, atol=2e-6 * abs(expected).max())
-
-
-def test_errors():
-    with pytest.raises(ValueError, match=r"^Network: potentials must be one of full, float16, got 'float17'; did"):
-        cs.Network("4-2", cs.SRM(), potentials="float17")
-    with pytest.raises(ValueError, match=r"^Sequential: potentials must be one of full, float16, got 3$"):
-        cs.Sequential(potentials=3)
 
 
 def test_nested_settings_are_restored():

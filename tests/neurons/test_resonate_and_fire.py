@@ -137,23 +137,6 @@ def network(**options):
     return net, np.random.default_rng(0).random((40, 6, 10)) < 0.3, np.arange(6) % 3
 
 
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-def test_it_learns_with_its_constants(gradient):
-    net, x, labels = network(gradient=gradient, trained=True, tau_rho=0.5, reset="zero")
-    loss, optimizer, losses = cs.SpikeCountLoss(net[1], true=8, false=1), cs.Adam(net.parameters(), lr=0.03), []
-    for _ in range(100):
-        value = loss(net(x), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(value.item())
-    assert losses[-1] < 0.6 * losses[0]
-    tau, frequency = net[1].parameters()
-    assert (tau.least, tau.most, frequency.least, frequency.most) == (0.25, 1e4, 1.0, 500.0)
-    assert tau.data != 15
-    assert frequency.data != 30
-
-
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("spread", [False, True])
 def test_recorded_and_explained(reset, spread):
@@ -196,14 +179,3 @@ def test_streamed_and_saved_and_named(tmp_path):
     named = make_neuron("net: neuron.", constants, net[1].dt)
     assert neuron_constants(named) == constants
     assert repr(named) == repr(net[1])
-
-
-def test_what_is_refused():
-    with pytest.raises(ValueError, match=r"^ResonateAndFire: reset must be one of .*, got 'half'$"):
-        cs.ResonateAndFire(reset="half")
-    with pytest.raises(ValueError, match=r"^ResonateAndFire: frequency must be positive and finite, got 0$"):
-        cs.ResonateAndFire(frequency=0)
-    with pytest.raises(ValueError, match=r"^resonate: re_keep must broadcast to the neurons \(4,\), got shape \(3,\)$"):
-        cs.ResonateAndFire([1.0, 2.0, 3.0])(np.zeros((5, 2, 4)))
-    with pytest.raises(TypeError, match=r"^ResonateAndFire: x must be the weighted input of a layer"):
-        cs.ResonateAndFire()(np.zeros((5, 2, 4), bool))

@@ -94,15 +94,3 @@ def test_adjoint(dtype, tolerance, response):
     ax.backward(y)
     left, right = np.vdot(ax.data.astype(float), y), np.vdot(x, t.grad.astype(float))
     assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
-
-
-@pytest.mark.parametrize("response", [Alpha(1.0, 5.0, 1.0, 0.01), np.array([0.1, 1.0, -2.0])])
-def test_gradient(response):
-    assert cs.gradcheck(lambda x: functions.psp(x, response=response), RNG.standard_normal((25, 2, 3))) < 1e-6
-
-
-def test_errors():
-    with pytest.raises(ValueError, match=r"psp: x must be \(T, N, ...\), got shape \(3,\)"):
-        cs.SRM().psp(np.ones(3))
-    with pytest.raises(ValueError, match=r"psp: response must be samples \(K,\), got shape \(1, 2\)"):
-        functions.psp(np.ones((3, 1, 1)), response=np.ones((1, 2)))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import functions
 from cuslayer.inspection.compare.relaxed import Relaxed
-from cuslayer.neurons.names import neuron_constants
 from tests.support import reference
 
 RNG = np.random.default_rng(41)
@@ -147,38 +143,6 @@ def test_networks_of_words_learn_and_are_inspected(gradient, potentials):
     assert str(found)
 
 
-def test_errors():
-    for name in ("response", "refractory"):
-        for given, message in (
-            ([], rf"SampledSRM: {name} must be samples \(K,\), got shape \(0,\)"),
-            (np.zeros((2, 2)), rf"SampledSRM: {name} must be samples \(K,\), got shape \(2, 2\)"),
-            (3.0, rf"SampledSRM: {name} must be samples \(K,\), got shape \(\)"),
-            ([0.0, np.nan], rf"SampledSRM: {name} must be finite, got nan"),
-            ([0.0, -np.inf], rf"SampledSRM: {name} must be finite, got -inf"),
-        ):
-            with pytest.raises(ValueError, match=f"^{message}$"):
-                cs.SampledSRM(**{name: given})
-        with pytest.raises(TypeError, match=rf"^SampledSRM: {name} must hold numbers, got <U1$"):
-            cs.SampledSRM(**{name: ["a"]})
-    with pytest.raises(ValueError, match=r"^SampledSRM: refractory must begin with 0, at lag 0, got -1$"):
-        cs.SampledSRM([1.0], [-1.0, 0.5])
-    for name in ("theta", "tau_rho", "scale_rho", "dt"):
-        with pytest.raises(ValueError, match=f"^SampledSRM: {name} must be positive, got 0$"):
-            own(**{name: 0})
-    with pytest.raises(ValueError, match=r"^SampledSRM: gradient must be one of slayer, exact, got 'both'"):
-        own(gradient="both")
-    with pytest.raises(TypeError, match="sampled_spike: a must be float32 or float64, got bool"):
-        own().spike(np.ones((3, 1, 1), bool))
-    with pytest.raises(TypeError, match=r"^SampledSRM: x must be the weighted input of a layer, .*got spikes \(bool\)"):
-        own()(np.ones((3, 1, 1), bool))
-    with pytest.raises(ValueError, match=r"^SampledSRM: x must be \(T, N, ...\), got shape \(3,\)$"):
-        own()(np.ones(3))
-    with pytest.warns(UserWarning, match=r"^SampledSRM: dt is in ms, and 0.0001 ms looks like seconds"):
-        own(dt=1e-4)
-    with pytest.raises(ValueError, match=r"sampled_spike: a must be \(T, N, ...\), got shape \(3,\)"):
-        functions.sampled_spike(np.ones(3), spiking=own().spiking)
-
-
 def test_samples_are_copied_and_cannot_be_written():
     samples = RESPONSE.copy()
     neuron = cs.SampledSRM(samples)
@@ -190,18 +154,3 @@ def test_samples_are_copied_and_cannot_be_written():
         "SampledSRM(response: 6 samples, refractory: 5 samples, theta=4.0, dt=0.5, gradient=exact)"
     )
     assert cs.SampledSRM(cs.Tensor([1.0, 0.5])).response.tolist() == [1.0, 0.5]
-
-
-def test_in_notebooks_pages_and_files(tmp_path):
-    neuron = own()
-    net = cs.Network("6-4-3", neuron)
-    assert "SampledSRM(response=array (6,), refractory=array (5,), theta=4)" in net._repr_html_()
-    assert "response=array (6,)" in neuron._repr_html_()
-    again = pickle.loads(pickle.dumps(neuron))
-    assert (again.response == RESPONSE).all()
-    assert cs.plot.filters(neuron).get_lines()
-    with pytest.raises(TypeError, match="SampledSRM"):
-        neuron_constants(neuron)
-    pytest.importorskip("plotly")
-    cs.report(net, RNG.random((20, 1, 6)) < 0.3, tmp_path / "page.html")
-    assert (tmp_path / "page.html").stat().st_size > 1000

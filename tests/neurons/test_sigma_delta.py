@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import functions
 from tests.support import step_programs
 
 SHAPES = [(0, 2, 3), (1, 1, 1), (40, 3, 7), (30, 2, 3, 2, 2), (9, 1, 1111)]
@@ -114,47 +112,3 @@ def test_saved_and_named(tmp_path):
     assert neuron.with_gradient("slayer").gradient == "slayer"
     assert repr(cs.SigmaDelta()) == "SigmaDelta(theta=0.1)"
     assert replace(neuron, theta=1.0).spiking.theta == 1.0
-
-
-def test_training_lowers_a_loss():
-    cs.seed(0)
-    dense = cs.Dense(5, 3)
-    dense.weight.data = abs(dense.weight.data)
-    net = cs.Sequential(cs.SigmaDelta(activation=None, sums=False), dense, cs.SigmaDelta())
-    x, target = abs(drawn((20, 4, 5))).astype(np.float32), np.float32(1.0)
-    optimizer, losses = cs.Adam(net.parameters(), lr=0.05), []
-    for _ in range(60):
-        error = net(x).sum(axis=0) - target
-        value = (error * error).mean()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(float(value.data))
-    assert losses[-1] < 0.3 * losses[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"theta": 0.0}, ValueError, "SigmaDelta: theta must be positive"),
-        ({"activation": "tanh"}, ValueError, "SigmaDelta: activation must be"),
-        ({"sums": 1}, TypeError, "SigmaDelta: sums must be a bool, got int"),
-        ({"graded": False}, ValueError, "SigmaDelta: graded must be True, got False"),
-        ({"trained": True}, ValueError, "SigmaDelta: trained must be False, got True"),
-        ({"gradient": "true"}, ValueError, "SigmaDelta: gradient must be"),
-    ],
-)
-def test_errors(options, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        cs.SigmaDelta(**options)
-
-
-def test_errors_of_inputs():
-    with pytest.raises(ValueError, match="SigmaDelta: x must be"):
-        cs.SigmaDelta()(np.zeros(3))
-    with pytest.raises(ValueError, match="sigma_delta: x must be"):
-        functions.sigma_delta(np.zeros(3), spiking=cs.SigmaDelta().spiking)
-    kept = cs.SigmaDelta(stateful=True)
-    kept(np.zeros((2, 1, 3)))
-    with pytest.raises(ValueError, match="sigma_delta: x must have 3 neurons as in the last call, got 4"):
-        kept(np.zeros((2, 1, 4)))

@@ -8,7 +8,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions
 from cuslayer.kernels import cpu
 from tests.support import reference
 
@@ -161,18 +160,6 @@ def test_gradient_equals_the_derivative_of_the_relaxed_neuron(gradient):
     assert (t.grad * d).sum() == pytest.approx(slope, rel=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 1), (0, 2, 3), (5, 0, 3), (7, 2, 0), (3, 1, 255), (3, 1, 513)])
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-def test_shapes(shape, gradient):
-    srm = cs.SRM(gradient=gradient)
-    t = cs.Tensor(np.full(shape, 11.0), requires_grad=True)
-    for run in (srm, srm.spike):
-        s = run(t)
-        assert s.shape == shape
-        s.backward(np.ones(shape))
-        assert t.grad.shape == shape
-
-
 def test_constants():
     srm = cs.SRM(theta=5.0, tau_sr=4.0, tau_ref=2.0, scale_ref=3.0, dt=0.5)
     assert srm.response.dtype == np.float64
@@ -182,36 +169,6 @@ def test_constants():
     assert srm.refractory[4] == -15.0
     assert cs.SRM(cutoff=0).response[-1] < 1e-12
     assert (cs.SRM(scale_ref=0, ref_cutoff=0).refractory == 0).all()
-
-
-def test_errors():
-    for name in ("theta", "tau_sr", "tau_ref", "tau_rho", "scale_rho", "dt"):
-        for value in (0, -1.0):
-            with pytest.raises(ValueError, match=f"SRM: {name} must be positive, got {value:g}"):
-                cs.SRM(**{name: value})
-        with pytest.raises(TypeError, match=f"SRM: {name} must be a number, got str"):
-            cs.SRM(**{name: "1"})
-        with pytest.raises(ValueError, match=f"SRM: {name} must be finite, got nan"):
-            cs.SRM(**{name: float("nan")})
-    for name in ("scale_ref", "cutoff", "ref_cutoff"):
-        with pytest.raises(ValueError, match=f"SRM: {name} must not be negative, got -1"):
-            cs.SRM(**{name: -1.0})
-    with pytest.raises(
-        ValueError, match="SRM: gradient must be one of slayer, exact, got 'exactly'; did you mean exact"
-    ):
-        cs.SRM(gradient="exactly")
-    srm = cs.SRM()
-    for op, run in (("neuron: x", srm), ("spike: a", srm.spike)):
-        with pytest.raises(ValueError, match=rf"{op} must be \(T, N, ...\), got shape \(3,\)"):
-            run(np.ones(3))
-        with pytest.raises(TypeError, match=f"{op} must be the weighted input of a layer"):
-            run(np.ones((3, 1, 1), bool))
-
-
-def test_the_neuron_calls_the_functions():
-    srm, x = cs.SRM(), RNG.normal(0, 5, (20, 1, 4))
-    direct = functions.neuron(x, response=srm.filter, spiking=srm.spiking)
-    assert (direct.data == srm(x).data).all()
 
 
 @pytest.mark.cpu_only

@@ -1,0 +1,99 @@
+"""What neurons refuse: one line with the kind, the argument, the rule and what came."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions as f
+from cuslayer.kernels.constants import Sampled
+
+X, FLAT, SPIKES = np.ones((5, 2, 4)), np.ones(3), np.ones((5, 2, 4), bool)
+
+VALUES = {
+    "SRM: theta must be positive, got 0": lambda: cs.SRM(theta=0),
+    "SRM: tau_ref must be positive, got -1": lambda: cs.SRM(tau_ref=-1.0),
+    "SRM: tau_sr must be finite, got nan": lambda: cs.SRM(tau_sr=float("nan")),
+    "SRM: scale_ref must not be negative, got -1": lambda: cs.SRM(scale_ref=-1.0),
+    "SRM: cutoff must not be negative, got -1": lambda: cs.SRM(cutoff=-1.0),
+    "SRM: gradient must be one of slayer, exact, got 'exactly'; did you mean exact": lambda: cs.SRM(gradient="exactly"),
+    "neuron: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM()(FLAT),
+    "spike: a must be (T, N, ...), got shape (3,)": lambda: cs.SRM().spike(FLAT),
+    "psp: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM().psp(FLAT),
+    "psp: response must be samples (K,), got shape (1, 2)": lambda: f.psp(X, response=np.ones((1, 2))),
+    "psp: response must be samples (K,), got shape (2, 2)": lambda: f.psp(X, response=Sampled(np.ones((2, 2)), 1.0)),
+    "SampledSRM: response must be samples (K,), got shape (0,)": lambda: cs.SampledSRM([]),
+    "SampledSRM: response must be finite, got nan": lambda: cs.SampledSRM([0.0, np.nan]),
+    "SampledSRM: refractory must be samples (K,), got shape ()": lambda: cs.SampledSRM([1.0], 3.0),
+    "SampledSRM: refractory must begin with 0, at lag 0, got -1": lambda: cs.SampledSRM([1.0], [-1.0, 0.5]),
+    "SampledSRM: theta must be positive, got 0": lambda: cs.SampledSRM([1.0], theta=0),
+    "sampled_spike: a must be (T, N, ...), got": lambda: f.sampled_spike(FLAT, spiking=cs.SampledSRM([1.0]).spiking),
+    "LIF: tau must be positive and finite, got 0": lambda: cs.LIF(0),
+    "LIF: tau must be positive and finite, got nan": lambda: cs.LIF([1.0, np.nan]),
+    "LIF: reset must be one of zero, subtract, none, got 'half'": lambda: cs.LIF(reset="half"),
+    "LIF: theta must be positive, got -1": lambda: cs.LIF(theta=-1),
+    "Bounded: least must not be above most, got 2 and 1": lambda: cs.LIF(trained=True, bounds=(2, 1)),
+    "LIF: bounds must be positive, got 0": lambda: cs.LIF(trained=True, bounds=(0, 1)),
+    "leaky: v_keep must broadcast to the neurons (4,), got shape (3,)": lambda: cs.LIF([1.0, 2.0, 3.0])(X),
+    "AdaptiveLIF: rise must not be negative, got -1": lambda: cs.AdaptiveLIF(rise=-1),
+    "AdaptiveLIF: tau_ref must be positive and finite, got 0": lambda: cs.AdaptiveLIF(tau_ref=0),
+    "adaptive: h_keep must broadcast to the neurons (4,), got": lambda: cs.AdaptiveLIF(tau_theta=[1.0, 2.0, 3.0])(X),
+    "ResonateAndFire: reset must be one of": lambda: cs.ResonateAndFire(reset="half"),
+    "ResonateAndFire: frequency must be positive and finite, got 0": lambda: cs.ResonateAndFire(frequency=0),
+    "resonate: re_keep must broadcast to the neurons (4,), got": lambda: cs.ResonateAndFire([1.0, 2.0, 3.0])(X),
+    "SigmaDelta: activation must be": lambda: cs.SigmaDelta(activation="tanh"),
+    "SigmaDelta: graded must be True, got False": lambda: cs.SigmaDelta(graded=False),
+    "SigmaDelta: trained must be False, got True": lambda: cs.SigmaDelta(trained=True),
+    "sigma_delta: x must be": lambda: f.sigma_delta(FLAT, spiking=cs.SigmaDelta().spiking),
+    "Loihi: surrogate_at must be one of before_reset, recorded, got": lambda: cs.Loihi(surrogate_at="record"),
+    "Loihi: dt must be positive, got 0": lambda: cs.Loihi(dt=0),
+    "loihi: x must be (T, N, ...), got shape (3,)": lambda: cs.Loihi()(FLAT),
+    "Network: potentials must be one of full, float16, got 'float17'; did": (
+        lambda: cs.Network("4-2", cs.SRM(), potentials="float17")
+    ),
+}
+TYPES = {
+    "SRM: tau_rho must be a number, got str": lambda: cs.SRM(tau_rho="1"),
+    "neuron: x must be the weighted input of a layer": lambda: cs.SRM()(SPIKES),
+    "spike: a must be the weighted input of a layer": lambda: cs.SRM().spike(SPIKES),
+    "SampledSRM: response must hold numbers, got <U1": lambda: cs.SampledSRM(["a"]),
+    "SampledSRM: x must be the weighted input of a layer": lambda: cs.SampledSRM([1.0])(SPIKES),
+    "LIF: tau must be a number or an array of numbers, got <U4": lambda: cs.LIF("long"),
+    "LIF: trained must be a bool, got int": lambda: cs.LIF(trained=1),
+    "LIF: bounds must be least and most, got 3": lambda: cs.LIF(trained=True, bounds=3),
+    "CUBA: x must be the weighted input of a layer": lambda: cs.CUBA()(SPIKES),
+    "AdaptiveLIF: x must be the weighted input of a layer": lambda: cs.AdaptiveLIF()(SPIKES),
+    "ResonateAndFire: x must be the weighted input of a layer": lambda: cs.ResonateAndFire()(SPIKES),
+    "SigmaDelta: sums must be a bool, got int": lambda: cs.SigmaDelta(sums=1),
+    "Loihi: first_bin must be a bool, got int": lambda: cs.Loihi(first_bin=1),
+    "loihi: x must be the weighted input of a layer": lambda: cs.Loihi()(SPIKES),
+}
+
+
+@pytest.mark.parametrize("message", [*VALUES, *TYPES])
+def test_error(message):
+    kind, call = (ValueError, VALUES[message]) if message in VALUES else (TypeError, TYPES[message])
+    with pytest.raises(kind, match=f"^{re.escape(message)}"):
+        call()
+
+
+def test_the_registers_of_a_chip():
+    limits = {"vth_mant": (1, 131071), "v_decay": (1, 4095), "i_decay": (1, 4095), "ref_delay": (1, 64)}
+    for name, (least, most) in (limits | {"wgt_exp": (-7, 7)}).items():
+        with pytest.raises(ValueError, match=f"^Loihi: {name} must be at least {least}, got {least - 1}$"):
+            cs.Loihi(**{name: least - 1})
+        with pytest.raises(ValueError, match=f"^Loihi: {name} must be at most {most}, got {most + 1}$"):
+            cs.Loihi(**{name: most + 1})
+        with pytest.raises(TypeError, match=f"^Loihi: {name} must be an integer, got float"):
+            cs.Loihi(**{name: 1.0})
+        assert getattr(cs.Loihi(**{name: np.int64(most)}), name) == most
+
+
+def test_a_state_is_of_as_many_neurons():
+    for neuron, name in ((cs.LIF(stateful=True), "leaky"), (cs.SigmaDelta(stateful=True), "sigma_delta")):
+        neuron(X)
+        with pytest.raises(ValueError, match=f"^{name}: x must have 8 neurons as in the last call, got 6"):
+            neuron(X[..., :3])
