@@ -1,25 +1,19 @@
 """Inspection of networks: calibrate, record, explain, compare gradients, diagnose, report, show in notebooks."""
 
-from cuslayer.inspection.calibration.compute import calibrate
-from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
-from cuslayer.inspection.compare.compute import compare_gradients
-from cuslayer.inspection.compare.result import Comparison, GradientComparison
+from cuslayer.inspection.calibrate import Calibration, LayerCalibration, calibrate
+from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
 from cuslayer.inspection.demo import demo
-from cuslayer.inspection.energy.compute import ops
-from cuslayer.inspection.energy.result import LayerOperations, Operations
-from cuslayer.inspection.explain.compute import explain
-from cuslayer.inspection.explain.result import Explanation, Trace
+from cuslayer.inspection.explain import Explanation, Trace, explain
 from cuslayer.inspection.health.advice import Advice
 from cuslayer.inspection.health.compute import health
 from cuslayer.inspection.health.layer import LayerHealth
 from cuslayer.inspection.health.result import NetworkHealth
 from cuslayer.inspection.notebook.html import show_in_notebooks
+from cuslayer.inspection.ops import LayerOperations, Operations, ops
 from cuslayer.inspection.reassign import Reassignment, reassignment
-from cuslayer.inspection.record.labelled import Labelled
-from cuslayer.inspection.record.recorder import record
-from cuslayer.inspection.record.recording import Record, Recording
+from cuslayer.inspection.record import Labelled, Record, Recording, record
 from cuslayer.inspection.report import report
-from cuslayer.inspection.structure import note_rates, rates_of
+from cuslayer.inspection.walk import note_rates, rates_of
 
 __all__ = [
     "Advice",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -116,10 +117,9 @@ class Visit:
         """The output; the first use runs the stage. It may be set, before or after, for the stages after this one."""
         if self._output is _UNSET:
             found: list[Potentials] = []
-            with on_potential(found.append):
+            with on_potential(found.append) if is_neuron(self.stage) else nullcontext():
                 self._output = self.call(*self.inputs)
-            if found and is_neuron(self.stage):
-                self._potentials = found[0].values
+            self._potentials = found[0].values if found else None
         return self._output
 
     @output.setter

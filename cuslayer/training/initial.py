@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cuslayer.inspection.calibration.compute import calibrate
-from cuslayer.inspection.calibration.result import Calibration
+from cuslayer.inspection.calibrate import Calibration, calibrate
 from cuslayer.inspection.structure import eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm

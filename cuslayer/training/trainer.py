@@ -12,8 +12,7 @@ from cuslayer.backend import device
 from cuslayer.data.batches import check_batches, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
-from cuslayer.inspection.calibration.compute import SAMPLES
-from cuslayer.inspection.calibration.result import Calibration
+from cuslayer.inspection.calibrate import SAMPLES, Calibration
 from cuslayer.inspection.structure import check_network
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.container import graph_of

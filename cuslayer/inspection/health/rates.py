@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.inspection.calibration.compute import Run, Value
+from cuslayer.inspection.calibrate import Run, Value
 from cuslayer.inspection.health.advice import Advice, rounded, weight_scale
 from cuslayer.inspection.health.layer import LEAST_DESIRED, LayerHealth, LayerTally
 from cuslayer.inspection.health.measure import Measured, measure

@@ -11,13 +11,13 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import preserved_epoch
-from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
-from cuslayer.inspection.structure import check_network, check_neurons, eval_mode
+from cuslayer.inspection.walk import Walk, check_network, check_neurons
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Graph, Node, flow, output_neurons
+from cuslayer.network.graph import Address, Graph, Node, output_neurons
 from cuslayer.network.input import as_input, finite_input
+from cuslayer.network.modes import eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 from cuslayer.tape import Tensor, no_grad
 
@@ -106,7 +106,7 @@ def calibrate(
     with eval_mode(net), no_grad():
         net(x[:, :1])  # an input that does not fit is an error before a weight changes
         run = Run(wanted, kept)
-        flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
+        run.scale(net, x)
     return Calibration(tuple(run.rows))
 
 
@@ -176,7 +176,7 @@ class Value:
 
 
 class Run:
-    """Runs the nodes of a network in order and scales the layers before each node of neurons.
+    """Visits the nodes of a network in order and scales the layers before each node of neurons.
 
     Attributes:
         wanted: the rate of each node of neurons in Hz, by number.
@@ -192,6 +192,11 @@ class Run:
         self.wanted, self.done = wanted, kept
         self.rows: list[LayerCalibration] = []
         self.scaled: dict[int, tuple[list[Layer], float]] = {}
+
+    def scale(self, net: Any, x: Tensor) -> None:
+        """Scale the layers of a network for an input, which runs in evaluation mode without gradients."""
+        for at in Walk(net, Value(x, lambda factor: x)):
+            at.output = self(at.node, *at.inputs)
 
     def __call__(self, node: Node, *inputs: Value) -> Value:
         stage = node.stage
@@ -290,14 +295,9 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
-    """Return the factor of the weighted input at which neurons fire at a rate; 1 if they fire at none.
+    """Return the factor of the weighted input x at which neurons fire at a rate in Hz; 1 if they fire at none.
 
-    Args:
-        node: the node of the neurons.
-        neuron: the neurons.
-        x: the weighted input (T, N, ...).
-        fixed: the part of it that is not scaled; None for none.
-        wanted: the rate in Hz.
+    `fixed` is the part of the input that is not scaled.
     """
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
@@ -351,3 +351,52 @@ def _spread(x: Array) -> Array:
     xp = namespace(x)
     columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.asarray(np.arange(neurons))]
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
+
+
+@dataclass(frozen=True)
+class LayerCalibration:
+    """The scaled weights before one layer of neurons.
+
+    Attributes:
+        layer: the position of the neurons, or the path of positions in nested networks.
+        name: the layers that were scaled and the kind of the neurons.
+        factor: the factor of the weights or gains; 1 if they were kept.
+        before: the mean firing rate before, Hz.
+        rate: the mean firing rate after, Hz.
+        wanted: the rate that was asked for, Hz.
+        scaled: whether there were weights or gains to scale.
+        no_input: whether the neurons have no input, so that no factor could make them fire.
+    """
+
+    layer: Address
+    name: str
+    factor: float
+    before: float
+    rate: float
+    wanted: float
+    scaled: bool
+    no_input: bool = False
+
+    @property
+    def _weights(self) -> str:
+        if self.no_input:
+            return "no input"
+        return f"{self.factor:.3g}" if self.scaled else "kept"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The result of `calibrate`; it prints as a table.
+
+    Attributes:
+        layers: one entry for each layer of neurons, in order.
+    """
+
+    layers: tuple[LayerCalibration, ...]
+
+    def __str__(self) -> str:
+        head = ("weights times", "rate before", "after (Hz)", "layer")
+        rows = [(row._weights, f"{row.before:.1f}", f"{row.rate:.1f}", row.name) for row in self.layers]
+        widths = [max(len(row[column]) for row in (head, *rows)) for column in range(3)]
+        lines = ("  ".join((*map(str.rjust, row, widths), row[3])) for row in (head, *rows))
+        return "\n".join(lines)
