@@ -1,7 +1,5 @@
 """Inspection of networks: calibrate, record, explain, compare gradients, diagnose, report, show in notebooks."""
 
-from cuslayer.inspection.calibration.compute import calibrate
-from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.compare.compute import compare_gradients
 from cuslayer.inspection.compare.result import Comparison, GradientComparison
 from cuslayer.inspection.demo import demo
@@ -20,6 +18,7 @@ from cuslayer.inspection.record.recorder import record
 from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.report import report
 from cuslayer.inspection.structure import note_rates, rates_of
+from cuslayer.network.calibration import Calibration, LayerCalibration, calibrate
 
 __all__ = [
     "Advice",

@@ -1,46 +1,21 @@
-"""Run the stages of a network one by one with their potentials; the default loss of inspection."""
+"""The default loss of inspection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.structure import ends_in_read_out
+from cuslayer.backend import to_numpy
 from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Node, flow
+from cuslayer.network.walk import ends_in_read_out
+from cuslayer.network.walk import run_nodes as run_nodes
 from cuslayer.neurons.base import is_neuron
-from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor
-
-# Called after each stage with its node, its output and its potentials (T, N, ...), None if it saves none; returns the
-# output for the stages after it.
-After: TypeAlias = "Callable[[Node, Tensor, Array | None], Tensor]"
-
 
 # The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.
 _COUNTS = (60, 10)
-
-
-def run_nodes(
-    nodes: Sequence[Node], output: int, x: Tensor, after: After, *, run: Callable[..., Tensor] | None = None
-) -> Tensor:
-    """Run the nodes of a graph in order, without fusion, and return the output of one of them.
-
-    By default a node's stage is called; `run`, if given, gets the node and its inputs instead.
-    """
-
-    def run_node(node: Node, *inputs: Tensor) -> Tensor:
-        found: list[Potentials] = []
-        with on_potential(found.append):
-            y = run(node, *inputs) if run else node(*inputs)
-        u = found[0].values if found and is_neuron(node.stage) else None
-        return after(node, y, u)
-
-    return flow(nodes, output, {INPUT: x}, run_node)
 
 
 def check_loss(op: str, loss: Any) -> None:

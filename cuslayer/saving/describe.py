@@ -24,18 +24,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class Description:
-    """The description of an object.
-
-    Attributes:
-        root: the object, as a value.
-        objects: the entries of objects.
-        tensors: the entries of tensors.
-        arrays: the arrays by name.
-        own: classes and functions that are not the library's, by name.
-
-    Raises:
-        TypeError: something cannot be described.
-    """
+    """The description of an object: `root`, the entries of objects and tensors, arrays, and classes of a user's."""
 
     def __init__(self, root: Any) -> None:
         self.objects: list[dict[str, Any]] = []

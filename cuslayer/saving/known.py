@@ -45,13 +45,7 @@ _ARGUMENTS = dict.fromkeys(("layer", "neuron", "surrogate"), PARTS) | dict.fromk
 
 
 class Call(NamedTuple):
-    """The arguments of the call that makes an object.
-
-    Attributes:
-        positional: the arguments by position, those of a ``*name`` parameter.
-        options: the arguments by name.
-        used: the attributes that the arguments come from.
-    """
+    """The arguments of the call that makes an object, by position and by name, and the attributes they come from."""
 
     positional: list[Any]
     options: dict[str, Any]
@@ -64,9 +58,6 @@ def call_of(thing: Any) -> Call:
     The arguments are attributes of the same names, as scikit-learn has it. A class whose attributes are others defines
     ``saved_options()``, which returns the arguments by name. Constructors of the library leave out what only draws the
     first weights, such as ``weight_scale``.
-
-    Raises:
-        TypeError: an argument is not an attribute.
     """
     kind = type(thing)
     if kind is Network:

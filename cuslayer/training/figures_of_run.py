@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.inspection.forward import run_nodes
-from cuslayer.inspection.structure import ends_in_read_out, eval_mode, units
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.network import Network
+from cuslayer.network.walk import ends_in_read_out, eval_mode, run_nodes, units
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.config import Config
 from cuslayer.training.figures import draw_curves, draw_rasters, save_figure

@@ -62,19 +62,6 @@ def test_testing_changes_nothing():
     assert t.net.layers[0].weight.grad is None
 
 
-def test_testing_saves_nothing_for_backward():
-    kept = []
-
-    def watch(x):
-        kept.append(x.requires_grad)
-        return x
-
-    t = trainer(cs.Dense(6, 2), SRM, watch)
-    t.test(batches((3,)))
-    t.train(batches((3,)))
-    assert kept == [False, True]
-
-
 def test_dropout_in_training_only():
     layer = cs.Dropout(0.5)
     t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
@@ -99,15 +86,6 @@ def test_training_learns():
     assert t.test([(x, labels)]).accuracy == 1.0
 
 
-def test_no_sample_is_right():
-    t = trainer()
-    t.net.layers[0].weight.data[:] = 0.0
-    # A silent output is class 0.
-    x, _ = batches((4,))[0]
-    assert t.test([(x, np.ones(4, int))]).accuracy == 0.0
-    assert t.train([(x, np.ones(4, int))]).accuracy == 0.0
-
-
 def test_spike_trains_have_no_accuracy():
     t = trainer(loss=cs.SpikeTimeLoss(SRM))
     target = np.zeros((20, 3, 2), bool)
@@ -120,10 +98,6 @@ def test_spike_trains_have_no_accuracy():
 def test_no_batch_at_all():
     assert trainer().test([]) == Score(0.0, 0.0)
     assert trainer().train(iter([])) == Score(0.0, 0.0)
-
-
-def test_an_iterator_without_a_length():
-    assert trainer().test(iter(batches())).loss > 0.0
 
 
 def test_a_label_out_of_range():

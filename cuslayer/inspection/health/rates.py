@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.inspection.calibration.compute import Run, Value
 from cuslayer.inspection.health.advice import Advice, rounded, weight_scale
 from cuslayer.inspection.health.layer import LEAST_DESIRED, LayerHealth, LayerTally
 from cuslayer.inspection.health.measure import Measured, measure
 from cuslayer.inspection.structure import Unit, copied, eval_mode, layer_name, units
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.pool import Windowed
+from cuslayer.network.calibration import Run, Value
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, flow
 from cuslayer.neurons.base import as_neuron
