@@ -2,7 +2,7 @@
 
 An object is made by its class from arguments, which are data or objects that stand before it. Then its arrays are set:
 each takes the place of an array that its class has made there. Nothing is looked up by a name of the file but in the
-lists of `known` and in what an object itself holds, so no property is evaluated and no other method is found.
+lists of `describe` and in what an object itself holds, so no property is evaluated and no other method is found.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from cuslayer.backend import Array, to_device
 from cuslayer.layers import Layer
 from cuslayer.neurons.base import Neuron
 from cuslayer.parameter import Bounded
-from cuslayer.saving.describe import is_array
-from cuslayer.saving.known import (
+from cuslayer.saving.describe import (
     CALLABLES,
     CLASSES,
     DATA,
@@ -32,6 +31,7 @@ from cuslayer.saving.known import (
     allowed,
     arguments_of,
     fields_of,
+    is_array,
     is_part,
     maker,
 )

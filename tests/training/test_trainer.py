@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
-from cuslayer.training import Score, Trainer
-from cuslayer.training.progress import _Bar
+from cuslayer.training import Score, Tally, Trainer
+from cuslayer.training.progress import Progress, _Bar
 
 SRM = cs.SRM(tau_sr=4.0)
 
@@ -192,6 +192,16 @@ def test_errors_of_options():
             run(batches(), steps=0)
         with pytest.raises(TypeError, match=r"^Trainer: steps must be an integer, got float$"):
             run(batches(), steps=1.5)
+
+
+def test_the_bar_has_the_batches_that_are_left():
+    done = Tally()
+    done.add(np.zeros((20, 3, 2), bool), [0, 1, 1], 3.0)
+    for steps, total in ((None, 3), (2, 2), (7, 3)):
+        progress = Progress(batches((3, 2, 4)), "train", False, 3, steps, done.state(), lambda tally: None)
+        assert (progress.bar.n, progress.bar.total) == (1, total)
+        assert [x.shape[1] for x, _ in progress.bar] == [2, 4][: total - 1]
+        assert progress._text().startswith("loss 1, accuracy 33.3%, ")
 
 
 def test_the_estimate_leaves_the_first_step_out(monkeypatch):
