@@ -1,6 +1,5 @@
 """Inspection of networks: calibrate, record, explain, compare gradients, diagnose, report, show in notebooks."""
 
-from cuslayer.inspection.calibrate import Calibration, LayerCalibration, calibrate
 from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
 from cuslayer.inspection.demo import demo
 from cuslayer.inspection.explain import Explanation, Trace, explain
@@ -13,7 +12,8 @@ from cuslayer.inspection.ops import LayerOperations, Operations, ops
 from cuslayer.inspection.reassign import Reassignment, reassignment
 from cuslayer.inspection.record import Labelled, Record, Recording, record
 from cuslayer.inspection.report import report
-from cuslayer.inspection.walk import note_rates, rates_of
+from cuslayer.inspection.structure import note_rates, rates_of
+from cuslayer.network.calibration import Calibration, LayerCalibration, calibrate
 
 __all__ = [
     "Advice",

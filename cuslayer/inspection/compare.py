@@ -13,14 +13,14 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
-from cuslayer.inspection.walk import Unit, Visit, Walk, check_loss, check_network, default_loss, units
+from cuslayer.inspection.structure import check_loss, default_loss
 from cuslayer.layers import Delay, Layer
 from cuslayer.layers.base import Hooked, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node
 from cuslayer.network.hooks import on_gradient
 from cuslayer.network.input import finite_input
-from cuslayer.network.modes import eval_mode
+from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.axes import axes, open_frame
 from cuslayer.plot.style import palette

@@ -12,13 +12,13 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
-from cuslayer.inspection.walk import Unit, Walk, check_network, find_unit, units
+from cuslayer.inspection.structure import find_unit
 from cuslayer.kernels.conv.rounding import exact_zeros
 from cuslayer.layers import Layer
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node, feeds
 from cuslayer.network.input import finite_input
-from cuslayer.network.modes import eval_mode
+from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.axes import axes, color_bar, open_frame
 from cuslayer.plot.style import palette

@@ -10,8 +10,8 @@ import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
-from cuslayer.inspection.walk import check_loss, check_network, default_loss, find_unit
-from cuslayer.network.modes import eval_mode
+from cuslayer.inspection.structure import check_loss, default_loss, find_unit
+from cuslayer.network.walk import check_network, eval_mode
 from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.axes import axes_grid, open_frame, time_axis
 from cuslayer.plot.style import palette

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.walk import Walk, find_unit, output_shapes, units
+from cuslayer.inspection.structure import find_unit, output_shapes
 from cuslayer.network.container import graph_of
+from cuslayer.network.walk import Walk, units
 from cuslayer.tape import as_tensor
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, shared, skip, spikes
 

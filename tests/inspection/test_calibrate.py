@@ -223,7 +223,7 @@ def test_the_same_bits_again():
 
 def test_many_neurons_are_searched_in_some_of_the_samples(monkeypatch):
     cs.seed(1)
-    monkeypatch.setattr(import_module("cuslayer.inspection.calibrate"), "_COLUMNS", 100)
+    monkeypatch.setattr(import_module("cuslayer.network.calibration"), "_COLUMNS", 100)
     found = calibrated(cs.Network("8x8x2-4c3-2a-12-10", SRM), FRAMES)
     assert [row.rate for row in found.layers] == pytest.approx([60] * 4, rel=0.1)
 

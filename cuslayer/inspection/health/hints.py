@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from cuslayer.inspection.health.layer import LayerHealth
 from cuslayer.inspection.health.measure import Measured
 from cuslayer.network.graph import Address
-
-SILENT_INPUT = "check the recordings, and the duration, the region and the time step with which they are read"
+from cuslayer.network.input import SILENT_INPUT
 
 
 def hints(found: Measured, advised: Collection[Address], silent_input: bool) -> tuple[str, ...]:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.inspection.calibrate import Run, Value
 from cuslayer.inspection.health.advice import Advice, rounded, weight_scale
 from cuslayer.inspection.health.layer import LEAST_DESIRED, LayerHealth, LayerTally
 from cuslayer.inspection.health.measure import Measured, measure
 from cuslayer.inspection.structure import Unit, copied, eval_mode, layer_name, units
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.pool import Windowed
+from cuslayer.network.calibration import Run
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Node, flow
+from cuslayer.network.graph import Node
 from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor, as_tensor, no_grad
@@ -83,9 +83,9 @@ class _Rescale(Run):
 
 def _scaled(net: Any, x: Tensor, wanted: dict[int, float], layers: dict[int, LayerHealth]) -> _Rescale:
     """Scale layers of a network that are out of range."""
-    graph, run = graph_of(net), _Rescale(dict(wanted), layers)
+    run = _Rescale(dict(wanted), layers)
     with eval_mode(net), no_grad():
-        flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
+        run.scale(net, x)
     return run
 
 
