@@ -26,6 +26,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.training.steps import PlainStep
 
 # The columns of the silence, and the steps with input before it.
 COLUMNS, BUSY = 512, 50
@@ -254,7 +255,7 @@ def of_step(run: Run, name: str) -> list[dict[str, Any]]:
             network.make, network.shape, run.sizes.steps, network.batch, 1, resident="cuda", graph=False
         )
         trainer.train(loader)
-        take_step = trainer._step
+        take_step = PlainStep.take
 
         def recorded_step(*arguments: Any) -> None:
             recorder.on = True
@@ -262,7 +263,7 @@ def of_step(run: Run, name: str) -> list[dict[str, Any]]:
             recorder.on = False
 
         # An epoch has launches before its first step and after the last.
-        with mock.patch.object(trainer, "_step", recorded_step):
+        with mock.patch.object(PlainStep, "take", recorded_step):
             trainer.train(loader, steps=1)
         rows: dict[str, dict[str, Any]] = {}
         for launched in recorder.launches:

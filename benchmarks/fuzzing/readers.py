@@ -8,7 +8,6 @@ import random
 import tempfile
 import wave
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path

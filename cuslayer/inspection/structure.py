@@ -1,55 +1,177 @@
-"""Names of walk.py under their old place, until nothing imports them from here."""
+"""Find layers of a network by address and tell their shapes; the default loss of inspection, and noted firing rates."""
 
 from __future__ import annotations
 
-from cuslayer.inspection.walk import (
-    Unit,
-    check_network,
-    check_neurons,
-    dt_at,
-    find_unit,
-    is_path,
-    note_rates,
-    output_shapes,
-    rates_of,
-    units,
-)
-from cuslayer.network.modes import copied, ends_in_read_out, eval_mode
-from cuslayer.neurons.base import Neuron, OnePass
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
 
-__all__ = [
-    "Unit",
-    "check_network",
-    "check_neurons",
-    "copied",
-    "dt_at",
-    "ends_in_read_out",
-    "eval_mode",
-    "find_unit",
-    "is_path",
-    "layer_name",
-    "neurons_of",
-    "note_rates",
-    "one_pass_of",
-    "output_shapes",
-    "rates_of",
-    "units",
-]
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import to_numpy
+from cuslayer.layers import Layer
+from cuslayer.layers.base import Shape
+from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
+from cuslayer.network.container import Container, graph_of
+from cuslayer.network.graph import INPUT, Address, as_address
+from cuslayer.network.shapes import shape_after
+from cuslayer.network.walk import Unit as Unit
+from cuslayer.network.walk import check_network as check_network
+from cuslayer.network.walk import check_neurons as check_neurons
+from cuslayer.network.walk import copied as copied
+from cuslayer.network.walk import ends_in_read_out as ends_in_read_out
+from cuslayer.network.walk import eval_mode as eval_mode
+from cuslayer.network.walk import units as units
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.tape import Tensor
+
+
+def find_unit(op: str, net: Any, layer: Any) -> Unit:
+    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
+
+    A nested network stands for its last stage, and parallel branches for their join.
+
+    Raises:
+        IndexError: the position is out of range.
+        ValueError: the layer is not in the network, or is at several positions.
+    """
+    graph = graph_of(net)
+    # By path, so that a join, which has the path of its branches, is counted once.
+    places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
+    for part in graph.parts:
+        places.setdefault(part.path, (part.output, []))[1].append(part.container)
+    path = _path(op, net, layer)
+    if path is None:
+        found = [at for at, (_, stages) in places.items() if any(stage is layer for stage in stages)]
+    else:
+        found = [path] if path in places else []
+    if not found:
+        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's{_listed(net)}")
+    if len(found) > 1:
+        positions = ", ".join(str(as_address(at)) for at in found)
+        raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
+    number = places[found[0]][0]
+    if number == INPUT:
+        raise ValueError(f"{op}: layer {as_address(found[0])} is empty: it passes the network's input on")
+    return next(unit for unit in units(graph) if number in (node.number for node in unit if node is not None))
+
+
+# The longest list of layers in a message.
+_MOST = 300
+_POSITION = (int, np.integer)
+
+
+def _listed(inside: Any) -> str:
+    """Return the stages of a network with their positions, for messages; none of anything else."""
+    if not isinstance(inside, Container) or not len(inside):
+        return ""
+    named = ", ".join(f"{position} {_described(stage)}" for position, stage in enumerate(inside))
+    return f"; its layers are {named if len(named) <= _MOST else named[: named.rindex(', ', 0, _MOST)] + ', ...'}"
+
+
+def _described(stage: Any) -> str:
+    if isinstance(stage, Layer) and not isinstance(stage, (Container, Neuron)):
+        return check.one_line(stage, 60)
+    return getattr(stage, "__name__", type(stage).__name__)
+
+
+def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
+    """Return an address as a path without negative positions; None for anything else."""
+    positions = layer if isinstance(layer, tuple) else (layer,)
+    if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
+        return None
+    path, inside = list[int](), net
+    for at in positions:
+        size = len(inside) if isinstance(inside, Container) else 0
+        if not -size <= at < size:
+            nested = f" in layer {as_address(tuple(path))}" if path else ""
+            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}{_listed(inside)}")
+        path.append(int(at) % size)
+        inside = inside[path[-1]]
+    return tuple(path)
+
+
+def is_path(net: Any, value: Any) -> bool:
+    """Return whether a value is the address of a layer in a nested network: a tuple that begins with its position."""
+    positions = isinstance(value, tuple) and len(value) > 1 and all(isinstance(at, _POSITION) for at in value)
+    return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
+
+
+def dt_at(net: Any, number: int) -> float:
+    """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
+    stages = [node.stage for node in graph_of(net).nodes]
+    around = (*stages[number:], *reversed(stages[:number]))
+    return float(next((as_neuron("network", stage).dt for stage in around if is_neuron(stage)), 1.0))
+
+
+def output_shapes(net: Any) -> list[Shape | None]:
+    """Return the output shape (without T and N) of each stage in the order in which they run; None if it is unknown.
+
+    A `Network` knows its input shape. In any other network, shapes are known from the first layer on whose output shape
+    does not depend on its input, such as a dense layer.
+
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
+    >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
+    [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
+    """
+    shapes: dict[int, Shape | None] = {INPUT: getattr(net, "input_shape", None)}
+    for node in graph_of(net).nodes:
+        given = [shapes[number] for number in node.inputs]
+        try:
+            shapes[node.number] = shape_after(node.stage, given)
+        except ValueError:  # shapes that do not match: an error of the call, not of this table
+            shapes[node.number] = shape_after(node.stage, [None for _ in given])
+    del shapes[INPUT]
+    return list(shapes.values())
+
+
+def check_loss(op: str, loss: Any) -> None:
+    """Raise TypeError unless loss is a function or None, for the default."""
+    if loss is not None and not callable(loss):
+        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+
+
+# The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.
+_COUNTS = (60, 10)
+
+
+def default_loss(net: Any, out: Tensor, target: Any) -> Any:
+    """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
+
+    Of fewer than 60 steps, the labelled class should fire in each. Of a read-out without spikes, it is
+    `CrossEntropyLoss`.
+    """
+    if ends_in_read_out(net):
+        return CrossEntropyLoss()
+    last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
+    given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
+    if given.shape == out.shape:
+        return SpikeTimeLoss(last)
+    true, false = (min(count, len(out)) for count in _COUNTS)
+    return SpikeCountLoss(last, true, false)
+
+
+_rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
+
+
+def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
+    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before.
+
+    >>> from cuslayer.network import Sequential
+    >>> net = Sequential()
+    >>> note_rates(net, {1: 12.5}); rates_of(net)
+    {1: 12.5}
+    """
+    _rates[net] = dict(rates)
+
+
+def rates_of(net: Any) -> dict[Address, float]:
+    """Return the noted firing rates in Hz by address; empty if none are noted."""
+    return dict(_rates.get(net, {}))
 
 
 def layer_name(unit: Unit) -> str:
     """Return the name of a unit in messages and tables."""
     return unit.name
-
-
-def neurons_of(unit: Unit) -> Neuron | None:
-    """Return the neurons of a unit as a `Neuron`; None if it has none."""
-    return unit.model
-
-
-def one_pass_of(op: str, unit: Unit) -> tuple[Neuron, OnePass]:
-    """Return the SRM neurons of a unit and their `OnePass`; raise TypeError if it has none."""
-    neurons = unit.model
-    if neurons is None or neurons.one_pass is None:
-        raise TypeError(f"{op}: {unit.name} has no SRM neurons")
-    return neurons, neurons.one_pass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.compare.relaxed import Relaxed
+from cuslayer.inspection.compare import Relaxed
 from tests.support import reference
 
 RNG = np.random.default_rng(41)

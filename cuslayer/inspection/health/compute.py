@@ -13,7 +13,6 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import pairs, preserved_epoch
-from cuslayer.inspection.calibration.compute import Run, Value
 from cuslayer.inspection.forward import check_loss, default_loss, run_nodes
 from cuslayer.inspection.health.result import EDGES, LEAST_DESIRED, Advice, FirstStep, LayerHealth, NetworkHealth
 from cuslayer.inspection.structure import (
@@ -29,6 +28,7 @@ from cuslayer.inspection.structure import (
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
+from cuslayer.network.calibration import Run
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node, flow, output_neurons
 from cuslayer.network.hooks import on_gradient
@@ -360,9 +360,9 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: _Measured) -> l
     found: list[Advice] = []
     for _ in range(_SCALE_HALVINGS + 1):
         with copied("health", net) as (twin,):
-            run, graph = _Rescale(dict(wanted), layers), graph_of(twin)
+            run = _Rescale(dict(wanted), layers)
             with eval_mode(twin), no_grad():
-                flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
+                run.scale(twin, x)
             after = _measure(twin, batches, loss)
             vanishes = after.vanished and not before.vanished
             if after.badness < before.badness and not vanishes and (stuck or before.accepts(after.loss)):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from cuslayer.inspection.walk import Walk
 from cuslayer.layers import Dense
 from cuslayer.network import Parallel, Sequential
 from cuslayer.network.graph import INPUT
+from cuslayer.network.walk import Walk
 from cuslayer.neurons import SRM
 from cuslayer.tape import Tensor, no_grad
 

@@ -1,4 +1,4 @@
-"""Walk through a network stage by stage; find its layers by address, name them, and tell their output shapes.
+"""Walk through a network stage by stage, in evaluation mode or on a copy.
 
 Everything that looks into a network does so by this loop::
 
@@ -12,28 +12,27 @@ Everything that looks into a network does so by this loop::
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
-
-import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, to_numpy
-from cuslayer.layers import Layer, TemporalFilter
-from cuslayer.layers.base import Shape
-from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
+from cuslayer.backend import Array, preserved_generator
+from cuslayer.layers import Affine, Layer, TemporalFilter
+from cuslayer.layers.recurrent import RecurrentStates
 from cuslayer.network.container import Container, graph_of
-from cuslayer.network.graph import INPUT, Address, Graph, Node, as_address
-from cuslayer.network.modes import ends_in_read_out, values_within
+from cuslayer.network.graph import INPUT, Address, Graph, Node
 from cuslayer.network.network import Sequential
-from cuslayer.network.shapes import shape_after
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.neurons.dynamics import States
 from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor
 
+# What to do with layers that a graph does not show.
+VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
 _UNSET: Any = object()
 
 
@@ -116,10 +115,9 @@ class Visit:
         """The output; the first use runs the stage. It may be set, before or after, for the stages after this one."""
         if self._output is _UNSET:
             found: list[Potentials] = []
-            with on_potential(found.append):
+            with on_potential(found.append) if is_neuron(self.stage) else nullcontext():
                 self._output = self.call(*self.inputs)
-            if found and is_neuron(self.stage):
-                self._potentials = found[0].values
+            self._potentials = found[0].values if found else None
         return self._output
 
     @output.setter
@@ -196,9 +194,6 @@ def units(net: Any) -> list[Unit]:
     return list(found.values())
 
 
-_VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
-
-
 def check_network(op: str, net: Any) -> None:
     """Raise TypeError unless net is a network."""
     if not isinstance(net, Sequential):
@@ -206,7 +201,7 @@ def check_network(op: str, net: Any) -> None:
         if isinstance(net, Container):
             hint = f"; write Sequential({type(net).__name__}(...))"
         elif isinstance(net, Layer):
-            hint = f"; {_VISIBLE}"
+            hint = f"; {VISIBLE}"
         raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
 
 
@@ -215,157 +210,80 @@ def check_neurons(op: str, net: Any) -> None:
     nodes = graph_of(net).nodes
     if any(is_neuron(node.stage) for node in nodes):
         return
-    holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds_neurons(node.stage)]
+    holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
     which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
-    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {_VISIBLE}'}")
+    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {VISIBLE}'}")
 
 
-def _holds_neurons(layer: Layer) -> bool:
+def _holds(layer: Layer) -> bool:
+    """Return whether a layer, or one within it, has neurons among its attributes."""
     # A filter has a neuron for its response alone.
     layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
     return any(is_neuron(value) for each in layers for value in values_within(vars(each)))
 
 
-def find_unit(op: str, net: Any, layer: Any) -> Unit:
-    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
+def ends_in_read_out(net: Any) -> bool:
+    """Return whether the output of a network is that of a read-out, numbers and not spikes."""
+    graph = graph_of(net)
+    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, Affine)
 
-    A nested network stands for its last stage, and parallel branches for their join.
+
+@contextmanager
+def eval_mode(net: Any) -> Iterator[None]:
+    """Look at a network within the block: layers are in evaluation mode, and no tensor of it requires a gradient.
+
+    After the block the network is as before, also the states of stateful neurons, and so is the random generator.
+    """
+    layers = net.layers_within()
+    training = [layer.training for layer in layers]
+    own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
+    required = [(p, p.requires_grad) for p in {id(p): p for p in (*net.parameters(), *own)}.values()]
+    held = [(states, copy.deepcopy(vars(states))) for states in _states(net)]
+    try:
+        for layer in layers:
+            layer.training = False
+        for p, _ in required:
+            p.requires_grad = False
+        with preserved_generator():
+            yield
+    finally:
+        for layer, was in zip(layers, training, strict=True):
+            layer.training = was
+        for p, requires in required:
+            p.requires_grad = requires
+        for states, before in held:
+            vars(states).update(before)
+
+
+def _states(net: Any) -> list[Any]:
+    """Return the states that neurons keep between calls, each once; neurons within layers have them, too."""
+    stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
+    held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
+    values = [*held, *(value for neuron in held if is_neuron(neuron) for value in values_within(vars(neuron)))]
+    return list({id(each): each for each in values if isinstance(each, (States, RecurrentStates))}.values())
+
+
+@contextmanager
+def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
+    """Give a copy of a network, and of an optimizer, that can be changed; the random generator is as before afterwards.
 
     Raises:
-        IndexError: the position is out of range.
-        ValueError: the layer is not in the network, or is at several positions.
+        TypeError: something in them cannot be copied.
     """
-    graph = graph_of(net)
-    # By path, so that a join, which has the path of its branches, is counted once.
-    places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
-    for part in graph.parts:
-        places.setdefault(part.path, (part.output, []))[1].append(part.container)
-    path = _path(op, net, layer)
-    if path is None:
-        found = [at for at, (_, stages) in places.items() if any(stage is layer for stage in stages)]
-    else:
-        found = [path] if path in places else []
-    if not found:
-        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's{_listed(net)}")
-    if len(found) > 1:
-        positions = ", ".join(str(as_address(at)) for at in found)
-        raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
-    number = places[found[0]][0]
-    if number == INPUT:
-        raise ValueError(f"{op}: layer {as_address(found[0])} is empty: it passes the network's input on")
-    return next(unit for unit in units(graph) if number in (node.number for node in unit if node is not None))
+    try:
+        found = copy.deepcopy((net, *others))
+    except MemoryError:
+        raise
+    except Exception as problem:
+        raise TypeError(f"{op}: net must be one that copy.deepcopy copies, which said: {problem}") from None
+    with preserved_generator():
+        yield found
 
 
-# The longest list of layers in a message.
-_MOST = 300
-_POSITION = (int, np.integer)
-
-
-def _listed(inside: Any) -> str:
-    """Return the stages of a network with their positions, for messages; none of anything else."""
-    if not isinstance(inside, Container) or not len(inside):
-        return ""
-    named = ", ".join(f"{position} {_described(stage)}" for position, stage in enumerate(inside))
-    return f"; its layers are {named if len(named) <= _MOST else named[: named.rindex(', ', 0, _MOST)] + ', ...'}"
-
-
-def _described(stage: Any) -> str:
-    if isinstance(stage, Layer) and not isinstance(stage, (Container, Neuron)):
-        return check.one_line(stage, 60)
-    return getattr(stage, "__name__", type(stage).__name__)
-
-
-def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
-    """Return an address as a path without negative positions; None for anything else."""
-    positions = layer if isinstance(layer, tuple) else (layer,)
-    if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
-        return None
-    path, inside = list[int](), net
-    for at in positions:
-        size = len(inside) if isinstance(inside, Container) else 0
-        if not -size <= at < size:
-            nested = f" in layer {as_address(tuple(path))}" if path else ""
-            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}{_listed(inside)}")
-        path.append(int(at) % size)
-        inside = inside[path[-1]]
-    return tuple(path)
-
-
-def is_path(net: Any, value: Any) -> bool:
-    """Return whether a value is the address of a layer in a nested network: a tuple that begins with its position."""
-    positions = isinstance(value, tuple) and len(value) > 1 and all(isinstance(at, _POSITION) for at in value)
-    return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
-
-
-def dt_at(net: Any, number: int) -> float:
-    """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
-    stages = [node.stage for node in graph_of(net).nodes]
-    around = (*stages[number:], *reversed(stages[:number]))
-    return float(next((as_neuron("network", stage).dt for stage in around if is_neuron(stage)), 1.0))
-
-
-def output_shapes(net: Any) -> list[Shape | None]:
-    """Return the output shape (without T and N) of each stage in the order in which they run; None if it is unknown.
-
-    A `Network` knows its input shape. In any other network, shapes are known from the first layer on whose output shape
-    does not depend on its input, such as a dense layer.
-
-    >>> from cuslayer.network import Network
-    >>> from cuslayer.neurons import SRM
-    >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
-    [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
-    """
-    shapes: dict[int, Shape | None] = {INPUT: getattr(net, "input_shape", None)}
-    for node in graph_of(net).nodes:
-        given = [shapes[number] for number in node.inputs]
-        try:
-            shapes[node.number] = shape_after(node.stage, given)
-        except ValueError:  # shapes that do not match: an error of the call, not of this table
-            shapes[node.number] = shape_after(node.stage, [None for _ in given])
-    del shapes[INPUT]
-    return list(shapes.values())
-
-
-def check_loss(op: str, loss: Any) -> None:
-    """Raise TypeError unless loss is a function or None, for the default."""
-    if loss is not None and not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
-
-
-# The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.
-_COUNTS = (60, 10)
-
-
-def default_loss(net: Any, out: Tensor, target: Any) -> Any:
-    """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
-
-    Of fewer than 60 steps, the labelled class should fire in each. Of a read-out without spikes, it is
-    `CrossEntropyLoss`.
-    """
-    if ends_in_read_out(net):
-        return CrossEntropyLoss()
-    last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
-    given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
-    if given.shape == out.shape:
-        return SpikeTimeLoss(last)
-    true, false = (min(count, len(out)) for count in _COUNTS)
-    return SpikeCountLoss(last, true, false)
-
-
-_rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
-
-
-def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
-    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before.
-
-    >>> from cuslayer.network import Sequential
-    >>> net = Sequential()
-    >>> note_rates(net, {1: 12.5}); rates_of(net)
-    {1: 12.5}
-    """
-    _rates[net] = dict(rates)
-
-
-def rates_of(net: Any) -> dict[Address, float]:
-    """Return the noted firing rates in Hz by address; empty if none are noted."""
-    return dict(_rates.get(net, {}))
+def values_within(held: Any) -> Iterator[Any]:
+    """Yield the values of a dictionary or a sequence, and those within them."""
+    for value in held.values() if isinstance(held, dict) else held:
+        if isinstance(value, (list, tuple, dict)):
+            yield from values_within(value)
+        else:
+            yield value
