@@ -25,8 +25,7 @@ from gpu_stages import Network, Run, one_line
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Loader
-from cuslayer.data.packed import PackedEvents
-from cuslayer.data.packed import Resident
+from cuslayer.data.packed import PackedEvents, Resident
 from cuslayer.kernels.spikes.packed import event_fields
 from cuslayer.training import Trainer
 
