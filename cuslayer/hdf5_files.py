@@ -29,6 +29,8 @@ _CHUNKS, _TIMES = 1 << 23, 8
 _MOST_TEXTS = 1 << 16
 _DEEPEST = 8
 _GZIP, _FLETCHER32 = 1, 3
+# gzip, shuffle, checksums and lzf: the C library would load a plugin for others.
+_FILTERS = (_GZIP, 2, _FLETCHER32, 32000)
 
 
 class Damaged(ValueError):
@@ -191,6 +193,8 @@ def _check(h5py: Any, data: Any, path: str) -> None:
         raise Damaged(f"{path} has its data in another file, which is not read")
     if made.get_layout() == h5py.h5d.VIRTUAL:
         raise Damaged(f"{path} is made of data of other files, which is not read")
+    if any(made.get_filter(i)[0] not in _FILTERS for i in range(made.get_nfilters())):
+        raise Damaged(f"{path} is compressed by a plugin; gzip, lzf, shuffle and checksums are read")
     if data.dtype.kind not in "biufS" and h5py.check_string_dtype(data.dtype) is None:
         raise Damaged(f"{path} has neither numbers nor text")
     if data.shape is None:

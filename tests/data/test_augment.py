@@ -58,10 +58,6 @@ def test_events_depend_on_the_seed_and_lie_on_the_returned_sensor(change):
     assert found.to_spikes(change.sensor(SHAPE), 20).sum() > 0
     with pytest.raises(ValueError, match="read-only"):
         found.t[0] = 1
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda c: type(c).__name__)
-def test_no_events_remain_no_events(change):
     assert len(change(Events([], [], [], []), SHAPE, rng())) == 0
 
 

@@ -155,25 +155,6 @@ def test_epochs_and_single_batches(resident: str | None) -> None:
         assert 7 not in loader[0][1]
 
 
-@pytest.mark.parametrize(
-    ("name", "notation"), [("images", "3x34x2-6-3"), ("images", "3x34x2-4c3-3"), ("dense", "33-6-5")]
-)
-def test_networks_take_the_batches(name: str, notation: str) -> None:
-    def outputs(resident: str | None) -> list[Array]:
-        cs.seed(0)
-        net = cs.Network(notation, cs.SRM())
-        for weight in net.parameters():
-            weight.data *= 6.0
-        return [backend.to_numpy(net(x).data) for x, _ in batches(DATA[name](), resident=resident)]
-
-    theirs = outputs(None)
-    assert any(frames.any() for frames in theirs)
-    with on_cuda():
-        for resident in RESIDENT:
-            for ours, frames in zip(outputs(resident), theirs, strict=True):
-                np.testing.assert_array_equal(ours, frames)
-
-
 @pytest.mark.parametrize("rounding", ["floor", "nearest"])
 @pytest.mark.parametrize("dt", [0.3])
 def test_bins_of_files_and_of_events_are_the_cpus(dt: float, rounding: str, tmp_path: Any) -> None:

@@ -24,7 +24,6 @@ LEVELS = {
     "extras": 0,
     "kernel_cache": 0,
     "signals": 0,
-    "hdf5": 1,
     "hdf5_files": 1,
     "instead": 1,
     "files": 0,
