@@ -125,6 +125,7 @@ def test_several_potentials(traces):
     drawn = lines(ax)
     assert drawn["neuron 0"].get_ydata().tolist() == [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]
     assert drawn["_spikes of neuron 0"].get_xdata().tolist() == [2.5]
+    assert drawn["_spikes of neuron 2"].get_xdata().tolist() == [0.5, 2.0]
     assert drawn["neuron 0"].get_color() == drawn["_spikes of neuron 0"].get_color() != drawn["neuron 2"].get_color()
     assert names(ax) == ["threshold", "neuron 0", "neuron 1", "neuron 2"]
     u = np.arange(2 * 3 * 4 * 2, dtype=np.float64).reshape(1, 1, 2, 3, 8)

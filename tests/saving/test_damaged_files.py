@@ -80,6 +80,13 @@ def rewritten(path: Path, change, **arrays):
     np.savez(path, about=np.array(json.dumps(about)), **(found | arrays))
 
 
+def test_what_unfolds_is_refused(saved):
+    with np.load(saved) as file:
+        found = {name: file[name] for name in file.files}
+    np.savez_compressed(saved, **found | {"array/0": np.zeros(10**6)})
+    refused(saved, r"has arrays of 8,\d+,\d+ bytes in a file of [\d,]+$")
+
+
 def test_a_newer_version(saved):
     rewritten(saved, lambda about: about.update(version=2))
     refused(saved, "has version 2, this version of cuslayer reads 1$")

@@ -142,7 +142,10 @@ def test_a_parameter_frozen_within_an_epoch() -> None:
         optimizer = cs.Adam(net.parameters(), lr=0.02)
         trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), optimizer, graph=graph)
         batches = list(Loader(data(), 2, steps=12, seed=0)) * 2
-        score = trainer.train(_freezing(net.parameters()[0], batches))
+        seen: list[int] = []
+        freezing = _freezing(net.parameters()[0], batches)
+        score = trainer.train(freezing, after_step=lambda score, seen=seen: seen.append(score.batches))  # type: ignore[misc]
+        assert seen == [*range(1, 15)]
         found.append((score, [to_numpy(p.data) for p in net.parameters()]))
     assert found[0][0] == found[1][0]
     for a, b in zip(found[0][1], found[1][1], strict=True):

@@ -174,6 +174,9 @@ def test_no_batch_is_lost():
     whole = network()
     again = trainer(whole)
     assert again.train([BATCH_OF[at] for at in range(4)]) == score
+    rest = iter(BATCH_OF * 3)
+    trainer(network()).prepare(rest)
+    assert len(list(rest)) == 24 - 16
 
 
 BATCH_OF = [(X[:, at : at + 1], LABELS[at : at + 1]) for at in range(8)]

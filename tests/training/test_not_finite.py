@@ -256,6 +256,18 @@ def test_the_step_in_which_a_number_overflows_is_named(way: str, bounded: bool) 
         assert optimizer.not_finite() == ((number, 1, "update") if last else None)
 
 
+def test_the_bounds_are_forgotten_when_a_state_is_loaded() -> None:
+    w = cs.Tensor(np.ones(1, np.float32), requires_grad=True)
+    optimizer = cs.SGD([w], 1.0)
+    for start, gradient, found in ((1.0, 1.0, None), (3.402823e38, -1e33, (2, 0, "update"))):
+        w.data[...], w.grad = start, np.full(1, gradient, np.float32)
+        optimizer.load_state(optimizer.state())
+        assert optimizer.check_gradients() is None
+        with np.errstate(over="ignore"):
+            optimizer.step()
+        assert optimizer.not_finite() == found
+
+
 def test_a_rate_that_is_assigned_within_an_epoch() -> None:
     """The bounds know of it, and the weights are read."""
     net = mlp()

@@ -29,6 +29,9 @@ def test_the_files_are_slayers(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["accuracy.txt", "loss.txt"]
     cs.Stats(ROWS).save_slayer(tmp_path / "Run1-")
     assert (tmp_path / "Run1-loss.txt").read_bytes() == LOSS.encode()
+    cs.Stats([EpochStats(1, 2.0, None, None, None, 1.0)]).save_slayer(f"{tmp_path}/")
+    assert read(tmp_path)[1] == ACCURACY.partition("\n")[0] + "\n"
+    cs.Stats(ROWS).save_slayer(f"{tmp_path}/")
     table = np.loadtxt(tmp_path / "loss.txt")
     assert table.tolist() == [[2.38931, 1.0234], [0.772519, 7.01345e-05]]
 

@@ -106,6 +106,16 @@ def test_the_first_of_several_batches_that_are_not_finite_is_named(parts):
     assert tally.batches == 6
 
 
+def test_one_micro_batch_with_spikes_is_enough():
+    tally, rows = Tally(), [Tally(), Tally()]
+    rows[0].add(np.zeros_like(SPIKES), [0, 1], 1.0)
+    tally.add_rows(np.array([rows[0].row()]))
+    assert not tally.spiked
+    rows[1].add(SPIKES, [0, 1], 1.0)
+    tally.add_rows(np.array([each.row() for each in rows]))
+    assert tally.spiked
+
+
 def test_an_empty_test_set(tmp_path):
     stats = cs.Stats()
     stats.training.add(SPIKES, [0, 0], 2.0)
