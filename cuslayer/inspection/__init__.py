@@ -4,7 +4,6 @@ from cuslayer.inspection.calibration.compute import calibrate
 from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.compare.compute import compare_gradients
 from cuslayer.inspection.compare.result import Comparison, GradientComparison
-from cuslayer.inspection.demo import demo
 from cuslayer.inspection.energy.compute import ops
 from cuslayer.inspection.energy.result import LayerOperations, Operations
 from cuslayer.inspection.explain.compute import explain
@@ -16,7 +15,7 @@ from cuslayer.inspection.reassign import Reassignment, reassignment
 from cuslayer.inspection.record.labelled import Labelled
 from cuslayer.inspection.record.recorder import record
 from cuslayer.inspection.record.recording import Record, Recording
-from cuslayer.inspection.report import report
+from cuslayer.inspection.report import demo, report
 from cuslayer.inspection.structure import note_rates, rates_of
 
 __all__ = [

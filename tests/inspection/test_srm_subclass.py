@@ -149,7 +149,6 @@ def test_a_report_has_the_potentials_and_errors_of_the_network(tmp_path):
     """The page does not know the neurons: their potentials and errors are part of the page."""
     if browser.find() is None:
         pytest.skip("no Chromium to run JavaScript")
-    pytest.importorskip("plotly")
     net, x = case("dense")
     with cs.record(net) as recording:
         out = net(x)
