@@ -3,10 +3,8 @@
 from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
 from cuslayer.inspection.demo import demo
 from cuslayer.inspection.explain import Explanation, Trace, explain
-from cuslayer.inspection.health.advice import Advice
 from cuslayer.inspection.health.compute import health
-from cuslayer.inspection.health.layer import LayerHealth
-from cuslayer.inspection.health.result import NetworkHealth
+from cuslayer.inspection.health.result import Advice, LayerHealth, NetworkHealth
 from cuslayer.inspection.notebook.html import show_in_notebooks
 from cuslayer.inspection.ops import LayerOperations, Operations, ops
 from cuslayer.inspection.reassign import Reassignment, reassignment

@@ -1,25 +1,66 @@
-"""Diagnose a network and suggest settings to change."""
+"""`health`: measure rates, potentials and errors of a network, and try settings on copies to find those that help."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from cuslayer import check
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import pairs, preserved_epoch
-from cuslayer.inspection.forward import check_loss
-from cuslayer.inspection.health.advice import Advice
-from cuslayer.inspection.health.first_step import Steps, first_step, rate_advice
-from cuslayer.inspection.health.hints import hints
-from cuslayer.inspection.health.measure import measure
-from cuslayer.inspection.health.rates import scale_advice
-from cuslayer.inspection.health.result import NetworkHealth
-from cuslayer.inspection.health.surrogate import surrogate_advice
-from cuslayer.inspection.structure import check_network, check_neurons, note_rates
-from cuslayer.network.input import finite_input
+from cuslayer.inspection.health.result import EDGES, LEAST_DESIRED, Advice, FirstStep, LayerHealth, NetworkHealth
+from cuslayer.inspection.structure import check_loss, default_loss, note_rates
+from cuslayer.layers.base import Synapse
+from cuslayer.layers.pool import Windowed
+from cuslayer.loss.base import desired_rate
+from cuslayer.network.calibration import Run
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Address, Node, output_neurons
+from cuslayer.network.hooks import on_gradient
+from cuslayer.network.input import SILENT_INPUT, finite_input
+from cuslayer.network.walk import Unit, Visit, Walk, check_network, check_neurons, copied, eval_mode, units
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.optim import Optimizer
-from cuslayer.tape import as_tensor
+from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
+
+Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
+
+# Number of potentials used per layer and batch, evenly spread.
+_MOST = 2**20
+# A neuron "always fires" if it does in this share of the steps in which it can.
+_ALWAYS = 0.9
+# The network has learned something if the loss is by this share smaller than with the outputs of other samples.
+_LEARNED = 0.3
+# How bad a fault is: a slow layer is better than a saturated one, a silent layer is worst.
+_BADNESS = {"": 0, "slow": 1, "fast": 1, "saturated": 2, "silent": 3}
+# The largest accepted rise of the loss, as a share of it: of a network that has learned something, and of others.
+_RISE_LEARNED, _RISE = 0.02, 0.5
+# Advised rates: of hidden neurons, and of an output without a desired rate, in Hz and at most as a share of the highest
+# rate; of an output with a desired rate at most this share of the highest.
+_RATE, _SHARE, _SHARE_DESIRED = 50.0, 0.25, 0.9
+# How often the rate of a layer that is still saturated is halved. Factors between this and its inverse are not worth
+# advice.
+_SCALE_HALVINGS, _WORTH = 4, 0.8
+# A layer whose potentials have a larger median distance from the threshold, in widths of the surrogate, gets a wider
+# surrogate, if that is narrower than _NARROW thresholds.
+_FAR, _NARROW = 3.0, 0.5
+# The accepted errors of the first layer, as multiples of that of the last.
+_VANISHES, _EXPLODES = 0.01, 1000.0
+# The accepted root mean square change of the potentials by one step without warm-up, in thresholds: of the layer that
+# changes most. The advised rate changes them by _AIM. Both are larger with a warm-up of at least _EARLY steps, whose
+# rate at step _EARLY decides whether the loss rises.
+_LEAST, _AIM, _LARGEST = 0.03, 0.4, 1.25
+_EARLY, _AIM_WARM, _LARGEST_WARM = 5, 0.8, 3.0
+# A step that changes the potentials by less is not the reason if the loss rises or the output falls silent.
+_MOVES = 0.3
+# The number of steps with the same gradient over which the change is averaged: momentum adds up. An advised rate is
+# halved so often until the loss does not rise. The reason of the advice also names the change at a relative rate.
+_STEPS, _RATE_HALVINGS, _RELATIVE = 10, 6, 0.05
 
 
 def health(
@@ -88,7 +129,10 @@ def health(
     op = "health"
     check_network(op, net)
     check_loss(op, loss)
-    _check_optimizer(op, net, optimizer)
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
+    if optimizer is not None and not {id(p) for p in net.parameters()} & {id(p) for p in optimizer.parameters}:
+        raise ValueError(f"{op}: optimizer must have parameters of net, got none of them")
     count = check.integer(op, "batches", batches, least=1)
     check_neurons(op, net)
     with preserved_epoch(loader):
@@ -98,25 +142,489 @@ def health(
     given = [(x, target) for x, target in given if as_tensor(x).shape[1]]
     if not given:
         raise ValueError(f"{op}: loader must have a batch with a sample, got none")
-    found = measure(net, given, loss)
+    found = _measure(net, given, loss)
     note_rates(net, {layer.layer: layer.rate for layer in found.layers})
-    steps = None if optimizer is None else Steps(net, optimizer, *given[0], loss)
+    steps = None if optimizer is None else _Steps(net, optimizer, given[0], loss)
     silent, advice = not any(as_tensor(x).data.any() for x, _ in given), list[Advice]()
     if not silent:
-        advice = scale_advice(net, given, loss, found) or surrogate_advice(net, given, loss, found)
+        advice = _scale_advice(net, given, loss, found) or _surrogate_advice(net, given, loss, found)
         if steps is not None and not advice:
-            advice = rate_advice(steps, found)
-    step = None if steps is None else first_step(steps)
-    advised = {each.layer for each in advice if each.layer is not None and each.setting != "lr"}
-    return NetworkHealth(found.layers, tuple(advice), found.loss, step, hints(found, advised, silent))
+            advice = steps.advice(found)
+    step = None if steps is None else steps.first()
+    hints = _hints(found, {each.layer for each in advice if each.setting != "lr"}, silent)
+    return NetworkHealth(found.layers, tuple(advice), found.loss, step, hints)
 
 
-def _check_optimizer(op: str, net: Any, optimizer: Any) -> None:
-    """Raise TypeError unless optimizer is one or None, and ValueError unless it has parameters of the network."""
-    if optimizer is None:
-        return
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
-    of_net = {id(p) for p in net.parameters()}
-    if not any(id(p) in of_net for p in optimizer.parameters):
-        raise ValueError(f"{op}: optimizer must have parameters of net, got none of them")
+class _Measured(NamedTuple):
+    """What batches show of a network; `mixed` is the loss per sample if each sample had the output of another one."""
+
+    layers: tuple[LayerHealth, ...]
+    loss: float
+    mixed: float
+    fires: bool
+
+    @property
+    def learned(self) -> bool:
+        """Whether the output of a sample fits its target better than that of others: the network has learned."""
+        return self.mixed - self.loss > _LEARNED * abs(self.mixed)
+
+    @property
+    def badness(self) -> int:
+        return sum(_BADNESS[layer.fault] for layer in self.layers)
+
+    @property
+    def vanished(self) -> bool:
+        """Whether no error reaches the first layer."""
+        return not self.layers[0].error
+
+    @property
+    def share(self) -> float | None:
+        """The error of the first layer as a share of that of the last; None if one of them is 0."""
+        first, last = self.layers[0].error, self.layers[-1].error
+        return first / last if first and last else None
+
+    def accepts(self, loss: float) -> bool:
+        """Return whether a loss after a change is not much higher than the one before."""
+        if self.learned:
+            return loss - self.loss <= _RISE_LEARNED * abs(self.loss)
+        return loss - self.loss <= _RISE * max(abs(self.loss), abs(self.mixed))
+
+
+class _Tally:
+    """Counts of a layer's spikes, potentials and errors over batches."""
+
+    def __init__(self, layer: Address, name: str, neurons: Neuron, output: bool, desired: float | None = None) -> None:
+        self.layer, self.name, self.neurons, self.output, self.desired = layer, name, neurons, output, desired
+        self.steps, self.square, self.driven = 0, 0.0, False
+        self.counts: Any = 0
+        self.over: Any = 0
+        self.peaks, self.distances = [np.zeros(0)], [np.zeros(0)]
+
+    def count(self, x: Tensor, spikes: Tensor, u: Array | None) -> None:
+        """Add a batch: the weighted input x, the spikes, and the potentials u if they are known."""
+        if u is not None:
+            self.distances.append((_sampled(u) - self.neurons.theta) / float(self.neurons.width))
+        self.driven = self.driven or bool(x.data.any())
+        s, peak = to_numpy(spikes.data), self.neurons.peak
+        with no_grad():
+            alone = to_numpy(self.neurons.psp(x.detach()).data)
+        self.peaks.append(alone.max(axis=0, initial=0.0).ravel() * peak)
+        self.over = self.over + (alone >= self.neurons.theta / peak).sum(axis=(0, 1))
+        self.counts = self.counts + s.sum(axis=(0, 1))
+        self.steps += s.shape[0] * s.shape[1]
+
+    def count_error(self, g: Array) -> None:
+        flat = to_numpy(g).astype(np.float64).ravel()
+        self.square += float(flat @ flat)
+
+    def health(self) -> LayerHealth:
+        neurons, steps, width = self.neurons, max(self.steps, 1), float(self.neurons.width)
+        distances, peaks = np.concatenate(self.distances), np.concatenate(self.peaks)
+        histogram, _ = np.histogram(distances.clip(EDGES[0], EDGES[-1]), EDGES)
+        return LayerHealth(
+            layer=self.layer,
+            name=self.name,
+            theta=float(neurons.theta),
+            width=width,
+            rates=self.counts * (1000.0 / (steps * neurons.dt)),
+            never=_of(np.mean, self.counts == 0),
+            always=_of(np.mean, self.counts >= _ALWAYS * (steps / neurons.period)),
+            locked=_of(np.mean, self.over >= 0.5 * steps),
+            within=_of(np.mean, abs(distances) <= 1.0),
+            histogram=histogram / max(distances.size, 1),
+            distance=_of(np.median, abs(distances)) * width,
+            peak=_of(np.median, peaks[peaks > 0]),
+            error=math.sqrt(self.square),
+            most=neurons.highest_rate,
+            output=self.output,
+            desired=self.desired,
+            driven=self.driven,
+        )
+
+
+def _sampled(u: Array) -> Array:
+    """Return a copy of every n-th potential, with n coprime to the row length so that all neurons are sampled."""
+    stride, row = max(1, math.ceil(u.size / _MOST)), max(math.prod(u.shape[1:]), 1)
+    while math.gcd(stride, row) > 1:
+        stride += 1
+    return to_numpy(u.reshape(-1)[::stride]).astype(np.float64)
+
+
+def _of(figure: Any, values: Array) -> float:
+    return float(figure(values)) if values.size else 0.0
+
+
+def _measure(net: Any, batches: Batches, loss: Any) -> _Measured:
+    """Run batches (x, target) forward and backward; the network and its gradients do not change."""
+    graph = graph_of(net)
+    outputs = output_neurons(graph)
+    tallies = {
+        u.neurons.number: _Tally(u.address, u.name, as_neuron("health", u.last.stage), u.neurons.number in outputs)
+        for u in units(net)
+        if u.neurons is not None
+    }
+    value, mixed, samples, fires = 0.0, 0.0, 0, False
+    for x, target in batches:
+        data = as_tensor(x).data
+        with eval_mode(net):
+            with no_grad(active=False):
+                # An input that requires a gradient makes every layer receive one.
+                steps = Walk(graph, Tensor(data, requires_grad=True))
+                for at in steps:
+                    if at.number in tallies:
+                        tally = tallies[at.number]
+                        at.inputs = (on_gradient(at.inputs[0], callback=tally.count_error),)
+                        tally.count(at.inputs[0], at.output, at.potentials)
+                y = steps.output
+                error = loss or default_loss(net, y, target)
+                found = error(y, target)
+            with no_grad():
+                mixed += max(error(Tensor(other), target).item() for other in _others(y.data))
+            gradients(found)
+        for number in outputs:
+            tallies[number].desired = None if y.ndim < 3 else desired_rate(error, target, y.shape[-1], len(y))
+        value += found.item()
+        samples += data.shape[1]
+        fires = fires or bool(to_numpy(y.stored.any()))
+    layers = tuple(tally.health() for tally in tallies.values())
+    return _Measured(layers, value / max(samples, 1), mixed / max(samples, 1), fires)
+
+
+def _others(y: Array) -> Iterator[Array]:
+    """Yield outputs (T, N, ...) with those of other samples: of the next one, and of the one half a batch away."""
+    samples = y.shape[1]
+    for shift in {min(1, samples), samples // 2}:
+        yield namespace(y).concatenate([y[:, shift:], y[:, :shift]], axis=1)
+
+
+def _hints(found: _Measured, advised: Collection[Any], silent_input: bool) -> tuple[str, ...]:
+    """Return what no setting would change: silent input, layers that never fire, and layers that get no error."""
+    hints = [f"the input is 0 everywhere; {SILENT_INPUT}"] if silent_input else []
+    for layer in found.layers:
+        if layer.fault != "silent" or layer.layer in advised:
+            continue
+        if not layer.driven:
+            why = "its weighted input is 0: the layer before it sends no spikes, or has weights of 0"
+        elif not layer.peak:
+            why = "its input never raises the potential; draw the weights before it anew, or give that layer a bias"
+        else:
+            why = (
+                f"its input raises the potential to {layer.peak:.3g} in the median, theta is {layer.theta:g}, and no "
+                "scale of the weights helps; draw them anew, or change the neurons"
+            )
+        hints.append(f"{layer.name} never fires: {why}")
+    without = [layer for layer in found.layers if not layer.error and layer.rates.size]
+    if not without or not found.loss:  # at a loss of 0 there is nothing to learn
+        return tuple(hints)
+    if len(without) == len(found.layers):
+        why = "the surrogate is 0 at all potentials, or the loss has no gradient here"
+        return (*hints, f"no layer gets an error: {why}")
+    why = "the surrogate is 0 at all its potentials, or the weights after it are 0"
+    return (*hints, *(f"{layer.name} gets no error: {why}" for layer in without))
+
+
+def _scale_advice(net: Any, batches: Batches, loss: Any, before: _Measured) -> list[Advice]:
+    """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
+
+    On a copy of the network, layer after layer, the weights before such neurons are scaled as `calibrate` does, and the
+    batches are run again. There is no advice unless faults are fewer or less bad then, errors do not vanish, and the
+    loss is accepted. The loss of a silent network, or of one whose errors vanish, says nothing, since it cannot fall.
+    """
+    if not before.badness:
+        return []
+    seen = {layer.layer: layer for layer in before.layers}
+    of_neurons = {u.neurons.number: u for u in units(net) if u.neurons is not None}
+    layers = {number: seen[unit.address] for number, unit in of_neurons.items()}
+    wanted = {number: _wanted(layer) for number, layer in layers.items()}
+    stuck, x = before.vanished or before.layers[-1].silent, as_tensor(batches[0][0])
+    found: list[Advice] = []
+    for _ in range(_SCALE_HALVINGS + 1):
+        with copied("health", net) as (twin,):
+            run = _Rescale(dict(wanted), layers)
+            with eval_mode(twin), no_grad():
+                run.scale(twin, x)
+            after = _measure(twin, batches, loss)
+            vanishes = after.vanished and not before.vanished
+            if after.badness < before.badness and not vanishes and (stuck or before.accepts(after.loss)):
+                found = _scales(net, twin, run, of_neurons, layers)
+        faults = {layer.layer: layer.fault for layer in after.layers}
+        still = [number for number in run.scaled if faults[of_neurons[number].address] in ("saturated", "fast")]
+        if not still:
+            break
+        for number in still:
+            wanted[number] /= 2
+    return found
+
+
+class _Rescale(Run):
+    """Scales only the layers before neurons that are out of range with the changes made so far.
+
+    A layer from neurons to themselves keeps its scale: an advice is the setting of one layer of the network.
+    """
+
+    scales_own = False
+
+    def __init__(self, wanted: dict[int, float], before: dict[int, LayerHealth]) -> None:
+        super().__init__(wanted, set())
+        self.before = before
+
+    def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
+        layer, at = self.before[node.number], Visit(node, (x,), Unit(None, node))
+        tally = _Tally(node.address, "", as_neuron("health", node.stage), layer.output, layer.desired)
+        tally.count(x, spikes, at.potentials)
+        return bool(x.data.size and tally.health().fault)
+
+
+def _wanted(layer: LayerHealth) -> float:
+    """Return the rate in Hz at which a layer is to fire."""
+    if layer.desired is None:
+        return min(_RATE, _SHARE * layer.most)
+    return min(max(layer.desired, LEAST_DESIRED), _SHARE_DESIRED * layer.most)
+
+
+def _scales(net: Any, twin: Any, run: Run, of_neurons: dict[int, Unit], layers: dict[int, LayerHealth]) -> list[Advice]:
+    """Return the changes that a run made to a copy as advice for the network."""
+    rates = {row.layer: row for row in run.rows}
+    same = {id(mine.stage): node for mine, node in zip(graph_of(twin).nodes, graph_of(net).nodes, strict=True)}
+    found: list[Advice] = []
+    for number, (scaled, factor) in run.scaled.items():
+        if _WORTH <= factor <= 1 / _WORTH:
+            continue
+        unit, row = of_neurons[number], rates[of_neurons[number].address]
+        reason = f"{_fault(layers[number], row.before)}; with this value at {row.rate:.3g} Hz"
+        for node in (same[id(layer)] for layer in scaled):
+            layer, setting, now = node.stage, "scale", 1.0
+            if isinstance(layer, Windowed):
+                setting, now = "gain", layer.gain
+            elif isinstance(layer, Synapse):
+                setting, now = "weight_scale", _weight_scale(layer)
+            name = unit.name
+            if unit.layer is None or unit.layer.stage is not layer:
+                name = f"layer {node} ({layer!r}) before {name}"
+            found.append(Advice(unit.address, name, setting, now, _rounded(now * factor), reason, at=node.address))
+    return found
+
+
+def _fault(layer: LayerHealth, now: float) -> str:
+    """Return what is wrong with a layer; `now` is its rate when the layers before it have their new scale."""
+    low, high = layer.accepted
+    if layer.fault in ("silent", "slow"):
+        return f"{layer.never:.0%} of the neurons never fire, their mean rate is {layer.rate:.3g} Hz"
+    if layer.fault == "saturated":
+        return (
+            f"{layer.locked:.0%} of the neurons fire as often as refraction lets them, whatever comes in; u is "
+            f"{layer.distance:.3g} from theta in the median, and the largest potential from input alone "
+            f"{layer.peak:.3g}; theta is {layer.theta:g}"
+        )
+    if layer.fault == "fast":
+        return f"the neurons fire at {layer.rate:.3g} Hz, which is over {high:.3g} Hz"
+    side = f"under {low:.3g} Hz" if now < low else f"over {high:.3g} Hz" if now > high else "saturated"
+    return f"with the changes before them the neurons would fire at {now:.3g} Hz, {side}"
+
+
+def _weight_scale(layer: Synapse) -> float:
+    """Return the weight_scale of uniform weights with the root mean square of the present ones, as hooks leave them.
+
+    If a hook rounds all of them to zero, those before the hook count.
+    """
+    with no_grad():
+        weight: Array = to_numpy(layer.effective_weight().data)
+    if not weight.any():
+        weight = to_numpy(layer.weight.data)
+    fan_in = getattr(layer, "fan_in", None)
+    inputs = fan_in() if callable(fan_in) else len(weight)
+    return math.sqrt(3.0 * inputs * float(np.mean(np.square(weight, dtype=np.float64))))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2e}")
+
+
+def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: _Measured) -> list[Advice]:
+    """Return wider surrogates for layers far from the threshold; if there are none, another height for all.
+
+    The advice is applied to a copy; there is none unless more potentials are within one width of the threshold, or the
+    errors of the first and the last layer become more equal. Spikes and the loss do not depend on the surrogate. A
+    network that has learned something gets none.
+    """
+    if before.learned:
+        return []
+    far = [
+        seen
+        for seen in before.layers
+        if seen.width < _NARROW * abs(seen.theta) and seen.distance > _FAR * seen.width and not seen.fault
+    ]
+    far = [seen for seen in far if hasattr(net[seen.layer], "tau_rho")]
+    if far:
+        wider = list[Advice]()
+        for seen in far:
+            now, away = net[seen.layer].tau_rho, seen.distance / seen.width
+            reason = (
+                f"in the median u is {seen.distance:.3g} from theta, {away:.3g} widths of the surrogate, which has "
+                f"fallen to {math.exp(-away):.1g} of its height there and lets no error pass"
+            )
+            wider.append(Advice(seen.layer, seen.name, "tau_rho", now, _rounded(now * away), reason))
+        after = _after(net, wider, batches, loss)
+        wide = {layer.layer: layer.within for layer in after.layers}
+        return wider if all(wide[seen.layer] > seen.within for seen in far) and not after.vanished else []
+    share, first = None if any(layer.silent for layer in before.layers) else before.share, before.layers[0]
+    if share is None or _VANISHES <= share <= _EXPLODES or not hasattr(net[first.layer], "scale_rho"):
+        return []
+    reason = (
+        f"the error {'vanishes' if share < 1 else 'explodes'} on its way back: here it is {share:.2g} times that of "
+        "the last layer, and scale_rho multiplies it in each layer"
+    )
+    now = net[first.layer].scale_rho
+    value = _rounded(now * share ** (-1 / (len(before.layers) - 1)))
+    found = [Advice(first.layer, first.name, "scale_rho", now, value, reason)]
+    then = _after(net, found, batches, loss).share
+    return found if then is not None and abs(math.log(then)) < abs(math.log(share)) else []
+
+
+def _after(net: Any, advice: Sequence[Advice], batches: Batches, loss: Any) -> _Measured:
+    """Return what batches show of a copy of a network with changed settings."""
+    with copied("health", net) as (twin,):
+        for each in advice:
+            each.apply(twin)
+        return _measure(twin, batches, loss)
+
+
+class _Steps:
+    """Simulates steps of an optimizer for a batch, always from the present weights and the present state.
+
+    Neither the network nor the optimizer changes, nor do their gradients.
+    """
+
+    def __init__(self, net: Any, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
+        self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
+        self.before = _measure(net, [batch], loss)
+        self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)
+        with copied("health", net, optimizer) as (twin, own):
+            twin.train(False)
+            with no_grad(active=False):
+                y = twin(as_tensor(batch[0]))
+                error = (loss or default_loss(net, y, batch[1]))(y, batch[1])
+            self.gradients: list[Array | None] = gradients(error, own.parameters)
+
+    @contextmanager
+    def _taken(
+        self, factor: float = 1.0, *, steps: int = 1, only: Collection[int] | None = None, **options: Any
+    ) -> Iterator[Any]:
+        """Give a copy of the network after steps with one gradient.
+
+        Args:
+            factor: the factor of the learning rates.
+            steps: the number of steps.
+            only: the numbers of the parameters that change; None for all.
+            options: other options of the optimizer and all its groups, such as ``warmup=0``.
+        """
+        with copied("health", self.net, self.optimizer) as (twin, optimizer):
+            for name, value in options.items():
+                setattr(optimizer, name, value)
+                for group in optimizer.groups:
+                    group.options.pop(name, None)
+            optimizer.schedule = _scaled(optimizer.schedule, factor)
+            for group in optimizer.groups:
+                if "lr" in group.options:
+                    group.options["lr"] = _scaled(group.options["lr"], factor)
+            for _ in range(steps):
+                for number, (p, g) in enumerate(zip(optimizer.parameters, self.gradients, strict=True)):
+                    p.grad = None if g is None or (only is not None and number not in only) else g.copy()
+                optimizer.step()
+            yield twin
+
+    def moves(self, *, steps: int = 1, **how: Any) -> dict[Address, float]:
+        """Return the root mean square change of the potentials of each layer from input alone, in thresholds a step.
+
+        The layers before it get the same spikes with the old weights and with the new ones.
+        """
+        found = dict[Address, float]()
+        with self._taken(steps=steps, **how) as changed:
+            twins, x = graph_of(changed).nodes, as_tensor(self.batch[0])
+            with eval_mode(self.net), eval_mode(changed), no_grad():
+                for at in Walk(self.net, (x, x)):
+                    if at.neurons is None:
+                        at.output = (
+                            at.node(*(old for old, _ in at.inputs)),
+                            twins[at.number](*(y for _, y in at.inputs)),
+                        )
+                        continue
+                    neuron, (old, new) = at.neurons, at.inputs[0]
+                    change = to_numpy(neuron.psp(Tensor(new.data - old.data)).data).astype(np.float64)
+                    size = math.sqrt(_of(np.mean, np.square(change))) * neuron.peak
+                    found[at.address] = size / (abs(neuron.theta) or 1.0) / steps
+                    spikes = at.node(old)
+                    at.output = spikes, spikes
+        return found
+
+    def after(self, factor: float = 1.0, **how: Any) -> _Measured:
+        """Return what the batch shows of the network after a step."""
+        with self._taken(factor, **how) as twin:
+            return _measure(twin, [self.batch], self.loss)
+
+    def first(self) -> FirstStep:
+        """Return what the first step does, as the optimizer takes it."""
+        after, full = self.after(), self.moves(steps=_STEPS, warmup=0)
+        rates = {layer.layer: layer.rate for layer in after.layers}
+        silent = self.before.fires and not after.fires
+        return FirstStep(self.moves(), full, rates, self.before.loss, after.loss, silent)
+
+    def advice(self, before: _Measured) -> list[Advice]:
+        """Return other learning rates, of the optimizer and of groups with their own; `health` has the rules."""
+        found, first, shared = list[Advice](), 0, set[int]()
+        for number, group in enumerate(self.optimizer.groups):
+            numbers = set(range(first, first + len(group.params)))
+            first += len(group.params)
+            if "lr" in group.options:
+                found += self._rate(before, numbers, number)
+            else:
+                shared |= numbers
+        return self._rate(before, shared, None) + found
+
+    def _rate(self, before: _Measured, numbers: set[int], group: int | None) -> list[Advice]:
+        """Return another learning rate for the parameters with these numbers, those of a group or of the optimizer."""
+        owner = self.optimizer if group is None else self.optimizer.groups[group]
+        if not owner.lr:
+            return []
+        moves = self.moves(steps=_STEPS, only=numbers, warmup=0)
+        most = max(moves.values(), default=0.0)
+        if not most or not math.isfinite(most):
+            return []
+        problem = self._problem(before, 1.0, most, numbers)
+        factor = (_AIM if self.warmup < _EARLY else _AIM_WARM) / most
+        if problem:
+            factor = min(factor, 0.5)
+        elif before.learned or most >= _LEAST:
+            return []
+        for _ in range(_RATE_HALVINGS):
+            move = most * factor
+            if not self._problem(before, factor, move, numbers) and (before.learned or move >= _LEAST):
+                relative = self.moves(only=numbers, relative=True, lr=_RELATIVE, warmup=0)
+                reason = (
+                    f"a step changes the potentials after layer {max(moves, key=lambda address: moves[address])} by "
+                    f"{most:.2g} theta (root mean square), {problem or f'under {_LEAST:g} theta in each layer'}; with "
+                    f"this value by {move:.2g} theta, with relative=True and lr={_RELATIVE:g} by "
+                    f"{max(relative.values(), default=0.0):.2g} theta"
+                )
+                name = "optimizer" if group is None else f"group {group} of the optimizer"
+                return [Advice(group, name, "lr", owner.lr, _rounded(owner.lr * factor), reason)]
+            factor /= 2
+        return []
+
+    def _problem(self, before: _Measured, factor: float, move: float, numbers: set[int]) -> str:
+        """Return why a learning rate, times a factor, is too large where a step changes potentials by `move`."""
+        limit = _LARGEST if self.warmup < _EARLY else _LARGEST_WARM
+        if move > limit:
+            return f"more than {limit:g} theta"
+        if move < _MOVES:
+            return ""
+        early = self.after(factor * min(1.0, _EARLY / max(self.warmup, 1)), only=numbers, warmup=0)
+        if self.before.fires and not early.fires:
+            return "and the output falls silent"
+        if not before.accepts(before.loss + early.loss - self.before.loss):
+            return f"and the loss of a sample rises from {self.before.loss:.3g} to {early.loss:.3g}"
+        return ""
+
+
+def _scaled(schedule: Any, factor: float) -> Any:
+    return lambda epoch: factor * schedule(epoch)

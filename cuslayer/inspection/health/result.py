@@ -1,21 +1,241 @@
-"""The result of `health`: a table, advice and a plot."""
+"""The result of `health`: figures of each layer, settings to change and a way to change them, a table and a plot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cuslayer.inspection.health.advice import SCALES, Advice
-from cuslayer.inspection.health.first_step import FirstStep
-from cuslayer.inspection.health.layer import EDGES, LayerHealth
+from cuslayer.backend import Array
+from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Address
+from cuslayer.network.walk import check_network
+from cuslayer.neurons.base import is_neuron
+from cuslayer.optim import Group, Optimizer
+from cuslayer.optim.schedules import Constant, Rate
 from cuslayer.plot.axes import axes_grid, open_frame, percent_axis
 from cuslayer.plot.style import palette
 
-_SHARES = ("never", "always", "locked")
+# The settings of layers, which scale their output.
+SCALES = ("weight_scale", "gain", "scale")
+# The edges of the histogram of u - theta, in widths of the surrogate.
+EDGES = np.linspace(-6.0, 6.0, 49)
+# The accepted mean rates of hidden neurons, Hz, and of neurons that can fire rarely, as shares of their highest rate.
+_SLOWEST, _FASTEST, _LEAST, _MOST_OFTEN = 5.0, 200.0, 0.05, 0.6
+# The accepted factor between the rate of the output and the one that the loss desires, and the least rate desired, Hz.
+_TIMES, LEAST_DESIRED = 5.0, 5.0
+# A layer is saturated if a larger share of its neurons is locked (with weights of both signs, about half of a layer
+# has a negative input and cannot be), or if the median distance of its potentials from theta is larger, or the median
+# of the largest potentials from input alone. Both are in thresholds.
+_LOCKED, _BEYOND, _HIGHEST = 1 / 3, 5.0, 20.0
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """Activity and errors of a layer and its neurons.
+
+    Attributes:
+        layer: the address of the neurons: their position, or a tuple of positions in nested networks.
+        name: the name of the layer.
+        theta: the threshold.
+        width: the width of the surrogate, ``tau_rho theta``.
+        rates: the firing rate of each neuron in Hz, in the shape of the layer.
+        never: the share of neurons that never fired.
+        always: the share of neurons that fired in at least 90 % of the steps in which they can, one in `period`.
+        locked: the share of neurons locked in refraction: their input alone would keep the potential above the
+            threshold at least half of the time, so they fire as often as refraction allows.
+        within: the share of all potentials within one width of the threshold.
+        histogram: shares of all potentials by ``(u - theta) / width``, 48 bins from -6 to 6; values beyond count in the
+            first or the last.
+        distance: the median of ``|u - theta|``.
+        peak: the median, over neurons and samples, of the largest potential from input alone; only positive ones
+            count, 0 without any.
+        error: the Euclidean norm of the error on the weighted input, over all neurons and steps.
+        most: the highest rate that the neurons can have, Hz.
+        output: whether no other neurons come after them.
+        desired: the mean rate that the loss desires of them, Hz; None for hidden neurons, or if the loss has none.
+        driven: whether any weighted input of theirs is not 0.
+    """
+
+    layer: Address
+    name: str
+    theta: float
+    width: float
+    rates: Array
+    never: float
+    always: float
+    locked: float
+    within: float
+    histogram: Array
+    distance: float
+    peak: float
+    error: float
+    most: float
+    output: bool
+    desired: float | None
+    driven: bool
+
+    @property
+    def rate(self) -> float:
+        """The mean firing rate of a neuron in Hz."""
+        return float(self.rates.mean()) if self.rates.size else 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether no neuron fired."""
+        return not self.rates.any()
+
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """The lowest and the highest accepted mean rate, Hz.
+
+        For hidden neurons 5 and 200 Hz. For the output a fifth and five times the rate that the loss desires, which is
+        counted as at least 5 Hz; without a desired rate, any rate above 0. The lowest rate is at most 5 % of the
+        highest that the neurons can have. The highest is at most 60 % of it, unless the loss desires more.
+        """
+        low, high, aim = _SLOWEST, _FASTEST, 0.0
+        if self.output and self.desired is None:
+            low, high = 0.0, math.inf
+        elif self.output:
+            aim = max(self.desired or 0.0, LEAST_DESIRED)
+            low, high = aim / _TIMES, aim * _TIMES
+        return min(low, _LEAST * self.most), min(high, max(_MOST_OFTEN * self.most, aim))
+
+    @property
+    def fault(self) -> str:
+        """What is out of range: "silent", "slow", "fast" or "saturated"; empty if nothing is."""
+        low, high = self.accepted
+        if not self.rates.size:
+            return ""
+        if self.silent or self.rate < low:
+            return "silent" if self.silent else "slow"
+        theta = abs(self.theta)
+        # An output that is to fire often is over the threshold most of the time.
+        locked = self.locked > _LOCKED and self.desired is None
+        if locked or self.distance > _BEYOND * theta or self.peak > _HIGHEST * theta:
+            return "saturated"
+        return "fast" if self.rate > high else ""
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """What one step of an optimizer does to a batch.
+
+    Attributes:
+        moves: for each layer of neurons, by address, the root mean square change of the potentials from input alone by
+            the new weights of the layers before it, in thresholds; at the rate of the first step.
+        full: the same without warm-up, for the mean of ten steps with one gradient.
+        rates: the mean firing rate of each layer after the step, Hz, by address.
+        loss: the mean loss per sample of the batch before the step.
+        loss_after: the same after the step.
+        silent: whether the output falls silent: it has spikes before the step and none after.
+    """
+
+    moves: Mapping[Address, float]
+    full: Mapping[Address, float]
+    rates: Mapping[Address, float]
+    loss: float
+    loss_after: float
+    silent: bool
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A setting to change; `apply` changes it.
+
+    The settings:
+
+    - ``weight_scale`` of a layer with weights: they are multiplied by ``value / now``. `now` is the weight_scale of
+      uniform weights with the present root mean square. A new layer gets it as an argument.
+    - ``gain`` of a pooling layer.
+    - ``scale`` of any other layer with one parameter: the parameter is multiplied by `value`.
+    - ``tau_rho`` of the neurons of a layer.
+    - ``scale_rho`` of all neurons.
+    - ``lr`` of the optimizer or of a group with a rate of its own.
+
+    Attributes:
+        layer: the address of the neurons: their position, or a tuple of positions in nested networks; for lr the number
+            of the optimizer's group, None for the optimizer itself.
+        name: the name of the layer, or the optimizer.
+        setting: one of the names above.
+        now: the present value.
+        value: the advised value.
+        reason: why to change it.
+        at: the address of the layer whose weights or gain to scale; for other settings None.
+    """
+
+    layer: Address | None
+    name: str
+    setting: str
+    now: float
+    value: float
+    reason: str
+    at: Address | None = None
+
+    @property
+    def change(self) -> str:
+        """The change and its reason as text."""
+        return f"{self.setting} {self.value:g} instead of {self.now:.3g}: {self.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.change}"
+
+    def apply(self, net: Any, optimizer: Any = None) -> None:
+        """Change the setting.
+
+        Weights and gains change in place. Neurons are exchanged for ones with the new value, in this network only. A
+        schedule of the learning rate is multiplied by ``value / now``.
+
+        Args:
+            net: the network that `health` was given, or one of the same layers.
+            optimizer: its optimizer; only lr needs it.
+
+        Raises:
+            TypeError: net is not a network, or the advice is of lr and optimizer is not an optimizer.
+        """
+        check_network("apply", net)
+        if self.setting == "lr":
+            self._set_rate(optimizer)
+        elif self.setting in SCALES:
+            net[self.at].scale_output(self.value / self.now)
+        else:
+            everywhere = self.setting == "scale_rho"
+            for node in graph_of(net).nodes:
+                neuron = node.stage
+                if not is_neuron(neuron) or not (everywhere or node.address == self.layer):
+                    continue
+                if hasattr(neuron, self.setting):
+                    value = getattr(neuron, self.setting) * self.value / self.now if everywhere else self.value
+                    net[node.path[:-1]].stages[node.path[-1]] = _with(neuron, self.setting, value)
+
+    def _set_rate(self, optimizer: Any) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"apply: lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)"
+            )
+        owner: Optimizer | Group = optimizer
+        schedule = optimizer.schedule
+        if isinstance(self.layer, int):
+            owner = optimizer.groups[self.layer]
+            schedule = owner.options["lr"]
+        factor = self.value / self.now if self.now else 1.0
+        constant = isinstance(schedule, Constant) or not self.now
+        rate: Rate = self.value if constant else lambda epoch: factor * schedule(epoch)
+        owner.lr = rate
+
+
+def _with(neuron: Any, setting: str, value: float) -> Any:
+    """Return neurons with another value of a setting."""
+    if dataclasses.is_dataclass(neuron) and setting in {field.name for field in dataclasses.fields(neuron)}:
+        return dataclasses.replace(neuron, **{setting: value})  # type: ignore[type-var]
+    changed = copy.copy(neuron)
+    setattr(changed, setting, value)
+    return changed
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,6 +268,20 @@ class NetworkHealth:
         known = ", ".join(str(found.layer) for found in self.layers)
         raise IndexError(f"health: neurons stand at {known}, got {layer!r}")
 
+    def apply(self, net: Any, optimizer: Any = None) -> None:
+        """Follow all of the advice: change each setting, as `Advice.apply` does.
+
+        >>> import numpy as np
+        >>> from cuslayer import SRM, Dense, Sequential, health
+        >>> x = np.random.default_rng(0).random((100, 4, 20)) < 0.1
+        >>> net = Sequential(Dense(20, 8, weight_scale=0.1), SRM(), Dense(8, 2, weight_scale=20), SRM())
+        >>> health(net, [(x, [0, 1, 0, 1])]).apply(net)
+        >>> health(net, [(x, [0, 1, 0, 1])]).advice
+        ()
+        """
+        for advice in self.advice:
+            advice.apply(net, optimizer)
+
     def error(self, layer: Address) -> float:
         """Return the error of the neurons at an address relative to the last layer's; 0 if that is 0."""
         last = self.layers[-1].error
@@ -62,29 +296,20 @@ class NetworkHealth:
             shares = (found.never, found.always, found.locked, found.within)
             numbers = "".join(f"{share:>11.1%}" for share in shares)
             lines.append(f"{found.name:{wide}}{found.rate:>8.3g} Hz{numbers}{self.error(found.layer):>11.3g}")
-        lines += self._step_lines() + self._advice_lines()
-        return "\n".join(lines)
-
-    def _step_lines(self) -> list[str]:
-        """Return a line on the first step of the optimizer; none without one."""
-        step = self.first_step
-        if step is None:
-            return []
-        most = max(step.moves, key=lambda address: step.moves[address])
-        text = (
-            f"first step: potentials change by {step.moves[most]:.2g} theta at most (layer {most}; root mean square; "
-            f"without warm-up {max(step.full.values()):.2g}), the loss of a sample from {step.loss:.4g} to "
-            f"{step.loss_after:.4g}"
-        )
-        return [f"{text}, and the output falls silent" if step.silent else text]
-
-    def _advice_lines(self) -> list[str]:
+        if self.first_step is not None:
+            step, moves = self.first_step, self.first_step.moves
+            most = max(moves, key=lambda address: moves[address])
+            lines.append(
+                f"first step: potentials change by {moves[most]:.2g} theta at most (layer {most}; root mean square; "
+                f"without warm-up {max(step.full.values()):.2g}), the loss of a sample from {step.loss:.4g} to "
+                f"{step.loss_after:.4g}{', and the output falls silent' if step.silent else ''}"
+            )
         if not self.advice and not self.hints:
-            return ["advice: nothing to change"]
-        lines = [*(f"hint: {each}" for each in self.hints), *(f"advice: {each}" for each in self.advice)]
+            lines.append("advice: nothing to change")
+        lines += [*(f"hint: {each}" for each in self.hints), *(f"advice: {each}" for each in self.advice)]
         if any(each.setting in SCALES for each in self.advice):
-            return [*lines, "cs.calibrate(net, loader) sets the scales of all layers at once"]
-        return lines
+            lines.append("cs.calibrate(net, loader) sets the scales of all layers at once")
+        return "\n".join(lines)
 
     def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
         """Draw the shares of never firing, always firing and locked neurons, the histogram of u, and the errors.
@@ -100,9 +325,8 @@ class NetworkHealth:
         """
         axes = axes_grid(axes, "three", (11.0, 3.4), 1, 3)
         shares, potentials, errors = axes
-        names, at = [str(found.layer) for found in self.layers], np.arange(len(self.layers))
-        colors = palette(shares)
-        for aside, name, shade in zip((-0.27, 0.0, 0.27), _SHARES, colors.series(3), strict=True):
+        at, colors = np.arange(len(self.layers)), palette(shares)
+        for aside, name, shade in zip((-0.27, 0.0, 0.27), ("never", "always", "locked"), colors.series(3), strict=True):
             shares.bar(at + aside, [getattr(found, name) for found in self.layers], width=0.25, color=shade, label=name)
         shares.set_ylim(0, 1.02)
         percent_axis(shares.yaxis, "neurons")
@@ -118,6 +342,6 @@ class NetworkHealth:
         errors.plot(at, sizes, color=colors.ink, marker="o", markersize=4, linewidth=1.4, label="error")
         errors.set(ylabel="error, over that of the last layer", yscale="log" if all(s > 0 for s in sizes) else "linear")
         for ax in (shares, errors):
-            ax.set_xticks(at, names)
+            ax.set_xticks(at, [str(found.layer) for found in self.layers])
             ax.set_xlabel("layer")
         return [open_frame(ax, legend=ax is not errors) for ax in axes]
