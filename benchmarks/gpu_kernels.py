@@ -20,6 +20,7 @@ from gpu_speed import copy, large
 from gpu_stages import Run
 
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.training.steps import PlainStep
 
 
 @dataclass
@@ -130,7 +131,7 @@ def of_step(run: Run, name: str) -> list[dict[str, Any]]:
             network.make, network.shape, run.sizes.steps, network.batch, 1, resident="cuda", graph=False
         )
         trainer.train(loader)
-        take_step = trainer._step
+        take_step = PlainStep.take
 
         def recorded_step(*arguments: Any) -> None:
             recorder.on = True
@@ -138,7 +139,7 @@ def of_step(run: Run, name: str) -> list[dict[str, Any]]:
             recorder.on = False
 
         # An epoch has launches before its first step and after the last.
-        with mock.patch.object(trainer, "_step", recorded_step):
+        with mock.patch.object(PlainStep, "take", recorded_step):
             trainer.train(loader, steps=1)
         rows: dict[str, dict[str, Any]] = {}
         for launched in recorder.launches:

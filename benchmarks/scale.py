@@ -29,7 +29,7 @@ import numpy as np
 import page
 
 from cuslayer.distributed.parallel import MICRO
-from cuslayer.distributed.tree import share
+from cuslayer.distributed.sums import share
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "scale.json", HERE.parent / "docs" / "scale.md"

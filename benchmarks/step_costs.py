@@ -23,7 +23,7 @@ from cuslayer.network.container import Container, graph_of
 from cuslayer.network.fusion import observe
 from cuslayer.tape import Node, Tensor
 from cuslayer.training import Trainer
-from cuslayer.training.graph import StepGraphs
+from cuslayer.training.graph import GraphStep
 from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -91,7 +91,7 @@ def _labelled(trainer: Trainer, costs: Costs) -> Iterator[None]:
 
     with ExitStack() as stack:
         for owner, attribute, name, layer in (
-            (StepGraphs, "_send", "input", ""),
+            (GraphStep, "_send", "input", ""),
             (Container, "__call__", "forward", "input"),
             (trainer, "loss", "loss", "loss"),
             (Tensor, "backward", "backward", ""),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.compare.relaxed import Relaxed
+from cuslayer.inspection.compare import Relaxed
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.surrogates import SURROGATES, Surrogate, as_constant, as_surrogate
 from tests.support import reference

@@ -122,44 +122,29 @@ class Context:
         """
         before, self._timeout = self._timeout, None if patient else self._timeout
         try:
-            return self._from_root(work)
+            result, problem = _attempt(work) if self.rank == 0 else (None, None)
+            if self.size > 1:
+                result, received = self.broadcast((result, problem and _sendable(problem)))
+                problem = problem or received
         finally:
             self._timeout = before
-
-    def _from_root(self, work: Callable[[], T]) -> T:
-        result: Any = None
-        problem: Exception | None = None
-        if self.rank == 0:
-            try:
-                result = work()
-            except Exception as raised:
-                problem = raised
-        if self.size > 1:
-            sent = None if problem is None else _sendable(problem)
-            result, received = self.broadcast((result, sent))
-            problem = problem or received
         if problem is not None:
             raise on_all(problem)
-        return result
+        return result  # type: ignore[return-value]
 
     def on_each(self, work: Callable[[], T]) -> T:
         """Let each process do some work, such as reading a file; what one raises, all raise.
 
         What some processes raise and others do not is a ValueError that names the first of them.
         """
-        result: Any = None
-        problem: Exception | None = None
-        try:
-            result = work()
-        except Exception as raised:
-            problem = raised
+        result, problem = _attempt(work)
         found = self.gather(None if problem is None else " ".join(str(problem).split()))
         if problem is not None and found == [found[0]] * self.size:
             raise on_all(problem)
         for rank, text in enumerate(found):
             if text is not None:
                 raise on_all(ValueError(f"process {rank} of {self.size}: {text}")) from problem
-        return result
+        return result  # type: ignore[return-value]
 
     def agree(self, op: str, **facts: str) -> None:
         """Raise ValueError unless all processes have the same facts, such as a version or a digest, by name.
@@ -178,6 +163,13 @@ class Context:
                     what, got = check.one_line(mine), check.one_line(other)
                     rule = f"all processes must have the same {name}"
                     raise on_all(ValueError(f"{op}: {rule}: process 0 has {what}, process {rank} {got}"))
+
+
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except Exception as problem:
+        return None, problem
 
 
 def on_all(problem: E) -> E:

@@ -73,11 +73,7 @@ def world() -> Context:
 
 
 class MPIContext(Context):
-    """The processes of MPI's COMM_WORLD.
-
-    Args:
-        mpi: the module mpi4py.MPI.
-    """
+    """The processes of MPI's COMM_WORLD."""
 
     def __init__(self, mpi: Any) -> None:
         self._mpi = mpi
@@ -161,13 +157,7 @@ class MPIContext(Context):
 
 
 class _Transfers(Request):
-    """Transfers of MPI.
-
-    Args:
-        context: ends all processes if they take too long.
-        mpi: the module mpi4py.MPI.
-        begun: each with the process at its other end, None for all.
-    """
+    """Transfers of MPI, each with the process at its other end, None for all."""
 
     def __init__(self, context: MPIContext, mpi: Any, begun: list[tuple[int | None, Any]]) -> None:
         self._context, self._mpi, self._begun = context, mpi, begun

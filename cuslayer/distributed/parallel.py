@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.distributed.buckets import Bucket, fill
 from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.mpi import world
-from cuslayer.distributed.sums import FastSum, OrderedSum
+from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, fill, share
 from cuslayer.distributed.transport import Transport, transport_of
-from cuslayer.distributed.tree import share
 from cuslayer.tape import Tensor, on_gradient
 
 # The most recordings of a micro-batch by default, and millions of bytes of a bucket.

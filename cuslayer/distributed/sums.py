@@ -1,15 +1,218 @@
-"""Sums of gradients over the micro-batches of a step and over processes, sent while backward goes on."""
+"""Sums of gradients over the micro-batches of a step and over processes, sent while backward goes on.
+
+The order of a sum is fixed, whoever computes which micro-batch. The micro-batches of a batch are the leaves of a binary
+tree; node (level, place) is the sum of the leaves from ``place 2^level`` to ``(place + 1) 2^level - 1``, as far as
+there are such, the left half plus the right half. The tree depends on the number of micro-batches alone. A process has
+leaves side by side, and of them the largest whole nodes; another process goes on from there. So every addition has the
+same two operands, and the sum the same bits, on any number of processes.
+
+To add two arrays is to read two and to write one. Four arrays that are added in one pass are read once, and their sum
+is written once; what lies between stays in the cache. The operands of each addition are the same.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from cuslayer.backend import Array
-from cuslayer.distributed.additions import Sum, add_later, add_up
-from cuslayer.distributed.buckets import Bucket
+import numpy as np
+
+from cuslayer.backend import Array, namespace
 from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.transport import Transport
-from cuslayer.distributed.tree import Label, Partial, labels, share
+from cuslayer.tape import Tensor
+
+T = TypeVar("T")
+# An array, or two sums whose sum it stands for.
+Sum: TypeAlias = "Array | tuple[Sum, Sum]"
+
+# Arrays that are added in one pass, and the most bytes that they may have.
+_ARRAYS, _MOST_BYTES = 4, 1 << 26
+# Elements of a piece of an array: what is between two additions fits into the cache of a core.
+_PIECE = 1 << 15
+
+
+class Label(NamedTuple):
+    """Where a node is in the tree."""
+
+    level: int
+    place: int
+
+    @property
+    def first(self) -> int:
+        """The first leaf."""
+        return self.place << self.level
+
+
+class Partial(Generic[T]):
+    """The largest whole nodes of leaves that come from left to right.
+
+    `add` adds the right operand to the left one, and returns the sum; it may be the left one, changed.
+
+    Attributes:
+        nodes: the nodes so far with their sums, from left to right.
+
+    >>> partial = Partial(5, lambda a, b: f"({a}{b})")
+    >>> for leaf, text in enumerate("abcde"):
+    ...     partial.add(Label(0, leaf), text)
+    >>> partial.nodes
+    [(Label(level=3, place=0), '(((ab)(cd))e)')]
+    """
+
+    def __init__(self, leaves: int, add: Callable[[T, T], T]) -> None:
+        self._leaves, self._add = leaves, add
+        self.nodes: list[tuple[Label, T]] = []
+
+    def add(self, label: Label, value: T) -> None:
+        """Add a node to the right of those that are there."""
+        self.nodes.append((label, value))
+        while True:
+            (level, place), value = self.nodes[-1]
+            if 1 << level >= self._leaves:
+                return
+            if place % 2:
+                if len(self.nodes) < 2 or self.nodes[-2][0] != (level, place - 1):
+                    return
+                self.nodes.pop()
+                value = self._add(self.nodes[-1][1], value)
+            elif (place + 1) << level < self._leaves:
+                return
+            # A left half without leaves to its right is the whole node.
+            self.nodes[-1] = Label(level + 1, place // 2), value
+
+
+def share(leaves: int, rank: int, size: int) -> range:
+    """Return the micro-batches of a process: parts side by side, of sizes that differ by one at most.
+
+    >>> [list(share(5, rank, 3)) for rank in range(3)], list(share(1, 0, 2))
+    ([[0], [1, 2], [3, 4]], [])
+    """
+    return range(leaves * rank // size, leaves * (rank + 1) // size)
+
+
+def labels(leaves: int, part: range) -> list[Label]:
+    """Return the nodes that a process has of its leaves.
+
+    >>> [tuple(label) for label in labels(8, range(3, 6))], labels(5, range(4, 5))
+    ([(0, 3), (1, 2)], [Label(level=2, place=1)])
+    """
+    partial = Partial[None](leaves, lambda a, b: None)
+    for leaf in part:
+        partial.add(Label(0, leaf), None)
+    return [label for label, _ in partial.nodes]
+
+
+def add_later(a: Sum, b: Sum) -> Sum:
+    """Return a + b, added up once it has enough arrays; the arrays belong to the sum.
+
+    >>> one, two = np.ones(3), np.full(3, 2.0)
+    >>> later = add_later(one, two)
+    >>> add_up(add_later(later, np.zeros(3))).tolist()
+    [3.0, 3.0, 3.0]
+    """
+    both = a, b
+    arrays = _arrays(both)
+    if namespace(arrays[0]) is not np or len(arrays) >= _ARRAYS or arrays[0].nbytes * len(arrays) > _MOST_BYTES:
+        return add_up(both)
+    return both
+
+
+def add_up(given: Sum, out: Array | None = None) -> Array:
+    """Return the array of a sum: in `out`, by default in its first array."""
+    arrays = _arrays(given)
+    total = arrays[0] if out is None else out
+    if namespace(total) is not np:
+        # Two at most, which are added one to the other; none waits.
+        if out is not None:
+            out[...] = arrays[0]
+        for each in arrays[1:]:
+            total += each
+    elif given is not total:
+        # Numba is imported when it is first needed.
+        from cuslayer.jit import parallel_for
+
+        def pieces(first: int, last: int) -> None:
+            for n in range(first, last):
+                piece = slice(n * _PIECE, (n + 1) * _PIECE)
+                out = total[piece]
+                found = _piece_of(given, piece, out)
+                if found is not out:
+                    out[...] = found
+
+        parallel_for(pieces, -(-total.size // _PIECE), grain=1)
+    return total
+
+
+def _arrays(given: Sum) -> list[Any]:
+    return [*_arrays(given[0]), *_arrays(given[1])] if isinstance(given, tuple) else [given]
+
+
+def _piece_of(given: Sum, piece: slice, out: Array | None = None) -> Array:
+    """Return a piece of a sum; in `out`, if there is an addition."""
+    if not isinstance(given, tuple):
+        part: Array = given[piece]
+        return part
+    found: Array = np.add(_piece_of(given[0], piece, out), _piece_of(given[1], piece), out=out)
+    return found
+
+
+class Bucket:
+    """Parameters of one type, whose gradients lie one behind the other in an array.
+
+    Attributes:
+        parameters: the parameters.
+        size: the number of their elements.
+        dtype: their type.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = list(parameters)
+        self.size = sum(p.data.size for p in parameters)
+        self.dtype = parameters[0].dtype
+
+    def take(self) -> Array:
+        """Return the gradients in one array, of zeros where there is none; the parameters have none afterwards."""
+        grads: list[Any] = [
+            namespace(p.data).zeros(p.data.size, p.dtype) if p.grad is None else p.grad.reshape(-1)
+            for p in self.parameters
+        ]
+        for p in self.parameters:
+            p.grad = None
+        return grads[0] if len(grads) == 1 else namespace(grads[0]).concatenate(grads, axis=0)
+
+    def give(self, flat: Array) -> None:
+        """Set the gradients to the parts of an array."""
+        first = 0
+        for p in self.parameters:
+            p.grad = flat[first : first + p.data.size].reshape(p.data.shape)
+            first += p.data.size
+
+    def zeros(self) -> Array:
+        """Return gradients of zeros."""
+        return namespace(self.parameters[0].data).zeros(self.size, self.dtype)
+
+
+def fill(parameters: Sequence[Tensor], megabytes: float) -> list[Bucket]:
+    """Return the buckets of parameters, the last parameter first: backward completes its gradient first.
+
+    A bucket is closed before it would be larger than so many million bytes; a larger parameter has one of its own.
+
+    >>> import numpy as np
+    >>> sizes = [100, 300, 5, 5]
+    >>> buckets = fill([Tensor(np.zeros(n, np.float32)) for n in sizes], 1000e-6)
+    >>> [[p.size for p in bucket.parameters] for bucket in buckets]
+    [[5, 5], [300], [100]]
+    """
+    found: list[list[Tensor]] = []
+    bytes_so_far, limit = 0, megabytes * 1e6
+    for p in reversed(parameters):
+        size = p.data.size * np.dtype(p.dtype).itemsize
+        if not found or found[-1][0].dtype != p.dtype or bytes_so_far + size > limit:
+            found.append([])
+            bytes_so_far = 0
+        found[-1].append(p)
+        bytes_so_far += size
+    return [Bucket(group) for group in found]
 
 
 class OrderedSum:
@@ -18,12 +221,7 @@ class OrderedSum:
     Of the elements, each process adds up a slice: it receives the nodes that the others have of it, and sends them the
     sum. Both are as many bytes as a usual sum of floats sends, where the share of each process is one node.
 
-    Args:
-        context: the processes.
-        transport: moves the arrays.
-        bucket: the bucket.
-        number: its number, for tags.
-        leaves: the number of micro-batches of the step.
+    `number` is that of the bucket, for tags, and `leaves` the number of micro-batches of the step.
     """
 
     def __init__(self, context: Context, transport: Transport, bucket: Bucket, number: int, leaves: int) -> None:
@@ -95,7 +293,7 @@ class OrderedSum:
     def finish(self) -> None:
         """Set the gradients of the bucket to the sum, which is complete."""
         if self._out is not None:
-            self._bucket.give(self._transport.enter(self._out, self._bucket))
+            self._bucket.give(self._transport.enter(self._out, self._bucket.parameters[0].data))
 
 
 class FastSum:
@@ -122,7 +320,7 @@ class FastSum:
 
     def finish(self) -> None:
         if self._sum is not None:
-            self._bucket.give(self._transport.enter(self._sum, self._bucket))
+            self._bucket.give(self._transport.enter(self._sum, self._bucket.parameters[0].data))
 
 
 class Several(Request):

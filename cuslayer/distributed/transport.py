@@ -10,17 +10,12 @@ import numpy as np
 
 from cuslayer import backend
 from cuslayer.backend import Array, to_numpy
-from cuslayer.distributed.buckets import Bucket
 from cuslayer.distributed.context import Context, Request
 from cuslayer.kernels.host import memory
 
 
 class Transport:
-    """Moves arrays by way of the host's memory; those of a GPU are copied there and back.
-
-    Args:
-        context: the processes.
-    """
+    """Moves arrays by way of the host's memory; those of a GPU are copied there and back."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -34,9 +29,9 @@ class Transport:
         """Return a flat array as it is sent."""
         return np.ascontiguousarray(to_numpy(flat))
 
-    def enter(self, flat: Array, bucket: Bucket) -> Array:
-        """Return an array that was received where the parameters of a bucket are."""
-        return backend.namespace(bucket.parameters[0].data).asarray(flat)
+    def enter(self, flat: Array, beside: Array) -> Array:
+        """Return an array that was received, on the device of another one."""
+        return backend.namespace(beside).asarray(flat)
 
     def empty(self, size: int, dtype: Any) -> Array:
         """Return an array to receive into."""
@@ -55,11 +50,7 @@ class Transport:
 
 
 class NCCLTransport(Transport):
-    """Moves arrays from card to card by NCCL, on a stream beside that of the computation: the host waits for nothing.
-
-    Args:
-        context: the processes, each with a card of its own.
-    """
+    """Moves arrays from card to card by NCCL, on a stream of its own: the host waits for nothing."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -77,7 +68,7 @@ class NCCLTransport(Transport):
     def leave(self, flat: Array) -> Array:
         return flat
 
-    def enter(self, flat: Array, bucket: Bucket) -> Array:
+    def enter(self, flat: Array, beside: Array) -> Array:
         return flat
 
     def empty(self, size: int, dtype: Any) -> Array:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.forward import check_loss, default_loss
-from cuslayer.inspection.record.recorder import record
-from cuslayer.inspection.structure import check_network, eval_mode, find_unit, layer_name, one_pass_of
+from cuslayer.inspection.record import record
+from cuslayer.inspection.structure import check_loss, default_loss, find_unit
+from cuslayer.network.walk import check_network, eval_mode
 from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.axes import axes_grid, open_frame, time_axis
 from cuslayer.plot.style import palette
@@ -128,7 +128,9 @@ def reassignment(
     op = "reassignment"
     check_network(op, net)
     of = find_unit(op, net, layer)
-    neurons, _ = one_pass_of(op, of)
+    neurons = of.model
+    if neurons is None or neurons.one_pass is None:
+        raise TypeError(f"{op}: {of.name} has no SRM neurons")
     check_loss(op, loss)
     data = as_tensor(x).data
     with record(net, layers=[of.address], neurons=[neuron], samples=[sample]) as recording:
@@ -140,7 +142,7 @@ def reassignment(
     found = recording[of.address]
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(
-        layer=layer_name(of),
+        layer=of.name,
         neuron=tuple(found.indices[0].tolist()),
         sample=sample,
         constants=neurons,

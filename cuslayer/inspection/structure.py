@@ -1,105 +1,30 @@
-"""The structure of a network: layers with their neurons, their names and output shapes, and noted firing rates."""
+"""Find layers of a network by address and tell their shapes; the default loss of inspection, and noted firing rates."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import preserved_generator
-from cuslayer.layers import Affine, Layer, TemporalFilter
+from cuslayer.backend import to_numpy
+from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
-from cuslayer.layers.recurrent import RecurrentStates
+from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.container import Container, graph_of
-from cuslayer.network.graph import INPUT, Address, Node, as_address
-from cuslayer.network.network import Sequential
+from cuslayer.network.graph import INPUT, Address, as_address
 from cuslayer.network.shapes import shape_after
-from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
-from cuslayer.neurons.dynamics import States
+from cuslayer.network.walk import Unit as Unit
+from cuslayer.network.walk import check_network as check_network
+from cuslayer.network.walk import check_neurons as check_neurons
+from cuslayer.network.walk import copied as copied
+from cuslayer.network.walk import ends_in_read_out as ends_in_read_out
+from cuslayer.network.walk import eval_mode as eval_mode
+from cuslayer.network.walk import units as units
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor
-
-
-class Unit(NamedTuple):
-    """A layer and the neurons after it, or one of the two alone.
-
-    Attributes:
-        layer: the node of the layer, of a join of branches, or of a function; None if there is none.
-        neurons: the node of the neurons; None if there are none.
-    """
-
-    layer: Node | None
-    neurons: Node | None
-
-    @property
-    def last(self) -> Node:
-        """The node of its last stage."""
-        return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
-
-    @property
-    def address(self) -> Address:
-        """The address of its last stage."""
-        return self.last.address
-
-
-def units(net: Any) -> list[Unit]:
-    """Return the units of a network, also those in branches and nested networks, in the order in which they run."""
-    graph = graph_of(net)
-    uses, found = graph.uses(), dict[int, Unit]()
-    for node in graph.nodes:
-        if not is_neuron(node.stage):
-            found[node.number] = Unit(node, None)
-            continue
-        before = found.get(node.inputs[0])
-        of_layer = before is not None and before.neurons is None and isinstance(before.last.stage, Layer)
-        if of_layer and uses[node.inputs[0]] == 1:
-            found[node.number] = Unit(found.pop(node.inputs[0]).layer, node)
-        else:
-            found[node.number] = Unit(None, node)
-    return list(found.values())
-
-
-_VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
-
-
-def check_network(op: str, net: Any) -> None:
-    """Raise TypeError unless net is a network."""
-    if not isinstance(net, Sequential):
-        hint = ""
-        if isinstance(net, Container):
-            hint = f"; write Sequential({type(net).__name__}(...))"
-        elif isinstance(net, Layer):
-            hint = f"; {_VISIBLE}"
-        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
-
-
-def check_neurons(op: str, net: Any) -> None:
-    """Raise TypeError unless a network has neurons in its graph."""
-    nodes = graph_of(net).nodes
-    if any(is_neuron(node.stage) for node in nodes):
-        return
-    holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
-    which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
-    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {_VISIBLE}'}")
-
-
-def _holds(layer: Layer) -> bool:
-    """Return whether a layer, or one within it, has neurons among its attributes."""
-    # A filter has a neuron for its response alone.
-    layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
-    return any(is_neuron(value) for each in layers for value in _values(vars(each)))
-
-
-def _values(held: Any) -> Iterator[Any]:
-    for value in held.values() if isinstance(held, dict) else held:
-        if isinstance(value, (list, tuple, dict)):
-            yield from _values(value)
-        else:
-            yield value
 
 
 def find_unit(op: str, net: Any, layer: Any) -> Unit:
@@ -111,12 +36,6 @@ def find_unit(op: str, net: Any, layer: Any) -> Unit:
         IndexError: the position is out of range.
         ValueError: the layer is not in the network, or is at several positions.
     """
-    number = _number_of(op, net, layer)
-    return next(unit for unit in units(net) if number in (node.number for node in unit if node is not None))
-
-
-def _number_of(op: str, net: Any, layer: Any) -> int:
-    """Return the number of the node that a layer stands for."""
     graph = graph_of(net)
     # By path, so that a join, which has the path of its branches, is counted once.
     places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
@@ -135,7 +54,12 @@ def _number_of(op: str, net: Any, layer: Any) -> int:
     number = places[found[0]][0]
     if number == INPUT:
         raise ValueError(f"{op}: layer {as_address(found[0])} is empty: it passes the network's input on")
-    return number
+    return next(unit for unit in units(graph) if number in (node.number for node in unit if node is not None))
+
+
+# The longest list of layers in a message.
+_MOST = 300
+_POSITION = (int, np.integer)
 
 
 def _listed(inside: Any) -> str:
@@ -147,15 +71,9 @@ def _listed(inside: Any) -> str:
 
 
 def _described(stage: Any) -> str:
-    """Return a layer without neurons as its repr, anything else as the name of its class."""
     if isinstance(stage, Layer) and not isinstance(stage, (Container, Neuron)):
         return check.one_line(stage, 60)
     return getattr(stage, "__name__", type(stage).__name__)
-
-
-_POSITION = (int, np.integer)
-# The longest list of layers in a message.
-_MOST = 300
 
 
 def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
@@ -180,91 +98,11 @@ def is_path(net: Any, value: Any) -> bool:
     return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
 
 
-def layer_name(unit: Unit) -> str:
-    """Return the name of a unit in messages and tables: ``layer 1 (Dense(4, 3), SRM)``."""
-    layer = "" if unit.layer is None else check.one_line(unit.layer.stage)
-    neurons = "" if unit.neurons is None else type(unit.neurons.stage).__name__
-    return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
-
-
-def ends_in_read_out(net: Any) -> bool:
-    """Return whether the output of a network is that of a read-out, numbers and not spikes."""
-    graph = graph_of(net)
-    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, Affine)
-
-
-def neurons_of(unit: Unit) -> Neuron | None:
-    """Return the neurons of a unit as a `Neuron`; None if it has none."""
-    return None if unit.neurons is None else as_neuron("network", unit.neurons.stage)
-
-
-def one_pass_of(op: str, unit: Unit) -> tuple[Neuron, OnePass]:
-    """Return the SRM neurons of a unit and their `OnePass`; raise TypeError if it has none."""
-    neurons = neurons_of(unit)
-    if neurons is None or neurons.one_pass is None:
-        raise TypeError(f"{op}: {layer_name(unit)} has no SRM neurons")
-    return neurons, neurons.one_pass
-
-
 def dt_at(net: Any, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
     stages = [node.stage for node in graph_of(net).nodes]
     around = (*stages[number:], *reversed(stages[:number]))
     return float(next((as_neuron("network", stage).dt for stage in around if is_neuron(stage)), 1.0))
-
-
-@contextmanager
-def eval_mode(net: Any) -> Iterator[None]:
-    """Look at a network within the block: layers are in evaluation mode, and no tensor of it requires a gradient.
-
-    After the block the network is as before, also the states of stateful neurons, and so is the random generator.
-    """
-    layers = net.layers_within()
-    training = [layer.training for layer in layers]
-    own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
-    required = [(p, p.requires_grad) for p in {id(p): p for p in (*net.parameters(), *own)}.values()]
-    held = [(states, copy.deepcopy(vars(states))) for states in _states(net)]
-    try:
-        for layer in layers:
-            layer.training = False
-        for p, _ in required:
-            p.requires_grad = False
-        with preserved_generator():
-            yield
-    finally:
-        for layer, was in zip(layers, training, strict=True):
-            layer.training = was
-        for p, requires in required:
-            p.requires_grad = requires
-        for states, before in held:
-            vars(states).update(before)
-
-
-def _states(net: Any) -> list[Any]:
-    """Return the states that neurons keep between calls, each once; neurons within layers have them, too."""
-    stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
-    held = [value for stage in stages for value in _values(getattr(stage, "__dict__", {}))]
-    values = [*held, *(value for neuron in held if is_neuron(neuron) for value in _values(vars(neuron)))]
-    return list({id(each): each for each in values if isinstance(each, (States, RecurrentStates))}.values())
-
-
-@contextmanager
-def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
-    """Give a copy of a network, and of an optimizer, that can be changed; nothing of it reaches the network.
-
-    The random generator is as before after the block.
-
-    Raises:
-        TypeError: something in them cannot be copied.
-    """
-    try:
-        found = copy.deepcopy((net, *others))
-    except MemoryError:
-        raise
-    except Exception as problem:
-        raise TypeError(f"{op}: net must be one that copy.deepcopy copies, which said: {problem}") from None
-    with preserved_generator():
-        yield found
 
 
 def output_shapes(net: Any) -> list[Shape | None]:
@@ -289,6 +127,32 @@ def output_shapes(net: Any) -> list[Shape | None]:
     return list(shapes.values())
 
 
+def check_loss(op: str, loss: Any) -> None:
+    """Raise TypeError unless loss is a function or None, for the default."""
+    if loss is not None and not callable(loss):
+        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+
+
+# The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.
+_COUNTS = (60, 10)
+
+
+def default_loss(net: Any, out: Tensor, target: Any) -> Any:
+    """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
+
+    Of fewer than 60 steps, the labelled class should fire in each. Of a read-out without spikes, it is
+    `CrossEntropyLoss`.
+    """
+    if ends_in_read_out(net):
+        return CrossEntropyLoss()
+    last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
+    given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
+    if given.shape == out.shape:
+        return SpikeTimeLoss(last)
+    true, false = (min(count, len(out)) for count in _COUNTS)
+    return SpikeCountLoss(last, true, false)
+
+
 _rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
 
 
@@ -306,3 +170,8 @@ def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
 def rates_of(net: Any) -> dict[Address, float]:
     """Return the noted firing rates in Hz by address; empty if none are noted."""
     return dict(_rates.get(net, {}))
+
+
+def layer_name(unit: Unit) -> str:
+    """Return the name of a unit in messages and tables."""
+    return unit.name

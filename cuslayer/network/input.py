@@ -17,6 +17,9 @@ from cuslayer.data.events import Events
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.tape import Tensor, as_tensor
 
+# What to do about an input without spikes.
+SILENT_INPUT = "check the recordings, and the duration, the region and the time step with which they are read"
+
 _inside = Setting(False)
 _warned: WeakSet[Any] = WeakSet()
 

@@ -16,12 +16,6 @@ Numbers: TypeAlias = tuple[float, ...]
 STEPS = 256
 
 
-def in_type(like: Array, rows: list[Numbers]) -> Array:
-    """Return rows of numbers in an array's type; a rate past float32 is infinite, which the check of weights finds."""
-    with np.errstate(over="ignore"):
-        return np.array(rows, like.dtype)
-
-
 class StepsAhead:
     """A table of the numbers of the next steps, and a counter of these steps, on the device.
 
@@ -56,12 +50,8 @@ class StepsAhead:
     ) -> None:
         """Send a new table unless the present one has the numbers of the next step.
 
-        Args:
-            row: a function from the number of a step, 0 for the next, to the numbers of each weight in it.
-            constants: the numbers of each weight that do not change from step to step.
-            beside: an array on the device.
-            parameters: the numbers of the weights among the optimizer's parameters.
-            taken: the number of steps before the next.
+        `row` returns the numbers of each weight in a step, 0 for the next; `beside` is an array on the device;
+        `parameters` are the numbers of the weights among the optimizer's; `taken` steps came before.
         """
         fits = self._next < len(self._rows) and self._rows[self._next] == row(0) and self._constants == constants
         same = parameters == self._parameters

@@ -1,4 +1,4 @@
-"""The base of the optimizers: parameters in groups, learning rates, frozen parameters, and the state."""
+"""The base of the optimizers: parameters in groups, learning rates, frozen parameters, clipping, and the state."""
 
 from __future__ import annotations
 
@@ -6,22 +6,74 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
 from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
-from cuslayer.optim.clipping import clip
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
-from cuslayer.optim.group import Group, Moving, Update, bounds_of
-from cuslayer.optim.groups import Parameters, Rules, flag, optional_positive, read_groups, root_mean_square, steps
+from cuslayer.optim.groups import Given, Parameters, Rules, flag, optional_positive, read_groups, steps
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
-from cuslayer.optim.state import check_names, is_steps
 from cuslayer.parameter import Bounded
 from cuslayer.signals import uninterrupted
-from cuslayer.tape import note_change
+from cuslayer.tape import Tensor, note_change
+
+
+class Group:
+    """Parameters of an optimizer that share their options.
+
+    Attributes:
+        params: the tensors.
+        options: the options that differ from the optimizer's, by name.
+
+    >>> from cuslayer.optim.optimizers import SGD
+    >>> from cuslayer.tape import Tensor
+    >>> w, v = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([{"params": [w], "lr": 0.001}, {"params": [v]}], lr=0.1)
+    >>> [group.lr for group in optimizer.groups]
+    [0.001, 0.1]
+    """
+
+    def __init__(self, optimizer: Optimizer, given: Given) -> None:
+        self._optimizer, (self._name, self.params, self.options) = optimizer, given
+        self.assigned: float | None = None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate in the current epoch. A number or a schedule can be assigned."""
+        if "lr" not in self.options:
+            return self._optimizer.lr
+        return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
+
+    @lr.setter
+    def lr(self, rate: Rate) -> None:
+        self.options["lr"] = as_schedule(type(self._optimizer).__name__, f"{self._name}lr", rate)
+        self.assigned = None if callable(rate) else float(rate)
+
+    def option(self, name: str) -> Any:
+        """Return the group's own value of an option, or the optimizer's."""
+        return self.options[name] if name in self.options else getattr(self._optimizer, name)
+
+
+class Update(NamedTuple):
+    """The group of a parameter, the number of its step, from 1, and its learning rate in that step."""
+
+    group: Group
+    steps: int
+    lr: float
+
+
+# The number of a parameter that moves, its group, and the parameter.
+Moving: TypeAlias = tuple[int, Group, Tensor]
+
+
+def bounds_of(p: Tensor) -> tuple[float, ...] | None:
+    """Return the bounds that a kernel clips a parameter to: none for one without, None for one that clips itself."""
+    if not isinstance(p, Bounded):
+        return -math.inf, math.inf
+    return (p.least, p.most) if type(p).clamp is Bounded.clamp else None
 
 
 @instead.attributes("optimizer")
@@ -153,7 +205,7 @@ class Optimizer:
         with uninterrupted():
             self._check_frozen()
             alone, together = self._moving()
-            clip(self._op, [p for _, _, p in chain(alone, *together.values())], self._clip_value, self._clip_norm)
+            _clip(self._op, [p for _, _, p in chain(alone, *together.values())], self._clip_value, self._clip_norm)
             self._update_alone(alone)
             for dtype, moving in together.items():
                 self._update_together(self._prepared(dtype, moving), moving)
@@ -269,11 +321,7 @@ class Optimizer:
         return next(c for c in type(self).__mro__ if name in vars(c))
 
     def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
-        """Return the parameters that have a gradient and are not frozen.
-
-        Returns:
-            Those that are updated one by one, and those that are updated together on a GPU, by type.
-        """
+        """Return what is to move: parameters that are updated alone, and, by type, those together on a GPU."""
         numbers = iter(range(len(self.parameters)))
         alone, together = list[Moving](), dict[np.dtype[Any], list[Moving]]()
         for group in self.groups:
@@ -330,7 +378,7 @@ class Optimizer:
         if group.option("relative"):
             size = self._sizes[i]
             if size is None:
-                size = self._sizes[i] = root_mean_square(self.parameters[i].data) or 1.0
+                size = self._sizes[i] = _root_mean_square(self.parameters[i].data) or 1.0
             rate *= size
         return rate
 
@@ -348,8 +396,10 @@ class Optimizer:
         """Update several weights on a GPU in place, by the constants, the table and the counter of `StepsAhead`."""
 
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
-        """Update a weight in place."""
-        raise TypeError(f"{self._op}: an optimizer must define _update")
+        """Update a weight in place; an optimizer may define this alone."""
+        if self._definer("_update_several") is Optimizer:
+            raise TypeError(f"{self._op}: an optimizer must define _update")
+        self._update_several(k, [weight], [grad], [memory], [update])
 
     def _update_several(
         self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
@@ -382,9 +432,15 @@ class Optimizer:
         """
         self.check_state(state)
         op = "load_state"
-        steps = {n: check.integer(op, f"optimizer's {n}", a[()], least=0) for n, a in state.items() if is_steps(n)}
-        rates = {n: check.factor(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "lr"}
-        sizes = {n: check.positive(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "size"}
+        steps, rates, sizes = dict[str, int](), dict[str, float](), dict[str, float]()
+        for name, a in state.items():
+            kind, what = name.split(".")[-1], f"optimizer's {name}"
+            if kind == "steps":
+                steps[name] = check.integer(op, what, a[()], least=0)
+            elif kind == "lr":
+                rates[name] = check.factor(op, what, a)
+            elif kind == "size":
+                sizes[name] = check.positive(op, what, a)
         memory = [
             {name: to_device(state[f"{i}.{name}"].astype(a.dtype)) for name, a in memory.items()}
             for i, memory in enumerate(self.memory)
@@ -401,4 +457,39 @@ class Optimizer:
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise the errors of `load_state` for what has the names and the shapes of a state."""
-        check_names(self.memory, len(self.groups), state)
+        needed = {f"{i}.{name}": a for i, arrays in enumerate(self.memory) for name, a in arrays.items()}
+        needed |= {"steps": np.array(0)}
+        optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
+        optional += ["lr", *(f"group.{number}.lr" for number in range(len(self.groups)))]
+        known = needed | dict.fromkeys(optional, np.array(0))
+        for name in sorted(needed.keys() - state.keys()) + sorted(state.keys() - known.keys()):
+            raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in needed else 'unknown'}")
+        for name, array in state.items():
+            check.same_shape("load_state", f"optimizer's {name}", array, "the parameter's", known[name])
+
+
+def _clip(op: str, moving: list[Tensor], value: float | None, norm: float | None) -> None:
+    """Clip the gradients of parameters: each element to an absolute value, then all together to a norm."""
+    limits = ("clip_values", value), ("clip_norm", norm)
+    if not moving or all(limit is None for _, limit in limits):
+        return
+    grads: list[Any] = [p.grad for p in moving]
+    k = kernels.of(grads[0])
+    if any(kernels.of(g) is not k for g in grads):
+        raise ValueError(f"{op}: clip_norm and clip_value need all parameters on one device, got two")
+    for name, limit in limits:
+        if limit is not None:
+            grads = getattr(k.optim, name)(grads, limit)
+    for p, g in zip(moving, grads, strict=True):
+        p.grad = g
+
+
+def _root_mean_square(a: Array) -> float:
+    """Return the root of the mean of the squares of an array; 0 for an empty one."""
+    return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0
+
+
+def in_type(like: Array, rows: list[Numbers]) -> Array:
+    """Return rows of numbers in an array's type; a rate past float32 is infinite, which the check of weights finds."""
+    with np.errstate(over="ignore"):
+        return np.array(rows, like.dtype)

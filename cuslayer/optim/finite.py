@@ -99,13 +99,9 @@ class StepCheck:
         return found
 
     def stays(self, i: int, weight: Array, memory: Mapping[str, Array], grow: Callable[[Bounds], None]) -> bool:
-        """Return whether a parameter and its state are finite after a step; they are read only if bounds do not tell.
+        """Return whether parameter i and its state are finite after a step; they are read only if bounds do not tell.
 
-        Args:
-            i: the number of the parameter.
-            weight: its elements.
-            memory: the arrays of its state, the velocity or the mean first.
-            grow: lets the bounds of before the step hold after it.
+        `grow` lets the bounds of before the step hold after it.
         """
         bounds = self._bounds.setdefault(i, Bounds())
         grow(bounds)

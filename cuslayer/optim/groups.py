@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
 from cuslayer import check
-from cuslayer.backend import Array, to_numpy
 from cuslayer.optim.schedules import as_schedule
 from cuslayer.tape import Tensor
 
@@ -18,13 +15,7 @@ Rules: TypeAlias = Mapping[str, Callable[[str, str, Any], Any]]
 
 
 class Given(NamedTuple):
-    """A group as it was given.
-
-    Attributes:
-        name: the beginning of its name in messages, such as ``group 0's``; empty if no groups are given.
-        params: the tensors.
-        options: the options that differ from the optimizer's, by name; lr as a schedule.
-    """
+    """A group as it was given: the beginning of its name in messages, its tensors, and its own options."""
 
     name: str
     params: list[Tensor]
@@ -32,13 +23,7 @@ class Given(NamedTuple):
 
 
 def read_groups(op: str, parameters: Any, rules: Rules) -> list[Given]:
-    """Return the groups of a list of tensors, or of dictionaries.
-
-    Raises:
-        ValueError: there is no parameter, one is given twice or is the result of an operation, an option is unknown or
-            out of range.
-        TypeError: a parameter is not a tensor.
-    """
+    """Return the groups of a list of tensors, or of dictionaries."""
     if isinstance(parameters, Mapping):
         raise TypeError(f"{op}: parameters must be a list of groups, got {type(parameters).__name__}; pass [group]")
     given = _tensors(op, "parameters", parameters, groups=True)
@@ -125,8 +110,3 @@ def optional_decay(op: str, name: str, value: Any) -> float | None:
 def optional_positive(op: str, name: str, value: Any) -> float | None:
     """Return value as a float above zero, or None."""
     return None if value is None else check.constant(op, name, value)
-
-
-def root_mean_square(a: Array) -> float:
-    """Return the root of the mean of the squares of an array; 0 for an empty one."""
-    return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0

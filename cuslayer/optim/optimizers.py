@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.optim.ahead import Numbers, in_type
-from cuslayer.optim.base import Optimizer
+from cuslayer.optim.ahead import Numbers
+from cuslayer.optim.base import Group, Optimizer, Update, in_type
 from cuslayer.optim.finite import Bounds
-from cuslayer.optim.group import Group, Update
 from cuslayer.optim.groups import Parameters, Rules, betas, flag, optional_decay
 from cuslayer.optim.schedules import Rate
 
@@ -61,10 +60,6 @@ class SGD(Optimizer):
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
         return ("velocity",)
-
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
-        momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
-        k.optim.sgd(weight, grad, memory["velocity"], update.lr, momentum, decay)
 
     def _update_several(
         self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
@@ -146,18 +141,6 @@ class Adam(Optimizer):
         """Return the learning rates of the mean and of the gradient, and the factor of sqrt(v), with corrections."""
         b1, b2 = update.group.option("betas")
         return update.lr / (1 - b1**update.steps), 0.0, 1 / math.sqrt(1 - b2**update.steps)
-
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
-        rate_m, rate_g, scale_v = self._numbers(update)
-        k.optim.adam(
-            *(weight, grad, memory["mean"], memory["square"], memory.get("peak")),
-            betas=update.group.option("betas"),
-            rate_m=rate_m,
-            rate_g=rate_g,
-            scale_v=scale_v,
-            eps=update.group.option("eps"),
-            decay=update.group.option("weight_decay"),
-        )
 
     def _update_several(
         self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]

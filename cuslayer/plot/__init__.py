@@ -14,18 +14,10 @@ Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that
 `savefig` writes it. All have one style, for light and for dark backgrounds: see `style`.
 """
 
-from cuslayer.plot.animation import Animation, animation
-from cuslayer.plot.confusion import confusion
-from cuslayer.plot.curves import gradient_flow, learning_curves
-from cuslayer.plot.filters import filters
-from cuslayer.plot.frames import frames
-from cuslayer.plot.potential import potential
-from cuslayer.plot.raster import raster
-from cuslayer.plot.receptive_fields import receptive_fields
+from cuslayer.plot.curves import confusion, gradient_flow, learning_curves, sweep_results
+from cuslayer.plot.images import Animation, animation, frames, receptive_fields
+from cuslayer.plot.neurons import filters, potential, raster, surrogate, surrogates
 from cuslayer.plot.style import style
-from cuslayer.plot.surrogate import surrogate
-from cuslayer.plot.surrogates import surrogates
-from cuslayer.plot.sweep import sweep_results
 
 __all__ = [
     "Animation",

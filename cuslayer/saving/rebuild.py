@@ -2,7 +2,7 @@
 
 An object is made by its class from arguments, which are data or objects that stand before it. Then its arrays are set:
 each takes the place of an array that its class has made there. Nothing is looked up by a name of the file but in the
-lists of `known` and in what an object itself holds, so no property is evaluated and no other method is found.
+lists of `describe` and in what an object itself holds, so no property is evaluated and no other method is found.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from cuslayer.backend import Array, to_device
 from cuslayer.layers import Layer
 from cuslayer.neurons.base import Neuron
 from cuslayer.parameter import Bounded
-from cuslayer.saving.describe import is_array
-from cuslayer.saving.known import (
+from cuslayer.saving.describe import (
     CALLABLES,
     CLASSES,
     DATA,
@@ -32,6 +31,7 @@ from cuslayer.saving.known import (
     allowed,
     arguments_of,
     fields_of,
+    is_array,
     is_part,
     maker,
 )
@@ -42,13 +42,7 @@ _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
 
 
 class Arrays(NamedTuple):
-    """The arrays of a file.
-
-    Attributes:
-        names: their names.
-        header: returns the shape and the type of an array.
-        read: returns an array.
-    """
+    """The names of the arrays of a file, and how the header and the content of each are read."""
 
     names: Iterable[str]
     header: Callable[[str], Any]
@@ -58,18 +52,9 @@ class Arrays(NamedTuple):
 class Rebuilt:
     """The objects of a description.
 
-    Args:
-        about: the description, as JSON is read.
-        arrays: its arrays; each is read once, after its shape and its type are known to fit.
-        own: classes and functions that are not the library's, by name.
-
-    Attributes:
-        root: the object that was described.
-
-    Raises:
-        ValueError: a class is unknown, or the description does not fit the class.
-        Refused: there are other arrays than the description names.
-        KeyError, TypeError and others: the description is damaged.
+    `about` is the description, as JSON is read. Each array is read once, after its shape and its type are known to fit.
+    `own` are classes and functions that are not the library's, by name. What a damaged description raises, of whatever
+    type, is caught by `load`.
     """
 
     def __init__(self, about: Mapping[str, Any], arrays: Arrays, own: Mapping[str, Any]) -> None:

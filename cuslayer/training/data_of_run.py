@@ -17,8 +17,8 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, load, open_folder, read_events
 from cuslayer.data.datasets import Dataset
-from cuslayer.inspection.structure import eval_mode
 from cuslayer.network.network import Network
+from cuslayer.network.walk import eval_mode
 from cuslayer.tape import no_grad
 from cuslayer.training.config import Config
 

@@ -1,4 +1,4 @@
-"""The check of training: it stops where a loss, gradient, weight or potential is not finite, and says which."""
+"""The hooks of a step that stop where a loss, gradient, weight or potential is not finite, and say which."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array, to_numpy
 from cuslayer.distributed.context import is_on_all, on_all
-from cuslayer.inspection.forward import run_nodes
-from cuslayer.inspection.structure import copied
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Node
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
+from cuslayer.network.walk import Walk, copied
 from cuslayer.optim.base import Optimizer
 from cuslayer.optim.finite import NotFinite, first_not_finite
 from cuslayer.tape import Tensor, no_grad
@@ -61,20 +59,11 @@ def naming_checkpoint(path: Path) -> Iterator[None]:
 
 
 class FiniteCheck:
-    """Checks the numbers of an epoch.
+    """Checks the numbers of an epoch: each method is a hook that a step calls where its name says.
 
     On a CPU every batch is checked: the loss before backward, the gradients before the weights change, the weights and
     the state of the optimizer after it. The surrogate of a potential that is not finite is NaN, and so are the
     gradients behind it. On a GPU the kernels note the first step in which they see such a number, which `look` reads.
-
-    Args:
-        op: "train" or "test".
-        net: the network.
-        optimizer: the optimizer.
-        scale: the factor of the loss in scores.
-
-    Raises:
-        NotFiniteError: a parameter is not finite before the first batch.
     """
 
     def __init__(self, op: str, net: Sequential, optimizer: Optimizer, scale: float) -> None:
@@ -104,7 +93,7 @@ class FiniteCheck:
 
     def loss(self, batch: int, x: Any, output: Tensor, value: Any) -> None:
         """Check the loss and the output of a batch, if they are on the CPU."""
-        if kernels.of(as_array(output)) is not kernels.cpu:
+        if kernels.of(output.stored if isinstance(output, Tensor) else output) is not kernels.cpu:
             return
         number = value.data.item() if isinstance(value, Tensor) and value.size == 1 else value
         number = number * self._scale if isinstance(number, (int, float)) else 0.0
@@ -165,7 +154,7 @@ class FiniteCheck:
         return f"the optimizer's state of {name} is not finite after the step"
 
     def _name(self, p: Tensor) -> str:
-        """Return the name of a parameter in messages: its layer's position, its attribute there, and the layer."""
+        """Return the position of a parameter's layer, its attribute there, and the layer."""
         for node in graph_of(self._net).nodes:
             own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
             if any(p is each for each in own):
@@ -177,29 +166,17 @@ class FiniteCheck:
     def _layer(self, x: Any) -> str | None:
         """Run a copy of the network layer by layer; return the first potential or output that is not finite.
 
-        The layers are in the mode in which they are: in training, running statistics move and dropout draws, but those
-        of the copy. None if all numbers are finite, and for a network that cannot be copied.
+        None if all numbers are finite, and for a network that cannot be copied.
         """
-        found: list[str] = []
-
-        def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
-            numbers = [("potential", u), ("output", None if y.dtype == bool else y.data)]
-            for what, array in numbers:
-                number = None if array is None or found else _first(array)
-                if number:
-                    found.append(f"the {what} of layer {node} ({node.described}) is not finite ({number})")
-            return y
-
         copy = copied(self._op, self._net)
         with suppress(MemoryError, TypeError), no_grad(), np.errstate(all="ignore"), copy as (net,):
-            graph = graph_of(net)
-            run_nodes(graph.nodes, graph.output, as_input(x), after)
-        return found[0] if found else None
-
-
-def as_array(output: Any) -> Any:
-    """Return the array of an output, packed spikes as they are."""
-    return output.stored if isinstance(output, Tensor) else output
+            for at in Walk(net, as_input(x)):
+                y = at.output
+                for what, array in (("potential", at.potentials), ("output", None if y.dtype == bool else y.data)):
+                    number = "" if array is None else _first(array)
+                    if number:
+                        return f"the {what} of layer {at.node} ({at.node.described}) is not finite ({number})"
+        return None
 
 
 def _first(x: Array) -> str:

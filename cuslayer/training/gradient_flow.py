@@ -123,9 +123,7 @@ class GradientFlow:
     def save(self, path: str | Path, *, durable: bool = False) -> None:
         """Write the epochs as CSV: the columns ``epoch`` and the parameters' names, one row per epoch.
 
-        Args:
-            path: the file.
-            durable: whether to wait until the file is on the disk.
+        With `durable`, wait until the file is on the disk.
         """
         numbered = enumerate(self.epochs, start=1)
         rows = ([epoch, *(sizes.get(name) for name in self._parameters)] for epoch, sizes in numbered)

@@ -21,8 +21,7 @@ from cuslayer.backend import (
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.optim.base import Optimizer
 from cuslayer.signals import uninterrupted
-
-Step = Callable[[PackedSpikes, Array, bool], None]
+from cuslayer.training.steps import PlainStep, Task, backward, forward
 
 
 class _Graph(NamedTuple):
@@ -39,46 +38,29 @@ class _Graph(NamedTuple):
     draws: bool
 
 
-class StepGraphs:
-    """The steps of an epoch as CUDA graphs, one for each shape of a batch and kind of step.
+class GraphStep(PlainStep):
+    """Takes the steps of an epoch as CUDA graphs, one for each shape of a batch and kind of step.
 
     The first step of a kind runs as it is, which compiles its kernels; the second is captured; all later ones are
     launches of the graph. The same kernels run in the same order on the same numbers: the bits are those of steps that
-    are not captured.
-
-    Args:
-        gradient: computes the gradients for a batch, without any other effect, and returns the output first.
-        step: takes a whole step for a batch; the last argument is whether the sizes of gradients are added.
-        count: counts on the host a step that a graph takes; with the same last argument.
-        optimizer: the optimizer.
-
-    Attributes:
-        refused: why the steps cannot be captured; None if they can, or if none was tried.
+    are not captured. What cannot be captured runs as it is, and `problem` says why.
     """
 
-    def __init__(
-        self,
-        gradient: Callable[[PackedSpikes, Array], tuple[Any, ...]],
-        step: Step,
-        count: Callable[[bool], None],
-        optimizer: Optimizer,
-    ) -> None:
-        self._gradient, self._step, self._count, self._optimizer = gradient, step, count, optimizer
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__()
+        self._optimizer = optimizer
         self._graphs: dict[Any, _Graph | None] = {}
         self._stream: Any = None
         self._pool: Any = None
         self._draws = device_draws()
-        self.refused: str | None = None
 
-    def run(self, x: Any, target: Any, sizes: bool) -> bool:
-        """Take a step for a batch by a graph and return True; return False, without any effect, if there is none.
+    def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
+        if not self._run(task, x, target, sizes):
+            super().take(task, x, target, sizes, number)
 
-        Args:
-            x: the input.
-            target: the classes (N,).
-            sizes: whether the sizes of gradients are added.
-        """
-        if self.refused or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
+    def _run(self, task: Task, x: Any, target: Any, sizes: bool) -> bool:
+        """Take a step for a batch by a graph and return True; return False, without any effect, if there is none."""
+        if self.problem or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
             return False
         flags = tuple(p.requires_grad for p in self._optimizer.parameters)
         key = x.shape, x.has_neurons, sizes, flags
@@ -90,7 +72,7 @@ class StepGraphs:
             return False
         with uninterrupted():
             if graph is None:
-                graph = self._graphs[key] = self._captured(x, target, sizes)
+                graph = self._graphs[key] = self._captured(task, x, target, sizes)
                 if graph is None:
                     return False
                 # The capture has counted this step.
@@ -103,10 +85,12 @@ class StepGraphs:
                 # After a seed it begins with another key, which is sent here.
                 random_state(graph.x.words)
             self._optimizer.step_by(graph.launch)
-            self._count(sizes)
+            task.score.count()
+            if sizes:
+                task.flow.count()
             return True
 
-    def _captured(self, x: PackedSpikes, target: Any, sizes: bool) -> _Graph | None:
+    def _captured(self, task: Task, x: PackedSpikes, target: Any, sizes: bool) -> _Graph | None:
         """Return the graph of a step for batches like this, with this batch as its input; None if it is refused."""
         module = cupy()
         if self._pool is None:
@@ -124,17 +108,20 @@ class StepGraphs:
         classes = []
 
         def gradient() -> None:
-            classes.append(self._gradient(held, labels)[0].shape[-1])
+            spikes, _, value = forward(task, held, labels)
+            backward(task, held, value)
+            classes.append(spikes.shape[-1])
 
         with preserved_generator():
             # A step that is refused halfway would have counted; its gradients alone change nothing.
-            self.refused = self._record(gradient)[1]
-        if self.refused or not _are_classes(target, classes[0]):
+            self.problem = self._record(gradient)[1]
+        if self.problem or not _are_classes(target, classes[0]):
             for p, g in zip(parameters, before, strict=True):
                 p.grad = g
             return None
         drawn = device_draws()
-        launch, problem = self._record(lambda: self._step(held, labels, sizes))
+        # What is on a GPU is not looked at here, so the number of the batch does not matter.
+        launch, problem = self._record(lambda: super(GraphStep, self).take(task, held, labels, sizes, 0))
         if launch is None:
             raise RuntimeError(f"Trainer: a step cannot be captured: {problem}")
         gradients = [p.grad for p in parameters]

@@ -11,9 +11,9 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Loader, read_events
-from cuslayer.inspection.structure import eval_mode
 from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.read_out import over_time
+from cuslayer.network.walk import eval_mode
 from cuslayer.tape import as_tensor, no_grad
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.load import Run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -46,15 +46,10 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
 
 class Progress(Tally):
-    """Accumulates the score of an epoch and shows it in a progress bar.
+    """Accumulates the score of an epoch and shows it in a progress bar, `bar`, which yields the batches.
 
-    Args:
-        batches: the batches, which `bar` yields.
-        title: the title of the bar.
-        show: whether to show it on a terminal.
-        steps: stop after so many batches; None for all.
-        state: the score of the first batches of the epoch, as `state` has it, which are left out; None for none.
-        look: called with this object before the bar is drawn; what it raises ends the epoch.
+    `state` is the score of the first batches, which are left out. `look` is called before the bar is drawn; what it
+    raises ends the epoch.
     """
 
     def __init__(
@@ -62,6 +57,7 @@ class Progress(Tally):
         batches: Iterable[Any],
         title: str,
         show: bool,
+        total: int | None,
         steps: int | None,
         state: dict[str, Any] | None,
         look: Callable[[Tally], None],
@@ -70,14 +66,13 @@ class Progress(Tally):
         self._look = look
         if state is not None:
             self.load_state(state)
-        total, first = len(batches) if isinstance(batches, Sized) else None, self.batches
+        first = self.batches
         if first:
-            batches = (
-                batches.batches_from(first) if isinstance(batches, (Loader, Shares)) else islice(batches, first, None)
-            )
+            whole = isinstance(batches, Loader | Shares)
+            batches = batches.batches_from(first) if whole else islice(batches, first, None)  # type: ignore[attr-defined]
         if steps is not None:
             batches, total = islice(batches, max(steps - first, 0)), steps if total is None else min(total, steps)
-        # disable=None: tqdm draws only on a terminal. Of a closed standard error it takes None for one.
+        # disable=None: tqdm draws only on a terminal. If stderr is closed, there is no bar.
         hidden = None if show and sys.stderr is not None else True
         options = {"desc": title, "total": total, "leave": False, "disable": hidden, "initial": first}
         self.bar = _Bar(pairs("Trainer", batches), self._text, **options)

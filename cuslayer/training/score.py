@@ -82,7 +82,7 @@ class Tally:
         self.count()
 
     def row(self) -> list[float]:
-        """Return what other processes need of this score, if it is that of a micro-batch: `ROW` numbers."""
+        """Return what other processes need of the score of a micro-batch: `ROW` numbers."""
         found = self._read()
         return [*found[:4], *map(float, (found[5] > 0, found[6] > 0, self.classes))]
 
@@ -116,17 +116,16 @@ class Tally:
             ValueError: it is none; nothing changes then.
         """
         check_fields("score", state, ("batches", "classes", "seconds", "totals"))
-        batches, seconds = state["batches"], state["seconds"]
-        if type(batches) is not int or batches < 0:
-            raise ValueError(
-                f"load_state: the score's batches must be an integer from 0, got {check.one_line(batches)}"
-            )
-        if type(state["classes"]) is not bool:
-            raise ValueError(f"load_state: the score's classes must be a bool, got {check.one_line(state['classes'])}")
-        if not is_number(seconds) or seconds < 0:
-            raise ValueError(f"load_state: the score's seconds must not be negative, got {check.one_line(seconds)}")
+        batches, classes, seconds = state["batches"], state["classes"], state["seconds"]
+        for name, rule, fits in (
+            ("batches", "be an integer from 0", type(batches) is int and batches >= 0),
+            ("classes", "be a bool", type(classes) is bool),
+            ("seconds", "not be negative", is_number(seconds) and seconds >= 0),
+        ):
+            if not fits:
+                raise ValueError(f"load_state: the score's {name} must {rule}, got {check.one_line(state[name])}")
         totals = sums_on_devices("score", state["totals"], _TOTALS)
-        self.batches, self.classes, self._totals = batches, state["classes"], totals
+        self.batches, self.classes, self._totals = batches, classes, totals
         self.last = time.perf_counter()
         self.start = self.last - seconds
 
@@ -174,10 +173,7 @@ class Tally:
 
 
 def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
-    """Return the classes (N,) of a target for an output of a shape, or None if it is spike trains.
-
-    Labels that are on a GPU already are not read.
-    """
+    """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if it is spike trains."""
     given = target.data if isinstance(target, Tensor) else target
     given = to_numpy(given) if on_host or namespace(given) is np else given
     if given.shape == shape:

@@ -168,7 +168,12 @@ class Stats:
         Args:
             prefix: a folder with a slash at its end, the beginning of the names, or both.
         """
-        for name, rows in _slayer_columns(self.epochs).items():
+        losses = [(row.train_loss, row.test_loss) for row in self.epochs]
+        accuracies = [(row.train_accuracy, row.test_accuracy) for row in self.epochs]
+        if all(value is None for pair in accuracies for value in pair):
+            accuracies = []
+        for name, pairs in (("loss", losses), ("accuracy", accuracies)):
+            rows = [[math.nan if value is None else value for value in pair] for pair in pairs]
             lines = [f"#{'Train':>11} {'Test':>11}\r\n", *(f"{a:12.6g} {b:12.6g} \r\n" for a, b in rows)]
             _write_text(f"{prefix}{name}.txt", "".join(lines))
 
@@ -192,30 +197,10 @@ class Stats:
         )
 
 
-def _slayer_columns(epochs: list[EpochStats]) -> dict[str, list[tuple[float, float]]]:
-    """Return the rows (training, test) of SLAYER's two files by name; nan for values that were not measured."""
-    losses = [(row.train_loss, _number(row.test_loss)) for row in epochs]
-    accuracies = [(_number(row.train_accuracy), _number(row.test_accuracy)) for row in epochs]
-    measured = any(row.train_accuracy is not None or row.test_accuracy is not None for row in epochs)
-    return {"loss": losses, "accuracy": accuracies if measured else []}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
     """Return the rows of one of SLAYER's two files; None for nan."""
-    try:
-        if not os.path.isfile(path):  # of a pipe, reading may never end
-            raise FileNotFoundError
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise ValueError(f"Stats: {path} is no file") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"Stats: {path} is no text") from None
     found: list[tuple[float | None, float | None]] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read_text("Stats", path, "text").splitlines(), start=1):
         words = line.split("#")[0].split()
         if not words:
             continue
@@ -229,12 +214,7 @@ def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
 
 def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
     """Write the log as CSV, atomically; with `durable`, wait until it is on the disk."""
-    _write_text(path, stats_text(rows), durable=durable)
-
-
-def stats_text(rows: Sequence[EpochStats]) -> str:
-    """Return the log as CSV."""
-    return table_text(_NAMES, map(astuple, rows))
+    write_table(path, _NAMES, map(astuple, rows), durable=durable)
 
 
 def load_stats(path: str | Path) -> list[EpochStats]:
@@ -259,22 +239,27 @@ def load_stats(path: str | Path) -> list[EpochStats]:
 def write_table(
     path: str | Path, header: list[str], rows: Iterable[Iterable[float | None]], *, durable: bool = False
 ) -> None:
-    """Write rows of numbers as CSV, atomically; with `durable`, wait until they are on the disk."""
-    _write_text(path, table_text(header, rows), durable=durable)
-
-
-def table_text(header: list[str], rows: Iterable[Iterable[float | None]]) -> str:
-    """Return rows of numbers as CSV; None becomes an empty field."""
+    """Write rows of numbers as CSV, atomically; None becomes an empty field. With `durable`, wait for the disk."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    for row in rows:
-        writer.writerow("" if value is None else f"{value:.10g}" for value in row)
-    return text.getvalue()
+    writer.writerows(["" if value is None else f"{value:.10g}" for value in row] for row in rows)
+    _write_text(path, text.getvalue(), durable=durable)
 
 
 def _write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
     write_whole(Path(path), lambda file: file.write(text.encode()), durable=durable)
+
+
+def _read_text(op: str, path: str | Path, kind: str) -> str:
+    try:
+        if not os.path.isfile(path):  # of a pipe, reading may never end
+            raise FileNotFoundError
+        return Path(path).read_bytes().decode()
+    except OSError:
+        raise ValueError(f"{op}: {path} is no file") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{op}: {path} is no {kind}") from None
 
 
 def read_table(op: str, path: str | Path, header: list[str]) -> list[list[str]]:
@@ -284,13 +269,8 @@ def read_table(op: str, path: str | Path, header: list[str]) -> list[list[str]]:
         ValueError: the file is missing, is not CSV, or has another header.
     """
     try:
-        if not os.path.isfile(path):  # of a pipe, reading may never end
-            raise FileNotFoundError
-        with open(path, newline="", encoding="utf-8") as file:
-            first, *rows = list(csv.reader(file)) or [[]]
-    except OSError:
-        raise ValueError(f"{op}: {path} is no file") from None
-    except (UnicodeDecodeError, csv.Error):
+        first, *rows = list(csv.reader(io.StringIO(_read_text(op, path, "CSV"), newline=""))) or [[]]
+    except csv.Error:
         raise ValueError(f"{op}: {path} is no CSV") from None
     if first != header:
         raise ValueError(f"{op}: {path} does not begin with {','.join(header)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sized
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,43 +13,23 @@ from cuslayer.backend import device
 from cuslayer.data.batches import check_batches, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
-from cuslayer.inspection.calibration.compute import SAMPLES
-from cuslayer.inspection.calibration.result import Calibration
-from cuslayer.inspection.structure import check_network
-from cuslayer.loss.base import observing, scored, sent_labels
+from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
-from cuslayer.network.memory import step_error
 from cuslayer.network.network import Sequential
 from cuslayer.network.steps import output_step
+from cuslayer.network.walk import check_network
 from cuslayer.optim import SGD, Adam
-from cuslayer.signals import uninterrupted
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.finite import FiniteCheck
 from cuslayer.training.gradient_flow import GradientFlow
-from cuslayer.training.graph import StepGraphs
-from cuslayer.training.initial import calibrate_initial
-from cuslayer.training.parallel import ParallelSteps, same_start, shares
-from cuslayer.training.running_statistics import RunningStatistics
+from cuslayer.training.graph import GraphStep
+from cuslayer.training.parallel import ParallelStep, RunningStatistics
 from cuslayer.training.score import Score, Tally
-from cuslayer.training.silence import Silence
+from cuslayer.training.steps import PlainStep, Silence, Task
 
 if TYPE_CHECKING:
     from cuslayer.training.progress import Progress
-
-# The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
-_GRADIENT_INTERVAL = 4
-
-
-def _first(batches: Iterator[Any]) -> list[Any]:
-    """Take the first batches, as many as calibration needs."""
-    found, samples = list[Any](), 0
-    for batch in batches:
-        found.append(batch)
-        samples += as_input(batch[0]).shape[1]
-        if samples >= SAMPLES:
-            break
-    return found
 
 
 class Trainer:
@@ -147,38 +128,8 @@ class Trainer:
             The result; None if there is no calibration: it is turned off, was done before, or the weights or the
             optimizer are not in their initial state.
         """
-        if self._to_calibrate():
-            with preserved_epoch(batches):
-                self._calibrate(_first(pairs("Trainer", batches)))
+        self._calibrated(batches, None)
         return self.calibration
-
-    def _to_calibrate(self) -> bool:
-        return self.calibrate is not None and self.calibration is None and not self.optimizer.steps
-
-    def _calibrate(self, batches: list[Any]) -> None:
-        if self.calibrate is not None and batches:
-            with np.errstate(over="ignore", invalid="ignore"):
-                self.calibration = calibrate_initial(self.net, batches, self.calibrate, self.loss)
-
-    def _calibrated(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yield batches, the first after calibration."""
-        rest = iter(batches)
-        if self._to_calibrate():
-            first = _first(rest)
-            self._calibrate(first)
-            yield from first
-        yield from rest
-
-    def _check_step(self, batches: Iterable[Any]) -> None:
-        """Warn if a `Loader` has another time step than the neuron of the loss, or than the network's neurons."""
-        of_loss, of_net = self._steps()
-        dt, whose = (of_loss, "the neuron of the loss one") if of_loss is not None else (of_net, "the network one")
-        if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
-            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
-
-    def _steps(self) -> tuple[float | None, float | None]:
-        """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""
-        return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step("Trainer", graph_of(self.net))
 
     def train(
         self,
@@ -210,106 +161,28 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron; or the input of a batch has no spikes, once for a trainer.
         """
-        self._check_step(batches)
-        if self.parallel is not None:
-            batches = self._shares(batches, self.parallel)
-        finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale)
-        progress = self._progress(batches, title, steps, state, finite)
-        self._running = finite, progress
+        step = self._strategy()
+        task, progress = self._begin("train", step, batches, title, steps, state)
+        self._running = task.finite, progress
         if state is None:
             self.gradients.start_epoch()  # of an epoch that was interrupted, nothing counts
+        self.silent_batch = None
         self.net.train()
-        self.silent_batch = batch = None
-        graphs, parallel = self._step_graphs(progress, finite), self._parallel_steps(finite, progress)
-        first = progress.batches
-        for step, batch in enumerate(progress.bar if parallel else self._calibrated(progress.bar), start=first):
-            x, target = batch
-            sizes = step % _GRADIENT_INTERVAL == 0
-            if parallel is not None:
-                parallel.train(x, self.gradients if sizes else None, step + 1, first=step == first)
-                batch = parallel.last
-            else:
-                self._silence.note(self._silence.hears(x), step + 1)
-                if step == first:
-                    finite.first(x)
-                if graphs is None or not graphs.run(x, target, sizes):
-                    self._step(x, target, sizes, progress, finite, step + 1)
+        for number, batch in enumerate(progress.bar, start=progress.batches + 1):
+            step.train(task, batch, number)
             if after_step is not None:
                 after_step(progress)
         self.check_finite()
         self._running = None
-        if graphs is not None:
-            self._note_graphs(graphs.refused)
+        if step.problem and step.problem != self.graph_problem and self.graph:
+            check.warn(f"Trainer: steps are not captured as a CUDA graph: {step.problem}")
+        self.graph_problem = step.problem
         if progress.samples:
             self.gradients.end_epoch()
-            self.silent_batch = None if progress.spiked else batch
-            if self.silent_batch is not None and parallel is None:
-                self._silence.note(self._silence.hears(self.silent_batch[0], on_device=True), progress.batches)
+            if not progress.spiked:
+                self.silent_batch = step.last
+                step.end(task)
         return progress.score()
-
-    def check_finite(self) -> None:
-        """Check that all numbers of the epoch so far are finite, as before a checkpoint; on a GPU this waits for it.
-
-        Raises:
-            NotFiniteError: a number of the epoch, or a parameter, is not finite.
-        """
-        if self._running is not None:
-            finite, progress = self._running
-            finite.look(progress)
-            finite.parameters(progress.batches)
-
-    def _forward(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
-        """Return the output for a batch, the target where loss and score need it, and the loss."""
-        with observing(self.loss, self.net):
-            spikes = self.net(x)
-        target = sent_labels(self.loss, target, spikes)
-        return spikes, target, self.loss(spikes, target)
-
-    def _gradient(
-        self, x: Any, target: Any, before_backward: Callable[[Tensor, Tensor], None] | None = None
-    ) -> tuple[Tensor, Any, Tensor]:
-        """Compute the gradients for a batch, and return what `_forward` does."""
-        spikes, target, value = self._forward(x, target)
-        if before_backward is not None:
-            before_backward(spikes, value)
-        self.optimizer.zero_grad()
-        try:
-            value.backward()
-        except MemoryError:
-            raise step_error("train", graph_of(self.net), as_input(x).shape) from None
-        return spikes, target, value
-
-    def _step(self, x: Any, target: Any, sizes: bool, progress: Progress, finite: FiniteCheck, batch: int) -> None:
-        """Take an optimizer step for a batch; add the sizes of its gradients if wanted."""
-        with np.errstate(over="ignore", invalid="ignore"):  # the check says more than NumPy's warning
-            spikes, target, value = self._gradient(x, target, lambda *found: finite.loss(batch, x, *found))
-            finite.gradients(batch, x)
-            with uninterrupted():  # who goes on after an interrupt finds a step that is counted everywhere or nowhere
-                if sizes:
-                    self.gradients.add()
-                self.optimizer.step()
-                finite.updates(batch)
-                progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
-
-    def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
-        """Return the graphs of an epoch; None where steps are not captured."""
-        if self.graph is False or self.parallel is not None or device() != "cuda":
-            return None
-
-        def count(sizes: bool) -> None:
-            progress.count()
-            if sizes:
-                self.gradients.count()
-
-        def step(x: Any, target: Any, sizes: bool) -> None:
-            self._step(x, target, sizes, progress, finite, 0)  # what is on a GPU is not looked at here
-
-        return StepGraphs(self._gradient, step, count, self.optimizer)
-
-    def _note_graphs(self, refused: str | None) -> None:
-        if refused and refused != self.graph_problem and self.graph:
-            check.warn(f"Trainer: steps are not captured as a CUDA graph: {refused}")
-        self.graph_problem = refused
 
     def test(
         self,
@@ -329,51 +202,77 @@ class Trainer:
         Warns:
             UserWarning: as `train`.
         """
-        self._check_step(batches)
-        if self.parallel is not None:
-            batches = shares(batches, self.parallel)
-        finite = FiniteCheck("test", self.net, self.optimizer, self.loss_scale)
-        progress = self._progress(batches, title, steps, state, finite)
+        step = self._strategy()
+        task, progress = self._begin("test", step, batches, title, steps, state)
         self.net.train(False)
-        parallel = self._parallel_steps(finite, progress)
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            for batch, (x, target) in enumerate(progress.bar, start=progress.batches + 1):
-                if parallel is not None:
-                    parallel.test(x, batch)
-                else:
-                    self._silence.note(self._silence.hears(x), batch)
-                    spikes, target, value = self._forward(x, target)
-                    finite.loss(batch, x, spikes, value)
-                    progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
+            for number, batch in enumerate(progress.bar, start=progress.batches + 1):
+                step.test(task, batch, number)
                 if after_step is not None:
                     after_step(progress)
-        finite.look(progress)
+        task.finite.look(progress)
         return progress.score()
 
-    def _progress(
-        self, batches: Iterable[Any], title: str, steps: int | None, state: dict[str, Any] | None, finite: FiniteCheck
-    ) -> Progress:
+    def check_finite(self) -> None:
+        """Check that all numbers of the epoch so far are finite, as before a checkpoint; on a GPU this waits for it.
+
+        Raises:
+            NotFiniteError: a number of the epoch, or a parameter, is not finite.
+        """
+        if self._running is not None:
+            finite, progress = self._running
+            finite.look(progress)
+            finite.parameters(progress.batches)
+
+    def _strategy(self) -> PlainStep:
+        """Return how this epoch takes its steps."""
+        if self.parallel is not None:
+            return ParallelStep(self.parallel, self._statistics)
+        return PlainStep() if self.graph is False or device() != "cuda" else GraphStep(self.optimizer)
+
+    def _begin(
+        self, op: str, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None
+    ) -> tuple[Task, Progress]:
+        """Check and calibrate what an epoch needs; return what its steps work with, and its progress."""
         # tqdm is imported when it is first needed.
         from cuslayer.training.progress import Progress
 
+        self._check_step(batches)
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
-        show = self.progress and (self.parallel is None or self.parallel.context.rank == 0)
-        return Progress(batches, title, show, steps, state, finite.look)
+        finite = FiniteCheck(op, self.net, self.optimizer, self.loss_scale)
+        total = len(batches) if isinstance(batches, Sized) else None
+        if op == "train":
+            batches = self._calibrated(batches, steps)
+            step.start(self.net, self.optimizer.steps)
+        progress = Progress(step.own(batches), title, self.progress and step.shows, total, steps, state, finite.look)
+        given = self.net, self.loss, self.optimizer, self.loss_scale, self.gradients, self._silence
+        return Task(*given, progress, finite), progress
 
-    def _shares(self, batches: Iterable[Any], parallel: DataParallel) -> Iterable[Any]:
-        """Return the shares of batches that this process has, after calibration by whole batches."""
+    def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
+        """Return batches after calibration by the first of them, of at most so many; an iterator has these again."""
         check_batches("Trainer", batches)
-        if isinstance(batches, Iterator):
-            batches = self._calibrated(batches)
-        else:
-            self.prepare(batches)
-        same_start(self.net.parameters(), self.optimizer.steps, parallel)
-        return shares(batches, parallel)
+        if self.calibrate is None or self.calibration is not None or self.optimizer.steps:
+            return batches
+        first, samples = list[Any](), 0
+        with preserved_epoch(batches), np.errstate(over="ignore", invalid="ignore"):
+            rest = iter(batches)
+            for batch in pairs("Trainer", islice(rest, steps)):
+                first.append(batch)
+                samples += as_input(batch[0]).shape[1]
+                if samples >= SAMPLES:
+                    break
+            if first:
+                self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss)
+        return batches if isinstance(batches, Loader) else chain(first, rest)
 
-    def _parallel_steps(self, finite: FiniteCheck, progress: Progress) -> ParallelSteps | None:
-        if self.parallel is None:
-            return None
-        passes = self._forward, self._gradient
-        given = *passes, self.optimizer, self.loss, self.loss_scale
-        return ParallelSteps(self.parallel, *given, finite, progress, self._statistics, self._silence)
+    def _check_step(self, batches: Iterable[Any]) -> None:
+        """Warn if a `Loader` has another time step than the neuron of the loss, or than the network's neurons."""
+        of_loss, of_net = self._steps()
+        dt, whose = (of_loss, "the neuron of the loss one") if of_loss is not None else (of_net, "the network one")
+        if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
+            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
+
+    def _steps(self) -> tuple[float | None, float | None]:
+        """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""
+        return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step("Trainer", graph_of(self.net))

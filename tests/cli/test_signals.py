@@ -16,6 +16,7 @@ import pytest
 from cuslayer.cli import main
 from cuslayer.signals import deferred
 from cuslayer.training import Trainer, train
+from cuslayer.training.steps import PlainStep
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 
@@ -37,7 +38,7 @@ def run(tmp_path, monkeypatch):
     config = tiny(tmp_path, checkpoint_steps=None)
     expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
     (tmp_path / "tiny.yaml").write_text(config.to_yaml())
-    step, steps = Trainer._step, []
+    step, steps = PlainStep.take, []
 
     def send(*numbers):
         def stepped(self, *arguments):
@@ -47,7 +48,7 @@ def run(tmp_path, monkeypatch):
                     os.kill(os.getpid(), number)
             return step(self, *arguments)
 
-        monkeypatch.setattr(Trainer, "_step", stepped)
+        monkeypatch.setattr(PlainStep, "take", stepped)
 
     return ["train", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "a run")], expected, send
 
@@ -79,7 +80,7 @@ def test_a_signal_before_the_first_step(run, tmp_path, monkeypatch, capsys):
     arguments, _, _ = run
     prepare = Trainer.prepare
     monkeypatch.setattr(Trainer, "prepare", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or prepare(*given))
-    monkeypatch.setattr(Trainer, "_step", lambda *given: pytest.fail("a step was taken"))
+    monkeypatch.setattr(PlainStep, "take", lambda *given: pytest.fail("a step was taken"))
     assert main(arguments) == 143
     message = "cuslayer: interrupted before the first checkpoint; the same command begins anew\n"
     assert capsys.readouterr().err == message

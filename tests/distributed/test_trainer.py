@@ -16,7 +16,7 @@ from cuslayer.distributed import Context, DataParallel, sums, transport
 from cuslayer.distributed.context import Request
 from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
-from cuslayer.training.parallel import agreed, same_start
+from cuslayer.training.parallel import ParallelStep, RunningStatistics, agreed
 from tests.support import fake_cupy
 from tests.support.deaths import results, tiny
 from tests.support.divided import loader, networks, trained, trainer
@@ -129,8 +129,8 @@ def test_weights_that_differ():
         net.parameters()[0].data[0, 0] = context.rank
         parallel = DataParallel(context)
         with pytest.raises(ValueError, match="Trainer: all processes must have the same weights"):
-            same_start(net.parameters(), 1, parallel)
-        same_start(net.parameters(), 0, parallel)
+            ParallelStep(parallel, RunningStatistics(net)).start(net, 1)
+        ParallelStep(parallel, RunningStatistics(net)).start(net, 0)
         return float(net.parameters()[0].data[0, 0])
 
     assert together(2, work) == [0.0, 0.0]

@@ -8,10 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cuslayer.distributed import Context, DataParallel, additions
-from cuslayer.distributed.additions import add_later, add_up
-from cuslayer.distributed.buckets import fill
-from cuslayer.distributed.tree import Label, Partial, labels, share
+from cuslayer.distributed import Context, DataParallel, sums
+from cuslayer.distributed.sums import Label, Partial, add_later, add_up, fill, labels, share
 from cuslayer.tape import Tensor
 from tests.support.processes import together
 
@@ -147,7 +145,7 @@ def test_additions_of_a_right_operand_that_waits():
 
 
 def test_large_arrays_do_not_wait(monkeypatch):
-    monkeypatch.setattr(additions, "_MOST_BYTES", 20)
+    monkeypatch.setattr(sums, "_MOST_BYTES", 20)
     a = np.ones(3, np.float32)
     assert add_later(a, np.ones(3, np.float32)) is a
     assert a.tolist() == [2.0] * 3

@@ -6,19 +6,11 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.structure import find_unit, output_shapes, units
+from cuslayer.inspection.structure import find_unit, output_shapes
 from cuslayer.network.container import graph_of
+from cuslayer.network.walk import Walk, units
 from cuslayer.tape import as_tensor
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, shared, skip, spikes
-
-
-def stage_by_stage(net, x):
-    """Return the output of each node by its address, computed one by one."""
-    found, outputs = {}, {-1: as_tensor(x)}
-    for node in graph_of(net).nodes:
-        outputs[node.number] = as_tensor(node.stage(*(outputs[n] for n in node.inputs)))
-        found[node.address] = [outputs[n] for n in node.inputs], outputs[node.number]
-    return found
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -26,7 +18,7 @@ def test_records_of_every_layer(name):
     """Inputs, spikes and potentials of neurons in branches, and the network's bits, with all layers recorded."""
     cs.seed(6)
     net, x = NETWORKS[name](), spikes(*FRAMES)
-    expected = stage_by_stage(net, x)
+    expected = {at.address: (at.inputs, at.output) for at in Walk(net, as_tensor(x))}
     plain = net(x)
     with cs.record(net) as seen:
         out = net(x)
@@ -260,16 +252,6 @@ def test_advice_for_a_layer_in_a_branch():
     assert found.advice[0].setting == "weight_scale"
 
 
-def test_reassignment_in_a_branch():
-    net, x = skip(), spikes(*FRAMES)
-    found = cs.reassignment(net, x, [0, 1], (2, 0, 1), (2, 2, 1), sample=1)
-    with cs.record(net) as seen:
-        cs.SpikeCountLoss(SRM, true=10, false=2, region=(0, 25))(net(x), [0, 1]).backward()
-    assert found.layer.startswith("layer 2.0.1 (Conv(")
-    np.testing.assert_array_equal(found.spikes, seen[2, 0, 1].spikes[:, 1, 2, 2, 1])
-    assert found.weighted_error.any()
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_compared_in_every_layer(name):
     cs.seed(9)
@@ -350,12 +332,6 @@ def test_files_that_hold_chains_only(tmp_path):
     ):
         with pytest.raises(ValueError, match=r"^\w+: net must be a chain of layers, layer 2 joins branches$"):
             call()
-
-
-def test_a_nested_chain_is_exported_as_one(tmp_path):
-    net = cs.Sequential(cs.Sequential(cs.Dense(4, 3), cs.SRM()), cs.Dense(3, 2), cs.SRM())
-    cs.export_hdf5(net, tmp_path / "x.net")
-    assert [type(layer).__name__ for layer in cs.import_hdf5(tmp_path / "x.net").layers] == ["Dense", "SRM"] * 2
 
 
 def test_records_of_a_nested_network():

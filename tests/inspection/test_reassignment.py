@@ -31,8 +31,9 @@ def by_hand(srm, u, g):
     return rho, g_u, np.array(g_x)
 
 
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize(("layer", "neuron"), [(1, (2, 7, 1)), (3, (0, 3, 2)), (5, 4)])
+@pytest.mark.parametrize(
+    ("gradient", "layer", "neuron"), [("exact", 1, (2, 7, 1)), ("slayer", 3, (0, 3, 2)), ("exact", 5, 4)]
+)
 def test_the_errors_equal_the_equations(gradient, layer, neuron):
     srm, net, x = case(gradient)
     found = cs.reassignment(net, x, [1, 3], layer, neuron, sample=1)
@@ -67,20 +68,6 @@ def test_the_loss_that_fits_the_target():
     counted = cs.reassignment(net, x, one_hot, 3, 0, loss=cs.SpikeCountLoss(srm))
     assert cs.reassignment(net, x, one_hot, 3, 0).loss == counted.loss != given.loss
     assert cs.reassignment(net, x, cs.Tensor(trains), 3, 0).loss == given.loss
-
-
-def test_the_network_does_not_change():
-    srm = cs.SRM()
-    net = cs.Sequential(cs.Dense(6, 5), cs.Dropout(0.5), srm, cs.Dense(5, 2), srm)
-    x = np.random.default_rng(0).random((30, 1, 6)) < 0.4
-    state = cs.backend.generator().bit_generator.state
-    with cs.no_grad():
-        found = cs.reassignment(net, x, [1], 2, 3)
-    assert found.spikes_error.any()
-    assert cs.backend.generator().bit_generator.state == state
-    assert net[1].training
-    assert all(p.requires_grad and p.grad is None for p in net.parameters())
-    assert repr(found).startswith("Reassignment(layer 2 (Dropout(0.5), SRM), neuron 3, sample 0: ")
 
 
 def test_the_plot():

@@ -88,13 +88,24 @@ def srm() -> cs.Sequential:
     return network(cs.SRM(theta=1.0, tau_sr=2.0), recurrent=False)
 
 
-LOOKS = {
+def hidden() -> cs.Sequential:
+    """Return a network with a frozen bias and a tensor that only a function knows."""
+    net = network(cs.SRM(theta=1.0, tau_sr=2.0), recurrent=False)
+    net[6].bias.requires_grad = False
+    net.outside = cs.Tensor(np.full(6, 1.5, np.float32), requires_grad=True)  # type: ignore[attr-defined]
+    net.outside.grad = np.ones(6, np.float32)  # type: ignore[attr-defined]
+    net.layers[5] = lambda s: s * net.outside  # type: ignore[attr-defined]
+    return net
+
+
+LOOKS: dict[str, tuple[Any, Any]] = {
     "health": (network, lambda net, o: cs.health(net, [(X, LABELS)])),
     "health with an optimizer": (network, lambda net, o: cs.health(net, [(X, LABELS)], optimizer=o)),
     "ops": (network, lambda net, o: cs.ops(net, X)),
     "explain": (srm, lambda net, o: cs.explain(net, X, layer=2, neuron=1, time=4)),
+    "trace": (hidden, lambda net, o: cs.explain(net, X, layer=7, neuron=1, time=9).trace()),
     "reassignment": (srm, lambda net, o: cs.reassignment(net, X, LABELS, layer=2, neuron=1)),
-    "compare_gradients": (srm, lambda net, o: cs.compare_gradients(net, X[:, :1], [1], perturbations=1)),
+    "compare_gradients": (hidden, lambda net, o: cs.compare_gradients(net, X[:, :1], [1], perturbations=1)),
     "gradient flow": (network, lambda net, o: GradientFlow(net).add()),
 }
 
@@ -104,10 +115,14 @@ def test_a_look_changes_nothing(look: str) -> None:
     make, call = LOOKS[look]
     net = make()
     optimizer = cs.Adam([p for p in net.parameters() if p.requires_grad])
-    before = everything(net, optimizer)
+    before, gradients = everything(net, optimizer), [p.grad for p in net.parameters()]
     call(net, optimizer)
     assert everything(net, optimizer) == before
     assert all(layer.training for layer in net.layers_within())
+    assert all(p.grad is g for p, g in zip(net.parameters(), gradients, strict=True))
+    if hasattr(net, "outside"):
+        assert net.outside.requires_grad
+        assert (net.outside.grad == 1.0).all()
 
 
 def test_the_report_changes_nothing(tmp_path: Any) -> None:
@@ -115,6 +130,26 @@ def test_the_report_changes_nothing(tmp_path: Any) -> None:
     before = everything(net)
     cs.report(net, X, tmp_path / "report.html", target=LABELS)
     assert everything(net) == before
+
+
+def test_a_record_leaves_the_gradients_of_a_pass_as_they_are() -> None:
+    found = []
+    for recorded in (False, True):
+        net = srm()
+        with cs.record(net) if recorded else cs.no_grad(False):
+            cs.SpikeMaxLoss(cs.SRM())(net(X), LABELS).backward()
+        found.append(everything(net))
+    assert found[0] == found[1]
+
+
+def test_an_explanation_that_fails_changes_nothing() -> None:
+    net = cs.Sequential(cs.Dense(5, 8, bias=True), cs.Decimate(2), cs.Dense(8, 3, bias=True), cs.SRM(theta=2.0, dt=2.0))
+    for p in net.parameters():
+        p.grad, p.requires_grad = np.ones_like(p.data), False
+    gradients = [p.grad for p in net.parameters()]
+    with pytest.raises(ValueError, match="must have its steps"):
+        cs.explain(net, X, 3, 0, 3)
+    assert all(p.grad is g and not p.requires_grad for p, g in zip(net.parameters(), gradients, strict=True))
 
 
 def trainer_of(net: Any) -> Trainer:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions, kernels
-from cuslayer.inspection.record.selection import Selection
+from cuslayer.inspection.record import Selection
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes

@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.inspection.compare.relaxed import Relaxed
+from cuslayer.inspection.compare import Relaxed
 from cuslayer.neurons.names import neuron_constants
 from tests.support import reference
 

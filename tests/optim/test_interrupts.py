@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -130,14 +129,6 @@ def signalled():
 def test_what_a_signal_does_is_done_after_an_error_too():
     with pytest.raises(KeyboardInterrupt):
         signalled()
-
-
-def test_a_step_in_another_thread_leaves_the_handlers_alone():
-    found = []
-    thread = threading.Thread(target=lambda: found.append(made("SGD").step()))
-    thread.start()
-    thread.join()
-    assert found == [None]
 
 
 def trainer_of(net, **options):

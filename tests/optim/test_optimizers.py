@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.parameter import Bounded
 
 RNG = np.random.default_rng(10)
 
@@ -25,8 +24,7 @@ def run(make, steps=25, shape=(7, 5)):
     return start, grads, path
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.1)])
 def test_sgd(momentum, decay):
     w, grads, path = run(lambda p: cs.SGD(p, 0.05, momentum=momentum, weight_decay=decay))
     v = 0.0
@@ -36,8 +34,7 @@ def test_sgd(momentum, decay):
         np.testing.assert_allclose(moved, w, rtol=1e-12)
 
 
-@pytest.mark.parametrize("amsgrad", [False, True])
-@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(("amsgrad", "decay"), [(False, 0.0), (True, 0.1)])
 def test_adam(amsgrad, decay):
     w, grads, path = run(lambda p: cs.Adam(p, 0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=decay, amsgrad=amsgrad))
     m = v = peak = 0.0
@@ -48,20 +45,6 @@ def test_adam(amsgrad, decay):
         square = peak if amsgrad else v
         w = w - 0.02 * (m / (1 - 0.8**n)) / (np.sqrt(square / (1 - 0.95**n)) + 1e-3)
         np.testing.assert_allclose(moved, w, rtol=1e-10)
-
-
-def test_amsgrad_remembers_the_peak():
-    """After one large gradient, small ones move Adam soon again, and AMSGrad hardly."""
-    moved = {}
-    for amsgrad in (False, True):
-        w = cs.Tensor([0.0], requires_grad=True)
-        optimizer = cs.Adam([w], 0.1, betas=(0.0, 0.5), amsgrad=amsgrad)
-        for g in [100.0] + [0.01] * 30:
-            before = w.item()
-            w.grad = np.array([g], np.float32)
-            optimizer.step()
-        moved[amsgrad] = abs(w.item() - before)
-    assert moved[True] < 0.01 * moved[False]
 
 
 def test_nadam():
@@ -78,8 +61,7 @@ def test_nadam():
         np.testing.assert_allclose(moved, w, rtol=1e-9)
 
 
-@pytest.mark.parametrize("amsgrad", [False, True])
-@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(("amsgrad", "decay"), [(False, 0.0), (True, 0.1)])
 def test_nadam_of_slayer(amsgrad, decay):
     """The equations of SLAYER-PyTorch's Nadam: constant momentum, and eps beside the root without correction."""
     options = {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": decay, "amsgrad": amsgrad, "momentum_decay": None}
@@ -116,16 +98,6 @@ def test_shapes_and_types(make, shape):
     assert w.shape == shape
     assert w.dtype == np.float32
     assert (w.data < 1).all()
-
-
-def test_a_parameter_without_a_gradient_stays():
-    w, still = cs.Tensor([1.0], requires_grad=True), cs.Tensor([1.0], requires_grad=True)
-    optimizer = cs.SGD([w, still], 0.1)
-    w.grad = np.ones(1, np.float32)
-    optimizer.step()
-    assert (w.item(), still.item()) == (pytest.approx(0.9), 1.0)
-    optimizer.zero_grad()
-    assert w.grad is None
 
 
 @pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
@@ -175,42 +147,29 @@ def test_a_weight_that_could_not_be_moved_is_refused():
             optimizer.step()
 
 
-def test_errors():
-    w = cs.Tensor([1.0], requires_grad=True)
-    for make in (cs.SGD, cs.Adam, cs.NAdam):
-        op = make.__name__
-        with pytest.raises(ValueError, match=f"{op}: lr must not be negative, got -1"):
-            make([w], -1.0)
-        with pytest.raises(ValueError, match=f"{op}: weight_decay must not be negative, got -1"):
-            make([w], weight_decay=-1.0)
-        with pytest.raises(ValueError, match=f"{op}: parameters must be at least one, got none"):
-            make([])
-        with pytest.raises(TypeError, match=f"{op}: parameters must be tensors, got ndarray"):
-            make([np.ones(1)])
-        with pytest.raises(ValueError, match=f"{op}: lr must not be negative, got -0.5"):
-            _ = make([w], lambda epoch: -0.5).lr
-    with pytest.raises(ValueError, match=r"SGD: momentum must lie in \[0, 1\), got 1"):
-        cs.SGD([w], momentum=1.0)
-    with pytest.raises(ValueError, match=r"Adam: betas\[1\] must lie in \[0, 1\), got 1"):
-        cs.Adam([w], betas=(0.9, 1.0))
-    with pytest.raises(ValueError, match=r"Adam: betas must be two numbers, got 0\.9"):
-        cs.Adam([w], betas=0.9)
-    with pytest.raises(TypeError, match="NAdam: amsgrad must be True or False, got int"):
-        cs.NAdam([w], amsgrad=1)
-    with pytest.raises(ValueError, match="NAdam: eps must be positive, got 0"):
-        cs.NAdam([w], eps=0.0)
-    with pytest.raises(ValueError, match="NAdam: momentum_decay must not be negative, got -1"):
-        cs.NAdam([w], momentum_decay=-1.0)
-    with pytest.raises(ValueError, match="step_decay: every must be at least 1, got 0"):
-        cs.step_decay(1.0, every=0)
-    with pytest.raises(ValueError, match="step_decay: factor must be positive, got 0"):
-        cs.step_decay(1.0, every=1, factor=0)
-    with pytest.raises(ValueError, match="cosine_decay: lr must be positive, got 0"):
-        cs.cosine_decay(0, epochs=1)
-    with pytest.raises(ValueError, match="cosine_decay: epochs must be at least 1, got 0"):
-        cs.cosine_decay(1.0, epochs=0)
-    with pytest.raises(ValueError, match="cosine_decay: least must not be negative, got -1"):
-        cs.cosine_decay(1.0, epochs=1, least=-1)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda w: cs.SGD(w, -1.0), "SGD: lr must not be negative, got -1"),
+        (lambda w: cs.Adam(w, lambda epoch: -0.5).lr, "Adam: lr must not be negative, got -0.5"),
+        (lambda w: cs.Adam(w, weight_decay=-1.0), "Adam: weight_decay must not be negative, got -1"),
+        (lambda w: cs.NAdam([]), "NAdam: parameters must be at least one, got none"),
+        (lambda w: cs.SGD(w, momentum=1.0), r"SGD: momentum must lie in \[0, 1\), got 1"),
+        (lambda w: cs.Adam(w, betas=(0.9, 1.0)), r"Adam: betas\[1\] must lie in \[0, 1\), got 1"),
+        (lambda w: cs.Adam(w, betas=0.9), r"Adam: betas must be two numbers, got 0\.9"),
+        (lambda w: cs.NAdam(w, amsgrad=1), "NAdam: amsgrad must be True or False, got int"),
+        (lambda w: cs.NAdam(w, eps=0.0), "NAdam: eps must be positive, got 0"),
+        (lambda w: cs.NAdam(w, momentum_decay=-1.0), "NAdam: momentum_decay must not be negative, got -1"),
+        (lambda w: cs.step_decay(1.0, every=0), "step_decay: every must be at least 1, got 0"),
+        (lambda w: cs.step_decay(1.0, every=1, factor=0), "step_decay: factor must be positive, got 0"),
+        (lambda w: cs.cosine_decay(0, epochs=1), "cosine_decay: lr must be positive, got 0"),
+        (lambda w: cs.cosine_decay(1.0, epochs=0), "cosine_decay: epochs must be at least 1, got 0"),
+        (lambda w: cs.cosine_decay(1.0, epochs=1, least=-1), "cosine_decay: least must not be negative, got -1"),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+        make([cs.Tensor([1.0], requires_grad=True)])
 
 
 @pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.NAdam])
@@ -246,20 +205,6 @@ def test_a_state_is_a_copy(make):
     step(second)
     assert all((state[name] == before[name]).all() for name in before)
     assert all((first.state()[name] == second.state()[name]).all() for name in before)
-
-
-def test_a_gradient_of_zero_is_one():
-    """Momentum and decay move a weight on, and bounds hold it; only a weight without a gradient stays."""
-    w = cs.Tensor([1.0], requires_grad=True)
-    optimizer = cs.SGD([w], 0.5, momentum=0.5)
-    for g, expected in ((1.0, 0.5), (0.0, 0.25), (0.0, 0.125)):
-        w.grad = np.array([g], np.float32)
-        optimizer.step()
-        assert w.item() == expected
-    decayed, bounded = cs.Tensor([1.0], requires_grad=True), Bounded([1.0], most=0.25)
-    decayed.grad, bounded.grad = np.zeros(1, np.float32), np.zeros(1, np.float32)
-    cs.SGD([decayed, bounded], 0.5, weight_decay=0.5).step()
-    assert (decayed.item(), bounded.item()) == (0.75, 0.25)
 
 
 def test_usual_constants():

@@ -1,4 +1,4 @@
-"""Plots of neurons: potentials, filters, surrogate."""
+"""Rasters, potentials, filters, surrogates: what is drawn and where, so that a swapped axis fails."""
 
 from __future__ import annotations
 
@@ -10,10 +10,95 @@ import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
+from cuslayer.plot.style import LIGHT
 from tests.support.lif import LIF, Lookalike
-from tests.support.pictures import lines
+from tests.support.pictures import image_spikes, lines, marks
 
 SRM = cs.SRM(theta=4.0, tau_sr=5.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.5, scale_rho=3.0, dt=0.5)
+
+
+def names(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def refused(draw, errors, **usual):
+    """Check errors: (kind, message, first argument, options)."""
+    for kind, message, given, options in errors:
+        with pytest.raises(kind, match=f"^{draw.__name__}: " + re.escape(message)):
+            draw(given, **usual | options)
+
+
+def test_a_raster_has_time_to_the_right_and_neurons_upward():
+    spikes = np.zeros((20, 1, 3), bool)
+    spikes[4, 0, 2] = spikes[15, 0, 0] = True
+    for given in (spikes, cs.Tensor(spikes), spikes.astype(np.uint8)):
+        ax = cs.plot.raster(given, dt=0.5)
+        (line,) = ax.get_lines()
+        assert marks(line) == [(2.0, 2), (7.5, 0)]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0.0, 10.0), (-0.5, 2.5))
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_legend()) == ("time (ms)", "neuron", None)
+    assert line.get_linestyle() == "None"
+
+
+def test_a_raster_shows_the_sample_that_is_asked_for():
+    for given, options, expected in (
+        (image_spikes(), {"sample": 1}, [(1.0, 16), (7.0, 7), (8.0, 7)]),
+        (image_spikes(), {}, [(5.0, 10)]),
+        (image_spikes()[:, 1], {"sample": None}, [(1.0, 16), (7.0, 7), (8.0, 7)]),
+    ):
+        assert marks(cs.plot.raster(given, **options).get_lines()[0]) == expected
+
+
+def test_a_raster_colours_polarities_and_classes():
+    ax = cs.plot.raster(image_spikes(), sample=1, groups="channel")
+    off, on = ax.get_lines()
+    assert (marks(off), marks(on)) == ([(1.0, 16)], [(7.0, 7), (8.0, 7)])
+    assert (off.get_color(), on.get_color()) == LIGHT.polarities
+    assert names(ax) == ["OFF", "ON"]
+    spikes = np.eye(4, dtype=bool)[:, None]
+    ax = cs.plot.raster(spikes, groups=np.array([1, 0, 1, 0]), labels=["left", "right"])
+    assert [marks(line) for line in ax.get_lines()] == [[(1.0, 1), (3.0, 3)], [(0.0, 0), (2.0, 2)]]
+    assert names(ax) == ["left", "right"]
+    drawn = cs.plot.raster(spikes, groups="channel").get_lines()
+    assert [(line.get_label(), marks(line)) for line in drawn] == [(str(n), [(float(n), n)]) for n in range(4)]
+    assert (
+        len({str(line.get_color()) for line in cs.plot.raster(np.ones((2, 1, 30), bool), groups="channel").lines}) == 30
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (0, 1, 3), (5, 1, 0), (4, 1, 2, 2, 0)])
+def test_a_raster_of_little(shape):
+    ax = cs.plot.raster(np.ones(shape, bool), groups="channel" if len(shape) > 2 else None)
+    assert sum(len(line.get_xdata()) for line in ax.get_lines()) == np.prod(shape)
+    ax.figure.savefig(io.BytesIO())
+
+
+def test_many_spikes_are_dots_and_one_picture():
+    few = cs.plot.raster(np.ones((3, 1, 4), bool)).get_lines()[0]
+    many = cs.plot.raster(np.ones((30, 1, 800), bool)).get_lines()[0]
+    assert (few.get_marker(), many.get_marker()) == ("|", ".")
+    assert (few.get_rasterized(), many.get_rasterized()) == (False, True)
+
+
+def test_what_a_raster_refuses():
+    one, two = np.ones((3, 1, 1), bool), np.ones((3, 1, 2), bool)
+    refused(
+        cs.plot.raster,
+        [
+            (ValueError, "spikes must be (T, N, ...), got shape (3,)", np.ones(3, bool), {}),
+            (ValueError, "spikes must be (T, ...), got shape ()", np.ones((), bool), {"sample": None}),
+            (IndexError, "sample must be under 1, got 1", one, {"sample": 1}),
+            (TypeError, "spikes must be booleans or counts, got float32", one.astype(np.float32), {}),
+            (ValueError, "dt must be positive, got 0", one, {"dt": 0.0}),
+            (TypeError, "ax must be matplotlib Axes, got Figure", one, {"ax": Figure()}),
+            (ValueError, "groups must be one of channel, got 'class'", one, {"groups": "class"}),
+            (ValueError, "spikes must have a channel axis for groups", one[..., 0], {"groups": "channel"}),
+            (ValueError, "groups have shape (3,), the neurons have shape (2,)", two, {"groups": [0, 1, 2]}),
+            (TypeError, "groups must be integers, got float64", two, {"groups": np.array([0.0, 1.0])}),
+            (ValueError, "groups must be integers from 0, got -1", two, {"groups": np.array([0, -1])}),
+            (ValueError, "labels must be as many as the groups, got 1 and 2", two, {"groups": [0, 1], "labels": "a"}),
+        ],
+    )
 
 
 @pytest.fixture
@@ -25,16 +110,12 @@ def traces():
     return u
 
 
-# Potential
-
-
 def test_a_potential_its_threshold_and_its_spikes(traces):
     ax = cs.plot.potential(traces, neuron=SRM, sample=1, neurons=2)
     drawn = lines(ax)
     assert list(drawn) == ["threshold", "potential", "spikes"]
-    assert drawn["potential"].get_xdata().tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
-    assert drawn["potential"].get_ydata().tolist() == [0.0, 4.0, -3.0, 1.0, 5.0, -2.0]
-    assert (drawn["spikes"].get_xdata().tolist(), drawn["spikes"].get_ydata().tolist()) == ([0.5, 2.0], [4.0, 5.0])
+    assert marks(drawn["potential"]) == [(0.0, 0.0), (0.5, 4.0), (1.0, -3.0), (1.5, 1.0), (2.0, 5.0), (2.5, -2.0)]
+    assert marks(drawn["spikes"]) == [(0.5, 4.0), (2.0, 5.0)]
     assert set(drawn["threshold"].get_ydata()) == {4.0}
     assert (ax.get_xlim(), ax.get_xlabel(), ax.get_ylabel()) == ((0.0, 3.0), "time (ms)", "potential u (a.u.)")
 
@@ -43,100 +124,70 @@ def test_several_potentials(traces):
     ax = cs.plot.potential(cs.Tensor(traces), neuron=SRM, sample=1)
     drawn = lines(ax)
     assert drawn["neuron 0"].get_ydata().tolist() == [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]
-    assert drawn["neuron 2"].get_ydata().tolist() == traces[:, 1, 2].tolist()
     assert drawn["_spikes of neuron 0"].get_xdata().tolist() == [2.5]
     assert drawn["neuron 0"].get_color() == drawn["_spikes of neuron 0"].get_color() != drawn["neuron 2"].get_color()
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        "threshold",
-        "neuron 0",
-        "neuron 1",
-        "neuron 2",
-    ]
-
-
-def test_a_potential_is_named_by_its_place():
+    assert names(ax) == ["threshold", "neuron 0", "neuron 1", "neuron 2"]
     u = np.arange(2 * 3 * 4 * 2, dtype=np.float64).reshape(1, 1, 2, 3, 8)
-    ax = cs.plot.potential(u, neuron=SRM, neurons=[(1, 2, 3)])
-    assert lines(ax)["potential"].get_ydata().tolist() == [1 * 24 + 2 * 8 + 3]
-    assert lines(ax)["potential"].get_marker() == "."  # one step makes no line
-    pair = cs.plot.potential(u, neuron=SRM, neurons=[(0, 0, 1), 5])
-    assert {"neuron 1", "neuron 5"} < lines(pair).keys()
+    line = lines(cs.plot.potential(u, neuron=SRM, neurons=[(1, 2, 3)]))["potential"]
+    assert (line.get_ydata().tolist(), line.get_marker()) == ([1 * 24 + 2 * 8 + 3], ".")  # one step makes no line
+    assert {"neuron 1", "neuron 5"} < lines(cs.plot.potential(u, neuron=SRM, neurons=[(0, 0, 1), 5])).keys()
 
 
-def test_the_spikes_are_those_of_the_library():
-    rng = np.random.default_rng(0)
-    a = rng.normal(0, 6, (40, 1, 1)).astype(np.float32)
-    from cuslayer import kernels
-
-    u, s = kernels.of(a).srm.spike(a, SRM.spiking)
-    ax = cs.plot.potential(u, neuron=SRM)
-    assert (lines(ax)["spikes"].get_xdata() / SRM.dt).tolist() == np.flatnonzero(s[:, 0, 0]).tolist()
-
-
-def test_a_loihi_fires_above_its_threshold_only():
-    neuron = cs.Loihi(vth_mant=1)
-    u = np.array([63.0, 64.0, 65.0]).reshape(3, 1, 1)
-    assert lines(cs.plot.potential(u, neuron=neuron))["spikes"].get_ydata().tolist() == [65.0]
+def test_the_current_of_a_potential(traces):
+    current = 2 * traces
+    drawn = lines(cs.plot.potential(traces, neuron=SRM, sample=1, neurons=2, current=current))
+    assert drawn["current"].get_ydata().tolist() == current[:, 1, 2].tolist()
+    drawn = lines(cs.plot.potential(traces, neuron=SRM, sample=1, neurons=[0, 2], current=current))
+    assert drawn["_current of neuron 2"].get_ydata().tolist() == current[:, 1, 2].tolist()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (0, 1, 1), (3, 1, 0), (3, 1)])
 def test_potentials_of_little(shape):
-    ax = cs.plot.potential(np.zeros(shape), neuron=SRM)
-    assert "spikes" not in lines(ax) or not len(lines(ax)["spikes"].get_xdata())
-    ax.figure.savefig(io.BytesIO())
+    cs.plot.potential(np.zeros(shape), neuron=SRM).figure.savefig(io.BytesIO())
 
 
-@pytest.mark.parametrize(
-    ("kind", "message", "u", "options"),
-    [
-        (ValueError, "u must be (T, N, ...), got shape (3,)", np.zeros(3), {}),
-        (IndexError, "sample must be under 1, got 1", np.zeros((3, 1, 1)), {"sample": 1}),
-        (TypeError, "u must be float32 or float64, got bool", np.zeros((3, 1, 1), bool), {}),
-        (TypeError, "neuron must be a neuron, got float", np.zeros((3, 1, 1)), {"neuron": 10.0}),
-        (ValueError, "neurons must be named where there are more than 8, got 9", np.zeros((3, 1, 9)), {}),
-        (IndexError, "neuron 2 lies outside a layer of shape (2,)", np.zeros((3, 1, 2)), {"neurons": 2}),
-        (IndexError, "neuron must be at least 0, got -1", np.zeros((3, 1, 2)), {"neurons": [-1]}),
-        (TypeError, "neuron must be an integer, got float", np.zeros((3, 1, 2)), {"neurons": 0.5}),
-        (
-            IndexError,
-            "neuron (0, 2, 0) lies outside a layer of shape (2, 2, 1)",
-            np.zeros((3, 1, 2, 2, 1)),
-            {"neurons": [(0, 2, 0)]},
-        ),
-        (
-            IndexError,
-            "neuron (0, 1) lies outside a layer of shape (2, 2, 1)",
-            np.zeros((3, 1, 2, 2, 1)),
-            {"neurons": [(0, 1)]},
-        ),
-        (TypeError, "ax must be matplotlib Axes, got str", np.zeros((3, 1, 1)), {"ax": "left"}),
-    ],
-)
-def test_what_a_potential_refuses(kind, message, u, options):
-    with pytest.raises(kind, match=re.escape(f"potential: {message}")):
-        cs.plot.potential(u, **{"neuron": SRM} | options)
+def test_what_a_potential_refuses():
+    u, image = np.zeros((3, 1, 2)), np.zeros((3, 1, 2, 2, 1))
+    refused(
+        cs.plot.potential,
+        [
+            (ValueError, "u must be (T, N, ...), got shape (3,)", np.zeros(3), {}),
+            (IndexError, "sample must be under 1, got 1", u, {"sample": 1}),
+            (TypeError, "u must be float32 or float64, got bool", u > 1, {}),
+            (TypeError, "neuron must be a neuron, got float", u, {"neuron": 10.0}),
+            (ValueError, "neurons must be named where there are more than 8, got 9", np.zeros((3, 1, 9)), {}),
+            (IndexError, "neuron 2 lies outside a layer of shape (2,)", u, {"neurons": 2}),
+            (IndexError, "neuron must be at least 0, got -1", u, {"neurons": [-1]}),
+            (IndexError, "neuron (0, 2, 0) lies outside a layer of", image, {"neurons": [(0, 2, 0)]}),
+            (ValueError, "current has shape (3, 1), u has shape (3, 2)", u, {"current": u[..., :1]}),
+            (TypeError, "ax must be matplotlib Axes, got str", u, {"ax": "left"}),
+        ],
+        neuron=SRM,
+    )
 
 
-# Filters
-
-
-def test_the_two_filters_of_a_neuron():
+def test_the_filters_of_a_neuron():
     ax = cs.plot.filters(SRM)
     spike, refractory, _ = ax.get_lines()
     assert np.array_equal(spike.get_ydata(), SRM.response)
     assert np.array_equal(refractory.get_ydata(), SRM.refractory / 4.0)
     assert spike.get_xdata()[spike.get_ydata().argmax()] == SRM.tau_sr
     assert refractory.get_xdata()[refractory.get_ydata().argmin()] == SRM.tau_ref
-    assert refractory.get_ydata().min() == pytest.approx(-1.5)
     assert ax.get_xlim() == (0.0, (len(SRM.response) - 1) * 0.5)
     assert ax.get_xlabel() == "time since a spike (ms)"
     assert ["spike" in spike.get_label(), "refractory" in refractory.get_label()] == [True, True]
+    for neuron in (cs.Loihi(), LIF(dt=0.5), Lookalike()):
+        response, _ = cs.plot.filters(neuron).get_lines()
+        assert np.array_equal(response.get_ydata(), neuron.response)
 
+    class Refractory(LIF):
+        @property
+        def refractory(self):
+            return np.array([0.0, -2.0, -1.0])
 
-def test_a_loihi_has_one_response():
-    neuron = cs.Loihi()
-    response, _ = cs.plot.filters(neuron).get_lines()
-    assert np.array_equal(response.get_ydata(), neuron.response)
+    for theta in (2.0, 0.0):
+        _, refractory, _ = cs.plot.filters(Refractory(theta=theta)).get_lines()
+        assert refractory.get_ydata().tolist() == [0.0, -2.0 / (theta or 1), -1.0 / (theta or 1)]
 
 
 @pytest.mark.parametrize("wrap", [np.asarray, cs.Tensor], ids=["array", "tensor"])
@@ -144,43 +195,29 @@ def test_learned_filters(wrap):
     taps = np.array([[0.0, 1.0, -2.0], [3.0, 4.0, 5.0]], np.float32)
     ax = cs.plot.filters(wrap(taps), dt=2.0)
     first, second, _ = ax.get_lines()
-    assert (first.get_xdata().tolist(), first.get_ydata().tolist()) == ([0.0, 2.0, 4.0], [0.0, 1.0, -2.0])
+    assert marks(first) == [(0.0, 0.0), (2.0, 1.0), (4.0, -2.0)]
     assert second.get_ydata().tolist() == [3.0, 4.0, 5.0]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["filter 0", "filter 1"]
+    assert names(ax) == ["filter 0", "filter 1"]
     alone = cs.plot.filters(wrap(taps[0]))
     assert alone.get_lines()[0].get_xdata().tolist() == [0.0, 1.0, 2.0]
     assert alone.get_legend() is None
+    bank = cs.FilterBank(3, 7)
+    assert np.array_equal([line.get_ydata() for line in cs.plot.filters(bank).get_lines()[:3]], bank.weight.data)
+    for shape in ((0,), (1,), (0, 3)):
+        cs.plot.filters(wrap(np.ones(shape))).figure.savefig(io.BytesIO())
 
 
-def test_filters_of_layers():
-    single, bank = cs.TemporalFilter(SRM), cs.FilterBank(3, 7)
-    assert np.array_equal(cs.plot.filters(single, dt=0.5).get_lines()[0].get_ydata(), single.weight.data)
-    drawn = [line.get_ydata() for line in cs.plot.filters(bank).get_lines()[:3]]
-    assert np.array_equal(drawn, bank.weight.data)
-
-
-@pytest.mark.parametrize("shape", [(0,), (1,), (0, 3), (1, 1)])
-def test_filters_of_little(shape):
-    cs.plot.filters(np.ones(shape)).figure.savefig(io.BytesIO())
-
-
-@pytest.mark.parametrize(
-    ("kind", "message", "of", "options"),
-    [
-        (ValueError, "taps must be (taps,) or (filters, taps), got shape (1, 1, 2)", np.ones((1, 1, 2)), {}),
-        (TypeError, "taps must be numbers, got bool", np.ones(3, bool), {}),
-        (TypeError, "taps must be numbers, got <U3", "abc", {}),
-        (ValueError, "dt must be positive, got 0", np.ones(3), {"dt": 0.0}),
-        (ValueError, "dt must be left out for a neuron, whose own is 0.5 ms", SRM, {"dt": 1.0}),
-        (TypeError, "ax must be matplotlib Axes, got int", SRM, {"ax": 1}),
-    ],
-)
-def test_what_filters_refuse(kind, message, of, options):
-    with pytest.raises(kind, match=re.escape(f"filters: {message}")):
-        cs.plot.filters(of, **options)
-
-
-# Surrogate
+def test_what_filters_refuse():
+    refused(
+        cs.plot.filters,
+        [
+            (ValueError, "taps must be (taps,) or (filters, taps), got shape (1, 1, 2)", np.ones((1, 1, 2)), {}),
+            (TypeError, "taps must be numbers, got bool", np.ones(3, bool), {}),
+            (ValueError, "dt must be positive, got 0", np.ones(3), {"dt": 0.0}),
+            (ValueError, "dt must be left out for a neuron, whose own is 0.5 ms", SRM, {"dt": 1.0}),
+            (TypeError, "ax must be matplotlib Axes, got int", SRM, {"ax": 1}),
+        ],
+    )
 
 
 def test_the_surrogate_is_what_backward_multiplies_by():
@@ -193,43 +230,26 @@ def test_the_surrogate_is_what_backward_multiplies_by():
     assert u[rho.argmax()] == SRM.theta
     assert rho.max() == pytest.approx(3.0 / (0.5 * 4.0))
     assert set(lines(ax)["threshold"].get_xdata()) == {4.0}
-    assert ax.get_xlabel() == "potential u (a.u.)"
-
-
-def test_the_width_of_the_surrogate_is_shaded():
-    ax = cs.plot.surrogate(SRM)
-    corners = ax.collections[0].get_paths()[0].vertices
-    assert (corners[:, 0].min(), corners[:, 0].max()) == (4.0 - 2.0, 4.0 + 2.0)
-    assert corners[:, 1].min() == 0.0
-
-
-def test_the_surrogate_of_a_loihi():
-    neuron = cs.Loihi(tau_rho=0.5, scale_rho=2.0)
-    u, rho = lines(cs.plot.surrogate(neuron))[r"$\rho(u)$"].get_data()
-    assert rho.max() == pytest.approx(neuron.constants.height)
-    assert u[rho.argmax()] == 5120.0
+    corners = ax.collections[0].get_paths()[0].vertices  # the width is shaded
+    assert (corners[:, 0].min(), corners[:, 0].max(), corners[:, 1].min()) == (4.0 - 2.0, 4.0 + 2.0, 0.0)
+    own = LIF(theta=2.0)
+    u, rho = lines(cs.plot.surrogate(own))[r"$\rho(u)$"].get_data()
+    assert np.array_equal(rho, own.surrogate(u))
+    assert (u[0], u[-1]) == (2.0 - 5 * 2.0, 2.0 + 5 * 2.0)
 
 
 def test_what_the_surrogate_refuses():
-    with pytest.raises(TypeError, match="surrogate: neuron must be a neuron, got NoneType"):
-        cs.plot.surrogate(None)
-    with pytest.raises(TypeError, match="surrogate: ax must be matplotlib Axes, got str"):
-        cs.plot.surrogate(SRM, "here")
+    refused(
+        cs.plot.surrogate,
+        [
+            (TypeError, "neuron must be a neuron, got NoneType", None, {}),
+            (TypeError, "ax must be matplotlib Axes, got str", SRM, {"ax": "here"}),
+            (ValueError, "neuron must define its surrogate, Lookalike does not", Lookalike(), {}),
+        ],
+    )
 
 
-def test_pictures_share_a_figure_and_a_time_axis(traces):
-    figure = Figure()
-    above, below = figure.subplots(2, 1, sharex=True)
-    assert cs.plot.raster(traces >= 4.0, above, dt=0.5) is above
-    assert cs.plot.potential(traces, below, neuron=SRM, neurons=0) is below
-    assert above.get_xlim() == below.get_xlim() == (0.0, 3.0)
-    assert figure.axes == [above, below]
-
-
-# User-written neurons
-
-
-def test_the_potential_of_a_user_written_neuron():
+def test_the_spikes_are_those_of_the_neuron():
     class Above(LIF):
         def fires(self, u):
             return u > self.theta
@@ -238,35 +258,4 @@ def test_the_potential_of_a_user_written_neuron():
     assert lines(cs.plot.potential(u, neuron=LIF()))["spikes"].get_ydata().tolist() == [1.0, 1.5]
     ax = cs.plot.potential(u, neuron=Above(dt=0.5))
     assert lines(ax)["spikes"].get_xdata().tolist() == [1.0]
-    assert set(lines(ax)["threshold"].get_ydata()) == {1.0}
     assert lines(cs.plot.potential(4 * u, neuron=Lookalike()))["spikes"].get_ydata().tolist() == [2.0, 4.0, 6.0]
-
-
-def test_the_surrogate_of_a_user_written_neuron():
-    neuron = LIF(theta=2.0)
-    ax = cs.plot.surrogate(neuron)
-    u, rho = lines(ax)[r"$\rho(u)$"].get_data()
-    assert np.array_equal(rho, neuron.surrogate(u))
-    assert (u[0], u[-1]) == (2.0 - 5 * 2.0, 2.0 + 5 * 2.0)
-    assert set(lines(ax)["threshold"].get_xdata()) == {2.0}
-
-
-def test_a_neuron_without_a_surrogate_is_refused():
-    with pytest.raises(ValueError, match="surrogate: neuron must define its surrogate, Lookalike does not"):
-        cs.plot.surrogate(Lookalike())
-
-
-def test_the_filters_of_a_user_written_neuron():
-    class Refractory(LIF):
-        @property
-        def refractory(self):
-            return np.array([0.0, -2.0, -1.0])
-
-    for neuron in (LIF(dt=0.5), Lookalike()):
-        (response, _) = cs.plot.filters(neuron).get_lines()
-        assert np.array_equal(response.get_ydata(), neuron.response)
-        assert response.get_xdata()[1] == 0.5
-    _, refractory, _ = cs.plot.filters(Refractory(theta=2.0)).get_lines()
-    assert refractory.get_ydata().tolist() == [0.0, -1.0, -0.5]
-    _, refractory, _ = cs.plot.filters(Refractory(theta=0.0)).get_lines()
-    assert refractory.get_ydata().tolist() == [0.0, -2.0, -1.0]

@@ -47,7 +47,7 @@ LEVELS = {
     "plot": 7,
     "network": 8,
     "functions": 9,
-    "distributed": 9,
+    "distributed": 8,
     "inspection": 9,
     "interchange": 9,
     "saving": 10,
@@ -82,6 +82,13 @@ def test_imports_run_downward(path):
         target = [*module.split(".")[1:], name][0]
         assert target in LEVELS, f"{path.name} imports {module} {name}: of no level, or from the package itself"
         assert target == mine or LEVELS[target] < LEVELS[mine], f"{mine} imports {target}"
+
+
+def test_training_looks_at_no_inspection():
+    """A run alone asks it, for advice on a silent network."""
+    for path in (PACKAGE / "training").rglob("*.py"):
+        found = [module for module, _ in imported(path) if module.startswith("cuslayer.inspection")]
+        assert not found or path.name == "run.py", path
 
 
 def test_every_module_has_a_level():

@@ -134,13 +134,10 @@ def doubled(about):
 REFUSED = {
     # What is called.
     "a method of an array": (added(method("tofile", ARRAY)), "the method tofile of ndarray must not be in it"),
-    "a method of a layer": (added(method("scale_output", DENSE)), "the method scale_output of Dense must not be"),
     "a method of a user's": (added(method("write", OWNER)), "the method write of Owner must not be in it"),
-    "a call of a user's": (added(method("__call__", OWNER)), "the method __call__ of Owner must not be in it"),
     "a property as a method": (added(method("path", OWNER)), "the method path of Owner must not be in it"),
     "a method of a function": (added(method("__getattribute__", FUNCTION)), "the owner of a method must not be a func"),
     "a partial of a layer": (added({"partial": DENSE, "args": [], "options": {}}), "a partial's function must not be"),
-    "a partial of a partial": (added({"partial": HOOK, "args": [], "options": {}}), "a partial's function must not be"),
     "a class as a function": (added({"function": {"name": "Owner", "own": True}}), "Owner must be a function"),
     "a function as a class": (added(of("own", 1, own=True)), "own must be a class"),
     "a function that calls back": (added(call("on_gradient")), "the function on_gradient is in it, which this version"),
@@ -153,7 +150,6 @@ REFUSED = {
         lambda a: a.update(root={"object": 5}),
         "the network must be a network, a layer or a neuron, got Exponential$",
     ),
-    "an array as the network": (lambda a: a.update(root=ARRAY), "the network must be a network, a layer or a neuron"),
     # What stands where data belongs.
     "a function as a number": (put("SRM", "theta", FUNCTION), "SRM's theta must not be a function"),
     "a function as a surrogate": (put("SRM", "surrogate", FUNCTION), "SRM's surrogate must not be a function"),
@@ -163,7 +159,6 @@ REFUSED = {
         "BatchNorm's exponents must not",
     ),
     "a user's object as a number": (added(of("Dropout", p=OWNER)), "Dropout's p must not be a class"),
-    "a user's object as a word": (put("Sequential", "potentials", {"object": 8}), "Sequential's potentials must not"),
     "a function in a partial": (
         lambda a: a["objects"][1]["options"].update(step=FUNCTION),
         "a partial's step must not be a function",
@@ -174,12 +169,6 @@ REFUSED = {
         "Owner's features mus",
     ),
     "a string": (put("SRM", "theta", "2"), "SRM cannot be made: SRM: theta must be a number, got str"),
-    "NaN": (put("SRM", "tau_sr", float("nan")), "SRM cannot be made: SRM: tau_sr must be finite, got nan"),
-    "strings as exponents": (
-        put("BatchNorm", "exponents", {"tuple": ["a", "b"]}),
-        "BatchNorm cannot be made: BatchNorm: exponents must be a number, got str",
-    ),
-    "any bounds": (added(of("LIF", bounds="ab")), "LIF cannot be made: LIF: bounds must be least and most, got 'ab'"),
     "a huge number": (put("SRM", "theta", 10**400), "SRM cannot be made: int too large to convert to float"),
     "lines in a name": (added(of("A\nB\x1b")), r"the class A B\? is in it"),
     # What is set.
@@ -217,10 +206,6 @@ REFUSED = {
         added(of("SRM", tau_sr=1e9), of("TemporalFilter", neuron=NEXT)),
         r"TemporalFilter cannot be made: response: a parameter of shape \(\d+,\) is larger",
     ),
-    "a slow resonance": (
-        added(of("ResonateAndFire", tau=1e12), of("TemporalFilter", neuron=NEXT)),
-        r"TemporalFilter cannot be made: response: a parameter of shape \(\d+,\) is larger",
-    ),
     "a large window": (
         added(of("WeightNorm"), of("Pool", kernel_size=10**5, gain=1.0, weight_hook=NEXT)),
         r"Pool cannot be made: Pool: a parameter of shape \(100000, 100000\) is larger",
@@ -251,16 +236,10 @@ def test_deep_values(crafted, depth):
 
 WEIGHTS = {
     "strings": (np.full((4, 3), "1"), "must be float32, float64 or bool, got <U1"),
-    "dates": (np.zeros((4, 3), "datetime64[s]"), r"must be float32, float64 or bool, got <M8\[s\]"),
-    "complex numbers": (np.zeros((4, 3), complex), "must be float32, float64 or bool, got <c16"),
-    "integers": (np.zeros((4, 3), np.int64), "must be float32, float64 or bool, got <i8"),
-    "half precision": (np.zeros((4, 3), np.float16), "must be float32, float64 or bool, got <f2"),
     "the other byte order": (np.zeros((4, 3), ">f4"), "must be float32, float64 or bool, got >f4"),
     "records": (np.zeros((4, 3), [("a", "f4")]), r"must be float32, float64 or bool, got \|V4"),
     "spikes": (np.zeros((4, 3), bool), r"has type \|b1, its constructor's has type <f4"),
-    "another shape": (np.zeros((3, 4), np.float32), r"has shape \(3, 4\), its constructor's has shape \(4, 3\)"),
     "NaN": (np.full((4, 3), np.nan), "has NaN or an infinity"),
-    "infinity": (np.full((4, 3), -np.inf, np.float32), "has NaN or an infinity"),
 }
 
 
@@ -269,12 +248,6 @@ def test_weights(crafted, weight):
     array, message = WEIGHTS[weight]
     rewritten(crafted, lambda about: None, **{"array/0": array})
     refused(crafted, f"Dense's weight {message}$", classes=CLASSES)
-
-
-@pytest.mark.parametrize("array", [np.zeros(2, np.int64), np.zeros(2, ">f8"), np.zeros(3), np.full(2, "a")])
-def test_arrays_of_a_user(crafted, array):
-    rewritten(crafted, lambda about: None, **{"array/4": array})
-    refused(crafted, r"Owner's names\.a has (type|shape) .*, its constructor's has (type|shape) ", classes=CLASSES)
 
 
 def test_arrays_that_are_not_named_are_not_read(crafted, monkeypatch):

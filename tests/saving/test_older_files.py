@@ -1,4 +1,4 @@
-"""Files that version 0.2 wrote are read to the bit: every kind of part, what is shared, flags, classes of one's own."""
+"""Files, also those of version 0.2, are read to the bit: all kinds of parts, what is shared, flags, own classes."""
 
 from __future__ import annotations
 
@@ -101,8 +101,14 @@ def own():
 
 
 @pytest.mark.parametrize(("make", "shape"), [(layers, (7, 8, 2)), (neurons, (4,)), (own, (4,))])
-def test_files_of_version_0_2(make, shape):
-    net, other = make(), cs.load(FILES / f"network_{make.__name__}.npz", classes=OWN)
+@pytest.mark.parametrize("written", [False, True])
+def test_files_of_version_0_2_and_of_this_one(make, shape, written, tmp_path):
+    net, path = make(), FILES / f"network_{make.__name__}.npz"
+    if written:
+        path = tmp_path / "net.npz"
+        cs.save(net, path)
+    other = cs.load(path, classes=OWN)
+    assert other.potentials == net.potentials
     x = np.arange(30 * 2 * np.prod(shape)).reshape(30, 2, *shape) * 7 % 5 < 2
     assert [type(stage) for stage in other] == [type(stage) for stage in net]
     names, other_names = net.named_parameters(), other.named_parameters()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,14 +69,6 @@ class Renamed(cs.Layer):
 
     def __call__(self, x):
         return x + self.weight
-
-
-class Model(cs.Sequential):
-    """A network that makes its layers."""
-
-    def __init__(self, hidden):
-        self.hidden = hidden
-        super().__init__(cs.Dense(4, hidden), SRM, cs.Dense(hidden, 2), SRM)
 
 
 class Forgetful(cs.Layer):
@@ -171,36 +159,12 @@ def test_own_layers(tmp_path):
     assert other[1].owner is other[1]
 
 
-def test_own_networks(tmp_path):
-    cs.seed(0)
-    net = Model(5)
-    other = again(net, tmp_path, classes=[Model])
-    same(net, other)
-    assert other.hidden == 5
-
-
 def test_own_functions(tmp_path):
     cs.seed(0)
     net = cs.Sequential(
         cs.Dense(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))), partial(leak, rate=0.25), SRM, twice
     )
     same(net, again(net, tmp_path, classes=[twice, leak]))
-
-
-def test_in_another_program(tmp_path):
-    """Nothing of this process is needed to load: the description holds everything but the class."""
-    cs.seed(0)
-    net = cs.Sequential(cs.Dense(4, 3), LIF(tau=2.5))
-    cs.save(net, tmp_path / "net.npz")
-    code = """
-        import sys, numpy, cuslayer as cs
-        from tests.support.lif import LIF
-        net = cs.load(sys.argv[1], classes=[LIF])
-        print(net[1].tau, net(numpy.ones((20, 1, 4), bool)).numpy().sum(axis=0).tolist())
-    """
-    run = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "net.npz")]
-    out = subprocess.run(run, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
-    assert out == f"2.5 {net(np.ones((20, 1, 4), bool)).numpy().sum(axis=0).tolist()}\n"
 
 
 def loop():

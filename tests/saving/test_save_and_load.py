@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import backend, functions
+from cuslayer import backend
 from cuslayer.parameter import Bounded
 from tests.support.fake_cupy import strict
 
@@ -47,58 +47,6 @@ def same(net, other, x):
     backend.generator().bit_generator.state = before  # dropout draws
     np.testing.assert_array_equal(out, other(x).numpy())
     return out
-
-
-def test_every_layer_of_frames(again):
-    cs.seed(1)
-    hook = partial(cs.quantize, step=0.25, limits=(-4, 4))
-    net = cs.Sequential(
-        cs.Conv(2, 4, (3, 5), stride=(1, 2), padding=(1, 2), dilation=1, groups=2, weight_scale=3.0, weight_hook=hook),
-        SRM,
-        cs.Pool((2, 1), stride=2, padding=1, gain=1.1 * SRM.theta),
-        SRM,
-        cs.Dropout(0.25),
-        cs.ConvTranspose(4, 6, 2, stride=2, output_padding=1, groups=2, weight_hook=(cs.WeightNorm(), hook)),
-        SRM,
-        cs.Delay((11, 7, 6), dt=1.0, max_delay=3.0, mode="floor"),
-        cs.Unpool(2, gain=2.0),
-        cs.FilterBank(2, 5, scale=2.0),
-        cs.SRM(theta=0.5),
-        cs.Shift(2.0, dt=1.0),
-        cs.Average(3),
-    )
-    net[0].weight.data *= 2
-    net[5].weight_hook[0].scale.data *= 3
-    net[7].delay.data += 1.5
-    other = again(net)
-    assert same(net, other, spikes(7, 8, 2)).any()
-    assert isinstance(other[7].delay, Bounded)
-    assert (other[7].delay.least, other[7].delay.most) == (0.0, 3.0)
-    assert other[0].weight_hook.keywords == {"step": 0.25, "limits": (-4, 4)}
-    assert (other[0].dilation, other[5].output_padding, other[4].p) == ((1, 1), (1, 1), 0.25)
-
-
-def test_every_layer_of_flat_inputs(again):
-    cs.seed(2)
-    net = cs.Sequential(
-        cs.TemporalFilter(cs.SRM(tau_sr=2.0)),
-        cs.Dense((2, 2, 2), 5, weight_hook=cs.WeightNorm()),
-        SRM,
-        cs.Delay(5, dt=1.0, mode="linear"),
-        cs.Dense(5, 4),
-        SRM.psp,
-        SRM.spike,
-        partial(functions.shift, delay=1.0),
-        cs.Dense(4, 3, weight_scale=20.0),
-        SRM,
-        potentials="float16",
-    )
-    net[0].weight.data *= 1.5
-    other = again(net)
-    same(net, other, spikes(2, 2, 2))
-    assert other.potentials == "float16"
-    assert other[3].delay.most == np.inf
-    assert other[5].__self__ is other[2] is other[6].__self__
 
 
 @pytest.mark.parametrize(
@@ -184,38 +132,6 @@ def test_numbers_that_are_not_finite(again, tmp_path):
     with pytest.raises(ValueError, match=r"^save: Dense's weight has NaN or an infinity$"):
         again(net)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_types_of_numbers(again):
-    net = cs.Network("3-2", SRM)
-    net[0].weight.data = net[0].weight.data.astype(np.float64) / 3
-    net[0].weight.data[0, 0] = np.nextafter(1.0, 2.0)
-    same(net, again(net), spikes(3))
-
-
-@pytest.mark.parametrize(
-    "net", [cs.Sequential(), cs.Sequential(cs.Sequential()), cs.Dense(3, 1), cs.Network("1-1", SRM)]
-)
-def test_small_networks(again, net):
-    other = again(net)
-    assert repr(other) == repr(net)
-    for p, q in zip(net.parameters(), other.parameters(), strict=True):
-        np.testing.assert_array_equal(p.data, q.data)
-
-
-def test_training_goes_on_as_before(again):
-    def step(net):
-        net(spikes(4)).sum()
-        optimizer = cs.SGD(net.parameters(), lr=0.1)
-        cs.SpikeCountLoss(SRM, true=5, false=1)(net(spikes(4)), [0, 1]).backward()
-        optimizer.step()
-
-    cs.seed(5)
-    net = cs.Sequential(cs.Dense(4, 3, weight_hook=cs.WeightNorm()), SRM, cs.Delay(3, dt=1.0, max_delay=2.0))
-    other = again(net)
-    for each in (net, other):
-        step(each)
-    same(net, other, spikes(4))
 
 
 def test_the_random_generator_is_left_alone(tmp_path):

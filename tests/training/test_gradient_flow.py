@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.training import GradientFlow, Trainer
@@ -72,18 +71,6 @@ def test_an_epoch_starts_from_zero():
     assert t.gradients.epochs[0] != t.gradients.epochs[1] == other.gradients.epochs[0]
 
 
-def test_recording_does_not_change_training():
-    net, other = network(), network()
-    trainer(net).train(batches())
-    loss, optimizer = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(other.parameters(), 0.01)
-    for x, labels in batches():
-        optimizer.zero_grad()
-        loss(other(x), labels).backward()
-        optimizer.step()
-    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
-        assert mine.data.tobytes() == theirs.data.tobytes()
-
-
 def test_an_epoch_without_a_batch_is_not_recorded():
     t = trainer(network())
     t.train([])
@@ -139,41 +126,6 @@ def test_some_epochs_of_a_file(flow, tmp_path):
     other = GradientFlow(network())
     other.load(tmp_path / "gap.csv")
     assert other.epochs == again.epochs
-
-
-def test_the_figure(flow):
-    figure = Figure()
-    axes = figure.subplots()
-    assert flow.plot(axes) is axes
-    lines = {line.get_label(): (list(line.get_xdata()), line.get_ydata().tolist()) for line in axes.get_lines()}
-    expected = {name: ([1, 2], [sizes[name] for sizes in flow.epochs]) for name in ("0 Dense", "2 Dense")}
-    assert lines == expected
-    assert (axes.get_xlabel(), axes.get_yscale()) == ("epoch", "log")
-    assert axes.get_ylabel() == "gradient of a weight (root mean square)"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0 Dense", "2 Dense"]
-    figure.canvas.draw()
-
-
-def test_a_gradient_of_zero_and_a_gap_are_drawn():
-    figure = Figure()
-    axes = cs.plot.gradient_flow([{"a": 1.0}, {}, {"a": 0.0, "b": 2.0}], figure.subplots())
-    assert axes.get_yscale() == "linear"
-    a, b = (line.get_ydata() for line in axes.get_lines())
-    np.testing.assert_array_equal(a, [1.0, np.nan, 0.0])
-    np.testing.assert_array_equal(b, [np.nan, np.nan, 2.0])
-    figure.canvas.draw()
-
-
-def test_drawing_on_new_axes(flow):
-    assert [line.get_label() for line in flow.plot().get_lines()] == ["0 Dense", "2 Dense"]
-    with pytest.raises(TypeError, match=r"^gradient_flow: ax must be matplotlib Axes, got str$"):
-        flow.plot("0 Dense")
-
-
-def test_nothing_to_draw():
-    figure = Figure()
-    assert cs.plot.gradient_flow([], figure.subplots()).get_lines() == []
-    figure.canvas.draw()
 
 
 def test_errors(tmp_path):

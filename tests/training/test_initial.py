@@ -10,8 +10,8 @@ import pytest
 import cuslayer as cs
 from cuslayer.layers.base import Layer
 from cuslayer.training import Config, Trainer, load_config, train
-from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
-from tests.support.tiny import no_figures, silent, weights, write_folder, write_pair
+from cuslayer.training.checkpoint import load_checkpoint
+from tests.support.tiny import no_figures, silent, weights, write_folder
 
 SRM = cs.SRM(tau_sr=4.0)
 RNG = np.random.default_rng(0)
@@ -121,13 +121,6 @@ def test_the_usual_gain_up_to_rounding():
         assert trainer(net).prepare([BATCH]).layers[0].scaled == scaled
 
 
-def test_the_usual_scale_of_a_notation_is_no_own_scale():
-    assert wanted(network(neuron=cs.Loihi()), cs.SpikeCountLoss(cs.Loihi(), true=5, false=1)) == [30, 30, 50]
-    word = cs.network.notation.Word
-    net = cs.Network([word("8x8x2"), word("6", weight_scale=10.0), word("2")], SRM)
-    assert [row.scaled for row in trainer(net).prepare([BATCH]).layers] == [False, True]
-
-
 class OwnLayer(Layer):
     def __init__(self):
         self.gain = cs.Tensor(np.full(6, 20.0, np.float32), requires_grad=True)
@@ -165,14 +158,6 @@ def test_the_output_has_the_rate_that_the_loss_asks_for(name):
     assert wanted(network("8x8x2-6-2"), loss, (X, target), calibrate=40) == [40, pytest.approx(rate)]
 
 
-def test_the_rate_of_long_steps():
-    """The rate is at most half of the neurons' highest."""
-    slow = cs.SRM(dt=20.0)
-    assert wanted(network("8x8x2-6-2", slow), cs.SpikeCountLoss(slow, true=5, false=1)) == [25, 5]
-    chip = cs.Loihi(ref_delay=10)
-    assert max(wanted(network("8x8x2-6-2", chip), cs.SpikeRateLoss(chip, true=400, false=200))) <= 50
-
-
 def test_no_batch_is_lost():
     """Calibration takes the first batches of an iterator; the epoch has them all."""
     seen = []
@@ -204,19 +189,6 @@ def test_batches_that_calibration_cannot_use():
     assert t.prepare([(X[:, :2], LABELS[:2]), longer, (X[:, 2:], LABELS[2:])]) is not None
     with pytest.raises(TypeError, match=r"^Trainer: batches must be pairs \(x, target\), such as a Loader has, got"):
         trainer(network()).prepare(X)
-
-
-def test_gains_are_part_of_states_and_files(tmp_path):
-    net = network()
-    trainer(net).prepare([BATCH])
-    Checkpoint.of(1, net, cs.SGD(net.parameters(), 0.1)).save(tmp_path / "checkpoint.npz")
-    cs.save(net, tmp_path / "net.npz")
-    other = network()
-    load_checkpoint(tmp_path / "checkpoint.npz").restore(other, cs.SGD(other.parameters(), 0.1))
-    for again in (other, cs.load(tmp_path / "net.npz")):
-        assert again[0].gain == net[0].gain
-        assert (again(X).data == net(X).data).all()
-    assert net(X).data.any()
 
 
 def test_states_without_gains_and_with_wrong_ones():
@@ -274,11 +246,7 @@ def test_the_rate_of_the_configuration(config):
     assert rates == pytest.approx([20, 20], rel=0.1)
 
 
-@pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
-def test_a_resumed_run_is_the_run_that_never_stopped(error, config, tmp_path):
-    if error == "SpikeTime":
-        data = str(write_pair(tmp_path / "pair"))
-        config = dataclasses.replace(config, error=error, layers=("5", "8", "5"), data=data, batch=1)
+def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path):
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
     half = config.with_options(epochs=1, out=str(tmp_path / "half"))
     out = train(half, log=silent)

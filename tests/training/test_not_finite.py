@@ -78,7 +78,6 @@ def spike_times(value: float) -> dict[str, Any]:
     return {"loss": cs.SpikeTimeLoss(cs.SRM()), "target": np.full((40, 4, 2), value, np.float32)}
 
 
-SAMPLES = [0.0, 1.0, 3.0]
 POTENTIAL = r"the potential of layer 1 \(SRM\) is not finite \(-?(inf|nan)\)"
 INPUT = r"the output of layer 0 \(Dense\(3, 5\)\) is not finite \((inf|nan|-inf)\)"
 WEIGHT = r"[02]\.weight \(Dense\(\d, \d\)\) is not finite \(-?(inf|nan)\) after the step"
@@ -89,33 +88,21 @@ LOSS = r"the loss is not finite \((inf|nan)\)"
 WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "rate": (mlp, {"optimizer": sgd(1e9), "loss": times(1e30)}, WEIGHT),
     "relative rate of Adam": (lambda: mlp(scale=1e30), {"optimizer": adam(2e9, relative=True)}, WEIGHT),
-    "relative rate of NAdam": (
-        lambda: mlp(scale=1e30),
-        {"optimizer": lambda p: cs.NAdam(p, 2e9, relative=True)},
-        WEIGHT,
-    ),
-    "momentum": (mlp, {"optimizer": sgd(1e9, momentum=0.9), "loss": times(1e30)}, WEIGHT),
     "weight decay": (lambda: mlp(scale=1e30), {"optimizer": sgd(100.0, weight_decay=2e9)}, WEIGHT),
     "weight decay and AMSGrad": (lambda: mlp(scale=1e20), {"optimizer": adam(amsgrad=True, weight_decay=1e9)}, STATE),
     "large weights": (lambda: mlp(scale=1e38), {}, POTENTIAL),
-    "large weights, exact": (lambda: mlp(cs.SRM(gradient="exact"), scale=1e38), {}, POTENTIAL),
-    "large weights, few steps": (lambda: mlp(scale=1e38), {"x": SPIKES[:9]}, POTENTIAL),
     "large weights, float16": (lambda: half(mlp(scale=1e38)), {}, POTENTIAL),
     "large weights, never cut": (lambda: mlp(cs.SRM(cutoff=0), scale=1e38), {}, POTENTIAL),
-    "large weights, sampled": (lambda: mlp(cs.SampledSRM(SAMPLES), 1e38), {}, POTENTIAL.replace("SRM", "SampledSRM")),
     "large weights, frozen": (lambda: frozen(mlp(scale=1e38)), {}, POTENTIAL),
-    "large weights of a convolution": (lambda: cnn(1e38), {"x": IMAGES}, POTENTIAL),
     "large gain": (lambda: cnn(gain=3e38), {"x": IMAGES}, r"the output of layer 2 \(Pool\(.*\) is not finite \(inf\)"),
     "surrogate": (lambda: mlp(cs.SRM(scale_rho=2e9)), {"loss": times(1e30)}, r"the gradient of "),
     "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
     "gradients whose squares overflow": (mlp, {"loss": times(1e24), "optimizer": adam()}, STATE),
     "scale of the error": (mlp, {"loss": counts(count_scale=1e38)}, LOSS),
-    "target spike trains": (mlp, spike_times(1e30), LOSS),
     "NaN in target spike trains": (mlp, spike_times(math.nan), LOSS),
     "input": (mlp, {"x": ONES * 1e38}, INPUT),
     "loss of a function": (mlp, {"loss": lambda s, t: counts()(s, t) * math.nan}, LOSS),
     "weight hook": (lambda: mlp(weight_hook=lambda w: w * math.nan), {}, INPUT),
-    "weight hook of Loihi": (lambda: mlp(cs.Loihi(), weight_hook=lambda w: w * math.nan), {}, INPUT),
     "layers without neurons": (
         lambda: cs.Sequential(large(cs.Dense(3, 5), 1e38), large(cs.Dense(5, 2), 1e38)),
         {"x": ONES, "loss": lambda s, t: (s * 0.0).sum()},
@@ -140,11 +127,9 @@ def test_training_stops_at_the_first_batch(way: str) -> None:
     [
         {"optimizer": sgd(2e9)},
         {"optimizer": adam(2e9)},
-        {"optimizer": lambda p: cs.NAdam(p, 2e9)},
         {"x": ONES * 1e5, "net": half(mlp())},
         {"net": mlp(cs.SRM(tau_rho=1e-10)), "loss": counts()},
         {"net": mlp(cs.SRM(scale_ref=2e8)), "loss": counts()},
-        {"net": mlp(cs.Loihi()), "optimizer": sgd(2e9)},
         {"net": mlp(cs.Loihi(), scale=1e38)},
     ],
     ids=lambda options: "-".join(options),
@@ -153,8 +138,7 @@ def test_training_goes_on_with_finite_numbers(options: Any) -> None:
     run(options.pop("net", None) or mlp(), **options)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("dtype", "number"), [(np.float16, math.nan), (np.float32, -math.inf)])
 def test_input_that_is_not_finite_is_refused(dtype: Any, number: float) -> None:
     x = ONES.astype(dtype)
     x[7, 1, 2] = number
@@ -196,13 +180,6 @@ def test_a_parameter_that_is_not_finite_before_the_first_batch(part: int) -> Non
         )
         with pytest.raises(NotFiniteError, match=message):
             getattr(trainer, call)([(SPIKES, LABELS)])
-
-
-def test_a_delay_is_named() -> None:
-    net = cs.Sequential(cs.Dense(3, 5), cs.SRM(), cs.Delay(5, dt=1.0), cs.Dense(5, 2), cs.SRM())
-    net[2].delay.data[...] = math.nan
-    with pytest.raises(NotFiniteError, match=r"first batch: 2\.delay \(Delay\(5, dt=1\)\) is not finite"):
-        run(net)
 
 
 def test_a_test_stops_for_its_loss_and_its_output() -> None:

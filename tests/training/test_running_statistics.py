@@ -8,10 +8,10 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.distributed import Context, DataParallel
-from cuslayer.distributed.tree import share
+from cuslayer.distributed.sums import share
 from cuslayer.training import Config, Trainer
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.running_statistics import RunningStatistics
+from cuslayer.training.parallel import RunningStatistics
 from tests.support.processes import together
 from tests.support.tiny import write_pair
 

@@ -106,17 +106,6 @@ def test_the_first_of_several_batches_that_are_not_finite_is_named(parts):
     assert tally.batches == 6
 
 
-def test_no_sample_is_right():
-    stats = cs.Stats()
-    stats.training.add(SPIKES, [1, 0], 2.0)
-    stats.test.add(SPIKES, [1, 0], 2.0)
-    row = stats.end_epoch(seconds=1.0)
-    assert (row.train_accuracy, row.test_accuracy) == (0.0, 0.0)
-    assert stats.best is row
-    assert str(stats).splitlines() == [str(row), "best: epoch 1"]
-    assert "accuracy 0.00%" in str(row)
-
-
 def test_an_empty_test_set(tmp_path):
     stats = cs.Stats()
     stats.training.add(SPIKES, [0, 0], 2.0)
@@ -143,17 +132,13 @@ def test_an_empty_test_set(tmp_path):
         ([(math.nan, 0.8), (1.0, 0.8)], 2),
         ([(math.nan, None), (math.inf, None)], 1),
         ([None, (5.0, 0.1), None], 2),
+        ([None, None], 1),
     ],
 )
 def test_the_best_epoch(tests, best):
     stats = log(*tests)
     assert stats.best is stats.epochs[best - 1]
     assert str(stats).endswith(f"\nbest: epoch {best}")
-
-
-def test_the_best_epoch_without_tests_is_that_of_training():
-    stats = cs.Stats([EpochStats(1, 3.0, 0.7, None, None, 1.0), EpochStats(2, 2.0, 0.6, None, None, 1.0)])
-    assert stats.best is stats.epochs[0]
 
 
 def test_no_epoch_yet(tmp_path):
@@ -164,28 +149,6 @@ def test_no_epoch_yet(tmp_path):
     assert cs.Stats.load(tmp_path / "log.csv").epochs == []
     figure = Figure()
     stats.plot(figure.subplots())
-    figure.canvas.draw()
-
-
-def test_a_loaded_log_is_continued(tmp_path):
-    first = log((1.0, 0.5), (0.5, 0.75))
-    first.save(tmp_path / "log.csv")
-    again = cs.Stats.load(tmp_path / "log.csv")
-    again.training.add(SPIKES, [0, 1], 1.0)
-    again.end_epoch()
-    assert [row.epoch for row in again.epochs] == [1, 2, 3]
-    assert again.epochs[:2] == first.epochs
-    assert again.best is again.epochs[1]
-
-
-def test_the_plot():
-    figure = Figure()
-    stats = log((1.0, 0.5), (0.5, 0.75))
-    for name, ys in (("loss", ([1.0, 1.0], [1.0, 0.5])), ("accuracy", ([0.5, 0.5], [0.5, 0.75]))):
-        axes = stats.plot(figure.add_subplot(), value=name)
-        lines = {line.get_label(): line.get_ydata().tolist() for line in axes.get_lines()}
-        assert lines == {"train": ys[0], "test": ys[1]}
-        assert axes.get_xlabel() == "epoch"
     figure.canvas.draw()
 
 
@@ -228,7 +191,7 @@ def test_the_text(tmp_path):
     assert text == f"{HEADER}\n1,1234.5,0.25,99,0.5,1.5\n2,1e-09,0,,,0\n"
 
 
-@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[1:], []])
+@pytest.mark.parametrize("rows", [ROWS, []])
 def test_round_trip(tmp_path, rows):
     save_stats(tmp_path / "metrics.csv", rows)
     assert load_stats(tmp_path / "metrics.csv") == rows
@@ -253,12 +216,6 @@ def test_the_text_of_an_epoch():
     assert str(EpochStats(12, 3.0, None, None, None, 0.25)) == "epoch  12 | train loss 3 | 0.25 s"
 
 
-def test_no_file(tmp_path):
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(ValueError, match=r"^load_stats: .* is no file$"):
-            load_stats(path)
-
-
 @pytest.mark.parametrize("text", ["", "epoch,loss\n", "1,2,3,4,5,6\n", HEADER.replace("test", "tset")])
 def test_another_header(tmp_path, text):
     (tmp_path / "metrics.csv").write_text(text)
@@ -266,7 +223,7 @@ def test_another_header(tmp_path, text):
         load_stats(tmp_path / "metrics.csv")
 
 
-@pytest.mark.parametrize("row", ["1,2,3,4,5", "1,2,3,4,5,6,7", "one,2,3,4,5,6", "1,,3,4,5,6", "1.5,2,3,4,5,6", "1,2"])
+@pytest.mark.parametrize("row", ["1,2,3,4,5", "1,2,3,4,5,6,7", "1.5,2,3,4,5,6", "1,,3,4,5,6"])
 def test_another_row(tmp_path, row):
     (tmp_path / "metrics.csv").write_text(f"{HEADER}\n1,2,3,4,5,6\n{row}\n")
     with pytest.raises(ValueError, match=r"metrics\.csv line 3 is no row of 6 numbers$"):

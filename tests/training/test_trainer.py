@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
-from cuslayer.training import Score, Trainer
-from cuslayer.training.progress import _Bar
+from cuslayer.training import Score, Tally, Trainer
+from cuslayer.training.progress import Progress, _Bar
 
 SRM = cs.SRM(tau_sr=4.0)
 
@@ -62,19 +62,6 @@ def test_testing_changes_nothing():
     assert t.net.layers[0].weight.grad is None
 
 
-def test_testing_saves_nothing_for_backward():
-    kept = []
-
-    def watch(x):
-        kept.append(x.requires_grad)
-        return x
-
-    t = trainer(cs.Dense(6, 2), SRM, watch)
-    t.test(batches((3,)))
-    t.train(batches((3,)))
-    assert kept == [False, True]
-
-
 def test_dropout_in_training_only():
     layer = cs.Dropout(0.5)
     t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
@@ -99,15 +86,6 @@ def test_training_learns():
     assert t.test([(x, labels)]).accuracy == 1.0
 
 
-def test_no_sample_is_right():
-    t = trainer()
-    t.net.layers[0].weight.data[:] = 0.0
-    # A silent output is class 0.
-    x, _ = batches((4,))[0]
-    assert t.test([(x, np.ones(4, int))]).accuracy == 0.0
-    assert t.train([(x, np.ones(4, int))]).accuracy == 0.0
-
-
 def test_spike_trains_have_no_accuracy():
     t = trainer(loss=cs.SpikeTimeLoss(SRM))
     target = np.zeros((20, 3, 2), bool)
@@ -120,10 +98,6 @@ def test_spike_trains_have_no_accuracy():
 def test_no_batch_at_all():
     assert trainer().test([]) == Score(0.0, 0.0)
     assert trainer().train(iter([])) == Score(0.0, 0.0)
-
-
-def test_an_iterator_without_a_length():
-    assert trainer().test(iter(batches())).loss > 0.0
 
 
 def test_a_label_out_of_range():
@@ -218,6 +192,16 @@ def test_errors_of_options():
             run(batches(), steps=0)
         with pytest.raises(TypeError, match=r"^Trainer: steps must be an integer, got float$"):
             run(batches(), steps=1.5)
+
+
+def test_the_bar_has_the_batches_that_are_left():
+    done = Tally()
+    done.add(np.zeros((20, 3, 2), bool), [0, 1, 1], 3.0)
+    for steps, total in ((None, 3), (2, 2), (7, 3)):
+        progress = Progress(batches((3, 2, 4)), "train", False, 3, steps, done.state(), lambda tally: None)
+        assert (progress.bar.n, progress.bar.total) == (1, total)
+        assert [x.shape[1] for x, _ in progress.bar] == [2, 4][: total - 1]
+        assert progress._text().startswith("loss 1, accuracy 33.3%, ")
 
 
 def test_the_estimate_leaves_the_first_step_out(monkeypatch):

@@ -13,31 +13,20 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.batches import pairs, preserved_epoch
-from cuslayer.inspection.calibration.compute import Run, Value
-from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.health.figures import Batches, Measured, Tally, measure, share_of
 from cuslayer.inspection.health.result import LEAST_DESIRED, Advice, FirstStep, LayerHealth, NetworkHealth
-from cuslayer.inspection.structure import (
-    Unit,
-    check_network,
-    check_neurons,
-    copied,
-    eval_mode,
-    layer_name,
-    note_rates,
-    units,
-)
+from cuslayer.inspection.structure import check_loss, default_loss, note_rates
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.pool import Windowed
+from cuslayer.network.calibration import Run
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Address, Node, flow
-from cuslayer.network.input import finite_input
-from cuslayer.neurons.base import as_neuron, is_neuron
-from cuslayer.neurons.potential import Potentials, on_potential
+from cuslayer.network.graph import Address, Node
+from cuslayer.network.input import SILENT_INPUT, finite_input
+from cuslayer.network.walk import Unit, Visit, Walk, check_network, check_neurons, copied, eval_mode, units
+from cuslayer.neurons.base import as_neuron
 from cuslayer.optim import Optimizer
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
-SILENT_INPUT = "check the recordings, and the duration, the region and the time step with which they are read"
 # Advised rates: of hidden neurons, and of an output without a desired rate, in Hz and at most as a share of the highest
 # rate; of an output with a desired rate at most this share of the highest.
 _RATE, _SHARE, _SHARE_DESIRED = 50.0, 0.25, 0.9
@@ -196,9 +185,9 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> li
     found: list[Advice] = []
     for _ in range(_SCALE_HALVINGS + 1):
         with copied("health", net) as (twin,):
-            run, graph = _Rescale(dict(wanted), layers), graph_of(twin)
+            run = _Rescale(dict(wanted), layers)
             with eval_mode(twin), no_grad():
-                flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
+                run.scale(twin, x)
             after = measure(twin, batches, loss)
             vanishes = after.vanished and not before.vanished
             if after.badness < before.badness and not vanishes and (stuck or before.accepts(after.loss)):
@@ -225,11 +214,9 @@ class _Rescale(Run):
         self.before = before
 
     def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
-        layer, found = self.before[node.number], list[Potentials]()
+        layer, at = self.before[node.number], Visit(node, (x,), Unit(None, node))
         tally = Tally(node.address, "", as_neuron("health", node.stage), layer.output, layer.desired)
-        with on_potential(found.append):
-            node(x)
-        tally.count(x, spikes, found[0].values if found else None)
+        tally.count(x, spikes, at.potentials)
         return bool(x.data.size and tally.health().fault)
 
 
@@ -256,7 +243,7 @@ def _scales(net: Any, twin: Any, run: Run, of_neurons: dict[int, Unit], layers: 
                 setting, now = "gain", layer.gain
             elif isinstance(layer, Synapse):
                 setting, now = "weight_scale", _weight_scale(layer)
-            name = layer_name(unit)
+            name = unit.name
             if unit.layer is None or unit.layer.stage is not layer:
                 name = f"layer {node} ({layer!r}) before {name}"
             found.append(Advice(unit.address, name, setting, now, _rounded(now * factor), reason, at=node.address))
@@ -398,20 +385,21 @@ class _Steps:
         """
         found = dict[Address, float]()
         with self._taken(steps=steps, **how) as changed:
-            graph, twins, x = graph_of(self.net), graph_of(changed).nodes, as_tensor(self.batch[0])
-
-            def run(node: Node, *both: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-                if not is_neuron(node.stage):
-                    return node(*(old for old, _ in both)), twins[node.number](*(new for _, new in both))
-                neuron, (old, new) = as_neuron("health", node.stage), both[0]
-                change = to_numpy(neuron.psp(Tensor(new.data - old.data)).data).astype(np.float64)
-                size = math.sqrt(share_of(np.mean, np.square(change))) * neuron.peak
-                found[node.address] = size / (abs(neuron.theta) or 1.0) / steps
-                spikes = node(old)
-                return spikes, spikes
-
+            twins, x = graph_of(changed).nodes, as_tensor(self.batch[0])
             with eval_mode(self.net), eval_mode(changed), no_grad():
-                flow(graph.nodes, graph.output, {INPUT: (x, x)}, run)
+                for at in Walk(self.net, (x, x)):
+                    if at.neurons is None:
+                        at.output = (
+                            at.node(*(old for old, _ in at.inputs)),
+                            twins[at.number](*(y for _, y in at.inputs)),
+                        )
+                        continue
+                    neuron, (old, new) = at.neurons, at.inputs[0]
+                    change = to_numpy(neuron.psp(Tensor(new.data - old.data)).data).astype(np.float64)
+                    size = math.sqrt(share_of(np.mean, np.square(change))) * neuron.peak
+                    found[at.address] = size / (abs(neuron.theta) or 1.0) / steps
+                    spikes = at.node(old)
+                    at.output = spikes, spikes
         return found
 
     def after(self, factor: float = 1.0, **how: Any) -> Measured:

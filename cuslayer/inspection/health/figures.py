@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.inspection.forward import default_loss, run_nodes
 from cuslayer.inspection.health.result import EDGES, LayerHealth
-from cuslayer.inspection.structure import eval_mode, layer_name, units
+from cuslayer.inspection.structure import default_loss
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Address, Node, output_neurons
+from cuslayer.network.graph import Address, output_neurons
 from cuslayer.network.hooks import on_gradient
+from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
@@ -138,32 +138,23 @@ def measure(net: Any, batches: Batches, loss: Any) -> Measured:
     graph = graph_of(net)
     outputs = output_neurons(graph)
     tallies = {
-        u.neurons.number: Tally(
-            u.address, layer_name(u), as_neuron("health", u.last.stage), u.neurons.number in outputs
-        )
+        u.neurons.number: Tally(u.address, u.name, as_neuron("health", u.last.stage), u.neurons.number in outputs)
         for u in units(net)
         if u.neurons is not None
     }
-    inputs = dict[int, Tensor]()
-
-    def run(node: Node, *given: Tensor) -> Tensor:
-        if node.number in tallies:
-            given = (on_gradient(given[0], callback=tallies[node.number].count_error),)
-            inputs[node.number] = given[0]
-        return node(*given)
-
-    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
-        if node.number in tallies:
-            tallies[node.number].count(inputs.pop(node.number), y, u)
-        return y
-
     value, mixed, samples, fires = 0.0, 0.0, 0, False
     for x, target in batches:
         data = as_tensor(x).data
         with eval_mode(net):
             with no_grad(active=False):
                 # An input that requires a gradient makes every layer receive one.
-                y = run_nodes(graph.nodes, graph.output, Tensor(data, requires_grad=True), after, run=run)
+                steps = Walk(graph, Tensor(data, requires_grad=True))
+                for at in steps:
+                    if at.number in tallies:
+                        tally = tallies[at.number]
+                        at.inputs = (on_gradient(at.inputs[0], callback=tally.count_error),)
+                        tally.count(at.inputs[0], at.output, at.potentials)
+                y = steps.output
                 error = loss or default_loss(net, y, target)
                 found = error(y, target)
             with no_grad():

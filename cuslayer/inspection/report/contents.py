@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,8 +19,7 @@ from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
-from cuslayer.inspection.forward import default_loss, run_nodes
-from cuslayer.inspection.structure import dt_at, eval_mode, layer_name, units
+from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.dense import costs
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
@@ -28,7 +28,8 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.hooks import on_gradient
 from cuslayer.network.join import Join
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.network.walk import Walk, eval_mode, units
+from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, gradients, no_grad
 
 Json: TypeAlias = "dict[str, Any]"
@@ -76,25 +77,22 @@ class Contents:
         self.spikes: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}
         with eval_mode(net), no_grad():
-            run_nodes(self.nodes, self.graph.output, Tensor(data), self._after)
+            for at in Walk(self.graph, Tensor(data)):
+                self.shapes[at.number] = at.output.shape[2:]
+                if at.neurons is None:
+                    continue
+                if at.output.shape[:2] != data.shape[:2]:
+                    expected = f"the input's {data.shape[0]} steps and {data.shape[1]} samples"
+                    raise ValueError(f"{op}: layer {at.node} must keep {expected}, got shape {at.output.shape}")
+                self.spikes[at.number] = to_numpy(at.output.data)
+                if at.potentials is not None:
+                    self.potentials[at.number] = to_numpy(at.potentials)
         self.units = [unit for unit in units(net) if unit.neurons is not None]
         if not self.units:
             raise ValueError(f"{op}: net must have neurons, whose spikes could be shown")
         # The places on the page of the input and the layers of neurons, by the number of their node.
         self.places = {INPUT: 0} | {unit.last.number: place for place, unit in enumerate(self.units, 1)}
         self.described = [self._describe(node) for node in self.nodes]
-
-    def _after(self, node: Node, y: Tensor, u: Array | None) -> Tensor:
-        self.shapes[node.number] = y.shape[2:]
-        if is_neuron(node.stage):
-            steps, samples = self.data.shape[:2]
-            if y.shape[:2] != (steps, samples):
-                expected = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
-                raise ValueError(f"{self.op}: layer {node} must keep {expected}")
-            self.spikes[node.number] = to_numpy(y.data)
-            if u is not None:
-                self.potentials[node.number] = to_numpy(u)
-        return y
 
     def _describe(self, node: Node) -> Json:
         """Return a node as model.js reads it; its kind is None if that does not know the stage."""
@@ -131,16 +129,17 @@ class Contents:
         """Return the loss, and the errors (T, N, ...) on the spikes of the wanted neurons."""
         found: dict[int, Array] = {}
 
-        def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
-            if node.number not in wanted:
-                return y
-            # Stages before the first wanted neurons need no gradient.
-            y = y if y.requires_grad else Tensor(y.data, requires_grad=True)
-            return on_gradient(y, callback=lambda g: found.update({node.number: to_numpy(g)}))
+        def keep(number: int, g: Array) -> None:
+            found[number] = to_numpy(g)
 
         with eval_mode(self.net), no_grad(active=False):
-            y = run_nodes(self.nodes, self.graph.output, Tensor(self.data), after)
-            value = (loss or default_loss(self.net, y, target))(y, target)
+            steps = Walk(self.graph, Tensor(self.data))
+            for at in steps:
+                if at.number in wanted:
+                    # Stages before the first wanted neurons need no gradient.
+                    y = at.output if at.output.requires_grad else Tensor(at.output.data, requires_grad=True)
+                    at.output = on_gradient(y, callback=partial(keep, at.number))
+            value = (loss or default_loss(self.net, steps.output, target))(steps.output, target)
         gradients(value)
         return value.item(), found
 
@@ -152,7 +151,7 @@ class Contents:
             sources = [self.places[each] for each in sorted(self.sources(number))] if self.knows(number) else None
             layers.append(
                 {
-                    "name": layer_name(unit),
+                    "name": unit.name,
                     "shape": self.shapes[number],
                     "node": number + 1,
                     "sources": sources,

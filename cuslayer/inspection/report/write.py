@@ -12,10 +12,10 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.files import write_whole
-from cuslayer.inspection.forward import check_loss
 from cuslayer.inspection.report.contents import contents, input_shape, live_contents
-from cuslayer.inspection.structure import check_network, dt_at
+from cuslayer.inspection.structure import check_loss, dt_at
 from cuslayer.network.input import finite_input
+from cuslayer.network.walk import check_network
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("model.js", "plots.js", "page.js")

@@ -15,7 +15,7 @@ from typing import Any
 from cuslayer import backend, check
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
-from cuslayer.plot.sweep import sweep_results
+from cuslayer.plot import sweep_results
 from cuslayer.training.figures import save_figure
 from cuslayer.training.folder import CHECKPOINT
 from cuslayer.training.lock import locked

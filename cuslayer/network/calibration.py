@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import preserved_epoch
-from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
-from cuslayer.inspection.structure import check_network, check_neurons, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
+from cuslayer.layers.pool import Windowed
+from cuslayer.loss.base import desired_rate
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Graph, Node, flow, output_neurons
+from cuslayer.network.graph import Address, Graph, Node, output_neurons
 from cuslayer.network.input import as_input, finite_input
+from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 from cuslayer.tape import Tensor, no_grad
 
@@ -34,6 +36,59 @@ _REACH = 20
 _SHARE = 0.5
 # The number of samples that calibration uses.
 SAMPLES = 16
+# The least rate of the output, Hz: a silent output has no gradient.
+_LEAST = 5.0
+# The highest rate, as a share of the neurons': neurons that always fire have no gradient either.
+_MOST = 0.5
+
+
+@dataclass(frozen=True)
+class LayerCalibration:
+    """The scaled weights before one layer of neurons.
+
+    Attributes:
+        layer: the position of the neurons, or the path of positions in nested networks.
+        name: the layers that were scaled and the kind of the neurons.
+        factor: the factor of the weights or gains; 1 if they were kept.
+        before: the mean firing rate before, Hz.
+        rate: the mean firing rate after, Hz.
+        wanted: the rate that was asked for, Hz.
+        scaled: whether there were weights or gains to scale.
+        no_input: whether the neurons have no input, so that no factor could make them fire.
+    """
+
+    layer: Address
+    name: str
+    factor: float
+    before: float
+    rate: float
+    wanted: float
+    scaled: bool
+    no_input: bool = False
+
+    @property
+    def _weights(self) -> str:
+        if self.no_input:
+            return "no input"
+        return f"{self.factor:.3g}" if self.scaled else "kept"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The result of `calibrate`; it prints as a table.
+
+    Attributes:
+        layers: one entry for each layer of neurons, in order.
+    """
+
+    layers: tuple[LayerCalibration, ...]
+
+    def __str__(self) -> str:
+        head = ("weights times", "rate before", "after (Hz)", "layer")
+        rows = [(row._weights, f"{row.before:.1f}", f"{row.rate:.1f}", row.name) for row in self.layers]
+        widths = [max(len(row[column]) for row in (head, *rows)) for column in range(3)]
+        lines = ("  ".join((*map(str.rjust, row, widths), row[3])) for row in (head, *rows))
+        return "\n".join(lines)
 
 
 def calibrate(
@@ -106,7 +161,7 @@ def calibrate(
     with eval_mode(net), no_grad():
         net(x[:, :1])  # an input that does not fit is an error before a weight changes
         run = Run(wanted, kept)
-        flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
+        run.scale(net, x)
     return Calibration(tuple(run.rows))
 
 
@@ -176,7 +231,7 @@ class Value:
 
 
 class Run:
-    """Runs the nodes of a network in order and scales the layers before each node of neurons.
+    """Visits the nodes of a network in order and scales the layers before each node of neurons.
 
     Attributes:
         wanted: the rate of each node of neurons in Hz, by number.
@@ -193,7 +248,12 @@ class Run:
         self.rows: list[LayerCalibration] = []
         self.scaled: dict[int, tuple[list[Layer], float]] = {}
 
-    def __call__(self, node: Node, *inputs: Value) -> Value:
+    def scale(self, net: Any, x: Tensor) -> None:
+        """Scale the layers of a network for an input, which runs in evaluation mode without gradients."""
+        for at in Walk(net, Value(x, lambda factor: x)):
+            at.output = self._value(at.node, *at.inputs)
+
+    def _value(self, node: Node, *inputs: Value) -> Value:
         stage = node.stage
         if node.number in self.wanted:
             return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
@@ -290,14 +350,9 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
-    """Return the factor of the weighted input at which neurons fire at a rate; 1 if they fire at none.
+    """Return the factor of the weighted input x at which neurons fire at a rate in Hz; 1 if they fire at none.
 
-    Args:
-        node: the node of the neurons.
-        neuron: the neurons.
-        x: the weighted input (T, N, ...).
-        fixed: the part of it that is not scaled; None for none.
-        wanted: the rate in Hz.
+    `fixed` is the part of the input that is not scaled.
     """
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
@@ -351,3 +406,50 @@ def _spread(x: Array) -> Array:
     xp = namespace(x)
     columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.asarray(np.arange(neurons))]
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
+
+
+def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> Calibration | None:
+    """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
+
+    Batches of another shape than the first, such as longer recordings, are not used.
+    Layers with a weight_scale or a gain of their own, layers of other classes than the library's, and frozen layers
+    are kept. Rates are at most half of the highest of the neurons.
+
+    Args:
+        net: the network.
+        batches: batches (x, target), at least one.
+        rate: the mean firing rate of each layer, Hz.
+        loss: the loss, whose `desired_rate`, if it has one, is the rate of the output.
+    """
+    nodes = graph_of(net).nodes
+    layers = [layer for layer in net.layers_within() if isinstance(layer, Synapse)]
+    if not layers or not all(layer.as_drawn for layer in layers):
+        return None
+    inputs = [as_input(x) for x, _ in batches]
+    inputs = [x for x in inputs if (x.shape[0], x.shape[2:]) == (inputs[0].shape[0], inputs[0].shape[2:])]
+    neurons = [as_neuron("Trainer", node.stage) for node in nodes if is_neuron(node.stage)]
+    if not neurons or not any(x.size for x in inputs):
+        return None
+    gains = {neuron.pool_gain for neuron in neurons}
+    most = _MOST * min(neuron.highest_rate for neuron in neurons)
+    output_rate = _output_rate(net, inputs[0], batches[0][1], loss, rate)
+    stages = [node.stage for node in nodes if isinstance(node.stage, Layer) and node.stage.scalable]
+    keep = [stage for stage in stages if not _usual(stage, gains)]
+    return calibrate(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
+
+
+def _usual(layer: Layer, gains: set[float]) -> bool:
+    """Return whether a layer has the default scale or gain and is trained."""
+    if isinstance(layer, Synapse):
+        return layer.weight.requires_grad and not layer.own_scale
+    return isinstance(layer, BatchNorm) or (
+        isinstance(layer, Windowed) and any(math.isclose(layer.gain, gain) for gain in gains)
+    )
+
+
+def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:
+    """Return the mean rate in Hz that a loss asks for; `rate` if it asks for none."""
+    with eval_mode(net), no_grad():
+        outputs = net(x[:1, :1]).shape[-1]
+    desired = desired_rate(loss, target, outputs, x.shape[0])
+    return rate if desired is None else max(desired, _LEAST)

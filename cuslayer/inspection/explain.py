@@ -1,19 +1,214 @@
-"""The result of `explain`: the parts of a neuron's potential at one step, and traces through the layers."""
+"""`explain`: the exact parts of a potential, from the adjoint of the linear stages between two layers of neurons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array
-from cuslayer.inspection.explain.plot import draw_map, draw_waterfall
-from cuslayer.network.graph import Address
+from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.inspection.structure import find_unit
+from cuslayer.kernels.conv.rounding import exact_zeros
+from cuslayer.layers import Layer
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import INPUT, Address, Node, feeds
+from cuslayer.network.input import finite_input
+from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
+from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.plot.axes import axes, color_bar, open_frame
+from cuslayer.plot.style import palette
+from cuslayer.tape import Tensor, gradients, no_grad, numeric
 
 Index: TypeAlias = "tuple[int, ...]"
+# Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
+_ROUNDING = 1e-4
+
+
+def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 0) -> Explanation:
+    """Explain why a neuron fires or not at a step: the exact parts of its potential.
+
+    In the spike response model the potential is a sum over the spikes f of the inputs i and the neuron's own::
+
+        u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
+
+    The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
+    linear, so the parts are computed as the gradient of the potential. What biases add is one part, "bias". Where
+    branches are joined before the neurons, the inputs are those of several layers, the `sources` of the explanation;
+    those of a `Recurrent` layer are also the earlier spikes of the layer itself, the last source. Dropout is off.
+
+    A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
+    potential is one part, "not explained".
+
+    Args:
+        net: a `Network` or `Sequential`.
+        x: (T, N, ...), its input.
+        layer: the layer, as an address or the object; it must have neurons.
+        neuron: its flat index, or an index such as (row, column, channel).
+        time: the step.
+        sample: the sample in the batch.
+
+    Returns:
+        The parts: they print as a table, `plot` draws a waterfall, and `plot_map` an image; `trace` follows the spikes
+        back through the layers.
+
+    Raises:
+        TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
+        ValueError: the layer is not in the network, a stage before the neurons is not linear, or x is not
+            finite.
+        IndexError: the layer's position, the neuron, time or sample is out of range.
+
+    Source: Shrestha and Orchard 2018, equations 1 and 2.
+
+    >>> import numpy as np
+    >>> from cuslayer.layers import Dense
+    >>> from cuslayer.network import Sequential
+    >>> from cuslayer.neurons import SRM
+    >>> net = Sequential(Dense(2, 1), SRM(theta=10.0, tau_sr=2.0))
+    >>> net[0].weight.data[:] = [[12.0], [-3.0]]
+    >>> x = np.zeros((6, 1, 2), bool); x[0] = True
+    >>> explain(net, x, layer=1, neuron=0, time=2)
+    layer 1 (Dense(2, 1), SRM), neuron 0 at 2 ms (step 2), sample 0: silent, u = 9 is 1 under theta = 10
+      input 0      +12.0000  1 spike at 0 ms
+      input 1       -3.0000  1 spike at 0 ms
+      u             +9.0000
+    """
+    check_network("explain", net)
+    of = find_unit("explain", net, layer)
+    _explainable(of)
+    return Run(net, x, of, sample).explain(of, neuron, time)
+
+
+class Run:
+    """The forward pass of one sample: the output of each stage and the potentials of the neurons."""
+
+    def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
+        data = finite_input("explain", "x", x).data
+        check.time_first("explain", "x", data)
+        sample = check.index("explain", "sample", sample, data.shape[1])
+        self.net, self.sample = net, sample
+        self.graph = graph_of(net)
+        self.units = {unit.last.number: unit for unit in units(self.graph)}
+        given = to_device(data[:, sample : sample + 1])
+        self.outputs: dict[int, Array] = {INPUT: given}
+        self.potentials: dict[int, Array] = {}
+        end = last.last.number
+        with eval_mode(net), no_grad():
+            for at in Walk(self.graph, Tensor(given), self.graph.nodes[: end + 1], end):
+                self.outputs[at.number] = at.output.data
+                if at.potentials is not None:
+                    self.potentials[at.number] = at.potentials
+
+    def explain(self, of: Unit, neuron: Any, time: Any) -> Explanation:
+        """Return the parts of a neuron's potential at a step."""
+        neurons, at = _explainable(of), of.last.number
+        if at not in self.potentials:
+            raise TypeError(f"explain: {of.name} saves no potential for backward that could be explained")
+        fired = self.outputs[at]
+        u = self.potentials[at].reshape(fired.shape)
+        time = check.index("explain", "time", time, len(u), "steps")
+        column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
+        spikes = to_numpy(fired[(slice(None), *column)])
+        # The gradient of the potential with respect to the weighted input at each step, and the part of each spike.
+        seed, of_spikes = neurons.parts_at(spikes, time, column[1:], u.shape[2:])
+        earlier = np.flatnonzero(spikes[:time])
+        refraction = of_spikes[earlier]
+        counts = refraction != 0
+        sources, bias = self._sources(of.last, column, seed)
+        explanation = Explanation(
+            layer=of.name,
+            neuron=column[1:],
+            time=time,
+            sample=self.sample,
+            dt=neurons.dt,
+            theta=float(u.dtype.type(neurons.theta)),
+            potential=float(u[(time, *column)]),
+            sources=sources,
+            refractory=float(refraction.sum()),
+            refractory_spikes=Spikes(earlier[counts], np.tile(column[1:], (counts.sum(), 1)), refraction[counts]),
+            fired=bool(fired[(time, *column)]),
+            exact=neurons.parts in ("exact", "stepwise"),
+            bias=bias,
+        )
+        if explanation.exact:
+            _check_sum(explanation)
+        return explanation
+
+    def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
+        """Return the layers of neurons whose spikes reach neurons through linear stages, and the share of constants."""
+        nodes = self.graph.nodes
+        found, between = feeds(nodes, neurons.inputs)
+        recurrence = as_neuron("explain", neurons.stage).recurrence
+        stages = [*(nodes[number].stage for number in between), recurrence]
+        added = list({id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}.values())
+        with eval_mode(self.net), _requiring_gradients(added), no_grad(active=False):
+            leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
+            y = Walk(self.graph, leaves, [nodes[number] for number in sorted(between)], neurons.inputs[0]).run()
+            for number in leaves:
+                if len(self.outputs[number]) != len(y):
+                    steps = f"{len(self.outputs[number])} steps, the neurons {len(y)}"
+                    raise ValueError(f"explain: the inputs of layer {neurons} must have its steps, they have {steps}")
+            start = np.zeros(y.shape, numeric(y.data).dtype)
+            start[(slice(None), *column)] = seed
+            # A spike that does not reach the neuron has no share: 0, without rounding.
+            with exact_zeros():
+                of_leaves = gradients(y, [*leaves.values(), *added], to_device(start))
+                shares = dict(zip(leaves, of_leaves, strict=False))
+                if recurrence is not None:
+                    spikes = Tensor(self.outputs[neurons.number], requires_grad=True)
+                    shares[neurons.number] = gradients(recurrence(spikes), [spikes], to_device(start))[0]
+            of_constants = zip(added, of_leaves[len(leaves) :], strict=True)
+            bias = sum(float(to_numpy((g * p.data).sum())) for p, g in of_constants if g is not None)
+        return tuple(self._source(number, g) for number, g in shares.items()), bias
+
+    def _source(self, number: int, gradient: Array | None) -> Source:
+        """Return the shares of one layer's spikes, from the gradient at them."""
+        x = self.outputs[number]
+        shares = np.zeros(x[:, 0].shape) if gradient is None else to_numpy(gradient * x)[:, 0].astype(np.float64)
+        steps, *axes = np.nonzero(shares)
+        spikes = Spikes(steps, np.stack(axes, axis=1), shares[(steps, *axes)])
+        if number == INPUT:
+            return Source("input", None, shares.sum(axis=0), spikes, None)
+        unit = self.units[number]
+        return Source(unit.name, unit.address, shares.sum(axis=0), spikes, partial(self.explain, unit))
+
+
+@contextmanager
+def _requiring_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let tensors require a gradient within the block."""
+    before = [p.requires_grad for p in tensors]
+    try:
+        for p in tensors:
+            p.requires_grad = True
+        yield
+    finally:
+        for p, required in zip(tensors, before, strict=True):
+            p.requires_grad = required
+
+
+def _check_sum(e: Explanation) -> None:
+    found = e.filtered + e.refractory + e.bias
+    size = 1.0 + sum(float(abs(source.spikes.share).sum()) for source in e.sources) + abs(e.refractory) + abs(e.bias)
+    if not abs(found - e.potential) <= _ROUNDING * size:
+        raise ValueError(
+            f"explain: the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "
+            f"linear, or its weights have changed since"
+        )
+
+
+def _explainable(unit: Unit) -> Neuron:
+    """Return the neurons of a unit; raise TypeError if it has none, or if their potential cannot be decomposed."""
+    neurons = unit.model
+    if neurons is None:
+        raise TypeError(f"explain: {unit.name} has no neurons")
+    if neurons.parts == "none":
+        kind = type(neurons).__name__
+        raise TypeError(f"explain: {unit.name} has {kind} neurons, whose potential is no sum over spikes")
+    return neurons
 
 
 class Spike(NamedTuple):
@@ -189,7 +384,7 @@ class Explanation:
             source = self.sources[at]
             index = np.unravel_index(number - firsts[at], source.contributions.shape)
             its_own = (source.spikes.neuron == np.array(index)).all(axis=1)
-            name = f"input {index_text(index)}" + (f" of {source.place}" if len(self.sources) > 1 else "")
+            name = f"input {_index_text(index)}" + (f" of {source.place}" if len(self.sources) > 1 else "")
             rows.append(Part(name, float(flat[number]), np.sort(source.spikes.time[its_own])))
         if len(others):
             name = f"{len(others)} other input{'s' * (len(others) > 1)}"
@@ -234,7 +429,7 @@ class Explanation:
         Returns:
             The axes.
         """
-        return draw_waterfall(ax, [part[:2] for part in self.parts(most)], self.theta, self.headline())
+        return _draw_waterfall(ax, [part[:2] for part in self.parts(most)], self.theta, self.headline())
 
     def plot_map(self, ax: Any = None, *, channel: int | None = None, source: int = 0) -> Any:
         """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
@@ -255,16 +450,16 @@ class Explanation:
         if len(drawn.shape) != 3:
             raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {drawn.shape}")
         if channel is None:
-            return draw_map(ax, drawn.sum(axis=2), self.headline())
+            return _draw_map(ax, drawn.sum(axis=2), self.headline())
         channel = check.index("plot_map", "channel", channel, drawn.shape[2])
-        return draw_map(ax, drawn[..., channel], f"{self.headline()}, channel {channel}")
+        return _draw_map(ax, drawn[..., channel], f"{self.headline()}, channel {channel}")
 
     def headline(self) -> str:
         """Return one line: the neuron, the step, and the distance from the threshold."""
         side = "over" if self.fired else "under"
         at = f"{self.time * self.dt:g} ms (step {self.time}), sample {self.sample}"
         return (
-            f"{self.layer}, neuron {index_text(self.neuron)} at {at}: {'fired' if self.fired else 'silent'}, "
+            f"{self.layer}, neuron {_index_text(self.neuron)} at {at}: {'fired' if self.fired else 'silent'}, "
             f"u = {self.potential:.4g} is {abs(self.margin):.4g} {side} theta = {self.theta:g}"
         )
 
@@ -327,7 +522,7 @@ class Trace:
             what = "input event" if is_event else f"spike of {source}, neuron" if several else "spike of neuron"
             at = f"at {spike.time * self.explanation.dt:g} ms"
             potential = "" if why is None else f", u = {why.explanation.potential:.4g}"
-            lines.append(f"{indent}{spike.share:+.4f} {what} {index_text(spike.neuron)} {at}{potential}")
+            lines.append(f"{indent}{spike.share:+.4f} {what} {_index_text(spike.neuron)} {at}{potential}")
             if why is not None:
                 refraction = why.explanation.refractory
                 if len(why.explanation.refractory_spikes):
@@ -336,7 +531,44 @@ class Trace:
         return lines
 
 
-def index_text(index: Any) -> str:
+def _index_text(index: Any) -> str:
     """Return the index of a neuron as text: a number, or (row, column, channel)."""
     numbers = [str(int(n)) for n in index]
     return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"
+
+
+def _draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title: str) -> Any:
+    """Draw parts one below the other, each starting at the end of the last, their sum u, and the threshold."""
+    ax = axes("plot", ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
+    colors = palette(ax)
+    sizes = np.array([size for _, size in parts])
+    ends = np.cumsum(sizes)
+    for row, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        ax.barh(row, size, left=end - size, color=colors.vermilion if size > 0 else colors.blue, height=0.7)
+        if row:
+            ax.plot([end - size, end - size], [row - 1, row], color=colors.faint, linewidth=0.8)
+    total = float(ends[-1]) if len(ends) else 0.0
+    ax.barh(len(parts), total, color=colors.ink, height=0.7)
+    ax.axvline(theta, color=colors.faint, linestyle="--", label="threshold")
+    ax.set_yticks(range(len(parts) + 1), [*(name for name, _ in parts), "u"])
+    ax.invert_yaxis()
+    ax.set_xlabel("part of the potential (a.u.)")
+    _title(ax, title)
+    return open_frame(ax, legend=True)
+
+
+def _draw_map(ax: Any, contributions: Array, title: str) -> Any:
+    """Draw contributions (H, W) on a color scale with white at 0."""
+    ax = axes("plot_map", ax, (5.0, 4.4))
+    # A map of zeros needs a scale too.
+    most = float(abs(contributions).max(initial=0.0)) or 1.0
+    image = ax.imshow(contributions, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    color_bar(image, "part of the potential (a.u.)")
+    ax.set(xlabel="column", ylabel="row")
+    _title(ax, title)
+    return ax
+
+
+def _title(ax: Any, title: str) -> None:
+    broken = title.replace(", neuron", ",\nneuron", 1).replace(": ", ":\n", 1)
+    ax.set_title(broken, loc="left", fontsize="small")

@@ -1,1 +1,0 @@
-"""Compare the gradients of a network with measured changes of its loss."""

@@ -1,1 +1,0 @@
-"""Operations and energy of a network."""

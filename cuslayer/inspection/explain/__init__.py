@@ -1,1 +1,0 @@
-"""Explain why a neuron fired: the exact parts of its potential."""

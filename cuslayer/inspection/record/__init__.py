@@ -1,1 +1,0 @@
-"""Record the arrays of a network's layers while it runs."""

@@ -1,0 +1,289 @@
+"""Walk through a network stage by stage, in evaluation mode or on a copy.
+
+Everything that looks into a network does so by this loop::
+
+    steps = Walk(net, x)
+    for at in steps:
+        at.node, at.name, at.inputs  # before the stage runs
+        at.output, at.potentials  # the first use of one of them runs the stage
+        at.output = ...  # what the stages after it get instead
+    y = steps.output
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from cuslayer import check
+from cuslayer.backend import Array, preserved_generator
+from cuslayer.layers import Affine, Layer, TemporalFilter
+from cuslayer.layers.recurrent import RecurrentStates
+from cuslayer.network.container import Container, graph_of
+from cuslayer.network.graph import INPUT, Address, Graph, Node
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.neurons.dynamics import States
+from cuslayer.neurons.potential import Potentials, on_potential
+from cuslayer.tape import Tensor
+
+# What to do with layers that a graph does not show.
+VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
+_UNSET: Any = object()
+
+
+class Unit(NamedTuple):
+    """A layer and the neurons after it, or one of the two alone.
+
+    Attributes:
+        layer: the node of the layer, of a join of branches, or of a function; None if there is none.
+        neurons: the node of the neurons; None if there are none.
+    """
+
+    layer: Node | None
+    neurons: Node | None
+
+    @property
+    def last(self) -> Node:
+        """The node of its last stage."""
+        return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
+
+    @property
+    def address(self) -> Address:
+        """The address of its last stage."""
+        return self.last.address
+
+    @property
+    def name(self) -> str:
+        """Its name in messages and tables: ``layer 1 (Dense(4, 3), SRM)``."""
+        layer = "" if self.layer is None else check.one_line(self.layer.stage)
+        neurons = "" if self.neurons is None else type(self.neurons.stage).__name__
+        return f"layer {self.last} ({', '.join(filter(None, (layer, neurons)))})"
+
+    @property
+    def model(self) -> Neuron | None:
+        """Its neurons as a `Neuron`; None if it has none."""
+        return None if self.neurons is None else as_neuron("network", self.neurons.stage)
+
+
+class Visit:
+    """A stage of a network with its inputs, and what it makes of them.
+
+    Attributes:
+        node: the node.
+        inputs: the outputs of the stages before it, one for each of `node.inputs`.
+        unit: the unit that the node belongs to.
+        call: computes the output from the inputs; by default the node.
+    """
+
+    def __init__(self, node: Node, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., Any] | None = None) -> None:
+        self.node, self.inputs, self.unit, self.call = node, inputs, unit, call or node
+        self._output: Any = _UNSET
+        self._potentials: Array | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of the node."""
+        return self.node.number
+
+    @property
+    def address(self) -> Address:
+        """The address of the stage."""
+        return self.node.address
+
+    @property
+    def stage(self) -> Any:
+        """The stage."""
+        return self.node.stage
+
+    @property
+    def name(self) -> str:
+        """The name of its unit."""
+        return self.unit.name
+
+    @cached_property
+    def neurons(self) -> Neuron | None:
+        """The stage as a `Neuron`; None if it is anything else. Their weighted input is ``inputs[0]``."""
+        return as_neuron("network", self.stage) if is_neuron(self.stage) else None
+
+    @property
+    def output(self) -> Any:
+        """The output; the first use runs the stage. It may be set, before or after, for the stages after this one."""
+        if self._output is _UNSET:
+            found: list[Potentials] = []
+            with on_potential(found.append) if is_neuron(self.stage) else nullcontext():
+                self._output = self.call(*self.inputs)
+            self._potentials = found[0].values if found else None
+        return self._output
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self._output = value
+
+    @property
+    def potentials(self) -> Array | None:
+        """The membrane potentials (T, N, ...) of neurons that save them; None of any other stage.
+
+        Whoever keeps them must copy them: backward may overwrite them.
+        """
+        y, u = self.output, self._potentials
+        return u.reshape(y.shape) if u is not None and u.size == y.size else u
+
+
+class Walk:
+    """Visits the stages of a network in the order in which they run, without fusion: an iterator of `Visit`.
+
+    Args:
+        net: a network, or its graph.
+        x: the input; or known outputs by the number of their node, that of the input being INPUT. They may be anything
+            that `Visit.call` takes, or that the loop makes an output of.
+        nodes: the nodes to visit; all by default.
+        last: the number of the node whose output is the result; by default the network's.
+
+    Attributes:
+        output: the result, after the loop.
+    """
+
+    def __init__(self, net: Any, x: Any, nodes: Sequence[Node] | None = None, last: int | None = None) -> None:
+        graph = net if isinstance(net, Graph) else graph_of(net)
+        self.nodes, self.last = graph.nodes if nodes is None else nodes, graph.output if last is None else last
+        self.units = {node.number: unit for unit in units(graph) for node in unit if node is not None}
+        self._values: dict[int, Any] = dict(x) if isinstance(x, dict) else {INPUT: x}
+
+    def __iter__(self) -> Iterator[Visit]:
+        values = self._values
+        left = Counter([self.last, *(number for node in self.nodes for number in node.inputs)])
+        for node in self.nodes:
+            visit = Visit(node, tuple(values[number] for number in node.inputs), self.units[node.number])
+            left.subtract(node.inputs)
+            for number in set(node.inputs):  # nobody needs them any more
+                if not left[number]:
+                    del values[number]
+            yield visit
+            values[node.number] = visit.output
+
+    @property
+    def output(self) -> Any:
+        return self._values[self.last]
+
+    def run(self) -> Any:
+        """Run all stages and return the result."""
+        for _ in self:
+            pass
+        return self.output
+
+
+def units(net: Any) -> list[Unit]:
+    """Return the units of a network or a graph, also those in branches and nested networks, in order."""
+    graph = net if isinstance(net, Graph) else graph_of(net)
+    uses, found = graph.uses(), dict[int, Unit]()
+    for node in graph.nodes:
+        if not is_neuron(node.stage):
+            found[node.number] = Unit(node, None)
+            continue
+        before = found.get(node.inputs[0])
+        of_layer = before is not None and before.neurons is None and isinstance(before.last.stage, Layer)
+        if of_layer and uses[node.inputs[0]] == 1:
+            found[node.number] = Unit(found.pop(node.inputs[0]).layer, node)
+        else:
+            found[node.number] = Unit(None, node)
+    return list(found.values())
+
+
+def check_network(op: str, net: Any) -> None:
+    """Raise TypeError unless net is a network."""
+    if not isinstance(net, Sequential):
+        hint = ""
+        if isinstance(net, Container):
+            hint = f"; write Sequential({type(net).__name__}(...))"
+        elif isinstance(net, Layer):
+            hint = f"; {VISIBLE}"
+        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
+
+
+def check_neurons(op: str, net: Any) -> None:
+    """Raise TypeError unless a network has neurons in its graph."""
+    nodes = graph_of(net).nodes
+    if any(is_neuron(node.stage) for node in nodes):
+        return
+    holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
+    which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
+    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {VISIBLE}'}")
+
+
+def _holds(layer: Layer) -> bool:
+    """Return whether a layer, or one within it, has neurons among its attributes."""
+    # A filter has a neuron for its response alone.
+    layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
+    return any(is_neuron(value) for each in layers for value in values_within(vars(each)))
+
+
+def ends_in_read_out(net: Any) -> bool:
+    """Return whether the output of a network is that of a read-out, numbers and not spikes."""
+    graph = graph_of(net)
+    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, Affine)
+
+
+@contextmanager
+def eval_mode(net: Any) -> Iterator[None]:
+    """Look at a network within the block: layers are in evaluation mode, and no tensor of it requires a gradient.
+
+    After the block the network is as before, also the states of stateful neurons, and so is the random generator.
+    """
+    layers = net.layers_within()
+    training = [layer.training for layer in layers]
+    own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
+    required = [(p, p.requires_grad) for p in {id(p): p for p in (*net.parameters(), *own)}.values()]
+    held = [(states, copy.deepcopy(vars(states))) for states in _states(net)]
+    try:
+        for layer in layers:
+            layer.training = False
+        for p, _ in required:
+            p.requires_grad = False
+        with preserved_generator():
+            yield
+    finally:
+        for layer, was in zip(layers, training, strict=True):
+            layer.training = was
+        for p, requires in required:
+            p.requires_grad = requires
+        for states, before in held:
+            vars(states).update(before)
+
+
+def _states(net: Any) -> list[Any]:
+    """Return the states that neurons keep between calls, each once; neurons within layers have them, too."""
+    stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
+    held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
+    values = [*held, *(value for neuron in held if is_neuron(neuron) for value in values_within(vars(neuron)))]
+    return list({id(each): each for each in values if isinstance(each, (States, RecurrentStates))}.values())
+
+
+@contextmanager
+def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
+    """Give a copy of a network, and of an optimizer, that can be changed; the random generator is as before afterwards.
+
+    Raises:
+        TypeError: something in them cannot be copied.
+    """
+    try:
+        found = copy.deepcopy((net, *others))
+    except MemoryError:
+        raise
+    except Exception as problem:
+        raise TypeError(f"{op}: net must be one that copy.deepcopy copies, which said: {problem}") from None
+    with preserved_generator():
+        yield found
+
+
+def values_within(held: Any) -> Iterator[Any]:
+    """Yield the values of a dictionary or a sequence, and those within them."""
+    for value in held.values() if isinstance(held, dict) else held:
+        if isinstance(value, (list, tuple, dict)):
+            yield from values_within(value)
+        else:
+            yield value
