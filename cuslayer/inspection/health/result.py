@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.inspection.structure import check_network
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Address
+from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_neuron
 from cuslayer.optim import Group, Optimizer
 from cuslayer.optim.schedules import Constant, Rate
