@@ -12,7 +12,7 @@ import cuslayer as cs
 from cuslayer.layers import Average, Shift
 from cuslayer.network.notation import GRAMMAR, Word, read_words, rows_first
 from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.training import figures_of_run, load_config, load_stats, train
+from cuslayer.training import figures, load_config, load_stats, train
 from tests.support.tiny import write_folder
 
 SRM = cs.SRM()
@@ -194,9 +194,7 @@ def test_a_run_of_the_chip_with_delays_and_a_vote(tmp_path, monkeypatch):
         "batch": 4,
     }
     drawn = []
-    monkeypatch.setattr(
-        figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.extend(name for name, _ in trains)
-    )
+    monkeypatch.setattr(figures, "draw_rasters", lambda figure, trains, dt: drawn.extend(name for name, _ in trains))
     out = train(load_config(described), log=lambda line: None)
     first, *_, last = load_stats(out / "metrics.csv")
     assert last.train_loss < first.train_loss / 10

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from cuslayer.cli import COMMANDS, errors, make_parser
 from cuslayer.cli.arguments import PAGE_JSON
-from cuslayer.cli.shells import commands_of
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
@@ -52,10 +51,8 @@ def test_the_names_in_json():
     kinds, meanings = tables("JSON")
     declared = {name: command.JSON for name, command in COMMANDS.items() if hasattr(command, "JSON")}
     assert {words(row[0])[0]: words(row[2]) for row in kinds} == {n: list(fields) for n, fields in declared.items()}
-    flags = {
-        each.name: {flag for option in each.options for flag in option.flags} for each in commands_of(make_parser())
-    }
-    assert {name for name in COMMANDS if "--json" in flags[name]} == declared.keys()
+    (tree,) = (action for action in make_parser()._actions if action.dest == "command")
+    assert {name for name in COMMANDS if "--json" in tree.choices[name].format_help()} == declared.keys()
     found = {(command, words(row[0])[0]): row[2] for row in meanings for command in words(row[1])}
     assert found == {(n, field): text for n, fields in declared.items() for field, text in fields.items()}
     assert COMMANDS["report"].JSON == COMMANDS["demo"].JSON == PAGE_JSON

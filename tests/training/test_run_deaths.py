@@ -11,8 +11,8 @@ import pytest
 
 from cuslayer.cli import main
 from cuslayer.files import write_whole
-from cuslayer.training import figures_of_run, train
-from cuslayer.training.folder import NAMES
+from cuslayer.training import figures, train
+from cuslayer.training.run_folder import NAMES
 from tests.support.deaths import Disk, dies, results, tiny, with_every_kind
 from tests.support.tiny import silent
 
@@ -24,7 +24,7 @@ def whole(tmp_path, monkeypatch):
     """A run with layers of every kind that nothing disturbs: configuration, results, changes of the disk."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
-    monkeypatch.setattr(figures_of_run, "save_figure", png)
+    monkeypatch.setattr(figures, "save_figure", png)
     with_every_kind(monkeypatch)
     config = tiny(tmp_path)
     train(config.with_options(out=str(tmp_path / "warm")), log=silent)

@@ -1,0 +1,133 @@
+"""What the command line says: errors in one line with an exit code, JSON for programs, and colours for terminals."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+BOLD, RED, YELLOW = "1", "1;31", "1;33"
+# Exit codes: those of a shell for a program that a signal has ended, and those of errors.
+INVALID, BUG, INTERRUPTED, TERMINATED, BROKEN_PIPE = 2, 1, 130, 143, 141
+EXIT_CODES = {
+    0: "done",
+    BUG: "an error in cuslayer, please report it",
+    INVALID: "something to change: arguments, a file, a full disk, memory, a missing library",
+    INTERRUPTED: "interrupted by Ctrl-C",
+    BROKEN_PIPE: "the reader of the output has ended",
+    TERMINATED: "ended by SIGTERM",
+}
+# With this variable an error is shown as Python shows it.
+TRACEBACK = "CUSLAYER_TRACEBACK"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRITING = (*_FULL, errno.EFBIG, errno.EBADF)
+
+
+def one_line(text: Any) -> str:
+    """Return a text in one line."""
+    return " ".join(str(text).split())
+
+
+def say(line: str, kind: str = "") -> None:
+    """Print a line on standard error, if there is one; of a kind such as "warning: "."""
+    if sys.stderr is None:
+        return
+    shown = line.encode("utf-8", "backslashreplace").decode()  # of a file name that is not UTF-8
+    head = painted(f"cuslayer: {kind}", YELLOW if kind else RED, sys.stderr)
+    try:
+        print(f"{head}{shown}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        close(sys.stderr)
+
+
+def describe(problem: BaseException) -> tuple[str, int]:
+    """Return the line for an error and the exit code: `INVALID` for what the user can change, `BUG` otherwise."""
+    text = one_line(problem)
+    if isinstance(problem, OSError):
+        return _of_system(problem), INVALID
+    if isinstance(problem, MemoryError):
+        own = text and text.partition(": ")[0].isidentifier()
+        return text if own else f"not enough memory{text and ': ' + text}; a smaller --batch needs less", INVALID
+    if isinstance(problem, OverflowError):
+        return f"a number is too large: {text}", INVALID
+    if isinstance(problem, RecursionError):
+        return f"the input is nested too deeply: {text}", INVALID
+    if isinstance(problem, (ValueError, TypeError, LookupError, ImportError)):
+        return text or type(problem).__name__, INVALID
+    line = f"error in cuslayer{_where(problem)}: {type(problem).__name__}{text and ': ' + text}"
+    return f"{line}; please report it with what {TRACEBACK}=1 shows", BUG
+
+
+def close(stream: Any) -> None:
+    """Drop what is still to be written to standard output or error, so that the end of the program does not fail."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+        stream.flush()
+
+
+def _of_system(problem: OSError) -> str:
+    """Return the line for an error of the operating system, with the file, and with advice if the disk is full."""
+    text = one_line(problem)
+    if problem.filename is not None and problem.strerror:
+        text = f"{one_line(os.fsdecode(problem.filename))}: {problem.strerror}"
+    elif type(problem) is OSError and problem.errno in _WRITING:  # files are written by functions that name them
+        close(sys.stdout)
+        text = f"standard output cannot be written ({problem.strerror})"
+    if problem.errno in _FULL and "; " not in text:  # the error may have advice of its own
+        return f"{text}; free some space, or write to another folder"
+    return text or type(problem).__name__
+
+
+def _where(problem: BaseException) -> str:
+    """Return the innermost place in this package at which an error was raised."""
+    package = os.path.dirname(os.path.dirname(__file__))
+    frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(package)]
+    if not frames:
+        return ""
+    return f", {os.path.relpath(frames[-1].filename, os.path.dirname(package))} line {frames[-1].lineno}"
+
+
+def colored(stream: Any) -> bool:
+    """Return whether a stream shows colours: none where NO_COLOR is set (https://no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    # The console of old versions of Windows shows escape sequences as they are; its Terminal sets this variable.
+    if os.name == "nt" and not os.environ.get("WT_SESSION"):
+        return False
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is no stream, or it is closed
+        return False
+
+
+def painted(text: str, style: str, stream: Any) -> str:
+    """Return a text in a style if the stream shows it, else the text."""
+    return f"\x1b[{style}m{text}\x1b[0m" if colored(stream) else text
+
+
+def print_json(result: Any) -> None:
+    """Print a result: an object on one line, of a list each object on a line. Numbers that are not finite are null."""
+    if isinstance(result, list):
+        print("[", ",\n".join(f"  {_dumped(each)}" for each in result), "]", sep="\n")
+    else:
+        print(_dumped(result))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value of JSON in which None stands for infinities and NaN."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
