@@ -102,15 +102,7 @@ def tree_of(paths: Iterable[str]) -> dict[str, Any]:
 
 
 def check_keys(op: str, given: Any, known: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Return a section with text as keys; raise an error for an unknown key or what should be a section.
-
-    Args:
-        op: the beginning of errors.
-        given: the section.
-        known: the tree of its keys.
-        whole: the tree of all keys, in which an unknown one may stand elsewhere.
-        at: the path of the section.
-    """
+    """Return a section with text as keys; raise an error for an unknown key or what should be a section."""
     if not isinstance(given, dict):
         raise TypeError(f"{op}: {at or 'the document'} must be a mapping, got {type(given).__name__}")
     found = {}
@@ -136,16 +128,7 @@ def _section_of(key: str, tree: Mapping[str, Any], at: str = "") -> str:
 def read_fields(
     op: str, keys: Iterable[Key], given: Mapping[str, Any], at: str = "", kind: str = "always", missing: Any = None
 ) -> dict[str, Any]:
-    """Return the values of the fields whose keys a section has.
-
-    Args:
-        op: the beginning of errors.
-        keys: the keys.
-        given: the section, as `check_keys` returns it.
-        at: the path of the section.
-        kind: the type of the error, for keys that some of them have or need.
-        missing: a list to which the paths of keys are added that must be there and are not.
-    """
+    """Return the values of the fields whose keys a section has."""
     found: dict[str, Any] = {}
     for key in keys:
         if not key.belongs(kind):

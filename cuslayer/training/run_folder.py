@@ -69,9 +69,6 @@ def new_run(out: str | None) -> Path:
     """Return the folder for a new run: `out`, or the next one under runs/.
 
     A run writes a checkpoint before all else: without one, a file that a run would replace is the user's.
-
-    Raises:
-        ValueError: `out` is a file, has a checkpoint, or has a file that the run would replace.
     """
     if out is None:
         return _RUNS / str(max(_run_numbers(), default=0) + 1)
@@ -103,15 +100,6 @@ class Lock:
     """A file that this process has locked, which ends when the process does, however that dies.
 
     Anyone may remove the file, or remove, move or replace its folder. `held` says whether both are still the same.
-
-    Args:
-        path: the file.
-        busy: what is in use while it is locked, for messages.
-        wait: the seconds to wait for another process that has the lock.
-
-    Raises:
-        Taken: another process, or another part of this one, has the lock, or the file is another's.
-        NotWritten: the file cannot be written.
     """
 
     def __init__(self, path: Path, busy: Path, wait: float = 0.0) -> None:
@@ -156,18 +144,7 @@ def is_same(path: Path, before: os.stat_result) -> bool:
 
 @contextmanager
 def locked(folder: Path, same: os.stat_result | None = None, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a folder for the block, and let `write_whole` look before each write whether it still is held.
-
-    Args:
-        folder: the folder.
-        same: what it was before; None if it was not used before.
-        wait: the seconds to wait for another process that has the lock.
-
-    Raises:
-        Taken: another process, or another part of this one, has the lock.
-        NotWritten: the lock cannot be written.
-        Lost: a file is to be written within the block, and the lock is lost; it is not written.
-    """
+    """Hold the lock of a folder for the block; before each write `write_whole` looks whether it still is held."""
 
     def check_held(held: bool) -> None:
         if not held:
@@ -188,17 +165,6 @@ def locked_folder(out: Path, *, numbered: bool = False) -> Iterator[Path]:
     """Create the folder of a run with its parents, lock it for the block, and remove temporary files left in it.
 
     If the block raises, folders that were created here are removed if they are empty.
-
-    Args:
-        out: the folder.
-        numbered: whether to take the next number if another process has just created the folder.
-
-    Yields:
-        The folder.
-
-    Raises:
-        ValueError: another process uses the folder.
-        NotWritten: the folder cannot be created or written to.
     """
     out, created = _made(out, numbered)
     try:
@@ -270,15 +236,7 @@ def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def check_config(
     record: Record, op: str, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL
 ) -> None:
-    """Raise ValueError if the configuration file of a run was changed since a checkpoint.
-
-    Args:
-        record: the record of the checkpoint.
-        op: the operation that begins messages.
-        folder: the folder of the run.
-        free: keys of the configuration, or beginnings of them, that may differ.
-        of: keys of the configuration that may not.
-    """
+    """Raise ValueError if the configuration file of a run was changed since a checkpoint."""
     path = folder / CONFIG
     if path.is_file() and sha256(path.read_bytes()).hexdigest() not in record.digests:
         found = changes(record.config, load_config(path).document())
@@ -300,14 +258,7 @@ def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> Non
 
 
 def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
-    """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change.
-
-    Args:
-        record: the record of its checkpoint.
-        config: the configuration.
-        out: the folder of the run.
-        within_epoch: whether the checkpoint is in the middle of an epoch.
-    """
+    """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
     before = record.settings()
     if before.layers != config.layers:
         was, given = ("-".join(rows_first(word).text for word in c.layers) for c in (before, config))
@@ -324,12 +275,7 @@ def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bo
 
 
 def earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
-    """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there.
-
-    Returns:
-        What its checkpoint says, the statistics of its epochs, and a line for each key of the configuration that has
-        changed.
-    """
+    """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
     summary = read_summary(out / CHECKPOINT)
     record, rows = summary.record, completed("train", out, summary.epoch)
     if record is None:
@@ -356,16 +302,7 @@ def config_of_run(folder: Path) -> Config:
 
 
 def completed(op: str, folder: Path, epochs: int) -> list[EpochStats]:
-    """Return the rows of the completed epochs of a run in its metrics.csv, which may have one more.
-
-    Args:
-        op: the operation that begins messages.
-        folder: the folder of the run.
-        epochs: the number of epochs of the checkpoint.
-
-    Raises:
-        ValueError: the file is missing or damaged, or has fewer rows.
-    """
+    """Return the rows of the completed epochs of a run in its metrics.csv, which may have one more."""
     path = folder / METRICS
     if epochs and not path.is_file():
         raise ValueError(f"{op}: {path} is missing, the checkpoint has {epochs} epochs")
@@ -398,17 +335,6 @@ class Saver:
     are the user's. Of an epoch that is complete, `metrics.csv` is written before the checkpoint and has at least its
     epochs; the best checkpoint is written after it, and anew by a run that is resumed. A configuration is written after
     the checkpoint, which knows it and the one before.
-
-    Args:
-        out: the folder.
-        config: the configuration of the run.
-        trainer: the trainer.
-        stats: the statistics of the completed epochs.
-        batches: the number of training batches of an epoch.
-        stop: called after each step; the run is saved and stops if it returns True.
-        recordings: what `described` says of the recordings for training and for the test.
-        resumed: the checkpoint that the run was resumed from; None for a new run.
-        writes: whether this process writes; of several, one does.
 
     Attributes:
         place: where the run was resumed within an epoch; None after that epoch.

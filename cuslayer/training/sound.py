@@ -159,12 +159,7 @@ KEYS = tuple(
 
 
 def read_sound(op: str, section: Mapping[str, Any], dt: float, duration: float) -> SoundConfig:
-    """Return the section ``sound`` of a configuration, for steps of dt ms.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: a value has the wrong type.
-    """
+    """Return the section ``sound`` of a configuration, for steps of dt ms."""
     given = read_fields(op, KEYS, section, "sound.")
     rule = section.get("test")
     if rule is not None:

@@ -315,12 +315,7 @@ def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
 
 
 def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
-    """Return a function that tells a study the epochs of a run, and answers whether the run is to end early.
-
-    Args:
-        text: what `_Study.next` says of the trial.
-        epochs: the number of epochs of the run.
-    """
+    """Return a function that tells a study the epochs of a run, and answers whether the run is to end early."""
     optuna, about = _optuna(), json.loads(text)
     options: Any = {"max_resource": epochs} if about["pruning"] == "hyperband" else {}
     pruner = getattr(optuna.pruners, _PRUNERS[about["pruning"]])(**options)
@@ -347,12 +342,7 @@ def _value(study: Any, row: EpochStats) -> float:
 
 
 class _Study:
-    """The study of a sweep, which several processes share. Each run that one of them trains is locked by it.
-
-    Args:
-        given: the sweep.
-        where: the database; None for a file in the folder.
-    """
+    """The study of a sweep, which several processes share. Each run that one of them trains is locked by it."""
 
     def __init__(self, given: Sweep, where: str | None) -> None:
         self._given, self._optuna = given, _optuna()

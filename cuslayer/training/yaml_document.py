@@ -116,10 +116,6 @@ def document_of(text: str) -> Any:
 
     Only decimal integers and decimal fractions, .inf and .nan are numbers; dates and what YAML 1.1 alone reads as
     numbers are strings. Anchors, aliases and merge keys are followed as long as the document stays small.
-
-    Raises:
-        Refused: a key is there twice, the document has a tag, or it is too deep or too large.
-        yaml.YAMLError: the text is no YAML.
     """
     loader = _Loader(text)
     try:

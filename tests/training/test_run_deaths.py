@@ -44,7 +44,7 @@ def test_a_death_at_every_change_of_the_disk(whole, tmp_path):
     config, expected, changes = whole
     # Of each epoch one within training, one within the test, three at its end; configuration, best, three figures.
     assert changes.count("replace") == 15
-    assert {"mkdir", "open", "ftruncate", "write", "write a part", "fsync", "unlink"} < set(changes)
+    assert {"mkdir", "open", "write a part", "fsync", "replace", "unlink"} < set(changes)
     out = tmp_path / "out"
     for at in range(len(changes)):
         assert dies(lambda: train(config.with_options(out=str(out)), log=silent), out, at), changes[at]
@@ -88,7 +88,7 @@ def test_a_full_disk_at_every_change(whole, tmp_path, monkeypatch, capsys):
         said = capsys.readouterr().err
         # Where only a name is removed or a folder is synchronized, nothing is lost.
         if code == 0:
-            assert changes[at] in ("open", "fsync", "unlink"), changes[at]
+            assert changes[at] in ("mkdir", "open", "fsync", "unlink"), changes[at]  # a folder that is there is enough
         else:
             assert (code, said.count("\n")) == (2, 1)
             assert str(out) in said
