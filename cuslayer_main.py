@@ -1,5 +1,6 @@
 """The program `cuslayer`. It stands beside the package, whose import takes a while in which Ctrl-C must work, too."""
 
+# PYTHON_ARGCOMPLETE_OK
 # The module of the interpreter itself: `signal` imports others, and until they are there Ctrl-C would be a traceback.
 import _signal
 import os

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
+from cuslayer.extras import optional
 from cuslayer.version import __version__
 
 # A new command is a file in this folder and its name here.
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             try:
                 parser = make_parser()
+                if "_ARGCOMPLETE" in os.environ:  # the Tab key was pressed: the shell wants words
+                    optional("completion", "argcomplete", "completion").autocomplete(parser)
                 if not (sys.argv[1:] if arguments is None else arguments):
                     parser.print_help(sys.stderr)  # with the list of commands
                     return errors.INVALID
@@ -93,8 +96,6 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=f"Exit codes: {_CODES}.",
     )
     parser.add_argument("--version", action="version", version=f"cuslayer {__version__}")
-    # For `completion`, which completes all commands.
-    parser.set_defaults(program=parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         description = " ".join(getattr(command, "DESCRIPTION", f"{command.HELP[0].upper()}{command.HELP[1:]}.").split())

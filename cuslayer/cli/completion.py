@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.cli.shells import SHELLS, commands_of
+from cuslayer.extras import optional
 
 HELP = "print a script for a shell, which then completes commands, options and files"
 DESCRIPTION = """Print a script for a shell, which then completes commands, options and files by the Tab key. bash: eval
     "$(cuslayer completion bash)" in ~/.bashrc. zsh: eval "$(cuslayer completion zsh)" in ~/.zshrc, after compinit.
-    fish: save it as ~/.config/fish/completions/cuslayer.fish."""
+    fish: save it as ~/.config/fish/completions/cuslayer.fish. It needs argcomplete: pip install
+    'cuslayer[completion]'."""
 EXAMPLES = (
     'eval "$(cuslayer completion bash)"',
     "cuslayer completion fish > ~/.config/fish/completions/cuslayer.fish",
@@ -18,9 +19,9 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help="bash, zsh or fish")
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    print(SHELLS[options.shell](commands_of(options.program)), end="")
+    print(optional("completion", "argcomplete", "completion").shellcode(["cuslayer"], shell=options.shell))

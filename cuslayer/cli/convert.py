@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cuslayer.cli.arguments import integer
-from cuslayer.cli.json_output import add_json, print_json
+from cuslayer.cli.arguments import add_json, integer, print_json
 
 if TYPE_CHECKING:
     from cuslayer.data import Events

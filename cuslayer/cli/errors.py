@@ -1,4 +1,4 @@
-"""What the command line says of an error: one line, and an exit code."""
+"""What the command line says of an error: one line, an exit code, and colours on a terminal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-from cuslayer.cli.colors import RED, YELLOW, painted
-
+BOLD, RED, YELLOW = "1", "1;31", "1;33"
 # Exit codes: those of a shell for a program that a signal has ended, and those of errors.
 INVALID, BUG, INTERRUPTED, TERMINATED, BROKEN_PIPE = 2, 1, 130, 143, 141
 EXIT_CODES = {
@@ -91,3 +90,21 @@ def _where(problem: BaseException) -> str:
     if not frames:
         return ""
     return f", {os.path.relpath(frames[-1].filename, os.path.dirname(package))} line {frames[-1].lineno}"
+
+
+def colored(stream: Any) -> bool:
+    """Return whether a stream shows colours: none where NO_COLOR is set (https://no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    # The console of old versions of Windows shows escape sequences as they are; its Terminal sets this variable.
+    if os.name == "nt" and not os.environ.get("WT_SESSION"):
+        return False
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is no stream, or it is closed
+        return False
+
+
+def painted(text: str, style: str, stream: Any) -> str:
+    """Return a text in a style if the stream shows it, else the text."""
+    return f"\x1b[{style}m{text}\x1b[0m" if colored(stream) else text

@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from cuslayer import backend
-from cuslayer.cli.json_output import add_json, print_json
+from cuslayer.cli.arguments import add_json, print_json
 from cuslayer.version import __version__
 
 HELP = "show versions and the device in use"

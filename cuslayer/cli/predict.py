@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cuslayer.cli.arguments import add_device, add_run, run_of, use_device
-from cuslayer.cli.colors import BOLD, painted
-from cuslayer.cli.json_output import add_json, print_json
+from cuslayer.cli.arguments import add_device, add_json, add_run, print_json, run_of, use_device
+from cuslayer.cli.errors import BOLD, painted
 
 if TYPE_CHECKING:
     from cuslayer.training import Prediction

@@ -5,17 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cuslayer.cli.arguments import (
-    PAGE_JSON,
-    add_data,
-    add_device,
-    add_page,
-    add_run,
-    page_of,
-    run_of,
-    say_page,
-    use_device,
-)
+from cuslayer.cli import arguments as shared
 
 HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
@@ -25,16 +15,16 @@ EXAMPLES = (
     "cuslayer report runs/1",
     "cuslayer report runs/1 recordings/1.bs2 --out page.html",
 )
-JSON = PAGE_JSON
+JSON = shared.PAGE_JSON
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_run(parser)
+    shared.add_run(parser)
     parser.add_argument("files", nargs="*", metavar="FILE", help="recording in any event format, such as 1.bs2")
-    add_data(parser)
-    add_page(parser, "report")
-    add_device(parser)
+    shared.add_data(parser)
+    shared.add_page(parser, "report")
+    shared.add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -44,8 +34,8 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer import training
     from cuslayer.inspection import report
 
-    use_device(options)
-    found = run_of(options)
+    shared.use_device(options)
+    found = shared.run_of(options)
     if options.files and options.data:
         raise ValueError("report: --data must not be given with files")
     if options.files:
@@ -55,6 +45,6 @@ def run(options: argparse.Namespace) -> None:
     else:
         samples, target, what = training.example(found, data=options.data)
         loss = found.config.loss()
-    page = page_of(options, "report", found.folder)
+    page = shared.page_of(options, "report", found.folder)
     title = f"{found.net.notation}: {what}"
-    say_page(options, report(found.net, samples, page, target=target, loss=loss, title=title))
+    shared.say_page(options, report(found.net, samples, page, target=target, loss=loss, title=title))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cuslayer.cli.arguments import integer
+from cuslayer.cli.arguments import add_json, integer, print_json, progress_log
 from cuslayer.cli.errors import INVALID
-from cuslayer.cli.json_output import add_json, print_json, progress_log
 
 if TYPE_CHECKING:
     from cuslayer.training.sweep import Result
 
-HELP = "train many configurations: a grid or a random search over keys, which goes on where it was interrupted"
+HELP = "train many configurations: a grid, a random search, or a search by Optuna, which several processes may share"
 INTERRUPTED = "; the same command goes on"
-EXAMPLES = ("cuslayer sweep rates.yaml", "cuslayer sweep rates.yaml --jobs 4")
+EXAMPLES = ("cuslayer sweep rates.yaml --jobs 4", "cuslayer sweep rates.yaml --study sqlite:///rates.db")
 JSON = {
     "run": "the number of the run, whose folder has its name",
     "values": "the values of the keys, by key",
-    "status": '"done", "failed", "started" or "waiting"',
+    "status": '"done", "pruned", "failed", "started" or "waiting"',
     "accuracy": "of the best epoch; null before it or without classes",
     "loss": "of the best epoch; null before it",
     "epoch": "the best epoch; null before it",
@@ -32,22 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=integer, default=1, metavar="N", help="runs at a time, which divide the cores, by default 1"
     )
-    parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster, whose workers train")
+    parser.add_argument(
+        "--study",
+        metavar="URL",
+        help="database of the study, such as sqlite:///sweep.db; by default a file in the folder of the sweep",
+    )
     add_json(parser, JSON, many=True)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code: 0, or 2 if a run has failed."""
-    from cuslayer.training.sweep import load_sweep, sweep
-    from cuslayer.training.sweep.table import DONE, table
+    from cuslayer.training.sweep import FAILED, load_sweep, sweep, table
 
     given = load_sweep(options.sweep)
-    found = sweep(given, jobs=options.jobs, dask=options.dask, log=progress_log(options))
+    found = sweep(given, jobs=options.jobs, study=options.study, log=progress_log(options))
     if options.json:
-        print_json([_row(given.keys, result) for result in found])
+        print_json([_row(tuple(given.keys), result) for result in found])
     else:
-        print(table(given.keys, found))
-    return 0 if all(result.status == DONE for result in found) else INVALID
+        print(table(tuple(given.keys), found))
+    return INVALID if any(result.status == FAILED for result in found) else 0
 
 
 def _row(keys: tuple[str, ...], result: Result) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.cli.arguments import add_data, add_device, add_run, run_of, use_device
-from cuslayer.cli.json_output import add_json, print_json
+from cuslayer.cli.arguments import add_data, add_device, add_json, add_run, print_json, run_of, use_device
 
 HELP = "show the loss and the accuracy of a run on its test set"
 EXAMPLES = (

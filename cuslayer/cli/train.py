@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
-from contextlib import nullcontext, redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuslayer.cli.arguments import add_device, integer, number, use_device
-from cuslayer.cli.errors import INVALID, say
-from cuslayer.cli.json_output import add_json, print_json, progress_log
-from cuslayer.cli.processes import reported
+from cuslayer.cli import errors
+from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
 from cuslayer.signals import deferred
 
 if TYPE_CHECKING:
@@ -50,79 +51,108 @@ _OPTIONS = (
 )
 
 
+def _configs(prefix: str, **more: Any) -> list[str]:
+    """Return what completes CONFIG: the names of configurations, and files."""
+    from argcomplete.completers import FilesCompleter
+
+    from cuslayer.training.read_config import named_configs
+
+    return [*named_configs(), *FilesCompleter()(prefix)]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
+    config: Any = parser.add_argument(
         "config",
         nargs="?",
         metavar="CONFIG",
         help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
         "shd, ssc, ntidigits, spoken-digits",
     )
-    parser.add_argument(
+    config.completer = _configs
+    add = parser.add_argument
+    add(
         "--network",
         metavar="NOTATION",
         help="network in place of the configuration's, such as 34x34x2-16c5-2a-32c3-2a-64c3-10: the input, rows x "
         "columns x channels, then NcK convolutions, Ka poolings and N dense layers",
     )
-    parser.add_argument(
+    add(
         "--data",
         metavar="DIR",
         help="folder of numbered recordings in any event format, such as 1.bs2 or 1.h5, with the lists train.txt and "
         "test.txt of lines 'number class', for which the network's input is the sensor; or of N-MNIST's Train/ and "
         "Test/; or, for a configuration of a known data set, the folder in which tonic keeps its data sets",
     )
-    parser.add_argument(
-        "--download", action="store_true", help="let tonic download the known data set of the configuration to --data"
-    )
-    parser.add_argument("--epochs", type=integer, metavar="N", help="number of passes over the training set")
-    parser.add_argument("--batch", type=integer, metavar="N", help="recordings per optimizer step")
-    parser.add_argument("--lr", type=number, metavar="X", help="initial learning rate; its schedule stays")
-    parser.add_argument(
+    add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
+    add("--epochs", type=integer, metavar="N", help="number of passes over the training set")
+    add("--batch", type=integer, metavar="N", help="recordings per optimizer step")
+    add("--lr", type=number, metavar="X", help="initial learning rate; its schedule stays")
+    add(
         "--optimizer",
         type=lambda text: {name.lower(): name for name in _OPTIMIZERS}.get(text.lower(), text),
         choices=_OPTIMIZERS,
         help="kind of optimizer; learning rate and schedule stay",
     )
-    parser.add_argument(
-        "--clip-norm", type=number, metavar="X", help="scale the gradients if their common norm is larger than this"
-    )
-    parser.add_argument("--clip-value", type=number, metavar="X", help="clip each element of the gradients to +-this")
+    add("--clip-norm", type=number, metavar="X", help="scale the gradients if their common norm is larger than this")
+    add("--clip-value", type=number, metavar="X", help="clip each element of the gradients to +-this")
     add_device(parser)
-    parser.add_argument("--seed", type=integer, metavar="N", help="seed of weights, sample order and dropout")
-    parser.add_argument("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in --out, by default the last one under runs/"
-    )
-    parser.add_argument(
+    add("--seed", type=integer, metavar="N", help="seed of weights, sample order and dropout")
+    add("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
+    add("--resume", action="store_true", help="continue the run in --out, by default the last one under runs/")
+    add(
         "--checkpoint-minutes",
         type=number,
         metavar="X",
         help="write a checkpoint after so many minutes, also within an epoch, by default 5",
     )
-    parser.add_argument(
-        "--checkpoint-steps", type=integer, metavar="N", help="write a checkpoint after so many steps, too"
-    )
-    parser.add_argument(
+    add("--checkpoint-steps", type=integer, metavar="N", help="write a checkpoint after so many steps, too")
+    add(
         "--micro",
         type=integer,
         metavar="N",
         help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
         "quarter of a batch that has fewer than 64",
     )
-    parser.add_argument(
+    add(
         "--fast",
         action="store_const",
         const=True,
         help="add the gradients of micro-batches in any order: the bits depend on the number of processes",
     )
-    parser.add_argument(
+    add(
         "--timeout",
         type=number,
         metavar="S",
         help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
     )
+    add("--trial", help=argparse.SUPPRESS)  # of `sweep`
     add_json(parser, JSON)
+
+
+@contextmanager
+def _reported(context: Context) -> Iterator[None]:
+    """Let process 0 warn, and report what all processes raise; an error of one process ends all, with its rank.
+
+    What process 0 reports is raised in it, and ends the block in the others.
+    """
+    from cuslayer.distributed.context import is_on_all
+
+    if context.size == 1:
+        yield
+        return
+    try:
+        with warnings.catch_warnings():
+            if context.rank:
+                warnings.simplefilter("ignore")
+            yield
+    except Exception as problem:
+        if not is_on_all(problem):
+            if os.environ.get(errors.TRACEBACK):
+                raise  # to the hook of the context, which ends all
+            context.fail(*errors.describe(problem))
+        if context.rank == 0:
+            raise
 
 
 def run(options: argparse.Namespace) -> int:
@@ -131,10 +161,10 @@ def run(options: argparse.Namespace) -> int:
 
     use_device(options)
     context = world()
-    with reported(context):
+    with _reported(context):
         return _run(options, context)
     # All processes have the same error, which process 0 reports.
-    return INVALID
+    return errors.INVALID
 
 
 def _run(options: argparse.Namespace, context: Context) -> int:
@@ -149,22 +179,23 @@ def _run(options: argparse.Namespace, context: Context) -> int:
         # tonic says on standard output what it downloads.
         with redirect_stdout(sys.stderr) if options.json else nullcontext():
             context.from_root(lambda: _download(config), patient=True)
+    report = None
+    if options.trial:
+        from cuslayer.training.sweep import reporter
+
+        report = reporter(options.trial, config.epochs)
     with deferred() as stop:
         try:
+            log = progress_log(options)
             out = training.train(
-                config,
-                resume=options.resume,
-                progress=True,
-                log=progress_log(options),
-                stop=stop,
-                context=context,
+                config, resume=options.resume, progress=True, log=log, stop=stop, context=context, report=report
             )
         except training.Stopped as stopped:
             if context.rank == 0:
-                say(f"interrupted{_how_to_go_on(options, stopped)}")
+                errors.say(f"interrupted{_how_to_go_on(options, stopped)}")
         else:
             if stop() and context.rank == 0:
-                say(f"interrupted; the run in {out} is complete")
+                errors.say(f"interrupted; the run in {out} is complete")
             if options.json and context.rank == 0:
                 print_json(_result(out, config))
     return stop.exit_code
@@ -174,7 +205,7 @@ def _result(out: Path, config: Config) -> dict[str, Any]:
     """Return the values of `JSON` for a run that is complete."""
     from cuslayer import training
     from cuslayer.network.notation import rows_first
-    from cuslayer.training.folder import METRICS
+    from cuslayer.training.run_folder import METRICS
 
     rows = training.load_stats(out / METRICS)
     last, best = rows[-1], training.Stats(rows).best
@@ -186,7 +217,7 @@ def _result(out: Path, config: Config) -> dict[str, Any]:
 def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
     from cuslayer import check, training
-    from cuslayer.training.config import optimizer_key
+    from cuslayer.training.fields import key_of
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1), ("micro", 1)):
@@ -206,7 +237,7 @@ def _config(options: argparse.Namespace) -> Config:
     if options.optimizer and options.optimizer != config.optimizer.type:
         optimizer, lost = config.optimizer.with_type(options.optimizer)
         if lost and not options.resume:
-            names = ", ".join(map(optimizer_key, lost))
+            names = ", ".join(map(key_of, lost))
             check.warn(f"train: {options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
     return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})

@@ -3,14 +3,13 @@
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.finite import NotFiniteError
-from cuslayer.training.folder import find_run
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.load import Run, evaluate, load_run
 from cuslayer.training.params import Params
 from cuslayer.training.predict import Prediction, example, predict, predict_test, read_spikes
 from cuslayer.training.read_config import load_config
-from cuslayer.training.run import config_of_run, train
-from cuslayer.training.saver import Stopped
+from cuslayer.training.run import train
+from cuslayer.training.run_folder import Stopped, config_of_run, find_run
 from cuslayer.training.score import Score, Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer

@@ -10,7 +10,6 @@ import yaml
 from cuslayer import backend, check
 from cuslayer.distributed.context import Context, on_all
 from cuslayer.training.config import Config
-from cuslayer.training.record import document
 from cuslayer.version import __version__
 
 # Keys that say where files are: they may differ from machine to machine.
@@ -23,7 +22,7 @@ def agree(context: Context, config: Config) -> None:
         return
     context.agree("train", **{"version of cuslayer": __version__, "version of NumPy": np.__version__})
     context.agree("train", device=backend.device())
-    given = dict(document(config))
+    given = config.document()
     given["training"] = {key: value for key, value in given["training"].items() if key not in _OWN}
     # The lines that differ are more telling than a digest.
     lines = context.gather(yaml.safe_dump(given).splitlines())

@@ -1,10 +1,11 @@
-"""Checkpoints of a training run: arrays and JSON in an npz file, without pickle."""
+"""The checkpoints of a run: arrays, and a description in JSON, in an npz file without pickle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,16 +14,127 @@ from cuslayer.archive import Archive, Refused, check_finite, open_archive, write
 from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
-from cuslayer.training.folder import CONFIG
-from cuslayer.training.place import Place
-from cuslayer.training.record import Record
+from cuslayer.training.config import Config
+from cuslayer.training.read_config import load_config
+from cuslayer.training.score import Tally
+from cuslayer.training.stats import EpochStats
+from cuslayer.training.sums import check_fields, is_number
 
 _FORMAT = 3
-# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, which in format 2 says
-# nothing of the recordings.
+# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, and the record of
+# format 2 says nothing of the recordings.
 _FIELDS: dict[Any, set[str]] = {1: {"format", "epoch", "generator"}}
 _FIELDS[2] = _FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
 _PARTS = ("network", "optimizer")
+
+
+class _Wrong(ValueError):
+    """What a checkpoint has in it is wrong."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the middle of an epoch.
+
+    Attributes:
+        of: the number of training batches of the epoch.
+        trained: the score of the training batches so far, as `Tally.state` has it.
+        gradients: the sizes of the gradients so far, as `GradientFlow.state` has them.
+        tested: the score of the test batches so far; None before the first.
+    """
+
+    of: int
+    trained: dict[str, Any]
+    gradients: dict[str, Any]
+    tested: dict[str, Any] | None = None
+
+    @property
+    def batches(self) -> int:
+        """The number of training batches so far."""
+        return int(self.trained["batches"])
+
+    @classmethod
+    def of_json(cls, given: Any) -> Place:
+        """Return the place that `vars` wrote; raise ValueError if it is none."""
+        check_fields("place", given, ("of", "trained", "gradients", "tested"))
+        for scores in (given["trained"], given["tested"]):
+            if scores is not None:
+                Tally().load_state(scores)
+        check_fields("gradient flow", given["gradients"], ("steps", "squares"))
+        whole, batches = given["of"], 0 if given["trained"] is None else given["trained"]["batches"]
+        if type(whole) is not int or not 1 <= batches <= whole:
+            raise _Wrong(f"batches must be from 1 to {check.one_line(whole)}, got {batches}")
+        if given["tested"] is not None and batches < whole:
+            raise _Wrong(f"batches must be {whole} where the test has begun, got {batches}")
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The configuration, the statistics and the recordings of a run at a checkpoint.
+
+    Attributes:
+        config: `Config.document` of the run.
+        rows: the statistics of the completed epochs.
+        digests: the SHA-256 of each text that the configuration file may have: a run that is resumed with other options
+            writes its checkpoint before the file.
+        recordings: what `described` says of the recordings for training and for the test; None where an earlier version
+            wrote the checkpoint.
+    """
+
+    config: Mapping[str, Any]
+    rows: tuple[EpochStats, ...]
+    digests: tuple[str, ...]
+    recordings: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, config: Config, rows: list[EpochStats], recordings: Mapping[str, str] | None = None) -> Record:
+        """Return the record of a run."""
+        digest = sha256(config.to_yaml().encode()).hexdigest()
+        return cls(config.document(), tuple(rows), (digest,), recordings)
+
+    def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> Record:
+        """Return the record at other statistics; `before` has digests of what the configuration file may still be."""
+        return replace(self, rows=tuple(rows), digests=(self.digests[0], *(d for d in before if d != self.digests[0])))
+
+    @classmethod
+    def of_json(cls, given: Any, epoch: int) -> Record:
+        """Return the record that `json` wrote, of a number of completed epochs; raise ValueError if it is none."""
+        check_fields("run", given, ("config", "statistics", "digests", "recordings"))
+        rows, digests, recordings = given["statistics"], given["digests"], given["recordings"]
+        if not isinstance(rows, list) or len(rows) != epoch:
+            count = len(rows) if isinstance(rows, list) else 0
+            raise _Wrong(f"epoch must be the number of rows of statistics, {count}, got {epoch}")
+        statistics = tuple(_row(row, number) for number, row in enumerate(rows, start=1))
+        if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
+            raise _Wrong(f"the digests must be a list of texts, got {check.one_line(digests)}")
+        if recordings is not None:
+            check_fields("recordings", recordings, ("training", "test"))
+        if not isinstance(given["config"], dict):
+            raise _Wrong(f"the configuration must be a mapping, got {check.one_line(given['config'])}")
+        found = cls(given["config"], statistics, tuple(digests), recordings)
+        found.settings()  # raises if it is no configuration
+        return found
+
+    def json(self) -> dict[str, Any]:
+        """Return the record as JSON has it."""
+        statistics = [list(astuple(row)) for row in self.rows]
+        digests, recordings = list(self.digests), None if self.recordings is None else dict(self.recordings)
+        return {"config": self.config, "statistics": statistics, "digests": digests, "recordings": recordings}
+
+    def settings(self) -> Config:
+        """Return the configuration; raise ValueError or TypeError if it is none."""
+        return load_config(self.config)
+
+
+def _row(row: Any, epoch: int) -> EpochStats:
+    """Return the statistics of an epoch; what was not measured is None, what overflowed is inf or nan."""
+    sound = isinstance(row, list) and len(row) == 6 and type(row[0]) is int and row[0] == epoch
+    if not sound or not all(
+        type(x) is float or is_number(x) or (x is None and place in (2, 3, 4)) for place, x in enumerate(row)
+    ):
+        raise _Wrong(f"the statistics of epoch {epoch} must be 6 numbers, got {check.one_line(row)}")
+    return EpochStats(*row)
 
 
 @dataclass(frozen=True)
@@ -101,7 +213,7 @@ class Checkpoint:
         except _Wrong as problem:
             raise ValueError(f"{op or 'Checkpoint'}: {problem}, {path} is not written") from None
         about = {"format": _FORMAT, "epoch": self.epoch, "generator": self.generator}
-        about["place"] = None if self.place is None else self.place.json()
+        about["place"] = None if self.place is None else vars(self.place)
         about["run"] = None if self.record is None else self.record.json()
         arrays: dict[str, Any] = {f"network/{name}": a for name, a in self.network.items()}
         arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.items()}
@@ -156,10 +268,6 @@ def read_summary(path: str | Path) -> Summary:
         return Summary(epoch, 0 if place is None else place.batches, record)
 
 
-class _Wrong(ValueError):
-    """What a checkpoint has in it is wrong."""
-
-
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Archive]:
     """Open a checkpoint for the block, and let all errors in it name the operation and the file."""
@@ -201,7 +309,7 @@ def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, R
     place = None if about.get("place") is None else Place.of_json(about["place"])
     run = about.get("run")
     if version == 2 and run is not None:
-        run = {**run, "digests": run["sha256"][CONFIG], "recordings": None}
+        run = {**run, "digests": run["sha256"]["config.yaml"], "recordings": None}
         del run["sha256"]
     record = None if run is None else Record.of_json(run, epoch)
     return epoch, about["generator"], place, record

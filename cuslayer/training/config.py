@@ -9,6 +9,7 @@ from typing import Any, cast
 import yaml
 
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
+from cuslayer.loss.read_out import OVER
 from cuslayer.network.network import Network
 from cuslayer.network.notation import Word, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
@@ -17,6 +18,21 @@ from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
+from cuslayer.training.fields import (
+    Key,
+    Rule,
+    choice,
+    counted,
+    flag,
+    fraction,
+    from_zero,
+    key_of,
+    not_negative,
+    path,
+    positive,
+    read_fields,
+    written,
+)
 from cuslayer.training.sound import SoundConfig
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
@@ -27,26 +43,13 @@ _PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "sche
 _OF_TYPES = {"momentum": ("SGD",), "amsgrad": ("Adam", "NAdam"), "momentum_decay": ("NAdam",)}
 OPTIMIZERS = ("SGD", "Adam", "NAdam")
 
-INITIALIZATIONS = ("calibrated", "slayer")
-
-# SLAYER's name of each layer option, and the name in `Word`.
+# SLAYER's key of each layer option, and the name in `Word`.
 LAYER_OPTIONS = {
-    "stride": "stride",
-    "padding": "padding",
-    "dilation": "dilation",
-    "groups": "groups",
-    "wScale": "weight_scale",
-    "bias": "bias",
-    "norm": "norm",
-    "winners": "winners",
-    "tau": "tau",
-    "recurrentDelay": "recurrent_delay",
-    "delay": "delay",
-    "maxDelay": "max_delay",
-    "initialDelay": "initial_delay",
-    "dropout": "dropout",
-    "neuron": "neuron",
+    "wScale" if name == "weight_scale" else key_of(name): name for name in Word.__dataclass_fields__ if name != "text"
 }
+ERRORS = ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy")
+_COUNTED = "NumSpikes ProbSpikes"
+_IN_A_REGION = f"{_COUNTED} CrossEntropy"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,61 @@ class OptimizerConfig:
             if kind not in kinds and getattr(self, name) != getattr(default, name)
         ]
         return replace(self, type=kind, **{name: getattr(default, name) for name in lost}), lost
+
+
+_OPTIMIZER_RULES: dict[str, Rule] = {
+    "type": choice(OPTIMIZERS),
+    "lr": positive,
+    "amsgrad": flag,
+    "momentum": fraction,
+    "weight_decay": not_negative,
+    "schedule": choice(("constant", "step", "cosine")),
+    "every": counted,
+    "factor": positive,
+    "momentum_decay": lambda op, name, value: None if value == "none" else not_negative(op, name, value),
+    "relative": flag,
+    "warmup": from_zero,
+    "clip_norm": positive,
+    "clip_value": positive,
+}
+OPTIMIZER_KEYS = tuple(Key(key_of(name), name, rule) for name, rule in _OPTIMIZER_RULES.items())
+
+
+def _optimizer(op: str, name: str, value: Any) -> OptimizerConfig:
+    return OptimizerConfig(**read_fields(op, OPTIMIZER_KEYS, value, f"{name}."))
+
+
+# In the order of a file. The neuron, the layers and the sounds, which need the time step, are read beside them.
+KEYS = (
+    Key("simulation.tSample", "duration", positive, "always"),
+    Key("training.error.type", "error", choice(ERRORS), "always"),
+    Key("training.error.over", "over", choice(OVER), types="CrossEntropy"),
+    # SLAYER's files have the window with every type.
+    Key("training.error.probSlidingWin", "window", positive, "ProbSpikes", _COUNTED),
+    Key("training.error.tgtSpikeRegion.start", "region", not_negative, f"{_COUNTED} section", _IN_A_REGION, 0),
+    Key("training.error.tgtSpikeRegion.stop", "region", positive, f"{_COUNTED} section", _IN_A_REGION, 1),
+    Key("training.error.tgtSpikeCount.true", "true", not_negative, "NumSpikes", "NumSpikes"),
+    Key("training.error.tgtSpikeCount.false", "false", not_negative, "NumSpikes", "NumSpikes"),
+    Key("training.error.numSpikesScale", "count_scale", positive, types="NumSpikes"),
+    Key("training.error.piecewise", "piecewise", flag, types="NumSpikes"),
+    Key("training.optimizer", "optimizer", _optimizer),
+    Key("training.epochs", "epochs", counted),
+    Key("training.batch", "batch", counted),
+    Key("training.seed", "seed", from_zero),
+    Key("training.initialization", "initialization", choice(("calibrated", "slayer"))),
+    Key("training.firingRate", "firing_rate", positive),
+    Key("training.checkpoint.minutes", "checkpoint_minutes", positive),
+    Key("training.checkpoint.steps", "checkpoint_steps", counted),
+    Key("training.sparsity.weight", "sparsity", not_negative, "section", item=0),
+    Key("training.sparsity.allowed", "sparsity", not_negative, item=1),
+    Key("training.parallel.micro", "micro", counted, "section"),
+    Key("training.parallel.fast", "fast", flag),
+    Key("training.path.dataset", "dataset", path),
+    Key("training.path.in", "data", path),
+    Key("training.path.train", "train_list", path),
+    Key("training.path.test", "test_list", path),
+    Key("training.path.out", "out", path),
+)
 
 
 @dataclass(frozen=True)
@@ -260,53 +318,34 @@ class Config:
 
     def to_yaml(self) -> str:
         """Return YAML that `load_config` reads as an equal configuration."""
-        error: dict[str, Any] = {"type": self.error}
-        if self.error == "CrossEntropy":
-            error["over"] = self.over
-        elif self.error != "SpikeTime":
-            error["probSlidingWin"] = self.window
-        if self.error != "SpikeTime":
-            error["tgtSpikeRegion"] = {"start": self.region[0], "stop": self.region[1]}
+        document = self.document()
         if self.error == "NumSpikes":
-            error["tgtSpikeCount"] = {True: self.true, False: self.false}
-            error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
-        paths = {"dataset": self.dataset, "in": self.data, "train": self.train_list, "test": self.test_list}
-        paths |= {"out": self.out}
-        optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
-        if self.optimizer.momentum_decay is None:
-            optimizer["momentumDecay"] = "none"
-        training: dict[str, Any] = {"error": error, "optimizer": optimizer}
-        training |= {"epochs": self.epochs, "batch": self.batch, "seed": self.seed}
-        training |= {"initialization": self.initialization, "firingRate": self.firing_rate}
-        training["checkpoint"] = {"minutes": self.checkpoint_minutes}
-        if self.checkpoint_steps is not None:
-            training["checkpoint"]["steps"] = self.checkpoint_steps
-        if self.sparsity is not None:
-            training["sparsity"] = dict(zip(("weight", "allowed"), self.sparsity, strict=True))
-        if self.micro is not None:
-            training["parallel"] = {"micro": self.micro, "fast": self.fast}
-        training["path"] = {name: value for name, value in paths.items() if value is not None}
-        document = {
-            "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},
-            "neuron": neuron_constants(self.neuron),
-            **({"layer": [_word_to_yaml(word) for word in self.layers]} if self.layers else {}),
-            **({"sound": self.sound.to_yaml()} if self.sound else {}),
-            "training": training,
-        }
+            counts = document["training"]["error"]["tgtSpikeCount"]
+            document["training"]["error"]["tgtSpikeCount"] = {True: counts["true"], False: counts["false"]}
         return yaml.safe_dump(document, sort_keys=False)
 
-
-def optimizer_key(name: str) -> str:
-    """Return the YAML key of an attribute of `OptimizerConfig`."""
-    known = ("weight_decay", "momentum_decay", "clip_norm", "clip_value")
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest)) if name in known else name
+    def document(self) -> dict[str, Any]:
+        """Return the content of the file as plain dictionaries and lists, with text as keys."""
+        document: dict[str, Any] = {"simulation": {"Ts": self.neuron.dt}, "neuron": neuron_constants(self.neuron)}
+        if self.layers:
+            document["layer"] = [_word_to_yaml(word) for word in self.layers]
+        if self.sound is not None:
+            document["sound"] = self.sound.to_yaml()
+        written(KEYS, self, self.error, document)
+        training = document["training"]
+        training["optimizer"] = {key_of(name): value for name, value in asdict(self.optimizer).items()}
+        if self.optimizer.momentum_decay is None:
+            training["optimizer"]["momentumDecay"] = "none"
+        if self.micro is None:
+            del training["parallel"]
+        training.setdefault("path", {})
+        return document
 
 
 def _word_to_yaml(word: Word) -> dict[str, Any]:
     """Return a word and its options under SLAYER's keys."""
-    given = word.options()
-    found = {theirs: given[ours] for theirs, ours in LAYER_OPTIONS.items() if ours in given}
-    pairs = {key: list(value) for key, value in found.items() if isinstance(value, tuple)}
+    options = word.options()
+    given = {key: options[name] for key, name in LAYER_OPTIONS.items() if name in options}
+    pairs = {key: list(value) for key, value in given.items() if isinstance(value, tuple)}
     own = {} if word.neuron is None else {"neuron": neuron_constants(word.neuron)}
-    return {"dim": word.text} | found | pairs | own
+    return {"dim": word.text} | given | pairs | own

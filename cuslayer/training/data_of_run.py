@@ -39,14 +39,7 @@ class Data:
 
 
 def load_data(config: Config, net: Network, *, op: str = "train", other: bool = False) -> Data:
-    """Return the data of a configuration, which must fit a network.
-
-    Args:
-        config: the configuration.
-        net: the network.
-        op: the beginning of every error.
-        other: whether the data are others than those of the training: of a file of sounds, all are then the test set.
-    """
+    """Return the data of a configuration, which must fit a network."""
     train_set: Dataset
     test_set: Dataset
     if config.error == "SpikeTime":
@@ -135,10 +128,6 @@ def described(batches: Any, config: Config) -> str:
 
     Of all recordings it has the order, the names within the folder of the data, the sizes and the classes; of up to a
     thousand, spread evenly, the first and the last bytes. The folder may be moved, and its files be copied.
-
-    Args:
-        batches: the batches for training or for the test; None for none.
-        config: the configuration of the run.
     """
     found = hashlib.sha256()
     if not isinstance(batches, Loader):

@@ -1,4 +1,4 @@
-"""Figures of a training run, drawn without a display; matplotlib is imported at the first one."""
+"""The figures of a run: learning curves, gradient flow, and a recording in all layers, drawn without a display."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.files import write_whole
+from cuslayer.inspection.forward import run_nodes
+from cuslayer.inspection.structure import ends_in_read_out, eval_mode, units
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Node
+from cuslayer.network.network import Network
 from cuslayer.plot import learning_curves, raster
 from cuslayer.plot.style import style_of_new_figures
-from cuslayer.training.stats import EpochStats
+from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.stats import EpochStats, Stats
+
+FIGURES = ("curves.png", "gradients.png", "raster.png")
 
 
 def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[float, float]) -> None:
@@ -37,16 +46,42 @@ def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
 
 
 def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) -> None:
-    """Draw raster plots of spike trains one above the other, the input at the bottom.
-
-    Args:
-        figure: a matplotlib figure.
-        trains: pairs of a title and boolean spikes (T, ...), the input first.
-        dt: the time step in ms.
-    """
+    """Draw raster plots of pairs of a title and spikes (T, ...) one above the other, the input at the bottom."""
     axes = figure.subplots(len(trains), 1, squeeze=False, sharex=True)[::-1, 0]
     for axis, (title, spikes) in zip(axes, trains, strict=True):
         raster(spikes, axis, sample=None, dt=dt)
         neurons, count = math.prod(spikes.shape[1:]), np.count_nonzero(spikes)
         axis.set_title(f"{title}: {neurons} neurons, {count} spikes", loc="left", fontsize="medium")
         axis.set_xlabel("time (ms)" if axis is axes[0] else "")
+
+
+def save_figures(
+    out: Path, net: Network, dt: float, stats: Stats, gradients: GradientFlow, example: tuple[str, Array, Any]
+) -> None:
+    """Draw the figures of a run and write them to its folder; an example is its title, spikes (T, ...) and target."""
+    curves, flow, rasters = (out / name for name in FIGURES)
+    if stats.epochs:
+        save_figure(curves, lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
+        save_figure(flow, lambda figure: gradients.plot(figure.subplots()), size=(6, 3.5))
+    title, spikes, _ = example
+    trains = [(title, spikes), *_layer_spikes(net, spikes)]
+    save_figure(rasters, lambda f: draw_rasters(f, trains, dt), size=(8, 2 + 1.6 * len(trains)))
+
+
+def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
+    """Return a title and the spikes of each layer of neurons for one recording (T, ...)."""
+    found = list[tuple[str, Array]]()
+    before = {unit.neurons.number: unit.layer for unit in units(net) if unit.neurons is not None}
+
+    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+        if node.number in before:
+            layer = before[node.number]
+            found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", y.numpy()[:, 0]))
+        return y
+
+    graph = graph_of(net)
+    with eval_mode(net), no_grad():
+        run_nodes(graph.nodes, graph.output, Tensor(spikes[:, None]), after)
+    if ends_in_read_out(net):
+        return found
+    return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

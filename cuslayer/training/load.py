@@ -12,9 +12,18 @@ from cuslayer.network.network import Network
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.folder import BEST, CHECKPOINT, CONFIG, METRICS
 from cuslayer.training.read_config import load_config
-from cuslayer.training.record import ALL, NETWORK, PATHS, completed
+from cuslayer.training.run_folder import (
+    ALL,
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    METRICS,
+    NETWORK,
+    PATHS,
+    check_config,
+    completed,
+)
 from cuslayer.training.score import Score
 from cuslayer.training.stats import Stats
 from cuslayer.training.trainer import Trainer
@@ -75,7 +84,7 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     if summary.record is not None:
         # A run that was resumed with other options has another configuration than its best checkpoint.
         of = ALL if file.name == CHECKPOINT else NETWORK
-        summary.record.check_config("load_run", folder, free=PATHS, of=of)
+        check_config(summary.record, "load_run", folder, free=PATHS, of=of)
     # A network of more weights than the checkpoint has bytes cannot be its own.
     try:
         with backend.preserved_generator(), elements_left.set([file.stat().st_size]):

@@ -10,7 +10,7 @@ import yaml
 
 from cuslayer import check
 from cuslayer.files import write_whole
-from cuslayer.training.yaml_sections import read_yaml
+from cuslayer.training.yaml_document import read_yaml
 
 
 class Params(MutableMapping[Any, Any]):

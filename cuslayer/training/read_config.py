@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, replace
+import os
+import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cuslayer import check
 from cuslayer.data.catalog import NAMES as KNOWN_SETS
 from cuslayer.layers.batch_norm import SCALES
-from cuslayer.loss.read_out import OVER
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
-from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.training import named
-from cuslayer.training.config import (
-    INITIALIZATIONS,
-    LAYER_OPTIONS,
-    OPTIMIZERS,
-    Config,
-    OptimizerConfig,
-    optimizer_key,
+from cuslayer.neurons.names import make_neuron
+from cuslayer.training import sound
+from cuslayer.training.config import KEYS, LAYER_OPTIONS, OPTIMIZER_KEYS, Config
+from cuslayer.training.fields import (
+    Key,
+    Rule,
+    check_keys,
+    choice,
+    counted,
+    flag,
+    fraction,
+    not_negative,
+    plain_number,
+    positive,
+    read_fields,
+    tree_of,
 )
 from cuslayer.training.params import Params
-from cuslayer.training.sound import read_sound
-from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, read_yaml
+from cuslayer.training.yaml_document import read_yaml
 
-_TRAINING = (
-    *("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate", "checkpoint"),
-    *("parallel", "sparsity"),
-)
-# SLAYER's sections, of which a file has all or none; `training` holds the last.
-_SLAYERS = ("simulation", "neuron", "training", "training.error")
 _ALL_OR_NONE = (
     "; a file with one of simulation, neuron and training.error needs all three, a file with none of them has defaults"
 )
+# The sections of SLAYER's files.
+_SLAYERS = ("simulation", "neuron", "training", "training.error")
 _MOST_STEPS = 2**31
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
+_READ = (
+    Key("simulation.Ts", "dt", positive, "always"),
+    Key("simulation.nSample", "batch", counted),
+    *KEYS,
+)
+_NEURON = tree_of(["type", *(key for kind in KINDS.values() if kind.names for key in kind.names.all)])
+_TREE = tree_of([key.path for key in _READ] + ["layer"] + [f"training.optimizer.{key.path}" for key in OPTIMIZER_KEYS])
+_TREE |= {"neuron": _NEURON, "sound": tree_of([*(key.path for key in sound.KEYS), "test"])}
+_LAYER = tree_of(["dim", *LAYER_OPTIONS]) | {"neuron": _NEURON}
+
+
+def _pair(op: str, name: str, value: Any, *, least: int) -> Any:
+    found = check.pair(op, name, value, least=least)
+    return found if isinstance(value, list) else found[0]
+
+
+_LAYER_RULES: dict[str, Rule] = dict.fromkeys(("stride", "dilation"), partial(_pair, least=1))
+_LAYER_RULES |= {"padding": partial(_pair, least=0), "norm": choice(SCALES), "dropout": fraction}
+_LAYER_RULES |= dict.fromkeys(("groups", "winners"), counted) | dict.fromkeys(("delay", "bias"), flag)
+_LAYER_RULES |= dict.fromkeys(("wScale", "tau", "recurrentDelay"), positive)
+_LAYER_RULES |= dict.fromkeys(("maxDelay", "initialDelay"), not_negative)
+
+# The folder of the configurations that have a name; in a checkout it is not within the package.
+_INSTALLED = Path(__file__).with_name("configs")
+_CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "examples" / "configs"
+
+
+def named_configs() -> dict[str, Path]:
+    """Return the files of the configurations that have a name."""
+    return {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
 
 
 def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
@@ -83,260 +113,98 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     if isinstance(source, Mapping):
         op, document = "load_config", Params(source).plain()
     else:
-        path: Any = named.find("load_config", source)
-        document = read_yaml("load_config", path)
-        op = f"load_config: {Path(path)}"
-    try:
-        return _read_all(op, _with_defaults(document))
-    except check.MissingKey as problem:
-        hint = _ALL_OR_NONE if problem.path in _SLAYERS and document.get("layer") is not None else ""
-        raise ValueError(f"{problem}{hint}") from None
-    except UnknownKey as problem:
-        elsewhere = None if problem.near else _find(_defaults(), problem.key)
-        raise ValueError(f"{problem}{f'; it belongs to {elsewhere}' if elsewhere else ''}") from None
+        path = _find("load_config", source)
+        op, document = f"load_config: {Path(path)}", read_yaml("load_config", path)
+    return _read(op, check_keys(op, document, _TREE, _TREE))
 
 
-def _read_all(op: str, document: Any) -> Config:
-    """Return the configuration of a document; of several errors, a missing key is the last to be raised.
-
-    It may be missing because it is misspelled, here or in a later section.
-    """
-    try:
-        return _read(op, document)
-    except check.MissingKey as problem:
-        missing = problem
-    with suppress(check.MissingKey):
-        _read(op, _completed(document))
-    raise missing
+def _find(op: str, source: Any) -> Any:
+    """Return the file of the configuration that a word names; anything else, and the path of a file, unchanged."""
+    if not isinstance(source, str) or not re.fullmatch(r"\w[\w-]{0,63}", source) or os.path.isfile(source):
+        return source
+    known = named_configs()
+    if source in known:
+        return known[source]
+    hint = check.nearest(source, known)
+    raise ValueError(f"{op}: {source!r} is no file, nor one of the configurations {', '.join(known)}{hint}")
 
 
-def _defaults() -> dict[str, Any]:
-    """Return the default configuration as the document of a file."""
-    found: dict[str, Any] = yaml.safe_load(Config().to_yaml())
-    return found
-
-
-def _with_defaults(document: Any) -> Any:
-    """Return a document that has layers and none of SLAYER's sections with the default sections."""
-    if not isinstance(document, dict) or document.get("layer") is None:
-        return document
+def _read(op: str, document: dict[str, Any]) -> Config:
+    """Return the configuration of a document; of several errors, a missing key is the last to be raised."""
     training = document.get("training") or {}
-    if "simulation" in document or "neuron" in document or not isinstance(training, dict) or "error" in training:
-        return document
-    default = _defaults()
-    sections = {name: default[name] for name in ("simulation", "neuron")}
-    return {**document, **sections, "training": {**training, "error": default["training"]["error"]}}
-
-
-def _completed(document: Any) -> Any:
-    """Return a document in which defaults stand for the keys that are missing."""
-    default = _defaults()
-    neuron = document.get("neuron")
-    if isinstance(neuron, dict):
-
-        def fits(name: str) -> tuple[bool, int]:
-            return name == neuron.get("type"), len(getattr(KINDS[name].names, "all", {}).keys() & neuron)
-
-        default["neuron"] = neuron_constants(KINDS[max(KINDS, key=fits)]())
-    return _merged(default, document)
-
-
-def _merged(default: Any, given: Any) -> Any:
-    """Return a mapping with the items of another for its missing keys, at every depth."""
-    if not isinstance(default, dict) or not isinstance(given, dict):
-        return default if given is None else given
-    return {key: _merged(default.get(key), given.get(key)) for key in {**default, **given}}
-
-
-def _find(document: Any, key: Any, path: str = "") -> str | None:
-    """Return the path of the mapping that has a key, within nested mappings."""
-    for name, value in document.items() if isinstance(document, dict) else ():
-        if name == key and type(name) is type(key) and path:
-            return path
-        found = _find(value, key, f"{path}.{name}" if path else str(name))
-        if found:
-            return found
-    return None
-
-
-def _read(op: str, document: Any) -> Config:
-    """Return the configuration of a document; `op` begins every error."""
-    top = Section(op, "", document, ("simulation", "neuron", "layer", "sound", "training"))
-    simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
-    training = top.section("training", _TRAINING)
-    dt = simulation.number("Ts", check.positive)
-    default = Config()
-    duration = simulation.number("tSample", check.positive)
-    if duration / dt >= _MOST_STEPS:
-        rule = f"must be less than 2**31 steps of {simulation.path('Ts')}"
-        raise ValueError(f"{op}: {simulation.path('tSample')} {rule}, got {duration:g} ms in steps of {dt:g} ms")
-    return replace(
-        default,
-        neuron=_neuron(top, dt),
-        duration=duration,
-        layers=_layers(top, dt),
-        sound=read_sound(top, dt, duration),
-        optimizer=_optimizer(training),
-        epochs=training.integer("epochs", default.epochs),
-        batch=training.integer("batch", simulation.integer("nSample", default.batch)),
-        seed=training.integer("seed", default.seed, least=0),
-        initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
-        firing_rate=training.number("firingRate", check.positive, default.firing_rate),
-        sparsity=_sparsity(training),
-        **{**_error(training, duration), **_paths(training), **_checkpoint(training), **_parallel(training)},
+    # A list of layers is a whole configuration.
+    usual = document.get("layer") is not None and not (
+        "simulation" in document or "neuron" in document or "error" in training
     )
+    missing = list[str]()
+    kind = (training.get("error") or {}).get("type") or Config.error
+    found = read_fields(op, _READ, document, kind=kind if isinstance(kind, str) else "", missing=missing)
+    dt, default = found.pop("dt", 1.0), Config()
+    if usual:
+        missing = [path for path in missing if path not in _SLAYERS]
+        found["neuron"] = default.neuron
+    elif document.get("neuron") is None:
+        missing.insert(next((i for i, path in enumerate(missing) if path.startswith("training")), 99), "neuron")
+    else:
+        try:
+            found["neuron"] = _neuron(f"{op}: neuron.", document["neuron"], dt)
+        except check.MissingKey as problem:
+            missing.append(problem.path)
+    duration = found.setdefault("duration", default.duration)
+    if duration / dt >= _MOST_STEPS:
+        rule = "must be less than 2**31 steps of simulation.Ts"
+        raise ValueError(f"{op}: simulation.tSample {rule}, got {duration:g} ms in steps of {dt:g} ms")
+    found["layers"] = _layers(op, document.get("layer"), dt, missing)
+    if document.get("sound") is not None:
+        found["sound"] = sound.read_sound(op, document["sound"], dt, duration)
+    if "sparsity" in found:
+        found["sparsity"] = (*found["sparsity"], 0.0)[:2]
+    if kind == "CrossEntropy":
+        found.setdefault("region", (0.0, duration))
+    if found.get("dataset") is not None:
+        check.one_of(op, "training.path.dataset", found["dataset"], KNOWN_SETS)
+        for key, name in (("train", "train_list"), ("test", "test_list")):
+            if name in found:
+                got = f"training.path.dataset is {found['dataset']}"
+                raise ValueError(f"{op}: training.path.{key} is for a folder of recordings, {got}")
+    if missing:
+        hint = _ALL_OR_NONE if missing[0] in _SLAYERS and document.get("layer") is not None else ""
+        raise ValueError(f"{op}: {missing[0]} is missing{hint}")
+    return Config(**found)
 
 
-def _neuron(parent: Section, dt: float) -> Neuron:
-    """Return the neuron under the key "neuron" of a section."""
-    known = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
-    section = parent.section("neuron", ("type", *known))
-    numbers = {key: plain_number(value) for key, value in section.mapping.items()}
-    return make_neuron(f"{section.op}: {section.path('')}", numbers, dt)
+def _neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
+    return make_neuron(where, {key: plain_number(value) for key, value in constants.items()}, dt)
 
 
-def _layers(top: Section, dt: float) -> tuple[Word, ...]:
-    layers = top.mapping.get("layer")
+def _layers(op: str, layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
     if layers is None:
         return ()
     if not isinstance(layers, list) or len(layers) < 2:
-        raise ValueError(f"{top.op}: layer must be a list of an input and at least one layer")
-    sections = (Section(top.op, f"layer[{i}]", layer, ("dim", *LAYER_OPTIONS)) for i, layer in enumerate(layers))
-    words = tuple(_word(section, dt) for section in sections)
+        raise ValueError(f"{op}: layer must be a list of an input and at least one layer")
+    sections = [check_keys(op, layer, _LAYER, _TREE, f"layer[{i}]") for i, layer in enumerate(layers)]
+    missing += [f"layer[{i}].dim" for i, section in enumerate(sections) if section.get("dim") is None]
+    if any(section.get("dim") is None for section in sections):
+        return ()
+    words = [_word(op, f"layer[{i}]", section, dt) for i, section in enumerate(sections)]
     for i, word in enumerate(words):
         plain = word.kind == "dense" and not word.options()
         if i == 0 and not (word.kind == "input" or plain):
-            raise ValueError(f"{top.op}: layer[0] must be an input alone, WxHxC or N, got {word.text!r}")
+            raise ValueError(f"{op}: layer[0] must be an input alone, WxHxC or N, got {word.text!r}")
         if i > 0 and word.kind == "input":
-            raise ValueError(f"{top.op}: layer[{i}].dim {word.text!r} is an input, which must be the first word")
-    return words
+            raise ValueError(f"{op}: layer[{i}].dim {word.text!r} is an input, which must be the first word")
+    return tuple(words)
 
 
-def _word(section: Section, dt: float) -> Word:
-    text = str(section.get("dim"))
-    kind = kind_of(f"{section.op}: {section.path('dim')} {text!r}", text, _GRAMMAR)
-    options: dict[str, Any] = {}
-    for theirs, ours in LAYER_OPTIONS.items():
-        if section.mapping.get(theirs) is None:
+def _word(op: str, at: str, section: Mapping[str, Any], dt: float) -> Word:
+    text, options = str(section["dim"]), dict[str, Any]()
+    kind = kind_of(f"{op}: {at}.dim {text!r}", text, _GRAMMAR)
+    for key, value in section.items():
+        if key == "dim" or value is None:
             continue
-        if ours not in TAKES[kind]:
-            raise ValueError(f"{section.op}: {section.path(theirs)} is not for {text!r}, {article(kind)} word")
-        options[ours] = _option(section, theirs, dt)
+        if LAYER_OPTIONS[key] not in TAKES[kind]:
+            raise ValueError(f"{op}: {at}.{key} is not for {text!r}, {article(kind)} word")
+        rule = _LAYER_RULES.get(key)
+        value = _neuron(f"{op}: {at}.neuron.", value, dt) if rule is None else rule(op, f"{at}.{key}", value)
+        options[LAYER_OPTIONS[key]] = value
     return Word(text, **options)
-
-
-def _option(section: Section, key: str, dt: float) -> Any:
-    """Return the value of a layer's option."""
-    if key == "neuron":
-        return _neuron(section, dt)
-    if key in ("delay", "bias"):
-        return section.flag(key, default=False)
-    if key in ("groups", "winners"):
-        return section.integer(key)
-    if key == "norm":
-        return section.choice(key, SCALES)
-    if key in ("wScale", "tau", "recurrentDelay"):
-        return section.number(key, check.positive)
-    if key in ("maxDelay", "initialDelay"):
-        return section.number(key, check.not_negative)
-    if key == "dropout":
-        return section.number(key, check.fraction)
-    value = section.get(key)
-    pair = check.pair(section.op, section.path(key), value, least=0 if key == "padding" else 1)
-    return pair if isinstance(value, list) else pair[0]
-
-
-def _error(training: Section, duration: float) -> dict[str, Any]:
-    known = ("type", "over", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin", "numSpikesScale", "piecewise")
-    error = training.section("error", known)
-    kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy"))
-    if kind == "SpikeTime":
-        return {"error": kind}
-    if kind == "CrossEntropy" and error.mapping.get("tgtSpikeRegion") is None:
-        return {"error": kind, "over": error.choice("over", OVER, "max"), "region": (0.0, duration)}
-    region = error.section("tgtSpikeRegion", ("start", "stop"))
-    edges = (region.number("start", check.not_negative), region.number("stop", check.positive))
-    found: dict[str, Any] = {"error": kind, "region": edges}
-    # SLAYER's files have the window with every type; only ProbSpikes needs it.
-    if kind == "ProbSpikes" or error.mapping.get("probSlidingWin") is not None:
-        found["window"] = error.number("probSlidingWin", check.positive)
-    if kind == "CrossEntropy":
-        found["over"] = error.choice("over", OVER, "max")
-    if kind == "NumSpikes":
-        # YAML reads the bare words true and false as booleans, and quoted ones as strings.
-        given = error.get("tgtSpikeCount")
-        if isinstance(given, dict):
-            given = {{"true": True, "false": False}.get(key, key): value for key, value in given.items()}
-        count = Section(error.op, error.path("tgtSpikeCount"), given, (True, False))
-        found |= {str(key).lower(): count.number(key, check.not_negative) for key in (True, False)}
-        found["count_scale"] = error.number("numSpikesScale", check.positive, 1.0)
-        found["piecewise"] = error.flag("piecewise", default=False)
-    return found
-
-
-def _optimizer(training: Section) -> OptimizerConfig:
-    default = OptimizerConfig()
-    names = tuple(map(optimizer_key, asdict(default)))
-    section = training.section("optimizer", names, default={"type": default.type})
-    constant = section.mapping.get("momentumDecay") == "none"
-    return OptimizerConfig(
-        type=section.choice("type", OPTIMIZERS, default.type),
-        lr=_optional(section, "lr", lambda: section.number("lr", check.positive)),
-        relative=_optional(section, "relative", lambda: section.flag("relative", False)),
-        warmup=_optional(section, "warmup", lambda: section.integer("warmup", least=0)),
-        schedule=_optional(section, "schedule", lambda: section.choice("schedule", ("constant", "step", "cosine"))),
-        amsgrad=section.flag("amsgrad", default.amsgrad),
-        momentum=section.number("momentum", check.fraction, default.momentum),
-        momentum_decay=None
-        if constant
-        else section.number("momentumDecay", check.not_negative, default.momentum_decay),
-        weight_decay=section.number("weightDecay", check.not_negative, default.weight_decay),
-        every=section.integer("every", default.every),
-        factor=section.number("factor", check.positive, default.factor),
-        clip_norm=_optional(section, "clipNorm", lambda: section.number("clipNorm", check.positive)),
-        clip_value=_optional(section, "clipValue", lambda: section.number("clipValue", check.positive)),
-    )
-
-
-def _optional(section: Section, key: str, read: Callable[[], Any]) -> Any:
-    """Return the value of a key, None if it is missing."""
-    return None if section.mapping.get(key) is None else read()
-
-
-def _checkpoint(training: Section) -> dict[str, Any]:
-    default = Config().checkpoint_minutes
-    section = training.section("checkpoint", ("minutes", "steps"), default={"minutes": default})
-    return {
-        "checkpoint_minutes": section.number("minutes", check.positive, default),
-        "checkpoint_steps": _optional(section, "steps", lambda: section.integer("steps")),
-    }
-
-
-def _sparsity(training: Section) -> tuple[float, float] | None:
-    if training.mapping.get("sparsity") is None:
-        return None
-    section = training.section("sparsity", ("weight", "allowed"))
-    return section.number("weight", check.not_negative), section.number("allowed", check.not_negative, 0.0)
-
-
-def _parallel(training: Section) -> dict[str, Any]:
-    if training.mapping.get("parallel") is None:
-        return {}
-    section = training.section("parallel", ("micro", "fast"))
-    return {"micro": section.integer("micro"), "fast": section.flag("fast", default=False)}
-
-
-def _paths(training: Section) -> dict[str, Any]:
-    names = {"dataset": "dataset", "in": "data", "train": "train_list", "test": "test_list", "out": "out"}
-    section = training.section("path", tuple(names), default={"in": None})
-    given = {ours: section.mapping.get(theirs) for theirs, ours in names.items()}
-    for theirs, ours in names.items():
-        if given[ours] is not None and not isinstance(given[ours], str):
-            raise TypeError(f"{section.op}: {section.path(theirs)} must be a path, got {given[ours]!r}")
-    if given["dataset"] is not None:
-        section.choice("dataset", KNOWN_SETS)
-        for theirs in ("train", "test"):
-            if given[names[theirs]] is not None:
-                got = f"{section.path('dataset')} is {given['dataset']}"
-                raise ValueError(f"{section.op}: {section.path(theirs)} is for a folder of recordings, {got}")
-    return given

@@ -14,25 +14,24 @@ from cuslayer.distributed.parallel import DataParallel, usual_micro
 from cuslayer.files import NotWritten
 from cuslayer.inspection.health.compute import health
 from cuslayer.training.agreement import agree, agree_on_data
-from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
+from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
-from cuslayer.training.figures_of_run import save_figures
+from cuslayer.training.figures import FIGURES, save_figures
 from cuslayer.training.finite import NotFiniteError, naming_checkpoint
-from cuslayer.training.folder import (
+from cuslayer.training.parallel import agreed
+from cuslayer.training.run_folder import (
     CHECKPOINT,
-    CONFIG,
-    FIGURES,
     GRADIENTS,
+    Lost,
+    Saver,
+    Stopped,
+    check_recordings,
+    earlier,
     find_run,
     locked_folder,
     new_run,
 )
-from cuslayer.training.lock import Lost
-from cuslayer.training.parallel import agreed
-from cuslayer.training.read_config import load_config
-from cuslayer.training.record import Record, completed
-from cuslayer.training.saver import Saver, Stopped, repair_best
 from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.trainer import Trainer
 
@@ -47,6 +46,7 @@ def train(
     checkpoint_steps: int | None = None,
     stop: Callable[[], bool] | None = None,
     context: Context | None = None,
+    report: Callable[[list[EpochStats]], bool] | None = None,
 ) -> Path:
     """Train by a configuration, and write metrics, checkpoints, configuration and figures to a folder.
 
@@ -67,6 +67,7 @@ def train(
         checkpoint_steps: a checkpoint is written after so many steps, too; None: as the configuration says.
         stop: called after each step; if it returns True, the run is saved and `Stopped` is raised.
         context: the processes; None for one.
+        report: called with the statistics after each epoch; the run stops if it returns True, and `Stopped` is raised.
 
     Returns:
         The folder of results.
@@ -100,7 +101,9 @@ def train(
         out = context.from_root(begin)
         config = config.with_options(out=str(out))
         try:
-            _train(config, out, resume, progress, log if context.rank == 0 else _silent, stop or _never, context)
+            _train(
+                config, out, resume, progress, log if context.rank == 0 else _silent, stop or _never, context, report
+            )
         except Stopped:
             context.barrier()
             raise
@@ -125,11 +128,12 @@ def _train(
     log: Callable[[str], None],
     stop: Callable[[], bool],
     context: Context,
+    report: Callable[[list[EpochStats]], bool] | None,
 ) -> None:
     """Train in a folder that is locked."""
     rows, summary, changes = list[EpochStats](), None, list[str]()
     if resume:
-        summary, rows, changes = context.from_root(lambda: _earlier(config, out))
+        summary, rows, changes = context.from_root(lambda: earlier(config, out))
         if summary.epoch >= config.epochs:
             log(
                 f"{out} stands at epoch {summary.epoch}, nothing is left to train; to go on, give --epochs N, N above "
@@ -171,7 +175,7 @@ def _train(
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
             try:
-                _run_epochs(config, trainer, data, stats, saver, log)
+                _run_epochs(config, trainer, data, stats, saver, log, report)
             except (NotFiniteError, NotWritten, Lost):
                 raise
             except ValueError:
@@ -180,7 +184,7 @@ def _train(
                     saver.forget_recordings()
                 raise
     if context.rank == 0:
-        save_figures(out, net, config, stats, trainer.gradients, data.example)
+        save_figures(out, net, config.neuron.dt, stats, trainer.gradients, data.example)
 
 
 def _described(data: Data, config: Config) -> dict[str, str]:
@@ -204,25 +208,6 @@ def _devices(context: Context) -> str:
     return f"{backend.device_name()}{of_each}"
 
 
-def _earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
-    """Compare a run to resume with its files and a configuration.
-
-    Returns:
-        What its checkpoint says, the statistics of its epochs, and a line for each key of the configuration that has
-        changed.
-    """
-    summary = read_summary(out / CHECKPOINT)
-    record, rows = summary.record, completed("train", out, summary.epoch)
-    if record is None:
-        record = Record.of(load_config(out / CONFIG), rows)
-    else:
-        record.check_config("train", out)
-        rows = list(record.rows)
-    changes = record.check_resumed(config, out, within_epoch=summary.batches > 0)
-    repair_best(out, summary, Stats(rows))
-    return summary, rows, changes
-
-
 def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, str]) -> Checkpoint:
     """Return the checkpoint of a run, which fits it; the gradients of its epochs are loaded into the trainer."""
     checkpoint = load_checkpoint(out / CHECKPOINT, trainer.net, trainer.optimizer)
@@ -236,12 +221,18 @@ def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, st
         )
     if checkpoint.record is not None and checkpoint.record.recordings not in (None, recordings):
         read_some(data)
-        checkpoint.record.check_recordings(out, recordings)
+        check_recordings(checkpoint.record, out, recordings)
     return checkpoint
 
 
 def _run_epochs(
-    config: Config, trainer: Trainer, data: Data, stats: Stats, saver: Saver, log: Callable[[str], None]
+    config: Config,
+    trainer: Trainer,
+    data: Data,
+    stats: Stats,
+    saver: Saver,
+    log: Callable[[str], None],
+    report: Callable[[list[EpochStats]], bool] | None,
 ) -> None:
     """Run the remaining epochs, and write the results after each."""
     warned = False
@@ -268,7 +259,7 @@ def _run_epochs(
         warned = trainer.silent_batch is not None and (warned or warning is not None)
         if warning:
             log(warning)
-        saver.check_stop()
+        saver.check_stop(report is not None and report(stats.epochs))
 
 
 def _silence_warning(trainer: Trainer) -> str | None:
@@ -281,16 +272,3 @@ def _silence_warning(trainer: Trainer) -> str | None:
         return None
     advice = "".join(f"; {each.change}" for each in found.advice if each.layer == first.layer)
     return f"warning: {first.name} is silent{advice}" if advice else f"warning: {found.hints[0]}"
-
-
-def config_of_run(folder: Path) -> Config:
-    """Return the configuration of a run that is resumed: that of its checkpoint.
-
-    The file may have the options that the run had before it was resumed the last time, if it died then.
-
-    Raises:
-        ValueError: the checkpoint or the configuration is missing or damaged.
-        TypeError: a value of the configuration is of the wrong type.
-    """
-    record = read_summary(folder / CHECKPOINT).record
-    return load_config(folder / CONFIG) if record is None else record.settings()

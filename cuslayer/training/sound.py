@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cuslayer.data import (
     read_sounds,
     read_wave,
 )
-from cuslayer.training.yaml_sections import Section
+from cuslayer.training.fields import Key, Rule, choice, flag, from_zero, key_of, not_negative, read_fields
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class SoundConfig:
     mask: float = 0.0
     mask_channels: int = 0
     test_field: str | None = None
-    test_values: tuple[Any, ...] = field(default=())
+    test_values: tuple[Any, ...] = ()
 
     def to_spikes(self, dt: float, duration: float) -> AudioToSpikes:
         """Return what makes spikes of a wave, for steps of dt ms and recordings of a duration in ms."""
@@ -134,67 +135,42 @@ class SoundConfig:
 
     def to_yaml(self) -> dict[str, Any]:
         """Return the section of a configuration's file."""
-        values = {_key(name): list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        values = {key_of(name): list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
         tested = values.pop("testField"), values.pop("testValues")
         return values if tested[0] is None else values | {"test": {tested[0]: tested[1]}}
 
 
-def _key(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
+def _numbers(op: str, name: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{op}: {name} must be a list of numbers, got {value!r}")
+    return tuple(check.number(op, name, each) for each in value)
 
 
-_KEYS = {_key(each.name): each.name for each in fields(SoundConfig) if not each.name.startswith("test_")}
+_RULES: dict[type, Rule] = {
+    bool: flag,
+    int: from_zero,
+    float: not_negative,
+    str: choice(("mel", "gammatone")),
+    tuple: _numbers,
+}
+KEYS = tuple(
+    Key(key_of(f.name), f.name, _RULES[type(f.default)]) for f in fields(SoundConfig) if not f.name.startswith("test_")
+)
 
 
-def read_sound(document: Section, dt: float, duration: float) -> SoundConfig | None:
-    """Return the section ``sound`` of a configuration, for steps of dt ms; None if it has none.
-
-    Raises:
-        ValueError: a key is unknown, or a value is out of range.
-        TypeError: a value has the wrong type.
-    """
-    if document.mapping.get("sound") is None:
-        return None
-    section = document.section("sound", (*_KEYS, "test"))
-    given: dict[str, Any] = {}
-    default = SoundConfig()
-    for key, name in _KEYS.items():
-        value = getattr(default, name)
-        if section.mapping.get(key) is None:
-            continue
-        if isinstance(value, bool):
-            given[name] = section.flag(key, value)
-        elif isinstance(value, int):
-            given[name] = section.integer(key, least=0)
-        elif isinstance(value, float):
-            given[name] = section.number(key, check.not_negative)
-        elif isinstance(value, str):
-            given[name] = section.choice(key, ("mel", "gammatone"))
-        else:
-            given[name] = _numbers(section, key)
-    found = SoundConfig(**given, **_tested(section))
+def read_sound(op: str, section: Mapping[str, Any], dt: float, duration: float) -> SoundConfig:
+    """Return the section ``sound`` of a configuration, for steps of dt ms."""
+    given = read_fields(op, KEYS, section, "sound.")
+    rule = section.get("test")
+    if rule is not None:
+        if not isinstance(rule, dict) or len(rule) != 1:
+            raise ValueError(f"{op}: sound.test must be one field and its values, got {rule!r}")
+        ((name, values),) = rule.items()
+        given["test_field"], given["test_values"] = str(name), tuple(values if isinstance(values, list) else [values])
+    found = SoundConfig(**given)
     try:
         found.to_spikes(dt, duration)
         found.transform()
     except ValueError as problem:
-        raise ValueError(f"{section.op}: {section.name}: {problem}") from None
+        raise ValueError(f"{op}: sound: {problem}") from None
     return found
-
-
-def _numbers(section: Section, key: str) -> tuple[float, ...]:
-    values = section.get(key)
-    if not isinstance(values, list):
-        raise TypeError(f"{section.op}: {section.path(key)} must be a list of numbers, got {values!r}")
-    return tuple(check.number(section.op, section.path(key), value) for value in values)
-
-
-def _tested(section: Section) -> dict[str, Any]:
-    """Return which recordings are the test set: one field, and its values."""
-    rule = section.mapping.get("test")
-    if rule is None:
-        return {}
-    if not isinstance(rule, dict) or len(rule) != 1:
-        raise ValueError(f"{section.op}: {section.path('test')} must be one field and its values, got {rule!r}")
-    ((name, values),) = rule.items()
-    return {"test_field": str(name), "test_values": tuple(values) if isinstance(values, list) else (values,)}

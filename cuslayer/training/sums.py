@@ -30,11 +30,7 @@ def is_number(x: Any) -> bool:
 
 
 def sums_on_devices(what: str, state: Any, count: int) -> dict[Any, Array]:
-    """Return sums as arrays by the kernels of their device, from lists by its name.
-
-    Raises:
-        ValueError: a device is unknown, or its sums are not `count` finite numbers.
-    """
+    """Return sums as arrays by the kernels of their device, from lists by its name."""
     found = dict[Any, Array]()
     for name, sums in state.items() if isinstance(state, dict) else [("", state)]:
         given = isinstance(sums, list) and len(sums) == count and all(map(is_number, sums))

@@ -1,14 +1,14 @@
 """The content of a YAML file, with limits on its size, depth and number of values.
 
-PyYAML's own constructor is not used: an alias may unfold a few hundred bytes into billions of values, its recursion
-exhausts the stack, the last of two equal keys wins without a word, and YAML 1.1 reads 010 as 8, 1:30 as 90 and
-2001-01-01 as a date. Here the events of its parser, which needs no stack, are counted and joined.
+PyYAML's safe loader needs them: an alias may unfold a few hundred bytes into billions of values, the last of two equal
+keys wins without a word, and YAML 1.1 reads 010 as 8, 1:30 as 90 and 2001-01-01 as a date.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,18 +18,10 @@ from cuslayer import check
 LARGEST_FILE = 1 << 18
 _MOST_VALUES = 4000
 _DEEPEST = 32
-_TOO_DEEP = f"the document must not be nested deeper than {_DEEPEST} levels"
-_LONGEST_KEY = 100
-_LONGEST_VALUE = 4096
+_LONGEST_KEY, _LONGEST_VALUE = 100, 4096
 # Seeds of 128 bits are in use.
 _LARGEST_INTEGER = 2**128
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
-_CORE = "tag:yaml.org,2002:"
-
-
-class Refused(ValueError):
-    """A document is not allowed; the message begins with the path of the key, if there is one."""
 
 
 def number_of(text: str) -> float | None:
@@ -41,142 +33,120 @@ def number_of(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
+class Refused(ValueError):
+    """A document is not allowed; the message says where."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with limits, without tags, and with decimal numbers only."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._depth = 0
+        self._sizes: dict[str, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        loader: Any = super()  # PyYAML is not typed
+        event = loader.peek_event()
+        anchor = getattr(event, "anchor", None)
+        first = self._values
+        if isinstance(event, yaml.AliasEvent):
+            if anchor not in self._sizes:  # also within the value of the anchor itself
+                raise Refused(_at(event, f"*{check.one_line(anchor)[1:-1]} must follow its anchor"))
+            self._values += self._sizes[anchor]
+        self._values += 1
+        self._depth += 1
+        if self._values > _MOST_VALUES:
+            raise Refused(_at(event, f"the document must have at most {_MOST_VALUES} values, got more"))
+        if self._depth > _DEEPEST + 1:
+            raise Refused(_at(event, f"the document must not be nested deeper than {_DEEPEST} levels"))
+        if getattr(event, "tag", None) is not None:
+            raise Refused(_at(event, f"tags are not allowed, got {check.one_line(event.tag)}"))
+        if len(getattr(event, "value", "")) > _LONGEST_VALUE:
+            raise Refused(_at(event, f"a value must have at most {_LONGEST_VALUE} characters, got {len(event.value)}"))
+        node = loader.compose_node(parent, index)
+        self._depth -= 1
+        if anchor is not None and not isinstance(event, yaml.AliasEvent):
+            self._sizes[anchor] = self._values - first
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if key.tag != _MERGE):
+            if not isinstance(key, yaml.ScalarNode) or len(key.value) > _LONGEST_KEY:
+                raise Refused(_at(key, f"a key must be a word or a number of at most {_LONGEST_KEY} characters"))
+            name = self.construct_object(key)
+            if name in seen:
+                raise Refused(_at(key, f"{key.value} must be there once, got it twice"))
+            seen.add(name)
+        return node
+
+    def construct_yaml_int(self, node: Any) -> int:
+        text = node.value
+        if len(text) > 40 or abs(int(text)) > _LARGEST_INTEGER:
+            raise Refused(_at(node, f"an integer must lie within 2**128 of 0, got {text[:20]}..."))
+        return int(text)
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+# Of what YAML 1.1 reads as something else than text.
+_KINDS = {
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "bool": (r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "merge": (r"<<", "<"),
+}
+_Loader.yaml_implicit_resolvers = {}
+for _kind, (_pattern, _first) in _KINDS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def _at(marked: Any, message: str) -> str:
+    return f"line {marked.start_mark.line + 1}: {message}"
+
+
 def document_of(text: str) -> Any:
     """Return the content of a YAML document as dictionaries, lists, strings, numbers, booleans and None.
 
     Only decimal integers and decimal fractions, .inf and .nan are numbers; dates and what YAML 1.1 alone reads as
     numbers are strings. Anchors, aliases and merge keys are followed as long as the document stays small.
-
-    Raises:
-        Refused: a key is there twice, or the document is too deep or too large.
-        yaml.YAMLError: the text is no YAML, or has a tag.
     """
-    return _Document(text).content()
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's scanner, whose time grows with the square of the depth of brackets, with a limit of this depth."""
-
-    def fetch_flow_collection_start(self, token: Any) -> None:
-        if self.flow_level > _DEEPEST:
-            raise Refused(_TOO_DEEP)
-        scanner: Any = super()  # PyYAML's types leave it out
-        scanner.fetch_flow_collection_start(token)
-
-
-class _Document:
-    """Builds the values of one document from the events of the parser."""
-
-    def __init__(self, text: str) -> None:
-        self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_Loader))
-        self._resolver: Any = yaml.SafeLoader("")
-        self._anchors: dict[str, tuple[Any, int]] = {}
-        self._values = 0
-
-    def content(self) -> Any:
-        """Return the content; None for an empty document."""
-        content, documents = None, 0
-        for event in self._events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise Refused("must be one document, got several")
-                content = self._value(next(self._events), "", 0)
-        return content
-
-    def _value(self, event: Any, path: str, depth: int) -> Any:
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self._anchors:
-                raise yaml.YAMLError(f"{_at(path)}*{check.one_line(event.anchor)[1:-1]} must follow its anchor")
-            value, size = self._anchors[event.anchor]
-            self._count(size, path)
-            return value
-        first = self._values
-        self._count(1, path)
-        if depth > _DEEPEST:
-            raise Refused(f"{_at(path)}{_TOO_DEEP}")
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            raise yaml.YAMLError(f"{_at(path)}tags are not allowed, got {check.one_line(tag)}")
-        if isinstance(event, yaml.ScalarEvent):
-            value = self._scalar(event, path)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            value = self._sequence(path, depth)
-        else:
-            value = self._mapping(path, depth)
-        # An alias within the value of its own anchor comes before the anchor is known, and is refused.
-        if getattr(event, "anchor", None) is not None:
-            self._anchors[event.anchor] = value, self._values - first
-        return value
-
-    def _count(self, values: int, path: str) -> None:
-        self._values += values
-        if self._values > _MOST_VALUES:
-            raise Refused(f"{_at(path)}the document must have at most {_MOST_VALUES} values, got more")
-
-    def _sequence(self, path: str, depth: int) -> list[Any]:
-        found: list[Any] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            found.append(self._value(event, f"{path}[{len(found)}]", depth + 1))
-        return found
-
-    def _mapping(self, path: str, depth: int) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
-        merged: list[dict[Any, Any]] = []
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            if self._is_merge(event):
-                self._count(1, path)
-                merged += self._merged(self._value(next(self._events), path, depth + 1), path)
-                continue
-            key = self._value(event, path, depth + 1)
-            if isinstance(key, (dict, list)):
-                raise Refused(f"{_at(path)}a key must be a word or a number, got {check.one_line(key)}")
-            if len(str(key)) > _LONGEST_KEY:
-                raise Refused(f"{_at(path)}a key must have at most {_LONGEST_KEY} characters, got {len(str(key))}")
-            inner = f"{path}.{_word(key)}" if path else _word(key)
-            if key in found:
-                raise Refused(f"{inner} must be there once, got it twice")
-            found[key] = self._value(next(self._events), inner, depth + 1)
-        for more in merged:
-            self._count(len(more), path)
-            found = {**more, **found}
-        return found
-
-    def _merged(self, value: Any, path: str) -> list[dict[Any, Any]]:
-        """Return the mappings of a merge key, the weakest last."""
-        several = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, dict) for each in several):
-            raise Refused(f"{_at(path)}<< must be a mapping or a list of mappings, got {check.one_line(value)}")
-        return several
-
-    def _is_merge(self, event: yaml.Event) -> bool:
-        return isinstance(event, yaml.ScalarEvent) and event.style is None and event.value == "<<"
-
-    def _scalar(self, event: Any, path: str) -> Any:
-        text = event.value
-        if len(text) > _LONGEST_VALUE:
-            raise Refused(f"{_at(path)}a value must have at most {_LONGEST_VALUE} characters, got {len(text)}")
-        tag = self._resolver.resolve(yaml.ScalarNode, text, event.implicit).removeprefix(_CORE)
-        if tag == "null":
-            return None
-        if tag == "bool":
-            return yaml.SafeLoader.bool_values[text.lower()]
-        if tag == "int" and _INTEGER.fullmatch(text):
-            if len(text) > 40 or abs(int(text)) > _LARGEST_INTEGER:
-                raise Refused(f"{_at(path)}an integer must lie within 2**128 of 0, got {text[:20]}...")
-            return int(text)
-        if tag == "float":
-            word = text.lower().lstrip("+-")
-            if word in (".inf", ".nan"):
-                return float(text.lower().replace(".", "", 1))
-            number = number_of(text)
-            return text if number is None else number
-        return text
+def read_yaml(op: str, path: str | Path) -> Any:
+    """Return the content of a YAML file; raise ValueError if it is missing, is not YAML, or is refused."""
+    path = check.path(op, "source", path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{op}: {path} is no file")
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+        if len(raw) > LARGEST_FILE:
+            raise Refused(f"a configuration must have at most {LARGEST_FILE} bytes, got more")
+        return document_of(raw.decode("utf-8-sig"))
+    except OSError as problem:
+        raise ValueError(f"{op}: {path} cannot be read ({problem.strerror or type(problem).__name__})") from None
+    except Refused as problem:
+        raise ValueError(f"{op}: {path}: {problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ValueError(f"{op}: {path} is no YAML: {_without_content(problem)}") from None
 
 
-def _at(path: str) -> str:
-    return f"{path}: " if path else ""
-
-
-def _word(key: Any) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(key)
+def _without_content(problem: Exception) -> str:
+    """Return what is wrong with a file and where, without the lines around it: the file may be another than meant."""
+    mark = getattr(problem, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(problem).split())
+    text = " ".join(str(getattr(problem, "problem", None) or "unreadable").split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {text}"

@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.cli import COMMANDS, main
-from cuslayer.cli.json_output import print_json
+from cuslayer.cli.arguments import print_json
 from cuslayer.training import Config, evaluate, load_run, load_stats
 from tests.support.tiny import no_figures, write_folder
 

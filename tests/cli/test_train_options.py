@@ -65,8 +65,8 @@ def test_a_rate_of_the_same_value_changes_nothing(run, file, tmp_path, kind):
         ("--checkpoint-minutes", 3.0, "checkpoint_minutes"),
     ],
 )
-@pytest.mark.parametrize("optimizer", [RECIPE, OptimizerConfig(lr=0.5, schedule="step", warmup=2)])
-def test_an_option_changes_one_key(run, file, tmp_path, option, value, name, optimizer):
+def test_an_option_changes_one_key(run, file, tmp_path, option, value, name):
+    optimizer = OptimizerConfig(lr=0.5, schedule="step", warmup=2)
     before = load_config(file(optimizer=optimizer, epochs=2))
     assert run("out", tmp_path / "run.yaml", option, value) == (0, "")
     part, _, inner = name.partition(".")
@@ -150,7 +150,7 @@ def test_the_run_that_a_configuration_names_is_resumed(file, tmp_path, monkeypat
     assert [load_checkpoint(f"{name}/checkpoint.npz").epoch for name in ("mine", "runs/1")] == [2, 1]
 
 
-@pytest.mark.parametrize("option", ["--epochs", "--batch", "--seed", "--lr", "--checkpoint-minutes", "--micro"])
+@pytest.mark.parametrize("option", ["--epochs", "--lr"])
 def test_digits_of_other_scripts(option, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "--out", str(tmp_path / "out"), option, "٣"])

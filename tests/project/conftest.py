@@ -6,8 +6,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits, write_events
-from cuslayer.training import Config, Stats, folder
+from cuslayer.training import Config, Stats
 from cuslayer.training.checkpoint import Checkpoint
+from cuslayer.training.figures import FIGURES
 from cuslayer.training.stats import EpochStats
 from tests.support.tiny import write_folder
 
@@ -25,7 +26,7 @@ def here(tmp_path, monkeypatch):
         Checkpoint.of(1, net, config.make_optimizer(net.parameters())).save(run / name)
     (run / "config.yaml").write_text(config.to_yaml())
     Stats([EpochStats(1, 2.0, 0.5, 1.5, 0.75, 3.0)]).save(run / "metrics.csv")
-    for name in folder.FIGURES:
+    for name in FIGURES:
         (run / name).touch()
     write_folder(tmp_path / "recordings", duration=300.0)
     write_events(tmp_path / "recordings" / "1.bs2", Digits("test")[0][0])

@@ -13,13 +13,14 @@ import yaml
 import cuslayer as cs
 from cuslayer.data import Digits
 from cuslayer.data.catalog import _KNOWN, NAMES
-from cuslayer.training import Config, Trainer, load_config, named, train
+from cuslayer.training import Config, Trainer, load_config, train
 from cuslayer.training.data_of_run import load_data
+from cuslayer.training.read_config import named_configs
 from tests.support import fake_tonic
 from tests.support.tiny import no_figures, silent
 
 # test_sound_run.py has that of sounds.
-EVERY = [name for name in named.names() if name != "spoken-digits"]
+EVERY = [name for name in named_configs() if name != "spoken-digits"]
 LISTED = "cifar10dvs, digits, dvsgesture, nmnist, ntidigits, shd, spoken-digits, ssc"
 
 
@@ -29,10 +30,10 @@ def refuses(message, kind=ValueError):
 
 def test_there_is_one_for_each_data_set():
     assert sorted((*NAMES, "digits")) == EVERY
-    assert ", ".join(named.names()) == LISTED
+    assert ", ".join(named_configs()) == LISTED
     folder = Path(__file__).parents[2] / "examples" / "configs"
-    assert {path.name for path in folder.iterdir()} == {f"{name}.yaml" for name in named.names()}
-    for name in named.names():
+    assert {path.name for path in folder.iterdir()} == {f"{name}.yaml" for name in named_configs()}
+    for name in named_configs():
         assert name in load_config.__doc__
         assert (folder / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
 
@@ -50,7 +51,7 @@ def test_a_configuration_fits_its_data_set(name):
     assert config.region == (0.0, config.duration)
     assert load_config(yaml.safe_load(config.to_yaml())) == config
     # Every constant of the neuron and every choice of the recipe is in the file.
-    document = yaml.safe_load((named.folder() / f"{name}.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((named_configs()[name]).read_text(encoding="utf-8"))
     assert set(document["neuron"]) == {"type", "theta", "tauSr", "tauRef", "scaleRef", "tauRho", "scaleRho"}
     assert set(document["training"]) >= {"error", "initialization", "firingRate", "optimizer", "epochs", "batch"}
 

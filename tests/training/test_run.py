@@ -13,7 +13,7 @@ from cuslayer import backend
 from cuslayer.training import (
     Config,
     data_of_run,
-    figures_of_run,
+    figures,
     find_run,
     load_checkpoint,
     load_config,
@@ -229,8 +229,8 @@ def test_spike_times(pair, pictures):
 
 def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
-    monkeypatch.setattr(figures_of_run, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
+    monkeypatch.setattr(figures, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
+    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
     train(pair, log=silent)
     events = data_of_run.read_events(os.path.join(pair.data, "input.bs1"))
     assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
@@ -247,11 +247,9 @@ def test_spike_times_resume(pair, tmp_path):
 
 def test_the_figures_show_the_run(config, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(
-        figures_of_run, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None)
-    )
-    monkeypatch.setattr(figures_of_run, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
-    monkeypatch.setattr(figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
+    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
+    monkeypatch.setattr(figures, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
+    monkeypatch.setattr(figures, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
     out = train(config, log=silent)
     assert [row.epoch for row in drawn["rows"]] == [1, 2]
     _, tests = data_of_run.open_folder(config.data)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cuslayer.cli import main
-from cuslayer.training import folder, run, train
+from cuslayer.training import run, run_folder, train
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 
@@ -16,9 +16,9 @@ def test_the_tenth_run_comes_after_the_ninth(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("2", "9", "10", "notes"):
         (Path("runs") / name).mkdir(parents=True)
-        (Path("runs") / name / folder.CHECKPOINT).touch()
-    assert folder.find_run(None) == Path("runs/10")
-    assert folder.new_run(None) == Path("runs/11")
+        (Path("runs") / name / run_folder.CHECKPOINT).touch()
+    assert run_folder.find_run(None) == Path("runs/10")
+    assert run_folder.new_run(None) == Path("runs/11")
 
 
 def test_what_is_no_run_has_no_number(tmp_path, monkeypatch):
@@ -26,7 +26,7 @@ def test_what_is_no_run_has_no_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("2", "²", "٣", "९", "4.5", "-7", "+8", "1_0", "0012"):
         (Path("runs") / name).mkdir(parents=True)
-    assert folder.new_run(None) == Path("runs/3")
+    assert run_folder.new_run(None) == Path("runs/3")
 
 
 def test_a_folder_without_a_checkpoint_is_begun_anew(tmp_path, monkeypatch):
@@ -59,7 +59,7 @@ def test_files_of_the_user_are_kept(tmp_path, monkeypatch, capsys, numbered):
     config = tmp_path / "tiny.yaml"
     config.write_text(tiny(tmp_path).to_yaml())
     written = {p.name for p in train(tiny(tmp_path, out="whole"), log=silent).iterdir()}
-    assert written == set(folder.NAMES)
+    assert written == set(run_folder.NAMES)
     out.mkdir(parents=True)
     for name in written - {"checkpoint.npz"}:
         file = out / name

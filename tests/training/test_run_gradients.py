@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuslayer.training import figures_of_run, load_config, train
+from cuslayer.training import figures, load_config, train
 from cuslayer.training.config import OptimizerConfig
 from tests.support.tiny import silent, write_folder
 
@@ -24,7 +24,7 @@ training:
 def drawn(monkeypatch):
     """The names of the figures, which are not drawn."""
     names = []
-    monkeypatch.setattr(figures_of_run, "save_figure", lambda path, draw, *, size: names.append(path.name))
+    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: names.append(path.name))
     return names
 
 

@@ -91,7 +91,7 @@ def test_a_run_that_was_stopped_is_a_run(tmp_path):
 
 def test_minutes_and_steps_between_checkpoints(tmp_path, monkeypatch):
     saved = []
-    from cuslayer.training import saver
+    from cuslayer.training import run_folder as saver
 
     save = saver.Saver._save
     monkeypatch.setattr(

@@ -16,8 +16,9 @@ import yaml
 import cuslayer as cs
 from cuslayer import cli
 from cuslayer.data import Events
-from cuslayer.training import Config, load_config, named, train
+from cuslayer.training import Config, load_config, train
 from cuslayer.training.data_of_run import load_data
+from cuslayer.training.read_config import named_configs
 from cuslayer.training.sound import SoundConfig
 from tests.support.tiny import no_figures, silent
 
@@ -198,7 +199,7 @@ def test_the_configuration_of_spoken_digits_fits_its_recordings() -> None:
     assert net.input_shape == (hears.neurons,)
     assert net(np.zeros((1, 1, hears.neurons), bool)).shape == (1, 1, 10)
     assert (config.sound.test_field, config.sound.test_values) == ("take", (5, 6, 7, 8, 9))
-    assert "spoken-digits" in named.names()
+    assert "spoken-digits" in named_configs()
 
 
 def test_spoken_digits_are_learned_from_the_wave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,11 @@
-"""Sweeps: the points of a search, runs that fail, and a sweep that goes on where it was interrupted."""
+"""Sweeps: the points of a search, runs that fail or are pruned, and a sweep that goes on where it was interrupted."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +14,13 @@ import yaml
 
 from cuslayer import cli
 from cuslayer.plot import sweep_results
-from cuslayer.training import EpochStats, load_config, train
-from cuslayer.training.sweep import Result, load_sweep, runs, sweep
-from cuslayer.training.sweep.table import DONE, FAILED, WAITING, table
+from cuslayer.training import EpochStats, Stopped, load_config, run_folder, train
+from cuslayer.training import sweep as module
+from cuslayer.training.sweep import DONE, FAILED, PRUNED, WAITING, Result, load_sweep, reporter, sweep, table
 from tests.support.deaths import tiny
 from tests.support.tiny import no_figures, silent
+
+optuna = pytest.importorskip("optuna")
 
 LR, BATCH, WIDTH = "training.optimizer.lr", "training.batch", "layer[1].dim"
 
@@ -41,153 +42,265 @@ def write(tmp_path):
 
 @pytest.fixture
 def within(monkeypatch):
-    """Train the runs in this process; return the list of their arguments."""
+    """Train the runs in this process; return the list of the numbers of those that were begun and of those resumed."""
     no_figures(monkeypatch)
     calls = []
 
-    def run(arguments, cores=None):
-        calls.append(arguments)
-        resume = arguments[0] == "--resume"
-        config = load_config(os.path.join(arguments[-1], "config.yaml") if resume else arguments[0])
+    def run(arguments, cores):
+        resume, out, trial = arguments[0] == "--resume", arguments[-1], arguments[-3]
+        calls.append(f"{'+' * resume}{out[-3:]}")
+        config = load_config(os.path.join(out, "config.yaml") if resume else arguments[0])
+        report = reporter(trial, config.epochs)
         try:
-            train(config.with_options(out=arguments[-1]), log=silent, resume=resume)
+            train(config.with_options(out=out), log=silent, resume=resume, report=report)
+        except Stopped:
+            pass
         except ValueError as problem:
             return str(problem)
         return None
 
-    monkeypatch.setattr(runs, "train_run", run)
+    monkeypatch.setattr(module, "train_run", run)
     return calls
+
+
+def study_of(given):
+    storage, names = module._storage(optuna, str(given.out / "study.log"))
+    assert names == ["sweep"]
+    return optuna.load_study(study_name=names[0], storage=storage)
 
 
 def test_a_grid(write):
     found = load_sweep(write(keys={LR: [0.1, 0.01], WIDTH: [4, "5"], BATCH: [2]}))
     assert found.points == ((0.1, 4, 2), (0.1, "5", 2), (0.01, 4, 2), (0.01, "5", 2))
-    assert [config.optimizer.lr for config in found.configs] == [0.1, 0.1, 0.01, 0.01]
-    assert [config.layers[1].text for config in found.configs] == ["4", "5", "4", "5"]
+    assert [found.config(point).optimizer.lr for point in found.points] == [0.1, 0.1, 0.01, 0.01]
+    assert [found.config(point).layers[1].text for point in found.points] == ["4", "5", "4", "5"]
 
 
-def test_a_random_search(write):
+def test_a_random_search(write, tmp_path, monkeypatch):
+    """Points are in their intervals, whole where the ends are; each seed has its own, of which more runs have more."""
     keys = {
         LR: {"low": 1e-4, "high": 1.0, "log": True},
         BATCH: {"low": 1, "high": 3},
-        "training.epochs": {"low": 1, "high": 100, "log": True},
-        "training.optimizer.momentum": {"low": 0.2, "high": 0.4},
+        "training.optimizer.momentum": {"low": "2e-1", "high": 0.4},
         WIDTH: [3, 4],
     }
-    found = load_sweep(write(search="random", runs=200, seed=5, keys=keys))
-    assert load_sweep(write(search="random", runs=201, seed=5, keys=keys)).points[:200] == found.points
-    assert load_sweep(write(search="random", runs=200, seed=6, keys=keys)).points != found.points
-    for other in (4, 6, 7, 5 + 199):
-        others = load_sweep(write(search="random", runs=200, seed=other, keys=keys)).points
-        assert not {*others} & {*found.points}
-    lr, batch, epochs, momentum, width = map(np.array, zip(*found.points, strict=True))
-    assert 0.3 < (lr < 0.01).mean() < 0.7
-    assert set(batch) == {1, 2, 3}
-    assert {1, 2} <= set(epochs) <= set(range(1, 101))
-    assert 0.3 < (epochs <= 10).mean() < 0.7
+    monkeypatch.setattr(module, "train_run", lambda arguments, cores: "no")
+
+    def points(runs, seed):
+        shutil.rmtree(tmp_path / "sweep", ignore_errors=True)
+        return [r.point for r in sweep(load_sweep(write(search="random", runs=runs, seed=seed, keys=keys)), log=silent)]
+
+    found = points(12, 5)
+    assert points(8, 5) == found[:8]
+    assert not {*points(12, 6), *points(12, 4)} & {*found}
+    lr, batch, momentum, width = map(np.array, zip(*found, strict=True))
+    assert 0.1 < (lr < 0.01).mean() < 0.9
+    assert (set(batch), set(width)) == ({1, 2, 3}, {3, 4})
     assert 0.2 <= momentum.min() < momentum.max() <= 0.4
-    assert set(width) == {3, 4}
 
 
 def test_the_usual_configuration_and_one_within(write):
-    assert load_sweep(write(config=None, keys={BATCH: [4]})).configs[0].layers[1].text == "256"
+    assert load_sweep(write(config=None, keys={BATCH: [4]})).config((4,)).layers[1].text == "256"
     inside = {"layer": [{"dim": "6x6x2"}, {"dim": 7}]}
-    assert load_sweep(write(config=inside, keys={BATCH: [4]})).configs[0].layers[1].text == "7"
+    assert load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,)).layers[1].text == "7"
 
 
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [
-        ({"keys": {"training.batches.x": [1]}}, ValueError, "keys.training.batches.x is no key of the configuration"),
         ({"keys": {"layer[9].dim": [1]}}, ValueError, "keys.layer[9].dim is no key of the configuration: 9 is missing"),
         ({"keys": {"training.batch.x": [1]}}, ValueError, "keys.training.batch.x is no key of the configuration"),
         ({"keys": {"training.batchs": [1]}}, ValueError, "run 1 (training.batchs 1): load_config: training.batchs is"),
         ({"keys": {BATCH: [1, 0]}}, ValueError, "run 2 (training.batch 0): load_config: training.batch must be"),
         ({"keys": {BATCH: 4}}, TypeError, "keys.training.batch must be a list of values, got 4"),
         ({"keys": {BATCH: []}}, TypeError, "keys.training.batch must be a list of values, got []"),
+        ({"keys": {BATCH: {"low": 1, "high": 3}}}, TypeError, "keys.training.batch must be a list of values, got {"),
         ({"keys": [1]}, TypeError, "keys must be a mapping of keys of the configuration, got list"),
-        ({"keys": {BATCH: [1]}, "search": "all"}, ValueError, "search must be one of grid, random, got 'all'"),
+        ({"keys": {BATCH: [1]}, "search": "all"}, ValueError, "search must be one of grid, random, tpe, got 'all'"),
+        ({"keys": {BATCH: [1]}, "pruning": "some"}, ValueError, "pruning must be one of none, median, halving, hyper"),
         ({"keys": {BATCH: [1]}, "search": "random"}, ValueError, "runs is missing"),
-        ({"keys": {BATCH: [1]}, "search": "random", "runs": 10**6}, ValueError, "runs must be at most 100000"),
-        ({"keys": {BATCH: [2] * 400, LR: [0.1] * 400}}, ValueError, "a grid must have at most 100000 runs, got 160000"),
+        ({"keys": {BATCH: [1]}, "search": "tpe", "runs": 10**6}, ValueError, "a sweep must have at most 100000 runs"),
+        ({"keys": {BATCH: [2] * 400, LR: [0.1] * 400}}, ValueError, "at most 100000 runs, got 160000"),
         ({"keys": {BATCH: [1]}, "out": 3}, TypeError, "out must be a path, got 3"),
+        ({"keys": {BATCH: [1]}, "out": None}, ValueError, "out is missing"),
+        ({"keys": {BATCH: [1]}, "jobs": 3}, ValueError, "jobs is an unknown key"),
         (
             {"keys": {BATCH: {"low": 3, "high": 3}}, "search": "random", "runs": 1},
             ValueError,
             "keys.training.batch.low must be under high, 3, got 3",
         ),
         (
-            {"keys": {LR: {"low": 0, "high": 3, "log": True}}, "search": "random", "runs": 1},
+            {"keys": {LR: {"low": 0, "high": 3, "log": True}}, "search": "tpe", "runs": 1},
             ValueError,
             "keys.training.optimizer.lr.low must be positive, got 0",
+        ),
+        (
+            {"keys": {BATCH: {"low": 0, "high": 3}}, "search": "tpe", "runs": 1},
+            ValueError,
+            "(training.batch 0): load_config: training.batch must be at least 1, got 0",
         ),
     ],
 )
 def test_what_is_no_sweep(write, given, kind, message):
     path = write(**given)
-    with pytest.raises(kind, match=re.escape(f"load_sweep: {path}: {message}")):
+    with pytest.raises(kind, match=rf"^load_sweep: {re.escape(str(path))}: .*{re.escape(message)}"):
         load_sweep(path)
 
 
 def test_a_sweep_goes_on(write, within, monkeypatch):
-    path = write(keys={LR: [0.05, 0.01], BATCH: [2, 4]})
-    given = load_sweep(path)
-    whole, fails = runs.train_run, ["002"]
-    monkeypatch.setattr(
-        runs, "train_run", lambda arguments, cores=None: "it burns" if arguments[-1][-3:] in fails else whole(arguments)
-    )
-    lines = []
-    found = sweep(given, jobs=2, log=lines.append)
+    given = load_sweep(write(keys={LR: [0.05, 0.01], BATCH: [2, 4]}))
+    whole, fails, lines = module.train_run, ["002"], []
+    monkeypatch.setattr(module, "train_run", lambda a, c: "it burns" if a[-1][-3:] in fails else whole(a, c))
+    found = sweep(given, log=lines.append)
     assert [result.status for result in found] == [DONE, FAILED, DONE, DONE]
     assert any(line == "run 2 (training.optimizer.lr 0.05, training.batch 4) failed: it burns" for line in lines)
     rows = (given.out / "results.csv").read_text().splitlines()
     assert rows[0] == f"run,{LR},{BATCH},status,accuracy,loss,epoch,error"
     assert rows[2] == "2,0.05,4,failed,,,,it burns"
-    assert (given.out / "results.png").stat().st_size > 1000
+    assert (given.out / "results.png").exists()
+    assert not [*given.out.glob("*lock")]
     fails.clear()
     within.clear()
-    assert [result.status for result in sweep(given, log=silent)] == [DONE] * 4
-    assert len(within) == 1
-    # More epochs go on from the checkpoints; more points are added, others are refused.
-    longer = load_sweep(write(keys={LR: [0.05, 0.01, 0.1], BATCH: [2, 4]}))
+    again = sweep(given, log=silent)
+    assert [result.status for result in again] == [DONE] * 4
+    assert again[1].best.epoch == 1
+    assert within == ["002"]
+    # More points are added; others are refused.
     within.clear()
-    assert len(sweep(longer, log=silent)) == 6
-    assert len(within) == 2
-    with pytest.raises(ValueError, match="holds another sweep; name another folder"):
-        sweep(load_sweep(write(keys={LR: [0.06], BATCH: [2, 4]})), log=silent)
+    assert len(sweep(load_sweep(write(keys={LR: [0.05, 0.01, 0.1], BATCH: [2, 4]})), log=silent)) == 6
+    assert within == ["005", "006"]
     with pytest.raises(ValueError, match="sweep: jobs must be at least 1, got 0"):
         sweep(given, jobs=0, log=silent)
 
 
 def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
-    """More points are added to a sweep; fewer, or other keys and values, are another sweep."""
+    """More points are added to a sweep; fewer, or other keys, values and configurations, are another sweep."""
     given = load_sweep(write(keys={BATCH: [2, 4, 1]}))
     sweep(given, log=silent)
     before = {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()}
     within.clear()
-    for keys in (
-        {BATCH: [2, 4]},
-        {BATCH: [2]},
-        {BATCH: [2, 1, 4]},
-        {BATCH: [2, 4, 12]},
-        {"training.epochs": [2, 4, 1]},
-    ):
+    others = [{"keys": {BATCH: values}} for values in ([2, 4], [2, 1, 4], [2, 4, 12])]
+    others += [{"keys": {"training.epochs": [2, 4, 1]}}, {"config": None, "keys": {BATCH: [2, 4, 1]}}]
+    others += [{"search": "tpe", "runs": 9, "keys": {BATCH: [2, 4, 1]}}]
+    for other in others:
         with pytest.raises(ValueError, match=f"^sweep: {given.out} holds another sweep; name another folder$"):
-            sweep(load_sweep(write(keys=keys)), log=silent)
+            sweep(load_sweep(write(**other)), log=silent)
     assert {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()} == before
     assert not within
 
 
-@pytest.mark.parametrize("name", ["points.csv", "results.csv", "results.png", "002.yaml"])
+@pytest.mark.parametrize("name", ["results.csv", "results.png", "002.yaml", "study.log"])
 def test_files_of_the_user_are_kept(write, within, name):
     given = load_sweep(write(keys={BATCH: [2, 4]}))
     given.out.mkdir()
-    for text in ("mine\n", ""):
-        (given.out / name).write_text(text)
-        with pytest.raises(ValueError, match=f"^sweep: .*(holds another sweep|{name} is of no sweep)"):
-            sweep(given, log=silent)
-        assert [(p.name, p.read_text()) for p in given.out.iterdir()] == [(name, text)]
+    (given.out / name).write_text("mine\n")
+    with pytest.raises(ValueError, match=rf"^sweep: .*({name} is of no sweep|{name} cannot be opened)"):
+        sweep(given, log=silent)
+    assert {p.name: p.read_text() for p in given.out.iterdir()} in ({name: "mine\n"}, {name: "mine\n", "study.log": ""})
     assert not within
+
+
+def test_a_run_whose_process_has_died_is_resumed(write, within, monkeypatch):
+    """Its trial still runs, and its folder has a checkpoint; the run of another process that lives is left to it."""
+    given = load_sweep(write(keys={"training.optimizer.momentum": [0.5, 0.6]}, pruning="median"))
+    whole = module.train_run
+
+    def dies(arguments, cores):
+        config = given.config((0.5,))
+        stops = iter([False, True])
+        with pytest.raises(Stopped):
+            train(config.with_options(out=arguments[-1]), log=silent, stop=lambda: next(stops))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_run", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(given, log=silent)
+    study = study_of(given)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"]
+    monkeypatch.setattr(module, "train_run", whole)
+    lock = run_folder.Lock(given.out / "001.lock", given.out)
+    assert [r.status for r in sweep(given, log=silent)] == ["started", DONE]
+    assert within == ["002"]
+    lock.release()
+    assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE]
+    assert within == ["002", "+001"]
+
+
+def test_several_processes_divide_the_runs(write, within, monkeypatch):
+    """While one trains a run, another one takes the next."""
+    given = load_sweep(write(keys={BATCH: [1, 2, 3, 4]}))
+    whole, others = module.train_run, []
+
+    def run(arguments, cores):
+        if arguments[-1].endswith("002"):
+            monkeypatch.setattr(module, "train_run", whole)
+            others.extend(sweep(given, log=silent))
+        return whole(arguments, cores)
+
+    monkeypatch.setattr(module, "train_run", run)
+    assert [r.status for r in sweep(given, log=silent)] == [DONE] * 4
+    assert [r.status for r in others] == [DONE, "started", DONE, DONE]
+    assert within == ["001", "003", "004", "002"]
+
+
+def test_a_database(write, within, tmp_path):
+    given, url = load_sweep(write(keys={BATCH: [2, 4]})), f"sqlite:///{tmp_path / 'study.db'}"
+    assert len(sweep(given, study=url, log=silent)) == 2
+    assert not (given.out / "study.log").exists()
+    assert len(optuna.load_study(study_name=f"cuslayer {given.out}", storage=url).trials) == 2
+    within.clear()
+    assert len(sweep(given, study=url, log=silent)) == 2
+    assert not within
+    with pytest.raises(ValueError, match=r"^sweep: the study nosuch://here cannot be opened: [^\n]*$"):
+        sweep(given, study="nosuch://here", log=silent)
+
+
+def test_a_search_by_results(write, within):
+    keys = {LR: {"low": 1e-3, "high": 1.0, "log": True}, "layer[1].dim": {"low": 2, "high": 9}, BATCH: [2, 4]}
+    given = load_sweep(write(search="tpe", runs=3, seed=2, keys=keys))
+    found = sweep(given, log=silent)
+    assert [result.status for result in found] == [DONE] * 3
+    assert len({result.point for result in found}) == 3
+    study = study_of(given)
+    assert study.direction.name == "MAXIMIZE"
+    assert [trial.value for trial in study.trials] == [result.accuracy for result in found]
+    assert [trial.intermediate_values for trial in study.trials] == [{1: result.best.test_accuracy} for result in found]
+    config = load_config(given.out / "002" / "config.yaml")
+    assert (config.optimizer.lr, int(config.layers[1].text), config.batch) == found[1].point
+
+
+def test_a_run_that_does_worse_is_pruned(write, within, monkeypatch):
+    """After two good runs a third is ended at its first epoch; its results so far are kept."""
+    values = {"002": 0.9, "003": 0.1}
+
+    def scores(row):
+        return values.get("".join(within[-1:]), 0.8), 1.0
+
+    monkeypatch.setattr(module, "_scores", scores)
+    monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
+    pruner = lambda: optuna.pruners.MedianPruner(n_startup_trials=1)  # noqa: E731
+    monkeypatch.setattr(optuna.pruners, "PatientlessMedian", pruner, raising=False)
+    given = load_sweep(write(keys={"training.epochs": [3], BATCH: [1, 2, 3]}, pruning="median"))
+    lines = []
+    found = sweep(given, log=lines.append)
+    assert [result.status for result in found] == [DONE, DONE, PRUNED]
+    assert [result.best.epoch for result in found][2] == 1
+    assert "run 3 (training.epochs 3, training.batch 3) was pruned: epoch   1" in lines[2]
+    within.clear()
+    assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED]
+    assert not within
+
+
+def test_a_loss_is_minimized_where_there_are_no_classes(write, monkeypatch):
+    monkeypatch.setattr(module, "train_run", lambda arguments, cores: "no")
+    error = {"type": "SpikeTime"}
+    base = yaml.safe_load(tiny(write().parent).to_yaml())
+    base["training"]["error"] = error
+    given = load_sweep(write(config=base, keys={BATCH: [1]}))
+    sweep(given, log=silent)
+    study = study_of(given)
+    assert study.direction.name == "MINIMIZE"
+    assert module._value(study, EpochStats(1, 3.0, None, None, None, 1.0)) == 3.0
 
 
 def test_without_a_test_set_the_training_counts():
@@ -202,21 +315,13 @@ def test_without_a_test_set_the_training_counts():
     assert Result(1, (1,), DONE, EpochStats(3, 2.0, None, 1.0, None, 1.0)).accuracy is None
 
 
-def test_a_run_with_a_checkpoint_is_resumed(write, within):
-    given = load_sweep(write(keys={"training.epochs": [2]}))
-    train(given.configs[0].with_options(epochs=1, out=str(given.out / "001")), log=silent)
-    [result] = sweep(given, log=silent)
-    assert within == [["--resume", "--out", str((given.out / "001").absolute())]]
-    assert result.error == "the run ended before its last epoch"  # the file of the run has one epoch
-
-
 def test_runs_are_processes(write, tmp_path, capsys, monkeypatch):
     """The command trains one, and the other is killed."""
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
-    program = runs._PROGRAM.replace(
+    program = module._PROGRAM.replace(
         "from cus", f"if '002' in sys.argv[-1]: os.kill(os.getpid(), {signal.SIGKILL})\nfrom cus"
     )
-    monkeypatch.setattr(runs, "_PROGRAM", program)
+    monkeypatch.setattr(module, "_PROGRAM", program)
     assert cli.main(["sweep", str(write(keys={LR: [0.05, 0.01]})), "--jobs", "2"]) == 2
     printed = capsys.readouterr().out
     assert "run 2 (training.optimizer.lr 0.01) failed: it said nothing (signal 9)" in printed
@@ -224,40 +329,26 @@ def test_runs_are_processes(write, tmp_path, capsys, monkeypatch):
     assert re.search(r"(?m)^  1 +0.05 +[\d.]+ +[\d.]+ +1$", printed)
 
 
-def test_dask(write, within, monkeypatch):
-    """A client of Dask is asked for each run; a worker that is lost is a run that failed."""
-    closed = []
+def test_a_sweep_that_loses_its_folder(write, tmp_path, monkeypatch, capsys):
+    """Another sweep may be in its place: nothing is written there."""
+    path, out = write(keys={BATCH: [1, 2]}), tmp_path / "sweep"
 
-    class Client:
-        def __init__(self, address):
-            assert address == "tcp://here:1"
-            self._pool = ThreadPoolExecutor(1)
+    def lose(arguments, cores):
+        if not (tmp_path / "moved").exists():
+            out.rename(tmp_path / "moved")
+            shutil.copytree(tmp_path / "moved", out)
+        return "it burns"
 
-        def submit(self, work, arguments, *, pure):
-            assert not pure
-            return self._pool.submit(self._lost if arguments[-1].endswith("002") else work, arguments)
+    monkeypatch.setattr(module, "train_run", lose)
+    assert cli.main(["sweep", str(path)]) == 2
+    assert "sweep is no longer in use by this process" in capsys.readouterr().err
+    assert (out / "study.log").read_bytes() == (tmp_path / "moved" / "study.log").read_bytes()
 
-        def _lost(self, arguments):
-            raise RuntimeError("the worker was lost")
 
-        def close(self):
-            closed.append(True)
-
-    module = SimpleNamespace(Client=Client, as_completed=lambda futures: futures)
-    monkeypatch.setitem(sys.modules, "distributed", module)
-    found = sweep(load_sweep(write(keys={LR: [0.05, 0.01]})), dask="tcp://here:1", log=silent)
-    assert [result.error for result in found] == ["", "RuntimeError: the worker was lost"]
-    assert closed == [True]
-    module.Client = lambda address: (_ for _ in ()).throw(OSError(f"Timed out trying to\nconnect to {address}"))
-    with pytest.raises(
-        ValueError, match="sweep: no scheduler of Dask at tcp://here:1: Timed out trying to connect to tcp"
-    ):
-        sweep(load_sweep(write(keys={LR: [0.05, 0.01]})), dask="tcp://here:1", log=silent)
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(
-        ImportError, match=re.escape("sweep: distributed is not installed; pip install 'cuslayer[dask]'")
-    ):
-        sweep(load_sweep(write(keys={LR: [0.05, 0.01]})), dask="tcp://here:1", log=silent)
+def test_without_optuna(write, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    assert cli.main(["sweep", str(write(keys={BATCH: [1]}))]) == 2
+    assert capsys.readouterr().err == "cuslayer: sweep: optuna is not installed; pip install 'cuslayer[sweep]'\n"
 
 
 def test_a_table_has_the_best_run_first():

@@ -1,0 +1,482 @@
+"""The folder of a run: its files, the order in which they are written, the lock, and what a resumed run may change.
+
+A run can die at any time, and go on with the bits of a run that did not. So a checkpoint holds all that decides what
+follows, each file is written as a whole, and none is written unless the folder is still locked by this process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cuslayer import check
+from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_whole
+from cuslayer.network.notation import rows_first
+from cuslayer.training.checkpoint import Checkpoint, Place, Record, Summary, load_checkpoint, read_summary
+from cuslayer.training.config import Config
+from cuslayer.training.figures import FIGURES
+from cuslayer.training.read_config import load_config
+from cuslayer.training.score import Tally
+from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
+from cuslayer.training.trainer import Trainer
+
+CHECKPOINT, BEST, METRICS, CONFIG, GRADIENTS = (
+    "checkpoint.npz",
+    "best.npz",
+    "metrics.csv",
+    "config.yaml",
+    "gradients.csv",
+)
+NAMES = (CHECKPOINT, BEST, METRICS, CONFIG, GRADIENTS, *FIGURES)
+_RUNS = Path("runs")
+LOCK = "lock"
+
+# Keys that say where files are, and how often a checkpoint is written: they change nothing that is computed.
+PATHS = ("training.path", "training.checkpoint")
+_FREE = ("training.path.out", "training.checkpoint")
+# Keys without which the weights and the optimizer's state mean something else.
+NETWORK = ("layer", "neuron", "simulation.Ts")
+ALL = ("layer", "neuron", "simulation", "training")
+_FIXED = ("training.optimizer.type", "training.optimizer.amsgrad", "training.optimizer.relative")
+# Keys that are used before the first step alone.
+_BEGUN = ("training.seed", "training.initialization", "training.firingRate")
+# Keys that decide what is in the batches of an epoch, and what is summed over them.
+_OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
+
+
+def find_run(out: str | None) -> Path:
+    """Return the folder of the run to resume: `out`, or the last one under runs/.
+
+    Raises:
+        ValueError: it has no checkpoint.
+    """
+    folder = Path(out) if out else _RUNS / str(max(_run_numbers(), default=0))
+    if not (folder / CHECKPOINT).is_file():
+        begin = f"; without --resume it is begun anew by --out {folder}" if folder.is_dir() else ""
+        raise ValueError(f"train: no checkpoint to resume from in {folder}{begin}")
+    return folder
+
+
+def new_run(out: str | None) -> Path:
+    """Return the folder for a new run: `out`, or the next one under runs/.
+
+    A run writes a checkpoint before all else: without one, a file that a run would replace is the user's.
+    """
+    if out is None:
+        return _RUNS / str(max(_run_numbers(), default=0) + 1)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"train: out {folder} is a file, not a folder")
+    if (folder / CHECKPOINT).exists():
+        raise ValueError(f"train: out {folder} holds a run already; resume it, or name another folder")
+    for path in (folder / name for name in NAMES):
+        if os.path.lexists(path):
+            raise ValueError(f"train: {path} is of no run, a run would replace it; move it, or name another folder")
+    return folder
+
+
+def _run_numbers() -> list[int]:
+    names = [path.name for path in _RUNS.iterdir()] if _RUNS.is_dir() else []
+    return [int(name) for name in names if re.fullmatch("[1-9][0-9]*", name)]
+
+
+class Taken(ValueError):
+    """Another process has the lock, or its file is another's."""
+
+
+class Lost(ValueError):
+    """This process no longer has the lock: another one may use the folder."""
+
+
+class Lock:
+    """A file that this process has locked, which ends when the process does, however that dies.
+
+    Anyone may remove the file, or remove, move or replace its folder. `held` says whether both are still the same.
+    """
+
+    def __init__(self, path: Path, busy: Path, wait: float = 0.0) -> None:
+        from filelock import FileLock, Timeout  # it imports asyncio
+
+        self._path = path
+        with suppress(OSError):
+            # Of an earlier version, of a soft lock of filelock's, or empty.
+            if path.is_file() and not path.is_symlink() and not re.match(rb"\{|[0-9]+\s|$", path.read_bytes()[:20]):
+                raise Taken(f"train: {path} is not the lock of a run; remove it, or name another folder")
+        self._lock = FileLock(path, timeout=wait)
+        try:
+            self._lock.acquire()
+            self._own = path.lstat(), path.parent.stat()
+        except Timeout:
+            raise Taken(f"train: {busy} is in use by another process") from None
+        except OSError as problem:
+            self._lock.release()
+            raise not_written(f"train: {path}", problem) from None
+
+    def held(self) -> bool:
+        """Return whether the file and the folder at their paths are those that were locked."""
+        file, folder = self._own
+        return is_same(self._path.parent, folder) and is_same(self._path, file)
+
+    def release(self) -> None:
+        """End the lock; a file that is another's now stays."""
+        # Where a file that is open cannot be removed, filelock removes it.
+        with suppress(OSError):
+            if sys.platform != "win32" and self.held():
+                self._path.unlink()
+        self._lock.release()
+
+
+def is_same(path: Path, before: os.stat_result) -> bool:
+    """Return whether a file, or a folder that a link may point to, is still the one that it was."""
+    try:
+        return os.path.samestat(path.stat() if path.is_dir() else path.lstat(), before)
+    except OSError:
+        return False
+
+
+@contextmanager
+def locked(folder: Path, same: os.stat_result | None = None, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a folder for the block; before each write `write_whole` looks whether it still is held."""
+
+    def check_held(held: bool) -> None:
+        if not held:
+            what = "the folder or its lock was removed, moved or replaced"
+            raise Lost(f"train: {folder} is no longer in use by this process: {what}; nothing more is written there")
+
+    check_held(same is None or is_same(folder, same))
+    lock = Lock(folder / LOCK, folder, wait)
+    try:
+        with guarded(folder, lambda: check_held(lock.held())):
+            yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def locked_folder(out: Path, *, numbered: bool = False) -> Iterator[Path]:
+    """Create the folder of a run with its parents, lock it for the block, and remove temporary files left in it.
+
+    If the block raises, folders that were created here are removed if they are empty.
+    """
+    out, created = _made(out, numbered)
+    try:
+        with locked(out):
+            remove_leftovers(out, NAMES)
+            yield out
+    except Lost:
+        raise
+    except BaseException:
+        with suppress(OSError):
+            for folder in created:
+                folder.rmdir()
+        raise
+
+
+def _made(out: Path, numbered: bool) -> tuple[Path, list[Path]]:
+    """Create a folder with its parents; return it, and those that were created, the innermost first."""
+    while True:
+        created = [folder for folder in (out, *out.parents) if not folder.exists()]
+        try:
+            out.mkdir(parents=True, exist_ok=not numbered)
+        except FileExistsError as problem:
+            if not numbered:
+                raise not_written(f"train: out {out}", problem) from None
+            out = out.with_name(str(int(out.name) + 1))
+        except OSError as problem:
+            raise not_written(f"train: out {out}", problem) from None
+        else:
+            return out, created
+
+
+class Change(NamedTuple):
+    """A key of a configuration with two values, as text."""
+
+    key: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.key} is {self.now}, was {self.was}"
+
+    def among(self, keys: tuple[str, ...]) -> bool:
+        """Return whether the key is one of some keys, or within one of them."""
+        return any(self.key == key or self.key.startswith((f"{key}.", f"{key}[")) for key in keys)
+
+
+def changes(before: Any, now: Any) -> list[Change]:
+    """Return the keys of two documents whose values differ."""
+    was, given, none = dict(_items(before)), dict(_items(now)), object()
+    return [
+        Change(key, *(check.one_line(values[key]) if key in values else "missing" for values in (was, given)))
+        for key in {**was, **given}
+        if was.get(key, none) != given.get(key, none)
+    ]
+
+
+def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and the value of everything in a document that is neither a mapping nor a list."""
+    if isinstance(x, dict):
+        for key, value in x.items():
+            yield from _items(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(x, list):
+        for number, value in enumerate(x):
+            yield from _items(value, f"{path}[{number}]")
+    else:
+        yield path, x
+
+
+def check_config(
+    record: Record, op: str, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL
+) -> None:
+    """Raise ValueError if the configuration file of a run was changed since a checkpoint."""
+    path = folder / CONFIG
+    if path.is_file() and sha256(path.read_bytes()).hexdigest() not in record.digests:
+        found = changes(record.config, load_config(path).document())
+        wrong = [each for each in found if each.among(of) and not each.among(free)]
+        if wrong:
+            listed = ", ".join(map(str, wrong[:3])) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+            advice = "write it back, or change it by options or another file"
+            raise ValueError(f"{op}: {path} was changed since the checkpoint: {listed}; {advice}")
+
+
+def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> None:
+    """Raise ValueError if a run is to be resumed with other recordings, as `described` says."""
+    for name, was in (record.recordings or {}).items():
+        if found[name] != was:
+            raise ValueError(
+                f"train: the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
+                f"{found[name]}; give it its own by --data, or begin a new run"
+            )
+
+
+def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
+    """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
+    before = record.settings()
+    if before.layers != config.layers:
+        was, given = ("-".join(rows_first(word).text for word in c.layers) for c in (before, config))
+        got = f"{given} with other options of its layers" if was == given else given
+        raise ValueError(f"train: the network of a resumed run cannot change: that of {out} is {was}, got {got}")
+    found = [each for each in changes(record.config, config.document()) if not each.among(_FREE)]
+    for each in found:
+        got = f"{out} has {each.was}, got {each.now}"
+        if within_epoch and each.among(_OF_AN_EPOCH):
+            raise ValueError(f"train: {each.key} cannot change in the middle of an epoch, {got}")
+        if each.among((*NETWORK, *_FIXED, *_BEGUN)):
+            raise ValueError(f"train: {each.key} of a resumed run cannot change, {got}")
+    return [f"warning: {each}" for each in found]
+
+
+def earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
+    """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
+    summary = read_summary(out / CHECKPOINT)
+    record, rows = summary.record, completed("train", out, summary.epoch)
+    if record is None:
+        record = Record.of(load_config(out / CONFIG), rows)
+    else:
+        check_config(record, "train", out)
+        rows = list(record.rows)
+    lines = check_resumed(record, config, out, within_epoch=summary.batches > 0)
+    _repair_best(out, summary, Stats(rows))
+    return summary, rows, lines
+
+
+def config_of_run(folder: Path) -> Config:
+    """Return the configuration of a run that is resumed: the one of its checkpoint.
+
+    The file may have the options that the run had before it was resumed the last time, if it died then.
+
+    Raises:
+        ValueError: the checkpoint or the configuration is missing or damaged.
+        TypeError: a value of the configuration is of the wrong type.
+    """
+    record = read_summary(folder / CHECKPOINT).record
+    return load_config(folder / CONFIG) if record is None else record.settings()
+
+
+def completed(op: str, folder: Path, epochs: int) -> list[EpochStats]:
+    """Return the rows of the completed epochs of a run in its metrics.csv, which may have one more."""
+    path = folder / METRICS
+    if epochs and not path.is_file():
+        raise ValueError(f"{op}: {path} is missing, the checkpoint has {epochs} epochs")
+    rows = load_stats(path)[:epochs] if epochs else []
+    if len(rows) < epochs:
+        raise ValueError(f"{op}: {path} has {len(rows)} epochs, the checkpoint has {epochs}")
+    return rows
+
+
+class Stopped(Exception):
+    """A run was asked to stop, and has stopped.
+
+    Attributes:
+        folder: the folder of the run.
+        epoch: the number of completed epochs in its checkpoint.
+        batches: the number of batches after them in its checkpoint.
+        saved: whether there is a checkpoint.
+    """
+
+    def __init__(self, folder: Path, checkpoint: tuple[int, int] | None) -> None:
+        self.folder, self.saved = folder, checkpoint is not None
+        self.epoch, self.batches = checkpoint or (0, 0)
+        super().__init__(f"train: {folder} is stopped, {_described(checkpoint)}")
+
+
+class Saver:
+    """Writes the files of a run, so that it can go on after a death at any time.
+
+    A checkpoint holds all that decides what follows. The first file of a run is one: without it, files of these names
+    are the user's. Of an epoch that is complete, `metrics.csv` is written before the checkpoint and has at least its
+    epochs; the best checkpoint is written after it, and anew by a run that is resumed. A configuration is written after
+    the checkpoint, which knows it and the one before.
+
+    Attributes:
+        place: where the run was resumed within an epoch; None after that epoch.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        config: Config,
+        trainer: Trainer,
+        stats: Stats,
+        batches: int,
+        stop: Callable[[], bool],
+        recordings: Mapping[str, str],
+        resumed: Checkpoint | None,
+        *,
+        writes: bool = True,
+    ) -> None:
+        self._out, self._config, self._trainer, self._stats, self._stop = out, config, trainer, stats, stop
+        self._batches, self._writes = batches, writes
+        self._record = Record.of(config, [], recordings)
+        self._saved = None if resumed is None else (resumed.epoch, resumed.batches)
+        # What the configuration file may be until this run has written it.
+        self._digests = () if resumed is None or resumed.record is None else resumed.record.digests
+        self._written = False
+        self.place = None if resumed is None else resumed.place
+        # The training part of an epoch, once it is complete.
+        self._trained = self.place
+        self._steps, self._time = 0, time.monotonic()
+        self._before = self._time
+
+    def check_stop(self, enough: bool = False) -> None:
+        """Raise Stopped if the run is to stop, without saving it."""
+        if enough or self._stop():
+            raise Stopped(self._out, self._saved)
+
+    def after_training_step(self, score: Tally) -> None:
+        """Save the run if it is time to, or if it is to stop."""
+        self._steps += 1
+        last = score.batches == self._batches
+        stop = self._stop()
+        if last or stop or self._is_due():
+            self._trainer.check_finite()
+            self._trained = Place(self._batches, score.state(), self._trainer.gradients.state())
+            # After the last step the epoch itself is saved soon.
+            if stop or not last:
+                self._save(self._trained)
+        if stop:
+            raise Stopped(self._out, self._saved)
+
+    def after_test_step(self, score: Tally) -> None:
+        """Save the run if it is time to, or if it is to stop."""
+        stop = self._stop()
+        if self._trained is not None and (stop or self._is_due()):
+            trained = self._trained
+            self._save(Place(trained.of, trained.trained, trained.gradients, score.state()))
+        if stop:
+            raise Stopped(self._out, self._saved)
+
+    def after_epoch(self) -> None:
+        """Save an epoch that is complete, whose row is the last of the statistics."""
+        whole, self.place, self._trained = self._trained, None, None
+        if self._writes and whole is not None and self._saved is None:
+            # The first checkpoint of the run, before metrics.csv.
+            self._write_checkpoint(self._checkpoint(whole, self._stats.epochs[:-1]))
+        self._save(None)
+        if self._writes and self._stats.best is self._stats.epochs[-1]:
+            self._write(BEST, self._checkpoint(None, self._stats.epochs).save)
+
+    def forget_recordings(self) -> None:
+        """Let the checkpoint go on with other recordings than those that it notes."""
+        if not self._writes or self._saved is None:
+            return
+        # What is said is why the run fails.
+        with suppress(ValueError):
+            checkpoint = load_checkpoint(self._out / CHECKPOINT)
+            if checkpoint.record is not None:
+                record = replace(checkpoint.record, recordings=None)
+                self._write(CHECKPOINT, replace(checkpoint, record=record).save)
+
+    def _is_due(self) -> bool:
+        """Return whether a checkpoint is to be written: a step like this one would end after the time is over."""
+        if not self._writes:
+            return False
+        minutes, steps = self._config.checkpoint_minutes, self._config.checkpoint_steps
+        now = time.monotonic()
+        step, self._before = now - self._before, now
+        return now + step - self._time > 60 * minutes or (steps is not None and self._steps >= steps)
+
+    def _checkpoint(self, place: Place | None, epochs: list[EpochStats]) -> Checkpoint:
+        trainer = self._trainer
+        record = self._record.with_rows(epochs, self._digests)
+        return Checkpoint.of(len(epochs), trainer.net, trainer.optimizer, place=place, record=record)
+
+    def _save(self, place: Place | None) -> None:
+        """Write a checkpoint, and before it what it needs."""
+        if not self._writes:
+            self._saved = len(self._stats.epochs), 0 if place is None else place.batches
+            return
+        checkpoint = self._checkpoint(place, self._stats.epochs)
+        if place is None:
+            self._write(METRICS, lambda path: save_stats(path, self._stats.epochs, durable=True))
+            self._write(GRADIENTS, lambda path: self._trainer.gradients.save(path, durable=True))
+        self._write_checkpoint(checkpoint)
+        self._steps, self._time = 0, time.monotonic()
+        self._before = self._time
+
+    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, and after the first one the configuration."""
+        self._write(CHECKPOINT, checkpoint.save)
+        self._saved = checkpoint.epoch, checkpoint.batches
+        if not self._written:
+            self._write_config()
+
+    def _write_config(self) -> None:
+        text = self._config.to_yaml().encode()
+        self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
+        self._written, self._digests = True, ()
+
+    def _write(self, name: str, write: Callable[[Path], None]) -> None:
+        try:
+            write(self._out / name)
+        except NotWritten as problem:
+            raise NotWritten(f"train: {problem}; {_described(self._saved)}", problem) from None
+
+
+def _repair_best(out: Path, summary: Summary, stats: Stats) -> None:
+    """Write the best checkpoint of a run if the process died before it could: the last one, if that is the best."""
+    best = stats.best
+    if best is None or summary.batches or best.epoch != summary.epoch:
+        return
+    with suppress(ValueError):
+        if read_summary(out / BEST).epoch == summary.epoch:
+            return
+    content = (out / CHECKPOINT).read_bytes()
+    write_whole(out / BEST, lambda file: file.write(content), op="train", durable=True)
+
+
+def _described(checkpoint: tuple[int, int] | None) -> str:
+    """Return the place of the checkpoint of a run in words."""
+    if checkpoint is None:
+        return "it has no checkpoint yet"
+    epoch, batches = checkpoint
+    within = f" and {batches} batch{'' if batches == 1 else 'es'} of the next" if batches else ""
+    return f"its checkpoint has {epoch} epoch{'' if epoch == 1 else 's'}{within}, --resume goes on from there"

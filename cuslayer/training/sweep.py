@@ -1,0 +1,544 @@
+"""Sweeps: many trainings whose configurations differ in some keys, as trials of a study of Optuna."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from cuslayer import backend, check
+from cuslayer.extras import optional
+from cuslayer.files import write_whole
+from cuslayer.plot.sweep import sweep_results
+from cuslayer.training.config import Config
+from cuslayer.training.fields import Rule, check_keys, choice, counted, flag, from_zero, path, plain_number, tree_of
+from cuslayer.training.figures import save_figure
+from cuslayer.training.read_config import load_config
+from cuslayer.training.run_folder import CHECKPOINT, METRICS, PATHS, Lock, changes, locked
+from cuslayer.training.stats import EpochStats, Stats, load_stats
+from cuslayer.training.yaml_document import read_yaml
+
+STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
+FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
+_STATUS = {"FAIL": FAILED, "COMPLETE": DONE, "RUNNING": STARTED, "WAITING": WAITING, "PRUNED": PRUNED}
+_PRUNERS = {
+    "none": "NopPruner",
+    "median": "MedianPruner",
+    "halving": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+}
+_RULES: dict[str, Rule] = {
+    "search": choice(("grid", "random", "tpe")),
+    "pruning": choice(_PRUNERS),
+    "runs": counted,
+    "seed": from_zero,
+    "out": path,
+}
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
+# No sweep of more runs is meant.
+_MOST = 100_000
+# Seconds for which a process waits until another one has noted what it does in the folder.
+_PATIENCE = 60.0
+# Of the first argument, the cores, none for all.
+_PROGRAM = (
+    "import os, sys\n"
+    "if sys.argv[1]: os.sched_setaffinity(0, map(int, sys.argv[1].split(',')))\n"
+    "from cuslayer.cli import main\n"
+    "sys.exit(main(['train', *sys.argv[2:]]))"
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep; `load_sweep` reads it.
+
+    Attributes:
+        keys: for each key of the configuration that differs, such as "training.batch" or "layer[1].dim", a list of
+            values, or the ends of an interval.
+        out: the folder of the sweep.
+        base: the configuration without these keys, as the document of a file.
+        search: "grid", "random" or "tpe".
+        runs: the number of runs.
+        seed: the seed of "random" and "tpe".
+        pruning: the name of the rule by which a run that does badly ends early; "none" for no such rule.
+        points: the values of each run of a grid; other searches choose them one by one.
+    """
+
+    keys: Mapping[str, Any]
+    out: Path
+    base: Mapping[str, Any]
+    search: str = "grid"
+    runs: int = 1
+    seed: int = 0
+    pruning: str = "none"
+    points: tuple[tuple[Any, ...], ...] = ()
+
+    def config(self, point: tuple[Any, ...]) -> Config:
+        """Return the configuration of a run."""
+        document = json.loads(json.dumps(self.base))
+        for key, value in zip(self.keys, point, strict=True):
+            steps: list[Any] = [name or int(number) for name, number in _STEP.findall(key)]
+            place, wrong = document, f"keys.{key} is no key of the configuration"
+            for step in steps[:-1]:
+                inside = isinstance(place, list) if isinstance(step, int) else isinstance(place, dict)
+                if not inside or (step >= len(place) if isinstance(step, int) else step not in place):
+                    raise ValueError(f"{wrong}: {step} is missing")
+                place = place[step]
+            if not steps or not isinstance(place, dict):
+                raise ValueError(wrong)
+            place[steps[-1]] = value
+        return load_config(document)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run of a sweep.
+
+    Attributes:
+        number: the number of the run, from 1; its folder is the number in three digits or more.
+        point: the values of the keys.
+        status: "done", "pruned", "failed", "started" or "waiting".
+        best: the best epoch, see `Stats.best`; None before the run has ended.
+        error: the last line of what a failed run said.
+    """
+
+    number: int
+    point: tuple[Any, ...]
+    status: str
+    best: EpochStats | None = None
+    error: str = ""
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy of the best epoch: of the test, or of training without one."""
+        return None if self.best is None else _scores(self.best)[0]
+
+    @property
+    def loss(self) -> float | None:
+        """The loss of the best epoch."""
+        return None if self.best is None else _scores(self.best)[1]
+
+
+def _scores(row: EpochStats) -> tuple[float | None, float]:
+    """Return the accuracy and the loss of an epoch: of the test, or of training without one."""
+    return (row.train_accuracy, row.train_loss) if row.test_loss is None else (row.test_accuracy, row.test_loss)
+
+
+def load_sweep(source: str | Path) -> Sweep:
+    """Read a sweep from YAML.
+
+    ``config`` is the file of a configuration, relative to the file of the sweep, or a configuration itself; by default
+    the usual one. ``out`` is the folder of the sweep. ``search`` is "grid", for all combinations, "random", for
+    ``runs`` points that a generator of the ``seed`` draws, or "tpe", for points that Optuna's sampler chooses by the
+    results so far. ``keys`` has for each key a list of values, or, not for "grid", ``low`` and ``high`` of an interval,
+    with ``log: true`` for a logarithmic one; numbers are whole if both ends are. ``pruning`` ends runs early that do
+    worse than others at the same epoch: "median", "halving" or "hyperband" of Optuna; by default "none"::
+
+        config: net.yaml
+        out: sweeps/rates
+        search: tpe
+        pruning: median
+        runs: 20
+        keys:
+          training.optimizer.lr: {low: 1.0e-3, high: 1.0, log: true}
+          training.batch: [16, 32, 64]
+          layer[1].dim: {low: 64, high: 512}
+
+    Raises:
+        ValueError: the file is missing or no sweep, a key is none of a configuration, or the configuration of a run is
+            wrong.
+        TypeError: a value is of the wrong type.
+    """
+    op, file = f"load_sweep: {source}", Path(source)
+    known = tree_of(["config", "keys", *_RULES])
+    given = check_keys(op, read_yaml("load_sweep", file), known, known)
+    base, keys = given.get("config"), given.get("keys")
+    if base is not None and not isinstance(base, dict):
+        base = file.parent / path(op, "config", base)
+    config = Config() if base is None else load_config(base)
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
+        raise TypeError(f"{op}: keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
+    options = {name: rule(op, name, given[name]) for name, rule in _RULES.items() if given.get(name) is not None}
+    search = options.get("search", "grid")
+    for name in ("out", *(["runs"] if search != "grid" else [])):
+        if name not in options:
+            raise ValueError(f"{op}: {name} is missing")
+    for key, values in keys.items():
+        keys[key] = _interval(op, key, values) if isinstance(values, dict) and search != "grid" else values
+        if keys[key] is values and (not isinstance(values, list) or not values):
+            raise TypeError(f"{op}: keys.{key} must be a list of values, got {check.one_line(values)}")
+    if search == "grid":
+        options["runs"] = prod(map(len, keys.values()))
+    if options["runs"] > _MOST:
+        raise ValueError(f"{op}: a sweep must have at most {_MOST} runs, got {options['runs']}")
+    out = Path(options.pop("out"))
+    found = Sweep(keys, out, config.document(), **options)
+    if search == "grid":
+        found = replace(found, points=tuple(itertools.product(*keys.values())))
+    # Other points are chosen later: both ends of each key must be right.
+    ends = [tuple(v[e] if isinstance(v, list) else v[("high", "low")[e]] for v in keys.values()) for e in (0, -1)]
+    for number, point in enumerate(found.points or ends, start=1):
+        try:
+            found.config(point)
+        except (ValueError, TypeError) as problem:
+            where = ", ".join(f"{key} {value}" for key, value in zip(keys, point, strict=True))
+            raise type(problem)(f"{op}: run {number} ({where}): {problem}") from None
+    return found
+
+
+def _interval(op: str, key: str, given: Any) -> dict[str, Any]:
+    """Return the ends of an interval, and whether it is logarithmic."""
+    known = tree_of(["low", "high", "log"])
+    check_keys(op, given, known, known, f"keys.{key}")
+    ends = {}
+    for name in ("low", "high"):
+        end = plain_number(given.get(name))
+        check.number(op, f"keys.{key}.{name}", end)
+        ends[name] = end
+    low, high, log = ends["low"], ends["high"], flag(op, f"keys.{key}.log", given.get("log", False))
+    if low >= high:
+        raise ValueError(f"{op}: keys.{key}.low must be under high, {high:g}, got {low:g}")
+    if log:
+        check.positive(op, f"keys.{key}.low", low)
+    return {**ends, "log": log}
+
+
+def _is_whole(ends: Mapping[str, Any]) -> bool:
+    return isinstance(ends["low"], int) and isinstance(ends["high"], int)
+
+
+def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callable[[str], None]) -> list[Result]:
+    """Train all runs of a sweep that are not complete, and write a table and a plot of all into its folder.
+
+    A run is a process with a folder of its own: what ends it does not end the others. A sweep that is interrupted goes
+    on by the same call: complete runs are kept, others resumed from their checkpoints, failed ones tried again. Several
+    processes, also of several machines that share the folder, may call it at once and divide the runs.
+
+    Args:
+        given: the sweep.
+        jobs: the number of runs at a time of this process, which divide the cores of this machine.
+        study: the database of Optuna's study, such as "sqlite:///sweep.db"; by default a file in the folder.
+        log: called with a line for each run that ends.
+
+    Returns:
+        The results by number.
+
+    Raises:
+        ValueError: jobs is under 1, the folder has another sweep or another file, or the database cannot be opened.
+        ImportError: Optuna is not installed.
+    """
+    jobs = check.integer("sweep", "jobs", jobs, least=1)
+    given.out.mkdir(parents=True, exist_ok=True)
+    shared = _Study(given, study)
+    with ThreadPoolExecutor(jobs, thread_name_prefix="cuslayer-sweep") as pool:
+        cores = SimpleQueue[list[int]]()
+        for place in range(jobs):
+            cores.put(_part(place, jobs))
+        running: dict[Future[str | None], tuple[Any, int, Lock]] = {}
+
+        def train(arguments: list[str]) -> str | None:
+            own = cores.get()
+            try:
+                return train_run(arguments, own)
+            finally:
+                cores.put(own)
+
+        try:
+            while True:
+                while len(running) < jobs and (claimed := shared.next()) is not None:
+                    running[pool.submit(train, claimed[3])] = claimed[:3]
+                if not running:
+                    return shared.write()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    log(shared.end(*running[future], future.result()))
+                    del running[future]
+        finally:
+            for _, _, lock in running.values():
+                lock.release()
+
+
+def _part(place: int, jobs: int) -> list[int]:
+    """Return the cores of one of several runs; none for all."""
+    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
+        return []
+    return backend.part_of_cores(sorted(os.sched_getaffinity(0)), place, jobs)
+
+
+def train_run(arguments: list[str], cores: list[int]) -> str | None:
+    """Run `cuslayer train` in a process; return the last line of its errors if it fails, else None."""
+    found = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, ",".join(map(str, cores)), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if found.returncode == 0:
+        return None
+    lines = found.stderr[-2000:].strip().splitlines() or ["it said nothing"]
+    died = f" (signal {-found.returncode})" if found.returncode < 0 else ""
+    return f"{lines[-1].removeprefix('cuslayer: ')}{died}"
+
+
+def _optuna() -> Any:
+    optuna = optional("sweep", "optuna", "sweep")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
+    """Return the storage of studies, a database or a file, and their names."""
+    try:
+        if "://" in where:
+            storage = optuna.storages.get_storage(where)
+        else:
+            storage = optuna.storages.JournalStorage(import_module("optuna.storages.journal").JournalFileBackend(where))
+        return storage, optuna.get_all_study_names(storage)
+    except Exception as problem:  # of databases and of JSON, of many types
+        raise ValueError(f"sweep: the study {where} cannot be opened: {check.one_line(str(problem))}") from None
+
+
+def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
+    """Return a function that tells a study the epochs of a run, and answers whether the run is to end early."""
+    optuna, about = _optuna(), json.loads(text)
+    options: Any = {"max_resource": epochs} if about["pruning"] == "hyperband" else {}
+    pruner = getattr(optuna.pruners, _PRUNERS[about["pruning"]])(**options)
+    study = optuna.load_study(study_name=about["name"], storage=_storage(optuna, about["study"])[0], pruner=pruner)
+    trial, told = optuna.trial.Trial(study, about["trial"]), 0
+
+    def report(rows: list[EpochStats]) -> bool:
+        nonlocal told
+        for row in rows[told:]:
+            trial.report(_value(study, row), row.epoch)
+        told = len(rows)
+        if told >= epochs or not trial.should_prune():
+            return False
+        trial.set_user_attr("pruned", True)
+        return True
+
+    return report
+
+
+def _value(study: Any, row: EpochStats) -> float:
+    """Return what a study compares: the accuracy, or the loss where there are no classes."""
+    accuracy, loss = _scores(row)
+    return loss if accuracy is None or study.direction.name == "MINIMIZE" else accuracy
+
+
+class _Study:
+    """The study of a sweep, which several processes share. Each run that one of them trains is locked by it."""
+
+    def __init__(self, given: Sweep, where: str | None) -> None:
+        self._given, self._optuna = given, _optuna()
+        self._where, self._name = where or str((given.out / STUDY).absolute()), "sweep"
+        if where is not None:  # a database may have several
+            self._name = f"cuslayer {given.out.as_posix()}"
+        self._folder = given.out.stat()
+        with self._locked():
+            storage, names = _storage(self._optuna, self._where)
+            if self._name not in names:
+                self._check_files()
+                losses = "training.error.type" in given.keys or given.base["training"]["error"]["type"] == "SpikeTime"
+                direction = "minimize" if losses else "maximize"
+                self._optuna.create_study(storage=storage, study_name=self._name, direction=direction)
+            self._study = self._optuna.load_study(storage=storage, study_name=self._name)
+            self._begin()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the folder for the block, in which the study and files of the folder may be changed."""
+        with locked(self._given.out, self._folder, wait=_PATIENCE):
+            yield
+
+    def _check_files(self) -> None:
+        """Raise ValueError if the folder of a new sweep has a file that the sweep would replace."""
+        given = self._given
+        for name in (STUDY, TABLE, FIGURE, *(f"{number + 1:03d}.yaml" for number in range(given.runs))):
+            path = given.out / name
+            if os.path.lexists(path) and (name != STUDY or path.stat().st_size):  # opening it has made it
+                rule = "is of no sweep, this one would replace it; move it, or name another folder"
+                raise ValueError(f"sweep: {path} {rule}")
+
+    def _begin(self) -> None:
+        """Compare the study with the sweep, and let runs wait that have failed, or whose process has died."""
+        given, runs = self._given, self._runs()
+        about: Any = {"names": [*given.keys], "search": given.search, "seed": given.seed, "config": given.base}
+        about = json.loads(json.dumps(about | {"keys": given.keys}))
+        other = changes(self._study.user_attrs.get("sweep", about), about)
+        points = [tuple(runs[number].user_attrs["point"]) for number in sorted(runs)]
+        if given.points:  # of a grid, values may be added
+            same = points == [*given.points[: len(points)]]
+            other = [each for each in other if not (same and each.key.startswith("keys"))]
+        if len(points) > given.runs or not all(each.among(_PLACES) for each in other):
+            raise ValueError(f"sweep: {given.out} holds another sweep; name another folder")
+        self._study.set_user_attr("sweep", about)
+        for number, trial in runs.items():
+            if trial.state.name == "RUNNING" and self._is_free(number):
+                self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+            elif trial.state.name != "FAIL":
+                continue
+            self._study.enqueue_trial(trial.params, user_attrs={"run": number, "point": trial.user_attrs["point"]})
+
+    def _is_free(self, number: int) -> bool:
+        try:
+            self._lock(number).release()
+        except ValueError:
+            return False
+        return True
+
+    def _lock(self, number: int) -> Lock:
+        return Lock(self._given.out / f"{number:03d}.lock", self._given.out / f"{number:03d}")
+
+    def _runs(self) -> dict[int, Any]:
+        """Return the last trial of each run."""
+        trials = self._study.get_trials(deepcopy=False)
+        return {trial.user_attrs["run"]: trial for trial in trials if "point" in trial.user_attrs}
+
+    def next(self) -> tuple[Any, int, Lock, list[str]] | None:
+        """Return a trial, the number of its run, its lock, and the arguments of `cuslayer train`; None for no more."""
+        given = self._given
+        with self._locked():
+            runs = self._runs()
+            if not any(trial.state.name == "WAITING" for trial in runs.values()):
+                if len(runs) >= given.runs:
+                    return None
+                if given.points:
+                    self._study.enqueue_trial({}, user_attrs={"run": len(runs) + 1, "point": given.points[len(runs)]})
+            seed = int(np.random.default_rng((given.seed, len(runs))).integers(2**31))
+            samplers = self._optuna.samplers
+            self._study.sampler = (samplers.TPESampler if given.search == "tpe" else samplers.RandomSampler)(seed=seed)
+            trial = self._study.ask()
+            point = tuple(
+                trial.user_attrs["point"] if given.points else (_suggested(trial, *item) for item in given.keys.items())
+            )
+            number = trial.user_attrs.get("run", len(runs) + 1)
+            trial.set_user_attr("run", number)
+            trial.set_user_attr("point", point)
+            lock = self._lock(number)
+            folder = (given.out / f"{number:03d}").absolute()
+            about = {"study": self._where, "name": self._name, "trial": trial._trial_id, "pruning": given.pruning}
+            arguments = ["--trial", json.dumps(about), "--out", str(folder)]
+            if (folder / CHECKPOINT).is_file():
+                return trial, number, lock, ["--resume", *arguments]
+            source = given.out / f"{number:03d}.yaml"
+            self._write_file(source, given.config(point).to_yaml().encode())
+            return trial, number, lock, [str(source.absolute()), *arguments]
+
+    def end(self, trial: Any, number: int, lock: Lock, problem: str | None) -> str:
+        """Note the end of a run, and return a line that says so."""
+        with self._locked():
+            folder = self._given.out / f"{number:03d}"
+            rows = load_stats(folder / METRICS) if (folder / METRICS).is_file() else []
+            state, best = self._optuna.trial.TrialState, Stats(rows).best
+            attributes = self._study.get_trials(deepcopy=False)[trial.number].user_attrs
+            point = tuple(attributes["point"])
+            if best is not None:
+                trial.set_user_attr("best", astuple(best))
+            if problem is None and attributes.get("pruned"):
+                self._study.tell(trial, state=state.PRUNED)
+            elif problem is None and best is not None and len(rows) >= self._given.config(point).epochs:
+                self._study.tell(trial, _value(self._study, best))
+            else:
+                problem = problem or "the run ended before its last epoch"
+                trial.set_user_attr("error", problem)
+                self._study.tell(trial, state=state.FAIL)
+            lock.release()
+            self._write()
+        values = ", ".join(f"{key} {shown(value)}" for key, value in zip(self._given.keys, point, strict=True))
+        said = f" failed: {problem}" if problem else f"{' was pruned' if attributes.get('pruned') else ''}: {best}"
+        return f"run {number} ({values}){said}"
+
+    def write(self) -> list[Result]:
+        """Write the table and the plot of all runs, and return their results."""
+        with self._locked():
+            return self._write()
+
+    def _write(self) -> list[Result]:
+        results = []
+        for number, trial in sorted(self._runs().items()):
+            given = trial.user_attrs
+            best = EpochStats(*given["best"]) if "best" in given else None
+            status = _STATUS[trial.state.name]
+            results.append(Result(number, tuple(given["point"]), status, best, given.get("error", "")))
+        keys = tuple(self._given.keys)
+        self._write_file(self._given.out / TABLE, table_csv(keys, results))
+        value = "accuracy" if any(r.accuracy is not None for r in results) else "loss"
+        rows = [(r.point, float(x)) for r in results if (x := getattr(r, value)) is not None]
+        if rows:
+            size = (3.2 * max(len(keys), 1), 3.0)
+            save_figure(
+                self._given.out / FIGURE, lambda figure: sweep_results(keys, rows, value, figure=figure), size=size
+            )
+        return results
+
+    @staticmethod
+    def _write_file(path: Path, content: bytes) -> None:
+        write_whole(path, lambda file: file.write(content), op="sweep")
+
+
+# Where files are changes nothing of a sweep.
+_PLACES = tuple(f"config.{each}" for each in PATHS)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that a study may have: lists and mappings as text."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)
+
+
+def _suggested(trial: Any, key: str, values: Any) -> Any:
+    """Return the value of a key that a sampler chooses."""
+    if isinstance(values, list):
+        return {_plain(value): value for value in values}[trial.suggest_categorical(key, [*map(_plain, values)])]
+    suggest = trial.suggest_int if _is_whole(values) else trial.suggest_float
+    return suggest(key, values["low"], values["high"], log=values["log"])
+
+
+def table(keys: tuple[str, ...], results: list[Result]) -> str:
+    """Return the results as a table, the best run first."""
+
+    def rank(result: Result) -> tuple[float, float, int]:
+        accuracy, loss, worst = result.accuracy, result.loss, float("inf")
+        return worst if accuracy is None else -accuracy, worst if loss is None else loss, result.number
+
+    rows = [["run", *keys, "accuracy", "loss", "epoch", ""]]
+    for result in sorted(results, key=rank):
+        numbers = ["" if x is None else f"{x:.4g}" for x in (result.accuracy, result.loss)]
+        epoch = "" if result.best is None else str(result.best.epoch)
+        said = "" if result.status == DONE else f"{result.status}{result.error and ': ' + result.error}"
+        rows.append([str(result.number), *map(shown, result.point), *numbers, epoch, said])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(c.rjust(w) for c, w in zip(r[:-1], widths, strict=False)) + f"  {r[-1]}".rstrip() for r in rows
+    )
+
+
+def table_csv(keys: tuple[str, ...], results: list[Result]) -> bytes:
+    """Return the results as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["run", *keys, "status", "accuracy", "loss", "epoch", "error"])
+    for r in results:
+        values = ("" if x is None else f"{x:.10g}" for x in (r.accuracy, r.loss))
+        writer.writerow([r.number, *r.point, r.status, *values, "" if r.best is None else r.best.epoch, r.error])
+    return text.getvalue().encode()
+
+
+def shown(value: Any) -> str:
+    """Return a value of a key for display."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
