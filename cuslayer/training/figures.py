@@ -11,11 +11,8 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.files import write_whole
-from cuslayer.inspection.forward import run_nodes
-from cuslayer.inspection.structure import ends_in_read_out, eval_mode, units
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Node
 from cuslayer.network.network import Network
+from cuslayer.network.walk import Walk, ends_in_read_out, eval_mode
 from cuslayer.plot import learning_curves, raster
 from cuslayer.plot.style import style_of_new_figures
 from cuslayer.tape import Tensor, no_grad
@@ -71,17 +68,11 @@ def save_figures(
 def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
     """Return a title and the spikes of each layer of neurons for one recording (T, ...)."""
     found = list[tuple[str, Array]]()
-    before = {unit.neurons.number: unit.layer for unit in units(net) if unit.neurons is not None}
-
-    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
-        if node.number in before:
-            layer = before[node.number]
-            found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", y.numpy()[:, 0]))
-        return y
-
-    graph = graph_of(net)
     with eval_mode(net), no_grad():
-        run_nodes(graph.nodes, graph.output, Tensor(spikes[:, None]), after)
+        for at in Walk(net, Tensor(spikes[:, None])):
+            if at.neurons is not None:
+                layer = at.unit.layer
+                found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", at.output.numpy()[:, 0]))
     if ends_in_read_out(net):
         return found
     return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

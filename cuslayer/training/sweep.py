@@ -25,7 +25,7 @@ import numpy as np
 from cuslayer import backend, check
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
-from cuslayer.plot.sweep import sweep_results
+from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config
 from cuslayer.training.fields import Rule, check_keys, choice, counted, flag, from_zero, path, plain_number, tree_of
 from cuslayer.training.figures import save_figure
