@@ -11,7 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
 from cuslayer.inspection.report.contents import block, by_neuron, contents, live_contents
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 LOADS = r"\{\{|https?:|//[a-z]+\.|src=|href=\"[^d]|@import|url\(|fetch\(|XMLHttpRequest|import\("
 
