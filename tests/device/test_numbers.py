@@ -34,14 +34,11 @@ UNARY: dict[str, Callable[[Any], Any]] = {
 }
 COMPARISONS: dict[str, Callable[[Any], Any]] = {
     "x > 0.25": lambda x: x > 0.25,
-    "0.25 >= x": lambda x: x <= 0.25,
     "x == 2": lambda x: x == 2,
-    "x != 2": lambda x: x != 2,
     "np.less(0.25, x)": lambda x: np.less(0.25, x),
     "np.equal(2, x)": lambda x: np.equal(2, x),
     "logical_and": lambda x: cs.logical_and(x, 1),
     "logical_or": lambda x: cs.logical_or(0, x),
-    "logical_xor": lambda x: cs.logical_xor(1, x),
 }
 
 
@@ -90,14 +87,6 @@ def test_arithmetic_with_a_number_is_one_launch(name: str) -> None:
     with counted() as costs:
         UNARY[name](x)
     assert costs.launches == 1
-
-
-def test_the_gradient_of_a_number_is_not_summed() -> None:
-    x = cs.Tensor(X, requires_grad=True)
-    out, g = x + 2, backend.to_device(np.ones_like(X))
-    with counted() as costs:
-        out.backward(g)
-    assert [operation.name for operation in costs.operations if operation.name == "sum"] == []
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1, 2])

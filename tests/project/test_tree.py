@@ -173,12 +173,12 @@ def test_no_assert_and_no_print_for_callers():
 BUDGETS = {
     "cuslayer": 65_500,
     "cuslayer/kernels": 21_400,
-    "tests": 52_500,
-    "tests/device": 2_400,
-    "tests/kernels": 6_100,
-    "tests/project": 2_000,
+    "tests": 52_000,
+    "tests/device": 2_300,
+    "tests/kernels": 6_000,
+    "tests/project": 1_800,
     "tests/support": 2_500,
-    "tools": 7_400,
+    "tools": 7_100,
     "benchmarks": 12_100,
 }
 WORDS = 51_500
