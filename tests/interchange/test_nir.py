@@ -164,8 +164,7 @@ def test_groups_are_written_with_zeros_between_them(tmp_path):
     assert share_moved(cs.import_nir(tmp_path / "a.nir")(x).data, net(x).data) < 0.005
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
-@pytest.mark.parametrize("dt", [1.0, 0.5])
+@pytest.mark.parametrize(("dialect", "dt"), [("nir", 0.5), ("snntorch", 1.0), ("norse", 0.5), ("sinabs", 1.0)])
 def test_every_dialect_comes_back(tmp_path, dialect, dt):
     cs.seed(4)
     neuron = cs.LIF(tau=7.0, theta=0.3, reset=DIALECTS[dialect].reset, dt=dt)
