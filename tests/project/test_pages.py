@@ -25,7 +25,7 @@ REFERENCE = {name: text for name, text in PAGES.items() if name.startswith("refe
 OWN_TESTS = {"after-training.md", "data.md", "exchange.md", "migrating.md", "write-your-own.md"}
 # Pages that mkdocs makes of other files.
 MADE = {"contributing.md", "changelog.md", *(f"tutorials/{p.stem}.md" for p in ROOT.glob("examples/notebooks/*.ipynb"))}
-PROGRAMS = {"python", "python3", "pip", "pytest", "mkdocs", "git", ".ci/run", "."}
+PROGRAMS = {"python", "python3", "pip", "pytest", "mkdocs", "git", "jupyter", ".ci/run", "."}
 
 
 def blocks(text, *languages):
