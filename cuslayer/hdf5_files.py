@@ -2,7 +2,7 @@
 
 The C library of HDF5 opens the other files that a file names, and takes as much memory as a file says. Here each member
 is checked before it is opened or read: it is reached by one hard link, its data are in the file itself, and its size is
-in proportion to the file. What remains is the C library's own: a damaged structure may hang or end it.
+in proportion to the file. What remains is the C library's own: a structure that is damaged on purpose may hang it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEW = 1 << 24
 # Bytes that the chunks of any data set may take. Those of larger ones may take so many times the data set, or the file.
 _CHUNKS, _TIMES = 1 << 23, 8
 # Texts in a data set. Each is read on its own, as several of variable length may refer to one part of the file.
-_MOST_TEXTS = 1 << 16
+_MOST_TEXTS = 1 << 12
 _DEEPEST = 8
 _GZIP, _FLETCHER32 = 1, 3
 # gzip, shuffle, checksums and lzf: the C library would load a plugin for others.

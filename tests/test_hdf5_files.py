@@ -130,7 +130,7 @@ def test_what_unfolds_is_refused():
         ("b must have one name, it has two", twice),
         ("g/g must have one name, it has two", circle),
         ("its groups must not be nested deeper than 8", deep),
-        ("x has 65537 texts, at most 65536 are read", many),
+        ("x has 4097 texts, at most 4096 are read", many),
     ):
         refused(message, fill)
     refused("x has 8 bytes, more than may be left", lambda f: f.update({"x": 1.0}), most=7)

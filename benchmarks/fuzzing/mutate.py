@@ -1,4 +1,4 @@
-"""Mutations of valid files: of bytes, of text, of JSON, and of the members of a zip file.
+"""Mutations of valid files: of bytes, of text, of arrays, and of the members of a zip file.
 
 Each is a function of a random generator and of the bytes of a valid file; the same generator gives the same bytes.
 """
@@ -6,12 +6,12 @@ Each is a function of a random generator and of the bytes of a valid file; the s
 from __future__ import annotations
 
 import io
-import json
 import random
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import Any
+
+import numpy as np
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
@@ -28,7 +28,6 @@ WORDS = (
     *(str(2**n) for n in (15, 31, 32, 40, 63, 64, 200)),
     *("9" * 400, "[" * 3000, "{a: " * 2000, "- " * 3000, "a" * 100_000),
 )
-_JSON = (None, True, -1, 0, 2**31, 2**63, 1e308, -1e308, 0.5, "", "x", "x" * 9999, [], {}, [[]], {"": None}, "SRM")
 
 
 def of_bytes(r: random.Random, raw: bytes) -> bytes:
@@ -109,47 +108,6 @@ def of_text(r: random.Random, raw: bytes) -> bytes:
     return "\n".join(lines).encode("utf-8", errors="replace")
 
 
-def of_json(r: random.Random, raw: bytes) -> bytes:
-    """Replace, remove, rename or repeat a value of a document in JSON; sometimes, change text."""
-    try:
-        document = json.loads(raw)
-    except ValueError:
-        return of_text(r, raw)
-    if r.random() < 0.1:
-        return of_text(r, raw)
-    places: list[tuple[Any, Any]] = []
-    waiting = [document]
-    while waiting:
-        group = waiting.pop()
-        keys = list(group) if isinstance(group, dict) else range(len(group)) if isinstance(group, list) else ()
-        places += [(group, key) for key in keys]
-        waiting += [group[key] for key in keys]
-    if not places:
-        return json.dumps(r.choice(_JSON)).encode()
-    for _ in range(r.choice((1, 1, 2))):
-        group, key = r.choice(places)
-        value = group[key] if isinstance(group, list) or key in group else None
-        kind = r.randrange(5)
-        if isinstance(group, list) and key >= len(group):
-            continue
-        if kind == 0:
-            group[key] = r.choice(_JSON)
-        elif kind == 1:
-            group[key] = r.choice(LIMITS)
-        elif kind == 2:
-            group.pop(key) if isinstance(group, list) else group.pop(key, None)
-        elif kind == 3:
-            other, there = r.choice(places)
-            # A copy: a document that contains itself is none of JSON's.
-            known = there in other if isinstance(other, dict) else there < len(other)
-            group[key] = json.loads(json.dumps(other[there])) if known else [value]
-        elif isinstance(group, dict):
-            group[r.choice(("", "x", "neuron", "format", "root", "array", "kind"))] = value
-        else:
-            group[key:key] = [value] * r.choice((1, 2, 40))
-    return json.dumps(document).encode()
-
-
 def of_npy(r: random.Random, raw: bytes) -> bytes:
     """Change the type, the order or the shape in the header of an array; or its bytes."""
     start = 10
@@ -175,7 +133,7 @@ def of_npy(r: random.Random, raw: bytes) -> bytes:
 
 
 def of_zip(r: random.Random, raw: bytes) -> bytes:
-    """Change a member of a zip file of arrays, one of which is a text in JSON; or the bytes of the file."""
+    """Change a member of a zip file of arrays; or the bytes of the file."""
     if r.random() < 0.25:
         return of_bytes(r, raw)
     try:
@@ -193,8 +151,11 @@ def of_zip(r: random.Random, raw: bytes) -> bytes:
         members[r.choice(("", "about.npy", "network/9.npy", "optimizer/steps.npy", "x"))] = members[name]
     elif kind == 2:
         members[name] = members[r.choice(sorted(members))]
-    elif name == "about.npy":
-        members[name] = _of_json_text(r, members[name])
+    elif name == "about.npy":  # a text in JSON
+        text = str(np.load(io.BytesIO(members[name]), allow_pickle=False)).replace(", ", ",\n").encode()
+        changed = io.BytesIO()
+        np.save(changed, np.array(of_text(r, text).decode("utf-8", errors="replace").replace("\0", "")))
+        members[name] = changed.getvalue()
     else:
         members[name] = of_npy(r, members[name])
     out = io.BytesIO()
@@ -203,17 +164,6 @@ def of_zip(r: random.Random, raw: bytes) -> bytes:
         for each, content in members.items():
             # A name alone would add the time.
             file.writestr(zipfile.ZipInfo(each or "_"), content, way)
-    return out.getvalue()
-
-
-def _of_json_text(r: random.Random, raw: bytes) -> bytes:
-    """Change the JSON in an array that is one text."""
-    import numpy as np
-
-    text = str(np.load(io.BytesIO(raw), allow_pickle=False)).encode()
-    changed = of_json(r, text).decode("utf-8", errors="replace").replace("\0", "")
-    out = io.BytesIO()
-    np.save(out, np.array(changed))
     return out.getvalue()
 
 

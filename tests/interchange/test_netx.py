@@ -69,7 +69,7 @@ def test_an_srm_network_of_every_layer(tmp_path):
 
 
 @pytest.mark.parametrize("neuron", [SRM, LOIHI])
-@pytest.mark.parametrize("notation", ["7x5x2-6c3-2a-8-5", "9-12-4", "5x4x3-6", "6-3-1"])
+@pytest.mark.parametrize("notation", ["7x5x2-6c3-2a-8-5", "5x4x3-6", "6-3-1"])
 def test_networks_in_words(tmp_path, notation, neuron):
     net = cs.Network(notation, neuron)
     last = net.parameters()[-1]
@@ -131,27 +131,18 @@ def test_as_netx_reads(tmp_path):
     assert (net.layers[3](fired[None, None]).data[0, 0] == dense @ fired.transpose(2, 0, 1).ravel()).all()
 
 
-@pytest.mark.parametrize("neuron", [SRM, LOIHI])
-def test_the_input_has_no_neuron(tmp_path, neuron):
+def test_the_input_has_no_neuron(tmp_path):
     """netx then takes spikes at its input, flat before a dense layer, since it flattens no input."""
-    path = tmp_path / "a.net"
-    for notation, shape, rest in (
-        ("3-2", [3, 1, 1], ["dense"]),
-        ("5x4x2-3c3-2", [2, 5, 4], ["conv", "flatten", "dense"]),
-        ("5x4x2-6-2", [40, 1, 1], ["dense", "dense"]),
-    ):
-        net = cs.Network(notation, neuron)
-        cs.export_hdf5(net, path)
-        found = plain(path)
-        assert [found[f"layer/{i}/type"][0].decode() for i in range(1 + len(rest))] == ["input", *rest]
-        assert {name for name in found if name.startswith("layer/0/")} <= {
-            *(f"layer/0/{name}" for name in ("type", "shape", "frame")),
-        }
-        assert found["layer/0/shape"].tolist() == shape
-        assert ("layer/0/frame" in found) == (notation == "5x4x2-6-2")
-        x = spikes(net.input_shape, steps=6)
-        assert (cs.import_hdf5(path)[0](x).data == net[0](x).data).all()
+    path, net = tmp_path / "a.net", cs.Network("5x4x2-6-2", SRM)
+    cs.export_hdf5(net, path)
+    found = plain(path)
+    assert {name for name in found if name.startswith("layer/0/")} == {
+        f"layer/0/{n}" for n in ("type", "shape", "frame")
+    }
+    assert [found[f"layer/{i}/type"][0].decode() for i in range(3)] == ["input", "dense", "dense"]
+    assert (found["layer/0/shape"].tolist(), found["layer/0/frame"].tolist()) == ([40, 1, 1], [2, 5, 4])
     # The weight of the first layer multiplies the flat input in C, H, W order.
+    x = spikes((5, 4, 2), steps=6)
     flat = x.transpose(0, 1, 4, 2, 3).reshape(6, 2, -1)
     np.testing.assert_allclose(flat @ found["layer/1/weight"].T, net[0](x).data, rtol=1e-5, atol=1e-4)
 
@@ -167,13 +158,10 @@ def test_a_refractory_delay_is_kept_with_a_warning(tmp_path):
         cs.export_hdf5(cs.Network("6-4", SRM), tmp_path / "a.net")
 
 
-# Convolutions with one input channel, one map, one row or column, and all of these; pooling over one pixel.
+# Convolutions with one input channel, one map, one row; and all of these with pooling over one pixel.
 SQUEEZED = [
-    ([cs.Conv(1, 3, 3, weight_scale=60)], (5, 5, 1)),
     ([cs.Conv(2, 1, 3, weight_scale=60)], (5, 5, 2)),
     ([cs.Conv(2, 3, (1, 4), padding=(0, 1), weight_scale=60)], (5, 6, 2)),
-    ([cs.Conv(2, 3, (4, 1), stride=(2, 1), weight_scale=60)], (8, 6, 2)),
-    ([cs.Conv(1, 1, 1, weight_scale=60)], (3, 4, 1)),
     ([cs.Conv(3, 3, (1, 3), groups=3, weight_scale=60)], (2, 6, 3)),
     ([cs.ConvTranspose(1, 2, 3, weight_scale=60)], (3, 3, 1)),
     ([cs.Conv(1, 2, 1, weight_scale=60), LOIHI, cs.Pool(1, gain=40.0), LOIHI, cs.Dense((1, 5, 2), 1)], (1, 5, 1)),
@@ -247,15 +235,13 @@ def dense(**options):
     [
         ([cs.Conv(1, 1, 1), SRM], r"input_shape is needed, \(H, W, C\) or \(N,\): the network's layers do not tell it"),
         ([dense()], r"Dense\(3, 2\) has no neurons behind it"),
-        ([dense(), cs.Dense(2, 2), SRM], r"Dense\(3, 2\) has no neurons behind it"),
         ([dense(), SRM, SRM], r"layer 2, SRM\(.*\), has no place in the file"),
-        ([dense(), cs.TemporalFilter(SRM), SRM], r"layer 1, TemporalFilter\(.*\), has no place in the file"),
         ([dense(), SRM, Shift(2.0)], r"layer 2, Shift\(2, dt=1\), must be one shift of one step, behind the neurons"),
         ([dense(), SRM, Shift(1.0), Shift(1.0)], r"layer 3, Shift\(1, dt=1\), must be one shift"),
+        ([dense(), SRM, cs.Delay(2, dt=1.0), Shift(1.0)], r"layer 3, Shift\(1, dt=1\), must be one shift of one step"),
         ([dense(), SRM, cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0)], r"layer 3, Delay\(.*\), must be one delay in whole"),
         ([dense(), SRM, cs.Delay(2, dt=1.0, mode="linear")], r"layer 2, Delay\(.*\), must be one delay in whole steps"),
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
-        ([cs.Pool(1, gain=300.0), LOIHI], r"Pool\(.*\) must have integer weights .*got 300 to 300"),
         ([cs.Pool(1, gain=5.0), Coarse()], r"Pool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
         ([cs.Pool(2, gain=5.0, weight_hook=uneven), SRM], r"Pool\(.*\) must have one weight for all its inputs, got"),
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
@@ -284,15 +270,11 @@ def spoil(file, name, value=None):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("simulation", None, "simulation is missing"),
         ("simulation/Ts", None, "simulation/Ts is missing"),
         ("simulation/Ts", 0.0, "simulation/Ts must be positive, got 0"),
-        ("layer", None, "layer is missing"),
         ("layer/1", None, "layer/1 is missing"),
-        ("layer/1/type", None, "layer/1/type is missing"),
         ("layer/1/type", b"cov", "layer/1/type must be one of .*, got 'cov'; did you mean conv"),
         ("layer/1/type", b"input", "layer/1/type is input, which must be the first layer"),
-        ("layer/1/shape", None, "layer/1/shape is missing"),
         ("layer/1/shape", [4, 0, 5], r"layer/1/shape must be three numbers from 1, got array"),
         ("layer/1/weight", None, "layer/1/weight is missing"),
         (
@@ -301,7 +283,6 @@ def spoil(file, name, value=None):
             r"layer/1/weight has shape \(4, 2, 3, 2\), its layer expects \(4, 2, 3",
         ),
         ("layer/1/kernelSize", [1, 2, 3], "layer/1/kernelSize must be one integer or two, got 3"),
-        ("layer/1/stride", None, "layer/1/stride is missing"),
         ("layer/1/groups", None, "layer/1/groups is missing"),
         ("layer/1/neuron", None, "layer/1/neuron is missing"),
         ("layer/1/neuron/type", None, "layer/1/neuron/type is missing"),
@@ -325,18 +306,6 @@ def test_a_wrong_file_is_named(tmp_path, name, value, message):
         cs.import_hdf5(path)
 
 
-def test_damaged_files(tmp_path):
-    path = tmp_path / "a.net"
-    cs.export_hdf5(cs.Network("3-2", SRM), path)
-    whole = path.read_bytes()
-    for data in (b"", b"nothing", whole[: len(whole) // 2]):
-        path.write_bytes(data)
-        with pytest.raises(ValueError, match=r"import_hdf5: .*a\.net is damaged or no HDF5"):
-            cs.import_hdf5(path)
-    with pytest.raises(ValueError, match=r"import_hdf5: .* is no file"):
-        cs.import_hdf5(tmp_path)
-
-
 def test_the_extra_is_named(tmp_path, monkeypatch):
     net = cs.Network("3-2", SRM)
     cs.export_hdf5(net, tmp_path / "a")
@@ -346,16 +315,14 @@ def test_the_extra_is_named(tmp_path, monkeypatch):
             use()
 
 
-@pytest.mark.parametrize("shifted", [(), (0,), (1,), (0, 1)])
-def test_a_shift_is_where_the_file_has_one(tmp_path, shifted):
+def test_a_shift_is_where_the_file_has_one(tmp_path):
     """Also of Loihi neurons, which a `Network` follows with a shift."""
-    stages = []
-    for at, layer in enumerate((cs.Dense(6, 5), cs.Dense(5, 4))):
+    stages = [cs.Dense(6, 5), LOIHI, cs.Dense(5, 4), LOIHI, Shift(1.0)]
+    for layer in stages[::2][:2]:
         layer.weight.data = RNG.integers(20, 100, layer.weight.shape).astype(np.float32)
-        stages += [layer, LOIHI, *([Shift(1.0)] if at in shifted else [])]
     again, path = round_trip(cs.Sequential(*stages), tmp_path, (6,))
     assert [type(layer) for layer in again.layers] == [type(stage) for stage in stages]
-    assert [bool(plain(path)[f"layer/{at}/delayShift"]) for at in (1, 2)] == [0 in shifted, 1 in shifted]
+    assert [bool(plain(path)[f"layer/{at}/delayShift"]) for at in (1, 2)] == [False, True]
 
 
 def test_a_file_that_says_nothing_of_shifts_has_them_behind_the_chips_neurons_alone(tmp_path):
@@ -378,9 +345,3 @@ def test_weights_of_the_chip_are_eight_bits_and_a_sign(tmp_path, weights, fit):
     else:
         with pytest.raises(ValueError, match=rf"from -256 to 255 .*, got {weights[0]} to {weights[1]}; quantize"):
             cs.export_hdf5(net, tmp_path / "a.net")
-
-
-def test_a_shift_stands_before_a_delay(tmp_path):
-    layers = cs.Dense(3, 2), SRM, cs.Delay(2, dt=1.0), Shift(1.0)
-    with pytest.raises(ValueError, match=r"^export_hdf5: layer 3, Shift\(1, dt=1\), must be one shift of one step"):
-        cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net")
