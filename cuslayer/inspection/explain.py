@@ -80,10 +80,10 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     check_network("explain", net)
     of = find_unit("explain", net, layer)
     _explainable(of)
-    return Run(net, x, of, sample).explain(of, neuron, time)
+    return _Run(net, x, of, sample).explain(of, neuron, time)
 
 
-class Run:
+class _Run:
     """The forward pass of one sample: the output of each stage and the potentials of the neurons."""
 
     def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
@@ -179,7 +179,6 @@ class Run:
 
 @contextmanager
 def _requiring_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Let tensors require a gradient within the block."""
     before = [p.requires_grad for p in tensors]
     try:
         for p in tensors:
@@ -470,7 +469,6 @@ class Explanation:
         return "\n".join([self.headline(), *(f"  {name:<{width}}  {size:+12.4f}{when}" for name, size, when in rows)])
 
     def _when(self, times: Array) -> str:
-        """Return the last spike times of a part as text for the table."""
         if not len(times):
             return ""
         shown = ", ".join(f"{t * self.dt:g}" for t in times[-4:].tolist())

@@ -18,7 +18,7 @@ from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.network.graph import INPUT, Graph, Part
 from cuslayer.neurons.base import OnePass
-from cuslayer.tape import Tensor, as_tensor, grad_enabled
+from cuslayer.tape import Tensor, as_tensor
 
 
 class Fusion(NamedTuple):
@@ -119,11 +119,6 @@ class Step:
         """The number of the last node."""
         return self.start + len(self.stages) - 1
 
-    @property
-    def keeps_potentials(self) -> bool:
-        """Whether the step is a fused convolution pass that saves potentials for backward, on the CPU in blocks."""
-        return self.fusion is not None and self.fusion.layers[0] is Conv and grad_enabled()
-
     def parts(self) -> list[Step]:
         """Return one step per stage."""
         found = []
@@ -131,10 +126,6 @@ class Step:
             at = self.start + number
             found.append(Step(at, (stage,), inputs=(at - 1,) if number else self.inputs))
         return found
-
-    def with_layer(self, layer: Any) -> Step:
-        """Return the step with another first layer."""
-        return replace(self, stages=(layer, *self.stages[1:]))
 
     def numbered_from(self, start: int) -> Step:
         """Return the step with another number of its first node."""

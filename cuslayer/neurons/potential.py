@@ -28,16 +28,6 @@ class Potentials(NamedTuple):
     values: Array
     from_blocks: Callable[..., Array] | None = None
 
-    def pick(self, part: Any) -> Array:
-        """Return selected potentials at all steps, (T, samples, ...) or (T, samples, k)."""
-        if self.from_blocks is None:
-            return part.pick(self.values)
-        return self.from_blocks(self.values, part.shape, part.samples, part.neurons)
-
-    def pick_copy(self, part: Any) -> Array:
-        """Return selected potentials as an array that shares no memory with the potentials."""
-        return part.pick_copy(self.values) if self.from_blocks is None else self.pick(part)
-
 
 class Once:
     """A value that is returned once and then released, so that its memory can be reused."""

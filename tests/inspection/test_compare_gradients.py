@@ -37,7 +37,7 @@ def mlp(srm, **options):
 
 def test_one_neuron_by_hand():
     """One weight w, one input spike at 0: u is w eps plus refraction, and the loss 3 per spike."""
-    srm = cs.SRM(tau_sr=3.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.7, scale_rho=0.8)
+    srm = cs.SRM(tau_sr=3.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.7, scale_rho=0.8, ref_cutoff=5.0)
     layer = cs.Dense(1, 1)
     layer.weight.data[:] = 40.0
     x = np.zeros((12, 1, 1), bool)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions, kernels
-from cuslayer.inspection.record import Selection
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
@@ -240,6 +239,6 @@ def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     neurons = np.array([[0, 0, 0], [1, 3, 2], [3, 0, 1], [4, 3, 2]])
     for samples in (None, np.array([2, 0])):
         for some in (None, neurons):
-            part = Selection((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
-            assert (in_blocks.pick(part) == plain.pick(part)).all()
-            assert (in_blocks.pick_copy(part) == plain.pick_copy(part)).all()
+            found = in_blocks.from_blocks(in_blocks.values, (9, 3, 5, 4, 3), samples, some)
+            expected = plain.values.reshape(9, 3, 5, 4, 3)[:, slice(None) if samples is None else samples]
+            assert (found == (expected if some is None else expected[(slice(None), slice(None), *some.T)])).all()
