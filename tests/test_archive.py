@@ -79,3 +79,16 @@ def test_arrays_in_fortran_order(tmp_path):
     x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     archive.write_archive(tmp_path / "a.npz", {}, {"x": x})
     assert archive.read_archive(tmp_path / "a.npz")[1]["x"].tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_flipped_bit_is_found(tmp_path, method):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", method) as new:
+        new.writestr("x.npy", npy((4,), bytes(16)))
+    raw = bytearray(path.read_bytes())
+    raw[14] ^= 1  # of the checksum
+    raw[raw.index(b"PK\1\2") + 16] ^= 1
+    path.write_bytes(raw)
+    with path.open("rb") as file, pytest.raises(zipfile.BadZipFile):
+        Archive(file).read("x")

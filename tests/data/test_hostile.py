@@ -8,6 +8,7 @@ import socket
 import threading
 import tracemalloc
 
+import h5py
 import lz4.frame
 import numpy as np
 import pytest
@@ -100,6 +101,10 @@ def test_files_without_compression_need_no_argument(tmp_path):
     for columns in (3, 4):
         np.save(tmp_path / "a.npy", np.zeros((n, columns), np.uint8))
         assert len(read_events(tmp_path / "a.npy")) == n
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in "xpt":
+            file[f"events/{name}"] = np.zeros(n, np.uint8)
+    assert len(read_events(tmp_path / "a.h5")) == n
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
