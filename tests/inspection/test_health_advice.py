@@ -69,25 +69,19 @@ NARROW = dataclasses.replace(SRM, tau_rho=0.005)
 BAD = {
     "first layer too small": (lambda: mlp(0.01), adam, FLAT, {"weight_scale"}),
     "first layer too large": (lambda: mlp(100.0), sgd, FLAT, {"weight_scale"}),
-    "middle layer too large": (lambda: mlp(1.0, 100.0), adam, FLAT, {"weight_scale"}),
     "output saturated": (lambda: mlp(1.0, 1.0, 100.0), adam, FLAT, {"weight_scale"}),
     "output silent": (lambda: mlp(1.0, 1.0, 0.001), sgd, FLAT, {"weight_scale"}),
-    "all too small": (lambda: mlp(0.01, 0.01, 0.01), sgd, FLAT, {"weight_scale"}),
     "all too large": (lambda: mlp(100.0, 100.0, 100.0), adam, FLAT, {"weight_scale"}),
     "threshold of the output too low": (lambda: mlp(theta=0.02), adam, FLAT, {"weight_scale"}),
     "pooling gain too small": (lambda: cnn(0.01), adam, FRAMES, {"gain"}),
-    "pooling gain too large": (lambda: cnn(100.0), adam, FRAMES, {"gain"}),
     "surrogate too narrow": (lambda: mlp(srm=NARROW), sgd, FLAT, {"tau_rho"}),
     "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}),
-    "Adam too slow": (mlp, lambda net: adam(net, 5e-4), FLAT, {"lr"}),
-    "SGD too fast": (mlp, lambda net: sgd(net, 0.02), FLAT, {"lr"}),
     "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}),
     "SLAYER's scales": (lambda: cs.Network("8x8x2-8c3-2a-16c3-4", SRM), adam, FRAMES, {"weight_scale", "gain"}),
 }
 GOOD = {
     "network": (mlp, adam, FLAT),
     "network with the defaults of training": (mlp, usual, FLAT),
-    "network with SGD": (mlp, sgd, FLAT),
     "convolutions": (cnn, usual, FRAMES),
 }
 
@@ -118,8 +112,7 @@ def follow(net, optimizer, batch):
             assert "\nadvice: nothing to change" in str(found)
             return rounds
         rounds.append({each.setting for each in found.advice})
-        for each in found.advice:
-            each.apply(net, optimizer)
+        found.apply(net, optimizer)
     return pytest.fail(f"still advice after {ROUNDS} rounds: {rounds}")
 
 
@@ -226,12 +219,6 @@ def test_a_learned_network_keeps_its_slow_rate():
     assert slow() == []
 
 
-def test_layers_in_range_keep_their_scale():
-    cs.seed(3)
-    found = cs.health(mlp(2.0, 1.0, 0.001), [FLAT], loss=LOSS)
-    assert [each.at for each in found.advice] == [4]
-
-
 class Contradicting:
     """A loss whose desired rate would make it worse."""
 
@@ -262,8 +249,7 @@ def test_weights_that_round_to_zero():
     loss = cs.SpikeCountLoss(loihi, true=12, false=2)
     found = cs.health(net, [FLAT], loss=loss)
     assert [each.setting for each in found.advice] == ["weight_scale", "weight_scale"]
-    for each in found.advice:
-        each.apply(net)
+    found.apply(net)
     after = cs.health(net, [FLAT], loss=loss)
     assert after.advice == ()
     assert after[1].rate == pytest.approx(50, rel=0.15)

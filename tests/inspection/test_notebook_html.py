@@ -13,7 +13,7 @@ from PIL import Image
 
 import cuslayer as cs
 from cuslayer.data import Events
-from cuslayer.inspection.notebook.images import OFF, ON, curve, inked, mixed, png, thinned
+from cuslayer.inspection.notebook.images import OFF, ON, curve, png, thinned
 from cuslayer.inspection.structure import note_rates, output_shapes, rates_of
 
 VOID = {"img", "line", "polyline"}
@@ -62,9 +62,6 @@ def pixels(html):
     with Image.open(io.BytesIO(base64.b64decode(source))) as picture:
         assert picture.mode == "RGBA"
         return np.asarray(picture)
-
-
-# Networks
 
 
 def test_a_network_is_a_table():
@@ -129,16 +126,6 @@ def test_noted_rates_are_shown():
     assert rates_of(net) == {1: 12.3456}
 
 
-def test_rates_do_not_keep_a_network_alive():
-    import weakref
-
-    net = cs.Sequential()
-    note_rates(net, {})
-    gone = weakref.ref(net)
-    del net
-    assert gone() is None
-
-
 def test_a_shared_weight_is_counted_once():
     layer = cs.Dense(3, 3)
     assert "9 parameters" in "".join(shown(cs.Sequential(layer, cs.SRM(), layer, cs.SRM())).said)
@@ -155,9 +142,6 @@ def test_the_repr_of_a_stage_is_escaped_and_short():
     net = cs.Sequential(Odd())
     assert "<script" not in net._repr_html_()
     assert len(shown(net).cells[1][1]) == 100
-
-
-# Neurons
 
 
 def test_a_neuron_draws_its_two_filters():
@@ -181,24 +165,12 @@ def test_a_neuron_draws_its_two_filters():
     assert (peak - up[0][0]) / (up[-1][0] - up[0][0]) == pytest.approx(10 / 76, abs=0.01)
 
 
-def test_a_loihi_draws_its_response():
-    assert cs.Loihi()._repr_html_().count("<svg") == 1
-    assert "vth_mant=80" in "".join(shown(cs.Loihi()).said)
-
-
-@pytest.mark.parametrize("samples", [[], [0.0], [3.0], [-1.0, 2.0]])
+@pytest.mark.parametrize("samples", [[], [0.0], [-1.0, 2.0]])
 def test_short_curves(samples):
     html = curve(np.array(samples), 1.0, "a < b", "red")
     Sound(html)
     assert "nan" not in html
     assert "a &lt; b" in html
-
-
-def test_a_long_curve_has_few_points():
-    assert len(re.search(r'points="([^"]+)"', curve(np.arange(5000.0), 0.1, "", "red"))[1].split()) == 200
-
-
-# Tensors
 
 
 def test_spikes_are_a_small_raster():
@@ -225,8 +197,8 @@ def test_numbers_are_summarized():
     shown(cs.Tensor(np.array([np.nan, np.inf, -np.inf])))
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (3,), (0, 1, 2), (2, 0, 3), (2, 1, 0), (1, 1, 1), (2, 1)])
-@pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0,), (0, 1, 2), (2, 0, 3), (2, 1, 0), (2, 1)])
+@pytest.mark.parametrize("dtype", [bool, np.float32])
 def test_small_tensors(shape, dtype):
     shown(cs.Tensor(np.zeros(shape, dtype)))
 
@@ -239,14 +211,6 @@ def test_large_tensors_make_small_pages():
     assert len(spikes._repr_html_()) < 50_000
     assert len(cs.Tensor(rng.random((300, 16, 512)))._repr_html_()) < 2_000
     assert len(repr(spikes)) < 1000
-
-
-def test_repr_does_not_change():
-    assert repr(cs.Tensor([1.0])) == "Tensor([1.])"
-    assert repr(cs.Sequential(cs.Dense(2, 1))) == "Sequential(\n  0: Dense(2, 1)\n)"
-
-
-# Events
 
 
 def test_events_are_a_small_frame():
@@ -287,9 +251,6 @@ def test_few_and_extreme_events(events):
     assert len(events._repr_html_()) < 20_000
 
 
-# Pixels
-
-
 def test_thinned_spikes_share_cells():
     cells = thinned(np.array([0, 9]), np.array([0, 7]), 10, 8, most=(4, 5))
     assert cells.shape == (4, 5)
@@ -302,14 +263,3 @@ def test_png_is_read_back():
     given = rng.integers(0, 256, (3, 5, 4), np.uint8)
     with Image.open(io.BytesIO(png(given))) as picture:
         assert np.array_equal(np.asarray(picture), given)
-
-
-def test_colors_of_mixed_events():
-    off, on = np.array([[2.0, 0.0, 1.0]]), np.array([[0.0, 4.0, 1.0]])
-    drawn = mixed(off, on)
-    assert tuple(drawn[0, 0, :3]) == OFF
-    assert tuple(drawn[0, 1]) == (*ON, 255)
-    assert np.abs(drawn[0, 2, :3] - (np.array(OFF) + ON) / 2).max() <= 0.5
-    assert drawn[0, 0, 3] == round(255 * (0.35 + 0.65 / 2))
-    assert not mixed(np.zeros((1, 2)), np.zeros((1, 2)))[..., 3].any()
-    assert inked(np.array([[True, False]]))[..., 3].tolist() == [[255, 0]]

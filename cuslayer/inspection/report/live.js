@@ -86,8 +86,8 @@ class Pad {
   }
 }
 
-// The pixels of the digit as buttons: what the camera sees, and how to draw with the keyboard. `changed` is called after
-// a key or a click changed a pixel.
+// The pixels of the digit as buttons: what the camera sees, and how to draw with the keyboard. `changed` is called
+// after a key or a click changed a pixel.
 class Pixels {
   constructor(node, size, brightest, changed) {
     Object.assign(this, { size, brightest, changed });
@@ -152,7 +152,7 @@ class Live {
     return recorded(this.model.camera, this.pixels.values, this.model.steps, this.model.dt);
   }
 
-  // Run the network on the spikes that a generator returns, in slices, and show the answer unless a later run overtakes.
+  // Run the network on the spikes that a generator returns, in slices; show the answer unless a later run overtakes.
   async recognize(source, label = null) {
     const task = (this.task = {}), start = performance.now(), { model } = this;
     this.player.play(false);
@@ -204,7 +204,8 @@ class Live {
 
   // Show the counts of the classes at the time of the page.
   showClasses() {
-    const now = countsOf(this.model, this.player.step), { counts, winner } = this.outcome, most = Math.max(...counts, 1);
+    const now = countsOf(this.model, this.player.step), { counts, winner } = this.outcome;
+    const most = Math.max(...counts, 1);
     [...$("classes").children].forEach((row, at) => {
       row.className = at === winner ? "won" : "";
       row.querySelector(".now").style.width = `${(100 * now[at]) / most}%`;
@@ -215,12 +216,13 @@ class Live {
   }
 
   showExamples() {
-    const { model, size, brightest } = this, labels = numbers(model.digits.labels), images = numbers(model.digits.images);
+    const { size, brightest } = this, { digits } = this.model;
+    const labels = numbers(digits.labels), images = numbers(digits.images);
     $("examples").replaceChildren(...[...new Set(labels)].sort((a, b) => a - b).map((label) => {
       const all = [...labels.keys()].filter((at) => labels[at] === label), at = all[this.examples % all.length];
       const image = images.subarray(at * size * size, (at + 1) * size * size), title = `test digit ${at}`;
-      const button = element("button", { type: "button", title, ariaPressed: "false", ariaLabel: `a ${label}, ${title}` });
-      button.append(element("canvas"));
+      const about = { type: "button", title, ariaPressed: "false", ariaLabel: `a ${label}, ${title}` };
+      const button = element("button", about, element("canvas"));
       button.onclick = () => {
         this.take(image, label);
         this.press(button);

@@ -1,5 +1,6 @@
-// The network of a page, from the data of cuslayer/inspection/report/contents.py: it computes the potentials, errors and
-// explanations of a neuron from weights and spikes. tests/inspection/test_report_model.py compares them with Python's.
+// The network of a page, from the data of cuslayer/inspection/report/contents.py: it computes the potentials, errors
+// and explanations of a neuron from weights and spikes. tests/inspection/test_report_model.py compares them with
+// Python's.
 // Times are steps, neurons flat indices, and layer 0 is the input.
 "use strict";
 
@@ -43,7 +44,8 @@ const indexText = ({ shape }, neuron) =>
 // Call visit(first, size, at, stride) for the runs of pixels of the image in the window of a neuron of the maps
 // (toImage), or of neurons whose window has a pixel; the weight of the i-th of a run is number at + i stride.
 function eachRun({ image, maps, kernel_size, stride, padding, dilation, groups }, number, toImage, visit) {
-  const [row, column, channel] = unravel(number, toImage ? maps : image), [rows, columns, channels] = toImage ? image : maps;
+  const [row, column, channel] = unravel(number, toImage ? maps : image);
+  const [rows, columns, channels] = toImage ? image : maps;
   const inGroup = image[2] / groups, outGroup = maps[2] / groups;
   const group = Math.floor(channel / (toImage ? outGroup : inGroup));
   const moved = (at, tap, axis) => (toImage ? at * stride[axis] - padding[axis] + tap * dilation[axis]
@@ -145,7 +147,8 @@ class Model {
     for (const [at, slot] of this.nodes[number].uses) {
       const node = this.nodes[at];
       if (node.kind === "layer") visit(node.layer, neuron, weight, lag);
-      else link(node, slot, neuron, false, (other, w, more) => this.outputsOf(at, other, visit, weight * w, lag + more));
+      else link(node, slot, neuron, false, (other, w, more) =>
+        this.outputsOf(at, other, visit, weight * w, lag + more));
     }
   }
 

@@ -10,7 +10,7 @@ const view = new View(model);
 const rasters = model.layers.map((_, layer) => new Raster(view, layer, choose));
 const shownErrors = model.loss === null ? [] : ["spikes", "potential", "weighted"];
 const traces = ["u", ...shownErrors].map((name, at) =>
-  new Trace(view, at ? ERROR : POTENTIAL, at === shownErrors.length, (step) => choose(chosen.layer, chosen.neuron, step)));
+  new Trace(view, at ? ERROR : POTENTIAL, true, (step) => choose(chosen.layer, chosen.neuron, step)));
 const live = model.camera ? new Live(model, showRun, showTime) : null;
 
 // The step up to which the page shows what happened.
@@ -42,10 +42,14 @@ function showNeuron() {
   $("traces").hidden = !known;
   if (!known) return;
   const { theta } = model.layers[layer].neurons, before = known.filtered, errors = model.errors(layer, neuron);
-  traces[0].set([...(before ? [["before refraction", before, "faint", [1, 2]]] : []), ["u", known.potential, "blue", []]],
-    model.times(layer, neuron), theta, `Potential u${before ? ", dotted before refraction," : ""} and theta, dashed`);
+  const knownErrors = shownErrors.filter((kind) => errors[kind]);
+  traces.forEach((trace, at) => (trace.last = at === knownErrors.length));
+  const lines = before ? [["before refraction", before, "faint", [1, 2]]] : [];
+  traces[0].set([...lines, ["u", known.potential, "blue", []]], model.times(layer, neuron), theta,
+    `Potential u${before ? ", dotted before refraction," : ""} and theta, dashed`);
   shownErrors.forEach((kind, at) => {
-    const values = errors[kind], trace = traces[at + 1], name = `error on the ${kind === "weighted" ? "weighted input" : kind}`;
+    const values = errors[kind], trace = traces[at + 1];
+    const name = `error on the ${kind === "weighted" ? "weighted input" : kind}`;
     trace.figure.hidden = !values;
     if (values) trace.set([[name, values, "red", []]], [], null, name[0].toUpperCase() + name.slice(1));
   });
@@ -100,11 +104,12 @@ function showSample(sample) {
 
 // Return what the page is about, as text.
 function facts() {
-  const { steps, dt, nodes, loss } = model, weights = nodes.reduce((sum, { weight }) => sum + (weight ? numbers(weight).length : 0), 0);
-  if (live) return `A spiking network of ${weights.toLocaleString("en")} weights, run in this page on ${steps} steps of ` +
-    `${short(dt)} ms: what you draw stays here.`;
+  const { steps, dt, nodes, loss } = model, time = `${steps} steps of ${short(dt)} ms`;
+  const weights = nodes.reduce((sum, { weight }) => sum + (weight ? numbers(weight).length : 0), 0);
+  const network = `A spiking network of ${weights.toLocaleString("en")} weights`;
+  if (live) return `${network}, run in this page on ${time}: what you draw stays here.`;
   const samples = input.spikes.length, plural = samples > 1 ? "s" : "";
-  return `${samples} sample${plural} · ${steps} steps of ${short(dt)} ms${loss === null ? "" : ` · loss ${short(loss)}`}`;
+  return `${samples} sample${plural} · ${time}${loss === null ? "" : ` · loss ${short(loss)}`}`;
 }
 
 function start() {

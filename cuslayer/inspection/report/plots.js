@@ -93,7 +93,8 @@ class View {
 
   // Return the steps whose centres are visible, [first, end).
   get steps() {
-    return [Math.max(0, Math.ceil(this.range[0] - 0.5)), Math.min(this.model.steps, Math.floor(this.range[1] + 0.5) + 1)];
+    const [low, high] = this.range;
+    return [Math.max(0, Math.ceil(low - 0.5)), Math.min(this.model.steps, Math.floor(high + 0.5) + 1)];
   }
 }
 
@@ -101,16 +102,21 @@ class View {
 // first at the bottom; `paint(context)`, which draws inside of the axes; `mark(context)`, which draws what changes with
 // the time; and `at(point)`, which returns what is at a point, {x, y, text, fired, go}, in pixels of the canvas.
 class Plot {
-  constructor(view, high, last = true) {
+  constructor(view, high, last) {
     this.node = element("canvas");
     this.node.setAttribute("role", "img");
     this.caption = element("figcaption");
     this.figure = element("figure", {}, this.caption, this.node);
-    Object.assign(this, { view, high, below: last ? LABELS : 6, shown: null, band: null });
-    this.node.style.height = `${TOP + high + this.below}px`;
+    Object.assign(this, { view, high, last, shown: null, band: null });
     view.plots.push(this);
     new ResizeObserver(() => this.node.clientWidth !== this.wide && this.draw()).observe(this.node);
     this.follow();
+  }
+
+  // Whether it is the last of several, with labels of time.
+  set last(is) {
+    this.below = is ? LABELS : 6;
+    this.node.style.height = `${TOP + this.high + this.below}px`;
   }
 
   get left() {
@@ -134,10 +140,12 @@ class Plot {
   draw() {
     const { node, high, below } = this, ratio = pixelRatio(), wide = (this.wide = node.clientWidth);
     if (!wide) return;
-    this.picture = element("canvas", { width: Math.round(wide * ratio), height: Math.round((TOP + high + below) * ratio) });
+    const size = { width: Math.round(wide * ratio), height: Math.round((TOP + high + below) * ratio) };
+    this.picture = element("canvas", size);
     const context = this.picture.getContext("2d"), { left, across, top, down } = this.scale, { dt } = this.view.model;
     context.scale(ratio, ratio);
-    Object.assign(context, { font: "12px system-ui, sans-serif", fillStyle: color("faint"), strokeStyle: color("line") });
+    context.font = "12px system-ui, sans-serif";
+    Object.assign(context, { fillStyle: color("faint"), strokeStyle: color("line") });
     context.strokeRect(this.left, TOP, wide - this.left - RIGHT, high);
     context.textAlign = "right";
     for (const value of ticks(...(this.shown ?? this.values), Math.max(2, high / 40))) {
@@ -186,7 +194,7 @@ class Plot {
     context.stroke();
   }
 
-  // Return what is at a point, as `at` does; spikes at the edge are found from outside of the axes. It is null elsewhere.
+  // Return what is at a point, as `at` does; spikes at the edge are found from outside of the axes. Null elsewhere.
   find(point) {
     const found = this.inside(point, REACH) ? this.at(point) : null;
     if (!found || !(found.fired || this.inside(point))) return null;
@@ -254,7 +262,8 @@ class Plot {
     const { left, high } = this, right = this.node.clientWidth - RIGHT;
     const part = (a, b, low, end) => (Math.abs(b - a) < 3 * REACH ? [low, end]
       : [limit(Math.min(a, b), low, end), limit(Math.max(a, b), low, end)]);
-    const [x, x2] = part(from.x, to.x, left, right), [y, y2] = this.zoomable ? part(from.y, to.y, TOP, TOP + high) : [TOP, TOP + high];
+    const [x, x2] = part(from.x, to.x, left, right);
+    const [y, y2] = this.zoomable ? part(from.y, to.y, TOP, TOP + high) : [TOP, TOP + high];
     this.band = x === left && x2 === right && y === TOP && y2 === TOP + high ? null
       : { x, y, width: x2 - x, height: y2 - y };
     this.show();
@@ -294,24 +303,27 @@ class Raster extends Plot {
     const rate = (1000 * times.length) / (neurons * model.steps * model.dt);
     const text = `${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`;
     this.caption.textContent = `${name} · ${shape.join(" × ")} · ${text}`;
-    this.node.setAttribute("aria-label", `Spikes of ${this.caption.textContent}. Time to the right, neuron 0 at the bottom.`);
+    this.node.ariaLabel = `Spikes of ${this.caption.textContent}. Time to the right, neuron 0 at the bottom.`;
     super.draw();
   }
 
   // Draw the visible spikes as pixels. A pixel of several spikes is darker; a single one stays visible.
   paint(context, ratio) {
     const { model, layer, left, high } = this, { starts, times } = model.spikes(layer), scale = this.scale;
-    const wide = Math.ceil((this.wide - left - RIGHT) * ratio), tall = Math.ceil(high * ratio), lit = new Uint16Array(wide * tall);
+    const wide = Math.ceil((this.wide - left - RIGHT) * ratio), tall = Math.ceil(high * ratio);
+    const lit = new Uint16Array(wide * tall);
     const across = scale.across * ratio, down = -scale.down * ratio, [firstStep, endStep] = this.view.steps;
-    const long = Math.max(1, Math.round(1.5 * ratio), Math.floor(0.7 * across)), thick = Math.max(1, Math.floor(0.8 * down));
+    const long = Math.max(1, Math.round(1.5 * ratio), Math.floor(0.7 * across));
+    const thick = Math.max(1, Math.floor(0.8 * down));
     let most = 1;
     for (let n = this.visible[0]; n < this.visible[1]; n++) {
       const y = Math.round((scale.top + n * scale.down - TOP) * ratio - thick / 2);
       for (let i = starts[n]; i < starts[n + 1]; i++) {
         if (times[i] < firstStep || times[i] >= endStep) continue;
         const x = Math.round((scale.left + times[i] * scale.across - left) * ratio - long / 2);
+        const first = Math.max(0, x), end = Math.min(wide, x + long);
         for (let row = Math.max(0, y); row < Math.min(tall, Math.max(0, y) + thick); row++) {
-          for (let at = Math.max(0, x); at < Math.min(wide, x + long); at++) most = Math.max(most, ++lit[row * wide + at]);
+          for (let at = first; at < end; at++) most = Math.max(most, ++lit[row * wide + at]);
         }
       }
     }
@@ -331,7 +343,8 @@ class Raster extends Plot {
     const { left, high, wide, model } = this, { left: zero, across, top, down } = this.scale, now = time();
     const past = limit(zero + (now + 0.5) * across - left, 0, wide - left - RIGHT);
     const part = (picture, from, to) => {
-      if (to > from) context.drawImage(picture, from * ratio, 0, (to - from) * ratio, high * ratio, left + from, TOP, to - from, high);
+      const size = [(to - from) * ratio, high * ratio];
+      if (to > from) context.drawImage(picture, from * ratio, 0, ...size, left + from, TOP, to - from, high);
     };
     part(this.spikes, 0, past);
     part(this.later, past, wide - left - RIGHT);
@@ -381,8 +394,9 @@ class Trace extends Plot {
   set(lines, spikes, theta, caption) {
     Object.assign(this, { lines, spikes, theta });
     this.caption.textContent = caption;
-    const all = [...lines.flatMap(([, values]) => [values.reduce((a, x) => Math.min(a, x)), values.reduce((a, x) => Math.max(a, x))]), theta ?? 0, 0];
-    const low = Math.min(...all), high = Math.max(...all), more = 0.06 * (high - low || 1);
+    const edge = (best) => lines.reduce((end, [, values]) => values.reduce((a, x) => best(a, x), end),
+      best(theta ?? 0, 0));
+    const low = edge(Math.min), high = edge(Math.max), more = 0.06 * (high - low || 1);
     this.values = [low - more, high + more];
     this.node.setAttribute("aria-label", `${caption} of the neuron over time, from ${short(low)} to ${short(high)}` +
       `${theta === null ? "" : `, with ${spikes.length} spikes; the threshold theta is ${short(theta)}`}.`);
@@ -503,7 +517,8 @@ function showWhy(model, headline, table, { layer, neuron, time }, go) {
   const share = (x) => `${(100 * x) / span}%`;
   const bar = (from, to, shade) => {
     const made = element("i"), threshold = element("b", { title: "theta" });
-    Object.assign(made.style, { left: share(Math.min(from, to) - low), width: share(Math.abs(to - from)), background: `var(--${shade})` });
+    Object.assign(made.style, { left: share(Math.min(from, to) - low), width: share(Math.abs(to - from)) });
+    made.style.background = `var(--${shade})`;
     threshold.style.left = share(why.theta - low);
     return element("div", { className: "track" }, threshold, made);
   };

@@ -1,5 +1,5 @@
-// Run a network on a drawn digit: pixels of the strokes, events of a simulated camera, and spikes, which are Python's to
-// the bit, as each sum is rounded to float32 in the same order. tests/inspection/test_demo.py compares them.
+// Run a network on a drawn digit: pixels of the strokes, events of a simulated camera, and spikes, which are Python's
+// to the bit, as each sum is rounded to float32 in the same order. tests/inspection/test_demo.py compares them.
 //
 // Spikes are arrays of 0 and 1, and weighted inputs of numbers, (steps, neurons). The generators yield every few steps,
 // so that the page can draw and stop them.
@@ -9,8 +9,8 @@ const AT_ONCE = 8; // steps between two yields
 const f32 = Math.fround;
 
 // From the strokes of a pen to the 8 x 8 pixels of a digit, as the digits of the data set were made. Those were written
-// on paper, scanned, scaled to 32 rows and about 22 columns, and made equally bold: about 30 % of the 32 x 32 pixels are
-// ink. A pixel of the digit is the number of ink pixels in a square of 4 x 4.
+// on paper, scanned, scaled to 32 rows and about 22 columns, and made equally bold: about 30 % of the 32 x 32 pixels
+// are ink. A pixel of the digit is the number of ink pixels in a square of 4 x 4.
 const FINE = 32, SQUARE = 4, WIDEST = 22, INK = 0.305;
 const THINNEST = 1, BOLDEST = 5.5, SMALLEST = 0.2; // radii of the pen; the size below which a drawing is not enlarged
 
@@ -74,7 +74,8 @@ function enlarged({ size, enlarge, brightest, canvas, corner }, image) {
 // cuslayer/data/simulated_camera.py, the same operations in the same order, in bins as of `Events.to_spikes`.
 function* recorded(camera, image, steps, dt) {
   const { shape: [height, width], canvas, dark } = camera, pixels = height * width, drawn = enlarged(camera, image);
-  const path = numbers(camera.path), thresholds = numbers(camera.thresholds), fired = new Uint8Array(2 * steps * pixels);
+  const path = numbers(camera.path), thresholds = numbers(camera.thresholds);
+  const fired = new Uint8Array(2 * steps * pixels);
   // The intensities of the next events: most pixels are compared with them and need no logarithm.
   const level = new Float64Array(pixels), low = new Float64Array(pixels), high = new Float64Array(pixels);
   let current = new Float64Array(pixels), previous = new Float64Array(pixels);
@@ -159,8 +160,8 @@ function weigh(node, firing, out, at) {
   }
 }
 
-// Add the rows of a dense weight in the order of `add_rows` in cuslayer/kernels/dense: that of few spikes four at a time,
-// that of many after the sum of those in each six neighbouring inputs.
+// Add the rows of a dense weight in the order of `add_rows` in cuslayer/kernels/dense: that of few spikes four at a
+// time, that of many after the sum of those in each six neighbouring inputs.
 function weighDense({ outputs, sixesAbove, together }, w, firing, out, at) {
   if (firing.length > sixesAbove) {
     const some = new Float32Array(outputs);
@@ -295,8 +296,8 @@ function* simulate(model, fired) {
   model.choose(0);
 }
 
-// Return the mean spike count of each class up to a step, that step included. Classes are groups of neighbouring channels
-// of the last layer, or single neurons; `delays` are the numbers of the nodes after it that delay its spikes.
+// Return the mean spike count of each class up to a step, that step included. Classes are groups of neighbouring
+// channels of the last layer, or single neurons; `delays` are the numbers of the nodes after it that delay its spikes.
 function countsOf(model, last) {
   const layer = model.layers.length - 1, { classes, delays } = model.output, { starts, times } = model.spikes(layer);
   const channels = model.layers[layer].shape.at(-1), counts = new Array(classes).fill(0);
@@ -316,7 +317,7 @@ function leader(model, last) {
   return most > 0 ? counts.indexOf(most) : -1;
 }
 
-// Return {winner, counts, time}: the class of most spikes, and the step from which it leads to the end, null without one.
+// Return {winner, counts, time}: the class of most spikes, and the step from which it leads to the end, or null.
 function decide(model) {
   const last = model.steps - 1, winner = leader(model, last);
   let time = winner < 0 ? null : last;
