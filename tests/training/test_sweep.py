@@ -187,6 +187,13 @@ def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
             sweep(load_sweep(write(**other)), log=silent)
     assert {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()} == before
     assert not within
+    shutil.rmtree(given.out)
+    for runs in (2, 1):
+        few = load_sweep(write(search="random", runs=runs, keys={BATCH: [2, 4]}))
+        if runs == 2:
+            sweep(few, log=silent)
+    with pytest.raises(ValueError, match="holds another sweep"):
+        sweep(few, log=silent)
 
 
 @pytest.mark.parametrize("name", ["results.csv", "results.png", "002.yaml", "study.log"])
@@ -270,24 +277,24 @@ def test_a_search_by_results(write, within):
 
 
 def test_a_run_that_does_worse_is_pruned(write, within, monkeypatch):
-    """After two good runs a third is ended at its first epoch; its results so far are kept."""
-    values = {"002": 0.9, "003": 0.1}
+    """After two good runs a third is ended at its first epoch; a fourth, which is bad at its last, is complete."""
+    values = {"003": (0.1, 0.1, 0.1), "004": (0.9, 0.9, 0.1)}
 
     def scores(row):
-        return values.get("".join(within[-1:]), 0.8), 1.0
+        return values.get("".join(within[-1:]), (0.8, 0.8, 0.8))[row.epoch - 1], 1.0
 
     monkeypatch.setattr(module, "_scores", scores)
     monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
     pruner = lambda: optuna.pruners.MedianPruner(n_startup_trials=1)  # noqa: E731
     monkeypatch.setattr(optuna.pruners, "PatientlessMedian", pruner, raising=False)
-    given = load_sweep(write(keys={"training.epochs": [3], BATCH: [1, 2, 3]}, pruning="median"))
+    given = load_sweep(write(keys={"training.epochs": [3], BATCH: [1, 2, 3, 4]}, pruning="median"))
     lines = []
     found = sweep(given, log=lines.append)
-    assert [result.status for result in found] == [DONE, DONE, PRUNED]
+    assert [result.status for result in found] == [DONE, DONE, PRUNED, DONE]
     assert [result.best.epoch for result in found][2] == 1
     assert "run 3 (training.epochs 3, training.batch 3) was pruned: epoch   1" in lines[2]
     within.clear()
-    assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED]
+    assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED, DONE]
     assert not within
 
 
