@@ -277,25 +277,35 @@ def test_a_search_by_results(write, within):
 
 
 def test_a_run_that_does_worse_is_pruned(write, within, monkeypatch):
-    """After two good runs a third is ended at its first epoch; a fourth, which is bad at its last, is complete."""
-    values = {"003": (0.1, 0.1, 0.1), "004": (0.9, 0.9, 0.1)}
+    """After two good runs a third is ended at its first epoch; its results so far are kept."""
+    values = {"002": 0.9, "003": 0.1}
 
     def scores(row):
-        return values.get("".join(within[-1:]), (0.8, 0.8, 0.8))[row.epoch - 1], 1.0
+        return values.get("".join(within[-1:]), 0.8), 1.0
 
     monkeypatch.setattr(module, "_scores", scores)
     monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
     pruner = lambda: optuna.pruners.MedianPruner(n_startup_trials=1)  # noqa: E731
     monkeypatch.setattr(optuna.pruners, "PatientlessMedian", pruner, raising=False)
-    given = load_sweep(write(keys={"training.epochs": [3], BATCH: [1, 2, 3, 4]}, pruning="median"))
+    given = load_sweep(write(keys={"training.epochs": [3], BATCH: [1, 2, 3]}, pruning="median"))
     lines = []
     found = sweep(given, log=lines.append)
-    assert [result.status for result in found] == [DONE, DONE, PRUNED, DONE]
+    assert [result.status for result in found] == [DONE, DONE, PRUNED]
     assert [result.best.epoch for result in found][2] == 1
     assert "run 3 (training.epochs 3, training.batch 3) was pruned: epoch   1" in lines[2]
     within.clear()
-    assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED, DONE]
+    assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED]
     assert not within
+
+
+def test_a_run_that_has_all_its_epochs_is_not_pruned(write, within, monkeypatch):
+    class Always(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return True
+
+    monkeypatch.setattr(optuna.pruners, "MedianPruner", Always)
+    given = load_sweep(write(keys={"training.epochs": [1, 2]}, pruning="median"))
+    assert [r.status for r in sweep(given, log=silent)] == [DONE, PRUNED]
 
 
 def test_a_loss_is_minimized_where_there_are_no_classes(write, monkeypatch):
