@@ -83,11 +83,6 @@ def test_every_error_type_has_its_loss():
         assert isinstance(load_config(EXAMPLES[name]).loss(), kind)
 
 
-def test_the_losses_of_the_chip():
-    for name in ("oxford_loihi", "nmnist_loihi"):
-        assert load_config(EXAMPLES[name]).loss().neuron == cs.Loihi()
-
-
 def test_items_and_attributes_are_the_same():
     params = Params(EXAMPLES["nmnist"])
     assert params.simulation.Ts == params["simulation"]["Ts"] == 1.0

@@ -241,8 +241,16 @@ def test_a_configuration_that_was_edited_is_named(run, capsys):
 
 
 def test_options_that_change_on_purpose_are_said(run, capsys):
+    file = run / "config.yaml"
+    before = file.read_text()
     code, out, _ = resumed(run, capsys, "--epochs", "3", "--lr", "0.01")
     assert code == 0
+    # The file of before is not the run's any more.
+    text = file.read_text()
+    file.write_text(before)
+    with pytest.raises(ValueError, match=r"^load_run: .* was changed since the checkpoint: "):
+        load_run(run)
+    file.write_text(text)
     assert "\nwarning: training.optimizer.lr is 0.01, was 0.05\nwarning: training.epochs is 3, was 2\n" in out
     # What has changed is the configuration of the run now; the best checkpoint of before is still one of it.
     assert "warning" not in resumed(run, capsys, "--epochs", "3")[1]

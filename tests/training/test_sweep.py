@@ -187,6 +187,13 @@ def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
             sweep(load_sweep(write(**other)), log=silent)
     assert {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()} == before
     assert not within
+    shutil.rmtree(given.out)
+    for runs in (2, 1):
+        few = load_sweep(write(search="random", runs=runs, keys={BATCH: [2, 4]}))
+        if runs == 2:
+            sweep(few, log=silent)
+    with pytest.raises(ValueError, match="holds another sweep"):
+        sweep(few, log=silent)
 
 
 @pytest.mark.parametrize("name", ["results.csv", "results.png", "002.yaml", "study.log"])
@@ -289,6 +296,16 @@ def test_a_run_that_does_worse_is_pruned(write, within, monkeypatch):
     within.clear()
     assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED]
     assert not within
+
+
+def test_a_run_that_has_all_its_epochs_is_not_pruned(write, within, monkeypatch):
+    class Always(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return True
+
+    monkeypatch.setattr(optuna.pruners, "MedianPruner", Always)
+    given = load_sweep(write(keys={"training.epochs": [1, 2]}, pruning="median"))
+    assert [r.status for r in sweep(given, log=silent)] == [DONE, PRUNED]
 
 
 def test_a_loss_is_minimized_where_there_are_no_classes(write, monkeypatch):
