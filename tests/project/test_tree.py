@@ -177,7 +177,7 @@ BUDGETS = {
     "tests/device": 2_300,
     "tests/kernels": 6_000,
     "tests/project": 1_800,
-    "tests/support": 2_500,
+    "tests/support": 2_700,
     "tools": 7_100,
     "benchmarks": 12_100,
 }
