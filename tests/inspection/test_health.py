@@ -238,6 +238,8 @@ def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
     after = cs.health(better, [batch(better)])
     assert after.error(1) == pytest.approx(1.0, rel=0.2)
     assert not after.advice
+    found.apply(net)  # all neurons have the same height
+    assert [neuron.scale_rho for neuron in net.layers[1::2]] == pytest.approx([advice.value] * 3)
 
 
 def test_no_advice_for_a_healthy_network_or_without_weights():
