@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = measure(options.notation, options.recording, options.steps, options.repeats, page)
     print(json.dumps(found, indent=2))
     options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps({"machine": machine.describe("plotly"), **found}, indent=2) + "\n")
+    options.out.write_text(json.dumps({"machine": machine.describe(), **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ def optional(op: str, module: str, extra: str) -> Any:
 
     Args:
         op: the operation that needs it, for the message.
-        module: the module, such as "plotly.offline".
+        module: the module, such as "h5py".
         extra: the extra that installs the library.
 
     Raises:

@@ -1,7 +1,6 @@
 """Inspection of networks: calibrate, record, explain, compare gradients, diagnose, report, show in notebooks."""
 
 from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
-from cuslayer.inspection.demo import demo
 from cuslayer.inspection.explain import Explanation, Trace, explain
 from cuslayer.inspection.health.compute import health
 from cuslayer.inspection.health.result import Advice, LayerHealth, NetworkHealth
@@ -9,7 +8,7 @@ from cuslayer.inspection.notebook.html import show_in_notebooks
 from cuslayer.inspection.ops import LayerOperations, Operations, ops
 from cuslayer.inspection.reassign import Reassignment, reassignment
 from cuslayer.inspection.record import Labelled, Record, Recording, record
-from cuslayer.inspection.report import report
+from cuslayer.inspection.report import demo, report
 from cuslayer.inspection.structure import note_rates, rates_of
 from cuslayer.network.calibration import Calibration, LayerCalibration, calibrate
 

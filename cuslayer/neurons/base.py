@@ -218,7 +218,7 @@ class Neuron:
         """Return what the page of `demo` needs to run the neurons for `steps` steps in float32; None if it cannot.
 
         The numbers are exactly those of the CPU kernels in float32, and ``kind`` names the function of
-        ``cuslayer/inspection/demo/neurons.js``.
+        ``cuslayer/inspection/report/run.js``.
         """
         return None
 

@@ -307,7 +307,7 @@ def test_a_page_has_the_errors_of_all_branches_that_end_the_network():
     net = first_and_last()
     layers = contents(net, as_tensor(spikes(*FRAMES)).data, [0, 1], None)["layers"]
     assert [layer.get("errors") is not None for layer in layers] == [False, False, False, False, True, True]
-    assert [layer.get("feed") is not None for layer in layers] == [False, False, True, True, False, True]
+    assert [layer["sources"] for layer in layers[1:]] == [[0], [0], [1, 2], [3], [3]]
 
 
 def test_shapes_and_the_notebook_table():

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Digits, Events, digits, saccades, simulated_camera
+from cuslayer.data import Digits
 from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels import of as kernels_of
 from cuslayer.network.container import graph_of
 from tests.support import browser
-from tests.support.demo_page import check_spikes, events_of, open_page, run, run_on
-
-IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_images())
+from tests.support.pages import IMAGES, Page, lively, seen
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +22,7 @@ def there(tmp_path_factory):
     if browser.find() is None:
         pytest.skip("no Chromium to open pages in")
     with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+        yield Page(opened)
 
 
 @pytest.fixture
@@ -32,59 +30,33 @@ def page(there, tmp_path):
     """Return a function that opens the page of a network; fail if the page leaves an error on its console."""
 
     def opened(net, **options):
-        open_page(there, cs.demo(net, tmp_path / "demo.html", **options))
+        there.open(cs.demo(net, tmp_path / "demo.html", **options))
         return there
 
     yield opened
-    assert there.said == []
+    assert there.there.said == []
 
 
-def recorded(image, height, width):
-    """Return Python's events (events, 4) of an image of values from 0 to 16."""
-    seen = saccades.saccades(height, width, 8, seed=0)
-    (canvas,) = seen.draw(image[None] / digits.BRIGHTEST)
-    return simulated_camera.record(canvas, seen.path, seen.thresholds)
-
-
-def spikes(image, shape, steps, dt=1.0):
-    time, x, y, p = recorded(image, *shape[:2]).T
-    return Events(time / 1000.0, x, y, p).to_spikes(shape, steps, dt)[:, None]
-
-
-def test_digits_have_the_events_and_spikes_of_python(page):
+def test_digits_have_the_spikes_of_python(page):
     """Digits of the test set, as a user's network sees them: through `Digits` and their `.bs2` files."""
     cs.seed(3)
     net = lively(*cs.Network("34x34x2-40-10", cs.SRM()).layers)
     there, test = page(net), Digits("test")
-    for number in (0, 5, 77, 359):
-        events, label = test[number]
-        found = events_of(there, IMAGES[number])
-        assert label == LABELS[number]
-        assert (found == np.stack([np.rint(events.t * 1000), events.x, events.y, events.p], axis=1)).all()
-        run_on(there, IMAGES[number])
-        assert check_spikes(there, net, events.to_spikes((34, 34, 2), 300)[:, None]) > 100
+    for number in (0, 359):
+        there.take(IMAGES[number])
+        assert there.check_spikes(net, test[number][0].to_spikes((34, 34, 2), 300)[:, None]) > 100
 
 
 @pytest.mark.parametrize("image", ["nothing", "white", "noise"])
-def test_any_image_on_any_sensor(page, image):
+def test_any_image_on_any_sensor_has_pythons_events(page, image):
+    """In bins of a tenth of a millisecond."""
     made = {"nothing": np.zeros((8, 8)), "white": np.full((8, 8), 16)}
     picture = made.get(image, np.random.default_rng(0).integers(0, 17, (8, 8)))
-    net = cs.Network("13x20x2-6-3", cs.SRM())
-    there = page(net, duration=150)
-    expected = recorded(picture, 13, 20)
-    assert (events_of(there, picture) == expected).all()
-    assert (len(expected) > 0) == (image != "nothing")
-    run_on(there, picture)
-    check_spikes(there, net, spikes(picture, (13, 20, 2), 150))
-
-
-def lively(*stages):
-    """Return a network whose dense layers have many positive weights, so that all neurons fire."""
-    net = cs.Sequential(*stages)
-    for stage in (node.stage for node in graph_of(net).nodes):
-        if isinstance(stage, cs.Dense):
-            stage.weight.data[:] = (np.abs(stage.weight.data) - np.abs(stage.weight.data).mean() / 2) * 8
-    return net
+    net = cs.Network("13x20x2-6-3", cs.SRM(dt=0.1))
+    there, expected = page(net, duration=150), seen(picture, (13, 20, 2), 1500, 0.1)
+    there.take(picture)
+    assert expected.any() == (image != "nothing")
+    there.check_spikes(net, expected)
 
 
 def delay(features, **options):
@@ -132,9 +104,9 @@ def test_every_kind_of_layer_and_neuron(page, name):
     dt = dt_at(net, 0)
     steps = round(300 / dt)
     there = page(net, shape=SHAPE)
-    run_on(there, IMAGES[11])
-    x = spikes(IMAGES[11], SHAPE, steps, dt)
-    assert check_spikes(there, net, x) > 20
+    there.take(IMAGES[11])
+    x = seen(IMAGES[11], SHAPE, steps, dt)
+    assert there.check_spikes(net, x) > 20
     check_weighted_input(there, net, x)
 
 
@@ -142,13 +114,13 @@ def test_recordings_of_a_live_report(there, tmp_path):
     cs.seed(4)
     net = cs.Network("6x5x2-8-3", cs.SRM())
     x = np.random.default_rng(0).random((90, 2, 6, 5, 2)) < np.array([0.02, 0.4])[:, None, None, None]
-    open_page(there, cs.report(net, x, tmp_path / "live.html", target=[2, 0], live=True, title="Two"))
+    there.open(cs.report(net, x, tmp_path / "live.html", target=[2, 0], live=True, title="Two"))
     assert there.run("document.title") == "Two"
     for number, label in ((0, 2), (1, 0)):
-        run(there, f"$('recordings').children[{number}].click()")
-        check_spikes(there, net, x[:, number : number + 1])
-        assert f"true class is {label}." in there.run("$('verdict').textContent")
-    assert there.said == []
+        there.answer(f"$('recordings').children[{number}].click()")
+        there.check_spikes(net, x[:, number : number + 1])
+        assert f"true class is {label}." in there.text("verdict")
+    assert there.there.said == []
 
 
 @pytest.mark.parametrize("name", ["dense", "votes", "loihi"])
@@ -157,24 +129,24 @@ def test_the_decision_is_that_of_the_library(page, name):
     net = lively(*NETWORKS[name]())
     there = page(net, shape=SHAPE)
     for number in (3, 40):
-        run_on(there, IMAGES[number])
+        there.take(IMAGES[number])
         with cs.no_grad():
-            out = net(spikes(IMAGES[number], SHAPE, 300)).data
+            out = net(seen(IMAGES[number], SHAPE, 300)).data
         (winner,) = cs.classify(out).tolist()
-        assert there.run("outcome.winner") == winner
-        assert there.run("outcome.time * model.dt") == cs.decision_time(out, [winner])[0]
-        np.testing.assert_allclose(there.run("outcome.counts"), out.sum(axis=0)[0], rtol=1e-5)
+        assert there.run("live.outcome.winner") == winner
+        assert there.run("live.outcome.time * model.dt") == cs.decision_time(out, [winner])[0]
+        np.testing.assert_allclose(there.run("live.outcome.counts"), out.sum(axis=0)[0], rtol=1e-5)
         running = cs.running_decision(out)[:, 0]
-        assert there.run("Array.from({ length: 300 }, (_, t) => decision.at(t))") == running.tolist()
+        assert there.run("Array.from({ length: 300 }, (_, t) => leader(model, t))") == running.tolist()
 
 
 def test_an_explanation_of_a_fixed_point_neuron_has_its_whole_potential(page):
     there = page(lively(*NETWORKS["loihi"]()), shape=SHAPE)
-    run_on(there, IMAGES[11])
+    there.take(IMAGES[11])
     there.run("choose(1, 40, model.times(1, 40)[0])")
     rows, u = there.run(
         "(() => { const why = model.explain(1, 40, chosen.time);"
-        "return [explanation.parts(1, why).map(({ name, size }) => [name, size]), why.potential]; })()"
+        "return [partsOf(model, 1, why).map(({ name, size }) => [name, size]), why.potential]; })()"
     )
     assert rows == [["all that comes in", u]]
     assert u > 5120
@@ -228,26 +200,19 @@ def check_weighted_input(there, net, x):
         if isinstance(stage, cs.Neuron):
             layer += 1
             found = there.run(
-                f"(() => {{ const before = byStep(model.spikes({layer - 1}), model.steps, model.neurons({layer - 1}));"
-                f"const work = weighted(model.layers[{layer}].connections, before, model.steps,"
-                f"model.neurons({layer - 1}), model.neurons({layer})); let step; while (!(step = work.next()).done);"
-                "return [...step.value]; })()"
+                f"(() => {{ const before = spikesAt(model.spikes({layer - 1}), model.steps);"
+                f"const work = weighted(chainTo(model, {layer}), before, model.steps, model.neurons({layer}));"
+                "let step; while (!(step = work.next()).done); return [...step.value]; })()"
             )
             np.testing.assert_array_equal(np.float32(found), y.data.ravel())
         with cs.no_grad():
             y = stage(y)
 
 
-def test_rounding_to_even_and_into_bins(page):
+def test_rounding_is_to_even(page):
     there = page(cs.Network("9x8x2-3", cs.SRM()))
     x = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4999, 2.5001, -7.0]
     assert there.run(f"{json.dumps(x)}.map(rint)") == np.rint(x).tolist()
-    time = np.arange(0, 3000, 100)
-    expected = Events(time / 1000.0, 0 * time, 0 * time, 0 * time).to_spikes((1, 1, 2), 25, 0.1)
-    events = [[int(us), 0, 0, 0] for us in time]
-    assert there.run(f"[...binned({json.dumps(events)}, [1, 1, 2], 25, 0.1, 2).start]") == [
-        *(0, *np.cumsum(expected.sum(axis=(1, 2, 3))).tolist())
-    ]
 
 
 def test_a_neuron_is_simulated_by_what_it_says_itself():

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.inspection import rates_of
-from cuslayer.inspection.health import compute
+from cuslayer.inspection.health import figures
 from cuslayer.inspection.health.result import EDGES
 from cuslayer.training import Config, Score, Trainer, train
 from cuslayer.training import run as run_module
@@ -114,7 +114,7 @@ def test_on_a_device(neurons):
 def test_many_potentials_are_sampled(monkeypatch):
     net = net_of(30.0, 8.0)
     whole = cs.health(net, [batch(net)])
-    monkeypatch.setattr(compute, "_MOST", 4000)
+    monkeypatch.setattr(figures, "_MOST", 4000)
     some = cs.health(net, [batch(net)])
     assert some[1].within != whole[1].within
     assert some[1].within == pytest.approx(whole[1].within, abs=0.03)
@@ -378,8 +378,8 @@ def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
 
 def test_potentials_are_sampled_of_every_neuron(monkeypatch):
     """A stride of 24 would sample only five of 40 neurons: the stride is 27."""
-    monkeypatch.setattr(compute, "_MOST", 100)
+    monkeypatch.setattr(figures, "_MOST", 100)
     neurons = np.tile(np.arange(40.0), 60).reshape(60, 1, 40)
-    sampled = compute._sampled(neurons)
+    sampled = figures._sampled(neurons)
     assert len(sampled) == 89
     assert set(sampled) == set(range(40))

@@ -10,7 +10,6 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.inspection.report import contents as carried
-from cuslayer.inspection.report.encode import block
 from cuslayer.inspection.structure import units
 from tests.support import branches, browser
 
@@ -250,30 +249,17 @@ def test_one_step_of_one_neuron(page):
     assert ask(page, "explain(1, 0, 0)")["contributions"] == []
 
 
-def test_spikes_as_bits_or_as_times(page):
-    """Bits if they are fewer bytes; both give the same spikes, also in a last byte of fewer than 8 steps."""
-    net = cs.Network("40-3", SRM)
-    for rate, kind in ((0.5, "bits"), (0.01, "times")):
-        x = np.random.default_rng(0).random((43, 1, 40)) < rate
-        x[42] = rate == 0.5
-        contents = carried.contents(net, x, None, None)
-        assert kind in contents["layers"][0]["spikes"][0]
-        load(page, net, x)
-        for n in (0, 17, 39):
-            assert ask(page, f"times(0, {n})") == np.flatnonzero(x[:, 0, n]).tolist()
-
-
-def test_times_over_two_bytes(page):
-    """70,000 steps: times have four bytes, whether the data has times or bits."""
-    net = cs.Network("3-1", SRM)
-    for every, kind in ((3, "bits"), (700, "times")):
-        x = np.zeros((70_000, 1, 3), bool)
-        x[every - 1 :: every, :, 1] = x[-1] = True
-        x[:, :, 2] = kind == "bits"
-        assert kind in carried.contents(net, x, None, None)["layers"][0]["spikes"][0]
-        load(page, net, x)
-        assert ask(page, "times(0, 1)") == np.flatnonzero(x[:, 0, 1]).tolist()
-        assert ask(page, "times(0, 0)") == [69_999]
+@pytest.mark.parametrize(("steps", "kind"), [(65_536, "u2"), (65_537, "u4")])
+@pytest.mark.parametrize("numbers", [bool, np.float32])
+def test_spikes_have_times_of_two_bytes_or_four_by_the_number_of_steps(page, steps, kind, numbers):
+    x = np.zeros((steps, 1, 3), numbers)
+    x[[0, 7, steps - 1], :, 1] = x[steps - 1] = -2
+    contents = carried.contents(cs.Network("3-1", SRM), x, None, None)
+    found = contents["layers"][0]["spikes"][0]
+    assert found["times"]["type"] == kind
+    assert ("values" in found) == (numbers is np.float32)
+    page.run(f"window.model = makeModel({json.dumps(contents)}); 0")
+    assert [ask(page, f"times(0, {n})") for n in range(3)] == [[steps - 1], [0, 7, steps - 1], [steps - 1]]
 
 
 @pytest.mark.parametrize("name", branches.NETWORKS)
@@ -301,12 +287,12 @@ def test_a_page_has_each_weight_once():
     """A layer after a join is not written again for each branch."""
     dense = cs.Dense(4, 2)
     net = cs.Sequential(cs.Parallel(*(cs.Sequential(cs.Dense(4, 4), SRM) for _ in range(3))), dense, SRM)
-    text = json.dumps(carried.contents(net, cs.Tensor(branches.spikes(4)).data, None, None))
-    assert text.count(block(dense.weight.data, "f4")["data"]) == 1
+    text = json.dumps(carried.contents(net, branches.spikes(4), None, None))
+    assert text.count(carried.block(dense.weight.data, "f4")["data"]) == 1
 
 
 def test_shifts_on_both_sides_of_a_join_are_left_to_python():
     net = cs.Sequential(cs.Parallel(cs.Shift(-2.0), cs.Sequential()), cs.Shift(3.0), cs.Dense(4, 2), SRM)
-    found = carried.contents(net, cs.Tensor(branches.spikes(4)).data, None, None)["layers"][1]
-    assert found["feed"] is None
+    found = carried.contents(net, branches.spikes(4), None, None)["layers"][1]
+    assert found["sources"] is None
     assert found["potentials"] is not None

@@ -9,8 +9,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.inspection.forward import default_loss, run_nodes
-from cuslayer.network.container import graph_of
+from cuslayer.inspection.structure import default_loss
+from cuslayer.network.walk import Walk
 from cuslayer.neurons import base
 from cuslayer.neurons.base import Names, Neuron, as_neuron, is_neuron
 from cuslayer.neurons.potential import save_for_backward
@@ -240,19 +240,18 @@ def test_explained(to_zero):
 
 
 def test_stages_run_one_by_one():
-    """Neurons have potentials, a function that has neurons within has none; the next input is what `after` returns."""
+    """Neurons have potentials, a function that has neurons within has none; an output may be exchanged."""
     net, x = network()
     inner, seen = cs.Sequential(cs.Dense(3, 3), Leaky()), []
 
-    def after(node, y, u):
-        seen.append((node.number, None if u is None else u.shape))
-        return cs.Tensor(np.zeros(y.shape, bool)) if node.number == 3 else y
-
-    graph = graph_of(cs.Sequential(net, lambda x: inner(x)))
-    out = run_nodes(graph.nodes, graph.output, cs.Tensor(x), after)
+    steps = Walk(cs.Sequential(net, lambda x: inner(x)), cs.Tensor(x))
+    for at in steps:
+        seen.append((at.number, None if at.potentials is None else at.potentials.shape))
+        if at.number == 3:
+            at.output = cs.Tensor(np.zeros(at.output.shape, bool))
     shapes = [None, (25, 2, 5), None, (25, 2, 3), None]
     assert seen == list(enumerate(shapes))
-    assert not out.data.any()
+    assert not steps.output.data.any()
     assert net(x).data.any()
 
 

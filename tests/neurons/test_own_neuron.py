@@ -122,7 +122,6 @@ def test_health_and_report_take_it(tmp_path):
     assert found[1].rate == pytest.approx(1000 * seen[1].spikes.values.mean(), rel=1e-6)
     assert found[1].theta == 1.0
     assert "loss of a sample" in repr(found)
-    pytest.importorskip("plotly")
     cs.report(net, x[:, :1], tmp_path / "page.html", target=labels[:1])
     assert "LIF" in (tmp_path / "page.html").read_text("utf-8")
 

@@ -202,6 +202,5 @@ def test_in_notebooks_pages_and_files(tmp_path):
     assert cs.plot.filters(neuron).get_lines()
     with pytest.raises(TypeError, match="SampledSRM"):
         neuron_constants(neuron)
-    pytest.importorskip("plotly")
     cs.report(net, RNG.random((20, 1, 6)) < 0.3, tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size > 1000

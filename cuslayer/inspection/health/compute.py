@@ -6,40 +6,27 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.data.batches import pairs, preserved_epoch
-from cuslayer.inspection.health.result import EDGES, LEAST_DESIRED, Advice, FirstStep, LayerHealth, NetworkHealth
+from cuslayer.inspection.health.figures import Batches, Measured, Tally, measure, share_of
+from cuslayer.inspection.health.result import LEAST_DESIRED, Advice, FirstStep, LayerHealth, NetworkHealth
 from cuslayer.inspection.structure import check_loss, default_loss, note_rates
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.pool import Windowed
-from cuslayer.loss.base import desired_rate
 from cuslayer.network.calibration import Run
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Address, Node, output_neurons
-from cuslayer.network.hooks import on_gradient
+from cuslayer.network.graph import Address, Node
 from cuslayer.network.input import SILENT_INPUT, finite_input
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, check_neurons, copied, eval_mode, units
-from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.base import as_neuron
 from cuslayer.optim import Optimizer
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
-Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
-
-# Number of potentials used per layer and batch, evenly spread.
-_MOST = 2**20
-# A neuron "always fires" if it does in this share of the steps in which it can.
-_ALWAYS = 0.9
-# The network has learned something if the loss is by this share smaller than with the outputs of other samples.
-_LEARNED = 0.3
-# How bad a fault is: a slow layer is better than a saturated one, a silent layer is worst.
-_BADNESS = {"": 0, "slow": 1, "fast": 1, "saturated": 2, "silent": 3}
-# The largest accepted rise of the loss, as a share of it: of a network that has learned something, and of others.
-_RISE_LEARNED, _RISE = 0.02, 0.5
 # Advised rates: of hidden neurons, and of an output without a desired rate, in Hz and at most as a share of the highest
 # rate; of an output with a desired rate at most this share of the highest.
 _RATE, _SHARE, _SHARE_DESIRED = 50.0, 0.25, 0.9
@@ -142,7 +129,7 @@ def health(
     given = [(x, target) for x, target in given if as_tensor(x).shape[1]]
     if not given:
         raise ValueError(f"{op}: loader must have a batch with a sample, got none")
-    found = _measure(net, given, loss)
+    found = measure(net, given, loss)
     note_rates(net, {layer.layer: layer.rate for layer in found.layers})
     steps = None if optimizer is None else _Steps(net, optimizer, given[0], loss)
     silent, advice = not any(as_tensor(x).data.any() for x, _ in given), list[Advice]()
@@ -155,149 +142,7 @@ def health(
     return NetworkHealth(found.layers, tuple(advice), found.loss, step, hints)
 
 
-class _Measured(NamedTuple):
-    """What batches show of a network; `mixed` is the loss per sample if each sample had the output of another one."""
-
-    layers: tuple[LayerHealth, ...]
-    loss: float
-    mixed: float
-    fires: bool
-
-    @property
-    def learned(self) -> bool:
-        """Whether the output of a sample fits its target better than that of others: the network has learned."""
-        return self.mixed - self.loss > _LEARNED * abs(self.mixed)
-
-    @property
-    def badness(self) -> int:
-        return sum(_BADNESS[layer.fault] for layer in self.layers)
-
-    @property
-    def vanished(self) -> bool:
-        """Whether no error reaches the first layer."""
-        return not self.layers[0].error
-
-    @property
-    def share(self) -> float | None:
-        """The error of the first layer as a share of that of the last; None if one of them is 0."""
-        first, last = self.layers[0].error, self.layers[-1].error
-        return first / last if first and last else None
-
-    def accepts(self, loss: float) -> bool:
-        """Return whether a loss after a change is not much higher than the one before."""
-        if self.learned:
-            return loss - self.loss <= _RISE_LEARNED * abs(self.loss)
-        return loss - self.loss <= _RISE * max(abs(self.loss), abs(self.mixed))
-
-
-class _Tally:
-    """Counts of a layer's spikes, potentials and errors over batches."""
-
-    def __init__(self, layer: Address, name: str, neurons: Neuron, output: bool, desired: float | None = None) -> None:
-        self.layer, self.name, self.neurons, self.output, self.desired = layer, name, neurons, output, desired
-        self.steps, self.square, self.driven = 0, 0.0, False
-        self.counts: Any = 0
-        self.over: Any = 0
-        self.peaks, self.distances = [np.zeros(0)], [np.zeros(0)]
-
-    def count(self, x: Tensor, spikes: Tensor, u: Array | None) -> None:
-        """Add a batch: the weighted input x, the spikes, and the potentials u if they are known."""
-        if u is not None:
-            self.distances.append((_sampled(u) - self.neurons.theta) / float(self.neurons.width))
-        self.driven = self.driven or bool(x.data.any())
-        s, peak = to_numpy(spikes.data), self.neurons.peak
-        with no_grad():
-            alone = to_numpy(self.neurons.psp(x.detach()).data)
-        self.peaks.append(alone.max(axis=0, initial=0.0).ravel() * peak)
-        self.over = self.over + (alone >= self.neurons.theta / peak).sum(axis=(0, 1))
-        self.counts = self.counts + s.sum(axis=(0, 1))
-        self.steps += s.shape[0] * s.shape[1]
-
-    def count_error(self, g: Array) -> None:
-        flat = to_numpy(g).astype(np.float64).ravel()
-        self.square += float(flat @ flat)
-
-    def health(self) -> LayerHealth:
-        neurons, steps, width = self.neurons, max(self.steps, 1), float(self.neurons.width)
-        distances, peaks = np.concatenate(self.distances), np.concatenate(self.peaks)
-        histogram, _ = np.histogram(distances.clip(EDGES[0], EDGES[-1]), EDGES)
-        return LayerHealth(
-            layer=self.layer,
-            name=self.name,
-            theta=float(neurons.theta),
-            width=width,
-            rates=self.counts * (1000.0 / (steps * neurons.dt)),
-            never=_of(np.mean, self.counts == 0),
-            always=_of(np.mean, self.counts >= _ALWAYS * (steps / neurons.period)),
-            locked=_of(np.mean, self.over >= 0.5 * steps),
-            within=_of(np.mean, abs(distances) <= 1.0),
-            histogram=histogram / max(distances.size, 1),
-            distance=_of(np.median, abs(distances)) * width,
-            peak=_of(np.median, peaks[peaks > 0]),
-            error=math.sqrt(self.square),
-            most=neurons.highest_rate,
-            output=self.output,
-            desired=self.desired,
-            driven=self.driven,
-        )
-
-
-def _sampled(u: Array) -> Array:
-    """Return a copy of every n-th potential, with n coprime to the row length so that all neurons are sampled."""
-    stride, row = max(1, math.ceil(u.size / _MOST)), max(math.prod(u.shape[1:]), 1)
-    while math.gcd(stride, row) > 1:
-        stride += 1
-    return to_numpy(u.reshape(-1)[::stride]).astype(np.float64)
-
-
-def _of(figure: Any, values: Array) -> float:
-    return float(figure(values)) if values.size else 0.0
-
-
-def _measure(net: Any, batches: Batches, loss: Any) -> _Measured:
-    """Run batches (x, target) forward and backward; the network and its gradients do not change."""
-    graph = graph_of(net)
-    outputs = output_neurons(graph)
-    tallies = {
-        u.neurons.number: _Tally(u.address, u.name, as_neuron("health", u.last.stage), u.neurons.number in outputs)
-        for u in units(net)
-        if u.neurons is not None
-    }
-    value, mixed, samples, fires = 0.0, 0.0, 0, False
-    for x, target in batches:
-        data = as_tensor(x).data
-        with eval_mode(net):
-            with no_grad(active=False):
-                # An input that requires a gradient makes every layer receive one.
-                steps = Walk(graph, Tensor(data, requires_grad=True))
-                for at in steps:
-                    if at.number in tallies:
-                        tally = tallies[at.number]
-                        at.inputs = (on_gradient(at.inputs[0], callback=tally.count_error),)
-                        tally.count(at.inputs[0], at.output, at.potentials)
-                y = steps.output
-                error = loss or default_loss(net, y, target)
-                found = error(y, target)
-            with no_grad():
-                mixed += max(error(Tensor(other), target).item() for other in _others(y.data))
-            gradients(found)
-        for number in outputs:
-            tallies[number].desired = None if y.ndim < 3 else desired_rate(error, target, y.shape[-1], len(y))
-        value += found.item()
-        samples += data.shape[1]
-        fires = fires or bool(to_numpy(y.stored.any()))
-    layers = tuple(tally.health() for tally in tallies.values())
-    return _Measured(layers, value / max(samples, 1), mixed / max(samples, 1), fires)
-
-
-def _others(y: Array) -> Iterator[Array]:
-    """Yield outputs (T, N, ...) with those of other samples: of the next one, and of the one half a batch away."""
-    samples = y.shape[1]
-    for shift in {min(1, samples), samples // 2}:
-        yield namespace(y).concatenate([y[:, shift:], y[:, :shift]], axis=1)
-
-
-def _hints(found: _Measured, advised: Collection[Any], silent_input: bool) -> tuple[str, ...]:
+def _hints(found: Measured, advised: Collection[Any], silent_input: bool) -> tuple[str, ...]:
     """Return what no setting would change: silent input, layers that never fire, and layers that get no error."""
     hints = [f"the input is 0 everywhere; {SILENT_INPUT}"] if silent_input else []
     for layer in found.layers:
@@ -323,7 +168,7 @@ def _hints(found: _Measured, advised: Collection[Any], silent_input: bool) -> tu
     return (*hints, *(f"{layer.name} gets no error: {why}" for layer in without))
 
 
-def _scale_advice(net: Any, batches: Batches, loss: Any, before: _Measured) -> list[Advice]:
+def _scale_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> list[Advice]:
     """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
 
     On a copy of the network, layer after layer, the weights before such neurons are scaled as `calibrate` does, and the
@@ -343,7 +188,7 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: _Measured) -> l
             run = _Rescale(dict(wanted), layers)
             with eval_mode(twin), no_grad():
                 run.scale(twin, x)
-            after = _measure(twin, batches, loss)
+            after = measure(twin, batches, loss)
             vanishes = after.vanished and not before.vanished
             if after.badness < before.badness and not vanishes and (stuck or before.accepts(after.loss)):
                 found = _scales(net, twin, run, of_neurons, layers)
@@ -370,7 +215,7 @@ class _Rescale(Run):
 
     def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
         layer, at = self.before[node.number], Visit(node, (x,), Unit(None, node))
-        tally = _Tally(node.address, "", as_neuron("health", node.stage), layer.output, layer.desired)
+        tally = Tally(node.address, "", as_neuron("health", node.stage), layer.output, layer.desired)
         tally.count(x, spikes, at.potentials)
         return bool(x.data.size and tally.health().fault)
 
@@ -440,7 +285,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
-def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: _Measured) -> list[Advice]:
+def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, another height for all.
 
     The advice is applied to a copy; there is none unless more potentials are within one width of the threshold, or the
@@ -481,12 +326,12 @@ def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: _Measured) 
     return found if then is not None and abs(math.log(then)) < abs(math.log(share)) else []
 
 
-def _after(net: Any, advice: Sequence[Advice], batches: Batches, loss: Any) -> _Measured:
+def _after(net: Any, advice: Sequence[Advice], batches: Batches, loss: Any) -> Measured:
     """Return what batches show of a copy of a network with changed settings."""
     with copied("health", net) as (twin,):
         for each in advice:
             each.apply(twin)
-        return _measure(twin, batches, loss)
+        return measure(twin, batches, loss)
 
 
 class _Steps:
@@ -497,7 +342,7 @@ class _Steps:
 
     def __init__(self, net: Any, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
         self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
-        self.before = _measure(net, [batch], loss)
+        self.before = measure(net, [batch], loss)
         self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)
         with copied("health", net, optimizer) as (twin, own):
             twin.train(False)
@@ -551,16 +396,16 @@ class _Steps:
                         continue
                     neuron, (old, new) = at.neurons, at.inputs[0]
                     change = to_numpy(neuron.psp(Tensor(new.data - old.data)).data).astype(np.float64)
-                    size = math.sqrt(_of(np.mean, np.square(change))) * neuron.peak
+                    size = math.sqrt(share_of(np.mean, np.square(change))) * neuron.peak
                     found[at.address] = size / (abs(neuron.theta) or 1.0) / steps
                     spikes = at.node(old)
                     at.output = spikes, spikes
         return found
 
-    def after(self, factor: float = 1.0, **how: Any) -> _Measured:
+    def after(self, factor: float = 1.0, **how: Any) -> Measured:
         """Return what the batch shows of the network after a step."""
         with self._taken(factor, **how) as twin:
-            return _measure(twin, [self.batch], self.loss)
+            return measure(twin, [self.batch], self.loss)
 
     def first(self) -> FirstStep:
         """Return what the first step does, as the optimizer takes it."""
@@ -569,7 +414,7 @@ class _Steps:
         silent = self.before.fires and not after.fires
         return FirstStep(self.moves(), full, rates, self.before.loss, after.loss, silent)
 
-    def advice(self, before: _Measured) -> list[Advice]:
+    def advice(self, before: Measured) -> list[Advice]:
         """Return other learning rates, of the optimizer and of groups with their own; `health` has the rules."""
         found, first, shared = list[Advice](), 0, set[int]()
         for number, group in enumerate(self.optimizer.groups):
@@ -581,7 +426,7 @@ class _Steps:
                 shared |= numbers
         return self._rate(before, shared, None) + found
 
-    def _rate(self, before: _Measured, numbers: set[int], group: int | None) -> list[Advice]:
+    def _rate(self, before: Measured, numbers: set[int], group: int | None) -> list[Advice]:
         """Return another learning rate for the parameters with these numbers, those of a group or of the optimizer."""
         owner = self.optimizer if group is None else self.optimizer.groups[group]
         if not owner.lr:
@@ -611,7 +456,7 @@ class _Steps:
             factor /= 2
         return []
 
-    def _problem(self, before: _Measured, factor: float, move: float, numbers: set[int]) -> str:
+    def _problem(self, before: Measured, factor: float, move: float, numbers: set[int]) -> str:
         """Return why a learning rate, times a factor, is too large where a step changes potentials by `move`."""
         limit = _LARGEST if self.warmup < _EARLY else _LARGEST_WARM
         if move > limit:

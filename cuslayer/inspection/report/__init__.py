@@ -1,5 +1,5 @@
-"""The report of a network: one HTML page with spikes, potentials, errors and explanations of every neuron."""
+"""The page of a network: spikes, potentials, errors and explanations of every neuron; or one that runs the network."""
 
-from cuslayer.inspection.report.write import report
+from cuslayer.inspection.report.write import demo, report
 
-__all__ = ["report"]
+__all__ = ["demo", "report"]

@@ -1,4 +1,4 @@
-"""The data of a report: the network's connections, its input and its spikes.
+"""The data of a page: the network, its input and its spikes; for a page that runs the network also a camera and digits.
 
 The page computes potentials, errors and explanations of a neuron on demand (model.js): a potential is a sum over input
 spikes, and the error on a neuron's spikes a sum over the neurons after it. Weights, spikes and the errors on the last
@@ -8,135 +8,182 @@ before such a stage with their errors.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.forward import default_loss, run_nodes
-from cuslayer.inspection.report.connections import Feed, describe_feed
-from cuslayer.inspection.report.encode import block, by_neuron, rows
-from cuslayer.inspection.structure import dt_at, eval_mode, layer_name, units
+from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
+from cuslayer.data.saccades import DARK, saccades
+from cuslayer.inspection.structure import default_loss, dt_at
+from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.dense import costs
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.hooks import on_gradient
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.network.join import Join
+from cuslayer.network.walk import Walk, eval_mode, units
+from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, gradients, no_grad
 
+Json: TypeAlias = "dict[str, Any]"
 
-class NeuronLayer(NamedTuple):
-    """Neurons and the connections from the neurons before them.
+# The seed of the camera's thresholds: that of `Digits` by default.
+_SEED = 0
 
-    Attributes:
-        number: the number of the neurons' node.
-        name: the name of the layer.
-        neurons: the neurons.
-        sources: the numbers of the nodes of neurons that feed them through other stages, and INPUT for the input.
-        feed: what `describe_feed` returns; None if the page does not know a stage.
+
+def block(x: Array, kind: str) -> Json:
+    """Return an array as a block: its number type, such as "f4", and its bytes in C order as base64.
+
+    >>> block(np.array([1, 2]), "u2")
+    {'type': 'u2', 'data': 'AQACAA=='}
     """
-
-    number: int
-    name: str
-    neurons: Any
-    sources: set[int]
-    feed: Feed | None
-
-    @property
-    def computed_by_page(self) -> bool:
-        """Whether the page computes the potentials and errors of the neurons itself."""
-        return self.feed is not None and self.neurons.one_pass is not None
+    little = np.ascontiguousarray(x, np.dtype(f"<{kind}"))
+    return {"type": kind, "data": base64.b64encode(little.tobytes()).decode("ascii")}
 
 
-class ForwardPass:
-    """A forward pass through a network, stage by stage: the shapes, and the spikes and potentials of its neurons."""
+def _columns(x: Array) -> Array:
+    """Return one sample (T, ...) as (neurons, T)."""
+    return x.reshape(len(x), int(np.prod(x.shape[1:], dtype=np.int64))).T
 
-    def __init__(self, net: Any, data: Array) -> None:
-        self.net, self.data, self.graph = net, data, graph_of(net)
+
+def by_neuron(train: Array) -> Json:
+    """Return one sample's spikes (T, ...): how many each neuron has, and their times in steps, neuron after neuron.
+
+    For real-valued input, each nonzero value is a spike, and ``values`` has the values.
+    """
+    trains = _columns(train)
+    neuron, time = np.nonzero(trains)
+    counts = np.bincount(neuron, minlength=len(trains))
+    found = {"counts": block(counts, "u4"), "times": block(time, "u4" if len(train) > 65536 else "u2")}
+    if train.dtype != bool:
+        found["values"] = block(trains[neuron, time], "f4")
+    return found
+
+
+class Contents:
+    """The contents of a page for a network and its input (T, N, ...), by a forward pass; `op` is named in errors."""
+
+    def __init__(self, op: str, net: Any, data: Array) -> None:
+        self.op, self.net, self.data, self.graph = op, net, data, graph_of(net)
+        self.nodes: Sequence[Node] = self.graph.nodes
         self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
         self.spikes: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}
         with eval_mode(net), no_grad():
-            run_nodes(self.graph.nodes, self.graph.output, Tensor(data), self._after)
+            for at in Walk(self.graph, Tensor(data)):
+                self.shapes[at.number] = at.output.shape[2:]
+                if at.neurons is None:
+                    continue
+                if at.output.shape[:2] != data.shape[:2]:
+                    expected = f"the input's {data.shape[0]} steps and {data.shape[1]} samples"
+                    raise ValueError(f"{op}: layer {at.node} must keep {expected}, got shape {at.output.shape}")
+                self.spikes[at.number] = to_numpy(at.output.data)
+                if at.potentials is not None:
+                    self.potentials[at.number] = to_numpy(at.potentials)
+        self.units = [unit for unit in units(net) if unit.neurons is not None]
+        if not self.units:
+            raise ValueError(f"{op}: net must have neurons, whose spikes could be shown")
+        # The places on the page of the input and the layers of neurons, by the number of their node.
+        self.places = {INPUT: 0} | {unit.last.number: place for place, unit in enumerate(self.units, 1)}
+        self.described = [self._describe(node) for node in self.nodes]
 
-    def _after(self, node: Node, y: Tensor, u: Array | None) -> Tensor:
-        self.shapes[node.number] = y.shape[2:]
-        if is_neuron(node.stage):
-            steps, samples = self.data.shape[:2]
-            if y.shape[:2] != (steps, samples):
-                expected = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
-                raise ValueError(f"report: layer {node} must keep {expected}")
-            self.spikes[node.number] = to_numpy(y.data)
-            if u is not None:
-                self.potentials[node.number] = to_numpy(u)
-        return y
+    def _describe(self, node: Node) -> Json:
+        """Return a node as model.js reads it; its kind is None if that does not know the stage."""
+        stage, found = node.stage, dict[str, Any]()
+        given = [self.shapes[number] for number in node.inputs]
+        # A subclass may compute something else: the kind must match exactly.
+        if node.number in self.places:
+            found = {"kind": "layer", "layer": self.places[node.number]}
+        elif isinstance(stage, Join):
+            found = {"kind": "join", "channels": self.shapes[node.number][-1]}
+            if stage.how == "concatenate":
+                found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
+        elif type(stage) in _KINDS and getattr(stage, "bias", None) is None:
+            found = _KINDS[type(stage)](stage, given[0], self.shapes[node.number])
+        return {"kind": None, "inputs": [number + 1 for number in node.inputs]} | found
 
-    def layers(self) -> list[NeuronLayer]:
-        """Return the layers of neurons in order."""
-        found: list[NeuronLayer] = []
-        places = {INPUT: 0}
-        for unit in units(self.net):
-            if unit.neurons is not None:
-                number, start = unit.neurons.number, unit.neurons.inputs[0]
-                feed = describe_feed(self.graph.nodes, start, self.shapes, places)
-                neurons = as_neuron("report", unit.neurons.stage)
-                sources, _ = feeds(self.graph.nodes, [start])
-                found.append(NeuronLayer(number, layer_name(unit), neurons, sources, feed))
-                places[number] = len(found)
-        return found
+    def sources(self, number: int) -> set[int]:
+        """Return the numbers of the neurons that feed neurons through other stages, and INPUT for the input."""
+        return feeds(self.nodes, self.nodes[number].inputs[:1])[0]
+
+    def knows(self, number: int) -> bool:
+        """Return whether the page knows all stages before neurons.
+
+        A spike shifted beyond an end of time and back is lost, but the sum of the shifts would keep it: not if stages
+        delay spikes and others advance them.
+        """
+        _, between = feeds(self.nodes, self.nodes[number].inputs[:1])
+        stages = [self.nodes[each].stage for each in between]
+        lags = [steps for stage in stages if isinstance(stage, (Delay, Shift)) for steps in _steps(stage)[0].flat]
+        both_ways = bool(lags) and min(lags) < 0 < max(lags)
+        return all(self.described[each]["kind"] for each in between) and not both_ways
 
     def errors(self, wanted: set[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
         """Return the loss, and the errors (T, N, ...) on the spikes of the wanted neurons."""
         found: dict[int, Array] = {}
 
-        def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
-            if node.number not in wanted:
-                return y
-            # Stages before the first wanted neurons need no gradient.
-            y = y if y.requires_grad else Tensor(y.data, requires_grad=True)
-            return on_gradient(y, callback=lambda g: found.update({node.number: to_numpy(g)}))
+        def keep(number: int, g: Array) -> None:
+            found[number] = to_numpy(g)
 
         with eval_mode(self.net), no_grad(active=False):
-            y = run_nodes(self.graph.nodes, self.graph.output, Tensor(self.data), after)
-            value = (loss or default_loss(self.net, y, target))(y, target)
+            steps = Walk(self.graph, Tensor(self.data))
+            for at in steps:
+                if at.number in wanted:
+                    # Stages before the first wanted neurons need no gradient.
+                    y = at.output if at.output.requires_grad else Tensor(at.output.data, requires_grad=True)
+                    at.output = on_gradient(y, callback=partial(keep, at.number))
+            value = (loss or default_loss(self.net, steps.output, target))(steps.output, target)
         gradients(value)
         return value.item(), found
 
+    def network(self) -> Json:
+        """Return the nodes of the network, with the input first, and its layers of neurons, without their spikes."""
+        layers: list[Json] = [{"name": "input", "shape": self.shapes[INPUT], "node": 0}]
+        for unit in self.units:
+            number = unit.last.number
+            sources = [self.places[each] for each in sorted(self.sources(number))] if self.knows(number) else None
+            layers.append(
+                {
+                    "name": unit.name,
+                    "shape": self.shapes[number],
+                    "node": number + 1,
+                    "sources": sources,
+                    "neurons": neuron_constants(as_neuron(self.op, unit.last.stage)),
+                }
+            )
+        nodes = [{"kind": "layer", "layer": 0, "inputs": []}, *self.described]
+        return {"steps": len(self.data), "dt": dt_at(self.net, 0), "loss": None, "nodes": nodes, "layers": layers}
 
-def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
-    """Return the data of the page for a network and its input (T, N, ...), as JSON values; see `report`."""
-    forward = ForwardPass(net, data)
-    layers = forward.layers()
-    if not layers:
-        raise ValueError("report: net must have neurons, whose spikes could be shown")
-    value, errors = None, dict[int, Array]()
+
+def contents(net: Any, data: Array, target: Any, loss: Any) -> Json:
+    """Return the data of the page of `report` for a network and its input (T, N, ...), as JSON values."""
+    page = Contents("report", net, data)
+    found, errors = page.network(), dict[int, Array]()
+    computed = [layer["sources"] is not None and "response" in layer["neurons"] for layer in found["layers"][1:]]
+    numbers = [unit.last.number for unit in page.units]
     if target is not None:
         # The page computes the errors of a layer from those of the layers that it feeds, where it knows all of these.
-        outputs, _ = feeds(forward.graph.nodes, [forward.graph.output])
-        wanted = outputs.union(*(x.sources for x in layers if not x.computed_by_page))
-        value, errors = forward.errors(wanted - {INPUT}, target, loss)
-    samples = range(data.shape[1])
-    x = to_numpy(data)
-    first = {"name": "input", "shape": forward.shapes[INPUT], "spikes": [by_neuron(x[:, n]) for n in samples]}
-    entries = []
-    for place, layer in enumerate(layers):
-        g = errors.get(layer.number)
-        u = None if layer.computed_by_page else forward.potentials.get(layer.number)
-        in_chain = layer.feed is not None and layer.feed.get("source") == place
-        entries.append(
-            {
-                "name": layer.name,
-                "shape": forward.shapes[layer.number],
-                "connections": layer.feed["connections"] if layer.feed is not None and in_chain else None,
-                "feed": None if in_chain else layer.feed,
-                "neurons": neuron_constants(layer.neurons),
-                "spikes": [by_neuron(forward.spikes[layer.number][:, n]) for n in samples],
-                "errors": None if g is None else [rows(g[:, n]) for n in samples],
-                "potentials": None if u is None else [rows(u[:, n]) for n in samples],
-            }
-        )
-    return {"steps": len(data), "dt": dt_at(net, 0), "loss": value, "layers": [first, *entries]}
+        outputs, _ = feeds(page.nodes, [page.graph.output])
+        unknown = (page.sources(number) for number, known in zip(numbers, computed, strict=True) if not known)
+        found["loss"], errors = page.errors(outputs.union(*unknown) - {INPUT}, target, loss)
+    samples, x = range(data.shape[1]), to_numpy(data)
+    found["layers"][0]["spikes"] = [by_neuron(x[:, n]) for n in samples]
+    for layer, number, known in zip(found["layers"][1:], numbers, computed, strict=True):
+        g, u = errors.get(number), None if known else page.potentials.get(number)
+        layer["spikes"] = [by_neuron(page.spikes[number][:, n]) for n in samples]
+        layer["errors"] = None if g is None else [block(_columns(g[:, n]), "f4") for n in samples]
+        layer["potentials"] = None if u is None else [block(_columns(u[:, n]), "f4") for n in samples]
+    return found
 
 
-def neuron_constants(neurons: Any) -> dict[str, Any]:
+def neuron_constants(neurons: Any) -> Json:
     """Return the constants of neurons; for neurons other than SRM only the threshold."""
     found = {"theta": float(neurons.theta)}
     if neurons.one_pass is None:
@@ -149,3 +196,161 @@ def neuron_constants(neurons: Any) -> dict[str, Any]:
         "width": spiking.width,
         "exact": neurons.one_pass.exact,
     }
+
+
+def _dense(layer: Dense, before: Shape, after: Shape) -> Json:
+    w = to_numpy(layer.effective_weight().data)
+    summed = {"sixesAbove": costs.busy_above(w), "together": costs.INPUTS}
+    return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
+
+
+def _window(layer: Any, before: Shape, after: Shape) -> Json:
+    """Return a convolution or pooling; the windows of a transposed layer lie on its output."""
+    transposed = isinstance(layer, (ConvTranspose, Unpool))
+    image, maps = (after, before) if transposed else (before, after)
+    found = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
+    found |= {"kind": "window", "transposed": transposed, "image": image, "maps": maps}
+    if isinstance(layer, (Conv, ConvTranspose)):
+        return found | {"groups": layer.groups, "weight": block(to_numpy(layer.effective_weight().data), "f4")}
+    # Each channel is a group.
+    found["groups"] = before[2]
+    if not layer.weight_hook:
+        return found | {"gain": layer.gain}
+    weight = np.broadcast_to(to_numpy(layer.effective_weight().data), (*layer.kernel_size, 1, before[2]))
+    return found | {"weight": block(weight, "f4")}
+
+
+def _delay(layer: Delay | Shift, before: Shape, after: Shape) -> Json:
+    steps, shares = (np.broadcast_to(x, before).ravel() for x in _steps(layer))
+    return {
+        "kind": "delay",
+        "steps": block(steps, "i4"),
+        "shares": block(shares if _linear(layer) else 0 * shares, "f8"),
+    }
+
+
+def _steps(layer: Delay | Shift) -> tuple[Any, Any]:
+    delay = to_numpy(layer.delay.data) if isinstance(layer, Delay) else layer.delay
+    return whole_steps(delay, layer.dt)
+
+
+def _linear(stage: Any) -> bool:
+    """Return whether a stage is a delay that makes numbers of spikes."""
+    return isinstance(stage, Delay) and stage.mode == "linear"
+
+
+_KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
+    Dense: _dense,
+    **dict.fromkeys((Conv, ConvTranspose, Pool, Unpool), _window),
+    **dict.fromkeys((Delay, Shift), _delay),
+    Dropout: lambda layer, before, after: {"kind": "join"},
+}
+
+
+def live_contents(op: str, net: Any, shape: Shape, steps: int, spikes: Array | None, target: Any) -> Json:
+    """Return the data of a page that runs a network on input (H, W, 2), as JSON values; op is named in errors.
+
+    Args:
+        op: the function of the user.
+        net: the network.
+        shape: its input.
+        steps: the number of steps of a run.
+        spikes: recordings (T, N, H, W, 2) that the network can run on; None for none.
+        target: their classes (N,); None where they are unknown.
+
+    Raises:
+        TypeError: recordings are not spikes.
+        ValueError: the page cannot compute the network to the bit, or its input, output or classes do not fit.
+    """
+    labels = None if target is None else np.asarray(to_numpy(target.data if isinstance(target, Tensor) else target))
+    if spikes is not None and spikes.dtype != bool:
+        raise TypeError(f"{op}: samples of a live page must be spikes (bool), got {spikes.dtype}")
+    if (
+        spikes is not None
+        and labels is not None
+        and (labels.shape != spikes.shape[1:2] or labels.dtype.kind not in "iu")
+    ):
+        rule = f"integers ({spikes.shape[1]},) for a live page"
+        raise ValueError(f"{op}: target must be {rule}, got {labels.dtype} of shape {labels.shape}")
+    if len(shape) != 3 or shape[2] != 2:
+        raise ValueError(f"{op}: net must take frames (H, W, 2) of an event camera, got {tuple(shape)}")
+    # One step is enough for the shapes and the structure.
+    page = Contents(op, net, np.zeros((1, 1, *shape), bool))
+    found, before = page.network(), INPUT
+    output = _output(page)
+    for unit, layer in zip(page.units, found["layers"][1:], strict=True):
+        _check_chain(page, before, unit.last.number)
+        simulation = as_neuron(op, unit.last.stage).simulation(steps)
+        if simulation is None:
+            raise ValueError(f"{op}: net must have SRM or Loihi neurons, got {layer['name']}")
+        layer["neurons"]["simulation"], before = simulation, unit.last.number
+    images, classes = labelled_images()
+    seen, chosen = saccades(shape[0], shape[1], images[0].shape[0], _SEED), numbers("test")
+    camera = {"shape": shape, "canvas": seen.canvas, "corner": seen.corner, "size": images[0].shape[0]}
+    camera |= {"brightest": BRIGHTEST, "dark": DARK}
+    given = [] if spikes is None else [by_neuron(spikes[:, n]) for n in range(spikes.shape[1])]
+    return found | {
+        "steps": steps,
+        "output": output,
+        "camera": camera | {name: block(getattr(seen, name), "f8") for name in ("enlarge", "path", "thresholds")},
+        "digits": {"images": block(images[chosen], "u1"), "labels": block(classes[chosen], "u1")},
+        "recordings": [
+            {"label": None if labels is None else int(labels[n]), "spikes": each} for n, each in enumerate(given)
+        ],
+    }
+
+
+def _chain(page: Contents, before: int, number: int) -> list[Node]:
+    """Return the nodes from a node of neurons, or the input, to another node; raise ValueError if it has branches."""
+    chain: list[Node] = []
+    while number != before:
+        if number == INPUT or len(page.nodes[number].inputs) != 1:
+            raise ValueError(f"{page.op}: net must be a chain of layers, without branches, for a page that runs it")
+        chain.insert(0, page.nodes[number])
+        (number,) = page.nodes[number].inputs
+    return chain
+
+
+def _check_chain(page: Contents, before: int, number: int) -> None:
+    """Raise ValueError unless the page computes the weighted input of neurons, from the spikes before, to the bit."""
+    stages = [node.stage for node in _chain(page, before, page.nodes[number].inputs[0])]
+    weights = [stage for stage in stages if not isinstance(stage, (Delay, Shift, Dropout))]
+    # Numbers after a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
+    if not page.knows(number) or len(weights) != 1 or any(map(_linear, stages)):
+        rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
+        raise ValueError(f"{page.op}: net must have {rule}, got {', '.join(map(repr, stages)) or 'none'}")
+    for stage in stages:
+        for p in getattr(stage, "parameters", list)():
+            if p.dtype != np.float32:
+                raise ValueError(f"{page.op}: net must have float32 weights, got {p.dtype} in {stage!r}")
+
+
+def _output(page: Contents) -> Json:
+    """Return the number of classes, neurons or groups of an `Average`, and the delays after the last neurons."""
+    last = page.units[-1].last.number
+    after = [node for node in _chain(page, last, page.graph.output) if type(node.stage) is not Dropout]
+    averages: Iterable[Any] = [node.stage for node in after[-1:] if type(node.stage) is Average]
+    groups, shape = [stage.groups for stage in averages], page.shapes[last]
+    delays = after[: len(after) - len(groups)]
+    if any(type(node.stage) not in (Delay, Shift) or _linear(node.stage) for node in delays):
+        raise ValueError(f"{page.op}: net must end in neurons or an Average of them, got {after[-1].stage!r}")
+    if not groups and len(shape) != 1:
+        raise ValueError(f"{page.op}: net must end in one neuron for each class, got an output of {tuple(shape)}")
+    return {"classes": groups[0] if groups else shape[0], "delays": [node.number + 1 for node in delays]}
+
+
+def input_shape(net: Any, given: Any) -> Shape:
+    """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
+    own = getattr(net, "input_shape", None)
+    if own is None and net.layers and isinstance(net.layers[0], Dense):
+        own = net.layers[0].in_features
+    if given is None:
+        if own is None:
+            raise ValueError(f"demo: shape is needed: a {type(net).__name__} does not have the shape of its input")
+        return tuple(own)
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(f"demo: shape must be (H, W, 2), got {type(given).__name__}")
+    shape = tuple(check.integer("demo", "shape", side, least=1) for side in given)
+    if own is not None and shape != tuple(own):
+        raise ValueError(f"demo: shape must be the network's, {tuple(own)}, got {shape}")
+    return shape

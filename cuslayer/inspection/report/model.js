@@ -1,9 +1,6 @@
-// Compute potentials, errors and explanations of a neuron from the weights and spikes of the page.
-//
-// The results must equal those of Python: potentials and errors those of cuslayer/neurons/srm.py as recorded by
-// cuslayer/inspection/reassign.py, explanations those of cuslayer/inspection/explain/compute.py. The data comes from
-// cuslayer/inspection/report/contents.py, its connections from connections.py. tests/inspection/test_report_model.py
-// compares both. Times are steps, neurons flat indices, and layer 0 is the input.
+// The network of a page, from the data of cuslayer/inspection/report/contents.py: it computes the potentials, errors and
+// explanations of a neuron from weights and spikes. tests/inspection/test_report_model.py compares them with Python's.
+// Times are steps, neurons flat indices, and layer 0 is the input.
 "use strict";
 
 const TYPES = { u1: Uint8Array, f4: Float32Array, f8: Float64Array, u2: Uint16Array, u4: Uint32Array, i4: Int32Array };
@@ -11,32 +8,20 @@ const TYPES = { u1: Uint8Array, f4: Float32Array, f8: Float64Array, u2: Uint16Ar
 // Return the array of a block, decoded on first access.
 function numbers(block) {
   if (!block.array) {
-    const text = atob(block.data);
-    const bytes = new Uint8Array(text.length);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
-    block.array = new TYPES[block.type](bytes.buffer);
+    block.array = new TYPES[block.type](Uint8Array.from(atob(block.data), (letter) => letter.charCodeAt(0)).buffer);
     delete block.data;
   }
   return block.array;
 }
 
-// Return the spikes of a layer: the times of all neurons, where each neuron's start, and the values of real input.
-function trains(encoded, neurons, steps) {
-  if (encoded.bits) {
-    const bits = numbers(encoded.bits), row = bits.length / neurons, starts = new Uint32Array(neurons + 1);
-    let spikes = 0;
-    for (let byte of bits) for (; byte; byte &= byte - 1) spikes++;
-    const times = new (steps > 65536 ? Uint32Array : Uint16Array)(spikes);
-    for (let n = 0, i = 0; n < neurons; n++) {
-      for (let at = 0; at < row; at++) {
-        for (let byte = bits[n * row + at]; byte; byte &= byte - 1) times[i++] = 8 * at + 31 - Math.clz32(byte & -byte);
-      }
-      starts[n + 1] = i;
-    }
-    Object.assign(encoded, { starts: { array: starts }, times: { array: times }, bits: null });
+// Return the spikes of a layer: neuron n has the times from starts[n] to starts[n + 1], and values for real input.
+function trains(encoded) {
+  if (!encoded.starts) {
+    encoded.starts = new Uint32Array(numbers(encoded.counts).length + 1);
+    numbers(encoded.counts).forEach((count, n) => (encoded.starts[n + 1] = encoded.starts[n] + count));
   }
   const { starts, times, values } = encoded;
-  return { starts: numbers(starts), times: numbers(times), values: values && numbers(values) };
+  return { starts, times: numbers(times), values: values && numbers(values) };
 }
 
 const count = (shape) => shape.reduce((product, size) => product * size, 1);
@@ -51,96 +36,50 @@ function unravel(number, shape) {
   return index;
 }
 
-// Call visit(pixel, weight) for each pixel of the image in the receptive field of a neuron of the maps.
-function eachPixelOf(connection, neuron, visit) {
-  const [rows, columns, channels] = connection.image;
-  const [row, column, map] = unravel(neuron, connection.maps);
-  eachTap(connection, (r, c, tap) => {
-    const y = row * connection.stride[0] - connection.padding[0] + r * connection.dilation[0];
-    const x = column * connection.stride[1] - connection.padding[1] + c * connection.dilation[1];
-    if (y < 0 || y >= rows || x < 0 || x >= columns) return;
-    const pixel = (y * columns + x) * channels;
-    if (!connection.weight) return visit(pixel + map, connection.gain);
-    const inGroup = channels / connection.groups, maps = connection.maps[2];
-    const first = Math.floor(map / (maps / connection.groups)) * inGroup, weight = numbers(connection.weight);
-    for (let i = 0; i < inGroup; i++) visit(pixel + first + i, weight[(tap * inGroup + i) * maps + map]);
-  });
-}
+// Return the index of a neuron as text: a number, or (row, column, channel).
+const indexText = ({ shape }, neuron) =>
+  (shape.length === 1 ? String(neuron) : `(${unravel(neuron, shape).join(", ")})`);
 
-// Call visit(neuron, weight) for each neuron of the maps whose receptive field has a pixel of the image.
-function eachNeuronOf(connection, pixel, visit) {
-  const weight = connection.weight && numbers(connection.weight);
-  eachRunOf(connection, pixel, (neuron, at, size) => {
-    for (let o = 0; o < size; o++) visit(neuron + o, weight ? weight[at + o] : connection.gain);
-  });
-}
-
-// Call visit(neuron, at, size) for these neurons in runs of neighbours, whose weights begin at `at` of the weight.
-function eachRunOf(connection, pixel, visit) {
-  const [rows, columns, maps] = connection.maps;
-  const [row, column, channel] = unravel(pixel, connection.image);
-  const inGroup = connection.image[2] / connection.groups, outGroup = maps / connection.groups;
-  const first = Math.floor(channel / inGroup) * outGroup, i = channel % inGroup;
-  eachTap(connection, (r, c, tap) => {
-    const y = (row + connection.padding[0] - r * connection.dilation[0]) / connection.stride[0];
-    const x = (column + connection.padding[1] - c * connection.dilation[1]) / connection.stride[1];
-    if (!(Number.isInteger(y) && Number.isInteger(x)) || y < 0 || y >= rows || x < 0 || x >= columns) return;
-    const neuron = (y * columns + x) * maps;
-    if (connection.weight) visit(neuron + first, (tap * inGroup + i) * maps + first, outGroup);
-    else visit(neuron + channel, 0, 1);
-  });
-}
-
-function eachTap(connection, visit) {
-  const [rows, columns] = connection.kernel_size;
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) visit(r, c, r * columns + c);
-}
-
-// Call visit(other, weight, lag) for each input of an output (toInputs), or for each output of an input.
-function across(connection, neuron, toInputs, visit) {
-  if (connection.kind === "window") {
-    const each = toInputs !== connection.transposed ? eachPixelOf : eachNeuronOf;
-    each(connection, neuron, (other, weight) => visit(other, weight, 0));
-  } else if (connection.kind === "dense") {
-    const weight = numbers(connection.weight), outputs = connection.outputs, inputs = weight.length / outputs;
-    if (toInputs) for (let i = 0; i < inputs; i++) visit(i, weight[i * outputs + neuron], 0);
-    else for (let o = 0; o < outputs; o++) visit(o, weight[neuron * outputs + o], 0);
-  } else {
-    const steps = numbers(connection.steps)[neuron], share = numbers(connection.shares)[neuron];
-    visit(neuron, 1 - share, steps);
-    if (share) visit(neuron, share, steps + 1);
+// Call visit(first, size, at, stride) for the runs of pixels of the image in the window of a neuron of the maps
+// (toImage), or of neurons whose window has a pixel; the weight of the i-th of a run is number at + i stride.
+function eachRun({ image, maps, kernel_size, stride, padding, dilation, groups }, number, toImage, visit) {
+  const [row, column, channel] = unravel(number, toImage ? maps : image), [rows, columns, channels] = toImage ? image : maps;
+  const inGroup = image[2] / groups, outGroup = maps[2] / groups;
+  const group = Math.floor(channel / (toImage ? outGroup : inGroup));
+  const moved = (at, tap, axis) => (toImage ? at * stride[axis] - padding[axis] + tap * dilation[axis]
+    : (at + padding[axis] - tap * dilation[axis]) / stride[axis]);
+  for (let tap = 0; tap < kernel_size[0] * kernel_size[1]; tap++) {
+    const y = moved(row, Math.floor(tap / kernel_size[1]), 0), x = moved(column, tap % kernel_size[1], 1);
+    if (!Number.isInteger(y) || !Number.isInteger(x) || y < 0 || y >= rows || x < 0 || x >= columns) continue;
+    const first = (y * columns + x) * channels, weight = tap * inGroup * maps[2];
+    if (toImage) visit(first + group * inGroup, inGroup, weight + channel, maps[2]);
+    else visit(first + group * outGroup, outGroup, weight + (channel % inGroup) * maps[2] + group * outGroup, 1);
   }
 }
 
-// Call visit as `across` does, through several connections in sequence.
-function through(connections, neuron, toInputs, visit, at = 0, weight = 1, lag = 0) {
-  if (at === connections.length) return visit(neuron, weight, lag);
-  across(connections[toInputs ? connections.length - 1 - at : at], neuron, toInputs, (other, w, more) =>
-    through(connections, other, toInputs, visit, at + 1, weight * w, lag + more));
-}
-
-// Call visit(layer, neuron, weight, lag) for each input of an output, through connections and joins of branches.
-function inputsOf(feed, output, visit, weight = 1, lag = 0) {
-  through(feed.connections, output, true, (other, w, more) => {
-    if (!feed.branches) return visit(feed.source, other, weight * w, lag + more);
-    const row = Math.floor(other / feed.channels), channel = other % feed.channels;
-    for (const branch of feed.branches) {
-      const inside = branch.width === undefined || (channel >= branch.first && channel < branch.first + branch.width);
-      const inner = branch.width === undefined ? other : row * branch.width + channel - branch.first;
-      if (inside) inputsOf(branch, inner, visit, weight * w, lag + more);
-    }
-  });
-}
-
-// Call visit(output, weight, lag) for each output that a neuron of a layer reaches, through connections and joins.
-function outputsOf(feed, layer, neuron, visit) {
-  if (!feed.branches) return feed.source === layer && through(feed.connections, neuron, false, visit);
-  for (const branch of feed.branches) {
-    outputsOf(branch, layer, neuron, (inner, weight, lag) => {
-      const { width, first } = branch;
-      const joined = width === undefined ? inner : Math.floor(inner / width) * feed.channels + first + (inner % width);
-      through(feed.connections, joined, false, (output, w, more) => visit(output, weight * w, lag + more));
+// Call visit(other, weight, lag) for each neuron of the input in a slot of a node from which its output has something
+// (back), or for each of the output to which that input goes.
+function link(node, slot, neuron, back, visit) {
+  const weight = node.weight && numbers(node.weight);
+  if (node.kind === "window") {
+    eachRun(node, neuron, back !== node.transposed, (first, size, at, stride) => {
+      for (let i = 0; i < size; i++) visit(first + i, weight ? weight[at + i * stride] : node.gain, 0);
     });
+  } else if (node.kind === "dense") {
+    const { outputs } = node, inputs = weight.length / outputs;
+    if (back) for (let i = 0; i < inputs; i++) visit(i, weight[i * outputs + neuron], 0);
+    else for (let o = 0; o < outputs; o++) visit(o, weight[neuron * outputs + o], 0);
+  } else if (node.kind === "delay") {
+    const lag = numbers(node.steps)[neuron], share = numbers(node.shares)[neuron];
+    visit(neuron, 1 - share, lag);
+    if (share) visit(neuron, share, lag + 1);
+  } else if (!node.offsets) visit(neuron, 1, 0);
+  else {
+    const width = node.widths[slot], first = node.offsets[slot], { channels } = node;
+    const channel = back ? (neuron % channels) - first : neuron % width;
+    if (channel < 0 || channel >= width) return;
+    const place = Math.floor(neuron / (back ? channels : width));
+    visit(back ? place * width + channel : place * channels + first + channel, 1, 0);
   }
 }
 
@@ -158,6 +97,8 @@ function filtered(x, samples, adjoint = false) {
 class Model {
   constructor(contents) {
     Object.assign(this, contents);
+    for (const node of this.nodes) node.uses = [];
+    this.nodes.forEach((node, at) => node.inputs.forEach((input, slot) => this.nodes[input].uses.push([at, slot])));
     this.choose(0);
   }
 
@@ -173,7 +114,7 @@ class Model {
   }
 
   spikes(layer) {
-    return trains(this.layers[layer].spikes[this.sample], this.neurons(layer), this.steps);
+    return trains(this.layers[layer].spikes[this.sample]);
   }
 
   // Return the time of a step in ms, as text.
@@ -191,19 +132,29 @@ class Model {
     return Float64Array.from(numbers(blocks[this.sample]).subarray(neuron * this.steps, (neuron + 1) * this.steps));
   }
 
-  // Return where the input of a layer comes from, as inputsOf reads it; null if a stage is unknown.
-  feed(layer) {
-    const { connections, feed } = this.layers[layer];
-    return feed ?? (connections && { source: layer - 1, connections });
+  // Call visit(layer, neuron, weight, lag) for each neuron from which the output of a node has something.
+  inputsOf(number, neuron, visit, weight = 1, lag = 0) {
+    const node = this.nodes[number];
+    if (node.kind === "layer") return visit(node.layer, neuron, weight, lag);
+    node.inputs.forEach((input, slot) => link(node, slot, neuron, true, (other, w, more) =>
+      this.inputsOf(input, other, visit, weight * w, lag + more)));
+  }
+
+  // Call visit(layer, neuron, weight, lag) for each neuron to which the output of a node goes.
+  outputsOf(number, neuron, visit, weight = 1, lag = 0) {
+    for (const [at, slot] of this.nodes[number].uses) {
+      const node = this.nodes[at];
+      if (node.kind === "layer") visit(node.layer, neuron, weight, lag);
+      else link(node, slot, neuron, false, (other, w, more) => this.outputsOf(at, other, visit, weight * w, lag + more));
+    }
   }
 
   // Call visit(source, input, weight, arrived, sent) for each input spike of a neuron, `source` the layer that sent it;
   // delays are between sent and arrived.
   eachArrival(layer, neuron, visit) {
-    const steps = this.steps, trainsOf = new Map();
-    inputsOf(this.feed(layer), neuron, (source, input, weight, lag) => {
-      if (!trainsOf.has(source)) trainsOf.set(source, this.spikes(source));
-      const { starts, times, values } = trainsOf.get(source);
+    const { steps } = this, [start] = this.nodes[this.layers[layer].node].inputs;
+    this.inputsOf(start, neuron, (source, input, weight, lag) => {
+      const { starts, times, values } = this.spikes(source);
       for (let i = starts[input]; i < starts[input + 1]; i++) {
         const time = times[i] + lag;
         if (time >= 0 && time < steps) visit(source, input, values ? weight * values[i] : weight, time, times[i]);
@@ -219,8 +170,7 @@ class Model {
   }
 
   computePotential(layer, neuron) {
-    const { neurons, potentials } = this.layers[layer];
-    const given = potentials && this.row(potentials, neuron);
+    const { neurons, potentials } = this.layers[layer], given = potentials && this.row(potentials, neuron);
     if (!neurons.response) return given && { potential: given, filtered: null, refractory: null };
     const fired = new Float64Array(this.steps);
     for (const time of this.times(layer, neuron)) fired[time] = 1;
@@ -258,25 +208,23 @@ class Model {
   }
 
   spikesError(layer, neuron) {
-    const steps = this.steps, { errors } = this.layers[layer];
+    const { steps } = this, { errors, node } = this.layers[layer];
     if (errors) return this.row(errors, neuron);
     const error = new Float64Array(steps);
-    for (let behind = layer + 1; behind < this.layers.length; behind++) {
-      outputsOf(this.feed(behind), layer, neuron, (output, weight, lag) => {
-        const { weighted } = this.errors(behind, output);
-        for (let t = Math.max(0, -lag); t < Math.min(steps, steps - lag); t++) error[t] += weight * weighted[t + lag];
-      });
-    }
+    this.outputsOf(node, neuron, (behind, output, weight, lag) => {
+      const { weighted } = this.errors(behind, output);
+      for (let t = Math.max(0, -lag); t < Math.min(steps, steps - lag); t++) error[t] += weight * weighted[t + lag];
+    });
     return error;
   }
 
   // Return the parts of a potential at a step: the contribution of each input, largest first, and refraction. `source`
   // is the layer of an input.
   explain(layer, neuron, time) {
-    const { neurons } = this.layers[layer], feed = this.feed(layer), known = this.potential(layer, neuron);
+    const { neurons, sources } = this.layers[layer], known = this.potential(layer, neuron);
     if (!known) return null;
     const spikes = this.times(layer, neuron), potential = known.potential[time], found = new Map();
-    if (neurons.response && feed) {
+    if (neurons.response && sources) {
       const response = numbers(neurons.response);
       this.eachArrival(layer, neuron, (source, input, weight, arrived, sent) => {
         const lag = time - arrived;
@@ -288,18 +236,14 @@ class Model {
         part.times.add(sent);
       });
     }
-    const contributions = [...found.values()].sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.source - b.source || a.input - b.input);
+    const contributions = [...found.values()]
+      .sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.source - b.source || a.input - b.input);
     for (const part of contributions) part.times = [...part.times].sort((a, b) => a - b);
     const refractory = neurons.response ? numbers(neurons.refractory) : [];
     const refracts = (f) => f < time && time - f < refractory.length && refractory[time - f] !== 0;
     return {
-      potential,
-      theta: neurons.theta,
-      margin: potential - neurons.theta,
-      fired: spikes.includes(time),
-      filtered: known.filtered && known.filtered[time],
-      refractory: known.refractory && known.refractory[time],
-      contributions,
+      potential, contributions, theta: neurons.theta, margin: potential - neurons.theta, fired: spikes.includes(time),
+      filtered: known.filtered && known.filtered[time], refractory: known.refractory && known.refractory[time],
       refractorySpikes: [...spikes].filter(refracts),
     };
   }

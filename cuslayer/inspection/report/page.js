@@ -1,104 +1,70 @@
-// The page: the chosen layer, neuron and time, with their plots, images and table.
+// The page: the chosen layer, neuron and time, with their plots, pictures and table.
 "use strict";
 
-const model = new Model(JSON.parse(document.getElementById("contents").textContent));
-const chosen = { layer: 0, neuron: 0, time: 0 };
-const input = model.layers[0];
-const hasFrames = input.shape.length === 3;
-const POTENTIAL = 170, ERROR = 70; // heights of the plots of a neuron, pixels
+const model = new Model(JSON.parse($("contents").textContent));
+const chosen = { layer: model.layers.length - 1, neuron: 0, time: 0 };
+const input = model.layers[0], hasFrames = input.shape.length === 3;
+const POTENTIAL = 150, ERROR = 56; // heights of the plots of a neuron, pixels
 
-const rasters = new Rasters($("rasters"), model, choose, (range) => {
-  if ($("traces").data) Plotly.relayout($("traces"), { "xaxis.range": range });
-});
-const explanation = new Explanation(model, $("headline"), $("parts"), choose);
+const view = new View(model);
+const rasters = model.layers.map((_, layer) => new Raster(view, layer, choose));
+const shownErrors = model.loss === null ? [] : ["spikes", "potential", "weighted"];
+const traces = ["u", ...shownErrors].map((name, at) =>
+  new Trace(view, at ? ERROR : POTENTIAL, at === shownErrors.length, (step) => choose(chosen.layer, chosen.neuron, step)));
+const live = model.camera ? new Live(model, showRun, showTime) : null;
 
-function choose(layer, neuron, time) {
+// The step up to which the page shows what happened.
+function time() {
+  return live ? live.player.step : chosen.time;
+}
+
+function choose(layer, neuron, step) {
   const changed = layer !== chosen.layer || neuron !== chosen.neuron;
-  Object.assign(chosen, { layer, neuron, time: Math.max(0, Math.min(model.steps - 1, time)) });
+  Object.assign(chosen, { layer, neuron, time: limit(step, 0, model.steps - 1) });
   if (changed) showNeuron();
+  for (const trace of traces) trace.show();
+  showWhyHere();
   showTime();
 }
 
-const moveTo = (time) => choose(chosen.layer, chosen.neuron, time);
+function moveTo(step) {
+  if (!live) return choose(chosen.layer, chosen.neuron, step);
+  live.player.play(false);
+  live.player.move(step);
+}
 
 function showNeuron() {
-  const { layer, neuron } = chosen;
+  const { layer, neuron } = chosen, known = layer > 0 ? model.potential(layer, neuron) : null;
   $("layer").value = layer;
-  $("neuron").value = neuron;
-  $("neuron").max = model.neurons(layer) - 1;
+  Object.assign($("neuron"), { max: model.neurons(layer) - 1, value: neuron });
   $("place").textContent = model.layers[layer].shape.length === 1 ? "" : `at ${indexText(model.layers[layer], neuron)}`;
-  $("no-errors").hidden = model.loss !== null || layer === 0;
-  const known = layer > 0 && model.potential(layer, neuron);
+  $("no-errors").hidden = model.loss !== null || layer === 0 || live;
   $("traces").hidden = !known;
-  if (known) drawTraces(known, model.errors(layer, neuron));
-}
-
-// Draw the potential of a neuron, and below it its errors.
-function drawTraces(known, errors) {
-  const { layer, neuron } = chosen, { dt, steps } = model, { theta } = model.layers[layer].neurons;
-  const x = Array.from(known.potential, (_, t) => t * dt), spikes = [...model.times(layer, neuron)];
-  const line = (y, name, shade, yaxis, more) => ({ x, y, name, type: "scatter", mode: "lines", yaxis,
-    line: { color: color(shade), width: 1.4, ...more } });
-  const traces = [];
-  if (known.filtered) traces.push(line(known.filtered, "before refraction", "faint", "y", { width: 1, dash: "dot" }));
-  traces.push(line(known.potential, "u", "blue", "y"));
-  traces.push({ x: [0, (steps - 1) * dt], y: [theta, theta], name: "theta", type: "scatter", mode: "lines",
-    line: { color: color("faint"), width: 1, dash: "dash" } });
-  traces.push({ x: spikes.map((t) => t * dt), y: spikes.map((t) => known.potential[t]), name: "spike", type: "scatter",
-    mode: "markers", marker: { color: color("ink"), size: 6 } });
-  const rows = ["spikes", "potential", "weighted"].filter((name) => errors && errors[name]);
-  const inside = POTENTIAL + rows.length * (GAP + ERROR), annotations = [];
-  const layout = canvas({ height: inside + 72, margin: { l: left(), r: 12, t: 26, b: 46 }, dragmode: dragmode(),
-    showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal" }, annotations,
-    xaxis: axis({ title: { text: "time (ms)" }, range: rasters.range(), showgrid: false, anchor: yOf(rows.length) }),
-    yaxis: axis({ domain: [1 - POTENTIAL / inside, 1], nticks: 6, title: { text: "u (a.u.)", standoff: 6 } }), shapes: cursors(rows.length) });
-  rows.forEach((kind, row) => {
-    const top = 1 - (POTENTIAL + row * (GAP + ERROR) + GAP) / inside;
-    const name = `error on the ${kind === "weighted" ? "weighted input" : kind}`;
-    layout[yAxisOf(row + 1)] = axis({ domain: [Math.max(0, top - ERROR / inside), top], nticks: 4, zeroline: true,
-      zerolinecolor: color("faint"), exponentformat: "power" });
-    annotations.push(heading(name, top));
-    traces.push({ ...line(errors[kind], name, "red", yOf(row + 1)), showlegend: false });
+  if (!known) return;
+  const { theta } = model.layers[layer].neurons, before = known.filtered, errors = model.errors(layer, neuron);
+  traces[0].set([...(before ? [["before refraction", before, "faint", [1, 2]]] : []), ["u", known.potential, "blue", []]],
+    model.times(layer, neuron), theta, `Potential u${before ? ", dotted before refraction," : ""} and theta, dashed`);
+  shownErrors.forEach((kind, at) => {
+    const values = errors[kind], trace = traces[at + 1], name = `error on the ${kind === "weighted" ? "weighted input" : kind}`;
+    trace.figure.hidden = !values;
+    if (values) trace.set([[name, values, "red", []]], [], null, name[0].toUpperCase() + name.slice(1));
   });
-  const node = $("traces"), ends = (best) => short(known.potential.reduce((a, u) => best(a, u)));
-  node.setAttribute("aria-label", `Potential u of the neuron over time, from ${ends(Math.min)} to ${ends(Math.max)}, with ` +
-    `${spikes.length} spikes; the threshold theta is ${short(theta)}.${rows.length ? " Below it its errors." : ""}`);
-  plot(node, traces, layout, inTraces);
-}
-
-// Return what a plot of the chosen neuron has at a point: its potential with spikes, or an error.
-function inTraces(row, point) {
-  const { _fullLayout: axes, data } = $("traces"), [left, across] = pixels(axes.xaxis);
-  const [top, down] = pixels(axes[yAxisOf(row)]), lines = data.filter(({ yaxis }) => yaxis === yOf(row));
-  const { y } = lines.at(-1);
-  const scale = { left, across: across * model.dt, height: (step) => top + y[step] * down };
-  const times = row ? [] : model.times(chosen.layer, chosen.neuron);
-  const found = inTrace(model, point, scale, rasters.steps, times, lines.map((line) => [line.name, line.y]));
-  return { ...found, go: () => moveTo(found.step) };
-}
-
-// Return the time cursor, a line in each plot of a neuron: its potential and a number of errors.
-function cursors(errors) {
-  const at = chosen.time * model.dt, line = { color: color("red"), width: 1 };
-  return Array.from({ length: 1 + errors }, (_, row) => ({ type: "line", xref: "x", yref: `${yOf(row)} domain`,
-    x0: at, x1: at, y0: 0, y1: 1, line }));
 }
 
 function showTime() {
-  $("time").value = chosen.time;
-  $("time").setAttribute("aria-valuetext", `${model.ms(chosen.time)} ms`);
-  $("clock").textContent = `time ${model.ms(chosen.time)} ms`;
-  rasters.mark(chosen);
-  const traces = $("traces");
-  if (!traces.hidden) Plotly.relayout(traces, { shapes: cursors(traces.layout.shapes.length - 1) });
-  if (hasFrames) drawFrame();
-  showParts();
+  const step = time();
+  $("time").value = step;
+  $("time").ariaValueText = `${model.ms(step)} ms`;
+  $("clock").textContent = `time ${model.ms(step)} ms`;
+  for (const raster of rasters) raster.show();
+  if (hasFrames) paintEvents($("frame"), model, step);
+  if (live) live.showClasses();
 }
 
 // Show the parts of the potential of the chosen neuron at the chosen time, and those of each pixel of a layer below.
-function showParts() {
-  const { layer, neuron, time } = chosen, why = explanation.show(layer, neuron, time);
-  const source = why && model.feed(layer) ? framedSource(model, layer, why) : null;
+function showWhyHere() {
+  const { layer } = chosen, why = showWhy(model, $("headline"), $("parts"), chosen, choose);
+  const source = why && why.contributions.length ? framedSource(model, layer, why) : null;
   $("map-figure").hidden = source === null;
   if (source === null) return;
   paintContributions($("map"), model, source, why);
@@ -106,72 +72,83 @@ function showParts() {
   $("map-caption").textContent = `what each pixel of ${from} adds to u: red drives, blue holds back`;
 }
 
-// Draw the input events of the last model.frame ms up to the cursor.
-function drawFrame() {
-  paintEvents($("frame"), model, chosen.time);
-  const colors = input.shape[2] === 2 ? "; OFF blue, ON red" : "";
-  $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
-}
-
 // Move to the spike of the chosen neuron before or after the chosen time.
 function moveToSpike(direction) {
   const times = [...model.times(chosen.layer, chosen.neuron)], after = (t) => direction * (t - chosen.time) > 0;
-  const time = direction > 0 ? times.find(after) : times.findLast(after);
-  if (time !== undefined) moveTo(time);
+  const step = direction > 0 ? times.find(after) : times.findLast(after);
+  if (step !== undefined) choose(chosen.layer, chosen.neuron, step);
 }
 
-function showSample() {
-  rasters.draw();
-  // Select the neuron of the last layer that fires most, at its first spike.
-  const layer = model.layers.length - 1;
+// Show other spikes, with a neuron and a step.
+function showRun(layer, neuron, step) {
+  Object.assign(chosen, { layer, neuron, time: step });
+  view.reset();
+  showNeuron();
+  choose(layer, neuron, step);
+}
+
+function showSample(sample) {
+  model.choose(sample);
+  // The neuron of the last layer that fires most, at its first spike.
+  const layer = model.layers.length - 1, { starts } = model.spikes(layer);
   let neuron = 0;
   for (let n = 1; n < model.neurons(layer); n++) {
-    if (model.times(layer, n).length > model.times(layer, neuron).length) neuron = n;
+    if (starts[n + 1] - starts[n] > starts[neuron + 1] - starts[neuron]) neuron = n;
   }
-  Object.assign(chosen, { layer, neuron, time: model.times(layer, neuron)[0] ?? model.steps - 1 });
-  showNeuron();
-  showTime();
+  showRun(layer, neuron, model.times(layer, neuron)[0] ?? model.steps - 1);
+}
+
+// Return what the page is about, as text.
+function facts() {
+  const { steps, dt, nodes, loss } = model, weights = nodes.reduce((sum, { weight }) => sum + (weight ? numbers(weight).length : 0), 0);
+  if (live) return `A spiking network of ${weights.toLocaleString("en")} weights, run in this page on ${steps} steps of ` +
+    `${short(dt)} ms: what you draw stays here.`;
+  const samples = input.spikes.length, plural = samples > 1 ? "s" : "";
+  return `${samples} sample${plural} · ${steps} steps of ${short(dt)} ms${loss === null ? "" : ` · loss ${short(loss)}`}`;
 }
 
 function start() {
-  const samples = input.spikes.length, several = samples > 1 ? "s" : "";
-  const loss = model.loss === null ? "" : ` · loss ${short(model.loss)}`;
-  $("facts").textContent = `${samples} sample${several} · ${model.steps} steps of ${short(model.dt)} ms${loss}`;
+  const samples = live ? 1 : input.spikes.length, colors = input.shape[2] === 2 ? "; OFF blue, ON red" : "";
+  $("facts").textContent = facts();
+  $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
   $("sample-field").hidden = samples === 1;
-  $("sample").append(...input.spikes.map((_, n) => element("option", { value: n, textContent: n })));
+  $("sample").append(...Array.from({ length: samples }, (_, n) => element("option", { value: n, textContent: n })));
   $("layer").append(...model.layers.map(({ name }, n) => element("option", { value: n, textContent: name })));
   $("time").max = model.steps - 1;
   $("frame-figure").hidden = !hasFrames;
+  $("rasters").append(...rasters.map(({ figure }) => figure));
+  $("traces").append(...traces.map(({ figure }) => figure));
   $("controls").onsubmit = () => false;
-  $("sample").onchange = () => { model.choose(Number($("sample").value)); showSample(); };
+  $("sample").onchange = () => showSample(Number($("sample").value));
   $("time").oninput = () => moveTo(Number($("time").value));
   $("layer").onchange = () => choose(Number($("layer").value), 0, chosen.time);
   $("neuron").onchange = () => {
-    const number = Math.round(Number($("neuron").value)), most = model.neurons(chosen.layer) - 1;
-    $("neuron").value = Math.max(0, Math.min(most, number));
-    choose(chosen.layer, Number($("neuron").value), chosen.time);
+    const neuron = limit(Math.round(Number($("neuron").value)), 0, model.neurons(chosen.layer) - 1);
+    $("neuron").value = neuron;
+    choose(chosen.layer, neuron, chosen.time);
   };
   $("previous").onclick = () => moveToSpike(-1);
   $("next").onclick = () => moveToSpike(1);
-  $("zoom-in").onclick = () => rasters.zoomTo(0.5, chosen.time);
-  $("zoom-out").onclick = () => rasters.zoomTo(2, chosen.time);
-  $("whole").onclick = () => rasters.zoomTo(null, chosen.time);
+  const around = (share) => () => {
+    const half = ((view.range[1] - view.range[0]) * share) / 2;
+    view.zoom([time() - half, time() + half]);
+  };
+  $("zoom-in").onclick = around(0.5);
+  $("zoom-out").onclick = around(2);
+  $("whole").onclick = () => view.reset();
   document.addEventListener("keydown", (event) => {
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const modified = event.ctrlKey || event.altKey || event.metaKey;
     if (!direction || modified || event.target.matches("select, input[type=number]")) return;
     event.preventDefault();
-    moveTo(chosen.time + direction * (event.shiftKey ? 10 : 1));
+    moveTo(time() + direction * (event.shiftKey ? 10 : 1));
   });
-  PHONE.addEventListener("change", showNeuron);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    rasters.draw(true);
-    showNeuron();
-    showTime();
+    view.draw();
+    choose(chosen.layer, chosen.neuron, chosen.time);
   });
-  showSample();
-  // Plotly measures texts in a picture beside the page.
-  $("js-plotly-tester")?.setAttribute("aria-hidden", "true");
+  if (live) live.start();
+  else showSample(0);
   performance.mark("drawn");
 }
 

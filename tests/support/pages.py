@@ -1,0 +1,166 @@
+"""A page of `report` or `demo` in a browser: places on its plots, clicks, labels, and the spikes of its network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cuslayer as cs
+from cuslayer.data import Events, digits, saccades, simulated_camera
+from cuslayer.inspection.report.contents import Contents
+from cuslayer.network.container import graph_of
+from tests.support.browser import Browser
+
+IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_images())
+
+# The label and the choice at each of many points, by events of the pointer.
+_FOUND = """(points) => points.map(([clientX, clientY]) => {
+  const node = document.elementFromPoint(clientX, clientY), where = { clientX, clientY, bubbles: true, pointerId: 1 };
+  const plot = [...rasters, ...traces].find((each) => each.node === node), before = plot?.pick;
+  let picked = null;
+  if (before) plot.pick = (...choice) => (picked = choice);
+  node.dispatchEvent(new PointerEvent("pointermove", where));
+  const label = tip.hidden ? "" : tip.textContent;
+  node.dispatchEvent(new PointerEvent("pointerdown", where));
+  node.dispatchEvent(new PointerEvent("pointerup", where));
+  node.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  if (before) plot.pick = before;
+  return [label, picked];
+})"""
+
+
+def lively(*stages: Any) -> cs.Sequential:
+    """Return a network whose dense layers have many positive weights, so that all neurons fire."""
+    net = cs.Sequential(*stages)
+    for stage in (node.stage for node in graph_of(net).nodes):
+        if isinstance(stage, cs.Dense):
+            stage.weight.data[:] = (np.abs(stage.weight.data) - np.abs(stage.weight.data).mean() / 2) * 8
+    return net
+
+
+def seen(image: np.ndarray, shape: tuple[int, ...], steps: int, dt: float = 1.0) -> np.ndarray:
+    """Return the spikes (T, 1, H, W, 2) of Python's camera for an image of values from 0 to 16."""
+    camera = saccades.saccades(*shape[:2], 8, seed=0)
+    (canvas,) = camera.draw(image[None] / digits.BRIGHTEST)
+    time, x, y, p = simulated_camera.record(canvas, camera.path, camera.thresholds).T
+    return Events(time / 1000.0, x, y, p).to_spikes(shape, steps, dt)[:, None]
+
+
+def times_of(spikes: np.ndarray) -> list[list[int]]:
+    """Return the spike times of each neuron of spikes (T, 1, ...)."""
+    return [np.flatnonzero(train).tolist() for train in spikes.reshape(len(spikes), -1).T]
+
+
+class Page:
+    """A page in a browser."""
+
+    def __init__(self, there: Browser) -> None:
+        self.there, self.run, self.wait = there, there.run, there.wait
+
+    def open(self, path: Path) -> None:
+        self.there.said.clear()
+        self.there.asked.clear()
+        self.there.open(path)
+
+    def text(self, element: str) -> str:
+        return self.run(f"$({json.dumps(element)}).textContent")
+
+    def shown(self, element: str) -> bool:
+        return self.run(f"$({json.dumps(element)}).checkVisibility()")
+
+    def chosen(self) -> list[int]:
+        return self.run("[chosen.layer, chosen.neuron, chosen.time]")
+
+    def resize(self, width: int, height: int = 900, *, mobile: bool = False) -> None:
+        """Give the window a size, in CSS pixels, and wait until the page has drawn."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self.there.call("Emulation.setDeviceMetricsOverride", **size)
+        assert self.wait(f"innerWidth === {width}")
+        self.there.frames()
+
+    def box(self, query: str) -> list[float]:
+        """Scroll to an element; return its left, top, width and height in the window."""
+        return self.run(
+            f"(() => {{ const node = {query}; node.scrollIntoView({{ block: 'center' }});"
+            "const box = node.getBoundingClientRect(); return [box.left, box.top, box.width, box.height]; })()"
+        )
+
+    def press_button(self, query: str) -> None:
+        left, top, wide, high = self.box(query)
+        self.there.click(left + wide / 2, top + high / 2)
+
+    def scale(self, plot: str) -> list[float]:
+        """Scroll to a plot; return [x of step 0, pixels of a step, y of value 0, pixels of a value] in the window."""
+        left, top, _, _ = self.box(f"{plot}.node")
+        x, across, y, down = self.run(f"Object.values({plot}.scale)")
+        return [left + x, across, top + y, down]
+
+    def places(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scroll to the raster of a layer; return neurons, steps, and centres (spikes, 2) of its spikes."""
+        left, across, top, down = self.scale(f"rasters[{layer}]")
+        trains = self.spikes(layer)
+        neurons = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
+        steps = np.array(list(itertools.chain(*trains)), np.int64)
+        return neurons, steps, np.stack([left + across * steps, top + down * neurons], axis=1)
+
+    def label(self, layer: int, neuron: int, step: int) -> str:
+        """Return the label of a spike."""
+        shape, dt = self.run(f"[model.layers[{layer}].shape, model.dt]")
+        place = tuple(map(int, np.unravel_index(neuron, shape)))
+        return f"{step * dt:g} ms, neuron {neuron}" + (f" at {place}" if len(shape) > 1 else "")
+
+    def hover(self, x: float, y: float) -> str:
+        """Return the label after a move of the mouse, "" without one."""
+        self.there.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return self.run("tip.hidden ? '' : tip.textContent")
+
+    def click(self, x: float, y: float) -> list[int]:
+        """Return what a click chooses: layer, neuron, step."""
+        self.there.click(x, y)
+        return self.chosen()
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag the mouse from a point of the window to another one."""
+        for kind, (x, y) in (
+            ("mouseMoved", start),
+            ("mousePressed", start),
+            ("mouseMoved", end),
+            ("mouseReleased", end),
+        ):
+            held = {"button": "left", "buttons": 1, "clickCount": 1} if kind != "mouseMoved" or (x, y) == end else {}
+            self.there.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
+
+    def found(self, points: Any) -> list[Any]:
+        """Return the label and the choice [layer, neuron, step] at each of many points, by events of the pointer."""
+        return self.run(f"({_FOUND})({json.dumps(np.asarray(points).tolist())})")
+
+    def spikes(self, layer: int) -> list[list[int]]:
+        """Return the spike times of each neuron of a layer."""
+        starts, times = self.run(f"(({{ starts, times }}) => [[...starts], [...times]])(model.spikes({layer}))")
+        return [times[a:b] for a, b in itertools.pairwise(starts)]
+
+    def answer(self, script: str) -> None:
+        """Run a script that starts the network of the page, and wait for its answer."""
+        self.run(f"performance.clearMarks('answer'); {script}; 0")
+        assert self.wait("performance.getEntriesByName('answer').length === 1")
+
+    def take(self, image: np.ndarray) -> None:
+        """Run the network on an image, as a click on an example does."""
+        self.answer(f"live.take({json.dumps(np.ravel(image).tolist())}, null)")
+
+    def check_spikes(self, net: cs.Sequential, x: np.ndarray) -> int:
+        """Compare the spikes of all layers with Python's for input x (T, 1, H, W, 2); return the count of the last."""
+        assert self.spikes(0) == times_of(x)
+        here = Contents("test", net, x)
+        for layer, unit in enumerate(here.units, 1):
+            assert self.spikes(layer) == times_of(here.spikes[unit.last.number]), f"layer {layer}"
+        last = here.spikes[here.units[-1].last.number]
+        if here.units[-1].last.number == here.graph.output:  # with its fused passes, the network has the same output
+            net.train(False)
+            with cs.no_grad():
+                assert (net(x).data == last).all()
+        return int(last.sum())
