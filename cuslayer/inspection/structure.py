@@ -16,13 +16,7 @@ from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, as_address
 from cuslayer.network.shapes import shape_after
-from cuslayer.network.walk import Unit as Unit
-from cuslayer.network.walk import check_network as check_network
-from cuslayer.network.walk import check_neurons as check_neurons
-from cuslayer.network.walk import copied as copied
-from cuslayer.network.walk import ends_in_read_out as ends_in_read_out
-from cuslayer.network.walk import eval_mode as eval_mode
-from cuslayer.network.walk import units as units
+from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor
 
@@ -170,8 +164,3 @@ def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
 def rates_of(net: Any) -> dict[Address, float]:
     """Return the noted firing rates in Hz by address; empty if none are noted."""
     return dict(_rates.get(net, {}))
-
-
-def layer_name(unit: Unit) -> str:
-    """Return the name of a unit in messages and tables."""
-    return unit.name

@@ -10,7 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.inspection.report import contents as carried
-from cuslayer.inspection.structure import units
+from cuslayer.network.walk import units
 from tests.support import branches, browser
 
 MODEL = (Path(carried.__file__).parent / "model.js").read_text("utf-8")

@@ -9,9 +9,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.functions import leaky_integral
-from cuslayer.inspection.structure import ends_in_read_out
 from cuslayer.interchange import export_hdf5
 from cuslayer.layers import Affine
+from cuslayer.network.walk import ends_in_read_out
 
 RNG = np.random.default_rng(3)
 
