@@ -175,10 +175,10 @@ def test_a_custom_layer():
         assert found[2, perturbed].ratio("exact") == pytest.approx(1.0, abs=1e-3)
 
 
-def flipped(sign, roll):
+def flipped(sign):
     @differentiable
     def pass_on(x, /):
-        return x, lambda g: sign * np.roll(g, roll, axis=-1)
+        return x, lambda g: sign * g
 
     return pass_on
 
@@ -189,23 +189,13 @@ def test_a_wrong_sign_is_detected_in_the_layers_before_it(at):
     srm = cs.SRM(tau_sr=4.0)
     cs.seed(1)
     layers = [cs.Dense(12, 9), srm, cs.Dense(9, 3, weight_scale=20), srm]
-    layers.insert(1 if at == 0 else 4, flipped(-1.0, 0))
+    layers.insert(1 if at == 0 else 4, flipped(-1.0))
     _, found = case(*layers, srm=srm, x=(12,), outputs=3)
     cosines = {(row.layer, row.perturbed): row.cosine("exact") for row in found.rows if row.perturbed in SMALL}
     wrong = {key for key, cosine in cosines.items() if cosine < -0.999}
     right = {key for key, cosine in cosines.items() if cosine > 0.999}
     assert wrong | right == cosines.keys()
     assert wrong == ({(0, "weight")} if at == 0 else cosines.keys())
-
-
-def test_a_gradient_of_the_wrong_neurons_is_detected():
-    srm = cs.SRM(tau_sr=4.0)
-    cs.seed(1)
-    _, found = case(
-        cs.Dense(12, 9), flipped(1.0, 1), srm, cs.Dense(9, 3), srm, srm=srm, x=(12,), outputs=3, perturbations=64
-    )
-    assert found[0, "weight"].cosine("exact") < 0.9
-    assert found[4, "weight"].cosine("exact") > 0.999
 
 
 def test_single_spikes_are_perturbed_one_by_one():

@@ -97,16 +97,6 @@ def srm_input(net, x):
         return SRM.psp(x).data
 
 
-def test_every_layer_of_a_network():
-    net = cs.Network("9x8x2-4c3-2a-6c3-3", cs.SRM())
-    x = np.random.default_rng(2).random((60, 2, *net.input_shape)) < 0.2
-    for at in range(len(net)):
-        why = cs.explain(net, x, at, 1, 50)
-        record = check_parts(why, net, x, at)
-        assert why.time == 50
-        assert record.potential.shape[2:][-1] > why.neuron[-1] >= 0
-
-
 def test_parts_by_hand():
     net = cs.Sequential(cs.Dense(3, 1), cs.SRM(theta=10.0, tau_sr=2.0, tau_ref=1.0, scale_ref=2.0))
     net[0].weight.data[:] = [[14.0], [-3.0], [5.0]]
