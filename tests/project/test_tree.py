@@ -171,17 +171,17 @@ def test_no_assert_and_no_print_for_callers():
 # The most lines of a folder's text files, but for results in JSON, and the most words of docs/ and README. What would
 # exceed one shrinks something else.
 BUDGETS = {
-    "cuslayer": 65_500,
+    "cuslayer": 60_000,
     "cuslayer/kernels": 21_400,
-    "tests": 52_000,
+    "tests": 47_000,
     "tests/device": 2_300,
     "tests/kernels": 6_000,
     "tests/project": 1_800,
     "tests/support": 2_700,
     "tools": 7_100,
-    "benchmarks": 12_100,
+    "benchmarks": 8_400,
 }
-WORDS = 51_500
+WORDS = 46_000
 
 
 def text_files(folder):
