@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cuslayer.cli.arguments import add_device, add_json, add_run, print_json, run_of, use_device
+from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_run(parser)
     parser.add_argument("files", nargs="*", metavar="FILE", help="recording in any event format, such as 1.bs2")
-    parser.add_argument("--test", type=int, metavar="N", help="recording N of the run's test set, from 0, and no FILE")
+    help_of_test = "recording N of the run's test set, from 0, and no FILE"
+    parser.add_argument("--test", type=integer, metavar="N", help=help_of_test)
     add_json(parser, JSON, many=True)
     add_device(parser)
 

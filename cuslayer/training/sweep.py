@@ -30,7 +30,7 @@ from cuslayer.training.config import Config
 from cuslayer.training.fields import Rule, check_keys, choice, counted, flag, from_zero, path, plain_number, tree_of
 from cuslayer.training.figures import save_figure
 from cuslayer.training.read_config import load_config
-from cuslayer.training.run_folder import CHECKPOINT, METRICS, PATHS, Lock, changes, locked
+from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 from cuslayer.training.yaml_document import read_yaml
 
@@ -369,7 +369,8 @@ class _Study:
     def _check_files(self) -> None:
         """Raise ValueError if the folder of a new sweep has a file that the sweep would replace."""
         given = self._given
-        for name in (STUDY, TABLE, FIGURE, *(f"{number + 1:03d}.yaml" for number in range(given.runs))):
+        of_runs = (f"{number + 1:03d}{end}" for number in range(given.runs) for end in (".yaml", f"/{CHECKPOINT}"))
+        for name in (STUDY, TABLE, FIGURE, *of_runs):
             path = given.out / name
             if os.path.lexists(path) and (name != STUDY or path.stat().st_size):  # opening it has made it
                 rule = "is of no sweep, this one would replace it; move it, or name another folder"
@@ -396,8 +397,12 @@ class _Study:
             self._study.enqueue_trial(trial.params, user_attrs={"run": number, "point": trial.user_attrs["point"]})
 
     def _is_free(self, number: int) -> bool:
+        """Return whether no process trains a run; its process may live on where that of its sweep has died."""
+        folder = self._given.out / f"{number:03d}"
         try:
             self._lock(number).release()
+            if folder.is_dir():
+                Lock(folder / LOCK, folder).release()
         except ValueError:
             return False
         return True

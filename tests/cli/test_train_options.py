@@ -150,10 +150,10 @@ def test_the_run_that_a_configuration_names_is_resumed(file, tmp_path, monkeypat
     assert [load_checkpoint(f"{name}/checkpoint.npz").epoch for name in ("mine", "runs/1")] == [2, 1]
 
 
-@pytest.mark.parametrize("option", ["--epochs", "--lr"])
-def test_digits_of_other_scripts(option, tmp_path, capsys):
+@pytest.mark.parametrize(("name", "option"), [("train", "--epochs"), ("train", "--lr"), ("predict", "--test")])
+def test_digits_of_other_scripts(name, option, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--out", str(tmp_path / "out"), option, "٣"])
+        main([name, *(["--out"] if name == "train" else []), str(tmp_path / "out"), option, "٣"])
     assert stop.value.code == 2
     assert f"argument {option}: invalid" in capsys.readouterr().err
 

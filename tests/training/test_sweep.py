@@ -207,8 +207,21 @@ def test_files_of_the_user_are_kept(write, within, name):
     assert not within
 
 
-def test_a_run_whose_process_has_died_is_resumed(write, within, monkeypatch):
-    """Its trial still runs, and its folder has a checkpoint; the run of another process that lives is left to it."""
+def test_a_run_of_the_user_is_kept(write, within, tmp_path):
+    """It would count as a run of the sweep, whatever it was trained by."""
+    given = load_sweep(write(keys={BATCH: [2, 4]}))
+    train(tiny(tmp_path, epochs=1).with_options(out=str(given.out / "002")), log=silent)
+    with pytest.raises(ValueError, match=r"^sweep: .*002.checkpoint\.npz is of no sweep"):
+        sweep(given, log=silent)
+    assert not within
+
+
+@pytest.mark.parametrize("lock", ["001.lock", "001/lock"], ids=["sweep", "run"])
+def test_a_run_whose_process_has_died_is_resumed(write, within, monkeypatch, lock):
+    """Its trial still runs, and its folder has a checkpoint.
+
+    The run of another process that lives, be it that of its sweep or its own, is left to it.
+    """
     given = load_sweep(write(keys={"training.optimizer.momentum": [0.5, 0.6]}, pruning="median"))
     whole = module.train_run
 
@@ -225,10 +238,10 @@ def test_a_run_whose_process_has_died_is_resumed(write, within, monkeypatch):
     study = study_of(given)
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
     monkeypatch.setattr(module, "train_run", whole)
-    lock = run_folder.Lock(given.out / "001.lock", given.out)
+    held = run_folder.Lock(given.out / lock, given.out)
     assert [r.status for r in sweep(given, log=silent)] == ["started", DONE]
     assert within == ["002"]
-    lock.release()
+    held.release()
     assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE]
     assert within == ["002", "+001"]
 
