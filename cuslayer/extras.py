@@ -17,10 +17,10 @@ def optional(op: str, module: str, extra: str) -> Any:
     Raises:
         ImportError: the library is not installed.
 
-    >>> optional("report", "no_such_library.offline", "report")
+    >>> optional("sweep", "no_such_library.samplers", "sweep")
     Traceback (most recent call last):
         ...
-    ImportError: report: no_such_library is not installed; pip install 'cuslayer[report]'
+    ImportError: sweep: no_such_library is not installed; pip install 'cuslayer[sweep]'
     """
     try:
         return import_module(module)

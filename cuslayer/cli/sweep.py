@@ -11,7 +11,7 @@ from cuslayer.cli.errors import INVALID
 if TYPE_CHECKING:
     from cuslayer.training.sweep import Result
 
-HELP = "train many configurations: a grid, a random search, or a search by Optuna, which several processes may share"
+HELP = "train many configurations: a grid, random ones, or ones that Optuna chooses; several processes may share them"
 INTERRUPTED = "; the same command goes on"
 EXAMPLES = ("cuslayer sweep rates.yaml --jobs 4", "cuslayer sweep rates.yaml --study sqlite:///rates.db")
 JSON = {

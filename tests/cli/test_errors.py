@@ -28,7 +28,7 @@ def full(*where):
         (ValueError("two\nlines"), 2, "two lines"),
         (TypeError("train: x must be a number, got str"), 2, "train: x must be a number, got str"),
         (KeyError(), 2, "KeyError"),
-        (ImportError("report: plotly is not installed"), 2, "report: plotly is not installed"),
+        (ImportError("sweep: optuna is not installed"), 2, "sweep: optuna is not installed"),
         (MemoryError(), 2, "not enough memory; a smaller --batch needs less"),
         (MemoryError("Unable to allocate 1 TiB"), 2, "not enough memory: Unable to allocate 1 TiB; a smaller --batch"),
         (MemoryError("Conv: weights need 9 GB"), 2, "Conv: weights need 9 GB"),

@@ -1,4 +1,4 @@
-"""Losses and decisions on a device, against the CPU; test_device.py says which device."""
+"""Losses and decisions on a device, against the CPU; test_operations.py says which device."""
 
 from __future__ import annotations
 

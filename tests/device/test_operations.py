@@ -1,5 +1,5 @@
 """Everything from an operation to an epoch on a device, against the CPU: on CUDA where there is one, and always on a
-stand-in whose arrays refuse what CuPy's refuse (strict.py).
+stand-in whose arrays refuse what CuPy's refuse (tools/fake_cupy/).
 """
 
 from __future__ import annotations

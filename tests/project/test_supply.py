@@ -18,7 +18,7 @@ import pytest
 from cuslayer.version import __version__
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("hdf5", "nir", "aedat", "xarray", "report")
+EXTRAS = ("hdf5", "nir", "aedat", "xarray")
 
 
 def declared():
@@ -140,9 +140,6 @@ NETWORK = ("socket.", "http.client.", "urllib.", "ftplib.", "smtplib.", "poplib.
 seen = []
 
 def watch(event, arguments):
-    # A lock has the name of the computer, which the system knows.
-    if event == "socket.gethostname":
-        return
     if event.startswith(NETWORK) or event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
         seen.append(event)
 

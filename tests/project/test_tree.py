@@ -221,7 +221,7 @@ def test_public_names_have_docstrings():
 
 
 def test_import_is_light():
-    """Numba, CuPy and matplotlib wait until they are needed. How long it takes, benchmarks/latency.py says."""
+    """Numba, CuPy and matplotlib wait until they are needed."""
     code = "import sys, cuslayer; print(*sys.modules.keys() & {'numba', 'cupy', 'matplotlib', 'torch'})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
