@@ -38,7 +38,7 @@ def test_the_window_of_a_record():
         assert seen[1].potential.coords["time"].tolist() == pytest.approx(np.arange(first, last) * 0.1)
 
 
-def test_frames_of_events_on_their_edges():
+def test_frames_on_their_edges():
     """In bins of 0.4 ms, 1.2 / 0.4 is 2.9999999999999996 as a float."""
     for times, titles in {
         (1.2, 1.7): ["1.2 to 1.6 ms", "1.6 to 2 ms"],
@@ -46,6 +46,8 @@ def test_frames_of_events_on_their_edges():
     }.items():
         ax = cs.plot.frames(Events(times, [0, 0], [0, 0], [1, 1]), window=0.4)
         assert [text.get_text() for text in ax.texts] == titles
+    ax = cs.plot.frames(spikes(6, 1, 2, 2, 2), window=0.3, dt=0.1)
+    assert [text.get_text() for text in ax.texts] == ["0 to 0.3 ms", "0.3 to 0.6 ms"]
     # The third event is on the edge between the third and the fourth frame.
     events = Events([0.1, 0.5, 1.2, 1.7], [0, 1, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1])
     animation = cs.plot.animation(events, window=0.4)

@@ -29,7 +29,7 @@ def pair(tmp_path, monkeypatch):
     return tmp_path / "times"
 
 
-def test_the_score_is_that_of_the_last_epoch(finished, command):
+def test_the_score_is_that_of_the_last_epoch(finished, command, refused):
     row = load_stats(finished / "metrics.csv")[-1]
     code, out, err = command("test", finished)
     assert (code, err) == (0, "")
@@ -37,6 +37,8 @@ def test_the_score_is_that_of_the_last_epoch(finished, command):
     score, recordings = evaluate(load_run(finished))
     assert score == pytest.approx((row.test_loss, row.test_accuracy), rel=1e-9)
     assert recordings == 3
+    (finished / "best.npz").unlink()  # which --best reads
+    refused("has no best.npz", "test", finished, "--best")
 
 
 def test_other_recordings(finished, command, tmp_path, master):
