@@ -113,8 +113,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     if isinstance(source, Mapping):
         op, document = "load_config", Params(source).plain()
     else:
-        path = _find("load_config", source)
-        op, document = f"load_config: {Path(path)}", read_yaml("load_config", path)
+        path = check.path("load_config", "source", _find("load_config", source))
+        op, document = f"load_config: {path}", read_yaml("load_config", path)
     return _read(op, check_keys(op, document, _TREE, _TREE))
 
 

@@ -109,7 +109,7 @@ def test_after_training(here, capsys):
         assert capsys.readouterr().err == ""
     # docs/scale.md has sweep, docs/command-line.md completion.
     assert {arguments[1] for arguments in lines} >= COMMANDS.keys() - {"info", "sweep", "completion"}
-    assert cs.read_events("one.aedat4") == Digits("test")[0][0]
+    assert cs.read_events("one.aedat") == Digits("test")[0][0]
     space = {"__name__": "page"}
     run("docs/after-training.md", space)
     assert type(space["own"][1]) is space["Gain"]

@@ -194,6 +194,7 @@ def test_errors_of_options():
             run(batches(), steps=1.5)
 
 
+@pytest.mark.cpu_only
 def test_the_bar_has_the_batches_that_are_left():
     done = Tally()
     done.add(np.zeros((20, 3, 2), bool), [0, 1, 1], 3.0)
