@@ -19,6 +19,8 @@ _ADVICE = {
     errno.EROFS: "write elsewhere",
     errno.EACCES: "get the right to write there, or write elsewhere",
     errno.EPERM: "get the right to write there, or write elsewhere",
+    errno.ENOLCK: "write to a file system that has locks",
+    errno.EOPNOTSUPP: "write to a file system that has locks",
 }
 # Some file systems cannot be asked to put a file on the disk.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)

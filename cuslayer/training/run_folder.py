@@ -6,6 +6,7 @@ follows, each file is written as a whole, and none is written unless the folder 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -116,9 +117,11 @@ class Lock:
             self._own = path.lstat(), path.parent.stat()
         except Timeout:
             raise Taken(f"train: {busy} is in use by another process") from None
-        except OSError as problem:
+        except (OSError, NotImplementedError) as problem:
             self._lock.release()
-            raise not_written(f"train: {path}", problem) from None
+            # Where the file system has no locks, the lowest version of filelock raises the other one.
+            no_locks = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+            raise not_written(f"train: {path}", problem if isinstance(problem, OSError) else no_locks) from None
 
     def held(self) -> bool:
         """Return whether the file and the folder at their paths are those that were locked."""

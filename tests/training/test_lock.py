@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from cuslayer.cli import main
-from cuslayer.files import alive, remove_leftovers, write_whole
+from cuslayer.files import NotWritten, alive, remove_leftovers, write_whole
 from cuslayer.training import figures, run_folder, train
 from cuslayer.training.run_folder import Lock, Lost, Taken, locked
 from tests.support.deaths import tiny
@@ -307,3 +308,13 @@ def test_a_best_checkpoint_is_not_repaired_without_the_lock(tmp_path, monkeypatc
     with pytest.raises(Lost):
         train(config, resume=True, log=silent)
     assert not (out / "best.npz").exists()
+
+
+@pytest.mark.parametrize("problem", [NotImplementedError("use another"), OSError(errno.ENOLCK, "No locks available")])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, problem):
+    def acquire(self, *arguments, **options):
+        raise problem
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    with pytest.raises(NotWritten, match=r"^train: .*lock cannot be written \(No .*\); write to a file system"):
+        Lock(tmp_path / "lock", tmp_path)
