@@ -47,7 +47,9 @@ def run_of(options: argparse.Namespace) -> Run:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option --data of commands that read a run."""
-    parser.add_argument("--data", metavar="DIR", help="folder of recordings, by default that of the run")
+    parser.add_argument(
+        "--data", metavar="PATH", help="folder of recordings, or npz file of sounds; by default that of the run"
+    )
 
 
 def add_page(parser: argparse.ArgumentParser, op: str) -> None:

@@ -33,7 +33,7 @@ JSON = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_run(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="recording in any event format, such as 1.bs2")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="recording, such as 1.bs2 or a WAV file")
     help_of_test = "recording N of the run's test set, from 0, and no FILE"
     parser.add_argument("--test", type=integer, metavar="N", help=help_of_test)
     add_json(parser, JSON, many=True)

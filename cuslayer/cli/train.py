@@ -79,10 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--data",
-        metavar="DIR",
+        metavar="PATH",
         help="folder of numbered recordings in any event format, such as 1.bs2 or 1.h5, with the lists train.txt and "
         "test.txt of lines 'number class', for which the network's input is the sensor; or of N-MNIST's Train/ and "
-        "Test/; or, for a configuration of a known data set, the folder in which tonic keeps its data sets",
+        "Test/; for a configuration of a known data set, the folder in which tonic keeps its data sets; for one of "
+        "sounds, their npz file",
     )
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
     add("--epochs", type=integer, metavar="N", help="number of passes over the training set")
