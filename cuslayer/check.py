@@ -296,6 +296,16 @@ def one_line(value: Any, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def printable(text: str, most: int = 300) -> str:
+    """Return a text, in which a file may have put anything, as one line of printable characters, cut where it is long.
+
+    >>> printable("a" + chr(10) + "b" + chr(27))
+    'a b?'
+    """
+    text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def shown(owner: Any, *hidden: str, **other: Any) -> str:
     """Return the text of an object: its class, and the arguments of its constructor that are not None.
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.extras import optional
+from cuslayer.jit import compiled
 
 # Bytes that the arrays of any file may take.
 FEW = 1 << 24
@@ -28,13 +29,16 @@ _CHUNKS, _TIMES = 1 << 23, 8
 # Texts in a data set. Each is read on its own, as several of variable length may refer to one part of the file.
 _MOST_TEXTS = 1 << 12
 _DEEPEST = 8
-_GZIP, _FLETCHER32 = 1, 3
+_GZIP, _FLETCHER32, _LZF = 1, 3, 32000
 # gzip, shuffle, checksums and lzf: the C library would load a plugin for others.
-_FILTERS = (_GZIP, 2, _FLETCHER32, 32000)
+_FILTERS = (_GZIP, 2, _FLETCHER32, _LZF)
 
 
 class Damaged(ValueError):
     """A file that is not HDF5, is damaged, or has what is not read; the message says what, without the file."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(check.printable(message))
 
 
 @contextmanager
@@ -45,7 +49,7 @@ def h5py_errors() -> Iterator[None]:
     except Damaged:
         raise
     except Exception as problem:
-        raise Damaged(" ".join(str(problem).split()) or type(problem).__name__) from None
+        raise Damaged(str(problem).strip() or type(problem).__name__) from None
 
 
 @contextmanager
@@ -60,6 +64,8 @@ def opened(op: str, file: BinaryIO) -> Iterator[Any]:
     with h5py_errors():
         root = h5py.File(file, "r")
     try:
+        with h5py_errors():
+            _check_group(h5py, root, "the file")
         yield root
     finally:
         root.close()
@@ -70,7 +76,8 @@ def member(group: Any, name: str) -> Any:
 
     Raises:
         Damaged: the member is damaged, is a link to a path or to another file, has its data in other files, has
-            neither numbers nor text, is not whole, or has chunks that are larger than the file justifies.
+            neither numbers nor text, is not whole, has chunks that are larger than the file justifies or than they say,
+            or is a group whose names are compressed.
     """
     h5py = optional("hdf5", "h5py", "hdf5")
     path, key = f"{group.name}/{name}".strip("/"), name.encode("utf-8", "surrogateescape")
@@ -83,7 +90,9 @@ def member(group: Any, name: str) -> Any:
         found = group[name]
         if isinstance(found, h5py.Dataset):
             _check(h5py, found, path)
-        elif not isinstance(found, h5py.Group):
+        elif isinstance(found, h5py.Group):
+            _check_group(h5py, found, path)
+        else:
             raise Damaged(f"{path} is neither a group nor a data set")
     return found
 
@@ -186,6 +195,16 @@ def _plain(data: Any, left: list[int]) -> Any:
     return texts if texts.ndim > 1 else next(iter(texts.ravel()), "")
 
 
+def _check_group(h5py: Any, group: Any, path: str) -> None:
+    """Refuse a group whose names are compressed: they unfold without a bound."""
+    made = group.id.get_create_plist()
+    # h5py asks for filters of data sets only; each of the two objects gives up the same list.
+    filters = h5py.h5p.PropDCID(made.id)
+    h5py.h5i.inc_ref(filters)
+    if filters.get_nfilters():
+        raise Damaged(f"{path} has names that are compressed, which are not read")
+
+
 def _check(h5py: Any, data: Any, path: str) -> None:
     """Refuse a data set that reads other files, has neither numbers nor text, is not whole, or unfolds too far."""
     made = data.id.get_create_plist()
@@ -207,24 +226,60 @@ def _check(h5py: Any, data: Any, path: str) -> None:
             raise Damaged(f"{path} has {count} chunks of {chunk} bytes in a file of {size}; fewer or smaller are read")
         whole = data.id.get_num_chunks() == count
         if whole:
-            _check_gzip(data, made, path, chunk)
+            _check_chunks(data, made, path, chunk)
     if not whole:
         raise Damaged(f"must hold all of {path}, a part is missing")
 
 
-def _check_gzip(data: Any, made: Any, path: str, size: int) -> None:
-    """Refuse chunks that inflate to more than they say: the C library inflates without a bound."""
+def _check_chunks(data: Any, made: Any, path: str, size: int) -> None:
+    """Refuse chunks that unfold to other bytes than they should.
+
+    The C library unfolds more without a bound, and of fewer it reads the memory behind them.
+    """
     filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
-    if _GZIP not in filters:
-        return
-    place = filters.index(_GZIP)
+    place = next((i for i, each in enumerate(filters) if each in (_GZIP, _LZF)), len(filters))
     if set(filters[place + 1 :]) - {_FLETCHER32}:
-        raise Damaged(f"{path} has a filter after gzip, which is not read")
-    chunks: list[Any] = []
-    data.id.chunk_iter(chunks.append)
-    for chunk in chunks:
-        mask, raw = data.id.read_direct_chunk(chunk.chunk_offset)
-        # A checksum that was made before compression adds four bytes.
-        limit = size + 4 * len(filters)
-        if not mask >> place & 1 and len(zlib.decompressobj().decompress(raw, limit + 1)) > limit:
-            raise Damaged(f"a chunk of {path} has more than {limit} bytes")
+        raise Damaged(f"{path} has a filter after its compression, which is not read")
+    # A checksum adds four bytes.
+    sums = [4 * (each == _FLETCHER32) for each in filters]
+    packed = place < len(filters)
+
+    def wrong(chunk: Any) -> bool | None:
+        used = [n for i, n in enumerate(sums) if not chunk.filter_mask >> i & 1]
+        least = size + sum(used)
+        # Bytes that cannot be compressed become a few more.
+        fits = 0 < chunk.size <= least + least // 64 + 64 if packed else chunk.size == least
+        return None if fits else True
+
+    if data.id.chunk_iter(wrong):
+        raise Damaged(f"a chunk of {path} has other bytes than its {size}")
+    if not packed:
+        return
+    for index in np.ndindex(*(-(-n // side) for n, side in zip(data.shape, data.chunks, strict=True))):
+        mask, raw = data.id.read_direct_chunk(tuple(i * side for i, side in zip(index, data.chunks, strict=True)))
+        used = [0 if mask >> i & 1 else n for i, n in enumerate(sums)]
+        wanted, raw = size + sum(used[:place]), raw[: len(raw) - sum(used[place:])]
+        if mask >> place & 1:
+            count = len(raw)
+        elif filters[place] == _GZIP:
+            count = len(zlib.decompressobj().decompress(raw, wanted + 1))
+        else:
+            count = _lzf_bytes(np.frombuffer(raw, np.uint8))
+        if count != wanted:
+            raise Damaged(f"a chunk of {path} has other bytes than its {size}")
+
+
+@compiled
+def _lzf_bytes(raw: Any) -> int:
+    """Return the number of bytes that lzf unfolds to, -1 if the last of its parts is cut off."""
+    at = count = 0
+    while at < raw.size:
+        first = int(raw[at])
+        if first < 32:
+            at += first + 2
+            count += first + 1
+        else:
+            long = first >= 224
+            count += (first >> 5) + 2 + (int(raw[at + 1]) if long and at + 1 < raw.size else 0)
+            at += 3 if long else 2
+    return count if at == raw.size else -1

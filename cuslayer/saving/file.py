@@ -21,8 +21,6 @@ from cuslayer.saving.rebuild import Arrays, Rebuilt
 _FORMAT, _VERSION = "cuslayer network", 1
 # The most places at which all tensors of a file may stand: the constructor of each draws a tensor of its own.
 _PLACES = 64
-# Longer messages are cut.
-_LONGEST = 300
 
 
 def save(net: Any, path: str | os.PathLike[str]) -> None:
@@ -102,18 +100,13 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
             with backend.preserved_generator(), elements_left.set(left):
                 return Rebuilt(about, arrays, own).root
         except Refused as problem:
-            raise ValueError(f"load: {path} {_shown(problem)}") from None
+            raise ValueError(f"load: {path} {check.printable(str(problem))}") from None
         except ValueError as problem:
-            raise ValueError(f"load: {path}: {_shown(problem)}") from problem
+            raise ValueError(f"load: {path}: {check.printable(str(problem))}") from problem
         except Exception as problem:  # a description that was changed by hand may be wrong in any way
-            raise ValueError(f"load: {path} is damaged ({type(problem).__name__}: {_shown(problem)})") from problem
-
-
-def _shown(problem: Exception) -> str:
-    """Return the message of an error, in which the file may have put anything, as one line of printable text."""
-    text = " ".join(str(problem).split())
-    text = "".join(each if each.isprintable() else "?" for each in text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+            raise ValueError(
+                f"load: {path} is damaged ({type(problem).__name__}: {check.printable(str(problem))})"
+            ) from problem
 
 
 def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:

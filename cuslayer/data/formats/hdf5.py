@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer import check
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
 from cuslayer.extras import optional
@@ -49,7 +50,8 @@ def _events(root: Any, unit: str, limit: base.Limit) -> Events:
     if not unit:
         unit = attribute(found["t"], "unit") or ("?" if "unit" in found["t"].attrs else "us")
         if unit not in base.PER_MS:
-            raise base.Unreadable(f"must give the unit of events/t as one of {', '.join(base.PER_MS)}, got {unit!r}")
+            got = check.one_line(str(unit))
+            raise base.Unreadable(f"must give the unit of events/t as one of {', '.join(base.PER_MS)}, got {got}")
     whole: dict[str, Any] = {name: np.empty(count, np.float64 if name == "t" else np.int64) for name in found}
     for name, column in found.items():
         for first, values in blocks(column):
