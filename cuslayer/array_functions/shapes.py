@@ -162,9 +162,9 @@ def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
     >>> expand_dims([1.0, 2.0], 0).tolist()
     [[1.0, 2.0]]
     """
-    before = a.shape
-    ndim = a.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1)
-    axes, sizes = all_axes("expand_dims", axis, ndim), iter(before)
+    before, named = a.shape, axis if isinstance(axis, (tuple, list)) else (axis,)
+    ndim = a.ndim + len(named)
+    axes, sizes = all_axes("expand_dims", named, ndim), iter(before)
     return a.reshape(tuple(1 if n in axes else next(sizes) for n in range(ndim))), lambda g: g.reshape(before)
 
 

@@ -66,7 +66,7 @@ def function(
                 given, options = _bound(row.__name__, signature, names, given, options)
             return apply(operation, *(given if arrays else _each(row.__name__, given[0])), **options)
 
-        return implements(*functions, methods=methods)(on_tensors)
+        return implements(*functions, methods=methods)(_signed(on_tensors, signature))
 
     return add
 
@@ -86,10 +86,13 @@ def binary(
 
     def add(row: Callable[[Any, Any], Row]) -> Callable[[Any, Any], Tensor]:
         mark(saves)(row)
+        signature = inspect.signature(row)
 
         @wraps(row)
-        def on_tensors(x1: Any, x2: Any) -> Tensor:
-            return apply(row, *operands(x1, x2))
+        def on_tensors(*given: Any, **options: Any) -> Tensor:
+            if len(given) != 2 or options:
+                given, _ = _bound(row.__name__, signature, list(signature.parameters), given, options)
+            return apply(row, *operands(*given))
 
         def operate(self: Tensor, other: Any) -> Any:
             return apply(row, self, _operand(other, self)) if _is_operand(other) else NotImplemented
@@ -99,9 +102,15 @@ def binary(
 
         for name, method in zip(operators.split(), (operate, operate if commutes else operate_reflected), strict=False):
             setattr(Tensor, name, method)
-        return implements(*functions, methods=methods)(on_tensors)
+        return implements(*functions, methods=methods)(_signed(on_tensors, signature))
 
     return add
+
+
+def _signed(on_tensors: F, signature: inspect.Signature) -> F:
+    """Give a function on tensors the signature of its row, but for what it returns."""
+    on_tensors.__signature__ = signature.replace(return_annotation="Tensor")  # type: ignore[attr-defined]
+    return on_tensors
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:

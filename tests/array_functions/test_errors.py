@@ -47,6 +47,7 @@ ERRORS = {
         lambda: cs.moveaxis(X, (0, 1), 0),
     ),
     "squeeze: axis 1 must have size 1, got shape (2, 3)": (ValueError, lambda: X.squeeze(-1)),
+    "expand_dims: axis must be an integer, got NoneType": (TypeError, lambda: cs.expand_dims(X, None)),
     "expand_dims: axis 4 is out of range for an array of 3 axes": (ValueError, lambda: cs.expand_dims(X, 4)),
     "concatenate: arrays must be at least one, got none": (ValueError, lambda: cs.concatenate([])),
     "concatenate: shapes must agree but for axis 0, got (2, 3) and (2, 4)": (

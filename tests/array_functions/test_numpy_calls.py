@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
@@ -107,6 +108,19 @@ def test_an_array_is_not_written_by_a_tensor():
 
 def test_options_that_are_none_are_none():
     assert np.sum(X, axis=None, dtype=None, out=None).item() == 21.0
+
+
+def test_operands_by_name():
+    for dot in (np.dot, cs.dot):
+        assert dot(a=V, b=2).tolist() == dot(V, b=2).tolist() == [1.0, 3.0, 5.0]
+    assert cs.add(x2=1, x1=V).tolist() == [1.5, 2.5, 3.5]
+    with pytest.raises(TypeError, match=r"^dot: missing a required argument: 'b'$"):
+        V.dot()
+
+
+def test_the_signature_says_what_is_returned():
+    for each in (cs.add, cs.exp, cs.stack):
+        assert inspect.signature(each).return_annotation == "Tensor"
 
 
 def test_a_ufunc_of_the_users_has_its_own_name():
