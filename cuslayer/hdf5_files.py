@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.extras import optional
-from cuslayer.jit import compiled
 
 # Bytes that the arrays of any file may take.
 FEW = 1 << 24
@@ -264,22 +263,21 @@ def _check_chunks(data: Any, made: Any, path: str, size: int) -> None:
         elif filters[place] == _GZIP:
             count = len(zlib.decompressobj().decompress(raw, wanted + 1))
         else:
-            count = _lzf_bytes(np.frombuffer(raw, np.uint8))
+            count = _lzf_bytes(raw)
         if count != wanted:
             raise Damaged(f"a chunk of {path} has other bytes than its {size}")
 
 
-@compiled
-def _lzf_bytes(raw: Any) -> int:
+def _lzf_bytes(raw: bytes) -> int:
     """Return the number of bytes that lzf unfolds to, -1 if the last of its parts is cut off."""
     at = count = 0
-    while at < raw.size:
-        first = int(raw[at])
+    while at < len(raw):
+        first = raw[at]
         if first < 32:
             at += first + 2
             count += first + 1
         else:
             long = first >= 224
-            count += (first >> 5) + 2 + (int(raw[at + 1]) if long and at + 1 < raw.size else 0)
+            count += (first >> 5) + 2 + (raw[at + 1] if long and at + 1 < len(raw) else 0)
             at += 3 if long else 2
-    return count if at == raw.size else -1
+    return count if at == len(raw) else -1

@@ -24,7 +24,7 @@ LEVELS = {
     "extras": 0,
     "kernel_cache": 0,
     "signals": 0,
-    "hdf5_files": 3,
+    "hdf5_files": 1,
     "instead": 1,
     "files": 0,
     "version": 0,
