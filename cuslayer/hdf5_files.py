@@ -212,7 +212,7 @@ def _check(h5py: Any, data: Any, path: str) -> None:
     if made.get_layout() == h5py.h5d.VIRTUAL:
         raise Damaged(f"{path} is made of data of other files, which is not read")
     if any(made.get_filter(i)[0] not in _FILTERS for i in range(made.get_nfilters())):
-        raise Damaged(f"{path} is compressed by a plugin; gzip, lzf, shuffle and checksums are read")
+        raise Damaged(f"{path} is compressed in another way; gzip, lzf, shuffle and checksums are read")
     if data.dtype.kind not in "biufS" and h5py.check_string_dtype(data.dtype) is None:
         raise Damaged(f"{path} has neither numbers nor text")
     if data.shape is None:

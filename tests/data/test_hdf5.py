@@ -170,7 +170,7 @@ def test_filters_that_load_a_library_are_refused(path, refused):
     with with_columns(path, "y", "p", "t") as file:
         file.create_dataset("events/x", (4,), "i8", chunks=(4,), compression=32001, allow_unknown_filter=True)
         file["events/x"].id.write_direct_chunk((0,), b"blosc")
-    refused("cannot be read as HDF5 (events/x is compressed by a plugin; gzip, lzf, shuffle and checksums are read)")
+    refused("cannot be read as HDF5 (events/x is compressed in another way; gzip, lzf, shuffle and checksums are read)")
 
 
 def test_a_file_that_unfolds_is_refused_before_memory_is_taken(path, refused):
