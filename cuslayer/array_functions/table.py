@@ -38,6 +38,8 @@ def implements(*functions: Any, methods: str = "") -> Callable[[F], F]:
         IMPLEMENTATIONS.update(dict.fromkeys(functions, implementation))
         for name in methods.split():
             setattr(Tensor, name, implementation)
+            if implementation.__name__.startswith("_"):  # Python's messages of wrong calls have the name
+                implementation.__qualname__ = f"Tensor.{name}"
         return implementation
 
     return register
