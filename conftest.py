@@ -67,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all", action="store_true", help="run the slow tests too: emulated CUDA, processes, builds, pages"
     )
+    parser.addoption("--rest", action="store_true", help="run the tests of --all that run with --all alone")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,7 +77,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     chosen = config.args_source == pytest.Config.ArgsSource.ARGS or bool(option.markexpr or option.keyword)
-    option.all = option.all or chosen
+    option.all = option.all or option.rest or chosen
     if not chosen and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
         option.numprocesses = "auto"
         option.dist = "worksteal" if option.dist == "no" else option.dist
@@ -90,7 +91,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests with the mark `all`, unless they are asked for."""
-    if not config.option.all:
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("all")])
-        items[:] = [item for item in items if not item.get_closest_marker("all")]
+    """Leave out the tests with the mark `all`, unless they are asked for; with --rest, all others."""
+    if config.option.all and not config.option.rest:
+        return
+    rest = [item for item in items if item.get_closest_marker("all") or only_with_all(item.path)]
+    left = [item for item in items if item not in set(rest)]
+    items[:], out = (rest, left) if config.option.rest else (left, rest)
+    config.hook.pytest_deselected(items=out)
