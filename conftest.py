@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.dist = "worksteal" if option.dist == "no" else option.dist
         # With more threads the processes would wait for each other.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of tests which level this one has chosen."""
+    node.workerinput["all"] = node.config.option.all
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the level that the first process has chosen."""
+    config.option.all = getattr(config, "workerinput", {}).get("all", config.option.all)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
