@@ -106,7 +106,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the tests with the mark `all`, unless they are asked for; with --rest, all others."""
     if config.option.all and not config.option.rest:
         return
-    rest = [item for item in items if item.get_closest_marker("all") or only_with_all(item.path)]
-    left = [item for item in items if item not in set(rest)]
-    items[:], out = (rest, left) if config.option.rest else (left, rest)
-    config.hook.pytest_deselected(items=out)
+    levels: dict[bool, list[pytest.Item]] = {False: [], True: []}
+    for item in items:
+        levels[bool(item.get_closest_marker("all")) or only_with_all(item.path)].append(item)
+    items[:] = levels[config.option.rest]
+    config.hook.pytest_deselected(items=levels[not config.option.rest])
