@@ -570,12 +570,14 @@ def test_examples_are_digits_of_the_test_set(opened):
 def test_time_runs_pauses_and_is_moved(opened):
     page = opened("demo")
     # The test says when a frame is drawn, and how long after the last one.
+    # A pause cancels the frame that was requested before it.
     page.run(
-        "window.now = 0; window.frame = null; window.real = requestAnimationFrame; performance.now = () => now;"
+        "live.player.play(true); live.player.play(false); window.now = 0; window.frame = null; window.real = requestAnimationFrame; performance.now = () => now;"
         "window.requestAnimationFrame = (draw) => (frame = draw);"
         "window.pass = (ms) => { const draw = frame; frame = null; draw(now += ms); return live.player.step; };"
         "live.player.move(0); live.player.play(); 0"
     )
+    page.run("new Promise((resume) => real(() => real(() => resume(0))))")
     assert page.run("[pass(40), pass(5), pass(5)]") == [4, 4, 5], "a tenth of real time"
     page.press_button("$('play')")
     assert page.run("[live.player.playing, $('play').textContent]") == [False, "Play"]

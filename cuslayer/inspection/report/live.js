@@ -20,17 +20,17 @@ class Player {
 
   // Run on, from the start if time is at the end, or pause.
   play(on = !this.playing) {
-    if (on && !this.playing) {
+    cancelAnimationFrame(this.frame);
+    if (on) {
       if (this.step >= this.end) this.move(0);
       let last = performance.now();
       const frame = (now) => {
-        if (!this.playing) return;
         this.move(this.exact + (Math.max(0, now - last) * this.speed) / this.dt);
         last = now;
         if (this.step >= this.end) this.play(false);
-        else requestAnimationFrame(frame);
+        else this.frame = requestAnimationFrame(frame);
       };
-      requestAnimationFrame(frame);
+      this.frame = requestAnimationFrame(frame);
     }
     this.playing = on;
     this.running(on);
