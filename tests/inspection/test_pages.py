@@ -572,7 +572,8 @@ def test_time_runs_pauses_and_is_moved(opened):
     # The test says when a frame is drawn, and how long after the last one.
     # A pause cancels the frame that was requested before it.
     page.run(
-        "live.player.play(true); live.player.play(false); window.now = 0; window.frame = null; window.real = requestAnimationFrame; performance.now = () => now;"
+        "live.player.play(true); live.player.play(false); "
+        "window.now = 0; window.frame = null; window.real = requestAnimationFrame; performance.now = () => now;"
         "window.requestAnimationFrame = (draw) => (frame = draw);"
         "window.pass = (ms) => { const draw = frame; frame = null; draw(now += ms); return live.player.step; };"
         "live.player.move(0); live.player.play(); 0"
