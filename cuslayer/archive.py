@@ -138,12 +138,10 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
         yield Archive(file)
 
 
-def write_archive(
-    path: Path, about: Any, arrays: Mapping[str, Any], *, op: str | None = None, durable: bool = False
-) -> None:
+def write_archive(path: Path, about: Any, arrays: Mapping[str, Any], *, durable: bool = False) -> None:
     """Write an npz file of arrays and the JSON text `about`; arguments and errors are those of `write_whole`."""
     text = np.array(json.dumps(about))
-    write_whole(path, lambda file: np.savez(file, about=text, **arrays), op=op, durable=durable)
+    write_whole(path, lambda file: np.savez(file, about=text, **arrays), durable=durable)
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, npt.NDArray[Any]]]:

@@ -98,6 +98,7 @@ def duplicate_cupy() -> str | None:
     )
 
 
+@check.operation("device")
 def cupy() -> Any:
     """Return the module cupy.
 
@@ -106,12 +107,13 @@ def cupy() -> Any:
     """
     problem = _driver_problem()
     if problem:
-        raise ValueError(f"device: cuda is out of reach: {problem}")
+        raise ValueError(f"cuda is out of reach: {problem}")
     import cupy
 
     return cupy
 
 
+@check.operation
 def use(device: str) -> None:
     """Set the device of new arrays and of operations.
 
@@ -126,29 +128,30 @@ def use(device: str) -> None:
     'cpu'
     """
     global _device
-    _check_device("use", "device", device)
+    _check_device("device", device)
     if device == "cuda":
         cupy()
     _device = device
 
 
-def _check_device(op: str, name: str, device: Any) -> None:
+def _check_device(name: str, device: Any) -> None:
     """Raise ValueError unless device is a known word; other words for a GPU point to "cuda"."""
     word = device.lower() if isinstance(device, str) else ""
     if device not in _DEVICES and word.startswith(_GPU_WORDS):
         number = "; the variable CUDA_VISIBLE_DEVICES chooses one of several GPUs" if word[-1].isdigit() else ""
         known = ", ".join(_DEVICES)
-        raise ValueError(f"{op}: {name} must be one of {known}, got {device!r}; a GPU of NVIDIA is 'cuda'{number}")
-    check.one_of(op, name, device, _DEVICES)
+        raise ValueError(f"{name} must be one of {known}, got {device!r}; a GPU of NVIDIA is 'cuda'{number}")
+    check.one_of(name, device, _DEVICES)
 
 
+@check.operation
 def device() -> str:
     """Return the device in use: "cpu" or "cuda".
 
     Raises:
         ValueError: the variable CUSLAYER_DEVICE names a device that is unknown or not available.
     """
-    _check_device("device", "CUSLAYER_DEVICE", _device)
+    _check_device("CUSLAYER_DEVICE", _device)
     if _device == "auto":
         return "cpu" if _driver_problem() else "cuda"
     if _device == "cuda":
@@ -246,6 +249,7 @@ def to_numpy(x: Any) -> Array:
     return np.asarray(x) if module is np else module.asnumpy(x)
 
 
+@check.operation
 def seed(value: int) -> None:
     """Seed the random generator of weights, dropout and shuffling.
 
@@ -264,7 +268,7 @@ def seed(value: int) -> None:
     True
     """
     global _generator
-    _generator = np.random.default_rng(check.integer("seed", "value", value, least=0))
+    _generator = np.random.default_rng(check.integer("value", value, least=0))
     _device_random.restart()
 
 
@@ -302,6 +306,7 @@ def generator_state() -> dict[str, Any]:
     return state if on_device is None else state | {"device": list(on_device)}
 
 
+@check.operation
 def load_generator_state(state: Mapping[str, Any]) -> None:
     """Continue with a state that `generator_state` has returned.
 
@@ -310,7 +315,7 @@ def load_generator_state(state: Mapping[str, Any]) -> None:
     """
     on_device = state.get("device")
     if on_device is not None and not (len(on_device) == 2 and all(type(number) is int for number in on_device)):
-        raise ValueError(f"load_generator_state: device must be a key and a number, got {on_device!r}")
+        raise ValueError(f"device must be a key and a number, got {on_device!r}")
     _generator.bit_generator.state = {name: value for name, value in state.items() if name != "device"}
     _device_random.restart(on_device and tuple(on_device))
 

@@ -1,4 +1,8 @@
-"""Argument validation: each message names operation, argument, rule and value."""
+"""Argument validation at the door: a check names argument, rule and value; the door adds the operation.
+
+A public function is a door by `operation`, the methods of a public class by `named`. Nothing within a door passes the
+name on: an error that this package raises gets it on its way out, once, at the innermost door.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,18 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
-from typing import Any, SupportsIndex
+from types import FunctionType
+from typing import Any, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class MissingKey(ValueError):
@@ -23,12 +33,118 @@ class MissingKey(ValueError):
         path: the path of the key.
     """
 
-    def __init__(self, message: str, path: str) -> None:
-        super().__init__(message)
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is missing")
         self.path = path
 
 
-def number(op: str, name: str, value: Any) -> float:
+# The kinds of errors that a door names.
+_NAMED = (ValueError, TypeError, IndexError, MemoryError, ImportError)
+# The methods of Python that are doors, beside the public ones.
+_SPECIAL = ("__init__", "__post_init__", "__call__", "__getitem__", "__setitem__", "__iter__", "__len__")
+
+
+@overload
+def operation(given: F) -> F: ...
+@overload
+def operation(given: str) -> Callable[[F], F]: ...
+def operation(given: Any) -> Any:
+    """Make a function a door: errors of this package that leave it begin with its name, or with the name that is given.
+
+    >>> @operation
+    ... def half(x):
+    ...     return number("x", x) / 2
+    >>> half("a")
+    Traceback (most recent call last):
+        ...
+    TypeError: half: x must be a number, got str
+    """
+    if isinstance(given, str):
+        return lambda function: _door(function, lambda _: given)
+    name = given.__name__
+    return _door(given, lambda _: name)
+
+
+def method(function: F) -> F:
+    """Make a method a door: errors of this package that leave it begin with the name of its object's class."""
+    return _door(function, lambda owner: (owner if isinstance(owner, type) else type(owner)).__name__)
+
+
+def named(kind: type[T]) -> type[T]:
+    """Make the public methods of a class and of its subclasses doors, which begin errors with the name of the class."""
+    own = vars(kind).get("__init_subclass__")
+
+    def of_subclass(subclass: Any, /, **options: Any) -> None:
+        if own is None:
+            super(kind, subclass).__init_subclass__(**options)
+        else:
+            own.__func__(subclass, **options)
+        _name_methods(subclass)
+
+    _name_methods(kind)
+    kind.__init_subclass__ = classmethod(of_subclass)  # type: ignore[assignment]
+    return kind
+
+
+def _name_methods(kind: type) -> None:
+    for name, value in list(vars(kind).items()):
+        if name.startswith("_") and name not in _SPECIAL:
+            continue
+        if isinstance(value, property):
+            read, write = value.fget and method(value.fget), value.fset and method(value.fset)
+            setattr(kind, name, property(read, write, doc=value.__doc__))
+        elif isinstance(value, classmethod):
+            setattr(kind, name, classmethod(method(value.__func__)))
+        elif isinstance(value, FunctionType) and not hasattr(value, "__wrapped__"):
+            setattr(kind, name, method(value))
+
+
+@contextmanager
+def about(what: Any) -> Iterator[None]:
+    """Begin the errors of this package within the block with a text, such as the file that is read."""
+    try:
+        yield
+    except _NAMED as problem:
+        problem.__dict__.pop("operation", None)
+        _name(problem, str(what))
+        problem.__dict__.pop("operation", None)
+        raise
+
+
+def _door(function: F, name: Callable[[Any], str]) -> F:
+    """Return a function that names the errors of this package that leave it."""
+
+    def door(*given: Any, **options: Any) -> Any:
+        try:
+            return function(*given, **options)
+        except _NAMED as problem:
+            _name(problem, name(given[0] if given else None))
+            raise
+
+    def steps(*given: Any, **options: Any) -> Any:
+        try:
+            return (yield from function(*given, **options))
+        except _NAMED as problem:
+            _name(problem, name(given[0] if given else None))
+            raise
+
+    return cast("F", wraps(function)(steps if inspect.isgeneratorfunction(function) else door))
+
+
+def _name(problem: Exception, name: str) -> None:
+    """Begin the text of an error with the name of an operation, unless it has one or another package raised it."""
+    last = problem.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    raised = "" if last is None else last.tb_frame.f_globals.get("__name__", "")
+    # A door that calls its function with wrong arguments is the last frame: Python names the function then.
+    calls = last is not None and raised == __name__ and last.tb_frame.f_code.co_name in ("door", "steps")
+    if raised.partition(".")[0] == __name__.partition(".")[0] and not calls and not hasattr(problem, "operation"):
+        problem.args = (f"{name}: {problem.args[0]}" if problem.args else name, *problem.args[1:])
+        problem.__dict__["operation"] = name
+
+
+def number(name: str, value: Any) -> float:
     """Return value as a finite float.
 
     Raises:
@@ -36,24 +152,24 @@ def number(op: str, name: str, value: Any) -> float:
         ValueError: value is infinite or NaN.
     """
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
-        raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     result = float(value)
     if not math.isfinite(result):
-        raise ValueError(f"{op}: {name} must be finite, got {result}")
+        raise ValueError(f"{name} must be finite, got {result}")
     return result
 
 
-def instance(op: str, name: str, value: Any) -> None:
+def instance(name: str, value: Any) -> None:
     """Raise TypeError if value is a class in place of one of its objects."""
     if isinstance(value, type):
-        raise TypeError(f"{op}: {name} is the class {value.__name__}; write {value.__name__}(...)")
+        raise TypeError(f"{name} is the class {value.__name__}; write {value.__name__}(...)")
 
 
-def positive(op: str, name: str, value: Any) -> float:
+def positive(name: str, value: Any) -> float:
     """Return value as a finite float above zero; raise ValueError, or an error of `number`."""
-    result = number(op, name, value)
+    result = number(name, value)
     if result <= 0:
-        raise ValueError(f"{op}: {name} must be positive, got {result:g}")
+        raise ValueError(f"{name} must be positive, got {result:g}")
     return result
 
 
@@ -63,29 +179,29 @@ def positive(op: str, name: str, value: Any) -> float:
 _LEAST, _MOST = 2.0**-126, 2.0**31
 
 
-def factor(op: str, name: str, value: Any) -> float:
+def factor(name: str, value: Any) -> float:
     """Return value as a float from 0 to 2^31, by which kernels multiply in float32.
 
     Raises:
         TypeError: value is not a real number.
         ValueError: value is negative or too large.
     """
-    result = not_negative(op, name, value)
+    result = not_negative(name, value)
     if result > _MOST:
-        raise ValueError(f"{op}: {name} must be at most {_MOST:.3g}, since float32 overflows soon, got {result:g}")
+        raise ValueError(f"{name} must be at most {_MOST:.3g}, since float32 overflows soon, got {result:g}")
     return result
 
 
-def constant(op: str, name: str, value: Any) -> float:
+def constant(name: str, value: Any) -> float:
     """Return value as a float from 2^-126 to 2^31, by which kernels multiply and divide in float32.
 
     Raises:
         TypeError: value is not a real number.
         ValueError: value is not positive, too small or too large.
     """
-    result = factor(op, name, positive(op, name, value))
+    result = factor(name, positive(name, value))
     if result < _LEAST:
-        raise ValueError(f"{op}: {name} must be at least {_LEAST:.3g}, float32 has no less, got {result:g}")
+        raise ValueError(f"{name} must be at least {_LEAST:.3g}, float32 has no less, got {result:g}")
     return result
 
 
@@ -93,32 +209,32 @@ def constant(op: str, name: str, value: Any) -> float:
 _SECONDS, _MICROSECONDS = 1e-3, 1e3
 
 
-def time_step(op: str, name: str, value: Any) -> float:
+def time_step(name: str, value: Any) -> float:
     """Return a step in ms, as `constant` does; warn if its size is that of seconds or of microseconds."""
-    step = constant(op, name, value)
+    step = constant(name, value)
     if not _SECONDS < step < _MICROSECONDS:
         unit = "seconds" if step <= _SECONDS else "microseconds"
-        warn(f"{op}: {name} is in ms, and {step:g} ms looks like {unit}; 1 ms is {name}=1.0")
+        warn(f"{name} is in ms, and {step:g} ms looks like {unit}; 1 ms is {name}=1.0")
     return step
 
 
-def not_negative(op: str, name: str, value: Any) -> float:
+def not_negative(name: str, value: Any) -> float:
     """Return value as a finite float of at least zero; raise ValueError, or an error of `number`."""
-    result = number(op, name, value)
+    result = number(name, value)
     if result < 0:
-        raise ValueError(f"{op}: {name} must not be negative, got {result:g}")
+        raise ValueError(f"{name} must not be negative, got {result:g}")
     return result
 
 
-def fraction(op: str, name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     """Return value as a float in [0, 1), in float32 too; raise ValueError, or an error of `number`."""
-    result = number(op, name, value)
+    result = number(name, value)
     if not 0 <= result < 1 - 2.0**-25:
-        raise ValueError(f"{op}: {name} must lie in [0, 1), got {result:.9g}")
+        raise ValueError(f"{name} must lie in [0, 1), got {result:.9g}")
     return result
 
 
-def integer(op: str, name: str, value: Any, *, least: int) -> int:
+def integer(name: str, value: Any, *, least: int) -> int:
     """Return value as an int of at least `least`.
 
     Raises:
@@ -126,47 +242,46 @@ def integer(op: str, name: str, value: Any, *, least: int) -> int:
         ValueError: value is less than `least`.
     """
     if isinstance(value, bool):
-        raise TypeError(f"{op}: {name} must be an integer, got bool")
+        raise TypeError(f"{name} must be an integer, got bool")
     try:
         result = operator.index(value)
     except TypeError:
-        raise TypeError(f"{op}: {name} must be an integer, got {type(value).__name__}") from None
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
     if result < least:
-        raise ValueError(f"{op}: {name} must be at least {least}, got {result}")
+        raise ValueError(f"{name} must be at least {least}, got {result}")
     return result
 
 
-def pair(op: str, name: str, value: Any, *, least: int) -> tuple[int, int]:
+def pair(name: str, value: Any, *, least: int) -> tuple[int, int]:
     """Return (rows, columns) from one integer or two."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise ValueError(f"{op}: {name} must be one integer or two, got {len(value)}")
+            raise ValueError(f"{name} must be one integer or two, got {len(value)}")
         rows, columns = value
-        return integer(op, name, rows, least=least), integer(op, name, columns, least=least)
-    side = integer(op, name, value, least=least)
+        return integer(name, rows, least=least), integer(name, columns, least=least)
+    side = integer(name, value, least=least)
     return side, side
 
 
-def index(op: str, name: str, value: Any, size: int, what: str = "") -> int:
+def index(name: str, value: Any, size: int, what: str = "") -> int:
     """Return value as an index from 0 into `size` items, which `what` names for messages, as in "steps".
 
     Raises:
         TypeError: value is not an integer.
         IndexError: value is negative or out of range.
     """
-    place = integer(op, name, value, least=-sys.maxsize)
+    place = integer(name, value, least=-sys.maxsize)
     if place < 0:
-        raise IndexError(f"{op}: {name} must be at least 0, got {place}")
+        raise IndexError(f"{name} must be at least 0, got {place}")
     if place >= size:
-        raise IndexError(f"{op}: {name} must be under {size}{what and ' ' + what}, got {place}")
+        raise IndexError(f"{name} must be under {size}{what and ' ' + what}, got {place}")
     return place
 
 
-def position(op: str, index: SupportsIndex, length: int, what: str = "samples", kinds: str = "an integer") -> int:
+def position(index: SupportsIndex, length: int, what: str = "samples", kinds: str = "an integer") -> int:
     """Return index as a position from 0; a negative index counts from the end.
 
     Args:
-        op: the operation.
         index: the index.
         length: the number of places.
         what: what the places hold, for messages.
@@ -180,13 +295,13 @@ def position(op: str, index: SupportsIndex, length: int, what: str = "samples", 
         place = operator.index(index)
     except TypeError:
         hint = "; Subset(data, range(...)) takes several" if isinstance(index, slice) and what == "samples" else ""
-        raise TypeError(f"{op}: index must be {kinds}, got {type(index).__name__}{hint}") from None
+        raise TypeError(f"index must be {kinds}, got {type(index).__name__}{hint}") from None
     if not -length <= place < length:
-        raise IndexError(f"{op}: index must lie within {length} {what}, got {place}")
+        raise IndexError(f"index must lie within {length} {what}, got {place}")
     return place % length
 
 
-def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
+def neuron_index(shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
     """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order.
 
     Raises:
@@ -195,11 +310,11 @@ def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...
     """
     several = isinstance(neuron, (tuple, list))
     sizes = shape if several and len(neuron) == len(shape) else (math.prod(shape),)
-    given = tuple(integer(op, "neuron", n, least=-sys.maxsize) for n in (neuron if several else (neuron,)))
+    given = tuple(integer("neuron", n, least=-sys.maxsize) for n in (neuron if several else (neuron,)))
     if any(n < 0 for n in given):
-        raise IndexError(f"{op}: neuron must be at least 0, got {neuron}")
+        raise IndexError(f"neuron must be at least 0, got {neuron}")
     if (several and sizes is not shape) or any(n >= size for n, size in zip(given, sizes, strict=True)):
-        raise IndexError(f"{op}: neuron {neuron} lies outside a layer of shape {shape}")
+        raise IndexError(f"neuron {neuron} lies outside a layer of shape {shape}")
     if several:
         return given
     return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
@@ -217,11 +332,11 @@ def _is_internal(module: str) -> bool:
     return module.split(".")[0] in (__name__.split(".")[0], "tqdm", "contextlib")
 
 
-def finite_range(op: str, name: str, low: float, high: float) -> None:
+def finite_range(name: str, low: float, high: float) -> None:
     """Raise ValueError if an array, given by its smallest and its largest element, holds NaN or an infinity."""
     if not (math.isfinite(low) and math.isfinite(high)):
         wrong = high if math.isfinite(low) else low
-        raise ValueError(f"{op}: {name} must be finite, got {wrong} in it")
+        raise ValueError(f"{name} must be finite, got {wrong} in it")
 
 
 def unmasked(x: Any) -> None:
@@ -239,17 +354,16 @@ def unmasked(x: Any) -> None:
                 unmasked(each)
 
 
-def one_hot(op: str, name: str, x: Any) -> None:
+def one_hot(name: str, x: Any) -> None:
     """Raise ValueError unless each row of an array (samples, classes) has one 1, and 0 elsewhere."""
     if not ((x == 0) | (x == 1)).all() or not (x.sum(axis=1) == 1).all():
-        raise ValueError(f"{op}: {name} must hold one 1 a sample and 0 elsewhere")
+        raise ValueError(f"{name} must hold one 1 a sample and 0 elsewhere")
 
 
-def pixels(op: str, name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
+def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
     """Return a warning if the numbers of an array look like pixels from 0 to 255, and not like currents.
 
     Args:
-        op: the operation.
         name: the array's name.
         low: its smallest element.
         high: its largest element.
@@ -258,26 +372,26 @@ def pixels(op: str, name: str, low: float, high: float, whole: Callable[[], bool
     if not 0 <= low <= 128 < high <= 255 or not (high == 255 or whole()):
         return None
     return (
-        f"{op}: {name} looks like pixels from 0 to 255, its largest value is {high:g}; divide it by 255, or make "
+        f"{name} looks like pixels from 0 to 255, its largest value is {high:g}; divide it by 255, or make "
         f"spikes of it, as encode_poisson({name} / 255, steps=...) does"
     )
 
 
-def path(op: str, name: str, value: Any) -> Path:
+def path(name: str, value: Any) -> Path:
     """Return value as a path; raise TypeError if it is none, ValueError if it holds a zero byte."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{op}: {name} must be a path, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a path, got {type(value).__name__}")
     if "\0" in os.fsdecode(value):
-        raise ValueError(f"{op}: {name} must not hold a zero byte, got {one_line(os.fsdecode(value))}")
+        raise ValueError(f"{name} must not hold a zero byte, got {one_line(os.fsdecode(value))}")
     return Path(value)
 
 
-def memory(op: str, what: str, shape: tuple[int, ...], itemsize: int = 1) -> None:
+def memory(what: str, shape: tuple[int, ...], itemsize: int = 1) -> None:
     """Raise ValueError if an array, which `what` names, is larger than the memory of this machine."""
     needed, there = math.prod(shape) * itemsize, _machine_memory()
     if needed > there:
         raise ValueError(
-            f"{op}: {what} must fit into memory, got shape {shape} of {needed / 2**30:.4g} GiB, this machine has "
+            f"{what} must fit into memory, got shape {shape} of {needed / 2**30:.4g} GiB, this machine has "
             f"{there / 2**30:.4g} GiB"
         )
 
@@ -320,12 +434,12 @@ def shown(owner: Any, *hidden: str, **other: Any) -> str:
     return f"{type(owner).__name__}({', '.join(text)})"
 
 
-def one_of(op: str, name: str, value: Any, known: Iterable[str]) -> str:
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     """Return value if it is one of the known words; raise ValueError that suggests the nearest."""
     words = list(known)
     if isinstance(value, str) and value in words:
         return value
-    raise ValueError(f"{op}: {name} must be one of {', '.join(words)}, got {value!r}{nearest(value, words)}")
+    raise ValueError(f"{name} must be one of {', '.join(words)}, got {value!r}{nearest(value, words)}")
 
 
 def nearest(word: Any, known: Iterable[Any]) -> str:
@@ -335,37 +449,37 @@ def nearest(word: Any, known: Iterable[Any]) -> str:
     return f"; did you mean {lowered[close[0]]}?" if close else ""
 
 
-def time_first(op: str, name: str, x: Any, *, least_dimensions: int = 2) -> None:
+def time_first(name: str, x: Any, *, least_dimensions: int = 2) -> None:
     """Raise ValueError unless x is an array (T, N, ...)."""
     if x.ndim < least_dimensions:
         layout = "(T, N, C)" if least_dimensions == 3 else "(T, N, ...)"
         hint = f"; one sample needs a batch axis, {name}[:, None]" if x.ndim == least_dimensions - 1 > 1 else ""
-        raise ValueError(f"{op}: {name} must be {layout}, got shape {tuple(x.shape)}{hint}")
+        raise ValueError(f"{name} must be {layout}, got shape {tuple(x.shape)}{hint}")
 
 
-def floating(op: str, name: str, x: Any) -> None:
+def floating(name: str, x: Any) -> None:
     """Raise TypeError unless x is of type float32 or float64."""
     if x.dtype.name not in ("float32", "float64"):
-        raise TypeError(f"{op}: {name} must be float32 or float64, got {x.dtype}")
+        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}")
 
 
-def weighted_input(op: str, name: str, x: Any) -> None:
+def weighted_input(name: str, x: Any) -> None:
     """Check the input of a neuron.
 
     Raises:
         ValueError: x is not (T, N, ...).
         TypeError: x is not of type float32 or float64, such as spikes, which need a layer before the neurons.
     """
-    time_first(op, name, x)
+    time_first(name, x)
     if x.dtype == bool:
         raise TypeError(
-            f"{op}: {name} must be the weighted input of a layer, float32 or float64, got spikes (bool); "
+            f"{name} must be the weighted input of a layer, float32 or float64, got spikes (bool); "
             "put a layer, such as Dense or Conv, before the neurons"
         )
-    floating(op, name, x)
+    floating(name, x)
 
 
-def same_shape(op: str, name: str, x: Any, other: str, y: Any) -> None:
+def same_shape(name: str, x: Any, other: str, y: Any) -> None:
     """Raise ValueError unless x and y have the same shape."""
     if tuple(x.shape) != tuple(y.shape):
-        raise ValueError(f"{op}: {name} has shape {tuple(x.shape)}, {other} has shape {tuple(y.shape)}")
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, {other} has shape {tuple(y.shape)}")

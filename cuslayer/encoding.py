@@ -16,6 +16,7 @@ from cuslayer.tape import Pullback, differentiable
 _BLOCK = 1 << 20
 
 
+@check.operation
 def encode_poisson(
     x: Any, /, *, steps: int | None = None, rate: float = 100.0, dt: float = 1.0, seed: int | None = None
 ) -> Array:
@@ -47,24 +48,23 @@ def encode_poisson(
     >>> spikes.shape, spikes.sum(axis=0).tolist()
     ((1000, 1, 3), [[0, 49, 107]])
     """
-    op = "encode_poisson"
-    values = _real(op, x)
-    _check_not_negative(op, values)
-    per_step = check.positive(op, "rate", rate) * check.time_step(op, "dt", dt) / 1000
+    values = _real(x)
+    _check_not_negative(values)
+    per_step = check.positive("rate", rate) * check.time_step("dt", dt) / 1000
     if steps is None:
-        check.time_first(op, "x", values)
+        check.time_first("x", values)
         shape = values.shape
     else:
-        _check_batch(op, values)
-        shape = (check.integer(op, "steps", steps, least=1), *values.shape)
-    check.memory(op, "the spikes", shape)
+        _check_batch(values)
+        shape = (check.integer("steps", steps, least=1), *values.shape)
+    check.memory("the spikes", shape)
     # Values of more than one spike a step: rates in Hz, given with rate=1, are none.
     high = float(values.max(initial=0))
     if high * per_step > 1:
-        found = check.pixels(op, "x", float(values.min()), high, lambda: bool((values % 1 == 0).all()))
+        found = check.pixels("x", float(values.min()), high, lambda: bool((values % 1 == 0).all()))
         if found:
             check.warn(found)
-    random = generator() if seed is None else np.random.default_rng(check.integer(op, "seed", seed, least=0))
+    random = generator() if seed is None else np.random.default_rng(check.integer("seed", seed, least=0))
     probability = -np.expm1(-values.reshape(shape[0] if steps is None else 1, math.prod(shape[1:])) * per_step)
     spikes = np.empty((shape[0], math.prod(shape[1:])), bool)
     rows = max(1, _BLOCK // max(1, spikes.shape[1]))
@@ -75,6 +75,7 @@ def encode_poisson(
     return to_device(spikes.reshape(shape))
 
 
+@check.operation
 def encode_latency(
     x: Any, /, *, steps: int, dt: float = 1.0, largest: float = 1.0, tau: float | None = None, threshold: float = 0.01
 ) -> Array:
@@ -113,32 +114,32 @@ def encode_latency(
     >>> [np.flatnonzero(s).tolist() for s in spikes[:, 0].T]
     [[], [9], [5], [0]]
     """
-    op = "encode_latency"
-    values = _real(op, x)
-    _check_batch(op, values)
-    _check_not_negative(op, values)
-    steps, dt = check.integer(op, "steps", steps, least=1), check.time_step(op, "dt", dt)
-    largest = check.positive(op, "largest", largest)
-    threshold = check.positive(op, "threshold", threshold)
+    values = _real(x)
+    _check_batch(values)
+    _check_not_negative(values)
+    steps, dt = check.integer("steps", steps, least=1), check.time_step("dt", dt)
+    largest = check.positive("largest", largest)
+    threshold = check.positive("threshold", threshold)
     if values.size and values.max() > largest:
-        raise ValueError(f"{op}: x must be at most {largest:g}, got {values.max():g}")
+        raise ValueError(f"x must be at most {largest:g}, got {values.max():g}")
     exact = values.astype(np.float64)
     if tau is None:
         fires = exact > 0
         time = np.rint((1 - exact / largest) * (steps - 1))
     else:
-        tau = check.positive(op, "tau", tau)
+        tau = check.positive("tau", tau)
         fires = exact > threshold
         with np.errstate(divide="ignore", invalid="ignore"):
             time = np.floor(tau / dt * np.log(exact / (exact - threshold)))
         fires &= time < steps
-    check.memory(op, "the spikes", (steps, *values.shape))
+    check.memory("the spikes", (steps, *values.shape))
     spikes = np.zeros((steps, math.prod(values.shape)), bool)
     column = np.flatnonzero(fires)
     spikes[time.ravel()[column].astype(np.int64), column] = True
     return to_device(spikes.reshape(steps, *values.shape))
 
 
+@check.operation
 def encode_delta(x: Any, /, *, threshold: float) -> Array:
     """Return a spike whenever a signal has changed by the threshold since its last spike (send-on-delta).
 
@@ -166,10 +167,9 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
     """
     from cuslayer.kernels.delta.cpu import crossings
 
-    op = "encode_delta"
-    values = _real(op, x)
-    check.time_first(op, "x", values)
-    threshold = check.positive(op, "threshold", threshold)
+    values = _real(x)
+    check.time_first("x", values)
+    threshold = check.positive("threshold", threshold)
     spikes = np.zeros((len(values), math.prod(values.shape[1:]), 2), bool)
     crossings(values.reshape(spikes.shape[:2]), threshold, spikes)
     return to_device(spikes.reshape(*values.shape, 2))
@@ -177,6 +177,7 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
 
 @differentiable
 @saves("nothing")
+@check.operation
 def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     """Repeat x at every step: ``y[t] = x``; backward is the sum over time.
 
@@ -197,32 +198,32 @@ def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     >>> replicate(np.array([[1.0, 2.0]]), steps=3).data.tolist()
     [[[1.0, 2.0]], [[1.0, 2.0]], [[1.0, 2.0]]]
     """
-    _check_batch("replicate", x)
-    steps = check.integer("replicate", "steps", steps, least=0)
-    check.memory("replicate", "the result", (steps, *x.shape), x.dtype.itemsize)
+    _check_batch(x)
+    steps = check.integer("steps", steps, least=0)
+    check.memory("the result", (steps, *x.shape), x.dtype.itemsize)
     xp = namespace(x)
     return xp.broadcast_to(x, (steps, *x.shape)).copy(), lambda g: g.sum(axis=0)
 
 
-def _real(op: str, x: Any) -> Array:
+def _real(x: Any) -> Array:
     """Return x as a contiguous float32 or float64 array on the CPU."""
     given = to_numpy(x)
     if given.dtype.kind not in "biuf":
-        raise TypeError(f"{op}: x must be real numbers, got {given.dtype}")
+        raise TypeError(f"x must be real numbers, got {given.dtype}")
     numbers = np.asarray(given, given.dtype if given.dtype in (np.float32, np.float64) else np.float32, order="C")
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
-        raise ValueError(f"{op}: x must be finite, got {numbers.flat[wrong[0]]}")
+        raise ValueError(f"x must be finite, got {numbers.flat[wrong[0]]}")
     return numbers
 
 
-def _check_not_negative(op: str, x: Array) -> None:
+def _check_not_negative(x: Array) -> None:
     """Raise ValueError if a value of x is negative."""
     if x.size and x.min() < 0:
-        raise ValueError(f"{op}: x must not be negative, got {x.min():g}")
+        raise ValueError(f"x must not be negative, got {x.min():g}")
 
 
-def _check_batch(op: str, x: Array) -> None:
+def _check_batch(x: Array) -> None:
     """Raise ValueError unless x is an array (N, ...)."""
     if x.ndim < 1:
-        raise ValueError(f"{op}: x must be (N, ...), got shape ()")
+        raise ValueError("x must be (N, ...), got shape ()")

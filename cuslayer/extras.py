@@ -6,11 +6,10 @@ from importlib import import_module
 from typing import Any
 
 
-def optional(op: str, module: str, extra: str) -> Any:
+def optional(module: str, extra: str) -> Any:
     """Return an imported module of an optional library.
 
     Args:
-        op: the operation that needs it, for the message.
         module: the module, such as "h5py".
         extra: the extra that installs the library.
 
@@ -26,4 +25,4 @@ def optional(op: str, module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as problem:
         library = module.partition(".")[0]
-        raise ImportError(f"{op}: {library} is not installed; pip install 'cuslayer[{extra}]'") from problem
+        raise ImportError(f"{library} is not installed; pip install 'cuslayer[{extra}]'") from problem

@@ -40,10 +40,10 @@ class NotWritten(OSError, ValueError):
 
     def __init__(self, message: str, problem: OSError) -> None:
         super().__init__(message)
-        self.message, self.errno, self.strerror = message, problem.errno, problem.strerror
+        self.errno, self.strerror = problem.errno, problem.strerror
 
     def __str__(self) -> str:
-        return self.message
+        return str(self.args[0])
 
 
 def not_written(what: str, problem: OSError) -> NotWritten:
@@ -63,9 +63,7 @@ def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
         del _guards[folder]
 
 
-def write_whole(
-    path: Path, write: Callable[[BinaryIO], object], *, op: str | None = None, durable: bool = False
-) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
     """Write a file under a temporary name, then rename it to path: a reader never sees an incomplete file.
 
     The temporary name is ``.NAME.PID.TOKEN``, with the number of this process.
@@ -73,7 +71,6 @@ def write_whole(
     Args:
         path: the file; an existing one is replaced.
         write: called with the open file.
-        op: the operation that begins the message of an error; None for none.
         durable: whether to wait until the content is on the disk, so that a loss of power leaves the old file or the
             new one; which of them, `sync_folder` decides.
 
@@ -86,8 +83,7 @@ def write_whole(
     check()
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         # The rename would put a file in the place of a device, such as /dev/null.
-        what = f"{path} is a device or a pipe, not a file"
-        raise NotWritten(f"{op}: {what}" if op else what, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
+        raise NotWritten(f"{path} is a device or a pipe, not a file", OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     _unfinished.add(beside)
     try:
@@ -101,10 +97,9 @@ def write_whole(
     except OSError as problem:
         _remove(beside)
         # The name of the temporary file means nothing to the caller.
-        what = f"{op}: {path}" if op else str(path)
         if path.is_dir():
-            raise NotWritten(f"{what} is a folder, not a file", problem) from None
-        raise not_written(what, problem) from None
+            raise NotWritten(f"{path} is a folder, not a file", problem) from None
+        raise not_written(str(path), problem) from None
     except BaseException:
         _remove(beside)
         raise

@@ -12,6 +12,7 @@ from cuslayer.backend import to_device, to_numpy
 from cuslayer.tape import Tensor, no_grad
 
 
+@check.operation
 def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: float = 1e-5) -> float:
     """Return the relative error of the gradient of fn against its central difference.
 
@@ -35,9 +36,9 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
     >>> gradcheck(lambda x, y: (x * y).exp(), [0.5, -1.0], [2.0, 3.0]) < 1e-6
     True
     """
-    check.positive("gradcheck", "step", step)
+    check.positive("step", step)
     if not arrays:
-        raise ValueError("gradcheck: arrays must be at least one, got none")
+        raise ValueError("arrays must be at least one, got none")
     generator = np.random.default_rng(seed)
     points = [np.array(to_numpy(x), np.float64) for x in arrays]
     directions = [generator.standard_normal(x.shape) for x in points]
@@ -45,7 +46,7 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
     tensors = [Tensor(x, requires_grad=True) for x in points]
     out = fn(*tensors)
     if not isinstance(out, Tensor) or not out.requires_grad:
-        raise TypeError(f"gradcheck: fn must return a tensor made from its arrays, got {out!r:.60}")
+        raise TypeError(f"fn must return a tensor made from its arrays, got {out!r:.60}")
     weights = generator.standard_normal(out.shape)
     out.backward(to_device(weights))
     analytic = sum(

@@ -52,14 +52,14 @@ def h5py_errors() -> Iterator[None]:
 
 
 @contextmanager
-def opened(op: str, file: BinaryIO) -> Iterator[Any]:
-    """Yield the root group of an open file, whose members `member` returns; `op` is for messages.
+def opened(file: BinaryIO) -> Iterator[Any]:
+    """Yield the root group of an open file, whose members `member` returns.
 
     Raises:
         Damaged: the file is not HDF5, or is damaged.
         ImportError: h5py is not installed.
     """
-    h5py = optional(op, "h5py", "hdf5")
+    h5py = optional("h5py", "hdf5")
     with h5py_errors():
         root = h5py.File(file, "r")
     try:
@@ -70,6 +70,7 @@ def opened(op: str, file: BinaryIO) -> Iterator[Any]:
         root.close()
 
 
+@check.operation("hdf5")
 def member(group: Any, name: str) -> Any:
     """Return a member of a group, a group or a data set of h5py; None if it is missing.
 
@@ -78,7 +79,7 @@ def member(group: Any, name: str) -> Any:
             neither numbers nor text, is not whole, has chunks that are larger than the file justifies or than they say,
             or is a group whose names are compressed.
     """
-    h5py = optional("hdf5", "h5py", "hdf5")
+    h5py = optional("h5py", "hdf5")
     path, key = f"{group.name}/{name}".strip("/"), name.encode("utf-8", "surrogateescape")
     with h5py_errors():
         links = group.id.links
@@ -129,32 +130,33 @@ def tree(group: Any, most: int) -> dict[str, Any]:
 
 
 @contextmanager
-def checked(op: str, path: str | Path, max_bytes: int | None) -> Iterator[tuple[str, BinaryIO, dict[str, Any]]]:
-    """Yield the prefix of errors about a file, the open file, and its `tree`, of at most `max_bytes`.
+def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
+    """Yield an open file and its `tree`, of at most `max_bytes`; errors within the block name the file.
 
     By default it is 16 MB or eight times the size of the file, if that is more.
 
     Raises:
         ValueError: the file is missing or cannot be read, or a guard refuses it.
     """
-    path = check.path(op, "path", path)
+    path = check.path("path", path)
     if not os.path.isfile(path):
-        raise ValueError(f"{op}: {path} is no file")
-    prefix = f"{op}: {path}"
-    most = None if max_bytes is None else check.integer(prefix, "max_bytes", max_bytes, least=0)
+        raise ValueError(f"{path} is no file")
+    most = None if max_bytes is None else check.integer("max_bytes", max_bytes, least=0)
     try:
         with path.open("rb") as file:
-            with opened(op, file) as root:
+            with opened(file) as root:
                 document = tree(root, max(FEW, 8 * path.stat().st_size) if most is None else most)
-            yield prefix, file, document
+            with check.about(path):
+                yield file, document
     except OSError as problem:
-        raise ValueError(f"{prefix} cannot be read ({problem.strerror or type(problem).__name__})") from None
+        raise ValueError(f"{path} cannot be read ({problem.strerror or type(problem).__name__})") from None
     except Damaged as problem:
-        raise ValueError(f"{prefix} is damaged or no HDF5: {problem}") from None
+        raise ValueError(f"{path} is damaged or no HDF5: {problem}") from None
 
 
+@check.operation("hdf5")
 def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, Any]:
-    h5py = optional("hdf5", "h5py", "hdf5")
+    h5py = optional("h5py", "hdf5")
     if depth > _DEEPEST:
         raise Damaged(f"its groups must not be nested deeper than {_DEEPEST}")
     found: dict[str, Any] = {}

@@ -108,6 +108,7 @@ def attributes(kind: str) -> Callable[[C], C]:
     return add
 
 
+@check.method
 def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
     """Let errors of a constructor's arguments begin with the name of the class that is made, and name what is meant."""
     signature = inspect.signature(init)
@@ -117,7 +118,7 @@ def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate
         try:
             signature.bind(self, *args, **options)
         except TypeError as problem:
-            raise TypeError(f"{type(self).__name__}: {_unknown(options, signature) or problem}") from None
+            raise TypeError(f"{_unknown(options, signature) or problem}") from None
         init(self, *args, **options)
 
     return checked

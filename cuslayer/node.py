@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+from cuslayer import check
 from cuslayer.operations.base import Operation, Pullback
 
 _serial = itertools.count()
@@ -45,17 +46,18 @@ class Node:
         self.takes_deferred = getattr(operation, "takes_deferred", False)
         self.saved: list[tuple[list[int], int]] = []
 
+    @check.operation("backward")
     def input_gradients(self, grad: list[Any]) -> list[tuple[Any, Any]]:
         """Return each input that requires a gradient with its gradient; free what forward saved.
 
         `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
         """
         if self.pullback is None:
-            raise ValueError("backward: this graph has been walked before and its memory freed; run forward again")
+            raise ValueError("this graph has been walked before and its memory freed; run forward again")
         if any(changes[0] != number for changes, number in self.saved):
             name = getattr(self.operation, "__name__", "an operation").strip("_")
             raise ValueError(
-                f"backward: {name} needs an array that was changed in place since forward, as optimizer.step() or "
+                f"{name} needs an array that was changed in place since forward, as optimizer.step() or "
                 f"w.data *= 2 does; call backward before that, or run forward again"
             )
         found = self.pullback(grad.pop())

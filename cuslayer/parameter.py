@@ -30,10 +30,10 @@ class Bounded(Tensor):
 
     def __init__(self, data: Any, *, least: float | None = None, most: float | None = None) -> None:
         super().__init__(data, requires_grad=True)
-        self.least = -math.inf if least is None else check.number("Bounded", "least", least)
-        self.most = math.inf if most is None else check.number("Bounded", "most", most)
+        self.least = -math.inf if least is None else check.number("least", least)
+        self.most = math.inf if most is None else check.number("most", most)
         if self.least > self.most:
-            raise ValueError(f"Bounded: least must not be above most, got {self.least:g} and {self.most:g}")
+            raise ValueError(f"least must not be above most, got {self.least:g} and {self.most:g}")
 
     def clamp(self) -> None:
         """Clip the elements to the bounds, in place."""

@@ -32,6 +32,7 @@ S = TypeVar("S", bound="Surrogate")
 
 
 @dataclass(frozen=True)
+@check.named
 class Surrogate:
     """Base class of surrogates: ``rho(u) = height f((u - theta) / width)``.
 
@@ -59,11 +60,11 @@ class Surrogate:
 
     def f(self, z: Array) -> Array:
         """Return the shape at z, the distance from the threshold in widths."""
-        raise TypeError(f"{type(self).__name__}: a surrogate must define f")
+        raise TypeError("a surrogate must define f")
 
     def integral(self, z: Array) -> Array:
         """Return the primitive of the shape, ``F(z) = integral from 0 to z of f``."""
-        raise TypeError(f"{type(self).__name__}: a surrogate must define integral")
+        raise TypeError("a surrogate must define integral")
 
     def difference(self, z: Array, change: Array) -> Array:
         """Return ``F(z + change) - F(z)``."""
@@ -263,8 +264,8 @@ class MultiGaussian(Surrogate):
     code: ClassVar[int] = 6
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "h", check.factor("MultiGaussian", "h", self.h))
-        object.__setattr__(self, "s", check.constant("MultiGaussian", "s", self.s))
+        object.__setattr__(self, "h", check.factor("h", self.h))
+        object.__setattr__(self, "s", check.constant("s", self.s))
 
     def f(self, z: Array) -> Array:
         xp, twice = namespace(z), 2 * self.s**2
@@ -286,7 +287,7 @@ SURROGATES: dict[str, type[Surrogate]] = {
 }
 
 
-def as_surrogate(op: str, given: Any) -> Surrogate:
+def as_surrogate(given: Any) -> Surrogate:
     """Return the surrogate that is given as one, by its name, or as a mapping of ``type`` and its constants.
 
     Raises:
@@ -300,16 +301,16 @@ def as_surrogate(op: str, given: Any) -> Surrogate:
         return given
     if isinstance(given, Mapping):
         constants = dict(given)
-        kind = SURROGATES[check.one_of(op, "surrogate", constants.pop("type", None), SURROGATES)]
+        kind = SURROGATES[check.one_of("surrogate", constants.pop("type", None), SURROGATES)]
         known = [each.name for each in fields(kind) if each.init]
         for name in constants:
             if name not in known:
-                raise ValueError(f"{op}: surrogate has no constant {name}{check.nearest(name, known)}")
+                raise ValueError(f"surrogate has no constant {name}{check.nearest(name, known)}")
         return kind(**constants)
     if not isinstance(given, str):
         what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        raise TypeError(f"{op}: surrogate must be a surrogate of cs.surrogates or its name, got {what}")
-    return SURROGATES[check.one_of(op, "surrogate", given, SURROGATES)]()
+        raise TypeError(f"surrogate must be a surrogate of cs.surrogates or its name, got {what}")
+    return SURROGATES[check.one_of("surrogate", given, SURROGATES)]()
 
 
 def as_constant(surrogate: Surrogate) -> Any:

@@ -60,6 +60,7 @@ _on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
 
 
 @instead.attributes("tensor")
+@check.named
 class Tensor(ArrayLike["Tensor"]):
     """An array and its gradient, with the operators and methods of NumPy's arrays.
 
@@ -85,7 +86,7 @@ class Tensor(ArrayLike["Tensor"]):
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
-            raise TypeError("Tensor: data is a Tensor already")
+            raise TypeError("data is a Tensor already")
         self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
         # The booleans of packed spikes, once they were unpacked; None if they are not kept. See `keep_unpacked`.
         self.unpacked: list[Array] | None = None
@@ -192,7 +193,7 @@ def _as_data(data: Any) -> Array:
     given = getattr(data, "dtype", None)
     array = to_device(data)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"Tensor: data must be real numbers or booleans, got {array.dtype}")
+        raise TypeError(f"data must be real numbers or booleans, got {array.dtype}")
     return array.astype(np.float32) if given not in (np.float32, np.float64) and array.dtype != bool else array
 
 
@@ -223,21 +224,22 @@ def gradients(y: Tensor, leaves: Sequence[Tensor] = (), grad: Any = None) -> lis
     return [found.get(id(leaf)) for leaf in leaves]
 
 
+@check.operation("backward")
 def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -> None:
     """Visit the graph of y in descending order of serial numbers and accumulate the gradients of its leaves.
 
     They are accumulated in `grad` of the leaves, or in `into`, by the identity of the leaf.
     """
     if not y.requires_grad:
-        raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
+        raise ValueError("no gradient is wanted: nothing that made this tensor has requires_grad")
     if grad is None and y.size != 1:
-        raise ValueError(f"backward: grad is needed for a tensor of shape {y.shape}")
+        raise ValueError(f"grad is needed for a tensor of shape {y.shape}")
     start, grad = y if y.node is None else y.node, _ones(y.data) if grad is None else to_device(grad)
     pending: dict[int, tuple[Node, list[Any]]] = {}
     queue: list[int] = []
 
     def accumulate(target: Node | Tensor, g: Array | DeferredGradient, shared: bool) -> None:
-        check.same_shape("backward", "a gradient", g, "its tensor", target)
+        check.same_shape("a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
             g = as_array(g)
             # Shared arrays are copied, so that editing one gradient in place does not change another.

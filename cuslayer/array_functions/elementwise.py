@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.array_functions.table import Row, binary, function, implements, operands
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.operations.base import Gradient, Pullback, numeric, to_shape
 from cuslayer.tape import Tensor, apply
 
 
-def _broadcast(op: str, compute: Callable[..., Array], *arrays: Array) -> Array:
+def _broadcast(compute: Callable[..., Array], *arrays: Array) -> Array:
     """Return a function of arrays that broadcast; raise ValueError that has their shapes if they do not."""
     try:
         return compute(*arrays)
     except ValueError:
         *first, last = (str(tuple(x.shape)) for x in arrays)
-        raise ValueError(f"{op}: shapes {', '.join(first)} and {last} do not broadcast") from None
+        raise ValueError(f"shapes {', '.join(first)} and {last} do not broadcast") from None
 
 
 def _masked(chosen: Array, g: Array) -> Array:
@@ -51,7 +52,7 @@ def add(x1: Any, x2: Any) -> Row:
     >>> add([1.0, 2.0], 1).tolist()
     [2.0, 3.0]
     """
-    out = _broadcast("add", operator.add, numeric(x1), numeric(x2))
+    out = _broadcast(operator.add, numeric(x1), numeric(x2))
     return out, lambda g: (lambda: to_shape(g, x1.shape), lambda: to_shape(g, x2.shape))
 
 
@@ -62,7 +63,7 @@ def subtract(x1: Any, x2: Any) -> Row:
     >>> subtract([1.0, 2.0], 1).tolist()
     [0.0, 1.0]
     """
-    out = _broadcast("subtract", operator.sub, numeric(x1), numeric(x2))
+    out = _broadcast(operator.sub, numeric(x1), numeric(x2))
     return out, lambda g: (lambda: to_shape(g, x1.shape), lambda: -to_shape(g, x2.shape))
 
 
@@ -76,9 +77,10 @@ def multiply(x1: Any, x2: Any) -> Row:
     return product(x1, x2)
 
 
+@check.operation("multiply")
 def product(a: Array, b: Array) -> tuple[Array, Pullback]:
     """Return a b and its pullback."""
-    out = _broadcast("multiply", operator.mul, numeric(a), numeric(b))
+    out = _broadcast(operator.mul, numeric(a), numeric(b))
     return out, lambda g: (lambda: to_shape(g * b, a.shape), lambda: to_shape(g * a, b.shape))
 
 
@@ -90,7 +92,7 @@ def divide(x1: Any, x2: Any) -> Row:
     [0.5, 1.0]
     """
     a, b = numeric(x1), numeric(x2)
-    out = _broadcast("divide", operator.truediv, a, b)
+    out = _broadcast(operator.truediv, a, b)
     return out, lambda g: (lambda: to_shape(g / b, a.shape), lambda: to_shape(-g * out / b, b.shape))
 
 
@@ -104,7 +106,7 @@ def power(x1: Any, x2: Any) -> Row:
     [1.0, 4.0, 9.0]
     """
     a, b = numeric(x1), numeric(x2)
-    out = _broadcast("power", operator.pow, a, b)
+    out = _broadcast(operator.pow, a, b)
 
     def of_base() -> Array:
         return b * a ** _where(b == 0, b + 1, b - 1)  # 0 at b = 0, where a may be 0 too
@@ -140,11 +142,11 @@ def minimum(x1: Any, x2: Any) -> Row:
     return _extremum("minimum", operator.lt, x1, x2)
 
 
-def _extremum(op: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) -> Row:
+def _extremum(name: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) -> Row:
     a, b = numeric(a), numeric(b)
     # One of them may be a number, which has no device.
     xp = namespace(b if isinstance(a, np.generic) else a)
-    out = _broadcast(op, getattr(xp, op), a, b)
+    out = _broadcast(getattr(xp, name), a, b)
 
     def chosen(g: Array, mine: Array, other: Array) -> Array:
         return to_shape(_masked(wins(mine, other), g) + _masked(mine == other, g / 2), mine.shape)
@@ -153,6 +155,7 @@ def _extremum(op: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) -> R
 
 
 @implements(np.where)
+@check.operation
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """Return x where the condition is true, and y elsewhere, broadcast.
 
@@ -172,7 +175,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 def _chosen(condition: Array, a: Array, b: Array) -> Row:
     chosen = _truth(condition)
-    out = _broadcast("where", namespace(chosen).where, chosen, a, b)
+    out = _broadcast(namespace(chosen).where, chosen, a, b)
     return out, lambda g: (
         None,
         lambda: to_shape(_masked(chosen, g), a.shape),
@@ -180,11 +183,11 @@ def _chosen(condition: Array, a: Array, b: Array) -> Row:
     )
 
 
-def _compared(op: str, compare: Callable[[Any, Any], Any], a: Any, b: Any) -> Row:
+def _compared(compare: Callable[[Any, Any], Any], a: Any, b: Any) -> Row:
     # NumPy would make an array of a number on the left.
     if isinstance(a, np.generic):
         a, b, compare = b, a, _SWAPPED.get(compare, compare)
-    return _broadcast(op, compare, a, b), None
+    return _broadcast(compare, a, b), None
 
 
 _SWAPPED: dict[Any, Callable[[Any, Any], Any]] = {
@@ -202,7 +205,7 @@ def equal(x1: Any, x2: Any) -> Row:
     >>> equal([1.0, 2.0], 2).tolist()
     [False, True]
     """
-    return _compared("equal", operator.eq, x1, x2)
+    return _compared(operator.eq, x1, x2)
 
 
 @binary(np.not_equal, operators="__ne__")
@@ -212,7 +215,7 @@ def not_equal(x1: Any, x2: Any) -> Row:
     >>> not_equal([1.0, 2.0], 2).tolist()
     [True, False]
     """
-    return _compared("not_equal", operator.ne, x1, x2)
+    return _compared(operator.ne, x1, x2)
 
 
 @binary(np.less, operators="__lt__")
@@ -222,7 +225,7 @@ def less(x1: Any, x2: Any) -> Row:
     >>> less([1.0, 2.0], 2).tolist()
     [True, False]
     """
-    return _compared("less", operator.lt, x1, x2)
+    return _compared(operator.lt, x1, x2)
 
 
 @binary(np.less_equal, operators="__le__")
@@ -232,7 +235,7 @@ def less_equal(x1: Any, x2: Any) -> Row:
     >>> less_equal([1.0, 3.0], 2).tolist()
     [True, False]
     """
-    return _compared("less_equal", operator.le, x1, x2)
+    return _compared(operator.le, x1, x2)
 
 
 @binary(np.greater, operators="__gt__")
@@ -242,7 +245,7 @@ def greater(x1: Any, x2: Any) -> Row:
     >>> greater([1.0, 3.0], 2).tolist()
     [False, True]
     """
-    return _compared("greater", operator.gt, x1, x2)
+    return _compared(operator.gt, x1, x2)
 
 
 @binary(np.greater_equal, operators="__ge__")
@@ -252,7 +255,7 @@ def greater_equal(x1: Any, x2: Any) -> Row:
     >>> greater_equal([1.0, 2.0], 2).tolist()
     [False, True]
     """
-    return _compared("greater_equal", operator.ge, x1, x2)
+    return _compared(operator.ge, x1, x2)
 
 
 @binary(np.logical_and)
@@ -262,7 +265,7 @@ def logical_and(x1: Any, x2: Any) -> Row:
     >>> logical_and([True, True], [True, False]).tolist()
     [True, False]
     """
-    return _compared("logical_and", operator.and_, _truth(x1), _truth(x2))
+    return _compared(operator.and_, _truth(x1), _truth(x2))
 
 
 @binary(np.logical_or)
@@ -272,7 +275,7 @@ def logical_or(x1: Any, x2: Any) -> Row:
     >>> logical_or([True, False], [False, False]).tolist()
     [True, False]
     """
-    return _compared("logical_or", operator.or_, _truth(x1), _truth(x2))
+    return _compared(operator.or_, _truth(x1), _truth(x2))
 
 
 @binary(np.logical_xor)
@@ -282,7 +285,7 @@ def logical_xor(x1: Any, x2: Any) -> Row:
     >>> logical_xor([True, True], [True, False]).tolist()
     [False, True]
     """
-    return _compared("logical_xor", operator.ne, _truth(x1), _truth(x2))
+    return _compared(operator.ne, _truth(x1), _truth(x2))
 
 
 @function(np.logical_not)
@@ -295,35 +298,35 @@ def logical_not(x: Any) -> Row:
     return ~_truth(x), None
 
 
-def _booleans(op: str, *arrays: Array) -> tuple[Array, ...]:
+def _booleans(*arrays: Array) -> tuple[Array, ...]:
     for x in arrays:
         if x.dtype != bool:
-            raise TypeError(f"{op}: operands of &, |, ^ and ~ must be boolean, got {x.dtype}")
+            raise TypeError(f"operands of &, |, ^ and ~ must be boolean, got {x.dtype}")
     return arrays
 
 
 @binary(np.bitwise_and, operators="__and__ __rand__", commutes=True)
 def bitwise_and(x1: Any, x2: Any) -> Row:
     """Return x1 & x2 of boolean arrays."""
-    return _compared("bitwise_and", operator.and_, *_booleans("bitwise_and", x1, x2))
+    return _compared(operator.and_, *_booleans(x1, x2))
 
 
 @binary(np.bitwise_or, operators="__or__ __ror__", commutes=True)
 def bitwise_or(x1: Any, x2: Any) -> Row:
     """Return x1 | x2 of boolean arrays."""
-    return _compared("bitwise_or", operator.or_, *_booleans("bitwise_or", x1, x2))
+    return _compared(operator.or_, *_booleans(x1, x2))
 
 
 @binary(np.bitwise_xor, operators="__xor__ __rxor__", commutes=True)
 def bitwise_xor(x1: Any, x2: Any) -> Row:
     """Return x1 ^ x2 of boolean arrays."""
-    return _compared("bitwise_xor", operator.ne, *_booleans("bitwise_xor", x1, x2))
+    return _compared(operator.ne, *_booleans(x1, x2))
 
 
 @function(np.invert, methods="__invert__")
 def invert(x: Any) -> Row:
     """Return ~x of a boolean array."""
-    (x,) = _booleans("invert", x)
+    (x,) = _booleans(x)
     return ~x, None
 
 
@@ -430,6 +433,7 @@ def sigmoid(x: Any) -> Row:
 
 
 @implements(np.clip, methods="clip")
+@check.operation
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
     """Return a limited to ``[a_min, a_max]``. The gradient passes where a lies within, bounds included.
 
@@ -449,7 +453,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     [-1.0, 0.5, 1.0]
     """
     if (a_min is not None and min is not None) or (a_max is not None and max is not None):
-        raise TypeError("clip: a bound must be given once, got a_min or a_max and min or max")
+        raise TypeError("a bound must be given once, got a_min or a_max and min or max")
     least, most = a_min if min is None else min, a_max if max is None else max
     if any(isinstance(bound, Tensor) and bound._needs_gradient() for bound in (least, most)):
         bounds = [bound for bound in (least, most) if bound is not None]
@@ -468,10 +472,10 @@ def _clip(x: Array, *, least: Any, most: Any) -> Row:
             for bound in (-np.inf if least is None else least, np.inf if most is None else most)
         )
     except (TypeError, ValueError):
-        raise TypeError(f"clip: bounds must be numbers, arrays or None, got {least!r} and {most!r}") from None
-    out = _broadcast("clip", lambda x, low, high: xp.minimum(xp.maximum(x, low), high), x, low, high)
+        raise TypeError(f"bounds must be numbers, arrays or None, got {least!r} and {most!r}") from None
+    out = _broadcast(lambda x, low, high: xp.minimum(xp.maximum(x, low), high), x, low, high)
     if out.shape != x.shape:
-        raise ValueError(f"clip: bounds of shape {low.shape} and {high.shape} do not fit x of shape {x.shape}")
+        raise ValueError(f"bounds of shape {low.shape} and {high.shape} do not fit x of shape {x.shape}")
     return out, lambda g: _masked((x >= low) & (x <= high), g)
 
 
@@ -509,8 +513,8 @@ def astype(x: Any, dtype: Any) -> Row:
     try:
         wanted = np.dtype(dtype)
     except TypeError:
-        raise TypeError(f"astype: dtype must be float32, float64 or bool, got {dtype!r}") from None
+        raise TypeError(f"dtype must be float32, float64 or bool, got {dtype!r}") from None
     if wanted not in (np.float32, np.float64, np.bool_):
-        raise TypeError(f"astype: dtype must be float32, float64 or bool, got {wanted}")
+        raise TypeError(f"dtype must be float32, float64 or bool, got {wanted}")
     before = numeric(x[:0] if x.ndim else x).dtype
     return x.astype(wanted), None if wanted.kind == "b" else lambda g: g.astype(before)

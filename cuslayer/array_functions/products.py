@@ -30,10 +30,10 @@ def matmul(x1: Any, x2: Any) -> Row:
     """
     a, b = x1, x2
     if a.ndim == 0 or b.ndim == 0:
-        raise ValueError(f"matmul: both must be vectors or matrices, got shapes {a.shape} and {b.shape}")
+        raise ValueError(f"both must be vectors or matrices, got shapes {a.shape} and {b.shape}")
     rows, columns = a.reshape(1, -1) if a.ndim == 1 else a, b.reshape(-1, 1) if b.ndim == 1 else b
     if rows.shape[-1] != columns.shape[-2]:
-        raise ValueError(f"matmul: a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
+        raise ValueError(f"a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
     out, pullback = _matrices(numeric(rows), numeric(columns))
     if a.ndim == b.ndim == 1:
         # Of two vectors no product of matrices is needed.
@@ -54,7 +54,7 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
     try:
         out = a @ b
     except ValueError:
-        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not broadcast") from None
+        raise ValueError(f"shapes {a.shape} and {b.shape} do not broadcast") from None
     return out, lambda g: (
         lambda: to_shape(g @ b.swapaxes(-1, -2), a.shape),
         lambda: to_shape(a.swapaxes(-1, -2) @ g, b.shape),
@@ -75,7 +75,7 @@ def dot(a: Any, b: Any) -> Row:
         return product(a, b)
     of_a, of_b = a.ndim - 1, max(b.ndim - 2, 0)
     if a.shape[of_a] != b.shape[of_b]:
-        raise ValueError(f"dot: axis {of_a} of a has size {a.shape[of_a]}, axis {of_b} of b has size {b.shape[of_b]}")
+        raise ValueError(f"axis {of_a} of a has size {a.shape[of_a]}, axis {of_b} of b has size {b.shape[of_b]}")
     return _contracted(a, b, (of_a,), (of_b,))
 
 
@@ -100,21 +100,22 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Row:
     """
     if isinstance(axes, (tuple, list)):
         if len(axes) != 2:
-            raise ValueError(f"tensordot: axes must be an integer or a pair, got {axes}")
-        of_a, of_b = (all_axes("tensordot", side, x.ndim) for side, x in zip(axes, (a, b), strict=True))
+            raise ValueError(f"axes must be an integer or a pair, got {axes}")
+        of_a, of_b = (all_axes(side, x.ndim) for side, x in zip(axes, (a, b), strict=True))
         if len(of_a) != len(of_b):
-            raise ValueError(f"tensordot: axes must name as many axes of a as of b, got {axes}")
+            raise ValueError(f"axes must name as many axes of a as of b, got {axes}")
     else:
-        count = check.integer("tensordot", "axes", axes, least=0)
+        count = check.integer("axes", axes, least=0)
         if count > min(a.ndim, b.ndim):
-            raise ValueError(f"tensordot: axes must be at most {min(a.ndim, b.ndim)}, got {count}")
+            raise ValueError(f"axes must be at most {min(a.ndim, b.ndim)}, got {count}")
         of_a, of_b = tuple(range(a.ndim - count, a.ndim)), tuple(range(count))
     for i, j in zip(of_a, of_b, strict=True):
         if a.shape[i] != b.shape[j]:
-            raise ValueError(f"tensordot: axis {i} of a has size {a.shape[i]}, axis {j} of b has size {b.shape[j]}")
+            raise ValueError(f"axis {i} of a has size {a.shape[i]}, axis {j} of b has size {b.shape[j]}")
     return _contracted(a, b, of_a, of_b)
 
 
+@check.operation("einsum")
 def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]) -> tuple[Array, Pullback]:
     """Return the sum of products over pairs of axes of a and b."""
     letters = string.ascii_letters
@@ -127,6 +128,7 @@ def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]
 
 
 @implements(np.einsum)
+@check.operation
 def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     """Return the sum of products of arrays whose axes have labels.
 
@@ -156,12 +158,12 @@ def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
 def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
     """Return the labels of each operand and of the result; the axes of an ellipsis have labels that are no letters."""
     if not isinstance(subscripts, str):
-        raise TypeError(f"einsum: subscripts must be a string, got {type(subscripts).__name__}")
+        raise TypeError(f"subscripts must be a string, got {type(subscripts).__name__}")
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     words = left.split(",")
     if len(words) != len(arrays):
-        raise ValueError(f"einsum: '{subscripts}' describes {len(words)} operands, got {len(arrays)}")
+        raise ValueError(f"'{subscripts}' describes {len(words)} operands, got {len(arrays)}")
     inputs = [_expand(word, x.ndim, subscripts) for word, x in zip(words, arrays, strict=True)]
     every = [label for labels in inputs for label in labels]
     shared = sorted({label for label in every if label not in string.ascii_letters})
@@ -172,7 +174,7 @@ def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], 
         result = [*shared, *(label for label in sorted(set(every) - set(shared)) if every.count(label) == 1)]
     for label in result:
         if label not in every or result.count(label) > 1:
-            raise ValueError(f"einsum: label {label} of the result must be one label of an operand, got '{subscripts}'")
+            raise ValueError(f"label {label} of the result must be one label of an operand, got '{subscripts}'")
     return inputs, result
 
 
@@ -180,12 +182,12 @@ def _expand(word: str, ndim: int, subscripts: str) -> list[str]:
     before, dots, after = word.partition("...")
     for label in before + after:
         if label not in string.ascii_letters:
-            raise ValueError(f"einsum: subscripts must be letters, got {label!r} in '{subscripts}'")
+            raise ValueError(f"subscripts must be letters, got {label!r} in '{subscripts}'")
         if (before + after).count(label) > 1:
-            raise ValueError(f"einsum: label {label} must occur once in an operand, got '{subscripts}'")
+            raise ValueError(f"label {label} must occur once in an operand, got '{subscripts}'")
     extra = ndim - len(before + after)
     if extra < 0 or (extra and not dots):
-        raise ValueError(f"einsum: '{word}' names {len(before + after)} axes, the operand has {ndim}")
+        raise ValueError(f"'{word}' names {len(before + after)} axes, the operand has {ndim}")
     # The axes of an ellipsis are counted from the last, since they broadcast; their labels sort in their order.
     return [*before, *(chr(ord("0") - n) for n in range(extra, 0, -1)), *after]
 
@@ -220,7 +222,7 @@ def _sizes(arrays: Sequence[Array], inputs: Sequence[Sequence[str]]) -> dict[str
         for label, n in zip(labels, x.shape, strict=True):
             if n != 1 and sizes.get(label, 1) not in (1, n):
                 named = f"label {label}" if label in string.ascii_letters else "an axis of '...'"
-                raise ValueError(f"einsum: {named} must have one size, got {sizes[label]} and {n}")
+                raise ValueError(f"{named} must have one size, got {sizes[label]} and {n}")
             sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
     return sizes
 

@@ -36,7 +36,7 @@ def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
     [4.0, 6.0]
     """
-    return _sum("sum", a, axis, keepdims)
+    return _sum(a, axis, keepdims)
 
 
 @function(np.mean, saves="nothing")
@@ -46,13 +46,13 @@ def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     >>> mean([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [1.5, 3.5]
     """
-    summed, pullback = _sum("mean", a, axis, keepdims)
+    summed, pullback = _sum(a, axis, keepdims)
     share = summed.dtype.type(builtins.max(summed.size, 1) / builtins.max(a.size, 1))
     return summed * share, lambda g: pullback(g * share)
 
 
-def _sum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Pullback]:
-    xp, shape, axes = namespace(x), x.shape, all_axes(op, axis, x.ndim)
+def _sum(x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Pullback]:
+    xp, shape, axes = namespace(x), x.shape, all_axes(axis, x.ndim)
     out = xp.asarray(numeric(x).sum(axis=axis if axis is None else axes, keepdims=keepdims))
     return out, lambda g: xp.broadcast_to(_with_axes(g, axes, keepdims), shape)
 
@@ -86,7 +86,7 @@ def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
     >>> var([1.0, 2.0, 3.0], ddof=1).item()
     1.0
     """
-    return _variance("var", a, axis, ddof, keepdims)
+    return _variance(a, axis, ddof, keepdims)
 
 
 @function(np.std, methods="std")
@@ -96,17 +96,17 @@ def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
     >>> std([1.0, 2.0, 3.0], ddof=1).item()
     1.0
     """
-    variance, pullback = _variance("std", a, axis, ddof, keepdims)
+    variance, pullback = _variance(a, axis, ddof, keepdims)
     xp = namespace(variance)
     out = xp.asarray(xp.sqrt(variance))
     return out, lambda g: pullback(g * (out > 0) / (2 * out + (out == 0)))
 
 
-def _variance(op: str, x: Array, axis: Axis, ddof: float, keepdims: bool) -> tuple[Array, Pullback]:
-    x, axes = numeric(x), all_axes(op, axis, x.ndim)
+def _variance(x: Array, axis: Axis, ddof: float, keepdims: bool) -> tuple[Array, Pullback]:
+    x, axes = numeric(x), all_axes(axis, x.ndim)
     count = math.prod(x.shape[n] for n in axes)
-    if not check.number(op, "ddof", ddof) < count:
-        raise ValueError(f"{op}: ddof must be less than the number of elements, {count}, got {ddof}")
+    if not check.number("ddof", ddof) < count:
+        raise ValueError(f"ddof must be less than the number of elements, {count}, got {ddof}")
     xp, divisor = namespace(x), x.dtype.type(count - ddof)
     distance = x - xp.asarray(x.sum(axis=axes, keepdims=True)) / x.dtype.type(count)
     out = xp.asarray((distance * distance).sum(axis=axes, keepdims=keepdims)) / divisor
@@ -137,11 +137,11 @@ def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     return _extremum("min", a, axis, keepdims)
 
 
-def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> Row:
-    x, axes = numeric(x), all_axes(op, axis, x.ndim)
-    _has_elements(op, x, axes)
+def _extremum(name: str, x: Array, axis: Axis, keepdims: bool) -> Row:
+    x, axes = numeric(x), all_axes(axis, x.ndim)
+    _has_elements(x, axes)
     xp = namespace(x)
-    best = xp.asarray(getattr(x, op)(axis=axes, keepdims=True))
+    best = xp.asarray(getattr(x, name)(axis=axes, keepdims=True))
 
     def pullback(g: Array) -> Array:
         chosen = x == best
@@ -152,13 +152,14 @@ def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> Row:
     return best.reshape(kept), pullback
 
 
-def _has_elements(op: str, x: Array, axes: tuple[int, ...]) -> None:
+def _has_elements(x: Array, axes: tuple[int, ...]) -> None:
     empty = [n for n in axes if x.shape[n] == 0]
     if empty:
-        raise ValueError(f"{op}: axis {empty[0]} of x must have an element, got shape {x.shape}")
+        raise ValueError(f"axis {empty[0]} of x must have an element, got shape {x.shape}")
 
 
 @implements(np.argmax, methods="argmax")
+@check.operation
 def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Return the indices of the maxima along an axis, the first of equal elements. It has no gradient.
 
@@ -181,6 +182,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
 
 
 @implements(np.argmin, methods="argmin")
+@check.operation
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Return the indices of the minima along an axis. Arguments, result and errors are those of `argmax`.
 
@@ -190,10 +192,10 @@ def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     return _index("argmin", as_tensor(a).data, axis, keepdims)
 
 
-def _index(op: str, x: Array, axis: int | None, keepdims: bool) -> Array:
-    axes = tuple(range(x.ndim)) if axis is None else (one_axis(op, axis, x.ndim),)
-    _has_elements(op, x, axes)
-    found: Array = getattr(x, op)(axis=None if axis is None else axes[0])
+def _index(name: str, x: Array, axis: int | None, keepdims: bool) -> Array:
+    axes = tuple(range(x.ndim)) if axis is None else (one_axis(axis, x.ndim),)
+    _has_elements(x, axes)
+    found: Array = getattr(x, name)(axis=None if axis is None else axes[0])
     return found.reshape(tuple(1 if n in axes else size for n, size in enumerate(x.shape))) if keepdims else found
 
 
@@ -204,7 +206,7 @@ def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     >>> any([[0.0, 2.0], [0.0, 0.0]], axis=1).tolist()
     [True, False]
     """
-    return namespace(a).asarray((a != 0).any(axis=all_axes("any", axis, a.ndim), keepdims=keepdims)), None
+    return namespace(a).asarray((a != 0).any(axis=all_axes(axis, a.ndim), keepdims=keepdims)), None
 
 
 @function(np.all, methods="all")
@@ -214,7 +216,7 @@ def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     >>> all([[1.0, 2.0], [0.0, 1.0]], axis=1).tolist()
     [True, False]
     """
-    return namespace(a).asarray((a != 0).all(axis=all_axes("all", axis, a.ndim), keepdims=keepdims)), None
+    return namespace(a).asarray((a != 0).all(axis=all_axes(axis, a.ndim), keepdims=keepdims)), None
 
 
 @function(np.cumsum, methods="cumsum", saves="nothing")
@@ -230,7 +232,7 @@ def cumsum(a: Any, axis: int | None = None) -> Row:
     """
     x, shape = numeric(a), a.shape
     flat = x.reshape(-1) if axis is None else x
-    at = 0 if axis is None else one_axis("cumsum", axis, x.ndim)
+    at = 0 if axis is None else one_axis(axis, x.ndim)
     backward = (slice(None),) * at + (slice(None, None, -1),)
     # CuPy's sums along an axis have another order in memory.
     return contiguous(flat.cumsum(axis=at)), lambda g: contiguous(g[backward].cumsum(axis=at)[backward]).reshape(shape)
@@ -251,7 +253,7 @@ def softmax(x: Any, axis: Axis = -1) -> Row:
     >>> softmax([[1000.0, 1000.0]]).tolist()
     [[0.5, 0.5]]
     """
-    x, axes = numeric(x), all_axes("softmax", axis, x.ndim)
+    x, axes = numeric(x), all_axes(axis, x.ndim)
     xp = namespace(x)
     shifted = xp.exp(x - x.max(axis=axes, keepdims=True)) if x.size else x
     out = xp.asarray(shifted / shifted.sum(axis=axes, keepdims=True)) if x.size else x

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.array_functions.table import Row, function, implements
 from cuslayer.backend import Array, cupy, namespace, to_numpy
 from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, one_axis
@@ -35,9 +36,9 @@ def reshape(a: Any, shape: int | Sequence[int]) -> Row:
     try:
         out = a.reshape(wanted)
     except TypeError:
-        raise TypeError(f"reshape: shape must be integers, got {wanted}") from None
+        raise TypeError(f"shape must be integers, got {wanted}") from None
     except ValueError:
-        raise ValueError(f"reshape: shape must fit x of shape {before}, got {wanted}") from None
+        raise ValueError(f"shape must fit x of shape {before}, got {wanted}") from None
     return out, lambda g: g.reshape(before)
 
 
@@ -78,12 +79,13 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Row:
     >>> transpose([[1.0, 2.0], [3.0, 4.0]]).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return _transposed(a, tuple(reversed(range(a.ndim))) if axes is None else all_axes("transpose", axes, a.ndim), axes)
+    return _transposed(a, tuple(reversed(range(a.ndim))) if axes is None else all_axes(axes, a.ndim), axes)
 
 
+@check.operation("transpose")
 def _transposed(x: Array, order: tuple[int, ...], given: Any = None) -> Row:
     if len(order) != x.ndim:
-        raise ValueError(f"transpose: axes must name all {x.ndim} axes of x, got {given}")
+        raise ValueError(f"axes must name all {x.ndim} axes of x, got {given}")
     back = tuple(order.index(n) for n in range(x.ndim))
     return contiguous(x.transpose(order)), lambda g: contiguous(g.transpose(back))
 
@@ -105,7 +107,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
     >>> swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    i, j = one_axis("swapaxes", axis1, a.ndim), one_axis("swapaxes", axis2, a.ndim)
+    i, j = one_axis(axis1, a.ndim), one_axis(axis2, a.ndim)
     return contiguous(a.swapaxes(i, j)), lambda g: contiguous(g.swapaxes(i, j))
 
 
@@ -125,9 +127,9 @@ def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[in
     >>> moveaxis([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    moved, to = all_axes("moveaxis", source, a.ndim), all_axes("moveaxis", destination, a.ndim)
+    moved, to = all_axes(source, a.ndim), all_axes(destination, a.ndim)
     if len(moved) != len(to):
-        raise ValueError(f"moveaxis: source and destination must be as many axes, got {source} and {destination}")
+        raise ValueError(f"source and destination must be as many axes, got {source} and {destination}")
     others = iter([n for n in range(a.ndim) if n not in moved])
     return _transposed(a, tuple(moved[to.index(n)] if n in to else next(others) for n in range(a.ndim)))
 
@@ -144,10 +146,10 @@ def squeeze(a: Any, axis: Axis = None) -> Row:
     [[1.0, 2.0]]
     """
     before = a.shape
-    axes = tuple(n for n, size in enumerate(before) if size == 1) if axis is None else all_axes("squeeze", axis, a.ndim)
+    axes = tuple(n for n, size in enumerate(before) if size == 1) if axis is None else all_axes(axis, a.ndim)
     for n in axes:
         if before[n] != 1:
-            raise ValueError(f"squeeze: axis {n} must have size 1, got shape {before}")
+            raise ValueError(f"axis {n} must have size 1, got shape {before}")
     return a.reshape(tuple(size for n, size in enumerate(before) if n not in axes)), lambda g: g.reshape(before)
 
 
@@ -164,7 +166,7 @@ def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
     """
     before, named = a.shape, axis if isinstance(axis, (tuple, list)) else (axis,)
     ndim = a.ndim + len(named)
-    axes, sizes = all_axes("expand_dims", named, ndim), iter(before)
+    axes, sizes = all_axes(named, ndim), iter(before)
     return a.reshape(tuple(1 if n in axes else next(sizes) for n in range(ndim))), lambda g: g.reshape(before)
 
 
@@ -186,17 +188,18 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Row:
     return joined(arrays, axis)
 
 
+@check.operation("concatenate")
 def joined(arrays: Sequence[Array], axis: int | None = 0) -> tuple[Array, Pullback]:
     """Return arrays joined along an axis and the pullback; see `concatenate`."""
     if not arrays:
-        raise ValueError("concatenate: arrays must be at least one, got none")
+        raise ValueError("arrays must be at least one, got none")
     shapes = [x.shape for x in arrays]
     if axis is None:
         arrays = [x.reshape(-1) for x in arrays]
-    at = one_axis("concatenate", 0 if axis is None else axis, arrays[0].ndim)
+    at = one_axis(0 if axis is None else axis, arrays[0].ndim)
     for x in arrays[1:]:
         if (x.shape[:at], x.shape[at + 1 :]) != (arrays[0].shape[:at], arrays[0].shape[at + 1 :]):
-            raise ValueError(f"concatenate: shapes must agree but for axis {at}, got {shapes[0]} and {x.shape}")
+            raise ValueError(f"shapes must agree but for axis {at}, got {shapes[0]} and {x.shape}")
     ends = np.cumsum([x.shape[at] for x in arrays]).tolist()
     spans = [(slice(None),) * at + (slice(*edges),) for edges in zip([0, *ends[:-1]], ends, strict=True)]
 
@@ -224,11 +227,11 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
     [[1.0, 3.0], [2.0, 4.0]]
     """
     if not arrays:
-        raise ValueError("stack: arrays must be at least one, got none")
+        raise ValueError("arrays must be at least one, got none")
     for x in arrays[1:]:
         if x.shape != arrays[0].shape:
-            raise ValueError(f"stack: arrays must have one shape, got {arrays[0].shape} and {x.shape}")
-    at = one_axis("stack", axis, arrays[0].ndim + 1)
+            raise ValueError(f"arrays must have one shape, got {arrays[0].shape} and {x.shape}")
+    at = one_axis(axis, arrays[0].ndim + 1)
     before, count = (slice(None),) * at, len(arrays)
     return namespace(arrays[0]).stack(arrays, axis=at), lambda g: [contiguous(g[(*before, n)]) for n in range(count)]
 
@@ -243,6 +246,7 @@ def copy(a: Any) -> Row:
     return a.copy(), lambda g: g
 
 
+@check.operation
 def from_dlpack(x: Any) -> Tensor:
     """Return a tensor of another library's array, such as PyTorch's, through DLPack.
 
@@ -261,10 +265,10 @@ def from_dlpack(x: Any) -> Tensor:
     [1.0, 2.0]
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
-        raise TypeError(f"from_dlpack: x must have __dlpack__ and __dlpack_device__, got {type(x).__name__}")
+        raise TypeError(f"x must have __dlpack__ and __dlpack_device__, got {type(x).__name__}")
     kind = int(x.__dlpack_device__()[0])
     if kind not in (*_CPU, *_CUDA):
-        raise ValueError(f"from_dlpack: x must be on a CPU or an NVIDIA GPU, got DLPack's device type {kind}")
+        raise ValueError(f"x must be on a CPU or an NVIDIA GPU, got DLPack's device type {kind}")
     if kind in _CUDA:
         return Tensor(cupy().from_dlpack(x))
     array = np.from_dlpack(x)
@@ -272,6 +276,7 @@ def from_dlpack(x: Any) -> Tensor:
 
 
 @implements(methods="__getitem__")
+@check.operation("take")
 def _getitem(x: Tensor, index: Any) -> Tensor:
     return take(x, index=_plain_index(index))
 
@@ -282,7 +287,7 @@ def _plain_index(index: Any) -> Any:
         return tuple(map(_plain_index, index))
     if isinstance(index, Tensor):
         if index.dtype != bool:
-            raise IndexError(f"take: index must be made of integers or booleans, got a Tensor of {index.dtype}")
+            raise IndexError(f"index must be made of integers or booleans, got a Tensor of {index.dtype}")
         return index.data
     return to_numpy(index) if isinstance(index, np.ndarray) else index
 
@@ -302,7 +307,7 @@ def take(x: Any, *, index: Any) -> Row:
     try:
         part = x[index] if once or xp is np else _picked(x, host)
     except IndexError as problem:
-        raise IndexError(f"take: {_one_line(problem)}") from None
+        raise IndexError(f"{_one_line(problem)}") from None
 
     def pullback(g: Array) -> Array:
         grad = xp.zeros(shape, g.dtype)

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.operations.array_like import IMPLEMENTATIONS
 from cuslayer.operations.base import Pullback, number_like
@@ -58,7 +59,7 @@ def function(
     """
 
     def add(row: Callable[P, Row]) -> Callable[P, Tensor]:
-        signature = inspect.signature(row)
+        signature, row = inspect.signature(row), check.operation(row)
         names = list(signature.parameters)[: arrays or 1]
         operation = mark(saves)(row if arrays else _of_sequence(row))
 
@@ -87,8 +88,7 @@ def binary(
     """
 
     def add(row: Callable[[Any, Any], Row]) -> Callable[[Any, Any], Tensor]:
-        mark(saves)(row)
-        signature = inspect.signature(row)
+        signature, row = inspect.signature(row), mark(saves)(check.operation(row))
 
         @wraps(row)
         def on_tensors(*given: Any, **options: Any) -> Tensor:
@@ -149,8 +149,8 @@ def _of_sequence(row: Callable[..., Row]) -> Callable[..., Row]:
     return operation
 
 
-def _each(op: str, arrays: Any) -> list[Any]:
+def _each(name: str, arrays: Any) -> list[Any]:
     try:
         return list(arrays)
     except TypeError:
-        raise TypeError(f"{op}: arrays must be a sequence of arrays, got {type(arrays).__name__}") from None
+        raise TypeError(f"{name}: arrays must be a sequence of arrays, got {type(arrays).__name__}") from None

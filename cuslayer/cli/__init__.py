@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cuslayer import check
 from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
 from cuslayer.extras import optional
 from cuslayer.version import __version__
@@ -29,6 +30,7 @@ COMMANDS = {
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in errors.EXIT_CODES.items())
 
 
+@check.operation("completion")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 parser = make_parser()
                 if "_ARGCOMPLETE" in os.environ:  # the Tab key was pressed: the shell wants words
-                    optional("completion", "argcomplete", "completion").autocomplete(parser)
+                    optional("argcomplete", "completion").autocomplete(parser)
                 if not (sys.argv[1:] if arguments is None else arguments):
                     parser.print_help(sys.stderr)  # with the list of commands
                     return errors.INVALID

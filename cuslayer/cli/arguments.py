@@ -52,17 +52,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_page(parser: argparse.ArgumentParser, op: str) -> None:
+def add_page(parser: argparse.ArgumentParser, command: str) -> None:
     """Add the options --out and --json of commands that write a page."""
-    parser.add_argument("--out", metavar="PAGE", help=f"file to write, by default {op}.html in the folder of the run")
+    parser.add_argument("--out", metavar="PAGE", help=f"file, by default {command}.html in the folder of the run")
     add_json(parser, PAGE_JSON)
 
 
-def page_of(options: argparse.Namespace, op: str, folder: Path) -> Path:
+def page_of(options: argparse.Namespace, command: str, folder: Path) -> Path:
     """Return the page to write, by default in the folder of the run; raise ValueError if its folder is missing."""
-    page = Path(options.out) if options.out else folder / f"{op}.html"
+    page = Path(options.out) if options.out else folder / f"{command}.html"
     if not page.parent.is_dir():
-        raise ValueError(f"{op}: folder {page.parent} does not exist")
+        raise ValueError(f"folder {page.parent} does not exist")
     return page
 
 

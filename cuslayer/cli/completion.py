@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cuslayer import check
 from cuslayer.extras import optional
 
 HELP = "print a script for a shell, which then completes commands, options and files"
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
 
 
+@check.operation("completion")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    print(optional("completion", "argcomplete", "completion").shellcode(["cuslayer"], shell=options.shell))
+    print(optional("argcomplete", "completion").shellcode(["cuslayer"], shell=options.shell))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cuslayer import check
 from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
 
@@ -40,13 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+@check.operation("predict")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from cuslayer import training
 
     use_device(options)
     if bool(options.files) == (options.test is not None):
-        raise ValueError("predict: either FILE or --test N must be given, got " + ("both" if options.files else "none"))
+        raise ValueError("either FILE or --test N must be given, got " + ("both" if options.files else "none"))
     of_run = run_of(options)
     if options.files:
         found = training.predict(of_run, options.files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cuslayer import check
 from cuslayer.cli import arguments as shared
 
 HELP = "write the HTML page of a run"
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_device(parser)
 
 
+@check.operation("report")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     import numpy as np
@@ -37,9 +39,9 @@ def run(options: argparse.Namespace) -> None:
     shared.use_device(options)
     found = shared.run_of(options)
     if options.files and options.data:
-        raise ValueError("report: --data must not be given with files")
+        raise ValueError("--data must not be given with files")
     if options.files:
-        samples = np.stack([training.read_spikes("report", found, file) for file in options.files], axis=1)
+        samples = np.stack([training.read_spikes(found, file) for file in options.files], axis=1)
         target = loss = None
         what = ", ".join(Path(file).name for file in options.files)
     else:

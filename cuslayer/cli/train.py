@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cuslayer import check
 from cuslayer.cli import errors
 from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
 from cuslayer.signals import deferred
@@ -168,6 +169,7 @@ def run(options: argparse.Namespace) -> int:
     return errors.INVALID
 
 
+@check.operation("train")
 def _run(options: argparse.Namespace, context: Context) -> int:
     from cuslayer import training
 
@@ -223,12 +225,12 @@ def _config(options: argparse.Namespace) -> Config:
     given = {name: value for name, value in vars(options).items() if value is not None}
     for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1), ("micro", 1)):
         if name in given:
-            value = check.integer("train", _flag(name), given[name], least=least)
+            value = check.integer(_flag(name), given[name], least=least)
             if value >= _LARGEST:
-                raise ValueError(f"train: {_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
+                raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
     for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes", "timeout"):
         if name in given:
-            check.positive("train", _flag(name), given[name])
+            check.positive(_flag(name), given[name])
     config = training.load_config(options.config) if options.config else training.Config()
     if options.resume:
         options.out = str(training.find_run(options.out or config.out))
@@ -250,7 +252,7 @@ def _download(config: Config) -> None:
 
     if config.dataset is None or config.data is None:
         got = "none" if config.dataset is None else f"{config.dataset} without --data"
-        raise ValueError(f"train: --download needs the configuration of a known data set and --data ROOT, got {got}")
+        raise ValueError(f"--download needs the configuration of a known data set and --data ROOT, got {got}")
     for split in ("train", "test"):
         data.load(config.dataset, config.data, split, download=True)
 

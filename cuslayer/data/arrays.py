@@ -20,22 +20,22 @@ Array = npt.NDArray[Any]
 _BLOCK = 1 << 22
 
 
-def numbers(op: str, name: str, value: Any) -> Array:
+def numbers(name: str, value: Any) -> Array:
     """Return value as a NumPy array of booleans, integers or real numbers, without a copy if possible."""
     if isinstance(value, (str, bytes, os.PathLike)):
         got = os.fspath(value)
-        raise TypeError(f"{op}: {name} must be an array, got {got!r}; read a file first, as np.load does")
+        raise TypeError(f"{name} must be an array, got {got!r}; read a file first, as np.load does")
     try:
         array = backend.to_numpy(value.data if isinstance(value, Tensor) else value)
     except ValueError:
-        raise ValueError(f"{op}: {name} must be an array, got rows of unequal length") from None
+        raise ValueError(f"{name} must be an array, got rows of unequal length") from None
     if array.dtype.kind not in "biuf":
         got = f"{array.dtype}" if array.ndim else type(value).__name__
-        raise TypeError(f"{op}: {name} must be an array of booleans or numbers, got {got}")
+        raise TypeError(f"{name} must be an array of booleans or numbers, got {got}")
     return array
 
 
-def spikes_or_signal(op: str, name: str, x: Array) -> Array:
+def spikes_or_signal(name: str, x: Array) -> Array:
     """Return integers that are all 0 or 1 as booleans, and other numbers as float32 or float64."""
     if x.dtype == np.bool_ or not x.size:
         return x.astype(np.bool_) if x.dtype.kind in "iu" else x
@@ -43,8 +43,8 @@ def spikes_or_signal(op: str, name: str, x: Array) -> Array:
     low, high = (float(edge(column)) for edge, column in zip((np.min, np.max), zip(*ranges, strict=True), strict=True))
     if x.dtype.kind in "iu" and low >= 0 and high <= 1:
         return x.astype(np.bool_)
-    check.finite_range(op, name, low, high)
-    found = check.pixels(op, name, low, high, lambda: all((part % 1 == 0).all() for part in _blocks(x)))
+    check.finite_range(name, low, high)
+    found = check.pixels(name, low, high, lambda: all((part % 1 == 0).all() for part in _blocks(x)))
     if found:
         check.warn(found)
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
@@ -56,12 +56,12 @@ def _blocks(x: Array) -> Iterator[Array]:
     return (x[first : first + rows] for first in range(0, len(x), rows))
 
 
-def to_steps(op: str, x: Array, steps: int, dt: float, own: float | None) -> Array:
+def to_steps(x: Array, steps: int, dt: float, own: float | None) -> Array:
     """Return the first steps of a recording (T, ...); spikes of another step are put into bins of dt."""
     if own is None or abs(own - dt) <= EDGE * dt:
         return x[:steps]
     if x.dtype != np.bool_:
-        raise ValueError(f"{op}: dt must be {own:g} ms, the step of its signals, got {dt:g}")
+        raise ValueError(f"dt must be {own:g} ms, the step of its signals, got {dt:g}")
     step = np.floor(np.arange(len(x)) * (own / dt) + EDGE).astype(np.int64)
     kept = step[step < steps]
     found = np.zeros((int(kept[-1]) + 1 if kept.size else 0, *x.shape[1:]), np.bool_)
@@ -69,6 +69,7 @@ def to_steps(op: str, x: Array, steps: int, dt: float, own: float | None) -> Arr
     return found
 
 
+@check.named
 class Arrays:
     """A data set of your own arrays or recordings: sample i is ``(x[i], y[i])``.
 
@@ -124,42 +125,41 @@ class Arrays:
         dt: float | None = None,
         time_first: bool = False,
     ) -> None:
-        op = "Arrays"
         if isinstance(x, Events):
-            raise TypeError(f"{op}: x must be a list of Events, got one Events; write [events]")
-        self.dt = None if dt is None else check.time_step(op, "dt", dt)
+            raise TypeError("x must be a list of Events, got one Events; write [events]")
+        self.dt = None if dt is None else check.time_step("dt", dt)
         self._x: Sequence[Any] | Array
         if isinstance(x, np.ndarray) and x.dtype == object:
             x = list(x)
         if isinstance(x, (list, tuple)) and any(isinstance(each, Events) for each in x):
             self._x, self.steps = list(x), None
-            self.shape, self._kind = _sensor(op, self._x, shape), "events"
+            self.shape, self._kind = _sensor(self._x, shape), "events"
         else:
             if shape is not None:
-                raise ValueError(f"{op}: shape is for Events, arrays have their own, got {shape}")
-            self._x = _recordings(op, x, time_first)
+                raise ValueError(f"shape is for Events, arrays have their own, got {shape}")
+            self._x = _recordings(x, time_first)
             self.steps = max(map(len, self._x), default=0)
             self.shape = tuple(self._x[0].shape[1:]) if len(self._x) else ()
             self._kind = "spikes" if all(each.dtype == np.bool_ for each in self._x) else "signals"
         if not len(self._x):
-            raise ValueError(f"{op}: x must hold a sample, got none")
+            raise ValueError("x must hold a sample, got none")
         self.labels: npt.NDArray[np.int64] | None = None
-        self._targets = _targets(op, y, time_first)
+        self._targets = _targets(y, time_first)
         if len(self._targets) != len(self._x):
-            raise ValueError(f"{op}: x and y must have one length, got {_lengths(x, self._targets, time_first)}")
+            raise ValueError(f"x and y must have one length, got {_lengths(x, self._targets, time_first)}")
         if isinstance(self._targets, np.ndarray) and self._targets.ndim < 3:
-            self.labels, least = _labels(op, self._targets, isinstance(y, Tensor))
+            self.labels, least = _labels(self._targets, isinstance(y, Tensor))
         else:
             least = self._targets[0].shape[-1]
-        self.classes = least if classes is None else check.integer(op, "classes", classes, least=1)
+        self.classes = least if classes is None else check.integer("classes", classes, least=1)
         if self.classes < least:
-            raise ValueError(f"{op}: classes must be at least {least} for these y, got {classes}")
+            raise ValueError(f"classes must be at least {least} for these y, got {classes}")
 
     def __len__(self) -> int:
         return len(self._x)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
-        place = check.position("Arrays", index, len(self))
+        place = check.position(index, len(self))
         return self._x[place], self._targets[place] if self.labels is None else int(self.labels[place])
 
     def __repr__(self) -> str:
@@ -168,18 +168,18 @@ class Arrays:
         return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {self.classes} {what})"
 
 
-def _sensor(op: str, recordings: Sequence[Any], shape: int | Sequence[int] | None) -> tuple[int, ...]:
+def _sensor(recordings: Sequence[Any], shape: int | Sequence[int] | None) -> tuple[int, ...]:
     """Return the sensor of a list of `Events`: the given one, or the smallest that holds them."""
     for i, each in enumerate(recordings):
         if not isinstance(each, Events):
-            raise TypeError(f"{op}: x must hold Events only, sample {i} is of type {type(each).__name__}")
+            raise TypeError(f"x must hold Events only, sample {i} is of type {type(each).__name__}")
         if (each.y is None) != (recordings[0].y is None):
-            raise ValueError(f"{op}: x must be in 1-D or 2-D throughout, sample {i} and sample 0 differ")
+            raise ValueError(f"x must be in 1-D or 2-D throughout, sample {i} and sample 0 differ")
     if shape is not None:
-        sides = sensor_shape(op, shape)
+        sides = sensor_shape(shape)
         if (len(sides) == 1) != (recordings[0].y is None):
             wanted = "a number of neurons" if recordings[0].y is None else "(H, W, C)"
-            raise ValueError(f"{op}: shape must be {wanted} for these Events, got {shape}")
+            raise ValueError(f"shape must be {wanted} for these Events, got {shape}")
         return sides
 
     def size(name: str) -> int:
@@ -189,63 +189,63 @@ def _sensor(op: str, recordings: Sequence[Any], shape: int | Sequence[int] | Non
     return (size("x"),) if recordings[0].y is None else (size("y"), size("x"), size("p"))
 
 
-def _recordings(op: str, x: Any, time_first: bool) -> Sequence[Array] | Array:
+def _recordings(x: Any, time_first: bool) -> Sequence[Array] | Array:
     """Return arrays with samples first, or a list of arrays (T, ...)."""
     if isinstance(x, (list, tuple)) and any(isinstance(each, (np.ndarray, Tensor)) for each in x):
         if time_first:
-            raise ValueError(f"{op}: time_first is for one array (T, samples, ...), got a {type(x).__name__}")
-        found = [numbers(op, f"x[{i}]", each) for i, each in enumerate(x)]
+            raise ValueError(f"time_first is for one array (T, samples, ...), got a {type(x).__name__}")
+        found = [numbers(f"x[{i}]", each) for i, each in enumerate(x)]
         for i, each in enumerate(found):
             if each.ndim < 2 or each.shape[1:] != found[0].shape[1:]:
                 wanted = f"(T, {', '.join(map(str, found[0].shape[1:]))})" if found[0].ndim > 1 else "(T, ...)"
-                raise ValueError(f"{op}: x[{i}] must be {wanted}, got shape {each.shape}")
-        return [spikes_or_signal(op, f"x[{i}]", each) for i, each in enumerate(found)]
-    array = numbers(op, "x", x)
+                raise ValueError(f"x[{i}] must be {wanted}, got shape {each.shape}")
+        return [spikes_or_signal(f"x[{i}]", each) for i, each in enumerate(found)]
+    array = numbers("x", x)
     if array.ndim < 3:
         layout = "(T, samples, ...)" if time_first else "(samples, T, ...)"
         hint = "; with one input a step, x[..., None]" if array.ndim == 2 else ""
-        raise ValueError(f"{op}: x must be {layout}, got shape {array.shape}{hint}")
-    return spikes_or_signal(op, "x", np.moveaxis(array, 0, 1) if time_first else array)
+        raise ValueError(f"x must be {layout}, got shape {array.shape}{hint}")
+    return spikes_or_signal("x", np.moveaxis(array, 0, 1) if time_first else array)
 
 
-def _targets(op: str, y: Any, time_first: bool) -> Sequence[Array] | Array:
+def _targets(y: Any, time_first: bool) -> Sequence[Array] | Array:
     """Return classes (samples,), one-hot classes (samples, classes), or target spike trains, samples first."""
     if isinstance(y, (list, tuple)) and any(getattr(each, "ndim", 0) > 1 for each in y):
-        return [spikes_or_signal(op, f"y[{i}]", numbers(op, f"y[{i}]", each)) for i, each in enumerate(y)]
+        return [spikes_or_signal(f"y[{i}]", numbers(f"y[{i}]", each)) for i, each in enumerate(y)]
     if np.asarray(y).dtype.kind in "US" and not isinstance(y, (str, bytes)):
         hint = "np.unique(y, return_inverse=True)[1]"
-        raise TypeError(f"{op}: y must be integers from 0, got strings; number the classes, as {hint} does")
-    array = numbers(op, "y", y)
+        raise TypeError(f"y must be integers from 0, got strings; number the classes, as {hint} does")
+    array = numbers("y", y)
     if array.ndim > 2:
-        return spikes_or_signal(op, "y", np.moveaxis(array, 0, 1) if time_first else array)
+        return spikes_or_signal("y", np.moveaxis(array, 0, 1) if time_first else array)
     if array.ndim == 0 or (array.ndim == 2 and array.shape[1] == 1):
-        raise ValueError(f"{op}: y must be (samples,), one-hot (samples, classes) or trains, got shape {array.shape}")
+        raise ValueError(f"y must be (samples,), one-hot (samples, classes) or trains, got shape {array.shape}")
     return array
 
 
-def class_labels(op: str, y: Any) -> tuple[npt.NDArray[np.int64], int]:
+def class_labels(y: Any) -> tuple[npt.NDArray[np.int64], int]:
     """Return the classes of y, (samples,) or one-hot, as int64 (samples,), and the least number of classes."""
-    array = _targets(op, y, time_first=False)
+    array = _targets(y, time_first=False)
     if not isinstance(array, np.ndarray) or array.ndim > 2:
-        raise ValueError(f"{op}: y must be (samples,) or one-hot (samples, classes), got spike trains")
+        raise ValueError("y must be (samples,) or one-hot (samples, classes), got spike trains")
     if not array.size:
-        raise ValueError(f"{op}: y must hold a class, got none")
-    return _labels(op, array, isinstance(y, Tensor))
+        raise ValueError("y must hold a class, got none")
+    return _labels(array, isinstance(y, Tensor))
 
 
-def _labels(op: str, y: Array, of_tensor: bool) -> tuple[npt.NDArray[np.int64], int]:
+def _labels(y: Array, of_tensor: bool) -> tuple[npt.NDArray[np.int64], int]:
     """Return the classes of y, (samples,), and the least number of classes."""
     if y.ndim == 2:
-        check.one_hot(op, "y (samples, classes)", y)
+        check.one_hot("y (samples, classes)", y)
         labels, least = y.argmax(axis=1).astype(np.int64), y.shape[1]
     else:
         if y.dtype.kind == "f" and not (of_tensor and (y == np.floor(y)).all()):
             if of_tensor:
-                raise TypeError(f"{op}: y must be integers from 0, got {y[y != np.floor(y)][0]:g}")
-            raise TypeError(f"{op}: y must be integers from 0, got {y.dtype}; convert them, as y.astype(int) does")
+                raise TypeError(f"y must be integers from 0, got {y[y != np.floor(y)][0]:g}")
+            raise TypeError(f"y must be integers from 0, got {y.dtype}; convert them, as y.astype(int) does")
         if y.min() < 0:
             first = int(np.argmax(y < 0))
-            raise ValueError(f"{op}: y must be integers from 0, sample {first} has {y[first]}")
+            raise ValueError(f"y must be integers from 0, sample {first} has {y[first]}")
         labels, least = y.astype(np.int64), int(y.max()) + 1
     labels.setflags(write=False)
     return labels, least
@@ -262,6 +262,7 @@ def _lengths(x: Any, targets: Sequence[Any] | Array, time_first: bool) -> str:
     return got
 
 
+@check.named
 class Subset:
     """Some samples of a data set, in a given order.
 
@@ -287,7 +288,7 @@ class Subset:
 
     def __init__(self, dataset: Dataset, indices: Sequence[SupportsIndex] | npt.NDArray[Any]) -> None:
         length = len(dataset)
-        chosen = [check.position("Subset", index, length) for index in indices]
+        chosen = [check.position(index, length) for index in indices]
         self.dataset = dataset
         self.indices = np.array(chosen, dtype=np.int64)
 
@@ -313,7 +314,7 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
-        return self.dataset[int(self.indices[check.position("Subset", index, len(self))])]
+        return self.dataset[int(self.indices[check.position(index, len(self))])]
 
     def recording(self, index: int) -> bytes | None:
         """Return the bytes of a `.bs2` file, for fast binning; None if the data set has none."""
@@ -329,6 +330,7 @@ class Subset:
         return f"Subset({len(self)} samples of {self.dataset!r})"
 
 
+@check.operation
 def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0) -> tuple[Subset, Subset]:
     """Divide a data set at random into training and test samples.
 
@@ -349,14 +351,13 @@ def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0) -> tuple[Subset
     >>> len(train), len(test), sorted({*train.indices, *test.indices}) == list(range(360))
     (270, 90, True)
     """
-    op = "split"
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "shape") or isinstance(dataset, np.ndarray):
-        raise TypeError(f"{op}: dataset must be a data set such as Arrays(x, y), got {type(dataset).__name__}")
-    share, samples = check.number(op, "test", test), len(dataset)
+        raise TypeError(f"dataset must be a data set such as Arrays(x, y), got {type(dataset).__name__}")
+    share, samples = check.number("test", test), len(dataset)
     if not 0 < share < 1:
-        raise ValueError(f"{op}: test must be a share between 0 and 1, got {share:g}")
+        raise ValueError(f"test must be a share between 0 and 1, got {share:g}")
     if samples < 2:
-        raise ValueError(f"{op}: dataset must have at least two samples, got {samples}")
-    order = np.random.default_rng(check.integer(op, "seed", seed, least=0)).permutation(samples)
+        raise ValueError(f"dataset must have at least two samples, got {samples}")
+    order = np.random.default_rng(check.integer("seed", seed, least=0)).permutation(samples)
     count = min(max(round(share * samples), 1), samples - 1)
     return Subset(dataset, np.sort(order[count:])), Subset(dataset, np.sort(order[:count]))

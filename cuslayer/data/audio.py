@@ -30,6 +30,7 @@ _ERBS = 1.019
 
 
 @dataclass(frozen=True)
+@check.named
 class Bands:
     """A bank of filters: the energy of a wave in bands of frequency, step by step, as values from 0 to 1.
 
@@ -93,26 +94,25 @@ class Bands:
     range_db: float = 60.0
 
     def __post_init__(self) -> None:
-        op = "Bands"
-        rate = check.positive(op, "rate", self.rate)
-        check.integer(op, "channels", self.channels, least=1)
-        low = check.not_negative(op, "low", self.low)
-        high = rate / 2 if self.high is None else check.positive(op, "high", self.high)
+        rate = check.positive("rate", self.rate)
+        check.integer("channels", self.channels, least=1)
+        low = check.not_negative("low", self.low)
+        high = rate / 2 if self.high is None else check.positive("high", self.high)
         if high > rate / 2:
-            raise ValueError(f"{op}: high must be at most half the rate, {rate / 2:g} Hz, got {high:g}")
+            raise ValueError(f"high must be at most half the rate, {rate / 2:g} Hz, got {high:g}")
         if low >= high:
-            raise ValueError(f"{op}: low must be under high, {high:g} Hz, got {low:g}")
-        check.time_step(op, "dt", self.dt)
-        check.positive(op, "window", self.window)
-        check.one_of(op, "scale", self.scale, _SCALES)
+            raise ValueError(f"low must be under high, {high:g} Hz, got {low:g}")
+        check.time_step("dt", self.dt)
+        check.positive("window", self.window)
+        check.one_of("scale", self.scale, _SCALES)
         if isinstance(self.reference, str):
-            check.one_of(op, "reference", self.reference, _REFERENCES)
+            check.one_of("reference", self.reference, _REFERENCES)
         else:
-            check.positive(op, "reference", self.reference)
-        check.positive(op, "range_db", self.range_db)
+            check.positive("reference", self.reference)
+        check.positive("range_db", self.range_db)
         if self._fft_samples > _MOST_SAMPLES:
             raise ValueError(
-                f"{op}: channels and window must need at most {_MOST_SAMPLES} samples for the transform of a frame, "
+                f"channels and window must need at most {_MOST_SAMPLES} samples for the transform of a frame, "
                 f"got {self.channels} channels and {self.window:g} ms at {rate:g} Hz"
             )
 
@@ -137,8 +137,8 @@ class Bands:
         """
         samples = _samples(wave)
         own = self.steps(len(samples))
-        steps = own if duration is None else round(check.positive("Bands", "duration", duration) / self.dt)
-        check.memory("Bands", "the bands", (steps, self.channels), 8)
+        steps = own if duration is None else round(check.positive("duration", duration) / self.dt)
+        check.memory("the bands", (steps, self.channels), 8)
         found = np.zeros((steps, self.channels))
         energy = self._energy(samples, min(own, steps))
         if isinstance(self.reference, str):
@@ -217,19 +217,20 @@ def _samples(wave: Any) -> Floats:
     """Return a wave as float64, (samples,), of full scale 1."""
     given = backend.to_numpy(wave)
     if given.dtype.kind not in "if":
-        raise TypeError(f"Bands: wave must be floating or signed integers, got {given.dtype}")
+        raise TypeError(f"wave must be floating or signed integers, got {given.dtype}")
     if given.ndim != 1:
         hint = "; of several channels take one, or their mean" if given.ndim == 2 else ""
-        raise ValueError(f"Bands: wave must be (samples,), got shape {given.shape}{hint}")
+        raise ValueError(f"wave must be (samples,), got shape {given.shape}{hint}")
     found = given.astype(np.float64)
     if given.dtype.kind == "i":
         return found / 2.0 ** (8 * given.dtype.itemsize - 1)
     if found.size:
-        check.finite_range("Bands", "wave", float(found.min()), float(found.max()))
+        check.finite_range("wave", float(found.min()), float(found.max()))
     return found
 
 
 @dataclass(frozen=True)
+@check.named
 class AudioToSpikes:
     """Make spikes of a wave: its bands, from 0 to 1, coded by each of the codes.
 
@@ -272,22 +273,21 @@ class AudioToSpikes:
     lead: float = 0.0
 
     def __post_init__(self) -> None:
-        op = "AudioToSpikes"
         if not isinstance(self.bands, Bands):
-            raise TypeError(f"{op}: bands must be Bands, got {type(self.bands).__name__}")
+            raise TypeError(f"bands must be Bands, got {type(self.bands).__name__}")
         codes = self.codes if isinstance(self.codes, (tuple, list)) else (self.codes,)
         object.__setattr__(self, "codes", tuple(codes))
         if not self.codes:
-            raise ValueError(f"{op}: codes must have a code, got none")
+            raise ValueError("codes must have a code, got none")
         for code in self.codes:
-            check.instance(op, "a code", code)
+            check.instance("a code", code)
             if not (callable(code) and hasattr(code, "populations")):
-                raise TypeError(f"{op}: a code must be one such as Rate(...), got {type(code).__name__}")
-        check.positive(op, "duration", self.duration)
-        if check.not_negative(op, "lead", self.lead) >= self.duration:
-            raise ValueError(f"{op}: lead must be under duration, {self.duration:g} ms, got {self.lead:g}")
+                raise TypeError(f"a code must be one such as Rate(...), got {type(code).__name__}")
+        check.positive("duration", self.duration)
+        if check.not_negative("lead", self.lead) >= self.duration:
+            raise ValueError(f"lead must be under duration, {self.duration:g} ms, got {self.lead:g}")
         if not self.steps:
-            raise ValueError(f"{op}: duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
+            raise ValueError(f"duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
 
     @property
     def populations(self) -> int:
@@ -318,6 +318,7 @@ class AudioToSpikes:
         return np.concatenate([code(x, self.dt) for code in self.codes], axis=1)
 
 
+@check.named
 class Waves:
     """A data set of waves and their classes; a recording is the spikes (T, neurons) of a wave.
 
@@ -354,17 +355,16 @@ class Waves:
     """
 
     def __init__(self, waves: Sequence[Any], y: Any, to_spikes: AudioToSpikes, *, classes: int | None = None) -> None:
-        op = "Waves"
         if not isinstance(to_spikes, AudioToSpikes):
-            raise TypeError(f"{op}: to_spikes must be AudioToSpikes, got {type(to_spikes).__name__}")
+            raise TypeError(f"to_spikes must be AudioToSpikes, got {type(to_spikes).__name__}")
         if not len(waves):
-            raise ValueError(f"{op}: waves must hold a wave, got none")
-        self.labels, least = class_labels(op, y)
+            raise ValueError("waves must hold a wave, got none")
+        self.labels, least = class_labels(y)
         if len(self.labels) != len(waves):
-            raise ValueError(f"{op}: waves and y must have one length, got {len(waves)} and {len(self.labels)}")
-        self.classes = least if classes is None else check.integer(op, "classes", classes, least=1)
+            raise ValueError(f"waves and y must have one length, got {len(waves)} and {len(self.labels)}")
+        self.classes = least if classes is None else check.integer("classes", classes, least=1)
         if self.classes < least:
-            raise ValueError(f"{op}: classes must be at least {least} for these y, got {classes}")
+            raise ValueError(f"classes must be at least {least} for these y, got {classes}")
         self.to_spikes = to_spikes
         self.shape = (to_spikes.neurons,)
         self.steps, self.dt = to_spikes.steps, to_spikes.dt
@@ -375,7 +375,7 @@ class Waves:
         return len(self._waves)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[npt.NDArray[np.bool_], int]:
-        place = check.position("Waves", index, len(self))
+        place = check.position(index, len(self))
         bits = self._bits[place]
         if bits is None:
             try:

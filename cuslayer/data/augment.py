@@ -32,15 +32,17 @@ class Transform(Protocol):
         """Return the sensor of the new events, given the sensor of the events."""
 
 
+@check.named
 class SameSensor:
     """A transform that does not change the sensor."""
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
         """Return the sensor unchanged."""
-        return sensor_shape(type(self).__name__, shape)
+        return sensor_shape(shape)
 
 
 @dataclass(frozen=True)
+@check.named
 class Compose:
     """Transforms applied one after another.
 
@@ -56,7 +58,7 @@ class Compose:
     steps: tuple[Transform, ...]
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        sides, rng = sensor_shape("Compose", shape), generator(rng)
+        sides, rng = sensor_shape(shape), generator(rng)
         for step in self.steps:
             events = step(events, sides, rng)
             sides = step.sensor(sides)
@@ -64,7 +66,7 @@ class Compose:
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
         """Return the sensor after the last step."""
-        sides = sensor_shape("Compose", shape)
+        sides = sensor_shape(shape)
         for step in self.steps:
             sides = step.sensor(sides)
         return sides
@@ -89,12 +91,12 @@ def select(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
     return Events._own(events.t[mask], events.x[mask], y, events.p[mask])
 
 
-def on_sensor(op: str, events: Events, shape: Shape) -> tuple[int, ...]:
+def on_sensor(events: Events, shape: Shape) -> tuple[int, ...]:
     """Return shape as a sensor; raise ValueError unless every event lies on it."""
-    sides = sensor_shape(op, shape)
+    sides = sensor_shape(shape)
     if (events.y is None) != (len(sides) == 1):
         wanted = "a number of neurons" if events.y is None else "(H, W, C)"
-        raise ValueError(f"{op}: shape must be {wanted}, got {sides}")
+        raise ValueError(f"shape must be {wanted}, got {sides}")
     columns = [("x", events.x, sides[0])]
     if events.y is not None:
         columns = [("x", events.x, sides[1]), ("y", events.y, sides[0])]
@@ -105,11 +107,12 @@ def on_sensor(op: str, events: Events, shape: Shape) -> tuple[int, ...]:
         if values.size and values.max() >= size:
             worst = int(np.argmax(values >= size))
             rule = f"{name} must be under {size} on the sensor {sides}"
-            raise ValueError(f"{op}: {rule}, event {worst} has {values[worst]}")
+            raise ValueError(f"{rule}, event {worst} has {values[worst]}")
     return sides
 
 
 @dataclass(frozen=True)
+@check.named
 class Crop:
     """Keep a window of the sensor and of time; positions and times become relative to its start.
 
@@ -136,28 +139,28 @@ class Crop:
         for name in ("rows", "columns"):
             window = getattr(self, name)
             if window is not None:
-                first = check.integer("Crop", name, window[0], least=0)
-                check.integer("Crop", name, window[1], least=first + 1)
+                first = check.integer(name, window[0], least=0)
+                check.integer(name, window[1], least=first + 1)
         if self.time is not None:
-            start, end = (check.not_negative("Crop", "time", bound) for bound in self.time)
+            start, end = (check.not_negative("time", bound) for bound in self.time)
             if end <= start:
-                raise ValueError(f"Crop: time must end after it starts, got {start:g} .. {end:g} ms")
+                raise ValueError(f"time must end after it starts, got {start:g} .. {end:g} ms")
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
         """Return the shape of the window."""
-        sides = list(sensor_shape("Crop", shape))
+        sides = list(sensor_shape(shape))
         if self.rows is not None and len(sides) == 1:
-            raise ValueError("Crop: rows must be None for events in 1-D")
+            raise ValueError("rows must be None for events in 1-D")
         for axis, (name, window) in enumerate((("rows", self.rows), ("columns", self.columns))):
             axis = axis if len(sides) == 3 else 0
             if window is not None:
                 if window[1] > sides[axis]:
-                    raise ValueError(f"Crop: {name} must end within the sensor's {sides[axis]}, got {window[1]}")
+                    raise ValueError(f"{name} must end within the sensor's {sides[axis]}, got {window[1]}")
                 sides[axis] = window[1] - window[0]
         return tuple(sides)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        on_sensor("Crop", events, shape)
+        on_sensor(events, shape)
         self.sensor(shape)
         inside = np.ones(len(events), dtype=np.bool_)
         changes: dict[str, npt.NDArray[Any]] = {}
@@ -170,6 +173,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
+@check.named
 class Downsample:
     """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
 
@@ -192,18 +196,18 @@ class Downsample:
     factor: int | tuple[int, int]
 
     def __post_init__(self) -> None:
-        check.pair("Downsample", "factor", self.factor, least=1)
+        check.pair("factor", self.factor, least=1)
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
         """Return the smaller sensor."""
-        sides = sensor_shape("Downsample", shape)
-        rows, columns = check.pair("Downsample", "factor", self.factor, least=1)
+        sides = sensor_shape(shape)
+        rows, columns = check.pair("factor", self.factor, least=1)
         if len(sides) == 1:
             return (-(-sides[0] // columns),)
         return -(-sides[0] // rows), -(-sides[1] // columns), sides[2]
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        rows, columns = check.pair("Downsample", "factor", self.factor, least=1)
+        rows, columns = check.pair("factor", self.factor, least=1)
         if events.y is None:
             return replace_columns(events, x=events.x // columns)
         return replace_columns(events, x=events.x // columns, y=events.y // rows)
@@ -243,7 +247,7 @@ class RandomShift(SameSensor):
     ms: float
 
     def __post_init__(self) -> None:
-        check.not_negative("RandomShift", "ms", self.ms)
+        check.not_negative("ms", self.ms)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         moved = events.t + generator(rng).uniform(-self.ms, self.ms)
@@ -277,11 +281,11 @@ class ShiftChannels(SameSensor):
     populations: int = 1
 
     def __post_init__(self) -> None:
-        check.integer("ShiftChannels", "channels", self.channels, least=0)
-        check.integer("ShiftChannels", "populations", self.populations, least=1)
+        check.integer("channels", self.channels, least=0)
+        check.integer("populations", self.populations, least=1)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        width = _width("ShiftChannels", on_sensor("ShiftChannels", events, shape), self.populations)
+        width = _width(on_sensor(events, shape), self.populations)
         move = int(generator(rng).integers(-self.channels, self.channels, endpoint=True))
         place = events.x % width + move
         return select(replace_columns(events, x=events.x + move), (place >= 0) & (place < width))
@@ -309,8 +313,8 @@ class Stretch(SameSensor):
     factor: float
 
     def __post_init__(self) -> None:
-        if check.number("Stretch", "factor", self.factor) < 1:
-            raise ValueError(f"Stretch: factor must be at least 1, got {self.factor:g}")
+        if check.number("factor", self.factor) < 1:
+            raise ValueError(f"factor must be at least 1, got {self.factor:g}")
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         most = math.log(self.factor)
@@ -347,15 +351,15 @@ class Mask(SameSensor):
     populations: int = 1
 
     def __post_init__(self) -> None:
-        check.not_negative("Mask", "ms", self.ms)
-        check.integer("Mask", "channels", self.channels, least=0)
-        check.integer("Mask", "populations", self.populations, least=1)
+        check.not_negative("ms", self.ms)
+        check.integer("channels", self.channels, least=0)
+        check.integer("populations", self.populations, least=1)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        sides, rng = on_sensor("Mask", events, shape), generator(rng)
-        width = _width("Mask", sides, self.populations)
+        sides, rng = on_sensor(events, shape), generator(rng)
+        width = _width(sides, self.populations)
         if self.channels > width:
-            raise ValueError(f"Mask: channels must be at most the {width} of the recording, got {self.channels}")
+            raise ValueError(f"channels must be at most the {width} of the recording, got {self.channels}")
         # Always four random numbers, so that changing one limit does not change the other interval.
         length, count = rng.uniform(0, self.ms), int(rng.integers(0, self.channels, endpoint=True))
         at, first = rng.random(), int(rng.integers(0, width - count, endpoint=True))
@@ -389,10 +393,10 @@ class Jitter(SameSensor):
     pixels: int
 
     def __post_init__(self) -> None:
-        check.integer("Jitter", "pixels", self.pixels, least=0)
+        check.integer("pixels", self.pixels, least=0)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        sides = on_sensor("Jitter", events, shape)
+        sides = on_sensor(events, shape)
         moves = generator(rng).integers(-self.pixels, self.pixels, size=(2, len(events)), endpoint=True)
         x = events.x + moves[0]
         inside = (x >= 0) & (x < sides[-2 if len(sides) == 3 else 0])
@@ -426,13 +430,13 @@ class Flip(SameSensor):
 
     def __post_init__(self) -> None:
         for name in ("horizontal", "vertical", "polarity"):
-            if check.not_negative("Flip", name, getattr(self, name)) > 1:
-                raise ValueError(f"Flip: {name} must lie in [0, 1], got {getattr(self, name):g}")
+            if check.not_negative(name, getattr(self, name)) > 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name):g}")
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        sides = on_sensor("Flip", events, shape)
+        sides = on_sensor(events, shape)
         if events.y is None and (self.vertical or self.polarity):
-            raise ValueError("Flip: vertical and polarity must be 0 for events in 1-D")
+            raise ValueError("vertical and polarity must be 0 for events in 1-D")
         # Always three random numbers, so that changing one probability does not change the other flips.
         horizontal, vertical, polarity = generator(rng).random(3) < (self.horizontal, self.vertical, self.polarity)
         changes: dict[str, npt.NDArray[Any]] = {}
@@ -465,15 +469,15 @@ class Drop(SameSensor):
     p: float
 
     def __post_init__(self) -> None:
-        check.fraction("Drop", "p", self.p)
+        check.fraction("p", self.p)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         return select(events, generator(rng).random(len(events)) >= self.p)
 
 
-def _width(op: str, sides: tuple[int, ...], populations: int) -> int:
+def _width(sides: tuple[int, ...], populations: int) -> int:
     """Return the number of channels of each of the populations, or of columns of a camera."""
     width = sides[-2 if len(sides) == 3 else 0]
     if width % populations:
-        raise ValueError(f"{op}: populations must divide the {width} neurons, got {populations}")
+        raise ValueError(f"populations must divide the {width} neurons, got {populations}")
     return width // populations

@@ -10,25 +10,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.data.loader import Loader
 from cuslayer.tape import Tensor, as_tensor
 
 
-def pairs(op: str, batches: Iterable[Any], source: Any = None) -> Iterator[tuple[Any, Any]]:
+def pairs(batches: Iterable[Any], source: Any = None) -> Iterator[tuple[Any, Any]]:
     """Yield each batch as (x, target)."""
-    check_batches(op, batches if source is None else source)
+    check_batches(batches if source is None else source)
     for batch in batches:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             many = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-            raise TypeError(f"{op}: a batch must be a pair (x, target), got {type(batch).__name__}{many}")
+            raise TypeError(f"a batch must be a pair (x, target), got {type(batch).__name__}{many}")
         yield batch[0], batch[1]
 
 
-def check_batches(op: str, batches: Any) -> None:
+def check_batches(batches: Any) -> None:
     """Raise TypeError unless something may be batches, before one of them is read."""
     got = _wrong(batches)
     if got:
-        raise TypeError(f"{op}: batches must be pairs (x, target), such as a Loader has, got {got}")
+        raise TypeError(f"batches must be pairs (x, target), such as a Loader has, got {got}")
 
 
 @contextmanager
@@ -67,6 +68,7 @@ class Share(NamedTuple):
     pairs: Iterator[Any]
 
 
+@check.named
 class Shares:
     """The shares of batches; iteration yields pairs of a `Share` and None, in the place of the batches."""
 
@@ -76,7 +78,7 @@ class Shares:
     def __len__(self) -> int:
         """The number of batches; of an iterator it is not known."""
         if not isinstance(self._batches, Sized):
-            raise TypeError("Shares: the number of batches is not known")
+            raise TypeError("the number of batches is not known")
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from cuslayer.extras import optional
 _US_PER_MS = 1000.0
 
 
+@check.named
 class FromTonic:
     """A data set of the package tonic, for use with `Loader`.
 
@@ -53,17 +54,16 @@ class FromTonic:
     """
 
     def __init__(self, dataset: Any, *, duration: float, classes: int | None = None) -> None:
-        op = "FromTonic"
         for name in ("__len__", "__getitem__", "sensor_size"):
             if not hasattr(dataset, name):
-                raise TypeError(f"{op}: dataset must have {name}, got {type(dataset).__name__}")
+                raise TypeError(f"dataset must have {name}, got {type(dataset).__name__}")
         if not len(dataset):
-            raise ValueError(f"{op}: dataset must hold a recording, got none")
+            raise ValueError("dataset must hold a recording, got none")
         width, height, channels = (int(side) for side in dataset.sensor_size)
         self._dataset = dataset
         self._one_dimensional = "y" not in _fields(dataset[0][0])
-        self.shape = sensor_shape(op, (width,) if self._one_dimensional else (height, width, channels))
-        self.duration = check.positive(op, "duration", duration)
+        self.shape = sensor_shape((width,) if self._one_dimensional else (height, width, channels))
+        self.duration = check.positive("duration", duration)
         self[0]  # raises early if samples have another format
         targets = getattr(dataset, "targets", None)
         if targets is None or len(targets) != len(dataset):
@@ -72,18 +72,18 @@ class FromTonic:
         self.labels = np.array([_label(target) for target in targets], dtype=np.int64)
         self.labels.setflags(write=False)
         highest = int(self.labels.max())
-        self.classes = highest + 1 if classes is None else check.integer(op, "classes", classes, least=highest + 1)
+        self.classes = highest + 1 if classes is None else check.integer("classes", classes, least=highest + 1)
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position("FromTonic", index, len(self))
+        place = check.position(index, len(self))
         events, target = self._dataset[place]
         wanted, names = ("x", "t", "p") if self._one_dimensional else ("x", "y", "t", "p"), _fields(events)
         if not set(wanted) <= set(names):
             got = f"the fields {', '.join(names)}" if names else type(events).__name__
-            raise ValueError(f"FromTonic: sample {place} must have the fields {', '.join(wanted)}, got {got}")
+            raise ValueError(f"sample {place} must have the fields {', '.join(wanted)}, got {got}")
         t: npt.NDArray[np.float64] = events["t"] / _US_PER_MS
         return Events(t, events["x"], None if self._one_dimensional else events["y"], events["p"]), _label(target)
 
@@ -101,7 +101,7 @@ def _label(target: Any) -> int:
     try:
         return operator.index(target)
     except TypeError:
-        raise TypeError(f"FromTonic: a class must be an integer, got {type(target).__name__}") from None
+        raise TypeError(f"a class must be an integer, got {type(target).__name__}") from None
 
 
 # Where a data set has no test set of its own, every tenth recording of each class is for testing.
@@ -168,8 +168,9 @@ class Loaded:
     def __len__(self) -> int:
         return len(self._order)
 
+    @check.operation("load")
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position("load", index, len(self))
+        place = check.position(index, len(self))
         events, label = self._source[int(self._order[place])]
         return FromStart()(events, self.shape) if _KNOWN[self.name].from_start else events, label
 
@@ -182,6 +183,7 @@ class Loaded:
         return f"Loaded({self.name!r}, {self.split!r}, {size}, {self.classes} classes)"
 
 
+@check.operation
 def load(
     name: str,
     root: str | os.PathLike[str],
@@ -226,20 +228,19 @@ def load(
     ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, got 'mnist'; did you \
 mean nmnist?
     """
-    op = "load"
-    known = _KNOWN[check.one_of(op, "name", name, _KNOWN)]
-    options = known.splits[check.one_of(op, f"split of {name}", split, known.splits)]
-    dt = check.time_step(op, "dt", dt)
-    duration = known.duration if duration is None else check.positive(op, "duration", duration)
+    known = _KNOWN[check.one_of("name", name, _KNOWN)]
+    options = known.splits[check.one_of(f"split of {name}", split, known.splits)]
+    dt = check.time_step("dt", dt)
+    duration = known.duration if duration is None else check.positive("duration", duration)
     if round(duration / dt) < 1:
-        raise ValueError(f"{op}: duration must be at least a step of {dt:g} ms, got {duration:g}")
-    folder = check.path(op, "root", root)
-    kind = getattr(optional(op, "tonic.datasets", "tonic"), known.kind)
+        raise ValueError(f"duration must be at least a step of {dt:g} ms, got {duration:g}")
+    folder = check.path("root", root)
+    kind = getattr(optional("tonic.datasets", "tonic"), known.kind)
     source = (kind if download else _without_download(kind, name, folder))(str(folder), **options)
     _list_classes(source)
     found = FromTonic(source, duration=duration, classes=known.classes)
     if found.shape != known.shape:
-        raise ValueError(f"{op}: recordings of {name} must have the shape {known.shape}, tonic's have {found.shape}")
+        raise ValueError(f"recordings of {name} must have the shape {known.shape}, tonic's have {found.shape}")
     order = _order(source)
     if known.splits is _OWN_SPLIT:
         order = order[_is_test(found.labels[order]) == (split == "test")]
@@ -251,7 +252,7 @@ def _without_download(kind: Any, name: str, folder: os.PathLike[str]) -> Any:
 
     def download(self: Any) -> None:
         there = os.path.join(folder, kind.__name__)
-        raise ValueError(f"load: {name} must be in {there}, which lacks files of it; download=True fetches them")
+        raise ValueError(f"{name} must be in {there}, which lacks files of it; download=True fetches them")
 
     return type(kind.__name__, (kind,), {"download": download})
 
@@ -261,7 +262,7 @@ def _list_classes(source: Any) -> None:
     file = getattr(source, "data_filename", None)
     if isinstance(file, str) and not source.targets:
         path = os.path.join(source.location_on_system, file)
-        with optional("load", "h5py", "hdf5").File(path, "r") as opened:
+        with optional("h5py", "hdf5").File(path, "r") as opened:
             source.targets = opened["labels"][()].astype(np.int64)
 
 

@@ -32,6 +32,7 @@ class Code(Protocol):
 
 
 @dataclass(frozen=True)
+@check.named
 class Rate:
     """Regular spikes at a rate that is proportional to the value.
 
@@ -56,17 +57,18 @@ class Rate:
     populations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        check.positive("Rate", "hz", self.hz)
+        check.positive("hz", self.hz)
 
     def __call__(self, x: Any, dt: float) -> Spikes:
-        values = _values("Rate", x)
-        dt = check.time_step("Rate", "dt", dt)
+        values = _values(x)
+        dt = check.time_step("dt", dt)
         # The tolerance absorbs the rounding of the sum: ten times 0.1 is one.
         phase = np.floor(np.cumsum(values * (self.hz * dt / 1000), axis=0) + 1e-9)
         return np.diff(phase, axis=0, prepend=0.0) > 0
 
 
 @dataclass(frozen=True)
+@check.named
 class Latency:
     """One spike in each period, which is earlier for larger values; a value of 0 has none.
 
@@ -92,13 +94,13 @@ class Latency:
     populations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        check.positive("Latency", "period", self.period)
+        check.positive("period", self.period)
 
     def __call__(self, x: Any, dt: float) -> Spikes:
-        values = _values("Latency", x)
-        steps = round(self.period / check.time_step("Latency", "dt", dt))
+        values = _values(x)
+        steps = round(self.period / check.time_step("dt", dt))
         if steps < 1:
-            raise ValueError(f"Latency: period must be at least a step of {dt:g} ms, got {self.period:g}")
+            raise ValueError(f"period must be at least a step of {dt:g} ms, got {self.period:g}")
         periods = -(-len(values) // steps)
         starts = steps * np.arange(periods)
         lengths = np.minimum(steps, len(values) - starts)
@@ -113,6 +115,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
+@check.named
 class Delta:
     """A spike whenever the value has changed by the threshold since the last spike (send-on-delta).
 
@@ -136,12 +139,12 @@ class Delta:
     populations: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check.positive("Delta", "threshold", self.threshold)
+        check.positive("threshold", self.threshold)
 
     def __call__(self, x: Any, dt: float) -> Spikes:
         from cuslayer.kernels.delta.cpu import crossings
 
-        values = _values("Delta", x)
+        values = _values(x)
         channels = values.shape[1]
         spikes = np.zeros((len(values) + 1, channels, 2), np.bool_)
         crossings(np.concatenate([np.zeros((1, channels)), values]), float(self.threshold), spikes)
@@ -149,6 +152,7 @@ class Delta:
 
 
 @dataclass(frozen=True)
+@check.named
 class Levels:
     """A spike whenever the value crosses one of several levels; each level is a population.
 
@@ -176,11 +180,11 @@ class Levels:
     falling: bool = False
 
     def __post_init__(self) -> None:
-        levels = tuple(check.positive("Levels", "a level", level) for level in self.levels)
+        levels = tuple(check.positive("a level", level) for level in self.levels)
         if not levels:
-            raise ValueError("Levels: levels must have a level, got none")
+            raise ValueError("levels must have a level, got none")
         if levels[-1] > 1 or any(a >= b for a, b in pairwise(levels)):
-            raise ValueError(f"Levels: levels must ascend to at most 1, got {levels}")
+            raise ValueError(f"levels must ascend to at most 1, got {levels}")
 
     @property
     def populations(self) -> int:
@@ -188,7 +192,7 @@ class Levels:
         return len(self.levels) * (2 if self.falling else 1)
 
     def __call__(self, x: Any, dt: float) -> Spikes:
-        values = _values("Levels", x)
+        values = _values(x)
         above = values[:, None] >= np.array(self.levels, np.float64)[:, None]  # (T, levels, channels)
         before = np.zeros_like(above)
         before[1:] = above[:-1]
@@ -196,15 +200,15 @@ class Levels:
         return np.concatenate(found, axis=1).reshape(len(values), self.populations * values.shape[1])
 
 
-def _values(op: str, x: Any) -> Floats:
+def _values(x: Any) -> Floats:
     """Return values (T, channels) as float64; raise unless they are numbers from 0 to 1."""
     given = to_numpy(x)
     if given.dtype.kind not in "biuf":
-        raise TypeError(f"{op}: x must be real numbers, got {given.dtype}")
+        raise TypeError(f"x must be real numbers, got {given.dtype}")
     if given.ndim != 2:
-        raise ValueError(f"{op}: x must be (T, channels), got shape {given.shape}")
+        raise ValueError(f"x must be (T, channels), got shape {given.shape}")
     values = np.ascontiguousarray(given, np.float64)
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if wrong.size:
-        raise ValueError(f"{op}: x must have values from 0 to 1, got {values.flat[wrong[0]]:g}")
+        raise ValueError(f"x must have values from 0 to 1, got {values.flat[wrong[0]]:g}")
     return values

@@ -69,6 +69,7 @@ class Dataset(Protocol):
         """
 
 
+@check.named
 class _Files:
     """Recordings in files, read at each access; the operating system caches the files."""
 
@@ -85,7 +86,7 @@ class _Files:
         return len(self._paths)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position(type(self).__name__, index, len(self))
+        place = check.position(index, len(self))
         return read_events(self._paths[place], max_events=self._max_events), int(self.labels[place])
 
     def recording(self, index: int) -> bytes | None:
@@ -142,27 +143,25 @@ class EventFolder(_Files):
         duration: float = _NMNIST_MS,
         max_events: int | None = None,
     ) -> None:
-        op = "EventFolder"
-        folder = _existing(op, "folder", folder, folder=True)
-        shape = sensor_shape(op, shape)
+        folder = _existing("folder", folder, folder=True)
+        shape = sensor_shape(shape)
         if suffix is not None:
-            check.one_of(op, "suffix", suffix, FORMATS)
-        duration = check.positive(op, "duration", duration)
+            check.one_of("suffix", suffix, FORMATS)
+        duration = check.positive("duration", duration)
         if max_events is not None:
-            check.integer(op, "max_events", max_events, least=0)
+            check.integer("max_events", max_events, least=0)
         present = set(os.listdir(folder))
-        numbers, labels = _read_list(op, list_file, folder, len(present))
+        numbers, labels = _read_list(list_file, folder, len(present))
         highest = max(labels)
-        classes = highest + 1 if classes is None else check.integer(op, "classes", classes, least=1)
+        classes = highest + 1 if classes is None else check.integer("classes", classes, least=1)
         if highest >= classes:
-            raise ValueError(f"{op}: classes must be above each class in {list_file}, got {classes} and {highest}")
+            raise ValueError(f"classes must be above each class in {list_file}, got {classes} and {highest}")
         suffix = suffix or _find_suffix(present, numbers)
         names = [f"{number}{suffix}" for number in numbers]
         missing = [name for name in names if name not in present]
         if missing:
             raise ValueError(
-                f"{op}: {folder} must hold all of {list_file}, {missing[0]} is missing"
-                f" ({len(missing)} of {len(names)} are)"
+                f"{folder} must hold all of {list_file}, {missing[0]} is missing ({len(missing)} of {len(names)} are)"
             )
         super().__init__([folder / name for name in names], labels, shape, classes, duration, max_events)
 
@@ -184,19 +183,20 @@ class NMNIST(_Files):
     """
 
     def __init__(self, folder: PathLike) -> None:
-        folder = _existing("NMNIST", "folder", folder, folder=True)
+        folder = _existing("folder", folder, folder=True)
         paths: list[Path] = []
         labels: list[int] = []
         for digit in range(_NMNIST_CLASSES):
             inner = folder / str(digit)
             names = sorted(n for n in os.listdir(inner) if n.endswith(".bin")) if inner.is_dir() else []
             if not names:
-                raise ValueError(f"NMNIST: folder {folder} must hold folders 0 to 9 of .bin files, {digit} has none")
+                raise ValueError(f"folder {folder} must hold folders 0 to 9 of .bin files, {digit} has none")
             paths += [inner / name for name in names]
             labels += [digit] * len(names)
         super().__init__(paths, labels, _NMNIST_SHAPE, _NMNIST_CLASSES, _NMNIST_MS, None)
 
 
+@check.operation
 def open_folder(
     path: PathLike,
     train_list: PathLike | None = None,
@@ -231,22 +231,21 @@ def open_folder(
     Traceback (most recent call last):
     ValueError: open_folder: folder nowhere does not exist
     """
-    op = "open_folder"
-    folder = _existing(op, "folder", path, folder=True)
-    sensor = _NMNIST_SHAPE if shape is None else sensor_shape(op, shape)
+    folder = _existing("folder", path, folder=True)
+    sensor = _NMNIST_SHAPE if shape is None else sensor_shape(shape)
     if suffix is not None:
-        check.one_of(op, "suffix", suffix, FORMATS)
+        check.one_of("suffix", suffix, FORMATS)
     named = train_list is not None or test_list is not None
     if not named and (folder / "Train").is_dir() and (folder / "Test").is_dir():
         layout = f"{folder} has the layout of N-MNIST, Train/ and Test/"
         if sensor != _NMNIST_SHAPE:
-            raise ValueError(f"{op}: {layout}: its shape must be {_NMNIST_SHAPE}, got {sensor}")
+            raise ValueError(f"{layout}: its shape must be {_NMNIST_SHAPE}, got {sensor}")
         if suffix not in (None, ".bin"):
-            raise ValueError(f"{op}: {layout}: its suffix must be .bin, got {suffix}")
+            raise ValueError(f"{layout}: its suffix must be .bin, got {suffix}")
         return NMNIST(folder / "Train"), NMNIST(folder / "Test")
     lists = [_find_list(folder, "train", train_list), _find_list(folder, "test", test_list)]
     present = set(os.listdir(folder))
-    numbers, labels = zip(*(_read_list(op, file, folder, len(present)) for file in lists), strict=True)
+    numbers, labels = zip(*(_read_list(file, folder, len(present)) for file in lists), strict=True)
     suffix = suffix or _find_suffix(present, [*chain(*numbers)])
     classes = max(map(max, labels)) + 1
     options: dict[str, Any] = {"classes": classes, "max_events": max_events}
@@ -269,12 +268,12 @@ def _read_bytes(path: Path) -> bytes | None:
     return raw if small and len(raw) == status.st_size else None
 
 
-def _existing(op: str, what: str, path: PathLike, *, folder: bool) -> Path:
+def _existing(what: str, path: PathLike, *, folder: bool) -> Path:
     """Return a path, which must be that of a folder or of a file."""
-    found = check.path(op, what, path)
+    found = check.path(what, path)
     if not (os.path.isdir if folder else os.path.isfile)(found):
         wrong = f"is not a {'folder' if folder else 'file'}" if os.path.exists(found) else "does not exist"
-        raise ValueError(f"{op}: {'folder' if folder else 'list'} {found} {wrong}")
+        raise ValueError(f"{'folder' if folder else 'list'} {found} {wrong}")
     return found
 
 
@@ -291,23 +290,21 @@ def _find_list(folder: Path, kind: str, named: PathLike | None) -> Path:
     if len(found) == 1:
         return found[0]
     got = f"{len(found)} lists {kind}*.txt: {', '.join(p.name for p in found)}" if found else f"no {kind}*.txt"
-    raise ValueError(
-        f"open_folder: {folder} must hold Train/ and Test/, or one list train*.txt and one test*.txt, got {got}"
-    )
+    raise ValueError(f"{folder} must hold Train/ and Test/, or one list train*.txt and one test*.txt, got {got}")
 
 
-def _read_list(op: str, path: PathLike, folder: Path, files: int) -> tuple[list[int], list[int]]:
+def _read_list(path: PathLike, folder: Path, files: int) -> tuple[list[int], list[int]]:
     """Return the numbers and classes of a list for a folder with a number of files."""
-    path = _existing(op, "list_file", path, folder=False)
+    path = _existing("list_file", path, folder=False)
     most = _LIST_BYTES + _LINE_BYTES * files
-    size, raw = read_file(op, path, lambda file, size: (size, file.read(most)))
+    size, raw = read_file(path, lambda file, size: (size, file.read(most)))
     if size > most:
         rule = f"must have at most {most} bytes for the {files} files of {folder}"
-        raise ValueError(f"{op}: list {path} {rule}, got {size}")
+        raise ValueError(f"list {path} {rule}, got {size}")
     try:
         lines = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{op}: list {path} must be text, got bytes that are not UTF-8") from None
+        raise ValueError(f"list {path} must be text, got bytes that are not UTF-8") from None
     rows: dict[int, int] = {}
     labels: list[int] = []
     for row, line in enumerate(lines, start=1):
@@ -316,16 +313,16 @@ def _read_list(op: str, path: PathLike, folder: Path, files: int) -> tuple[list[
             continue
         # The file may be any, and no message shows what is in it.
         if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
-            raise ValueError(f"{op}: {path} line {row} must be 'number class', two integers from 0")
+            raise ValueError(f"{path} line {row} must be 'number class', two integers from 0")
         for word, what, limit in zip(words, ("number", "class"), (_MOST_NUMBER, _MOST_CLASS), strict=True):
             # Python refuses to convert thousands of digits.
             if len(word) > 30 or int(word) >= limit:
-                raise ValueError(f"{op}: {path} line {row} must have a {what} below {limit}, got a larger one")
+                raise ValueError(f"{path} line {row} must have a {what} below {limit}, got a larger one")
         number = int(words[0])
         if number in rows:
-            raise ValueError(f"{op}: {path} line {row} must name another recording, {number} is in line {rows[number]}")
+            raise ValueError(f"{path} line {row} must name another recording, {number} is in line {rows[number]}")
         rows[number] = row
         labels.append(int(words[1]))
     if not rows:
-        raise ValueError(f"{op}: list {path} must name a recording, got none")
+        raise ValueError(f"list {path} must name a recording, got none")
     return list(rows), labels

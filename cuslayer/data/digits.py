@@ -41,6 +41,7 @@ class _Recordings(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
+@check.named
 class Digits:
     """1,797 handwritten digits, recorded by a simulated event camera with the three saccades of N-MNIST.
 
@@ -74,8 +75,8 @@ class Digits:
     duration = float(MS)
 
     def __init__(self, split: str = "train", seed: int = 0) -> None:
-        self.split = check.one_of("Digits", "split", split, _SPLITS)
-        self.seed = check.integer("Digits", "seed", seed, least=0)
+        self.split = check.one_of("split", split, _SPLITS)
+        self.seed = check.integer("seed", seed, least=0)
         self._number = numbers(split)
         self.labels = labelled_images()[1][self._number].astype(np.int64)
         self.labels.setflags(write=False)
@@ -85,7 +86,7 @@ class Digits:
         return len(self._number)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position("Digits", index, len(self))
+        place = check.position(index, len(self))
         number = self._number[place]
         raw, offsets = self._recordings
         return decode(raw[offsets[number] : offsets[number + 1]]), int(self.labels[place])

@@ -29,6 +29,7 @@ _WINDOWS_WHOLE, _WINDOWS_FRACTIONS = 100.0, 400.0
 _LONG_WHOLE, _LONG_FRACTIONS = 1e4, 2e4
 
 
+@check.named
 class Events:
     """The events of one recording: times `t` in ms, positions `x` and `y`, polarities `p` (0 OFF, 1 ON).
 
@@ -55,15 +56,15 @@ class Events:
     def __init__(
         self, t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike | None = None, p: npt.ArrayLike | None = None
     ) -> None:
-        self._t = times("Events", "t", t)
-        self._x = integers("Events", "x", x)
-        self._y = None if y is None else integers("Events", "y", y)
+        self._t = times("t", t)
+        self._x = integers("x", x)
+        self._y = None if y is None else integers("y", y)
         if p is None and y is not None:
-            raise TypeError("Events: p must be given for events in 2-D, the polarities from 0")
-        self._p = np.zeros(len(self._t), np.int64) if p is None else integers("Events", "p", p)
+            raise TypeError("p must be given for events in 2-D, the polarities from 0")
+        self._p = np.zeros(len(self._t), np.int64) if p is None else integers("p", p)
         for name, values in (("x", self._x), ("y", self._y), ("p", self._p)):
             if values is not None and len(values) != len(self._t):
-                raise ValueError(f"Events: {name} must be as long as t, got {len(values)} and {len(self._t)}")
+                raise ValueError(f"{name} must be as long as t, got {len(values)} and {len(self._t)}")
 
     @classmethod
     def _own(cls, t: Floats, x: Ints, y: Ints | None, p: Ints) -> Events:
@@ -76,6 +77,7 @@ class Events:
         return events
 
     @classmethod
+    @check.operation
     def from_spikes(cls, spikes: Any, dt: float = 1.0) -> Events:
         """Return the events of one recording's spikes, the inverse of `to_spikes`.
 
@@ -96,24 +98,21 @@ class Events:
         >>> events, bool((events.to_spikes((2, 3, 2), steps=20, dt=0.1) == spikes).all())
         (Events(1 events in 2-D, 1.3 to 1.3 ms), True)
         """
-        op = "from_spikes"
         data = backend.to_numpy(spikes.data if isinstance(spikes, Tensor) else spikes)
         if data.ndim not in (2, 4):
             raise ValueError(
-                f"{op}: spikes must be one recording, (T, H, W, C) or (T, C), got shape {data.shape}; of a batch "
+                f"spikes must be one recording, (T, H, W, C) or (T, C), got shape {data.shape}; of a batch "
                 "(T, N, ...) take one sample, spikes[:, n]"
             )
         if data.dtype.kind not in "biu":
-            raise TypeError(
-                f"{op}: spikes must be booleans or counts, got {data.dtype}; compare them, as in spikes > 0"
-            )
+            raise TypeError(f"spikes must be booleans or counts, got {data.dtype}; compare them, as in spikes > 0")
         if data.dtype.kind == "i" and data.size and data.min() < 0:
-            raise ValueError(f"{op}: a count must not be negative, got {data.min()}")
-        dt = check.time_step(op, "dt", dt)
+            raise ValueError(f"a count must not be negative, got {data.min()}")
+        dt = check.time_step("dt", dt)
         found = np.nonzero(data)
         if data.dtype != np.bool_:
             counts = data[found]
-            check.memory(op, "the events", (int(counts.sum(dtype=np.float64)), 4), 8)
+            check.memory("the events", (int(counts.sum(dtype=np.float64)), 4), 8)
             found = tuple(np.repeat(index, counts) for index in found)
         step, *place = (index.astype(np.int64, copy=False) for index in found)
         t: Floats = step * np.float64(dt)
@@ -146,7 +145,7 @@ class Events:
         return len(self._t)
 
     def __array__(self, *arguments: Any, **options: Any) -> Any:
-        raise TypeError("Events: a recording is no array; to_spikes(shape, steps) makes one, (T, H, W, C) or (T, C)")
+        raise TypeError("a recording is no array; to_spikes(shape, steps) makes one, (T, H, W, C) or (T, C)")
 
     def __getitem__(self, index: Any) -> Any:
         """Return event `index` as (t, x, y, p); or, for a slice, a mask or an array of indices, the `Events` there.
@@ -160,7 +159,7 @@ class Events:
         ((1.3, 4, 1, 0), Events(1 events in 2-D, 0.5 to 0.5 ms))
         """
         if not isinstance(index, slice) and np.ndim(index) == 0:
-            at = check.position("Events", index, len(self), "events", "an integer, a slice or an array")
+            at = check.position(index, len(self), "events", "an integer, a slice or an array")
             y = None if self._y is None else int(self._y[at])
             return float(self._t[at]), int(self._x[at]), y, int(self._p[at])
         chosen: Any = index if isinstance(index, slice) else np.asarray(index)
@@ -169,12 +168,12 @@ class Events:
                 chosen = chosen.astype(np.int64)
             if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
                 what = f"shape {chosen.shape}, {chosen.dtype}"
-                raise TypeError(f"Events: index must be integers or a mask of shape (events,), got {what}")
+                raise TypeError(f"index must be integers or a mask of shape (events,), got {what}")
             mask = chosen.dtype == np.bool_
             outside = len(chosen) != len(self) if mask else (chosen >= len(self)) | (chosen < -len(self))
             if np.any(outside):
                 got = f"a mask of {len(chosen)}" if mask else str(chosen[np.argmax(outside)])
-                raise IndexError(f"Events: index must lie within {len(self)} events, got {got}")
+                raise IndexError(f"index must lie within {len(self)} events, got {got}")
         y = None if self._y is None else self._y[chosen].copy()
         return Events._own(self._t[chosen].copy(), self._x[chosen].copy(), y, self._p[chosen].copy())
 
@@ -199,6 +198,7 @@ class Events:
         span = f", {self._t.min():g} to {self._t.max():g} ms" if len(self) else ""
         return f"Events({len(self)} events in {1 if self._y is None else 2}-D{span})"
 
+    @check.operation
     def to_spikes(
         self, shape: int | Sequence[int], steps: int, dt: float = 1.0, binning: str = "or", rounding: str = "floor"
     ) -> npt.NDArray[np.bool_] | npt.NDArray[np.uint8]:
@@ -225,12 +225,12 @@ class Events:
         >>> spikes.shape, spikes.dtype.name, [int(i) for i in np.argwhere(spikes)[0]]
         ((20, 2, 3, 2), 'bool', [13, 1, 2, 1])
         """
-        sensor = sensor_shape("to_spikes", shape)
-        steps = check.integer("to_spikes", "steps", steps, least=1)
-        dt = check.time_step("to_spikes", "dt", dt)
-        check.one_of("to_spikes", "binning", binning, BINNINGS)
-        check.one_of("to_spikes", "rounding", rounding, ROUNDINGS)
-        check.memory("to_spikes", "the bins", (steps, *sensor))
+        sensor = sensor_shape(shape)
+        steps = check.integer("steps", steps, least=1)
+        dt = check.time_step("dt", dt)
+        check.one_of("binning", binning, BINNINGS)
+        check.one_of("rounding", rounding, ROUNDINGS)
+        check.memory("the bins", (steps, *sensor))
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         found = misfit(self._t, len(step), steps, dt)
         if found:
@@ -245,31 +245,29 @@ class Events:
         if count.size and count.max() > 255:
             worst = int(count.argmax())
             where = tuple(int(i) for i in np.unravel_index(filled[worst], (steps, *sensor)))
-            raise ValueError(f"to_spikes: a bin must hold at most 255 events, bin {where} has {count[worst]}")
+            raise ValueError(f"a bin must hold at most 255 events, bin {where} has {count[worst]}")
         counts = np.zeros(steps * features, dtype=np.uint8)
         counts[filled] = count
         return counts.reshape(steps, *sensor)
 
 
-def sensor_shape(op: str, shape: int | Sequence[int]) -> tuple[int, ...]:
+def sensor_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     """Return shape as (H, W, C), or as (C,) for a one-dimensional recording."""
     sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if len(sides) not in (1, 3):
-        raise ValueError(f"{op}: shape must be (H, W, C), or a number of neurons, got {sides}")
-    return tuple(check.integer(op, "shape", side, least=1) for side in sides)
+        raise ValueError(f"shape must be (H, W, C), or a number of neurons, got {sides}")
+    return tuple(check.integer("shape", side, least=1) for side in sides)
 
 
-def flat_bins(
-    events: Events, shape: tuple[int, ...], steps: int, dt: float, rounding: str, *, op: str = "to_spikes"
-) -> tuple[Ints, Ints]:
+def flat_bins(events: Events, shape: tuple[int, ...], steps: int, dt: float, rounding: str) -> tuple[Ints, Ints]:
     """Return the bin and the flat sensor index of each event, without events after the last bin."""
     if (events.y is None) != (len(shape) == 1):
         wanted = "a number of neurons" if events.y is None else "(H, W, C)"
         dimensions = 1 if events.y is None else 2
-        raise ValueError(f"{op}: shape must be {wanted} for events in {dimensions}-D, got {shape}")
+        raise ValueError(f"shape must be {wanted} for events in {dimensions}-D, got {shape}")
     if not len(events):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    _check_inside(op, events, shape)
+    _check_inside(events, shape)
     if events.y is None:
         feature = events.x
     elif shape[2] == 1:
@@ -286,7 +284,7 @@ def flat_bins(
     return step.astype(np.int64), feature
 
 
-def _check_inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
+def _check_inside(events: Events, shape: tuple[int, ...]) -> None:
     """Raise ValueError for the first event before 0 ms or outside the sensor."""
     limits: list[tuple[str, Ints, int]] = []
     if events.y is None:
@@ -301,48 +299,48 @@ def _check_inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
     outside = np.logical_or.reduce([values >= limit for _, values, limit in limits])
     first = int(np.argmax(early | outside))
     if early[first]:
-        raise ValueError(f"{op}: t must not be negative, event {first} is at {events.t[first]:g} ms")
+        raise ValueError(f"t must not be negative, event {first} is at {events.t[first]:g} ms")
     position = ", ".join(f"{name}={values[first]}" for name, values, _ in limits)
     rule = f"{shape[0]} neurons" if events.y is None else f"the sensor {shape} (H, W, C)"
-    raise ValueError(f"{op}: events must lie within {rule}, event {first} is at {position}")
+    raise ValueError(f"events must lie within {rule}, event {first} is at {position}")
 
 
-def _column(op: str, name: str, values: Any) -> npt.NDArray[Any]:
+def _column(name: str, values: Any) -> npt.NDArray[Any]:
     """Return values as a 1-D array of numbers."""
     if values is None:
-        raise TypeError(f"{op}: {name} must be 1-D, got None")
+        raise TypeError(f"{name} must be 1-D, got None")
     try:
         column = backend.to_numpy(values)
     except ValueError:
-        raise ValueError(f"{op}: {name} must be 1-D, got rows of unequal length") from None
+        raise ValueError(f"{name} must be 1-D, got rows of unequal length") from None
     if column.ndim != 1:
-        raise ValueError(f"{op}: {name} must be 1-D, got shape {column.shape}")
+        raise ValueError(f"{name} must be 1-D, got shape {column.shape}")
     return column
 
 
-def times(op: str, name: str, values: Any, *, what: str = "event") -> Floats:
+def times(name: str, values: Any, *, what: str = "event") -> Floats:
     """Return times in ms as a read-only float64 copy; raise ValueError or TypeError."""
-    column = _column(op, name, values)
+    column = _column(name, values)
     if column.dtype.kind not in "iuf":
-        raise TypeError(f"{op}: {name} must be numbers, got {column.dtype}")
+        raise TypeError(f"{name} must be numbers, got {column.dtype}")
     copy = column.astype(np.float64)
     if not np.isfinite(copy).all():
         first = int(np.argmin(np.isfinite(copy)))
-        raise ValueError(f"{op}: {name} must be finite, {what} {first} is at {copy[first]}")
+        raise ValueError(f"{name} must be finite, {what} {first} is at {copy[first]}")
     copy.setflags(write=False)
     return copy
 
 
-def integers(op: str, name: str, values: Any, *, what: str = "event") -> Ints:
+def integers(name: str, values: Any, *, what: str = "event") -> Ints:
     """Return non-negative integers as a read-only int64 copy; raise ValueError or TypeError."""
-    column = _column(op, name, values)
+    column = _column(name, values)
     # np.asarray([]) is float64, so an empty column has no type to check.
     if column.size and column.dtype.kind not in "iub":
-        raise TypeError(f"{op}: {name} must be integers, got {column.dtype}")
+        raise TypeError(f"{name} must be integers, got {column.dtype}")
     copy = column.astype(np.int64)
     if copy.size and copy.min() < 0:
         first = int(np.argmax(copy < 0))
-        raise ValueError(f"{op}: {name} must lie in 0 .. 2**63 - 1, {what} {first} has {column[first]}")
+        raise ValueError(f"{name} must lie in 0 .. 2**63 - 1, {what} {first} has {column[first]}")
     copy.setflags(write=False)
     return copy
 

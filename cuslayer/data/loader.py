@@ -59,7 +59,7 @@ class Misfits:
         self.recordings = self.late = 0
         self._found: dict[str, str] = {}
 
-    def add(self, op: str, t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> None:
+    def add(self, where: str, t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> None:
         """Add a recording that is not empty; see `misfit`."""
         self.recordings += 1
         found = misfit(t, kept, steps, dt)
@@ -68,7 +68,7 @@ class Misfits:
         kind = found[0]
         self.late += kind == "late"
         far = kind == "late" and t.min() >= max(_FAR, 2 * steps * dt)
-        self._found.setdefault("far" if far else kind, f"{op}: {found[1]}")
+        self._found.setdefault("far" if far else kind, f"Loader: {where}: {found[1]}")
 
     def warnings(self) -> dict[str, str]:
         """Return the messages to warn of, by kind, "unit" or "late"."""
@@ -77,6 +77,7 @@ class Misfits:
         return {kind: message for kind, message in found.items() if message}
 
 
+@check.named
 class Loader:
     """Iterate over batches (x, labels): x boolean (T, N, H, W, C) or (T, N, C), labels int64 (N,).
 
@@ -166,45 +167,44 @@ class Loader:
         transform: Transform | None = None,
         resident: str | None = None,
     ) -> None:
-        op = "Loader"
-        _check_dataset(op, dataset)
+        _check_dataset(dataset)
         self.dataset = dataset
         self._has_labels = getattr(dataset, "labels", None) is not None
-        self.batch = check.integer(op, "batch", batch, least=1)
+        self.batch = check.integer("batch", batch, least=1)
         self._own_dt: float | None = getattr(dataset, "dt", None)
-        self.dt = check.time_step(op, "dt", (self._own_dt or 1.0) if dt is None else dt)
+        self.dt = check.time_step("dt", (self._own_dt or 1.0) if dt is None else dt)
         if steps is None:
             own_steps: int | None = getattr(dataset, "steps", None)
             if own_steps is None:
                 of_arrays = len(dataset) and not isinstance(dataset[0][0], Events)
                 bins = "recordings of events, the number of bins"
                 what = "a data set without steps, the length T" if of_arrays else bins
-                raise TypeError(f"{op}: steps must be given for {what}")
+                raise TypeError(f"steps must be given for {what}")
             steps = round(own_steps * (self._own_dt or self.dt) / self.dt)
-        self.steps = check.integer(op, "steps", steps, least=1)
+        self.steps = check.integer("steps", steps, least=1)
         self.shuffle = bool(shuffle)
-        self.rounding = check.one_of(op, "rounding", rounding, ROUNDINGS)
+        self.rounding = check.one_of("rounding", rounding, ROUNDINGS)
         self.drop_last = bool(drop_last)
-        self._sensor = _step_shape(op, dataset.shape)
+        self._sensor = _step_shape(dataset.shape)
         if transform is not None and not (callable(transform) and hasattr(transform, "sensor")):
-            raise TypeError(f"{op}: transform must be a Transform, got {type(transform).__name__}")
+            raise TypeError(f"transform must be a Transform, got {type(transform).__name__}")
         self.transform = transform
         if resident is not None:
-            check.one_of(op, "resident", resident, ("cuda",))
+            check.one_of("resident", resident, ("cuda",))
             if transform is not None:
-                raise ValueError(f"{op}: transform must be None with resident, got {type(transform).__name__}")
+                raise ValueError(f"transform must be None with resident, got {type(transform).__name__}")
             if backend.device() != resident:
-                raise ValueError(f"{op}: resident must be the device in use, {backend.device()}, got {resident}")
+                raise ValueError(f"resident must be the device in use, {backend.device()}, got {resident}")
         self.resident = resident
         self._held: Resident | None = None
-        self.shape = self._sensor if transform is None else sensor_shape(op, transform.sensor(self._sensor))
+        self.shape = self._sensor if transform is None else sensor_shape(transform.sensor(self._sensor))
         if not len(dataset):
-            raise ValueError(f"{op}: dataset must hold a recording, got none")
+            raise ValueError("dataset must hold a recording, got none")
         if not len(self):
-            raise ValueError(f"{op}: batch must be at most {len(dataset)} for drop_last to leave one, got {batch}")
-        check.memory(op, "a batch", (self.steps, min(self.batch, len(dataset)), *self.shape))
+            raise ValueError(f"batch must be at most {len(dataset)} for drop_last to leave one, got {batch}")
+        check.memory("a batch", (self.steps, min(self.batch, len(dataset)), *self.shape))
         drawn = int(backend.generator().integers(2**63)) if seed is None else seed
-        self.seed = check.integer(op, "seed", drawn, least=0)
+        self.seed = check.integer("seed", drawn, least=0)
         self.epoch = 0
 
     def __repr__(self) -> str:
@@ -226,7 +226,7 @@ class Loader:
         >>> [len(labels) for x, labels in loader.batches_from(2)]
         [100, 60]
         """
-        parts, read = self.parts_from(check.integer("Loader", "first", first, least=0))
+        parts, read = self.parts_from(check.integer("first", first, least=0))
         return read(parts)
 
     def parts_from(self, first: int) -> tuple[list[Any], Callable[[list[Any]], Iterator[Batch]]]:
@@ -242,7 +242,7 @@ class Loader:
             IndexError: there is no such batch.
             TypeError: index is not an integer.
         """
-        place = check.position("Loader", index, len(self), "batches")
+        place = check.position(index, len(self), "batches")
         epoch, parts = self._parts()
         if self.resident:
             return self._on_device().batch(parts[place])
@@ -250,7 +250,7 @@ class Loader:
 
     def _parts(self) -> tuple[int, list[npt.NDArray[np.int64]]]:
         """Return the epoch, and the samples of each of its batches."""
-        epoch = check.integer("Loader", "epoch", self.epoch, least=0)
+        epoch = check.integer("epoch", self.epoch, least=0)
         order = np.arange(len(self.dataset))
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
@@ -275,7 +275,7 @@ class Loader:
         """Return all recordings on the GPU."""
         if self._held is None:
             parts = self._cut(np.arange(len(self.dataset)))
-            self._held = Resident("Loader", self._on_host(parts, 0), self.steps, self.shape)
+            self._held = Resident(self._on_host(parts, 0), self.steps, self.shape)
         return self._held
 
     def _on_host(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
@@ -306,7 +306,7 @@ class Loader:
         recordings, targets = [each for each, _ in found], [target for _, target in found]
         trains = [target for target in targets if isinstance(target, np.ndarray)]
         if trains and len(trains) < len(targets):
-            raise TypeError("Loader: labels must be classes or spike trains throughout, got both")
+            raise TypeError("labels must be classes or spike trains throughout, got both")
         y = self._stack(trains, trains[0].shape[1:]) if trains else np.array(targets, np.int64)
         return _Prepared(self._collated(recordings), y, misfits.warnings())
 
@@ -319,48 +319,52 @@ class Loader:
 
     def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
         """Return a recording as bins or as an array (T, ...), and its class or target (T, ...)."""
-        op = self._where(sample)
         found = self.dataset[sample]
+        with check.about(self._where(sample)):
+            return self._binned(found, sample, epoch, misfits)
+
+    def _binned(self, found: Any, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
+        """Return a sample of the data set as `_recording` does."""
         if not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise TypeError(f"{op}: a data set must return (recording, label), got {type(found).__name__}")
+            raise TypeError(f"a data set must return (recording, label), got {type(found).__name__}")
         recording, label = found
-        target = self._target(op, label)
+        target = self._target(label)
         if not isinstance(recording, Events):
-            x = numbers(op, "a recording", recording)
+            x = numbers("a recording", recording)
             if x.shape[1:] != self._sensor or not x.ndim:
                 wanted = ", ".join(map(str, self._sensor))
-                raise ValueError(f"{op}: a recording must be Events or (T, {wanted}), got shape {x.shape}")
+                raise ValueError(f"a recording must be Events or (T, {wanted}), got shape {x.shape}")
             if self.transform is None:
-                return to_steps(op, x, self.steps, self.dt, self._own_dt), target
+                return to_steps(x, self.steps, self.dt, self._own_dt), target
             if x.dtype != np.bool_:
-                raise TypeError(f"{op}: transform is for events and spikes, got {x.dtype}")
+                raise TypeError(f"transform is for events and spikes, got {x.dtype}")
             recording = Events.from_spikes(x, self._own_dt or self.dt)
         if self.transform is not None:
             # One generator per sample: the result does not depend on the batch.
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
             recording = self.transform(recording, self._sensor, rng)
-        sensor = sensor_shape(op, self.shape)
-        binned = _Binned(*flat_bins(recording, sensor, self.steps, self.dt, self.rounding, op=op))
+        sensor = sensor_shape(self.shape)
+        binned = _Binned(*flat_bins(recording, sensor, self.steps, self.dt, self.rounding))
         if len(recording):
-            misfits.add(op, recording.t, len(binned.step), self.steps, self.dt)
+            misfits.add(self._where(sample), recording.t, len(binned.step), self.steps, self.dt)
         return binned, target
 
-    def _target(self, op: str, label: Any) -> Any:
+    def _target(self, label: Any) -> Any:
         """Return a class as an int, or a target as an array (T, ...)."""
         label = backend.to_numpy(label) if isinstance(label, np.ndarray) else label
         label = label.numpy() if isinstance(label, Tensor) else label
         if np.ndim(label) >= 2:
-            return to_steps(op, numbers(op, "label", label), self.steps, self.dt, self._own_dt)
+            return to_steps(numbers("label", label), self.steps, self.dt, self._own_dt)
         try:
             found = operator.index(label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label)
         except TypeError:
             got = f"{type(label).__name__} {label}" if np.ndim(label) == 0 else f"an array of {np.shape(label)}"
             got += "; of a one-hot label take the argmax" if np.size(label) > 1 else ""
-            raise TypeError(f"{op}: label must be the class, an integer from 0, got {got}") from None
+            raise TypeError(f"label must be the class, an integer from 0, got {got}") from None
         classes = getattr(self.dataset, "classes", None)
         if found < 0 or found >= 2**63 or (classes is not None and found >= classes):
             rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
-            raise ValueError(f"{op}: label must be {rule}, got {found}")
+            raise ValueError(f"label must be {rule}, got {found}")
         return found
 
     def _stack(self, recordings: list[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -379,7 +383,7 @@ class Loader:
 
     def _where(self, sample: int) -> str:
         """Return the beginning of messages about a sample."""
-        return f"Loader: {self.dataset.where(sample) if hasattr(self.dataset, 'where') else f'sample {sample}'}"
+        return self.dataset.where(sample) if hasattr(self.dataset, "where") else f"sample {sample}"
 
     def _fast_binning(self, samples: list[int], misfits: Misfits) -> npt.NDArray[np.bool_] | PackedEvents | None:
         """Return the spikes of samples that are available as the bytes of `.bs2` files; None for others.
@@ -407,11 +411,11 @@ class Loader:
         return spikes
 
 
-def _check_dataset(op: str, dataset: Any) -> None:
+def _check_dataset(dataset: Any) -> None:
     """Raise TypeError unless dataset is a data set."""
     array = isinstance(dataset, (np.ndarray, Tensor)) or hasattr(dataset, "__array_interface__")
     if isinstance(dataset, type):
-        raise TypeError(f"{op}: dataset must be a data set, got the class {dataset.__name__}; call it")
+        raise TypeError(f"dataset must be a data set, got the class {dataset.__name__}; call it")
     missing = [name for name in ("__len__", "__getitem__", "shape") if not hasattr(dataset, name)]
     if not array and not missing:
         return
@@ -423,15 +427,15 @@ def _check_dataset(op: str, dataset: Any) -> None:
         got = f"{type(dataset).__name__}; make one of recordings and labels by Arrays(x, y)"
     else:
         got = f"{type(dataset).__name__}, which has no {missing[0]}"
-    raise TypeError(f"{op}: dataset must be a data set, got {got}")
+    raise TypeError(f"dataset must be a data set, got {got}")
 
 
-def _step_shape(op: str, shape: Any) -> tuple[int, ...]:
+def _step_shape(shape: Any) -> tuple[int, ...]:
     """Return the shape of a recording at one time."""
     sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if not sides:
-        raise ValueError(f"{op}: dataset.shape must have an axis, got ()")
-    return tuple(check.integer(op, "dataset.shape", side, least=1) for side in sides)
+        raise ValueError("dataset.shape must have an axis, got ()")
+    return tuple(check.integer("dataset.shape", side, least=1) for side in sides)
 
 
 def _first_time(dataset: Any, kind: str) -> bool:

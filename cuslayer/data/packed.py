@@ -82,22 +82,20 @@ def pack_frames(x: npt.NDArray[np.bool_]) -> PackedBits:
 class Resident:
     """The recordings of a data set on the GPU, as packed events or as bits; the labels on the host."""
 
-    def __init__(
-        self, op: str, parts: Iterable[tuple[Any, npt.NDArray[Any]]], steps: int, shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, parts: Iterable[tuple[Any, npt.NDArray[Any]]], steps: int, shape: tuple[int, ...]) -> None:
         self._steps, self._shape = steps, shape
         free, needed = backend.free_memory(), 0
         found: list[Any] = []
         labels = []
         for x, y in parts:
             if not isinstance(x, (PackedEvents, PackedBits)):
-                raise TypeError(f"{op}: resident recordings must be events or spikes, got {x.dtype}")
+                raise TypeError(f"resident recordings must be events or spikes, got {x.dtype}")
             if found and type(x) is not type(found[0]):
-                raise ValueError(f"{op}: resident recordings must be Events or arrays throughout, got both")
+                raise ValueError("resident recordings must be Events or arrays throughout, got both")
             needed += sum(array.nbytes for array in x)
             if needed > free:
                 have, want = (f"{count / 1e6:.1f} MB" for count in (free, needed))
-                raise ValueError(f"{op}: resident recordings must fit into the GPU's {have} free, got {want} or more")
+                raise ValueError(f"resident recordings must fit into the GPU's {have} free, got {want} or more")
             found.append(x)
             labels.append(y)
         # Target spike trains are (steps, recordings, outputs).

@@ -41,6 +41,7 @@ class Sounds(NamedTuple):
     labels: npt.NDArray[np.int64]
     fields: dict[str, npt.NDArray[Any]]
 
+    @check.operation("read_sounds")
     def where(self, name: str, values: Any) -> npt.NDArray[np.bool_]:
         """Return which recordings have one of some values in a field.
 
@@ -49,10 +50,10 @@ class Sounds(NamedTuple):
         """
         if name not in self.fields:
             known = ", ".join(sorted(self.fields)) or "none"
-            raise ValueError(f"read_sounds: the file has no field {name!r}; its fields: {known}")
+            raise ValueError(f"the file has no field {name!r}; its fields: {known}")
         found = np.isin(self.fields[name].astype(str), [str(value) for value in values])
         if not found.any():
-            raise ValueError(f"read_sounds: no recording has {name} {', '.join(map(str, values))}")
+            raise ValueError(f"no recording has {name} {', '.join(map(str, values))}")
         return found
 
     def select(self, mask: npt.NDArray[np.bool_]) -> Sounds:
@@ -61,6 +62,7 @@ class Sounds(NamedTuple):
         return Sounds(waves, self.labels[mask], {name: values[mask] for name, values in self.fields.items()})
 
 
+@check.operation
 def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     """Return the recordings of an ``.npz`` file of labelled waves.
 
@@ -82,25 +84,25 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     >>> [len(wave) for wave in sounds.waves], sounds.labels.tolist(), sounds.where("speaker", ["b"]).tolist()
     ([300, 400], [1, 0], [False, True])
     """
-    file_path = check.path("read_sounds", "path", path)
-    op, arrays = f"read_sounds: {file_path}", _arrays(file_path)
+    file_path = check.path("path", path)
+    arrays = _arrays(file_path)
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
-        raise ValueError(f"{op} has no array {missing[0]!r}; it must have audio, start and label")
+        raise ValueError(f"must have an array {missing[0]!r}; it must have audio, start and label")
     audio, start, label = (arrays.pop(name) for name in _NEEDED)
     if audio.ndim != 1 or audio.dtype.kind not in "if":
-        raise ValueError(f"{op}: audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")
+        raise ValueError(f"audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")
     for name, values in (("start", start), ("label", label)):
         if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise ValueError(f"{op}: {name} must be integers in one dimension, got {values.dtype} {values.shape}")
+            raise ValueError(f"{name} must be integers in one dimension, got {values.dtype} {values.shape}")
     if len(start) != len(label) + 1 or not len(label):
-        raise ValueError(f"{op}: start must have one number more than label, got {len(start)} and {len(label)}")
+        raise ValueError(f"start must have one number more than label, got {len(start)} and {len(label)}")
     edges = start.astype(np.int64)
     if edges[0] != 0 or (np.diff(edges) < 0).any() or edges[-1] != len(audio):
-        raise ValueError(f"{op}: start must ascend from 0 to the {len(audio)} samples of audio")
+        raise ValueError(f"start must ascend from 0 to the {len(audio)} samples of audio")
     if label.min() < 0 or label.max() >= _MOST_CLASS:
         got = label.min() if label.min() < 0 else label.max()
-        raise ValueError(f"{op}: label must be integers from 0, under {_MOST_CLASS}, got {got}")
+        raise ValueError(f"label must be integers from 0, under {_MOST_CLASS}, got {got}")
     fields = {name: values for name, values in arrays.items() if values.shape == label.shape}
     waves = [audio[a:b] for a, b in pairwise(edges)]
     return Sounds(waves, label.astype(np.int64), fields)
@@ -118,11 +120,11 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             rule = f"must hold at most {most:,} bytes in a file of {size:,}, got {total:,}"
             raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")
         for name, header in headers.items():
-            check.memory(f"read_sounds: {path}", f"array {name}", header.shape, header.dtype.itemsize)
+            check.memory(f"array {name}", header.shape, header.dtype.itemsize)
         with _refusal():
             return {name: archive.read(name) for name in headers}
 
-    return read_file("read_sounds", path, read)
+    return read_file(path, read)
 
 
 @contextmanager
@@ -138,6 +140,7 @@ def _refusal() -> Iterator[None]:
         raise base.Unreadable(f"is no npz file of arrays ({type(problem).__name__})") from None
 
 
+@check.operation
 def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
     """Return the wave of a WAV file, (samples,), and its rate in Hz; the mean of several channels.
 
@@ -147,12 +150,11 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
     Raises:
         ValueError: the file is missing, a folder, a device, no WAV file, cut off or inconsistent, or has other samples.
     """
-    op = "read_wave"
-    file_path = check.path(op, "path", path)
+    file_path = check.path("path", path)
 
     def read(file: BinaryIO, size: int) -> tuple[npt.NDArray[Any], int]:
         channels, width, rate, length = _wave_header(file, size)
-        check.memory(f"{op}: {file_path}", "the samples", (length // (channels * width),), max(8, channels * width))
+        check.memory("the samples", (length // (channels * width),), max(8, channels * width))
         samples = np.frombuffer(base.read_block(file, length), f"<i{width}")
         if width == 1:  # unsigned, with silence at 128
             samples = samples ^ np.int8(-128)
@@ -162,7 +164,7 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
         found /= 2.0 ** (8 * width - 1)
         return found, rate
 
-    return read_file(op, file_path, read)
+    return read_file(file_path, read)
 
 
 def _wave_header(file: BinaryIO, size: int) -> tuple[int, int, int, int]:

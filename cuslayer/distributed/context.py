@@ -34,6 +34,7 @@ class Request:
             time.sleep(0 if time.perf_counter() - start < _PATIENCE else _NAP)
 
 
+@check.named
 class Context:
     """One of several processes that compute together; this class is that of a process on its own.
 
@@ -61,7 +62,7 @@ class Context:
 
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
-        self._timeout = None if seconds is None else check.positive("Context", "timeout", seconds)
+        self._timeout = None if seconds is None else check.positive("timeout", seconds)
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all processes, by rank."""
@@ -146,11 +147,10 @@ class Context:
                 raise on_all(ValueError(f"process {rank} of {self.size}: {text}")) from problem
         return result  # type: ignore[return-value]
 
-    def agree(self, op: str, **facts: str) -> None:
+    def agree(self, **facts: str) -> None:
         """Raise ValueError unless all processes have the same facts, such as a version or a digest, by name.
 
         Args:
-            op: the operation of the message.
             facts: a short text for each name.
 
         >>> Context().agree("train", version="0.1.0")
@@ -162,7 +162,7 @@ class Context:
                 if other != mine:
                     what, got = check.one_line(mine), check.one_line(other)
                     rule = f"all processes must have the same {name}"
-                    raise on_all(ValueError(f"{op}: {rule}: process 0 has {what}, process {rank} {got}"))
+                    raise on_all(ValueError(f"{rule}: process 0 has {what}, process {rank} {got}"))
 
 
 def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

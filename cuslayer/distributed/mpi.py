@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import backend
+from cuslayer import backend, check
 from cuslayer.backend import Array
 from cuslayer.distributed.context import Context, Request
 from cuslayer.extras import optional
@@ -44,6 +44,7 @@ def processes() -> int:
 
 
 @cache
+@check.operation("distributed")
 def world() -> Context:
     """Return the context of all processes that mpiexec has started with this one; that of one process without it.
 
@@ -58,11 +59,11 @@ def world() -> Context:
     if started == 1:
         return Context()
     # Only one thread calls MPI.
-    optional("distributed", "mpi4py", "mpi").rc.thread_level = "funneled"
-    mpi = optional("distributed", "mpi4py.MPI", "mpi")
+    optional("mpi4py", "mpi").rc.thread_level = "funneled"
+    mpi = optional("mpi4py.MPI", "mpi")
     if mpi.COMM_WORLD.size == 1:
         raise ValueError(
-            f"distributed: mpiexec has started {started} processes, mpi4py sees one: they belong to different MPIs; "
+            f"mpiexec has started {started} processes, mpi4py sees one: they belong to different MPIs; "
             "pip install 'cuslayer[mpi]' installs both"
         )
     context = MPIContext(mpi)

@@ -36,6 +36,7 @@ def usual_micro(batch: int) -> int:
     return min(MICRO, max(batch // _PARTS, 1))
 
 
+@check.named
 class DataParallel:
     """Divides each batch among processes; an option of `Trainer`.
 
@@ -71,13 +72,12 @@ class DataParallel:
     def __init__(
         self, context: Context | None = None, *, micro: int = MICRO, fast: bool = False, bucket: float = BUCKET
     ) -> None:
-        op = "DataParallel"
         self.context = world() if context is None else context
         if not isinstance(self.context, Context):
-            raise TypeError(f"{op}: context must be a Context, got {type(context).__name__}")
-        self.micro = check.integer(op, "micro", micro, least=1)
+            raise TypeError(f"context must be a Context, got {type(context).__name__}")
+        self.micro = check.integer("micro", micro, least=1)
         self.fast = bool(fast)
-        self.bucket = check.positive(op, "bucket", bucket)
+        self.bucket = check.positive("bucket", bucket)
         self.seconds = 0.0
         self.stop: Callable[[], bool] = lambda: False
         self.stopping = False

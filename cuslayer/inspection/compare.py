@@ -32,6 +32,7 @@ KINDS = ("shift", "add", "remove")
 _MOST = 2**23
 
 
+@check.operation
 def compare_gradients(
     net: Any, x: Any, target: Any, *, loss: Any = None, perturbations: int = 32, step: float = 1e-4, seed: int = 0
 ) -> GradientComparison:
@@ -105,14 +106,13 @@ def compare_gradients(
     >>> round(weights.cosine("exact"), 4), round(weights.ratio("exact"), 4)
     (1.0, 1.0)
     """
-    op = "compare_gradients"
-    check_network(op, net)
-    check_loss(op, loss)
-    count = check.integer(op, "perturbations", perturbations, least=1)
-    size = check.positive(op, "step", step)
-    data = finite_input(op, "x", x)
-    check.time_first(op, "x", data)
-    first_seed = check.integer(op, "seed", seed, least=0)
+    check_network(net)
+    check_loss(loss)
+    count = check.integer("perturbations", perturbations, least=1)
+    size = check.positive("step", step)
+    data = finite_input("x", x)
+    check.time_first("x", data)
+    first_seed = check.integer("seed", seed, least=0)
 
     def loss_of(out: Tensor) -> Tensor:
         return (loss or default_loss(net, out, target))(out, target)
@@ -194,8 +194,9 @@ class Comparison:
         """
         return _ratio(self._predicted(mode), self.measured)
 
+    @check.operation("compare_gradients")
     def _predicted(self, mode: str) -> Array:
-        check.one_of("compare_gradients", "mode", mode, MODES)
+        check.one_of("mode", mode, MODES)
         found: Array = getattr(self, mode)
         return found
 
@@ -219,6 +220,7 @@ class GradientComparison:
     rows: tuple[Comparison, ...]
     loss: float
 
+    @check.operation("compare_gradients")
     def __getitem__(self, key: tuple[Address, str]) -> Comparison:
         """Return the comparison of a layer and a kind of perturbation.
 
@@ -229,7 +231,7 @@ class GradientComparison:
             if (row.layer, row.perturbed) == key:
                 return row
         known = ", ".join(str((row.layer, row.perturbed)) for row in self.rows)
-        raise ValueError(f"compare_gradients: rows are {known}, got {key!r}")
+        raise ValueError(f"rows are {known}, got {key!r}")
 
     def __repr__(self) -> str:
         lines = [f"loss {self.loss:.4g}; cosine and ratio of a gradient to the measured change of the loss"]
@@ -244,6 +246,7 @@ class GradientComparison:
             lines.append(f"  {row.perturbed:10}{len(row.measured):6d}{numbers}")
         return "\n".join(lines)
 
+    @check.operation
     def plot(self, ax: Any = None, *, value: str = "cosine") -> Any:
         """Draw a pair of bars, slayer and exact, for each layer and kind of perturbation.
 
@@ -258,9 +261,8 @@ class GradientComparison:
             ValueError: value is an unknown word.
             TypeError: ax is no Axes.
         """
-        op = "plot"
-        check.one_of(op, "value", value, ("cosine", "ratio"))
-        ax = axes(op, ax, (7.0, 0.8 + 0.28 * len(self.rows)))
+        check.one_of("value", value, ("cosine", "ratio"))
+        ax = axes(ax, (7.0, 0.8 + 0.28 * len(self.rows)))
         colors = palette(ax)
         of: Callable[[Comparison, str], float] = getattr(Comparison, value)
         for mode, shade, aside in zip(MODES, (colors.blue, colors.vermilion), (-0.2, 0.2), strict=True):
@@ -480,7 +482,7 @@ class _Run:
         number = at.number
         if neurons.relaxed is None:
             kind = type(at.stage).__name__
-            raise TypeError(f"compare_gradients: layer {at.node} must be SRM or Loihi to be relaxed, got {kind}")
+            raise TypeError(f"layer {at.node} must be SRM or Loihi to be relaxed, got {kind}")
         at.call = lambda x: _spikes_of(at.stage, x, lambda g: self.potential_error.update({number: _float64(g)}))
         if at.potentials is None:
             return
@@ -561,16 +563,17 @@ def _as_batch(x: Array) -> Array:
 
 def _as_trials(x: Array, trials: tuple[int, ...]) -> Array:
     """Return a batch (T, trials N, ...) as trials (T, trials, N, ...) on the CPU."""
-    check.time_first("compare_gradients", "a layer's output", x)
+    check.time_first("a layer's output", x)
     return to_numpy(x).reshape(len(x), *trials, *x.shape[2:])
 
 
+@check.named
 class Relaxed:
     """Neurons with the smooth threshold of `compare_gradients`, around a run with potentials u0 (T, N, ...)."""
 
     def __init__(self, neurons: Neuron, u0: Array) -> None:
         if neurons.relaxed is None:
-            raise TypeError(f"Relaxed: neurons must have a surrogate with a primitive, got {type(neurons).__name__}")
+            raise TypeError(f"neurons must have a surrogate with a primitive, got {type(neurons).__name__}")
         self.neurons, self.nu, self.peak = neurons, neurons.refractory, neurons.peak
         self.surrogate = neurons.relaxed
         self.width, self.height = self.surrogate.width, self.surrogate.height * neurons.dt

@@ -29,6 +29,7 @@ Index: TypeAlias = "tuple[int, ...]"
 _ROUNDING = 1e-4
 
 
+@check.operation
 def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 0) -> Explanation:
     """Explain why a neuron fires or not at a step: the exact parts of its potential.
 
@@ -77,8 +78,8 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
       input 1       -3.0000  1 spike at 0 ms
       u             +9.0000
     """
-    check_network("explain", net)
-    of = find_unit("explain", net, layer)
+    check_network(net)
+    of = find_unit(net, layer)
     _explainable(of)
     return _Run(net, x, of, sample).explain(of, neuron, time)
 
@@ -87,9 +88,9 @@ class _Run:
     """The forward pass of one sample: the output of each stage and the potentials of the neurons."""
 
     def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
-        data = finite_input("explain", "x", x).data
-        check.time_first("explain", "x", data)
-        sample = check.index("explain", "sample", sample, data.shape[1])
+        data = finite_input("x", x).data
+        check.time_first("x", data)
+        sample = check.index("sample", sample, data.shape[1])
         self.net, self.sample = net, sample
         self.graph = graph_of(net)
         self.units = {unit.last.number: unit for unit in units(self.graph)}
@@ -103,15 +104,16 @@ class _Run:
                 if at.potentials is not None:
                     self.potentials[at.number] = at.potentials
 
+    @check.operation
     def explain(self, of: Unit, neuron: Any, time: Any) -> Explanation:
         """Return the parts of a neuron's potential at a step."""
         neurons, at = _explainable(of), of.last.number
         if at not in self.potentials:
-            raise TypeError(f"explain: {of.name} saves no potential for backward that could be explained")
+            raise TypeError(f"{of.name} saves no potential for backward that could be explained")
         fired = self.outputs[at]
         u = self.potentials[at].reshape(fired.shape)
-        time = check.index("explain", "time", time, len(u), "steps")
-        column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
+        time = check.index("time", time, len(u), "steps")
+        column: Any = (0, *check.neuron_index(u.shape[2:], neuron))
         spikes = to_numpy(fired[(slice(None), *column)])
         # The gradient of the potential with respect to the weighted input at each step, and the part of each spike.
         seed, of_spikes = neurons.parts_at(spikes, time, column[1:], u.shape[2:])
@@ -142,7 +144,7 @@ class _Run:
         """Return the layers of neurons whose spikes reach neurons through linear stages, and the share of constants."""
         nodes = self.graph.nodes
         found, between = feeds(nodes, neurons.inputs)
-        recurrence = as_neuron("explain", neurons.stage).recurrence
+        recurrence = as_neuron(neurons.stage).recurrence
         stages = [*(nodes[number].stage for number in between), recurrence]
         added = list({id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}.values())
         with eval_mode(self.net), _requiring_gradients(added), no_grad(active=False):
@@ -151,7 +153,7 @@ class _Run:
             for number in leaves:
                 if len(self.outputs[number]) != len(y):
                     steps = f"{len(self.outputs[number])} steps, the neurons {len(y)}"
-                    raise ValueError(f"explain: the inputs of layer {neurons} must have its steps, they have {steps}")
+                    raise ValueError(f"the inputs of layer {neurons} must have its steps, they have {steps}")
             start = np.zeros(y.shape, numeric(y.data).dtype)
             start[(slice(None), *column)] = seed
             # A spike that does not reach the neuron has no share: 0, without rounding.
@@ -194,7 +196,7 @@ def _check_sum(e: Explanation) -> None:
     size = 1.0 + sum(float(abs(source.spikes.share).sum()) for source in e.sources) + abs(e.refractory) + abs(e.bias)
     if not abs(found - e.potential) <= _ROUNDING * size:
         raise ValueError(
-            f"explain: the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "
+            f"the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "
             f"linear, or its weights have changed since"
         )
 
@@ -203,10 +205,10 @@ def _explainable(unit: Unit) -> Neuron:
     """Return the neurons of a unit; raise TypeError if it has none, or if their potential cannot be decomposed."""
     neurons = unit.model
     if neurons is None:
-        raise TypeError(f"explain: {unit.name} has no neurons")
+        raise TypeError(f"{unit.name} has no neurons")
     if neurons.parts == "none":
         kind = type(neurons).__name__
-        raise TypeError(f"explain: {unit.name} has {kind} neurons, whose potential is no sum over spikes")
+        raise TypeError(f"{unit.name} has {kind} neurons, whose potential is no sum over spikes")
     return neurons
 
 
@@ -363,6 +365,7 @@ class Explanation:
         """The rest of the potential beyond response and refraction; 0 if the parts are exact."""
         return 0.0 if self.exact else self.potential - self.filtered - self.refractory - self.bias
 
+    @check.operation("explain")
     def parts(self, most: int = 10) -> list[Part]:
         """Return parts that sum to the potential: the largest inputs, all others as one, and refraction.
 
@@ -376,7 +379,7 @@ class Explanation:
         flat = self.contributions.ravel()
         nonzero = np.flatnonzero(flat)
         order = nonzero[np.argsort(-abs(flat[nonzero]), kind="stable")]
-        named, others = np.split(order, [check.integer("explain", "most", most, least=0)])
+        named, others = np.split(order, [check.integer("most", most, least=0)])
         rows, firsts = [], self._firsts()
         for number in named.tolist():
             at = int(np.searchsorted(firsts, number, side="right")) - 1
@@ -396,6 +399,7 @@ class Explanation:
             rows.append(Part("not explained", self.unexplained, np.empty(0, np.int64)))
         return rows
 
+    @check.operation
     def trace(self, depth: int = 1, *, most: int = 3) -> Trace:
         """Explain the largest spikes in turn, through the layers before, down to events of the input.
 
@@ -407,8 +411,8 @@ class Explanation:
             ValueError: depth or most is under 1.
             TypeError: depth or most is not an integer.
         """
-        check.integer("trace", "depth", depth, least=1)
-        count = check.integer("trace", "most", most, least=1)
+        check.integer("depth", depth, least=1)
+        count = check.integer("most", most, least=1)
         largest = [(spike, source) for source in self.sources for spike in source.spikes[:count]]
         branches, places = [], []
         for spike, source in sorted(largest, key=lambda found: -abs(found[0].share))[:count]:
@@ -418,6 +422,7 @@ class Explanation:
             places.append(source.place)
         return Trace(self, tuple(branches), tuple(places))
 
+    @check.operation
     def plot(self, ax: Any = None, *, most: int = 10) -> Any:
         """Draw a waterfall: each part starts at the end of the one before, the last ends at u; a line marks theta.
 
@@ -430,6 +435,7 @@ class Explanation:
         """
         return _draw_waterfall(ax, [part[:2] for part in self.parts(most)], self.theta, self.headline())
 
+    @check.operation
     def plot_map(self, ax: Any = None, *, channel: int | None = None, source: int = 0) -> Any:
         """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
 
@@ -445,12 +451,12 @@ class Explanation:
             ValueError: the source is not (H, W, C).
             IndexError: there is no such source, or it has no such channel.
         """
-        drawn = self.sources[check.index("plot_map", "source", source, len(self.sources))].contributions
+        drawn = self.sources[check.index("source", source, len(self.sources))].contributions
         if len(drawn.shape) != 3:
-            raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {drawn.shape}")
+            raise ValueError(f"the input of {self.layer} must be (H, W, C), it is {drawn.shape}")
         if channel is None:
             return _draw_map(ax, drawn.sum(axis=2), self.headline())
-        channel = check.index("plot_map", "channel", channel, drawn.shape[2])
+        channel = check.index("channel", channel, drawn.shape[2])
         return _draw_map(ax, drawn[..., channel], f"{self.headline()}, channel {channel}")
 
     def headline(self) -> str:
@@ -537,7 +543,7 @@ def _index_text(index: Any) -> str:
 
 def _draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title: str) -> Any:
     """Draw parts one below the other, each starting at the end of the last, their sum u, and the threshold."""
-    ax = axes("plot", ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
+    ax = axes(ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
     colors = palette(ax)
     sizes = np.array([size for _, size in parts])
     ends = np.cumsum(sizes)
@@ -557,7 +563,7 @@ def _draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title
 
 def _draw_map(ax: Any, contributions: Array, title: str) -> Any:
     """Draw contributions (H, W) on a color scale with white at 0."""
-    ax = axes("plot_map", ax, (5.0, 4.4))
+    ax = axes(ax, (5.0, 4.4))
     # A map of zeros needs a scale too.
     most = float(abs(contributions).max(initial=0.0)) or 1.0
     image = ax.imshow(contributions, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")

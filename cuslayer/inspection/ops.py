@@ -19,6 +19,7 @@ from cuslayer.tape import Tensor, no_grad
 _ACCUMULATE, _MULTIPLY_ACCUMULATE = 0.9, 4.6
 
 
+@check.operation
 def ops(
     net: Any,
     x: Any,
@@ -63,13 +64,13 @@ def ops(
     >>> found.accumulates, found.dense, found.energy
     (15.0, 200.0, 0.0135)
     """
-    check_network("ops", net)
+    check_network(net)
     energies = {"accumulate": accumulate, "multiply_accumulate": multiply_accumulate, "update": update}
-    energies = {name: check.not_negative("ops", name, value) for name, value in energies.items()}
-    given = finite_input("ops", "x", x).data
-    check.time_first("ops", "x", given)
+    energies = {name: check.not_negative(name, value) for name, value in energies.items()}
+    given = finite_input("x", x).data
+    check.time_first("x", given)
     if not given.shape[1]:
-        raise ValueError(f"ops: x must have a sample, got shape {tuple(given.shape)}")
+        raise ValueError(f"x must have a sample, got shape {tuple(given.shape)}")
     samples = given.shape[1]
     # By the number of the node: accumulates, MACs, MACs if dense and updates; the spikes that come back to neurons.
     found, back = dict[int, tuple[float, float, float, float]](), dict[int, tuple[float, float]]()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
 from cuslayer.inspection.structure import check_loss, default_loss, find_unit
@@ -87,6 +88,7 @@ class Reassignment:
         )
 
 
+@check.operation
 def reassignment(
     net: Any, x: Any, target: Any, layer: Any, neuron: Any, *, loss: Any = None, sample: int = 0
 ) -> Reassignment:
@@ -125,13 +127,12 @@ def reassignment(
     >>> bool(np.allclose(found.spread.sum(axis=1), found.weighted_error, atol=1e-5))
     True
     """
-    op = "reassignment"
-    check_network(op, net)
-    of = find_unit(op, net, layer)
+    check_network(net)
+    of = find_unit(net, layer)
     neurons = of.model
     if neurons is None or neurons.one_pass is None:
-        raise TypeError(f"{op}: {of.name} has no SRM neurons")
-    check_loss(op, loss)
+        raise TypeError(f"{of.name} has no SRM neurons")
+    check_loss(loss)
     data = as_tensor(x).data
     with record(net, layers=[of.address], neurons=[neuron], samples=[sample]) as recording:
         # An input that requires a gradient makes the layer receive one whatever is trained.

@@ -29,6 +29,7 @@ _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
 
 
+@check.operation
 def record(
     net: Any, layers: Any = None, neurons: Any = None, samples: Any = None, window: tuple[float, float] | None = None
 ) -> AbstractContextManager[Recording]:
@@ -67,7 +68,7 @@ def record(
     >>> seen[1].potential
     Labelled(potential: time 20, sample 1, neuron 2; float32)
     """
-    check_network("record", net)
+    check_network(net)
     return _recording(net, _Request(net, layers, neurons, samples, window))
 
 
@@ -100,7 +101,7 @@ class _Recorder:
 
     def _output(self, at: Visit) -> Tensor:
         """Record the output of a layer without neurons."""
-        check.time_first("record", f"the output of layer {at.node}", at.output)
+        check.time_first(f"the output of layer {at.node}", at.output)
         selection, record = self.recording.begin(at.unit, at.output.shape)
         record.store(output=selection.pick_copy(at.output.data))
         return on_gradient(at.output, callback=lambda g: record.store(output_error=selection.pick_copy(g)))
@@ -276,13 +277,14 @@ class Record:
             return "potential" in found
         return "potential_error" in self.names and name.endswith("_error") and "spikes_error" in found
 
+    @check.operation("record")
     def _labelled(self, name: str) -> Labelled:
         if not self._has(name):
             if name in self.names and name.endswith("_error"):
-                raise ValueError(f"record: {name} of {self._unit.name} is not there before backward")
+                raise ValueError(f"{name} of {self._unit.name} is not there before backward")
             if name in self.names:
-                raise ValueError(f"record: {self._unit.name} has no {name}: its neurons pass none to save_for_backward")
-            raise ValueError(f"record: {self._unit.name} has no {name}, only {', '.join(self.names)}")
+                raise ValueError(f"{self._unit.name} has no {name}: its neurons pass none to save_for_backward")
+            raise ValueError(f"{self._unit.name} has no {name}, only {', '.join(self.names)}")
         return Labelled(name, self._array(name), self._selection.labels())
 
     def _array(self, name: str) -> Array:
@@ -330,6 +332,7 @@ class Recording:
         record = self._records[of] = Record(of, selection)
         return selection, record
 
+    @check.operation("record")
     def __getitem__(self, layer: Any) -> Record:
         """Return the record of a layer.
 
@@ -337,12 +340,12 @@ class Recording:
             IndexError: the position is out of range.
             ValueError: the layer is not in the network, is not recorded, or has not run yet.
         """
-        found = find_unit("record", self._request.net, layer)
+        found = find_unit(self._request.net, layer)
         if found not in self._request.units:
             asked = ", ".join(str(u.last) for u in self._request.units)
-            raise ValueError(f"record: layer {found.last} was not asked for, only {asked}")
+            raise ValueError(f"layer {found.last} was not asked for, only {asked}")
         if found not in self._records:
-            raise ValueError("record: the network has not been called yet")
+            raise ValueError("the network has not been called yet")
         return self._records[found]
 
     def __iter__(self) -> Iterator[Record]:
@@ -432,21 +435,22 @@ class _Request:
     def __init__(self, net: Any, layers: Any, neurons: Any, samples: Any, window: Any) -> None:
         self.net = net
         by_layer = isinstance(neurons, Mapping)
-        named = {find_unit("record", net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
+        named = {find_unit(net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
         if layers is None:
             self.units = list(named) if by_layer else units(net)
         else:
             several = layers if isinstance(layers, _SEVERAL) and not is_path(net, layers) else [layers]
-            self.units = [find_unit("record", net, layer) for layer in several]
+            self.units = [find_unit(net, layer) for layer in several]
         unexpected = next((u for u in named if u not in self.units), None)
         if unexpected is not None:
-            raise ValueError(f"record: neurons of layer {unexpected.last} are asked for, but not that layer")
+            raise ValueError(f"neurons of layer {unexpected.last} are asked for, but not that layer")
         self.neurons = {u: named.get(u) if by_layer else neurons for u in self.units}
         self.samples, self.window = samples, window
         self._selections: dict[tuple[Unit, tuple[int, ...]], Selection] = {}
         if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
-            raise ValueError(f"record: window must be (start, stop) in ms, got {window!r}")
+            raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
 
+    @check.operation("record")
     def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
         """Return the selection from a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._selections:
@@ -458,26 +462,27 @@ class _Request:
     def _steps(self, steps: int, dt: float) -> slice:
         if self.window is None:
             return slice(0, steps)
-        start, stop = (check.not_negative("record", "window", edge) for edge in self.window)
+        start, stop = (check.not_negative("window", edge) for edge in self.window)
         first, last = round(start / dt), round(stop / dt)
         if first >= last:
-            raise ValueError(f"record: window must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
+            raise ValueError(f"window must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
         if last > steps:
-            raise ValueError(f"record: window reaches to {stop:g} ms, the input ends at {steps * dt:g} ms")
+            raise ValueError(f"window reaches to {stop:g} ms, the input ends at {steps * dt:g} ms")
         return slice(first, last)
 
     def _samples(self, count: int) -> Array | None:
         if self.samples is None:
             return None
         given = self.samples if isinstance(self.samples, _SEVERAL) else [self.samples]
-        return np.array([check.index("record", "sample", sample, count) for sample in given], np.int64)
+        return np.array([check.index("sample", sample, count) for sample in given], np.int64)
 
+    @check.operation("record")
     def _neurons(self, of: Unit, shape: tuple[int, ...]) -> Array | None:
         chosen = self.neurons[of]
         if chosen is None:
             return None
         several = chosen if isinstance(chosen, (list, range)) else [chosen]
-        indices = [check.neuron_index("record", shape, neuron) for neuron in several]
+        indices = [check.neuron_index(shape, neuron) for neuron in several]
         return np.array(indices, np.int64).reshape(len(indices), len(shape))
 
 
@@ -544,6 +549,7 @@ class Labelled(NDArrayOperatorsMixin):
         return f"Labelled({self.name}: {axes}; {self.values.dtype})"
 
 
+@check.operation("to_xarray")
 def xarray() -> Any:
     """Return the module xarray; raise ImportError if it is not installed."""
-    return optional("to_xarray", "xarray", "xarray")
+    return optional("xarray", "xarray")

@@ -21,7 +21,7 @@ from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor
 
 
-def find_unit(op: str, net: Any, layer: Any) -> Unit:
+def find_unit(net: Any, layer: Any) -> Unit:
     """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
 
     A nested network stands for its last stage, and parallel branches for their join.
@@ -35,19 +35,19 @@ def find_unit(op: str, net: Any, layer: Any) -> Unit:
     places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
     for part in graph.parts:
         places.setdefault(part.path, (part.output, []))[1].append(part.container)
-    path = _path(op, net, layer)
+    path = _path(net, layer)
     if path is None:
         found = [at for at, (_, stages) in places.items() if any(stage is layer for stage in stages)]
     else:
         found = [path] if path in places else []
     if not found:
-        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's{_listed(net)}")
+        raise ValueError(f"layer {check.one_line(layer)} is none of the network's{_listed(net)}")
     if len(found) > 1:
         positions = ", ".join(str(as_address(at)) for at in found)
-        raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
+        raise ValueError(f"layer {type(layer).__name__} stands at {positions}: name a position")
     number = places[found[0]][0]
     if number == INPUT:
-        raise ValueError(f"{op}: layer {as_address(found[0])} is empty: it passes the network's input on")
+        raise ValueError(f"layer {as_address(found[0])} is empty: it passes the network's input on")
     return next(unit for unit in units(graph) if number in (node.number for node in unit if node is not None))
 
 
@@ -70,7 +70,7 @@ def _described(stage: Any) -> str:
     return getattr(stage, "__name__", type(stage).__name__)
 
 
-def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
+def _path(net: Any, layer: Any) -> tuple[int, ...] | None:
     """Return an address as a path without negative positions; None for anything else."""
     positions = layer if isinstance(layer, tuple) else (layer,)
     if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
@@ -80,7 +80,7 @@ def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
         size = len(inside) if isinstance(inside, Container) else 0
         if not -size <= at < size:
             nested = f" in layer {as_address(tuple(path))}" if path else ""
-            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}{_listed(inside)}")
+            raise IndexError(f"layer{nested} must be under {size}, got {at}{_listed(inside)}")
         path.append(int(at) % size)
         inside = inside[path[-1]]
     return tuple(path)
@@ -92,11 +92,12 @@ def is_path(net: Any, value: Any) -> bool:
     return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
 
 
+@check.operation("network")
 def dt_at(net: Any, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
     stages = [node.stage for node in graph_of(net).nodes]
     around = (*stages[number:], *reversed(stages[:number]))
-    return float(next((as_neuron("network", stage).dt for stage in around if is_neuron(stage)), 1.0))
+    return float(next((as_neuron(stage).dt for stage in around if is_neuron(stage)), 1.0))
 
 
 def output_shapes(net: Any) -> list[Shape | None]:
@@ -121,10 +122,10 @@ def output_shapes(net: Any) -> list[Shape | None]:
     return list(shapes.values())
 
 
-def check_loss(op: str, loss: Any) -> None:
+def check_loss(loss: Any) -> None:
     """Raise TypeError unless loss is a function or None, for the default."""
     if loss is not None and not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+        raise TypeError(f"loss must be a function of spikes and target, got {type(loss).__name__}")
 
 
 # The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.

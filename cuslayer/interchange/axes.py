@@ -14,6 +14,7 @@ from cuslayer.network.network import Sequential
 from cuslayer.tape import Tensor
 
 
+@check.operation
 def from_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
     """Return SLAYER's (N, C, H, W, T) as (T, N, H, W, C), or as (T, N, C) where H and W are 1.
 
@@ -33,21 +34,22 @@ def from_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
     >>> np.argwhere(from_nchwt(x, dt=0.5)).tolist()
     [[1, 0, 2]]
     """
-    x = _array("from_nchwt", x)
+    x = _array(x)
     if x.ndim != 5:
-        raise ValueError(f"from_nchwt: x must be (N, C, H, W, T), got shape {x.shape}")
+        raise ValueError(f"x must be (N, C, H, W, T), got shape {x.shape}")
     y = x.transpose(4, 0, 2, 3, 1)
     if x.shape[2:4] == (1, 1):
         y = y[:, :, 0, 0]
     if dt is None or x.dtype == bool:
         return namespace(x).array(y, order="C")
-    height = 1 / check.time_step("from_nchwt", "dt", dt)
+    height = 1 / check.time_step("dt", dt)
     spikes = abs(y - height) <= 1e-4 * height
     if not (spikes | (y == 0)).all():
-        raise ValueError(f"from_nchwt: x must be 0 or 1/dt = {height:g} where dt is given, got other numbers")
+        raise ValueError(f"x must be 0 or 1/dt = {height:g} where dt is given, got other numbers")
     return namespace(x).array(spikes, order="C")
 
 
+@check.operation
 def to_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
     """Return (T, N, H, W, C), or (T, N, C), as SLAYER's (N, C, H, W, T), with H = W = 1 for flat layers.
 
@@ -65,24 +67,24 @@ def to_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
     >>> to_nchwt(np.ones((4, 1, 3), bool), dt=0.5)[0, :, 0, 0, 0].tolist()
     [2.0, 2.0, 2.0]
     """
-    x = _array("to_nchwt", x)
+    x = _array(x)
     if x.ndim == 3:
         x = x[:, :, None, None]
     if x.ndim != 5:
-        raise ValueError(f"to_nchwt: x must be (T, N, H, W, C) or (T, N, C), got shape {x.shape}")
+        raise ValueError(f"x must be (T, N, H, W, C) or (T, N, C), got shape {x.shape}")
     y = namespace(x).array(x.transpose(1, 4, 2, 3, 0), order="C")
     if dt is None:
         return y
-    height = 1 / check.time_step("to_nchwt", "dt", dt)
+    height = 1 / check.time_step("dt", dt)
     if y.dtype != bool:
-        raise TypeError(f"to_nchwt: x must be boolean spikes where dt is given, got {y.dtype}")
+        raise TypeError(f"x must be boolean spikes where dt is given, got {y.dtype}")
     return y * np.float32(height)
 
 
-def _array(op: str, x: Any) -> Array:
+def _array(x: Any) -> Array:
     x = x.data if isinstance(x, Tensor) else to_numpy(x) if isinstance(x, np.ndarray) else x
     if not hasattr(x, "transpose") or not hasattr(x, "dtype"):
-        raise TypeError(f"{op}: x must be an array, got {type(x).__name__}")
+        raise TypeError(f"x must be an array, got {type(x).__name__}")
     return x
 
 
@@ -127,14 +129,14 @@ def values_last(values: Array) -> Array:
     return np.ascontiguousarray(values.transpose(1, 2, 0) if values.ndim == 3 else values)
 
 
-def input_shape_of(op: str, net: Sequential, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
+def input_shape_of(net: Sequential, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the shape of a network's input: as given, that of a `Network`, or that of a dense layer."""
     if given is not None:
         sides = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-        return tuple(check.integer(op, "input_shape", side, least=1) for side in sides)
+        return tuple(check.integer("input_shape", side, least=1) for side in sides)
     if hasattr(net, "input_shape"):
         return tuple(net.input_shape)
-    for node in chain_of(op, net)[:1]:
+    for node in chain_of(net)[:1]:
         if isinstance(node.stage, Dense):
             return node.stage.in_features
-    raise ValueError(f"{op}: input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")
+    raise ValueError("input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")

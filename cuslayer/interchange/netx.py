@@ -59,6 +59,7 @@ class _Block:
     delay: Delay | None = None
 
 
+@check.operation
 def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[int, ...] | None = None) -> None:
     """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
 
@@ -98,14 +99,14 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
     ['Conv', 'SRM', 'Dense', 'SRM']
     """
     if not isinstance(net, Sequential):
-        raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
-    library = optional("export_hdf5", "h5py", "hdf5")
-    shape = input_shape_of("export_hdf5", net, input_shape)
+        raise TypeError(f"net must be a network, got {type(net).__name__}")
+    library = optional("h5py", "hdf5")
+    shape = input_shape_of(net, input_shape)
     blocks = _blocks(net, shape)
     neurons = [block.neuron for block in blocks if block.neuron is not None]
     steps = {neuron.dt for neuron in neurons}
     if len(steps) != 1:
-        raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
+        raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
     slow = next((n for n in neurons if n.weight_grid is not None and n.period > 1), None)  # neurons of the chip
     if slow is not None:
         message = f"export_hdf5: netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
@@ -120,7 +121,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
     memory = io.BytesIO()
     with library.File(memory, "w") as file:
         _fill(file, {"simulation": {"Ts": steps.pop()}, "layer": {str(i): entry for i, entry in enumerate(entries)}})
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_hdf5")
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
 
 
 def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
@@ -130,10 +131,10 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
 
     def complete() -> None:
         if last is not None and last.neuron is None and last.kind != "average":
-            raise ValueError(f"export_hdf5: {last.layer!r} has no neurons behind it")
+            raise ValueError(f"{last.layer!r} has no neurons behind it")
 
-    for node in chain_of("export_hdf5", net):
-        layer, where = node.stage, f"export_hdf5: layer {node}, {check.one_line(node.stage)},"
+    for node in chain_of(net):
+        layer, where = node.stage, f"layer {node}, {check.one_line(node.stage)},"
         if type(layer) in _KINDS:
             complete()
             if getattr(layer, "bias", None) is not None:
@@ -144,7 +145,7 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
         elif isinstance(layer, Dropout):
             continue
         elif last is not None and last.neuron is None and last.kind != "average" and _is_named(layer):
-            last.neuron = as_neuron("export_hdf5", layer)
+            last.neuron = as_neuron(layer)
         elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay)):
             raise ValueError(f"{where} has no place in the file")
         elif isinstance(layer, Shift):
@@ -157,12 +158,12 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
             last.delay = layer
     complete()
     if not blocks:
-        raise ValueError("export_hdf5: the network has no layers")
+        raise ValueError("the network has no layers")
     return blocks
 
 
 def _is_named(stage: Any) -> bool:
-    return is_neuron(stage) and as_neuron("export_hdf5", stage).names is not None
+    return is_neuron(stage) and as_neuron(stage).names is not None
 
 
 def _entry_of(block: _Block) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def _pooling_weight(layer: Any) -> Array:
     with no_grad():
         weight = to_numpy(layer.effective_weight().data)[:, :, 0, 0]
     if (weight != weight[0, 0]).any():
-        raise ValueError(f"export_hdf5: {layer!r} must have one weight for all its inputs, got {weight.tolist()}")
+        raise ValueError(f"{layer!r} must have one weight for all its inputs, got {weight.tolist()}")
     return weight
 
 
@@ -210,7 +211,7 @@ def _on_grid(block: _Block, weight: Array) -> Array:
     high += step - 1  # the integers between two values of the grid may be stored
     if (weight != np.rint(weight)).any() or weight.min() < low or weight.max() > high:
         raise ValueError(
-            f"export_hdf5: {block.layer!r} must have integer weights from {low:g} to {high:g} before "
+            f"{block.layer!r} must have integer weights from {low:g} to {high:g} before "
             f"{type(block.neuron).__name__} neurons, got {weight.min():g} to {weight.max():g}; "
             "quantize them in its weight_hook"
         )
@@ -230,6 +231,7 @@ def _fill(group: Any, document: dict[str, Any]) -> None:
             group.create_dataset(name, data=np.asarray([value.encode("ascii")] if isinstance(value, str) else value))
 
 
+@check.operation
 def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential:
     """Read a network from a file of `export_hdf5`, SLAYER-PyTorch's genModel, or the same layout.
 
@@ -256,38 +258,37 @@ def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    with checked("import_hdf5", path, max_bytes) as (op, _, document):
-        return _Reading(op, document).network()
+    with checked(path, max_bytes) as (_, document):
+        return _Reading(document).network()
 
 
 class _Reading:
     """Reads the entries of a file; `at` is the path of an entry, for errors too."""
 
-    def __init__(self, op: str, document: dict[str, Any]) -> None:
-        self._op, self._document = op, document
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
 
     def network(self) -> Sequential:
-        op = self._op
-        dt = check.positive(op, "simulation/Ts", self._entry("simulation/Ts"))
+        dt = check.positive("simulation/Ts", self._entry("simulation/Ts"))
         layers = self._entry("layer")
         if not isinstance(layers, dict):
-            raise ValueError(f"{op}: layer must be a group, got {check.one_line(layers)}")
+            raise ValueError(f"layer must be a group, got {check.one_line(layers)}")
         stages: list[Any] = []
         shape: tuple[int, ...] = ()
         for number in range(len(layers)):
             at = f"layer/{number}"
-            kind = check.one_of(op, f"{at}/type", self._entry(f"{at}/type"), ("input", "flatten", *_KINDS.values()))
+            kind = check.one_of(f"{at}/type", self._entry(f"{at}/type"), ("input", "flatten", *_KINDS.values()))
             if kind == "flatten":
                 continue
             after = self._shape(f"{at}/frame" if kind == "input" and "frame" in layers[str(number)] else f"{at}/shape")
             if kind == "input" and number:
-                raise ValueError(f"{op}: {at}/type is input, which must be the first layer")
+                raise ValueError(f"{at}/type is input, which must be the first layer")
             try:
                 stages += [] if kind == "input" else self._stages(at, kind, shape, after, dt)
             except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
-                if str(problem).startswith(op):
+                if str(problem).startswith(at):
                     raise
-                raise ValueError(f"{op}: {at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+                raise ValueError(f"{at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
             shape = after
         return Sequential(*stages)
 
@@ -296,7 +297,7 @@ class _Reading:
         names = at.split("/")
         for i, name in enumerate(names):
             if not isinstance(found, dict) or name not in found:
-                raise ValueError(f"{self._op}: {'/'.join(names[: i + 1])} is missing")
+                raise ValueError(f"{'/'.join(names[: i + 1])} is missing")
             found = found[name]
         return found
 
@@ -309,7 +310,7 @@ class _Reading:
         names = getattr(NEURONS.get(constants.get("type", "")), "names", None)
         if names is not None and "theta" not in names.all:
             constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
-        neuron = make_neuron(f"{self._op}: {at}/neuron/", constants, dt)
+        neuron = make_neuron(f"{at}/neuron/", constants, dt)
         stages.append(neuron)
         if entry.get("delayShift", bool(neuron.axon_delay)):
             stages.append(Shift(dt, dt=dt))
@@ -323,7 +324,7 @@ class _Reading:
     def _layer(self, at: str, kind: str, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
         weight = np.asarray(self._entry(f"{at}/weight"))
         if weight.dtype.kind not in "iuf":
-            raise TypeError(f"{self._op}: {at}/weight must be numbers, got {weight.dtype}")
+            raise TypeError(f"{at}/weight must be numbers, got {weight.dtype}")
         if kind == "dense":
             features = before or (weight.size // after[0],)
             self._check_size(at, weight, math.prod(features) * after[0])
@@ -333,7 +334,7 @@ class _Reading:
         kernel = self._pair(f"{at}/kernelSize")
         if kind in ("pool", "unpool"):
             if weight.size == 0 or (weight != weight.flat[0]).any():
-                raise ValueError(f"{self._op}: {at}/weight of a {kind} layer must be one number throughout")
+                raise ValueError(f"{at}/weight of a {kind} layer must be one number throughout")
             return (Pool if kind == "pool" else Unpool)(kernel, **options, gain=float(weight.flat[0]))
         inputs, outputs, groups = (int(self._entry(f"{at}/{name}")) for name in ("inChannels", "outChannels", "groups"))
         if kind == "convT":
@@ -346,7 +347,7 @@ class _Reading:
     def _check_size(self, at: str, weight: Array, size: int) -> None:
         """Raise ValueError before memory is taken for a layer of many more weights than the file has."""
         if size > max(weight.size, FEW):
-            raise ValueError(f"{self._op}: {at}/weight has shape {weight.shape}, its layer expects {size} numbers")
+            raise ValueError(f"{at}/weight has shape {weight.shape}, its layer expects {size} numbers")
 
     def _with_weight(self, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
         """Set the weight of a layer from the file's axes; return the layer."""
@@ -354,20 +355,20 @@ class _Reading:
         if [n for n in weight.shape if n != 1] == [n for n in expected if n != 1]:
             weight = weight.reshape(expected)
         if weight.shape != expected:
-            raise ValueError(f"{self._op}: {at}/weight has shape {weight.shape}, its layer expects {expected}")
+            raise ValueError(f"{at}/weight has shape {weight.shape}, its layer expects {expected}")
         ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
         layer.weight.data = to_device(ours.astype(np.float32))
         return layer
 
     def _pair(self, at: str) -> tuple[int, int]:
         numbers = np.atleast_1d(self._entry(at)).tolist()
-        return check.pair(self._op, at, numbers * (2 if len(numbers) == 1 else 1), least=0)
+        return check.pair(at, numbers * (2 if len(numbers) == 1 else 1), least=0)
 
     def _shape(self, at: str) -> tuple[int, ...]:
         """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""
         value = self._entry(at)
         array = np.atleast_1d(value)
         if array.dtype.kind not in "iuf" or array.size not in (1, 3) or not (np.isfinite(array) & (array >= 1)).all():
-            raise ValueError(f"{self._op}: {at} must be three numbers from 1, got {check.one_line(value)}")
+            raise ValueError(f"{at} must be three numbers from 1, got {check.one_line(value)}")
         numbers = [int(n) for n in array.ravel()]
         return (numbers[1], numbers[2], numbers[0]) if numbers[1:] not in ([], [1, 1]) else (numbers[0],)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import conv_inward, conv_outward, dense_inward
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm
@@ -19,6 +20,7 @@ _BUFFERS = ("srmKernel", "refKernel")
 _SYNAPSES = (Dense, Conv, ConvTranspose)
 
 
+@check.operation
 def load_slayer(
     state: Mapping[str, Any], net: Sequential | None = None, *, names: Iterable[str] | None = None
 ) -> dict[str, Array]:
@@ -56,13 +58,13 @@ def load_slayer(
     ValueError: load_slayer: fc1.weight has shape (10, 2, 34, 34, 1), layer 0 expects (12, 2, 34, 34, 1)
     """
     if not isinstance(state, Mapping):
-        raise TypeError(f"load_slayer: state must be a mapping of arrays, got {type(state).__name__}")
+        raise TypeError(f"state must be a mapping of arrays, got {type(state).__name__}")
     if net is not None and not isinstance(net, Sequential):
-        raise TypeError(f"load_slayer: net must be a network, got {type(net).__name__}")
+        raise TypeError(f"net must be a network, got {type(net).__name__}")
     given = _ordered(_plain_weights({key: np.asarray(value) for key, value in state.items()}), names)
     kinds = {key: _kind(key, array) for key, array in given.items()}
     if net is not None:
-        nodes = chain_of("load_slayer", net)
+        nodes = chain_of(net)
         _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], nodes)
         setters: list[Callable[[], None]] = []
         for kind, types in (("weight", _SYNAPSES), ("filter", (TemporalFilter, FilterBank)), ("delay", (Delay,))):
@@ -70,7 +72,7 @@ def load_slayer(
             layers = [node for node in nodes if isinstance(node.stage, types)]
             if len(keys) != len(layers):
                 found = f"{len(keys)} {kind} arrays ({', '.join(keys)})" if keys else f"no {kind} array"
-                raise ValueError(f"load_slayer: the state has {found}, the network {len(layers)} {kind} layers")
+                raise ValueError(f"the state has {found}, the network {len(layers)} {kind} layers")
             setters += [_setter(key, given[key], node) for key, node in zip(keys, layers, strict=True)]
         for load in setters:
             load()
@@ -88,10 +90,10 @@ def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
         if key.endswith("weight_g"):
             name = key.removesuffix("_g")
             if f"{name}_v" not in named:
-                raise ValueError(f"load_slayer: {name}_v is missing beside {key}")
+                raise ValueError(f"{name}_v is missing beside {key}")
             v = named[f"{name}_v"]
             if array.shape != (len(v), *(1 for _ in v.shape[1:])):
-                raise ValueError(f"load_slayer: {key} has shape {array.shape}, {name}_v has shape {v.shape}")
+                raise ValueError(f"{key} has shape {array.shape}, {name}_v has shape {v.shape}")
             size = np.sqrt((v.astype(np.float64) ** 2).sum(axis=tuple(range(1, v.ndim)), keepdims=True))
             found[name] = (array * (v / np.where(size == 0, 1.0, size))).astype(v.dtype)
         elif not key.endswith(_BUFFERS):
@@ -108,7 +110,7 @@ def _ordered(state: dict[str, Array], names: Iterable[str] | None) -> dict[str, 
         mine = {key: array for key, array in state.items() if key.rpartition(".")[0] == name}
         if not mine:
             modules = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in state))
-            raise ValueError(f"load_slayer: names has {name!r}, the state has the modules {modules}")
+            raise ValueError(f"names has {name!r}, the state has the modules {modules}")
         found |= mine
     return found
 
@@ -122,7 +124,7 @@ def _kind(key: str, array: Array) -> str:
     if numbers and array.shape[1:4] == (1, 1, 1) and array.shape[4] > 1:
         return "filter"
     if not numbers or array.shape[4] != 1:
-        raise ValueError(f"load_slayer: {key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
+        raise ValueError(f"{key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
     # A pooling weight has one channel and equal numbers, unlike a random weight.
     return "pool" if array.shape[:2] == (1, 1) and array.size > 1 and (array == array.flat[0]).all() else "weight"
 
@@ -145,7 +147,7 @@ def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
     for key, array in pools:
         if not any(np.isclose(array.flat[0], gain, rtol=1e-5) for gain in gains):
             ours = ", ".join(f"{gain:g}" for gain in gains) or "no pooling"
-            raise ValueError(f"load_slayer: {key} has the gain {array.flat[0]:g}, the network has {ours}")
+            raise ValueError(f"{key} has the gain {array.flat[0]:g}, the network has {ours}")
 
 
 def _setter(key: str, array: Array, node: Node) -> Callable[[], None]:
@@ -185,7 +187,7 @@ def _delay_setter(key: str, array: Array, node: Node) -> Callable[[], None]:
     _same(key, array, node, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
     if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
         bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
-        raise ValueError(f"load_slayer: {key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
+        raise ValueError(f"{key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
 
     def load() -> None:
         layer.delay.data = to_device(_delay_inward(array).reshape(features).astype(layer.delay.dtype))
@@ -195,4 +197,4 @@ def _delay_setter(key: str, array: Array, node: Node) -> Callable[[], None]:
 
 def _same(key: str, array: Array, node: Node, expected: tuple[int, ...]) -> None:
     if array.shape != expected:
-        raise ValueError(f"load_slayer: {key} has shape {array.shape}, layer {node} expects {expected}")
+        raise ValueError(f"{key} has shape {array.shape}, layer {node} expects {expected}")

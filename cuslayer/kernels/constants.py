@@ -24,13 +24,13 @@ class Window(NamedTuple):
     dilation: tuple[int, int]
 
     @classmethod
-    def of(cls, op: str, kernel: object, stride: object, padding: object, dilation: object) -> Window:
+    def of(cls, kernel: object, stride: object, padding: object, dilation: object) -> Window:
         """Return the window of integers or pairs of them; raise as `check.pair` does."""
         return cls(
-            check.pair(op, "kernel_size", kernel, least=1),
-            check.pair(op, "stride", stride, least=1),
-            check.pair(op, "padding", padding, least=0),
-            check.pair(op, "dilation", dilation, least=1),
+            check.pair("kernel_size", kernel, least=1),
+            check.pair("stride", stride, least=1),
+            check.pair("padding", padding, least=0),
+            check.pair("dilation", dilation, least=1),
         )
 
     @property
@@ -38,7 +38,7 @@ class Window(NamedTuple):
         """Whether the windows lie side by side, without padding and dilation."""
         return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
 
-    def outputs(self, op: str, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
+    def outputs(self, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
         """Return the numbers of rows and columns of windows on an image (H, W).
 
         With `ceil`, a last window that begins inside the padded image and reaches beyond its end counts too.
@@ -51,12 +51,12 @@ class Window(NamedTuple):
             reach, stride = self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.stride[axis]
             padded = image[axis] + 2 * self.padding[axis]
             if padded < reach and not (ceil and image[axis] > 0):
-                raise ValueError(f"{op}: the window spans {reach} {name}, the padded image has {padded}")
+                raise ValueError(f"the window spans {reach} {name}, the padded image has {padded}")
             steps = max(0, -(-(padded - max(reach, stride)) // stride)) if ceil else (padded - reach) // stride
             sizes.append(steps + 1)
         return sizes[0], sizes[1]
 
-    def image(self, op: str, outputs: tuple[int, ...], extra: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    def image(self, outputs: tuple[int, ...], extra: tuple[int, int] = (0, 0)) -> tuple[int, int]:
         """Return the rows and columns of the smallest image with so many windows, plus `extra`.
 
         Raises:
@@ -68,7 +68,7 @@ class Window(NamedTuple):
             size = (outputs[axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + reach + extra[axis]
             for what, count in (("x", outputs[axis]), ("the result", size)):
                 if count < 1:
-                    raise ValueError(f"{op}: {what} must have {name}, got {count}")
+                    raise ValueError(f"{what} must have {name}, got {count}")
             sizes.append(size)
         return sizes[0], sizes[1]
 
@@ -147,6 +147,7 @@ class Alpha:
             low, high = (low, middle) if under(middle) else (middle + 1, high)
         return low
 
+    @check.operation("response")
     def samples(self) -> Array:
         """Return the samples before the cut in float64; without a cut, those above float64 rounding.
 
@@ -154,7 +155,7 @@ class Alpha:
             MemoryError: there are more than memory can hold.
         """
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
-        count_elements("response", (taps,))
+        count_elements((taps,))
         needed, left = 4 * 8 * taps, available_memory()
         if taps > sys.maxsize // 64 or (left is not None and needed > left):
             free = "" if left is None else f", {in_words(left)} are free"
@@ -191,9 +192,10 @@ class Sampled:
     taps: Array
     dt: float
 
+    @check.operation("psp")
     def __post_init__(self) -> None:
         if self.taps.ndim != 1:
-            raise ValueError(f"psp: response must be samples (K,), got shape {self.taps.shape}")
+            raise ValueError(f"response must be samples (K,), got shape {self.taps.shape}")
 
     def samples(self) -> Array:
         """Return the samples; see `Alpha.samples`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.dense.matmul import matmul
@@ -93,9 +94,10 @@ def _patches(x: Array, window: Window, rows: int, columns: int, dtype: Any) -> A
     return patches
 
 
+@check.operation
 def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
     """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
-    rows, columns = window.outputs("conv", x.shape[1:3], ceil=False)
+    rows, columns = window.outputs(x.shape[1:3], ceil=False)
     inputs, outputs = w.shape[2], w.shape[3] // groups
     out = namespace(x).empty((len(x), rows, columns, w.shape[3]), w.dtype)
     taps = window.kernel[0] * window.kernel[1]
@@ -125,10 +127,11 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
     return w
 
 
+@check.operation
 def pool(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)
-    rows, columns = window.outputs("pool", x.shape[1:3], ceil=True)
+    rows, columns = window.outputs(x.shape[1:3], ceil=True)
     padded = _padded(x, window, (rows, columns))
     out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), dtype)
     for _, _, down, across in _taps(window, rows, columns):
@@ -136,9 +139,10 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
     return out * dtype.type(gain)
 
 
+@check.operation
 def weighted_pool(x: Array, w: Array, window: Window) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, with a weight w (kh, kw) for each tap."""
-    rows, columns = window.outputs("weighted_pool", x.shape[1:3], ceil=True)
+    rows, columns = window.outputs(x.shape[1:3], ceil=True)
     padded = _padded(x, window, (rows, columns))
     out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), x.dtype)
     for i, j, down, across in _taps(window, rows, columns):

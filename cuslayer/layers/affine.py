@@ -25,6 +25,7 @@ _NO_SPIKES = LeakySpiking(theta=math.inf, reset=Reset(1.0, 0.0), exact=False, gr
 
 
 @differentiable
+@check.operation
 def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) -> tuple[Array, Pullback]:
     """Integrate each column of x with a leak: ``y[t] = keep y[t-1] + x[t]``.
 
@@ -46,11 +47,11 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
     >>> leaky_integral(np.array([1.0, 0.0, 1.0]).reshape(3, 1, 1), np.array(0.5)).data.ravel().tolist()
     [1.0, 0.5, 1.25]
     """
-    check.weighted_input("leaky_integral", "x", x)
+    check.weighted_input("x", x)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
-    given = per_column("leaky_integral", "keep", keep, x)
+    given = per_column("keep", keep, x)
     no_current = given[:1] * 0
-    held = None if states is None else states.begin("leaky_integral", x, 2)
+    held = None if states is None else states.begin(x, 2)
     before = None if held is None else held.copy()
     y, _ = k.leaky.forward(x, no_current, given, _NO_SPIKES, held)
 
@@ -120,8 +121,8 @@ class Affine(Synapse):
         bias: bool | Tensor | None = False,
     ) -> None:
         sizes = in_features if isinstance(in_features, tuple) else (in_features,)
-        self.in_features = tuple(check.integer("Affine", "in_features", n, least=1) for n in sizes)
-        self.out_features = check.integer("Affine", "out_features", out_features, least=1)
+        self.in_features = tuple(check.integer("in_features", n, least=1) for n in sizes)
+        self.out_features = check.integer("out_features", out_features, least=1)
         self._set_filter(tau, neuron, dt, trained, bounds)
         inputs = math.prod(self.in_features)
         super().__init__((inputs, self.out_features), inputs, weight_scale, weight_hook, bias)
@@ -129,22 +130,22 @@ class Affine(Synapse):
     def _set_filter(self, tau: Any, neuron: Any, dt: Any, trained: Any, bounds: Any) -> None:
         """Validate and set what filters the weighted input."""
         if not isinstance(trained, bool):
-            raise TypeError(f"Affine: trained must be a bool, got {type(trained).__name__}")
+            raise TypeError(f"trained must be a bool, got {type(trained).__name__}")
         self.trained, self.bounds, self.neuron, self.tau = trained, bounds, neuron, None
-        of_neuron = None if neuron is None else as_neuron("Affine", neuron)
-        self.dt = check.time_step("Affine", "dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
-        bounds_in_ms("Affine", bounds, self.dt)
+        of_neuron = None if neuron is None else as_neuron(neuron)
+        self.dt = check.time_step("dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
+        bounds_in_ms(bounds, self.dt)
         if of_neuron is None:
             given = _TAU if tau is None else tau
-            self.tau = time_constant("Affine", "tau", given, trained, lambda: bounds_in_ms("Affine", bounds, self.dt))
+            self.tau = time_constant("tau", given, trained, lambda: bounds_in_ms(bounds, self.dt))
             shape = np.shape(self.tau) if not isinstance(self.tau, Tensor) else self.tau.shape
             if shape not in ((), (1,), (self.out_features,)):
-                raise ValueError(f"Affine: tau must be a number or ({self.out_features},), got shape {shape}")
+                raise ValueError(f"tau must be a number or ({self.out_features},), got shape {shape}")
             return
         if tau is not None or trained:
-            raise ValueError("Affine: tau must not be given or trained with a neuron, whose response is the filter")
+            raise ValueError("tau must not be given or trained with a neuron, whose response is the filter")
         if self.dt != of_neuron.dt:
-            raise ValueError(f"Affine: dt must be the neuron's, {of_neuron.dt:g}, got {self.dt:g}")
+            raise ValueError(f"dt must be the neuron's, {of_neuron.dt:g}, got {self.dt:g}")
 
     def __call__(self, x: Any) -> Tensor:
         """Return the potentials (T, N, out_features) for x (T, N, ...)."""
@@ -153,7 +154,7 @@ class Affine(Synapse):
     def filtered(self, x: Any, states: States | None = None) -> Tensor:
         """Return the potentials for the weighted input (T, N, out_features), from states that the call changes."""
         if self.neuron is not None:
-            return as_tensor(as_neuron("Affine", self.neuron).psp(x))
+            return as_tensor(as_neuron(self.neuron).psp(x))
         x, keep = as_tensor(x), kept_share(self.tau, self.dt)
         if not isinstance(keep, Tensor) and keep.size == 1:
             # Without a transfer, which a captured step may not have.
@@ -171,9 +172,10 @@ class Affine(Synapse):
 
         return run
 
+    @check.operation("dense")
     def output_shape(self, shape: Shape | None) -> Shape:
         if shape is not None:
-            check_features("dense", shape, math.prod(self.in_features))
+            check_features(shape, math.prod(self.in_features))
         return (self.out_features,)
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ Shape: TypeAlias = "tuple[int, ...]"
 
 
 @instead.attributes("layer")
+@check.named
 class Layer:
     """Base class of layers: a callable with parameters.
 
@@ -160,13 +161,14 @@ class Layer:
         for p, data in loaded:
             p.data = data
 
+    @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise the errors of `load_state` for what has the names and the shapes of a state."""
         mine, known = self.named_parameters(), {name for name, _ in self.parameter_names()}
         for name in [*(n for n in mine if n not in state), *(n for n in state if n not in known)]:
-            raise ValueError(f"load_state: parameter {name} is {'missing' if name in mine else 'unknown'}")
+            raise ValueError(f"parameter {name} is {'missing' if name in mine else 'unknown'}")
         for name, p in mine.items():
-            check.same_shape("load_state", f"parameter {name}", state[name], "the network's", p)
+            check.same_shape(f"parameter {name}", state[name], "the network's", p)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of the output after T and N, without running the layer.
@@ -199,7 +201,7 @@ class Layer:
 
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""
-        raise TypeError(f"{type(self).__name__}: a layer must define __call__")
+        raise TypeError("a layer must define __call__")
 
     def __repr__(self) -> str:
         parts = (f"{name}={c.shape if isinstance(c, Tensor) else repr(c)}" for name, c in self.children())
@@ -248,11 +250,12 @@ class Hooked(Layer):
     weight: Tensor
     weight_hook: WeightHooks
 
+    @check.method
     def _check_hooks(self, hooks: WeightHooks) -> None:
         for hook in _as_tuple(hooks):
             if not callable(hook):
                 hint = "; several are a tuple, (first, second)" if isinstance(hook, list) else ""
-                raise TypeError(f"{type(self).__name__}: weight_hook must be callable, got {type(hook).__name__}{hint}")
+                raise TypeError(f"weight_hook must be callable, got {type(hook).__name__}{hint}")
 
     def _attach_hooks(self, hooks: WeightHooks) -> None:
         """Set the hooks of a layer that has its weight."""
@@ -268,12 +271,11 @@ class Hooked(Layer):
     def effective_weight(self) -> Tensor:
         """Return the weight after its hooks, as the layer uses it."""
         weight = given = self.weight
-        op = type(self).__name__
         for hook in _as_tuple(self.weight_hook):
             weight = hook(weight)
             if not isinstance(weight, Tensor):
-                raise TypeError(f"{op}: weight_hook must return a Tensor, got {type(weight).__name__}")
-            check.same_shape(op, "what weight_hook returns", weight, "weight", given)
+                raise TypeError(f"weight_hook must return a Tensor, got {type(weight).__name__}")
+            check.same_shape("what weight_hook returns", weight, "weight", given)
         return weight
 
     def per_output_shapes(self) -> tuple[Shape, Shape]:
@@ -302,13 +304,13 @@ class Synapse(Hooked):
     def __init__(
         self, shape: Shape, fan_in: int, weight_scale: float, weight_hook: WeightHooks, bias: Any = False
     ) -> None:
-        scale = check.constant(type(self).__name__, "weight_scale", weight_scale)
+        scale = check.constant("weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
-        drawn = draw_uniform(type(self).__name__, -bound, bound, shape)
+        drawn = draw_uniform(-bound, bound, shape)
         self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
         self.weight = Tensor(drawn, requires_grad=True)
-        self.bias = as_bias(type(self).__name__, bias, shape[-1])
+        self.bias = as_bias(bias, shape[-1])
         self._attach_hooks(weight_hook)
 
     def biased(self, y: Tensor) -> Tensor:
@@ -335,24 +337,24 @@ class Synapse(Hooked):
         return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
 
 
-def as_bias(op: str, given: Any, outputs: int) -> Tensor | None:
+def as_bias(given: Any, outputs: int) -> Tensor | None:
     """Return a bias for so many outputs, initially 0: None for False or None, and a tensor of that shape as it is."""
     if isinstance(given, Tensor):
         if given.shape != (outputs,):
-            raise ValueError(f"{op}: bias must be ({outputs},), got shape {given.shape}")
+            raise ValueError(f"bias must be ({outputs},), got shape {given.shape}")
         return given
     if given is not None and not isinstance(given, bool):
-        raise TypeError(f"{op}: bias must be a bool or a Tensor, got {type(given).__name__}")
+        raise TypeError(f"bias must be a bool or a Tensor, got {type(given).__name__}")
     return Tensor(np.zeros(outputs, np.float32), requires_grad=True) if given else None
 
 
-def draw_uniform(op: str, low: float, high: float, shape: Shape) -> Array:
+def draw_uniform(low: float, high: float, shape: Shape) -> Array:
     """Return the initial values of a parameter, float32, drawn from the library's generator."""
-    count_elements(op, shape)
+    count_elements(shape)
     try:
         return generator().uniform(low, high, shape).astype(np.float32)
     except (MemoryError, ValueError, OverflowError):
-        raise ValueError(f"{op}: a weight of shape {shape} does not fit into memory") from None
+        raise ValueError(f"a weight of shape {shape} does not fit into memory") from None
 
 
 def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:
@@ -369,11 +371,11 @@ def changed_options(layer: Layer, **defaults: Any) -> str:
 Pair: TypeAlias = "int | tuple[int, int]"
 
 
-def check_frames(op: str, shape: tuple[Any, ...]) -> None:
+def check_frames(shape: tuple[Any, ...]) -> None:
     """Raise ValueError unless a shape is (T, N, H, W, C)."""
     if len(shape) != 5:
         hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
-        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {shape}{hint}")
+        raise ValueError(f"x must be (T, N, H, W, C), got shape {shape}{hint}")
 
 
 class Sliding:
@@ -384,9 +386,10 @@ class Sliding:
     padding: tuple[int, int]
     dilation: tuple[int, int]
 
+    @check.method
     def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
         """Validate and set the window's constants."""
-        window = Window.of(type(self).__name__, kernel_size, stride, padding, dilation)
+        window = Window.of(kernel_size, stride, padding, dilation)
         self.kernel_size, self.stride, self.padding, self.dilation = window
 
     @property

@@ -78,21 +78,20 @@ class BatchNorm(Layer):
         mean_hook: Callable[[Tensor], Tensor] | None = None,
         exponents: tuple[int, int] = (-8, 8),
     ) -> None:
-        op = "BatchNorm"
-        self.features = check.integer(op, "features", features, least=1)
-        self.scale = check.one_of(op, "scale", scale, SCALES)
-        self.height, self.eps = check.positive(op, "height", height), check.positive(op, "eps", eps)
-        self.momentum = check.fraction(op, "momentum", momentum)
+        self.features = check.integer("features", features, least=1)
+        self.scale = check.one_of("scale", scale, SCALES)
+        self.height, self.eps = check.positive("height", height), check.positive("eps", eps)
+        self.momentum = check.fraction("momentum", momentum)
         if not isinstance(trained, bool):
-            raise TypeError(f"{op}: trained must be a bool, got {type(trained).__name__}")
+            raise TypeError(f"trained must be a bool, got {type(trained).__name__}")
         if mean_hook is not None and not callable(mean_hook):
-            raise TypeError(f"{op}: mean_hook must be callable, got {type(mean_hook).__name__}")
+            raise TypeError(f"mean_hook must be callable, got {type(mean_hook).__name__}")
         if not isinstance(exponents, tuple) or len(exponents) != 2:
-            raise ValueError(f"{op}: exponents must be (least, most), got {exponents!r}")
-        least, most = (check.number(op, "exponents", exponent) for exponent in exponents)
+            raise ValueError(f"exponents must be (least, most), got {exponents!r}")
+        least, most = (check.number("exponents", exponent) for exponent in exponents)
         if least > most:
-            raise ValueError(f"{op}: exponents must be (least, most), got {exponents!r}")
-        count_elements(op, (self.features,))
+            raise ValueError(f"exponents must be (least, most), got {exponents!r}")
+        count_elements((self.features,))
         self.trained, self.mean_hook, self.exponents = trained, mean_hook, exponents
         self.mean, self.var = Tensor(np.zeros(features, np.float32)), Tensor(np.ones(features, np.float32))
         self.gain = Tensor(np.full(features, height, np.float32), requires_grad=True) if trained else None
@@ -134,7 +133,7 @@ class BatchNorm(Layer):
             ValueError: x has another number of channels.
         """
         x = as_tensor(x)
-        check.time_first("BatchNorm", "x", x, least_dimensions=3)
+        check.time_first("x", x, least_dimensions=3)
         self.output_shape(x.shape[2:])
         if self.training and x.size:
             mean, var = self._statistics(x)
@@ -188,7 +187,7 @@ class BatchNorm(Layer):
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape and shape[-1] != self.features:
-            raise ValueError(f"BatchNorm: x must have {self.features} channels, got {shape[-1]}")
+            raise ValueError(f"x must have {self.features} channels, got {shape[-1]}")
         return shape
 
     def __repr__(self) -> str:

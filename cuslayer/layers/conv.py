@@ -14,31 +14,32 @@ from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_pack
 
 
 def prepare(
-    op: str, x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> tuple[Any, Array, Window, int]:
     """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups."""
-    check_frames(op, x.shape)
+    check_frames(x.shape)
     if weight.ndim != 4:
-        raise ValueError(f"{op}: weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
-    check.floating(op, "weight", weight)
-    groups = check.integer(op, "groups", groups, least=1)
-    check_channels(op, x.shape, weight.shape[2] * groups)
+        raise ValueError(f"weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
+    check.floating("weight", weight)
+    groups = check.integer("groups", groups, least=1)
+    check_channels(x.shape, weight.shape[2] * groups)
     if weight.shape[3] % groups:
-        raise ValueError(f"{op}: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
-    window, k = Window.of(op, weight.shape[:2], stride, padding, dilation), kernels.of(weight)
+        raise ValueError(f"weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
+    window, k = Window.of(weight.shape[:2], stride, padding, dilation), kernels.of(weight)
     return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups
 
 
-def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
+def check_channels(shape: tuple[Any, ...], expected: int) -> None:
     """Raise ValueError unless a shape (T, N, H, W, C) has the channels that a weight expects."""
     if shape[4] != expected:
         hint = "; channels come last, np.moveaxis(x, 2, -1)" if shape[2] == expected else ""
-        raise ValueError(f"{op}: x has {shape[4]} channels, weight expects {expected}{hint}")
+        raise ValueError(f"x has {shape[4]} channels, weight expects {expected}{hint}")
 
 
 @differentiable
 @takes_packed
 @saves("others")
+@check.operation
 def conv(
     x: Array, weight: Array, /, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Pullback]:
@@ -67,7 +68,7 @@ def conv(
     >>> conv(x, np.arange(9.0).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
     [[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
     """
-    k, frames, window, groups = prepare("conv", x, weight, stride, padding, dilation, groups)
+    k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     out, shape = k.conv.forward(frames, weight, window, groups), x.shape
     maps = out.shape
 
@@ -101,14 +102,13 @@ class Convolution(Sliding, Synapse):
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
     ) -> None:
-        op = type(self).__name__
-        self.in_channels = check.integer(op, "in_channels", in_channels, least=1)
-        self.out_channels = check.integer(op, "out_channels", out_channels, least=1)
+        self.in_channels = check.integer("in_channels", in_channels, least=1)
+        self.out_channels = check.integer("out_channels", out_channels, least=1)
         self._set_window(kernel_size, stride, padding, dilation)
-        self.groups = check.integer(op, "groups", groups, least=1)
+        self.groups = check.integer("groups", groups, least=1)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:
-                raise ValueError(f"{op}: {name} must be a multiple of {self.groups} groups, got {channels}")
+                raise ValueError(f"{name} must be a multiple of {self.groups} groups, got {channels}")
         super().__init__(self.weight_shape(), self.fan_in(), weight_scale, weight_hook, bias)
 
     def weight_shape(self) -> tuple[int, ...]:
@@ -119,10 +119,10 @@ class Convolution(Sliding, Synapse):
         """Return the largest number of inputs of an output."""
         return math.prod(self.kernel_size) * self.in_channels // self.groups
 
-    def check_frame(self, op: str, shape: Shape) -> None:
+    def check_frame(self, shape: Shape) -> None:
         """Raise ValueError unless frames of a shape (H, W, C) fit the layer."""
-        check_frames(op, ("T", "N", *shape))
-        check_channels(op, ("T", "N", *shape), self.in_channels)
+        check_frames(("T", "N", *shape))
+        check_channels(("T", "N", *shape), self.in_channels)
 
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""
@@ -161,21 +161,21 @@ class Conv(Convolution):
     def __call__(self, x: Any) -> Tensor:
         return self.biased(conv(x, self.effective_weight(), **self.geometry()))
 
+    @check.operation("conv")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self.check_frame("conv", shape)
-        return (*self.window.outputs("conv", shape[:2], ceil=False), self.out_channels)
+        self.check_frame(shape)
+        return (*self.window.outputs(shape[:2], ceil=False), self.out_channels)
 
 
-def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[int, int]:
+def output_padding_of(output_padding: Pair, window: Window) -> tuple[int, int]:
     """Return the rows and columns that a transposed convolution adds at the end of its output."""
-    extra = check.pair(op, "output_padding", output_padding, least=0)
+    extra = check.pair("output_padding", output_padding, least=0)
     for size, *steps in zip(extra, window.stride, window.dilation, strict=True):
         if size >= max(steps):
             raise ValueError(
-                f"{op}: output_padding must be smaller than stride {window.stride} or dilation {window.dilation}, "
-                f"got {extra}"
+                f"output_padding must be smaller than stride {window.stride} or dilation {window.dilation}, got {extra}"
             )
     return extra
 
@@ -183,6 +183,7 @@ def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[in
 @differentiable
 @takes_packed
 @saves("others")
+@check.operation
 def conv_transpose(
     x: Array,
     weight: Array,
@@ -222,19 +223,17 @@ def conv_transpose(
     >>> conv_transpose(x, np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1, 1), stride=(1, 2)).data.ravel().tolist()
     [1.0, 2.0, 4.0, 0.0, 1.0, 2.0, 4.0]
     """
-    check_frames("conv_transpose", x.shape)
+    check_frames(x.shape)
     if weight.ndim != 4:
-        raise ValueError(
-            f"conv_transpose: weight must be (kh, kw, outputs / groups, channels), got shape {weight.shape}"
-        )
-    check.floating("conv_transpose", "weight", weight)
-    groups = check.integer("conv_transpose", "groups", groups, least=1)
-    check_channels("conv_transpose", x.shape, weight.shape[3])
+        raise ValueError(f"weight must be (kh, kw, outputs / groups, channels), got shape {weight.shape}")
+    check.floating("weight", weight)
+    groups = check.integer("groups", groups, least=1)
+    check_channels(x.shape, weight.shape[3])
     if x.shape[4] % groups:
-        raise ValueError(f"conv_transpose: x has {x.shape[4]} channels, not a multiple of {groups} groups")
-    window = Window.of("conv_transpose", weight.shape[:2], stride, padding, dilation)
+        raise ValueError(f"x has {x.shape[4]} channels, not a multiple of {groups} groups")
+    window = Window.of(weight.shape[:2], stride, padding, dilation)
     shape = x.shape
-    image = window.image("conv_transpose", shape[2:4], output_padding_of("conv_transpose", output_padding, window))
+    image = window.image(shape[2:4], output_padding_of(output_padding, window))
     k = kernels.of(weight)
     frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     out = k.conv_transpose.forward(frames, weight, image, window, groups)
@@ -298,7 +297,7 @@ class ConvTranspose(Convolution):
             weight_scale=weight_scale,
             weight_hook=weight_hook,
         )
-        self.output_padding = output_padding_of(type(self).__name__, output_padding, self.window)
+        self.output_padding = output_padding_of(output_padding, self.window)
 
     def weight_shape(self) -> tuple[int, ...]:
         return (*self.kernel_size, self.out_channels // self.groups, self.in_channels)
@@ -317,11 +316,12 @@ class ConvTranspose(Convolution):
     def __call__(self, x: Any) -> Tensor:
         return conv_transpose(x, self.effective_weight(), output_padding=self.output_padding, **self.geometry())
 
+    @check.operation("conv_transpose")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self.check_frame("conv_transpose", shape)
-        return (*self.window.image("conv_transpose", shape[:2], self.output_padding), self.out_channels)
+        self.check_frame(shape)
+        return (*self.window.image(shape[:2], self.output_padding), self.out_channels)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}{changed_options(self, output_padding=(0, 0))})"

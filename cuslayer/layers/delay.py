@@ -18,6 +18,7 @@ from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
 MODES = ("floor", "linear")
 
 
+@check.operation
 def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
     """Delay x in time, by whole steps or fractions of a step, with zeros before its start.
 
@@ -90,18 +91,18 @@ class _Shift:
     """Forward and backward of a delay for each column of x."""
 
     def __init__(self, x: Array, delay: Any, dt: float, mode: str) -> None:
-        check.time_first("shift", "x", x)
-        dt = check.time_step("shift", "dt", dt)
-        self.linear = check.one_of("shift", "mode", mode, MODES) == "linear"
+        check.time_first("x", x)
+        dt = check.time_step("dt", dt)
+        self.linear = check.one_of("mode", mode, MODES) == "linear"
         on_device = namespace(delay) is not np and delay.dtype.kind == "f"
         given = delay if on_device else np.asarray(to_numpy(delay))
         if given.dtype.kind not in "iuf":
-            raise TypeError(f"shift: delay must be numbers, got {given.dtype}")
+            raise TypeError(f"delay must be numbers, got {given.dtype}")
         if not on_device and not np.isfinite(given).all():
-            raise ValueError("shift: delay must be finite")
+            raise ValueError("delay must be finite")
         neuron = x.shape[2:]
         if given.shape not in ((), neuron[-1:], neuron):
-            raise ValueError(f"shift: delay has shape {given.shape}, a neuron of x each has shape {neuron}")
+            raise ValueError(f"delay has shape {given.shape}, a neuron of x each has shape {neuron}")
         given = given if given.dtype == np.float32 else given.astype(np.float64)
         if namespace(x) is not namespace(given):
             # A single number is an argument of a kernel, which a captured step may have; an array is sent.
@@ -152,8 +153,8 @@ class Shift(Layer):
     keeps_shape = keeps_steps = True
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
-        self.delay = check.number("Shift", "delay", delay)
-        self.dt = check.time_step("Shift", "dt", dt)
+        self.delay = check.number("delay", delay)
+        self.dt = check.time_step("dt", dt)
 
     @property
     def memory(self) -> int | None:
@@ -208,13 +209,13 @@ class Delay(Layer):
         initial: float = 1.0,
     ) -> None:
         sizes = features if isinstance(features, tuple) else (features,)
-        self.features = tuple(check.integer("Delay", "features", n, least=1) for n in sizes)
-        self.dt = check.time_step("Delay", "dt", dt)
-        self.max_delay = None if max_delay is None else check.not_negative("Delay", "max_delay", max_delay)
-        self.mode = check.one_of("Delay", "mode", mode, MODES)
-        initial = check.not_negative("Delay", "initial", initial)
+        self.features = tuple(check.integer("features", n, least=1) for n in sizes)
+        self.dt = check.time_step("dt", dt)
+        self.max_delay = None if max_delay is None else check.not_negative("max_delay", max_delay)
+        self.mode = check.one_of("mode", mode, MODES)
+        initial = check.not_negative("initial", initial)
         longest = initial if self.max_delay is None else min(initial, self.max_delay)
-        start = draw_uniform("Delay", 0.0, longest, self.features)
+        start = draw_uniform(0.0, longest, self.features)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 
     def _first_parameters(self) -> list[Tensor]:
@@ -224,12 +225,13 @@ class Delay(Layer):
     def memory(self) -> int | None:
         return _memory(to_numpy(self.delay.data), self.dt)
 
+    @check.operation("shift")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None:
             # Rows and columns of frames may not be known yet.
             known = shape if all(isinstance(size, int) for size in shape) else (*self.features[:-1], shape[-1])
             if self.features not in (shape[-1:], known):
-                raise ValueError(f"shift: delay has shape {self.features}, a neuron of x each has shape {shape}")
+                raise ValueError(f"delay has shape {self.features}, a neuron of x each has shape {shape}")
         return shape
 
     def __call__(self, x: Any) -> Tensor:

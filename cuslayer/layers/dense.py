@@ -12,25 +12,26 @@ from cuslayer.operations.base import saves
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
-def check_dense(op: str, x: Array, weight: Array) -> None:
+def check_dense(x: Array, weight: Array) -> None:
     """Validate the arguments of `dense`; errors name the operation `op`."""
-    check.time_first(op, "x", x, least_dimensions=3)
-    check.floating(op, "weight", weight)
+    check.time_first("x", x, least_dimensions=3)
+    check.floating("weight", weight)
     if weight.ndim != 2:
-        raise ValueError(f"{op}: weight must be (inputs, outputs), got shape {weight.shape}")
-    check_features(op, x.shape[2:], weight.shape[0])
+        raise ValueError(f"weight must be (inputs, outputs), got shape {weight.shape}")
+    check_features(x.shape[2:], weight.shape[0])
 
 
-def check_features(op: str, shape: Shape, expected: int) -> None:
+def check_features(shape: Shape, expected: int) -> None:
     """Raise ValueError unless a shape after T and N has so many features."""
     features = math.prod(shape)
     if features != expected:
-        raise ValueError(f"{op}: x has {features} features, weight expects {expected}")
+        raise ValueError(f"x has {features} features, weight expects {expected}")
 
 
 @differentiable
 @takes_packed
 @saves("others")
+@check.operation
 def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Multiply the input of each step by a weight matrix: ``y[t, n] = x[t, n] W``.
 
@@ -52,7 +53,7 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     >>> dense(np.array([[[True, False]], [[True, True]]]), np.array([[1.0, 2.0], [10.0, 20.0]])).data.tolist()
     [[[1.0, 2.0]], [[11.0, 22.0]]]
     """
-    check_dense("dense", x, weight)
+    check_dense(x, weight)
     k = kernels.of(weight)
     shape = x.shape
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], weight.shape[0]))
@@ -103,17 +104,18 @@ class Dense(Synapse):
         bias: bool | Tensor | None = False,
     ) -> None:
         sizes = in_features if isinstance(in_features, tuple) else (in_features,)
-        self.in_features = tuple(check.integer("Dense", "in_features", n, least=1) for n in sizes)
-        self.out_features = check.integer("Dense", "out_features", out_features, least=1)
+        self.in_features = tuple(check.integer("in_features", n, least=1) for n in sizes)
+        self.out_features = check.integer("out_features", out_features, least=1)
         inputs = math.prod(self.in_features)
         super().__init__((inputs, self.out_features), inputs, weight_scale, weight_hook, bias)
 
     def __call__(self, x: Any) -> Tensor:
         return self.biased(dense(x, self.effective_weight()))
 
+    @check.operation("dense")
     def output_shape(self, shape: Shape | None) -> Shape:
         if shape is not None:
-            check_features("dense", shape, math.prod(self.in_features))
+            check_features(shape, math.prod(self.in_features))
         return (self.out_features,)
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 @differentiable
 @saves("others")
+@check.operation
 def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by one filter: ``y[t] = sum_k w[k] x[t-k]``.
 
@@ -39,15 +40,16 @@ def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     >>> fir(np.array([[[True]], [[False]], [[True]]]), np.array([0.0, 1.0, 0.5])).data.ravel().tolist()
     [0.0, 1.0, 0.5]
     """
-    check.time_first("fir", "x", x)
-    check.floating("fir", "weight", weight)
+    check.time_first("x", x)
+    check.floating("weight", weight)
     if weight.ndim != 1 or not weight.size:
-        raise ValueError(f"fir: weight must be (taps,), one tap at least, got shape {weight.shape}")
+        raise ValueError(f"weight must be (taps,), one tap at least, got shape {weight.shape}")
     return _filter(x, weight.reshape(1, weight.size), weight.shape)
 
 
 @differentiable
 @saves("others")
+@check.operation
 def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by every filter of a bank.
 
@@ -76,10 +78,10 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     >>> filter_bank(x, np.array([[1.0, 0.0], [0.0, 1.0]])).data[:, 0].tolist()
     [[1.0, 10.0, 0.0, 0.0], [2.0, 20.0, 1.0, 10.0]]
     """
-    check.time_first("filter_bank", "x", x, least_dimensions=3)
-    check.floating("filter_bank", "weight", weight)
+    check.time_first("x", x, least_dimensions=3)
+    check.floating("weight", weight)
     if weight.ndim != 2 or not weight.size:
-        raise ValueError(f"filter_bank: weight must be (count, taps), one tap at least, got shape {weight.shape}")
+        raise ValueError(f"weight must be (count, taps), one tap at least, got shape {weight.shape}")
     return _filter(x, weight, weight.shape)
 
 
@@ -124,8 +126,8 @@ class TemporalFilter(Layer):
 
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
-        response = as_neuron("TemporalFilter", neuron).response
-        count_elements("TemporalFilter", response.shape)
+        response = as_neuron(neuron).response
+        count_elements(response.shape)
         self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
     @property
@@ -168,10 +170,10 @@ class FilterBank(Layer):
     keeps_steps = True
 
     def __init__(self, count: int, taps: int, scale: float = 1.0) -> None:
-        self.count = check.integer("FilterBank", "count", count, least=1)
-        self.taps = check.integer("FilterBank", "taps", taps, least=1)
-        bound = check.positive("FilterBank", "scale", scale) / math.sqrt(self.taps)
-        start = draw_uniform("FilterBank", -bound, bound, (self.count, self.taps))
+        self.count = check.integer("count", count, least=1)
+        self.taps = check.integer("taps", taps, least=1)
+        bound = check.positive("scale", scale) / math.sqrt(self.taps)
+        start = draw_uniform(-bound, bound, (self.count, self.taps))
         self.weight = Tensor(start, requires_grad=True)
 
     @property

@@ -48,6 +48,7 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
 @takes_packed
 @takes_deferred
 @saves("others")
+@check.operation
 def dense_neuron(
     x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
 ) -> tuple[Array, Pullback]:
@@ -80,7 +81,7 @@ def dense_neuron(
     >>> dense_neuron(x, np.array([[12.0]]), response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    check_dense("dense_neuron", x, weight)
+    check_dense(x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
     fused = k.fused.dense_kernels(rows)
@@ -108,6 +109,7 @@ def dense_neuron(
 @takes_packed
 @takes_deferred
 @saves("others")
+@check.operation
 def conv_neuron(
     x: Array,
     weight: Array,
@@ -136,7 +138,7 @@ def conv_neuron(
     >>> s.data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    k, frames, window, groups = prepare("conv_neuron", x, weight, stride, padding, dilation, groups)
+    k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps = x.shape, x.shape[0]
     fused = k.fused.conv_kernels(frames, window, groups, exact)
     if fused:
@@ -184,6 +186,7 @@ def _pullback(
 
 @differentiable
 @takes_packed
+@check.operation
 def conv_pool(
     x: Array,
     weight: Array,
@@ -218,7 +221,7 @@ def conv_pool(
     >>> conv_pool(x, np.full((3, 3, 1, 1), 12.0), padding=1, **options).data.ravel().tolist()
     [False, False, False, True, True, True]
     """
-    k, frames, window, groups = prepare("conv_pool", x, weight, stride, padding, dilation, groups)
+    k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps = x.shape, x.shape[0]
     # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
     fuse = weight.dtype == np.float32
@@ -236,7 +239,7 @@ def conv_pool(
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
     pooled_potential = save_for_backward(k, pooled_u, from_blocks=blocks)
-    image = window.outputs("conv_pool", shape[2:4], ceil=False)
+    image = window.outputs(shape[2:4], ceil=False)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
@@ -254,6 +257,7 @@ def conv_pool(
 
 @differentiable
 @takes_packed
+@check.operation
 def pool_neuron(
     x: Array,
     /,
@@ -279,9 +283,9 @@ def pool_neuron(
     >>> s.data.ravel().tolist()
     [False, True, True, False, False, True]
     """
-    check_frames("pool_neuron", x.shape)
-    gain = check.number("pool_neuron", "gain", gain)
-    window = Window.of("pool_neuron", kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    check_frames(x.shape)
+    gain = check.number("gain", gain)
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
     frames = x.reshape(steps * shape[1], *shape[2:])
     fused, dtype = k.fused.pool_kernels(frames), numeric_type(x.dtype)

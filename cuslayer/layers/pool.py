@@ -18,6 +18,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, numeric, t
 @differentiable
 @takes_packed
 @saves("nothing")
+@check.operation
 def pool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -45,9 +46,9 @@ def pool(
     >>> pool(np.ones((1, 1, 3, 2, 1), bool), kernel_size=2, gain=11.0).data.ravel().tolist()
     [44.0, 22.0]
     """
-    check_frames("pool", x.shape)
-    gain = check.number("pool", "gain", gain)
-    window = Window.of("pool", kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    check_frames(x.shape)
+    gain = check.number("gain", gain)
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k = kernels.of(x)
     shape = x.shape
     out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain)
@@ -58,6 +59,7 @@ def pool(
 
 @differentiable
 @saves("nothing")
+@check.operation
 def unpool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -74,11 +76,11 @@ def unpool(
     >>> unpool(np.array([[[[[True], [False]]]]]), kernel_size=(1, 2), gain=11.0).data.ravel().tolist()
     [11.0, 11.0, 0.0, 0.0]
     """
-    check_frames("unpool", x.shape)
-    gain = check.number("unpool", "gain", gain)
-    window = Window.of("unpool", kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    check_frames(x.shape)
+    gain = check.number("gain", gain)
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     shape = x.shape
-    image = window.image("unpool", shape[2:4])
+    image = window.image(shape[2:4])
     k = kernels.of(x)
     out = k.pool.adjoint(numeric(x).reshape(shape[0] * shape[1], *shape[2:]), image, window, gain)
     maps = out.shape
@@ -107,12 +109,12 @@ class Windowed(Sliding, Hooked):
     ) -> None:
         self._check_hooks(weight_hook)
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
-        self.gain = check.number(type(self).__name__, "gain", gain)
+        self.gain = check.number("gain", gain)
         self._attach_hooks(weight_hook)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        count_elements(type(self).__name__, self.kernel_size)
+        count_elements(self.kernel_size)
         return Tensor(np.full((*self.kernel_size, 1, 1), self.gain, np.float32))
 
     state_numbers = ("gain",)
@@ -154,11 +156,12 @@ class Pool(Windowed):
             return weighted_pool(x, self.effective_weight(), **self.geometry())
         return pool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
 
+    @check.operation("pool")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        check_frames("pool", ("T", "N", *shape))
-        return (*self.window.outputs("pool", shape[:2], ceil=True), shape[2])
+        check_frames(("T", "N", *shape))
+        return (*self.window.outputs(shape[:2], ceil=True), shape[2])
 
 
 class Unpool(Windowed):
@@ -183,15 +186,17 @@ class Unpool(Windowed):
             return weighted_unpool(x, self.effective_weight(), **self.geometry())
         return unpool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
 
+    @check.operation("unpool")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        check_frames("unpool", ("T", "N", *shape))
-        return (*self.window.image("unpool", shape[:2]), shape[2])
+        check_frames(("T", "N", *shape))
+        return (*self.window.image(shape[:2]), shape[2])
 
 
 @differentiable
 @saves("others")
+@check.operation
 def weighted_pool(
     x: Array, weight: Array, /, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -209,7 +214,7 @@ def weighted_pool(
     >>> weighted_pool(np.ones((1, 1, 3, 2, 1), bool), weight).data.ravel().tolist()
     [10.0, 3.0]
     """
-    x, k, taps, window, shape = _prepared("weighted_pool", x, weight, stride, padding, dilation)
+    x, k, taps, window, shape = _prepared(x, weight, stride, padding, dilation)
     out = _forward(k, x, taps, window)
     maps = out.shape
 
@@ -225,6 +230,7 @@ def weighted_pool(
 
 @differentiable
 @saves("others")
+@check.operation
 def weighted_unpool(
     x: Array, weight: Array, /, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -240,8 +246,8 @@ def weighted_unpool(
     >>> weighted_unpool(np.array([[[[[True], [False]]]]]), weight).data.ravel().tolist()
     [1.0, 2.0, 0.0, 0.0]
     """
-    x, k, taps, window, shape = _prepared("weighted_unpool", x, weight, stride, padding, dilation)
-    image = window.image("weighted_unpool", shape[2:4])
+    x, k, taps, window, shape = _prepared(x, weight, stride, padding, dilation)
+    image = window.image(shape[2:4])
     out = _adjoint(k, x, taps, image, window)
     maps = out.shape
 
@@ -256,18 +262,18 @@ def weighted_unpool(
 
 
 def _prepared(
-    op: str, x: Array, weight: Array, stride: Pair | None, padding: Pair, dilation: Pair
+    x: Array, weight: Array, stride: Pair | None, padding: Pair, dilation: Pair
 ) -> tuple[Array, Any, Array | float, Window, tuple[int, ...]]:
     """Validate the arguments; return the frames as numbers, the kernels, the taps, the window, and x's shape.
 
     The taps are an array (kh, kw), or one number where all are the same.
     """
-    check_frames(op, x.shape)
-    check.floating(op, "weight", weight)
+    check_frames(x.shape)
+    check.floating("weight", weight)
     if weight.ndim != 4 or weight.shape[2:] != (1, 1):
-        raise ValueError(f"{op}: weight must be (kh, kw, 1, 1), got shape {weight.shape}")
+        raise ValueError(f"weight must be (kh, kw, 1, 1), got shape {weight.shape}")
     kernel_size = weight.shape[:2]
-    window = Window.of(op, kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     dtype = weight.dtype if x.dtype.kind in "biu" else x.dtype
     frames = x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).astype(dtype, copy=False)
     taps = weight[:, :, 0, 0].astype(dtype, copy=False)

@@ -31,20 +31,22 @@ class RecurrentStates:
     def __init__(self) -> None:
         self.held: Any = None
 
+    @check.operation("recurrent")
     def begin(self, x: Array, program: Program, delay: int) -> Any:
         """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
         if namespace(x) is not np:
-            raise ValueError("recurrent: a state between calls is kept on the CPU only, got x on a GPU")
+            raise ValueError("a state between calls is kept on the CPU only, got x on a GPU")
         if self.held is None:
             self.held = kernels.of(x).recurrent.held(x, program, delay)
         inputs = self.held.inputs
         if inputs.shape[::2] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
             was = f"{inputs.shape[0]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
-            raise ValueError(f"recurrent: x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
+            raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
         return self.held
 
 
 @differentiable
+@check.operation
 def recurrent(
     x: Array,
     weight: Array,
@@ -92,12 +94,12 @@ def recurrent(
     >>> recurrent(x, ring, *keeps.values(), program=program).data[:, 0].astype(int).tolist()
     [[1, 0], [0, 1], [1, 0], [0, 1], [1, 0]]
     """
-    check.weighted_input("recurrent", "x", x)
-    check.floating("recurrent", "weight", weight)
+    check.weighted_input("x", x)
+    check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
     names = [f"share {number}" for number in range(len(given))]
-    keeps = tuple(per_column("recurrent", *named, x) for named in zip(names, given, strict=True))
+    keeps = tuple(per_column(*named, x) for named in zip(names, given, strict=True))
     held = None if states is None else states.begin(x, program, delay)
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
     w, arrays = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else 0
@@ -136,11 +138,11 @@ def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> No
     count = math.prod(neurons)
     if geometry is None:
         if shape != (count, count):
-            raise ValueError(f"recurrent: weight must be ({count}, {count}) for x's neurons {neurons}, got {shape}")
+            raise ValueError(f"weight must be ({count}, {count}) for x's neurons {neurons}, got {shape}")
         return
     fits = len(shape) == 4 and len(neurons) == 3 and shape[3] == neurons[2] == shape[2] * geometry.groups
-    if not fits or geometry.window.outputs("recurrent", neurons[:2], ceil=False) != neurons[:2]:
-        raise ValueError(f"recurrent: a convolution must keep the frames {neurons} of x, got weight {shape}")
+    if not fits or geometry.window.outputs(neurons[:2], ceil=False) != neurons[:2]:
+        raise ValueError(f"a convolution must keep the frames {neurons} of x, got weight {shape}")
 
 
 def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | None) -> Array:
@@ -211,30 +213,30 @@ class Recurrent(Layer, Neuron):
     weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
 
     def __init__(self, layer: Any, neuron: Any, *, delay: float | None = None) -> None:
-        self.layer, self.neuron = layer, as_neuron("Recurrent", neuron)
+        self.layer, self.neuron = layer, as_neuron(neuron)
         self._check_layer()
         if self.neuron.step_by_step is None:
-            raise TypeError(f"Recurrent: neuron must be {_KINDS}, got {check.one_line(neuron)}")
-        self.delay = self.dt if delay is None else check.positive("Recurrent", "delay", delay)
+            raise TypeError(f"neuron must be {_KINDS}, got {check.one_line(neuron)}")
+        self.delay = self.dt if delay is None else check.positive("delay", delay)
         self.steps = int(whole_steps(self.delay, self.dt)[0])
         if self.steps < 1:
-            raise ValueError(f"Recurrent: delay must be at least a step of {self.dt:g} ms, got {self.delay:g}")
+            raise ValueError(f"delay must be at least a step of {self.dt:g} ms, got {self.delay:g}")
         self._states = RecurrentStates() if getattr(neuron, "stateful", False) else None
 
     def _check_layer(self) -> None:
         layer = self.layer
         kind = next((kind for kind in (Dense, Conv) if isinstance(layer, kind)), None)
         if kind is None or type(layer).__call__ is not kind.__call__:
-            raise TypeError(f"Recurrent: layer must be Dense or Conv, got {type(layer).__name__}")
+            raise TypeError(f"layer must be Dense or Conv, got {type(layer).__name__}")
         if isinstance(layer, Dense):
             fits = math.prod(layer.in_features) == layer.out_features
         else:
             kept = [2 * p == d * (n - 1) for p, d, n in zip(*layer.window[2:], layer.kernel_size, strict=True)]
             fits = layer.in_channels == layer.out_channels and layer.stride == (1, 1) and all(kept)
         if not fits:
-            raise ValueError(f"Recurrent: layer must go from a population to itself, got {layer!r}")
+            raise ValueError(f"layer must go from a population to itself, got {layer!r}")
         if layer.bias is not None:
-            raise ValueError(f"Recurrent: layer must have no bias, the layer before it may have one, got {layer!r}")
+            raise ValueError(f"layer must have no bias, the layer before it may have one, got {layer!r}")
 
     @property
     def own_layer(self) -> Any:

@@ -18,6 +18,7 @@ def length(v: Array, shape: tuple[int, ...]) -> Array:
 
 
 @differentiable
+@check.operation
 def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
     """Scale v to a given norm: ``w = scale v / |v|``.
 
@@ -42,10 +43,10 @@ def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
     >>> weight_norm(np.array([[3.0], [4.0]]), np.array([[10.0]])).data.tolist()
     [[6.0], [8.0]]
     """
-    check.floating("weight_norm", "v", v)
-    check.floating("weight_norm", "scale", scale)
+    check.floating("v", v)
+    check.floating("scale", scale)
     if scale.ndim != v.ndim or any(size not in (1, own) for size, own in zip(scale.shape, v.shape, strict=True)):
-        raise ValueError(f"weight_norm: scale must have shape {v.shape}, or 1 in it, got {scale.shape}")
+        raise ValueError(f"scale must have shape {v.shape}, or 1 in it, got {scale.shape}")
     axes = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
     norm = length(v, scale.shape)
     norm = norm + (norm == 0)
@@ -58,6 +59,7 @@ def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
     return scale * unit, pullback
 
 
+@check.operation
 def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = None) -> Tensor:
     """Round w to multiples of a step: ``step round(w / step)``, halves to the even multiple.
 
@@ -84,28 +86,29 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
     >>> quantize(np.array([1.0, 2.9, 3.0, -300.0]), step=2, limits=(-256, 254)).data.tolist()
     [0.0, 2.0, 4.0, -256.0]
     """
-    step = check.positive("quantize", "step", step)
+    step = check.positive("step", step)
     if limits is None:
         return _quantize(w, step=step, limits=None)
     if not isinstance(limits, (tuple, list)) or len(limits) != 2:
-        raise ValueError(f"quantize: limits must be two numbers, got {limits!r}")
-    low, high = (check.number("quantize", "limits", limit) for limit in limits)
+        raise ValueError(f"limits must be two numbers, got {limits!r}")
+    low, high = (check.number("limits", limit) for limit in limits)
     for limit in (low, high):
         if abs(limit / step - round(limit / step)) > 1e-9 * max(1.0, abs(limit / step)):
-            raise ValueError(f"quantize: limits must be multiples of step {step:g}, got {limit:g}")
+            raise ValueError(f"limits must be multiples of step {step:g}, got {limit:g}")
     if low > high:
-        raise ValueError(f"quantize: limits must ascend, got {low:g} and {high:g}")
+        raise ValueError(f"limits must ascend, got {low:g} and {high:g}")
     return _quantize(w, step=step, limits=(low, high))
 
 
 @differentiable
 @saves("nothing")
 def _quantize(w: Array, /, *, step: float, limits: tuple[float, float] | None) -> tuple[Array, Pullback]:
-    check.floating("quantize", "w", w)
+    check.floating("w", w)
     rounded = namespace(w).rint(w / step) * step
     return rounded if limits is None else rounded.clip(*limits), lambda g: g
 
 
+@check.named
 class WeightNorm:
     """A weight hook that trains the norm and the direction of each output's weights apart: ``w = scale v / |v|``.
 
@@ -135,14 +138,14 @@ class WeightNorm:
     def attach(self, layer: Synapse) -> None:
         """Create the scale for a layer."""
         if self._scale is not None:
-            raise ValueError(f"WeightNorm: a hook serves one layer, {type(layer).__name__} is its second")
+            raise ValueError(f"a hook serves one layer, {type(layer).__name__} is its second")
         self._view, outputs = layer.per_output_shapes()
         self._scale = Tensor(length(layer.weight.data.reshape(self._view), outputs), requires_grad=True)
 
     @property
     def scale(self) -> Tensor:
         if self._scale is None:
-            raise ValueError("WeightNorm: a hook needs a layer, it is none's weight_hook")
+            raise ValueError("a hook needs a layer, it is none's weight_hook")
         return self._scale
 
     def scale_output(self, factor: float) -> None:

@@ -17,6 +17,7 @@ from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 
 @differentiable
 @saves("nothing")
+@check.operation
 def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     """Silence each neuron of each sample with probability p at all steps; scale the others by ``1 / (1 - p)``.
 
@@ -38,8 +39,8 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     >>> dropout(np.ones((2, 1, 3)), p=0.0).data.tolist()
     [[[1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0]]]
     """
-    check.time_first("dropout", "x", x)
-    p = check.fraction("dropout", "p", p)
+    check.time_first("x", x)
+    p = check.fraction("p", p)
     x = numeric(x)
     scale = kernels.of(x).dropout.scale(x, p)
     return x * scale, lambda g: g * scale
@@ -67,7 +68,7 @@ class Dropout(Layer):
     keeps_shape = keeps_steps = True
 
     def __init__(self, p: float) -> None:
-        self.p = check.fraction("Dropout", "p", p)
+        self.p = check.fraction("p", p)
 
     def __call__(self, x: Any) -> Tensor:
         if self.training:
@@ -87,6 +88,7 @@ AMONG = ("layer", "channels")
 
 @differentiable
 @saves("nothing")
+@check.operation
 def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pullback]:
     """Keep the k largest elements of each step and sample, and set all others to 0.
 
@@ -108,10 +110,10 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
     >>> k_winners(np.array([[[3.0, 1.0, 2.0, 3.0]]]), k=2).data.tolist()
     [[[3.0, 0.0, 0.0, 3.0]]]
     """
-    check.time_first("k_winners", "x", x, least_dimensions=3)
-    check.floating("k_winners", "x", x)
-    k = check.integer("k_winners", "k", k, least=1)
-    check.one_of("k_winners", "among", among, AMONG)
+    check.time_first("x", x, least_dimensions=3)
+    check.floating("x", x)
+    k = check.integer("k", k, least=1)
+    check.one_of("among", among, AMONG)
     count = _check_count(k, among, x.shape[2:])
     xp, shape = namespace(x), x.shape
     rows = x.reshape(x.size // count, count)
@@ -124,13 +126,14 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
     return xp.where(wins, x, x.dtype.type(0)), lambda g: xp.where(wins, g, g.dtype.type(0))
 
 
+@check.operation("k_winners")
 def _check_count(k: int, among: str, shape: Shape) -> int:
     """Return the number of neurons of a layer that compete; raise ValueError if k is more."""
     # Rows and columns of frames may not be known yet.
     known = among == "channels" or all(isinstance(size, int) for size in shape)
     count = shape[-1] if among == "channels" else math.prod(shape) if known else k
     if k > count:
-        raise ValueError(f"k_winners: k must be at most the {count} neurons that compete, got {k}")
+        raise ValueError(f"k must be at most the {count} neurons that compete, got {k}")
     return count
 
 
@@ -156,8 +159,8 @@ class KWinners(Layer):
     memory = 0
 
     def __init__(self, k: int, *, among: str = "layer") -> None:
-        self.k = check.integer("KWinners", "k", k, least=1)
-        self.among = check.one_of("KWinners", "among", among, AMONG)
+        self.k = check.integer("k", k, least=1)
+        self.among = check.one_of("among", among, AMONG)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None:
@@ -196,7 +199,7 @@ class Average(Layer):
     keeps_steps = True
 
     def __init__(self, groups: int) -> None:
-        self.groups = check.integer("Average", "groups", groups, least=1)
+        self.groups = check.integer("groups", groups, least=1)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the means (T, N, groups) of x (T, N, C) or (T, N, H, W, C).
@@ -205,7 +208,7 @@ class Average(Layer):
             ValueError: x has no channels, or their number is not a multiple of groups.
         """
         x = as_tensor(x)
-        check.time_first("Average", "x", x, least_dimensions=3)
+        check.time_first("x", x, least_dimensions=3)
         steps, batch, *pixels, channels = x.shape
         self.output_shape(x.shape[2:])
         split = x.reshape(steps, batch, *pixels, self.groups, channels // self.groups)
@@ -213,7 +216,7 @@ class Average(Layer):
 
     def output_shape(self, shape: Shape | None) -> Shape:
         if shape and shape[-1] % self.groups:
-            raise ValueError(f"Average: x must have a multiple of {self.groups} channels, got {shape[-1]}")
+            raise ValueError(f"x must have a multiple of {self.groups} channels, got {shape[-1]}")
         return (self.groups,)
 
     def __repr__(self) -> str:
@@ -225,6 +228,7 @@ HOW = ("sum", "mean", "max", "last")
 
 @differentiable
 @saves("nothing")
+@check.operation
 def decimate(x: Array, /, *, factor: int, how: str = "sum") -> tuple[Array, Pullback]:
     """Make one step of several: with f the factor, ``y[t]`` is of the steps ``f t .. f t + f - 1`` of x.
 
@@ -248,9 +252,9 @@ def decimate(x: Array, /, *, factor: int, how: str = "sum") -> tuple[Array, Pull
     >>> decimate(np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), factor=2).data.ravel().tolist()
     [3.0, 3.0]
     """
-    check.time_first("decimate", "x", x)
-    factor = check.integer("decimate", "factor", factor, least=1)
-    check.one_of("decimate", "how", how, HOW)
+    check.time_first("x", x)
+    factor = check.integer("factor", factor, least=1)
+    check.one_of("how", how, HOW)
     xp, steps, rest = namespace(x), len(x), x.shape[1:]
     x = numeric(x) if how in ("sum", "mean") else x
     missing = -steps % factor
@@ -300,8 +304,8 @@ class Decimate(Layer):
     keeps_shape = True
 
     def __init__(self, factor: int, *, how: str = "sum") -> None:
-        self.factor = check.integer("Decimate", "factor", factor, least=1)
-        self.how = check.one_of("Decimate", "how", how, HOW)
+        self.factor = check.integer("factor", factor, least=1)
+        self.how = check.one_of("how", how, HOW)
 
     def __call__(self, x: Any) -> Tensor:
         return decimate(x, factor=self.factor, how=self.how)

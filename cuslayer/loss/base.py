@@ -14,6 +14,7 @@ from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, as_tensor
 
 
+@check.named
 class ClassLoss:
     """Base class of losses of spikes and class labels, with a region of time.
 
@@ -26,14 +27,13 @@ class ClassLoss:
     neuron: Neuron
 
     def __init__(self, neuron: Neuron, region: tuple[float, float] | None) -> None:
-        self.neuron = as_neuron(type(self).__name__, neuron)
+        self.neuron = as_neuron(neuron)
         self._set_time(region, self.neuron.dt)
 
     def _set_time(self, region: tuple[float, float] | None, dt: float) -> None:
         """Validate and set the step and the region."""
-        op = type(self).__name__
-        self.dt = check.time_step(op, "dt", dt)
-        self.region = region_steps(op, region, self.dt)
+        self.dt = check.time_step("dt", dt)
+        self.region = region_steps(region, self.dt)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
@@ -46,19 +46,19 @@ class ClassLoss:
             ValueError: a shape does not fit, a label is out of range, T is 0, or the region reaches past T.
             TypeError: labels are not integers.
         """
-        op, spikes = type(self).__name__, as_tensor(spikes)
+        spikes = as_tensor(spikes)
         if spikes.ndim < 3 and getattr(labels, "ndim", 0) > 2:
-            raise ValueError(f"{op}: the spikes come first, then the labels, got shapes {spikes.shape}, {labels.shape}")
-        check.time_first(op, "spikes", spikes, least_dimensions=3)
+            raise ValueError(f"the spikes come first, then the labels, got shapes {spikes.shape}, {labels.shape}")
+        check.time_first("spikes", spikes, least_dimensions=3)
         try:
-            chosen = self._targets(op, labels, spikes)
+            chosen = self._targets(labels, spikes)
         except ValueError as problem:
             shape = tuple(labels.shape) if hasattr(labels, "shape") else np.shape(labels)
             if shape[:1] != spikes.shape[:1] or spikes.shape[0] == spikes.shape[1]:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None
-        return self._error(spikes, chosen, *within(op, self.region, spikes.shape[0], self.dt))
+        return self._error(spikes, chosen, *within(self.region, spikes.shape[0], self.dt))
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
         """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it.
@@ -84,31 +84,31 @@ class ClassLoss:
     def __repr__(self) -> str:
         return check.shown(self, region=in_ms(self.region, self.dt))
 
-    def _targets(self, op: str, labels: Any, spikes: Tensor) -> Any:
+    def _targets(self, labels: Any, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes."""
-        return one_hot(op, labels, spikes.shape[1:])
+        return one_hot(labels, spikes.shape[1:])
 
     def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a region in steps."""
-        raise TypeError(f"{type(self).__name__}: a loss of classes must define _error")
+        raise TypeError("a loss of classes must define _error")
 
 
-def check_order(op: str, true: float, false: float) -> None:
+def check_order(true: float, false: float) -> None:
     """Raise ValueError if the labelled class should fire less than the others: the decision fires most."""
     if true < false:
-        raise ValueError(f"{op}: true must be at least false, {false:g}, got {true:g}")
+        raise ValueError(f"true must be at least false, {false:g}, got {true:g}")
 
 
-def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
+def region_steps(region: Any, dt: float) -> tuple[int, int] | None:
     """Return a region in ms as steps; None, for all of the time, as it is."""
     if region is None:
         return None
     if not isinstance(region, (tuple, list)) or len(region) != 2:
-        raise ValueError(f"{op}: region must be (start, stop) in ms, got {region!r}")
-    start, stop = (check.not_negative(op, "region", edge) for edge in region)
+        raise ValueError(f"region must be (start, stop) in ms, got {region!r}")
+    start, stop = (check.not_negative("region", edge) for edge in region)
     steps = round(start / dt), round(stop / dt)
     if steps[0] >= steps[1]:
-        raise ValueError(f"{op}: region must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
+        raise ValueError(f"region must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
     return steps
 
 
@@ -117,12 +117,12 @@ def in_ms(steps: tuple[int, int] | None, dt: float) -> tuple[float, ...] | None:
     return None if steps is None else tuple(float(f"{edge * dt:g}") for edge in steps)
 
 
-def window_steps(op: str, window: Any, dt: float) -> int:
+def window_steps(window: Any, dt: float) -> int:
     """Return the length of a window in ms as steps."""
-    window = check.positive(op, "window", window)
+    window = check.positive("window", window)
     steps = round(window / dt)
     if steps == 0:
-        raise ValueError(f"{op}: window must hold a step of {dt:g} ms, got {window:g} ms")
+        raise ValueError(f"window must hold a step of {dt:g} ms, got {window:g} ms")
     return steps
 
 
@@ -134,79 +134,77 @@ def window_counts(x: Array, window: int) -> Array:
     return count
 
 
-def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
+def within(region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
     """Return a region in steps, by default all of them; raise ValueError where it reaches past the end."""
     if steps == 0:
-        raise ValueError(f"{op}: spikes must have a step, got T = 0")
+        raise ValueError("spikes must have a step, got T = 0")
     region = region or (0, steps)
     if region[1] > steps:
         reach, end = region[1] * dt, steps * dt
-        raise ValueError(f"{op}: region reaches to {reach:g} ms, the spikes end at {end:g} ms")
+        raise ValueError(f"region reaches to {reach:g} ms, the spikes end at {end:g} ms")
     return region
 
 
-def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
+def one_hot(labels: Any, shape: tuple[int, ...]) -> Array:
     """Return labels, integers (N,) or one-hot (N, classes), as boolean (N, classes)."""
-    return class_labels(op, labels, shape)[:, None] == np.arange(shape[-1])
+    return class_labels(labels, shape)[:, None] == np.arange(shape[-1])
 
 
-def class_labels(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
+def class_labels(labels: Any, shape: tuple[int, ...]) -> Array:
     """Return labels, integers (N,) or one-hot (N, classes), as integers on the CPU, for a shape (N, classes)."""
     if labels is None:
-        raise TypeError(f"{op}: labels must be (N,) integers or one-hot (N, classes), got None")
-    given = _whole(op, labels) if isinstance(labels, Tensor) else to_numpy(labels)
+        raise TypeError("labels must be (N,) integers or one-hot (N, classes), got None")
+    given = _whole(labels) if isinstance(labels, Tensor) else to_numpy(labels)
     samples, most = shape[0], shape[-1]
     if given.shape == shape and len(shape) == 2 and given.ndim == 2:
-        check.one_hot(op, "labels (N, classes)", given)
+        check.one_hot("labels (N, classes)", given)
         return given.argmax(axis=1)
     if len(shape) != 2 or given.shape != (samples,):
-        raise ValueError(
-            f"{op}: labels have shape {given.shape}, spikes {('T', *shape)} expect ({samples},) or {shape}"
-        )
-    return integers(op, given, most)
+        raise ValueError(f"labels have shape {given.shape}, spikes {('T', *shape)} expect ({samples},) or {shape}")
+    return integers(given, most)
 
 
-def send_classes(op: str, labels: Any, spikes: Any) -> Any:
+def send_classes(labels: Any, spikes: Any) -> Any:
     """Return labels as integers on the GPU if spikes are there; those that are no classes are returned as they are."""
     spikes = as_tensor(spikes)
     if kernels.of(spikes.stored) is kernels.cpu or namespace(labels) is not np:
         return labels
     try:
-        return classes_beside(op, labels, spikes)
+        return classes_beside(labels, spikes)
     except (TypeError, ValueError):
         return labels
 
 
-def classes_beside(op: str, labels: Any, spikes: Tensor) -> Array:
+def classes_beside(labels: Any, spikes: Tensor) -> Array:
     """Return labels as int64 (N,) on the device of spikes (T, N, classes); those that are there are not looked at."""
     shape = spikes.shape[1:]
     if kernels.of(spikes.stored) is kernels.cpu:
-        return class_labels(op, labels, shape).astype(np.int64, copy=False)
+        return class_labels(labels, shape).astype(np.int64, copy=False)
     there = namespace(labels) is not np and labels.dtype.kind in "iu" and labels.shape == shape[:1]
-    chosen = labels if there else to_device(class_labels(op, labels, shape))
+    chosen = labels if there else to_device(class_labels(labels, shape))
     return chosen.astype("int64", copy=False)
 
 
-def _whole(op: str, labels: Tensor) -> Array:
+def _whole(labels: Tensor) -> Array:
     """Return labels in a tensor, which holds no integers, as integers if they are whole numbers."""
     given = to_numpy(labels.data)
     if given.dtype.kind != "f":
         return given
     wrong = given[given != np.floor(given)]
     if wrong.size:
-        raise TypeError(f"{op}: labels must be integers, got {wrong[0]:g}")
+        raise TypeError(f"labels must be integers, got {wrong[0]:g}")
     return given.astype(np.int64)
 
 
-def integers(op: str, labels: Array, most: int) -> Array:
+def integers(labels: Array, most: int) -> Array:
     """Return labels (N,), or raise where one is not a class from 0 to ``most - 1``."""
     if labels.size and labels.dtype.kind not in "iu":
         hint = "; labels.astype(int) converts them" if labels.dtype.kind == "f" else ""
-        raise TypeError(f"{op}: labels must be integers, got {labels.dtype}{hint}")
+        raise TypeError(f"labels must be integers, got {labels.dtype}{hint}")
     wrong = np.flatnonzero((labels < 0) | (labels >= most))
     if wrong.size:
         where = wrong[0]
-        raise ValueError(f"{op}: label {labels[where]} of sample {where} is none of {most} classes")
+        raise ValueError(f"label {labels[where]} of sample {where} is none of {most} classes")
     return labels
 
 

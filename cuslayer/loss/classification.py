@@ -13,6 +13,7 @@ PROBABILITIES = ("softmax", "ratio")
 
 
 @differentiable
+@check.operation
 def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softmax") -> tuple[Array, Pullback]:
     """Return ``E = -sum log p[label]`` of the counts c of each class, summed over samples and windows.
 
@@ -43,11 +44,11 @@ def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softma
     >>> round(np.exp(-cross_entropy(np.array([[3.0, 0.0, 1.0]]), chosen=label, probability="ratio").item()) * 7)
     4
     """
-    check.one_of("cross_entropy", "probability", probability, PROBABILITIES)
+    check.one_of("probability", probability, PROBABILITIES)
     if counts.ndim < 2 or chosen.shape != counts.shape[-2:]:
-        raise ValueError(f"cross_entropy: chosen has shape {chosen.shape}, counts have shape {counts.shape}")
+        raise ValueError(f"chosen has shape {chosen.shape}, counts have shape {counts.shape}")
     if counts.shape[-1] == 0:
-        raise ValueError(f"cross_entropy: counts must have a class, got shape {counts.shape}")
+        raise ValueError(f"counts must have a class, got shape {counts.shape}")
     xp, counts = namespace(counts), numeric(counts)
     if probability == "softmax":
         log = counts - counts.max(axis=-1, keepdims=True)
@@ -70,6 +71,7 @@ def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softma
 
 
 @differentiable
+@check.operation
 def moving_count(x: Array, /, *, window: int) -> tuple[Array, Pullback]:
     """Sum each column of x over a sliding window: ``c[t] = sum_{k < window} x[t-k]``, with zeros before step 0.
 
@@ -91,8 +93,8 @@ def moving_count(x: Array, /, *, window: int) -> tuple[Array, Pullback]:
     >>> moving_count(np.array([[[True]], [[True]], [[True]], [[False]]]), window=2).data.ravel().tolist()
     [1.0, 2.0, 2.0, 1.0]
     """
-    check.time_first("moving_count", "x", x)
-    window = check.integer("moving_count", "window", window, least=1)
+    check.time_first("x", x)
+    window = check.integer("window", window, least=1)
     return _window_sum(x, window), lambda g: contiguous(_window_sum(g[::-1], window)[::-1])
 
 
@@ -127,9 +129,8 @@ class SpikeMaxLoss(ClassLoss):
     def __init__(
         self, neuron: Neuron, *, region: tuple[float, float] | None = None, probability: str = "softmax"
     ) -> None:
-        op = "SpikeMaxLoss"
         super().__init__(neuron, region)
-        self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
+        self.probability = check.one_of("probability", probability, PROBABILITIES)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = spikes[first:last].sum(axis=0)
@@ -176,10 +177,9 @@ class ProbabilityWindowLoss(ClassLoss):
         region: tuple[float, float] | None = None,
         probability: str = "softmax",
     ) -> None:
-        op = "ProbabilityWindowLoss"
         super().__init__(neuron, region)
-        self.window = window_steps(op, window, self.neuron.dt)
-        self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
+        self.window = window_steps(window, self.neuron.dt)
+        self.probability = check.one_of("probability", probability, PROBABILITIES)
 
     def __repr__(self) -> str:
         return check.shown(self, window=self.window * self.dt, region=in_ms(self.region, self.dt))

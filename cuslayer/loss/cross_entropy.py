@@ -42,19 +42,19 @@ class CrossEntropyLoss(ClassLoss):
     """
 
     def __init__(self, over: str = "max", *, region: tuple[float, float] | None = None, dt: float = 1.0) -> None:
-        self.over = check_over(type(self).__name__, over)
+        self.over = check_over(over)
         self._set_time(region, dt)
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
-        return send_classes(type(self).__name__, labels, spikes)
+        return send_classes(labels, spikes)
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
-        edges = within(type(self).__name__, self.region, output.shape[0], self.dt)
+        edges = within(self.region, output.shape[0], self.dt)
         return scored_read_out(output, self.over, *edges), target
 
-    def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array:
-        chosen = classes_beside(op, labels, spikes)
+    def _targets(self, labels: Any, spikes: Tensor) -> Array:
+        chosen = classes_beside(labels, spikes)
         # Without a transfer, which a captured step may not have.
         classes = namespace(chosen).ones((spikes.shape[-1],), "int64").cumsum() - 1
         one_hot: Array = chosen[:, None] == classes
@@ -68,6 +68,7 @@ class CrossEntropyLoss(ClassLoss):
 
 
 @differentiable
+@check.operation
 def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback]:
     """Return ``E = -sum y log p + (1 - y) log(1 - p)`` with ``p = sigmoid(z)`` for labels y of 0 and 1.
 
@@ -87,7 +88,7 @@ def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback
     >>> round(binary_cross_entropy(np.zeros((1, 2)), chosen=np.array([[True, False]])).item(), 4)
     1.3863
     """
-    check.same_shape("binary_cross_entropy", "chosen", chosen, "z", z)
+    check.same_shape("chosen", chosen, "z", z)
     xp, z = namespace(z), numeric(z)
     label = chosen.astype(z.dtype)
     small = xp.exp(-abs(z))
@@ -138,9 +139,8 @@ class BinaryCrossEntropyLoss(ClassLoss):
         region: tuple[float, float] | None = None,
         dt: float = 1.0,
     ) -> None:
-        op = type(self).__name__
-        self.over = check.one_of(op, "over", over, ("mean", "max", "sum", "last"))
-        self.slope, self.offset = check.positive(op, "slope", slope), check.number(op, "offset", offset)
+        self.over = check.one_of("over", over, ("mean", "max", "sum", "last"))
+        self.slope, self.offset = check.positive("slope", slope), check.number("offset", offset)
         self._set_time(region, dt)
 
     def probabilities(self, output: Any) -> Array:
@@ -149,15 +149,15 @@ class BinaryCrossEntropyLoss(ClassLoss):
         Raises:
             ValueError: the output is not (T, N, classes), T is 0, or the region reaches past T.
         """
-        op, output = type(self).__name__, as_tensor(output)
-        check.time_first(op, "output", output, least_dimensions=3)
-        z = to_numpy(self._z(output, *within(op, self.region, output.shape[0], self.dt)).data)
+        output = as_tensor(output)
+        check.time_first("output", output, least_dimensions=3)
+        z = to_numpy(self._z(output, *within(self.region, output.shape[0], self.dt)).data)
         return np.exp(-np.logaddexp(0, -z))
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
-        op, output = type(self).__name__, as_tensor(output)
-        z = self._z(Tensor(output.data), *within(op, self.region, output.shape[0], self.dt)).data
-        right = ((z > 0) == self._targets(op, target, output)).all(axis=-1)
+        output = as_tensor(output)
+        z = self._z(Tensor(output.data), *within(self.region, output.shape[0], self.dt)).data
+        right = ((z > 0) == self._targets(target, output)).all(axis=-1)
         xp = namespace(z)
         # Two classes, wrong and right; the label of each sample is right.
         return xp.stack([~right, right], axis=-1)[None], xp.ones(right.shape, "int64")
@@ -166,17 +166,17 @@ class BinaryCrossEntropyLoss(ClassLoss):
         z: Tensor = (over_time(output[first:last], self.over) - self.offset) * self.slope
         return z
 
-    def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array:
+    def _targets(self, labels: Any, spikes: Tensor) -> Array:
         """Return labels (N, classes) as booleans on the device of spikes."""
         given = labels.data if isinstance(labels, Tensor) else labels
         given = to_numpy(given) if namespace(given) is np else given
         if given.shape != spikes.shape[1:]:
             raise ValueError(
-                f"{op}: labels have shape {given.shape}, spikes {('T', *spikes.shape[1:])} expect {spikes.shape[1:]}"
+                f"labels have shape {given.shape}, spikes {('T', *spikes.shape[1:])} expect {spikes.shape[1:]}"
             )
         if namespace(given) is np:
             if given.dtype != bool and not np.isin(given, (0, 1)).all():
-                raise ValueError(f"{op}: labels must be 0 or 1, got {given[~np.isin(given, (0, 1))].flat[0]}")
+                raise ValueError(f"labels must be 0 or 1, got {given[~np.isin(given, (0, 1))].flat[0]}")
             given = given.astype(bool)
             return given if isinstance(spikes.stored, np.ndarray) else to_device(given)
         return given.astype(bool)

@@ -13,6 +13,7 @@ from cuslayer.loss.read_out import check_over, over_time
 from cuslayer.tape import Tensor, as_tensor
 
 
+@check.operation
 def classify(spikes: Any, *, over: str = "sum") -> Array:
     """Return the class with most spikes for each sample, or of the largest read-out; of equals, the lowest class.
 
@@ -32,9 +33,10 @@ def classify(spikes: Any, *, over: str = "sum") -> Array:
     >>> classify(np.array([[[1.0, 0.0]], [[1.0, 1.5]]]), over="max").tolist()
     [1]
     """
-    return to_numpy(_read("classify", spikes, over).argmax(axis=1)).astype(np.int64)
+    return to_numpy(_read(spikes, over).argmax(axis=1)).astype(np.int64)
 
 
+@check.operation
 def confidence(spikes: Any, *, over: str = "sum") -> Array:
     """Return the probability of each decision: the softmax of the counts or of the read-out at its largest class.
 
@@ -51,20 +53,21 @@ def confidence(spikes: Any, *, over: str = "sum") -> Array:
     >>> confidence(np.array([[[True, False]], [[False, True]]])).tolist()
     [0.5]
     """
-    z = to_numpy(_read("confidence", spikes, over)).astype(np.float64)
+    z = to_numpy(_read(spikes, over)).astype(np.float64)
     share: Array = np.exp(z - z.max(axis=1, keepdims=True))
     return 1 / share.sum(axis=1)
 
 
-def _read(op: str, spikes: Any, over: str) -> Array:
+def _read(spikes: Any, over: str) -> Array:
     """Return the read-out (N, classes) of an output."""
-    data, over = _output(op, spikes), check_over(op, over)
+    data, over = _output(spikes), check_over(over)
     if over != "sum" and not len(data):
-        raise ValueError(f"{op}: spikes must have a step for over={over!r}, got T = 0")
+        raise ValueError(f"spikes must have a step for over={over!r}, got T = 0")
     read: Array = over_time(data, over)
     return read
 
 
+@check.operation
 def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
 
@@ -90,9 +93,10 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
     >>> running_decision(train, window=2).ravel().tolist()
     [-1, 1, 1, 0, 0, 0]
     """
-    return _running("running_decision", spikes, window, dt, over)
+    return _running(spikes, window, dt, over)
 
 
+@check.operation
 def decision_time(
     spikes: Any, labels: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum"
 ) -> Array:
@@ -118,25 +122,24 @@ def decision_time(
     >>> decision_time(train, [0, 1], window=2).tolist()
     [3.0, inf]
     """
-    op = "decision_time"
-    decisions = _running(op, spikes, window, dt, over)
+    decisions = _running(spikes, window, dt, over)
     given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
     steps, samples = decisions.shape
     if given.shape != (samples,):
-        raise ValueError(f"{op}: labels must be ({samples},), got shape {given.shape}")
-    right = decisions == integers(op, given, as_tensor(spikes).shape[2])
+        raise ValueError(f"labels must be ({samples},), got shape {given.shape}")
+    right = decisions == integers(given, as_tensor(spikes).shape[2])
     wrong_reversed = np.flip(~right, axis=0)
     stable = np.where(right.all(axis=0), steps, wrong_reversed.argmax(axis=0) if steps else 0)
     return np.where(stable > 0, (steps - stable) * dt, np.inf)
 
 
-def _running(op: str, spikes: Any, window: float | None, dt: float, over: str) -> Array:
-    data = to_numpy(_output(op, spikes))
-    dt = check.time_step(op, "dt", dt)
-    steps = len(data) if window is None else window_steps(op, window, dt)
-    if check_over(op, over) in ("max", "last"):
+def _running(spikes: Any, window: float | None, dt: float, over: str) -> Array:
+    data = to_numpy(_output(spikes))
+    dt = check.time_step("dt", dt)
+    steps = len(data) if window is None else window_steps(window, dt)
+    if check_over(over) in ("max", "last"):
         if window is not None:
-            raise ValueError(f"{op}: window must be None for over={over!r}, got {window:g}")
+            raise ValueError(f"window must be None for over={over!r}, got {window:g}")
         count = data if over == "last" else np.maximum.accumulate(data, axis=0)
     else:
         count = window_counts(data, steps)
@@ -147,15 +150,15 @@ def _running(op: str, spikes: Any, window: float | None, dt: float, over: str) -
     return np.where(at >= 0, decided, -1)
 
 
-def _output(op: str, spikes: Any) -> Array:
+def _output(spikes: Any) -> Array:
     """Return the output's spikes, or raise ValueError unless they are (T, N, classes)."""
     data = as_tensor(spikes).data
-    check_output(op, data)
+    check_output(data)
     return data
 
 
-def check_output(op: str, spikes: Any) -> None:
+def check_output(spikes: Any) -> None:
     """Raise ValueError unless spikes are an array (T, N, classes)."""
-    check.time_first(op, "spikes", spikes, least_dimensions=3)
+    check.time_first("spikes", spikes, least_dimensions=3)
     if spikes.ndim != 3 or spikes.shape[2] == 0:
-        raise ValueError(f"{op}: spikes must be (T, N, classes), got shape {spikes.shape}")
+        raise ValueError(f"spikes must be (T, N, classes), got shape {spikes.shape}")

@@ -50,12 +50,12 @@ class SpikeRateLoss(ClassLoss):
     ) -> None:
         super().__init__(neuron, region)
         self.true, self.false = self._rate("true", true), self._rate("false", false)
-        check_order("SpikeRateLoss", self.true, self.false)
+        check_order(self.true, self.false)
 
     def _rate(self, name: str, value: float) -> float:
-        rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.neuron.dt
+        rate, most = check.not_negative(name, value), 1000 / self.neuron.dt
         if rate > most:
-            raise ValueError(f"SpikeRateLoss: {name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
+            raise ValueError(f"{name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
         return rate
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
@@ -68,6 +68,7 @@ class SpikeRateLoss(ClassLoss):
         return (error * error).sum() * 0.5
 
 
+@check.named
 class RateRegularizer:
     """A penalty on neurons whose mean firing rate lies outside a band.
 
@@ -106,13 +107,12 @@ class RateRegularizer:
     """
 
     def __init__(self, low: float = 0.0, high: float | None = None, *, weight: float = 1.0, dt: float = 1.0) -> None:
-        op = "RateRegularizer"
-        self.low = check.not_negative(op, "low", low)
-        self.high = None if high is None else check.not_negative(op, "high", high)
+        self.low = check.not_negative("low", low)
+        self.high = None if high is None else check.not_negative("high", high)
         if self.high is not None and self.high < self.low:
-            raise ValueError(f"{op}: high must be at least low, {self.low:g} Hz, got {self.high:g}")
-        self.weight = check.not_negative(op, "weight", weight)
-        self.dt = check.time_step(op, "dt", dt)
+            raise ValueError(f"high must be at least low, {self.low:g} Hz, got {self.high:g}")
+        self.weight = check.not_negative("weight", weight)
+        self.dt = check.time_step("dt", dt)
 
     def __repr__(self) -> str:
         return check.shown(self)
@@ -124,9 +124,9 @@ class RateRegularizer:
             ValueError: spikes are not (T, N, ...), or T is 0.
         """
         spikes = as_tensor(spikes)
-        check.time_first("RateRegularizer", "spikes", spikes)
+        check.time_first("spikes", spikes)
         if len(spikes) == 0:
-            raise ValueError("RateRegularizer: spikes must have a step, got T = 0")
+            raise ValueError("spikes must have a step, got T = 0")
         steps, samples = spikes.shape[:2]
         rate = spikes.sum(axis=(0, 1)) / (steps * max(samples, 1) * self.dt)
         under = (self.low / 1000 - rate).clip(0)

@@ -12,9 +12,9 @@ from cuslayer.tape import Tensor
 OVER = ("sum", "mean", "max", "last", "every")
 
 
-def check_over(op: str, over: Any) -> str:
+def check_over(over: Any) -> str:
     """Return a name of `OVER`; raise ValueError if it is none."""
-    return check.one_of(op, "over", over, OVER)
+    return check.one_of("over", over, OVER)
 
 
 def over_time(y: Any, over: str) -> Any:

@@ -16,6 +16,7 @@ from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
 
 @differentiable
 @takes_packed
+@check.operation
 def spike_count_error(
     s: Array,
     /,
@@ -61,16 +62,16 @@ def spike_count_error(
     >>> spike_count_error(silent, desired=desired, region=(0, 10), response=SRM().filter).item()
     1.25
     """
-    check.time_first("spike_count_error", "s", s, least_dimensions=3)
+    check.time_first("s", s, least_dimensions=3)
     expected, shape = s.shape[1:], desired.labels.shape if isinstance(desired, ClassCounts) else desired.shape
     if isinstance(desired, ClassCounts):
         expected = expected[:1] if s.ndim == 3 else ()
     if shape != expected:
         name = "desired.labels have" if isinstance(desired, ClassCounts) else "desired has"
-        raise ValueError(f"spike_count_error: {name} shape {shape}, s expects {expected}")
+        raise ValueError(f"{name} shape {shape}, s expects {expected}")
     first, last = region
     if not 0 <= first < last <= s.shape[0]:
-        raise ValueError(f"spike_count_error: region must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
+        raise ValueError(f"region must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
     k = kernels.of(s).spike_count
     error, e = k.error(s, desired, region, response, count_scale, piecewise)
     return error, lambda g: k.error_adjoint(e, g, response)
@@ -116,36 +117,36 @@ class SpikeCountLoss(ClassLoss):
         count_scale: float = 1.0,
         piecewise: bool = False,
     ) -> None:
-        op = "SpikeCountLoss"
         super().__init__(neuron, region)
-        self.true = _USUAL if true is None else check.not_negative(op, "true", true)
+        self.true = _USUAL if true is None else check.not_negative("true", true)
         # SLAYER-PyTorch's count is no one's choice: a short region may not reach it.
         self._given = true is not None
-        self.false = check.not_negative(op, "false", false)
-        check_order(op, self.true, self.false)
-        self.count_scale = check.positive(op, "count_scale", count_scale)
+        self.false = check.not_negative("false", false)
+        check_order(self.true, self.false)
+        self.count_scale = check.positive("count_scale", count_scale)
         if not isinstance(piecewise, bool):
-            raise TypeError(f"{op}: piecewise must be a bool, got {type(piecewise).__name__}")
+            raise TypeError(f"piecewise must be a bool, got {type(piecewise).__name__}")
         self.piecewise = piecewise
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
-        first, last = within(type(self).__name__, self.region, steps, self.neuron.dt)
+        first, last = within(self.region, steps, self.neuron.dt)
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
-        return send_classes(type(self).__name__, labels, spikes)
+        return send_classes(labels, spikes)
 
-    def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array | ClassCounts:
+    def _targets(self, labels: Any, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, and labels that are there already without a look at them."""
         if kernels.of(spikes.stored) is kernels.cpu:
-            return np.where(one_hot(op, labels, spikes.shape[1:]), self.true, self.false)
-        return ClassCounts(classes_beside(op, labels, spikes), self.true, self.false)
+            return np.where(one_hot(labels, spikes.shape[1:]), self.true, self.false)
+        return ClassCounts(classes_beside(labels, spikes), self.true, self.false)
 
+    @check.method
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
         if self._given and spikes.dtype == bool and self.true > last - first:
             rule = f"at most {last - first}, a spike in each step of the {'region' if self.region else 'input'}"
-            raise ValueError(f"SpikeCountLoss: true must be {rule}, got {self.true:g}")
+            raise ValueError(f"true must be {rule}, got {self.true:g}")
         return spike_count_error(
             spikes,
             desired=desired,

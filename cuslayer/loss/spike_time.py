@@ -15,6 +15,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable,
 
 
 @differentiable
+@check.operation
 def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -> tuple[Array, Pullback]:
     """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over time, batch and neurons.
 
@@ -39,8 +40,8 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     >>> spike_time_error(train, train, response=SRM().filter).item()
     0.0
     """
-    check.time_first("spike_time_error", "s", s)
-    check.same_shape("spike_time_error", "s", s, "target", target)
+    check.time_first("s", s)
+    check.same_shape("s", s, "target", target)
     k = kernels.of(s)
     # The filter is linear: the difference is filtered once.
     e = response.apply(k, numeric(s) - target)
@@ -54,6 +55,7 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     return error, pullback
 
 
+@check.named
 class SpikeTimeLoss:
     """The distance of filtered spike trains, ``E = 1/2 sum (psp(s) - psp(target))^2 dt``.
 
@@ -76,7 +78,7 @@ class SpikeTimeLoss:
     """
 
     def __init__(self, neuron: Neuron) -> None:
-        self.neuron = as_neuron("SpikeTimeLoss", neuron)
+        self.neuron = as_neuron(neuron)
 
     def __call__(self, spikes: Any, target: Any) -> Tensor:
         """Return the loss of spikes against target, both (T, N, ...), as a scalar.
@@ -87,8 +89,8 @@ class SpikeTimeLoss:
         spikes, target = as_tensor(spikes), as_tensor(target)
         if spikes.ndim == 3 and target.ndim < 3:
             got = f"got shape {target.shape}; for classes take SpikeCountLoss"
-            raise ValueError(f"SpikeTimeLoss: target must be spike trains of shape {spikes.shape}, {got}")
-        check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
+            raise ValueError(f"target must be spike trains of shape {spikes.shape}, {got}")
+        check.same_shape("spikes", spikes, "target", target)
         return spike_time_error(spikes, target, response=self.neuron.filter)
 
     def __repr__(self) -> str:
@@ -99,6 +101,7 @@ class SpikeTimeLoss:
         return mean_rate(as_tensor(target).data, self.neuron.dt)
 
 
+@check.operation
 def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = False) -> Array:
     """Return the distance of two spike trains filtered by a causal exponential.
 
@@ -127,9 +130,9 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     [[0.707107]]
     """
     a, b = as_tensor(a).data, as_tensor(b).data
-    check.time_first("van_rossum", "a", a)
-    check.same_shape("van_rossum", "a", a, "b", b)
-    rate = check.time_step("van_rossum", "dt", dt) / check.positive("van_rossum", "tau", tau)
+    check.time_first("a", a)
+    check.same_shape("a", a, "b", b)
+    rate = check.time_step("dt", dt) / check.positive("tau", tau)
     difference = a.astype(np.float64) - b.astype(np.float64)
     # The samples of the filter that are above the resolution of float64.
     taps = min(len(a), math.floor(-math.log(np.finfo(np.float64).eps) / rate) + 1)

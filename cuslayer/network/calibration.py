@@ -91,6 +91,7 @@ class Calibration:
         return "\n".join(lines)
 
 
+@check.operation
 def calibrate(
     net: Any,
     batches: Iterable[Any],
@@ -147,17 +148,16 @@ def calibrate(
     >>> [(45 < layer.rate < 55, layer.factor > 1) for layer in found.layers]
     [(True, True), (True, True)]
     """
-    op = "calibrate"
-    check_network(op, net)
-    rate = check.positive(op, "rate", rate)
-    last = rate if output_rate is None else check.positive(op, "output_rate", output_rate)
-    samples = check.integer(op, "samples", samples, least=1)
+    check_network(net)
+    rate = check.positive("rate", rate)
+    last = rate if output_rate is None else check.positive("output_rate", output_rate)
+    samples = check.integer("samples", samples, least=1)
     graph = graph_of(net)
-    check_neurons(op, net)
-    wanted = wanted_rates(op, graph, rate, last)
-    kept = _kept(op, net, keep)
+    check_neurons(net)
+    wanted = wanted_rates(graph, rate, last)
+    kept = _kept(net, keep)
     with preserved_epoch(batches):
-        x = _gather(op, batches, samples)
+        x = _gather(batches, samples)
     with eval_mode(net), no_grad():
         net(x[:, :1])  # an input that does not fit is an error before a weight changes
         run = Run(wanted, kept)
@@ -165,16 +165,16 @@ def calibrate(
     return Calibration(tuple(run.rows))
 
 
-def _kept(op: str, net: Any, keep: Any) -> set[int]:
+def _kept(net: Any, keep: Any) -> set[int]:
     """Return the identities of the layers to keep, with those in nested networks."""
     if not isinstance(keep, Collection) or isinstance(keep, (str, Layer)):
-        raise TypeError(f"{op}: keep must be layers or positions, got {type(keep).__name__}; pass [layer]")
+        raise TypeError(f"keep must be layers or positions, got {type(keep).__name__}; pass [layer]")
     stages = [net[layer] for layer in keep]
     layers = (stage.layers_within() if isinstance(stage, Layer) else [stage] for stage in stages)
     return {id(layer) for within in layers for layer in within}
 
 
-def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
+def wanted_rates(graph: Graph, rate: float, last: float) -> dict[int, float]:
     """Return the rate of each node of neurons in Hz, by number; `last` is that of neurons with no others after them."""
     found: dict[int, float] = {}
     outputs = output_neurons(graph)
@@ -182,32 +182,33 @@ def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, f
         if not is_neuron(node.stage):
             continue
         wanted = found[node.number] = last if node.number in outputs else rate
-        neuron = as_neuron(op, node.stage)
+        neuron = as_neuron(node.stage)
         if wanted >= neuron.highest_rate:
             name = "output_rate" if wanted == last != rate else "rate"
             most = f"{neuron.highest_rate:g} Hz, the most of {check.one_line(node.stage)}"
-            raise ValueError(f"{op}: {name} must be under {most}, got {wanted:g}")
+            raise ValueError(f"{name} must be under {most}, got {wanted:g}")
     return found
 
 
-def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
+@check.operation("network")
+def _gather(batches: Iterable[Any], samples: int) -> Tensor:
     """Return the first samples of batches as one tensor (T, N, ...)."""
     found, left = list[Array](), samples
     if not isinstance(batches, Iterable) or isinstance(batches, Tensor) or hasattr(batches, "dtype"):
-        raise TypeError(f"{op}: batches must be batches (x, target), got {type(batches).__name__}; pass [(x, target)]")
+        raise TypeError(f"batches must be batches (x, target), got {type(batches).__name__}; pass [(x, target)]")
     for batch in batches:
         if isinstance(batch, (tuple, list)) and len(batch) != 2:
-            raise ValueError(f"{op}: a batch must be x or (x, target), got {len(batch)} items")
+            raise ValueError(f"a batch must be x or (x, target), got {len(batch)} items")
         x = as_input(batch[0] if isinstance(batch, (tuple, list)) else batch)
-        check.time_first(op, "x", finite_input("network", "x", x))
+        check.time_first("x", finite_input("x", x))
         if found and (x.shape[0], x.shape[2:]) != (found[0].shape[0], found[0].shape[2:]):
-            raise ValueError(f"{op}: batches must have one shape, got {x.shape} after {found[0].shape}")
+            raise ValueError(f"batches must have one shape, got {x.shape} after {found[0].shape}")
         found.append(x.data[:, :left])
         left -= found[-1].shape[1]
         if not left:
             break
     if not any(each.size for each in found):
-        raise ValueError(f"{op}: batches must have a sample with a time step, got none")
+        raise ValueError("batches must have a sample with a time step, got none")
     return Tensor(namespace(found[0]).concatenate(found, axis=1))
 
 
@@ -253,10 +254,11 @@ class Run:
         for at in Walk(net, Value(x, lambda factor: x)):
             at.output = self._value(at.node, *at.inputs)
 
+    @check.operation("calibrate")
     def _value(self, node: Node, *inputs: Value) -> Value:
         stage = node.stage
         if node.number in self.wanted:
-            return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
+            return self._neurons(node, as_neuron(stage), inputs[0])
         if isinstance(stage, BatchNorm):
             return self._normalized(node, stage, inputs[0])
         data = node(*(value.tensor for value in inputs))
@@ -408,6 +410,7 @@ def _spread(x: Array) -> Array:
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
 
 
+@check.operation("Trainer")
 def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> Calibration | None:
     """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
 
@@ -427,7 +430,7 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> C
         return None
     inputs = [as_input(x) for x, _ in batches]
     inputs = [x for x in inputs if (x.shape[0], x.shape[2:]) == (inputs[0].shape[0], inputs[0].shape[2:])]
-    neurons = [as_neuron("Trainer", node.stage) for node in nodes if is_neuron(node.stage)]
+    neurons = [as_neuron(node.stage) for node in nodes if is_neuron(node.stage)]
     if not neurons or not any(x.size for x in inputs):
         return None
     gains = {neuron.pool_gain for neuron in neurons}

@@ -41,16 +41,16 @@ class Container(Layer):
 
     @property
     def stages(self) -> list[Any]:
-        raise TypeError(f"{type(self).__name__}: a container must define stages")
+        raise TypeError("a container must define stages")
 
+    @check.method
     def _check_stages(self) -> None:
         """Raise TypeError unless each stage can be called, ValueError if neurons differ in dt or sizes do not fit."""
-        op = type(self).__name__
         for position, stage in enumerate(self.stages):
-            check_stage(op, f"{self._what} {position}", stage)
+            check_stage(type(self).__name__, f"{self._what} {position}", stage)
         graph = graph_of(self)
-        output_step(op, graph)
-        check_shapes(op, graph, getattr(self, "input_shape", None))
+        output_step(graph)
+        check_shapes(graph, getattr(self, "input_shape", None))
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
         """Add the stages to a graph, and return the number of the node whose output is the container's.
@@ -60,8 +60,9 @@ class Container(Layer):
             path: the positions of the container.
             source: the number of its input.
         """
-        raise TypeError(f"{type(self).__name__}: a container must define expand")
+        raise TypeError("a container must define expand")
 
+    @check.operation("network")
     def __call__(self, x: Any) -> Tensor:
         """Return the output for the input x (T, N, ...).
 
@@ -78,7 +79,7 @@ class Container(Layer):
         """
         x = as_input(x)
         self.check_input(x)
-        check.time_first("network", "x", x)
+        check.time_first("x", x)
         graph = graph_of(self)
         observed_run = with_memory_errors(observed(self, graph.parts), graph, x.shape)
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
@@ -143,6 +144,7 @@ class Container(Layer):
         """Return copies of the parameters by name, and of the gains of pooling layers, on the CPU."""
         return super().state() | {name: np.array(getattr(layer, key)) for name, (layer, key) in self._numbers().items()}
 
+    @check.operation
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Set the parameters and gains from arrays by name, as `state` returns them. Missing gains do not change.
 
@@ -150,16 +152,17 @@ class Container(Layer):
             ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
         """
         numbers = self._numbers()
-        given = {name: check.number("load_state", name, state[name]) for name in numbers if name in state}
+        given = {name: check.number(name, state[name]) for name in numbers if name in state}
         super().load_state(state)
         for name, value in given.items():
             setattr(*numbers[name], value)
 
+    @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any]) -> None:
         numbers = self._numbers()
         for name in state.keys() & numbers.keys():
             if state[name].shape:
-                raise ValueError(f"load_state: {name} has shape {tuple(state[name].shape)}, it must be a number")
+                raise ValueError(f"{name} has shape {tuple(state[name].shape)}, it must be a number")
         super().check_state({name: a for name, a in state.items() if name not in numbers})
 
     def _numbers(self) -> dict[str, tuple[Layer, str]]:
@@ -167,6 +170,7 @@ class Container(Layer):
         stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
         return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
 
+    @check.operation("network")
     def __getitem__(self, key: Any) -> Any:
         """Return the layer at a position; layers of a slice as a network; the layer of a path; or a given layer.
 
@@ -178,22 +182,22 @@ class Container(Layer):
             found: Any = self
             for position in key:
                 if not isinstance(found, Container):
-                    raise IndexError(f"{type(self).__name__}: no layer {key}: {type(found).__name__} is no network")
+                    raise IndexError(f"no layer {key}: {type(found).__name__} is no network")
                 found = found[position]
             return found
         if isinstance(key, slice):
             return self._with_stages(self.stages[key])
         if isinstance(key, (int, np.integer)):
             if not -len(self.stages) <= key < len(self.stages):
-                raise IndexError(f"{type(self).__name__}: no {self._what} {key} in {len(self.stages)}")
+                raise IndexError(f"no {self._what} {key} in {len(self.stages)}")
             return self.stages[key]
         graph = graph_of(self)
         if any(key is each for each in (*(node.stage for node in graph.nodes), *(part[0] for part in graph.parts))):
             return key
-        raise ValueError(f"network: {check.one_line(key)} is none of its layers")
+        raise ValueError(f"{check.one_line(key)} is none of its layers")
 
     def _with_stages(self, stages: list[Any]) -> Container:
-        raise TypeError(f"{type(self).__name__}: a container must define _with_stages")
+        raise TypeError("a container must define _with_stages")
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.stages)
@@ -250,7 +254,7 @@ def graph_of(net: Container) -> Graph:
     return graph
 
 
-def chain_of(op: str, net: Container) -> list[Node]:
+def chain_of(net: Container) -> list[Node]:
     """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else.
 
     Raises:
@@ -259,21 +263,22 @@ def chain_of(op: str, net: Container) -> list[Node]:
     nodes = graph_of(net).nodes
     for node in nodes:
         if isinstance(node.stage, Join):
-            raise ValueError(f"{op}: net must be a chain of layers, layer {node} joins branches")
+            raise ValueError(f"net must be a chain of layers, layer {node} joins branches")
     return nodes
 
 
+@check.operation("network")
 def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> int:
     """Add a stage to a graph, with what is nested in it, and return the number of the node that has its output.
 
     A container with a `__call__` of its own may compute something else: it is a stage like any function.
     """
     if len(graph.nodes) + len(graph.parts) >= _MOST:
-        raise ValueError(f"network: stages must be at most {_MOST:,}, each counted at all places where it stands")
+        raise ValueError(f"stages must be at most {_MOST:,}, each counted at all places where it stands")
     if not isinstance(stage, Container) or type(stage).__call__ is not Container.__call__:
         return graph.add(stage, path, (source,))
     if len(path) > _DEEPEST:
-        raise ValueError(f"network: networks must be nested up to {_DEEPEST} deep; is one nested in itself?")
+        raise ValueError(f"networks must be nested up to {_DEEPEST} deep; is one nested in itself?")
     first = len(graph.nodes)
     output = stage.expand(graph, path, source)
     graph.parts.append(Part(stage, path, first, len(graph.nodes), output))

@@ -24,17 +24,18 @@ _inside = Setting(False)
 _warned: WeakSet[Any] = WeakSet()
 
 
+@check.operation("network")
 def as_input(x: Any) -> Tensor:
     """Return the input of a network as a tensor."""
     if isinstance(x, (Tensor, np.ndarray, PackedSpikes)) and x.dtype.kind in "biuf":
         return as_tensor(x)
     got = _not_an_array(x)
     if got:
-        raise TypeError(f"network: x must be an array (T, N, ...), got {got}")
+        raise TypeError(f"x must be an array (T, N, ...), got {got}")
     try:
         return as_tensor(x)
     except ValueError:
-        raise ValueError("network: x must be an array (T, N, ...), got rows of unequal length") from None
+        raise ValueError("x must be an array (T, N, ...), got rows of unequal length") from None
 
 
 def _not_an_array(x: Any) -> str:
@@ -51,15 +52,16 @@ def _not_an_array(x: Any) -> str:
     return f"{'None' if x is None else type(x).__name__}{more}"
 
 
-def check_stage(op: str, name: str, stage: Any) -> None:
+def check_stage(container: str, name: str, stage: Any) -> None:
     """Raise TypeError unless a stage of a network, such as "layer 0", can be called on a tensor."""
-    check.instance(op, name, stage)
+    check.instance(name, stage)
     if not callable(stage):
-        hint = f"; write {op}(*stages)" if isinstance(stage, (list, tuple)) else ""
-        raise TypeError(f"{op}: {name} must be callable, got {type(stage).__name__}{hint}")
+        hint = f"; write {container}(*stages)" if isinstance(stage, (list, tuple)) else ""
+        raise TypeError(f"{name} must be callable, got {type(stage).__name__}{hint}")
 
 
 @contextmanager
+@check.operation("network")
 def checked_input(net: Any, x: Tensor) -> Iterator[None]:
     """Check the numbers of a network's input, and within the block those of no network, which is part of this one.
 
@@ -69,29 +71,29 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
     Warns:
         UserWarning: the numbers look like pixels from 0 to 255; once for a network.
     """
-    ends = None if _inside.get() else _range("network", "x", x)
+    ends = None if _inside.get() else _range("x", x)
     if ends:
-        found = check.pixels("network", "x", *ends, lambda: bool((x.data % 1 == 0).all()))
+        found = check.pixels("x", *ends, lambda: bool((x.data % 1 == 0).all()))
         if found and net not in _warned:
             _warned.add(net)
-            check.warn(found)
+            check.warn(f"network: {found}")
     with _inside.set(True):
         yield
 
 
-def finite_input(op: str, name: str, x: Any) -> Tensor:
+def finite_input(name: str, x: Any) -> Tensor:
     """Return the input of an inspection as a tensor; errors name the operation."""
     x = as_tensor(x)
-    _range(op, name, x)
+    _range(name, x)
     return x
 
 
-def _range(op: str, name: str, x: Tensor) -> tuple[float, float] | None:
+def _range(name: str, x: Tensor) -> tuple[float, float] | None:
     """Return the smallest and the largest number of x; None for spikes, and for an array without elements."""
     if x.dtype == bool or not x.size:
         return None
     low, high = float(x.data.min()), float(x.data.max())
-    check.finite_range(op, name, low, high)
+    check.finite_range(name, low, high)
     return low, high
 
 

@@ -46,6 +46,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
     return joined(branches, axis=-1)
 
 
+@check.operation("Parallel")
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
     """Raise ValueError unless shapes can be joined."""
     first = shapes[0]
@@ -53,7 +54,7 @@ def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
         fits = shape == first if how == "add" else bool(shape) and shape[:-1] == first[:-1]
         if not fits:
             rule = "must have one shape to add" if how == "add" else "may differ in the last axis only to concatenate"
-            raise ValueError(f"Parallel: branches {rule}, branch 0 has {first}, branch {branch} has {shape}")
+            raise ValueError(f"branches {rule}, branch 0 has {first}, branch {branch} has {shape}")
 
 
 class Join(Layer):
@@ -62,8 +63,9 @@ class Join(Layer):
     memory = 0
     keeps_steps = True
 
+    @check.operation("Parallel")
     def __init__(self, how: str) -> None:
-        self.how = check.one_of("Parallel", "join", how, JOINS)
+        self.how = check.one_of("join", how, JOINS)
 
     def __call__(self, *branches: Any) -> Tensor:
         """Return the joined outputs; see `join`."""

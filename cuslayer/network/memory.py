@@ -49,11 +49,9 @@ def layer_error(graph: Graph, number: int, shape: tuple[int, ...]) -> LayerMemor
     )
 
 
-def step_error(op: str, graph: Graph, shape: tuple[int, ...]) -> LayerMemoryError:
+def step_error(graph: Graph, shape: tuple[int, ...]) -> LayerMemoryError:
     """Return the error for a step of training on an input of a shape (T, N, ...) whose gradients did not fit."""
-    return LayerMemoryError(
-        f"{op}: the gradients of a batch of {shape[1]} do not fit into memory; {_advice(graph, shape)}"
-    )
+    return LayerMemoryError(f"the gradients of a batch of {shape[1]} do not fit into memory; {_advice(graph, shape)}")
 
 
 def _sizes(graph: Graph, shape: tuple[int, ...]) -> list[int]:

@@ -54,7 +54,7 @@ class Sequential(Container):
     """
 
     def __init__(self, *layers: Stage, potentials: str = "full") -> None:
-        self.potentials = check.one_of(type(self).__name__, "potentials", potentials, FORMATS)
+        self.potentials = check.one_of("potentials", potentials, FORMATS)
         self.layers: list[Any] = list(layers)
         self._check_stages()
 
@@ -105,15 +105,16 @@ class Network(Sequential):
         listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
         if not isinstance(notation, str) and not listed:
             got = f"{type(notation).__name__}; such a string is '34x34x2-16c5-2a-10'"
-            raise TypeError(f"Network: notation must be a string or words, got {got}")
+            raise TypeError(f"notation must be a string or words, got {got}")
         words = read_words(notation) if isinstance(notation, str) else tuple(notation)
-        as_neuron("Network", neuron)
+        as_neuron(neuron)
         self.notation = "-".join(word.text for word in words)
         self.input_shape, stages = build(words, neuron)
         super().__init__(*stages, potentials=potentials)
 
+    @check.operation("network")
     def check_input(self, x: Tensor) -> None:
         if x.shape[2:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
             hint = shape_hint(x.shape, self.input_shape)
-            raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")
+            raise ValueError(f"x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")

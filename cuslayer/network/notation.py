@@ -58,6 +58,7 @@ WITHOUT_NEURONS = ("average", "readout")
 
 
 @dataclass(frozen=True)
+@check.named
 class Word:
     """A word of a network's notation with its options; None is the default.
 
@@ -111,14 +112,14 @@ class Word:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            raise TypeError(f"Word: text must be a string, got {type(self.text).__name__}")
+            raise TypeError(f"text must be a string, got {type(self.text).__name__}")
         kind = kind_of(f"Word: {self.text!r}", self.text)
         for name, value in self.options().items():
             if name not in TAKES[kind]:
-                raise ValueError(f"Word: {self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")
+                raise ValueError(f"{self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")
         for name in ("max_delay", "initial_delay"):
             if getattr(self, name) is not None and not self.delay:
-                raise ValueError(f"Word: {self.text!r} has {name} {getattr(self, name):g} and no delay")
+                raise ValueError(f"{self.text!r} has {name} {getattr(self, name):g} and no delay")
 
     @property
     def kind(self) -> str:
@@ -176,6 +177,7 @@ def rows_first(word: Word) -> Word:
 Shape: TypeAlias = "tuple[int, ...]"
 
 
+@check.operation("Network")
 def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
@@ -183,12 +185,12 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """
     notation = "-".join(word.text for word in words)
     if not words or words[0].kind not in ("input", "dense"):
-        raise ValueError(f"Network: {notation!r} must begin with its input; known words: {GRAMMAR}")
+        raise ValueError(f"{notation!r} must begin with its input; known words: {GRAMMAR}")
     first, *others = words
     if not others:
-        raise ValueError(f"Network: {notation!r} must have a layer after its input; known words: {GRAMMAR}")
-    begin = shape = tuple(check.integer("Network", f"input {first.text}", n, least=1) for n in first.numbers)
-    dt, stages = as_neuron("Network", neuron).dt, list[Any]()
+        raise ValueError(f"{notation!r} must have a layer after its input; known words: {GRAMMAR}")
+    begin = shape = tuple(check.integer(f"input {first.text}", n, least=1) for n in first.numbers)
+    dt, stages = as_neuron(neuron).dt, list[Any]()
     for word in others:
         where = f"Network: {word.text!r} in {notation!r}"
         if word.kind == "input":
@@ -200,14 +202,14 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
         given = neuron if word.neuron is None else word.neuron
-        own = as_neuron("Network", given)
+        own = as_neuron(given)
         if own.dt != dt:
             raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
         layer = _layer(word, shape, own)
         try:
             shape = cast(Shape, layer.output_shape(shape))
         except ValueError as problem:  # a layer names its operation first
-            raise ValueError(f"Network: {str(problem).split(': ', 1)[1]}") from None
+            raise ValueError(f"{str(problem).split(': ', 1)[1]}") from None
         stages += [layer, *_before_neurons(where, word, shape, own)]
         if word.kind not in WITHOUT_NEURONS:
             stages.append(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
@@ -227,10 +229,10 @@ def _before_neurons(where: str, word: Word, shape: Shape, neuron: Neuron) -> lis
     """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:
-        scale = check.one_of(where, "norm", word.norm, SCALES)
+        scale = check.one_of("norm", word.norm, SCALES)
         found.append(BatchNorm(shape[-1], scale=scale, height=neuron.theta, trained=scale != "none"))
     if word.winners is not None:
-        found.append(KWinners(check.integer(where, "winners", word.winners, least=1)))
+        found.append(KWinners(check.integer("winners", word.winners, least=1)))
     return found
 
 
@@ -263,7 +265,7 @@ def _inputs(shape: Shape) -> int | Shape:
 
 def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
     """Return the neurons of a recurrent word, whose own weights begin smaller than those before them."""
-    weight = _weight_options(word, as_neuron("Network", neuron))
+    weight = _weight_options(word, as_neuron(neuron))
     layer = Dense(shape[0], shape[0], **weight | {"weight_scale": weight.get("weight_scale", Dense.usual_scale) * _OWN})
     layer.own_scale = word.weight_scale is not None
     return Recurrent(layer, neuron, delay=word.recurrent_delay)

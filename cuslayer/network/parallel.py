@@ -61,7 +61,7 @@ class Parallel(Container):
 
     def __init__(self, *branches: Branch, join: str = "add") -> None:
         if not branches:
-            raise ValueError("Parallel: branches must be at least one, got none")
+            raise ValueError("branches must be at least one, got none")
         self.branches: list[Any] = list(branches)
         self._join = Join(join)
         self._check_stages()

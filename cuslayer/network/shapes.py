@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cuslayer import check
 from cuslayer.layers import Affine, Dense, Layer, Recurrent
 from cuslayer.layers.base import Shape
 from cuslayer.layers.conv import Convolution
@@ -27,7 +28,7 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
     return stage.output_shape(shapes[0]) if isinstance(stage, Layer) else None
 
 
-def check_shapes(op: str, graph: Graph, shape: Shape | None) -> None:
+def check_shapes(graph: Graph, shape: Shape | None) -> None:
     """Raise ValueError if a stage of a graph cannot take what the stages before it return."""
     shapes: dict[int, Any] = {INPUT: shape}
     for node in graph.nodes:
@@ -36,10 +37,11 @@ def check_shapes(op: str, graph: Graph, shape: Shape | None) -> None:
         except ValueError as problem:
             if not node.path:  # the join of the container itself
                 raise
-            text = f"{op}: layer {node}, {node.described}, does not fit what is before it: {problem}"
+            text = f"layer {node}, {node.described}, does not fit what is before it: {problem}"
             raise ValueError(text.replace("'", "")) from None
 
 
+@check.operation("conv")
 def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
     """Return what is known of the shape of a stage's output: as `shape_after`, or ("H", "W", channels), or None."""
     shape, frames = shapes[0], any(each is not None and each[:2] == _FRAME for each in shapes)
@@ -52,14 +54,12 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
         return shape
     if isinstance(stage, Convolution) and (shape is None or frames):
         if frames:
-            stage.check_frame("conv", shape)
+            stage.check_frame(shape)
         return (*_FRAME, stage.out_channels)
     if isinstance(stage, (Dense, Affine)) and frames:
         # Flattened frames have a multiple of their channels.
         if math.prod(stage.in_features) % shape[2]:
-            raise ValueError(
-                f"dense: x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features"
-            )
+            raise ValueError(f"x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features")
         return stage.output_shape(None)
     if isinstance(stage, Windowed) and frames:
         return shape

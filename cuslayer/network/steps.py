@@ -8,7 +8,7 @@ from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
 
 
-def output_step(op: str, graph: Graph) -> float | None:
+def output_step(graph: Graph) -> float | None:
     """Return the step in ms of a network's output; None if no neurons determine it.
 
     A function, or a layer without `keeps_steps`, may change the step.
@@ -22,13 +22,13 @@ def output_step(op: str, graph: Graph) -> float | None:
         if joined and own is not None:
             everywhere.add(own)
         steps = sorted({dt for dt in (own, *(of_output[number] for number in node.inputs)) if dt is not None})
-        _check_one(op, steps)
+        _check_one(steps)
         keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
         of_output[node.number] = steps[0] if keeps and steps else None
-    _check_one(op, sorted(everywhere))
+    _check_one(sorted(everywhere))
     return of_output[graph.output]
 
 
-def _check_one(op: str, steps: list[float]) -> None:
+def _check_one(steps: list[float]) -> None:
     if len(steps) > 1:
-        raise ValueError(f"{op}: neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
+        raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")

@@ -69,11 +69,12 @@ class Stream:
         self._net, self._graph = net, graph
         self.reset()
 
+    @check.operation("stream")
     def reset(self) -> None:
         """Begin anew: no input has been seen, and the weights are those that the network has now."""
         for name, p in self._net.named_parameters().items():
             if not isinstance(p.data, np.ndarray):
-                raise ValueError(f"stream: the network must be on the CPU, {name} is on a GPU")
+                raise ValueError(f"the network must be on the CPU, {name} is on a GPU")
         items = [item for step in plan(self._graph) for item in _items(self._graph, step)]
         self._items, taken = list[_Item](), {self._graph.output}
         for item in reversed(items):
@@ -86,18 +87,19 @@ class Stream:
         """Return the output (N, ...) for one step of the input, (N, ...); see `__call__`."""
         return self(as_input(x).data[None])[0]
 
+    @check.operation("stream")
     def __call__(self, x: Any) -> Array:
         """Return the output (T, N, ...) for the next T steps of the input."""
         given = as_input(x)
-        check.time_first("stream", "x", given)
+        check.time_first("x", given)
         if not isinstance(given.data, np.ndarray):
-            raise ValueError("stream: x must be on the CPU, got an array on a GPU")
+            raise ValueError("x must be on the CPU, got an array on a GPU")
         if self._shape is None:
             self._net.check_input(given)
         elif given.shape[1:] != self._shape:
-            raise ValueError(f"stream: x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
+            raise ValueError(f"x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
         if given.dtype != bool:
-            finite_input("stream", "x", given)
+            finite_input("x", given)
         self._shape = given.shape[1:]
         return self.advance(given.data)
 
@@ -116,6 +118,7 @@ class Stream:
         return f"Stream(after {self.steps} steps, {self._net!r})"
 
 
+@check.operation("conv")
 def _items(graph: Graph, step: Step) -> list[_Item]:
     """Return a step of a plan with a state: stages that run as one if they can, others one by one."""
     run = None if step.fusion is None else _fused(step.fusion.layers, *step.stages)
@@ -134,7 +137,7 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     if kinds == (Dense,):
         return StreamedDense(weight, response, spiking)
     options = layer.geometry()
-    window = Window.of("conv", weight.shape[:2], options["stride"], options["padding"], options["dilation"])
+    window = Window.of(weight.shape[:2], options["stride"], options["padding"], options["dilation"])
     if options["groups"] != 1:
         return None
     if kinds == (Conv,):
@@ -147,11 +150,12 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     return StreamedConv(weight, window, response, spiking, pooling)
 
 
+@check.operation("stream")
 def _streamed(graph: Graph, step: Step) -> Run:
     """Return a stage with a state."""
     stage = step.stages[0]
     run: Run | None = stage.streamed() if hasattr(stage, "streamed") else None
     if run is None:
         what = "the neurons have no method streamed" if is_neuron(stage) else "it may depend on any other step"
-        raise ValueError(f"stream: layer {graph.nodes[step.start]} {check.one_line(stage)} keeps no state: {what}")
+        raise ValueError(f"layer {graph.nodes[step.start]} {check.one_line(stage)} keeps no state: {what}")
     return run

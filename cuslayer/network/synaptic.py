@@ -57,6 +57,7 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
 
 
 @differentiable
+@check.operation
 def synaptic_operations(s: Array, /, *, fan_out: Array) -> tuple[Array, Pullback]:
     """Return the number of synaptic operations of spikes: each adds a weight at all of its synapses.
 
@@ -76,9 +77,9 @@ def synaptic_operations(s: Array, /, *, fan_out: Array) -> tuple[Array, Pullback
     >>> synaptic_operations(np.ones((2, 1, 3), bool), fan_out=np.array([1.0, 2.0, 4.0])).item()
     14.0
     """
-    check.time_first("synaptic_operations", "s", s)
+    check.time_first("s", s)
     if tuple(fan_out.shape) != s.shape[2:]:
-        raise ValueError(f"synaptic_operations: fan_out has shape {fan_out.shape}, neurons have shape {s.shape[2:]}")
+        raise ValueError(f"fan_out has shape {fan_out.shape}, neurons have shape {s.shape[2:]}")
     xp, dtype = namespace(s), "float32" if s.dtype == bool else s.dtype
     weights, shape = fan_out if namespace(fan_out) is xp else to_device(fan_out), s.shape
     total = xp.asarray(operations(s, weights), dtype=dtype)
@@ -116,6 +117,7 @@ def operations(x: Array, fan_out: Array) -> Any:
     return (counts * fan_out).sum()
 
 
+@check.named
 class SparsityLoss:
     """A loss with a penalty on the synaptic operations of a network.
 
@@ -150,11 +152,10 @@ class SparsityLoss:
     """
 
     def __init__(self, loss: Callable[[Any, Any], Tensor], *, weight: float, allowed: float = 0.0) -> None:
-        op = "SparsityLoss"
         if not callable(loss):
-            raise TypeError(f"{op}: loss must be a function of output and target, got {type(loss).__name__}")
+            raise TypeError(f"loss must be a function of output and target, got {type(loss).__name__}")
         self.loss = loss
-        self.weight, self.allowed = check.not_negative(op, "weight", weight), check.not_negative(op, "allowed", allowed)
+        self.weight, self.allowed = check.not_negative("weight", weight), check.not_negative("allowed", allowed)
         self._operations: list[Tensor] = []
         # The output of Dropout, and of stages after it, with what it would be without, by the identity of the output.
         self._before_dropout: dict[int, tuple[Tensor, Tensor]] = {}

@@ -65,9 +65,10 @@ class Unit(NamedTuple):
         return f"layer {self.last} ({', '.join(filter(None, (layer, neurons)))})"
 
     @property
+    @check.operation("network")
     def model(self) -> Neuron | None:
         """Its neurons as a `Neuron`; None if it has none."""
-        return None if self.neurons is None else as_neuron("network", self.neurons.stage)
+        return None if self.neurons is None else as_neuron(self.neurons.stage)
 
 
 class Visit:
@@ -106,9 +107,10 @@ class Visit:
         return self.unit.name
 
     @cached_property
+    @check.operation("network")
     def neurons(self) -> Neuron | None:
         """The stage as a `Neuron`; None if it is anything else. Their weighted input is ``inputs[0]``."""
-        return as_neuron("network", self.stage) if is_neuron(self.stage) else None
+        return as_neuron(self.stage) if is_neuron(self.stage) else None
 
     @property
     def output(self) -> Any:
@@ -194,7 +196,7 @@ def units(net: Any) -> list[Unit]:
     return list(found.values())
 
 
-def check_network(op: str, net: Any) -> None:
+def check_network(net: Any) -> None:
     """Raise TypeError unless net is a network."""
     if not isinstance(net, Sequential):
         hint = ""
@@ -202,17 +204,17 @@ def check_network(op: str, net: Any) -> None:
             hint = f"; write Sequential({type(net).__name__}(...))"
         elif isinstance(net, Layer):
             hint = f"; {VISIBLE}"
-        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
+        raise TypeError(f"net must be a Network or Sequential, got {type(net).__name__}{hint}")
 
 
-def check_neurons(op: str, net: Any) -> None:
+def check_neurons(net: Any) -> None:
     """Raise TypeError unless a network has neurons in its graph."""
     nodes = graph_of(net).nodes
     if any(is_neuron(node.stage) for node in nodes):
         return
     holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
     which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
-    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {VISIBLE}'}")
+    raise TypeError(f"net has no neurons{which and f': those within {which} are not seen; {VISIBLE}'}")
 
 
 def _holds(layer: Layer) -> bool:
@@ -264,7 +266,7 @@ def _states(net: Any) -> list[Any]:
 
 
 @contextmanager
-def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
+def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
     """Give a copy of a network, and of an optimizer, that can be changed; the random generator is as before afterwards.
 
     Raises:
@@ -275,7 +277,7 @@ def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
     except MemoryError:
         raise
     except Exception as problem:
-        raise TypeError(f"{op}: net must be one that copy.deepcopy copies, which said: {problem}") from None
+        raise TypeError(f"net must be one that copy.deepcopy copies, which said: {problem}") from None
     with preserved_generator():
         yield found
 

@@ -22,6 +22,7 @@ _SHARES = ("i_keep", "v_keep", "h_keep", "r_keep")
 
 
 @differentiable
+@check.operation
 def adaptive(
     x: Array,
     i_keep: Array,
@@ -72,10 +73,10 @@ def adaptive(
     >>> adaptive(x, 0 * half, 0 * half, half, half, spiking=AdaptiveLIF(rise=0.5).spiking).data.ravel().tolist()
     [True, True, False, True, False, True, False]
     """
-    check.weighted_input("adaptive", "x", x)
+    check.weighted_input("x", x)
     k, given = kernels.of(x), (i_keep, v_keep, h_keep, r_keep)
-    keeps = tuple(per_column("adaptive", *named, x) for named in zip(_SHARES, given, strict=True))
-    held = None if states is None else states.begin("adaptive", x, 4)
+    keeps = tuple(per_column(*named, x) for named in zip(_SHARES, given, strict=True))
+    held = None if states is None else states.begin(x, 4)
     before = None if held is None else held.copy()
     u, s, h, r = k.adaptive.forward(x, keeps, spiking, held, grad_enabled() and (spiking.exact or trained))
     out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
@@ -197,15 +198,15 @@ class AdaptiveLIF(Dynamic):
             **{"tau_i": ("current_decay", current_decay), "tau_v": ("voltage_decay", voltage_decay)},
             **{"tau_theta": ("threshold_decay", threshold_decay), "tau_ref": ("refractory_decay", refractory_decay)},
         }
-        taus = {name: tau_of_decay(cls.__name__, *decay, dt) for name, decay in decays.items()}
-        theta = in_64ths(cls.__name__, "threshold", threshold, least=1)
-        return cls(theta=theta, rise=in_64ths(cls.__name__, "threshold_step", threshold_step), dt=dt, **taus, **options)
+        taus = {name: tau_of_decay(*decay, dt) for name, decay in decays.items()}
+        theta = in_64ths("threshold", threshold, least=1)
+        return cls(theta=theta, rise=in_64ths("threshold_step", threshold_step), dt=dt, **taus, **options)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rise", "scale_ref"):
-            object.__setattr__(self, name, check.factor("AdaptiveLIF", name, getattr(self, name)))
-        check.factor("AdaptiveLIF", "scale_ref theta", self.scale_ref * self.theta)
+            object.__setattr__(self, name, check.factor(name, getattr(self, name)))
+        check.factor("scale_ref theta", self.scale_ref * self.theta)
 
     @cached_property
     def spiking(self) -> AdaptiveSpiking:

@@ -102,6 +102,7 @@ SURROGATE = {"surrogate": "surrogate"}
 KINDS: dict[str, type[Neuron]] = {}
 
 
+@check.named
 class Neuron:
     """A kind of neuron: ``s = neuron(x)``, x (T, N, ...) the weighted input, s boolean spikes.
 
@@ -159,7 +160,7 @@ class Neuron:
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...)."""
-        raise TypeError(f"{type(self).__name__}: a neuron must define __call__")
+        raise TypeError("a neuron must define __call__")
 
     @property
     def response(self) -> Array:
@@ -308,14 +309,14 @@ def scaled_surrogate(neuron: Any, height: float) -> None:
 
     A subclass may define a method of this name: it stays.
     """
-    kind, of_width = type(neuron).__name__, "tau_rho theta"
-    check.constant(kind, of_width, neuron.width)
-    check.constant(kind, f"scale_rho / ({of_width})", height)
-    check.constant(kind, f"dt scale_rho / ({of_width})", neuron.dt * height)
+    of_width = "tau_rho theta"
+    check.constant(of_width, neuron.width)
+    check.constant(f"scale_rho / ({of_width})", height)
+    check.constant(f"dt scale_rho / ({of_width})", neuron.dt * height)
     if not isinstance(getattr(type(neuron), "surrogate", None), Surrogate):
         object.__delattr__(neuron, "surrogate")
         return
-    found = as_surrogate(type(neuron).__name__, neuron.surrogate)
+    found = as_surrogate(neuron.surrogate)
     object.__setattr__(neuron, "surrogate", found.scaled(neuron.theta, neuron.width, height))
 
 
@@ -340,14 +341,12 @@ def is_neuron(stage: Any) -> bool:
     return callable(stage) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
 
 
-def as_neuron(op: str, neuron: Any, name: str = "neuron") -> Neuron:
+def as_neuron(neuron: Any, name: str = "neuron") -> Neuron:
     """Return a neuron as a `Neuron`; raise TypeError, for an argument of an operation, if it is none."""
     if isinstance(neuron, Neuron):
         return neuron
     if not is_neuron(neuron):
         if isinstance(neuron, type):
-            raise TypeError(
-                f"{op}: {name} must be a neuron, got the class {neuron.__name__}; write {neuron.__name__}()"
-            )
-        raise TypeError(f"{op}: {name} must be a neuron, got {type(neuron).__name__}")
+            raise TypeError(f"{name} must be a neuron, got the class {neuron.__name__}; write {neuron.__name__}()")
+        raise TypeError(f"{name} must be a neuron, got {type(neuron).__name__}")
     return _Adapted(neuron)

@@ -94,8 +94,8 @@ class CUBA(Leaky):
         CUBA(tau_i=3.47606, tau_v=32.7983, theta=1.25)
         """
         decays = {"tau_i": ("current_decay", current_decay), "tau_v": ("voltage_decay", voltage_decay)}
-        taus = {name: tau_of_decay(cls.__name__, *decay, dt) for name, decay in decays.items()}
-        above = np.nextafter(np.float32(in_64ths(cls.__name__, "threshold", threshold, least=1)), np.float32(np.inf))
+        taus = {name: tau_of_decay(*decay, dt) for name, decay in decays.items()}
+        above = np.nextafter(np.float32(in_64ths("threshold", threshold, least=1)), np.float32(np.inf))
         return cls(theta=float(above), dt=dt, **taus, **options)
 
     def _keeps(self) -> tuple[Any, Any]:

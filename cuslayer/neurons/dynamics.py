@@ -40,21 +40,19 @@ class States:
     def __init__(self) -> None:
         self.values: Array | None = None
 
-    def begin(self, op: str, x: Array, number: int) -> Array:
+    def begin(self, x: Array, number: int) -> Array:
         """Return the states before the input x (T, N, ...): those after the last call, at first 0."""
         columns = math.prod(x.shape[1:])
         if self.values is None:
             self.values = namespace(x).zeros((number, columns), x.dtype)
         if self.values.shape[1] != columns:
             held = self.values.shape[1]
-            raise ValueError(
-                f"{op}: x must have {held} neurons as in the last call, got {columns}; forget() begins anew"
-            )
+            raise ValueError(f"x must have {held} neurons as in the last call, got {columns}; forget() begins anew")
         self.values = self.values.astype(x.dtype, copy=False)
         return self.values
 
 
-def per_column(op: str, name: str, keep: Array, x: Array) -> Array:
+def per_column(name: str, keep: Array, x: Array) -> Array:
     """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (K,) in x's number type.
 
     Column m has the constant m % K. Constants under `least_factor` are 0.
@@ -63,7 +61,7 @@ def per_column(op: str, name: str, keep: Array, x: Array) -> Array:
     try:
         whole = xp.broadcast_to(keep, features)
     except ValueError:
-        raise ValueError(f"{op}: {name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
+        raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
     flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
     flat = xp.where(abs(flat) < least_factor(x.dtype), 0, flat)
     return xp.ascontiguousarray(flat.astype(x.dtype))
@@ -75,18 +73,18 @@ def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
     return namespace(g).asarray(found, keep.dtype)
 
 
-def time_constant(op: str, name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]]) -> Any:
+def time_constant(name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]]) -> Any:
     """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
     values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
     if values.dtype.kind not in "iuf":
-        raise TypeError(f"{op}: {name} must be a number or an array of numbers, got {values.dtype}")
+        raise TypeError(f"{name} must be a number or an array of numbers, got {values.dtype}")
     if not (np.isfinite(values) & (values > 0)).all():
         wrong = values[~(np.isfinite(values) & (values > 0))].flat[0]
-        raise ValueError(f"{op}: {name} must be positive and finite, got {wrong:g}")
+        raise ValueError(f"{name} must be positive and finite, got {wrong:g}")
     for extreme in (values.min(initial=1.0), values.max(initial=1.0)):
         # Of a long time constant without a gradient only the share that a step keeps is used, which is 1.
         if extreme < 1 or trained or isinstance(given, Tensor):
-            check.constant(op, name, extreme)
+            check.constant(name, extreme)
     if isinstance(given, Tensor) and (isinstance(given, Bounded) or not trained):
         return given
     if trained:
@@ -99,13 +97,13 @@ def time_constant(op: str, name: str, given: Any, trained: bool, bounds: Callabl
     return values
 
 
-def bounds_in_ms(op: str, given: Any, dt: float) -> tuple[float, float]:
+def bounds_in_ms(given: Any, dt: float) -> tuple[float, float]:
     """Return the least and most of trained time constants, by default a quarter of a step and 10,000 steps."""
     if given is None:
         return _LEAST * dt, _MOST * dt
     if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise TypeError(f"{op}: bounds must be least and most, got {given!r}")
-    return check.constant(op, "bounds", given[0]), check.constant(op, "bounds", given[1])
+        raise TypeError(f"bounds must be least and most, got {given!r}")
+    return check.constant("bounds", given[0]), check.constant("bounds", given[1])
 
 
 def kept_share(tau: Any, dt: float) -> Any:
@@ -134,14 +132,14 @@ class Dynamic(Neuron):
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
-        check.one_of(kind, "gradient", self.gradient, ("slayer", "exact"))
+        check.one_of("gradient", self.gradient, ("slayer", "exact"))
         for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant(kind, name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step(kind, "dt", self.dt))
+            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
+        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
         for name in ("trained", "graded", "stateful"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{kind}: {name} must be a bool, got {type(getattr(self, name)).__name__}")
-        bounds_in_ms(kind, self.bounds, self.dt)
+        bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
             object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))
         scaled_surrogate(self, self.scale_rho / self.width)
@@ -149,11 +147,11 @@ class Dynamic(Neuron):
 
     def _time_constant(self, name: str, given: Any) -> Any:
         """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
-        return time_constant(type(self).__name__, name, given, self.trained, lambda: self.bounds_of(name))
+        return time_constant(name, given, self.trained, lambda: self.bounds_of(name))
 
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the least and most of a trained constant."""
-        return bounds_in_ms(type(self).__name__, self.bounds, self.dt)
+        return bounds_in_ms(self.bounds, self.dt)
 
     @property
     def width(self) -> float:
@@ -232,12 +230,12 @@ class Dynamic(Neuron):
 
     def operate(self, x: Any, states: States | None) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
-        raise TypeError(f"{type(self).__name__}: neurons with states must define operate")
+        raise TypeError("neurons with states must define operate")
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...)."""
         x = as_tensor(x)
-        check.weighted_input(type(self).__name__, "x", x)
+        check.weighted_input("x", x)
         return self.operate(x, self.states)
 
     def streamed(self) -> Callable[[Array], Array] | None:
@@ -264,7 +262,7 @@ class Dynamic(Neuron):
         return f"{type(self).__name__}({', '.join(order)})"
 
 
-def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
+def tau_of_decay(name: str, decay: Any, dt: float) -> Any:
     """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
 
     lava-dl rounds a decay to 4096ths, half to even.
@@ -272,17 +270,17 @@ def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
     values = np.rint(np.asarray(4096.0 * np.asarray(decay, np.float64), np.float32)).astype(np.float64) / 4096.0
     if not ((values > 0) & (values < 1)).all():
         raise ValueError(
-            f"{op}: {name} must be between 0 and 1, got {check.one_line(decay)}, which lava-dl rounds to 4096ths"
+            f"{name} must be between 0 and 1, got {check.one_line(decay)}, which lava-dl rounds to 4096ths"
         )
     found = -dt / np.log1p(-values)
     return float(found) if values.ndim == 0 else found
 
 
-def in_64ths(op: str, name: str, given: float, least: int = 0) -> float:
+def in_64ths(name: str, given: float, least: int = 0) -> float:
     """Return a constant as lava-dl takes it, without what is over a multiple of 1/64."""
-    count = int(64.0 * check.not_negative(op, name, given))
+    count = int(64.0 * check.not_negative(name, given))
     if count < least:
-        raise ValueError(f"{op}: {name} must be at least {least}/64, as lava-dl counts in 64ths, got {given:g}")
+        raise ValueError(f"{name} must be at least {least}/64, as lava-dl counts in 64ths, got {given:g}")
     return count / 64.0
 
 

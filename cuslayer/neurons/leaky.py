@@ -22,6 +22,7 @@ RESETS = ("zero", "subtract", "none")
 
 
 @differentiable
+@check.operation
 def leaky(
     x: Array, i_keep: Array, v_keep: Array, /, *, spiking: LeakySpiking, states: States | None = None
 ) -> tuple[Array, Pullback]:
@@ -57,10 +58,10 @@ def leaky(
     >>> leaky(x, np.zeros(1), np.full(1, 0.5), spiking=LIF(reset="zero").spiking).data.ravel().tolist()
     [False, True, False, True, False]
     """
-    check.weighted_input("leaky", "x", x)
+    check.weighted_input("x", x)
     k = kernels.of(x)
-    keeps = [per_column("leaky", *named, x) for named in (("i_keep", i_keep), ("v_keep", v_keep))]
-    held = None if states is None else states.begin("leaky", x, 2)
+    keeps = [per_column(*named, x) for named in (("i_keep", i_keep), ("v_keep", v_keep))]
+    held = None if states is None else states.begin(x, 2)
     before = None if held is None else held.copy()
     u, s = k.leaky.forward(x, *keeps, spiking, held)
     out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
@@ -93,7 +94,7 @@ class Leaky(Dynamic):
 
     def __post_init__(self) -> None:
         reset = "none" if self.reset is None else self.reset
-        object.__setattr__(self, "reset", check.one_of(type(self).__name__, "reset", reset, RESETS))
+        object.__setattr__(self, "reset", check.one_of("reset", reset, RESETS))
         super().__post_init__()
 
     @cached_property
@@ -104,11 +105,11 @@ class Leaky(Dynamic):
 
     def _keeps(self) -> tuple[Any, Any]:
         """Return the shares of the current and of the voltage that a step keeps."""
-        raise TypeError(f"{type(self).__name__}: a leaky neuron must define _keeps")
+        raise TypeError("a leaky neuron must define _keeps")
 
     def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
         """Return both shares by a function of the name of a time constant."""
-        raise TypeError(f"{type(self).__name__}: a leaky neuron must define _keeps_of")
+        raise TypeError("a leaky neuron must define _keeps_of")
 
     @property
     def leaky_form(self) -> LeakyForm:

@@ -21,6 +21,7 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 
 
 @differentiable
+@check.operation
 def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     """Return the spikes of Loihi's neurons for the weighted input x.
 
@@ -44,7 +45,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     >>> loihi(x, constants=Loihi().constants).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    check.weighted_input("loihi", "x", x)
+    check.weighted_input("x", x)
     k = kernels.of(x)
     u, s = k.loihi.forward(x, constants)
     potential = save_for_backward(k, u, unit=constants.integers.theta)
@@ -149,16 +150,16 @@ class Loihi(Neuron):
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
-            value = check.integer("Loihi", name, getattr(self, name), least=least)
+            value = check.integer(name, getattr(self, name), least=least)
             if value > most:
-                raise ValueError(f"Loihi: {name} must be at most {most}, got {value}")
+                raise ValueError(f"{name} must be at most {most}, got {value}")
             object.__setattr__(self, name, value)
         for name in ("tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant("Loihi", name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step("Loihi", "dt", self.dt))
+            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
+        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
         if not isinstance(self.first_bin, bool):
-            raise TypeError(f"Loihi: first_bin must be a bool, got {type(self.first_bin).__name__}")
-        check.one_of("Loihi", "surrogate_at", self.surrogate_at, _SURROGATES)
+            raise TypeError(f"first_bin must be a bool, got {type(self.first_bin).__name__}")
+        check.one_of("surrogate_at", self.surrogate_at, _SURROGATES)
         scaled_surrogate(self, self._height / self.dt)
 
     @property

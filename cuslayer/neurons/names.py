@@ -14,6 +14,7 @@ from cuslayer.surrogates import Surrogate, as_constant
 from cuslayer.tape import Tensor
 
 
+@check.operation
 def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
 
@@ -25,9 +26,7 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     """
     names = getattr(neuron, "names", None)
     if names is None:
-        raise TypeError(
-            f"neuron_constants: neuron must be of a named kind ({', '.join(KINDS)}), got {type(neuron).__name__}"
-        )
+        raise TypeError(f"neuron must be of a named kind ({', '.join(KINDS)}), got {type(neuron).__name__}")
     found = {"type": names.type} | {theirs: _plain(getattr(neuron, ours)) for theirs, ours in names.all.items()}
     if isinstance(found.get("surrogate"), Surrogate):
         found["surrogate"] = as_constant(found["surrogate"])
@@ -43,32 +42,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
-    """Return the neuron of a type and constants by SLAYER's names.
+def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
+    """Return the neuron of a type and constants by SLAYER's names, which errors name behind the path `at`.
 
     >>> import cuslayer.neurons
-    >>> make_neuron("net: neuron.", {"type": "LOIHI"}, 1.0)
+    >>> make_neuron("neuron.", {"type": "LOIHI"}, 1.0)
     Traceback (most recent call last):
         ...
-    cuslayer.check.MissingKey: net: neuron.vThMant is missing
+    cuslayer.check.MissingKey: neuron.vThMant is missing
     """
-    op, _, prefix = where.rpartition(" ")
     if constants.get("type") is None:
-        raise check.MissingKey(f"{where}type is missing", f"{prefix}type")
-    kind: Any = KINDS[
-        check.one_of(op.removesuffix(":"), f"{prefix}type", constants["type"], sorted(KINDS, reverse=True))
-    ]
+        raise check.MissingKey(f"{at}type")
+    kind: Any = KINDS[check.one_of(f"{at}type", constants["type"], sorted(KINDS, reverse=True))]
     names, given = kind.names, {key: v for key, v in constants.items() if key != "type" and v is not None}
     for key in given:
         if key not in names.all:
-            raise ValueError(f"{where}{key} is an unknown key{check.nearest(key, ('type', *names.all))}")
+            raise ValueError(f"{at}{key} is an unknown key{check.nearest(key, ('type', *names.all))}")
     for key in names.needed:
         if key not in given:
-            raise check.MissingKey(f"{where}{key} is missing", f"{prefix}{key}")
+            raise check.MissingKey(f"{at}{key}")
     try:
         return kind(dt=dt, **{names.all[key]: value for key, value in given.items()})
     except (TypeError, ValueError) as problem:
         # The message starts with the attribute's name: "SRM: tau_sr must be positive".
         ours, rule = str(problem).split(": ", 1)[1].split(" ", 1)
         theirs = {ours: theirs for theirs, ours in names.all.items()}
-        raise type(problem)(f"{where}{theirs[ours]} {rule}") from None
+        raise type(problem)(f"{at}{theirs[ours]} {rule}") from None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, Setting
 from cuslayer.tape import grad_enabled
 
@@ -35,11 +36,12 @@ class Once:
     def __init__(self, value: Array) -> None:
         self._value: Array | None = value
 
+    @check.operation("save_for_backward")
     def __call__(self) -> Array:
         value, self._value = self._value, None
         if value is None:
             raise ValueError(
-                "save_for_backward: the potential was returned before, and its memory may have other numbers now; call "
+                "the potential was returned before, and its memory may have other numbers now; call "
                 "the function once, and keep what it returns"
             )
         return value

@@ -37,6 +37,7 @@ def rotation(tau: Array, frequency: Array, /, *, dt: float, imaginary: bool) -> 
 
 
 @differentiable
+@check.operation
 def resonate(
     x: Array,
     re_keep: Array,
@@ -78,10 +79,10 @@ def resonate(
     >>> resonate(x, np.zeros(1), np.ones(1), spiking=ResonateAndFire(reset=None).spiking).data.ravel().tolist()
     [False, True, False, False, False]
     """
-    check.weighted_input("resonate", "x", x)
+    check.weighted_input("x", x)
     k, given = kernels.of(x), (re_keep, im_keep)
-    keeps = [per_column("resonate", *named, x) for named in zip(("re_keep", "im_keep"), given, strict=True)]
-    held = None if states is None else states.begin("resonate", x, 2)
+    keeps = [per_column(*named, x) for named in zip(("re_keep", "im_keep"), given, strict=True)]
+    held = None if states is None else states.begin(x, 2)
     before = None if held is None else held.copy()
     u, s, real_parts = k.resonate.forward(x, *keeps, spiking, held, grad_enabled() and (spiking.exact or trained))
     out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
@@ -160,7 +161,7 @@ class ResonateAndFire(Dynamic):
 
     def __post_init__(self) -> None:
         reset = "none" if self.reset is None else self.reset
-        object.__setattr__(self, "reset", check.one_of("ResonateAndFire", "reset", reset, RESETS))
+        object.__setattr__(self, "reset", check.one_of("reset", reset, RESETS))
         super().__post_init__()
 
     def bounds_of(self, name: str) -> tuple[float, float]:
@@ -180,11 +181,12 @@ class ResonateAndFire(Dynamic):
         return ResonantSpiking(reset=resets[self.reset], **self._constants())
 
     @property
+    @check.operation
     def response(self) -> Array:
         """The potential after an input of 1 without spikes, (K,) float64, for the mean constants."""
         size, angle = self.mean_keep("tau"), self._angle(self.mean_of("frequency"))
         count = 3 + math.floor(math.log(0.01) / math.log(size)) if size > 0 else 3
-        count_elements("response", (count,))
+        count_elements((count,))
         lags = np.arange(count)
         return size**lags * np.sin(angle * lags)
 

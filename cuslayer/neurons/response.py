@@ -9,6 +9,7 @@ from cuslayer.tape import Pullback, differentiable
 
 
 @differentiable
+@check.operation
 def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time: ``a[t] = sum_k eps[k] x[t-k]``.
 
@@ -31,7 +32,7 @@ def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullb
     >>> psp(np.array([[[True]], [[False]], [[True]]]), response=np.array([0.0, 1.0, 0.5])).data.ravel().tolist()
     [0.0, 1.0, 0.5]
     """
-    check.time_first("psp", "x", x)
+    check.time_first("x", x)
     if not isinstance(response, (Alpha, Sampled)):
         response = Sampled(response, 1.0)
     k = kernels.of(x)

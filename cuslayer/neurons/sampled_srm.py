@@ -21,6 +21,7 @@ from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 
 @differentiable
+@check.operation
 def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Return the spikes of neurons with a sampled refractory response: ``s[t] = (u[t] >= theta)``.
 
@@ -45,8 +46,8 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
     >>> sampled_spike(np.full((4, 1, 1), 10.0), spiking=neuron.spiking).data.ravel().tolist()
     [True, False, False, True]
     """
-    check.time_first("sampled_spike", "a", a)
-    check.floating("sampled_spike", "a", a)
+    check.time_first("a", a)
+    check.floating("a", a)
     k = kernels.of(a)
     u, s = k.sampled_srm.sampled_spike(a, spiking)
     of_potential = k.srm.spike_adjoint if spiking.shape.is_exponential else k.surrogate.adjoint
@@ -108,15 +109,15 @@ class SampledSRM(Neuron):
     parts: ClassVar[str] = "exact"
 
     def __post_init__(self) -> None:
-        check.one_of("SampledSRM", "gradient", self.gradient, ("slayer", "exact"))
+        check.one_of("gradient", self.gradient, ("slayer", "exact"))
         for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant("SampledSRM", name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step("SampledSRM", "dt", self.dt))
+            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
+        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("response", "refractory"):
             object.__setattr__(self, name, _samples(name, getattr(self, name)))
         if self.refractory[0] != 0:
-            raise ValueError(f"SampledSRM: refractory must begin with 0, at lag 0, got {self.refractory[0]:g}")
+            raise ValueError(f"refractory must begin with 0, at lag 0, got {self.refractory[0]:g}")
 
     @cached_property
     def filter(self) -> Sampled:
@@ -175,7 +176,7 @@ class SampledSRM(Neuron):
             TypeError: x is not floating, such as spikes, which need a layer before the neurons.
         """
         x = as_tensor(x)
-        check.weighted_input("SampledSRM", "x", x)
+        check.weighted_input("x", x)
         return self.spike(self.psp(x))
 
     def __repr__(self) -> str:
@@ -189,12 +190,12 @@ def _samples(name: str, given: Any) -> Array:
     """Return the samples of a response as a read-only array (K,) float64."""
     given = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
     if given.dtype.kind not in "biuf":
-        raise TypeError(f"SampledSRM: {name} must hold numbers, got {given.dtype}")
+        raise TypeError(f"{name} must hold numbers, got {given.dtype}")
     if given.ndim != 1 or len(given) == 0:
-        raise ValueError(f"SampledSRM: {name} must be samples (K,), got shape {given.shape}")
+        raise ValueError(f"{name} must be samples (K,), got shape {given.shape}")
     found = given.astype(np.float64)
     if not np.isfinite(found).all():
-        raise ValueError(f"SampledSRM: {name} must be finite, got {found[~np.isfinite(found)][0]:g}")
-    check.factor("SampledSRM", f"the largest of {name}", abs(found).max())
+        raise ValueError(f"{name} must be finite, got {found[~np.isfinite(found)][0]:g}")
+    check.factor(f"the largest of {name}", abs(found).max())
     found.setflags(write=False)
     return found

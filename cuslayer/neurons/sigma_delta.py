@@ -18,6 +18,7 @@ ACTIVATIONS = ("relu", "none")
 
 
 @differentiable
+@check.operation
 def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = None) -> tuple[Array, Pullback]:
     """Return the changes that sigma-delta neurons send, for the weighted input x; the equations are in `SigmaDelta`.
 
@@ -40,9 +41,9 @@ def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = N
     >>> sigma_delta(x, spiking=SigmaDelta(theta=0.4).spiking).data.ravel().tolist()
     [0.5, 0.0, 0.5, 0.0, -1.0]
     """
-    check.weighted_input("sigma_delta", "x", x)
+    check.weighted_input("x", x)
     k = kernels.of(x)
-    held = None if states is None else states.begin("sigma_delta", x, 2)
+    held = None if states is None else states.begin(x, 2)
     u, s, passes = k.sigma_delta.forward(x, spiking, held)
     out = namespace(x).where(s, u, u.dtype.type(0))
     potential, dtype = save_for_backward(k, u), x.dtype
@@ -114,13 +115,13 @@ class SigmaDelta(Dynamic):
 
     def __post_init__(self) -> None:
         activation = "none" if self.activation is None else self.activation
-        object.__setattr__(self, "activation", check.one_of("SigmaDelta", "activation", activation, ACTIVATIONS))
+        object.__setattr__(self, "activation", check.one_of("activation", activation, ACTIVATIONS))
         if not isinstance(self.sums, bool):
-            raise TypeError(f"SigmaDelta: sums must be a bool, got {type(self.sums).__name__}")
+            raise TypeError(f"sums must be a bool, got {type(self.sums).__name__}")
         super().__post_init__()
         for name, only in (("graded", True), ("trained", False)):
             if getattr(self, name) is not only:
-                raise ValueError(f"SigmaDelta: {name} must be {only}, got {not only}")
+                raise ValueError(f"{name} must be {only}, got {not only}")
 
     @cached_property
     def spiking(self) -> DeltaSpiking:

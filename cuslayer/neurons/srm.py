@@ -30,6 +30,7 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 
 
 @differentiable
+@check.operation
 def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Return ``spike(psp(x))`` in one forward and one backward pass.
 
@@ -57,7 +58,7 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     >>> neuron(x, response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    check.weighted_input("neuron", "x", x)
+    check.weighted_input("x", x)
     k = kernels.of(x)
     u, s = k.srm.neuron(x, response, spiking)
     potential, dtype = save_for_backward(k, u), x.dtype  # not x: the closure must not keep the weighted input alive
@@ -69,6 +70,7 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
 
 
 @differentiable
+@check.operation
 def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Return the spikes, where the potential after refraction reaches the threshold: ``s[t] = (u[t] >= theta)``.
 
@@ -96,7 +98,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     >>> spike(np.full((4, 1, 1), 10.0), spiking=SRM(tau_ref=1.0, scale_ref=2.0).spiking).data.ravel().tolist()
     [True, False, False, False]
     """
-    check.weighted_input("spike", "a", a)
+    check.weighted_input("a", a)
     k = kernels.of(a)
     u, s = k.srm.spike(a, spiking)
     if spiking.shape.is_exponential:
@@ -184,18 +186,18 @@ class SRM(Neuron):
     )
 
     def __post_init__(self) -> None:
-        check.one_of("SRM", "gradient", self.gradient, ("slayer", "exact"))
+        check.one_of("gradient", self.gradient, ("slayer", "exact"))
         for field in fields(self):
             if field.name not in ("gradient", "surrogate"):
                 rule = _RULES.get(field.name, check.constant)
-                object.__setattr__(self, field.name, rule("SRM", field.name, getattr(self, field.name)))
-        check.factor("SRM", "scale_ref theta", self.scale_ref * self.theta)
+                object.__setattr__(self, field.name, rule(field.name, getattr(self, field.name)))
+        check.factor("scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("tau_sr", "tau_ref"):
-            check.factor("SRM", f"dt / {name}", self.dt / getattr(self, name))
+            check.factor(f"dt / {name}", self.dt / getattr(self, name))
             if getattr(self, name) > _LONGEST * self.dt:
                 got = f"got {getattr(self, name):g} and {self.dt:g}, both in ms"
-                raise ValueError(f"SRM: {name} must be at most {_LONGEST:g} dt, {got}")
+                raise ValueError(f"{name} must be at most {_LONGEST:g} dt, {got}")
         if 5 * self.tau_sr < self.dt < 1e3:  # beyond, `check.time_step` has warned
             got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
             check.warn(f"SRM: dt must be less than 5 tau_sr for the response to have a sample near its peak, {got}")

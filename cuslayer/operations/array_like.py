@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.operations.base import Axis
 
@@ -97,66 +98,74 @@ class ArrayLike(Generic[TensorT]):
         """Return data as nested lists of Python numbers or booleans."""
         return self.data.tolist()
 
+    @check.operation
     def item(self) -> float:
         """Return the only element of data as a number."""
-        return float(self._element("item"))
+        return float(self._element())
 
-    def _element(self, op: str) -> Any:
+    def _element(self) -> Any:
         """Return the only element, as a Python number or boolean."""
         if self.stored.size != 1:
-            raise ValueError(f"{op}: a Tensor must have one element, got shape {self.shape}")
+            raise ValueError(f"a Tensor must have one element, got shape {self.shape}")
         return self.data.item()
 
+    @check.method
     def _needs_gradient(self) -> bool:
         """Return whether an operation on this tensor builds a graph."""
-        raise TypeError(f"{type(self).__name__}: a tensor must define _needs_gradient")
+        raise TypeError("a tensor must define _needs_gradient")
 
-    def _check_export(self, op: str, more: str = "") -> None:
+    def _check_export(self, more: str = "") -> None:
         """Raise TypeError where a conversion to an array would lose a gradient."""
         if self._needs_gradient():
-            raise TypeError(
-                f"{op}: the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy(){more}"
-            )
+            raise TypeError(f"the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy(){more}")
 
+    @check.operation("float")
     def __float__(self) -> float:
-        return float(self._element("float"))
+        return float(self._element())
 
+    @check.operation("int")
     def __int__(self) -> int:
-        return int(self._element("int"))
+        return int(self._element())
 
+    @check.operation("bool")
     def __bool__(self) -> bool:
         if self.stored.size != 1:
-            raise ValueError(f"bool: a Tensor of shape {self.shape} is not one truth value; use .any() or .all()")
+            raise ValueError(f"a Tensor of shape {self.shape} is not one truth value; use .any() or .all()")
         return bool(self.data.item())
 
+    @check.operation("format")
     def __format__(self, spec: str) -> str:
-        return format(float(self._element("format")), spec) if spec else repr(self)
+        return format(float(self._element()), spec) if spec else repr(self)
 
+    @check.operation("round")
     def __round__(self, digits: int | None = None) -> float:
-        return round(float(self._element("round")), digits)
+        return round(float(self._element()), digits)
 
+    @check.operation("len")
     def __len__(self) -> int:
         if not self.stored.ndim:
-            raise TypeError("len: a Tensor of shape () has no length")
+            raise TypeError("a Tensor of shape () has no length")
         return self.shape[0]
 
     def __repr__(self) -> str:
         numbers = np.array2string(self.numpy(), threshold=20, edgeitems=3 if self.ndim < 3 else 1, prefix="Tensor(")
         return f"Tensor({numbers})"
 
+    @check.operation("np.asarray")
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return data as a NumPy array; see `numpy.asarray`."""
-        self._check_export("np.asarray", "; of a list of Tensors, np.stack makes one")
+        self._check_export("; of a list of Tensors, np.stack makes one")
         array = self.numpy()
         converted = array if dtype is None else array.astype(dtype, copy=False)
         if copy is False and converted is not self.data:
             reason = "data lies on the GPU" if array is not self.data else f"data is {array.dtype}"
-            raise ValueError(f"np.asarray: copy must not be False, {reason}")
+            raise ValueError(f"copy must not be False, {reason}")
         return converted.copy() if copy and converted is self.data else converted
 
+    @check.operation("dlpack")
     def __dlpack__(self, **options: Any) -> Any:
         """Return data as a DLPack capsule, without a copy."""
-        self._check_export("dlpack")
+        self._check_export()
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:

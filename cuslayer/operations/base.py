@@ -103,25 +103,25 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad
 
 
-def one_axis(op: str, axis: Any, ndim: int) -> int:
+def one_axis(axis: Any, ndim: int) -> int:
     """Return an axis of an array of `ndim` axes, counted from 0."""
     try:
         found = operator.index(axis)
     except TypeError:
-        raise TypeError(f"{op}: axis must be an integer, got {type(axis).__name__}") from None
+        raise TypeError(f"axis must be an integer, got {type(axis).__name__}") from None
     if not -ndim <= found < ndim:
-        raise np.exceptions.AxisError(f"{op}: axis {found} is out of range for an array of {ndim} axes")
+        raise np.exceptions.AxisError(f"axis {found} is out of range for an array of {ndim} axes")
     return found % ndim
 
 
-def all_axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+def all_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Return the axes that `axis` names, counted from 0: all for None, else one or several."""
     if axis is None:
         return tuple(range(ndim))
     named = axis if isinstance(axis, (tuple, list)) else (axis,)
-    found = tuple(one_axis(op, a, ndim) for a in named)
+    found = tuple(one_axis(a, ndim) for a in named)
     if len(set(found)) != len(found):
-        raise ValueError(f"{op}: axis must name each axis once, got {axis}")
+        raise ValueError(f"axis must name each axis once, got {axis}")
     return found
 
 

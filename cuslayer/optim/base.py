@@ -49,7 +49,7 @@ class Group:
 
     @lr.setter
     def lr(self, rate: Rate) -> None:
-        self.options["lr"] = as_schedule(type(self._optimizer).__name__, f"{self._name}lr", rate)
+        self.options["lr"] = as_schedule(f"{self._name}lr", rate)
         self.assigned = None if callable(rate) else float(rate)
 
     def option(self, name: str) -> Any:
@@ -77,6 +77,7 @@ def bounds_of(p: Tensor) -> tuple[float, ...] | None:
 
 
 @instead.attributes("optimizer")
+@check.named
 class Optimizer:
     """The base of all optimizers.
 
@@ -122,15 +123,14 @@ class Optimizer:
         clip_value: float | None = None,
         **options: Any,
     ) -> None:
-        op = self._op = type(self).__name__
-        self._clip_norm = optional_positive(op, "clip_norm", clip_norm)
-        self._clip_value = optional_positive(op, "clip_value", clip_value)
+        self._clip_norm = optional_positive("clip_norm", clip_norm)
+        self._clip_value = optional_positive("clip_value", clip_value)
         for name, value in options.items():
-            setattr(self, name, self.rules[name](op, name, value))
+            setattr(self, name, self.rules[name](name, value))
         self.epoch = self.steps = 0
-        self.schedule = as_schedule(self._op, "lr", lr)
+        self.schedule = as_schedule("lr", lr)
         self._assigned: float | None = None
-        self.groups = [Group(self, given) for given in read_groups(op, parameters, self.rules)]
+        self.groups = [Group(self, given) for given in read_groups(parameters, self.rules)]
         self.parameters = [p for group in self.groups for p in group.params]
         self._check_frozen()
         self.memory: list[dict[str, Array]] = [
@@ -156,9 +156,7 @@ class Optimizer:
     def _check_frozen(self) -> None:
         """Raise ValueError if all parameters are frozen."""
         if not any(p.requires_grad for p in self.parameters):
-            raise ValueError(
-                f"{self._op}: a parameter must have requires_grad=True, all {len(self.parameters)} are frozen"
-            )
+            raise ValueError(f"a parameter must have requires_grad=True, all {len(self.parameters)} are frozen")
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
         """Return the names of the arrays that a parameter of a group needs."""
@@ -181,12 +179,12 @@ class Optimizer:
 
     @lr.setter
     def lr(self, rate: Rate) -> None:
-        self.schedule = as_schedule(self._op, "lr", rate)
+        self.schedule = as_schedule("lr", rate)
         self._assigned = None if callable(rate) else float(rate)
 
     def rate(self, name: str, schedule: Schedule) -> float:
         """Return the rate of a schedule in the current epoch; `name` is what a message calls it."""
-        return check.factor(self._op, name, schedule(self.epoch))
+        return check.factor(name, schedule(self.epoch))
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
@@ -205,7 +203,7 @@ class Optimizer:
         with uninterrupted():
             self._check_frozen()
             alone, together = self._moving()
-            _clip(self._op, [p for _, _, p in chain(alone, *together.values())], self._clip_value, self._clip_norm)
+            _clip([p for _, _, p in chain(alone, *together.values())], self._clip_value, self._clip_norm)
             self._update_alone(alone)
             for dtype, moving in together.items():
                 self._update_together(self._prepared(dtype, moving), moving)
@@ -261,7 +259,7 @@ class Optimizer:
             self._check_frozen()
             alone, together = self._moving()
             if alone:
-                raise ValueError(f"{self._op}: a step can be captured only if all parameters are on a GPU")
+                raise ValueError("a step can be captured only if all parameters are on a GPU")
             tables = [self._prepared(dtype, moving) for dtype, moving in together.items()]
             launch()
             for ahead in tables:
@@ -384,11 +382,11 @@ class Optimizer:
 
     def _numbers(self, update: Update) -> Numbers:
         """Return the numbers of a step of a parameter that differ from step to step."""
-        raise TypeError(f"{self._op}: an optimizer with _update_all must define _numbers")
+        raise TypeError("an optimizer with _update_all must define _numbers")
 
     def _constants(self, group: Group) -> Numbers:
         """Return the numbers of a parameter of a group that do not."""
-        raise TypeError(f"{self._op}: an optimizer with _update_all must define _constants")
+        raise TypeError("an optimizer with _update_all must define _constants")
 
     def _update_all(
         self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
@@ -398,7 +396,7 @@ class Optimizer:
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
         """Update a weight in place; an optimizer may define this alone."""
         if self._definer("_update_several") is Optimizer:
-            raise TypeError(f"{self._op}: an optimizer must define _update")
+            raise TypeError("an optimizer must define _update")
         self._update_several(k, [weight], [grad], [memory], [update])
 
     def _update_several(
@@ -423,6 +421,7 @@ class Optimizer:
         rates = {"lr": self._assigned} | {f"group.{n}.lr": group.assigned for n, group in enumerate(self.groups)}
         return found | {name: np.array(rate) for name, rate in rates.items() if rate is not None}
 
+    @check.operation
     def load_state(self, state: dict[str, Array]) -> None:
         """Load a result of `state`, for the same parameters and groups. A rate that it does not have is not changed.
 
@@ -431,16 +430,15 @@ class Optimizer:
                 unchanged then.
         """
         self.check_state(state)
-        op = "load_state"
         steps, rates, sizes = dict[str, int](), dict[str, float](), dict[str, float]()
         for name, a in state.items():
             kind, what = name.split(".")[-1], f"optimizer's {name}"
             if kind == "steps":
-                steps[name] = check.integer(op, what, a[()], least=0)
+                steps[name] = check.integer(what, a[()], least=0)
             elif kind == "lr":
-                rates[name] = check.factor(op, what, a)
+                rates[name] = check.factor(what, a)
             elif kind == "size":
-                sizes[name] = check.positive(op, what, a)
+                sizes[name] = check.positive(what, a)
         memory = [
             {name: to_device(state[f"{i}.{name}"].astype(a.dtype)) for name, a in memory.items()}
             for i, memory in enumerate(self.memory)
@@ -455,6 +453,7 @@ class Optimizer:
         for name, rate in rates.items():
             owners[name].lr = rate
 
+    @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise the errors of `load_state` for what has the names and the shapes of a state."""
         needed = {f"{i}.{name}": a for i, arrays in enumerate(self.memory) for name, a in arrays.items()}
@@ -463,12 +462,12 @@ class Optimizer:
         optional += ["lr", *(f"group.{number}.lr" for number in range(len(self.groups)))]
         known = needed | dict.fromkeys(optional, np.array(0))
         for name in sorted(needed.keys() - state.keys()) + sorted(state.keys() - known.keys()):
-            raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in needed else 'unknown'}")
+            raise ValueError(f"optimizer's {name} is {'missing' if name in needed else 'unknown'}")
         for name, array in state.items():
-            check.same_shape("load_state", f"optimizer's {name}", array, "the parameter's", known[name])
+            check.same_shape(f"optimizer's {name}", array, "the parameter's", known[name])
 
 
-def _clip(op: str, moving: list[Tensor], value: float | None, norm: float | None) -> None:
+def _clip(moving: list[Tensor], value: float | None, norm: float | None) -> None:
     """Clip the gradients of parameters: each element to an absolute value, then all together to a norm."""
     limits = ("clip_values", value), ("clip_norm", norm)
     if not moving or all(limit is None for _, limit in limits):
@@ -476,7 +475,7 @@ def _clip(op: str, moving: list[Tensor], value: float | None, norm: float | None
     grads: list[Any] = [p.grad for p in moving]
     k = kernels.of(grads[0])
     if any(kernels.of(g) is not k for g in grads):
-        raise ValueError(f"{op}: clip_norm and clip_value need all parameters on one device, got two")
+        raise ValueError("clip_norm and clip_value need all parameters on one device, got two")
     for name, limit in limits:
         if limit is not None:
             grads = getattr(k.optim, name)(grads, limit)

@@ -11,7 +11,7 @@ from cuslayer.tape import Tensor
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 # For each option of an optimizer besides lr, the function of an operation, a name and a value that checks it.
-Rules: TypeAlias = Mapping[str, Callable[[str, str, Any], Any]]
+Rules: TypeAlias = Mapping[str, Callable[[str, Any], Any]]
 
 
 class Given(NamedTuple):
@@ -22,59 +22,57 @@ class Given(NamedTuple):
     options: dict[str, Any]
 
 
-def read_groups(op: str, parameters: Any, rules: Rules) -> list[Given]:
+def read_groups(parameters: Any, rules: Rules) -> list[Given]:
     """Return the groups of a list of tensors, or of dictionaries."""
     if isinstance(parameters, Mapping):
-        raise TypeError(f"{op}: parameters must be a list of groups, got {type(parameters).__name__}; pass [group]")
-    given = _tensors(op, "parameters", parameters, groups=True)
+        raise TypeError(f"parameters must be a list of groups, got {type(parameters).__name__}; pass [group]")
+    given = _tensors("parameters", parameters, groups=True)
     grouped = [isinstance(each, Mapping) for each in given]
     if any(grouped) and not all(grouped):
-        raise TypeError(f"{op}: parameters must be all tensors or all groups, got both")
-    found = (
-        [_read_group(op, n, group, rules) for n, group in enumerate(given)] if any(grouped) else [Given("", given, {})]
-    )
+        raise TypeError("parameters must be all tensors or all groups, got both")
+    found = [_read_group(n, group, rules) for n, group in enumerate(given)] if any(grouped) else [Given("", given, {})]
     first: dict[int, int] = {}
     for number, p in enumerate(p for group in found for p in group.params):
         if first.setdefault(id(p), number) != number:
-            raise ValueError(f"{op}: parameter {number} is parameter {first[id(p)]} again")
+            raise ValueError(f"parameter {number} is parameter {first[id(p)]} again")
     return found
 
 
-def _read_group(op: str, number: int, given: Mapping[str, Any], rules: Rules) -> Given:
+def _read_group(number: int, given: Mapping[str, Any], rules: Rules) -> Given:
     name, known = f"group {number}'s ", ("params", "lr", *rules)
     for key in given:
         if key not in known:
-            raise ValueError(f"{op}: {name}option {key!r} is unknown{check.nearest(key, known)}")
+            raise ValueError(f"{name}option {key!r} is unknown{check.nearest(key, known)}")
     if "params" not in given:
-        raise ValueError(f"{op}: {name}params are missing")
+        raise ValueError(f"{name}params are missing")
     params = given["params"]
-    params = _tensors(op, f"{name}params", [params] if isinstance(params, Tensor) else params)
-    options = {key: rules[key](op, name + key, value) for key, value in given.items() if key in rules}
+    params = _tensors(f"{name}params", [params] if isinstance(params, Tensor) else params)
+    options = {key: rules[key](name + key, value) for key, value in given.items() if key in rules}
     if "lr" in given:
-        options["lr"] = as_schedule(op, f"{name}lr", given["lr"])
+        options["lr"] = as_schedule(f"{name}lr", given["lr"])
     return Given(name, params, options)
 
 
-def _tensors(op: str, name: str, given: Any, *, groups: bool = False) -> list[Any]:
+def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
     """Return a list of tensors, or of groups where they are allowed; raise an error that says what to pass."""
     if isinstance(given, Tensor):
-        raise TypeError(f"{op}: {name} must be a list of tensors, got a Tensor; pass [tensor]")
+        raise TypeError(f"{name} must be a list of tensors, got a Tensor; pass [tensor]")
     if callable(getattr(given, "parameters", None)):
-        raise TypeError(f"{op}: {name} must be tensors, got {_with_parameters(given)}")
+        raise TypeError(f"{name} must be tensors, got {_with_parameters(given)}")
     if callable(given):
-        raise TypeError(f"{op}: {name} must be tensors, got a function; call it, as in net.parameters()")
+        raise TypeError(f"{name} must be tensors, got a function; call it, as in net.parameters()")
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise TypeError(f"{op}: {name} must be tensors, got {type(given).__name__}")
+        raise TypeError(f"{name} must be tensors, got {type(given).__name__}")
     found = list(given)
     if not found:
-        raise ValueError(f"{op}: {name} must be at least one, got none")
+        raise ValueError(f"{name} must be at least one, got none")
     for each in found:
         if isinstance(each, Tensor):
             if each.node is not None:
-                raise ValueError(f"{op}: {name} must be leaf tensors, got the result of an operation")
+                raise ValueError(f"{name} must be leaf tensors, got the result of an operation")
         elif not (groups and isinstance(each, Mapping)):
             wrong = _with_parameters(each) if hasattr(each, "parameters") else type(each).__name__
-            raise TypeError(f"{op}: {name} must be tensors, got {wrong}")
+            raise TypeError(f"{name} must be tensors, got {wrong}")
     return found
 
 
@@ -83,30 +81,30 @@ def _with_parameters(given: Any) -> str:
     return "a network; pass net.parameters()" if hasattr(given, "layers") else "a layer; pass layer.parameters()"
 
 
-def betas(op: str, name: str, value: Any) -> tuple[float, float]:
+def betas(name: str, value: Any) -> tuple[float, float]:
     """Return b1 and b2; raise ValueError or TypeError unless they are two numbers in [0, 1)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{op}: {name} must be two numbers, got {value!r}")
-    return check.fraction(op, f"{name}[0]", value[0]), check.fraction(op, f"{name}[1]", value[1])
+        raise ValueError(f"{name} must be two numbers, got {value!r}")
+    return check.fraction(f"{name}[0]", value[0]), check.fraction(f"{name}[1]", value[1])
 
 
-def flag(op: str, name: str, value: Any) -> bool:
+def flag(name: str, value: Any) -> bool:
     """Return value if it is a bool; raise TypeError otherwise."""
     if not isinstance(value, bool):
-        raise TypeError(f"{op}: {name} must be True or False, got {type(value).__name__}")
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
     return value
 
 
-def steps(op: str, name: str, value: Any) -> int:
+def steps(name: str, value: Any) -> int:
     """Return value as an int of at least 0, or raise an error of `check.integer`."""
-    return check.integer(op, name, value, least=0)
+    return check.integer(name, value, least=0)
 
 
-def optional_decay(op: str, name: str, value: Any) -> float | None:
+def optional_decay(name: str, value: Any) -> float | None:
     """Return value as a float of at least zero, or None."""
-    return None if value is None else check.factor(op, name, value)
+    return None if value is None else check.factor(name, value)
 
 
-def optional_positive(op: str, name: str, value: Any) -> float | None:
+def optional_positive(name: str, value: Any) -> float | None:
     """Return value as a float above zero, or None."""
-    return None if value is None else check.constant(op, name, value)
+    return None if value is None else check.constant(name, value)

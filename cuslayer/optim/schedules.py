@@ -24,13 +24,14 @@ class Constant:
         return self.rate
 
 
-def as_schedule(op: str, name: str, rate: Any) -> Schedule:
+def as_schedule(name: str, rate: Any) -> Schedule:
     """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
     if callable(rate):
         return rate
-    return Constant(check.factor(op, name, rate))
+    return Constant(check.factor(name, rate))
 
 
+@check.operation
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     """Return a schedule: the learning rate is multiplied by factor after every `every` epochs.
 
@@ -41,8 +42,8 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(1.0, every=2, factor=0.5)(epoch) for epoch in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
-    lr, factor = check.constant("step_decay", "lr", lr), check.constant("step_decay", "factor", factor)
-    every = check.integer("step_decay", "every", every, least=1)
+    lr, factor = check.constant("lr", lr), check.constant("factor", factor)
+    every = check.integer("every", every, least=1)
 
     def rate(epoch: int) -> float:
         try:
@@ -53,6 +54,7 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     return rate
 
 
+@check.operation
 def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
     """Return a schedule: the rate falls from lr along half a cosine and is `least` from epoch `epochs` on.
 
@@ -63,6 +65,6 @@ def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
     >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    lr, least = check.constant("cosine_decay", "lr", lr), check.factor("cosine_decay", "least", least)
-    epochs = check.integer("cosine_decay", "epochs", epochs, least=1)
+    lr, least = check.constant("lr", lr), check.factor("least", least)
+    epochs = check.integer("epochs", epochs, least=1)
     return lambda epoch: least + (lr - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2

@@ -15,16 +15,17 @@ from cuslayer.tape import Tensor
 _LEGEND_LINE = 0.19  # the height of a line of a legend, inches
 
 
-def axes(op: str, ax: Any, size: tuple[float, float]) -> Any:
+def axes(ax: Any, size: tuple[float, float]) -> Any:
     """Return ax, or the axes of a new figure of a size in inches; raise TypeError where it is not Axes."""
-    return _new_axes(size) if check_axes(op, ax) is None else ax
+    return _new_axes(size) if check_axes(ax) is None else ax
 
 
+@check.operation("plot")
 def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Any]:
     """Return axes as a list, or those of a new figure; raise ValueError unless they are rows times columns."""
     found = list(np.ravel(_new_axes(size, rows, columns, **options)) if axes is None else axes)
     if len(found) != rows * columns:
-        raise ValueError(f"plot: axes must be {number}, got {len(found)}")
+        raise ValueError(f"axes must be {number}, got {len(found)}")
     return found
 
 
@@ -40,10 +41,10 @@ def _new_axes(size: tuple[float, float], *grid: int, **options: Any) -> Any:
     return made
 
 
-def check_axes(op: str, ax: Any) -> Any:
+def check_axes(ax: Any) -> Any:
     """Return ax; raise TypeError where it is neither Axes nor None."""
     if ax is not None and not (hasattr(ax, "get_window_extent") and hasattr(ax, "plot")):
-        raise TypeError(f"{op}: ax must be matplotlib Axes, got {type(ax).__name__}")
+        raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
     return ax
 
 
@@ -95,22 +96,22 @@ def as_array(x: Any) -> Array:
     return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") and hasattr(x, "ndim") else np.asarray(x)
 
 
-def one_sample(op: str, name: str, x: Any, sample: int | None) -> Array:
+def one_sample(name: str, x: Any, sample: int | None) -> Array:
     """Return one sample (T, ...) of x (T, N, ...) on the CPU; with sample None x is (T, ...) itself."""
     data = as_array(x)
     if sample is None:
         if data.ndim == 0:
-            raise ValueError(f"{op}: {name} must be (T, ...), got shape ()")
+            raise ValueError(f"{name} must be (T, ...), got shape ()")
         return to_numpy(data)
-    check.time_first(op, name, data)
-    return to_numpy(data[:, check.index(op, "sample", sample, data.shape[1])])
+    check.time_first(name, data)
+    return to_numpy(data[:, check.index("sample", sample, data.shape[1])])
 
 
-def spike_train(op: str, spikes: Any, sample: int | None) -> Array:
+def spike_train(spikes: Any, sample: int | None) -> Array:
     """Return the spikes or counts (T, ...) of one sample; raise TypeError where they are neither."""
-    data = one_sample(op, "spikes", spikes, sample)
+    data = one_sample("spikes", spikes, sample)
     if data.dtype.kind not in "biu":
-        raise TypeError(f"{op}: spikes must be booleans or counts, got {data.dtype}")
+        raise TypeError(f"spikes must be booleans or counts, got {data.dtype}")
     return data
 
 
@@ -124,14 +125,14 @@ def time_axis(ax: Any, steps: int, dt: float) -> None:
     ax.set(xlabel="time (ms)", xlim=(0.0, max(steps, 1) * dt))
 
 
-def neuron_positions(op: str, neurons: Any, shape: Sequence[int], most: int) -> list[int]:
+def neuron_positions(neurons: Any, shape: Sequence[int], most: int) -> list[int]:
     """Return the flat positions of neurons, given as integers or index tuples, one or a list; None for up to `most`."""
     count = int(np.prod(shape, dtype=np.int64))
     if neurons is None:
         if count > most:
-            raise ValueError(f"{op}: neurons must be named where there are more than {most}, got {count}")
+            raise ValueError(f"neurons must be named where there are more than {most}, got {count}")
         return list(range(count))
     if not isinstance(neurons, (list, tuple, range, np.ndarray)):
         neurons = [neurons]
-    indices = (check.neuron_index(op, tuple(shape), neuron) for neuron in neurons)
+    indices = (check.neuron_index(tuple(shape), neuron) for neuron in neurons)
     return [int(np.ravel_multi_index(index, tuple(shape))) for index in indices]

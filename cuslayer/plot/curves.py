@@ -25,6 +25,7 @@ from cuslayer.plot.style import LIGHT, palette
 _FEW = 4
 
 
+@check.operation
 def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     """Draw the loss or the accuracy of training and test over the epochs.
 
@@ -48,14 +49,13 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     >>> [line.get_ydata().tolist() for line in learning_curves(rows).get_lines()]
     [[1.0, 0.5], [2.0, 1.0]]
     """
-    op = "learning_curves"
-    check.one_of(op, "value", value, ("loss", "accuracy"))
+    check.one_of("value", value, ("loss", "accuracy"))
     rows = list(getattr(epochs, "epochs", epochs))
     for row in rows:
         if not hasattr(row, f"train_{value}"):
-            raise TypeError(f"{op}: a row must have train_{value}, got {type(row).__name__}")
+            raise TypeError(f"a row must have train_{value}, got {type(row).__name__}")
     lines = {part: [getattr(row, f"{part}_{value}") for row in rows] for part in ("train", "test")}
-    ax = axes(op, ax, (5.0, 3.2))
+    ax = axes(ax, (5.0, 3.2))
     _over_epochs(ax, [row.epoch for row in rows], lines)
     if value == "loss":
         ax.set_ylabel("loss of a sample")
@@ -65,6 +65,7 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     return ax
 
 
+@check.operation
 def gradient_flow(epochs: Any, ax: Any = None) -> Any:
     """Draw the size of each parameter's gradient over the epochs.
 
@@ -86,13 +87,12 @@ def gradient_flow(epochs: Any, ax: Any = None) -> Any:
     >>> {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
     {'0 Dense': [0.5, 0.25], '2 Dense': [2.0, 1.0]}
     """
-    op = "gradient_flow"
     sizes = list(getattr(epochs, "epochs", epochs))
     for each in sizes:
         if not isinstance(each, Mapping):
-            raise TypeError(f"{op}: an epoch must be a mapping of sizes by name, got {type(each).__name__}")
+            raise TypeError(f"an epoch must be a mapping of sizes by name, got {type(each).__name__}")
     names = dict.fromkeys(name for each in sizes for name in each)
-    ax = axes(op, ax, (6.0, 3.2))
+    ax = axes(ax, (6.0, 3.2))
     _over_epochs(ax, range(1, len(sizes) + 1), {name: [each.get(name) for each in sizes] for name in names})
     ax.set_ylabel("gradient of a weight (root mean square)")
     ax.set_yscale("log" if all(size > 0 for each in sizes for size in each.values()) else "linear")
@@ -162,6 +162,7 @@ def sweep_results(
 _LEGIBLE = 20
 
 
+@check.operation
 def confusion(
     labels: Any, predicted: Any, ax: Any = None, *, classes: int | None = None, names: Sequence[str] | None = None
 ) -> Any:
@@ -188,20 +189,19 @@ def confusion(
     >>> ax.images[0].get_array().tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
-    op = "confusion"
-    truth, answer = _classes(op, "labels", labels), _classes(op, "predicted", predicted)
-    check.same_shape(op, "labels", truth, "predicted", answer)
+    truth, answer = _classes("labels", labels), _classes("predicted", predicted)
+    check.same_shape("labels", truth, "predicted", answer)
     highest = int(max(truth.max(initial=-1), answer.max(initial=-1)))
-    count = check.integer(op, "classes", highest + 1 if classes is None else classes, least=1)
+    count = check.integer("classes", highest + 1 if classes is None else classes, least=1)
     if highest >= count:
-        raise ValueError(f"{op}: a class must be under {count}, got {highest}")
+        raise ValueError(f"a class must be under {count}, got {highest}")
     if names is not None and len(names) != count:
-        raise ValueError(f"{op}: names must be as many as the classes, got {len(names)} and {count}")
+        raise ValueError(f"names must be as many as the classes, got {len(names)} and {count}")
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (truth, answer), 1)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     side = min(2.2 + 0.36 * count, 9.0)
-    ax = axes(op, ax, (side + 0.8, side))
+    ax = axes(ax, (side + 0.8, side))
     image = ax.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = {} if names is None and count > _LEGIBLE else {"ticks": range(count), "labels": names or range(count)}
     if ticks:
@@ -220,12 +220,12 @@ def confusion(
     return ax
 
 
-def _classes(op: str, name: str, values: Any) -> Array:
+def _classes(name: str, values: Any) -> Array:
     given = to_numpy(as_array(values))
     if given.ndim != 1:
-        raise ValueError(f"{op}: {name} must be (N,), got shape {given.shape}")
+        raise ValueError(f"{name} must be (N,), got shape {given.shape}")
     if given.size and given.dtype.kind not in "iu":
-        raise TypeError(f"{op}: {name} must be integers, got {given.dtype}")
+        raise TypeError(f"{name} must be integers, got {given.dtype}")
     if given.size and given.min() < 0:
-        raise ValueError(f"{op}: {name} must be classes from 0, got {given.min()}")
+        raise ValueError(f"{name} must be classes from 0, got {given.min()}")
     return given.astype(np.int64)

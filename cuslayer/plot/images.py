@@ -44,6 +44,7 @@ class Frames(NamedTuple):
         return [f"{start:.4g} to {stop:.4g} ms" for start, stop in zip(self.starts, self.stops, strict=True)]
 
 
+@check.operation
 def frames(
     spikes: Any,
     ax: Any = None,
@@ -79,38 +80,37 @@ def frames(
     >>> [text.get_text() for text in ax.texts]
     ['0 to 50 ms', '50 to 100 ms']
     """
-    op = "frames"
-    columns = None if columns is None else check.integer(op, "columns", columns, least=1)
-    found = gather(op, spikes, window=window, sample=sample, dt=dt)
-    pictures = paint(found.counts, palette(check_axes(op, ax)))
+    columns = None if columns is None else check.integer("columns", columns, least=1)
+    found = gather(spikes, window=window, sample=sample, dt=dt)
+    pictures = paint(found.counts, palette(check_axes(ax)))
     # Transparent between the frames.
-    return draw_tiles(op, ax, pictures, found.titles(), columns=columns, fill=0.0).axes
+    return draw_tiles(ax, pictures, found.titles(), columns=columns, fill=0.0).axes
 
 
-def gather(op: str, spikes: Any, *, window: float | None, sample: int | None, dt: float) -> Frames:
+def gather(spikes: Any, *, window: float | None, sample: int | None, dt: float) -> Frames:
     """Return the counts of events in windows of time; see `frames`."""
     if window is not None:
-        window = check.positive(op, "window", window)
+        window = check.positive("window", window)
     if isinstance(spikes, Events):
-        return _of_events(op, spikes, window)
-    dt = check.time_step(op, "dt", dt)
-    train = spike_train(op, spikes, sample)
+        return _of_events(spikes, window)
+    dt = check.time_step("dt", dt)
+    train = spike_train(spikes, sample)
     if train.ndim != 4 or 0 in train.shape:
         batch = "" if sample is None else "N, "
-        raise ValueError(f"{op}: spikes must be (T, {batch}H, W, C) and not empty, a sample has shape {train.shape}")
+        raise ValueError(f"spikes must be (T, {batch}H, W, C) and not empty, a sample has shape {train.shape}")
     steps = len(train)
     each = max(1, math.ceil(steps / _FRAMES) if window is None else round(window / dt))
-    _not_too_many(op, math.ceil(steps / each))
+    _not_too_many(math.ceil(steps / each))
     first = np.arange(0, steps, each)
     counts = np.add.reduceat(train.astype(np.float64), first, axis=0)
     return Frames(counts, first * dt, np.minimum(first + each, steps) * dt)
 
 
-def _of_events(op: str, events: Events, window: float | None) -> Frames:
+def _of_events(events: Events, window: float | None) -> Frames:
     """Return frames of a recording, on multiples of the window from the first that holds an event."""
     if events.y is None or not len(events):
         what = "1-D" if events.y is None else "2-D, none"
-        raise ValueError(f"{op}: events must be in 2-D and at least one, got events in {what}")
+        raise ValueError(f"events must be in 2-D and at least one, got events in {what}")
     low, high = float(events.t.min()), float(events.t.max())
     if window is None:
         start, window = low, (high - low) / _FRAMES or 1.0
@@ -118,7 +118,7 @@ def _of_events(op: str, events: Events, window: float | None) -> Frames:
     else:
         start = math.floor(low / window + EDGE) * window
         count = math.floor((high - start) / window + EDGE) + 1
-    _not_too_many(op, count)
+    _not_too_many(count)
     # The last event lies on the end of the last window and belongs to it.
     at = np.floor((events.t - start) / window + EDGE).astype(np.int64).clip(0, count - 1)
     sensor = int(events.y.max()) + 1, int(events.x.max()) + 1, max(int(events.p.max()) + 1, 2)
@@ -128,9 +128,9 @@ def _of_events(op: str, events: Events, window: float | None) -> Frames:
     return Frames(counts, starts, starts + window)
 
 
-def _not_too_many(op: str, count: int) -> None:
+def _not_too_many(count: int) -> None:
     if count > _MOST_FRAMES:
-        raise ValueError(f"{op}: window must make at most {_MOST_FRAMES} frames, got {count}")
+        raise ValueError(f"window must make at most {_MOST_FRAMES} frames, got {count}")
 
 
 def paint(counts: Array, colors: Palette) -> Array:
@@ -199,6 +199,7 @@ class Animation:
     def __len__(self) -> int:
         return len(self.titles)
 
+    @check.operation("animation")
     def show(self, number: int) -> Any:
         """Draw one frame, and return the axes.
 
@@ -206,7 +207,7 @@ class Animation:
             IndexError: there is no such frame.
             TypeError: number is not an integer.
         """
-        number = check.index("animation", "number", number, len(self))
+        number = check.index("number", number, len(self))
         self._image.set_data(self._pictures[number])
         self.ax.set_title(self.titles[number], loc="left", fontsize="medium")
         return self.ax
@@ -226,6 +227,7 @@ class Animation:
 
     _repr_html_ = html
 
+    @check.operation("animation")
     def save(self, path: str | Path) -> None:
         """Write the animation atomically, as `.gif`, or as `.html` for the player.
 
@@ -234,7 +236,7 @@ class Animation:
             OSError: the folder is missing, full or not writable.
         """
         path = Path(path)
-        ending = check.one_of("animation", "the ending of path", path.suffix.lower(), (".gif", ".html"))
+        ending = check.one_of("the ending of path", path.suffix.lower(), (".gif", ".html"))
         if ending == ".gif":
             write_whole(path, self._write_gif)
             return
@@ -259,6 +261,7 @@ class Animation:
         )
 
 
+@check.operation
 def animation(
     spikes: Any, ax: Any = None, *, window: float = 10.0, sample: int | None = 0, dt: float = 1.0, fps: float = 15.0
 ) -> Animation:
@@ -286,15 +289,15 @@ def animation(
     >>> len(clip), clip.titles[2]
     (4, '20 to 30 ms')
     """
-    op = "animation"
-    fps = check.positive(op, "fps", fps)
-    found = gather(op, spikes, window=window, sample=sample, dt=dt)
-    return Animation(found, axes(op, ax, (4.2, 4.2)), fps)
+    fps = check.positive("fps", fps)
+    found = gather(spikes, window=window, sample=sample, dt=dt)
+    return Animation(found, axes(ax, (4.2, 4.2)), fps)
 
 
 _MOST_FIELDS = 64
 
 
+@check.operation
 def receptive_fields(
     of: Any, ax: Any = None, *, shape: Sequence[int] | None = None, neurons: Any = None, columns: int | None = None
 ) -> Any:
@@ -323,36 +326,35 @@ def receptive_fields(
     >>> [text.get_text() for text in ax.texts][:3]
     ['0', '1', '2']
     """
-    op = "receptive_fields"
-    columns = None if columns is None else check.integer(op, "columns", columns, least=1)
+    columns = None if columns is None else check.integer("columns", columns, least=1)
     weight = to_numpy(as_array(of.effective_weight() if hasattr(of, "effective_weight") else of))
-    check.floating(op, "the weight", weight)
-    maps = _maps(op, weight, shape if shape is not None else getattr(of, "in_features", None))
-    which = neuron_positions(op, neurons, maps.shape[-1:], _MOST_FIELDS)
+    check.floating("the weight", weight)
+    maps = _maps(weight, shape if shape is not None else getattr(of, "in_features", None))
+    which = neuron_positions(neurons, maps.shape[-1:], _MOST_FIELDS)
     if not which or 0 in maps.shape:
-        raise ValueError(f"{op}: there must be a neuron with inputs, got a weight of shape {weight.shape}")
+        raise ValueError(f"there must be a neuron with inputs, got a weight of shape {weight.shape}")
     tiles = np.stack([_stack(maps[..., neuron]) for neuron in which])
     most = float(np.nanmax(np.abs(tiles))) or 1.0
     image = draw_tiles(
-        op, ax, tiles, [str(n) for n in which], columns=columns, fill=np.nan, cmap="RdBu_r", vmin=-most, vmax=most
+        ax, tiles, [str(n) for n in which], columns=columns, fill=np.nan, cmap="RdBu_r", vmin=-most, vmax=most
     )
     color_bar(image, "weight", fraction=0.03, pad=0.02)
     return image.axes
 
 
-def _maps(op: str, weight: Array, shape: Any) -> Array:
+def _maps(weight: Array, shape: Any) -> Array:
     """Return a weight as (H, W, C, neurons)."""
     if weight.ndim == 4:
         return weight
     if weight.ndim != 2:
         rule = "(inputs, outputs) or (kh, kw, channels, maps)"
-        raise ValueError(f"{op}: the weight must be {rule}, got shape {weight.shape}")
+        raise ValueError(f"the weight must be {rule}, got shape {weight.shape}")
     sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if len(sides) != 3:
-        raise ValueError(f"{op}: shape must be (H, W, C) of a dense layer's inputs, got {shape}")
-    sides = tuple(check.integer(op, "shape", side, least=1) for side in sides)
+        raise ValueError(f"shape must be (H, W, C) of a dense layer's inputs, got {shape}")
+    sides = tuple(check.integer("shape", side, least=1) for side in sides)
     if math.prod(sides) != len(weight):
-        raise ValueError(f"{op}: shape {sides} has {math.prod(sides)} inputs, the weight has {len(weight)}")
+        raise ValueError(f"shape {sides} has {math.prod(sides)} inputs, the weight has {len(weight)}")
     return weight.reshape(*sides, weight.shape[1])
 
 
@@ -372,21 +374,19 @@ _LETTER = 0.068  # and the width of a letter
 _WIDTH = 8.0
 
 
-def draw_tiles(
-    op: str, ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any
-) -> Any:
+def draw_tiles(ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any) -> Any:
     """Draw tiles (count, height, width, ...) as one image with a title above each, and return the image.
 
     `columns` is the most tiles per row, None for the number that makes tiles largest; `fill` is the value between
     tiles; `show` are options of matplotlib's imshow. There must be a tile. A pixel of a tile is one cell of the image;
     above a tile there are some rows of cells for its title, and to its right a gap.
     """
-    ax = check_axes(op, ax)
+    ax = check_axes(ax)
     count, height, width = tiles.shape[:3]
     gap = max(1, round(0.06 * width))
     columns, head = _layout(count, height, width + gap, columns, ax, max(len(title) for title in titles) * _LETTER)
     down, across = math.ceil(count / columns) * (height + head), columns * (width + gap) - gap
-    ax = axes(op, ax, (_WIDTH, min(max(down * _WIDTH / across + 0.3, 1.0), 12.0)))
+    ax = axes(ax, (_WIDTH, min(max(down * _WIDTH / across + 0.3, 1.0), 12.0)))
     from matplotlib.patches import Rectangle
 
     colors = palette(ax)

@@ -28,6 +28,7 @@ from cuslayer.plot.style import palette
 from cuslayer.surrogates import SURROGATES, Surrogate
 
 
+@check.operation
 def raster(
     spikes: Any,
     ax: Any = None,
@@ -62,14 +63,13 @@ def raster(
     >>> ax.get_lines()[0].get_xdata().tolist(), ax.get_lines()[0].get_ydata().tolist()
     ([10.0, 40.0], [2, 2])
     """
-    op = "raster"
-    dt = check.time_step(op, "dt", dt)
-    train = spike_train(op, spikes, sample)
-    group = _groups(op, groups, train.shape[1:])
+    dt = check.time_step("dt", dt)
+    train = spike_train(spikes, sample)
+    group = _groups(groups, train.shape[1:])
     parts = int(group.max()) + 1 if group.size else 1
     if labels is not None and len(labels) != parts:
-        raise ValueError(f"{op}: labels must be as many as the groups, got {len(labels)} and {parts}")
-    ax = axes(op, ax, (7.0, 3.0))
+        raise ValueError(f"labels must be as many as the groups, got {len(labels)} and {parts}")
+    ax = axes(ax, (7.0, 3.0))
     names, shades = [str(n) for n in range(parts)], palette(ax).series(parts)
     if parts == 1:
         names, shades = ["spikes"], [palette(ax).ink]
@@ -108,29 +108,30 @@ def _mark(ax: Any, count: int, spikes: int) -> dict[str, Any]:
     return {"marker": ".", "markersize": 3.5 if spikes < 3000 else 2.0, "markeredgewidth": 0}
 
 
-def _groups(op: str, groups: Any, shape: tuple[int, ...]) -> Array:
+def _groups(groups: Any, shape: tuple[int, ...]) -> Array:
     """Return the group of each neuron, flat."""
     count = int(np.prod(shape, dtype=np.int64))
     if groups is None:
         return np.zeros(count, np.int64)
     if isinstance(groups, str):
-        check.one_of(op, "groups", groups, ("channel",))
+        check.one_of("groups", groups, ("channel",))
         if not shape:
-            raise ValueError(f"{op}: spikes must have a channel axis for groups='channel'")
+            raise ValueError("spikes must have a channel axis for groups='channel'")
         return np.broadcast_to(np.arange(shape[-1]), shape).ravel()
     given = to_numpy(as_array(groups))
     if given.shape != shape:
-        raise ValueError(f"{op}: groups have shape {given.shape}, the neurons have shape {shape}")
+        raise ValueError(f"groups have shape {given.shape}, the neurons have shape {shape}")
     if given.dtype.kind not in "iu":
-        raise TypeError(f"{op}: groups must be integers, got {given.dtype}")
+        raise TypeError(f"groups must be integers, got {given.dtype}")
     if given.size and given.min() < 0:
-        raise ValueError(f"{op}: groups must be integers from 0, got {given.min()}")
+        raise ValueError(f"groups must be integers from 0, got {given.min()}")
     return given.ravel()
 
 
 _MOST_POTENTIALS = 8
 
 
+@check.operation
 def potential(
     u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0, neurons: Any = None, current: Any = None
 ) -> Any:
@@ -161,12 +162,11 @@ def potential(
     >>> {line.get_label(): line.get_ydata() for line in ax.get_lines()}["spikes"].tolist()
     [12.0]
     """
-    op = "potential"
-    neuron = as_neuron(op, neuron)
-    traces = one_sample(op, "u", u, sample)
-    check.floating(op, "u", traces)
-    which = neuron_positions(op, neurons, traces.shape[1:], _MOST_POTENTIALS)
-    ax = axes(op, ax, (7.0, 3.0))
+    neuron = as_neuron(neuron)
+    traces = one_sample("u", u, sample)
+    check.floating("u", traces)
+    which = neuron_positions(neurons, traces.shape[1:], _MOST_POTENTIALS)
+    ax = axes(ax, (7.0, 3.0))
     time = np.arange(len(traces)) * neuron.dt
     shown = flatten_neurons(traces)[:, which]
     colors = palette(ax)
@@ -176,8 +176,8 @@ def potential(
     spiking = neuron.fires(shown)
     driven = None
     if current is not None:
-        given = one_sample(op, "current", current, sample)
-        check.same_shape(op, "current", given, "u", traces)
+        given = one_sample("current", current, sample)
+        check.same_shape("current", given, "u", traces)
         driven = flatten_neurons(given)[:, which]
     for column, (number, shade) in enumerate(zip(which, shades, strict=True)):
         trace, fired = shown[:, column], spiking[:, column]
@@ -205,6 +205,7 @@ def potential(
     return ax
 
 
+@check.operation
 def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
     """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
@@ -228,25 +229,24 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
     >>> float(spike.max()), round(float(refractory.min()), 6)
     (1.0, -2.0)
     """
-    op = "filters"
     if is_neuron(of):
-        neuron = as_neuron(op, of)
+        neuron = as_neuron(of)
         if dt is not None:
-            raise ValueError(f"{op}: dt must be left out for a neuron, whose own is {neuron.dt:g} ms")
+            raise ValueError(f"dt must be left out for a neuron, whose own is {neuron.dt:g} ms")
         dt = neuron.dt
         curves = [(neuron.response, r"spike response $\varepsilon$")]
         if len(neuron.refractory) > 1:
             scale = neuron.theta or 1.0
             curves.append((neuron.refractory / scale, r"refractory response $\nu\,/\,\theta$"))
     else:
-        dt = check.time_step(op, "dt", 1.0 if dt is None else dt)
+        dt = check.time_step("dt", 1.0 if dt is None else dt)
         taps = to_numpy(as_array(getattr(of, "weight", of)))
         if taps.dtype.kind not in "iuf":
-            raise TypeError(f"{op}: taps must be numbers, got {taps.dtype}")
+            raise TypeError(f"taps must be numbers, got {taps.dtype}")
         if taps.ndim not in (1, 2):
-            raise ValueError(f"{op}: taps must be (taps,) or (filters, taps), got shape {taps.shape}")
+            raise ValueError(f"taps must be (taps,) or (filters, taps), got shape {taps.shape}")
         curves = [(row, f"filter {number}") for number, row in enumerate(np.atleast_2d(taps))]
-    ax = axes(op, ax, (6.0, 3.0))
+    ax = axes(ax, (6.0, 3.0))
     colors = palette(ax)
     for (samples, name), shade in zip(curves, colors.series(len(curves)), strict=True):
         dot = "." if len(samples) == 1 else "none"
@@ -264,6 +264,7 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
 _RANGE = 5.0
 
 
+@check.operation
 def surrogate(neuron: Neuron, ax: Any = None) -> Any:
     """Draw the surrogate rho(u) around the threshold, and its width.
 
@@ -286,13 +287,13 @@ def surrogate(neuron: Neuron, ax: Any = None) -> Any:
     >>> float(u[rho.argmax()]), float(rho.max())
     (10.0, 0.2)
     """
-    kind = as_neuron("surrogate", neuron)
-    ax = axes("surrogate", ax, (6.0, 3.0))
+    kind = as_neuron(neuron)
+    ax = axes(ax, (6.0, 3.0))
     offset = np.linspace(-_RANGE, _RANGE, 401)
     u = kind.theta + offset * kind.width
     rho = kind.surrogate(u)
     if rho is None:
-        raise ValueError(f"surrogate: neuron must define its surrogate, {type(neuron).__name__} does not")
+        raise ValueError(f"neuron must define its surrogate, {type(neuron).__name__} does not")
     colors = palette(ax)
     ax.plot(u, rho, color=colors.blue, linewidth=1.6, label=r"$\rho(u)$")
     inside = np.abs(offset) <= 1

@@ -78,6 +78,7 @@ PALETTES = {"light": LIGHT, "dark": DARK}
 
 
 @contextmanager
+@check.operation
 def style(background: str) -> Iterator[None]:
     """Draw new figures on a light or a dark background within the block; matplotlib's settings are as before after it.
 
@@ -96,7 +97,7 @@ def style(background: str) -> Iterator[None]:
     >>> ax.get_lines()[0].get_color() == DARK.ink
     True
     """
-    check.one_of("style", "background", background, tuple(PALETTES))
+    check.one_of("background", background, tuple(PALETTES))
     from matplotlib import rc_context
 
     with rc_context(_settings(PALETTES[background])):

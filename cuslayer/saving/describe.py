@@ -250,6 +250,7 @@ def maker(kind: type) -> Callable[..., Any]:
     return _network if kind is Network else kind
 
 
+@check.operation("Network")
 def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentials: str) -> Network:
     """Return a `Network` of stages that exist: words with options are not part of its notation."""
     if not isinstance(notation, str) or not isinstance(input_shape, tuple):
@@ -257,7 +258,7 @@ def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentia
     net = Network.__new__(Network)
     Sequential.__init__(net, *stages, potentials=potentials)
     net.notation = notation
-    net.input_shape = tuple(check.integer("Network", "input_shape", size, least=1) for size in input_shape)
+    net.input_shape = tuple(check.integer("input_shape", size, least=1) for size in input_shape)
     return net
 
 

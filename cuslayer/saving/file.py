@@ -23,6 +23,7 @@ _FORMAT, _VERSION = "cuslayer network", 1
 _PLACES = 64
 
 
+@check.operation
 def save(net: Any, path: str | os.PathLike[str]) -> None:
     """Write a network to a file, from which `load` makes it anew, in any program and on any device.
 
@@ -55,11 +56,11 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
     ('4-3-2', 5.0, True)
     """
     if not isinstance(net, (Sequential, Layer)) and not is_neuron(net):
-        raise TypeError(f"save: net must be a network, a layer or a neuron, got {type(net).__name__}")
+        raise TypeError(f"net must be a network, a layer or a neuron, got {type(net).__name__}")
     try:
         found = Description(net)
     except TypeError as problem:
-        raise TypeError(f"save: {problem}") from None
+        raise TypeError(f"{problem}") from None
     parts = {"objects": found.objects, "tensors": found.tensors, "root": found.root}
     about = {"format": _FORMAT, "version": _VERSION} | parts
     arrays = {f"array/{name}": array for name, array in found.arrays.items()}
@@ -67,10 +68,11 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
         with backend.preserved_generator():
             Rebuilt(json.loads(json.dumps(about)), Arrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
     except ValueError as problem:
-        raise ValueError(f"save: {problem}") from problem
-    write_archive(Path(path), about, arrays, op="save")
+        raise ValueError(f"{problem}") from problem
+    write_archive(Path(path), about, arrays)
 
 
+@check.operation
 def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, Any] = ()) -> Any:
     """Read what `save` wrote: an equal network, layer or neuron on the device in use.
 
@@ -100,12 +102,12 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
             with backend.preserved_generator(), elements_left.set(left):
                 return Rebuilt(about, arrays, own).root
         except Refused as problem:
-            raise ValueError(f"load: {path} {check.printable(str(problem))}") from None
+            raise ValueError(f"{path} {check.printable(str(problem))}") from None
         except ValueError as problem:
-            raise ValueError(f"load: {path}: {check.printable(str(problem))}") from problem
+            raise ValueError(f"{path}: {check.printable(str(problem))}") from problem
         except Exception as problem:  # a description that was changed by hand may be wrong in any way
             raise ValueError(
-                f"load: {path} is damaged ({type(problem).__name__}: {check.printable(str(problem))})"
+                f"{path} is damaged ({type(problem).__name__}: {check.printable(str(problem))})"
             ) from problem
 
 
@@ -119,27 +121,27 @@ def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
         found = {"": classes}
     for name, each in found.items():
         if not name or not callable(each):
-            raise TypeError(f"load: classes must be a list of classes and functions, got {type(each).__name__}")
+            raise TypeError(f"classes must be a list of classes and functions, got {type(each).__name__}")
     return found
 
 
 def _opened(path: Path, stack: ExitStack) -> tuple[Archive, dict[str, Any]]:
     """Open a file until the stack ends; return the archive, of which only the description is read, and this."""
     if not path.is_file():
-        raise ValueError(f"load: {path} is {'a folder, not a file' if path.is_dir() else 'no file'}")
+        raise ValueError(f"{path} is {'a folder, not a file' if path.is_dir() else 'no file'}")
     try:
         archive = stack.enter_context(open_archive(path))
         about = dict(archive.about())
         archive.check_size()
     except Refused as problem:
-        raise ValueError(f"load: {path} {problem}") from None
+        raise ValueError(f"{path} {problem}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
-        raise ValueError(f"load: {path} is damaged or no saved network ({type(problem).__name__})") from None
+        raise ValueError(f"{path} is damaged or no saved network ({type(problem).__name__})") from None
     if "epoch" in about and "generator" in about:
-        raise ValueError(f"load: {path} is a checkpoint of a run; load_run reads it")
+        raise ValueError(f"{path} is a checkpoint of a run; load_run reads it")
     if about.get("format") != _FORMAT:
-        raise ValueError(f"load: {path} is no saved network, its format is {check.one_line(about.get('format'))}")
+        raise ValueError(f"{path} is no saved network, its format is {check.one_line(about.get('format'))}")
     if about.get("version") != _VERSION:
         version = check.one_line(about.get("version"))
-        raise ValueError(f"load: {path} has version {version}, this version of cuslayer reads {_VERSION}")
+        raise ValueError(f"{path} has version {version}, this version of cuslayer reads {_VERSION}")
     return archive, about

@@ -16,12 +16,13 @@ from cuslayer.version import __version__
 _OWN = ("path", "checkpoint")
 
 
+@check.operation("train")
 def agree(context: Context, config: Config) -> None:
     """Raise ValueError, on all processes, unless they have one version, configuration and kind of device."""
     if context.size == 1:
         return
-    context.agree("train", **{"version of cuslayer": __version__, "version of NumPy": np.__version__})
-    context.agree("train", device=backend.device())
+    context.agree(**{"version of cuslayer": __version__, "version of NumPy": np.__version__})
+    context.agree(device=backend.device())
     given = config.document()
     given["training"] = {key: value for key, value in given["training"].items() if key not in _OWN}
     # The lines that differ are more telling than a digest.
@@ -31,10 +32,11 @@ def agree(context: Context, config: Config) -> None:
             pairs = [(a, b) for a, b in zip(lines[0], theirs, strict=False) if a != b]
             was, got = (check.one_line(text) for text in (pairs or [("a shorter one", "a longer one")])[0])
             rule = "all processes must have the same configuration"
-            raise on_all(ValueError(f"train: {rule}: process 0 has {was}, process {rank} {got}"))
+            raise on_all(ValueError(f"{rule}: process 0 has {was}, process {rank} {got}"))
 
 
+@check.operation("train")
 def agree_on_data(context: Context, recordings: Mapping[str, str]) -> None:
     """Raise ValueError, on all processes, unless `described` says the same of their recordings."""
     if context.size > 1:
-        context.agree("train", **{f"{name} data": text for name, text in recordings.items()})
+        context.agree(**{f"{name} data": text for name, text in recordings.items()})

@@ -175,6 +175,7 @@ class Checkpoint:
         """The number of batches that were trained after the completed epochs."""
         return 0 if self.place is None else self.place.batches
 
+    @check.operation
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
         """Load the state into network, optimizer and random number generator.
 
@@ -186,7 +187,7 @@ class Checkpoint:
             _check_finite(self.network, self.optimizer)
             _check_generator(self.generator)
         except _Wrong as problem:
-            raise ValueError(f"restore: {problem}") from None
+            raise ValueError(f"{problem}") from None
         before, memory = network.state(), optimizer.state()
         try:
             network.load_state(self.network)
@@ -197,12 +198,11 @@ class Checkpoint:
             raise
         backend.load_generator_state(self.generator)
 
-    def save(self, path: str | Path, *, op: str | None = None) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the checkpoint as an npz file, atomically; it is on the disk then.
 
         Args:
             path: the file.
-            op: the operation that begins the message of an error; None for none.
 
         Raises:
             ValueError: a number in it is not finite; no file is written then.
@@ -211,13 +211,13 @@ class Checkpoint:
         try:
             _check_finite(self.network, self.optimizer)
         except _Wrong as problem:
-            raise ValueError(f"{op or 'Checkpoint'}: {problem}, {path} is not written") from None
+            raise ValueError(f"{problem}, {path} is not written") from None
         about = {"format": _FORMAT, "epoch": self.epoch, "generator": self.generator}
         about["place"] = None if self.place is None else vars(self.place)
         about["run"] = None if self.record is None else self.record.json()
         arrays: dict[str, Any] = {f"network/{name}": a for name, a in self.network.items()}
         arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.items()}
-        write_archive(Path(path), about, arrays, op=op, durable=True)
+        write_archive(Path(path), about, arrays, durable=True)
         sync_folder(Path(path).parent)
 
 
@@ -271,24 +271,23 @@ def read_summary(path: str | Path) -> Summary:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Archive]:
     """Open a checkpoint for the block, and let all errors in it name the operation and the file."""
-    op = f"load_checkpoint: {path}"
     if not Path(path).is_file() and not Path(path).is_dir():
-        raise ValueError(f"{op} is no file")
+        raise ValueError(f"{path} is no file")
     try:
         with open_archive(path) as archive:
             yield archive
     except Refused as problem:
-        raise ValueError(f"{op} {problem}") from None
+        raise ValueError(f"{path} {problem}") from None
     except _Wrong as problem:
-        raise ValueError(f"{op}: {problem}") from None
+        raise ValueError(f"{path}: {problem}") from None
     except ValueError as problem:
         # Those of `load_state` say what does not fit.
         text = str(problem)
         if not text.startswith("load_state: "):
-            raise ValueError(f"{op} is damaged or no checkpoint ({type(problem).__name__})") from None
-        raise ValueError(f"{op}: {text.removeprefix('load_state: ')}") from None
+            raise ValueError(f"{path} is damaged or no checkpoint ({type(problem).__name__})") from None
+        raise ValueError(f"{path}: {text.removeprefix('load_state: ')}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
-        raise ValueError(f"{op} is damaged or no checkpoint ({type(problem).__name__})") from None
+        raise ValueError(f"{path} is damaged or no checkpoint ({type(problem).__name__})") from None
 
 
 def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, Record | None]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 
+from cuslayer import check
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.loss.read_out import OVER
 from cuslayer.network.network import Network
@@ -121,7 +122,7 @@ _OPTIMIZER_RULES: dict[str, Rule] = {
     "schedule": choice(("constant", "step", "cosine")),
     "every": counted,
     "factor": positive,
-    "momentum_decay": lambda op, name, value: None if value == "none" else not_negative(op, name, value),
+    "momentum_decay": lambda name, value: None if value == "none" else not_negative(name, value),
     "relative": flag,
     "warmup": from_zero,
     "clip_norm": positive,
@@ -130,8 +131,8 @@ _OPTIMIZER_RULES: dict[str, Rule] = {
 OPTIMIZER_KEYS = tuple(Key(key_of(name), name, rule) for name, rule in _OPTIMIZER_RULES.items())
 
 
-def _optimizer(op: str, name: str, value: Any) -> OptimizerConfig:
-    return OptimizerConfig(**read_fields(op, OPTIMIZER_KEYS, value, f"{name}."))
+def _optimizer(name: str, value: Any) -> OptimizerConfig:
+    return OptimizerConfig(**read_fields(OPTIMIZER_KEYS, value, f"{name}."))
 
 
 # In the order of a file. The neuron, the layers and the sounds, which need the time step, are read beside them.
@@ -168,6 +169,7 @@ KEYS = (
 
 
 @dataclass(frozen=True)
+@check.named
 class Config:
     """The configuration of a training run; `load_config` reads it, `to_yaml` writes it.
 
@@ -238,7 +240,7 @@ class Config:
     def __post_init__(self) -> None:
         given: tuple[Word | str, ...] = self.layers
         if isinstance(self.layers, str):
-            raise TypeError(f"Config: layers must be a tuple of words, got {self.layers!r}")
+            raise TypeError(f"layers must be a tuple of words, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(w if isinstance(w, Word) else Word(w) for w in given))
 
     @property
@@ -253,7 +255,7 @@ class Config:
             ValueError: the configuration has no layers, or their shapes do not fit.
         """
         if not self.layers:
-            raise ValueError("Config: layer is missing: the configuration has no network")
+            raise ValueError("layer is missing: the configuration has no network")
         return Network([rows_first(word) for word in self.layers], self.neuron)
 
     def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss | SparsityLoss:

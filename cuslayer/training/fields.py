@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cuslayer import check
 from cuslayer.training.yaml_document import number_of
 
-Rule = Callable[[str, str, Any], Any]
+Rule = Callable[[str, Any], Any]
 
 
 class Key(NamedTuple):
@@ -18,7 +18,7 @@ class Key(NamedTuple):
     Attributes:
         path: the names of the sections and of the key, with dots between them.
         name: the field.
-        rule: returns the checked value of (operation, path, value), as the functions of `check` do.
+        rule: returns the checked value of (path, value), as the functions of `check` do.
         needed: the types of the error with which the key must be there, "always", or "section": with its section.
         types: the types of the error that have the key; empty for all.
         item: the place within a field that is a tuple.
@@ -50,25 +50,25 @@ def plain_number(value: Any) -> Any:
 
 def real(rule: Rule) -> Rule:
     """Return a rule for numbers that may be written with an exponent and no dot."""
-    return lambda op, name, value: rule(op, name, plain_number(value))
+    return lambda name, value: rule(name, plain_number(value))
 
 
 def choice(known: Iterable[str]) -> Rule:
     """Return the rule of a word that must be one of those known."""
-    return lambda op, name, value: check.one_of(op, name, value, known)
+    return lambda name, value: check.one_of(name, value, known)
 
 
-def flag(op: str, name: str, value: Any) -> bool:
+def flag(name: str, value: Any) -> bool:
     """Return a boolean."""
     if not isinstance(value, bool):
-        raise TypeError(f"{op}: {name} must be true or false, got {value!r}")
+        raise TypeError(f"{name} must be true or false, got {value!r}")
     return value
 
 
-def path(op: str, name: str, value: Any) -> str:
+def path(name: str, value: Any) -> str:
     """Return a path."""
     if not isinstance(value, str):
-        raise TypeError(f"{op}: {name} must be a path, got {value!r}")
+        raise TypeError(f"{name} must be a path, got {value!r}")
     return value
 
 
@@ -101,10 +101,10 @@ def tree_of(paths: Iterable[str]) -> dict[str, Any]:
     return tree
 
 
-def check_keys(op: str, given: Any, known: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+def check_keys(given: Any, known: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     """Return a section with text as keys; raise an error for an unknown key or what should be a section."""
     if not isinstance(given, dict):
-        raise TypeError(f"{op}: {at or 'the document'} must be a mapping, got {type(given).__name__}")
+        raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
     found = {}
     for key, value in given.items():
         name = word(key)
@@ -112,8 +112,8 @@ def check_keys(op: str, given: Any, known: Mapping[str, Any], whole: Mapping[str
         if name not in known:
             near = check.nearest(key, known)
             where = "" if near else _section_of(name, whole)
-            raise ValueError(f"{op}: {path} is an unknown key{near or (where and f'; it belongs to {where}')}")
-        found[name] = check_keys(op, value, known[name], whole, path) if known[name] and value is not None else value
+            raise ValueError(f"{path} is an unknown key{near or (where and f'; it belongs to {where}')}")
+        found[name] = check_keys(value, known[name], whole, path) if known[name] and value is not None else value
     return found
 
 
@@ -126,7 +126,7 @@ def _section_of(key: str, tree: Mapping[str, Any], at: str = "") -> str:
 
 
 def read_fields(
-    op: str, keys: Iterable[Key], given: Mapping[str, Any], at: str = "", kind: str = "always", missing: Any = None
+    keys: Iterable[Key], given: Mapping[str, Any], at: str = "", kind: str = "always", missing: Any = None
 ) -> dict[str, Any]:
     """Return the values of the fields whose keys a section has."""
     found: dict[str, Any] = {}
@@ -143,7 +143,7 @@ def read_fields(
                     missing.append(f"{at}{gone}")
                 break
         else:
-            value = key.rule(op, f"{at}{key.path}", place)
+            value = key.rule(f"{at}{key.path}", place)
             found[key.name] = value if key.item is None else (*found.get(key.name, ()), value)
     return found
 

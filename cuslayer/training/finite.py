@@ -66,8 +66,8 @@ class FiniteCheck:
     gradients behind it. On a GPU the kernels note the first step in which they see such a number, which `look` reads.
     """
 
-    def __init__(self, op: str, net: Sequential, optimizer: Optimizer, scale: float) -> None:
-        self._op, self._net, self._optimizer, self._scale = op, net, optimizer, scale
+    def __init__(self, train: bool, net: Sequential, optimizer: Optimizer, scale: float) -> None:
+        self._train, self._net, self._optimizer, self._scale = train, net, optimizer, scale
         optimizer.restart_check()
         self.parameters(0)
 
@@ -122,7 +122,7 @@ class FiniteCheck:
     def look(self, tally: Tally) -> None:
         """Check what was noted on a GPU; this waits for the device. On the CPU there is nothing to look at."""
         noted = tally.not_finite()
-        found = self._optimizer.not_finite() if self._op == "train" and self._on_gpu() else None
+        found = self._optimizer.not_finite() if self._train and self._on_gpu() else None
         # A batch is a step: found.step is so many batches before the last.
         late = math.inf if found is None else tally.batches - (self._optimizer.steps - found.step)
         batch = min([late, *noted.values()])
@@ -140,7 +140,7 @@ class FiniteCheck:
     def _stop(self, batch: int, what: str, advice: str) -> None:
         epoch = self._optimizer.epoch + 1
         where = f"epoch {epoch}, batch {batch}" if batch else f"epoch {epoch}, before the first batch"
-        raise NotFiniteError(f"{self._op}: {where}: {what}; {_ADVICE[advice]}", epoch, batch)
+        raise NotFiniteError(f"{where}: {what}; {_ADVICE[advice]}", epoch, batch)
 
     def _described(self, found: NotFinite) -> str:
         p = self._optimizer.parameters[found.parameter]
@@ -168,7 +168,7 @@ class FiniteCheck:
 
         None if all numbers are finite, and for a network that cannot be copied.
         """
-        copy = copied(self._op, self._net)
+        copy = copied(self._net)
         with suppress(MemoryError, TypeError), no_grad(), np.errstate(all="ignore"), copy as (net,):
             for at in Walk(net, as_input(x)):
                 y = at.output

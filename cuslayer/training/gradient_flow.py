@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import kernels
+from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.check import one_line
 from cuslayer.network.container import graph_of
@@ -19,6 +19,7 @@ from cuslayer.training.stats import read_table, write_table
 from cuslayer.training.sums import check_fields, devices_of_sums, sums_on_devices
 
 
+@check.named
 class GradientFlow:
     """Records the size of each layer's gradient per epoch: the root mean square of its elements over the steps.
 
@@ -79,6 +80,7 @@ class GradientFlow:
         """Return the sums of the epoch so far as numbers, lists and dictionaries; on a GPU this reads them."""
         return {"steps": self._steps, "squares": devices_of_sums(self._squares)}
 
+    @check.operation
     def load_state(self, state: Any) -> None:
         """Load a result of `state`, to go on with the next step.
 
@@ -88,7 +90,7 @@ class GradientFlow:
         check_fields("gradient flow", state, ("steps", "squares"))
         steps = state["steps"]
         if type(steps) is not int or steps < 0:
-            raise ValueError(f"load_state: the gradient flow's steps must be an integer from 0, got {one_line(steps)}")
+            raise ValueError(f"the gradient flow's steps must be an integer from 0, got {one_line(steps)}")
         squares = sums_on_devices("gradient flow", state["squares"], len(self._parameters))
         self._steps, self._squares = steps, squares
 
@@ -99,7 +101,7 @@ class GradientFlow:
             ValueError: no step was added.
         """
         if self._steps == 0:
-            raise ValueError("GradientFlow: an epoch must have a step, got none")
+            raise ValueError("an epoch must have a step, got none")
         squares: list[float] = sum(map(to_numpy, self._squares.values()), np.zeros(len(self._parameters))).tolist()
         sizes = {
             name: math.sqrt(square / (self._steps * max(p.data.size, 1)))
@@ -140,7 +142,7 @@ class GradientFlow:
             ValueError: the file is missing, or is not a log of this network.
         """
         found = []
-        rows = read_table("GradientFlow", path, ["epoch", *self._parameters])
+        rows = read_table(path, ["epoch", *self._parameters])
         for epoch, row in enumerate(rows, start=1):
             try:
                 number, *values = row
@@ -148,7 +150,7 @@ class GradientFlow:
                 if int(number) != epoch:
                     raise ValueError
             except ValueError:
-                raise ValueError(f"GradientFlow: {path} line {epoch + 1} is no row of epoch {epoch}") from None
+                raise ValueError(f"{path} line {epoch + 1} is no row of epoch {epoch}") from None
             found.append(sizes)
         wanted = len(found) if epochs is None else epochs
         self.epochs = (found + [{} for _ in range(wanted)])[:wanted]

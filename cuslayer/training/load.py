@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cuslayer import backend
+from cuslayer import backend, check
 from cuslayer.kernels.host.available import elements_left
 from cuslayer.network.network import Network
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
@@ -50,6 +50,7 @@ class Run:
     batches: int = 0
 
 
+@check.operation
 def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     """Read a run that `cuslayer train` or `cuslayer.training.train` wrote.
 
@@ -71,39 +72,40 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     """
     given = Path(path)
     if not given.exists():
-        raise ValueError(f"load_run: {given} does not exist")
+        raise ValueError(f"{given} does not exist")
     if best and not given.is_dir():
-        raise ValueError(f"load_run: path must be a folder for the best epoch, got the file {given}")
+        raise ValueError(f"path must be a folder for the best epoch, got the file {given}")
     folder, file = (given, given / (BEST if best else CHECKPOINT)) if given.is_dir() else (given.parent, given)
     for needed in (file, folder / CONFIG):
         if not needed.is_file():
-            raise ValueError(f"load_run: {folder} has no {needed.name}")
+            raise ValueError(f"{folder} has no {needed.name}")
     summary, config = read_summary(file), load_config(folder / CONFIG)
     if summary.epoch and not (folder / METRICS).is_file():
-        raise ValueError(f"load_run: {folder} has no {METRICS}")
+        raise ValueError(f"{folder} has no {METRICS}")
     if summary.record is not None:
         # A run that was resumed with other options has another configuration than its best checkpoint.
         of = ALL if file.name == CHECKPOINT else NETWORK
-        check_config(summary.record, "load_run", folder, free=PATHS, of=of)
+        check_config(summary.record, folder, free=PATHS, of=of)
     # A network of more weights than the checkpoint has bytes cannot be its own.
     try:
         with backend.preserved_generator(), elements_left.set([file.stat().st_size]):
             net = config.network()
     except ValueError as problem:
-        raise ValueError(f"load_run: {folder / CONFIG}: {problem}") from None
+        raise ValueError(f"{folder / CONFIG}: {problem}") from None
     try:
         checkpoint = load_checkpoint(file, net)
     except ValueError as problem:
         reason = str(problem).removeprefix(f"load_checkpoint: {file}: ")
         if reason == str(problem):
             raise
-        raise ValueError(f"load_run: {file} does not fit {folder / CONFIG}: {reason}") from None
+        raise ValueError(f"{file} does not fit {folder / CONFIG}: {reason}") from None
     net.load_state(checkpoint.network)
     net.train(False)
-    rows = completed("load_run", folder, checkpoint.epoch)
+    rows = completed(folder, checkpoint.epoch)
     return Run(net, config, Stats(rows), checkpoint.epoch, folder, checkpoint.batches)
 
 
+@check.operation("test")
 def evaluate(run: Run, *, data: str | None = None, progress: bool = False) -> tuple[Score, int]:
     """Return the mean loss and the accuracy of a run on its test set, and the number of recordings.
 
@@ -118,7 +120,7 @@ def evaluate(run: Run, *, data: str | None = None, progress: bool = False) -> tu
         ValueError: the recordings are missing or damaged, or do not fit the network.
     """
     config = run.config.with_options(data=data)
-    found = load_data(config, run.net, op="test", other=data is not None)
+    found = load_data(config, run.net, other=data is not None)
     trainer = Trainer(run.net, config.loss(), config.make_optimizer(run.net.parameters()), progress=progress)
     score = trainer.test(found.train if found.test is None else found.test)
     return score, 1 if found.test is None else len(found.test.dataset)

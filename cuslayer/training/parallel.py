@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer import check
 from cuslayer.backend import Array, derived_generator, generator, to_device, to_numpy
 from cuslayer.data.batches import Share, Shares
 from cuslayer.distributed.context import on_all
@@ -60,14 +61,13 @@ class RunningStatistics:
         self._places = {id(layer): slice(*ends[i : i + 2]) for i, layer in enumerate(self._layers)}
         self.columns: int = ends[-1]
 
+    @check.operation("Trainer")
     def noted(self, row: Array) -> AbstractContextManager[None]:
         """Write what the layers find within the block into a row (columns,) of zeros, and leave them as they are."""
 
         def note(layer: BatchNorm, count: int, mean: Array, var: Array) -> None:
             if id(layer) not in self._places:
-                raise ValueError(
-                    "Trainer: parallel needs each BatchNorm as a layer of the network, got one within another"
-                )
+                raise ValueError("parallel needs each BatchNorm as a layer of the network, got one within another")
             mine = row[self._places[id(layer)]]
             found = np.concatenate([[count], to_numpy(mean), to_numpy(var)])
             mine[:] = _of_all(np.stack([mine, found]))
@@ -128,6 +128,7 @@ class ParallelStep(PlainStep):
         found = Shares(batches, self._parallel.micro, lambda leaves: share(leaves, context.rank, context.size))
         return found if isinstance(batches, Sized) else iter(found)
 
+    @check.operation("Trainer")
     def start(self, net: Sequential, steps: int) -> None:
         """Give all processes the weights of process 0 before the first step, and later check that they have the same.
 
@@ -141,7 +142,7 @@ class ParallelStep(PlainStep):
             for p in parameters:
                 p.data[...] = to_device(context.broadcast(to_numpy(p.data)))
         digest = hashlib.sha256(b"".join(to_numpy(p.data).tobytes() for p in parameters)).hexdigest()
-        context.agree("Trainer", weights=f"digest {digest[:12]}")
+        context.agree(weights=f"digest {digest[:12]}")
 
     def train(self, task: Task, batch: Any, number: int) -> None:
         part: Share = batch[0]

@@ -13,6 +13,7 @@ from cuslayer.files import write_whole
 from cuslayer.training.yaml_document import read_yaml
 
 
+@check.named
 class Params(MutableMapping[Any, Any]):
     """The keys and values of a YAML file, by item or by attribute; `str` returns the YAML text.
 
@@ -40,9 +41,9 @@ class Params(MutableMapping[Any, Any]):
     __slots__ = ("_values",)
 
     def __init__(self, source: str | Path | Mapping[Any, Any]) -> None:
-        found = source if isinstance(source, Mapping) else read_yaml("Params", source)
+        found = source if isinstance(source, Mapping) else read_yaml(source)
         if not isinstance(found, Mapping):
-            raise TypeError(f"Params: {source} must hold a mapping, got {type(found).__name__}")
+            raise TypeError(f"{source} must hold a mapping, got {type(found).__name__}")
         object.__setattr__(self, "_values", {key: _wrapped(value) for key, value in found.items()})
 
     def __getitem__(self, key: Any) -> Any:

@@ -38,6 +38,7 @@ class Prediction(NamedTuple):
     confidence: float | None
 
 
+@check.operation
 def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | None = None) -> list[Prediction]:
     """Return the class of each recording, the spike counts of the outputs, the time and the confidence of the decision.
 
@@ -54,11 +55,12 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
     found = []
     for first in range(0, len(paths), size):
         some = paths[first : first + size]
-        x = np.stack([read_spikes("predict", run, path) for path in some], axis=1)
+        x = np.stack([read_spikes(run, path) for path in some], axis=1)
         found += _predictions(run, list(map(str, some)), x)
     return found
 
 
+@check.operation("predict")
 def predict_test(run: Run, number: int) -> Prediction:
     """Return what the network says of a recording of the run's test set, which has the name that its data set gives it.
 
@@ -71,10 +73,10 @@ def predict_test(run: Run, number: int) -> Prediction:
         ValueError: the run has no classes, the test set has no such recording, or it is missing or damaged.
     """
     _check_classes(run)
-    test = load_data(run.config, run.net, op="predict").test
+    test = load_data(run.config, run.net).test
     recordings = test.dataset  # type: ignore[union-attr]
-    if check.integer("predict", "test", number, least=0) >= len(recordings):
-        raise ValueError(f"predict: test must be from 0 to {len(recordings) - 1} in this test set, got {number}")
+    if check.integer("test", number, least=0) >= len(recordings):
+        raise ValueError(f"test must be from 0 to {len(recordings) - 1} in this test set, got {number}")
     name = recordings.where(number) if hasattr(recordings, "where") else f"test recording {number}"
     x, _ = Loader(recordings, 1, steps=run.config.steps, dt=run.config.neuron.dt)[number]
     return _predictions(run, [name], x)[0]
@@ -82,7 +84,7 @@ def predict_test(run: Run, number: int) -> Prediction:
 
 def _check_classes(run: Run) -> None:
     if run.config.error == "SpikeTime":
-        raise ValueError(f"predict: {run.folder} learned spike times, it has no classes")
+        raise ValueError(f"{run.folder} learned spike times, it has no classes")
 
 
 def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
@@ -111,7 +113,7 @@ def _deciding(run: Run) -> tuple[str, int, int]:
     return config.over, first, stop
 
 
-def read_spikes(op: str, run: Run, path: str | os.PathLike[str]) -> Array:
+def read_spikes(run: Run, path: str | os.PathLike[str]) -> Array:
     """Return the spikes (T, ...) of a recording, as the network of a run takes them.
 
     Raises:
@@ -124,9 +126,10 @@ def read_spikes(op: str, run: Run, path: str | os.PathLike[str]) -> Array:
     try:
         return events.to_spikes(run.net.input_shape, run.config.steps, dt)
     except ValueError as problem:
-        raise ValueError(f"{op}: {path}: {str(problem).removeprefix('to_spikes: ')}") from None
+        raise ValueError(f"{path}: {str(problem).removeprefix('to_spikes: ')}") from None
 
 
+@check.operation("report")
 def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
     """Return the first recording of a run's test set as a batch (T, 1, ...), its target, and a title.
 
@@ -137,6 +140,6 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
     Raises:
         ValueError: the recordings are missing or damaged, or do not fit the network.
     """
-    found = load_data(run.config.with_options(data=data), run.net, op="report", other=data is not None)
+    found = load_data(run.config.with_options(data=data), run.net, other=data is not None)
     title, spikes, target = found.example
     return spikes[:, None], target, title

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cuslayer import check
 from cuslayer.data.batches import Shares, pairs
 from cuslayer.data.loader import Loader
 from cuslayer.training.score import Tally
@@ -51,6 +52,7 @@ class Progress(Tally):
     raises ends the epoch.
     """
 
+    @check.operation("Trainer")
     def __init__(
         self,
         batches: Iterable[Any],
@@ -74,7 +76,7 @@ class Progress(Tally):
         # disable=None: tqdm draws only on a terminal. If stderr is closed, there is no bar.
         hidden = None if show and sys.stderr is not None else True
         options = {"desc": title, "total": total, "leave": False, "disable": hidden, "initial": first}
-        self.bar = _Bar(pairs("Trainer", batches), self._text, **options)
+        self.bar = _Bar(pairs(batches), self._text, **options)
 
     def _text(self) -> str:
         """Return what the bar shows; empty before the first batch."""

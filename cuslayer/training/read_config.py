@@ -52,8 +52,8 @@ _TREE |= {"neuron": _NEURON, "sound": tree_of([*(key.path for key in sound.KEYS)
 _LAYER = tree_of(["dim", *LAYER_OPTIONS]) | {"neuron": _NEURON}
 
 
-def _pair(op: str, name: str, value: Any, *, least: int) -> Any:
-    found = check.pair(op, name, value, least=least)
+def _pair(name: str, value: Any, *, least: int) -> Any:
+    found = check.pair(name, value, least=least)
     return found if isinstance(value, list) else found[0]
 
 
@@ -73,6 +73,7 @@ def named_configs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
 
 
+@check.operation
 def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     """Read a training configuration from YAML with SLAYER's keys.
 
@@ -111,14 +112,14 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ValueError: load_config: no/such.yaml is no file
     """
     if isinstance(source, Mapping):
-        op, document = "load_config", Params(source).plain()
-    else:
-        path = check.path("load_config", "source", _find("load_config", source))
-        op, document = f"load_config: {path}", read_yaml("load_config", path)
-    return _read(op, check_keys(op, document, _TREE, _TREE))
+        return _read(check_keys(Params(source).plain(), _TREE, _TREE))
+    path = check.path("source", _find(source))
+    document = read_yaml(path)
+    with check.about(path):
+        return _read(check_keys(document, _TREE, _TREE))
 
 
-def _find(op: str, source: Any) -> Any:
+def _find(source: Any) -> Any:
     """Return the file of the configuration that a word names; anything else, and the path of a file, unchanged."""
     if not isinstance(source, str) or not re.fullmatch(r"\w[\w-]{0,63}", source) or os.path.isfile(source):
         return source
@@ -126,10 +127,10 @@ def _find(op: str, source: Any) -> Any:
     if source in known:
         return known[source]
     hint = check.nearest(source, known)
-    raise ValueError(f"{op}: {source!r} is no file, nor one of the configurations {', '.join(known)}{hint}")
+    raise ValueError(f"{source!r} is no file, nor one of the configurations {', '.join(known)}{hint}")
 
 
-def _read(op: str, document: dict[str, Any]) -> Config:
+def _read(document: dict[str, Any]) -> Config:
     """Return the configuration of a document; of several errors, a missing key is the last to be raised."""
     training = document.get("training") or {}
     # A list of layers is a whole configuration.
@@ -138,7 +139,7 @@ def _read(op: str, document: dict[str, Any]) -> Config:
     )
     missing = list[str]()
     kind = (training.get("error") or {}).get("type") or Config.error
-    found = read_fields(op, _READ, document, kind=kind if isinstance(kind, str) else "", missing=missing)
+    found = read_fields(_READ, document, kind=kind if isinstance(kind, str) else "", missing=missing)
     dt, default = found.pop("dt", 1.0), Config()
     if usual:
         missing = [path for path in missing if path not in _SLAYERS]
@@ -147,64 +148,64 @@ def _read(op: str, document: dict[str, Any]) -> Config:
         missing.insert(next((i for i, path in enumerate(missing) if path.startswith("training")), 99), "neuron")
     else:
         try:
-            found["neuron"] = _neuron(f"{op}: neuron.", document["neuron"], dt)
+            found["neuron"] = _neuron("neuron.", document["neuron"], dt)
         except check.MissingKey as problem:
             missing.append(problem.path)
     duration = found.setdefault("duration", default.duration)
     if duration / dt >= _MOST_STEPS:
         rule = "must be less than 2**31 steps of simulation.Ts"
-        raise ValueError(f"{op}: simulation.tSample {rule}, got {duration:g} ms in steps of {dt:g} ms")
-    found["layers"] = _layers(op, document.get("layer"), dt, missing)
+        raise ValueError(f"simulation.tSample {rule}, got {duration:g} ms in steps of {dt:g} ms")
+    found["layers"] = _layers(document.get("layer"), dt, missing)
     if document.get("sound") is not None:
-        found["sound"] = sound.read_sound(op, document["sound"], dt, duration)
+        found["sound"] = sound.read_sound(document["sound"], dt, duration)
     if "sparsity" in found:
         found["sparsity"] = (*found["sparsity"], 0.0)[:2]
     if kind == "CrossEntropy":
         found.setdefault("region", (0.0, duration))
     if found.get("dataset") is not None:
-        check.one_of(op, "training.path.dataset", found["dataset"], KNOWN_SETS)
+        check.one_of("training.path.dataset", found["dataset"], KNOWN_SETS)
         for key, name in (("train", "train_list"), ("test", "test_list")):
             if name in found:
                 got = f"training.path.dataset is {found['dataset']}"
-                raise ValueError(f"{op}: training.path.{key} is for a folder of recordings, {got}")
+                raise ValueError(f"training.path.{key} is for a folder of recordings, {got}")
     if missing:
         hint = _ALL_OR_NONE if missing[0] in _SLAYERS and document.get("layer") is not None else ""
-        raise ValueError(f"{op}: {missing[0]} is missing{hint}")
+        raise ValueError(f"{missing[0]} is missing{hint}")
     return Config(**found)
 
 
-def _neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
-    return make_neuron(where, {key: plain_number(value) for key, value in constants.items()}, dt)
+def _neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
+    return make_neuron(at, {key: plain_number(value) for key, value in constants.items()}, dt)
 
 
-def _layers(op: str, layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
+def _layers(layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
     if layers is None:
         return ()
     if not isinstance(layers, list) or len(layers) < 2:
-        raise ValueError(f"{op}: layer must be a list of an input and at least one layer")
-    sections = [check_keys(op, layer, _LAYER, _TREE, f"layer[{i}]") for i, layer in enumerate(layers)]
+        raise ValueError("layer must be a list of an input and at least one layer")
+    sections = [check_keys(layer, _LAYER, _TREE, f"layer[{i}]") for i, layer in enumerate(layers)]
     missing += [f"layer[{i}].dim" for i, section in enumerate(sections) if section.get("dim") is None]
     if any(section.get("dim") is None for section in sections):
         return ()
-    words = [_word(op, f"layer[{i}]", section, dt) for i, section in enumerate(sections)]
+    words = [_word(f"layer[{i}]", section, dt) for i, section in enumerate(sections)]
     for i, word in enumerate(words):
         plain = word.kind == "dense" and not word.options()
         if i == 0 and not (word.kind == "input" or plain):
-            raise ValueError(f"{op}: layer[0] must be an input alone, WxHxC or N, got {word.text!r}")
+            raise ValueError(f"layer[0] must be an input alone, WxHxC or N, got {word.text!r}")
         if i > 0 and word.kind == "input":
-            raise ValueError(f"{op}: layer[{i}].dim {word.text!r} is an input, which must be the first word")
+            raise ValueError(f"layer[{i}].dim {word.text!r} is an input, which must be the first word")
     return tuple(words)
 
 
-def _word(op: str, at: str, section: Mapping[str, Any], dt: float) -> Word:
+def _word(at: str, section: Mapping[str, Any], dt: float) -> Word:
     text, options = str(section["dim"]), dict[str, Any]()
-    kind = kind_of(f"{op}: {at}.dim {text!r}", text, _GRAMMAR)
+    kind = kind_of(f"{at}.dim {text!r}", text, _GRAMMAR)
     for key, value in section.items():
         if key == "dim" or value is None:
             continue
         if LAYER_OPTIONS[key] not in TAKES[kind]:
-            raise ValueError(f"{op}: {at}.{key} is not for {text!r}, {article(kind)} word")
+            raise ValueError(f"{at}.{key} is not for {text!r}, {article(kind)} word")
         rule = _LAYER_RULES.get(key)
-        value = _neuron(f"{op}: {at}.neuron.", value, dt) if rule is None else rule(op, f"{at}.{key}", value)
+        value = _neuron(f"{at}.neuron.", value, dt) if rule is None else rule(f"{at}.{key}", value)
         options[LAYER_OPTIONS[key]] = value
     return Word(text, **options)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from cuslayer import backend
+from cuslayer import backend, check
 from cuslayer.data import Loader
 from cuslayer.distributed.context import Context
 from cuslayer.distributed.parallel import DataParallel, usual_micro
@@ -36,6 +36,7 @@ from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.trainer import Trainer
 
 
+@check.operation
 def train(
     config: Config,
     *,
@@ -143,7 +144,7 @@ def _train(
                 return
     stats = Stats(rows)
     net = context.on_each(config.network)
-    data = context.on_each(lambda: load_data(config, net))
+    data = context.on_each(lambda: load_data(config, net, train=True))
     recordings = _described(data, config)
     agree_on_data(context, recordings)
     steps = config.epochs * len(data.train)
@@ -216,7 +217,7 @@ def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, st
         trainer.gradients.load(out / GRADIENTS, checkpoint.epoch)
     if checkpoint.place is not None and checkpoint.place.of != len(data.train):
         raise ValueError(
-            f"train: the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
+            f"the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
             f"make {len(data.train)}"
         )
     if checkpoint.record is not None and checkpoint.record.recordings not in (None, recordings):

@@ -53,6 +53,7 @@ _BEGUN = ("training.seed", "training.initialization", "training.firingRate")
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
+@check.operation("train")
 def find_run(out: str | None) -> Path:
     """Return the folder of the run to resume: `out`, or the last one under runs/.
 
@@ -62,10 +63,11 @@ def find_run(out: str | None) -> Path:
     folder = Path(out) if out else _RUNS / str(max(_run_numbers(), default=0))
     if not (folder / CHECKPOINT).is_file():
         begin = f"; without --resume it is begun anew by --out {folder}" if folder.is_dir() else ""
-        raise ValueError(f"train: no checkpoint to resume from in {folder}{begin}")
+        raise ValueError(f"no checkpoint to resume from in {folder}{begin}")
     return folder
 
 
+@check.operation("train")
 def new_run(out: str | None) -> Path:
     """Return the folder for a new run: `out`, or the next one under runs/.
 
@@ -75,12 +77,12 @@ def new_run(out: str | None) -> Path:
         return _RUNS / str(max(_run_numbers(), default=0) + 1)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"train: out {folder} is a file, not a folder")
+        raise ValueError(f"out {folder} is a file, not a folder")
     if (folder / CHECKPOINT).exists():
-        raise ValueError(f"train: out {folder} holds a run already; resume it, or name another folder")
+        raise ValueError(f"out {folder} holds a run already; resume it, or name another folder")
     for path in (folder / name for name in NAMES):
         if os.path.lexists(path):
-            raise ValueError(f"train: {path} is of no run, a run would replace it; move it, or name another folder")
+            raise ValueError(f"{path} is of no run, a run would replace it; move it, or name another folder")
     return folder
 
 
@@ -236,9 +238,7 @@ def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, x
 
 
-def check_config(
-    record: Record, op: str, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL
-) -> None:
+def check_config(record: Record, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
     """Raise ValueError if the configuration file of a run was changed since a checkpoint."""
     path = folder / CONFIG
     if path.is_file() and sha256(path.read_bytes()).hexdigest() not in record.digests:
@@ -247,44 +247,47 @@ def check_config(
         if wrong:
             listed = ", ".join(map(str, wrong[:3])) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
             advice = "write it back, or change it by options or another file"
-            raise ValueError(f"{op}: {path} was changed since the checkpoint: {listed}; {advice}")
+            raise ValueError(f"{path} was changed since the checkpoint: {listed}; {advice}")
 
 
+@check.operation("train")
 def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> None:
     """Raise ValueError if a run is to be resumed with other recordings, as `described` says."""
     for name, was in (record.recordings or {}).items():
         if found[name] != was:
             raise ValueError(
-                f"train: the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
+                f"the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
                 f"{found[name]}; give it its own by --data, or begin a new run"
             )
 
 
+@check.operation("train")
 def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
     """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
     before = record.settings()
     if before.layers != config.layers:
         was, given = ("-".join(rows_first(word).text for word in c.layers) for c in (before, config))
         got = f"{given} with other options of its layers" if was == given else given
-        raise ValueError(f"train: the network of a resumed run cannot change: that of {out} is {was}, got {got}")
+        raise ValueError(f"the network of a resumed run cannot change: that of {out} is {was}, got {got}")
     found = [each for each in changes(record.config, config.document()) if not each.among(_FREE)]
     for each in found:
         got = f"{out} has {each.was}, got {each.now}"
         if within_epoch and each.among(_OF_AN_EPOCH):
-            raise ValueError(f"train: {each.key} cannot change in the middle of an epoch, {got}")
+            raise ValueError(f"{each.key} cannot change in the middle of an epoch, {got}")
         if each.among((*NETWORK, *_FIXED, *_BEGUN)):
-            raise ValueError(f"train: {each.key} of a resumed run cannot change, {got}")
+            raise ValueError(f"{each.key} of a resumed run cannot change, {got}")
     return [f"warning: {each}" for each in found]
 
 
+@check.operation("train")
 def earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
     """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
     summary = read_summary(out / CHECKPOINT)
-    record, rows = summary.record, completed("train", out, summary.epoch)
+    record, rows = summary.record, completed(out, summary.epoch)
     if record is None:
         record = Record.of(load_config(out / CONFIG), rows)
     else:
-        check_config(record, "train", out)
+        check_config(record, out)
         rows = list(record.rows)
     lines = check_resumed(record, config, out, within_epoch=summary.batches > 0)
     _repair_best(out, summary, Stats(rows))
@@ -304,14 +307,14 @@ def config_of_run(folder: Path) -> Config:
     return load_config(folder / CONFIG) if record is None else record.settings()
 
 
-def completed(op: str, folder: Path, epochs: int) -> list[EpochStats]:
+def completed(folder: Path, epochs: int) -> list[EpochStats]:
     """Return the rows of the completed epochs of a run in its metrics.csv, which may have one more."""
     path = folder / METRICS
     if epochs and not path.is_file():
-        raise ValueError(f"{op}: {path} is missing, the checkpoint has {epochs} epochs")
+        raise ValueError(f"{path} is missing, the checkpoint has {epochs} epochs")
     rows = load_stats(path)[:epochs] if epochs else []
     if len(rows) < epochs:
-        raise ValueError(f"{op}: {path} has {len(rows)} epochs, the checkpoint has {epochs}")
+        raise ValueError(f"{path} has {len(rows)} epochs, the checkpoint has {epochs}")
     return rows
 
 
@@ -473,7 +476,7 @@ def _repair_best(out: Path, summary: Summary, stats: Stats) -> None:
         if read_summary(out / BEST).epoch == summary.epoch:
             return
     content = (out / CHECKPOINT).read_bytes()
-    write_whole(out / BEST, lambda file: file.write(content), op="train", durable=True)
+    write_whole(out / BEST, lambda file: file.write(content), durable=True)
 
 
 def _described(checkpoint: tuple[int, int] | None) -> str:

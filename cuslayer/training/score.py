@@ -53,6 +53,7 @@ class Tally:
         self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
 
+    @check.operation("classify")
     def add(self, spikes: Any, target: Any, loss: Any, *, scale: float = 1.0) -> None:
         """Add a batch.
 
@@ -70,7 +71,7 @@ class Tally:
         labels = _labels(target, output.shape, on_host=k is kernels.cpu)
         self.classes = labels is not None
         if self.classes:
-            check_output("classify", output)
+            check_output(output)
         if isinstance(loss, Tensor):
             # A tensor of several numbers has no item.
             loss = loss.item() if k is kernels.cpu or loss.size != 1 else loss.data
@@ -109,6 +110,7 @@ class Tally:
         totals = devices_of_sums(self._totals)
         return {"batches": self.batches, "classes": self.classes, "seconds": self.last - self.start, "totals": totals}
 
+    @check.operation
     def load_state(self, state: Any) -> None:
         """Load a result of `state`, to go on with the next batch.
 
@@ -123,7 +125,7 @@ class Tally:
             ("seconds", "not be negative", is_number(seconds) and seconds >= 0),
         ):
             if not fits:
-                raise ValueError(f"load_state: the score's {name} must {rule}, got {check.one_line(state[name])}")
+                raise ValueError(f"the score's {name} must {rule}, got {check.one_line(state[name])}")
         totals = sums_on_devices("score", state["totals"], _TOTALS)
         self.batches, self.classes, self._totals = batches, classes, totals
         self.last = time.perf_counter()
@@ -172,6 +174,7 @@ class Tally:
         return Score(loss / max(samples, 1), right / max(samples, 1) if self.classes else None)
 
 
+@check.operation("Tally")
 def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
     """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if it is spike trains."""
     given = target.data if isinstance(target, Tensor) else target
@@ -181,5 +184,5 @@ def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | No
     if given.shape == shape[1:] and given.ndim == 2:
         given = given.argmax(axis=1)
     if given.shape != shape[1:2]:
-        raise ValueError(f"Tally: target has shape {given.shape}, spikes have shape {shape}")
+        raise ValueError(f"target has shape {given.shape}, spikes have shape {shape}")
     return given if on_host else to_device(given).astype(np.int64, copy=False)

@@ -94,6 +94,7 @@ class SoundConfig:
             )
         )
 
+    @check.operation("read_sounds")
     def sets(
         self, path: str | os.PathLike[str], dt: float, duration: float, *, all_are_test: bool = False
     ) -> tuple[Waves | Subset, Waves | Subset]:
@@ -119,9 +120,10 @@ class SoundConfig:
             chosen = sounds.where(self.test_field, self.test_values)
         if chosen.all() or not chosen.any():
             which = "all" if chosen.all() else "none"
-            raise ValueError(f"read_sounds: {Path(path)}: {which} of the recordings are the test set")
+            raise ValueError(f"{Path(path)}: {which} of the recordings are the test set")
         return Subset(data, np.flatnonzero(~chosen)), Subset(data, np.flatnonzero(chosen))
 
+    @check.operation("read_wave")
     def spikes_of_file(self, path: str | os.PathLike[str], dt: float, duration: float) -> Array:
         """Return the spikes (T, neurons) of a WAV file.
 
@@ -130,7 +132,7 @@ class SoundConfig:
         """
         samples, rate = read_wave(path)
         if rate != self.rate:
-            raise ValueError(f"read_wave: {path} has {rate} samples per second, the network hears {self.rate:g}")
+            raise ValueError(f"{path} has {rate} samples per second, the network hears {self.rate:g}")
         return self.to_spikes(dt, duration)(samples)
 
     def to_yaml(self) -> dict[str, Any]:
@@ -140,10 +142,10 @@ class SoundConfig:
         return values if tested[0] is None else values | {"test": {tested[0]: tested[1]}}
 
 
-def _numbers(op: str, name: str, value: Any) -> tuple[float, ...]:
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
     if not isinstance(value, list):
-        raise TypeError(f"{op}: {name} must be a list of numbers, got {value!r}")
-    return tuple(check.number(op, name, each) for each in value)
+        raise TypeError(f"{name} must be a list of numbers, got {value!r}")
+    return tuple(check.number(name, each) for each in value)
 
 
 _RULES: dict[type, Rule] = {
@@ -158,13 +160,13 @@ KEYS = tuple(
 )
 
 
-def read_sound(op: str, section: Mapping[str, Any], dt: float, duration: float) -> SoundConfig:
+def read_sound(section: Mapping[str, Any], dt: float, duration: float) -> SoundConfig:
     """Return the section ``sound`` of a configuration, for steps of dt ms."""
-    given = read_fields(op, KEYS, section, "sound.")
+    given = read_fields(KEYS, section, "sound.")
     rule = section.get("test")
     if rule is not None:
         if not isinstance(rule, dict) or len(rule) != 1:
-            raise ValueError(f"{op}: sound.test must be one field and its values, got {rule!r}")
+            raise ValueError(f"sound.test must be one field and its values, got {rule!r}")
         ((name, values),) = rule.items()
         given["test_field"], given["test_values"] = str(name), tuple(values if isinstance(values, list) else [values])
     found = SoundConfig(**given)
@@ -172,5 +174,5 @@ def read_sound(op: str, section: Mapping[str, Any], dt: float, duration: float) 
         found.to_spikes(dt, duration)
         found.transform()
     except ValueError as problem:
-        raise ValueError(f"{op}: sound: {problem}") from None
+        raise ValueError(f"sound: {problem}") from None
     return found

@@ -50,6 +50,7 @@ class EpochStats:
 _NAMES = [field.name for field in fields(EpochStats)]
 
 
+@check.named
 class Stats:
     """The log of a training: the scores of the current epoch, and one row for each completed epoch.
 
@@ -100,10 +101,10 @@ class Stats:
             ValueError: no training sample was added, or seconds is negative.
         """
         if self.training.samples == 0:
-            raise ValueError("Stats: an epoch must have a training sample, got none")
+            raise ValueError("an epoch must have a training sample, got none")
         if seconds is None:
             seconds = self.training.last - self.training.start
-        seconds = check.not_negative("Stats", "seconds", seconds)
+        seconds = check.not_negative("seconds", seconds)
         tested: tuple[float | None, float | None] = self.test.score() if self.test.samples else (None, None)
         row = EpochStats(len(self.epochs) + 1, *self.training.score(), *tested, seconds)
         self.epochs.append(row)
@@ -188,9 +189,7 @@ class Stats:
         if not accuracies:
             accuracies = [(None, None)] * len(losses)
         if len(losses) != len(accuracies):
-            raise ValueError(
-                f"Stats: {prefix}loss.txt has {len(losses)} epochs, {prefix}accuracy.txt has {len(accuracies)}"
-            )
+            raise ValueError(f"{prefix}loss.txt has {len(losses)} epochs, {prefix}accuracy.txt has {len(accuracies)}")
         return cls(
             EpochStats(number, math.nan if train is None else train, right, test, test_right, math.nan)
             for number, ((train, test), (right, test_right)) in enumerate(zip(losses, accuracies, strict=True), start=1)
@@ -200,14 +199,14 @@ class Stats:
 def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
     """Return the rows of one of SLAYER's two files; None for nan."""
     found: list[tuple[float | None, float | None]] = []
-    for number, line in enumerate(_read_text("Stats", path, "text").splitlines(), start=1):
+    for number, line in enumerate(_read_text(path, "text").splitlines(), start=1):
         words = line.split("#")[0].split()
         if not words:
             continue
         try:
             train, test = (None if math.isnan(value) else value for value in map(float, words))
         except ValueError:
-            raise ValueError(f"Stats: {path} line {number} is no row of two numbers") from None
+            raise ValueError(f"{path} line {number} is no row of two numbers") from None
         found.append((train, test))
     return found
 
@@ -217,6 +216,7 @@ def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = 
     write_table(path, _NAMES, map(astuple, rows), durable=durable)
 
 
+@check.operation
 def load_stats(path: str | Path) -> list[EpochStats]:
     """Read a log that `save_stats` wrote.
 
@@ -224,14 +224,14 @@ def load_stats(path: str | Path) -> list[EpochStats]:
         ValueError: the file is missing or is not such a log.
     """
     found = []
-    for line, row in enumerate(read_table("load_stats", path, _NAMES), start=2):
+    for line, row in enumerate(read_table(path, _NAMES), start=2):
         try:
             epoch, train_loss, *rest, seconds = row
             optional = [float(value) if value else None for value in rest]
             train_accuracy, test_loss, test_accuracy = optional
             stats = EpochStats(int(epoch), float(train_loss), train_accuracy, test_loss, test_accuracy, float(seconds))
         except ValueError:
-            raise ValueError(f"load_stats: {path} line {line} is no row of {len(_NAMES)} numbers") from None
+            raise ValueError(f"{path} line {line} is no row of {len(_NAMES)} numbers") from None
         found.append(stats)
     return found
 
@@ -251,27 +251,27 @@ def _write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
     write_whole(Path(path), lambda file: file.write(text.encode()), durable=durable)
 
 
-def _read_text(op: str, path: str | Path, kind: str) -> str:
+def _read_text(path: str | Path, kind: str) -> str:
     try:
         if not os.path.isfile(path):  # of a pipe, reading may never end
             raise FileNotFoundError
         return Path(path).read_bytes().decode()
     except OSError:
-        raise ValueError(f"{op}: {path} is no file") from None
+        raise ValueError(f"{path} is no file") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{op}: {path} is no {kind}") from None
+        raise ValueError(f"{path} is no {kind}") from None
 
 
-def read_table(op: str, path: str | Path, header: list[str]) -> list[list[str]]:
+def read_table(path: str | Path, header: list[str]) -> list[list[str]]:
     """Return the rows of a file that `write_table` wrote, as text.
 
     Raises:
         ValueError: the file is missing, is not CSV, or has another header.
     """
     try:
-        first, *rows = list(csv.reader(io.StringIO(_read_text(op, path, "CSV"), newline=""))) or [[]]
+        first, *rows = list(csv.reader(io.StringIO(_read_text(path, "CSV"), newline=""))) or [[]]
     except csv.Error:
-        raise ValueError(f"{op}: {path} is no CSV") from None
+        raise ValueError(f"{path} is no CSV") from None
     if first != header:
-        raise ValueError(f"{op}: {path} does not begin with {','.join(header)}")
+        raise ValueError(f"{path} does not begin with {','.join(header)}")
     return rows

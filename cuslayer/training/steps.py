@@ -142,10 +142,11 @@ def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
     return spikes, target, task.loss(spikes, target)
 
 
+@check.operation("train")
 def backward(task: Task, x: Any, value: Tensor) -> None:
     """Compute the gradients of a loss."""
     task.optimizer.zero_grad()
     try:
         value.backward()
     except MemoryError:
-        raise step_error("train", graph_of(task.net), as_input(x).shape) from None
+        raise step_error(graph_of(task.net), as_input(x).shape) from None

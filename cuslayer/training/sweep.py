@@ -140,6 +140,7 @@ def _scores(row: EpochStats) -> tuple[float | None, float]:
     return (row.train_accuracy, row.train_loss) if row.test_loss is None else (row.test_accuracy, row.test_loss)
 
 
+@check.operation
 def load_sweep(source: str | Path) -> Sweep:
     """Read a sweep from YAML.
 
@@ -165,28 +166,28 @@ def load_sweep(source: str | Path) -> Sweep:
             wrong.
         TypeError: a value is of the wrong type.
     """
-    op, file = f"load_sweep: {source}", Path(source)
+    file = Path(source)
     known = tree_of(["config", "keys", *_RULES])
-    given = check_keys(op, read_yaml("load_sweep", file), known, known)
+    given = check_keys(read_yaml(file), known, known)
     base, keys = given.get("config"), given.get("keys")
     if base is not None and not isinstance(base, dict):
-        base = file.parent / path(op, "config", base)
+        base = file.parent / path("config", base)
     config = Config() if base is None else load_config(base)
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
-        raise TypeError(f"{op}: keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
-    options = {name: rule(op, name, given[name]) for name, rule in _RULES.items() if given.get(name) is not None}
+        raise TypeError(f"keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
+    options = {name: rule(name, given[name]) for name, rule in _RULES.items() if given.get(name) is not None}
     search = options.get("search", "grid")
     for name in ("out", *(["runs"] if search != "grid" else [])):
         if name not in options:
-            raise ValueError(f"{op}: {name} is missing")
+            raise ValueError(f"{name} is missing")
     for key, values in keys.items():
-        keys[key] = _interval(op, key, values) if isinstance(values, dict) and search != "grid" else values
+        keys[key] = _interval(key, values) if isinstance(values, dict) and search != "grid" else values
         if keys[key] is values and (not isinstance(values, list) or not values):
-            raise TypeError(f"{op}: keys.{key} must be a list of values, got {check.one_line(values)}")
+            raise TypeError(f"keys.{key} must be a list of values, got {check.one_line(values)}")
     if search == "grid":
         options["runs"] = prod(map(len, keys.values()))
     if options["runs"] > _MOST:
-        raise ValueError(f"{op}: a sweep must have at most {_MOST} runs, got {options['runs']}")
+        raise ValueError(f"a sweep must have at most {_MOST} runs, got {options['runs']}")
     out = Path(options.pop("out"))
     found = Sweep(keys, out, config.document(), **options)
     if search == "grid":
@@ -198,24 +199,24 @@ def load_sweep(source: str | Path) -> Sweep:
             found.config(point)
         except (ValueError, TypeError) as problem:
             where = ", ".join(f"{key} {value}" for key, value in zip(keys, point, strict=True))
-            raise type(problem)(f"{op}: run {number} ({where}): {problem}") from None
+            raise type(problem)(f"run {number} ({where}): {problem}") from None
     return found
 
 
-def _interval(op: str, key: str, given: Any) -> dict[str, Any]:
+def _interval(key: str, given: Any) -> dict[str, Any]:
     """Return the ends of an interval, and whether it is logarithmic."""
     known = tree_of(["low", "high", "log"])
-    check_keys(op, given, known, known, f"keys.{key}")
+    check_keys(given, known, known, f"keys.{key}")
     ends = {}
     for name in ("low", "high"):
         end = plain_number(given.get(name))
-        check.number(op, f"keys.{key}.{name}", end)
+        check.number(f"keys.{key}.{name}", end)
         ends[name] = end
-    low, high, log = ends["low"], ends["high"], flag(op, f"keys.{key}.log", given.get("log", False))
+    low, high, log = ends["low"], ends["high"], flag(f"keys.{key}.log", given.get("log", False))
     if low >= high:
-        raise ValueError(f"{op}: keys.{key}.low must be under high, {high:g}, got {low:g}")
+        raise ValueError(f"keys.{key}.low must be under high, {high:g}, got {low:g}")
     if log:
-        check.positive(op, f"keys.{key}.low", low)
+        check.positive(f"keys.{key}.low", low)
     return {**ends, "log": log}
 
 
@@ -223,6 +224,7 @@ def _is_whole(ends: Mapping[str, Any]) -> bool:
     return isinstance(ends["low"], int) and isinstance(ends["high"], int)
 
 
+@check.operation
 def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callable[[str], None]) -> list[Result]:
     """Train all runs of a sweep that are not complete, and write a table and a plot of all into its folder.
 
@@ -243,7 +245,7 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
         ValueError: jobs is under 1, the folder has another sweep or another file, or the database cannot be opened.
         ImportError: Optuna is not installed.
     """
-    jobs = check.integer("sweep", "jobs", jobs, least=1)
+    jobs = check.integer("jobs", jobs, least=1)
     given.out.mkdir(parents=True, exist_ok=True)
     shared = _Study(given, study)
     with ThreadPoolExecutor(jobs, thread_name_prefix="cuslayer-sweep") as pool:
@@ -296,12 +298,14 @@ def train_run(arguments: list[str], cores: list[int]) -> str | None:
     return f"{lines[-1].removeprefix('cuslayer: ')}{died}"
 
 
+@check.operation("sweep")
 def _optuna() -> Any:
-    optuna = optional("sweep", "optuna", "sweep")
+    optuna = optional("optuna", "sweep")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
+@check.operation("sweep")
 def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
     """Return the storage of studies, a database or a file, and their names."""
     try:
@@ -311,7 +315,7 @@ def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
             storage = optuna.storages.JournalStorage(import_module("optuna.storages.journal").JournalFileBackend(where))
         return storage, optuna.get_all_study_names(storage)
     except Exception as problem:  # of databases and of JSON, of many types
-        raise ValueError(f"sweep: the study {where} cannot be opened: {check.one_line(str(problem))}") from None
+        raise ValueError(f"the study {where} cannot be opened: {check.one_line(str(problem))}") from None
 
 
 def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
@@ -374,7 +378,7 @@ class _Study:
             path = given.out / name
             if os.path.lexists(path) and (name != STUDY or path.stat().st_size):  # opening it has made it
                 rule = "is of no sweep, this one would replace it; move it, or name another folder"
-                raise ValueError(f"sweep: {path} {rule}")
+                raise ValueError(f"{path} {rule}")
 
     def _begin(self) -> None:
         """Compare the study with the sweep, and let runs wait that have failed, or whose process has died."""
@@ -387,7 +391,7 @@ class _Study:
             same = points == [*given.points[: len(points)]]
             other = [each for each in other if not (same and each.key.startswith("keys"))]
         if len(points) > given.runs or not all(each.among(_PLACES) for each in other):
-            raise ValueError(f"sweep: {given.out} holds another sweep; name another folder")
+            raise ValueError(f"{given.out} holds another sweep; name another folder")
         self._study.set_user_attr("sweep", about)
         for number, trial in runs.items():
             if trial.state.name == "RUNNING" and self._is_free(number):
@@ -493,8 +497,9 @@ class _Study:
         return results
 
     @staticmethod
+    @check.operation("sweep")
     def _write_file(path: Path, content: bytes) -> None:
-        write_whole(path, lambda file: file.write(content), op="sweep")
+        write_whole(path, lambda file: file.write(content))
 
 
 # Where files are changes nothing of a sweep.

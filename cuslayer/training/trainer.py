@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cuslayer.training.progress import Progress
 
 
+@check.named
 class Trainer:
     """Trains and tests a network, one epoch per call.
 
@@ -87,29 +88,28 @@ class Trainer:
         graph: bool | None = None,
         parallel: DataParallel | None = None,
     ) -> None:
-        op = "Trainer"
-        check_network(op, net)
-        check.instance(op, "loss", loss)
-        check.instance(op, "optimizer", optimizer)
+        check_network(net)
+        check.instance("loss", loss)
+        check.instance("optimizer", optimizer)
         if not callable(loss):
-            raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+            raise TypeError(f"loss must be a function of spikes and target, got {type(loss).__name__}")
         if not hasattr(optimizer, "step"):
-            raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
-        self.loss_scale = check.positive(op, "loss_scale", loss_scale)
+            raise TypeError(f"optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
+        self.loss_scale = check.positive("loss_scale", loss_scale)
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         of_loss, of_net = self._steps()
         if of_loss is not None and of_net is not None and of_loss != of_net:
-            check.warn(f"{op}: the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
-        self.calibrate = None if calibrate is None else check.positive(op, "calibrate", calibrate)
+            check.warn(f"Trainer: the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
+        self.calibrate = None if calibrate is None else check.positive("calibrate", calibrate)
         self.calibration: Calibration | None = None
         if graph is not None and not isinstance(graph, bool):
-            raise TypeError(f"{op}: graph must be a bool or None, got {type(graph).__name__}")
+            raise TypeError(f"graph must be a bool or None, got {type(graph).__name__}")
         if graph and device() != "cuda":
-            raise ValueError(f"{op}: graph must not be True on the CPU, a CUDA graph needs a GPU")
+            raise ValueError("graph must not be True on the CPU, a CUDA graph needs a GPU")
         if parallel is not None and not isinstance(parallel, DataParallel):
-            raise TypeError(f"{op}: parallel must be a DataParallel or None, got {type(parallel).__name__}")
+            raise TypeError(f"parallel must be a DataParallel or None, got {type(parallel).__name__}")
         if graph and parallel is not None:
-            raise ValueError(f"{op}: graph must not be True with parallel, whose steps are not captured")
+            raise ValueError("graph must not be True with parallel, whose steps are not captured")
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
@@ -131,6 +131,7 @@ class Trainer:
         self._calibrated(batches, None)
         return self.calibration
 
+    @check.operation
     def train(
         self,
         batches: Iterable[Any],
@@ -162,7 +163,7 @@ class Trainer:
                 network's where the loss has no neuron; or the input of a batch has no spikes, once for a trainer.
         """
         step = self._strategy()
-        task, progress = self._begin("train", step, batches, title, steps, state)
+        task, progress = self._begin(True, step, batches, title, steps, state)
         self._running = task.finite, progress
         if state is None:
             self.gradients.start_epoch()  # of an epoch that was interrupted, nothing counts
@@ -184,6 +185,7 @@ class Trainer:
                 step.end(task)
         return progress.score()
 
+    @check.operation
     def test(
         self,
         batches: Iterable[Any],
@@ -203,7 +205,7 @@ class Trainer:
             UserWarning: as `train`.
         """
         step = self._strategy()
-        task, progress = self._begin("test", step, batches, title, steps, state)
+        task, progress = self._begin(False, step, batches, title, steps, state)
         self.net.train(False)
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
             for number, batch in enumerate(progress.bar, start=progress.batches + 1):
@@ -231,7 +233,7 @@ class Trainer:
         return PlainStep() if self.graph is False or device() != "cuda" else GraphStep(self.optimizer)
 
     def _begin(
-        self, op: str, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None
+        self, train: bool, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None
     ) -> tuple[Task, Progress]:
         """Check and calibrate what an epoch needs; return what its steps work with, and its progress."""
         # tqdm is imported when it is first needed.
@@ -239,10 +241,10 @@ class Trainer:
 
         self._check_step(batches)
         if steps is not None:
-            steps = check.integer("Trainer", "steps", steps, least=1)
-        finite = FiniteCheck(op, self.net, self.optimizer, self.loss_scale)
+            steps = check.integer("steps", steps, least=1)
+        finite = FiniteCheck(train, self.net, self.optimizer, self.loss_scale)
         total = len(batches) if isinstance(batches, Sized) else None
-        if op == "train":
+        if train:
             batches = self._calibrated(batches, steps)
             step.start(self.net, self.optimizer.steps)
         progress = Progress(step.own(batches), title, self.progress and step.shows, total, steps, state, finite.look)
@@ -251,13 +253,13 @@ class Trainer:
 
     def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
         """Return batches after calibration by the first of them, of at most so many; an iterator has these again."""
-        check_batches("Trainer", batches)
+        check_batches(batches)
         if self.calibrate is None or self.calibration is not None or self.optimizer.steps:
             return batches
         first, samples = list[Any](), 0
         with preserved_epoch(batches), np.errstate(over="ignore", invalid="ignore"):
             rest = iter(batches)
-            for batch in pairs("Trainer", islice(rest, steps)):
+            for batch in pairs(islice(rest, steps)):
                 first.append(batch)
                 samples += as_input(batch[0]).shape[1]
                 if samples >= SAMPLES:
@@ -275,4 +277,4 @@ class Trainer:
 
     def _steps(self) -> tuple[float | None, float | None]:
         """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""
-        return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step("Trainer", graph_of(self.net))
+        return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step(graph_of(self.net))

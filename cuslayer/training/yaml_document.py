@@ -124,11 +124,11 @@ def document_of(text: str) -> Any:
         loader.dispose()
 
 
-def read_yaml(op: str, path: str | Path) -> Any:
+def read_yaml(path: str | Path) -> Any:
     """Return the content of a YAML file; raise ValueError if it is missing, is not YAML, or is refused."""
-    path = check.path(op, "source", path)
+    path = check.path("source", path)
     if not os.path.isfile(path):
-        raise ValueError(f"{op}: {path} is no file")
+        raise ValueError(f"{path} is no file")
     try:
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE + 1)
@@ -136,11 +136,11 @@ def read_yaml(op: str, path: str | Path) -> Any:
             raise Refused(f"a configuration must have at most {LARGEST_FILE} bytes, got more")
         return document_of(raw.decode("utf-8-sig"))
     except OSError as problem:
-        raise ValueError(f"{op}: {path} cannot be read ({problem.strerror or type(problem).__name__})") from None
+        raise ValueError(f"{path} cannot be read ({problem.strerror or type(problem).__name__})") from None
     except Refused as problem:
-        raise ValueError(f"{op}: {path}: {problem}") from None
+        raise ValueError(f"{path}: {problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{op}: {path} is no YAML: {_without_content(problem)}") from None
+        raise ValueError(f"{path} is no YAML: {_without_content(problem)}") from None
 
 
 def _without_content(problem: Exception) -> str:

@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer import check
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
 from cuslayer.extras import optional
@@ -287,14 +288,15 @@ class Table(NamedTuple):
         return int.from_bytes(self.raw[position : position + size], "little", signed=True)
 
 
+@check.operation("read_events")
 def decompress(raw: bytes, compression: int, most: int) -> bytes | bytearray | None:
     """Return the content of a packet, one frame of a compression, or None if it has more than `most` bytes."""
     if compression == _NONE:
         return raw if len(raw) <= most else None
     if compression in (_LZ4, _LZ4_HIGH):
-        return _lz4(optional("read_events", "lz4.frame", "aedat"), raw, most)
+        return _lz4(optional("lz4.frame", "aedat"), raw, most)
     if compression in (_ZSTD, _ZSTD_HIGH):
-        return _zstandard(optional("read_events", "zstandard", "aedat"), raw, most)
+        return _zstandard(optional("zstandard", "aedat"), raw, most)
     raise base.Unreadable(f"has a compression of an unknown kind, {compression}")
 
 

@@ -179,17 +179,17 @@ def check_dimensions(suffix: str, events: Events, wanted: int) -> None:
         raise DoesNotFit(f"events must be in {wanted}-D for a {suffix} file, got {given}-D")
 
 
-def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
+def read_file(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
     """Return `read(file, size)` of an open file; raise ValueError that names the file."""
     try:
         with open_file(path) as file:
             return read(file, os.fstat(file.fileno()).st_size)
     except OSError as problem:
-        raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
+        raise ValueError(f"{path} {_why(path, problem)}") from None
     except Unreadable as problem:
-        raise ValueError(f"{op}: {path} {problem}") from None
+        raise ValueError(f"{path} {problem}") from None
     except MemoryError:
-        raise ValueError(f"{op}: {path} must fit into memory, there is too little of it") from None
+        raise ValueError(f"{path} must fit into memory, there is too little of it") from None
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -205,14 +205,14 @@ def open_file(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def write_file(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file by `write(file)`, atomically; raise ValueError that names the operation."""
     try:
         write_whole(path, write)
     except OSError as problem:
-        raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
+        raise ValueError(f"{path} {_why(path, problem)}") from None
     except DoesNotFit as problem:
-        raise ValueError(f"{op}: {problem}") from None
+        raise ValueError(f"{problem}") from None
 
 
 def _check_regular(status: os.stat_result) -> None:

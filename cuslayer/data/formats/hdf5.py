@@ -21,12 +21,13 @@ from cuslayer.hdf5_files import Damaged, attribute, blocks, member, opened
 _CHUNK = 1 << 16
 
 
+@check.operation("read_events")
 def read(file: BinaryIO, size: int, unit: str, most: int | None = None) -> Events:
     """Read the events of an HDF5 file; unit "" means the unit of the file."""
     if not size:
         raise base.Unreadable("is empty")
     try:
-        with opened("read_events", file) as root:
+        with opened(file) as root:
             return _events(root, unit, base.Limit(size, most))
     except Damaged as problem:
         text = str(problem)
@@ -60,9 +61,10 @@ def _events(root: Any, unit: str, limit: base.Limit) -> Events:
     return Events._own(whole["t"], whole["x"], whole.get("y"), whole["p"])
 
 
+@check.operation("write_events")
 def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     """Write events; the unit is stored as an attribute of the times."""
-    h5py = optional("write_events", "h5py", "hdf5")
+    h5py = optional("h5py", "hdf5")
     unit = unit or "us"
     columns: dict[str, npt.NDArray[Any]] = {"x": _smallest_type(events.x), "p": _smallest_type(events.p)}
     if events.y is not None:

@@ -25,6 +25,7 @@ FORMATS = {
 }
 
 
+@check.operation
 def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_events: int | None = None) -> Events:
     """Read the events of a file, in the order and with the channels of the file, times in ms.
 
@@ -62,18 +63,18 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
     ...     read_events(f"{folder}/one.bs2")
     Events(1 events in 2-D, 1.5 to 1.5 ms)
     """
-    op = "read_events"
-    file_path = check.path(op, "path", path)
+    file_path = check.path("path", path)
     if max_events is not None:
-        check.integer(op, "max_events", max_events, least=0)
+        check.integer("max_events", max_events, least=0)
 
     def read(file: BinaryIO, size: int) -> Events:
-        known = _format(op, file_path)
-        return known.read(file, size, _unit(op, file_path, known, unit), max_events)
+        known = _format(file_path, "read_counts")
+        return known.read(file, size, _unit(file_path, known, unit), max_events)
 
-    return base.read_file(op, file_path, read)
+    return base.read_file(file_path, read)
 
 
+@check.operation
 def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | None = None) -> None:
     """Write events to a file in the format of its suffix: see `read_events`.
 
@@ -95,34 +96,32 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
     Traceback (most recent call last):
     ValueError: write_events: x must be at most 255 in a .bs2 file, event 0 has 256
     """
-    op = "write_events"
-    path = check.path(op, "path", path)
+    path = check.path("path", path)
     if not isinstance(events, Events):
-        raise TypeError(f"{op}: events must be Events, got {type(events).__name__}")
-    known = _format(op, path)
-    unit = _unit(op, path, known, unit)
+        raise TypeError(f"events must be Events, got {type(events).__name__}")
+    known = _format(path, "write_counts")
+    unit = _unit(path, known, unit)
     write = known.write
     if write is None:
         written = ", ".join(suffix for suffix, each in FORMATS.items() if each.write)
-        raise ValueError(f"{op}: {path} cannot be written, {path.suffix} files are only read; write {written}")
-    base.write_file(op, path, lambda file: write(file, events, path.suffix, unit))
+        raise ValueError(f"{path} cannot be written, {path.suffix} files are only read; write {written}")
+    base.write_file(path, lambda file: write(file, events, path.suffix, unit))
 
 
-def _format(op: str, path: Path) -> base.Format:
-    """Return the format of a file by its suffix."""
+def _format(path: Path, instead: str) -> base.Format:
+    """Return the format of a file by its suffix; `instead` is the function for numbers of spikes."""
     suffix = path.suffix.lower()
     if suffix == ".bsn":
-        other = op.replace("events", "counts")
-        raise ValueError(f"{op}: {path} is for numbers of spikes, not events; use {other}")
+        raise ValueError(f"{path} is for numbers of spikes, not events; use {instead}")
     if suffix not in FORMATS:
-        raise ValueError(f"{op}: {path} must end in one of {', '.join(FORMATS)}{check.nearest(suffix, FORMATS)}")
+        raise ValueError(f"{path} must end in one of {', '.join(FORMATS)}{check.nearest(suffix, FORMATS)}")
     return FORMATS[suffix]
 
 
-def _unit(op: str, path: Path, known: base.Format, unit: str | None) -> str:
+def _unit(path: Path, known: base.Format, unit: str | None) -> str:
     """Return the given unit, or the default of the format."""
     if unit is None:
         return known.unit or ""
     if known.unit is None:
-        raise ValueError(f"{op}: unit must be None for a {path.suffix} file, which has microseconds, got {unit!r}")
-    return check.one_of(op, "unit", unit, base.PER_MS)
+        raise ValueError(f"unit must be None for a {path.suffix} file, which has microseconds, got {unit!r}")
+    return check.one_of("unit", unit, base.PER_MS)

@@ -176,19 +176,19 @@ class SpikeCounts:
     __slots__ = ("count", "end", "neuron", "start")
 
     def __init__(self, neuron: npt.ArrayLike, start: npt.ArrayLike, end: npt.ArrayLike, count: npt.ArrayLike) -> None:
-        op, what = "SpikeCounts", "entry"
-        self.neuron: Ints = columns_of.integers(op, "neuron", neuron, what=what)
-        self.start: Floats = columns_of.times(op, "start", start, what=what)
-        self.end: Floats = columns_of.times(op, "end", end, what=what)
-        self.count: Ints = columns_of.integers(op, "count", count, what=what)
+        what = "entry"
+        self.neuron: Ints = columns_of.integers("neuron", neuron, what=what)
+        self.start: Floats = columns_of.times("start", start, what=what)
+        self.end: Floats = columns_of.times("end", end, what=what)
+        self.count: Ints = columns_of.integers("count", count, what=what)
         for name in ("start", "end", "count"):
             length = len(getattr(self, name))
             if length != len(self.neuron):
-                raise ValueError(f"{op}: {name} must be as long as neuron, got {length} and {len(self.neuron)}")
+                raise ValueError(f"{name} must be as long as neuron, got {length} and {len(self.neuron)}")
         if (self.end < self.start).any():
             worst = int(np.argmax(self.end < self.start))
             span = f"{self.start[worst]} .. {self.end[worst]} ms"
-            raise ValueError(f"{op}: end must not lie before start, entry {worst} has {span}")
+            raise ValueError(f"end must not lie before start, entry {worst} has {span}")
 
     def __len__(self) -> int:
         return len(self.neuron)
@@ -204,6 +204,7 @@ class SpikeCounts:
         return f"SpikeCounts({len(self)} entries, {self.count.sum()} spikes)"
 
 
+@check.operation
 def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
     """Read the spike counts of a `.bsn` file, times in ms.
 
@@ -217,7 +218,7 @@ def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
     ...     read_counts(f"{folder}/wanted.bsn")
     SpikeCounts(1 entries, 60 spikes)
     """
-    return base.read_file("read_counts", _count_file("read_counts", path), _read_counts)
+    return base.read_file(_count_file(path), _read_counts)
 
 
 def _read_counts(file: BinaryIO, size: int) -> SpikeCounts:
@@ -228,6 +229,7 @@ def _read_counts(file: BinaryIO, size: int) -> SpikeCounts:
     return SpikeCounts(**columns)
 
 
+@check.operation
 def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
     """Write spike counts to a `.bsn` file, atomically; times are rounded to microseconds.
 
@@ -239,18 +241,17 @@ def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
     Traceback (most recent call last):
     ValueError: write_counts: neuron must be at most 65535 in a .bsn file, entry 0 has 70000
     """
-    op = "write_counts"
-    path = _count_file(op, path)
+    path = _count_file(path)
     if not isinstance(counts, SpikeCounts):
-        raise TypeError(f"{op}: counts must be SpikeCounts, got {type(counts).__name__}")
+        raise TypeError(f"counts must be SpikeCounts, got {type(counts).__name__}")
     if not len(counts):
-        raise ValueError(f"{op}: counts must not be empty for a .bsn file, got none")
+        raise ValueError("counts must not be empty for a .bsn file, got none")
     columns = {name: getattr(counts, name) for name in _COUNTS.bits}
-    base.write_file(op, path, lambda file: file.write(_COUNTS.fitting(".bsn", columns, what="entry").data))
+    base.write_file(path, lambda file: file.write(_COUNTS.fitting(".bsn", columns, what="entry").data))
 
 
-def _count_file(op: str, path: str | os.PathLike[str]) -> Path:
-    found = check.path(op, "path", path)
+def _count_file(path: str | os.PathLike[str]) -> Path:
+    found = check.path("path", path)
     if found.suffix.lower() != ".bsn":
-        raise ValueError(f"{op}: {found} must end in .bsn")
+        raise ValueError(f"{found} must end in .bsn")
     return found

@@ -50,6 +50,7 @@ _MOVES = 0.3
 _STEPS, _RATE_HALVINGS, _RELATIVE = 10, 6, 0.05
 
 
+@check.operation
 def health(
     net: Any, loader: Iterable[Any], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
 ) -> NetworkHealth:
@@ -113,22 +114,21 @@ def health(
     >>> found[1].never, found.advice[0].setting, found.advice[0].value > 0.5
     (1.0, 'weight_scale', True)
     """
-    op = "health"
-    check_network(op, net)
-    check_loss(op, loss)
+    check_network(net)
+    check_loss(loss)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
+        raise TypeError(f"optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
     if optimizer is not None and not {id(p) for p in net.parameters()} & {id(p) for p in optimizer.parameters}:
-        raise ValueError(f"{op}: optimizer must have parameters of net, got none of them")
-    count = check.integer(op, "batches", batches, least=1)
-    check_neurons(op, net)
+        raise ValueError("optimizer must have parameters of net, got none of them")
+    count = check.integer("batches", batches, least=1)
+    check_neurons(net)
     with preserved_epoch(loader):
-        given = list(pairs(op, islice(loader, count), loader))
+        given = list(pairs(islice(loader, count), loader))
     for x, _ in given:
-        check.time_first(op, "x", finite_input("network", "x", x))
+        check.time_first("x", finite_input("x", x))
     given = [(x, target) for x, target in given if as_tensor(x).shape[1]]
     if not given:
-        raise ValueError(f"{op}: loader must have a batch with a sample, got none")
+        raise ValueError("loader must have a batch with a sample, got none")
     found = measure(net, given, loss)
     note_rates(net, {layer.layer: layer.rate for layer in found.layers})
     steps = None if optimizer is None else _Steps(net, optimizer, given[0], loss)
@@ -168,6 +168,7 @@ def _hints(found: Measured, advised: Collection[Any], silent_input: bool) -> tup
     return (*hints, *(f"{layer.name} gets no error: {why}" for layer in without))
 
 
+@check.operation("health")
 def _scale_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> list[Advice]:
     """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
 
@@ -184,7 +185,7 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> li
     stuck, x = before.vanished or before.layers[-1].silent, as_tensor(batches[0][0])
     found: list[Advice] = []
     for _ in range(_SCALE_HALVINGS + 1):
-        with copied("health", net) as (twin,):
+        with copied(net) as (twin,):
             run = _Rescale(dict(wanted), layers)
             with eval_mode(twin), no_grad():
                 run.scale(twin, x)
@@ -213,9 +214,10 @@ class _Rescale(Run):
         super().__init__(wanted, set())
         self.before = before
 
+    @check.operation("health")
     def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
         layer, at = self.before[node.number], Visit(node, (x,), Unit(None, node))
-        tally = Tally(node.address, "", as_neuron("health", node.stage), layer.output, layer.desired)
+        tally = Tally(node.address, "", as_neuron(node.stage), layer.output, layer.desired)
         tally.count(x, spikes, at.potentials)
         return bool(x.data.size and tally.health().fault)
 
@@ -285,6 +287,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
+@check.operation("health")
 def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, another height for all.
 
@@ -328,7 +331,7 @@ def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: Measured) -
 
 def _after(net: Any, advice: Sequence[Advice], batches: Batches, loss: Any) -> Measured:
     """Return what batches show of a copy of a network with changed settings."""
-    with copied("health", net) as (twin,):
+    with copied(net) as (twin,):
         for each in advice:
             each.apply(twin)
         return measure(twin, batches, loss)
@@ -340,11 +343,12 @@ class _Steps:
     Neither the network nor the optimizer changes, nor do their gradients.
     """
 
+    @check.operation("health")
     def __init__(self, net: Any, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
         self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
         self.before = measure(net, [batch], loss)
         self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)
-        with copied("health", net, optimizer) as (twin, own):
+        with copied(net, optimizer) as (twin, own):
             twin.train(False)
             with no_grad(active=False):
                 y = twin(as_tensor(batch[0]))
@@ -363,7 +367,7 @@ class _Steps:
             only: the numbers of the parameters that change; None for all.
             options: other options of the optimizer and all its groups, such as ``warmup=0``.
         """
-        with copied("health", self.net, self.optimizer) as (twin, optimizer):
+        with copied(self.net, self.optimizer) as (twin, optimizer):
             for name, value in options.items():
                 setattr(optimizer, name, value)
                 for group in optimizer.groups:
@@ -407,6 +411,7 @@ class _Steps:
         with self._taken(factor, **how) as twin:
             return measure(twin, [self.batch], self.loss)
 
+    @check.operation("health")
     def first(self) -> FirstStep:
         """Return what the first step does, as the optimizer takes it."""
         after, full = self.after(), self.moves(steps=_STEPS, warmup=0)
@@ -414,6 +419,7 @@ class _Steps:
         silent = self.before.fires and not after.fires
         return FirstStep(self.moves(), full, rates, self.before.loss, after.loss, silent)
 
+    @check.operation("health")
     def advice(self, before: Measured) -> list[Advice]:
         """Return other learning rates, of the optimizer and of groups with their own; `health` has the rules."""
         found, first, shared = list[Advice](), 0, set[int]()

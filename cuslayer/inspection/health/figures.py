@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.inspection.health.result import EDGES, LayerHealth
 from cuslayer.inspection.structure import default_loss
@@ -133,12 +134,13 @@ def share_of(figure: Any, values: Array) -> float:
     return float(figure(values)) if values.size else 0.0
 
 
+@check.operation("health")
 def measure(net: Any, batches: Batches, loss: Any) -> Measured:
     """Run batches (x, target) forward and backward; the network and its gradients do not change."""
     graph = graph_of(net)
     outputs = output_neurons(graph)
     tallies = {
-        u.neurons.number: Tally(u.address, u.name, as_neuron("health", u.last.stage), u.neurons.number in outputs)
+        u.neurons.number: Tally(u.address, u.name, as_neuron(u.last.stage), u.neurons.number in outputs)
         for u in units(net)
         if u.neurons is not None
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Address
@@ -185,6 +186,7 @@ class Advice:
     def __str__(self) -> str:
         return f"{self.name}: {self.change}"
 
+    @check.operation
     def apply(self, net: Any, optimizer: Any = None) -> None:
         """Change the setting.
 
@@ -198,7 +200,7 @@ class Advice:
         Raises:
             TypeError: net is not a network, or the advice is of lr and optimizer is not an optimizer.
         """
-        check_network("apply", net)
+        check_network(net)
         if self.setting == "lr":
             self._set_rate(optimizer)
         elif self.setting in SCALES:
@@ -215,9 +217,7 @@ class Advice:
 
     def _set_rate(self, optimizer: Any) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"apply: lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)"
-            )
+            raise TypeError(f"lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)")
         owner: Optimizer | Group = optimizer
         schedule = optimizer.schedule
         if isinstance(self.layer, int):
@@ -256,6 +256,7 @@ class NetworkHealth:
     first_step: FirstStep | None = None
     hints: tuple[str, ...] = ()
 
+    @check.operation("health")
     def __getitem__(self, layer: Address) -> LayerHealth:
         """Return the health of the neurons at an address.
 
@@ -266,7 +267,7 @@ class NetworkHealth:
             if found.layer == layer:
                 return found
         known = ", ".join(str(found.layer) for found in self.layers)
-        raise IndexError(f"health: neurons stand at {known}, got {layer!r}")
+        raise IndexError(f"neurons stand at {known}, got {layer!r}")
 
     def apply(self, net: Any, optimizer: Any = None) -> None:
         """Follow all of the advice: change each setting, as `Advice.apply` does.

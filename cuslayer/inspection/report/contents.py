@@ -68,10 +68,10 @@ def by_neuron(train: Array) -> Json:
 
 
 class Contents:
-    """The contents of a page for a network and its input (T, N, ...), by a forward pass; `op` is named in errors."""
+    """The contents of a page for a network and its input (T, N, ...), by a forward pass."""
 
-    def __init__(self, op: str, net: Any, data: Array) -> None:
-        self.op, self.net, self.data, self.graph = op, net, data, graph_of(net)
+    def __init__(self, net: Any, data: Array) -> None:
+        self.net, self.data, self.graph = net, data, graph_of(net)
         self.nodes: Sequence[Node] = self.graph.nodes
         self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
         self.spikes: dict[int, Array] = {}
@@ -83,13 +83,13 @@ class Contents:
                     continue
                 if at.output.shape[:2] != data.shape[:2]:
                     expected = f"the input's {data.shape[0]} steps and {data.shape[1]} samples"
-                    raise ValueError(f"{op}: layer {at.node} must keep {expected}, got shape {at.output.shape}")
+                    raise ValueError(f"layer {at.node} must keep {expected}, got shape {at.output.shape}")
                 self.spikes[at.number] = to_numpy(at.output.data)
                 if at.potentials is not None:
                     self.potentials[at.number] = to_numpy(at.potentials)
         self.units = [unit for unit in units(net) if unit.neurons is not None]
         if not self.units:
-            raise ValueError(f"{op}: net must have neurons, whose spikes could be shown")
+            raise ValueError("net must have neurons, whose spikes could be shown")
         # The places on the page of the input and the layers of neurons, by the number of their node.
         self.places = {INPUT: 0} | {unit.last.number: place for place, unit in enumerate(self.units, 1)}
         self.described = [self._describe(node) for node in self.nodes]
@@ -155,16 +155,17 @@ class Contents:
                     "shape": self.shapes[number],
                     "node": number + 1,
                     "sources": sources,
-                    "neurons": neuron_constants(as_neuron(self.op, unit.last.stage)),
+                    "neurons": neuron_constants(as_neuron(unit.last.stage)),
                 }
             )
         nodes = [{"kind": "layer", "layer": 0, "inputs": []}, *self.described]
         return {"steps": len(self.data), "dt": dt_at(self.net, 0), "loss": None, "nodes": nodes, "layers": layers}
 
 
+@check.operation("report")
 def contents(net: Any, data: Array, target: Any, loss: Any) -> Json:
     """Return the data of the page of `report` for a network and its input (T, N, ...), as JSON values."""
-    page = Contents("report", net, data)
+    page = Contents(net, data)
     found, errors = page.network(), dict[int, Array]()
     computed = [layer["sources"] is not None and "response" in layer["neurons"] for layer in found["layers"][1:]]
     numbers = [unit.last.number for unit in page.units]
@@ -247,11 +248,10 @@ _KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
 }
 
 
-def live_contents(op: str, net: Any, shape: Shape, steps: int, spikes: Array | None, target: Any) -> Json:
+def live_contents(net: Any, shape: Shape, steps: int, spikes: Array | None, target: Any) -> Json:
     """Return the data of a page that runs a network on input (H, W, 2), as JSON values; op is named in errors.
 
     Args:
-        op: the function of the user.
         net: the network.
         shape: its input.
         steps: the number of steps of a run.
@@ -264,25 +264,25 @@ def live_contents(op: str, net: Any, shape: Shape, steps: int, spikes: Array | N
     """
     labels = None if target is None else np.asarray(to_numpy(target.data if isinstance(target, Tensor) else target))
     if spikes is not None and spikes.dtype != bool:
-        raise TypeError(f"{op}: samples of a live page must be spikes (bool), got {spikes.dtype}")
+        raise TypeError(f"samples of a live page must be spikes (bool), got {spikes.dtype}")
     if (
         spikes is not None
         and labels is not None
         and (labels.shape != spikes.shape[1:2] or labels.dtype.kind not in "iu")
     ):
         rule = f"integers ({spikes.shape[1]},) for a live page"
-        raise ValueError(f"{op}: target must be {rule}, got {labels.dtype} of shape {labels.shape}")
+        raise ValueError(f"target must be {rule}, got {labels.dtype} of shape {labels.shape}")
     if len(shape) != 3 or shape[2] != 2:
-        raise ValueError(f"{op}: net must take frames (H, W, 2) of an event camera, got {tuple(shape)}")
+        raise ValueError(f"net must take frames (H, W, 2) of an event camera, got {tuple(shape)}")
     # One step is enough for the shapes and the structure.
-    page = Contents(op, net, np.zeros((1, 1, *shape), bool))
+    page = Contents(net, np.zeros((1, 1, *shape), bool))
     found, before = page.network(), INPUT
     output = _output(page)
     for unit, layer in zip(page.units, found["layers"][1:], strict=True):
         _check_chain(page, before, unit.last.number)
-        simulation = as_neuron(op, unit.last.stage).simulation(steps)
+        simulation = as_neuron(unit.last.stage).simulation(steps)
         if simulation is None:
-            raise ValueError(f"{op}: net must have SRM or Loihi neurons, got {layer['name']}")
+            raise ValueError(f"net must have SRM or Loihi neurons, got {layer['name']}")
         layer["neurons"]["simulation"], before = simulation, unit.last.number
     images, classes = labelled_images()
     seen, chosen = saccades(shape[0], shape[1], images[0].shape[0], _SEED), numbers("test")
@@ -305,7 +305,7 @@ def _chain(page: Contents, before: int, number: int) -> list[Node]:
     chain: list[Node] = []
     while number != before:
         if number == INPUT or len(page.nodes[number].inputs) != 1:
-            raise ValueError(f"{page.op}: net must be a chain of layers, without branches, for a page that runs it")
+            raise ValueError("net must be a chain of layers, without branches, for a page that runs it")
         chain.insert(0, page.nodes[number])
         (number,) = page.nodes[number].inputs
     return chain
@@ -318,11 +318,11 @@ def _check_chain(page: Contents, before: int, number: int) -> None:
     # Numbers after a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
     if not page.knows(number) or len(weights) != 1 or any(map(_linear, stages)):
         rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
-        raise ValueError(f"{page.op}: net must have {rule}, got {', '.join(map(repr, stages)) or 'none'}")
+        raise ValueError(f"net must have {rule}, got {', '.join(map(repr, stages)) or 'none'}")
     for stage in stages:
         for p in getattr(stage, "parameters", list)():
             if p.dtype != np.float32:
-                raise ValueError(f"{page.op}: net must have float32 weights, got {p.dtype} in {stage!r}")
+                raise ValueError(f"net must have float32 weights, got {p.dtype} in {stage!r}")
 
 
 def _output(page: Contents) -> Json:
@@ -333,12 +333,13 @@ def _output(page: Contents) -> Json:
     groups, shape = [stage.groups for stage in averages], page.shapes[last]
     delays = after[: len(after) - len(groups)]
     if any(type(node.stage) not in (Delay, Shift) or _linear(node.stage) for node in delays):
-        raise ValueError(f"{page.op}: net must end in neurons or an Average of them, got {after[-1].stage!r}")
+        raise ValueError(f"net must end in neurons or an Average of them, got {after[-1].stage!r}")
     if not groups and len(shape) != 1:
-        raise ValueError(f"{page.op}: net must end in one neuron for each class, got an output of {tuple(shape)}")
+        raise ValueError(f"net must end in one neuron for each class, got an output of {tuple(shape)}")
     return {"classes": groups[0] if groups else shape[0], "delays": [node.number + 1 for node in delays]}
 
 
+@check.operation("demo")
 def input_shape(net: Any, given: Any) -> Shape:
     """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
     own = getattr(net, "input_shape", None)
@@ -346,11 +347,11 @@ def input_shape(net: Any, given: Any) -> Shape:
         own = net.layers[0].in_features
     if given is None:
         if own is None:
-            raise ValueError(f"demo: shape is needed: a {type(net).__name__} does not have the shape of its input")
+            raise ValueError(f"shape is needed: a {type(net).__name__} does not have the shape of its input")
         return tuple(own)
     if not isinstance(given, (tuple, list)):
-        raise TypeError(f"demo: shape must be (H, W, 2), got {type(given).__name__}")
-    shape = tuple(check.integer("demo", "shape", side, least=1) for side in given)
+        raise TypeError(f"shape must be (H, W, 2), got {type(given).__name__}")
+    shape = tuple(check.integer("shape", side, least=1) for side in given)
     if own is not None and shape != tuple(own):
-        raise ValueError(f"demo: shape must be the network's, {tuple(own)}, got {shape}")
+        raise ValueError(f"shape must be the network's, {tuple(own)}, got {shape}")
     return shape

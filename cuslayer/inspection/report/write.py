@@ -22,6 +22,7 @@ _SCRIPTS = ("model.js", "plots.js", "page.js")
 _LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "live.js", "page.js")
 
 
+@check.operation
 def report(
     net: Any,
     samples: Any,
@@ -69,23 +70,24 @@ def report(
     ...     page.read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
-    check_network("report", net)
-    data = finite_input("report", "samples", samples).data
-    check.time_first("report", "samples", data)
+    check_network(net)
+    data = finite_input("samples", samples).data
+    check.time_first("samples", data)
     if 0 in data.shape:
-        raise ValueError(f"report: samples must not be empty, got shape {tuple(data.shape)}")
-    check_loss("report", loss)
+        raise ValueError(f"samples must not be empty, got shape {tuple(data.shape)}")
+    check_loss(loss)
     if loss is not None and target is None:
-        raise ValueError("report: target is needed where a loss is given")
-    title, frame = _title("report", net, title), check.positive("report", "frame", frame)
+        raise ValueError("target is needed where a loss is given")
+    title, frame = _title(net, title), check.positive("frame", frame)
     if not live:
         return _write(path, _SCRIPTS, {"title": title, "frame": frame} | contents(net, data, target, loss))
     if loss is not None:
-        raise ValueError("report: loss must not be given for a live page, which shows no errors")
-    found = live_contents("report", net, data.shape[2:], len(data), to_numpy(data), target)
+        raise ValueError("loss must not be given for a live page, which shows no errors")
+    found = live_contents(net, data.shape[2:], len(data), to_numpy(data), target)
     return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found)
 
 
+@check.operation
 def demo(
     net: Any,
     path: str | os.PathLike[str],
@@ -129,23 +131,23 @@ def demo(
     ...     demo(Network("34x34x2-16-10", SRM()), f"{folder}/demo.html").read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
-    check_network("demo", net)
-    title = _title("demo", net, title)
-    duration, frame = check.positive("demo", "duration", duration), check.positive("demo", "frame", frame)
+    check_network(net)
+    title = _title(net, title)
+    duration, frame = check.positive("duration", duration), check.positive("frame", frame)
     dt = dt_at(net, 0)
     steps = round(duration / dt)
     if steps < 1:
-        raise ValueError(f"demo: duration must be at least one step of {dt:g} ms, got {duration:g}")
-    found = live_contents("demo", net, input_shape(net, shape), steps, None, None)
+        raise ValueError(f"duration must be at least one step of {dt:g} ms, got {duration:g}")
+    found = live_contents(net, input_shape(net, shape), steps, None, None)
     return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found)
 
 
-def _title(op: str, net: Any, title: Any) -> str:
+def _title(net: Any, title: Any) -> str:
     """Return the title of a page, given or the network's notation; raise TypeError unless it is a string."""
     if title is None:
         return str(getattr(net, "notation", type(net).__name__))
     if not isinstance(title, str):
-        raise TypeError(f"{op}: title must be text, got {type(title).__name__}")
+        raise TypeError(f"title must be text, got {type(title).__name__}")
     return title
 
 

@@ -126,9 +126,9 @@ DIALECTS = {
 }
 
 
-def dialect_of(op: str, name: str) -> Dialect:
+def dialect_of(name: str) -> Dialect:
     """Return a dialect by its name."""
-    return DIALECTS[check.one_of(op, "dialect", name, sorted(DIALECTS))]
+    return DIALECTS[check.one_of("dialect", name, sorted(DIALECTS))]
 
 
 class Written(NamedTuple):
@@ -206,8 +206,8 @@ def noted_neuron(node: Any, shape: tuple[int, ...], how: Written) -> tuple[Neuro
     if note is None or (note.get("dialect"), note.get("step"), note.get("dt")) != (how.dialect.name, how.step, how.dt):
         return None
     try:
-        neuron, gain = make_neuron("import_nir: ", note["neuron"], how.dt), float(note["gain"])
-        kind, fields = node_of("import_nir", neuron, shape, how._replace(gain=gain))
+        neuron, gain = make_neuron("", note["neuron"], how.dt), float(note["gain"])
+        kind, fields = node_of("", neuron, shape, how._replace(gain=gain))
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
     same = kind == type(node).__name__ and all(
@@ -265,7 +265,7 @@ def neuron_of(where: str, node: Any, how: Written) -> tuple[Neuron, Array]:
         theta = _uniform(level / gain)
     else:
         factor = gain / level
-    theta = check.positive(where, "v_threshold", theta)
+    theta = check.positive(f"{where}: v_threshold", theta)
     return (CUBA if kind == "CubaLIF" else LIF)(theta=theta, reset=reset, dt=how.dt, **constants), factor
 
 

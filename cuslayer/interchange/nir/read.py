@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class _Link(NamedTuple):
         return "Recurrent" if self.synapse is not None else _kind(self.node)
 
 
+@check.operation
 def import_nir(
     source: Any,
     *,
@@ -80,59 +81,71 @@ def import_nir(
         ...
     ValueError: import_nir: no/such.nir is no file
     """
-    op, graph = ("import_nir: graph", source) if hasattr(source, "edges") else _read(source, max_bytes)
-    links = _chain(op, graph)
+    if not hasattr(source, "edges"):
+        with checked(source, max_bytes) as (file, document):
+            return _network(_read(file, document), dialect, step, dt)
+    with check.about("graph"):
+        return _network(source, dialect, step, dt)
+
+
+def _network(graph: Any, dialect: str | None, step: float | None, dt: float | None) -> Sequential:
+    """Return the network of a graph; see `import_nir`."""
+    links = _chain(graph)
     note = next((found for link in links if (found := note_in(link.node)) is not None), {})
-    spoken = dialect_of("import_nir", note.get("dialect", "nir") if dialect is None else dialect)
-    dt = check.time_step("import_nir", "dt", note.get("dt", 1.0) if dt is None else dt)
+    spoken = dialect_of(note.get("dialect", "nir") if dialect is None else dialect)
+    dt = check.time_step("dt", note.get("dt", 1.0) if dt is None else dt)
     if step is None:
         own = 1e-3 * dt if spoken.step is None else spoken.step
         step = note.get("step", own) if note.get("dialect") == spoken.name else own
-    reading = _Reading(op, Written(spoken, check.positive("import_nir", "step", step), dt))
+    reading = _Reading(Written(spoken, check.positive("step", step), dt))
     for link in links:
         try:
             reading.add(link)
         except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
-            if str(problem).startswith(op):
+            if str(problem).startswith(_at(link)):
                 raise
-            raise ValueError(f"{op}: node {link.name} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+            raise ValueError(f"{_at(link)} is wrong: {check.one_line(str(problem))[1:-1]}") from None
     for doubt in sorted(reading.doubts):
-        check.warn(f"{op}: a file of {spoken.name} does not say {doubt}")
+        check.warn(f"import_nir: a file of {spoken.name} does not say {doubt}")
     return Sequential(*reading.stages)
 
 
-def _read(path: Any, max_bytes: int | None) -> tuple[str, Any]:
-    """Return the prefix of errors about a file, and its graph by nir."""
-    with checked("import_nir", path, max_bytes) as (op, file, document):
-        library = optional("import_nir", "nir", "nir")
-        if not isinstance(document.get("node"), dict):
-            raise ValueError(f"{op}: it has no graph of NIR, a node with nodes and edges")
-        if _edges(op, document) > _MOST_EDGES:
-            raise ValueError(f"{op}: it must have at most {_MOST_EDGES} edges")
-        # Files of others may lack the shapes by which nir checks a graph.
-        lenient = {"type_check": False} if "type_check" in inspect.signature(library.read).parameters else {}
-        try:
-            return op, library.read(file, **lenient)
-        except Exception as problem:  # of many types, as nir makes objects of what the file has
-            text = check.one_line(f"{type(problem).__name__}: {problem}")[1:-1]
-            raise ValueError(f"{op}: nir cannot read it: {text}") from None
+def _at(link: _Link) -> str:
+    """Return the beginning of errors about a node."""
+    return f"node {check.one_line(link.name)}"
 
 
-def _edges(op: str, group: dict[str, Any]) -> int:
+def _read(file: BinaryIO, document: dict[str, Any]) -> Any:
+    """Return the graph of a file by nir."""
+    library = optional("nir", "nir")
+    if not isinstance(document.get("node"), dict):
+        raise ValueError("it has no graph of NIR, a node with nodes and edges")
+    if _edges(document) > _MOST_EDGES:
+        raise ValueError(f"it must have at most {_MOST_EDGES} edges")
+    # Files of others may lack the shapes by which nir checks a graph.
+    lenient = {"type_check": False} if "type_check" in inspect.signature(library.read).parameters else {}
+    try:
+        return library.read(file, **lenient)
+    except Exception as problem:  # of many types, as nir makes objects of what the file has
+        text = check.one_line(f"{type(problem).__name__}: {problem}")[1:-1]
+        raise ValueError(f"nir cannot read it: {text}") from None
+
+
+def _edges(group: dict[str, Any]) -> int:
     """Return the number of edges in a file; refuse a w_in that nir would spread over more numbers than there are."""
     w_in = np.shape(group.get("w_in", 1.0))
     if w_in not in ((), np.shape(group.get("v_threshold", 1.0))):
-        raise ValueError(f"{op}: w_in must have the shape of v_threshold, got {w_in}")
+        raise ValueError(f"w_in must have the shape of v_threshold, got {w_in}")
     edges = group.get("edges", "")
     own = len(edges) if isinstance(edges, np.ndarray) else 0
-    return own + sum(_edges(op, each) for each in group.values() if isinstance(each, dict))
+    return own + sum(_edges(each) for each in group.values() if isinstance(each, dict))
 
 
 def _kind(node: Any) -> str:
     return type(node).__name__
 
 
-def _chain(op: str, graph: Any) -> list[_Link]:
+def _chain(graph: Any) -> list[_Link]:
     """Return the nodes from the input to the output, those of graphs within the graph in their places.
 
     A neuron whose spikes come back to it through weights, with delays before or behind them, is one link.
@@ -140,7 +153,7 @@ def _chain(op: str, graph: Any) -> list[_Link]:
     Raises:
         ValueError: the graph is no chain but for such loops.
     """
-    nodes, edges, inner = _flat(op, graph, "")
+    nodes, edges, inner = _flat(graph, "")
     before: dict[str, list[str]] = {name: [] for name in nodes}
     after: dict[str, list[str]] = {name: [] for name in nodes}
     for first, second in dict.fromkeys(edges):
@@ -148,7 +161,7 @@ def _chain(op: str, graph: Any) -> list[_Link]:
         before[second].append(first)
     for name in inner:  # Input and Output of a graph within the graph: join its neighbours
         if len(before[name]) != 1 or name in before[name]:
-            raise ValueError(f"{op}: node {check.one_line(name)} must have one node before it, got {len(before[name])}")
+            raise ValueError(f"node {check.one_line(name)} must have one node before it, got {len(before[name])}")
         (first,), behind = before.pop(name), after.pop(name)
         after[first] = [*(second for second in after[first] if second != name), *behind]
         for second in behind:
@@ -159,20 +172,20 @@ def _chain(op: str, graph: Any) -> list[_Link]:
     for name in links:
         if len(after[name]) > 1 or len(before[name]) > 1:
             what = "a chain, but for neurons that feed themselves through weights and delays"
-            raise ValueError(f"{op}: it must be {what}; see node {check.one_line(name)}")
+            raise ValueError(f"it must be {what}; see node {check.one_line(name)}")
     at = [name for name in links if not before[name]]
     if len(at) != 1:
-        raise ValueError(f"{op}: it must be a chain from one input, got {len(at)} beginnings")
+        raise ValueError(f"it must be a chain from one input, got {len(at)} beginnings")
     found = []
     while at:
         found.append(links[at[0]])
         at = after[at[0]]
     if len(found) != len(links):
-        raise ValueError(f"{op}: it must be a chain, but {len(links) - len(found)} of its nodes are not on it")
+        raise ValueError(f"it must be a chain, but {len(links) - len(found)} of its nodes are not on it")
     return found
 
 
-def _flat(op: str, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]], list[str]]:
+def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]], list[str]]:
     """Return the nodes of a graph and of those within it by name, the edges, and Input and Output of those within."""
     nodes: dict[str, Any] = {}
     edges, inner = list[tuple[str, str]](), list[str]()
@@ -180,21 +193,21 @@ def _flat(op: str, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[
     for name, node in graph.nodes.items():
         whole = f"{prefix}{name}"
         if _kind(node) != "NIRGraph":
-            check.one_of(op, f"the type of node {check.one_line(whole)}", _kind(node), _KINDS)
+            check.one_of(f"the type of node {check.one_line(whole)}", _kind(node), _KINDS)
             nodes[whole] = node
             continue
-        others, more, deeper = _flat(op, node, f"{whole}.")
+        others, more, deeper = _flat(node, f"{whole}.")
         for kind, end in ("Input", into), ("Output", out):
             ends = [each for each in others if _kind(others[each]) == kind and each not in deeper]
             if len(ends) != 1:
-                raise ValueError(f"{op}: node {check.one_line(whole)} must have one {kind}, got {len(ends)}")
+                raise ValueError(f"node {check.one_line(whole)} must have one {kind}, got {len(ends)}")
             end[name] = ends[0]
         nodes |= others
         edges += more
         inner += [*deeper, into[name], out[name]]
     for first, second in graph.edges:
         if first not in graph.nodes or second not in graph.nodes:
-            raise ValueError(f"{op}: an edge from {check.one_line(first)} to {check.one_line(second)} has no nodes")
+            raise ValueError(f"an edge from {check.one_line(first)} to {check.one_line(second)} has no nodes")
         edges.append((out.get(first, f"{prefix}{first}"), into.get(second, f"{prefix}{second}")))
     return nodes, edges, inner
 
@@ -227,8 +240,8 @@ class _Reading:
         doubts: what the file does not say of the neurons.
     """
 
-    def __init__(self, op: str, how: Written) -> None:
-        self.op, self.how = op, how
+    def __init__(self, how: Written) -> None:
+        self.how = how
         self.stages: list[Any] = []
         self.shape: tuple[int, ...] = ()
         self.flat = False
@@ -236,7 +249,7 @@ class _Reading:
 
     def add(self, link: _Link) -> None:
         """Append the layers of a node."""
-        kind, node, where = link.kind, link.node, f"{self.op}: node {check.one_line(link.name)}"
+        kind, node, where = link.kind, link.node, _at(link)
         if self.flat and kind not in ("Linear", "Affine", "Output"):
             raise ValueError(f"{where} is {kind} behind Flatten, where Linear or Affine must be")
         if kind == "Input":
@@ -380,4 +393,4 @@ class _Reading:
 
 def _pair(where: str, node: Any, name: str, least: int) -> tuple[int, int]:
     found = numbers(where, node, name).ravel().tolist()
-    return check.pair(where, name, found * (2 if len(found) == 1 else 1), least=least)
+    return check.pair(f"{where}: {name}", found * (2 if len(found) == 1 else 1), least=least)

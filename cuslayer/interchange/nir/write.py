@@ -25,6 +25,7 @@ from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import no_grad
 
 
+@check.operation
 def export_nir(
     net: Sequential,
     path: str | Path,
@@ -83,27 +84,27 @@ def export_nir(
     ['Conv', 'CUBA', 'Pool', 'CUBA', 'Dense', 'CUBA']
     """
     if not isinstance(net, Sequential):
-        raise TypeError(f"export_nir: net must be a network, got {type(net).__name__}")
-    library = optional("export_nir", "nir", "nir")
-    spoken = dialect_of("export_nir", dialect)
-    shape = input_shape_of("export_nir", net, input_shape)
+        raise TypeError(f"net must be a network, got {type(net).__name__}")
+    library = optional("nir", "nir")
+    spoken = dialect_of(dialect)
+    shape = input_shape_of(net, input_shape)
     moved: list[float] = []
     if approximate is not None:
         net, moved = _approximated(net, approximate)
     dts = {layer.dt for layer in net.layers if is_neuron(layer)}
     if len(dts) != 1:
-        raise ValueError(f"export_nir: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(dts))}")
+        raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(dts))}")
     dt = dts.pop()
     if step is None:
         step = 1e-3 * dt if spoken.step is None else spoken.step
-    how = Written(spoken, check.positive("export_nir", "step", step), dt)
+    how = Written(spoken, check.positive("step", step), dt)
     nodes: list[Any] = [library.Input(np.array(channels_first(shape)))]
-    for node in chain_of("export_nir", net):
-        layer, where = node.stage, f"export_nir: layer {node}, {check.one_line(node.stage)},"
+    for node in chain_of(net):
+        layer, where = node.stage, f"layer {node}, {check.one_line(node.stage)},"
         if isinstance(layer, Recurrent):
             nodes.append(_loop(library, where, layer, shape, how))
         elif is_neuron(layer):
-            nodes.append(_neurons(library, where, as_neuron("export_nir", layer), shape, how))
+            nodes.append(_neurons(library, where, as_neuron(layer), shape, how))
             how = how._replace(gain=1.0)
         elif not isinstance(layer, Dropout):
             if how.gain != 1.0:
@@ -112,11 +113,11 @@ def export_nir(
             how = how._replace(gain=_gain(layer, how) if isinstance(layer, Pool) else 1.0)
             shape = layer.output_shape(shape)
     if how.gain != 1.0:
-        raise ValueError("export_nir: the last pooling layer must have neurons behind it, which have its gain in NIR")
+        raise ValueError("the last pooling layer must have neurons behind it, which have its gain in NIR")
     nodes.append(library.Output(np.array(channels_first(shape))))
     memory = io.BytesIO()
     library.write(memory, _Readable(_graph(library, nodes)))
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_nir")
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
     if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
         check.warn(f"export_nir: {spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
@@ -280,10 +281,10 @@ def _approximated(net: Sequential, x: Any) -> tuple[Sequential, list[float]]:
 
     A layer's steps are aligned before its spikes are compared.
     """
-    stages = [node.stage for node in chain_of("export_nir", net)]
-    others = [_as_cuba(as_neuron("export_nir", stage)) if is_neuron(stage) else stage for stage in stages]
+    stages = [node.stage for node in chain_of(net)]
+    others = [_as_cuba(as_neuron(stage)) if is_neuron(stage) else stage for stage in stages]
     exact, close = to_numpy(x), to_numpy(x)
-    check.time_first("export_nir", "approximate", exact)
+    check.time_first("approximate", exact)
     training = net.training
     net.train(False)
     moved, earlier = [], 0

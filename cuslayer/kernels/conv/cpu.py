@@ -17,7 +17,7 @@ def forward(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Arra
     if not isinstance(x, SpikeList):
         together = merged(w.shape[2], w.shape[3] // groups, groups)
         return patches.conv(x, merge(w, groups, together), window, groups // together)
-    rows, columns = window.outputs("conv", x.shape[1:3], ceil=False)
+    rows, columns = window.outputs(x.shape[1:3], ceil=False)
     maps = empty((x.shape[0], rows, columns, w.shape[3]), w.dtype)
     conv_spikes.conv(x, w, window, groups, maps)
     return maps

@@ -22,7 +22,7 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
     """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
     if not isinstance(x, PackedSpikes):
         return matrix.conv(x, w, window, groups)
-    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     outputs = w.shape[3]
     y = empty(w, (x.frames, rows, columns, outputs), w.dtype)
     found = blocks(w.nbytes, [TILE * WORD * w.dtype.itemsize])

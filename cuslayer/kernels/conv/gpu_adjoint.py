@@ -43,7 +43,7 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
     bits, pieces = sums.bits, sums.pieces
     slice_pieces = -(-pieces // -(-bits // _SLICE))
-    found = blocks("conv_weight_adjoint", sums._replace(bits=min(bits, WORD * slice_pieces), pieces=slice_pieces))
+    found = blocks(sums._replace(bits=min(bits, WORD * slice_pieces), pieces=slice_pieces))
     items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
     parts = empty(errors, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
     kernel("conv_weight_adjoint", dtype).launch(

@@ -129,7 +129,7 @@ def _conv(first: int, last: int, x: Array, taps: Array, maps: Array, shape: _Sha
 
 def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
     """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
-    maps = empty((len(x), *window.outputs("conv", x.shape[1:3], ceil=False), w.shape[3]), w.dtype)
+    maps = empty((len(x), *window.outputs(x.shape[1:3], ceil=False), w.shape[3]), w.dtype)
     shape = _Shape.of(window, groups, w.shape, maps.shape, w.itemsize)
     x, taps = np.ascontiguousarray(x, w.dtype), _of_groups(w, shape)
     with single_threaded_blas():

@@ -85,7 +85,7 @@ class Where(NamedTuple):
 def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:
     """Return what a kernel reads of the spikes x (frames, H, W, C), for a map of some outputs of a type."""
     width, channels = x.shape[2:]
-    columns = window.outputs("conv", x.shape[1:3], ceil=False)[1]
+    columns = window.outputs(x.shape[1:3], ceil=False)[1]
     found = _reach(window, width, channels, columns, Pieces.of(outputs, groups, dtype), np.dtype(dtype).itemsize)
     return Where(x.start, x.index, x.shape[1], channels, channels // groups, window, found)
 
@@ -287,7 +287,7 @@ class Maps(NamedTuple):
 
 def maps(x: SpikeList, steps: int, outputs: int, window: Window) -> Maps:
     """Return the blocks of a convolution of x, an even number of rows each."""
-    height, columns = window.outputs("conv", x.shape[1:3], ceil=False)
+    height, columns = window.outputs(x.shape[1:3], ceil=False)
     samples = x.shape[0] // max(steps, 1)
     return Maps(steps, samples, height, columns, outputs, _rows(2, columns * outputs))
 

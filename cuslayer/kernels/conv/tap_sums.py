@@ -79,7 +79,7 @@ def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: 
     )
 
 
-def blocks(op: str, sums: Sums) -> Blocks:
+def blocks(sums: Sums) -> Blocks:
     """Return the blocks that keep most threads on a multiprocessor.
 
     Raises:
@@ -87,7 +87,7 @@ def blocks(op: str, sums: Sums) -> Blocks:
     """
     found = _blocks(sums, most_shared())
     if found is None:
-        raise ValueError(f"{op}: a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
+        raise ValueError(f"a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
     return found
 
 

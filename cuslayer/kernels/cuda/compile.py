@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from cuslayer import backend
+from cuslayer import backend, check
 from cuslayer.kernels.cuda import bind
 
 DType: TypeAlias = "np.dtype[Any]"
@@ -152,6 +152,7 @@ def with_header(file: str, code: str, dtype: DType) -> str:
     return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{text}'
 
 
+@check.operation("kernel")
 def signatures(code: str) -> dict[str, list[Parameter]]:
     """Return the parameters of each kernel in a source.
 
@@ -165,7 +166,7 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
         match = next((m for m in _KERNEL.finditer(code) if m.start() <= place.start() < m.end()), None)
         if match is None:
             line = " ".join(code[place.start() :].partition("{")[0].split())[:60]
-            raise ValueError(f"kernel: a kernel {rule} name(...), got '{line}'")
+            raise ValueError(f"a kernel {rule} name(...), got '{line}'")
         linkage, name, inside = match.groups()
         if linkage is None:
             raise ValueError(f'kernel: {name} {rule} {name}(...), extern "C" is missing')

@@ -69,7 +69,7 @@ def arrived(beside: Array) -> Array:
     return counters[device]
 
 
-def train(op: str, s: Array | PackedSpikes) -> tuple[str, Array, np.dtype[Any]]:
+def train(s: Array | PackedSpikes) -> tuple[str, Array, np.dtype[Any]]:
     """Return of a signal (T, N, ...) the suffix of its kernel's name, the array that the kernel takes, and its `real`.
 
     Booleans and packed spikes are read as they are and give float32.
@@ -79,7 +79,7 @@ def train(op: str, s: Array | PackedSpikes) -> tuple[str, Array, np.dtype[Any]]:
     """
     if isinstance(s, PackedSpikes):
         if s.lines != 1:
-            raise ValueError(f"{op}: packed spikes must have one line a frame, got {s.lines}")
+            raise ValueError(f"packed spikes must have one line a frame, got {s.lines}")
         return "_packed", s.words, np.dtype(np.float32)
     if s.dtype == bool:
         return "", contiguous(s), np.dtype(np.float32)

@@ -14,6 +14,7 @@ from cuslayer.kernels.cuda import compile as library
 from cuslayer.kernels.cuda.compile import REALS, Kernel, signatures, with_header
 
 
+@check.operation
 def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     """Return a CUDA kernel from its source, to be called on CuPy arrays.
 
@@ -45,15 +46,15 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     kernel scale(real *x, real *y, real factor, long long n)
     """
     if not isinstance(text_or_path, (str, os.PathLike)):
-        raise TypeError(f"kernel: text_or_path must be text or a path, got {type(text_or_path).__name__}")
+        raise TypeError(f"text_or_path must be text or a path, got {type(text_or_path).__name__}")
     if not isinstance(name, str):
-        raise TypeError(f"kernel: name must be text, got {type(name).__name__}")
+        raise TypeError(f"name must be text, got {type(name).__name__}")
     if isinstance(text_or_path, str) and "__global__" in text_or_path:
         return OwnKernel(text_or_path, None, name)
     path = str(text_or_path).strip()
     if "\n" in path or not os.path.isfile(path):
         found = f"{path.splitlines()[0][:60]}..." if "\n" in path else path
-        raise ValueError(f"kernel: text_or_path must be a source with a __global__ function or a file, got {found!r}")
+        raise ValueError(f"text_or_path must be a source with a __global__ function or a file, got {found!r}")
     return OwnKernel(Path(path).read_text("utf-8"), os.path.basename(path), name)
 
 
@@ -65,12 +66,11 @@ class OwnKernel:
     """
 
     def __init__(self, code: str, file: str | None, name: str) -> None:
-        op = f"kernel: {file}" if file else "kernel"
         self.name, self._code, self._file = name, code, file or "source"
         found = signatures(code)
         if not found:
-            raise ValueError(f'{op}: a kernel must be declared as extern "C" __global__ void {name}(...), got none')
-        check.one_of(op, "name", name, found)
+            raise ValueError(f'a kernel must be declared as extern "C" __global__ void {name}(...), got none')
+        check.one_of("name", name, found)
         self._parameters = found[name]
         self._compiled: dict[Any, Kernel] = {}
 
@@ -94,7 +94,7 @@ class OwnKernel:
             call = ", ".join(["threads", *(f"{p.name}=..." for p in self._parameters)])
             got = f"{len(unnamed)} without a name" if unnamed else "no number of threads"
             raise TypeError(f"{self.name}: arguments must be given as {self.name}({call}), got {got}")
-        threads = check.integer(self.name, "threads", threads, least=0)
+        threads = check.integer("threads", threads, least=0)
         self._kernel(self._dtype(arguments))(threads, **arguments)
 
     def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:

@@ -44,7 +44,7 @@ def conv_neuron(
         spiking: threshold and refractory response.
         keep: the type in which u is saved, w's or float16; None for an empty u.
     """
-    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     s = new_spikes(x, (rows, columns, w.shape[3]))
     kept = new_potentials(w, w.dtype, steps, s.size // max(steps, 1), keep)
     constants = neuron_constants(w.dtype, steps, response, spiking)
@@ -112,7 +112,7 @@ def conv_pool(
         pooling: windows that tile the map (`pools_in_one_pass`), their gain, and the neurons after pooling.
         keep: the type in which the potentials are saved.
     """
-    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     outputs, (tile_h, tile_w) = w.shape[3], pooling.window.kernel
     s = new_spikes(x, (-(-rows // tile_h), -(-columns // tile_w), outputs))
     samples, (_, pooled_rows, out_words) = x.frames // max(steps, 1), s.words.shape

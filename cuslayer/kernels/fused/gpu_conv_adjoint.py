@@ -53,7 +53,7 @@ def conv_neuron_adjoint(
     """
     g = narrow(g)
     channels, dtype = x.shape[-1], g.dtype
-    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     samples = x.frames // max(steps, 1)
     outputs = math.prod(g.shape[1:]) // (rows * columns)
     shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
@@ -63,7 +63,7 @@ def conv_neuron_adjoint(
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
     bits, found = sums.bits, blocks_of_sweep(sums)
     in_sweep = found is not None
-    found = found or blocks("conv_neuron_adjoint", sums._replace(bits=0, pieces=0))
+    found = found or blocks(sums._replace(bits=0, pieces=0))
     part_bytes = bits * outputs * dtype.itemsize if in_sweep else 0
     count = count_parts(-(-samples * rows * columns // found.tiles), part_bytes)
     parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
@@ -139,7 +139,7 @@ def conv_pool_adjoint(
         exact: whether the gradient includes the path through refraction of both layers.
     """
     channels, dtype = x.shape[-1], g.dtype
-    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     tile_h, tile_w = pooling.window.kernel
     samples, outputs = x.frames // max(steps, 1), g.shape[-1]
     shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)

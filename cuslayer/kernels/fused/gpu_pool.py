@@ -39,7 +39,7 @@ def pool_neuron(
         keep: the type in which u is saved, float32 or float16; None for an empty u.
     """
     x, dtype = packed(x), np.dtype(np.float32)
-    rows, columns = window.outputs("pool", x.shape[-3:-1], ceil=True)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=True)
     s = new_spikes(x, (rows, columns, x.shape[-1]))
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]
     kept = new_potentials(x.words, dtype, steps, s.size // max(steps, 1), keep)

@@ -149,7 +149,7 @@ class StreamedDense:
         steps, samples, outputs = len(x), x.shape[1], self._weight.shape[1]
         rows = x.reshape(steps * samples, math.prod(x.shape[2:]))
         if rows.shape[1] != len(self._weight):
-            raise ValueError(f"dense_neuron: x has {rows.shape[1]} features, weight expects {len(self._weight)}")
+            raise ValueError(f"x has {rows.shape[1]} features, weight expects {len(self._weight)}")
         width = max(1, min(_WIDTH, outputs))
         b = Blocks(samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples)))
         held = self._held

@@ -26,7 +26,7 @@ _GROUPS = (
 elements_left: Setting[list[int] | None] = Setting(None)
 
 
-def count_elements(op: str, shape: tuple[int, ...]) -> None:
+def count_elements(shape: tuple[int, ...]) -> None:
     """Raise ValueError if an array of a shape, which is about to be made, is more than the file that is read allows.
 
     All arrays of a file count together, so that a small file cannot take much memory.
@@ -35,7 +35,7 @@ def count_elements(op: str, shape: tuple[int, ...]) -> None:
     if left is None:
         return
     if count > left[0]:
-        raise ValueError(f"{op}: a parameter of shape {shape} is larger than the arrays of its file")
+        raise ValueError(f"a parameter of shape {shape} is larger than the arrays of its file")
     left[0] -= count
 
 

@@ -146,7 +146,7 @@ def shape_of(pieces: int, width: int, itemsize: int) -> int:
         return 0
     found = pieces, -(-width * itemsize // REGISTER_BYTES)
     if found not in _SHAPES:
-        raise ValueError(f"shape_of: a row has {_MOST_VECTORS} vectors at most, got {pieces} pieces of {found[1]}")
+        raise ValueError(f"a row has {_MOST_VECTORS} vectors at most, got {pieces} pieces of {found[1]}")
     return _SHAPES.index(found) + 1
 
 

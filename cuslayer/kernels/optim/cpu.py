@@ -28,11 +28,9 @@ def _address(name: str, a: Array | None, w: Array) -> int:
     if a is None:
         return 0
     if not a.flags.c_contiguous:
-        raise ValueError(f"optimizer: {name} must be C-contiguous, got strides {a.strides} for shape {a.shape}")
+        raise ValueError(f"{name} must be C-contiguous, got strides {a.strides} for shape {a.shape}")
     if a.dtype != w.dtype or a.size != w.size:
-        raise ValueError(
-            f"optimizer: {name} must have the type and size of w, {w.dtype} and {w.size}, got {a.dtype} and {a.size}"
-        )
+        raise ValueError(f"{name} must have the type and size of w, {w.dtype} and {w.size}, got {a.dtype} and {a.size}")
     return int(a.__array_interface__["data"][0])
 
 

@@ -79,7 +79,7 @@ def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, g
 def forward(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)
-    out = empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
+    out = empty((len(x), *window.outputs(x.shape[1:3], ceil=True), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
     parallel_for(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
     return out

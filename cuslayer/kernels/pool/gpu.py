@@ -26,7 +26,7 @@ def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     if not isinstance(x, PackedSpikes):
         return matrix.pool(x, window, gain)
     dtype = np.dtype(np.float32)
-    rows, columns = window.outputs("pool", x.shape[-3:-1], ceil=True)
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=True)
     y = empty(x.words, (x.frames, rows, columns, x.shape[-1]), dtype)
     warps = -(-x.frames // TILE) * rows * words_of(columns * x.shape[-1])
     kernel("pool", dtype).launch(

@@ -87,7 +87,7 @@ def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: A
 
 def weighted_pool(x: Array, w: Array, window: Window) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, with a weight w (kh, kw) for each tap."""
-    out = empty((len(x), *window.outputs("weighted_pool", x.shape[1:3], ceil=True), x.shape[3]), x.dtype)
+    out = empty((len(x), *window.outputs(x.shape[1:3], ceil=True), x.shape[3]), x.dtype)
     parallel_for(_weighted_pool, len(x), x, w, out, window, grain=1)
     return out
 

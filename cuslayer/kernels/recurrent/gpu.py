@@ -95,7 +95,7 @@ def _launch(
 ) -> None:
     """Launch a sweep with a block for each sample of x (T, N, ...)."""
     if geometry is not None:
-        raise ValueError("recurrent: a convolution from neurons to themselves runs on the CPU, got arrays on a GPU")
+        raise ValueError("a convolution from neurons to themselves runs on the CPU, got arrays on a GPU")
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     given["states"] = empty(x, (program.states, samples * neurons), x.dtype)
     if keeps:

@@ -30,7 +30,7 @@ def forward_step(t: int, state: Any, inputs: Any, fired: Any, rows: Any, c: Any)
         rows: (3, neurons): the potential is written to the first, and what else backward may need to the others.
         c: the constants.
     """
-    raise TypeError("forward_step: runs in compiled loops only")
+    raise TypeError("runs in compiled loops only")
 
 
 def backward_step(
@@ -50,7 +50,7 @@ def backward_step(
         out: (neurons,), the gradient of the weighted input, written.
         c: the constants.
     """
-    raise TypeError("backward_step: runs in compiled loops only")
+    raise TypeError("runs in compiled loops only")
 
 
 @compiled

@@ -32,12 +32,12 @@ def backward_synapse(weight: Array, image: tuple[int, ...], geometry: Geometry |
 
 def send_spikes(total: Any, index: Any, count: int, synapse: Any) -> None:
     """Write to total, (neurons,), the sum of what the spikes of index[:count], ascending, send; for compiled loops."""
-    raise TypeError("send_spikes: runs in compiled loops only")
+    raise TypeError("runs in compiled loops only")
 
 
 def receive_errors(total: Any, errors: Any, synapse: Any) -> None:
     """Write to total, (neurons,), what a spike of each neuron gets of the errors of the weighted inputs."""
-    raise TypeError("receive_errors: runs in compiled loops only")
+    raise TypeError("runs in compiled loops only")
 
 
 @compiled

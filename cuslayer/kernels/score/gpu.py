@@ -33,7 +33,7 @@ def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Arr
         error: the loss of the batch, a scalar or a number.
         scale: the factor of the loss.
     """
-    form, words, dtype = train("score", s)
+    form, words, dtype = train(s)
     if isinstance(error, (int, float)):
         loss, factor = empty(words, (0,), dtype), error * scale
     else:

@@ -58,7 +58,7 @@ def _launch(
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
-    form, words, dtype = train("spike_count_error", s)
+    form, words, dtype = train(s)
     steps, columns = s.shape[0], math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
     e, value = empty(words, s.shape, dtype), empty(words, (), dtype)

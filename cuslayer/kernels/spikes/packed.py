@@ -72,7 +72,7 @@ class PackedSpikes:
         """
         frames = {math.prod(shape[:axes]) for axes in range(1, len(shape) + 1)}
         if self.frames not in frames or math.prod(shape) != self.size:
-            raise ValueError(f"reshape: packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")
+            raise ValueError(f"packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")
         return PackedSpikes(self.words, shape, self.line, self.by_neuron)
 
     @property
