@@ -70,7 +70,6 @@ def opened(file: BinaryIO) -> Iterator[Any]:
         root.close()
 
 
-@check.operation("hdf5")
 def member(group: Any, name: str) -> Any:
     """Return a member of a group, a group or a data set of h5py; None if it is missing.
 
@@ -154,7 +153,6 @@ def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO,
         raise ValueError(f"{path} is damaged or no HDF5: {problem}") from None
 
 
-@check.operation("hdf5")
 def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, Any]:
     h5py = optional("h5py", "hdf5")
     if depth > _DEEPEST:

@@ -108,11 +108,11 @@ def attributes(kind: str) -> Callable[[C], C]:
     return add
 
 
-@check.method
 def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
     """Let errors of a constructor's arguments begin with the name of the class that is made, and name what is meant."""
     signature = inspect.signature(init)
 
+    @check.method
     @wraps(init)
     def checked(self: S, /, *args: P.args, **options: P.kwargs) -> None:
         try:

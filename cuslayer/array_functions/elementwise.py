@@ -77,7 +77,6 @@ def multiply(x1: Any, x2: Any) -> Row:
     return product(x1, x2)
 
 
-@check.operation("multiply")
 def product(a: Array, b: Array) -> tuple[Array, Pullback]:
     """Return a b and its pullback."""
     out = _broadcast(operator.mul, numeric(a), numeric(b))

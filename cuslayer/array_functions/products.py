@@ -115,7 +115,6 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Row:
     return _contracted(a, b, of_a, of_b)
 
 
-@check.operation("einsum")
 def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]) -> tuple[Array, Pullback]:
     """Return the sum of products over pairs of axes of a and b."""
     letters = string.ascii_letters

@@ -82,7 +82,6 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Row:
     return _transposed(a, tuple(reversed(range(a.ndim))) if axes is None else all_axes(axes, a.ndim), axes)
 
 
-@check.operation("transpose")
 def _transposed(x: Array, order: tuple[int, ...], given: Any = None) -> Row:
     if len(order) != x.ndim:
         raise ValueError(f"axes must name all {x.ndim} axes of x, got {given}")
@@ -188,7 +187,6 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Row:
     return joined(arrays, axis)
 
 
-@check.operation("concatenate")
 def joined(arrays: Sequence[Array], axis: int | None = 0) -> tuple[Array, Pullback]:
     """Return arrays joined along an axis and the pullback; see `concatenate`."""
     if not arrays:
@@ -276,7 +274,6 @@ def from_dlpack(x: Any) -> Tensor:
 
 
 @implements(methods="__getitem__")
-@check.operation("take")
 def _getitem(x: Tensor, index: Any) -> Tensor:
     return take(x, index=_plain_index(index))
 

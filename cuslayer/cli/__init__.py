@@ -30,7 +30,6 @@ COMMANDS = {
 _CODES = "; ".join(f"{code} {meaning}" for code, meaning in errors.EXIT_CODES.items())
 
 
-@check.operation("completion")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 

@@ -194,7 +194,6 @@ class Comparison:
         """
         return _ratio(self._predicted(mode), self.measured)
 
-    @check.operation("compare_gradients")
     def _predicted(self, mode: str) -> Array:
         check.one_of("mode", mode, MODES)
         found: Array = getattr(self, mode)

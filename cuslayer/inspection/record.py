@@ -277,7 +277,6 @@ class Record:
             return "potential" in found
         return "potential_error" in self.names and name.endswith("_error") and "spikes_error" in found
 
-    @check.operation("record")
     def _labelled(self, name: str) -> Labelled:
         if not self._has(name):
             if name in self.names and name.endswith("_error"):
@@ -450,7 +449,6 @@ class _Request:
         if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
             raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
 
-    @check.operation("record")
     def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
         """Return the selection from a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._selections:
@@ -476,7 +474,6 @@ class _Request:
         given = self.samples if isinstance(self.samples, _SEVERAL) else [self.samples]
         return np.array([check.index("sample", sample, count) for sample in given], np.int64)
 
-    @check.operation("record")
     def _neurons(self, of: Unit, shape: tuple[int, ...]) -> Array | None:
         chosen = self.neurons[of]
         if chosen is None:

@@ -147,7 +147,6 @@ class Alpha:
             low, high = (low, middle) if under(middle) else (middle + 1, high)
         return low
 
-    @check.operation("response")
     def samples(self) -> Array:
         """Return the samples before the cut in float64; without a cut, those above float64 rounding.
 
@@ -192,7 +191,6 @@ class Sampled:
     taps: Array
     dt: float
 
-    @check.operation("psp")
     def __post_init__(self) -> None:
         if self.taps.ndim != 1:
             raise ValueError(f"response must be samples (K,), got shape {self.taps.shape}")

@@ -250,7 +250,6 @@ class Hooked(Layer):
     weight: Tensor
     weight_hook: WeightHooks
 
-    @check.method
     def _check_hooks(self, hooks: WeightHooks) -> None:
         for hook in _as_tuple(hooks):
             if not callable(hook):
@@ -386,7 +385,6 @@ class Sliding:
     padding: tuple[int, int]
     dilation: tuple[int, int]
 
-    @check.method
     def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
         """Validate and set the window's constants."""
         window = Window.of(kernel_size, stride, padding, dilation)

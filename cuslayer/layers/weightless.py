@@ -126,7 +126,6 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
     return xp.where(wins, x, x.dtype.type(0)), lambda g: xp.where(wins, g, g.dtype.type(0))
 
 
-@check.operation("k_winners")
 def _check_count(k: int, among: str, shape: Shape) -> int:
     """Return the number of neurons of a layer that compete; raise ValueError if k is more."""
     # Rows and columns of frames may not be known yet.

@@ -142,7 +142,6 @@ class SpikeCountLoss(ClassLoss):
             return np.where(one_hot(labels, spikes.shape[1:]), self.true, self.false)
         return ClassCounts(classes_beside(labels, spikes), self.true, self.false)
 
-    @check.method
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
         if self._given and spikes.dtype == bool and self.true > last - first:
             rule = f"at most {last - first}, a spike in each step of the {'region' if self.region else 'input'}"

@@ -190,7 +190,6 @@ def wanted_rates(graph: Graph, rate: float, last: float) -> dict[int, float]:
     return found
 
 
-@check.operation("network")
 def _gather(batches: Iterable[Any], samples: int) -> Tensor:
     """Return the first samples of batches as one tensor (T, N, ...)."""
     found, left = list[Array](), samples
@@ -254,7 +253,6 @@ class Run:
         for at in Walk(net, Value(x, lambda factor: x)):
             at.output = self._value(at.node, *at.inputs)
 
-    @check.operation("calibrate")
     def _value(self, node: Node, *inputs: Value) -> Value:
         stage = node.stage
         if node.number in self.wanted:

@@ -43,7 +43,6 @@ class Container(Layer):
     def stages(self) -> list[Any]:
         raise TypeError("a container must define stages")
 
-    @check.method
     def _check_stages(self) -> None:
         """Raise TypeError unless each stage can be called, ValueError if neurons differ in dt or sizes do not fit."""
         for position, stage in enumerate(self.stages):

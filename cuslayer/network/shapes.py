@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cuslayer import check
 from cuslayer.layers import Affine, Dense, Layer, Recurrent
 from cuslayer.layers.base import Shape
 from cuslayer.layers.conv import Convolution
@@ -41,7 +40,6 @@ def check_shapes(graph: Graph, shape: Shape | None) -> None:
             raise ValueError(text.replace("'", "")) from None
 
 
-@check.operation("conv")
 def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
     """Return what is known of the shape of a stage's output: as `shape_after`, or ("H", "W", channels), or None."""
     shape, frames = shapes[0], any(each is not None and each[:2] == _FRAME for each in shapes)

@@ -118,7 +118,6 @@ class Stream:
         return f"Stream(after {self.steps} steps, {self._net!r})"
 
 
-@check.operation("conv")
 def _items(graph: Graph, step: Step) -> list[_Item]:
     """Return a step of a plan with a state: stages that run as one if they can, others one by one."""
     run = None if step.fusion is None else _fused(step.fusion.layers, *step.stages)
@@ -150,7 +149,6 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     return StreamedConv(weight, window, response, spiking, pooling)
 
 
-@check.operation("stream")
 def _streamed(graph: Graph, step: Step) -> Run:
     """Return a stage with a state."""
     stage = step.stages[0]

@@ -65,7 +65,6 @@ class Unit(NamedTuple):
         return f"layer {self.last} ({', '.join(filter(None, (layer, neurons)))})"
 
     @property
-    @check.operation("network")
     def model(self) -> Neuron | None:
         """Its neurons as a `Neuron`; None if it has none."""
         return None if self.neurons is None else as_neuron(self.neurons.stage)
@@ -107,7 +106,6 @@ class Visit:
         return self.unit.name
 
     @cached_property
-    @check.operation("network")
     def neurons(self) -> Neuron | None:
         """The stage as a `Neuron`; None if it is anything else. Their weighted input is ``inputs[0]``."""
         return as_neuron(self.stage) if is_neuron(self.stage) else None

@@ -109,7 +109,6 @@ class ArrayLike(Generic[TensorT]):
             raise ValueError(f"a Tensor must have one element, got shape {self.shape}")
         return self.data.item()
 
-    @check.method
     def _needs_gradient(self) -> bool:
         """Return whether an operation on this tensor builds a graph."""
         raise TypeError("a tensor must define _needs_gradient")

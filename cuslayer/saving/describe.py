@@ -250,7 +250,6 @@ def maker(kind: type) -> Callable[..., Any]:
     return _network if kind is Network else kind
 
 
-@check.operation("Network")
 def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentials: str) -> Network:
     """Return a `Network` of stages that exist: words with options are not part of its notation."""
     if not isinstance(notation, str) or not isinstance(input_shape, tuple):

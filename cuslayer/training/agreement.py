@@ -16,7 +16,6 @@ from cuslayer.version import __version__
 _OWN = ("path", "checkpoint")
 
 
-@check.operation("train")
 def agree(context: Context, config: Config) -> None:
     """Raise ValueError, on all processes, unless they have one version, configuration and kind of device."""
     if context.size == 1:
@@ -35,7 +34,6 @@ def agree(context: Context, config: Config) -> None:
             raise on_all(ValueError(f"{rule}: process 0 has {was}, process {rank} {got}"))
 
 
-@check.operation("train")
 def agree_on_data(context: Context, recordings: Mapping[str, str]) -> None:
     """Raise ValueError, on all processes, unless `described` says the same of their recordings."""
     if context.size > 1:

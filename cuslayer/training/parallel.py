@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
 from cuslayer.backend import Array, derived_generator, generator, to_device, to_numpy
 from cuslayer.data.batches import Share, Shares
 from cuslayer.distributed.context import on_all
@@ -61,7 +60,6 @@ class RunningStatistics:
         self._places = {id(layer): slice(*ends[i : i + 2]) for i, layer in enumerate(self._layers)}
         self.columns: int = ends[-1]
 
-    @check.operation("Trainer")
     def noted(self, row: Array) -> AbstractContextManager[None]:
         """Write what the layers find within the block into a row (columns,) of zeros, and leave them as they are."""
 
@@ -128,7 +126,6 @@ class ParallelStep(PlainStep):
         found = Shares(batches, self._parallel.micro, lambda leaves: share(leaves, context.rank, context.size))
         return found if isinstance(batches, Sized) else iter(found)
 
-    @check.operation("Trainer")
     def start(self, net: Sequential, steps: int) -> None:
         """Give all processes the weights of process 0 before the first step, and later check that they have the same.
 

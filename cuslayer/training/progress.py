@@ -10,7 +10,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cuslayer import check
 from cuslayer.data.batches import Shares, pairs
 from cuslayer.data.loader import Loader
 from cuslayer.training.score import Tally
@@ -52,7 +51,6 @@ class Progress(Tally):
     raises ends the epoch.
     """
 
-    @check.operation("Trainer")
     def __init__(
         self,
         batches: Iterable[Any],

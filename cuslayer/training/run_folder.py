@@ -53,7 +53,6 @@ _BEGUN = ("training.seed", "training.initialization", "training.firingRate")
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
-@check.operation("train")
 def find_run(out: str | None) -> Path:
     """Return the folder of the run to resume: `out`, or the last one under runs/.
 
@@ -67,7 +66,6 @@ def find_run(out: str | None) -> Path:
     return folder
 
 
-@check.operation("train")
 def new_run(out: str | None) -> Path:
     """Return the folder for a new run: `out`, or the next one under runs/.
 
@@ -250,7 +248,6 @@ def check_config(record: Record, folder: Path, *, free: tuple[str, ...] = _FREE,
             raise ValueError(f"{path} was changed since the checkpoint: {listed}; {advice}")
 
 
-@check.operation("train")
 def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> None:
     """Raise ValueError if a run is to be resumed with other recordings, as `described` says."""
     for name, was in (record.recordings or {}).items():
@@ -261,7 +258,6 @@ def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> Non
             )
 
 
-@check.operation("train")
 def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
     """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
     before = record.settings()
@@ -279,7 +275,6 @@ def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bo
     return [f"warning: {each}" for each in found]
 
 
-@check.operation("train")
 def earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
     """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
     summary = read_summary(out / CHECKPOINT)

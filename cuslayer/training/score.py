@@ -174,7 +174,6 @@ class Tally:
         return Score(loss / max(samples, 1), right / max(samples, 1) if self.classes else None)
 
 
-@check.operation("Tally")
 def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
     """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if it is spike trains."""
     given = target.data if isinstance(target, Tensor) else target

@@ -142,7 +142,6 @@ def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
     return spikes, target, task.loss(spikes, target)
 
 
-@check.operation("train")
 def backward(task: Task, x: Any, value: Tensor) -> None:
     """Compute the gradients of a loss."""
     task.optimizer.zero_grad()

@@ -298,14 +298,12 @@ def train_run(arguments: list[str], cores: list[int]) -> str | None:
     return f"{lines[-1].removeprefix('cuslayer: ')}{died}"
 
 
-@check.operation("sweep")
 def _optuna() -> Any:
     optuna = optional("optuna", "sweep")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
-@check.operation("sweep")
 def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
     """Return the storage of studies, a database or a file, and their names."""
     try:
@@ -497,7 +495,6 @@ class _Study:
         return results
 
     @staticmethod
-    @check.operation("sweep")
     def _write_file(path: Path, content: bytes) -> None:
         write_whole(path, lambda file: file.write(content))
 

@@ -21,7 +21,6 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
 from cuslayer.extras import optional
@@ -288,7 +287,6 @@ class Table(NamedTuple):
         return int.from_bytes(self.raw[position : position + size], "little", signed=True)
 
 
-@check.operation("read_events")
 def decompress(raw: bytes, compression: int, most: int) -> bytes | bytearray | None:
     """Return the content of a packet, one frame of a compression, or None if it has more than `most` bytes."""
     if compression == _NONE:

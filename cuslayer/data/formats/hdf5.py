@@ -21,7 +21,6 @@ from cuslayer.hdf5_files import Damaged, attribute, blocks, member, opened
 _CHUNK = 1 << 16
 
 
-@check.operation("read_events")
 def read(file: BinaryIO, size: int, unit: str, most: int | None = None) -> Events:
     """Read the events of an HDF5 file; unit "" means the unit of the file."""
     if not size:
@@ -61,7 +60,6 @@ def _events(root: Any, unit: str, limit: base.Limit) -> Events:
     return Events._own(whole["t"], whole["x"], whole.get("y"), whole["p"])
 
 
-@check.operation("write_events")
 def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     """Write events; the unit is stored as an attribute of the times."""
     h5py = optional("h5py", "hdf5")

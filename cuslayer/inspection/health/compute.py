@@ -168,7 +168,6 @@ def _hints(found: Measured, advised: Collection[Any], silent_input: bool) -> tup
     return (*hints, *(f"{layer.name} gets no error: {why}" for layer in without))
 
 
-@check.operation("health")
 def _scale_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> list[Advice]:
     """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
 
@@ -214,7 +213,6 @@ class _Rescale(Run):
         super().__init__(wanted, set())
         self.before = before
 
-    @check.operation("health")
     def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
         layer, at = self.before[node.number], Visit(node, (x,), Unit(None, node))
         tally = Tally(node.address, "", as_neuron(node.stage), layer.output, layer.desired)
@@ -287,7 +285,6 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
-@check.operation("health")
 def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: Measured) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, another height for all.
 
@@ -343,7 +340,6 @@ class _Steps:
     Neither the network nor the optimizer changes, nor do their gradients.
     """
 
-    @check.operation("health")
     def __init__(self, net: Any, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
         self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
         self.before = measure(net, [batch], loss)
@@ -411,7 +407,6 @@ class _Steps:
         with self._taken(factor, **how) as twin:
             return measure(twin, [self.batch], self.loss)
 
-    @check.operation("health")
     def first(self) -> FirstStep:
         """Return what the first step does, as the optimizer takes it."""
         after, full = self.after(), self.moves(steps=_STEPS, warmup=0)
@@ -419,7 +414,6 @@ class _Steps:
         silent = self.before.fires and not after.fires
         return FirstStep(self.moves(), full, rates, self.before.loss, after.loss, silent)
 
-    @check.operation("health")
     def advice(self, before: Measured) -> list[Advice]:
         """Return other learning rates, of the optimizer and of groups with their own; `health` has the rules."""
         found, first, shared = list[Advice](), 0, set[int]()

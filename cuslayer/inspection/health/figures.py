@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.inspection.health.result import EDGES, LayerHealth
 from cuslayer.inspection.structure import default_loss
@@ -134,7 +133,6 @@ def share_of(figure: Any, values: Array) -> float:
     return float(figure(values)) if values.size else 0.0
 
 
-@check.operation("health")
 def measure(net: Any, batches: Batches, loss: Any) -> Measured:
     """Run batches (x, target) forward and backward; the network and its gradients do not change."""
     graph = graph_of(net)
