@@ -163,7 +163,7 @@ def epoch(run: Run) -> None:
     if count < run.sizes.recordings:
         run.note(fewer=f"{run.sizes.recordings:,} do not fit into the free memory")
     start = time.perf_counter()
-    held = Resident("gpu", drawn(count, run.sizes.events, steps, network.shape), steps, network.shape)
+    held = Resident(drawn(count, run.sizes.events, steps, network.shape), steps, network.shape)
     run.note(load_seconds=time.perf_counter() - start)
     trainer, _ = trained(network, steps, True, lr=1e-4)
     order = np.random.default_rng(0).permutation(count)

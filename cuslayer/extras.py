@@ -16,10 +16,10 @@ def optional(module: str, extra: str) -> Any:
     Raises:
         ImportError: the library is not installed.
 
-    >>> optional("sweep", "no_such_library.samplers", "sweep")
+    >>> optional("no_such_library.samplers", "sweep")
     Traceback (most recent call last):
         ...
-    ImportError: sweep: no_such_library is not installed; pip install 'cuslayer[sweep]'
+    ImportError: no_such_library is not installed; pip install 'cuslayer[sweep]'
     """
     try:
         return import_module(module)

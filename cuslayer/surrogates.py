@@ -294,7 +294,7 @@ def as_surrogate(given: Any) -> Surrogate:
         ValueError: the name or a constant is unknown, or a constant is out of its range.
         TypeError: it is none of these, or a constant is not a number.
 
-    >>> as_surrogate("SRM", "triangle"), as_surrogate("SRM", {"type": "multi_gaussian", "h": 0.2})
+    >>> as_surrogate("triangle"), as_surrogate({"type": "multi_gaussian", "h": 0.2})
     (Triangle(), MultiGaussian(h=0.2, s=6.0))
     """
     if isinstance(given, Surrogate):

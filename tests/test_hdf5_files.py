@@ -26,7 +26,7 @@ def written(fill, version="latest"):
 
 
 def read(raw, most=FEW):
-    with opened("test", raw) as root:
+    with opened(raw) as root:
         return tree(root, most)
 
 
@@ -70,7 +70,7 @@ def test_parts_of_a_column_and_an_attribute():
         file["x"].attrs["many"] = ["a", "b"]
         file["x"].attrs["number"] = 3
 
-    with opened("test", written(fill)) as root:
+    with opened(written(fill)) as root:
         column = member(root, "x")
         parts = list(blocks(column, 50))
         assert [first for first, _ in parts] == list(range(0, 1000, 49))

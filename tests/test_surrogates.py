@@ -63,11 +63,11 @@ def test_scaled(surrogate):
 
 @pytest.mark.parametrize("name", SURROGATES)
 def test_names(name):
-    surrogate = as_surrogate("op", name)
+    surrogate = as_surrogate(name)
     assert type(surrogate) is SURROGATES[name]
-    assert as_surrogate("op", surrogate) is surrogate
-    assert as_surrogate("op", {"type": name}) == surrogate
-    assert as_surrogate("op", as_constant(surrogate) or "exponential") == surrogate
+    assert as_surrogate(surrogate) is surrogate
+    assert as_surrogate({"type": name}) == surrogate
+    assert as_surrogate(as_constant(surrogate) or "exponential") == surrogate
     for neuron in (cs.SRM(surrogate=name), cs.Loihi(surrogate=surrogate)):
         constants = neuron_constants(neuron)
         assert ("surrogate" in constants) == (name != "exponential")
@@ -81,7 +81,7 @@ def test_names(name):
 def test_a_surrogate_with_constants_in_files():
     given = cs.surrogates.MultiGaussian(0.3, 4)
     assert as_constant(given) == {"type": "multi_gaussian", "h": 0.3, "s": 4.0}
-    assert as_surrogate("op", as_constant(given)) == given
+    assert as_surrogate(as_constant(given)) == given
 
 
 def test_what_is_no_surrogate_is_refused():

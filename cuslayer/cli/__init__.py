@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cuslayer import check
 from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
 from cuslayer.extras import optional
 from cuslayer.version import __version__

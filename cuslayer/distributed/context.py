@@ -153,7 +153,7 @@ class Context:
         Args:
             facts: a short text for each name.
 
-        >>> Context().agree("train", version="0.1.0")
+        >>> Context().agree(version="0.1.0")
         """
         found = self.gather(facts)
         for name, mine in found[0].items():

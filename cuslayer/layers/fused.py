@@ -215,7 +215,7 @@ def conv_pool(
     >>> from cuslayer.kernels.constants import Window
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
-    >>> pooling = Pooling(Window.of("pool", 3, 3, 0, 1), 11.0, srm.filter, srm.spiking)
+    >>> pooling = Pooling(Window.of(3, 3, 0, 1), 11.0, srm.filter, srm.spiking)
     >>> options = {"response": srm.filter, "spiking": srm.spiking, "pooling": pooling}
     >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
     >>> conv_pool(x, np.full((3, 3, 1, 1), 12.0), padding=1, **options).data.ravel().tolist()

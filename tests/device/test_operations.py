@@ -103,7 +103,7 @@ OPERATIONS: dict[str, tuple[Callable[..., cs.Tensor], list[Any], bool]] = {
             w,
             response=SRM.filter,
             spiking=SRM.spiking,
-            pooling=Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, SRM.filter, SRM.spiking),
+            pooling=Pooling(Window.of(2, 2, 0, 1), 11.0, SRM.filter, SRM.spiking),
         ),
         [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
         False,

@@ -82,7 +82,7 @@ def test_what_each_process_does():
 def test_facts_that_differ():
     def work(context):
         with pytest.raises(ValueError) as problem:
-            context.agree("train", version="1.0", data="x" if context.rank < 2 else "y")
+            context.agree(version="1.0", data="x" if context.rank < 2 else "y")
         return str(problem.value), is_on_all(problem.value)
 
     message = "train: all processes must have the same data: process 0 has 'x', process 2 'y'"

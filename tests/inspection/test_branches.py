@@ -67,12 +67,12 @@ def test_addresses():
     assert net[-2, -1, 0] is dense[2][0]
     assert net[dense[2][0]] is dense[2][0]
     assert net[parallel] is parallel
-    assert find_unit("test", net, parallel).address == 1  # the join, whose neurons are those after it
-    assert find_unit("test", net, (0, 0)).address == (0, 0, 1)
-    assert find_unit("test", net, dense).address == 3
-    assert find_unit("test", net, dense[2][0]).address == 3
-    assert find_unit("test", net, (0, 0, 0, 0, 0)).address == (0, 0, 0, 0, 1)
-    assert str(find_unit("test", net, (0, 0, 0, 0, -1)).last) == "0.0.0.0.1"
+    assert find_unit(net, parallel).address == 1  # the join, whose neurons are those after it
+    assert find_unit(net, (0, 0)).address == (0, 0, 1)
+    assert find_unit(net, dense).address == 3
+    assert find_unit(net, dense[2][0]).address == 3
+    assert find_unit(net, (0, 0, 0, 0, 0)).address == (0, 0, 0, 0, 1)
+    assert str(find_unit(net, (0, 0, 0, 0, -1)).last) == "0.0.0.0.1"
     with cs.record(net, layers=(2, 1)) as seen:  # a tuple that begins with a nested network is an address
         net(spikes(*FRAMES))
     assert seen[2, 1].spikes.shape == (25, 2, 6)
@@ -95,7 +95,7 @@ def test_addresses():
 )
 def test_addresses_that_are_none(layer, message):
     with pytest.raises(IndexError if "under" in message else ValueError) as error:
-        find_unit("record", nested(), layer)
+        find_unit(nested(), layer)
     assert str(error.value).partition("; its layers are 0 ")[0] == f"record: {message}"
 
 

@@ -77,7 +77,7 @@ def test_on_emulated_cuda():
             cs.seed(1)
             net, x = small()
             report = contents(net, cs.Tensor(x).data, [1, 2], None)
-            found.append((report, live_contents("demo", net, (6, 5, 2), 300, None, None)))
+            found.append((report, live_contents(net, (6, 5, 2), 300, None, None)))
     (here, live), (there, other_live) = found
     assert live == other_live
     assert here["loss"] == pytest.approx(there["loss"], rel=1e-5)

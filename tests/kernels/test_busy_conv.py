@@ -90,7 +90,7 @@ def _both(
     """Return whether a product is made, and the rows of all maps by the product and by the walk."""
     frames, outputs = len(x), w.shape[3]
     spikes = conv_spikes.where(find_spikes(x), window, outputs, w.dtype, groups)
-    height, columns = window.outputs("conv", x.shape[1:3], ceil=False)
+    height, columns = window.outputs(x.shape[1:3], ceil=False)
     low, high = rows or (0, height)
     product, walk = np.full((2, frames, (high - low) * columns * outputs + 4), 7, w.dtype)
     given = (2, (1, 0), low, high, columns * outputs, spikes, conv_spikes.taps_in_runs(w, window, groups))

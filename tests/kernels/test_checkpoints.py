@@ -39,8 +39,8 @@ def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int
     for samples, rows, columns, channels, maps, height in ((2, 7, 5, 2, 3, 2), (1, 9, 16, 1, 32, 3)):
         x = generator.random((steps * samples, rows, columns, channels)) < 0.2
         w = (4 * generator.standard_normal((3, 3, channels, maps))).astype(np.float32)
-        pooling = Pooling(Window.of("pool", height, height, 0, 1), 3.3, srm.filter, srm.spiking)
-        frames, window = cpu.spikes.synapse_input(x), Window.of("conv", 3, 1, 1, 1)
+        pooling = Pooling(Window.of(height, height, 0, 1), 3.3, srm.filter, srm.spiking)
+        frames, window = cpu.spikes.synapse_input(x), Window.of(3, 1, 1, 1)
         fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling.window)
         constants = window, srm.filter, srm.spiking, pooling
         found = []
@@ -84,8 +84,8 @@ def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:
     """States of 16 bytes for 32 steps, and a byte for each spike within refraction."""
     steps, srm = 300, cs.SRM()
     x = np.zeros((steps, 34, 34, 2), bool)
-    frames, window = cpu.spikes.synapse_input(x), Window.of("conv", 5, 1, 2, 1)
-    pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
+    frames, window = cpu.spikes.synapse_input(x), Window.of(5, 1, 2, 1)
+    pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
     fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling.window)
     w = np.ones((5, 5, 2, 16), np.float32)
     u, _, _ = fused.conv_pool(frames, steps, w, window, srm.filter, srm.spiking, pooling, Checkpoints)

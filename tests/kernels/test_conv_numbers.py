@@ -32,7 +32,7 @@ def normal(seed: int, shape: tuple[int, ...], dtype: str = "float64") -> Array:
 def arrays(window: Window, image: tuple[int, int], sizes: tuple[int, int, int, int], dtype: str) -> tuple[Array, ...]:
     """Return an input, a weight and errors for frames, groups, channels and outputs of a group."""
     frames, groups, inputs, outputs = sizes
-    maps = (frames, *window.outputs("conv", image, ceil=False), outputs * groups)
+    maps = (frames, *window.outputs(image, ceil=False), outputs * groups)
     x, w = (frames, *image, inputs * groups), (*window.kernel, inputs, outputs * groups)
     return normal(0, x, dtype), normal(1, w, dtype), normal(2, maps, dtype)
 
@@ -76,7 +76,7 @@ tile_windows = st.tuples(st.integers(2, 5), st.integers(2, 5))
 def test_tiles_equal_the_sum(frames, kernel, image, padding, groups, channels, gaps, dtype):
     sides = zip(image, padding, kernel, gaps, strict=True)
     assume(all(n + 2 * pad > (k - 1) * gap for n, pad, k, gap in sides))
-    window = Window.of("conv", kernel, 1, padding, gaps)
+    window = Window.of(kernel, 1, padding, gaps)
     _, w, g = arrays(window, image, (frames, groups, *channels), dtype)
     cut = winograd.tiling(w, image, window, groups)
     x = winograd.conv_input_adjoint(g, w, image, groups, cut)
@@ -87,9 +87,9 @@ def test_tiles_equal_the_sum(frames, kernel, image, padding, groups, channels, g
 def test_other_windows_have_no_tiles():
     for kernel, stride, dilation in [(6, 1, 1), (3, 2, 1), ((3, 1), 1, 1)]:
         w = np.zeros((*np.broadcast_to(kernel, 2), 4, 4))
-        assert winograd.tiling(w, (9, 9), Window.of("conv", kernel, stride, 1, dilation), 1) is None
+        assert winograd.tiling(w, (9, 9), Window.of(kernel, stride, 1, dilation), 1) is None
     # A line of tiles must fit the room of an element: 128 of 4 pixels with 64 channels.
-    window = Window.of("conv", 3, 1, 1, 1)
+    window = Window.of(3, 1, 1, 1)
     w = np.zeros((3, 3, 64, 1), np.float32)
     assert winograd.tiling(w, (9, 512), window, 1).lines == 1
     assert winograd.tiling(w, (9, 513), window, 1) is None
@@ -99,14 +99,14 @@ def test_other_windows_have_no_tiles():
 
 
 WINDOWS = [
-    Window.of("conv", 1, 1, 0, 1),
-    Window.of("conv", 1, 2, 1, 1),
-    Window.of("conv", 3, 2, 1, 1),
-    Window.of("conv", (5, 3), (2, 3), (2, 4), 1),
-    Window.of("conv", 3, 1, 2, 2),
-    Window.of("conv", (2, 3), (3, 1), (0, 3), (1, 2)),
-    Window.of("conv", 7, 1, 3, 1),
-    Window.of("conv", 3, 1, 1, 1),
+    Window.of(1, 1, 0, 1),
+    Window.of(1, 2, 1, 1),
+    Window.of(3, 2, 1, 1),
+    Window.of((5, 3), (2, 3), (2, 4), 1),
+    Window.of(3, 1, 2, 2),
+    Window.of((2, 3), (3, 1), (0, 3), (1, 2)),
+    Window.of(7, 1, 3, 1),
+    Window.of(3, 1, 1, 1),
 ]
 
 
@@ -166,15 +166,13 @@ def groups(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
-@pytest.mark.parametrize(
-    "window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", (3, 2), 2, 1, 1), Window.of("conv", 1, 1, 0, 1)]
-)
+@pytest.mark.parametrize("window", [Window.of(3, 1, 1, 1), Window.of((3, 2), 2, 1, 1), Window.of(1, 1, 0, 1)])
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
     """Several frames at once, two, one, and parts of one; memory that is NaN until it is written."""
     for module in (patches, pixels, planes, winograd):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     whole = every_pass(window, groups)
-    of_a_row = window.outputs("conv", (7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
+    of_a_row = window.outputs((7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
     for rows in (14, 7, 3, 1, 0):
         monkeypatch.setattr(patches, "_PATCH_BYTES", rows * of_a_row)
         monkeypatch.setattr(winograd, "_BLOCK_BYTES", rows * 5 * 6 * 2 * 10 * 4)
@@ -184,7 +182,7 @@ def test_blocks_leave_no_seam(window, groups, monkeypatch):
             held(ours, theirs, 0, 8)
 
 
-@pytest.mark.parametrize("window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)])
+@pytest.mark.parametrize("window", [Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1)])
 def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
     runs = []
     monkeypatch.setattr(patches, "_PATCH_BYTES", 20_000)
@@ -210,7 +208,7 @@ def test_groups_of_few_channels_are_computed_as_one():
     whole = merge(w, 4, 2)
     assert whole.shape == (2, 3, 4, 12)
     x = normal(1, (2, 5, 5, 8))
-    window = Window.of("conv", (2, 3), 1, 0, 1)
+    window = Window.of((2, 3), 1, 0, 1)
     np.testing.assert_allclose(matrix.conv(x, whole, window, 2), matrix.conv(x, w, window, 4), atol=1e-12)
     np.testing.assert_array_equal(split(whole, 4, 2), w)
 

@@ -201,7 +201,7 @@ def test_whole_chunks_of_convolution_and_pooling(
     for one_pass in (True, False):
         x, w = cs.Tensor(steady(8, 5, 8, 2), requires_grad=wanted), weight(3, 2, 2, outputs)
         if one_pass:
-            pooling = Pooling(Window.of("pool", (2, 3), (2, 3), 0, 1), 8.0, **SECOND)
+            pooling = Pooling(Window.of((2, 3), (2, 3), 0, 1), 8.0, **SECOND)
             s = functions.conv_pool(x, w, pooling=pooling, padding=(1, 0), **FIRST)
         else:
             s = neurons(pool(neurons(functions.conv(x, w, padding=(1, 0)), FIRST)), SECOND)
@@ -213,7 +213,7 @@ def test_whole_chunks_of_convolution_and_pooling(
 @pytest.mark.parametrize("groups", [1, 2])
 def test_blocks_of_frames_leave_no_seam(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
-    window = Window.of("conv", (3, 2), 1, 1, 1)
+    window = Window.of((3, 2), 1, 1, 1)
     x, w = generator.standard_normal((7, 6, 5, 4)), generator.standard_normal((3, 2, 4 // groups, 6))
     g = generator.standard_normal((7, 6, 6, 6))
 
@@ -247,7 +247,7 @@ def test_a_refraction_longer_than_a_chunk(layer: str, monkeypatch: pytest.Monkey
         one, two = without_gradients(x, w, constants, monkeypatch), neurons(functions.dense(x, w), constants).data
     else:
         x, w = generator.random((200, 2, 4, 6, 2)) < 0.3, weight(3, 2, 2, 3)
-        pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 8.0, RESPONSE, LONG)
+        pooling = Pooling(Window.of(2, 2, 0, 1), 8.0, RESPONSE, LONG)
         apart = neurons(functions.conv(x, w), constants)
         if layer == "conv":
             one, two = functions.conv_neuron(x, w, **constants).data, apart.data
@@ -264,7 +264,7 @@ def test_the_gain_of_pooling_is_float32() -> None:
     rounded = counts * np.float32(gain)
     assert (rounded != (counts.astype(np.float64) * gain).astype(np.float32)).any()
     x = np.tril(np.ones((6, 6), bool))[:, None, :, None]
-    window = Window.of("pool", (1, 6), (1, 6), 0, 1)
+    window = Window.of((1, 6), (1, 6), 0, 1)
     for pool in (cpu.pool.forward, matrix.pool):
         found = pool(x, window, gain)
         assert found.dtype == np.float32
@@ -275,7 +275,7 @@ def test_the_gain_of_pooling_is_float32() -> None:
 
 def test_the_potential_behind_fused_pooling_has_the_gain_in_float32() -> None:
     x, w = steady(2, 4, 7, 2), np.abs(weight(3, 2, 2, 3).data)
-    window, tiles = Window.of("conv", (3, 2), 1, 0, 1), Window.of("pool", (2, 3), (2, 3), 0, 1)
+    window, tiles = Window.of((3, 2), 1, 0, 1), Window.of((2, 3), (2, 3), 0, 1)
     pooling = Pooling(tiles, 5.61, **SECOND)
     frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
     constants = (window, FIRST["response"], FIRST["spiking"])

@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
     @property
     def maps(self) -> tuple[int, int, int]:
-        return *self.window.outputs("conv", self.image, ceil=False), self.outputs * self.groups
+        return *self.window.outputs(self.image, ceil=False), self.outputs * self.groups
 
     def spikes(self, seed: int, frames: int, rate: float) -> Array:
         shape = frames, *self.image, self.inputs * self.groups

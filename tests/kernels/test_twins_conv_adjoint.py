@@ -87,7 +87,7 @@ def test_conv_input_adjoint(case: Case, frames: int, dtype: str, seed: int) -> N
 @drawn
 @given(cases(), st.integers(0, 9), st.integers(0, 3), dtypes, seeds)
 def test_pool_adjoint(case: Case, frames: int, channels: int, dtype: str, seed: int) -> None:
-    shape = (frames, *case.window.outputs("pool", case.image, ceil=True), channels)
+    shape = (frames, *case.window.outputs(case.image, ceil=True), channels)
     arguments = normal(seed, shape, dtype), case.image, case.window, 1.7
     same_bits(gpu.pool.adjoint(*arguments), cpu.pool.adjoint(*arguments))
 
@@ -234,7 +234,7 @@ def compare_conv_pool(
     rows, columns, outputs = case.maps
     x = case.spikes(seed, steps * samples, 0.3)
     u, numbers = potentials(seed, (steps * samples, *case.maps), "float32", kept, spiking.theta)
-    shape = (steps * samples, *window.outputs("pool", (rows, columns), ceil=True), outputs)
+    shape = (steps * samples, *window.outputs((rows, columns), ceil=True), outputs)
     pooled_u, pooled_numbers = potentials(seed + 1, shape, "float32", kept, pooled_spiking.theta)
     g = normal(seed, shape, "float32")
 
@@ -334,7 +334,7 @@ def test_pool_neuron_adjoint(
     (steps, samples), (response, spiking) = times, constants
     window = Window(case.window.kernel, case.window.kernel, (0, 0), (1, 1)) if tiles else case.window
     assume(all(size >= 1 for size in case.image))
-    shape = (steps * samples, *window.outputs("pool", case.image, ceil=True), channels)
+    shape = (steps * samples, *window.outputs(case.image, ceil=True), channels)
     u, numbers = potentials(seed, shape, dtype, kept, spiking.theta)
     g = normal(seed + 1, shape, dtype)
     expected, double = (

@@ -35,7 +35,7 @@ channels = st.sampled_from([1, 2, 3, 12, 16, 33])
 
 
 def tiles(height: int, width: int) -> Window:
-    return Window.of("pool", (height, width), (height, width), 0, 1)
+    return Window.of((height, width), (height, width), 0, 1)
 
 
 def sums_of(fired: Array, window: Window, gain: float, dtype: str) -> Array:
@@ -144,7 +144,7 @@ def test_the_fused_pass_of_the_cpu() -> None:
     np.testing.assert_array_equal(unpacked_on_host(ours[2]), theirs[2])
 
 
-OTHERS = Window.of("pool", 3, 2, 0, 1), Window.of("pool", 2, 2, 1, 1), Window.of("pool", 2, 2, 0, 2), tiles(4, 4)
+OTHERS = Window.of(3, 2, 0, 1), Window.of(2, 2, 1, 1), Window.of(2, 2, 0, 2), tiles(4, 4)
 
 
 @pytest.mark.parametrize("pool", OTHERS)

@@ -25,7 +25,7 @@ def test_weighted_pool(drawn: Any, channels: int, dtype: str, seed: int) -> None
 @given(images(), st.integers(1, 3), dtypes, seeds)
 def test_weighted_pool_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
     frames, window = drawn
-    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    g = normal(seed, (frames[0], *window.outputs(frames[1:], ceil=True), channels), dtype)
     w, image = normal(seed, window.kernel, dtype), frames[1:]
     ours = test_twins.gpu.pool.weighted_pool_adjoint(g, w, image, window)
     theirs = cpu.pool.weighted_pool_adjoint(g, w, image, window)
@@ -38,7 +38,7 @@ def test_weighted_pool_adjoint(drawn: Any, channels: int, dtype: str, seed: int)
 def test_pool_weight_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
     frames, window = drawn
     x = normal(seed, (*frames, channels), dtype)
-    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    g = normal(seed, (frames[0], *window.outputs(frames[1:], ceil=True), channels), dtype)
     ours, theirs = test_twins.gpu.pool.weight_adjoint(x, g, window), cpu.pool.weight_adjoint(x, g, window)
     assert theirs.shape == window.kernel
     # A window of one pixel has one weight, to which all gradients are added.

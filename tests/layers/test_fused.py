@@ -157,15 +157,15 @@ def test_spikes_that_want_a_gradient(pooled):
 
 @pytest.mark.cpu_only
 def test_the_condition_of_fusion():
-    plain, strided = Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)
+    plain, strided = Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1)
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
     for groups in (1, 2):
         assert cpu.fused.conv_kernels(spikes, plain, groups).groups == groups
         assert cpu.fused.conv_kernels(spikes, strided, groups).groups == groups
-        assert cpu.fused.conv_pool_kernels(spikes, plain, groups, Window.of("pool", 2, 2, 0, 1)).groups == groups
+        assert cpu.fused.conv_pool_kernels(spikes, plain, groups, Window.of(2, 2, 0, 1)).groups == groups
     assert cpu.fused.conv_kernels(spikes, plain, 1, True) is None
     assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1) is None
-    for pool in (Window.of("pool", 2, 1, 0, 1), Window.of("pool", 2, 2, 1, 1), Window.of("pool", 2, 2, 0, 2)):
+    for pool in (Window.of(2, 1, 0, 1), Window.of(2, 2, 1, 1), Window.of(2, 2, 0, 2)):
         assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pool) is None
 
 

@@ -147,7 +147,7 @@ def test_trained_shares_of_frames():
     given = [np.asarray(keep.data, np.float64) for keep in neuron.step_by_step.keeps.values()]
     leaves = [cs.Tensor(np.array(each, np.float64), requires_grad=True) for each in (x, layer.weight.data, *given)]
     g = RNG.standard_normal(x.shape)
-    geometry = Geometry(Window.of("conv", 3, 1, 1, 1), 1)
+    geometry = Geometry(Window.of(3, 1, 1, 1), 1)
     plain = cs.AdaptiveLIF(*(-1 / np.log(keep) for keep in given), gradient="exact")
     options = {"program": plain.step_by_step.program, "geometry": geometry, "trained": True}
     functions.recurrent(*leaves, **options).backward(g)

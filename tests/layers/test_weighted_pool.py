@@ -54,8 +54,8 @@ def test_equals_the_formulas(kernel, stride, padding, dilation, image, channels,
 
 def test_each_frame_adds_its_own_gradient():
     """Of the weights: a part of a thread is several frames."""
-    x, window = RNG.standard_normal((64, 5, 6, 2)), Window.of("weighted_pool", (3, 2), 2, 1, 1)
-    g = RNG.standard_normal((64, *window.outputs("weighted_pool", (5, 6), ceil=True), 2))
+    x, window = RNG.standard_normal((64, 5, 6, 2)), Window.of((3, 2), 2, 1, 1)
+    g = RNG.standard_normal((64, *window.outputs((5, 6), ceil=True), 2))
     of_each = [weighted.weight_adjoint(x[n : n + 1], g[n : n + 1], window) for n in range(64)]
     np.testing.assert_allclose(weighted.weight_adjoint(x, g, window), sum(of_each), rtol=1e-12)
 

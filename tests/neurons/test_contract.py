@@ -84,14 +84,14 @@ def test_what_a_neuron_is():
         assert not is_neuron(type("Lacking", (), lacking)())
     assert not is_neuron(cs.Dense(2, 2))
     with pytest.raises(TypeError, match=r"^op: neuron must be a neuron, got Dense$"):
-        as_neuron("op", cs.Dense(2, 2))
+        as_neuron(cs.Dense(2, 2))
 
 
 def test_an_object_is_completed_by_the_defaults():
     """What it has goes before what the contract says."""
     neuron = Leaky()
-    assert as_neuron("op", neuron) is neuron
-    plain = as_neuron("op", Plain())
+    assert as_neuron(neuron) is neuron
+    plain = as_neuron(Plain())
     assert (plain.theta, plain.dt, plain.peak, plain.period, plain.gradient) == (0.5, 2.0, 4.0, 1, "slayer")
     assert plain.response.tolist() == [2.0, 4.0]
     assert plain.refractory.tolist() == [0.0]

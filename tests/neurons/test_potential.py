@@ -149,8 +149,8 @@ def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps,
     x = generator.random((steps, 2, rows, 5, 2)) < 0.2
     w = (generator.standard_normal((3, 3, 2, maps)) * 9).astype(np.float32)
     window, pooling = (
-        Window.of("conv", 3, 1, 1, 1),
-        Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking),
+        Window.of(3, 1, 1, 1),
+        Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking),
     )
     frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
     arguments = (frames, steps, w, window, srm.filter, srm.spiking, *([pooling] if pooled else []))
@@ -247,7 +247,7 @@ def test_nested_settings_are_restored():
 def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
     """With one fused pass, as in float32, or without."""
     srm, seen = cs.SRM(), []
-    pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
+    pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
     x, w = np.ones((5, 1, 4, 4, 1), bool), np.ones((3, 3, 1, 2), dtype)
     with potential.on_potential(lambda u: seen.append(u.values.dtype)):
         functions.conv_pool(x, w, response=srm.filter, spiking=srm.spiking, pooling=pooling)

@@ -155,7 +155,7 @@ class Page:
     def check_spikes(self, net: cs.Sequential, x: np.ndarray) -> int:
         """Compare the spikes of all layers with Python's for input x (T, 1, H, W, 2); return the count of the last."""
         assert self.spikes(0) == times_of(x)
-        here = Contents("test", net, x)
+        here = Contents(net, x)
         for layer, unit in enumerate(here.units, 1):
             assert self.spikes(layer) == times_of(here.spikes[unit.last.number]), f"layer {layer}"
         last = here.spikes[here.units[-1].last.number]
