@@ -81,9 +81,9 @@ def test_what_is_written_by_name(tmp_path):
     net = cs.Network("4-3", cs.SRM())
     for what, write in (
         ("export_hdf5: {}/a.net", lambda folder: export_hdf5(net, folder / "a.net")),
-        ("{}/a.csv", lambda folder: stats.save(folder / "a.csv")),
-        ("{}/loss.txt", lambda folder: stats.save_slayer(f"{folder}/")),
-        ("{}/page.html", lambda folder: cs.report(net, np.ones((9, 1, 4), bool), folder / "page.html")),
+        ("Stats: {}/a.csv", lambda folder: stats.save(folder / "a.csv")),
+        ("Stats: {}/loss.txt", lambda folder: stats.save_slayer(f"{folder}/")),
+        ("report: {}/page.html", lambda folder: cs.report(net, np.ones((9, 1, 4), bool), folder / "page.html")),
     ):
         folder = tmp_path / "none"
         with pytest.raises(ValueError) as error:

@@ -127,5 +127,5 @@ def test_errors():
         Bounded([0.0], most=np.inf)
     with pytest.raises(TypeError, match="Bounded: least must be a number, got str"):
         Bounded([0.0], least="0")
-    with pytest.raises(TypeError, match="Tensor: data must be real numbers or booleans, got complex128"):
+    with pytest.raises(TypeError, match="Bounded: data must be real numbers or booleans, got complex128"):
         Bounded([1j])

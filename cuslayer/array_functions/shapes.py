@@ -278,6 +278,7 @@ def _getitem(x: Tensor, index: Any) -> Tensor:
     return take(x, index=_plain_index(index))
 
 
+@check.operation("take")
 def _plain_index(index: Any) -> Any:
     """Return an index whose tensors, which must be boolean, are arrays."""
     if isinstance(index, tuple):

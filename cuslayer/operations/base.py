@@ -103,6 +103,13 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad
 
 
+class AxisError(np.exceptions.AxisError):
+    """An axis is out of range; NumPy's own error ignores its arguments."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def one_axis(axis: Any, ndim: int) -> int:
     """Return an axis of an array of `ndim` axes, counted from 0."""
     try:
@@ -110,7 +117,7 @@ def one_axis(axis: Any, ndim: int) -> int:
     except TypeError:
         raise TypeError(f"axis must be an integer, got {type(axis).__name__}") from None
     if not -ndim <= found < ndim:
-        raise np.exceptions.AxisError(f"axis {found} is out of range for an array of {ndim} axes")
+        raise AxisError(f"axis {found} is out of range for an array of {ndim} axes")
     return found % ndim
 
 

@@ -49,7 +49,8 @@ class Group:
 
     @lr.setter
     def lr(self, rate: Rate) -> None:
-        self.options["lr"] = as_schedule(f"{self._name}lr", rate)
+        with check.about(type(self._optimizer).__name__):
+            self.options["lr"] = as_schedule(f"{self._name}lr", rate)
         self.assigned = None if callable(rate) else float(rate)
 
     def option(self, name: str) -> Any:

@@ -143,7 +143,7 @@ def test_a_weight_that_could_not_be_moved_is_refused():
     w = cs.Tensor(np.ones((2, 3)), requires_grad=True)
     w.data, w.grad = np.ones((3, 2)).T, np.ones((2, 3))
     for optimizer in (cs.SGD([w]), cs.Adam([w])):
-        with pytest.raises(ValueError, match=r"optimizer: w must be C-contiguous, got strides \(8, 16\)"):
+        with pytest.raises(ValueError, match=r"(SGD|Adam|NAdam): w must be C-contiguous, got strides \(8, 16\)"):
             optimizer.step()
 
 
