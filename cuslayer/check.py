@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
@@ -138,10 +138,20 @@ def _name(problem: Exception, name: str) -> None:
         last = last.tb_next
     raised = "" if last is None else last.tb_frame.f_globals.get("__name__", "")
     # A door that calls its function with wrong arguments is the last frame: Python names the function then.
-    calls = last is not None and raised == __name__ and last.tb_frame.f_code.co_name in ("door", "steps")
+    calls = last is not None and _is_door(last.tb_frame)
     if raised.partition(".")[0] == __name__.partition(".")[0] and not calls and not hasattr(problem, "operation"):
-        problem.args = (f"{name}: {problem.args[0]}" if problem.args else name, *problem.args[1:])
-        problem.__dict__["operation"] = name
+        reason = str(problem.args[0]) if problem.args else ""
+        # An error of another process has its name in its text only.
+        text = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}".removesuffix(": ")
+        problem.args = (text, *problem.args[1:])
+        problem.__dict__.update(operation=name, reason=reason)
+        if isinstance(problem, ImportError):
+            problem.msg = text
+
+
+def reason(problem: BaseException) -> str:
+    """Return the text of an error without the operation."""
+    return str(problem.__dict__.get("reason", problem))
 
 
 def number(name: str, value: Any) -> float:
@@ -321,11 +331,17 @@ def neuron_index(shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
 
 
 def warn(message: str) -> None:
-    """Issue a UserWarning for the line of the caller outside of this package and its progress bar."""
-    frame, level = sys._getframe(1), 2
+    """Issue a UserWarning, named by the innermost door, for the caller's line outside of this package and tqdm."""
+    frame, level, name = sys._getframe(1), 2, ""
     while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
+        if not name and _is_door(frame):
+            name = frame.f_locals["name"](next(iter(frame.f_locals["given"]), None)) + ": "
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(name + message, UserWarning, stacklevel=level)
+
+
+def _is_door(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") == __name__ and frame.f_code.co_name in ("door", "steps")
 
 
 def _is_internal(module: str) -> bool:

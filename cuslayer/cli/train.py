@@ -241,7 +241,7 @@ def _config(options: argparse.Namespace) -> Config:
         optimizer, lost = config.optimizer.with_type(options.optimizer)
         if lost and not options.resume:
             names = ", ".join(map(key_of, lost))
-            check.warn(f"train: {options.optimizer} has no {names}, which the configuration sets; dropped")
+            check.warn(f"{options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
     return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})
 

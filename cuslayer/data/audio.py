@@ -381,7 +381,7 @@ class Waves:
             try:
                 bits = np.packbits(self.to_spikes(self._waves[place]), axis=1)
             except (TypeError, ValueError) as problem:
-                raise type(problem)(f"Waves: sample {place}: {problem}") from None
+                raise type(problem)(f"sample {place}: {problem}") from None
             self._bits[place] = bits
         return np.unpackbits(bits, axis=1, count=self.shape[0]).view(np.bool_), int(self.labels[place])
 

@@ -234,7 +234,7 @@ class Events:
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         found = misfit(self._t, len(step), steps, dt)
         if found:
-            check.warn(f"to_spikes: {found[1]}")
+            check.warn(f"{found[1]}")
         features = math.prod(sensor)
         index = step * features + feature
         if binning == "or":

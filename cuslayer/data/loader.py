@@ -68,7 +68,7 @@ class Misfits:
         kind = found[0]
         self.late += kind == "late"
         far = kind == "late" and t.min() >= max(_FAR, 2 * steps * dt)
-        self._found.setdefault("far" if far else kind, f"Loader: {where}: {found[1]}")
+        self._found.setdefault("far" if far else kind, f"{where}: {found[1]}")
 
     def warnings(self) -> dict[str, str]:
         """Return the messages to warn of, by kind, "unit" or "late"."""
@@ -260,6 +260,7 @@ class Loader:
         """Return samples in batches, of which the last may be smaller."""
         return [samples[first : first + self.batch] for first in range(0, len(samples), self.batch)]
 
+    @check.method
     def _batches(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
         """Yield a batch for each part."""
         if not parts:

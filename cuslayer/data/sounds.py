@@ -86,9 +86,15 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     """
     file_path = check.path("path", path)
     arrays = _arrays(file_path)
+    with check.about(file_path):
+        return _sounds(arrays)
+
+
+def _sounds(arrays: dict[str, npt.NDArray[Any]]) -> Sounds:
+    """Return the recordings that the arrays of a file have."""
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
-        raise ValueError(f"must have an array {missing[0]!r}; it must have audio, start and label")
+        raise ValueError(f"it has no array {missing[0]!r}; it must have audio, start and label")
     audio, start, label = (arrays.pop(name) for name in _NEEDED)
     if audio.ndim != 1 or audio.dtype.kind not in "if":
         raise ValueError(f"audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")
@@ -120,7 +126,7 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             rule = f"must hold at most {most:,} bytes in a file of {size:,}, got {total:,}"
             raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")
         for name, header in headers.items():
-            check.memory(f"array {name}", header.shape, header.dtype.itemsize)
+            check.memory(f"{path}: array {name}", header.shape, header.dtype.itemsize)
         with _refusal():
             return {name: archive.read(name) for name in headers}
 
@@ -154,7 +160,7 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
 
     def read(file: BinaryIO, size: int) -> tuple[npt.NDArray[Any], int]:
         channels, width, rate, length = _wave_header(file, size)
-        check.memory("the samples", (length // (channels * width),), max(8, channels * width))
+        check.memory(f"{file_path}: the samples", (length // (channels * width),), max(8, channels * width))
         samples = np.frombuffer(base.read_block(file, length), f"<i{width}")
         if width == 1:  # unsigned, with silence at 128
             samples = samples ^ np.int8(-128)

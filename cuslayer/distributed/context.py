@@ -34,7 +34,6 @@ class Request:
             time.sleep(0 if time.perf_counter() - start < _PATIENCE else _NAP)
 
 
-@check.named
 class Context:
     """One of several processes that compute together; this class is that of a process on its own.
 

@@ -109,7 +109,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
         raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
     slow = next((n for n in neurons if n.weight_grid is not None and n.period > 1), None)  # neurons of the chip
     if slow is not None:
-        message = f"export_hdf5: netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
+        message = f"netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
         check.warn(message)
     entries: list[dict[str, Any]] = [{"type": "input", "shape": _sides(shape)}]
     if blocks[0].kind == "dense" and len(shape) == 3:  # netx flattens no input

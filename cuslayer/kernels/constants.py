@@ -191,6 +191,7 @@ class Sampled:
     taps: Array
     dt: float
 
+    @check.operation("psp")
     def __post_init__(self) -> None:
         if self.taps.ndim != 1:
             raise ValueError(f"response must be samples (K,), got shape {self.taps.shape}")

@@ -172,7 +172,6 @@ class Affine(Synapse):
 
         return run
 
-    @check.operation("dense")
     def output_shape(self, shape: Shape | None) -> Shape:
         if shape is not None:
             check_features(shape, math.prod(self.in_features))

@@ -112,7 +112,6 @@ class Dense(Synapse):
     def __call__(self, x: Any) -> Tensor:
         return self.biased(dense(x, self.effective_weight()))
 
-    @check.operation("dense")
     def output_shape(self, shape: Shape | None) -> Shape:
         if shape is not None:
             check_features(shape, math.prod(self.in_features))

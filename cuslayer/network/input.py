@@ -76,7 +76,7 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
         found = check.pixels("x", *ends, lambda: bool((x.data % 1 == 0).all()))
         if found and net not in _warned:
             _warned.add(net)
-            check.warn(f"network: {found}")
+            check.warn(found)
     with _inside.set(True):
         yield
 

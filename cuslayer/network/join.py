@@ -46,6 +46,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
     return joined(branches, axis=-1)
 
 
+@check.operation("Parallel")
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
     """Raise ValueError unless shapes can be joined."""
     first = shapes[0]
@@ -62,6 +63,7 @@ class Join(Layer):
     memory = 0
     keeps_steps = True
 
+    @check.operation("Parallel")
     def __init__(self, how: str) -> None:
         self.how = check.one_of("join", how, JOINS)
 

@@ -138,7 +138,7 @@ class Dynamic(Neuron):
         object.__setattr__(self, "dt", check.time_step("dt", self.dt))
         for name in ("trained", "graded", "stateful"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{kind}: {name} must be a bool, got {type(getattr(self, name)).__name__}")
+                raise TypeError(f"{name} must be a bool, got {type(getattr(self, name)).__name__}")
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
             object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))

@@ -65,6 +65,6 @@ def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
         return kind(dt=dt, **{names.all[key]: value for key, value in given.items()})
     except (TypeError, ValueError) as problem:
         # The message starts with the attribute's name: "SRM: tau_sr must be positive".
-        ours, rule = str(problem).split(": ", 1)[1].split(" ", 1)
+        ours, rule = check.reason(problem).split(" ", 1)
         theirs = {ours: theirs for theirs, ours in names.all.items()}
         raise type(problem)(f"{at}{theirs[ours]} {rule}") from None

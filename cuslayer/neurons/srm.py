@@ -200,10 +200,10 @@ class SRM(Neuron):
                 raise ValueError(f"{name} must be at most {_LONGEST:g} dt, {got}")
         if 5 * self.tau_sr < self.dt < 1e3:  # beyond, `check.time_step` has warned
             got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
-            check.warn(f"SRM: dt must be less than 5 tau_sr for the response to have a sample near its peak, {got}")
+            check.warn(f"dt must be less than 5 tau_sr for the response to have a sample near its peak, {got}")
         elif 1e-3 < self.dt < 1e-3 * self.tau_sr:
             got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
-            check.warn(f"SRM: dt must be at least a thousandth of tau_sr, {got}")
+            check.warn(f"dt must be at least a thousandth of tau_sr, {got}")
 
     @cached_property
     def filter(self) -> Alpha:

@@ -221,6 +221,7 @@ class Checkpoint:
         sync_folder(Path(path).parent)
 
 
+@check.operation
 def load_checkpoint(
     path: str | Path, network: Sequential | None = None, optimizer: SGD | Adam | None = None
 ) -> Checkpoint:
@@ -261,6 +262,7 @@ class Summary(NamedTuple):
     record: Record | None
 
 
+@check.operation("load_checkpoint")
 def read_summary(path: str | Path) -> Summary:
     """Read what a checkpoint says, without its arrays. Errors are those of `load_checkpoint`."""
     with _opened(path) as archive:

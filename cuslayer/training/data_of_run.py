@@ -60,7 +60,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
         raise ValueError(f"the network has {outputs} outputs, the recordings have {train_set.classes} classes")
     if outputs > train_set.classes and train:
         check.warn(
-            f"train: the network has {outputs} outputs, the recordings have {train_set.classes} classes: the last "
+            f"the network has {outputs} outputs, the recordings have {train_set.classes} classes: the last "
             f"{outputs - train_set.classes} stand for no class"
         )
     if round(config.region[1] / config.neuron.dt) > config.steps:
@@ -74,7 +74,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     try:
         spikes = events.to_spikes(net.input_shape, config.steps, config.neuron.dt)
     except ValueError as problem:
-        reason = str(problem).removeprefix("to_spikes: ")
+        reason = check.reason(problem)
         where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
         raise ValueError(f"the network expects input {net.input_shape}, {where} has another: {reason}") from None
     return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])))

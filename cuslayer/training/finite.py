@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import kernels
+from cuslayer import check, kernels
 from cuslayer.backend import Array, to_numpy
 from cuslayer.distributed.context import is_on_all, on_all
 from cuslayer.network.container import graph_of
@@ -54,7 +54,7 @@ def naming_checkpoint(path: Path) -> Iterator[None]:
         yield
     except NotFiniteError as problem:
         kept = f"the last good checkpoint, {path}, is kept" if path.exists() else "there was no checkpoint yet"
-        found = NotFiniteError(f"{problem}; {kept}", problem.epoch, problem.batch)
+        found = NotFiniteError(f"{check.reason(problem)}; {kept}", problem.epoch, problem.batch)
         raise (on_all(found) if is_on_all(problem) else found) from None
 
 

@@ -92,9 +92,13 @@ def _run_numbers() -> list[int]:
 class Taken(ValueError):
     """Another process has the lock, or its file is another's."""
 
+    operation = "train"
+
 
 class Lost(ValueError):
     """This process no longer has the lock: another one may use the folder."""
+
+    operation = "train"
 
 
 class Lock:
@@ -121,7 +125,7 @@ class Lock:
             self._lock.release()
             # Where the file system has no locks, the lowest version of filelock raises the other one.
             no_locks = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-            raise not_written(f"train: {path}", problem if isinstance(problem, OSError) else no_locks) from None
+            raise not_written(str(path), problem if isinstance(problem, OSError) else no_locks) from None
 
     def held(self) -> bool:
         """Return whether the file and the folder at their paths are those that were locked."""
@@ -459,7 +463,7 @@ class Saver:
         try:
             write(self._out / name)
         except NotWritten as problem:
-            raise NotWritten(f"train: {problem}; {_described(self._saved)}", problem) from None
+            raise NotWritten(f"{check.reason(problem)}; {_described(self._saved)}", problem) from None
 
 
 def _repair_best(out: Path, summary: Summary, stats: Stats) -> None:

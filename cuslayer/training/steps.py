@@ -45,7 +45,7 @@ class Silence:
         """Warn if a batch, numbered from 1, has no spikes."""
         if not spikes and not self._warned:
             self._warned = True
-            check.warn(f"Trainer: the input of batch {batch} is 0 everywhere, it has no spikes; {SILENT_INPUT}")
+            check.warn(f"the input of batch {batch} is 0 everywhere, it has no spikes; {SILENT_INPUT}")
 
 
 @dataclass

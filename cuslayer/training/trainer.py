@@ -99,7 +99,7 @@ class Trainer:
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         of_loss, of_net = self._steps()
         if of_loss is not None and of_net is not None and of_loss != of_net:
-            check.warn(f"Trainer: the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
+            check.warn(f"the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
         self.calibrate = None if calibrate is None else check.positive("calibrate", calibrate)
         self.calibration: Calibration | None = None
         if graph is not None and not isinstance(graph, bool):
@@ -176,7 +176,7 @@ class Trainer:
         self.check_finite()
         self._running = None
         if step.problem and step.problem != self.graph_problem and self.graph:
-            check.warn(f"Trainer: steps are not captured as a CUDA graph: {step.problem}")
+            check.warn(f"steps are not captured as a CUDA graph: {step.problem}")
         self.graph_problem = step.problem
         if progress.samples:
             self.gradients.end_epoch()
@@ -215,6 +215,7 @@ class Trainer:
         task.finite.look(progress)
         return progress.score()
 
+    @check.operation("train")
     def check_finite(self) -> None:
         """Check that all numbers of the epoch so far are finite, as before a checkpoint; on a GPU this waits for it.
 
@@ -273,7 +274,7 @@ class Trainer:
         of_loss, of_net = self._steps()
         dt, whose = (of_loss, "the neuron of the loss one") if of_loss is not None else (of_net, "the network one")
         if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
-            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
+            check.warn(f"the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
 
     def _steps(self) -> tuple[float | None, float | None]:
         """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""

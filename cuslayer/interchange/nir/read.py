@@ -106,7 +106,7 @@ def _network(graph: Any, dialect: str | None, step: float | None, dt: float | No
                 raise
             raise ValueError(f"{_at(link)} is wrong: {check.one_line(str(problem))[1:-1]}") from None
     for doubt in sorted(reading.doubts):
-        check.warn(f"import_nir: a file of {spoken.name} does not say {doubt}")
+        check.warn(f"a file of {spoken.name} does not say {doubt}")
     return Sequential(*reading.stages)
 
 

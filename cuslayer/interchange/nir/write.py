@@ -119,7 +119,7 @@ def export_nir(
     library.write(memory, _Readable(_graph(library, nodes)))
     write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
     if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
-        check.warn(f"export_nir: {spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
+        check.warn(f"{spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
 
 
