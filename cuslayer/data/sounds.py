@@ -86,15 +86,15 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     """
     file_path = check.path("path", path)
     arrays = _arrays(file_path)
+    missing = [name for name in _NEEDED if name not in arrays]
+    if missing:
+        raise ValueError(f"{file_path} has no array {missing[0]!r}; it must have audio, start and label")
     with check.about(file_path):
         return _sounds(arrays)
 
 
 def _sounds(arrays: dict[str, npt.NDArray[Any]]) -> Sounds:
     """Return the recordings that the arrays of a file have."""
-    missing = [name for name in _NEEDED if name not in arrays]
-    if missing:
-        raise ValueError(f"it has no array {missing[0]!r}; it must have audio, start and label")
     audio, start, label = (arrays.pop(name) for name in _NEEDED)
     if audio.ndim != 1 or audio.dtype.kind not in "if":
         raise ValueError(f"audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")

@@ -131,7 +131,6 @@ class Dynamic(Neuron):
     time_constants: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        kind = type(self).__name__
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
         for name in ("theta", "tau_rho", "scale_rho"):
             object.__setattr__(self, name, check.constant(name, getattr(self, name)))

@@ -137,6 +137,7 @@ def _row(row: Any, epoch: int) -> EpochStats:
     return EpochStats(*row)
 
 
+@check.named
 @dataclass(frozen=True)
 class Checkpoint:
     """The state of a training run, enough to resume it with identical results.

@@ -264,7 +264,7 @@ def test_inputs_that_do_not_fit():
         stream(None)
     with pytest.raises(ValueError, match=r"^stream: x must be finite"):
         stream(np.full((1, 2, *FRAME), np.nan))
-    with pytest.raises(ValueError, match=r"^dense_neuron: x has 7 features, weight expects 60$"):
+    with pytest.raises(ValueError, match=r"^stream: x has 7 features, weight expects 60$"):
         NETWORKS["dense"]().stream()(np.ones((4, 1, 7), bool))
     maps = cs.Sequential(cs.Conv(2, 3, 3), SRM)
     with pytest.raises(ValueError, match=r"^conv_neuron: x has 3 channels, weight expects 2$"):

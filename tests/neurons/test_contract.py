@@ -83,7 +83,7 @@ def test_what_a_neuron_is():
         lacking = {name: value for name, value in vars(Plain).items() if name not in (part, "__dict__", "__weakref__")}
         assert not is_neuron(type("Lacking", (), lacking)())
     assert not is_neuron(cs.Dense(2, 2))
-    with pytest.raises(TypeError, match=r"^op: neuron must be a neuron, got Dense$"):
+    with pytest.raises(TypeError, match=r"^neuron must be a neuron, got Dense$"):
         as_neuron(cs.Dense(2, 2))
 
 

@@ -152,6 +152,7 @@ NEURONS, CAMERA, CHANNELS = (
 )
 
 
+@check.named
 class SpikeCounts:
     """Spike counts: neuron[i] has count[i] spikes from start[i] to end[i], in ms.
 

@@ -82,8 +82,9 @@ def import_nir(
     ValueError: import_nir: no/such.nir is no file
     """
     if not hasattr(source, "edges"):
+        library = optional("nir", "nir")
         with checked(source, max_bytes) as (file, document):
-            return _network(_read(file, document), dialect, step, dt)
+            return _network(_read(library, file, document), dialect, step, dt)
     with check.about("graph"):
         return _network(source, dialect, step, dt)
 
@@ -115,9 +116,8 @@ def _at(link: _Link) -> str:
     return f"node {check.one_line(link.name)}"
 
 
-def _read(file: BinaryIO, document: dict[str, Any]) -> Any:
+def _read(library: Any, file: BinaryIO, document: dict[str, Any]) -> Any:
     """Return the graph of a file by nir."""
-    library = optional("nir", "nir")
     if not isinstance(document.get("node"), dict):
         raise ValueError("it has no graph of NIR, a node with nodes and edges")
     if _edges(document) > _MOST_EDGES:
