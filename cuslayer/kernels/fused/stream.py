@@ -272,11 +272,10 @@ class StreamedConv:
         self._held: list[Held] | None = None
 
     def __call__(self, x: Array) -> Array:
-        name = "conv_neuron" if self._pooling is None else "conv_pool"
         if x.ndim != 5:
-            raise ValueError(f"{name}: x must be (T, N, H, W, C), got shape {x.shape}")
+            raise ValueError(f"x must be (T, N, H, W, C), got shape {x.shape}")
         if x.shape[4] != self._weight.shape[2]:
-            raise ValueError(f"{name}: x has {x.shape[4]} channels, weight expects {self._weight.shape[2]}")
+            raise ValueError(f"x has {x.shape[4]} channels, weight expects {self._weight.shape[2]}")
         steps, samples, window = len(x), x.shape[1], self._window
         frames = x.reshape(steps * samples, *x.shape[2:])
         numbers = x.dtype != bool
