@@ -55,7 +55,8 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     if "\n" in path or not os.path.isfile(path):
         found = f"{path.splitlines()[0][:60]}..." if "\n" in path else path
         raise ValueError(f"text_or_path must be a source with a __global__ function or a file, got {found!r}")
-    return OwnKernel(Path(path).read_text("utf-8"), os.path.basename(path), name)
+    with check.about(os.path.basename(path)):
+        return OwnKernel(Path(path).read_text("utf-8"), os.path.basename(path), name)
 
 
 class OwnKernel:
@@ -94,7 +95,7 @@ class OwnKernel:
             call = ", ".join(["threads", *(f"{p.name}=..." for p in self._parameters)])
             got = f"{len(unnamed)} without a name" if unnamed else "no number of threads"
             raise TypeError(f"{self.name}: arguments must be given as {self.name}({call}), got {got}")
-        threads = check.integer("threads", threads, least=0)
+        threads = check.integer(f"{self.name}: threads", threads, least=0)
         self._kernel(self._dtype(arguments))(threads, **arguments)
 
     def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:
