@@ -11,28 +11,18 @@ of the file against the digests.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import sys
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import common
 import numpy as np
-import page
 import traffic
 
-from cuslayer.files import write_whole
 from cuslayer.kernels.cuda import compile as source
+from tools import nvrtc
 
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
-
-from tools import nvrtc  # noqa: E402
-
-PAGE = ROOT / "docs" / "kernels.md"
-RESULTS = Path(__file__).parent / "results" / "compile.json"
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
 DTYPES = ("float32", "float64")
 
@@ -66,14 +56,6 @@ def compiled(topic: str, dtype: str, arch: str) -> tuple[bytes, str]:
     return nvrtc.compile(source.text(topic, np.dtype(dtype)), arch, (*source.OPTIONS, "--ptxas-options=-v"))
 
 
-def rows_in(log: str, dtype: str, arch: str) -> list[Row]:
-    """Return a row for each kernel in a compiler's log."""
-    return [
-        Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
-        for m in _FOUND.finditer(log)
-    ]
-
-
 def warnings_in(log: str) -> list[str]:
     """Return the warnings in a compiler's log, but for its announcement that it will drop the oldest architectures."""
     lines = (line for line in log.splitlines() if "warning" in line.lower())
@@ -82,7 +64,10 @@ def warnings_in(log: str) -> list[str]:
 
 def rows_of(topic: str, dtype: str, arch: str) -> list[Row]:
     """Return a row for each kernel of a source."""
-    return rows_in(compiled(topic, dtype, arch)[1], dtype, arch)
+    return [
+        Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
+        for m in _FOUND.finditer(compiled(topic, dtype, arch)[1])
+    ]
 
 
 def digest(topic: str, dtype: str) -> str:
@@ -105,15 +90,8 @@ def report() -> dict[str, Any]:
 
 def saved() -> dict[str, Any]:
     """Return the report that was saved last."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
+    found = common.load("compile")
     return found | {"kernels": [Row(*row) for row in found["kernels"]]}
-
-
-def save(found: dict[str, Any]) -> None:
-    """Write a report, with a line for each row."""
-    head = json.dumps({name: what for name, what in found.items() if name != "kernels"}, indent=1)[:-2]
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in found["kernels"])
-    write_whole(RESULTS, lambda file: file.write(f'{head},\n "kernels": [\n{rows}\n ]\n}}\n'.encode()))
 
 
 def compiler() -> str:
@@ -169,17 +147,11 @@ def moved() -> str:
     return table(["kernel", "reads", "writes", *DTYPES, "example"], lines)
 
 
-def between(text: str, mark: str) -> str:
-    """Return the text between two marks of a page."""
-    return re.split(rf"<!-- /?{mark} -->\n", text)[1]
-
-
-def main() -> None:
-    found = report()
-    save(found)
-    page.fill(PAGE, "registers", [registers(found["kernels"], found["compiler"])], None, "")
-    page.fill(PAGE, "traffic", [moved()], None, "")
-    print(f"{PAGE.relative_to(ROOT)}: tables of {len(source.kernel_names())} kernels, {found['compiler']}")
+def main(arguments: list[str] | None = None) -> None:
+    options, found = common.parser(__doc__).parse_args(arguments), report()
+    common.save("compile", found, options.out)
+    common.show(options.out, "kernels", "registers", [registers(found["kernels"], found["compiler"])])
+    common.show(options.out, "kernels", "traffic", [moved()])
 
 
 if __name__ == "__main__":

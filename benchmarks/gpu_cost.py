@@ -2,7 +2,6 @@
 
     python benchmarks/gpu_cost.py                              # the examples' MLP and CNN, into docs/kernels.md
     python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
-    python benchmarks/gpu_cost.py --json                       # for programs
 
 A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
 none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
@@ -15,23 +14,16 @@ files of benchmarks/results/, is written beside it.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-import example_networks
-import gpu_report
-import page
+import common
 import step_costs
 import traffic
-from example_networks import BATCHES, SHAPE, Make, with_float16
-from step_costs import Costs, Operation
+from comparison.works import NAMES
+from example_networks import NETWORKS, STEPS, Network
 
 import cuslayer as cs
-
-PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
+from tools.fake_cupy import Costs, Operation
 
 # Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
 # within a graph; bytes a second from ordinary memory of the host.
@@ -44,6 +36,9 @@ TRANSFER = 8.5e9
 # sm_90 for 32 neurons at a step, in float32, where docs/kernels.md has them: those of the neurons alone.
 ISSUE = 4 * 132 * 1.755e9
 INSTRUCTIONS = {"conv_neuron": 70, "conv_pool": 70 * 5 / 4, "dense_neuron": 50}
+
+# The recordings of an epoch.
+EPOCH = 60_000
 
 TOTALS = {
     "operations": "operations (launches, memsets, products, copies)",
@@ -111,20 +106,19 @@ def kernels(costs: Costs) -> list[dict[str, Any]]:
     return rows
 
 
-def network(name: str) -> tuple[Make, tuple[int, ...]]:
-    """Return a function that makes a network, "MLP", "CNN" or a notation, and the shape of its input."""
-    if name in example_networks.NETWORKS:
-        return example_networks.NETWORKS[name], SHAPE
-    made = cs.Network(name, cs.SRM())
-    return lambda: cs.Network(name, cs.SRM()), made.input_shape
+def network(name: str, batch: int | None = None) -> Network:
+    """Return a network, "MLP", "CNN" or a notation."""
+    if name not in NETWORKS:
+        shape = cs.Network(name, cs.SRM()).input_shape
+        return Network(lambda: cs.Network(name, cs.SRM()), batch or 8, shape)
+    return NETWORKS[name]._replace(batch=batch or NETWORKS[name].batch)
 
 
-def measure(name: str, steps: int, batch: int) -> dict[str, Any]:
+def measure(name: str, steps: int = STEPS, batch: int | None = None) -> dict[str, Any]:
     """Return everything about a training step of a network."""
-    make, shape = network(name)
-    costs = step_costs.count(make, shape, steps, batch)
-    half = step_costs.count(with_float16(make), shape, steps, batch)
-    found = {"network": name, "steps": steps, "batch": batch, **totals(costs), "float16": totals(half)}
+    made = network(name, batch)
+    costs, half = step_costs.count(made, steps), step_costs.count(made.half(), steps)
+    found = {"network": name, "steps": steps, "batch": made.batch, **totals(costs), "float16": totals(half)}
     return found | {"parts": parts(costs), "kernels": kernels(costs)}
 
 
@@ -148,15 +142,15 @@ def of_totals(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of totals, beside those with potentials as float16 and those before."""
     heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
     for row in rows:
-        usual = row["steps"] == example_networks.STEPS and row["batch"] == BATCHES.get(row["network"])
+        usual = row["network"] in BEFORE and (row["steps"], row["batch"]) == (STEPS, NETWORKS[row["network"]].batch)
         columns = {f"{row['network']}, T {row['steps']}, batch {row['batch']}": row}
         columns["potentials as float16"] = row["float16"]
-        if usual and row["network"] in BEFORE:
+        if usual:
             columns["before"] = BEFORE[row["network"]]
         heads += columns
         for line, name in zip(cells, TOTALS, strict=True):
             line += [shown(name, column[name]) for column in columns.values()]
-    return page.table(heads, cells, 1)
+    return common.table(heads, cells, 1)
 
 
 def of_parts(row: dict[str, Any]) -> list[str]:
@@ -167,7 +161,7 @@ def of_parts(row: dict[str, Any]) -> list[str]:
         for part in row["parts"]
     ]
     heads = ["operations", "products", "reads back", "sent", "moved", "flops", "time", "to send"]
-    return page.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
+    return common.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
 
 
 def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
@@ -180,40 +174,79 @@ def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
             numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
             numbers += [kernel["bound"], grid, threads, size(kernel["dynamic_shared"])]
             cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
-    return page.table(heads, cells, 2)
+    return common.table(heads, cells, 2)
 
 
-def of_networks(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of totals, and a table by phase and layer for each network."""
-    lines = of_totals(rows)
-    for row in rows:
-        lines += ["", *of_parts(row)]
-    return lines
+def on_cards(model: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of the model, `measure` of each network, and of what gpu.py has measured on each card."""
+    results = [common.load(path.stem) for path in sorted(common.RESULTS.glob("gpu-*.json"))]
+    columns = [_of_model(model), *map(_of_card, results)]
+    heads = ["", "the model, of an H100: not measured", *(f"measured: {found['card']}" for found in results)]
+    if len(columns) == 1:
+        heads, columns = [*heads, "on a card"], [*columns, {}]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    missing = ["", *("not measured yet" for _ in columns[1:])]
+    rows = [[name, *(column.get(name, gone) for column, gone in zip(columns, missing, strict=True))] for name in names]
+    return common.table(heads, rows, 1)
+
+
+def _of_model(model: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return the cells of the model."""
+    cells = {}
+    for name, row in model.items():
+        full, half = (f"{each['microseconds'] / 1e3:.3f} ms" for each in (row, row["float16"]))
+        cells |= {f"{name}: a step launched one by one": "", f"{name}: a step as a graph": full}
+        cells |= {f"{name}: with potentials as float16": half, f"{name}: the fastest peer": ""}
+    seconds = EPOCH / NETWORKS["MLP"].batch * model["MLP"]["microseconds"] / 1e6
+    cells |= {f"MLP: an epoch of {EPOCH:,} recordings": f"{seconds:.2f} s", "a copy": f"{BANDWIDTH / 1e9:,.0f} GB/s"}
+    return cells | dict.fromkeys(("an empty launch; one in a graph", "tests", "bits of equal steps"), "")
+
+
+def _of_card(found: dict[str, Any]) -> dict[str, str]:
+    """Return the cells of a card, of the stages that found something."""
+    of = {name: entry.get("found", {}) for name, entry in found["stages"].items()}
+    cells: dict[str, str] = {}
+    for row in of.get("steps", {}).get("rows", []):
+        name, graph = row["network"], f"{row['graph']['milliseconds']:.3f} ms"
+        if row["potentials"] == "full":
+            cells[f"{name}: a step launched one by one"] = f"{row['eager']['milliseconds']:.3f} ms"
+            cells[f"{name}: a step as a graph"] = graph
+        else:
+            cells[f"{name}: with potentials as float16"] = graph
+    timed = [row for row in of.get("peers", {}).get("rows", []) if "times" in row]
+    for name in dict.fromkeys(row["network"] for row in timed):
+        best = min((row for row in timed if row["network"] == name), key=lambda row: row["times"])
+        peer = f"{NAMES[best['peer']]}, {best['form']}"
+        cells[f"{name}: the fastest peer"] = f"{best['milliseconds']:.2f} ms, {best['times']:.1f} times ({peer})"
+    whole, speed = of.get("epoch", {}), of.get("speed", {})
+    if "epoch_seconds" in whole:
+        cells[f"MLP: an epoch of {whole['recordings']:,} recordings"] = f"{whole['epoch_seconds']:.2f} s"
+    if "copy_bytes_per_second" in speed:
+        cells["a copy"] = f"{speed['copy_bytes_per_second'] / 1e9:,.0f} GB/s"
+    if "launch_in_graph_microseconds" in speed:
+        both = speed["launch_microseconds"], speed["launch_in_graph_microseconds"]
+        cells["an empty launch; one in a graph"] = "; ".join(f"{each:.1f} µs" for each in both)
+    if "passed" in of.get("tests", {}):
+        cells["tests"] = f"{of['tests']['passed']:,} passed, {of['tests']['failed']} failed"
+    if checks := of.get("bits", {}).get("checks"):
+        cells["bits of equal steps"] = "equal" if all(check["met"] for check in checks) else "differ"
+    return cells
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--network", action="append", help="MLP, CNN or a notation, several times; by default both")
-    parser.add_argument("--steps", type=int, default=example_networks.STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
-    parser.add_argument("--json", action="store_true", help="print JSON, write no page")
-    parser.add_argument("--docs", type=Path, default=PAGE, help="the page with the tables")
     options = parser.parse_args(arguments)
-    names = options.network or list(BATCHES)
-    batches = {name: options.batch or BATCHES.get(name, example_networks.BATCH) for name in names}
-    rows = [measure(name, options.steps, batch) for name, batch in batches.items()]
-    if options.json:
-        model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
-        model["launch_in_graph"] = LAUNCH_IN_GRAPH
-        json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
-        print()
-        return
-    costs, own = of_networks(rows), of_kernels(rows)
-    print("\n".join([*costs, "", *own]))
-    if options.network is None:
-        measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
-        for mark, lines in (("gpu-cost", costs), ("gpu-kernels", own), ("gpu-card", measured)):
-            page.fill(options.docs, mark, lines, None, "")
+    rows = [measure(name, options.steps, options.batch) for name in options.network or NETWORKS]
+    tables = {"gpu-cost": [*of_totals(rows), *(line for row in rows for line in ("", *of_parts(row)))]}
+    tables["gpu-kernels"] = of_kernels(rows)
+    if not options.network:
+        tables["gpu-card"] = on_cards({row["network"]: row for row in rows})
+    for mark, lines in tables.items():
+        # Only the examples' networks have a place on the page.
+        common.show(common.DOCS if options.network else options.out, "kernels", mark, lines)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,14 @@ its Python code.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import traffic
-from example_networks import prepared
+from example_networks import STEPS, Network, prepared
 
-import cuslayer as cs
 from cuslayer.data import Loader
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.fusion import observe
@@ -25,12 +22,7 @@ from cuslayer.tape import Node, Tensor
 from cuslayer.training import Trainer
 from cuslayer.training.graph import GraphStep
 from cuslayer.training.score import Tally
-
-sys.path.append(str(Path(__file__).parents[1]))
-
-from tools.fake_cupy import Costs, Operation, counted, in_use
-
-__all__ = ["Costs", "Operation", "count", "prepared"]
+from tools.fake_cupy import Costs, counted, in_use
 
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
@@ -41,10 +33,10 @@ UPDATED = {
 }
 
 
-def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int) -> Costs:
+def count(network: Network, steps: int = STEPS) -> Costs:
     """Return the costs of a training step of a network on a batch of recordings of events, of so many steps."""
     with in_use(compute=False):
-        trainer, loader = prepared(make, shape, steps, batch, COUNTED + 1)
+        trainer, loader = prepared(network, COUNTED + 1, steps=steps)
         marks = list[int]()
         with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
             trainer.train(_batches(costs, loader, marks))

@@ -20,6 +20,7 @@ from tools import nvrtc
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
+import common  # noqa: E402
 import compile_report  # noqa: E402
 import traffic  # noqa: E402
 from compile_report import ARCHITECTURES, DTYPES, Row, compiled, rows_of  # noqa: E402
@@ -66,10 +67,10 @@ def test_the_saved_report_is_of_these_sources() -> None:
 
 
 def test_the_page_on_kernels_is_up_to_date() -> None:
-    page, found = compile_report.PAGE.read_text("utf-8"), compile_report.saved()
-    assert compile_report.between(page, "traffic").strip() == compile_report.moved(), AGAIN
+    page, found = (common.DOCS / "kernels.md").read_text("utf-8"), compile_report.saved()
+    assert common.marked(page, "traffic") == compile_report.moved(), AGAIN
     table = compile_report.registers(found["kernels"], found["compiler"])
-    assert compile_report.between(page, "registers").strip() == table, AGAIN
+    assert common.marked(page, "registers") == table, AGAIN
 
 
 def test_traffic_names_every_array_of_every_kernel() -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from comparison.models import stages
+from torch import nn
 
 Note = Callable[[int, torch.Tensor], None]
 

@@ -1,4 +1,4 @@
-"""Every reader of files: valid files for it, how they are mutated, and the call that reads one."""
+"""Every reader of files, for `fuzz.py`: valid files and files built to do harm, how they are mutated, and the call."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from fuzz_mutations import Mutation, mutated, of_bytes, of_npy, of_text, of_zip, unzipped, zipped
 
 import cuslayer as cs
 from cuslayer.data import (
@@ -30,11 +31,11 @@ from cuslayer.data import (
 from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir
 from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.gradient_flow import GradientFlow
-from fuzzing import hostile
-from fuzzing.mutate import Mutation, mutated, of_bytes, of_npy, of_text, of_zip
 
-FILES = Path(__file__).parents[2] / "tests" / "support" / "files"
+FILES = Path(__file__).parents[1] / "tests" / "support" / "files"
 EVENTS = 60
+# What a hostile file unfolds to: twice the memory that its reader may take.
+BOMB = 1 << 27
 
 
 @dataclass
@@ -69,10 +70,61 @@ class Reader:
         return mutated(r, self.valid, self.mutation)
 
 
-def _events(r: np.random.Generator, *, flat: bool) -> Events:
-    t = np.sort(r.integers(0, 2**22, EVENTS)) / 1000
-    x, y = r.integers(0, 200, (2, EVENTS))
-    return Events(t, x, None if flat else y, np.arange(EVENTS) % 2)
+def written(folder: Path, name: str, write: Callable[[Path], object]) -> bytes:
+    """Return what a function writes into a file."""
+    write(folder / name)
+    return (folder / name).read_bytes()
+
+
+def hostile_archives(raw: bytes) -> list[bytes]:
+    """Return zip files whose arrays unfold to much, beside the members of a valid one."""
+    members, bomb = unzipped(raw), io.BytesIO()
+    np.lib.format.write_array_header_1_0(bomb, {"descr": "<f4", "fortran_order": False, "shape": (BOMB // 4,)})
+    bomb.write(bytes(BOMB))
+    names = next(name for name in members if name != "about.npy"), "about.npy"
+    return [zipped({**members, name: bomb.getvalue()}) for name in names]
+
+
+def hostile_aedat4(raw: bytes) -> list[bytes]:
+    """Return an AEDAT 4 file whose packet unfolds to much: of a file that is compressed by zstd, the header is kept."""
+    import zstandard
+
+    start = 14 + 4 + int.from_bytes(raw[14:18], "little")
+    packet = zstandard.ZstdCompressor().compress(bytes(BOMB))
+    return [raw[:start] + raw[start : start + 4] + len(packet).to_bytes(4, "little") + packet]
+
+
+def hostile_hdf5(folder: Path, *names: str) -> list[bytes]:
+    """Return HDF5 files whose numeric data sets are in other files, virtual, links, compressed zeros, or strings."""
+
+    def strings(file: h5py.File, name: str) -> None:
+        file.create_dataset(name, data=["a" * 100, "b"], dtype=h5py.string_dtype())
+
+    def virtual(file: h5py.File, name: str) -> None:
+        layout = h5py.VirtualLayout((1000,), "i8")
+        layout[:] = h5py.VirtualSource("other.h5", "x", (1000,))
+        file.create_virtual_dataset(name, layout)
+
+    def zeros(file: h5py.File, name: str) -> None:
+        file.create_dataset(name, (BOMB // 4,), "i4", chunks=(1 << 20,), compression="gzip", fillvalue=1)
+
+    def long_attribute(file: h5py.File, name: str) -> None:
+        file.create_dataset(name, data=np.arange(10)).attrs["unit"] = "us" * 10_000
+
+    def outside(file: h5py.File, name: str) -> None:
+        file.create_dataset(name, (100,), "u1", external=[("/etc/passwd", 0, 100)])
+
+    def link(file: h5py.File, name: str) -> None:
+        file[name] = h5py.ExternalLink("/etc/hostname", "/x")
+
+    return [_hdf5(folder, names, put) for put in (outside, virtual, link, zeros, strings, long_attribute)]
+
+
+def _hdf5(folder: Path, names: tuple[str, ...], put: Callable[[h5py.File, str], object]) -> bytes:
+    with h5py.File(folder / "made.h5", "w") as file:
+        for name in names:
+            put(file, name)
+    return (folder / "made.h5").read_bytes()
 
 
 def _read_events(path: Path) -> None:
@@ -86,8 +138,7 @@ def _event_readers(folder: Path) -> dict[str, Reader]:
     """Return a reader for each format of events."""
     from cuslayer.data.formats import FORMATS
 
-    r = np.random.default_rng(0)
-    found = {}
+    r, found = np.random.default_rng(0), {}
     # Formats that are only read; any words are events.
     headers = {".dat": b"% Version 2\n\x0c\x08", ".raw": b"% evt 3.0\n% end\n", ".aedat4": None}
     for suffix in FORMATS:
@@ -95,22 +146,20 @@ def _event_readers(folder: Path) -> dict[str, Reader]:
         if headers.get(suffix):
             contents.append(headers[suffix] + r.bytes(8 * EVENTS))
         for _ in range(0 if suffix in headers else 3):
-            path = folder / f"a{suffix}"
-            write_events(path, _events(r, flat=suffix == ".bs1"))
-            contents.append(path.read_bytes())
+            t, (x, y) = np.sort(r.integers(0, 2**22, EVENTS)) / 1000, r.integers(0, 200, (2, EVENTS))
+            events = Events(t, x, None if suffix == ".bs1" else y, np.arange(EVENTS) % 2)
+            contents.append(written(folder, f"a{suffix}", lambda path, events=events: write_events(path, events)))
         found[f"events {suffix}"] = Reader(suffix, _read_events, contents)
     found["events .npy"].mutation = of_npy
-    found["events .aedat4"].hostile = hostile.aedat4(FILES.joinpath("dv_zstd.aedat4").read_bytes())
+    found["events .aedat4"].hostile = hostile_aedat4(FILES.joinpath("dv_zstd.aedat4").read_bytes())
+    columns = tuple(f"events/{column}" for column in "xypt")
     for name in (each for each in FORMATS if each in (".h5", ".hdf5")):
-        path = folder / "plain.h5"
-        with h5py.File(path, "w") as file:
-            for column in "xypt":
-                file[f"events/{column}"] = np.arange(EVENTS)
-        found[f"events {name}"].valid.append(path.read_bytes())
-        found[f"events {name}"].hostile = hostile.hdf5(tuple(f"events/{column}" for column in "xypt"))
-    path = folder / "a.bsn"
-    write_counts(path, SpikeCounts([1, 2, 3], [0.0, 1.0, 2.0], [5.0, 6.0, 7.0], [1, 0, 9]))
-    found["counts .bsn"] = Reader(".bsn", read_counts, [path.read_bytes()])
+        plain = _hdf5(folder, columns, lambda file, column: file.create_dataset(column, data=np.arange(EVENTS)))
+        found[f"events {name}"].valid.append(plain)
+        found[f"events {name}"].hostile = hostile_hdf5(folder, *columns)
+    counts = SpikeCounts([1, 2, 3], [0.0, 1.0, 2.0], [5.0, 6.0, 7.0], [1, 0, 9])
+    content = written(folder, "a.bsn", lambda path: write_counts(path, counts))
+    found["counts .bsn"] = Reader(".bsn", read_counts, [content])
     return found
 
 
@@ -164,16 +213,6 @@ training:
     "layer: [{dim: 20}, {dim: 8}, {dim: 3}]\ntraining: {error: {type: SpikeTime}}\n",
     "a: &x {b: 1, c: [1, 2]}\nlayer: [{dim: 250}, {dim: 25}]\nd: *x\ne: {<<: *x, b: 2}\n",
 ]
-
-
-def _read_config(path: Path) -> None:
-    load_config(path)
-
-
-def _read_params(path: Path) -> None:
-    str(Params(path))
-
-
 LIST = "#sample\tclass\n1\t0\n2 1\n\n3\t2\n4 0\n"
 
 
@@ -183,57 +222,28 @@ def _lists(folder: Path) -> None:
         write_events(folder / f"{number}.bs2", Events([1.0], [1], [1], [0]))
 
 
-def _read_list(path: Path) -> None:
-    EventFolder(path.parent, path)
-
-
-def _network() -> cs.Sequential:
-    cs.seed(0)
-    neuron = cs.SRM()
-    return cs.Sequential(cs.Conv(2, 2, 3, padding=1), neuron, cs.Dense((6, 6, 2), 3), neuron, cs.Delay(3, dt=1.0))
-
-
 def _saved(folder: Path) -> list[bytes]:
     """Return saved networks: a chain, branches with weight hooks, and neurons of another kind."""
-    neuron = cs.SRM()
+    cs.seed(0)
+    srm = cs.SRM()
     branches = cs.Parallel(cs.Dense(4, 3), cs.Dense(4, 3), join="add")
-    hooked = cs.Dense(3, 2, weight_hook=cs.WeightNorm())
-    sampled = cs.SampledSRM(neuron.response, neuron.refractory)
-    networks = [
-        _network(),
-        cs.Sequential(branches, neuron, hooked, cs.Dropout(0.1), sampled),
+    hooked, sampled = cs.Dense(3, 2, weight_hook=cs.WeightNorm()), cs.SampledSRM(srm.response, srm.refractory)
+    networks = (
+        cs.Sequential(cs.Conv(2, 2, 3, padding=1), srm, cs.Dense((6, 6, 2), 3), srm, cs.Delay(3, dt=1.0)),
+        cs.Sequential(branches, srm, hooked, cs.Dropout(0.1), sampled),
         cs.Sequential(cs.Dense(4, 2), cs.Loihi(), cs.FilterBank(2, 5)),
-    ]
-    contents = []
-    for net in networks:
-        cs.save(net, folder / "net.npz")
-        contents.append((folder / "net.npz").read_bytes())
-    return contents
+    )
+    return [written(folder, "net.npz", partial(cs.save, net)) for net in networks]
 
 
-def _exported(folder: Path) -> list[bytes]:
-    contents = []
-    for notation, neuron in (("8x8x2-2c3-2a-5", cs.SRM()), ("6-4-2", cs.Loihi())):
-        export_hdf5(cs.Network(notation, neuron), folder / "a.net")
-        contents.append((folder / "a.net").read_bytes())
-    return contents
+def _exported(folder: Path, export: Callable[..., object], *nets: tuple[str, Any]) -> list[bytes]:
+    return [written(folder, "exported", partial(export, cs.Network(*each))) for each in nets]
 
 
 def _run_config(folder: Path) -> Config:
     options = {"layers": ("6x6x2", "3", "2"), "true": 3.0, "false": 1.0}
     paths = {"data": str(folder / "recordings"), "out": str(folder / "run")}
     return Config(duration=10.0, region=(0.0, 10.0), epochs=2, batch=2, **options, **paths)
-
-
-def _parts() -> tuple[Any, Any]:
-    """Return a network and an optimizer that a checkpoint of `_run` fits."""
-    config = _run_config(Path())
-    net = config.network()
-    return net, config.make_optimizer(net.parameters(), steps=4)
-
-
-def _restore(net: Any, optimizer: Any, path: Path) -> None:
-    load_checkpoint(path).restore(net, optimizer)
 
 
 def _run(folder: Path) -> dict[str, bytes]:
@@ -243,8 +253,7 @@ def _run(folder: Path) -> dict[str, bytes]:
     _lists(data)
     (data / "train.txt").write_text("1 0\n2 1\n3 1\n")
     (data / "test.txt").write_text("4 0\n")
-    config = _run_config(folder)
-    train(config, log=lambda line: None)
+    train(_run_config(folder), log=lambda line: None)
     return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.suffix in (".npz", ".csv", ".yaml")}
 
 
@@ -259,53 +268,40 @@ def _read_run(name: str, path: Path) -> None:
     load_run(path.parent / name if path.suffix == ".npz" else path.parent)
 
 
-def _nir(folder: Path) -> list[bytes]:
-    """Return files of networks in NIR."""
-    found = []
-    for notation, neuron in (("8x8x1-2c3-2a-4", cs.CUBA()), ("6-5-4", cs.LIF())):
-        export_nir(cs.Network(notation, neuron), folder / "a.nir")
-        found.append((folder / "a.nir").read_bytes())
-    return found
-
-
-def _read_gradients(net: Any, path: Path) -> None:
-    GradientFlow(net).load(path)
-
-
 def readers() -> dict[str, Reader]:
     """Return every reader by its name."""
     with tempfile.TemporaryDirectory(prefix="cuslayer-fuzz") as name:
         folder = Path(name)
-        found = _event_readers(folder)
-        exported, saved, files = _exported(folder), _saved(folder), _run(folder)
-        texts, sounds = [text.encode() for text in YAML], _sounds()
-        found |= {
-            "import_hdf5": Reader(
-                ".net", import_hdf5, exported, hostile=hostile.hdf5(("layer/0/shape", "simulation/Ts"))
-            ),
-            "import_nir": Reader(".nir", import_nir, _nir(folder), hostile=hostile.hdf5(("version", "node/edges"))),
-            "read_sounds": Reader(".npz", read_sounds, [sounds], of_zip, hostile.archives(sounds)),
+        hdf5 = _exported(folder, export_hdf5, ("8x8x2-2c3-2a-5", cs.SRM()), ("6-4-2", cs.Loihi()))
+        nir = _exported(folder, export_nir, ("8x8x1-2c3-2a-4", cs.CUBA()), ("6-5-4", cs.LIF()))
+        bad_hdf5 = hostile_hdf5(folder, "layer/0/shape", "simulation/Ts")
+        bad_nir = hostile_hdf5(folder, "version", "node/edges")
+        texts, sounds, saved, files = [text.encode() for text in YAML], _sounds(), _saved(folder), _run(folder)
+        config = _run_config(Path())
+        net = config.network()
+        optimizer = config.make_optimizer(net.parameters(), steps=4)
+        checkpoint, gradients = files["checkpoint.npz"], files.pop("gradients.csv")
+        bombs = hostile_archives(checkpoint)
+        found = _event_readers(folder) | {
+            "import_hdf5": Reader(".net", import_hdf5, hdf5, hostile=bad_hdf5),
+            "import_nir": Reader(".nir", import_nir, nir, hostile=bad_nir),
+            "read_sounds": Reader(".npz", read_sounds, [sounds], of_zip, hostile_archives(sounds)),
             "read_wave": Reader(".wav", read_wave, _waves()),
-            "load_config": Reader(".yaml", _read_config, texts, of_text),
-            "Params": Reader(".yaml", _read_params, texts, of_text),
-            "label list": Reader(".txt", _read_list, [LIST.encode()], of_text, prepare=_lists),
-            "cs.load": Reader(".npz", cs.load, saved, of_zip, hostile.archives(saved[0])),
+            "load_config": Reader(".yaml", load_config, texts, of_text),
+            "Params": Reader(".yaml", lambda path: str(Params(path)), texts, of_text),
+            "label list": Reader(
+                ".txt", lambda path: EventFolder(path.parent, path), [LIST.encode()], of_text, prepare=_lists
+            ),
+            "cs.load": Reader(".npz", cs.load, saved, of_zip, hostile_archives(saved[0])),
             "load_stats": Reader(".csv", load_stats, [files["metrics.csv"]], of_text),
+            "load_checkpoint": Reader(
+                ".npz", lambda path: load_checkpoint(path).restore(net, optimizer), [checkpoint], of_zip, bombs
+            ),
+            "GradientFlow.load": Reader(".csv", lambda path: GradientFlow(net).load(path), [gradients], of_text),
         }
-        checkpoint = files["checkpoint.npz"]
-        bombs = hostile.archives(checkpoint)
-        found["load_checkpoint"] = Reader(".npz", partial(_restore, *_parts()), [checkpoint], of_zip, bombs)
-        gradients = files.pop("gradients.csv")
-        found["GradientFlow.load"] = Reader(".csv", partial(_read_gradients, _parts()[0]), [gradients], of_text)
-        mutations = {".npz": of_zip, ".csv": of_text, ".yaml": of_text}
         for each, content in files.items():
             suffix = Path(each).suffix
-            found[f"load_run, {each}"] = Reader(
-                suffix,
-                partial(_read_run, each),
-                [content],
-                mutations[suffix],
-                bombs if suffix == ".npz" else [],
-                partial(_write_files, dict(files)),
-            )
+            mutation, more = (of_zip, bombs) if suffix == ".npz" else (of_text, [])
+            prepare = partial(_write_files, files)
+            found[f"load_run, {each}"] = Reader(suffix, partial(_read_run, each), [content], mutation, more, prepare)
         return found
