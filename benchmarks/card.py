@@ -30,12 +30,7 @@ def one_line(problem: BaseException) -> str:
 
 
 class Cuda:
-    """The GPU in use, through CuPy.
-
-    Attributes:
-        name: its name.
-        l2: the bytes of its L2 cache.
-    """
+    """The GPU in use, through CuPy: its name, and the bytes of its L2 cache."""
 
     def __init__(self) -> None:
         self._cupy = cupy = backend.cupy()
@@ -90,17 +85,11 @@ class Cuda:
             finally:
                 # A stream in an unfinished capture accepts no other work.
                 graph = stream.end_capture()
-        launch: Work = graph.launch
-        return launch
+        return graph.launch
 
 
 class Run:
-    """A run of a stage of gpu.py, which saves its entry of the results whenever something is found.
-
-    Attributes:
-        card: the GPU.
-        found: what was found so far.
-    """
+    """A run of a stage of gpu.py, which saves its entry of the results whenever something is found."""
 
     def __init__(self, card: Cuda, limit: float, began: float, save: Callable[[dict[str, Any]], None]) -> None:
         self.card, self.found = card, dict[str, Any]()

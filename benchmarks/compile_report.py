@@ -1,11 +1,10 @@
-"""Registers and memory traffic of each CUDA kernel: the tables of docs/kernels.md.
+"""Registers and memory traffic of each CUDA kernel, for benchmarks/results/compile.json.
 
     python benchmarks/compile_report.py
 
 Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
-compiler says to benchmarks/results/compile.json, with a digest of each source, and the tables between the marks of
-docs/kernels.md. The tests compile each source for every architecture too, but in one type for each, and hold the rest
-of the file against the digests.
+compiler says, with a digest of each source, and the bytes that each kernel moves (traffic.py). The tests compile each
+source for every architecture too, but in one type for each, and hold the rest of the file against the digests.
 """
 
 from __future__ import annotations
@@ -25,11 +24,6 @@ from tools import nvrtc
 
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
 DTYPES = ("float32", "float64")
-
-# The example times are for 300 steps of a batch of 8 in a hidden layer of 512 neurons, and the weights between it
-# and 34 x 34 x 2 inputs.
-NEURON_STEPS = 300 * 8 * 512
-WEIGHTS = 34 * 34 * 2 * 512
 
 _FOUND = re.compile(
     r"entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -84,6 +78,7 @@ def report() -> dict[str, Any]:
         "compiler": compiler(),
         "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
         "warnings": [f"{' '.join(one)}: {line}" for one in all_of for line in warnings_in(compiled(*one)[1])],
+        "traffic": moved(),
         "kernels": sorted(rows, key=lambda row: row.kernel),
     }
 
@@ -99,59 +94,20 @@ def compiler() -> str:
     return f"NVRTC {version('nvidia-cuda-nvrtc-cu12')}"
 
 
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """Return a table in Markdown, numbers to the right."""
-    ruler = ["---", *["--:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *lines))
+def moved() -> dict[str, list[float]]:
+    """Return the bytes that each kernel moves for each element-step, in float32 and in float64."""
+    return {name: [traffic.bytes_per_element(name, dtype) for dtype in DTYPES] for name in sorted(traffic.WAYS)}
 
 
-def registers(rows: list[Row], by: str) -> str:
-    """Return the table of registers, float32 / float64, and the compiler that they are by."""
-    found = {(row.kernel, row.dtype, row.arch): row.registers for row in rows}
-    lines = [
-        [f"`{kernel}`", *(" / ".join(str(found[kernel, dtype, arch]) for dtype in DTYPES) for arch in ARCHITECTURES)]
-        for kernel in sorted(source.kernel_names())
-    ]
-    return f"{by}. {kept(rows)}\n\n{table(['kernel', *ARCHITECTURES], lines)}"
-
-
-def kept(rows: list[Row]) -> str:
-    """Return a sentence: whether any kernel spills registers."""
-    spilled = [row for row in rows if row.stack or row.spill_stores or row.spill_loads]
-    if spilled:
-        return f"Of {len(rows)}, {len(spilled)} keep in memory what registers do not hold."
-    return f"None of the {len(rows)} has a stack frame, a spill store or a spill load."
-
-
-def named(ways: dict[str, str], letter: str) -> list[str]:
-    """Return the arrays that are accessed in a way; of several of a kind, w0 to w7, the first."""
-    return [name for name, way in ways.items() if letter in way.lower() and not re.fullmatch(r"[a-z]+[1-7]", name)]
-
-
-def moved() -> str:
-    """Return the table of bytes moved and of the time that this takes at least."""
-    lines = []
-    for kernel, topic in sorted(source.kernel_names().items()):
-        ways = traffic.WAYS[kernel]
-        sizes = [traffic.bytes_per_element(kernel, dtype) for dtype in DTYPES]
-        times = [traffic.picoseconds(kernel, dtype) for dtype in DTYPES]
-        elements, what = (WEIGHTS, "weights") if topic in ("optim", "clip") else (NEURON_STEPS, "layer")
-        lines.append(
-            [
-                f"`{kernel}`",
-                *(", ".join(f"`{name}`" for name in named(ways, letter)) for letter in "rw"),
-                *(f"{size:g} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
-                f"{times[0] * elements / 1e6:.1f} µs ({what})",
-            ]
-        )
-    return table(["kernel", "reads", "writes", *DTYPES, "example"], lines)
+def spilled(rows: list[Row]) -> list[Row]:
+    """Return the kernels that keep in memory what registers do not hold."""
+    return [row for row in rows if row.stack or row.spill_stores or row.spill_loads]
 
 
 def main(arguments: list[str] | None = None) -> None:
     options, found = common.parser(__doc__).parse_args(arguments), report()
     common.save("compile", found, options.out)
-    common.show(options.out, "kernels", "registers", [registers(found["kernels"], found["compiler"])])
-    common.show(options.out, "kernels", "traffic", [moved()])
+    print(f"{found['compiler']}: {len(found['kernels'])} kernels, {len(spilled(found['kernels']))} spill registers")
 
 
 if __name__ == "__main__":

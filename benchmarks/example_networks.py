@@ -20,20 +20,15 @@ EVENTS = 4000 / 300
 
 
 class Network(NamedTuple):
-    """A network that is trained.
-
-    Attributes:
-        make: makes it.
-        batch: recordings of a batch.
-        shape: the shape of its input, a camera's (H, W, 2) or (N,).
-        layers: the same layers for other libraries, see `comparison.models.stages`.
-        milliseconds: the time of a step that is demanded on an H100.
-    """
+    """A network that is trained."""
 
     make: Callable[[], cs.Sequential]
     batch: int
+    # Of its input: a camera's (H, W, 2), or (N,).
     shape: tuple[int, ...] = (34, 34, 2)
+    # For other libraries, see `comparison.models.stages`.
     layers: list[list[Any]] = []  # noqa: RUF012
+    # The time of a step that is demanded on an H100.
     milliseconds: float = 0.0
 
     def half(self) -> Network:
@@ -66,16 +61,7 @@ def prepared(
     graph: bool | None = None,
     **options: Any,
 ) -> tuple[Trainer, Loader]:
-    """Return a trainer of a network and a loader of batches of recordings, both on the device in use.
-
-    Args:
-        network: the network.
-        batches: batches of an epoch, all of the same recordings.
-        steps: of 1 ms.
-        resident: of the `Loader`.
-        graph: of the `Trainer`.
-        options: of Adam.
-    """
+    """Return a trainer of a network and a loader of batches of the same recordings, both on the device in use."""
     net, shape = network.make(), network.shape
     with cs.no_grad():
         outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]

@@ -6,8 +6,7 @@
 A CUBA network is trained on the embedded digits for one epoch, a convolutional network is calibrated on them; each is
 exported in the dialect of each peer, read there, and run on the same recordings. Networks of the peers, with random
 weights, are exported by them and read here. The peers run in the environment of benchmarks/peers.py, snnTorch with a
-later nir in a folder beside it. A spike has moved where the other raster has none at this step and neuron. For the
-first neuron that differs, its distance from the threshold is recorded: of the order of 1e-7, it is rounding. Writes a
+later nir in a folder beside it. A spike has moved where the other raster has none at this step and neuron. Writes a
 table to docs/exchange.md.
 """
 
@@ -26,6 +25,7 @@ from comparison import process
 
 import cuslayer as cs
 from cuslayer.data import Digits, Loader
+from cuslayer.training import Trainer
 
 PEERS = ("snntorch", "norse", "sinabs")
 LATER_NIR = "1.0.8"
@@ -73,11 +73,7 @@ def trained() -> tuple[cs.Network, float]:
     cs.calibrate(net, batches)
     loss = cs.SpikeCountLoss(neuron, true=30, false=5, region=(0, STEPS))
     optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True, warmup=30, amsgrad=True)
-    for spikes, labels in batches:
-        value = loss(net(spikes), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
+    Trainer(net, loss, optimizer, calibrate=None).train(batches)
     with cs.no_grad():
         spikes, labels = next(iter(Loader(Digits("test"), batch=100, steps=STEPS)))
         return net, 100 * float((cs.classify(net(spikes)) == labels).mean())
@@ -91,17 +87,10 @@ def calibrated(notation: str, neuron: Any) -> cs.Network:
     return net
 
 
-def judged(ours: np.ndarray, theirs: np.ndarray, net: Any, x: np.ndarray) -> dict[str, Any]:
-    """Return the spikes of both, those that moved, and the least distance from the threshold where they first do."""
+def judged(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """Return the spikes of both, and those that moved."""
     found = {"ours": int(ours.sum()), "theirs": int(theirs.sum()), "moved": int((ours != theirs).sum())}
-    found["share"] = 100 * found["moved"] / max(1, found["ours"] + found["theirs"])
-    if found["moved"]:
-        with cs.no_grad(), cs.record(net) as seen:
-            net(x)
-        found["nearest"] = min(
-            float(abs(seen[i].potential / layer.theta - 1).min()) for i, layer in enumerate(net.layers) if i % 2
-        )
-    return found
+    return found | {"share": 100 * found["moved"] / max(1, found["ours"] + found["theirs"])}
 
 
 def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
@@ -129,12 +118,12 @@ def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
                 again, ours = cs.import_nir(file)(x).data, each(x).data
             theirs = peers.run(peer, "read", file, frames) > 0
             back = int((again != ours).sum())
-            add(network=name, way=f"here to {peer}", **judged(ours, theirs, each, x), back=back)
+            add(network=name, way=f"here to {peer}", **judged(ours, theirs), back=back)
         for kind in ("lif", "cuba", "recurrent lif") if peer == "snntorch" else ("lif",):
             theirs = peers.run(peer, "write", file, few, kind) > 0
             here = cs.import_nir(file, dialect=peer)
             with cs.no_grad():
-                row = judged(here(few).data, theirs, here, few)
+                row = judged(here(few).data, theirs)
             name = "20-30r-10r, LIF" if "recurrent" in kind else f"20-30-10, {kind.upper()}"
             add(network=name, way=f"{peer} to here", **row)
     return {"accuracy": accuracy, "rows": rows, "versions": peers.versions(wanted) | {"nir for snntorch": LATER_NIR}}
@@ -142,12 +131,9 @@ def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
 
 def lines_of(found: dict[str, Any]) -> list[str]:
     """Return the table of the page."""
-    heads = ["way", "network", "spikes here", "spikes there", "moved", "%", "nearest"]
+    heads = ["way", "network", "spikes here", "spikes there", "moved", "%"]
     rows = [
-        [
-            *(row["way"], row["network"], f"{row['ours']:,}", f"{row['theirs']:,}", f"{row['moved']:,}"),
-            *(f"{row['share']:.3f}", f"{row['nearest']:.0e}" if "nearest" in row else ""),
-        ]
+        [row["way"], row["network"], *(f"{row[n]:,}" for n in ("ours", "theirs", "moved")), f"{row['share']:.3f}"]
         for row in found["rows"]
     ]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())

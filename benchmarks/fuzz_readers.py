@@ -32,7 +32,8 @@ from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_ni
 from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.gradient_flow import GradientFlow
 
-FILES = Path(__file__).parents[1] / "tests" / "support" / "files"
+ROOT = Path(__file__).parents[1]
+FILES = ROOT / "tests" / "support" / "files"
 EVENTS = 60
 # What a hostile file unfolds to: twice the memory that its reader may take.
 BOMB = 1 << 27
@@ -40,22 +41,14 @@ BOMB = 1 << 27
 
 @dataclass
 class Reader:
-    """A reader of files.
-
-    Attributes:
-        suffix: the suffix of its files.
-        read: reads a file.
-        valid: contents of valid files.
-        mutation: changes a content.
-        hostile: contents of files that are built to do harm.
-        prepare: called with the folder of the files, before the first is read.
-    """
+    """A reader of files with a suffix, contents of valid files, and of files that are built to do harm."""
 
     suffix: str
     read: Callable[[Path], Any]
     valid: list[bytes]
     mutation: Mutation = of_bytes
     hostile: list[bytes] = field(default_factory=list)
+    # Called with the folder of the files, before the first is read.
     prepare: Callable[[Path], Any] = lambda folder: None
 
     def content(self, seed: int, number: int) -> bytes:
@@ -97,27 +90,21 @@ def hostile_aedat4(raw: bytes) -> list[bytes]:
 def hostile_hdf5(folder: Path, *names: str) -> list[bytes]:
     """Return HDF5 files whose numeric data sets are in other files, virtual, links, compressed zeros, or strings."""
 
-    def strings(file: h5py.File, name: str) -> None:
-        file.create_dataset(name, data=["a" * 100, "b"], dtype=h5py.string_dtype())
-
     def virtual(file: h5py.File, name: str) -> None:
         layout = h5py.VirtualLayout((1000,), "i8")
         layout[:] = h5py.VirtualSource("other.h5", "x", (1000,))
         file.create_virtual_dataset(name, layout)
 
-    def zeros(file: h5py.File, name: str) -> None:
-        file.create_dataset(name, (BOMB // 4,), "i4", chunks=(1 << 20,), compression="gzip", fillvalue=1)
-
-    def long_attribute(file: h5py.File, name: str) -> None:
-        file.create_dataset(name, data=np.arange(10)).attrs["unit"] = "us" * 10_000
-
-    def outside(file: h5py.File, name: str) -> None:
-        file.create_dataset(name, (100,), "u1", external=[("/etc/passwd", 0, 100)])
-
-    def link(file: h5py.File, name: str) -> None:
-        file[name] = h5py.ExternalLink("/etc/hostname", "/x")
-
-    return [_hdf5(folder, names, put) for put in (outside, virtual, link, zeros, strings, long_attribute)]
+    zeros = {"shape": (BOMB // 4,), "dtype": "i4", "chunks": (1 << 20,), "compression": "gzip", "fillvalue": 1}
+    puts: tuple[Callable[[h5py.File, str], Any], ...] = (
+        lambda file, name: file.create_dataset(name, (100,), "u1", external=[("/etc/passwd", 0, 100)]),
+        virtual,
+        lambda file, name: file.__setitem__(name, h5py.ExternalLink("/etc/hostname", "/x")),
+        lambda file, name: file.create_dataset(name, **zeros),
+        lambda file, name: file.create_dataset(name, data=["a" * 100, "b"], dtype=h5py.string_dtype()),
+        lambda file, name: file.create_dataset(name, data=[1, 2]).attrs.create("unit", "us" * 10_000),
+    )
+    return [_hdf5(folder, names, put) for put in puts]
 
 
 def _hdf5(folder: Path, names: tuple[str, ...], put: Callable[[h5py.File, str], object]) -> bytes:
@@ -185,32 +172,10 @@ def _waves() -> list[bytes]:
 
 
 YAML = [
-    Config(layers=("34x34x2", "16c5", "2a", "10"), data="recordings", out="runs/1").to_yaml(),
-    """\
-simulation: {Ts: 1.0, tSample: 300, nSample: 12}
-neuron: {type: LOIHI, vThMant: 80, vDecay: 128, iDecay: 1024, refDelay: 1, wgtExp: 0, tauRho: 1, scaleRho: 1}
-layer:
-  - {dim: 34x34x2}
-  - {dim: 16c5, padding: [1, 2], stride: 2, dilation: 1, groups: 2, wScale: 0.5}
-  - {dim: 2a}
-  - {dim: 512, delay: true, maxDelay: 62.0}
-  - {dim: 9, neuron: {type: SRMALPHA, theta: 1, tauSr: 1, tauRef: 1, scaleRef: 2, tauRho: 1, scaleRho: 1}}
-  - {dim: 10avg}
-  - {dim: 10}
-training:
-  error:
-    type: NumSpikes
-    probSlidingWin: 20
-    tgtSpikeRegion: {start: 0, stop: 300}
-    tgtSpikeCount: {true: 60, false: 10}
-  optimizer: {type: NAdam, lr: 1.0e-3, amsgrad: false, weightDecay: 1.0e-5, schedule: step, every: 2, factor: 0.5}
-  path: {in: data, train: train.txt, test: test.txt, out: runs/2}
-  epochs: 5
-  batch: 7
-  seed: 3
-  initialization: slayer
-""",
+    *(path.read_text("utf-8") for path in sorted((ROOT / "examples" / "configs").glob("*.yaml"))),
+    Config(layers=("34x34x2", "16c5", "2a", "10"), neuron=cs.Loihi(), data="recordings", out="runs/1").to_yaml(),
     "layer: [{dim: 20}, {dim: 8}, {dim: 3}]\ntraining: {error: {type: SpikeTime}}\n",
+    "layer: [{dim: 6x6x2}, {dim: 16c5, padding: [1, 2], stride: 2, groups: 2}, {dim: 9avg, delay: true}]\n",
     "a: &x {b: 1, c: [1, 2]}\nlayer: [{dim: 250}, {dim: 25}]\nd: *x\ne: {<<: *x, b: 2}\n",
 ]
 LIST = "#sample\tclass\n1\t0\n2 1\n\n3\t2\n4 0\n"
@@ -234,10 +199,6 @@ def _saved(folder: Path) -> list[bytes]:
         cs.Sequential(cs.Dense(4, 2), cs.Loihi(), cs.FilterBank(2, 5)),
     )
     return [written(folder, "net.npz", partial(cs.save, net)) for net in networks]
-
-
-def _exported(folder: Path, export: Callable[..., object], *nets: tuple[str, Any]) -> list[bytes]:
-    return [written(folder, "exported", partial(export, cs.Network(*each))) for each in nets]
 
 
 def _run_config(folder: Path) -> Config:
@@ -272,8 +233,13 @@ def readers() -> dict[str, Reader]:
     """Return every reader by its name."""
     with tempfile.TemporaryDirectory(prefix="cuslayer-fuzz") as name:
         folder = Path(name)
-        hdf5 = _exported(folder, export_hdf5, ("8x8x2-2c3-2a-5", cs.SRM()), ("6-4-2", cs.Loihi()))
-        nir = _exported(folder, export_nir, ("8x8x1-2c3-2a-4", cs.CUBA()), ("6-5-4", cs.LIF()))
+        hdf5, nir = (
+            [written(folder, "exported", partial(export, cs.Network(*net))) for net in nets]
+            for export, nets in (
+                (export_hdf5, (("8x8x2-2c3-2a-5", cs.SRM()), ("6-4-2", cs.Loihi()))),
+                (export_nir, (("8x8x1-2c3-2a-4", cs.CUBA()), ("6-5-4", cs.LIF()))),
+            )
+        )
         bad_hdf5 = hostile_hdf5(folder, "layer/0/shape", "simulation/Ts")
         bad_nir = hostile_hdf5(folder, "version", "node/edges")
         texts, sounds, saved, files = [text.encode() for text in YAML], _sounds(), _saved(folder), _run(folder)

@@ -14,6 +14,7 @@ Exits with 2 where there is no GPU, with 1 where a stage failed or something is 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -69,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{stage}: at most {STAGES[stage][0]} s", flush=True)
         found["stages"][stage] = in_process(stage)
         common.save(name, found, options.out)
-        print("\n".join(text(found["stages"][stage])), flush=True)
+        print(json.dumps(found["stages"][stage], indent=1), flush=True)
     missed = [line for stage in stages for line in unmet(stage, found["stages"][stage])]
-    print("\n".join(["", *(missed or ["everything is as demanded"])]))
+    print("\n".join(missed) or "everything is as demanded")
     return 1 if missed else 0
 
 
@@ -122,37 +123,11 @@ def in_process(stage: str) -> dict[str, Any]:
     return entry | {"seconds": time.monotonic() - began}
 
 
-def text(entry: dict[str, Any]) -> list[str]:
-    """Return what a stage has found, as lines."""
-    lines = [f"  {entry['status']} in {entry['seconds']:.1f} s {entry.get('reason') or ''}", f"  {entry.get('where')}"]
-    for key, value in entry["found"].items():
-        if key == "checks":
-            lines += [f"  {'met    ' if each['met'] else 'NOT MET'} {said(each)}" for each in value]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            heads = list(dict.fromkeys(name for row in value for name in row))
-            rows = [[shown(row.get(name)) for name in heads] for row in value]
-            lines += [f"  {key}", *(f"    {line}" for line in common.table(heads, rows, 2))]
-        else:
-            lines.append(f"  {key}: {shown(value)}")
-    return lines
-
-
-def shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {shown(each)}" for key, each in value.items() if each is not None)
-    if isinstance(value, list):
-        return " ".join(map(shown, value))
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-
-
-def said(check: dict[str, Any]) -> str:
-    return f"{check['what']}{': ' + check['found'] if check['found'] else ''}"
-
-
 def unmet(stage: str, entry: dict[str, Any]) -> list[str]:
     """Return what failed in a stage and what is not as demanded, as lines."""
     failed = [f"{stage}: {entry['reason']}"] if entry["status"] in ("failed", "stopped") else []
-    return failed + [f"{stage}: {said(each)}" for each in entry["found"].get("checks", []) if not each["met"]]
+    checks = entry["found"].get("checks", [])
+    return failed + [f"{stage}: {each['what']}: {each['found']}" for each in checks if not each["met"]]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """What a training step asks of a GPU, counted without one, and a model of its time.
 
-    python benchmarks/gpu_cost.py                              # the examples' MLP and CNN, into docs/kernels.md
-    python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
+    python benchmarks/gpu_cost.py     # the examples' MLP and CNN, into gpu_cost.json and docs/kernels.md
 
-A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
-none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
-operations, by phase and layer.
+The step is that of a `Trainer` with a `Loader` of recordings of an event camera: events from the host, forward, loss,
+backward, gradient flow, optimizer and score. It runs on the stand-in for CuPy, which counts every operation and
+computes none, so that a step of any network takes about as long as its Python code. The table has operations, matrix
+products, reads back to the host, bytes and floating-point operations, by phase and layer.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
@@ -14,16 +14,24 @@ files of benchmarks/results/, is written beside it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import common
-import step_costs
 import traffic
 from comparison.works import NAMES
-from example_networks import NETWORKS, STEPS, Network
+from example_networks import NETWORKS, STEPS, Network, prepared
 
-import cuslayer as cs
-from tools.fake_cupy import Costs, Operation
+from cuslayer.data import Loader
+from cuslayer.network.container import Container, graph_of
+from cuslayer.network.fusion import observe
+from cuslayer.tape import Node, Tensor
+from cuslayer.training import Trainer
+from cuslayer.training.graph import GraphStep
+from cuslayer.training.score import Tally
+from tools.fake_cupy import Costs, counted, in_use
 
 # Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
 # within a graph; bytes a second from ordinary memory of the host.
@@ -32,11 +40,13 @@ FLOPS = 50e12
 LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
-# Instructions a second of its warps: four a cycle of 132 multiprocessors at 1.755 GHz. Instructions of a warp of
-# sm_90 for 32 neurons at a step, in float32, where docs/kernels.md has them: those of the neurons alone.
-ISSUE = 4 * 132 * 1.755e9
-INSTRUCTIONS = {"conv_neuron": 70, "conv_pool": 70 * 5 / 4, "dense_neuron": 50}
+# The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
+COUNTED = 8
 
+# The arrays that a kernel reads and writes.
+UPDATED = {
+    name: {x for x, way in ways.items() if {"r", "w"} <= set(way.lower())} for name, ways in traffic.WAYS.items()
+}
 # The recordings of an epoch.
 EPOCH = 60_000
 
@@ -61,6 +71,79 @@ BEFORE: dict[str, dict[str, float]] = {
 }
 
 
+def count(network: Network) -> Costs:
+    """Return the costs of a training step of a network on a batch of recordings of events."""
+    with in_use(compute=False):
+        trainer, loader = prepared(network, COUNTED + 1)
+        marks = list[int]()
+        with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
+            trainer.train(_batches(costs, loader, marks))
+        return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
+
+
+def _batches(costs: Costs, loader: Loader, marks: list[int]) -> Iterator[Any]:
+    """Yield the batches of a loader, and list the numbers of operations before each of them and at the end."""
+    batches = iter(loader)
+    for _ in range(COUNTED + 1):
+        marks.append(len(costs.operations))
+        with costs.phase("input"):
+            batch = next(batches)
+        with costs.phase("trainer"):
+            yield batch
+    marks.append(len(costs.operations))
+
+
+@contextmanager
+def _labelled(trainer: Trainer, costs: Costs) -> Iterator[None]:
+    """Label the operations of a trainer's steps within the block."""
+    layers: dict[int, str] = {}
+    nodes = graph_of(trainer.net).nodes
+
+    def forward(run: Callable[..., Tensor], step: Any, *inputs: Tensor) -> Tensor:
+        layer = f"{nodes[step.start]} {' + '.join(type(stage).__name__ for stage in step.stages)}"
+        with costs.phase(layer=layer):
+            out = run(step, *inputs)
+        _label_nodes(out.node, layer, layers)
+        return out
+
+    gradients = Node.input_gradients
+
+    def backward_of_node(self: Node, grad: list[Any]) -> Any:
+        with costs.phase(layer=layers.get(self.serial, "loss")):
+            return gradients(self, grad)
+
+    def phase(name: str, work: Callable[..., Any], layer: str = "") -> Callable[..., Any]:
+        def labelled(*arguments: Any, **options: Any) -> Any:
+            with costs.phase(name, layer):
+                return work(*arguments, **options)
+
+        return labelled
+
+    with ExitStack() as stack:
+        for owner, attribute, name, layer in (
+            (GraphStep, "_send", "input", ""),
+            (Container, "__call__", "forward", "input"),
+            (trainer, "loss", "loss", "loss"),
+            (Tensor, "backward", "backward", ""),
+            (trainer.gradients, "add", "gradient flow", ""),
+            (trainer.optimizer, "step", "optimizer", ""),
+            (Tally, "add", "score", ""),
+        ):
+            labelled = phase(name, getattr(owner, attribute), layer)
+            stack.enter_context(mock.patch.object(owner, attribute, labelled))
+        stack.enter_context(mock.patch.object(Node, "input_gradients", backward_of_node))
+        stack.enter_context(observe(trainer.net, forward))
+        yield
+
+
+def _label_nodes(node: Node | Tensor | None, layer: str, layers: dict[int, str]) -> None:
+    """Label the nodes of the graph that a layer made: those behind its output that no layer before has."""
+    if isinstance(node, Node) and node.serial not in layers:
+        layers[node.serial] = layer
+        for other in node.inputs:
+            _label_nodes(other, layer, layers)
+
+
 def microseconds(costs: Costs) -> float:
     """Return the model's time of the operations on the device, one after the other."""
     launched = (o for o in costs.operations if o.kind not in ("upload", "readback"))
@@ -83,16 +166,6 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
     ]
 
 
-def bound(launch: Operation) -> str:
-    """Return what takes longest of a kernel in the model; "not known" where its instructions may, or its bytes."""
-    if (LAUNCH_IN_GRAPH if launch.graph else LAUNCH) >= launch.bytes / BANDWIDTH:
-        return "launch"
-    if launch.name not in INSTRUCTIONS:
-        return "not known"
-    of_bytes = 32 * traffic.bytes_per_element(launch.name, "float32") / BANDWIDTH
-    return "instructions" if INSTRUCTIONS[launch.name] / ISSUE > of_bytes else "memory"
-
-
 def kernels(costs: Costs) -> list[dict[str, Any]]:
     """Return launches and bytes of each own kernel, and its largest launch."""
     rows = []
@@ -100,25 +173,23 @@ def kernels(costs: Costs) -> list[dict[str, Any]]:
         launch = max(part.operations, key=lambda o: o.bytes)
         if launch.kind != "own":
             continue
-        row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
-        row["microseconds"], row["bound"] = microseconds(part), bound(launch)
-        rows.append(row | {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared})
+        row = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
+        row |= {"microseconds": microseconds(part), "grid": launch.grid, "block": launch.block}
+        rows.append(row | {"dynamic_shared": launch.shared})
     return rows
 
 
-def network(name: str, batch: int | None = None) -> Network:
-    """Return a network, "MLP", "CNN" or a notation."""
-    if name not in NETWORKS:
-        shape = cs.Network(name, cs.SRM()).input_shape
-        return Network(lambda: cs.Network(name, cs.SRM()), batch or 8, shape)
-    return NETWORKS[name]._replace(batch=batch or NETWORKS[name].batch)
-
-
-def measure(name: str, steps: int = STEPS, batch: int | None = None) -> dict[str, Any]:
+def measure(name: str) -> dict[str, Any]:
     """Return everything about a training step of a network."""
-    made = network(name, batch)
-    costs, half = step_costs.count(made, steps), step_costs.count(made.half(), steps)
-    found = {"network": name, "steps": steps, "batch": made.batch, **totals(costs), "float16": totals(half)}
+    made = NETWORKS[name]
+    costs = count(made)
+    found = {
+        "network": name,
+        "steps": STEPS,
+        "batch": made.batch,
+        **totals(costs),
+        "float16": totals(count(made.half())),
+    }
     return found | {"parts": parts(costs), "kernels": kernels(costs)}
 
 
@@ -142,11 +213,8 @@ def of_totals(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of totals, beside those with potentials as float16 and those before."""
     heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
     for row in rows:
-        usual = row["network"] in BEFORE and (row["steps"], row["batch"]) == (STEPS, NETWORKS[row["network"]].batch)
         columns = {f"{row['network']}, T {row['steps']}, batch {row['batch']}": row}
-        columns["potentials as float16"] = row["float16"]
-        if usual:
-            columns["before"] = BEFORE[row["network"]]
+        columns |= {"potentials as float16": row["float16"], "before": BEFORE[row["network"]]}
         heads += columns
         for line, name in zip(cells, TOTALS, strict=True):
             line += [shown(name, column[name]) for column in columns.values()]
@@ -162,19 +230,6 @@ def of_parts(row: dict[str, Any]) -> list[str]:
     ]
     heads = ["operations", "products", "reads back", "sent", "moved", "flops", "time", "to send"]
     return common.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
-
-
-def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of the own kernels of all networks."""
-    heads = ["kernel", "network", "launches", "moved", "time", "bound by", "blocks", "threads", "dynamic shared"]
-    cells = []
-    for row in rows:
-        for kernel in row["kernels"]:
-            threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
-            numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
-            numbers += [kernel["bound"], grid, threads, size(kernel["dynamic_shared"])]
-            cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
-    return common.table(heads, cells, 2)
 
 
 def on_cards(model: dict[str, dict[str, Any]]) -> list[str]:
@@ -234,19 +289,12 @@ def _of_card(found: dict[str, Any]) -> dict[str, str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = common.parser(__doc__)
-    parser.add_argument("--network", action="append", help="MLP, CNN or a notation, several times; by default both")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
-    options = parser.parse_args(arguments)
-    rows = [measure(name, options.steps, options.batch) for name in options.network or NETWORKS]
-    tables = {"gpu-cost": [*of_totals(rows), *(line for row in rows for line in ("", *of_parts(row)))]}
-    tables["gpu-kernels"] = of_kernels(rows)
-    if not options.network:
-        tables["gpu-card"] = on_cards({row["network"]: row for row in rows})
-    for mark, lines in tables.items():
-        # Only the examples' networks have a place on the page.
-        common.show(common.DOCS if options.network else options.out, "kernels", mark, lines)
+    options = common.parser(__doc__).parse_args(arguments)
+    rows = [measure(name) for name in NETWORKS]
+    common.save("gpu_cost", rows, options.out)
+    lines = [*of_totals(rows), *(line for row in rows for line in ("", *of_parts(row)))]
+    common.show(options.out, "kernels", "gpu-cost", lines)
+    common.show(options.out, "kernels", "gpu-card", on_cards({row["network"]: row for row in rows}))
 
 
 if __name__ == "__main__":

@@ -25,29 +25,20 @@ from tests.support import mpiexec
 from tests.support.deaths import results, tiny
 
 EPOCHS = 40
-# Where a kill may fall, as the page says it.
-START, WRITING, TRAINING, TESTING, BETWEEN, END = (
-    "before the first checkpoint",
-    "while a file was written",
-    "within an epoch",
-    "within an evaluation",
-    "between epochs",
-    "after the last epoch",
-)
 
 
 def where(out: Path) -> str:
     """Return where a run stands that was killed."""
     if out.is_dir() and any(path.name.startswith(".") for path in out.iterdir()):
-        return WRITING
+        return "while a file was written"
     if not (out / "checkpoint.npz").exists():
-        return START
+        return "before the first checkpoint"
     found = load_checkpoint(out / "checkpoint.npz")
     if found.epoch == EPOCHS:
-        return END
+        return "after the last epoch"
     if found.place is None:
-        return BETWEEN
-    return TRAINING if found.place.tested is None else TESTING
+        return "between epochs"
+    return "within an epoch" if found.place.tested is None else "within an evaluation"
 
 
 def life(yaml: Path, folder: Path) -> tuple[float, float]:
@@ -90,7 +81,7 @@ def text(found: dict) -> list[str]:
     runs = list(found["runs"].values())
     same = sum(run["same"] for run in runs)
     places = Counter(run["where"] for run in runs)
-    said = ", ".join(f"{places[p]} {p}" for p in (START, TRAINING, WRITING, TESTING, BETWEEN, END) if places[p])
+    said = ", ".join(f"{count} {place}" for place, count in places.most_common())
     slowest = max(run["seconds"] for run in runs)
     return [
         f"{same} of {len(runs)} runs, of 2 to 4 processes and completed by 1 to 4 others, have the bits of one that "

@@ -4,9 +4,9 @@
     python benchmarks/peers.py --data NMNISTsmall --works mlp8 cnn8   # some of them
     python benchmarks/peers.py --only snntorch spyx --works mlp8      # the embedded digits, two of the peers
 
-`--data` is a folder of .bs2 recordings with a training and a test list; by default some of the embedded digits are
-written to one. The peers are installed from PyPI into a separate environment at the first run (`--env`). Each library
-runs in its own process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until
+`--data` is a folder of .bs2 recordings with a training and a test list; by default the embedded digits are used. The
+peers are installed from PyPI into a separate environment at the first run (`--env`). Each library runs in its own
+process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until
 their neurons fire as often as cuslayer's; the learning rate is tiny. Prints tables and writes them with versions,
 machine and command to benchmarks/results/peers.json and docs/performance.md. A work that is measured again replaces its
 earlier results in the file, so that a run may be made in parts. Works over activities take the fastest form of each
@@ -29,10 +29,10 @@ from comparison import process, report, works
 from comparison.process import NotRun, Worker
 from comparison.works import NAMES, TRAINING, Work
 
-from cuslayer.data import Digits, Loader, open_folder, write_events
+from cuslayer.data import Digits, Loader, open_folder
 
 PARTS = ("forward", "backward", "optimizer")
-RECORDINGS, STREAMS, DIGITS = 200, 5, {"train": 320, "test": 10}
+RECORDINGS, STREAMS = 200, 5
 # Seconds of a step that is measured only once.
 LONG = 10.0
 # How far gradients may be from the plain matrix path's, relative to their norm.
@@ -45,7 +45,7 @@ class Comparison:
     def __init__(self, options: argparse.Namespace, scratch: Path, found: dict) -> None:
         self.options, self.scratch, self.found = options, scratch, found
         self.machine = common.describe()
-        self.folder = str(Path(options.data).resolve()) if options.data else write_digits(scratch)
+        self.folder = str(Path(options.data).resolve()) if options.data else None
         self.versions: dict[str, str] = {}
         wanted = [name for name in NAMES if name != "ours" and name in options.only]
         self.problems = process.install(options.env, wanted) if set(options.works) & set(TRAINING) else {}
@@ -73,7 +73,7 @@ class Comparison:
         batch = self.scratch / f"batch{work.batch}-{work.activity}-{steps}-{len(work.sensor)}.npz"
         if not batch.exists():
             if work.activity is None:
-                dataset = open_folder(self.folder)[0]
+                dataset = open_folder(self.folder)[0] if self.folder else Digits("train")
                 count = min(work.batch, len(dataset))
                 spikes, labels = next(iter(Loader(dataset, count, steps=steps, shuffle=True, seed=0)))
             else:
@@ -148,19 +148,6 @@ class Comparison:
             "versions": self.versions,
         }
         return found
-
-
-def write_digits(folder: Path) -> str:
-    """Write some of the embedded digits as recordings with their lists."""
-    for split, count in DIGITS.items():
-        digits, lines = Digits(split), []
-        for sample in range(count):
-            events, label = digits[sample]
-            number = sample + 1 + 1000 * (split == "test")
-            write_events(folder / f"{number}.bs2", events)
-            lines.append(f"{number}\t{label}\n")
-        (folder / f"{split}.txt").write_text("".join(lines))
-    return str(folder)
 
 
 def in_turn(workers: list[Worker], repeats: int) -> list[list[dict]]:

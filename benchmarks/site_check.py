@@ -1,14 +1,14 @@
 """Check the built site as a reader meets it: links, names, contrast, console, width, and that nothing is loaded.
 
     mkdocs build --strict && python benchmarks/site_check.py            # the folder site/
-    python benchmarks/site_check.py FOLDER --pages index gpu --pictures out/
+    python benchmarks/site_check.py FOLDER --pages index gpu
 
 Of every page, from its HTML: nothing is loaded from another host; links and anchors within the site exist; pictures
 have a text; links have a name.
 
 In a headless Chromium, where there is one, at 1,400 and at 390 pixels, in light and in dark colours: no message on the
 console, no request to another host, and what tests/support/page_audit.js demands of every page: contrast, names,
-headings, width. `--pictures` keeps a picture of each. The exit code is 1 if anything is found.
+headings, width. The exit code is 1 if anything is found.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def in_browser(folder: Path, pages: Sequence[str], pictures: Path | None) -> dict[str, list[str]]:
+def in_browser(folder: Path, pages: Sequence[str]) -> dict[str, list[str]]:
     """Return what a browser finds wrong with pages of a folder, at each width and in each scheme of colours."""
     from tests.support.browser import Browser
     from tests.support.page_audit import problems
@@ -146,9 +146,6 @@ def in_browser(folder: Path, pages: Sequence[str], pictures: Path | None) -> dic
                 wrong += [line for line in problems(there) if not line.startswith(OF_THE_THEME)]
                 wrong += [f"asked {url[:80]}" for url in there.asked if not url.startswith((host, "data:", "blob:"))]
                 found[page] += [f"{wide} px, {scheme}: {line}" for line in wrong]
-                if pictures:
-                    pictures.mkdir(parents=True, exist_ok=True)
-                    there.picture(pictures / f"{_name(page)}-{wide}-{scheme}.png", dark=scheme == "dark")
     return found
 
 
@@ -162,7 +159,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "site")
     parser.add_argument("--pages", nargs="*", default=[""], help="pages for the browser, by a part of their names")
-    parser.add_argument("--pictures", type=Path, help="a folder for a picture of each page")
     parser.add_argument("--no-browser", action="store_true", help="read the HTML alone")
     options = parser.parse_args(arguments)
     if not (options.folder / "index.html").is_file():
@@ -174,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if find():
             chosen = [page for page in chosen if page != "404.html"]
-            for page, wrong in in_browser(options.folder, chosen, options.pictures).items():
+            for page, wrong in in_browser(options.folder, chosen).items():
                 found[page] += wrong
         else:
             print("no Chromium: the HTML alone is checked")

@@ -1,8 +1,8 @@
 """Train under faults, and compare each training with one that nothing disturbed.
 
-    python benchmarks/soak.py                                       # all faults, as often as docs/reliability.md says
-    python benchmarks/soak.py --kills 300 --deaths 100 --only
-    python benchmarks/soak.py --memory --only                       # resident memory over 2,000 steps
+    python benchmarks/soak.py                                # all faults, as often as docs/reliability.md says
+    python benchmarks/soak.py kills deaths --times 20        # some of them, each so often
+    python benchmarks/soak.py memory                         # resident memory over 2,000 steps
 
 A training has 4 epochs of 10 steps on drawn recordings. By the clock of its process, which the script moves, a step
 takes 45 seconds, so that an epoch takes longer than the five minutes between two checkpoints. A disturbed training is
@@ -114,17 +114,11 @@ class Child(NamedTuple):
 
 
 class Runs:
-    """Runs of one configuration in an empty folder.
-
-    Attributes:
-        recordings: the paths of the recordings.
-        seconds: how long a run takes.
-        changes: how often a run changes the disk.
-    """
+    """Runs of one configuration in an empty folder: how long one takes, and how often it changes the disk."""
 
     def __init__(self, root: Path, *, figures: bool) -> None:
         self.root, self.figures = root, figures
-        self._folders = self._started = 0
+        self._started = 0
         self.recordings = write_recordings(root / "data")
         self.config = root / "config.yaml"
         self.config.write_text(tiny(root, epochs=4, checkpoint_steps=None).to_yaml())
@@ -140,11 +134,6 @@ class Runs:
         self.expected = self.contents(root / "undisturbed")
         if code or found.code or self.expected != self.contents(root / "first"):
             raise RuntimeError(f"soak: two undisturbed runs differ: {found}")
-
-    def new_folder(self) -> Path:
-        """Return a folder for a run, which does not exist yet."""
-        self._folders += 1
-        return self.root / f"run{self._folders}"
 
     def arguments(self, out: Path) -> list[str]:
         """Return the command that begins a run in a folder, or, where there is a checkpoint, goes on with it."""
@@ -367,7 +356,7 @@ def damage(runs: Runs, out: Path, r: random.Random, share: float) -> Any:
 FAULTS = {
     "kills": Fault("killed at a random moment", 300, 8, kill),
     "deaths": Fault("dead before, in or after a write, rename or removal", 100, 1, die),
-    "full disks": Fault("disk full from a chosen write or rename on", 60, 1, fill_the_disk),
+    "full-disks": Fault("disk full from a chosen write or rename on", 60, 1, fill_the_disk),
     "recordings": Fault("recording missing, cut, or of another kind", 60, 1, damage),
     "signals": Fault("SIGINT or SIGTERM at a random moment", 60, 1, interrupt),
 }
@@ -377,7 +366,7 @@ def disturb(runs: Runs, name: str, seed: int, count: int) -> dict[str, Any]:
     """Try a fault so often; return what it came to."""
     fault, r, tally = FAULTS[name], random.Random(f"{seed} {name} 0"), Tally()
     while tally.times < count:
-        out, done = runs.new_folder(), []
+        out, done = runs.root / f"run{tally.times}", list[str]()
         for _ in range(r.randint(1, min(fault.in_one, count - tally.times))):
             # Moments that are chosen are spread evenly over the run.
             found, codes, what, reason = fault.strike(runs, out, r, (tally.times + r.random()) / count)
@@ -424,15 +413,6 @@ def growth(name: str, count: int) -> dict[str, float]:
     return {"steps": count, **sizes, "growth": (last - first) / first}
 
 
-def failures(found: dict[str, Any]) -> list[str]:
-    """Return what was not as it should be."""
-    bad = [f"{name}: {problem}" for name, each in found["faults"].items() for problem in each["failures"]]
-    for name, each in found["memory"].items():
-        if abs(each["growth"]) > MEMORY_SHARE:
-            bad.append(f"{name}: resident memory grew by {each['growth']:.1%}, at most {MEMORY_SHARE:.0%} is allowed")
-    return bad
-
-
 def lines(found: dict[str, Any]) -> list[str]:
     """Return the tables of the page."""
     text: list[str] = []
@@ -455,26 +435,23 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = common.parser(__doc__)
-    for name, fault in FAULTS.items():
-        parser.add_argument(f"--{name.replace(' ', '-')}", type=int, metavar="N", help=f"{fault.title}; {fault.times}")
-    parser.add_argument("--memory", action="store_true", help="also measure the resident memory of many steps")
-    parser.add_argument("--memory-steps", type=int, default=MEMORY_STEPS, metavar="N")
-    parser.add_argument("--only", action="store_true", help="leave out the faults that are not named")
+    parser, names = common.parser(__doc__), [*FAULTS, "memory"]
+    parser.add_argument("names", nargs="*", metavar="FAULT", help=f"of {', '.join(names)}; all by default")
+    parser.add_argument("--times", type=int, metavar="N", help="how often each is tried; of memory, the steps")
     parser.add_argument("--no-figures", action="store_true", help="draw no figures, which takes most of the time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    counts = {name: getattr(options, name.replace(" ", "_")) for name in FAULTS}
-    if not options.only and not any(v is not None for v in counts.values()):
-        counts, options.memory = {name: each.times for name, each in FAULTS.items()}, True
+    if unknown := set(options.names) - set(names):
+        parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(names)}")
+    chosen = [name for name in names if name in (options.names or names)]
     found = {"faults": {}, "memory": {}} | common.load("soak", options.out)
     command = common.command("soak", arguments)
     found |= {"command": command, "machine": common.describe(), "seed": options.seed}
-    if options.memory:
+    if "memory" in chosen:
         for name in NETWORKS:
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                found["memory"][name] = pool.submit(growth, name, options.memory_steps).result()
-    if any(counts.values()):
+                found["memory"][name] = pool.submit(growth, name, options.times or MEMORY_STEPS).result()
+    if set(chosen) & set(FAULTS):
         with tempfile.TemporaryDirectory(prefix="cuslayer-soak") as folder, pytest.MonkeyPatch.context() as patch:
             with_every_kind(patch)
             patch.setattr(cs.SGD, "step", noted_step)
@@ -482,12 +459,14 @@ def main(arguments: list[str] | None = None) -> int:
             if options.no_figures:
                 patch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: file.write(b"figure"))
             runs = Runs(Path(folder).resolve(), figures=not options.no_figures)
-            for name, count in counts.items():
-                if count:
-                    found["faults"][name] = disturb(runs, name, options.seed, count)
+            for name in (name for name in chosen if name in FAULTS):
+                found["faults"][name] = disturb(runs, name, options.seed, options.times or FAULTS[name].times)
     common.save("soak", found, options.out)
     common.show(options.out, "reliability", "soak", lines(found))
-    bad = failures(found)
+    bad = [f"{name}: {problem}" for name, each in found["faults"].items() for problem in each["failures"]]
+    for name, each in found["memory"].items():
+        if abs(each["growth"]) > MEMORY_SHARE:
+            bad.append(f"{name}: resident memory grew by {each['growth']:.1%}, at most {MEMORY_SHARE:.0%} is allowed")
     print("\n".join(bad))
     return int(bool(bad))
 

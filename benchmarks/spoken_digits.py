@@ -7,8 +7,7 @@
 Each run is `cuslayer train CONFIGURATION --data recordings.npz --seed SEED`, one after the other. The configuration is
 `spoken-digits` with other hidden layers; takes 5 to 9 of all speakers are the test set, the others train. With
 `--speakers` the best network, or those of `--only`, is trained without the recordings of a speaker, which are the test
-set then. Runs that the results have already are not repeated, unless with `--anew`. Figures are those of the last
-epoch.
+set then. Runs that the results have already are not repeated. Figures are those of the last epoch.
 
 The figures, with versions and machine, go to benchmarks/results/spoken_digits.json and docs/spoken-digits.md.
 """
@@ -85,18 +84,13 @@ def lines(results: dict) -> list[str]:
     left_out = {(r["kind"], r["speaker"]): r["test"][-1] for r in runs if r["speaker"] is not None}
     kinds = [kind for kind in KINDS if any(kind == given for given, _ in left_out)]
     if kinds:
-        speakers = sorted({speaker for _, speaker in left_out})
-        cells = [[name, *(_percent([left_out.get((kind, name))]) for kind in kinds)] for name in speakers]
-        cells.append(["mean", *(_percent([left_out.get((kind, name)) for name in speakers]) for kind in kinds)])
+        names, cells = sorted({speaker for _, speaker in left_out}), []
+        for name, speakers in [*((name, [name]) for name in names), ("mean", names)]:
+            known = [[left_out[kind, s] for s in speakers if (kind, s) in left_out] for kind in kinds]
+            cells.append([name, *(f"{mean(k):.1f}" if len(k) == len(speakers) else "" for k in known)])
         heads = ["not heard in training", *(f"{KINDS[kind][0]}, test accuracy, %" for kind in kinds)]
         found += ["", *common.table(heads, cells, 1)]
     return [*found, "", common.said(results["machine"], "python benchmarks/spoken_digits.py recordings.npz")]
-
-
-def _percent(accuracies: list[float | None]) -> str:
-    """Return the mean as text, nothing where one was not measured."""
-    known = [accuracy for accuracy in accuracies if accuracy is not None]
-    return f"{mean(known):.1f}" if len(known) == len(accuracies) else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,7 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--speakers", nargs="+", choices=SPEAKERS, default=None, metavar="NAME")
     parser.add_argument("--epochs", type=int, help="by default those of the configuration")
-    parser.add_argument("--anew", action="store_true", help="repeat the runs that the results have already")
     options = parser.parse_args(arguments)
     tasks: list[tuple[str, int, str | None]] = []
     if not options.speakers:
@@ -116,11 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tasks += [(kind, options.seeds[0], speaker) for kind in kinds for speaker in speakers]
     results = {"runs": []} | common.load("spoken_digits", options.out) | {"machine": common.describe()}
     for kind, seed, speaker in tasks:
-        same = [r for r in results["runs"] if (r["kind"], r["seed"], r["speaker"]) == (kind, seed, speaker)]
-        if same and not options.anew:
+        if any((r["kind"], r["seed"], r["speaker"]) == (kind, seed, speaker) for r in results["runs"]):
             continue
         run = train(options.data.resolve(), kind, seed, speaker, options.epochs)
-        results["runs"] = [r for r in results["runs"] if r not in same] + [run]
+        results["runs"].append(run)
         common.save("spoken_digits", results, options.out)
         print(kind, seed, speaker or "", f"{run['test'][-1]:.2f} %", f"{run['minutes']:.1f} min", flush=True)
     common.show(options.out, "spoken-digits", "spoken-digits", lines(results))

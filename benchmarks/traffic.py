@@ -1,4 +1,4 @@
-"""The bytes that each CUDA kernel must move, for docs/kernels.md and gpu.py.
+"""The bytes that each CUDA kernel must move, for compile_report.py and gpu.py.
 
 An array counts once where it is read and once where it is written, for each element-step: one neuron or signal at one
 time step, or one weight at one step of an optimizer. Packed spikes count a bit. An element that is read again `cut`
@@ -158,8 +158,3 @@ def bytes_per_element(kernel: str, dtype: str) -> float:
         name: sum(way in "rw" for way in ways) * ELEMENTS.get((kernel, name), 1) for name, ways in WAYS[kernel].items()
     }
     return sum(counted[parameter.name] * sizes[parameter.kind] for parameter in signature if parameter.array)
-
-
-def picoseconds(kernel: str, dtype: str) -> float:
-    """Return the time that those bytes take at BANDWIDTH."""
-    return 1e12 * bytes_per_element(kernel, dtype) / BANDWIDTH

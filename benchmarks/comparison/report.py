@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from common import table
-from comparison.works import LEFT_OUT, MEMORY, MLP, NAMES, ON_JAX, ON_TORCH, PEERS, SWEEPS, TRAINING, WORKS
+from comparison.works import MEMORY, MLP, NAMES, ON_JAX, ON_TORCH, PEERS, SWEEPS, TRAINING, WORKS
 
 # Okabe and Ito's colours, which people who do not see red or green tell apart, each with a mark of its own.
 _LINES = {
@@ -101,15 +101,16 @@ def _timed(found: dict) -> list[dict]:
 
 def training(name: str, found: dict) -> list[str]:
     """Return the table of a work's times, and what was not run."""
-    heads = ["library", "form", "ms a step", "forward", "backward", "optimizer", "of cuslayer's", "firing, % of steps"]
+    heads = ["library", "form", "ms a step", "forward", "backward", "optimizer", "of cuslayer's", "MB"]
     rows = []
     for row in _timed(found):
         times = f"{row['times']:.1f}x" if "times" in row else ""
+        megabytes = f"{row['bytes'] / 1e6:.0f}" if "bytes" in row else ""
         parts = [f"{1e3 * row[part]:.1f}" for part in ("step", "forward", "backward", "optimizer")]
         rates = " ".join(f"{100 * rate:.1f}" for rate in row["rates"])
-        rows.append([NAMES[row["peer"]], row["form"], *parts, times, rates])
+        rows.append([NAMES[row["peer"]], row["form"], *parts, times, megabytes, rates])
     head = f"**{TRAINING[name].title}**, a training step. {_fidelity([found])}"
-    return [head, "", *table(heads, rows, 2), *_not_run(found["rows"])]
+    return [head, "", *table([*heads, "firing, % of steps"], rows, 2), *_not_run(found["rows"])]
 
 
 def sweep(name: str, works: dict) -> list[str]:
@@ -145,17 +146,6 @@ def _fidelity(works: list[dict]) -> str:
     return text + peers
 
 
-def memory(name: str, found: dict) -> list[str]:
-    """Return the table of the peaks of memory in a work, the leanest first."""
-    rows = [row for row in _timed(found) if "bytes" in row]
-    cells = [
-        [NAMES[row["peer"]], row["form"], f"{row['bytes'] / 1e6:.0f}", f"{row['bytes'] / rows[0]['bytes']:.1f}x"]
-        for row in sorted(rows, key=lambda row: row["bytes"])
-    ]
-    head = f"**{TRAINING[name].title}**, peak memory of the training steps above the imports."
-    return [head, "", *table(["library", "form", "MB", "of cuslayer's"], cells, 2)]
-
-
 def _not_run(rows: list[dict]) -> list[str]:
     gone = dict.fromkeys(f"- {NAMES[r['peer']]} ({r['form']}): not run: {r['problem']}" for r in rows if "problem" in r)
     return ["", *gone] if gone else []
@@ -169,8 +159,6 @@ def text(found: dict) -> list[str]:
     in_sweeps = {each for _, names in SWEEPS.values() for each in names}
     parts += [training(name, works[name]) for name in TRAINING if name in works and name not in in_sweeps]
     parts += [sweep(name, works) for name, (_, names) in SWEEPS.items() if set(names) & set(works)]
-    parts += [memory(name, works[name]) for name in MEMORY if name in works]
-    parts.append(["Not compared:", "", *(f"- {name}: {reason}" for name, reason in LEFT_OUT.items())])
     runs: dict[str, list[str]] = {}
     for name in (name for name in WORKS if name in works):
         run, machine = works[name]["run"], works[name]["run"]["machine"]

@@ -26,29 +26,16 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Work:
-    """A network, and what is compared with cuslayer's default on it.
-
-    Attributes:
-        title: the network and the batch.
-        layers: as in `comparison.models.stages`.
-        batch: the number of recordings.
-        peers: pairs of library and form.
-        repeats: the steps that are timed.
-        initial: how cuslayer's weights begin, see `comparison.models.ours.Network`.
-        activity: the share of steps in which each pixel and polarity of a random input fires; None for recordings.
-        like: the work in which the forms were compared: of each library only the fastest one takes part.
-        steps: of 1 ms.
-        sensor: the shape of a random input.
-    """
+    """A network, and the pairs of library and form that are compared with cuslayer's default on it."""
 
     title: str
-    layers: list[list]
+    layers: list[list]  # as in `comparison.models.stages`
     batch: int
     peers: Pairs
-    repeats: int
-    initial: str = "examples"
-    activity: float | None = None
-    like: str | None = None
+    repeats: int  # the steps that are timed
+    initial: str = "examples"  # how cuslayer's weights begin, see `comparison.models.ours.Network`
+    activity: float | None = None  # the share of steps in which each input fires at random; None for recordings
+    like: str | None = None  # the work in which the forms were compared: only a library's fastest one takes part
     steps: int = STEPS
     sensor: tuple[int, ...] = (34, 34, 2)
 
@@ -133,14 +120,8 @@ for _name, _repeats in (("mlp8", 5), ("cnn8", 3)):
             activity=_percent / 100,
             like=_name,
         )
-# The works whose peaks of memory have a table of their own.
+# The works whose peaks of memory are aimed at.
 MEMORY = ("mlp32", "cnn8")
 # The network of the works that need recordings one by one, or as a stream.
 ALONE = "mlp8"
 WORKS = (*TRAINING, "inference", "stream")
-
-# What is not compared, and why.
-LEFT_OUT = {
-    "eventax and jaxsnn, EventProp on JAX": "they compute in continuous time: an output is a list of times"
-    " of spikes, without the steps of 1 ms, the firing rates and the rate loss that are the same for all others.",
-}

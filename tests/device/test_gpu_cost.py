@@ -16,13 +16,12 @@ sys.path.append(str(BENCHMARKS))
 
 import common  # noqa: E402
 import gpu_cost  # noqa: E402
-import step_costs  # noqa: E402
 
 
 @cache
 def costs_of(name: str, potentials: str = "full") -> Costs:
-    network = gpu_cost.network(name)
-    return step_costs.count(network if potentials == "full" else network.half())
+    network = gpu_cost.NETWORKS[name]
+    return gpu_cost.count(network if potentials == "full" else network.half())
 
 
 def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: float) -> None:
@@ -63,7 +62,7 @@ def test_the_step_is_counted_by_phase_and_layer() -> None:
     assert {phase for phase, _ in parts} >= {"input", "forward", "loss", "backward", "optimizer"}
     assert all(name.startswith("adam") for name in parts["optimizer", ""].own())
     # The events, 4 bytes each.
-    assert parts["input", ""].bytes_up >= 4 * 4000 * gpu_cost.network("MLP").batch
+    assert parts["input", ""].bytes_up >= 4 * 4000 * gpu_cost.NETWORKS["MLP"].batch
 
 
 def test_the_page_has_the_counts() -> None:
@@ -71,7 +70,7 @@ def test_the_page_has_the_counts() -> None:
     text = (common.DOCS / "kernels.md").read_text("utf-8")
     rows = []
     for name in ("MLP", "CNN"):
-        costs, batch = costs_of(name), gpu_cost.network(name).batch
+        costs, batch = costs_of(name), gpu_cost.NETWORKS[name].batch
         rows.append({"network": name, "steps": 300, "batch": batch, **gpu_cost.totals(costs)})
         rows[-1]["float16"] = gpu_cost.totals(costs_of(name, "float16"))
         rows[-1]["parts"] = gpu_cost.parts(costs)

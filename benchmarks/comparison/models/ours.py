@@ -12,7 +12,7 @@ from comparison.models import stages
 
 import cuslayer as cs
 from cuslayer import Tensor
-from cuslayer.data import open_folder
+from cuslayer.data import Digits, open_folder
 from cuslayer.kernels import cpu
 
 PACKAGES = ("cuslayer", "numba", "numpy")
@@ -92,10 +92,6 @@ class Network:
         """Multiply the weights of a layer, or the gain of its pooling."""
         self.net.layers[2 * k].scale_output(factor)
 
-    def train(self) -> None:
-        """Take a training step."""
-        self.step()
-
     def step(self) -> dict[str, float]:
         """Take a training step and return the seconds of its parts."""
         start = time.perf_counter()
@@ -107,6 +103,8 @@ class Network:
         self.optimizer.step()
         end = time.perf_counter()
         return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
+
+    train = step
 
     def rates(self) -> list[float]:
         """Return the share of steps in which each layer's neurons fire."""
@@ -155,9 +153,9 @@ def check(network: Network, tolerance: float) -> dict:
     return found
 
 
-def inference(network: Network, data: str, steps: int, count: int) -> dict:
+def inference(network: Network, data: str | None, steps: int, count: int) -> dict:
     """Return the seconds from a recording's events in memory to its class, one recording at a time."""
-    dataset, seconds = open_folder(data)[0], []
+    dataset, seconds = open_folder(data)[0] if data else Digits("train"), []
     with cs.no_grad():
         for number in range(count + 1):
             events, _ = dataset[number % len(dataset)]
