@@ -1,10 +1,10 @@
-"""Registers and memory traffic of each CUDA kernel, for benchmarks/results/compile.json.
+"""Registers of each CUDA kernel, for benchmarks/results/compile.json.
 
     python benchmarks/compile_report.py
 
 Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
-compiler says, with a digest of each source, and the bytes that each kernel moves (traffic.py). The tests compile each
-source for every architecture too, but in one type for each, and hold the rest of the file against the digests.
+compiler says, with a digest of each source. The tests compile each source for every architecture too, but in one type
+for each, and hold the rest of the file against the digests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import common
 import numpy as np
-import traffic
 
 from cuslayer.kernels.cuda import compile as source
 from tools import nvrtc
@@ -78,7 +77,6 @@ def report() -> dict[str, Any]:
         "compiler": compiler(),
         "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
         "warnings": [f"{' '.join(one)}: {line}" for one in all_of for line in warnings_in(compiled(*one)[1])],
-        "traffic": moved(),
         "kernels": sorted(rows, key=lambda row: row.kernel),
     }
 
@@ -92,11 +90,6 @@ def saved() -> dict[str, Any]:
 def compiler() -> str:
     """Return the version of the compiler."""
     return f"NVRTC {version('nvidia-cuda-nvrtc-cu12')}"
-
-
-def moved() -> dict[str, list[float]]:
-    """Return the bytes that each kernel moves for each element-step, in float32 and in float64."""
-    return {name: [traffic.bytes_per_element(name, dtype) for dtype in DTYPES] for name in sorted(traffic.WAYS)}
 
 
 def spilled(rows: list[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The networks of the examples, which the benchmarks of a GPU train, and a trainer and recordings for them."""
+"""What the benchmarks of a GPU share: the networks of the examples, a trainer and recordings; what kernels update."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ import cuslayer as cs
 from cuslayer.data import Arrays, Events, Loader
 from cuslayer.training import Trainer
 
+# Bytes a second of an H100's memory (SXM, HBM3), from its data sheet.
+BANDWIDTH = 3.35e12
+# The arrays that a kernel reads as well as writes, by its name; all kernels read or write any other array once.
+_OF_OPTIMIZERS = {f"{name}{i}" for name in ("w", "m", "v", "peak") for i in ("", *range(8))}
+UPDATED = {kernel: _OF_OPTIMIZERS for kernel in ("adam", "adam_all", "sgd", "sgd_all")}
 STEPS = 300
 # Events of a recording in a step of 1 ms: N-MNIST's have 4,172 in 300 ms on average.
 EVENTS = 4000 / 300
@@ -24,7 +29,6 @@ class Network(NamedTuple):
 
     make: Callable[[], cs.Sequential]
     batch: int
-    # Of its input: a camera's (H, W, 2), or (N,).
     shape: tuple[int, ...] = (34, 34, 2)
     # For other libraries, see `comparison.models.stages`.
     layers: list[list[Any]] = []  # noqa: RUF012
@@ -53,28 +57,22 @@ NETWORKS = {
 
 
 def prepared(
-    network: Network,
-    batches: int,
-    *,
-    steps: int = STEPS,
-    resident: str | None = None,
-    graph: bool | None = None,
-    **options: Any,
+    network: Network, batches: int, *, resident: str | None = None, graph: bool | None = None, **options: Any
 ) -> tuple[Trainer, Loader]:
     """Return a trainer of a network and a loader of batches of the same recordings, both on the device in use."""
     net, shape = network.make(), network.shape
     with cs.no_grad():
         outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]
-    recordings = [_recording(number, shape, steps) for number in range(network.batch)]
+    recordings = [_recording(number, shape) for number in range(network.batch)]
     labels = np.arange(network.batch) % outputs
     data = Arrays(recordings * batches, np.tile(labels, batches), shape=shape)
     loss, optimizer = cs.SpikeCountLoss(cs.SRM()), cs.Adam(net.parameters(), amsgrad=True, **options)
-    loader = Loader(data, network.batch, steps=steps, resident=resident)
+    loader = Loader(data, network.batch, steps=STEPS, resident=resident)
     return Trainer(net, loss, optimizer, calibrate=None, graph=graph), loader
 
 
-def _recording(seed: int, shape: tuple[int, ...], steps: int) -> Events:
+def _recording(seed: int, shape: tuple[int, ...]) -> Events:
     """Return a recording of steps of 1 ms."""
-    rng, events = np.random.default_rng(seed), round(EVENTS * steps)
-    t, *places = np.sort(rng.uniform(0, steps, events)), *(rng.integers(0, side, events) for side in shape)
-    return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
+    rng, events = np.random.default_rng(seed), round(EVENTS * STEPS)
+    t, y, x, p = np.sort(rng.uniform(0, STEPS, events)), *(rng.integers(0, side, events) for side in shape)
+    return Events(t, x, y, p)

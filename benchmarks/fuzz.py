@@ -3,7 +3,6 @@
     python benchmarks/fuzz.py                              # 200,000 files over all readers
     python benchmarks/fuzz.py --count 20000 --jobs 1
     python benchmarks/fuzz.py --only "events .h5" import_hdf5
-    python benchmarks/fuzz.py --again FOLDER/cs.load-17-error.npz --only cs.load
 
 Valid files of each format are changed by structure: bytes, words of a text, values of a JSON document, headers and
 members of archives; some files are built to do harm. Each is read in a process with limits: two seconds of computing,
@@ -197,15 +196,6 @@ def fuzz(every: dict[str, Reader], seed: int, count: int, jobs: int, scratch: Pa
     return results
 
 
-def again(reader: Reader, path: Path) -> int:
-    """Read a kept file once more, and print what happens."""
-    with tempfile.TemporaryDirectory() as folder:
-        reader.prepare(Path(folder))
-        wrong = judged(reader, write_case(reader, Path(folder), path.read_bytes()))
-    print({None: "read", "": "refused in one line"}.get(wrong, wrong))
-    return int(bool(wrong))
-
-
 def lines(found: dict[str, Any]) -> list[str]:
     """Return the table of the page."""
     names = ("files", "refused", *KINDS)
@@ -226,15 +216,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir(), "cuslayer-fuzz"), metavar="DIR")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="read a kept file by the reader of --only")
     options = parser.parse_args(arguments)
     every = readers()
     unknown = set(options.only or ()) - every.keys()
     if unknown:
         parser.error(f"--only: {', '.join(sorted(unknown))}: none of {', '.join(every)}")
     every = {name: reader for name, reader in every.items() if not options.only or name in options.only}
-    if options.again:
-        return max(again(reader, options.again) for reader in every.values())
     with tempfile.TemporaryDirectory(prefix="cuslayer-fuzz") as scratch:
         results = fuzz(every, options.seed, options.count, options.jobs, Path(scratch))
     for name, number, kind, _ in results.problems:

@@ -20,9 +20,8 @@ from typing import Any
 from unittest import mock
 
 import common
-import traffic
 from comparison.works import NAMES
-from example_networks import NETWORKS, STEPS, Network, prepared
+from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, Network, prepared
 
 from cuslayer.data import Loader
 from cuslayer.network.container import Container, graph_of
@@ -33,20 +32,14 @@ from cuslayer.training.graph import GraphStep
 from cuslayer.training.score import Tally
 from tools.fake_cupy import Costs, counted, in_use
 
-# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
-# within a graph; bytes a second from ordinary memory of the host.
-BANDWIDTH = traffic.BANDWIDTH
+# Of an H100: operations a second in float32; seconds of a launch through CuPy, and of one within a graph; bytes a
+# second from ordinary memory of the host.
 FLOPS = 50e12
 LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
-
-# The arrays that a kernel reads and writes.
-UPDATED = {
-    name: {x for x, way in ways.items() if {"r", "w"} <= set(way.lower())} for name, ways in traffic.WAYS.items()
-}
 # The recordings of an epoch.
 EPOCH = 60_000
 

@@ -21,10 +21,9 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import traffic
 from card import Run, Skipped, one_line
 from common import ROOT
-from example_networks import NETWORKS, STEPS, prepared
+from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, prepared
 
 import cuslayer as cs
 from cuslayer import backend
@@ -166,7 +165,7 @@ def copied(run: Run) -> float:
     x = backend.to_device(np.zeros((STEPS, columns), np.float32))
     y = backend.cupy().zeros_like(x)
     found = 2 * x.nbytes / run.card.seconds(lambda: backend.cupy().copyto(y, x))
-    run.note(copy_bytes_per_second=found, data_sheet=traffic.BANDWIDTH)
+    run.note(copy_bytes_per_second=found, data_sheet=BANDWIDTH)
     return found
 
 
@@ -219,12 +218,9 @@ class _Noted:
 
     def bytes(self, arguments: tuple[Any, ...]) -> int:
         """Return the bytes that a launch must move: an array that is read and written counts twice."""
-        ways, places = traffic.WAYS.get(self.name, {}), dict[tuple[str, int], int]()
-        for parameter, x in zip(self.parameters, arguments, strict=True):
-            if parameter.array:
-                for way in ways.get(parameter.name, "r").lower() or "r":
-                    places[way, x.__cuda_array_interface__["data"][0]] = x.nbytes
-        return sum(places.values())
+        arrays = [(p.name, x) for p, x in zip(self.parameters, arguments, strict=True) if p.array]
+        updated = UPDATED.get(self.name, ())
+        return sum(x.nbytes * (2 if name in updated else 1) for name, x in arrays)
 
 
 def kernels(run: Run) -> None:
@@ -251,5 +247,5 @@ def kernels(run: Run) -> None:
                 rows[kernel] = [row[0] + 1, row[1] + moved, row[2] + run.card.seconds(again)]
         for kernel, (count, moved, seconds) in rows.items():
             row = {"network": name, "kernel": kernel, "launches": count, "bytes": moved, "microseconds": 1e6 * seconds}
-            row["model_microseconds"] = 1e6 * moved / traffic.BANDWIDTH
+            row["model_microseconds"] = 1e6 * moved / BANDWIDTH
             run.add("step", row | {"of_a_copy": moved / seconds / reached})

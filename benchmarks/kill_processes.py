@@ -1,7 +1,6 @@
 """Kill a random process of a training at a random moment, go on with another number of processes, compare the bits.
 
-    python benchmarks/kill_processes.py                      # 20 runs in five minutes; needs the extra mpi; Linux
-    python benchmarks/kill_processes.py --first 8 --runs 7   # runs 8 to 14: the results keep those of other numbers
+    python benchmarks/kill_processes.py     # 20 runs in five minutes; needs the extra mpi; Linux
 
 A run of 2 to 4 processes has one of them killed, and another number of processes, 1 to 4, completes it. The moment is
 drawn from the whole life of the processes in odd runs, from that after the first checkpoint in even ones. Each end is
@@ -93,15 +92,13 @@ def text(found: dict) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = common.parser(__doc__)
-    parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args(arguments)
     why = mpiexec.missing()
     if why:
         print(why)
         return 1
-    kept = common.load("kills", options.out).get("runs", {})
-    found: dict = {"machine": common.describe("mpi4py", "mpich"), "runs": kept}
+    found: dict = {"machine": common.describe("mpi4py", "mpich"), "runs": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yaml = folder / "run.yaml"
@@ -111,11 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(said)
             return 1
         wanted, times = results(folder / "whole"), life(yaml, folder)
-        for number in range(options.first, options.first + options.runs):
+        for number in range(1, options.runs + 1):
             run = killed_once(number, yaml, folder, times)
             run["same"] = run["code"] == 0 and results(folder / f"run{number}") == wanted
             found["runs"][str(number)] = run
-            found["runs"] = dict(sorted(found["runs"].items(), key=lambda item: int(item[0])))
             common.save("kills", found, options.out)
             print(number, run, flush=True)
     common.show(options.out, "scale", "kills", text(found))

@@ -31,7 +31,7 @@ from tests.support.browser import Browser
 matplotlib.use("Agg")
 
 IMAGES = common.DOCS / "images"
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6a6a6a"
+BLUE, GREY = "#0072B2", "#6a6a6a"
 # Of the report, the raster and the parts of one potential.
 ONLY_RASTER_AND_PARTS = (
     "#pictures, #traces, #pictures + h2, #no-errors, .choice, .hint, #controls, header { display: none !important }"
@@ -208,20 +208,6 @@ def gpu() -> None:
     save(figure, "gpu")
 
 
-def exchange() -> None:
-    """The largest share of spikes that move between libraries, of benchmarks/results/exchange.json."""
-    shares: dict[str, float] = {}
-    for row in common.load("exchange")["rows"]:
-        shares[row["way"]] = max(row["share"], shares.get(row["way"], 0.0))
-    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.32 * len(shares)), layout="constrained")
-    axis.barh(list(shares), list(shares.values()), color=BLUE)
-    axis.axvline(0.5, color=VERMILION, linestyle="--", label="promised: at most")
-    axis.invert_yaxis()
-    axis.set(xlabel="spikes that are in another step (%), the most of all networks")
-    axis.legend()
-    save(figure, "exchange")
-
-
 def migrating() -> None:
     """The two responses of SLAYER's usual constants."""
     figure, axis = plt.subplots(figsize=(8, 2.8), layout="constrained")
@@ -237,7 +223,7 @@ def surrogates() -> None:
 DRAWN = {
     draw.__name__.replace("_", "-"): draw
     for draw in (
-        *(explanation, demo, health, after_training, data, neurons, recurrent, gpu, exchange, migrating),
+        *(explanation, demo, health, after_training, data, neurons, recurrent, gpu, migrating),
         surrogates,
     )
 }

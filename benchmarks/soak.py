@@ -75,42 +75,40 @@ def noted_step(optimizer: Any) -> None:
         _real_write(_steps, f"{optimizer.steps}\n".encode())
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a process ended: its exit code, or minus the signal that killed it; what it said; whether it hung."""
+class Run:
+    """A training in a process of its own, which has the parent's imports and compiled kernels.
 
-    code: int
-    text: str
-    hung: bool = False
+    When it has ended, `code` is its exit code, or minus the signal that killed it, and `text` is what it said.
+    """
+
+    def __init__(self, pid: int, log: Path) -> None:
+        self.pid, self.log, self.hung = pid, log, False
+        self.code: int | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it ends, so long at most; return whether it has ended."""
+        until = time.perf_counter() + seconds
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            elif time.perf_counter() >= until:
+                return False
+            else:
+                time.sleep(0.002)
+        self.text = self.log.read_text(errors="replace")
+        return True
+
+    def end(self) -> Run:
+        """Wait until it ends; kill it if it does not."""
+        if not self.wait(HUNG_SECONDS):
+            self.hung = True
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait(HUNG_SECONDS)
+        return self
 
     def __str__(self) -> str:
         return f"{'hung, ' if self.hung else ''}exit {self.code}: {self.text.strip()[-400:]}"
-
-
-class Child(NamedTuple):
-    """A training in a process of its own, which has the parent's imports and compiled kernels."""
-
-    pid: int
-    log: Path
-
-    def wait(self, seconds: float) -> Outcome | None:
-        """Wait until it ends, so long at most; return how it ended, None if it is running."""
-        until = time.perf_counter() + seconds
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return Outcome(os.waitstatus_to_exitcode(status), self.log.read_text(errors="replace"))
-            if time.perf_counter() >= until:
-                return None
-            time.sleep(0.002)
-
-    def end(self) -> Outcome:
-        """Wait until it ends; kill it if it does not."""
-        found = self.wait(HUNG_SECONDS)
-        if found is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        return found or Outcome(-signal.SIGKILL, self.log.read_text(errors="replace"), hung=True)
 
 
 class Runs:
@@ -140,7 +138,7 @@ class Runs:
         more = ["--resume"] if (out / "checkpoint.npz").exists() else []
         return ["train", str(self.config), "--out", str(out), *more]
 
-    def start(self, out: Path, disk: Disk | None = None) -> Child:
+    def start(self, out: Path, disk: Disk | None = None) -> Run:
         """Begin a run in a folder or go on with it, in a child process whose changes of the disk go through `disk`."""
         self._started += 1
         log, arguments = self.root / f"{out.name}.{self._started}.log", self.arguments(out)
@@ -150,17 +148,13 @@ class Runs:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
         pid = os.fork()
         if pid == 0:
-            _train(log, self.steps_file(out), arguments, disk)
+            _train(log, out.with_suffix(".steps"), arguments, disk)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
-        return Child(pid, log)
-
-    def steps_file(self, out: Path) -> Path:
-        """Return the file with a line for each step of a run: its number."""
-        return self.root / f"{out.name}.steps"
+        return Run(pid, log)
 
     def lost_seconds(self, out: Path) -> float:
         """Return the most training that one restart of a run took again, by the clock of the run."""
-        file = self.steps_file(out)
+        file = out.with_suffix(".steps")
         steps = [int(line) for line in file.read_text().split()] if file.exists() else []
         again = (before - after + 1 for before, after in itertools.pairwise(steps))
         return STEP_SECONDS * max(0, max(again, default=0))
@@ -231,7 +225,7 @@ class Tally:
         if len(self.failures) < DESCRIBED:
             self.failures.append(f"{name}: {problem}")
 
-    def check(self, found: Outcome, codes: Sequence[int], what: str, reason: str) -> None:
+    def check(self, found: Run, codes: Sequence[int], what: str, reason: str) -> None:
         """Count a process that hung, that ended with none of the codes or with a traceback, or 2 and no reason."""
         self.times += 1
         if found.hung:
@@ -278,16 +272,15 @@ class Fault(NamedTuple):
     title: str
     times: int
     in_one: int
-    strike: Callable[[Runs, Path, random.Random, float], tuple[Outcome, Sequence[int], str, str]]
+    strike: Callable[[Runs, Path, random.Random, float], tuple[Run, Sequence[int], str, str]]
 
 
-def at_a_random_moment(runs: Runs, out: Path, r: random.Random, happens: Callable[[int], Any]) -> Outcome:
-    """Call a function with the process of a run at a random moment; return how the run ended."""
-    child = runs.start(out)
-    found = child.wait(r.uniform(0, 1.3 * runs.seconds))
-    if found is None:
-        happens(child.pid)
-    return found or child.end()
+def at_a_random_moment(runs: Runs, out: Path, r: random.Random, happens: Callable[[int], Any]) -> Run:
+    """Call a function with the process of a run at a random moment; return the run when it has ended."""
+    run = runs.start(out)
+    if not run.wait(r.uniform(0, 1.3 * runs.seconds)):
+        happens(run.pid)
+    return run.end()
 
 
 def kill(runs: Runs, out: Path, r: random.Random, share: float) -> Any:

@@ -7,7 +7,6 @@ of these very sources.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -21,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
 import compile_report  # noqa: E402
-import traffic  # noqa: E402
 from compile_report import ARCHITECTURES, DTYPES, Row, compiled, rows_of  # noqa: E402
 
 AGAIN = "run python benchmarks/compile_report.py"
@@ -57,24 +55,12 @@ def test_the_saved_report_is_of_these_sources() -> None:
     each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
     assert found["digests"] == {" ".join(one): compile_report.digest(*one) for one in each}, AGAIN
     assert found["warnings"] == []
-    assert found["traffic"] == compile_report.moved(), AGAIN
     homes = source.kernel_names()
     for topic, dtype in each:
         for arch in ARCHITECTURES:
             kind = topic, dtype, arch
             held([row for row in found["kernels"] if (homes[row.kernel], row.dtype, row.arch) == kind], topic)
     assert len(set(found["kernels"])) == len(homes) * len(DTYPES) * len(ARCHITECTURES)
-
-
-def test_traffic_names_every_array_of_every_kernel() -> None:
-    assert traffic.WAYS.keys() == source.kernel_names().keys()
-    for kernel, topic in source.kernel_names().items():
-        code = source.text(topic, np.dtype(np.float32))
-        arrays = [parameter.name for parameter in source.signatures(code)[kernel] if parameter.array]
-        assert list(traffic.WAYS[kernel]) == arrays, kernel
-        signature = re.search(rf"void {kernel}\((.*?)\n\{{", code, re.DOTALL)[1]
-        constant = set(re.findall(r"const \w[\w ]* \*__restrict__ (\w+)", signature))
-        assert {name for name, ways in traffic.WAYS[kernel].items() if "w" not in ways.lower()} == constant, kernel
 
 
 def test_a_broken_source_is_refused() -> None:
