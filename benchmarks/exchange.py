@@ -57,11 +57,11 @@ class Peers:
             raise SystemExit(f"{peer}: {done.stderr.strip().splitlines()[-1]}")
         return np.load(taken)
 
-    def versions(self, peers: list[str]) -> dict[str, str]:
-        """Return the versions of the peers."""
-        code = f"from importlib.metadata import version; print(*[version(n) for n in {[*peers, 'nir', 'torch']!r}])"
+    def versions(self, names: list[str]) -> dict[str, str]:
+        """Return the versions of packages."""
+        code = f"from importlib.metadata import version; print(*map(version, {names!r}))"
         found = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        return dict(zip([*peers, "nir", "torch"], found, strict=True))
+        return dict(zip(names, found, strict=True))
 
 
 def trained() -> tuple[cs.Network, float]:
@@ -126,7 +126,11 @@ def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
                 row = judged(here(few).data, theirs)
             name = "20-30r-10r, LIF" if "recurrent" in kind else f"20-30-10, {kind.upper()}"
             add(network=name, way=f"{peer} to here", **row)
-    return {"accuracy": accuracy, "rows": rows, "versions": peers.versions(wanted) | {"nir for snntorch": LATER_NIR}}
+    return {
+        "accuracy": accuracy,
+        "rows": rows,
+        "versions": peers.versions([*wanted, "nir", "torch"]) | {"nir for snntorch": LATER_NIR},
+    }
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:
