@@ -1,8 +1,10 @@
-"""The GPU in use: what it is, the time of work on it, and CUDA graphs of work."""
+"""The GPU in use: what it is, the time of work on it, CUDA graphs of work; and the run of a stage of gpu.py on it."""
 
 from __future__ import annotations
 
+import datetime
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,15 +15,22 @@ Work = Callable[[], Any]
 # What nvidia-smi is asked for, and the names under which the answers are saved.
 _ASKED = {"driver_version": "driver", "clocks.sm": "clock_mhz", "clocks.mem": "memory_clock_mhz"}
 _REPEATS, _SECONDS = 5, 0.02
+# Seconds before its limit at which a stage that has more to measure stops by itself.
+MARGIN = 4.0
+
+
+class Skipped(Exception):
+    """A stage needs something that this machine does not have."""
+
+
+def one_line(problem: BaseException) -> str:
+    """Return the type of an error and the first line of its message that has any."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return ": ".join([type(problem).__name__, *lines[:1]])
 
 
 class Cuda:
-    """The GPU in use, through CuPy.
-
-    Attributes:
-        name: its name.
-        l2: the bytes of its L2 cache.
-    """
+    """The GPU in use, through CuPy: its name, and the bytes of its L2 cache."""
 
     def __init__(self) -> None:
         self._cupy = cupy = backend.cupy()
@@ -32,10 +41,14 @@ class Cuda:
     def describe(self) -> dict[str, Any]:
         """Return the card, the versions of driver, CUDA and CuPy, and the clocks as they are now, where known."""
         runtime = self._cupy.cuda.runtime
-        found = {"card": self.name, "cupy": self._cupy.__version__, "cuda": _version(runtime.runtimeGetVersion())}
-        # Without nvidia-smi, the highest version of CUDA that the driver knows.
-        found["driver"] = f"of CUDA {_version(runtime.driverGetVersion())}"
-        return found | _asked(runtime.deviceGetPCIBusId(self._cupy.cuda.Device().id))
+        found = {"card": self.name, "cupy": self._cupy.__version__, "cuda": runtime.runtimeGetVersion()}
+        command = ["nvidia-smi", f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits", "-i"]
+        try:
+            bus = runtime.deviceGetPCIBusId(self._cupy.cuda.Device().id)
+            words = subprocess.run([*command, bus], capture_output=True, text=True, timeout=10, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return found
+        return found | dict(zip(_ASKED.values(), (word.strip() for word in words.split(",")), strict=False))
 
     def mark(self) -> Any:
         """Return an event: the time at which the work so far is done."""
@@ -72,21 +85,38 @@ class Cuda:
             finally:
                 # A stream in an unfinished capture accepts no other work.
                 graph = stream.end_capture()
-        launch: Work = graph.launch
-        return launch
+        return graph.launch
 
 
-def _version(number: int) -> str:
-    """Return a version of CUDA, such as 12090, as text."""
-    return f"{number // 1000}.{number % 1000 // 10}"
+class Run:
+    """A run of a stage of gpu.py, which saves its entry of the results whenever something is found."""
 
+    def __init__(self, card: Cuda, limit: float, began: float, save: Callable[[dict[str, Any]], None]) -> None:
+        self.card, self.found = card, dict[str, Any]()
+        self._began, self._limit, self._save = began, limit, save
+        self.entry = {"status": "running", "reason": None, "limit": limit, "found": self.found}
+        self.entry |= {"date": datetime.datetime.now().isoformat(timespec="seconds"), "where": card.describe()}
+        self.note()
 
-def _asked(bus: str) -> dict[str, Any]:
-    """Return what nvidia-smi says of the card at a PCI address; nothing where there is no nvidia-smi."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits", "-i", bus]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    answers = dict(zip(_ASKED.values(), (part.strip() for part in said.split(",")), strict=False))
-    return {name: int(text) if text.isdigit() else text for name, text in answers.items() if text[:1] != "["}
+    def left(self) -> float:
+        """Return the seconds that are left to the stage; negative where it is time to stop."""
+        return self._began + self._limit - MARGIN - time.monotonic()
+
+    def note(self, **found: Any) -> None:
+        """Add what was found, and save it."""
+        self.found |= found
+        self.entry["seconds"] = time.monotonic() - self._began
+        self._save(self.entry)
+
+    def add(self, name: str, row: dict[str, Any]) -> None:
+        """Add a row to a list of what was found, and save it."""
+        self.note(**{name: [*self.found.get(name, []), row]})
+
+    def check(self, what: str, met: bool, found: str = "") -> None:
+        """Note whether something is as it must be."""
+        self.add("checks", {"what": what, "met": bool(met), "found": found})
+
+    def end(self, status: str, reason: str | None = None) -> None:
+        """Note how the stage has ended."""
+        self.entry |= {"status": status, "reason": reason}
+        self.note()

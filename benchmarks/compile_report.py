@@ -1,45 +1,28 @@
-"""Registers and memory traffic of each CUDA kernel: the tables of docs/kernels.md.
+"""Registers of each CUDA kernel, for benchmarks/results/compile.json.
 
     python benchmarks/compile_report.py
 
 Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
-compiler says to benchmarks/results/compile.json, with a digest of each source, and the tables between the marks of
-docs/kernels.md. The tests compile each source for every architecture too, but in one type for each, and hold the rest
-of the file against the digests.
+compiler says, with a digest of each source. The tests compile each source for every architecture too, but in one type
+for each, and hold the rest of the file against the digests.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import sys
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import common
 import numpy as np
-import page
-import traffic
 
-from cuslayer.files import write_whole
 from cuslayer.kernels.cuda import compile as source
+from tools import nvrtc
 
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
-
-from tools import nvrtc  # noqa: E402
-
-PAGE = ROOT / "docs" / "kernels.md"
-RESULTS = Path(__file__).parent / "results" / "compile.json"
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
 DTYPES = ("float32", "float64")
-
-# The example times are for 300 steps of a batch of 8 in a hidden layer of 512 neurons, and the weights between it
-# and 34 x 34 x 2 inputs.
-NEURON_STEPS = 300 * 8 * 512
-WEIGHTS = 34 * 34 * 2 * 512
 
 _FOUND = re.compile(
     r"entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -66,14 +49,6 @@ def compiled(topic: str, dtype: str, arch: str) -> tuple[bytes, str]:
     return nvrtc.compile(source.text(topic, np.dtype(dtype)), arch, (*source.OPTIONS, "--ptxas-options=-v"))
 
 
-def rows_in(log: str, dtype: str, arch: str) -> list[Row]:
-    """Return a row for each kernel in a compiler's log."""
-    return [
-        Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
-        for m in _FOUND.finditer(log)
-    ]
-
-
 def warnings_in(log: str) -> list[str]:
     """Return the warnings in a compiler's log, but for its announcement that it will drop the oldest architectures."""
     lines = (line for line in log.splitlines() if "warning" in line.lower())
@@ -82,7 +57,10 @@ def warnings_in(log: str) -> list[str]:
 
 def rows_of(topic: str, dtype: str, arch: str) -> list[Row]:
     """Return a row for each kernel of a source."""
-    return rows_in(compiled(topic, dtype, arch)[1], dtype, arch)
+    return [
+        Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
+        for m in _FOUND.finditer(compiled(topic, dtype, arch)[1])
+    ]
 
 
 def digest(topic: str, dtype: str) -> str:
@@ -105,15 +83,8 @@ def report() -> dict[str, Any]:
 
 def saved() -> dict[str, Any]:
     """Return the report that was saved last."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
+    found = common.load("compile")
     return found | {"kernels": [Row(*row) for row in found["kernels"]]}
-
-
-def save(found: dict[str, Any]) -> None:
-    """Write a report, with a line for each row."""
-    head = json.dumps({name: what for name, what in found.items() if name != "kernels"}, indent=1)[:-2]
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in found["kernels"])
-    write_whole(RESULTS, lambda file: file.write(f'{head},\n "kernels": [\n{rows}\n ]\n}}\n'.encode()))
 
 
 def compiler() -> str:
@@ -121,65 +92,15 @@ def compiler() -> str:
     return f"NVRTC {version('nvidia-cuda-nvrtc-cu12')}"
 
 
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """Return a table in Markdown, numbers to the right."""
-    ruler = ["---", *["--:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *lines))
+def spilled(rows: list[Row]) -> list[Row]:
+    """Return the kernels that keep in memory what registers do not hold."""
+    return [row for row in rows if row.stack or row.spill_stores or row.spill_loads]
 
 
-def registers(rows: list[Row], by: str) -> str:
-    """Return the table of registers, float32 / float64, and the compiler that they are by."""
-    found = {(row.kernel, row.dtype, row.arch): row.registers for row in rows}
-    lines = [
-        [f"`{kernel}`", *(" / ".join(str(found[kernel, dtype, arch]) for dtype in DTYPES) for arch in ARCHITECTURES)]
-        for kernel in sorted(source.kernel_names())
-    ]
-    return f"{by}. {kept(rows)}\n\n{table(['kernel', *ARCHITECTURES], lines)}"
-
-
-def kept(rows: list[Row]) -> str:
-    """Return a sentence: whether any kernel spills registers."""
-    spilled = [row for row in rows if row.stack or row.spill_stores or row.spill_loads]
-    if spilled:
-        return f"Of {len(rows)}, {len(spilled)} keep in memory what registers do not hold."
-    return f"None of the {len(rows)} has a stack frame, a spill store or a spill load."
-
-
-def named(ways: dict[str, str], letter: str) -> list[str]:
-    """Return the arrays that are accessed in a way; of several of a kind, w0 to w7, the first."""
-    return [name for name, way in ways.items() if letter in way.lower() and not re.fullmatch(r"[a-z]+[1-7]", name)]
-
-
-def moved() -> str:
-    """Return the table of bytes moved and of the time that this takes at least."""
-    lines = []
-    for kernel, topic in sorted(source.kernel_names().items()):
-        ways = traffic.WAYS[kernel]
-        sizes = [traffic.bytes_per_element(kernel, dtype) for dtype in DTYPES]
-        times = [traffic.picoseconds(kernel, dtype) for dtype in DTYPES]
-        elements, what = (WEIGHTS, "weights") if topic in ("optim", "clip") else (NEURON_STEPS, "layer")
-        lines.append(
-            [
-                f"`{kernel}`",
-                *(", ".join(f"`{name}`" for name in named(ways, letter)) for letter in "rw"),
-                *(f"{size:g} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
-                f"{times[0] * elements / 1e6:.1f} µs ({what})",
-            ]
-        )
-    return table(["kernel", "reads", "writes", *DTYPES, "example"], lines)
-
-
-def between(text: str, mark: str) -> str:
-    """Return the text between two marks of a page."""
-    return re.split(rf"<!-- /?{mark} -->\n", text)[1]
-
-
-def main() -> None:
-    found = report()
-    save(found)
-    page.fill(PAGE, "registers", [registers(found["kernels"], found["compiler"])], None, "")
-    page.fill(PAGE, "traffic", [moved()], None, "")
-    print(f"{PAGE.relative_to(ROOT)}: tables of {len(source.kernel_names())} kernels, {found['compiler']}")
+def main(arguments: list[str] | None = None) -> None:
+    options, found = common.parser(__doc__).parse_args(arguments), report()
+    common.save("compile", found, options.out)
+    print(f"{found['compiler']}: {len(found['kernels'])} kernels, {len(spilled(found['kernels']))} spill registers")
 
 
 if __name__ == "__main__":

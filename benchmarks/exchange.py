@@ -6,33 +6,27 @@
 A CUBA network is trained on the embedded digits for one epoch, a convolutional network is calibrated on them; each is
 exported in the dialect of each peer, read there, and run on the same recordings. Networks of the peers, with random
 weights, are exported by them and read here. The peers run in the environment of benchmarks/peers.py, snnTorch with a
-later nir in a folder beside it. A spike has moved where the other raster has none at this step and neuron. For the
-first neuron that differs, its distance from the threshold is recorded: of the order of 1e-7, it is rounding. Writes a
+later nir in a folder beside it. A spike has moved where the other raster has none at this step and neuron. Writes a
 table to docs/exchange.md.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import machine
+import common
 import numpy as np
-import page
-from comparison import environment
+from comparison import process
 
 import cuslayer as cs
 from cuslayer.data import Digits, Loader
+from cuslayer.training import Trainer
 
-RESULTS = Path(__file__).parent / "results" / "exchange.json"
-PAGE = Path(__file__).parents[1] / "docs" / "exchange.md"
 PEERS = ("snntorch", "norse", "sinabs")
 LATER_NIR = "1.0.8"
 STEPS, SAMPLES = 150, 10
@@ -40,43 +34,34 @@ CUBA = {"tau_i": 5.0, "tau_v": 15.0}
 
 
 class Peers:
-    """The peers' environment.
-
-    Attributes:
-        folder: its folder.
-        scratch: a folder for files.
-    """
+    """The peers' environment, and a folder for files."""
 
     def __init__(self, folder: Path, scratch: Path, wanted: list[str]) -> None:
-        self.folder, self.scratch = folder, scratch
-        problems = environment.install(folder, [*wanted, "exchange"])
+        self.python, self.scratch = str(process.python_of(folder)), scratch
+        problems = process.install(folder, [*wanted, "exchange"])
         if problems:
             raise SystemExit("\n".join(f"{name}: {said}" for name, said in problems.items()))
         self.later = folder / f"nir-{LATER_NIR}"
         if "snntorch" in wanted and not self.later.exists():
-            pip = [str(environment.python_of(folder)), "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+            pip = [self.python, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
             subprocess.run([*pip, str(self.later), f"nir=={LATER_NIR}"], check=True)
 
     def run(self, peer: str, what: str, file: Path, x: np.ndarray, kind: str = "lif") -> np.ndarray:
         """Let a peer read a file and run it on spikes x, frames (C, H, W), or write one; return its output."""
         given, taken = self.scratch / "x.npz", self.scratch / "spikes.npy"
         np.savez(given, x=x)
-        command = [str(environment.python_of(self.folder)), "-m", "comparison.exchange", peer, what]
-        command += [str(file), str(given), str(taken), "--kind", kind]
-        paths = str(self.later) if peer == "snntorch" else ""
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
-        )
+        command = [self.python, "-m", "comparison.exchange", peer, what, *map(str, (file, given, taken)), kind]
+        environment = {**os.environ, "PYTHONPATH": str(self.later) if peer == "snntorch" else ""}
+        done = subprocess.run(command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{peer}: {done.stderr.strip().splitlines()[-1]}")
         return np.load(taken)
 
-    def versions(self, peers: list[str]) -> dict[str, str]:
-        """Return the versions of the peers."""
-        code = f"from importlib.metadata import version; print(*[version(n) for n in {[*peers, 'nir', 'torch']!r}])"
-        command = [str(environment.python_of(self.folder)), "-c", code]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        return dict(zip([*peers, "nir", "torch"], found, strict=True))
+    def versions(self, names: list[str]) -> dict[str, str]:
+        """Return the versions of packages."""
+        code = f"from importlib.metadata import version; print(*map(version, {names!r}))"
+        found = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        return dict(zip(names, found, strict=True))
 
 
 def trained() -> tuple[cs.Network, float]:
@@ -88,11 +73,7 @@ def trained() -> tuple[cs.Network, float]:
     cs.calibrate(net, batches)
     loss = cs.SpikeCountLoss(neuron, true=30, false=5, region=(0, STEPS))
     optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True, warmup=30, amsgrad=True)
-    for spikes, labels in batches:
-        value = loss(net(spikes), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
+    Trainer(net, loss, optimizer, calibrate=None).train(batches)
     with cs.no_grad():
         spikes, labels = next(iter(Loader(Digits("test"), batch=100, steps=STEPS)))
         return net, 100 * float((cs.classify(net(spikes)) == labels).mean())
@@ -106,89 +87,77 @@ def calibrated(notation: str, neuron: Any) -> cs.Network:
     return net
 
 
-def judged(ours: np.ndarray, theirs: np.ndarray, net: Any, x: np.ndarray) -> dict[str, Any]:
-    """Return the spikes of both, those that moved, and the least distance from the threshold where they first do."""
-    apart = (ours != theirs).reshape(len(ours), -1)
-    found = {"ours": int(ours.sum()), "theirs": int(theirs.sum()), "moved": int(apart.sum())}
-    found["share"] = 100 * found["moved"] / max(1, found["ours"] + found["theirs"])
-    if found["moved"]:
-        with cs.no_grad(), cs.record(net) as seen:
-            net(x)
-        found["nearest"] = min(
-            float(abs(seen[i].potential / layer.theta - 1).min()) for i, layer in enumerate(net.layers) if i % 2
-        )
-    return found
+def judged(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """Return the spikes of both, and those that moved."""
+    found = {"ours": int(ours.sum()), "theirs": int(theirs.sum()), "moved": int((ours != theirs).sum())}
+    return found | {"share": 100 * found["moved"] / max(1, found["ours"] + found["theirs"])}
 
 
 def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
     net, accuracy = trained()
-    rows = []
+    rows: list[dict[str, Any]] = []
     x = np.asarray(next(iter(Loader(Digits("test"), batch=SAMPLES, steps=STEPS)))[0])
     frames = np.ascontiguousarray(x.transpose(0, 1, 4, 2, 3))
-    file = peers.scratch / "net.nir"
-    notation = "34x34x2-8c5-2a-64-10"
+    few = np.random.default_rng(2).random((STEPS, SAMPLES, 20)) < 0.3
+    file, notation = peers.scratch / "net.nir", "34x34x2-8c5-2a-64-10"
+
+    def add(**row: Any) -> None:
+        rows.append(row)
+        print(row, flush=True)
+
     for peer in wanted:
-        reset = "subtract" if peer == "sinabs" else "zero"
-        nets = {
-            "34x34x2-64-10, CUBA, trained": net,
-            f"{notation}, LIF": calibrated(notation, cs.LIF(tau=15.0, reset=reset)),
-        }
+        lif = cs.LIF(tau=15.0, reset="subtract" if peer == "sinabs" else "zero")
+        nets = {"34x34x2-64-10, CUBA, trained": net, f"{notation}, LIF": calibrated(notation, lif)}
         if peer == "norse":  # snnTorch's reader fails at recurrence or gives other spikes, by its nirtorch
             nets["34x34x2-64r-10, CUBA"] = calibrated("34x34x2-64r-10", cs.CUBA(**CUBA))
         if peer == "sinabs":  # its reader knows neither CubaLIF nor neurons of frames
-            nets = {"34x34x2-64-10, LIF": calibrated("34x34x2-64-10", cs.LIF(tau=15.0, reset=reset))}
+            nets = {"34x34x2-64-10, LIF": calibrated("34x34x2-64-10", lif)}
         for name, each in nets.items():
             cs.export_nir(each, file, dialect=peer)
             with cs.no_grad():
                 again, ours = cs.import_nir(file)(x).data, each(x).data
             theirs = peers.run(peer, "read", file, frames) > 0
-            row = judged(ours, theirs, each, x) | {"back": int((again != ours).sum())}
-            rows.append({"network": name, "way": f"here to {peer}", **row})
-            print(rows[-1], flush=True)
-        r = np.random.default_rng(2)
-        few = r.random((STEPS, SAMPLES, 20)) < 0.3
+            back = int((again != ours).sum())
+            add(network=name, way=f"here to {peer}", **judged(ours, theirs), back=back)
         for kind in ("lif", "cuba", "recurrent lif") if peer == "snntorch" else ("lif",):
             theirs = peers.run(peer, "write", file, few, kind) > 0
             here = cs.import_nir(file, dialect=peer)
             with cs.no_grad():
-                row = judged(here(few).data, theirs, here, few)
+                row = judged(here(few).data, theirs)
             name = "20-30r-10r, LIF" if "recurrent" in kind else f"20-30-10, {kind.upper()}"
-            rows.append({"network": name, "way": f"{peer} to here", **row})
-            print(rows[-1], flush=True)
-    return {"accuracy": accuracy, "rows": rows, "versions": peers.versions(wanted) | {"nir for snntorch": LATER_NIR}}
+            add(network=name, way=f"{peer} to here", **row)
+    return {
+        "accuracy": accuracy,
+        "rows": rows,
+        "versions": peers.versions([*wanted, "nir", "torch"]) | {"nir for snntorch": LATER_NIR},
+    }
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:
     """Return the table of the page."""
-    heads = ["way", "network", "spikes here", "spikes there", "moved", "%", "nearest"]
+    heads = ["way", "network", "spikes here", "spikes there", "moved", "%"]
     rows = [
-        [
-            *(row["way"], row["network"], f"{row['ours']:,}", f"{row['theirs']:,}", f"{row['moved']:,}"),
-            *(f"{row['share']:.3f}", f"{row['nearest']:.0e}" if "nearest" in row else ""),
-        ]
+        [row["way"], row["network"], *(f"{row[n]:,}" for n in ("ours", "theirs", "moved")), f"{row['share']:.3f}"]
         for row in found["rows"]
     ]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     back = sum(row.get("back", 0) for row in found["rows"])
-    said = f"{versions}; {machine.said(found['machine'], found['command'])}. The trained network has "
+    said = f"{versions}; {common.said(found['machine'], found['command'])}. The trained network has "
     said += f"{found['accuracy']:.0f} % of 100 test digits right. Spikes that moved on the way out and back: {back}."
-    return [*page.table(heads, rows, 2), "", said]
+    return [*common.table(heads, rows, 2), "", said]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--env", type=Path, default=environment.default_folder())
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", type=Path, default=PAGE)
-    options = parser.parse_args(given)
+    parser.add_argument("--env", type=Path, default=process.FOLDER)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Peers(options.env, Path(folder), options.only), options.only)
-    found |= {"machine": machine.describe("nir"), "command": machine.command("exchange.py", given)}
+    found |= {"machine": common.describe("nir"), "command": common.command("exchange", arguments)}
     found["versions"] |= {"nir here": version("nir")}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    page.fill(options.docs, "exchange", lines_of(found), None, "")
+    common.save("exchange", found, options.out)
+    common.show(options.out, "exchange", "exchange", lines_of(found))
 
 
 if __name__ == "__main__":

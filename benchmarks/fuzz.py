@@ -3,113 +3,197 @@
     python benchmarks/fuzz.py                              # 200,000 files over all readers
     python benchmarks/fuzz.py --count 20000 --jobs 1
     python benchmarks/fuzz.py --only "events .h5" import_hdf5
-    python benchmarks/fuzz.py --again FOLDER/cs.load-17-error.npz --only cs.load
 
 Valid files of each format are changed by structure: bytes, words of a text, values of a JSON document, headers and
 members of archives; some files are built to do harm. Each is read in a process with limits: two seconds of computing,
 and 64 MB of memory, or eight times the file, above what the process had. A reader must return, or raise a ValueError,
 a TypeError or an ImportError of one line. Everything else is counted, and the file is kept in `--keep`. The same seed
-gives the same files. Prints a table, and writes it to `--out` and to docs/reliability.md. The exit code is 1 if a
-reader failed. Linux only.
+gives the same files. Prints a table, and writes it to docs/reliability.md. The exit code is 1 if a reader failed. Linux
+only.
 """
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
+import os
+import resource
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import machine
-import page
-from fuzzing.readers import Reader, readers
-from fuzzing.worker import Problem, Worker, judged, write_case
+import common
+from fuzz_readers import Reader, readers
 
-OUT, PAGE = Path(__file__).parent / "results" / "fuzz.json", Path(__file__).parents[1] / "docs" / "reliability.md"
 COUNT = 200_000
 KINDS = ("crash", "hang", "memory", "error")
-# A process reads so many files.
-_PART = 1000
-_POLL = 0.02
+# A process reads so many files; the parent looks so often whether one has ended, in seconds.
+PART, POLL = 50, 0.02
+# Seconds of computing in a case, and seconds in which a case may wait, on a machine that has much to do.
+HANG, WAIT = 2.0, 120.0
+# Resident memory above that before, in bytes, or this many times the size of the file.
+MEMORY, TIMES = 64 << 20, 8
+# Address space above that of an idle process: a reader must not take all memory of the machine.
+SPACE = 4 << 30
+ERRORS = (ValueError, TypeError, ImportError)
+
+
+class Problem(NamedTuple):
+    """A case that is not as it should be."""
+
+    reader: str
+    number: int
+    kind: str
+    what: str
+
+
+def judged(reader: Reader, path: Path) -> str | None:
+    """Read a file; return what is wrong with the error that it raises, "" for an error as it should be, else None."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader.read(path)
+    except ERRORS as problem:
+        text = str(problem)
+        if not text.strip() or len(text.splitlines()) > 1:
+            return f"{type(problem).__name__}, not of one line: {text[:200]!r}"
+        return ""
+    except BaseException as problem:
+        return f"{type(problem).__name__}: {str(problem)[:200]}"
+    return None
+
+
+def write_case(reader: Reader, folder: Path, content: bytes) -> Path:
+    """Write a file for a reader."""
+    path = folder / f"case{reader.suffix}"
+    path.write_bytes(content)
+    return path
+
+
+class Task(NamedTuple):
+    """Cases of a reader, which one process reads: from the first up to another."""
+
+    reader: str
+    first: int
+    until: int
+
+
+def start(reader: Reader, task: Task, seed: int, folder: Path) -> int:
+    """Start a process that reads the cases of a task, and notes each before and after in a file; return its number."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        notes = os.open(folder.with_suffix(".notes"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nothing, descriptor)
+
+        def note(*what: Any) -> None:
+            os.write(notes, (json.dumps(what) + "\n").encode())
+
+        space, largest = _status("VmSize") + SPACE, 0
+        resource.setrlimit(resource.RLIMIT_AS, (space, space))
+        reader.prepare(folder)
+        gc.collect()
+        gc.disable()
+        # The most resident memory so far is forgotten.
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        for number in range(task.first, task.until):
+            note(number)
+            path = write_case(reader, folder, content := reader.content(seed, number))
+            largest, begun = max(largest, len(content)), time.process_time()
+            # The signals end the process.
+            signal.setitimer(signal.ITIMER_PROF, HANG)
+            signal.setitimer(signal.ITIMER_REAL, WAIT)
+            wrong = judged(reader, path)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            note(number, time.process_time() - begun, wrong)
+        note(task.until, _status("VmHWM") - before, largest, "memory")
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _status(name: str) -> int:
+    """Return a size of this process in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 class Results:
     """What the readers did with their files."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, Any]] = {}
+    def __init__(self, names: list[str]) -> None:
+        empty = {"files": 0, "refused": 0, "slowest_ms": 0.0, "most_mb": 0.0, **dict.fromkeys(KINDS, 0)}
+        self.rows: dict[str, dict[str, Any]] = {name: dict(empty) for name in names}
         self.problems: list[Problem] = []
 
-    def add(self, worker: Worker, until: int, problems: list[Problem]) -> None:
-        """Add the cases of a process, up to a number."""
-        _, refused, peak, slowest = worker.progress()
-        empty = {"files": 0, "refused": 0, "slowest_ms": 0.0, "most_mb": 0.0, **dict.fromkeys(KINDS, 0)}
-        row = self.rows.setdefault(worker.name, empty)
-        row["files"] += until - worker.first
-        row["refused"] += refused
-        row["slowest_ms"] = max(row["slowest_ms"], round(1e3 * slowest, 1))
-        row["most_mb"] = max(row["most_mb"], round(peak / 1e6, 1))
-        # A process that ends while it reads cases again has noted the ones after it already.
-        new = [problem for problem in problems if problem not in self.problems]
-        for problem in new:
-            row[problem.kind] += 1
-        self.problems += new
+    def _add(self, task: Task, number: int, kind: str, what: str) -> None:
+        self.rows[task.reader][kind] += 1
+        self.problems.append(Problem(task.reader, number, kind, what))
+
+    def add(self, task: Task, code: int, notes: list[list[Any]]) -> list[Task]:
+        """Add what a process has noted that ended with a code; return what is still to be read."""
+        row, rest = self.rows[task.reader], []
+        memory = notes.pop() if notes and len(notes[-1]) == 4 else None
+        if memory and memory[1] > MEMORY and task.until > task.first + 1:
+            # Which of its files took so much is found by halves.
+            half = (task.first + task.until) // 2
+            return [task._replace(until=half), task._replace(first=half)]
+        for number, seconds, wrong in (note for note in notes if len(note) == 3):
+            row["files"] += 1
+            row["refused"] += wrong is not None
+            row["slowest_ms"] = max(row["slowest_ms"], round(1e3 * seconds, 1))
+            if wrong:
+                self._add(task, number, "error", wrong)
+        if memory:
+            taken, largest = memory[1:3]
+            row["most_mb"] = max(row["most_mb"], round(taken / 1e6, 1))
+            if taken > max(MEMORY, TIMES * largest):
+                self._add(task, task.first, "memory", f"{taken / 1e6:.0f} MB for a file of {largest:,} bytes")
+        elif code:
+            number = notes[-1][0] if notes else task.first
+            row["files"] += 1
+            self._add(task, number, "hang" if -code in (signal.SIGPROF, signal.SIGALRM) else "crash", f"exit {code}")
+            rest = [task._replace(first=number + 1)] if number + 1 < task.until else []
+        return rest
 
 
 def fuzz(every: dict[str, Reader], seed: int, count: int, jobs: int, scratch: Path) -> Results:
     """Give `count` files to the readers, in `jobs` processes at once."""
-    results = Results()
-    share = -(-count // len(every))
-    tasks = [(name, first, min(first + _PART, share)) for name in every for first in range(0, share, _PART)][::-1]
-    running: dict[int, Worker] = {}
+    results, share = Results(list(every)), -(-count // len(every))
+    tasks = [Task(name, n, min(n + PART, share)) for name in every for n in range(0, share, PART)][::-1]
+    for reader in every.values():  # what the first file imports and compiles, the processes have
+        folder = Path(tempfile.mkdtemp(dir=scratch))
+        reader.prepare(folder)
+        for content in reader.valid:
+            judged(reader, write_case(reader, folder, content))
+    running: dict[int, tuple[int, Task]] = {}
     while tasks or running:
         for place in range(jobs):
             if place not in running and tasks:
-                name, first, until = tasks.pop()
-                running[place] = Worker(name, every[name], seed, first, until, scratch / f"worker{place}")
-        time.sleep(_POLL)
-        for place, worker in list(running.items()):
-            code, kind = worker.ended(), ""
-            if code is None and worker.waits():
-                worker.kill()
-                kind, code = "hang", -signal.SIGKILL
-            elif code:
-                kind = "hang" if code == -signal.SIGPROF else "crash"
-            if code is None:
-                continue
-            del running[place]
-            number = worker.progress()[0]
-            problems, until = worker.problems(), worker.until
-            if kind:
-                # The process that ended had read the case, or was about to: the next one begins after it.
-                until = min(number + 1, worker.until)
-                problems.append(Problem(worker.name, number, kind, f"exit {code}"))
-                if until < worker.until:
-                    tasks.append((worker.name, until, worker.until))
-            results.add(worker, until, problems)
+                task = tasks.pop()
+                running[place] = start(every[task.reader], task, seed, scratch / f"worker{place}"), task
+        for place, (pid, task) in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del running[place]
+                text = (scratch / f"worker{place}.notes").read_text()
+                notes = [json.loads(line) for line in text.splitlines()]
+                tasks += results.add(task, os.waitstatus_to_exitcode(status), notes)
+        time.sleep(POLL)
     return results
-
-
-def keep(every: dict[str, Reader], seed: int, problems: list[Problem], folder: Path) -> None:
-    """Write the files that made a reader fail."""
-    for problem in problems:
-        folder.mkdir(parents=True, exist_ok=True)
-        reader = every[problem.reader]
-        name = f"{problem.reader.replace(' ', '_')}-{problem.number}-{problem.kind}{reader.suffix}"
-        (folder / name).write_bytes(reader.content(seed, problem.number))
-
-
-def again(reader: Reader, path: Path) -> int:
-    """Read a kept file once more, and print what happens."""
-    with tempfile.TemporaryDirectory() as folder:
-        reader.prepare(Path(folder))
-        wrong = judged(reader, write_case(reader, Path(folder), path.read_bytes()))
-    print({None: "read", "": "refused in one line"}.get(wrong, wrong))
-    return int(bool(wrong))
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -121,38 +205,33 @@ def lines(found: dict[str, Any]) -> list[str]:
         for name, row in found["readers"].items()
     ]
     sums = [f"{sum(row[name] for row in found['readers'].values()):,}" for name in names]
-    text = page.table(heads, [*rows, ["all", *sums, "", ""]], 1)
-    return [*text, "", machine.said(found["machine"], found["command"])]
+    text = common.table(heads, [*rows, ["all", *sums, "", ""]], 1)
+    return [*text, "", common.said(found["machine"], found["command"])]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help="files over all readers")
     parser.add_argument("--only", nargs="+", metavar="READER", help="the readers; all by default")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir(), "cuslayer-fuzz"), metavar="DIR")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--docs", type=Path, default=PAGE)
-    parser.add_argument("--again", type=Path, metavar="FILE", help="read a kept file by the reader of --only")
     options = parser.parse_args(arguments)
     every = readers()
     unknown = set(options.only or ()) - every.keys()
     if unknown:
         parser.error(f"--only: {', '.join(sorted(unknown))}: none of {', '.join(every)}")
     every = {name: reader for name, reader in every.items() if not options.only or name in options.only}
-    if options.again:
-        return max(again(reader, options.again) for reader in every.values())
     with tempfile.TemporaryDirectory(prefix="cuslayer-fuzz") as scratch:
         results = fuzz(every, options.seed, options.count, options.jobs, Path(scratch))
-    keep(every, options.seed, results.problems, options.keep)
-    command = machine.command("fuzz.py", sys.argv[1:] if arguments is None else arguments)
-    found = {"command": command, "machine": machine.describe("h5py", "pyyaml"), "seed": options.seed}
-    found["readers"] = {name: results.rows[name] for name in every}
-    found["problems"] = [[p.reader, p.number, p.kind, p.what] for p in results.problems[:100]]
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    page.fill(options.docs, "fuzz", lines(found), None, "")
-    print("\n".join(lines(found)))
+    for name, number, kind, _ in results.problems:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        file = options.keep / f"{name.replace(' ', '_')}-{number}-{kind}{every[name].suffix}"
+        file.write_bytes(every[name].content(options.seed, number))
+    found = {"command": common.command("fuzz", arguments), "machine": common.describe("h5py", "pyyaml")}
+    found |= {"seed": options.seed, "readers": results.rows, "problems": results.problems[:100]}
+    common.save("fuzz", found, options.out)
+    common.show(options.out, "reliability", "fuzz", lines(found))
     for problem in results.problems[:100]:
         print(f"{problem.reader} {problem.number}: {problem.kind}: {problem.what}")
     if results.problems:

@@ -1,12 +1,11 @@
 """What a training step asks of a GPU, counted without one, and a model of its time.
 
-    python benchmarks/gpu_cost.py                              # the examples' MLP and CNN, into docs/kernels.md
-    python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
-    python benchmarks/gpu_cost.py --json                       # for programs
+    python benchmarks/gpu_cost.py     # the examples' MLP and CNN, into gpu_cost.json and docs/kernels.md
 
-A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
-none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
-operations, by phase and layer.
+The step is that of a `Trainer` with a `Loader` of recordings of an event camera: events from the host, forward, loss,
+backward, gradient flow, optimizer and score. It runs on the stand-in for CuPy, which counts every operation and
+computes none, so that a step of any network takes about as long as its Python code. The table has operations, matrix
+products, reads back to the host, bytes and floating-point operations, by phase and layer.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
@@ -15,35 +14,34 @@ files of benchmarks/results/, is written beside it.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
-import example_networks
-import gpu_report
-import page
-import step_costs
-import traffic
-from example_networks import BATCHES, SHAPE, Make, with_float16
-from step_costs import Costs, Operation
+import common
+from comparison.works import NAMES
+from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, Network, prepared
 
-import cuslayer as cs
+from cuslayer.data import Loader
+from cuslayer.network.container import Container, graph_of
+from cuslayer.network.fusion import observe
+from cuslayer.tape import Node, Tensor
+from cuslayer.training import Trainer
+from cuslayer.training.graph import GraphStep
+from cuslayer.training.score import Tally
+from tools.fake_cupy import Costs, counted, in_use
 
-PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
-
-# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
-# within a graph; bytes a second from ordinary memory of the host.
-BANDWIDTH = traffic.BANDWIDTH
+# Of an H100: operations a second in float32; seconds of a launch through CuPy, and of one within a graph; bytes a
+# second from ordinary memory of the host.
 FLOPS = 50e12
 LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
-# Instructions a second of its warps: four a cycle of 132 multiprocessors at 1.755 GHz. Instructions of a warp of
-# sm_90 for 32 neurons at a step, in float32, where docs/kernels.md has them: those of the neurons alone.
-ISSUE = 4 * 132 * 1.755e9
-INSTRUCTIONS = {"conv_neuron": 70, "conv_pool": 70 * 5 / 4, "dense_neuron": 50}
+# The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
+COUNTED = 8
+# The recordings of an epoch.
+EPOCH = 60_000
 
 TOTALS = {
     "operations": "operations (launches, memsets, products, copies)",
@@ -64,6 +62,79 @@ BEFORE: dict[str, dict[str, float]] = {
         ("CNN", (6102, 318, 3, 5549440, 13629627005, 42428006400, 31591.2, 652.9)),
     )
 }
+
+
+def count(network: Network) -> Costs:
+    """Return the costs of a training step of a network on a batch of recordings of events."""
+    with in_use(compute=False):
+        trainer, loader = prepared(network, COUNTED + 1)
+        marks = list[int]()
+        with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
+            trainer.train(_batches(costs, loader, marks))
+        return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
+
+
+def _batches(costs: Costs, loader: Loader, marks: list[int]) -> Iterator[Any]:
+    """Yield the batches of a loader, and list the numbers of operations before each of them and at the end."""
+    batches = iter(loader)
+    for _ in range(COUNTED + 1):
+        marks.append(len(costs.operations))
+        with costs.phase("input"):
+            batch = next(batches)
+        with costs.phase("trainer"):
+            yield batch
+    marks.append(len(costs.operations))
+
+
+@contextmanager
+def _labelled(trainer: Trainer, costs: Costs) -> Iterator[None]:
+    """Label the operations of a trainer's steps within the block."""
+    layers: dict[int, str] = {}
+    nodes = graph_of(trainer.net).nodes
+
+    def forward(run: Callable[..., Tensor], step: Any, *inputs: Tensor) -> Tensor:
+        layer = f"{nodes[step.start]} {' + '.join(type(stage).__name__ for stage in step.stages)}"
+        with costs.phase(layer=layer):
+            out = run(step, *inputs)
+        _label_nodes(out.node, layer, layers)
+        return out
+
+    gradients = Node.input_gradients
+
+    def backward_of_node(self: Node, grad: list[Any]) -> Any:
+        with costs.phase(layer=layers.get(self.serial, "loss")):
+            return gradients(self, grad)
+
+    def phase(name: str, work: Callable[..., Any], layer: str = "") -> Callable[..., Any]:
+        def labelled(*arguments: Any, **options: Any) -> Any:
+            with costs.phase(name, layer):
+                return work(*arguments, **options)
+
+        return labelled
+
+    with ExitStack() as stack:
+        for owner, attribute, name, layer in (
+            (GraphStep, "_send", "input", ""),
+            (Container, "__call__", "forward", "input"),
+            (trainer, "loss", "loss", "loss"),
+            (Tensor, "backward", "backward", ""),
+            (trainer.gradients, "add", "gradient flow", ""),
+            (trainer.optimizer, "step", "optimizer", ""),
+            (Tally, "add", "score", ""),
+        ):
+            labelled = phase(name, getattr(owner, attribute), layer)
+            stack.enter_context(mock.patch.object(owner, attribute, labelled))
+        stack.enter_context(mock.patch.object(Node, "input_gradients", backward_of_node))
+        stack.enter_context(observe(trainer.net, forward))
+        yield
+
+
+def _label_nodes(node: Node | Tensor | None, layer: str, layers: dict[int, str]) -> None:
+    """Label the nodes of the graph that a layer made: those behind its output that no layer before has."""
+    if isinstance(node, Node) and node.serial not in layers:
+        layers[node.serial] = layer
+        for other in node.inputs:
+            _label_nodes(other, layer, layers)
 
 
 def microseconds(costs: Costs) -> float:
@@ -88,16 +159,6 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
     ]
 
 
-def bound(launch: Operation) -> str:
-    """Return what takes longest of a kernel in the model; "not known" where its instructions may, or its bytes."""
-    if (LAUNCH_IN_GRAPH if launch.graph else LAUNCH) >= launch.bytes / BANDWIDTH:
-        return "launch"
-    if launch.name not in INSTRUCTIONS:
-        return "not known"
-    of_bytes = 32 * traffic.bytes_per_element(launch.name, "float32") / BANDWIDTH
-    return "instructions" if INSTRUCTIONS[launch.name] / ISSUE > of_bytes else "memory"
-
-
 def kernels(costs: Costs) -> list[dict[str, Any]]:
     """Return launches and bytes of each own kernel, and its largest launch."""
     rows = []
@@ -105,26 +166,23 @@ def kernels(costs: Costs) -> list[dict[str, Any]]:
         launch = max(part.operations, key=lambda o: o.bytes)
         if launch.kind != "own":
             continue
-        row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
-        row["microseconds"], row["bound"] = microseconds(part), bound(launch)
-        rows.append(row | {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared})
+        row = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
+        row |= {"microseconds": microseconds(part), "grid": launch.grid, "block": launch.block}
+        rows.append(row | {"dynamic_shared": launch.shared})
     return rows
 
 
-def network(name: str) -> tuple[Make, tuple[int, ...]]:
-    """Return a function that makes a network, "MLP", "CNN" or a notation, and the shape of its input."""
-    if name in example_networks.NETWORKS:
-        return example_networks.NETWORKS[name], SHAPE
-    made = cs.Network(name, cs.SRM())
-    return lambda: cs.Network(name, cs.SRM()), made.input_shape
-
-
-def measure(name: str, steps: int, batch: int) -> dict[str, Any]:
+def measure(name: str) -> dict[str, Any]:
     """Return everything about a training step of a network."""
-    make, shape = network(name)
-    costs = step_costs.count(make, shape, steps, batch)
-    half = step_costs.count(with_float16(make), shape, steps, batch)
-    found = {"network": name, "steps": steps, "batch": batch, **totals(costs), "float16": totals(half)}
+    made = NETWORKS[name]
+    costs = count(made)
+    found = {
+        "network": name,
+        "steps": STEPS,
+        "batch": made.batch,
+        **totals(costs),
+        "float16": totals(count(made.half())),
+    }
     return found | {"parts": parts(costs), "kernels": kernels(costs)}
 
 
@@ -148,15 +206,12 @@ def of_totals(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of totals, beside those with potentials as float16 and those before."""
     heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
     for row in rows:
-        usual = row["steps"] == example_networks.STEPS and row["batch"] == BATCHES.get(row["network"])
         columns = {f"{row['network']}, T {row['steps']}, batch {row['batch']}": row}
-        columns["potentials as float16"] = row["float16"]
-        if usual and row["network"] in BEFORE:
-            columns["before"] = BEFORE[row["network"]]
+        columns |= {"potentials as float16": row["float16"], "before": BEFORE[row["network"]]}
         heads += columns
         for line, name in zip(cells, TOTALS, strict=True):
             line += [shown(name, column[name]) for column in columns.values()]
-    return page.table(heads, cells, 1)
+    return common.table(heads, cells, 1)
 
 
 def of_parts(row: dict[str, Any]) -> list[str]:
@@ -167,53 +222,72 @@ def of_parts(row: dict[str, Any]) -> list[str]:
         for part in row["parts"]
     ]
     heads = ["operations", "products", "reads back", "sent", "moved", "flops", "time", "to send"]
-    return page.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
+    return common.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
 
 
-def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of the own kernels of all networks."""
-    heads = ["kernel", "network", "launches", "moved", "time", "bound by", "blocks", "threads", "dynamic shared"]
-    cells = []
-    for row in rows:
-        for kernel in row["kernels"]:
-            threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
-            numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
-            numbers += [kernel["bound"], grid, threads, size(kernel["dynamic_shared"])]
-            cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
-    return page.table(heads, cells, 2)
+def on_cards(model: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of the model, `measure` of each network, and of what gpu.py has measured on each card."""
+    results = [common.load(path.stem) for path in sorted(common.RESULTS.glob("gpu-*.json"))]
+    columns = [_of_model(model), *map(_of_card, results)]
+    heads = ["", "the model, of an H100: not measured", *(f"measured: {found['card']}" for found in results)]
+    if len(columns) == 1:
+        heads, columns = [*heads, "on a card"], [*columns, {}]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    missing = ["", *("not measured yet" for _ in columns[1:])]
+    rows = [[name, *(column.get(name, gone) for column, gone in zip(columns, missing, strict=True))] for name in names]
+    return common.table(heads, rows, 1)
 
 
-def of_networks(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of totals, and a table by phase and layer for each network."""
-    lines = of_totals(rows)
-    for row in rows:
-        lines += ["", *of_parts(row)]
-    return lines
+def _of_model(model: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return the cells of the model."""
+    cells = {}
+    for name, row in model.items():
+        full, half = (f"{each['microseconds'] / 1e3:.3f} ms" for each in (row, row["float16"]))
+        cells |= {f"{name}: a step launched one by one": "", f"{name}: a step as a graph": full}
+        cells |= {f"{name}: with potentials as float16": half, f"{name}: the fastest peer": ""}
+    seconds = EPOCH / NETWORKS["MLP"].batch * model["MLP"]["microseconds"] / 1e6
+    cells |= {f"MLP: an epoch of {EPOCH:,} recordings": f"{seconds:.2f} s", "a copy": f"{BANDWIDTH / 1e9:,.0f} GB/s"}
+    return cells | dict.fromkeys(("an empty launch; one in a graph", "tests", "bits of equal steps"), "")
+
+
+def _of_card(found: dict[str, Any]) -> dict[str, str]:
+    """Return the cells of a card, of the stages that found something."""
+    of = {name: entry.get("found", {}) for name, entry in found["stages"].items()}
+    cells: dict[str, str] = {}
+    for row in of.get("steps", {}).get("rows", []):
+        name, graph = row["network"], f"{row['graph']['milliseconds']:.3f} ms"
+        if row["potentials"] == "full":
+            cells[f"{name}: a step launched one by one"] = f"{row['eager']['milliseconds']:.3f} ms"
+            cells[f"{name}: a step as a graph"] = graph
+        else:
+            cells[f"{name}: with potentials as float16"] = graph
+    timed = [row for row in of.get("peers", {}).get("rows", []) if "times" in row]
+    for name in dict.fromkeys(row["network"] for row in timed):
+        best = min((row for row in timed if row["network"] == name), key=lambda row: row["times"])
+        peer = f"{NAMES[best['peer']]}, {best['form']}"
+        cells[f"{name}: the fastest peer"] = f"{best['milliseconds']:.2f} ms, {best['times']:.1f} times ({peer})"
+    whole, speed = of.get("epoch", {}), of.get("speed", {})
+    if "epoch_seconds" in whole:
+        cells[f"MLP: an epoch of {whole['recordings']:,} recordings"] = f"{whole['epoch_seconds']:.2f} s"
+    if "copy_bytes_per_second" in speed:
+        cells["a copy"] = f"{speed['copy_bytes_per_second'] / 1e9:,.0f} GB/s"
+    if "launch_in_graph_microseconds" in speed:
+        both = speed["launch_microseconds"], speed["launch_in_graph_microseconds"]
+        cells["an empty launch; one in a graph"] = "; ".join(f"{each:.1f} µs" for each in both)
+    if "passed" in of.get("tests", {}):
+        cells["tests"] = f"{of['tests']['passed']:,} passed, {of['tests']['failed']} failed"
+    if checks := of.get("bits", {}).get("checks"):
+        cells["bits of equal steps"] = "equal" if all(check["met"] for check in checks) else "differ"
+    return cells
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", action="append", help="MLP, CNN or a notation, several times; by default both")
-    parser.add_argument("--steps", type=int, default=example_networks.STEPS)
-    parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
-    parser.add_argument("--json", action="store_true", help="print JSON, write no page")
-    parser.add_argument("--docs", type=Path, default=PAGE, help="the page with the tables")
-    options = parser.parse_args(arguments)
-    names = options.network or list(BATCHES)
-    batches = {name: options.batch or BATCHES.get(name, example_networks.BATCH) for name in names}
-    rows = [measure(name, options.steps, batch) for name, batch in batches.items()]
-    if options.json:
-        model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
-        model["launch_in_graph"] = LAUNCH_IN_GRAPH
-        json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
-        print()
-        return
-    costs, own = of_networks(rows), of_kernels(rows)
-    print("\n".join([*costs, "", *own]))
-    if options.network is None:
-        measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
-        for mark, lines in (("gpu-cost", costs), ("gpu-kernels", own), ("gpu-card", measured)):
-            page.fill(options.docs, mark, lines, None, "")
+    options = common.parser(__doc__).parse_args(arguments)
+    rows = [measure(name) for name in NETWORKS]
+    common.save("gpu_cost", rows, options.out)
+    lines = [*of_totals(rows), *(line for row in rows for line in ("", *of_parts(row)))]
+    common.show(options.out, "kernels", "gpu-cost", lines)
+    common.show(options.out, "kernels", "gpu-card", on_cards({row["network"]: row for row in rows}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Kill a random process of a training at a random moment, go on with another number of processes, compare the bits.
 
-    python benchmarks/kill_processes.py                      # 20 runs in five minutes; needs the extra mpi; Linux
-    python benchmarks/kill_processes.py --first 8 --runs 7   # runs 8 to 14: the results keep those of other numbers
+    python benchmarks/kill_processes.py     # 20 runs in five minutes; needs the extra mpi; Linux
 
 A run of 2 to 4 processes has one of them killed, and another number of processes, 1 to 4, completes it. The moment is
 drawn from the whole life of the processes in odd runs, from that after the first checkpoint in even ones. Each end is
@@ -11,8 +10,6 @@ names of the files. Writes benchmarks/results/kills.json, and what it found into
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 import tempfile
@@ -20,41 +17,27 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import machine
-import page
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import common
 
 from cuslayer.training import load_checkpoint
 from tests.support import mpiexec
 from tests.support.deaths import results, tiny
 
-HERE = Path(__file__).parent
-RESULTS, DOCS = HERE / "results" / "kills.json", HERE.parent / "docs" / "scale.md"
 EPOCHS = 40
-# Where a kill may fall, as the page says it.
-START, WRITING, TRAINING, TESTING, BETWEEN, END = (
-    "before the first checkpoint",
-    "while a file was written",
-    "within an epoch",
-    "within an evaluation",
-    "between epochs",
-    "after the last epoch",
-)
 
 
 def where(out: Path) -> str:
     """Return where a run stands that was killed."""
     if out.is_dir() and any(path.name.startswith(".") for path in out.iterdir()):
-        return WRITING
+        return "while a file was written"
     if not (out / "checkpoint.npz").exists():
-        return START
+        return "before the first checkpoint"
     found = load_checkpoint(out / "checkpoint.npz")
     if found.epoch == EPOCHS:
-        return END
+        return "after the last epoch"
     if found.place is None:
-        return BETWEEN
-    return TRAINING if found.place.tested is None else TESTING
+        return "between epochs"
+    return "within an epoch" if found.place.tested is None else "within an evaluation"
 
 
 def life(yaml: Path, folder: Path) -> tuple[float, float]:
@@ -70,10 +53,10 @@ def life(yaml: Path, folder: Path) -> tuple[float, float]:
 
 def killed_once(number: int, yaml: Path, folder: Path, times: tuple[float, float]) -> dict:
     """Return what became of a run."""
-    chance = random.Random(number)
-    first, whole = times
-    while True:
-        out = folder / f"run{number}"
+    chance, out, (first, whole), seconds = random.Random(number), folder / f"run{number}", times, None
+    while seconds is None:
+        for path in out.glob("*"):  # a run that was over before it was killed
+            path.unlink()
         size = chance.randint(2, 4)
         rank, later = chance.randrange(size), number % 2 == 0
         seconds, text = mpiexec.kill_one(
@@ -82,10 +65,6 @@ def killed_once(number: int, yaml: Path, folder: Path, times: tuple[float, float
             when=(out / "checkpoint.npz").exists if later else lambda: True,
             delay=chance.uniform(0.0, whole - first if later else whole),
         )
-        if seconds is not None:
-            break
-        for path in out.iterdir():
-            path.unlink()
     found = {"processes": size, "rank": rank, "where": where(out), "seconds": seconds}
     found["named"] = any(words in text for words in ("Killed", "signal 9", "has ended"))
     resumed_by = chance.choice([n for n in range(1, 5) if n != size])
@@ -101,29 +80,25 @@ def text(found: dict) -> list[str]:
     runs = list(found["runs"].values())
     same = sum(run["same"] for run in runs)
     places = Counter(run["where"] for run in runs)
-    said = ", ".join(f"{places[p]} {p}" for p in (START, TRAINING, WRITING, TESTING, BETWEEN, END) if places[p])
+    said = ", ".join(f"{count} {place}" for place, count in places.most_common())
     slowest = max(run["seconds"] for run in runs)
     return [
         f"{same} of {len(runs)} runs, of 2 to 4 processes and completed by 1 to 4 others, have the bits of one that "
         f"nobody killed. The kills fell {said}; all processes had ended within {slowest:.1f} s.",
         "",
-        machine.said(found["machine"], "python benchmarks/kill_processes.py"),
+        common.said(found["machine"], "python benchmarks/kill_processes.py"),
     ]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", type=int, default=1)
+    parser = common.parser(__doc__)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", type=Path, default=DOCS)
     options = parser.parse_args(arguments)
     why = mpiexec.missing()
     if why:
         print(why)
         return 1
-    kept = json.loads(options.out.read_text())["runs"] if options.out.exists() else {}
-    found: dict = {"machine": machine.describe("mpi4py", "mpich"), "runs": kept}
+    found: dict = {"machine": common.describe("mpi4py", "mpich"), "runs": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yaml = folder / "run.yaml"
@@ -133,15 +108,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(said)
             return 1
         wanted, times = results(folder / "whole"), life(yaml, folder)
-        for number in range(options.first, options.first + options.runs):
+        for number in range(1, options.runs + 1):
             run = killed_once(number, yaml, folder, times)
             run["same"] = run["code"] == 0 and results(folder / f"run{number}") == wanted
             found["runs"][str(number)] = run
-            found["runs"] = dict(sorted(found["runs"].items(), key=lambda item: int(item[0])))
-            options.out.write_text(json.dumps(found, indent=2) + "\n")
+            common.save("kills", found, options.out)
             print(number, run, flush=True)
-    page.fill(options.docs, "kills", text(found), None, "")
-    print("\n".join(text(found)))
+    common.show(options.out, "scale", "kills", text(found))
     return 0 if all(run["same"] for run in found["runs"].values()) else 1
 
 

@@ -11,23 +11,22 @@ figures, with versions and machine, go to benchmarks/results/learning.json and d
 
 from __future__ import annotations
 
-import argparse
-import json
+import csv
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import machine
-import training_run
-from page import PERFORMANCE, fill, table
+import common
 
 import cuslayer as cs
 from cuslayer.data import Digits, Loader, open_folder
 from cuslayer.training import Config
 
-RESULTS = Path(__file__).parent / "results" / "learning.json"
 # The least test accuracy within five epochs in %, on the digits and on a folder of 1,000 recordings.
 BARS = {
     "34x34x2-16c5-2a-32c3-2a-64c3-10": (95, 88),
@@ -39,27 +38,31 @@ BARS = {
 }
 
 
-def learn(notation: str, seed: int, epochs: int, data: Path | None) -> dict:
-    """Return the accuracies in % and the seconds of each epoch of a run of the command line."""
-    arguments = ["--network", notation, "--epochs", str(epochs), "--seed", str(seed)]
-    arguments += ["--data", str(data.resolve())] if data else []
-    threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    name = data.name if data else "digits"
-    return {"network": notation, "data": name, "seed": seed, **training_run.metrics(arguments, threads)}
+def trained(*arguments: str, threads: int | None = None) -> dict[str, list[float]]:
+    """Run `cuslayer train` in a folder of its own; return the accuracies in % and the seconds of each epoch."""
+    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads else ()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", *arguments, "--out", f"{folder}/run"]
+        environment = {**os.environ, "PYTHONPATH": str(common.ROOT), **dict.fromkeys(names, str(threads))}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        with open(f"{folder}/run/metrics.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    found = {part: [100 * float(row[f"{part}_accuracy"]) for row in rows] for part in ("train", "test")}
+    return found | {"seconds": [float(row["seconds"]) for row in rows]}
 
 
 def calibration_steps(notation: str, data: Path | None) -> float:
     """Return the time of a calibration, divided by that of a training step with the calibrated network."""
     recordings = open_folder(data)[0] if data else Digits("train")
     batch = next(iter(Loader(recordings, 16, steps=300, shuffle=True, seed=0)))
-    calibrating, stepping = [], []
+    stepping = []
     for _ in range(2):  # the first round compiles
         cs.seed(0)
         config = Config().with_options(network=notation)
         net, loss = config.network(), config.loss()
         start = time.perf_counter()
         cs.calibrate(net, [batch])
-        calibrating.append(time.perf_counter() - start)
+        calibrating = time.perf_counter() - start
         optimizer = config.make_optimizer(net.parameters())
         for _ in range(4):
             start = time.perf_counter()
@@ -68,22 +71,7 @@ def calibration_steps(notation: str, data: Path | None) -> float:
             value.backward()
             optimizer.step()
             stepping.append(time.perf_counter() - start)
-    return calibrating[-1] / min(stepping)
-
-
-def row(network: str, data: str, runs: list[dict], steps: float) -> dict:
-    """Return the figures of a network on a data set: the best test accuracy of each seed within the epochs."""
-    best = [max(run["test"]) for run in sorted(runs, key=lambda run: run["seed"])]
-    bars = BARS.get(network)
-    return {
-        "network": network,
-        "data": data,
-        "bar": None if bars is None else bars[data != "digits"],
-        "best": best,
-        "last": [run["test"][-1] for run in sorted(runs, key=lambda run: run["seed"])],
-        "seconds": min(min(run["seconds"]) for run in runs),
-        "calibration_steps": steps,
-    }
+    return calibrating / min(stepping)
 
 
 def lines(rows: list[dict], said: str) -> list[str]:
@@ -91,60 +79,47 @@ def lines(rows: list[dict], said: str) -> list[str]:
     heads = ["network", "data", "bar, %", "best test accuracy of each seed, %", "last epoch, %", "calibration, steps"]
     cells = [
         [
-            r["network"],
-            r["data"],
-            "" if r["bar"] is None else str(r["bar"]),
-            ", ".join(f"{a:.1f}" for a in r["best"]),
-            ", ".join(f"{a:.1f}" for a in r["last"]),
+            *(r["network"], r["data"], "" if r["bar"] is None else str(r["bar"])),
+            *(", ".join(f"{accuracy:.1f}" for accuracy in r[name]) for name in ("best", "last")),
             f"{r['calibration_steps']:.1f}",
         ]
         for r in rows
     ]
-    return [*table(heads, cells, 2), "", said]
-
-
-def write(path: Path, results: dict) -> None:
-    """Write the results."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return [*common.table(heads, cells, 2), "", said]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, help="a folder of recordings with a training and a test list")
     parser.add_argument("--networks", nargs="+", default=list(BARS), metavar="NOTATION")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--reuse", action="store_true", help="do not repeat the runs that the results have already")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", type=Path, default=PERFORMANCE)
     options = parser.parse_args(arguments)
-    sets = [None, options.data] if options.data else [None]
-    tasks = [(n, seed, options.epochs, data) for data in sets for n in options.networks for seed in options.seeds]
-    results = {"machine": machine.describe(), "epochs": options.epochs, "runs": [], "rows": []}
-    if options.reuse:
-        results |= json.loads(options.out.read_text(encoding="utf-8"))
-    runs = results["runs"]
-    known = {(run["network"], run["data"], run["seed"], len(run["test"])) for run in runs}
-    tasks = [t for t in tasks if (t[0], t[3].name if t[3] else "digits", t[1], t[2]) not in known]
+    sets = {"digits": None, **({options.data.name: options.data.resolve()} if options.data else {})}
+    results = {"machine": common.describe(), "epochs": options.epochs, "runs": [], "rows": []}
+
+    def learn(task: tuple[str, str, int]) -> dict:
+        name, notation, seed = task
+        given = ["--network", notation, "--epochs", str(options.epochs), "--seed", str(seed)]
+        given += ["--data", str(sets[name])] if sets[name] else []
+        return {"network": notation, "data": name, "seed": seed, **trained(*given, threads=1)}
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        for found in pool.map(lambda task: learn(*task), tasks):
-            runs.append(found)
-            write(options.out, results)
-            print(found["network"], found["data"], found["seed"], [round(a, 1) for a in found["test"]], flush=True)
-    rows = []
-    for data in sets:
-        name = data.name if data else "digits"
-        for n in options.networks:
-            mine = [run for run in runs if (run["network"], run["data"]) == (n, name)]
-            rows.append(row(n, name, mine, calibration_steps(n, data)))
-    results["rows"] = rows
-    write(options.out, results)
-    text = lines(rows, machine.said(results["machine"], "python benchmarks/learning.py"))
-    fill(options.docs, "learning", text, None, "")
-    print("\n".join(text))
-    missed = [r for r in rows if r["bar"] is not None and min(r["best"]) < r["bar"]]
+        for run in pool.map(learn, [(d, n, seed) for d in sets for n in options.networks for seed in options.seeds]):
+            results["runs"].append(run)
+            common.save("learning", results, options.out)
+            print(run["network"], run["data"], run["seed"], [round(a, 1) for a in run["test"]], flush=True)
+    for name, data in sets.items():
+        for notation in options.networks:
+            tests = [run["test"] for run in results["runs"] if (run["network"], run["data"]) == (notation, name)]
+            row = {"network": notation, "data": name, "bar": BARS.get(notation, (None, None))[name != "digits"]}
+            row |= {"best": [max(test) for test in tests], "last": [test[-1] for test in tests]}
+            results["rows"].append(row | {"calibration_steps": calibration_steps(notation, data)})
+    common.save("learning", results, options.out)
+    text = lines(results["rows"], common.said(results["machine"], "python benchmarks/learning.py"))
+    common.show(options.out, "performance", "learning", text)
+    missed = [r for r in results["rows"] if r["bar"] is not None and min(r["best"]) < r["bar"]]
     print("\n".join(f"missed: {r['network']} on {r['data']}" for r in missed) or "every bar is reached")
 
 

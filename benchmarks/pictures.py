@@ -1,6 +1,6 @@
 """Draw the pictures of README and of the pages in docs/, into docs/images/.
 
-    python benchmarks/pictures.py               # all, in a minute; the first three need a Chromium
+    python benchmarks/pictures.py               # all, in a minute; the first two need a Chromium
     python benchmarks/pictures.py data gpu      # these
 
 Pictures of pages are of a headless Chromium in light colours; the others are cuslayer's own plots, on white.
@@ -18,20 +18,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import common
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
 import cuslayer as cs
 from cuslayer.data import Digits, Loader
+from cuslayer.training import Trainer
+from tests.support.browser import Browser
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
-
-ROOT = Path(__file__).parents[1]
-IMAGES = ROOT / "docs" / "images"
-DPI = 110
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6a6a6a"
+IMAGES = common.DOCS / "images"
+BLUE, GREY = "#0072B2", "#6a6a6a"
 # Of the report, the raster and the parts of one potential.
 ONLY_RASTER_AND_PARTS = (
     "#pictures, #traces, #pictures + h2, #no-errors, .choice, .hint, #controls, header { display: none !important }"
@@ -39,8 +39,6 @@ ONLY_RASTER_AND_PARTS = (
 )
 # The events of a drawn 3 on the pad, as shares of its width and height.
 THREE = [(0.28, 0.2), (0.55, 0.12), (0.7, 0.28), (0.45, 0.48), (0.72, 0.66), (0.55, 0.88), (0.27, 0.8)]
-
-sys.path.append(str(ROOT))
 
 
 @functools.cache
@@ -55,36 +53,34 @@ def trained() -> tuple[Any, Any, Any]:
     loss = cs.SpikeCountLoss(neuron, true=60, false=10, region=(0, 300))
     optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True, warmup=30, amsgrad=True)
     for _ in range(2):
-        for spikes, labels in batches:
-            value = loss(net(spikes), labels)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
+        Trainer(net, loss, optimizer, calibrate=None).train(batches)
     return net, *next(iter(Loader(Digits("test"), batch=360, steps=300)))
 
 
 def save(figure: Any, name: str) -> None:
     """Write a figure as a PNG without a date, so that the same figure is the same file."""
-    figure.savefig(IMAGES / f"{name}.png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    figure.savefig(IMAGES / f"{name}.png", dpi=110, facecolor="white", metadata={"Software": None})
     plt.close(figure)
 
 
-def screenshot(page: Path, name: str, prepare: Callable[[Any], None], part: str, wide: int) -> None:
-    """Write a picture of an element of a page, in a window of some width, after a preparation of the page."""
-    from tests.support.browser import Browser
-
+def screenshot(page: Path, name: str, prepare: Callable[[Any], None]) -> None:
+    """Write a picture of the main part of a page after a preparation of the page."""
     with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as there:
-        there.call("Emulation.setDeviceMetricsOverride", width=wide, height=1000, deviceScaleFactor=1, mobile=False)
+        there.call("Emulation.setDeviceMetricsOverride", width=1200, height=1000, deviceScaleFactor=1, mobile=False)
         there.open(page)
         prepare(there)
-        box = there.run(
-            f"(() => {{ const b = document.querySelector({json.dumps(part)}).getBoundingClientRect();"
-            "return [b.left + scrollX, b.top + scrollY, b.width, b.height]; })()"
-        )
-        left, top, across, down = box
-        clip = {"x": left - 16, "y": top - 4, "width": across + 32, "height": down + 16, "scale": 1}
+        left, top, wide, high = box(there, "document.querySelector('main')")
+        clip = {"x": left - 16, "y": top - 4, "width": wide + 32, "height": high + 16, "scale": 1}
         shot = there.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         (IMAGES / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+def box(there: Browser, element: str) -> list[float]:
+    """Return left, top, width and height of an element on the page."""
+    return there.run(
+        f"(() => {{ const b = {element}.getBoundingClientRect();"
+        "return [b.left + scrollX, b.top + scrollY, b.width, b.height]; })()"
+    )
 
 
 def explanation() -> None:
@@ -106,8 +102,7 @@ def explanation() -> None:
         there.run("new Promise(done => setTimeout(done, 800))")
 
     with tempfile.TemporaryDirectory() as folder:
-        page = cs.report(net, x, Path(folder) / "report.html")
-        screenshot(page, "explanation", prepare, "main", 1200)
+        screenshot(cs.report(net, x, Path(folder) / "report.html"), "explanation", prepare)
 
 
 def demo() -> None:
@@ -115,18 +110,16 @@ def demo() -> None:
     net, *_ = trained()
 
     def prepare(there: Any) -> None:
-        left, top, wide, high = there.run(
-            "(() => { const b = $('pad').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
-        )
+        left, top, wide, high = box(there, "$('pad')")
         points = [(left + x * wide, top + y * high) for x, y in THREE]
         for at, (x, y) in enumerate([*points, points[-1]]):
             kind = "mousePressed" if at == 0 else "mouseMoved" if at < len(points) else "mouseReleased"
             there.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, x=x, y=y)
-        there.wait("performance.getEntriesByName('answer').length > 0", 20)
+        there.wait("performance.getEntriesByName('answer').length > 0")
         there.run("new Promise(done => setTimeout(done, 1500))")
 
     with tempfile.TemporaryDirectory() as folder:
-        screenshot(cs.demo(net, Path(folder) / "demo.html", title="Draw a digit"), "demo", prepare, "main", 1200)
+        screenshot(cs.demo(net, Path(folder) / "demo.html", title="Draw a digit"), "demo", prepare)
 
 
 def data() -> None:
@@ -140,7 +133,7 @@ def data() -> None:
     save(figure, "data")
 
 
-def training() -> None:
+def after_training() -> None:
     """Which digits are taken for which, and how early."""
     net, spikes, labels = trained()
     with cs.no_grad():
@@ -184,17 +177,11 @@ def health() -> None:
     save(figure, "health")
 
 
-def page_code(name: str) -> dict[str, Any]:
-    """Run the code of a page of docs/ and return its names."""
-    space: dict[str, Any] = {"__name__": "page"}
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text("utf-8"), re.DOTALL):
-        exec(compile(block, name, "exec"), space)
-    return space
-
-
 def recurrent() -> None:
     """The task of docs/recurrent.md, and the population that learned it."""
-    space = page_code("recurrent.md")
+    space: dict[str, Any] = {"__name__": "page"}
+    for block in re.findall(r"```python\n(.*?)```", (common.DOCS / "recurrent.md").read_text("utf-8"), re.DOTALL):
+        exec(compile(block, "recurrent.md", "exec"), space)
     spikes = space["population"](space["net"][0](space["x"])).numpy()
     figure, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True, layout="constrained")
     for column, sample in enumerate((0, 1)):
@@ -208,35 +195,17 @@ def recurrent() -> None:
 
 def gpu() -> None:
     """Bytes that a training step moves on the device, of the table in docs/kernels.md."""
-    text = (ROOT / "docs" / "kernels.md").read_text("utf-8")
+    text = (common.DOCS / "kernels.md").read_text("utf-8")
     row = next(line for line in text.splitlines() if line.startswith("| bytes moved on the device"))
-    mlp, mlp_half, mlp_before, cnn, cnn_half, cnn_before = (_bytes(cell) for cell in row.split("|")[2:8])
+    prefixes, cells = {"k": 1e-3, "M": 1.0, "G": 1e3}, [cell.split() for cell in row.split("|")[2:8]]
+    mlp, mlp_half, mlp_before, cnn, cnn_half, cnn_before = (float(size) * prefixes[unit] for size, unit in cells)
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
     shown = (("MLP, batch 32", (mlp_before, mlp, mlp_half)), ("CNN, batch 8", (cnn_before, cnn, cnn_half)))
     for axis, (title, sizes) in zip(axes, shown, strict=True):
-        axis.barh(("before", "now", "potentials as float16"), [n / 1e6 for n in sizes], color=(GREY, BLUE, BLUE))
+        axis.barh(("before", "now", "potentials as float16"), sizes, color=(GREY, BLUE, BLUE))
         axis.invert_yaxis()
         axis.set(xlabel="MB moved in a training step", title=title)
     save(figure, "gpu")
-
-
-def _bytes(cell: str) -> float:
-    number, unit = cell.split()
-    return float(number) * {"k": 1e3, "M": 1e6, "G": 1e9}[unit]
-
-
-def exchange() -> None:
-    """The largest share of spikes that move between libraries, of benchmarks/results/exchange.json."""
-    rows = json.loads((ROOT / "benchmarks" / "results" / "exchange.json").read_text("utf-8"))["rows"]
-    ways = list(dict.fromkeys(row["way"] for row in rows))
-    shares = [max(row["share"] for row in rows if row["way"] == way) for way in ways]
-    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.32 * len(ways)), layout="constrained")
-    axis.barh(ways, shares, color=BLUE)
-    axis.axvline(0.5, color=VERMILION, linestyle="--", label="promised: at most")
-    axis.invert_yaxis()
-    axis.set(xlabel="spikes that are in another step (%), the most of all networks")
-    axis.legend()
-    save(figure, "exchange")
 
 
 def migrating() -> None:
@@ -246,23 +215,22 @@ def migrating() -> None:
     save(figure, "migrating")
 
 
+def surrogates() -> None:
+    """Every surrogate and its primitive."""
+    cs.plot.surrogates()[0].figure.savefig(IMAGES / "surrogates.png", dpi=110)
+
+
 DRAWN = {
-    "explanation": explanation,
-    "demo": demo,
-    "health": health,
-    "after-training": training,
-    "data": data,
-    "neurons": neurons,
-    "recurrent": recurrent,
-    "gpu": gpu,
-    "exchange": exchange,
-    "migrating": migrating,
+    draw.__name__.replace("_", "-"): draw
+    for draw in (
+        *(explanation, demo, health, after_training, data, neurons, recurrent, gpu, migrating),
+        surrogates,
+    )
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the pictures of these names, by default all."""
-    IMAGES.mkdir(exist_ok=True)
     for name in (sys.argv[1:] if arguments is None else arguments) or DRAWN:
         DRAWN[name]()
         print(f"docs/images/{name}.png: {(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB", flush=True)

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"README": 6, "CNN": 3, "CNN float16": 2, "Oxford": 30}
+STEPS = {"README": 6, "CNN": 3, "CNN float16": 2, "Oxford slayer": 30, "Oxford exact": 5}
 
 
 def digest(array) -> str:
@@ -54,82 +55,68 @@ def trained(net, loss, optimizer, batches) -> dict[str, str]:
     return found
 
 
-def example(root: Path, name: str):
-    """Return a module of examples/."""
-    spec = importlib.util.spec_from_file_location(name, root / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def hashes(root: Path, data: str | None, oxford: str | None) -> dict[str, dict[str, str]]:
     """Return the hashes of the runs, with the package that this process imports."""
-    from itertools import islice
-
     import cuslayer as cs
     from cuslayer.data import Digits, Loader, open_folder
 
-    def batches(batch: int, count: int):
-        train = open_folder(data)[0] if data else Digits("train")
-        return islice(Loader(train, batch=batch, steps=300, shuffle=True, seed=0), count)
+    def example(name: str) -> dict:
+        return runpy.run_path(str(root / "examples" / f"{name}.py"))
 
-    found = {}
-    cs.seed(0)
-    srm = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=1.0)
-    net = cs.Network("34x34x2-256-10", srm)
-    loss = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, 300))
-    adam = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
-    found["README"] = trained(net, loss, adam, batches(16, STEPS["README"]))
-
-    for name in ("CNN", "CNN float16"):
+    def run(name: str, make, loss, batches, lr: float) -> None:
         cs.seed(0)
-        net = example(root, "nmnist_cnn").network(srm)
-        if name != "CNN":
-            # The option had another name in versions before 0.2.
-            kept = {"potentials": "float16"} if hasattr(net, "potentials") else {"store": "half"}
-            net = cs.Sequential(*net.layers, **kept)
-        adam = cs.Adam(net.parameters(), lr=0.002, amsgrad=True)
-        found[name] = trained(net, loss, adam, batches(8, STEPS[name]))
+        net = make()
+        adam = cs.Adam(net.parameters(), lr=lr, amsgrad=True)
+        found[name] = trained(net, loss, adam, islice(batches, STEPS[name]))
 
-    cs.seed(0)
-    srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
+    def batches(size: int):
+        train = open_folder(data)[0] if data else Digits("train")
+        return Loader(train, batch=size, steps=300, shuffle=True, seed=0)
+
+    def half():
+        net = example("nmnist_cnn")["network"](srm)
+        # The option had another name in versions before 0.2.
+        return cs.Sequential(*net.layers, **{"potentials" if hasattr(net, "potentials") else "store": "float16"})
+
+    found: dict[str, dict[str, str]] = {}
+    srm = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=1.0)
+    loss = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, 300))
+    run("README", lambda: cs.Network("34x34x2-256-10", srm), loss, batches(16), 0.01)
+    run("CNN", lambda: example("nmnist_cnn")["network"](srm), loss, batches(8), 0.002)
+    run("CNN float16", half, loss, batches(8), 0.002)
     if oxford:
-        read = example(root, "oxford").read
-        x, target = read(Path(oxford) / "input.bs1"), read(Path(oxford) / "output.bs1")
+        x, target = (example("oxford")["read"](Path(oxford) / f"{name}.bs1") for name in ("input", "output"))
     else:
-        rng = np.random.default_rng(0)
-        x, target = rng.random((2, 1900, 1, 200)) < 0.01
-    for gradient in ("slayer", "exact"):
-        neuron = cs.SRM(tau_rho=0.1, scale_ref=1.0, gradient=gradient) if gradient == "exact" else srm
-        net = cs.Sequential(cs.Dense(200, 256), neuron, cs.Dense(256, 200), neuron)
-        adam = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
-        count = STEPS["Oxford"] if gradient == "slayer" else 5
-        found[f"Oxford {gradient}"] = trained(net, cs.SpikeTimeLoss(neuron), adam, [(x, target)] * count)
+        x, target = np.random.default_rng(0).random((2, 1900, 1, 200)) < 0.01
+    neurons = {
+        "Oxford slayer": cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1),
+        "Oxford exact": cs.SRM(tau_rho=0.1, scale_ref=1.0, gradient="exact"),
+    }
+    for name, neuron in neurons.items():
+
+        def make(neuron=neuron):
+            return cs.Sequential(cs.Dense(200, 256), neuron, cs.Dense(256, 200), neuron)
+
+        run(name, make, cs.SpikeTimeLoss(neuron), [(x, target)] * STEPS[name], 0.01)
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, help="another checkout; with --write, where the hashes go")
+    parser.add_argument("other", type=Path, help="another checkout")
     parser.add_argument("--data", help="a folder of recordings; left out: the embedded digits")
     parser.add_argument("--oxford", help="the folder with input.bs1 and output.bs1; left out: random spikes")
-    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
-        options.write.write_text(json.dumps(hashes(options.other, options.data, options.oxford)))
+        print(json.dumps(hashes(options.other, options.data, options.oxford)))
         return 0
     found = []
     for root in (ROOT, options.other.resolve()):
-        file = Path(f"{os.getpid()}.hashes")
-        command = [sys.executable, str(Path(__file__).resolve()), str(root), "--write", str(file)]
-        for name in ("data", "oxford"):
-            if getattr(options, name):
-                command += [f"--{name}", getattr(options, name)]
-        try:
-            subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(root)})
-            found.append(json.loads(file.read_text()))
-        finally:
-            file.unlink(missing_ok=True)
+        command = [sys.executable, str(Path(__file__).resolve()), "--write", str(root), *sys.argv[1:]]
+        command.remove(str(options.other))
+        environment = os.environ | {"PYTHONPATH": str(root)}
+        found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout))
     mine, theirs = found
     bad = 0
     for run in mine:

@@ -1,7 +1,7 @@
 """Measure trainings by 1 to 4 processes, fit a model of a step, and carry it to clusters and cards.
 
-    python benchmarks/scale.py         # four minutes; needs the extra mpi. Points that the results have are kept
-    python benchmarks/scale.py --anew  # measures all points again
+    python benchmarks/scale.py                            # four minutes; needs the extra mpi
+    python benchmarks/scale.py --small --out /tmp/scale   # a small network, one process and two
 
 A step of P processes on C cores, with n micro-batches on the core that has most, and W bytes of weights:
 
@@ -19,22 +19,30 @@ import argparse
 import json
 import math
 import os
-import shutil
-import subprocess
-import sys
+import resource
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
-import machine
+import common
 import numpy as np
-import page
 
+import cuslayer as cs
+from cuslayer.data import Digits, Loader
+from cuslayer.distributed import Context, DataParallel, world
 from cuslayer.distributed.parallel import MICRO
 from cuslayer.distributed.sums import share
+from cuslayer.training import Trainer
+from tests.support import mpiexec
 
-HERE = Path(__file__).parent
-RESULTS, DOCS = HERE / "results" / "scale.json", HERE.parent / "docs" / "scale.md"
 NET = "34x34x2-512-10"
 FITTED, TESTED, PROCESSES = (64, 96, 128), (160,), (1, 2, 3, 4)
+# "alone": one process by whole batches on one core; "one": the same by micro-batches; "ordered": all processes with
+# sums in the order of the tree; "fast": all with usual sums.
+KINDS = {"alone": 1, "one": 1, "ordered": 2, "fast": 2}
+STEPS, SKIPPED = 6, 2
+PINGS = (8, 1 << 16, 1 << 20, 1 << 22)
 # A cluster: links of 100 Gb/s, of which a process of a machine with a link for 8 has an eighth; MPI's usual latency.
 CLUSTER = {"latency": 2e-6, "bandwidth": 12.5e9 / 8}
 # Cards of one machine: the model of an H100 in docs/kernels.md (a graph's step of 8 recordings in 0.061 ms, of which
@@ -43,83 +51,120 @@ CARD = {"compute": 0.3e-3, "fixed": 0.15e-3, "latency": 5e-6, "bandwidth": 200e9
 BATCHES = (1024, 16384)
 
 
-def point(processes: int, **given: object) -> dict:
-    """Return what `scale_point.py` measures."""
-    mpiexec = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    command = [str(mpiexec), "-n", str(processes), sys.executable, str(HERE / "scale_point.py"), json.dumps(given)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+def train(kind: str, net: str, batch: int, micro: int, rounds: int) -> None:
+    """Train in a process that mpiexec has started; process 0 prints what steps and transfers cost as JSON."""
+    cs.use("cpu")
+    context, parallel = world(), None
+    if context.size == 1 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    if kind != "alone":
+        parallel = DataParallel(context if KINDS[kind] > 1 else Context(), micro=micro, fast=kind == "fast")
+    cs.seed(0)
+    srm = cs.SRM()
+    made = cs.Network(net, srm)
+    optimizer = cs.Adam(made.parameters(), lr=0.1, relative=True, warmup=30)
+    trainer = Trainer(made, cs.SpikeCountLoss(srm, region=(0, 300)), optimizer, parallel=parallel)
+    loader = Loader(Digits("train"), batch, steps=300, shuffle=True, seed=0, drop_last=True)
+    seconds, waited = list[float](), list[float]()
+    for number in range(rounds + 1):
+        times, communication = [], []
+
+        def note(score: object, times: list = times, communication: list = communication) -> None:
+            times.append(time.perf_counter())
+            communication.append(0.0 if parallel is None else parallel.seconds)
+
+        trainer.train(loader, steps=SKIPPED + STEPS + 1, after_step=note)
+        if number:  # the first round compiles
+            seconds += np.diff(times)[SKIPPED:].tolist()
+            waited += np.diff(communication)[SKIPPED:].tolist()
+    pings = [(size, ping(context, size)) for size in PINGS if context.size > 1]
+    megabytes = context.max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if context.rank == 0:
+        # The least of all steps: what else a machine does only adds to it.
+        found = {"seconds": min(seconds), "communication": waited[int(np.argmin(seconds))], "pings": pings}
+        found |= {"weights": sum(p.data.nbytes for p in made.parameters()), "megabytes": megabytes}
+        print(json.dumps(found))
 
 
-def turn(batch: int, options: dict, rounds: int) -> dict:
-    """Return the fastest of some rounds of one process and of two, each with processes of its own, taken in turns."""
-    found: dict = {"micro": options["micro"], "kinds": {}}
-    for _ in range(rounds):
-        for kind, processes in (("alone", 1), ("one", 1), ("ordered", 2), ("fast", 2)):
-            got = point(processes, batch=batch, kinds=[kind], **options)["kinds"][kind]
-            found["kinds"][kind] = min(got, found["kinds"].get(kind, got), key=lambda each: each["seconds"])
-    return found
+def ping(context: Context, size: int) -> float:
+    """Return the median seconds of sending so many bytes from each process to the next."""
+    array, none, one, times = np.zeros(size, np.uint8), np.zeros(0, np.uint8), np.zeros(1, np.uint8), []
+    ranks, after, before = range(context.size), context.rank + 1, context.rank - 1
+    parts = [array if rank == after % context.size else none for rank in ranks]
+    into = [np.zeros_like(array) if rank == before % context.size else none for rank in ranks]
+    for _ in range(30):
+        # All meet first.
+        context.exchange([one] * context.size, [one.copy() for _ in ranks], 99).wait()
+        start = time.perf_counter()
+        context.exchange(parts, into, 98).wait()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
 
 
-def measured(path: Path, small: bool) -> dict:
-    """Return all measured points; those that a file has already are not measured again."""
-    usual = {"net": "34x34x2-8-10" if small else NET, "micro": MICRO, "rounds": 1 if small else 2}
+def point(processes: int, kind: str, batch: int, **options: Any) -> dict[str, Any]:
+    """Return what `train` finds with a number of processes."""
+    given = json.dumps({"kind": kind, "batch": batch, **options})
+    with tempfile.TemporaryDirectory() as folder:
+        code, words = mpiexec.run(processes, __file__, "--point", given, out=Path(folder) / "log")
+    if code:
+        raise SystemExit(words)
+    return json.loads(words.splitlines()[-1])
+
+
+def measured(small: bool) -> dict[str, Any]:
+    """Return all measured points."""
+    options = {"net": "34x34x2-8-10" if small else NET, "micro": MICRO, "rounds": 1 if small else 2}
     batches = (32,) if small else (*FITTED, *TESTED)
-    found: dict = json.loads(path.read_text()) if path.exists() else {}
-    found = {"points": [], "turns": [], "megabytes": {}, **found, "machine": machine.describe("mpi4py"), **usual}
-
-    def keep() -> None:
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(json.dumps(found, indent=2) + "\n")
-
+    found: dict[str, Any] = {"machine": common.describe("mpi4py"), **options, "points": [], "turns": []}
     # Of several processes the batch that tests the fit: what one process says must carry over to them.
-    grid = [(p, batch) for p in ((1, 2) if small else PROCESSES) for batch in batches if p == 1 or batch not in FITTED]
-    for processes, batch in grid:
-        if any((p["processes"], p["batch"]) == (processes, batch) for p in found["points"]):
-            continue
-        kind = "one" if processes == 1 else "ordered"
-        got = point(processes, batch=batch, kinds=[kind], **usual)
-        found["points"].append({"processes": processes, "batch": batch, **got["kinds"][kind]})
-        if processes == 2:
-            found["pings"], found["weights"] = got["pings"], got["weights"]
-        keep()
-        print(found["points"][-1], flush=True)
+    for processes in (1, 2) if small else PROCESSES:
+        for batch in (batch for batch in batches if processes == 1 or batch not in FITTED):
+            got = point(processes, "one" if processes == 1 else "ordered", batch, **options)
+            if processes == 2:
+                found |= {"pings": got["pings"], "weights": got["weights"]}
+            found["points"].append({"processes": processes, "batch": batch, "seconds": got["seconds"]})
+            print(found["points"][-1], flush=True)
     for micro in (8,) if small else (8, 16):
-        if all(turn["micro"] != micro for turn in found["turns"]):
-            found["turns"].append(turn(batches[0], {**usual, "micro": micro}, 1 if small else 3))
-            keep()
-            print(found["turns"][-1], flush=True)
-    for number, kind in ((1, "alone"), (2, "ordered")):
-        if kind not in found["megabytes"]:
-            found["megabytes"][kind] = point(number, batch=batches[0], kinds=[kind], **usual)["megabytes"]
-            keep()
-    if "rows" not in found:
-        given = json.dumps({"net": usual["net"], "rows": [8, 16, 32, 64]})
-        command = [sys.executable, str(HERE / "scale_point.py"), given]
-        found["rows"] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        kinds: dict[str, dict[str, Any]] = {}
+        for _ in range(1 if small else 3):
+            for kind, processes in KINDS.items():
+                got = point(processes, kind, batches[0], **options | {"micro": micro})
+                kinds[kind] = min(got, kinds.get(kind, got), key=lambda each: each["seconds"])
+        found["turns"].append({"micro": micro, "kinds": kinds})
+        print(micro, {kind: each["seconds"] for kind, each in kinds.items()}, flush=True)
+    memory = {kind: point(KINDS[kind], kind, batches[0], **options)["megabytes"] for kind in ("alone", "ordered")}
+    return found | {"megabytes": memory, "rows": nonzero_rows(options["net"])}
+
+
+def nonzero_rows(net: str) -> dict[str, float]:
+    """Return the share of inputs whose row of the first layer's gradient is not zero, by the recordings of a batch."""
+    cs.seed(0)
+    srm = cs.SRM()
+    made = cs.Network(net, srm)
+    cs.calibrate(made, Loader(Digits("train"), 64, steps=300, seed=0))
+    found, weight = {}, made.parameters()[0]
+    for size in (8, 16, 32, 64):
+        x, labels = Loader(Digits("train"), size, steps=300, shuffle=True, seed=0)[0]
+        weight.grad = None
+        cs.SpikeCountLoss(srm, region=(0, 300))(made(x), labels).backward()
+        found[str(size)] = float((weight.grad != 0).any(axis=1).mean())
     return found
 
 
-def fit(found: dict) -> dict:
+def fit(found: dict) -> dict[str, float]:
     """Return compute, fixed, latency and bandwidth, and the largest relative errors of fitted and of other points."""
-    sizes, seconds = np.array(found["pings"]).T
+
+    def solved(rows: Any, wanted: Any) -> list[float]:
+        return [float(each) for each in np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]]
+
     # Of relative errors: the small transfers say what latency is.
-    slope, latency = np.linalg.lstsq(
-        np.stack([sizes, np.ones_like(sizes)], 1) / seconds[:, None], np.ones(len(sizes)), rcond=None
-    )[0]
-    model = {"latency": max(float(latency), 0.0), "bandwidth": 1 / float(slope), "cores": found["machine"]["cores"]}
+    slope, latency = solved(*zip(*(((size / s, 1 / s), 1.0) for size, s in found["pings"]), strict=True))
+    model = {"latency": max(latency, 0.0), "bandwidth": 1 / slope, "cores": found["machine"]["cores"]}
     rows, wanted = [], []
-    known = [p for p in found["points"] if p["batch"] in FITTED or len(found["points"]) < 4]
-    for p in known:
+    for p in (p for p in found["points"] if p["batch"] in FITTED or len(found["points"]) < 4):
         rows.append(np.array(busiest(model, p["processes"], p["batch"], found)) / p["seconds"])
         wanted.append(1 - travel(model, p["processes"], found["weights"]) / p["seconds"])
-    model["compute"], model["fixed"] = map(float, np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0])
-    for name, chosen in (("fitted", FITTED), ("tested", TESTED)):
-        errors = [
-            step(model, p["processes"], p["batch"], found) / p["seconds"] - 1
-            for p in found["points"]
-            if p["batch"] in chosen
-        ]
-        model[f"error_{name}"] = max(map(abs, errors), default=0.0)
+    model["compute"], model["fixed"] = solved(rows, wanted)
     return model
 
 
@@ -159,30 +204,19 @@ def draw(found: dict, model: dict, far: dict, path: Path) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for color, batch in enumerate(sorted({p["batch"] for p in found["points"]})):
-        points = [p for p in found["points"] if p["batch"] == batch]
-        held = " (held out)" if batch in TESTED else ""
-        left.plot(
-            [p["processes"] for p in points],
-            [1e3 * p["seconds"] for p in points],
-            "o",
-            color=f"C{color}",
-            label=f"batch {batch}{held}",
-        )
+        points = [(p["processes"], 1e3 * p["seconds"]) for p in found["points"] if p["batch"] == batch]
+        label = f"batch {batch}{' (held out)' if batch in TESTED else ''}"
+        left.plot(*zip(*points, strict=True), "o", color=f"C{color}", label=label)
         left.plot(PROCESSES, [1e3 * step(model, p, batch, found) for p in PROCESSES], "-", color=f"C{color}")
-    left.set_xlabel("processes, on two cores")
-    left.set_ylabel("ms a step")
-    left.set_xticks(PROCESSES)
-    left.set_ylim(0)
-    left.legend(frameon=False, fontsize="small")
+    left.set(xlabel="processes, on two cores", ylabel="ms a step", xticks=PROCESSES, ylim=(0, None))
     for kind, style in (("cluster", "-"), ("cards", "--")):
         for color, batch in enumerate(BATCHES):
-            right.loglog(
-                far["sizes"], far[kind][str(batch)], style, color=f"C{color}", label=f"{kind}, batch {batch:,}"
-            )
+            label = f"{kind}, batch {batch:,}"
+            right.loglog(far["sizes"], far[kind][str(batch)], style, color=f"C{color}", label=label)
     right.loglog(far["sizes"], far["sizes"], ":", color="0.6", label="ideal")
-    right.set_xlabel("processes")
-    right.set_ylabel("times as fast as one")
-    right.legend(frameon=False, fontsize="small")
+    right.set(xlabel="processes", ylabel="times as fast as one")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=110)
 
 
@@ -190,19 +224,10 @@ def text(found: dict, model: dict, far: dict) -> list[str]:
     """Return the tables of the page."""
     rows = []
     for p in found["points"]:
-        seconds = step(model, p["processes"], p["batch"], found)
-        held = "held out" if p["batch"] in TESTED else "fitted"
-        rows.append(
-            [
-                held,
-                str(p["batch"]),
-                str(p["processes"]),
-                f"{1e3 * p['seconds']:.1f}",
-                f"{1e3 * seconds:.1f}",
-                f"{100 * (seconds / p['seconds'] - 1):+.0f} %",
-            ]
-        )
-    lines = page.table(["point", "batch", "processes", "ms a step", "model", "error"], rows, 1)
+        took, modelled = 1e3 * p["seconds"], 1e3 * step(model, p["processes"], p["batch"], found)
+        cells = ["held out" if p["batch"] in TESTED else "fitted", str(p["batch"]), str(p["processes"])]
+        rows.append([*cells, f"{took:.1f}", f"{modelled:.1f}", f"{100 * (modelled / took - 1):+.0f} %"])
+    lines = common.table(["point", "batch", "processes", "ms a step", "model", "error"], rows, 1)
     fitted = [
         f"compute {1e3 * model['compute']:.2f} ms a micro-batch of {found['micro']}",
         f"fixed {1e3 * model['fixed']:.2f} ms a step",
@@ -212,31 +237,15 @@ def text(found: dict, model: dict, far: dict) -> list[str]:
     lines += ["", f"Fitted: {', '.join(fitted)}.", ""]
     rows = []
     for turn in found["turns"]:
-        kinds = {k: v["seconds"] for k, v in turn["kinds"].items()}
-        share = turn["kinds"]["ordered"]["communication"] / kinds["ordered"]
-        rows.append(
-            [
-                str(turn["micro"]),
-                *(f"{1e3 * kinds[k]:.1f}" for k in ("alone", "one", "ordered", "fast")),
-                f"{kinds['alone'] / kinds['ordered']:.2f}",
-                f"{100 * (kinds['ordered'] / kinds['fast'] - 1):+.0f} %",
-                f"{100 * share:.0f} %",
-            ]
-        )
-    heads = [
-        "micro",
-        "one, whole batches",
-        "one",
-        "two",
-        "two, --fast",
-        "times as fast",
-        "fixed order costs",
-        "communication",
-    ]
-    lines += [*page.table(heads, rows, 0), ""]
-    megabytes = found["megabytes"]
+        s = {kind: each["seconds"] for kind, each in turn["kinds"].items()}
+        waited = turn["kinds"]["ordered"]["communication"] / s["ordered"]
+        cells = [str(turn["micro"]), *(f"{1e3 * s[kind]:.1f}" for kind in KINDS), f"{s['alone'] / s['ordered']:.2f}"]
+        rows.append([*cells, f"{100 * (s['ordered'] / s['fast'] - 1):+.0f} %", f"{100 * waited:.0f} %"])
+    heads = ["micro", "one, whole batches", "one", "two", "two, --fast", "times as fast", "fixed order costs"]
+    lines += [*common.table([*heads, "communication"], rows, 0), ""]
+    alone, ordered = found["megabytes"]["alone"], found["megabytes"]["ordered"]
     lines += [
-        f"Peak memory of a process: {megabytes['alone']:.0f} MB alone by whole batches, {megabytes['ordered']:.0f} MB "
+        f"Peak memory of a process: {alone:.0f} MB alone by whole batches, {ordered:.0f} MB "
         f"of each of two; a gradient has {found['weights'] / 1e6:.1f} MB.",
         "",
     ]
@@ -247,29 +256,25 @@ def text(found: dict, model: dict, far: dict) -> list[str]:
         for kind in ("cluster", "cards")
         for batch in BATCHES
     ]
-    lines += [*page.table(["model of", "batch", "2", "8", "64", "256", "1,024 processes"], rows, 1), ""]
-    return [*lines, machine.said(found["machine"], "python benchmarks/scale.py")]
+    lines += [*common.table(["model of", "batch", "2", "8", "64", "256", "1,024 processes"], rows, 1), ""]
+    return [*lines, common.said(found["machine"], "python benchmarks/scale.py")]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--anew", action="store_true")
+    parser = common.parser(__doc__)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", type=Path, default=DOCS)
+    parser.add_argument("--point", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.anew:
-        options.out.unlink(missing_ok=True)
-    found = measured(options.out, options.small)
+    if options.point:
+        train(**options.point)
+        return
+    found = measured(options.small)
     model = fit(found)
     far = carried(model, found)
-    options.out.write_text(json.dumps(found | {"model": model, "carried": far}, indent=2) + "\n")
-    chart = options.out.with_suffix(".png")
-    draw(found, model, far, chart)
-    page.fill(
-        options.docs, "scale", text(found, model, far), chart, "Measured steps and the model; speed of many processes"
-    )
-    print("\n".join(text(found, model, far)))
+    common.save("scale", found | {"model": model, "carried": far}, options.out)
+    draw(found, model, far, options.out / "scale.png")
+    caption = "Measured steps and the model; speed of many processes"
+    common.show(options.out, "scale", "scale", text(found, model, far), "scale", caption)
 
 
 if __name__ == "__main__":

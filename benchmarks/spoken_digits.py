@@ -7,30 +7,24 @@
 Each run is `cuslayer train CONFIGURATION --data recordings.npz --seed SEED`, one after the other. The configuration is
 `spoken-digits` with other hidden layers; takes 5 to 9 of all speakers are the test set, the others train. With
 `--speakers` the best network, or those of `--only`, is trained without the recordings of a speaker, which are the test
-set then. Runs that the results have already are not repeated, unless with `--anew`. Figures are those of the last
-epoch.
+set then. Runs that the results have already are not repeated. Figures are those of the last epoch.
 
 The figures, with versions and machine, go to benchmarks/results/spoken_digits.json and docs/spoken-digits.md.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-import machine
-import training_run
+import common
 import yaml
-from page import fill, table
+from learning import trained
 
-RESULTS = Path(__file__).parent / "results" / "spoken_digits.json"
-PAGE = Path(__file__).parents[1] / "docs" / "spoken-digits.md"
-CONFIG = Path(__file__).parents[1] / "examples" / "configs" / "spoken-digits.yaml"
+CONFIG = common.ROOT / "examples" / "configs" / "spoken-digits.yaml"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 DELAYS = {"delay": True, "maxDelay": 200.0, "initialDelay": 120.0}
 DROPOUT = 0.2
@@ -70,15 +64,14 @@ def train(data: Path, kind: str, seed: int, speaker: str | None, epochs: int | N
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "spoken.yaml"
         file.write_text(yaml.safe_dump(configuration(kind, speaker, epochs)), encoding="utf-8")
-        found = training_run.metrics([str(file), "--data", str(data), "--seed", str(seed)])
+        found = trained(str(file), "--data", str(data), "--seed", str(seed))
     minutes = (time.perf_counter() - start) / 60
     return {"kind": kind, "seed": seed, "speaker": speaker, **found, "minutes": minutes}
 
 
 def lines(results: dict) -> list[str]:
     """Return the tables of the page."""
-    runs, said = results["runs"], machine.said(results["machine"], "python benchmarks/spoken_digits.py recordings.npz")
-    rows = []
+    runs, rows = results["runs"], []
     for kind, (name, *_) in KINDS.items():
         mine = sorted((r for r in runs if r["kind"] == kind and r["speaker"] is None), key=lambda r: r["seed"])
         if mine:
@@ -87,34 +80,26 @@ def lines(results: dict) -> list[str]:
             cells += [f"{mean(r['train'][-1] for r in mine):.1f}", str(len(mine[0]["test"]))]
             rows.append([name, *cells, f"{mean(r['minutes'] for r in mine):.1f}"])
     heads = ["network", "test accuracy of each seed, %", "mean, %", "in training, %", "epochs", "minutes"]
-    found = table(heads, rows, 2)
+    found = common.table(heads, rows, 2)
     left_out = {(r["kind"], r["speaker"]): r["test"][-1] for r in runs if r["speaker"] is not None}
     kinds = [kind for kind in KINDS if any(kind == given for given, _ in left_out)]
     if kinds:
-        speakers = sorted({speaker for _, speaker in left_out})
-        cells = [[name, *(_percent([left_out.get((kind, name))]) for kind in kinds)] for name in speakers]
-        cells.append(["mean", *(_percent([left_out.get((kind, name)) for name in speakers]) for kind in kinds)])
+        names, cells = sorted({speaker for _, speaker in left_out}), []
+        for name, speakers in [*((name, [name]) for name in names), ("mean", names)]:
+            known = [[left_out[kind, s] for s in speakers if (kind, s) in left_out] for kind in kinds]
+            cells.append([name, *(f"{mean(k):.1f}" if len(k) == len(speakers) else "" for k in known)])
         heads = ["not heard in training", *(f"{KINDS[kind][0]}, test accuracy, %" for kind in kinds)]
-        found += ["", *table(heads, cells, 1)]
-    return [*found, "", said]
-
-
-def _percent(accuracies: list[float | None]) -> str:
-    """Return the mean as text, nothing where one was not measured."""
-    known = [accuracy for accuracy in accuracies if accuracy is not None]
-    return f"{mean(known):.1f}" if len(known) == len(accuracies) else ""
+        found += ["", *common.table(heads, cells, 1)]
+    return [*found, "", common.said(results["machine"], "python benchmarks/spoken_digits.py recordings.npz")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("data", type=Path, help="recordings.npz, see docs/spoken-digits.md")
     parser.add_argument("--only", nargs="+", choices=list(KINDS), default=None, metavar="KIND")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--speakers", nargs="+", choices=SPEAKERS, default=None, metavar="NAME")
     parser.add_argument("--epochs", type=int, help="by default those of the configuration")
-    parser.add_argument("--anew", action="store_true", help="repeat the runs that the results have already")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
     tasks: list[tuple[str, int, str | None]] = []
     if not options.speakers:
@@ -122,17 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.speakers or not options.only:
         kinds, speakers = options.only or [BEST], options.speakers or SPEAKERS
         tasks += [(kind, options.seeds[0], speaker) for kind in kinds for speaker in speakers]
-    results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"runs": []}
-    results["machine"] = machine.describe()
+    results = {"runs": []} | common.load("spoken_digits", options.out) | {"machine": common.describe()}
     for kind, seed, speaker in tasks:
-        same = [r for r in results["runs"] if (r["kind"], r["seed"], r["speaker"]) == (kind, seed, speaker)]
-        if same and not options.anew:
+        if any((r["kind"], r["seed"], r["speaker"]) == (kind, seed, speaker) for r in results["runs"]):
             continue
         run = train(options.data.resolve(), kind, seed, speaker, options.epochs)
-        results["runs"] = [r for r in results["runs"] if r not in same] + [run]
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        fill(options.docs, "spoken-digits", lines(results), None, "")
+        results["runs"].append(run)
+        common.save("spoken_digits", results, options.out)
         print(kind, seed, speaker or "", f"{run['test'][-1]:.2f} %", f"{run['minutes']:.1f} min", flush=True)
+    common.show(options.out, "spoken-digits", "spoken-digits", lines(results))
 
 
 if __name__ == "__main__":

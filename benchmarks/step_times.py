@@ -14,81 +14,45 @@ other: below 1, this one is faster. The lower quartile varies less between runs,
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from common import ROOT, Process, answers
 from files_of_a_step import LIMITS, training_step
 
-ROOT = Path(__file__).parents[1]
 
-
-class Worker:
-    """A process that takes training steps with the package of one checkout."""
-
-    def __init__(self, root: Path, options: argparse.Namespace) -> None:
-        sizes = [f"--{name}={getattr(options, name)}" for name in ("block", "steps", "batch")]
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), str(root), "--worker", *sizes],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(root)},
-        )
-
-    def take(self, name: str) -> list[float]:
-        """Return the seconds of each step of a block.
-
-        Raises:
-            RuntimeError: the process has ended.
-        """
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{name}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"step_times: the process of a checkout ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-
-def serve(options: argparse.Namespace) -> None:
-    """Take a block of steps of each network whose name is read, and write their seconds."""
+def serve(root: Path, steps: int, batch: int) -> None:
+    """Take steps of a network with the package of a checkout, as often as asked, and answer with their seconds."""
     import cuslayer
 
-    if not Path(cuslayer.__file__).is_relative_to(options.other.resolve()):
-        raise SystemExit(f"step_times: {options.other} has no package: {cuslayer.__file__} was imported")
-    steps = {}
-    for line in sys.stdin:
-        name = line.strip()
-        step = steps[name] = steps.get(name) or training_step(name, options.steps, options.batch)
-        seconds = []
-        for _ in range(options.block):
-            start = time.perf_counter()
+    if not Path(cuslayer.__file__).is_relative_to(root):
+        raise SystemExit(f"step_times: {root} has no package: {cuslayer.__file__} was imported")
+    made = {}
+
+    def answer(given: list) -> list[float]:
+        name, count = given
+        step = made[name] = made.get(name) or training_step(name, steps, batch)
+        times = [time.perf_counter()]
+        for _ in range(count):
             step()
-            seconds.append(time.perf_counter() - start)
-        print(json.dumps(seconds), flush=True)
+            times.append(time.perf_counter())
+        return np.diff(times).tolist()
+
+    answers(answer)
 
 
-def in_turn(name: str, workers: Sequence[Worker], rounds: int) -> list[list[float]]:
+def in_turn(name: str, workers: Sequence[Process], rounds: int, block: int) -> list[list[float]]:
     """Return the seconds of the steps of each worker, without those of the first round."""
     seconds: list[list[float]] = [[] for _ in workers]
     for number in range(rounds + 1):
         for place in (0, 1) if number % 2 else (1, 0):
-            block = workers[place].take(name)
+            found = workers[place].request([name, block])
             if number:
-                seconds[place] += block
+                seconds[place] += found
     return seconds
 
 
@@ -103,12 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
-        serve(options)
+        serve(options.other, options.steps, options.batch)
         return
+
+    def start(root: Path) -> Process:
+        sizes = [f"--steps={options.steps}", f"--batch={options.batch}"]
+        command = [sys.executable, str(Path(__file__).resolve()), str(root), "--worker", *sizes]
+        return Process(command, os.environ | {"PYTHONPATH": str(root)})
+
     print(f"{'':4}{'':16}{'this, ms':>10}{'other, ms':>11}{'ratio':>8}")
-    with Worker(ROOT, options) as this, Worker(options.other.resolve(), options) as other:
+    with start(ROOT) as this, start(options.other.resolve()) as other:
         for name in options.only:
-            seconds = in_turn(name, [this, other], options.rounds)
+            seconds = in_turn(name, [this, other], options.rounds, options.block)
             for what, share in (("median", 50), ("lower quartile", 25)):
                 mine, theirs = (1e3 * float(np.percentile(s, share)) for s in seconds)
                 print(f"{name:4}{what:>16}{mine:>10.2f}{theirs:>11.2f}{mine / theirs:>8.3f}", flush=True)

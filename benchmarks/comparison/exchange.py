@@ -1,16 +1,15 @@
 """A network of a peer by way of NIR, in the peers' environment: read a file and run it, or make, run and write one.
 
-python -m comparison.exchange snntorch read net.nir input.npz spikes.npy
-python -m comparison.exchange snntorch write net.nir input.npz spikes.npy --kind lif
+python -m comparison.exchange snntorch read net.nir input.npz spikes.npy lif
+python -m comparison.exchange snntorch write net.nir input.npz spikes.npy lif
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import nir
@@ -56,13 +55,13 @@ def read_sinabs(graph: nir.NIRGraph, x: torch.Tensor) -> torch.Tensor:
     return found[0] if isinstance(found, tuple) else found
 
 
-def _layers(neuron: Callable[[], nn.Module]) -> list[nn.Module]:
+def _layers(neuron: Callable[[int], nn.Module]) -> list[nn.Module]:
     """Return the layers of a network 20-30-10."""
     found: list[nn.Module] = []
     for inputs, outputs in ((20, 30), (30, 10)):
         linear = nn.Linear(inputs, outputs, bias=False)
         nn.init.uniform_(linear.weight, -0.5, 0.8)
-        found += [linear, neuron()]
+        found += [linear, neuron(outputs)]
     return found
 
 
@@ -72,8 +71,7 @@ def make_snntorch(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
 
     options = {"threshold": THETA, "reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
 
-    def neuron() -> nn.Module:
-        size = sizes.pop(0)
+    def neuron(size: int) -> nn.Module:
         constants = {"beta": torch.full((size,), VOLTAGE), **options}
         if "cuba" in kind:
             constants["alpha"] = torch.full((size,), CURRENT)
@@ -82,7 +80,6 @@ def make_snntorch(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
             return own(all_to_all=True, linear_features=size, **constants)
         return (snntorch.Synaptic if "cuba" in kind else snntorch.Leaky)(**constants)
 
-    sizes = [30, 10]
     net = nn.Sequential(*_layers(neuron))
     spikes = torch.stack([net(step) for step in x])
     for module in net:
@@ -95,11 +92,7 @@ def make_snntorch(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
 def make_norse(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
     import norse.torch as norse
 
-    del kind
-    sizes = [30, 10]
-
-    def neuron() -> nn.Module:
-        size = sizes.pop(0)
+    def neuron(size: int) -> nn.Module:
         p = norse.LIFBoxParameters(
             tau_mem_inv=torch.full((size,), (1 - VOLTAGE) / STEP),
             v_th=torch.full((size,), 0.2 * THETA),
@@ -121,11 +114,7 @@ def make_sinabs(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
     import sinabs.nir
     from sinabs.activation import SingleSpike
 
-    del kind
-    sizes = [30, 10]
-
-    def neuron() -> nn.Module:
-        size = sizes.pop(0)
+    def neuron(size: int) -> nn.Module:
         return sinabs.layers.LIF(
             tau_mem=torch.full((size,), -1 / np.log(VOLTAGE)),
             spike_threshold=torch.full((size,), 0.2 * THETA),
@@ -137,30 +126,23 @@ def make_sinabs(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
     return spikes, sinabs.nir.to_nir(net, x.transpose(0, 1)[:, :1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("peer")
-    parser.add_argument("what", choices=("read", "write"))
-    parser.add_argument("file", type=Path)
-    parser.add_argument("input", type=Path, help="spikes (T, N, ...), frames as (C, H, W)")
-    parser.add_argument("spikes", type=Path, help="the output (T, N, ...), written")
-    parser.add_argument("--kind", default="lif")
-    options = parser.parse_args()
+def main(peer: str, what: str, file: str, given: str, taken: str, kind: str) -> None:
+    """Read or write a file; `given` has spikes (T, N, ...), frames as (C, H, W), `taken` gets the output."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    with np.load(options.input) as file:
-        x = torch.from_numpy(file["x"].astype(np.float32))
+    with np.load(given) as arrays:
+        x = torch.from_numpy(arrays["x"].astype(np.float32))
     with contextlib.redirect_stdout(io.StringIO()):
-        if options.what == "write":
-            spikes, graph = globals()[f"make_{options.peer}"](options.kind, x)
-            nir.write(str(options.file), graph)
+        if what == "write":
+            spikes, graph = globals()[f"make_{peer}"](kind, x)
+            nir.write(file, graph)
         else:
-            read = globals()[f"read_{options.peer}"]
-            each = [read(nir.read(str(options.file)), x[:, sample]) for sample in range(x.shape[1])]
+            read = globals()[f"read_{peer}"]
+            each = [read(nir.read(file), x[:, sample]) for sample in range(x.shape[1])]
             spikes = torch.stack(each, 1)
-    np.save(options.spikes, spikes.numpy())
+    np.save(taken, spikes.numpy())
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

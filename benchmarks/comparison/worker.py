@@ -6,15 +6,14 @@ python -m comparison.worker snntorch
 from __future__ import annotations
 
 import importlib
-import json
 import math
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import answers
 
 # A step that takes longer than this finds its caches by itself; a shorter one is taken once before it is timed.
 _LONG = 1.0
@@ -29,11 +28,6 @@ def memory(name: str) -> int:
         if line.startswith(name):
             return 1024 * int(line.split()[1])
     raise OSError(f"/proc/self/status: no {name}")
-
-
-def forget_peak() -> None:
-    """Reset VmHWM."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 class Worker:
@@ -61,7 +55,7 @@ class Worker:
             self.network.warm()
         found = {"rates": self.network.rates(), "form": self.module.FORMS[form]}
         try:
-            forget_peak()
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         except OSError:  # not Linux, or a container that does not allow it
             self.imported = None
         return found
@@ -82,26 +76,22 @@ class Worker:
         """Return the peak of memory since the network was built minus the memory after the imports, on Linux."""
         return {} if self.imported is None else {"bytes": memory("VmHWM") - self.imported}
 
-    def answer(self, do: str, **arguments: Any) -> dict:
-        if do in ("hello", "build", "step", "measure", "peak"):
-            return getattr(self, do)(**arguments)
-        return self.module.JOBS[do](self.network, **arguments)
-
 
 def main() -> None:
-    # What a library prints must not come between the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    worker = None
-    for line in sys.stdin:
+    workers: list[Worker] = []
+
+    def answer(given: dict[str, Any]) -> dict:
         try:
-            if worker is None:
-                worker = Worker(sys.argv[1])
-            answer = worker.answer(**json.loads(line))
+            workers[:] = workers or [Worker(sys.argv[1])]
+            do, worker = given.pop("do"), workers[0]
+            if do in ("hello", "build", "step", "measure", "peak"):
+                return getattr(worker, do)(**given)
+            return worker.module.JOBS[do](worker.network, **given)
         except Exception as problem:
             text = str(problem).strip().splitlines() or [""]
-            answer = {"problem": f"{type(problem).__name__}: {text[0]}"}
-        print(json.dumps(answer), file=answers, flush=True)
+            return {"problem": f"{type(problem).__name__}: {text[0]}"}
+
+    answers(answer)
 
 
 if __name__ == "__main__":

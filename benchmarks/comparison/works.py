@@ -21,43 +21,33 @@ ON_TORCH = ("lava", "spikingjelly", "snntorch", "norse", "eventprop", "sinabs")
 ON_JAX = ("spyx", "brainevent")
 PEERS = (*ON_TORCH, *ON_JAX)
 
+Pairs = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True)
 class Work:
-    """A network, and what is compared with cuslayer's default on it.
-
-    Attributes:
-        title: the network and the batch.
-        layers: as in `comparison.models.stages`.
-        batch: the number of recordings.
-        peers: pairs of library and form.
-        repeats: the steps that are timed.
-        initial: how cuslayer's weights begin, see `comparison.models.ours.Network`.
-        activity: the share of steps in which each pixel and polarity of a random input fires; None for recordings.
-        like: the work in which the forms were compared: of each library only the fastest one takes part.
-        steps: of 1 ms; None for those of the script.
-        sensor: the shape of a random input.
-    """
+    """A network, and the pairs of library and form that are compared with cuslayer's default on it."""
 
     title: str
-    layers: list[list]
+    layers: list[list]  # as in `comparison.models.stages`
     batch: int
-    peers: tuple[tuple[str, str], ...]
-    repeats: int
-    initial: str = "examples"
-    activity: float | None = None
-    like: str | None = None
-    steps: int | None = None
+    peers: Pairs
+    repeats: int  # the steps that are timed
+    initial: str = "examples"  # how cuslayer's weights begin, see `comparison.models.ours.Network`
+    activity: float | None = None  # the share of steps in which each input fires at random; None for recordings
+    like: str | None = None  # the work in which the forms were compared: only a library's fastest one takes part
+    steps: int = STEPS
     sensor: tuple[int, ...] = (34, 34, 2)
-
-    @property
-    def of_sweep(self) -> bool:
-        """Whether it is one of several activities."""
-        return self.activity is not None and self.like is not None
 
 
 _MLP = [["dense", 512], ["dense", 10]]
 _CNN = [["conv", 16, 5, 1], ["pool", 2], ["conv", 32, 3, 1], ["pool", 2], ["conv", 64, 3, 1], ["dense", 10]]
+_OF_RECURRENT = (
+    ("spikingjelly", "multi-step"),
+    ("spikingjelly", "plain"),
+    ("snntorch", "hoisted"),
+    ("snntorch", "plain"),
+)
 _OF_MLP = (
     ("ours", "full"),
     ("lava", "multi-step"),
@@ -76,58 +66,31 @@ _OF_MLP = (
 _OF_CNN = (
     ("ours", "full"),
     ("lava", "multi-step"),
-    ("spikingjelly", "multi-step"),
-    ("spikingjelly", "plain"),
-    ("snntorch", "hoisted"),
-    ("snntorch", "plain"),
+    *_OF_RECURRENT,
     ("norse", "plain"),
     ("eventprop", "plain"),
     ("sinabs", "multi-step"),
     ("spyx", "layers"),
     ("brainevent", "events"),
 )
-_OF_RECURRENT = (
-    ("spikingjelly", "multi-step"),
-    ("spikingjelly", "plain"),
-    ("snntorch", "hoisted"),
-    ("snntorch", "plain"),
-)
 # The shares of steps in which everything fires, in %.
 ACTIVITIES = (0.5, 2, 10, 30, 60)
 # Libraries whose steps of the CNN take so long that after `cnn8` they are measured at the greatest activity alone.
-SLOW = ("lava", "sinabs")
+_SLOW = ("lava", "sinabs")
 
 MLP, CNN = "MLP 2312-512-10", "CNN 16c5-2a-32c3-2a-64c3-10"
 
 
-def _without(peers: tuple[tuple[str, str], ...], *libraries: str) -> tuple[tuple[str, str], ...]:
+def _without(peers: Pairs, *libraries: str) -> Pairs:
     return tuple((peer, form) for peer, form in peers if peer not in libraries)
 
 
-def _at(name: str, title: str, layers: list[list], peers: tuple[tuple[str, str], ...], repeats: int) -> dict[str, Work]:
-    """Return the works of a network at each activity."""
-    found = {}
-    for percent in ACTIVITIES:
-        slow = SLOW if layers is _CNN and percent != ACTIVITIES[-1] else ()
-        taking_part = _without(peers, "ours", *slow)
-        words = f"{title}, batch 8, {percent:g} % of steps"
-        found[f"{name}-{percent:g}"] = Work(
-            words, layers, 8, taking_part, repeats, initial="activity", activity=percent / 100, like=name
-        )
-    return found
-
-
-# The sweeps over activities: a title, and the names of the works, one for each activity.
-SWEEPS = {
-    "mlp8": (f"{MLP}, batch 8", [f"mlp8-{percent:g}" for percent in ACTIVITIES]),
-    "cnn8": (f"{CNN}, batch 8", [f"cnn8-{percent:g}" for percent in ACTIVITIES]),
-}
 TRAINING = {
     "mlp8": Work(f"{MLP}, batch 8", _MLP, 8, _OF_MLP, 7),
     "mlp32": Work(f"{MLP}, batch 32", _MLP, 32, _OF_MLP, 7),
     "cnn8": Work(f"{CNN}, batch 8", _CNN, 8, _OF_CNN, 3),
     "cnn8-initial": Work(
-        f"{CNN}, batch 8, SLAYER's initial scales", _CNN, 8, _without(_OF_CNN, *SLOW), 3, initial="slayer", like="cnn8"
+        f"{CNN}, batch 8, SLAYER's initial scales", _CNN, 8, _without(_OF_CNN, *_SLOW), 3, initial="slayer", like="cnn8"
     ),
     "recurrent32": Work(
         "700-128r-20, 128 neurons with weights among themselves, 250 steps, batch 32, 2 % of steps",
@@ -140,17 +103,25 @@ TRAINING = {
         steps=250,
         sensor=(700,),
     ),
-    **_at("mlp8", MLP, _MLP, _OF_MLP, 5),
-    **_at("cnn8", CNN, _CNN, _OF_CNN, 3),
 }
-# The works whose peaks of memory have a table of their own.
+# The sweeps over activities: a title, and the names of the works, one for each activity.
+SWEEPS = {name: (TRAINING[name].title, [f"{name}-{percent:g}" for percent in ACTIVITIES]) for name in ("mlp8", "cnn8")}
+for _name, _repeats in (("mlp8", 5), ("cnn8", 3)):
+    for _percent in ACTIVITIES:
+        _work = TRAINING[_name]
+        _out = ("ours", *_SLOW) if _name == "cnn8" and _percent != ACTIVITIES[-1] else ("ours",)
+        TRAINING[f"{_name}-{_percent:g}"] = Work(
+            f"{_work.title}, {_percent:g} % of steps",
+            _work.layers,
+            8,
+            _without(_work.peers, *_out),
+            _repeats,
+            initial="activity",
+            activity=_percent / 100,
+            like=_name,
+        )
+# The works whose peaks of memory are aimed at.
 MEMORY = ("mlp32", "cnn8")
 # The network of the works that need recordings one by one, or as a stream.
 ALONE = "mlp8"
 WORKS = (*TRAINING, "inference", "stream")
-
-# What is not compared, and why.
-LEFT_OUT = {
-    "eventax and jaxsnn, EventProp on JAX": "they compute in continuous time: an output is a list of times"
-    " of spikes, without the steps of 1 ms, the firing rates and the rate loss that are the same for all others.",
-}

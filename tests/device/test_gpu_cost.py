@@ -14,16 +14,14 @@ from tools.fake_cupy import Costs
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-import example_networks  # noqa: E402
+import common  # noqa: E402
 import gpu_cost  # noqa: E402
-import step_costs  # noqa: E402
 
 
 @cache
 def costs_of(name: str, potentials: str = "full") -> Costs:
-    make, shape = gpu_cost.network(name)
-    make = make if potentials == "full" else example_networks.with_float16(make)
-    return step_costs.count(make, shape, 300, gpu_cost.BATCHES[name])
+    network = gpu_cost.NETWORKS[name]
+    return gpu_cost.count(network if potentials == "full" else network.half())
 
 
 def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: float) -> None:
@@ -64,15 +62,15 @@ def test_the_step_is_counted_by_phase_and_layer() -> None:
     assert {phase for phase, _ in parts} >= {"input", "forward", "loss", "backward", "optimizer"}
     assert all(name.startswith("adam") for name in parts["optimizer", ""].own())
     # The events, 4 bytes each.
-    assert parts["input", ""].bytes_up >= 4 * 4000 * gpu_cost.BATCHES["MLP"]
+    assert parts["input", ""].bytes_up >= 4 * 4000 * gpu_cost.NETWORKS["MLP"].batch
 
 
 def test_the_page_has_the_counts() -> None:
     """`python benchmarks/gpu_cost.py` writes them."""
-    text = gpu_cost.PAGE.read_text("utf-8")
+    text = (common.DOCS / "kernels.md").read_text("utf-8")
     rows = []
-    for name, batch in gpu_cost.BATCHES.items():
-        costs = costs_of(name)
+    for name in ("MLP", "CNN"):
+        costs, batch = costs_of(name), gpu_cost.NETWORKS[name].batch
         rows.append({"network": name, "steps": 300, "batch": batch, **gpu_cost.totals(costs)})
         rows[-1]["float16"] = gpu_cost.totals(costs_of(name, "float16"))
         rows[-1]["parts"] = gpu_cost.parts(costs)

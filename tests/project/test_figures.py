@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture
@@ -24,46 +22,47 @@ def script(monkeypatch):
             del sys.modules[name]
 
 
-def found(name):
-    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-
-
-def page(name):
-    return (ROOT / name).read_text("utf-8")
-
-
-def marked(script, name, text):
-    begin, end = script("page").marks(name)
-    return text.split(begin)[1].split(end)[0].strip()
+def marked(script, page, name):
+    return script("common").marked((ROOT / page).read_text("utf-8"), name)
 
 
 def test_the_front_page(script):
     front = script("front_page")
-    assert marked(script, "figures", page("README.md")) == "\n".join(front.figures())
-    assert marked(script, "peers", page("README.md")) == "\n".join(front.peers())
+    assert marked(script, "README.md", "figures") == "\n".join(front.figures())
+    assert marked(script, "README.md", "peers") == "\n".join(front.peers())
 
 
 def test_performance(script):
-    lines = script("comparison.report").text(found("peers"))
-    shown = marked(script, "peers", page("docs/performance.md"))
-    assert "\n".join(lines).strip() in shown
+    lines = script("comparison.report").text(script("common").load("peers"))
+    assert marked(script, "docs/performance.md", "peers").endswith("\n".join(lines))
+    learning, common = script("common").load("learning"), script("common")
+    said = common.said(learning["machine"], "python benchmarks/learning.py")
+    text = marked(script, "docs/performance.md", "learning")
+    assert text == "\n".join(script("learning").lines(learning["rows"], said))
 
 
 def test_scale(script):
-    scale, kills, text = found("scale"), found("kills"), page("docs/scale.md")
-    assert "\n".join(script("scale").text(scale, scale["model"], scale["carried"])) in text
-    assert "\n".join(script("kill_processes").text(kills)) in text
+    scale, kills = script("common").load("scale"), script("common").load("kills")
+    lines = script("scale").text(scale, scale["model"], scale["carried"])
+    assert marked(script, "docs/scale.md", "scale").endswith("\n".join(lines))
+    assert marked(script, "docs/scale.md", "kills") == "\n".join(script("kill_processes").text(kills))
     assert all(run["same"] for run in kills["runs"].values())
 
 
 def test_reliability(script):
-    soak, fuzz, text = found("soak"), found("fuzz"), page("docs/reliability.md")
-    assert marked(script, "soak", text) == "\n".join(script("soak").lines(soak))
-    assert marked(script, "fuzz", text) == "\n".join(script("fuzz").lines(fuzz))
+    soak, fuzz = script("common").load("soak"), script("common").load("fuzz")
+    assert marked(script, "docs/reliability.md", "soak") == "\n".join(script("soak").lines(soak))
+    assert marked(script, "docs/reliability.md", "fuzz") == "\n".join(script("fuzz").lines(fuzz))
     assert not any(each["failures"] for each in soak["faults"].values())
     assert fuzz["problems"] == []
 
 
+def test_spoken_digits(script):
+    lines = script("spoken_digits").lines(script("common").load("spoken_digits"))
+    assert marked(script, "docs/spoken-digits.md", "spoken-digits") == "\n".join(lines)
+
+
 def test_exchange(script):
     pytest.importorskip("nir")
-    assert "\n".join(script("exchange").lines_of(found("exchange"))) in page("docs/exchange.md")
+    lines = script("exchange").lines_of(script("common").load("exchange"))
+    assert marked(script, "docs/exchange.md", "exchange") == "\n".join(lines)

@@ -179,7 +179,7 @@ BUDGETS = {
     "tests/project": 1_800,
     "tests/support": 2_700,
     "tools": 7_100,
-    "benchmarks": 8_400,
+    "benchmarks": 6_000,
 }
 WORDS = 46_000
 

@@ -13,7 +13,6 @@ import braintools.surrogate
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from comparison.models import stages
 from comparison.models.jax_network import JaxNetwork
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comparison.models import stages
+from comparison.models.torch_network import SteppedNetwork
 from norse.torch import LIFParameters
 from norse.torch.functional.adjoint.lif_adjoint import lif_feed_forward_adjoint_step
 from norse.torch.functional.lif import LIFFeedForwardState
-
-from comparison.models import stages
-from comparison.models.torch_network import SteppedNetwork
 
 PACKAGES = ("norse", "torch")
 FORMS = {"hoisted": "LIF adjoint, products of all steps hoisted", "plain": "LIF adjoint, step by step"}

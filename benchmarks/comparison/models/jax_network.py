@@ -9,18 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-
 from comparison.models import stages
 
 
 class JaxNetwork:
     """A network that is trained towards given firing rates, compiled as one step: forward, backward and Adam together.
 
-    Attributes:
-        layers: as in `stages`.
-        weights: what is trained.
-        rest: what else the network is made of.
-        x: the spikes, time first.
+    `weights` are trained, `rest` is what else the network is made of, `x` has the spikes, time first. A library's
+    subclass has `layer(k, weights, rest, x)`, the spikes of a layer's neurons for the spikes that the layer receives,
+    at all steps, and `scale(k, factor)`, which multiplies its weights, or divides the threshold behind pooling.
     """
 
     def __init__(self, layers: list[list], weights: Any, rest: Any, x: jax.Array, labels: np.ndarray) -> None:
@@ -32,19 +29,11 @@ class JaxNetwork:
         self._whole = jax.jit(self.whole, donate_argnums=(0, 1))
         self._layer = jax.jit(self.layer, static_argnums=0)
 
-    def layer(self, k: int, weights: Any, rest: Any, x: jax.Array) -> jax.Array:
-        """Return the spikes of a layer's neurons for the spikes that the layer receives, at all steps."""
-        raise NotImplementedError
-
     def forward(self, weights: Any, rest: Any, x: jax.Array) -> jax.Array:
         """Return the output's spikes, layer by layer."""
         for k in range(len(self.layers)):
             x = self.layer(k, weights, rest, x)
         return x
-
-    def scale(self, k: int, factor: float) -> None:
-        """Multiply the weights of a layer, or divide the threshold behind pooling."""
-        raise NotImplementedError
 
     def loss(self, weights: Any, rest: Any, x: jax.Array) -> jax.Array:
         return ((self.forward(weights, rest, x).mean(0) - self.wanted) ** 2).sum()
@@ -96,6 +85,5 @@ class JaxNetwork:
         total = seconds.pop("total")
         return {**seconds, "backward": total - sum(seconds.values())}
 
-    def warm(self) -> None:
-        """Compile what a step calls."""
-        self.step()
+    # Compiles what a step calls.
+    warm = step

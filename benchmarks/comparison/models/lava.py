@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 import torch
-from lava.lib.dl import slayer
-
 from comparison.models import stages
 from comparison.models.torch_network import Note, TorchNetwork
+from lava.lib.dl import slayer
 
 PACKAGES = ("lava-dl", "torch")
 FORMS = {"multi-step": "block.cuba, multi-step"}

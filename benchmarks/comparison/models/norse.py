@@ -6,7 +6,6 @@ from typing import Any
 
 import norse.torch
 import torch
-
 from comparison.models import stages
 from comparison.models.torch_network import SteppedNetwork
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from comparison.models import stages
 
 import cuslayer as cs
-from comparison import recordings
-from comparison.models import stages
 from cuslayer import Tensor
+from cuslayer.data import Digits, open_folder
 from cuslayer.kernels import cpu
 
 PACKAGES = ("cuslayer", "numba", "numpy")
@@ -92,10 +92,6 @@ class Network:
         """Multiply the weights of a layer, or the gain of its pooling."""
         self.net.layers[2 * k].scale_output(factor)
 
-    def train(self) -> None:
-        """Take a training step."""
-        self.step()
-
     def step(self) -> dict[str, float]:
         """Take a training step and return the seconds of its parts."""
         start = time.perf_counter()
@@ -108,6 +104,8 @@ class Network:
         end = time.perf_counter()
         return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
 
+    train = step
+
     def rates(self) -> list[float]:
         """Return the share of steps in which each layer's neurons fire."""
         found, layers = [], self.net.layers
@@ -117,13 +115,10 @@ class Network:
                 found.append(float(cs.Sequential(*layers[:count])(self.x).numpy().mean()))
         return found
 
-    def pairs(self) -> Any:
-        return zip(self.net.layers[::2], self.net.layers[1::2], strict=True)
-
     def by_matrices(self, dtype: type) -> Tensor:
         """Return the output with numbers as input of every layer, so that each multiplies matrices."""
         x = Tensor(self.x.astype(dtype))
-        for synapse, neuron in self.pairs():
+        for synapse, neuron in zip(self.net.layers[::2], self.net.layers[1::2], strict=True):
             spikes = neuron(synapse(x))
             x = spikes * np.ones((), dtype)
         return spikes
@@ -132,45 +127,35 @@ class Network:
         """Return the gradients of the weights from an output, in a number type."""
         parameters = self.net.parameters()
         kept = [p.data for p in parameters]
-        try:
-            for p in parameters:
-                p.data, p.grad = p.data.astype(dtype), None
-            self.loss(output(), self.labels).backward()
-            return [p.grad for p in parameters]
-        finally:
-            for p, data in zip(parameters, kept, strict=True):
-                p.data, p.grad = data, None
+        for p in parameters:
+            p.data, p.grad = p.data.astype(dtype), None
+        self.loss(output(), self.labels).backward()
+        found = [p.grad for p in parameters]
+        for p, data in zip(parameters, kept, strict=True):
+            p.data, p.grad = data, None
+        return found
 
 
-def check(network: Network) -> dict:
+def check(network: Network, tolerance: float) -> dict:
     """Return the difference of the gradients and those of the plain matrix path, relative to their norms.
 
     In float32 a potential within rounding of the threshold may fire on one path and not on the other; where that
-    happens the two are compared in float64, in which it does not. `error` is that of potentials kept in full, `default`
-    that of potentials kept as by default.
+    happens the two are compared in float64, in which it does not.
     """
     found: dict[str, Any] = {}
-    kept = network.net.potentials
     for dtype in (np.float32, np.float64):
         plain = network.gradients(lambda dtype=dtype: network.by_matrices(dtype), dtype)
-        for name, potentials in (("error", "full"), ("default", kept)):
-            network.net.potentials = potentials
-            try:
-                ours = network.gradients(lambda: network.net(network.x), dtype)
-            finally:
-                network.net.potentials = kept
-            found[name] = max(
-                float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(ours, plain, strict=True)
-            )
-        found["dtype"] = np.dtype(dtype).name
-        if found["error"] <= recordings.GRADIENT_TOLERANCE:
+        ours = network.gradients(lambda: network.net(network.x), dtype)
+        apart = [float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(ours, plain, strict=True)]
+        found = {"error": max(apart), "dtype": np.dtype(dtype).name}
+        if found["error"] <= tolerance:
             break
     return found
 
 
-def inference(network: Network, data: str, steps: int, count: int) -> dict:
+def inference(network: Network, data: str | None, steps: int, count: int) -> dict:
     """Return the seconds from a recording's events in memory to its class, one recording at a time."""
-    dataset, seconds = recordings.training_set(data), []
+    dataset, seconds = open_folder(data)[0] if data else Digits("train"), []
     with cs.no_grad():
         for number in range(count + 1):
             events, _ = dataset[number % len(dataset)]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sinabs.layers
 import torch
-from sinabs.activation import SingleSpike
-
 from comparison.models import stages
 from comparison.models.torch_network import Note, TorchNetwork, product_of_all
+from sinabs.activation import SingleSpike
 
 PACKAGES = ("sinabs", "torch")
 FORMS = {"multi-step": "LIF, multi-step"}

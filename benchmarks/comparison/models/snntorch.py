@@ -7,7 +7,6 @@ from typing import Any
 
 import snntorch
 import torch
-
 from comparison.models import stages
 from comparison.models.torch_network import SteppedNetwork
 

@@ -9,10 +9,9 @@ import inspect
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
-
 from comparison.models import stages
 from comparison.models.torch_network import SteppedNetwork
+from spikingjelly.activation_based import functional, layer, neuron
 
 PACKAGES = ("spikingjelly", "torch")
 FORMS = {"multi-step": "LIFNode, multi-step", "plain": "LIFNode, step by step"}

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import spyx.nn
-from flax import nnx
-
 from comparison.models import stages
 from comparison.models.jax_network import JaxNetwork
+from flax import nnx
 
 PACKAGES = ("spyx", "jax", "flax")
 FORMS = {

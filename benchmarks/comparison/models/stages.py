@@ -8,7 +8,7 @@ through a dense layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -57,22 +57,11 @@ def shift(deviation: float, inputs: int) -> float:
     return deviation / inputs**0.5
 
 
-class Scalable(Protocol):
-    """A network whose layers run one by one, on spikes as the library has them."""
-
-    def input(self, samples: int | None) -> Any:
-        """Return the spikes of the first samples of the batch, or of all."""
-
-    def fire(self, k: int, x: Any) -> Any:
-        """Return the spikes of a layer's neurons for the spikes that the layer receives, at all steps."""
-
-    def scale(self, k: int, factor: float) -> None:
-        """Multiply the weights of a layer, or the gain of its pooling."""
-
-
-def calibrate(network: Scalable, rates: list[float], samples: int | None, mean: Callable[[Any], float]) -> None:
+def calibrate(network: Any, rates: list[float], samples: int | None, mean: Callable[[Any], float]) -> None:
     """Scale one layer after the other until its neurons fire as often as in `rates`, by a mean over some samples.
 
+    `network.input(samples)` has the spikes of the batch, `network.fire(k, x)` those of a layer's neurons for the spikes
+    x that the layer receives, and `network.scale(k, factor)` multiplies its weights, or the gain of its pooling.
     The search ends where a rate stays the same however large the gain is: neurons that a spike resets may fire at most
     once for each spike that they receive.
     """

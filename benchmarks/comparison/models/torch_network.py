@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from comparison.models import stages
+from torch import nn
 
 Note = Callable[[int, torch.Tensor], None]
 
@@ -21,18 +20,14 @@ _SECONDS, _REPEATS = 0.1, 5
 
 
 class TorchNetwork:
-    """A network that is trained towards given firing rates; subclasses run it with a library.
+    """A network that is trained towards given firing rates; its work may name a device of torch's.
 
-    Its work may name a device of torch's; by default it is the CPU.
-
-    Attributes:
-        device: where it runs.
-        time_axis, batch_axis: those of what `layout` returns, and of the output.
-        synapses: the layers without their neurons.
-        neurons: what is behind each of them.
-        thresholds: theirs.
+    A library's subclass has `neuron(threshold)`, the neurons of a layer, and perhaps `recurrent_neuron(threshold,
+    size)`; `fire(k, x)`, the spikes of a layer's neurons for the spikes that the layer receives, at all steps; and
+    `forward(x, note)`, the output's spikes, which calls `note` with each layer's, at one time step or all.
     """
 
+    # Of what `layout` returns, and of the output.
     time_axis, batch_axis = 0, 1
 
     def __init__(self, work: dict, form: str, spikes: np.ndarray, labels: np.ndarray) -> None:
@@ -72,14 +67,6 @@ class TorchNetwork:
             return nn.Conv2d(shape[-1], size, window, padding=padding, bias=False)
         return nn.AvgPool2d(size) if kind == "pool" else nn.Linear(math.prod(shape), size, bias=False)
 
-    def neuron(self, threshold: float) -> nn.Module:
-        """Return the neurons of a layer."""
-        raise NotImplementedError
-
-    def recurrent_neuron(self, threshold: float, size: int) -> nn.Module:
-        """Return the neurons of a recurrent layer, with the trained weights among them."""
-        raise NotImplementedError
-
     def fixed_neuron(self, threshold: float) -> nn.Module:
         """Return the neurons of a layer on the device, without parameters that are trained."""
         return self.neuron(threshold).to(self.device).requires_grad_(False)
@@ -91,14 +78,6 @@ class TorchNetwork:
     def layout(self, x: torch.Tensor) -> torch.Tensor:
         """Return spikes (T, N, C, H, W) or (T, N, C) in the layout of the library."""
         return x.float().contiguous()
-
-    def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
-        """Return the spikes of a layer's neurons for the spikes that the layer receives, at all steps."""
-        raise NotImplementedError
-
-    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        """Return the output's spikes; call `note` with each layer's, at one time step or all."""
-        raise NotImplementedError
 
     def input(self, samples: int | None) -> torch.Tensor:
         """Return the spikes of the first samples of the batch, or of all."""
@@ -137,18 +116,11 @@ class TorchNetwork:
         end = time.perf_counter()
         return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
 
-    def train(self) -> None:
-        """Take a training step."""
-        self.step()
+    train = step
 
     def measure(self) -> dict[str, Any]:
-        """Return the median seconds of a training step, and on a GPU those of a CUDA graph of it.
-
-        Where it cannot be captured, ``graph_problem`` says why.
-        """
+        """Return the median seconds of a training step on a GPU, and of a CUDA graph of it, or why there is none."""
         found: dict[str, Any] = {"seconds": self._seconds(self.train), "graph_seconds": None}
-        if self.device.type != "cuda":
-            return found | {"graph_problem": "not on a GPU"}
         try:
             found["graph_seconds"] = self._seconds(self._graph())
         except Exception as problem:  # of the library or of CUDA: the step as it is was measured
@@ -177,12 +149,7 @@ class TorchNetwork:
         return median(self._elapsed(work, times) for _ in range(_REPEATS))
 
     def _elapsed(self, work: Callable[[], Any], times: int) -> float:
-        """Return the seconds of one of several calls: on a GPU between two events, else by the clock."""
-        if self.device.type != "cuda":
-            start = time.perf_counter()
-            for _ in range(times):
-                work()
-            return (time.perf_counter() - start) / times
+        """Return the seconds of one of several calls, between two events."""
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         for _ in range(times):
@@ -197,14 +164,13 @@ class SteppedNetwork(TorchNetwork):
 
     "plain": the whole network at one step, then at the next.
     Any other: a layer's product for all steps at once, then its neurons step by step, then the next layer.
+
+    A library's subclass has `cell(k, current, state)`, which returns the spikes of a layer's neurons at a step, and
+    their state, which is None before the first.
     """
 
     def start(self) -> None:
         """Reset all states."""
-
-    def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """Return the spikes of a layer's neurons at a step, and their state, which is None before the first."""
-        raise NotImplementedError
 
     def run(self, k: int, current: torch.Tensor) -> torch.Tensor:
         """Return the spikes of a layer's neurons at all steps."""

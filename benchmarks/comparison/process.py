@@ -1,4 +1,4 @@
-"""The environment of the peers, installed from PyPI once, into a folder that is kept; processes of workers in it."""
+"""The peers' environment, installed from PyPI once, into a folder that is kept; processes with a library each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from common import Process
 
 # The requirements of each peer, installed separately, so that a failure does not affect the others.
 REQUIREMENTS: dict[str, list[list[str]]] = {
@@ -26,12 +28,7 @@ REQUIREMENTS: dict[str, list[list[str]]] = {
         ["--no-deps", "--ignore-requires-python", "lava-dl==0.6.0"],
     ],
 }
-BENCHMARKS = Path(__file__).parents[1]
-_NOTES = "peers.json"
-
-
-def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuslayer" / "peers"
+FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuslayer" / "peers"
 
 
 def python_of(folder: Path) -> Path:
@@ -40,9 +37,8 @@ def python_of(folder: Path) -> Path:
 
 def install(folder: Path, peers: list[str]) -> dict[str, str]:
     """Make the environment, install what is missing, and return the problems by the name of the peer."""
-    notes = folder / _NOTES
+    notes, problems = folder / "peers.json", {}
     done = json.loads(notes.read_text()) if notes.exists() else {}
-    problems = {}
     for peer in peers:
         if done.get(peer) == REQUIREMENTS[peer]:
             continue
@@ -63,8 +59,8 @@ def install(folder: Path, peers: list[str]) -> dict[str, str]:
 def _run(command: list[str]) -> None:
     found = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if found.returncode:
-        said = [line for line in found.stdout.splitlines() if line.startswith("ERROR")] or found.stdout.splitlines()
-        raise RuntimeError(said[-1] if said else f"{command[0]} ended with {found.returncode}")
+        lines = [line for line in found.stdout.splitlines() if line.startswith("ERROR")] or found.stdout.splitlines()
+        raise RuntimeError(lines[-1] if lines else f"{command[0]} ended with {found.returncode}")
 
 
 class NotRun(Exception):
@@ -75,25 +71,15 @@ class NotRun(Exception):
         self.model = model
 
 
-class Process:
-    """The process of a worker; its first request imports the library."""
+class Worker(Process):
+    """The process of `comparison.worker`; its first request imports the library, `model`."""
 
-    def __init__(self, python: Path, model: str, threads: int, log: Path) -> None:
+    def __init__(self, python: Path, model: str, threads: int, folder: Path) -> None:
         count = str(threads)
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "JAX_PLATFORMS": "cpu"}
-        self.model, self.log = model, log
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [str(python), "-m", "comparison.worker", model],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=BENCHMARKS,
-                env=environment,
-                text=True,
-                encoding="utf-8",
-            )
+        super().__init__([str(python), "-m", "comparison.worker", model], environment, folder / f"{model}.log")
+        self.model = model
 
     def ask(self, do: str, **arguments: Any) -> dict:
         """Return the worker's answer.
@@ -101,24 +87,10 @@ class Process:
         Raises:
             NotRun: the worker has a problem, or is gone.
         """
-        assert self.process.stdin
-        assert self.process.stdout
         try:
-            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise NotRun(self.model, f"ended with {self.process.wait()}{': ' + said[-1] if said else ''}")
-        answer = json.loads(line)
+            answer = self.request({"do": do, **arguments})
+        except RuntimeError as problem:
+            raise NotRun(self.model, str(problem)) from None
         if "problem" in answer:
             raise NotRun(self.model, answer["problem"])
         return answer
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()

@@ -1,4 +1,4 @@
-"""Mutations of valid files: of bytes, of text, of arrays, and of the members of a zip file.
+"""Mutations of valid files for `fuzz.py`: of bytes, of text, of arrays, and of the members of a zip file.
 
 Each is a function of a random generator and of the bytes of a valid file; the same generator gives the same bytes.
 """
@@ -64,15 +64,12 @@ def _number(r: random.Random) -> bytes:
     """Return a number at its limits, of any width and order of bytes."""
     order = r.choice("<>")
     if r.random() < 0.2:
-        return struct.pack(order + r.choice("fd"), _as_float(r.choice(_FLOATS)))
+        value = r.choice(_FLOATS)
+        # float32 has no number for some.
+        return struct.pack(order + r.choice("fd"), value if abs(value) < 1e38 or value - value != 0 else 1e38)
     width = r.choice((1, 2, 4, 8))
     value = r.choice(LIMITS) % 2 ** (8 * width)
     return value.to_bytes(width, "little" if order == "<" else "big")
-
-
-def _as_float(value: float) -> float:
-    # float32 has no number for it.
-    return value if abs(value) < 1e38 or value - value != 0 else 1e38
 
 
 def of_text(r: random.Random, raw: bytes) -> bytes:
@@ -137,8 +134,7 @@ def of_zip(r: random.Random, raw: bytes) -> bytes:
     if r.random() < 0.25:
         return of_bytes(r, raw)
     try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as file:
-            members = {name: file.read(name) for name in file.namelist()}
+        members = unzipped(raw)
     except Exception:
         members = {}
     if not members:
@@ -158,24 +154,31 @@ def of_zip(r: random.Random, raw: bytes) -> bytes:
         members[name] = changed.getvalue()
     else:
         members[name] = of_npy(r, members[name])
+    return zipped(members, r.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+
+
+def unzipped(raw: bytes) -> dict[str, bytes]:
+    """Return the members of a zip file."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def zipped(members: dict[str, bytes], way: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a zip file."""
     out = io.BytesIO()
-    way = r.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     with zipfile.ZipFile(out, "w") as file:
-        for each, content in members.items():
+        for name, content in members.items():
             # A name alone would add the time.
-            file.writestr(zipfile.ZipInfo(each or "_"), content, way)
+            file.writestr(zipfile.ZipInfo(name or "_"), content, way)
     return out.getvalue()
-
-
-def spliced(r: random.Random, one: bytes, other: bytes) -> bytes:
-    """Return the start of a file and the end of another."""
-    return one[: r.randint(0, len(one))] + other[r.randint(0, len(other)) :]
 
 
 def mutated(r: random.Random, seeds: Sequence[bytes], mutation: Mutation) -> bytes:
     """Return a mutation of one of the files, sometimes of two."""
     raw = r.choice(seeds)
     if r.random() < 0.1:
-        return spliced(r, raw, r.choice(seeds))
+        # The start of a file and the end of another.
+        other = r.choice(seeds)
+        return raw[: r.randint(0, len(raw))] + other[r.randint(0, len(other)) :]
     found = mutation(r, raw)
     return mutation(r, found) if r.random() < 0.1 else found

@@ -1,1 +1,0 @@
-"""The same networks in each library, one file a library. Only a worker imports them."""
