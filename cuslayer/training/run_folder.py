@@ -125,7 +125,7 @@ class Lock:
             self._lock.release()
             # Where the file system has no locks, the lowest version of filelock raises the other one.
             no_locks = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-            raise not_written(str(path), problem if isinstance(problem, OSError) else no_locks) from None
+            raise not_written(f"train: {path}", problem if isinstance(problem, OSError) else no_locks) from None
 
     def held(self) -> bool:
         """Return whether the file and the folder at their paths are those that were locked."""

@@ -80,7 +80,7 @@ def test_a_loss_or_a_loader_of_another_step_warns():
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         trainer(net, cs.SpikeCountLoss(cs.SRM()))
     loader = Loader(Arrays(np.ones((4, 20, 3), bool), np.array([0, 1, 0, 1])), 4)
-    message = "Trainer: the loader has a dt of 1 ms, the network one of 0.5 ms"
+    message = "train: the loader has a dt of 1 ms, the network one of 0.5 ms"
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         trainer(net, lambda spikes, labels: (spikes * 1.0).sum()).test(loader)
     with warnings.catch_warnings():

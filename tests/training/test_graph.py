@@ -167,7 +167,7 @@ def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
         net = cs.Sequential(cs.Dense((4, 4, 2), 5), srm, Noise(), cs.Dense(5, 3), srm)
         trainer = Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), cs.Adam(net.parameters(), lr=0.02), graph=graph)
         if graph:
-            with pytest.warns(UserWarning, match="^Trainer: steps are not captured as a CUDA graph: RuntimeError: "):
+            with pytest.warns(UserWarning, match="^train: steps are not captured as a CUDA graph: RuntimeError: "):
                 scores = [epoch_of(trainer)]
         else:
             scores = [epoch_of(trainer)]

@@ -126,7 +126,7 @@ def test_silent_batch_needs_every_batch_silent(firing):
     assert t.net(loud).data.any()
     given = [(loud if at in firing else silent, np.zeros(3, int)) for at in range(3)]
     first = next(at for at in range(3) if at not in firing) + 1
-    with pytest.warns(UserWarning, match=f"^Trainer: the input of batch {first} is 0 everywhere"):
+    with pytest.warns(UserWarning, match=f"^train: the input of batch {first} is 0 everywhere"):
         t.train(given)
     t.train(given)
     t.test(given)
@@ -142,7 +142,7 @@ def test_a_test_of_silent_input_gives_a_warning(parallel):
     t = trainer(parallel=parallel)
     t.train([(x, np.zeros(3, int))])
     with pytest.warns(
-        UserWarning, match=r"^Trainer: the input of batch 2 is 0 everywhere, it has no spikes; check the"
+        UserWarning, match=r"^train: the input of batch 2 is 0 everywhere, it has no spikes; check the"
     ):
         t.test([(x, np.zeros(3, int)), (np.zeros_like(x), np.zeros(3, int))])
 
@@ -188,9 +188,9 @@ def test_errors_of_options():
     with pytest.raises(ValueError, match=r"^Trainer: loss_scale must be positive, got 0$"):
         Trainer(*given, loss_scale=0)
     for run in (Trainer(*given).train, Trainer(*given).test):
-        with pytest.raises(ValueError, match=r"^Trainer: steps must be at least 1, got 0$"):
+        with pytest.raises(ValueError, match=r"^train: steps must be at least 1, got 0$"):
             run(batches(), steps=0)
-        with pytest.raises(TypeError, match=r"^Trainer: steps must be an integer, got float$"):
+        with pytest.raises(TypeError, match=r"^train: steps must be an integer, got float$"):
             run(batches(), steps=1.5)
 
 
