@@ -1,19 +1,15 @@
 """Data sets in folders: `EventFolder`, `NMNIST`, `open_folder`."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cuslayer.data import NMNIST, EventFolder, Events, Loader, Subset, open_folder, write_events
+from cuslayer.data import NMNIST, EventFolder, Events, open_folder, write_events
 from cuslayer.data.formats import FORMATS
 from tests.support.event_bytes import write_any
 from tests.support.refused import refused, refuses
-
-SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
 
 
 def recording(number):
@@ -60,9 +56,6 @@ def test_a_folder_of_one_dimensional_recordings(tmp_path):
     data = EventFolder(tmp_path, tmp_path / "list.txt", 200, ".bs1", classes=2, duration=1900)
     assert (data.shape, data.classes, data.duration) == ((200,), 2, 1900.0)
     assert data[0][0].y is None
-
-
-def test_labels_cannot_be_edited(tmp_path):
     data = EventFolder(folder_of(tmp_path, train="1 0\n"), tmp_path / "train.txt")
     with pytest.raises(ValueError, match="read-only"):
         data.labels[0] = 1
@@ -117,10 +110,6 @@ def test_nmnist_reads_the_folder_of_each_digit(tmp_path):
     assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 10, 300.0)
     assert data.labels.tolist() == [digit for digit in range(10) for _ in range(2)]
     assert data[7] == (recording(7), 3)
-
-
-def test_nmnist_error_names_the_missing_digit(tmp_path):
-    nmnist_of(tmp_path / "Train")
     for file in (tmp_path / "Train/4").iterdir():
         file.unlink()
     message = f"folder {tmp_path}/Train must hold folders 0 to 9 of .bin files, 4 has none"
@@ -138,13 +127,10 @@ def test_open_folder_finds_lists_and_one_number_of_classes(tmp_path):
     train, test = open_folder(folder_of(tmp_path, train2="1 0\n2 4\n", testing="3 1\n"))
     assert (len(train), len(test)) == (2, 1)
     assert train.classes == test.classes == 5
-
-
-def test_open_folder_with_given_lists(tmp_path):
-    folder_of(tmp_path, train="1 0\n", train2="1 0\n2 1\n", test="3 0\n")
-    train, test = open_folder(tmp_path, train_list="train2.txt")
+    folder = folder_of(tmp_path / "several", train="1 0\n", train2="1 0\n2 1\n", test="3 0\n")
+    train, test = open_folder(folder, train_list="train2.txt")
     assert (len(train), len(test)) == (2, 1)
-    _, test = open_folder(tmp_path, tmp_path / "train.txt", tmp_path / "train2.txt")
+    _, test = open_folder(folder, folder / "train.txt", folder / "train2.txt")
     assert len(test) == 2
 
 
@@ -187,7 +173,7 @@ def test_open_folder_refuses_a_shape_or_a_suffix_that_does_not_fit(tmp_path):
     assert len(open_folder(tmp_path, shape=(34, 34, 2), suffix=".bin")[0]) == 10
 
 
-def test_open_folder_errors_name_the_layouts(tmp_path):
+def test_open_folder_errors_name_the_layouts(tmp_path, monkeypatch):
     rule = f"{tmp_path} must hold Train/ and Test/, or one list train*.txt and one test*.txt"
     refused(f"open_folder: {rule}, got no train*.txt", lambda: open_folder(tmp_path))
     folder_of(tmp_path, train="1 0\n", train2="2 1\n")
@@ -195,28 +181,11 @@ def test_open_folder_errors_name_the_layouts(tmp_path):
     (tmp_path / "train2.txt").unlink()
     refused(f"open_folder: {rule}, got no test*.txt", lambda: open_folder(tmp_path))
     refused(f"open_folder: folder {tmp_path}/no does not exist", lambda: open_folder(tmp_path / "no"))
-
-
-def test_the_small_nmnist_opens():
-    if not SMALL.is_dir():
-        pytest.skip("the folder shared/data/nmnist-small is missing")
-    train, test = open_folder(SMALL)
-    assert (len(train), len(test), train.classes, test.classes) == (1000, 100, 10, 10)
-    assert train.labels[:3].tolist() == [5, 0, 4]
-    assert len(test[0][0]) > 1000
-
-
-def test_a_subset_of_a_folder_has_its_own_recordings(tmp_path):
-    """One by one, and in batches, which are binned from the bytes of the files."""
-    data = EventFolder(folder_of(tmp_path, train="".join(f"{n} {n % 3}\n" for n in range(8))), tmp_path / "train.txt")
-    chosen = [5, 2, 7, 2]
-    for part in (Subset(data, chosen), Subset(Subset(data, [2, 7, 5]), [2, 0, 1, 0])):
-        assert [part[i] for i in range(4)] == [(recording(number), number % 3) for number in chosen]
-        assert [part.where(i) for i in range(4)] == [f"{tmp_path}/{number}.bs2" for number in chosen]
-        x, labels = Loader(part, 4, steps=5)[0]
-        assert labels.tolist() == [number % 3 for number in chosen]
-        for i, number in enumerate(chosen):
-            assert (x[:, i] == recording(number).to_spikes(data.shape, 5)).all()
+    folder_of(tmp_path, train="1 0\n", train2="2 1\n", train3="3 1\n", test="3 0\n")
+    found = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(found(path, pattern), reverse=True))
+    with pytest.raises(ValueError, match=r"got 3 lists train\*\.txt: train\.txt, train2\.txt, train3\.txt$"):
+        open_folder(tmp_path)
 
 
 def test_nmnist_is_sorted_by_name(tmp_path, monkeypatch):
@@ -226,14 +195,6 @@ def test_nmnist_is_sorted_by_name(tmp_path, monkeypatch):
     data = NMNIST(folder)
     assert [Path(data.where(i)).stem for i in range(30)] == [f"{number:05d}" for number in range(30)]
     assert data.labels.tolist() == [number // 3 for number in range(30)]
-
-
-def test_lists_in_an_error_are_sorted_by_name(tmp_path, monkeypatch):
-    folder_of(tmp_path, train="1 0\n", train2="2 1\n", train3="3 1\n", test="3 0\n")
-    found = Path.glob
-    monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(found(path, pattern), reverse=True))
-    with pytest.raises(ValueError, match=r"got 3 lists train\*\.txt: train\.txt, train2\.txt, train3\.txt$"):
-        open_folder(tmp_path)
 
 
 def test_a_short_read_disables_fast_binning(tmp_path, monkeypatch):

@@ -1,12 +1,10 @@
 """Prophesee's .dat and .raw: the words of each format, streams in blocks, and inconsistent files."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cuslayer.data import Events, read_events
@@ -109,7 +107,6 @@ STATE += [2 << 12 | 7, 6 << 12 | 3, 5 << 12 | 1, 2 << 12 | 8, 8 << 12 | 1, 2 << 
 STATE += [*[2 << 12 | 10] * 3, 8 << 12 | 1, 2 << 12]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**16 - 1), max_size=300), st.sampled_from([1, 3, 7, 1000]))
 @example(STATE, 1)
 @example(STATE, 3)
@@ -120,7 +117,6 @@ def test_any_stream_of_evt3_is_that_of_a_loop_in_any_blocks(stream, block):
         assert columns(decoded(EVT3 + words(stream, "<u2"), most=10**6)) == loop(stream)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 2**32 - 1), *[st.integers(0, 2**11 - 1)] * 2, st.integers(0, 1)), min_size=1),
     st.integers(0, 7),
@@ -135,13 +131,10 @@ def test_events_of_any_values(rows, left):
         assert decoded(dat_bytes(us, *wide), DAT) == Events(us / 1000, *wide)
 
 
-def test_a_dat_file_of_version_1():
+def test_headers_of_other_files():
     raw = b"% Data file\n% Version 1\n\x00\x08" + words([10, 1 << 17 | 200 << 9 | 303], "<u4")
     assert columns(decoded(raw, DAT)) == [[10], [303], [200], [1]]
     assert decoded(raw.replace(b"% Version 1\n", b""), DAT) == decoded(raw, DAT)
-
-
-def test_events_may_begin_with_a_percent_sign():
     raw = words([8 << 28 | 0x25, evt2(1, 0, 1, 1)], "<u4")
     assert raw[:1] == b"%"
     for end in (b"", b"% end\n"):

@@ -1,7 +1,5 @@
 """Fast binning of the bytes of files: the same spikes and errors as with `Events`."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +17,7 @@ def raw(*recorded):
 
 
 @pytest.mark.filterwarnings("ignore:to_spikes:UserWarning")  # short windows, past which all events may lie
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(events, min_size=1, max_size=4),
     st.integers(1, 3),

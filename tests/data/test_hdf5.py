@@ -1,10 +1,7 @@
 """HDF5 recordings: what h5py writes is read; files made to do harm are refused by one line, in little memory."""
 
-from __future__ import annotations
-
 import re
 import tracemalloc
-import zlib
 
 import h5py
 import numpy as np
@@ -144,33 +141,15 @@ def test_damaged_or_incomplete_files(path, refused):
         refused("cannot be read as HDF5 (")
 
 
-@pytest.mark.parametrize("version", ["earliest", "latest"])
-def test_links_and_data_in_other_files_are_not_followed(tmp_path, path, refused, version):
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["x"] = np.arange(4)
-    for link in (h5py.ExternalLink("other.h5", "x"), h5py.SoftLink("/x")):
-        with with_columns(path, "y", "p", "t", libver=version) as file:
-            file["x"], file["events/x"] = np.arange(4), link
-        refused("cannot be read as HDF5 (events/x is a link to another place or file, which is not followed)")
-        with with_columns(path, libver=version) as file:
-            file["events"] = link
-        refused("cannot be read as HDF5 (events is a link to another place or file, which is not followed)")
-    with with_columns(path, "y", "p", "t", libver=version) as file:
-        file.create_dataset("events/x", (4,), "u1", external=[(str(tmp_path / "other.h5"), 0, 4)])
-    refused("cannot be read as HDF5 (events/x has its data in another file, which is not read)")
-    for shape in (None, (None,)):
-        layout = h5py.VirtualLayout((4,), "i8", maxshape=shape)
-        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "x", (4,))
-        with with_columns(path, "y", "p", "t", libver="latest") as file:
-            file.create_virtual_dataset("events/x", layout)
-        refused("cannot be read as HDF5 (events/x is made of data of other files, which is not read)")
-
-
-def test_filters_that_load_a_library_are_refused(path, refused):
+def test_other_filters_and_links(path, refused):
     with with_columns(path, "y", "p", "t") as file:
         file.create_dataset("events/x", (4,), "i8", chunks=(4,), compression=32001, allow_unknown_filter=True)
         file["events/x"].id.write_direct_chunk((0,), b"blosc")
     refused("cannot be read as HDF5 (events/x is compressed in another way; gzip, lzf, shuffle and checksums are read)")
+    # Links, sizes and chunks have more tests in tests/test_hdf5_files.py.
+    with with_columns(path, "y", "p", "t") as file:
+        file["events/x"] = h5py.ExternalLink("other.h5", "x")
+    refused("cannot be read as HDF5 (events/x is a link to another place or file, which is not followed)")
 
 
 def test_a_file_that_unfolds_is_refused_before_memory_is_taken(path, refused):
@@ -182,14 +161,3 @@ def test_a_file_that_unfolds_is_refused_before_memory_is_taken(path, refused):
         assert path.stat().st_size < 300_000
         refused(f"must hold at most 524288 events, got {events}; max_events={events} reads them")
     assert len(read_events(path, max_events=1 << 21)) == 1 << 21
-
-
-def test_chunks_that_are_larger_than_they_say(path, refused):
-    """Links, sizes and chunks have more tests in tests/test_hdf5_files.py."""
-    with with_columns(path, "y", "p", "t") as file:
-        column = file.create_dataset("events/x", (4,), "i8", chunks=(4,), compression="gzip")
-        column.id.write_direct_chunk((0,), zlib.compress(bytes(1 << 27)))
-    refused("cannot be read as HDF5 (a chunk of events/x has other bytes than its 32)")
-    with with_columns(path, "y", "p") as file:
-        file.create_dataset("events/t", (4,), "i8", chunks=((1 << 20) + 1,), maxshape=(None,), compression="gzip")
-    refused(f"cannot be read as HDF5 (events/t has 1 chunks of {(8 << 20) + 8} bytes in a file of ")

@@ -1,7 +1,5 @@
 """`Loader`: batches, order, background thread, errors; data sets that users write."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 
@@ -10,10 +8,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.data import Arrays, Digits, Events, Loader, open_folder
+from cuslayer.data import Arrays, Digits, Events, Loader
 from tests.support.refused import refused, refuses
-
-SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
 
 
 class Numbered:
@@ -94,39 +90,30 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert order(Loader(Numbered(), 3, steps=10, shuffle=True, seed=5)) != first
 
 
-def test_the_default_seed_is_drawn_from_the_librarys_generator():
+def test_the_default_seed_and_the_last_batch():
     backend.seed(3)
     loader = Loader(Numbered(), 3, steps=10, shuffle=True)
     backend.seed(3)
     assert Loader(Numbered(), 3, steps=10, shuffle=True).seed == loader.seed
     assert Loader(Numbered(), 3, steps=10, shuffle=True).seed != loader.seed
-
-
-def test_drop_last_drops_the_smaller_batch():
     loader = Loader(Numbered(), 4, steps=10, drop_last=True)
     assert len(loader) == 2
     assert order(loader) == list(range(8))
     assert len(Loader(Numbered(), 5, steps=10, drop_last=True)) == len(Loader(Numbered(), 5, steps=10)) == 2
 
 
-def test_only_the_next_batch_is_prepared():
+def test_the_next_batch_is_prepared_and_its_errors_reach_the_caller():
     data = Numbered()
     batches = iter(Loader(data, 2, steps=10))
     next(batches)
     batches.close()  # waits for what the thread was given
     assert data.read == [0, 1, 2, 3]
-
-
-def test_an_error_in_the_thread_reaches_the_caller():
     seen = []
     with refuses("read_events: 5.bs2 is empty"):
         for _, labels in Loader(Numbered(broken=5), 2, steps=10):
             seen += labels.tolist()
     assert seen == [0, 1, 2, 3]
     assert threads() == []
-
-
-def test_an_event_outside_the_sensor_names_its_sample():
     data = Numbered()
     data.shape = (1, 5, 2)
     rule = "events must lie within the sensor (1, 5, 2) (H, W, C), event 0 is at x=0, y=1, p=1"
@@ -161,16 +148,6 @@ def test_no_thread_is_left():
 )
 def test_loader_with_invalid_arguments_raises(arguments, message):
     refused(f"Loader: {message}", lambda: Loader(**({"dataset": Numbered(), "batch": 2, "steps": 10} | arguments)))
-
-
-def test_a_batch_of_nmnist_equals_its_recordings():
-    if not SMALL.is_dir():
-        pytest.skip("the folder shared/data/nmnist-small is missing")
-    train, _ = open_folder(SMALL)
-    x, labels = next(iter(Loader(train, 8, steps=300)))
-    assert labels.tolist() == train.labels[:8].tolist()
-    for n in range(8):
-        assert (x[:, n] == train[n][0].to_spikes((34, 34, 2), 300)).all()
 
 
 class Own:

@@ -1,7 +1,5 @@
 """Warnings of event times that do not fit the window, and of steps that do not fit a unit."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from pathlib import Path

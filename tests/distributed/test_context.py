@@ -1,7 +1,5 @@
 """What processes say to each other: values, errors, facts that must agree; and how MPI is found."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """The order of sums: the same additions on any number of processes."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 
@@ -48,15 +46,9 @@ def test_the_order_of_a_sum():
     assert by_one(4) == "((0 1) (2 3))"
     assert by_one(6) == "(((0 1) (2 3)) (4 5))"
     assert by_one(7) == "(((0 1) (2 3)) ((4 5) 6))"
-
-
-def test_any_number_of_processes_adds_in_the_same_order():
     for leaves in range(1, 34):
         for size in range(1, 13):
             assert by_several(leaves, size) == by_one(leaves), (leaves, size)
-
-
-def test_shares_are_side_by_side_and_even():
     for leaves in range(20):
         for size in range(1, 9):
             parts = [share(leaves, rank, size) for rank in range(size)]
@@ -136,15 +128,12 @@ def test_additions_that_wait(size, arrays):
     assert add_up(later).tobytes() == wanted.tobytes()
 
 
-def test_additions_of_a_right_operand_that_waits():
+def test_additions_of_a_right_operand_that_waits(monkeypatch):
     a, b, c, d = (np.full(3, 10.0**n, np.float32) for n in (8, 0, 0, -3))
     wanted = a + (b + (c + d))
     assert add_up((a.copy(), (b.copy(), (c.copy(), d.copy())))).tolist() == wanted.tolist()
     four = add_later(add_later(a.copy(), b.copy()), add_later(c.copy(), d.copy()))
     assert four.tolist() == ((a + b) + (c + d)).tolist()
-
-
-def test_large_arrays_do_not_wait(monkeypatch):
     monkeypatch.setattr(sums, "_MOST_BYTES", 20)
     a = np.ones(3, np.float32)
     assert add_later(a, np.ones(3, np.float32)) is a

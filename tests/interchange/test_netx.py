@@ -1,7 +1,5 @@
 """Networks as HDF5: the same output after a round trip, the layout that netx reads, and the errors."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from functools import partial
@@ -323,9 +321,6 @@ def test_a_shift_is_where_the_file_has_one(tmp_path):
     again, path = round_trip(cs.Sequential(*stages), tmp_path, (6,))
     assert [type(layer) for layer in again.layers] == [type(stage) for stage in stages]
     assert [bool(plain(path)[f"layer/{at}/delayShift"]) for at in (1, 2)] == [False, True]
-
-
-def test_a_file_that_says_nothing_of_shifts_has_them_behind_the_chips_neurons_alone(tmp_path):
     for neuron, expected in ((SRM, [cs.Dense, cs.SRM]), (LOIHI, [cs.Dense, cs.Loihi, Shift])):
         path = tmp_path / "trained.net"
         cs.export_hdf5(cs.Network("3-2", neuron), path)

@@ -1,19 +1,14 @@
 """Rows of large results are written past the caches: the same bits, wherever they begin and end."""
 
-from __future__ import annotations
-
 import ast
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import cuslayer
 from cuslayer import jit
-from cuslayer.backend import Array
 from cuslayer.kernels import cpu
 from cuslayer.kernels.host import streaming
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
@@ -23,7 +18,7 @@ from cuslayer.neurons.srm import SRM
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_a_row_is_copied_and_nothing_beside_it(dtype: Any) -> None:
+def test_a_row_is_copied_and_nothing_beside_it(dtype):
     lanes = streaming.VECTOR_BYTES // np.dtype(dtype).itemsize
     memory = np.zeros(8 * lanes, dtype)
     source = np.arange(1, 4 * lanes + 1).astype(dtype)
@@ -35,7 +30,7 @@ def test_a_row_is_copied_and_nothing_beside_it(dtype: Any) -> None:
             assert np.count_nonzero(memory) == size
 
 
-def adaptive(x: Array, g: Array, keep: Array) -> list[Array]:
+def adaptive(x, g, keep):
     spiking = AdaptiveLIF(theta=1.0, gradient="exact").spiking
     states = np.stack([abs(x[0])] * 4)
     u, s, h, r = cpu.adaptive.forward(x, (keep,) * 4, spiking, states, True)
@@ -43,44 +38,42 @@ def adaptive(x: Array, g: Array, keep: Array) -> list[Array]:
     return [states, u, s, h, r, *alone, *cpu.adaptive.adjoint(g, u, h, r, (keep,) * 4, spiking, None, True)]
 
 
-def leaky(x: Array, g: Array, keep: Array) -> list[Array]:
+def leaky(x, g, keep):
     return [cpu.leaky.adjoint(g, x, keep, keep, LIF(theta=1.0, gradient="exact").spiking)]
 
 
-def srm(x: Array, g: Array, keep: Array) -> list[Array]:
+def srm(x, g, keep):
     neuron = SRM(theta=1.0)
     constants = neuron.filter, neuron.spiking
     return [cpu.srm.neuron_adjoint(g, x, *constants), cpu.srm.neuron_adjoint_exact(g, x, *constants)]
 
 
-def sampled(x: Array, g: Array, keep: Array) -> list[Array]:
+def sampled(x, g, keep):
     neuron = SRM(theta=1.0)
     return [*cpu.sampled_srm.sampled_spike(x, SampledSRM(neuron.response, neuron.refractory, theta=1.0).spiking)]
 
 
-def filtered(x: Array, g: Array, keep: Array) -> list[Array]:
+def filtered(x, g, keep):
     w = np.linspace(1, 2, 22).reshape(2, 11).astype(x.dtype)
     both = np.repeat(g, 2, axis=1)
     forward = [cpu.filter_bank.forward(given, w) for given in (x, x > 0, x > 1.5)]
     return [*forward, cpu.filter_bank.adjoint(both, w), cpu.response.fir_adjoint(g, w[0])]
 
 
-def delayed(x: Array, g: Array, keep: Array) -> list[Array]:
+def delayed(x, g, keep):
     delay, near = np.arange(x.shape[1]) % 13 - 3, abs(g[0])
     linear = cpu.delay.shift_linear(x, delay, near, near)
     shared = cpu.response.shift(x, delay * 0 + 2)
     return [linear, shared, cpu.response.shift(x, delay), cpu.response.shift_spikes(x > 1, delay)]
 
 
-def clipped(x: Array, g: Array, keep: Array) -> list[Array]:
+def clipped(x, g, keep):
     return [*cpu.optim.clip_values([x, g[0, :1]], 0.5), *cpu.optim.clip_norm([x, g[0, :1]], 0.5)]
 
 
 @pytest.mark.parametrize("results", [adaptive, leaky, srm, sampled])
 @pytest.mark.parametrize("begin", [1, 512, 2100])
-def test_a_column_does_not_know_where_its_piece_begins(
-    results: Callable[[Array, Array, Array], list[Array]], begin: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_column_does_not_know_where_its_piece_begins(results, begin, monkeypatch):
     # One part of all columns, whatever the machine.
     monkeypatch.setattr(jit, "cores", lambda: 1)
     generator = np.random.default_rng(5)
@@ -95,12 +88,7 @@ def test_a_column_does_not_know_where_its_piece_begins(
 @pytest.mark.parametrize(
     ("dtype", "shape"), [("float32", (37, 4133)), ("float64", (9, 301)), ("float32", (20, 1040)), ("float32", (3, 1))]
 )
-def test_large_results_have_the_bits_of_small_ones(
-    results: Callable[[Array, Array, Array], list[Array]],
-    dtype: str,
-    shape: tuple[int, int],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_large_results_have_the_bits_of_small_ones(results, dtype, shape, monkeypatch):
     generator = np.random.default_rng(4)
     x, g = (generator.standard_normal(shape).astype(dtype) for _ in range(2))
     keep = np.full(1, 0.9, dtype)
@@ -111,7 +99,7 @@ def test_large_results_have_the_bits_of_small_ones(
         assert one.tobytes() == other.tobytes()
 
 
-def test_kernels_complete_what_they_write_past_the_caches() -> None:
+def test_kernels_complete_what_they_write_past_the_caches():
     """Whatever writes such rows ends with a fence: another thread may read them next."""
     found, writers = 0, ("write_row", "put", "filter_tile")
     for path in (Path(cuslayer.__file__).parent / "kernels").rglob("*.py"):

@@ -1,7 +1,5 @@
 """Every topic has the same functions on both devices, and each function has a test of its twins."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 
@@ -27,11 +25,11 @@ STORED = {"store_float16": "store"}
 FORMS = ("_numbers", "_packed", "_srm", "_leaky", "_adaptive")
 
 
-def whole_name(topic: str, name: str) -> str:
+def whole_name(topic, name):
     return f"{topic}{PLAIN[name]}" if name in PLAIN else name
 
 
-def test_every_kernel_has_a_twin_and_a_test() -> None:
+def test_every_kernel_has_a_twin_and_a_test():
     found = {whole_name(*names) for names in NAMES} | GPU_ONLY
     for kernel in source.kernel_names():
         kernel = STORED.get(kernel, kernel)
@@ -41,7 +39,7 @@ def test_every_kernel_has_a_twin_and_a_test() -> None:
 
 
 @pytest.mark.parametrize(("topic", "name"), NAMES)
-def test_twins_take_the_same_arguments(topic: str, name: str) -> None:
+def test_twins_take_the_same_arguments(topic, name):
     ours, theirs = (inspect.signature(getattr(getattr(twin, topic), name)).parameters for twin in (gpu, cpu))
     assert [(p.name, p.kind, p.default) for p in ours.values()] == [
         (p.name, p.kind, p.default) for p in theirs.values()

@@ -1,9 +1,5 @@
 """Transposed convolution on emulated CUDA, and the gradient of its weight, against the CPU's loop over the spikes."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -16,7 +12,7 @@ from tests.kernels.test_twins import close, dtypes, few, images, norm, normal, s
 from tests.kernels.test_twins import emulator as emulator
 
 
-def result(drawn: Any) -> tuple[tuple[int, int, int], Window, tuple[int, int]]:
+def result(drawn):
     """Return the shape (frames, rows, columns) of what is transposed, the window, and the image it becomes."""
     frames, window = drawn
     small = (frames[0], frames[1] - 3, frames[2] - 4)
@@ -33,9 +29,7 @@ def result(drawn: Any) -> tuple[tuple[int, int, int], Window, tuple[int, int]]:
 
 @few
 @given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.booleans(), dtypes, seeds)
-def test_conv_transpose(
-    drawn: Any, groups: int, inputs: int, outputs: int, spikes: bool, dtype: str, seed: int
-) -> None:
+def test_conv_transpose(drawn, groups, inputs, outputs, spikes, dtype, seed):
     gpu = test_twins.gpu
     frames, window, image = result(drawn)
     shape = (*frames, inputs * groups)
@@ -49,9 +43,7 @@ def test_conv_transpose(
 
 @few
 @given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.booleans(), dtypes, seeds)
-def test_conv_transpose_weight_adjoint(
-    drawn: Any, groups: int, inputs: int, outputs: int, spikes: bool, dtype: str, seed: int
-) -> None:
+def test_conv_transpose_weight_adjoint(drawn, groups, inputs, outputs, spikes, dtype, seed):
     gpu = test_twins.gpu
     frames, window, image = result(drawn)
     shape = (*frames, inputs * groups)
@@ -64,7 +56,7 @@ def test_conv_transpose_weight_adjoint(
 
 
 @pytest.mark.cpu_only
-def test_a_frame_of_one_spike_is_its_window() -> None:
+def test_a_frame_of_one_spike_is_its_window():
     x = np.zeros((1, 2, 3, 2), bool)
     x[0, 1, 2, 1] = True
     w = normal(0, (2, 3, 4, 2), "float32")
@@ -73,3 +65,39 @@ def test_a_frame_of_one_spike_is_its_window() -> None:
     assert (out[0, 2:4, 3:6] == w[:, :, :, 1]).all()
     out[0, 2:4, 3:6] = 0
     assert not out.any()
+
+
+# Pooling with a weight for each tap
+
+
+@few
+@given(images(), st.integers(1, 3), dtypes, seeds)
+def test_weighted_pool(drawn, channels, dtype, seed):
+    frames, window = drawn
+    x, w = normal(seed, (*frames, channels), dtype), normal(seed, window.kernel, dtype)
+    least = norm(cpu.pool.weighted_pool(abs(x), abs(w), window))
+    close(test_twins.gpu.pool.weighted_pool(x, w, window), cpu.pool.weighted_pool(x, w, window), least=least)
+
+
+@few
+@given(images(), st.integers(1, 3), dtypes, seeds)
+def test_weighted_pool_adjoint(drawn, channels, dtype, seed):
+    frames, window = drawn
+    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    w, image = normal(seed, window.kernel, dtype), frames[1:]
+    ours = test_twins.gpu.pool.weighted_pool_adjoint(g, w, image, window)
+    theirs = cpu.pool.weighted_pool_adjoint(g, w, image, window)
+    assert theirs.shape == (*frames, channels)
+    close(ours, theirs, least=norm(cpu.pool.weighted_pool_adjoint(abs(g), abs(w), image, window)))
+
+
+@few
+@given(images(), st.integers(1, 3), dtypes, seeds)
+def test_pool_weight_adjoint(drawn, channels, dtype, seed):
+    frames, window = drawn
+    x = normal(seed, (*frames, channels), dtype)
+    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    ours, theirs = test_twins.gpu.pool.weight_adjoint(x, g, window), cpu.pool.weight_adjoint(x, g, window)
+    assert theirs.shape == window.kernel
+    # A window of one pixel has one weight, to which all gradients are added.
+    close(ours, theirs, least=norm(cpu.pool.weight_adjoint(abs(x), abs(g), window)))

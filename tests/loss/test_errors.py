@@ -1,7 +1,5 @@
 """What losses and decisions refuse: one line with the operation, the argument, the rule and what came."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -21,12 +19,8 @@ VALUES = {
     "SpikeMaxLoss: probability must be one of softmax, ratio": lambda: cs.SpikeMaxLoss(SRM, probability="max"),
     "moving_count: window must be at least 1, got 0": lambda: f.moving_count(S, window=0),
     "moving_count: x must be (T, N, ...), got shape (10,)": lambda: f.moving_count(S[:, 0, 0], window=1),
-    "cross_entropy: probability must be one of softmax, ratio": (
-        lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate")
-    ),
-    "cross_entropy: chosen has shape (3,), counts have shape (2, 3)": (
-        lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0)
-    ),
+    "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
+    "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
     "cross_entropy: counts must have a class": lambda: f.cross_entropy(COUNTS[:, :0], chosen=COUNTS[:, :0] > 0),
     "cross_entropy: chosen has shape (3,), counts have shape (3,)": (
         lambda: f.cross_entropy(COUNTS[0], chosen=COUNTS[0] > 0)
@@ -39,9 +33,7 @@ VALUES = {
     "BinaryCrossEntropyLoss: output must be (T, N,": lambda: cs.BinaryCrossEntropyLoss().probabilities(Y[0]),
     "binary_cross_entropy: chosen has shape": lambda: f.binary_cross_entropy(Y, chosen=Y[0] > 0),
     "SpikeRateLoss: true must not be negative, got -1": lambda: cs.SpikeRateLoss(SRM, true=-1),
-    "SpikeRateLoss: false must be at most a spike a step, 500 Hz, got": lambda: cs.SpikeRateLoss(
-        cs.SRM(dt=2.0), false=501
-    ),
+    "SpikeRateLoss: false must be at most a spike a step, 500 Hz,": lambda: cs.SpikeRateLoss(cs.SRM(dt=2.0), false=501),
     "SpikeRateLoss: true must be at least false": lambda: cs.SpikeRateLoss(SRM, true=5, false=6),
     "RateRegularizer: weight must not be negative, got -1": lambda: cs.RateRegularizer(weight=-1),
     "RateRegularizer: high must be at least low, 50 Hz, got 5": lambda: cs.RateRegularizer(50, 5),
@@ -49,18 +41,12 @@ VALUES = {
     "RateRegularizer: spikes must have a step, got T = 0": lambda: cs.RateRegularizer()(np.zeros((0, 3), bool)),
     "SpikeCountLoss: count_scale must be positive, got": lambda: cs.SpikeCountLoss(SRM, count_scale=0),
     "SpikeCountLoss: false must not be negative, got -1": lambda: cs.SpikeCountLoss(SRM, false=-1),
-    "SpikeTimeLoss: spikes has shape (10, 2, 3), target has shape (10, 2, 1)": lambda: cs.SpikeTimeLoss(SRM)(
-        S, S[..., :1]
-    ),
+    "SpikeTimeLoss: spikes has shape (10, 2, 3), target has shape (10, 2": lambda: cs.SpikeTimeLoss(SRM)(S, S[..., :1]),
     "SpikeTimeLoss: target must be spike trains of shape": lambda: cs.SpikeTimeLoss(SRM)(S, [0, 1]),
     "spike_time_error: s has shape (10, 2, 3), target has": lambda: f.spike_time_error(S, S[..., :1], **FILTER),
     "spike_time_error: s must be (T, N, ...), got": lambda: f.spike_time_error(S[:, 0, 0], S[:, 0, 0], **FILTER),
-    "spike_count_error: region must lie within 0 and 10 steps, got 0 to 11": (
-        lambda: f.spike_count_error(S, desired=COUNTS, region=(0, 11), **FILTER)
-    ),
-    "spike_count_error: desired has shape (3,), s expects (2, 3)": (
-        lambda: f.spike_count_error(S, desired=np.ones(3), region=(0, 5), **FILTER)
-    ),
+    "spike_count_error: region must lie with": lambda: f.spike_count_error(S, desired=COUNTS, region=(0, 11), **FILTER),
+    "spike_count_error: desired has shape": lambda: f.spike_count_error(S, desired=np.ones(3), region=(0, 5), **FILTER),
     "classify: spikes must be (T, N, classes), got shape (10, 2, 0)": lambda: cs.classify(S[..., :0]),
     "running_decision: spikes must be (T, N, C), got shape (10, 2)": lambda: cs.running_decision(S[..., 0]),
     "running_decision: spikes must be (T, N, classes), got": lambda: cs.running_decision(S[..., None]),

@@ -22,25 +22,6 @@ def x():
     return Tensor(np.random.default_rng(0).random((30, 2, 5)) < 0.3)
 
 
-def test_a_walk_computes_what_the_network_computes(net, x):
-    steps, names, potentials = Walk(net, x), [], {}
-    with no_grad():
-        for at in steps:
-            names.append((at.address, at.name.partition(" (")[2]))
-            if at.neurons is not None:
-                potentials[at.address] = at.potentials
-                assert at.potentials.shape == at.output.shape
-                np.testing.assert_array_equal(at.output.data, at.potentials >= at.neurons.theta)
-            else:
-                assert at.potentials is None
-        np.testing.assert_array_equal(steps.output.data, net(x).data)
-    assert list(potentials) == [1, (2, 0, 1), 4]
-    first, branch, last = "Dense(5, 4), SRM)", "Dense(4, 3), SRM)", "Dense(7, 2), SRM)"
-    assert [name for _, name in names][:4] == [first, first, branch, branch]
-    assert [address for address, _ in names] == [0, 1, (2, 0, 0), (2, 0, 1), 2, 3, 4]
-    assert names[-1][1] == last
-
-
 def test_an_output_that_the_loop_sets_is_what_later_stages_get(net, x):
     silent = np.zeros((30, 2, 4), bool)
     steps = Walk(net, x)

@@ -1,9 +1,6 @@
 """Clipping of gradients by the optimizers: by value, then by the norm of all of them."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,20 +16,20 @@ from cuslayer.training.config import Config, OptimizerConfig
 MAKE = {"SGD": cs.SGD, "Adam": cs.Adam, "NAdam": cs.NAdam}
 
 
-def parameters(*values: list[float]) -> list[cs.Tensor]:
+def parameters(*values):
     found = [cs.Tensor(np.zeros(len(g)), requires_grad=True) for g in values]
     for p, g in zip(found, values, strict=True):
         p.grad = np.array(g)
     return found
 
 
-def moves(values: Any, **options: Any) -> list[Any]:
+def moves(values, **options):
     given = parameters(*values)
     cs.SGD(given, lr=1.0, **options).step()
     return [(-p.data).tolist() for p in given]
 
 
-def test_by_norm_by_value_and_by_both() -> None:
+def test_by_norm_by_value_and_by_both():
     values = [[3.0, 0.0], [0.0, -4.0]]
     assert moves(values) == values
     assert moves(values, clip_norm=5.0) == values
@@ -43,7 +40,7 @@ def test_by_norm_by_value_and_by_both() -> None:
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_every_optimizer_moves_by_the_clipped_gradient(name: str) -> None:
+def test_every_optimizer_moves_by_the_clipped_gradient(name):
     clipped, plain = parameters([3.0], [-4.0]), parameters([0.6], [-0.8])
     optimizer = MAKE[name](clipped, lr=0.1, clip_norm=1.0)
     optimizer.step()
@@ -54,15 +51,12 @@ def test_every_optimizer_moves_by_the_clipped_gradient(name: str) -> None:
     assert (optimizer.clip_norm, optimizer.clip_value) == (1.0, None)
 
 
-def test_frozen_parameters_and_those_without_a_gradient_do_not_count() -> None:
+def test_frozen_parameters_and_those_without_a_gradient_do_not_count():
     given = parameters([3.0], [4.0], [100.0], [7.0])
     given[2].requires_grad, given[3].grad = False, None
     cs.SGD(given, lr=1.0, clip_norm=1.0).step()
     assert np.allclose([p.data[0] for p in given], [-0.6, -0.8, 0.0, 0.0])
     assert given[2].grad.tolist() == [100.0]
-
-
-def test_bounds_hold_after_the_step_and_the_given_gradient_stays() -> None:
     p, g = Bounded(np.zeros(2), least=-0.5, most=0.5), np.array([30.0, 40.0])
     p.grad = g
     cs.SGD([p], lr=1.0, clip_norm=1.0).step()
@@ -70,7 +64,7 @@ def test_bounds_hold_after_the_step_and_the_given_gradient_stays() -> None:
     assert g.tolist() == [30.0, 40.0]
 
 
-def test_the_norm_does_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_norm_does_not_depend_on_the_number_of_cores(monkeypatch):
     g = [np.random.default_rng(1).standard_normal(100_003).astype(np.float32)]
     found = set()
     for count in (1, 2, 3):
@@ -81,7 +75,7 @@ def test_the_norm_does_not_depend_on_the_number_of_cores(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
 @pytest.mark.parametrize("make", ["SGD"])
-def test_limits_that_are_none(name: str, make: str) -> None:
+def test_limits_that_are_none(name, make):
     for value, error, got in (
         (0, ValueError, "positive, got 0"),
         (math.inf, ValueError, "finite, got inf"),
@@ -93,7 +87,7 @@ def test_limits_that_are_none(name: str, make: str) -> None:
         MAKE[make]([{"params": parameters([1.0]), name: 1.0}])
 
 
-def test_the_configuration() -> None:
+def test_the_configuration():
     config = Config(optimizer=OptimizerConfig("SGD", clip_norm=2.0, clip_value=0.5))
     assert load_config(yaml.safe_load(config.to_yaml())) == config
     optimizer = config.make_optimizer(parameters([1.0]))

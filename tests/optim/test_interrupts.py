@@ -1,7 +1,5 @@
 """An interrupt or an error within a step: what has moved is counted, and nothing else."""
 
-from __future__ import annotations
-
 import signal
 
 import numpy as np

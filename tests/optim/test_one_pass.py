@@ -1,7 +1,5 @@
 """On the CPU one pass updates all weights of a type: with the bits of one by one, on any number of cores."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A network that is saved and loaded is the same: its kinds, constants, arrays, sharing and output."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from functools import partial
