@@ -34,7 +34,7 @@ ONLY_WITH_ALL = {
         *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
         "sigma_delta",
     ],
-    "tests/optim": ["interrupts", "one_pass"],
+    "tests/optim": ["interrupts"],
     "tests/project": ["examples", "fuzz", "notebooks", "site", "supply", "typing", "write_your_own"],
     "tests/training": [
         *("determinism", "graph", "graph_dropout", "other_recordings", "read_out_run"),
