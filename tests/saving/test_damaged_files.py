@@ -96,27 +96,12 @@ def entry(about, name):
         (lambda a: a.pop("objects"), r"is damaged \(KeyError: 'objects'\)$"),
         (lambda a: a.update(root={"object": 99}), r"is damaged \(IndexError: list index out of range\)$"),
         (lambda a: a["tensors"][0].update(array="7"), r"is damaged \(KeyError: 'array/7'\)$"),
-        (
-            lambda a: entry(a, "Dense")["class"].update(name="Tense"),
-            "the class Tense is in it, which this version does",
-        ),
-        (
-            lambda a: entry(a, "SRM")["options"].update(theta=-1),
-            "SRM cannot be made: SRM: theta must be positive, got -1",
-        ),
+        (lambda a: entry(a, "Dense")["class"].update(name="Tense"), "the class Tense is in it, which this version doe"),
+        (lambda a: entry(a, "SRM")["options"].update(theta=-1), "SRM cannot be made: SRM: theta must be positive, got"),
         (lambda a: entry(a, "SRM")["options"].update(tau=1), "SRM cannot be made: .*unexpected keyword argument 'tau'"),
-        (
-            lambda a: entry(a, "Dense")["options"].update(in_features=2),
-            r"Dense's weight has shape \(4, 3\), its constr",
-        ),
-        (
-            lambda a: entry(a, "Dense")["options"].update(in_features=10**6),
-            r"Dense cannot be made: Dense: a parameter of shape \(1000000, 3\) is larger than the arrays of its file$",
-        ),
-        (
-            lambda a: entry(a, "Dense")["state"].append([["a", "b"], 1]),
-            "Dense's a.b has no place in the Dense that its",
-        ),
+        (lambda a: entry(a, "Dense")["options"].update(in_features=2), r"Dense's weight has shape \(4, 3\), its const"),
+        (lambda a: entry(a, "Dense")["options"].update(in_features=10**6), "Dense cannot .*is larger than the arrays"),
+        (lambda a: entry(a, "Dense")["state"].append([["a", "b"], 1]), "Dense's a.b has no place in the Dense that it"),
         (lambda a: entry(a, "Dense")["state"].append([["__class__", "b"], 1]), "Dense's __class__.b has no place"),
         (lambda a: entry(a, "Network").update({"method": "__init__", "of": 3}), "an object is class and method$"),
     ],
@@ -282,28 +267,19 @@ REFUSED = {
     "a class and a function": (added(call("copy") | of("SRM")), "an object is class and function"),
     "nothing": (added({"args": []}), "an object is of no kind"),
     "a hook as the network": (lambda a: a.update(root=HOOK), "the network must not be a partial"),
-    "a surrogate as the network": (
-        lambda a: a.update(root={"object": 5}),
-        "the network must be a network, a layer or a neuron, got Exponential$",
-    ),
+    "a surrogate as the network": (lambda a: a.update(root={"object": 5}), "the network must be a network, a layer or"),
     # What stands where data belongs.
     "a function as a number": (put("SRM", "theta", FUNCTION), "SRM's theta must not be a function"),
     "a function as a surrogate": (put("SRM", "surrogate", FUNCTION), "SRM's surrogate must not be a function"),
     "a partial as a flag": (put("BatchNorm", "trained", HOOK), "BatchNorm's trained must not be a partial"),
-    "a partial in a tuple": (
-        put("BatchNorm", "exponents", {"tuple": [HOOK, 1]}),
-        "BatchNorm's exponents must not",
-    ),
+    "a partial in a tuple": (put("BatchNorm", "exponents", {"tuple": [HOOK, 1]}), "BatchNorm's exponents must not"),
     "a user's object as a number": (added(of("Dropout", p=OWNER)), "Dropout's p must not be a class"),
     "a function in a partial": (
         lambda a: a["objects"][1]["options"].update(step=FUNCTION),
         "a partial's step must not be a function",
     ),
     "an object by position": (added(of("Dropout", OWNER)), "Dropout's part 0 must not be a class"),
-    "a key that has a hash": (
-        added(of("Owner", own=True, features={"dict": [[OWNER, 1]]})),
-        "Owner's features mus",
-    ),
+    "a key that has a hash": (added(of("Owner", own=True, features={"dict": [[OWNER, 1]]})), "Owner's features mus"),
     "a string": (put("SRM", "theta", "2"), "SRM cannot be made: SRM: theta must be a number, got str"),
     "a huge number": (put("SRM", "theta", 10**400), "SRM cannot be made: int too large to convert to float"),
     "lines in a name": (added(of("A\nB\x1b")), r"the class A B\? is in it"),
@@ -324,20 +300,14 @@ REFUSED = {
     "within the arguments": (state("SRM", ["surrogate", "theta"], ARRAY), r"SRM's surrogate\.theta has no place"),
     "a function as a flag": (state("Dropout", ["training"], FUNCTION), "Dropout's training must be true or false, got"),
     "a number as a flag": (state("Dropout", ["training"], 1), "Dropout's training must be true or false, got 1$"),
-    "a number for what trains": (
-        lambda a: a["tensors"][0].update(requires_grad=1),
-        "Dense's weight's requires_grad must be true or false, got 1$",
-    ),
+    "a number for what trains": (lambda a: a["tensors"][0].update(requires_grad=1), "Dense's weight's requires_grad m"),
     "a tensor for an array": (state("Owner", ["names", {"key": "a"}], {"tensor": 0}), r"Owner's names\.a has no place"),
     "an array at two places": (lambda a: a["tensors"][1].update(array="0"), r"is damaged \(KeyError: 'array/0'\)$"),
     # What takes time or memory.
     "a cycle": (put("Dense", "weight_hook", DENSE), r"is damaged \(IndexError: list index out of range\)$"),
     "a number below 0": (put("Dense", "weight_hook", {"object": -1}), "Dense's weight_hook is object -1, which is no"),
     "2^45 stages": (doubled, "Sequential cannot be made: network: stages must be at most 100,000, each counted"),
-    "many channels": (
-        put("BatchNorm", "features", 10**10),
-        r"BatchNorm cannot be made: BatchNorm: a parameter of shape \(10000000000,\) is larger than the arrays of",
-    ),
+    "many channels": (put("BatchNorm", "features", 10**10), "BatchNorm cannot be made: BatchNorm: a parameter of sha"),
     "a long response": (
         added(of("SRM", tau_sr=1e9), of("TemporalFilter", neuron=NEXT)),
         r"TemporalFilter cannot be made: response: a parameter of shape \(\d+,\) is larger",
