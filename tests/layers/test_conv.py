@@ -21,16 +21,30 @@ geometries = st.fixed_dictionaries(
 )
 
 
+DRAWN = {
+    "kernel": st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    "inputs": st.integers(1, 2),
+    "outputs": st.integers(1, 3),
+    "rate": st.sampled_from([0.0, 0.2, 1.0]),
+    "seed": st.integers(0, 99),
+}
+
+
+def check(fn, s, w, expected, geometry, seed):
+    """Hold spikes and numbers against the formula, and their gradients against each other."""
+    runs = []
+    for x in (s, s.astype(float)):
+        t, weight = cs.Tensor(x, requires_grad=True), cs.Tensor(w, requires_grad=True)
+        y = fn(t, weight, **geometry)
+        np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=1e-12)
+        y.backward(np.random.default_rng(seed).standard_normal(y.shape))
+        runs.append((t.grad, weight.grad))
+    for by_event, by_matrix in zip(*runs, strict=True):
+        np.testing.assert_allclose(by_event, by_matrix, atol=1e-11)
+
+
 @settings(max_examples=60)
-@given(
-    geometry=geometries,
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
-    image=st.tuples(st.integers(1, 9), st.integers(1, 8)),
-    inputs=st.integers(1, 2),
-    outputs=st.integers(1, 3),
-    rate=st.sampled_from([0.0, 0.2, 1.0]),
-    seed=st.integers(0, 99),
-)
+@given(geometry=geometries, image=st.tuples(st.integers(1, 9), st.integers(1, 8)), **DRAWN)
 def test_spikes_and_numbers_equal_the_formula(geometry, kernel, image, inputs, outputs, rate, seed):
     for axis in (0, 1):
         reach = geometry["dilation"][axis] * (kernel[axis] - 1) + 1
@@ -39,15 +53,7 @@ def test_spikes_and_numbers_equal_the_formula(geometry, kernel, image, inputs, o
     s = generator.random((3, 2, *image, inputs * groups)) < rate
     w = generator.standard_normal((*kernel, inputs, outputs * groups))
     expected = reference.conv(s.reshape(6, *s.shape[2:]), w, **geometry)
-    runs = []
-    for x in (s, s.astype(float)):
-        t, weight = cs.Tensor(x, requires_grad=True), cs.Tensor(w, requires_grad=True)
-        y = functions.conv(t, weight, **geometry)
-        np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=1e-12)
-        y.backward(np.random.default_rng(seed).standard_normal(y.shape))
-        runs.append((t.grad, weight.grad))
-    for by_event, by_matrix in zip(*runs, strict=True):
-        np.testing.assert_allclose(by_event, by_matrix, atol=1e-11)
+    check(functions.conv, s, w, expected, geometry, seed)
 
 
 SRM = cs.SRM()
@@ -62,31 +68,14 @@ def transposed(draw):
 
 
 @settings(max_examples=80)
-@given(
-    geometry=transposed(),
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
-    image=st.tuples(st.integers(1, 6), st.integers(1, 5)),
-    inputs=st.integers(1, 2),
-    outputs=st.integers(1, 3),
-    rate=st.sampled_from([0.0, 0.2, 1.0]),
-    seed=st.integers(0, 99),
-)
+@given(geometry=transposed(), image=st.tuples(st.integers(1, 6), st.integers(1, 5)), **DRAWN)
 def test_transposed_spikes_and_numbers_equal_the_formula(geometry, kernel, image, inputs, outputs, rate, seed):
     generator, groups = np.random.default_rng(seed), geometry["groups"]
     s = generator.random((3, 2, *image, inputs * groups)) < rate
     w = generator.standard_normal((*kernel, outputs, inputs * groups))
     expected = reference.conv_transpose(s.reshape(6, *s.shape[2:]), w, **geometry)
     assume(min(expected.shape[1:3]) > 0)
-    runs = []
-    for x in (s, s.astype(float)):
-        t, weight = cs.Tensor(x, requires_grad=True), cs.Tensor(w, requires_grad=True)
-        y = functions.conv_transpose(t, weight, **geometry)
-        np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=1e-12)
-        g = np.random.default_rng(seed).standard_normal(y.shape)
-        y.backward(g)
-        runs.append((t.grad, weight.grad))
-    for by_event, by_matrix in zip(*runs, strict=True):
-        np.testing.assert_allclose(by_event, by_matrix, atol=1e-11)
+    check(functions.conv_transpose, s, w, expected, geometry, seed)
 
 
 def test_what_lies_beyond_the_windows_leaves_no_gap_in_the_gradient():

@@ -36,98 +36,57 @@ def same_gradient(one, two):
         assert np.linalg.norm(one - two) <= bound * np.linalg.norm(two)
 
 
-def run(one_pass, srm, x, w, g, geometry):
-    t = x if x.dtype == bool else cs.Tensor(x, requires_grad=True)
-    weight = cs.Tensor(w, requires_grad=True)
-    if one_pass:
-        options = {"response": srm.filter, "spiking": srm.spiking, "exact": srm.gradient == "exact"}
-        s = functions.conv_neuron(t, weight, **options, **geometry)
-    else:
-        s = srm(functions.conv(t, weight, **geometry))
-    s.backward(g(s.shape))
-    return s.data, weight.grad, None if x.dtype == bool else t.grad
-
-
-@settings(max_examples=60)
+@settings(max_examples=120)
 @given(
     geometry=geometries,
-    kernel=st.tuples(st.integers(1, 5), st.integers(1, 3)),
-    image=st.tuples(st.integers(1, 9), st.integers(1, 8)),
-    channels=st.tuples(st.integers(1, 2), st.integers(1, 3)),
-    sizes=st.tuples(st.sampled_from([0, 1, 20, 32, 33, 100]), st.integers(0, 3)),
-    together=st.sampled_from([1, 5, 512]),
-    numbers=st.booleans(),
-    gradient=st.sampled_from(["slayer", "exact"]),
-    dtype=st.sampled_from(["float32", "float64"]),
-)
-def test_one_pass_is_two(geometry, kernel, image, channels, sizes, together, numbers, gradient, dtype):
-    for axis in (0, 1):
-        assume(image[axis] + 2 * geometry["padding"][axis] > geometry["dilation"] * (kernel[axis] - 1))
-    generator, groups = np.random.default_rng(0), geometry["groups"]
-    x = generator.random((*sizes, *image, channels[0] * groups)) < 0.2
-    x = x.astype(dtype) if numbers else x
-    w = (generator.standard_normal((*kernel, channels[0], channels[1] * groups)) * 6).astype(dtype)
-    srm = cs.SRM(tau_sr=3.0, cutoff=0.2, gradient=gradient)
-
-    def g(shape):
-        return np.random.default_rng(1).standard_normal(shape).astype(dtype)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conv_spikes, "_TOGETHER", together)
-        s, of_weight, of_x = run(True, srm, x, w, g, geometry)
-        two = run(False, srm, x, w, g, geometry)
-    assert (s == two[0]).all()
-    assert of_weight.dtype == dtype
-    same_gradient(of_weight, two[1])
-    if numbers:
-        same_gradient(of_x, two[2])
-
-
-@settings(max_examples=60)
-@given(
-    geometry=geometries,
-    pool=st.fixed_dictionaries(
+    pool=st.none()
+    | st.fixed_dictionaries(
         {
             "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
             "stride": st.sampled_from([None, None, 1]),
             "padding": st.sampled_from([0, 0, 1]),
         }
     ),
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 3)),
     image=st.tuples(st.integers(1, 9), st.integers(1, 8)),
+    channels=st.tuples(st.integers(1, 2), st.integers(1, 3)),
     sizes=st.tuples(st.sampled_from([0, 1, 20, 32, 33, 100]), st.integers(0, 3)),
-    together=st.sampled_from([1, 9, 1024]),
+    together=st.sampled_from([1, 5, 9, 512, 1024]),
     numbers=st.booleans(),
     gradient=st.sampled_from(["slayer", "exact"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_one_pass_is_four(geometry, pool, kernel, image, sizes, together, numbers, gradient, dtype):
+def test_one_pass_is_its_stages(geometry, pool, kernel, image, channels, sizes, together, numbers, gradient, dtype):
+    """Of a convolution and its neurons, or with pooling and the neurons behind it."""
     for axis in (0, 1):
         assume(image[axis] + 2 * geometry["padding"][axis] > geometry["dilation"] * (kernel[axis] - 1))
     generator, groups = np.random.default_rng(0), geometry["groups"]
-    x = generator.random((*sizes, *image, groups)) < 0.2
-    w = (generator.standard_normal((*kernel, 1, 3 * groups)) * 6).astype(dtype)
+    x = generator.random((*sizes, *image, channels[0] * groups)) < 0.2
+    w = (generator.standard_normal((*kernel, channels[0], channels[1] * groups)) * 6).astype(dtype)
     srm, behind = cs.SRM(tau_sr=3.0, cutoff=0.2, gradient=gradient), cs.SRM(tau_sr=2.0, theta=9.0, gradient=gradient)
-    layer = cs.Pool(**pool, gain=8.0)
+    layer = pool and cs.Pool(**pool, gain=8.0)
+    options = {"response": srm.filter, "spiking": srm.spiking, "exact": gradient == "exact", **geometry}
     runs = []
     for one_pass in (True, False):
         t = cs.Tensor(x.astype(dtype) if numbers else x, requires_grad=numbers)
         weight = cs.Tensor(w, requires_grad=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conv_spikes, "_TOGETHER", together)
-            if one_pass:
-                options = {"response": srm.filter, "spiking": srm.spiking, "exact": gradient == "exact"}
-                s = functions.conv_pool(t, weight, pooling=pooling_of(layer, behind), **options, **geometry)
+            if not one_pass:
+                s = srm(functions.conv(t, weight, **geometry))
+                s = behind(layer(s)) if layer else s
+            elif layer:
+                s = functions.conv_pool(t, weight, pooling=pooling_of(layer, behind), **options)
             else:
-                s = behind(layer(srm(functions.conv(t, weight, **geometry))))
-            s.backward(np.random.default_rng(1).standard_normal(s.shape))
+                s = functions.conv_neuron(t, weight, **options)
+            s.backward(np.random.default_rng(1).standard_normal(s.shape).astype(dtype))
         runs.append((s.data, weight.grad, t.grad))
-    (s, of_weight, of_x), two = runs
-    assert (s == two[0]).all()
+    (s, of_weight, of_x), apart = runs
+    assert (s == apart[0]).all()
     assert of_weight.dtype == dtype
-    same_gradient(of_weight, two[1])
+    same_gradient(of_weight, apart[1])
     if numbers:
-        same_gradient(of_x, two[2])
+        same_gradient(of_x, apart[2])
 
 
 @pytest.mark.cpu_only

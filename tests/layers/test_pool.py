@@ -13,16 +13,23 @@ RNG = np.random.default_rng(7)
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
+DRAWN = {
+    "kernel": pairs,
+    "stride": pairs,
+    "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    "dilation": st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    "channels": st.integers(1, 5),
+    "seed": st.integers(0, 99),
+}
+
+
+def held(y, expected):
+    atol = 1e-5 if y.dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=atol)
+
+
 @settings(max_examples=80)
-@given(
-    kernel=pairs,
-    stride=pairs,
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    dilation=st.tuples(st.integers(1, 2), st.integers(1, 3)),
-    room=st.tuples(st.integers(0, 6), st.integers(0, 6)),
-    channels=st.integers(1, 5),
-    seed=st.integers(0, 99),
-)
+@given(room=st.tuples(st.integers(0, 6), st.integers(0, 6)), **DRAWN)
 def test_equals_the_formula(kernel, stride, padding, dilation, room, channels, seed):
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     stride = tuple(map(min, stride, reach))
@@ -33,9 +40,7 @@ def test_equals_the_formula(kernel, stride, padding, dilation, room, channels, s
     for given_x in (x, x > 0.5):
         expected = reference.pool(given_x.reshape(6, *x.shape[2:]), kernel, stride, padding, dilation, 1.7)
         y = functions.pool(given_x, **options)
-        np.testing.assert_allclose(
-            y.data.reshape(expected.shape), expected, atol=1e-5 if y.dtype == np.float32 else 1e-12
-        )
+        held(y, expected)
     t = cs.Tensor(x, requires_grad=True)
     ax = functions.pool(t, **options)
     g = generator.standard_normal(ax.shape)
@@ -47,15 +52,7 @@ SRM = cs.SRM()
 
 
 @settings(max_examples=80)
-@given(
-    kernel=pairs,
-    stride=pairs,
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    dilation=st.tuples(st.integers(1, 2), st.integers(1, 3)),
-    image=st.tuples(st.integers(1, 6), st.integers(1, 6)),
-    channels=st.integers(1, 5),
-    seed=st.integers(0, 99),
-)
+@given(image=st.tuples(st.integers(1, 6), st.integers(1, 6)), **DRAWN)
 def test_unpooling_equals_the_formula(kernel, stride, padding, dilation, image, channels, seed):
     generator = np.random.default_rng(seed)
     x = generator.standard_normal((2, 3, *image, channels))
@@ -64,9 +61,7 @@ def test_unpooling_equals_the_formula(kernel, stride, padding, dilation, image, 
         expected = reference.unpool(given_x.reshape(6, *x.shape[2:]), kernel, stride, padding, dilation, 1.7)
         assume(min(expected.shape[1:3]) > 0)
         y = functions.unpool(given_x, **options)
-        np.testing.assert_allclose(
-            y.data.reshape(expected.shape), expected, atol=1e-5 if y.dtype == np.float32 else 1e-12
-        )
+        held(y, expected)
 
 
 def test_scaling_the_output_scales_the_gain():
