@@ -17,9 +17,8 @@ G = cs.Tensor(X.data, requires_grad=True)
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: np.floor(x),
+        *(np.floor, np.median),
         lambda x: np.linalg.norm(x, axis=1),
-        lambda x: np.median(x),
         lambda x: np.hypot(x, 2.0),
         lambda x: np.vstack([x, x.data if isinstance(x, cs.Tensor) else x]),
         lambda x: np.add(x, x) + np.percentile(x, q=50),
@@ -36,19 +35,11 @@ def test_without_a_gradient_numpy_gives_its_result(call):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: np.isnan(x),
-        lambda x: np.isfinite(x),
+        *(np.isnan, np.isfinite, np.count_nonzero, np.nonzero, np.where, np.shape, np.ndim, np.size, np.zeros_like),
         lambda x: np.allclose(x, 1.0),
         lambda x: np.isclose(x, x),
         lambda x: np.array_equal(x, x),
         lambda x: np.argsort(x, axis=1),
-        lambda x: np.count_nonzero(x),
-        lambda x: np.nonzero(x),
-        lambda x: np.where(x),
-        lambda x: np.shape(x),
-        lambda x: np.ndim(x),
-        lambda x: np.size(x),
-        lambda x: np.zeros_like(x),
         lambda x: np.result_type(x, np.float32),
     ],
 )

@@ -316,11 +316,7 @@ def test_each_number_type_and_each_library_is_compiled_once():
     ("kind", "message", "changed"),
     [
         (TypeError, "arguments lack y; the kernel wants x, wanted, y, factor, negative, n", {"y": None}),
-        (TypeError, "wanted is int64, the kernel wants bool", {"wanted": np.zeros(5, np.int64)}),
         (TypeError, "arrays must be float32 or float64, got float16", {"x": np.zeros(5, np.float16)}),
-        (TypeError, "negative must be a bool, got int", {"negative": 1}),
-        (ValueError, "factor does not fit float32, got 1e+39", {"factor": 1e39}),
-        (ValueError, "x must be C-contiguous, got strides (8,)", {"x": np.zeros(10, np.float32)[::2]}),
     ],
 )
 def test_arguments_that_do_not_fit(kind, message, changed, tmp_path):
