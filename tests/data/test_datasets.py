@@ -60,7 +60,12 @@ def test_a_folder_of_one_dimensional_recordings(tmp_path):
     data = EventFolder(tmp_path, tmp_path / "list.txt", 200, ".bs1", classes=2, duration=1900)
     assert (data.shape, data.classes, data.duration) == ((200,), 2, 1900.0)
     assert data[0][0].y is None
-    data = EventFolder(folder_of(tmp_path, train="1 0\n"), tmp_path / "train.txt")
+    loader = Loader(data, 1, steps=5)
+    assert loader._fast_binning([0], Misfits()) is None
+    ((x, labels),) = loader
+    assert x.shape == (5, 1, 200)
+    assert np.argwhere(x).tolist() == [[1, 0, 199]]
+    assert labels.tolist() == [0]
     with pytest.raises(ValueError, match="read-only"):
         data.labels[0] = 1
 
@@ -108,11 +113,15 @@ def test_event_folder_with_invalid_arguments_raises(tmp_path):
         EventFolder(tmp_path, tmp_path / "bytes.txt")
 
 
-def test_nmnist_reads_the_folder_of_each_digit(tmp_path):
-    data = NMNIST(nmnist_of(tmp_path / "Train"))
+def test_nmnist_reads_the_folder_of_each_digit_by_name(tmp_path, monkeypatch):
+    nmnist_of(tmp_path / "Train")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
+    data = NMNIST(tmp_path / "Train")
     assert len(data) == 20
     assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 10, 300.0)
     assert data.labels.tolist() == [digit for digit in range(10) for _ in range(2)]
+    assert [Path(data.where(i)).stem for i in range(20)] == [f"{number:05d}" for number in range(20)]
     assert data[7] == (recording(7), 3)
     for file in (tmp_path / "Train/4").iterdir():
         file.unlink()
@@ -192,15 +201,6 @@ def test_open_folder_errors_name_the_layouts(tmp_path, monkeypatch):
         open_folder(tmp_path)
 
 
-def test_nmnist_is_sorted_by_name(tmp_path, monkeypatch):
-    folder = nmnist_of(tmp_path / "Train", 3)
-    listed = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
-    data = NMNIST(folder)
-    assert [Path(data.where(i)).stem for i in range(30)] == [f"{number:05d}" for number in range(30)]
-    assert data.labels.tolist() == [number // 3 for number in range(30)]
-
-
 def test_a_short_read_disables_fast_binning(tmp_path, monkeypatch):
     data = NMNIST(nmnist_of(tmp_path / "Train", 1))
     assert len(data.recording(3)) == 10
@@ -237,18 +237,14 @@ def test_fast_binning_equals_to_spikes(recordings, channels, steps, dt, rounding
             assert (found[:, sample] == spikes).all()
 
 
-@pytest.mark.parametrize("event", [(7, 0, 0, 0), (0, 5, 0, 0), (255, 255, 1, 2**23 - 1)])
-def test_events_outside_return_none(event):
-    assert bin_recordings([raw((0, 0, 0, 0)), raw(event)], (5, 7, 2), 3, 1.0, "floor") is None
+def test_events_outside_and_incomplete_records_return_none():
+    outside = raw((7, 0, 0, 0)), raw((0, 5, 0, 0)), raw((255, 255, 1, 2**23 - 1))
+    for broken in (*outside, b"", raw((0, 0, 0, 0))[:-1]):
+        assert bin_recordings([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
     # Of events that come late none are counted.
     late = raw((6, 4, 1, 2**23 - 1))
     found, kept = bin_recordings([late, raw((0, 0, 0, 0)) + late], (5, 7, 2), 3, 1.0, "floor")
     assert (found.sum(), kept.tolist()) == (1, [0, 1])
-
-
-@pytest.mark.parametrize("broken", [b"", raw((0, 0, 0, 0))[:-1]])
-def test_files_of_incomplete_records_return_none(broken):
-    assert bin_recordings([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
 
 
 @pytest.fixture
@@ -294,18 +290,6 @@ def test_errors_are_those_of_reading_events(folder):
     (folder / "3.bs2").unlink()
     with pytest.raises(ValueError, match=r"3\.bs2 does not exist$"):
         list(Loader(dataset, 2, steps=300))
-
-
-def test_other_recordings_are_not_binned_fast(tmp_path):
-    write_events(tmp_path / "1.bs1", Events([1.0, 2.0], [3, 4], None, [0, 1]))
-    (tmp_path / "list.txt").write_text("1 0")
-    dataset = EventFolder(tmp_path, tmp_path / "list.txt", shape=9, suffix=".bs1")
-    loader = Loader(dataset, 1, steps=5)
-    assert loader._fast_binning([0], Misfits()) is None
-    ((x, labels),) = loader
-    assert x.shape == (5, 1, 9)
-    assert np.argwhere(x).tolist() == [[1, 0, 3], [2, 0, 4]]
-    assert labels.tolist() == [0]
 
 
 @pytest.mark.parametrize("indices", [[3, 1], [-1, 0, 2]])

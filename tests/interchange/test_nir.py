@@ -11,6 +11,7 @@ import cuslayer as cs
 from cuslayer.interchange.nir.neurons import DIALECTS
 from cuslayer.interchange.nir.write import share_moved
 from cuslayer.layers import Shift
+from tests.interchange.test_nir_refused import lif
 from tests.support import reference
 
 nir = pytest.importorskip("nir")
@@ -258,11 +259,6 @@ def test_neurons_without_memory_are_thresholds(tmp_path):
 
 def graph_of(*nodes):
     return nir.NIRGraph.from_list(nir.Input(nodes[0].input_type["input"]), *nodes)
-
-
-def lif(n=4, **changed):
-    ones = np.ones(n)
-    return nir.LIF(**({"tau": 5e-3 * ones, "r": 5 * ones, "v_leak": 0 * ones, "v_threshold": ones} | changed))
 
 
 def test_constants_that_differ_among_neurons_are_in_the_weights(tmp_path):

@@ -78,13 +78,7 @@ def test_psp(shape, dtype, response, seed):
     same_bits(gpu.response.psp(x, response), cpu.response.psp(x, response))
     s = train(seed, shape)
     same_bits(gpu.response.psp(s, response), cpu.response.psp(s, response))
-
-
-@many
-@given(shapes, dtypes, alphas, seeds)
-def test_psp_adjoint(shape, dtype, response, seed):
-    g = normal(seed, shape, dtype)
-    same_bits(gpu.response.psp_adjoint(g, response), cpu.response.psp_adjoint(g, response))
+    same_bits(gpu.response.psp_adjoint(x, response), cpu.response.psp_adjoint(x, response))
 
 
 @many
@@ -95,14 +89,8 @@ def test_fir(shape, dtype, count, seed):
     same_bits(gpu.response.fir(x, taps), cpu.response.fir(x, taps))
     s = train(seed, shape)
     same_bits(gpu.response.fir(s, taps), cpu.response.fir(s, taps))
-
-
-@many
-@given(shapes, dtypes, st.integers(0, 60), seeds)
-def test_fir_adjoint(shape, dtype, count, seed):
-    g = normal(seed, shape, dtype)
-    taps = normal(seed + 1, (count,), dtype)
-    same_bits(gpu.response.fir_adjoint(g, taps), cpu.response.fir_adjoint(g, taps))
+    taps = taps.astype(dtype)
+    same_bits(gpu.response.fir_adjoint(x, taps), cpu.response.fir_adjoint(x, taps))
 
 
 def delays(seed, shape):
@@ -114,12 +102,7 @@ def delays(seed, shape):
 def test_shift(shape, dtype, seed):
     x, delay = normal(seed, shape, dtype), delays(seed, shape)
     same_bits(gpu.response.shift(x, delay), cpu.response.shift(x, delay))
-
-
-@many
-@given(shapes, seeds)
-def test_shift_spikes(shape, seed):
-    s, delay = train(seed, shape), delays(seed, shape)
+    s = train(seed, shape)
     same_bits(gpu.response.shift_spikes(s, delay), cpu.response.shift_spikes(s, delay))
 
 
@@ -179,12 +162,6 @@ def gradient(seed, shape, dtype, theta):
 def test_spike_adjoint(shape, dtype, spiking, seed):
     g, u = gradient(seed, shape, dtype, spiking.theta)
     close(gpu.srm.spike_adjoint(g, u, spiking), cpu.srm.spike_adjoint(g, u, spiking))
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_spike_adjoint_exact(shape, dtype, spiking, seed):
-    g, u = gradient(seed, shape, dtype, spiking.theta)
     theirs, double = (
         cpu.srm.spike_adjoint_exact(*each, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
     )
@@ -199,12 +176,6 @@ def test_neuron_adjoint(shape, dtype, response, spiking, seed):
     least = response.amplitude * norm(cpu.srm.spike_adjoint(g, u, spiking))
     ours = gpu.srm.neuron_adjoint(g, u, response, spiking)
     close(ours, cpu.srm.neuron_adjoint(g, u, response, spiking), least=least)
-
-
-@many
-@given(shapes, dtypes, alphas, spikings(), seeds)
-def test_neuron_adjoint_exact(shape, dtype, response, spiking, seed):
-    g, u = gradient(seed, shape, dtype, spiking.theta)
     least = response.amplitude * norm(cpu.srm.spike_adjoint_exact(g, u, spiking))
     theirs, double = (
         cpu.srm.neuron_adjoint_exact(*each, response, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
@@ -274,11 +245,3 @@ def images(draw):
     padding = st.tuples(st.integers(0, 2), st.integers(0, 2))
     window = Window(draw(pair), draw(pair), draw(padding), draw(st.tuples(st.integers(1, 2), st.integers(1, 2))))
     return (draw(st.integers(0, 6)), draw(st.integers(5, 9)), draw(st.integers(5, 9))), window
-
-
-@few
-@given(images(), st.integers(0, 3), dtypes, seeds)
-def test_pool(drawn, channels, dtype, seed):
-    frames, window = drawn
-    for x in (train(seed, (*frames, channels)), normal(seed, (*frames, channels), dtype)):
-        close(gpu.pool.forward(x, window, 11), cpu.pool.forward(x, window, 11), 1e-5)

@@ -30,12 +30,6 @@ def test_filter_bank(shape, dtype, filters, taps, seed):
     w = normal(seed, (filters, taps), dtype)
     for x in (normal(seed + 1, shape, dtype), train(seed, shape)):
         same_bits(test_twins.gpu.filter_bank.forward(x, w), cpu.filter_bank.forward(x, w))
-
-
-@many
-@given(shapes, dtypes, filters, taps, seeds)
-def test_filter_bank_adjoint(shape, dtype, filters, taps, seed):
-    w = normal(seed, (filters, taps), dtype)
     g = normal(seed + 1, (*shape[:-1], filters * shape[-1]), dtype)
     same_bits(test_twins.gpu.filter_bank.adjoint(g, w), cpu.filter_bank.adjoint(g, w))
 
@@ -59,14 +53,10 @@ def test_shift_linear(shape, dtype, seed):
     x, delay = normal(seed, shape, dtype), delays(seed, shape)
     near, far = (normal(seed + i, delay.shape, dtype) for i in (1, 2))
     same_bits(test_twins.gpu.delay.shift_linear(x, delay, near, far), cpu.delay.shift_linear(x, delay, near, far))
-
-
-@many
-@given(shapes, dtypes, seeds)
-def test_shift_delay_adjoint(shape, dtype, seed):
-    g, delay = normal(seed, shape, dtype), delays(seed, shape)
-    for x in (normal(seed + 1, shape, dtype), train(seed, shape)):
-        same_bits(test_twins.gpu.delay.shift_delay_adjoint(g, x, delay), cpu.delay.shift_delay_adjoint(g, x, delay))
+    g = normal(seed + 3, shape, dtype)
+    for each in (x, train(seed, shape)):
+        ours = test_twins.gpu.delay.shift_delay_adjoint(g, each, delay)
+        same_bits(ours, cpu.delay.shift_delay_adjoint(g, each, delay))
 
 
 @many

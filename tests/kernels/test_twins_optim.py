@@ -167,14 +167,9 @@ def compare(name, shapes, types, limit, seed):
 
 @settings(max_examples=10)
 @given(clipped, types, limits, seeds)
-def test_clip_values(shapes, types, limit, seed):
-    compare("clip_values", shapes, types, limit, seed)
-
-
-@settings(max_examples=10)
-@given(clipped, types, limits, seeds)
-def test_clip_norm(shapes, types, limit, seed):
-    compare("clip_norm", shapes, types, limit, seed)
+def test_clipped_gradients(shapes, types, limit, seed):
+    for name in ("clip_values", "clip_norm"):
+        compare(name, shapes, types, limit, seed)
 
 
 @pytest.mark.parametrize("kernels", [cpu, gpu])

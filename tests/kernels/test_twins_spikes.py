@@ -38,22 +38,20 @@ def same(ours, theirs):
 
 @few
 @given(batches, seeds)
-def test_pack_bits(shape, seed):
+def test_bits_are_packed_transposed_and_unpacked(shape, seed):
     x = train(seed, shape)
     theirs = packed_on_host(x)
     ours = gpu.pack(x, axes=2)
     same(ours.words, theirs.words)
     assert (ours.shape, ours.line, ours.by_neuron) == (x.shape, theirs.line, None)
     assert ours.words.shape[1:] == (lines_of(shape[2:])[0], words_of(ours.line))
-
-
-@few
-@given(batches, seeds)
-def test_unpack_bits(shape, seed):
-    x = train(seed, shape)
-    spikes = packed_on_host(x)
-    same(gpu.unpack(spikes), x)
-    same(unpacked_on_host(spikes), x)
+    same(gpu.unpack(theirs), x)
+    same(unpacked_on_host(theirs), x)
+    steps = shape[0]
+    if steps:
+        same(gpu.transpose(theirs, steps), theirs.by_neuron)
+    else:
+        assert gpu.transpose(theirs, 0).size == 0
 
 
 def test_pack_long_lines():
@@ -73,18 +71,6 @@ def test_synapse_input():
     assert gpu.synapse_input(ours) is ours
     number = x.astype(np.float32)
     assert gpu.synapse_input(number) is number
-
-
-@few
-@given(batches, seeds)
-def test_transpose_bits(shape, seed):
-    x = train(seed, shape)
-    theirs = packed_on_host(x)
-    steps = shape[0]
-    if steps:
-        same(gpu.transpose(theirs, steps), theirs.by_neuron)
-    else:
-        assert gpu.transpose(theirs, 0).size == 0
 
 
 def test_with_neurons_fills_what_is_missing():

@@ -39,15 +39,6 @@ def test_conv_transpose(drawn, groups, inputs, outputs, spikes, dtype, seed):
     theirs = cpu.conv_transpose.forward(cpu.spikes.synapse_input(x), w, image, window, groups)
     assert theirs.shape == (frames[0], *image, outputs * groups)
     close(ours, theirs, 1e-5, least=norm(w))
-
-
-@few
-@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.booleans(), dtypes, seeds)
-def test_conv_transpose_weight_adjoint(drawn, groups, inputs, outputs, spikes, dtype, seed):
-    gpu = test_twins.gpu
-    frames, window, image = result(drawn)
-    shape = (*frames, inputs * groups)
-    x = train(seed, shape) if spikes else normal(seed, shape, "float64")
     g = normal(seed, (frames[0], *image, outputs * groups), dtype)
     ours = gpu.conv_transpose.weight_adjoint(gpu.spikes.synapse_input(x), g, window, groups)
     theirs = cpu.conv_transpose.weight_adjoint(cpu.spikes.synapse_input(x), g, window, groups)
@@ -67,37 +58,23 @@ def test_a_frame_of_one_spike_is_its_window():
     assert not out.any()
 
 
-# Pooling with a weight for each tap
-
-
 @few
 @given(images(), st.integers(1, 3), dtypes, seeds)
-def test_weighted_pool(drawn, channels, dtype, seed):
+def test_pooling_and_that_with_a_weight_for_each_tap(drawn, channels, dtype, seed):
+    gpu = test_twins.gpu
     frames, window = drawn
     x, w = normal(seed, (*frames, channels), dtype), normal(seed, window.kernel, dtype)
     least = norm(cpu.pool.weighted_pool(abs(x), abs(w), window))
-    close(test_twins.gpu.pool.weighted_pool(x, w, window), cpu.pool.weighted_pool(x, w, window), least=least)
-
-
-@few
-@given(images(), st.integers(1, 3), dtypes, seeds)
-def test_weighted_pool_adjoint(drawn, channels, dtype, seed):
-    frames, window = drawn
+    close(gpu.pool.weighted_pool(x, w, window), cpu.pool.weighted_pool(x, w, window), least=least)
+    for each in (x, train(seed, x.shape)):
+        close(gpu.pool.forward(each, window, 11), cpu.pool.forward(each, window, 11), 1e-5)
     g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
-    w, image = normal(seed, window.kernel, dtype), frames[1:]
-    ours = test_twins.gpu.pool.weighted_pool_adjoint(g, w, image, window)
+    image = frames[1:]
+    ours = gpu.pool.weighted_pool_adjoint(g, w, image, window)
     theirs = cpu.pool.weighted_pool_adjoint(g, w, image, window)
     assert theirs.shape == (*frames, channels)
     close(ours, theirs, least=norm(cpu.pool.weighted_pool_adjoint(abs(g), abs(w), image, window)))
-
-
-@few
-@given(images(), st.integers(1, 3), dtypes, seeds)
-def test_pool_weight_adjoint(drawn, channels, dtype, seed):
-    frames, window = drawn
-    x = normal(seed, (*frames, channels), dtype)
-    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
-    ours, theirs = test_twins.gpu.pool.weight_adjoint(x, g, window), cpu.pool.weight_adjoint(x, g, window)
+    ours, theirs = gpu.pool.weight_adjoint(x, g, window), cpu.pool.weight_adjoint(x, g, window)
     assert theirs.shape == window.kernel
     # A window of one pixel has one weight, to which all gradients are added.
     close(ours, theirs, least=norm(cpu.pool.weight_adjoint(abs(x), abs(g), window)))

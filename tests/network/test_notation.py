@@ -35,22 +35,6 @@ def kinds(net):
     return [type(layer).__name__ for layer in net.layers]
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "numbers"),
-    [
-        ("34x30x2", "input", (34, 30, 2)),
-        ("16c5", "conv", (16, 5)),
-        ("16c5v", "conv", (16, 5)),
-        ("2a", "pool", (2,)),
-        ("10avg", "average", (10,)),
-        ("512", "dense", (512,)),
-    ],
-)
-def test_words(text, kind, numbers):
-    word = Word(text)
-    assert (word.kind, word.numbers, word.options()) == (kind, numbers, {})
-
-
 def test_options_reach_the_layers():
     other = cs.SRM(theta=4.0)
     words = [

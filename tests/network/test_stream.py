@@ -77,7 +77,7 @@ def in_chunks(stream, x, sizes):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("sizes", [[1] * 120, [120], [3, 0, 17, 16, 1, 63, 20]], ids=["steps", "whole", "chunks"])
+@pytest.mark.parametrize("sizes", [[1] * 120, [3, 0, 17, 16, 1, 63, 20]], ids=["steps", "chunks"])
 def test_the_spikes_are_those_of_the_whole_input(name, sizes):
     cs.seed(3)
     net, x = NETWORKS[name](), spikes()
@@ -345,7 +345,7 @@ def whole_and_chunks(net, x, monkeypatch, size):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("size", [1, 7, 120, 121])
+@pytest.mark.parametrize("size", [7, 121])
 def test_chunks_of_any_length_give_the_same(name, size, taken, monkeypatch):
     cs.seed(3)
     whole, found = whole_and_chunks(NETWORKS[name](), spikes(), monkeypatch, size)

@@ -425,16 +425,6 @@ def test_shared_parts_are_shared(loaded, tmp_path):
         assert len(file.files) == 3  # the description, and two weights
 
 
-def test_what_trains_and_what_does_not(loaded):
-    net = cs.Sequential(cs.Dense(3, 3), EXACT, cs.Dropout(0.5), cs.Dense(3, 2), EXACT)
-    net[0].weight.requires_grad = False
-    net.train(False)
-    other = loaded(net)
-    assert [p.requires_grad for p in other.parameters()] == [False, True]
-    assert [other[2].training, other[3].training] == [False, False]
-    assert loaded(cs.Sequential(cs.Dropout(0.5)))[0].training is True
-
-
 def test_time_constants_that_are_parameters(loaded):
     """Their bounds, what is frozen, and the neurons that share one."""
     tau = Bounded([3.0, 4.0], least=1.0)
