@@ -24,28 +24,15 @@ def spikings(draw):
 
 @many
 @given(shapes, dtypes, spikings(), seeds)
-def test_surrogate_adjoint(shape, dtype, spiking, seed):
+def test_surrogate_adjoints(shape, dtype, spiking, seed):
+    """Those of the exponential are to the bit those of SRM neurons, on both devices."""
     g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
-    close(
-        gpu.surrogate.adjoint(g, u, spiking), cpu.surrogate.adjoint(g, u, spiking), 3e-6 if dtype == "float32" else None
-    )
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_surrogate_adjoint_exact(shape, dtype, spiking, seed):
-    g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
+    most = 3e-6 if dtype == "float32" else None
+    close(gpu.surrogate.adjoint(g, u, spiking), cpu.surrogate.adjoint(g, u, spiking), most)
     ours, theirs = gpu.surrogate.adjoint_exact(g, u, spiking), cpu.surrogate.adjoint_exact(g, u, spiking)
     double = cpu.surrogate.adjoint_exact(g.astype(float), u.astype(float), spiking)
-    close(ours, theirs, 3e-6 if dtype == "float32" else None, double=double)
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_the_exponential_is_that_of_srm(shape, dtype, spiking, seed):
-    """To the bit, on both devices."""
+    close(ours, theirs, most, double=double)
     spiking = Spiking(spiking.theta, spiking.refractory, spiking.width, spiking.height)
-    g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
     for device in (cpu, gpu):
         np.testing.assert_array_equal(device.surrogate.adjoint(g, u, spiking), device.srm.spike_adjoint(g, u, spiking))
         ours = device.surrogate.adjoint_exact(g, u, spiking)
