@@ -72,7 +72,7 @@ for _module in MODULES:
 
 
 @pytest.fixture(autouse=True)
-def driver(request, monkeypatch):
+def driver(monkeypatch):
     """NumPy arrays go through the device, wherever the test sends them through the emulator or the CPU."""
     for module in TWINS:
         if hasattr(module, "emulation"):
@@ -82,12 +82,9 @@ def driver(request, monkeypatch):
                 monkeypatch.setattr(module, name, Bridge())
             elif isinstance(launchers, ModuleType) and LAUNCHERS.fullmatch(launchers.__name__):
                 monkeypatch.setattr(module, name, Topic(launchers))
-    monkeypatch.setattr(test_emulated_networks, "emulation", bridged)
     # As in test_twins: two blocks at most, so that larger arrays take several passes of the grid.
     monkeypatch.setattr(source, "_MOST_BLOCKS", 2)
-    # A training step that compares the CPU with the device chooses between them itself.
-    chooses = request.function.__module__ == test_emulated_networks.__name__ and "emulated" not in request.fixturenames
-    with strict() if STAND_IN else nullcontext(), watched() as running, nullcontext() if chooses else bridged():
+    with strict() if STAND_IN else nullcontext(), watched() as running, bridged():
         yield running
 
 

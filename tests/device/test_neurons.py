@@ -61,37 +61,26 @@ def test_the_spikes_are_the_cpus_to_the_bit(kind, gradient, dtype, shape):
         np.testing.assert_allclose(mine, other, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("kind", TRAINED)
+@pytest.mark.parametrize("kind", [*TRAINED, *(f"recurrent {kind}" for kind in LEAKY)])
 def test_time_constants_are_trained_and_states_kept(kind):
-    found = []
-    x = normal(30, 2, 5, scale=2).astype(np.float32)
+    found, x, name, recurrent = [], normal(30, 2, 5, scale=2).astype(np.float32), kind.split()[-1], " " in kind
     for where in ("cuda", "cpu"):
         cs.use(where)
-        neuron = TRAINED[kind](trained=True, stateful=True, graded=True, gradient="exact")
-        first, second = neuron(backend.to_device(x[:9])), neuron(backend.to_device(x[9:]))
-        assert module(second.data) == ("cupy" if where == "cuda" else "numpy")
-        second.backward(backend.to_device(np.ones(second.shape, np.float32)))
-        grads = [backend.to_numpy(p.grad) for p in neuron.parameters()]
-        found.append([backend.to_numpy(first.data), backend.to_numpy(second.data), *grads])
-    assert len(found[0]) == 2 + len(TRAINED[kind]().time_constants)
+        if recurrent:
+            made, parts = population(name, trained=True, gradient="exact", scale_rho=0.2), [x]
+        else:
+            made, parts = TRAINED[name](trained=True, stateful=True, graded=True, gradient="exact"), [x[:9], x[9:]]
+        out = [made(backend.to_device(part)) for part in parts]
+        assert module(out[-1].data) == ("cupy" if where == "cuda" else "numpy")
+        out[-1].backward(backend.to_device(np.ones(out[-1].shape, np.float32)))
+        found.append(
+            [backend.to_numpy(array) for array in (*(y.data for y in out), *(p.grad for p in made.parameters()))]
+        )
+    assert len(found[0]) == 2 + len(TRAINED[name]().time_constants)
     for mine, other in zip(*found, strict=True):
         assert mine.shape == other.shape
-        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", LEAKY)
-def test_time_constants_of_populations_are_trained(kind):
-    found, x = [], normal(30, 2, 5, scale=2).astype(np.float32)
-    for where in ("cuda", "cpu"):
-        cs.use(where)
-        made = population(kind, trained=True, gradient="exact", scale_rho=0.2)
-        out = made(backend.to_device(x))
-        assert module(out.data) == ("cupy" if where == "cuda" else "numpy")
-        out.backward(backend.to_device(np.ones(out.shape, np.float32)))
-        found.append([backend.to_numpy(p.grad) for p in made.parameters()])
-    assert len(found[0]) == 1 + len(LEAKY[kind]().time_constants)
-    for mine, other in zip(*found, strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4 * max(1.0, abs(other).max()))
+        rtol, atol = (1e-3, 1e-4 * max(1.0, abs(other).max())) if recurrent else (1e-4, 1e-5)
+        np.testing.assert_allclose(mine, other, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -144,20 +144,6 @@ def test_decisions_and_distances_are_on_the_cpu():
             np.testing.assert_allclose(mine, their, rtol=1e-12)
 
 
-def test_the_gradient_flow_is_read_when_the_epoch_ends():
-    net = cs.Sequential(cs.Dense(6, 5), SRM, cs.Dense(5, 2), SRM)
-    flow, stats = cs.GradientFlow(net), cs.Stats()
-    x, labels = RNG.random((20, 4, 6)) < 0.4, backend.to_device(np.array([0, 1, 0, 1]))
-    spikes = net(x)
-    value = cs.SpikeRateLoss(SRM)(spikes, labels)
-    value.backward()
-    flow.add()
-    stats.training.add(spikes, labels, value)
-    for p, size in zip(net.parameters(), flow.end_epoch().values(), strict=True):
-        assert size == pytest.approx(float(np.sqrt((backend.to_numpy(p.grad) ** 2).mean())), rel=1e-5)
-    assert stats.end_epoch().train_loss == pytest.approx(value.item() / 4)
-
-
 def with_batch_norm(scale):
     srm = cs.SRM(tau_sr=3.0)
     norm = cs.BatchNorm(8, scale=scale, height=5.0, trained=True)
