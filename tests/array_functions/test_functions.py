@@ -1,7 +1,5 @@
 """NumPy's functions on tensors: values, types, gradients, shapes 0 and 1, spikes, ties."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,10 +1,5 @@
 """Tensors indexed by arrays: NumPy's results, gradients and errors on every device, with the same bits on each run."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -17,7 +12,7 @@ MASK = np.random.default_rng(0).random(5) < 0.5
 MASK[:2] = True
 FRAME = np.random.default_rng(1).random((5, 4)) < 0.4
 ONE = np.arange(5) == 3
-INDICES: dict[str, Any] = {
+INDICES = {
     "repeated": [0, 2, 2, 0, 2, 2, 2, 4],
     "negative": np.array([-1, -5, 4, 0]),
     "of two axes": (np.array([1, 1, -4, 0]), np.array([2, 2, 2, -1])),
@@ -46,7 +41,7 @@ INDICES: dict[str, Any] = {
     "none of a slice": (slice(2, 2), [0, 0]),
     "an array of one": np.array(3),
 }
-OUT_OF_RANGE: dict[str, Any] = {
+OUT_OF_RANGE = {
     "take: index 5 is out of range for axis 0 with size 5": [0, 5],
     "take: index -6 is out of range for axis 0 with size 5": np.array([-6, 0]),
     "take: index 4 is out of range for axis 1 with size 4": (slice(None), np.array([[4]])),
@@ -58,13 +53,13 @@ OUT_OF_RANGE: dict[str, Any] = {
 
 
 @pytest.fixture
-def device() -> Iterator[None]:
+def device():
     """The device "cuda", of the stand-in for CuPy."""
     with in_use():
         yield
 
 
-def gradient(x: np.ndarray[Any, Any], index: Any) -> tuple[Any, Any, Any]:
+def gradient(x, index):
     """Return the part, its gradient from drawn numbers and what NumPy says of it."""
     tensor = cs.Tensor(x, requires_grad=True)
     part = tensor[index]
@@ -81,7 +76,7 @@ def gradient(x: np.ndarray[Any, Any], index: Any) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_part_and_its_gradient_on_a_device(device: None, index: Any, dtype: Any) -> None:
+def test_a_part_and_its_gradient_on_a_device(device, index, dtype):
     x = np.random.default_rng(3).standard_normal((5, 4, 3)).astype(dtype)
     _, found, truth = gradient(x, index)
     np.testing.assert_allclose(found, truth, rtol=0, atol=4 * np.finfo(dtype).eps * np.abs(truth).max(initial=1))
@@ -89,25 +84,25 @@ def test_a_part_and_its_gradient_on_a_device(device: None, index: Any, dtype: An
 
 
 @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
-def test_a_part_and_its_gradient_on_the_cpu(index: Any) -> None:
+def test_a_part_and_its_gradient_on_the_cpu(index):
     _, found, truth = gradient(np.random.default_rng(3).standard_normal((5, 4, 3)), index)
     assert found.tobytes() == truth.tobytes()
 
 
 @pytest.mark.parametrize(("message", "index"), OUT_OF_RANGE.items(), ids=OUT_OF_RANGE)
-def test_what_is_out_of_range_is_refused_on_a_device(device: None, message: str, index: Any) -> None:
+def test_what_is_out_of_range_is_refused_on_a_device(device, message, index):
     """CuPy wraps an index around instead."""
     with pytest.raises(IndexError) as found:
         cs.Tensor(np.zeros((5, 4, 3)))[index]
     assert str(found.value) == message
 
 
-def test_a_single_truth_value_is_refused_beside_arrays(device: None) -> None:
+def test_a_single_truth_value_is_refused_beside_arrays(device):
     with pytest.raises(IndexError, match=r"^take: a single True or False cannot be mixed with arrays on a device$"):
         cs.Tensor(np.zeros((5, 4, 3)))[True, [0, 1]]
 
 
-def test_an_index_on_the_device_is_checked_too(device: None) -> None:
+def test_an_index_on_the_device_is_checked_too(device):
     x = cs.Tensor(np.arange(5.0), requires_grad=True)
     x[backend.to_device(np.array([1, 1, -1]))].sum().backward()
     assert backend.to_numpy(x.grad).tolist() == [0, 2, 0, 0, 1]
@@ -115,7 +110,7 @@ def test_an_index_on_the_device_is_checked_too(device: None) -> None:
         x[backend.to_device(np.array([5]))]
 
 
-def test_equal_places_are_added_in_a_fixed_order() -> None:
+def test_equal_places_are_added_in_a_fixed_order():
     """In pairs: an error that a sum one after the other has, this one has not."""
     g = np.full(2**12, 1.1, np.float32)
     x = np.zeros(2, np.float32)

@@ -1,7 +1,5 @@
 """`Arrays`, `Subset` and `split`: shapes, axes, types, batches, errors."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 
@@ -47,20 +45,17 @@ def test_the_type_of_a_batch(given, becomes):
     assert (x == SPIKES.swapaxes(0, 1)).all()
 
 
-def test_counts_and_half_precision_become_float32():
+def test_other_numbers_and_nested_lists():
     for x in (SPIKES * 3, SPIKES.astype(np.float16), -SPIKES.astype(int)):
         ((batch, _),) = Loader(Arrays(x, LABELS), 6)
         assert batch.dtype == np.float32
         assert (batch == x.swapaxes(0, 1)).all()
-
-
-def test_lists_tensors_and_nested_lists():
     for x in (list(SPIKES), SPIKES.tolist(), cs.Tensor(SPIKES), [cs.Tensor(each) for each in SPIKES]):
         ((batch, _),) = Loader(Arrays(x, cs.Tensor(SPIKES[:, :, 0]).numpy().any(axis=1).astype(int)), 6)
         assert (batch == SPIKES.swapaxes(0, 1)).all()
 
 
-def test_recordings_of_unequal_length_are_followed_by_zeros():
+def test_recordings_are_cut_or_followed_by_zeros():
     data = Arrays([SPIKES[0], SPIKES[1, :7], SPIKES[2, :0]], [0, 1, 1])
     assert data.steps == 20
     ((x, _),) = Loader(data, 3)
@@ -69,9 +64,6 @@ def test_recordings_of_unequal_length_are_followed_by_zeros():
     assert x[7:, 1].sum() == x[:, 2].sum() == 0
     same = np.array([SPIKES[0], SPIKES[1, :7]], dtype=object)
     assert len(Arrays(same, [0, 1])[1][0]) == 7
-
-
-def test_steps_of_the_loader_cut_or_extend():
     ((x, _),) = Loader(Arrays(SPIKES, LABELS), 6, steps=9)
     assert (x == SPIKES.swapaxes(0, 1)[:9]).all()
     ((x, _),) = Loader(Arrays(SPIKES, LABELS), 6, steps=30)

@@ -1,7 +1,5 @@
 """Transforms of recordings, alone and in a loader."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -152,47 +150,33 @@ def test_downsampling_keeps_every_event():
     assert (counts == whole.reshape(10, 3, 2, 3, 3, 2).sum((2, 4))).all()
 
 
-@pytest.mark.parametrize(
-    ("make", "message", "kind"),
-    [
-        (lambda: RandomShift(-1), "RandomShift: ms must not be negative, got -1", ValueError),
-        (lambda: RandomShift("1"), "RandomShift: ms must be a number, got str", TypeError),
-        (lambda: Jitter(-1), "Jitter: pixels must be at least 0, got -1", ValueError),
-        (lambda: Jitter(0.5), "Jitter: pixels must be an integer, got float", TypeError),
-        (lambda: Flip(1.5), "Flip: horizontal must lie in [0, 1], got 1.5", ValueError),
-        (lambda: Flip(polarity=-0.5), "Flip: polarity must not be negative, got -0.5", ValueError),
-        (lambda: Drop(1.0), "Drop: p must lie in [0, 1), got 1", ValueError),
-        (lambda: Crop(rows=(3, 3)), "Crop: rows must be at least 4, got 3", ValueError),
-        (lambda: Crop(columns=(-1, 3)), "Crop: columns must be at least 0, got -1", ValueError),
-        (lambda: Crop(time=(5.0, 5.0)), "Crop: time must end after it starts, got 5 .. 5 ms", ValueError),
-        (lambda: Crop(columns=(0, 9)).sensor(SHAPE), "Crop: columns must end within the sensor's 8, got 9", ValueError),
-        (lambda: Crop(rows=(0, 1)).sensor(5), "Crop: rows must be None for events in 1-D", ValueError),
-        (lambda: Downsample(0), "Downsample: factor must be at least 1, got 0", ValueError),
-        (
-            lambda: Flip(vertical=1.0)(recording(shape=(9,)), 9),
-            "Flip: vertical and polarity must be 0 for events in 1-D",
-            ValueError,
-        ),
-        (
-            lambda: Jitter(1)(Events([1], [8], [0], [0]), SHAPE),
-            "Jitter: x must be under 8 on the sensor (6, 8, 2), event 0 has 8",
-            ValueError,
-        ),
-        (
-            lambda: Flip()(Events([1], [1], [0], [2]), SHAPE),
-            "Flip: p must be under 2 on the sensor (6, 8, 2), event 0 has 2",
-            ValueError,
-        ),
-        (lambda: Crop()(recording(), 9), "Crop: shape must be (H, W, C), got (9,)", ValueError),
-        (
-            lambda: Jitter(1)(recording(shape=(9,)), SHAPE),
-            f"Jitter: shape must be a number of neurons, got {SHAPE}",
-            ValueError,
-        ),
-    ],
-)
-def test_invalid_transforms_raise(make, message, kind):
-    refused(message, lambda: make(), kind)
+def test_invalid_transforms_raise():
+    refused("RandomShift: ms must not be negative, got -1", lambda: RandomShift(-1))
+    refused("RandomShift: ms must be a number, got str", lambda: RandomShift("1"), TypeError)
+    refused("Jitter: pixels must be at least 0, got -1", lambda: Jitter(-1))
+    refused("Jitter: pixels must be an integer, got float", lambda: Jitter(0.5), TypeError)
+    refused("Flip: horizontal must lie in [0, 1], got 1.5", lambda: Flip(1.5))
+    refused("Flip: polarity must not be negative, got -0.5", lambda: Flip(polarity=-0.5))
+    refused("Drop: p must lie in [0, 1), got 1", lambda: Drop(1.0))
+    refused("Crop: rows must be at least 4, got 3", lambda: Crop(rows=(3, 3)))
+    refused("Crop: columns must be at least 0, got -1", lambda: Crop(columns=(-1, 3)))
+    refused("Crop: time must end after it starts, got 5 .. 5 ms", lambda: Crop(time=(5.0, 5.0)))
+    refused("Crop: columns must end within the sensor's 8, got 9", lambda: Crop(columns=(0, 9)).sensor(SHAPE))
+    refused("Crop: rows must be None for events in 1-D", lambda: Crop(rows=(0, 1)).sensor(5))
+    refused("Downsample: factor must be at least 1, got 0", lambda: Downsample(0))
+    refused(
+        "Flip: vertical and polarity must be 0 for events in 1-D", lambda: Flip(vertical=1.0)(recording(shape=(9,)), 9)
+    )
+    refused(
+        "Jitter: x must be under 8 on the sensor (6, 8, 2), event 0 has 8",
+        lambda: Jitter(1)(Events([1], [8], [0], [0]), SHAPE),
+    )
+    refused(
+        "Flip: p must be under 2 on the sensor (6, 8, 2), event 0 has 2",
+        lambda: Flip()(Events([1], [1], [0], [2]), SHAPE),
+    )
+    refused("Crop: shape must be (H, W, C), got (9,)", lambda: Crop()(recording(), 9))
+    refused(f"Jitter: shape must be a number of neurons, got {SHAPE}", lambda: Jitter(1)(recording(shape=(9,)), SHAPE))
 
 
 # In a loader
@@ -224,17 +208,11 @@ def test_a_loaders_transform_depends_on_seed_epoch_and_sample_only():
     assert (first != second).any()
     wanted = np.random.default_rng(np.random.SeedSequence(4, spawn_key=(1, 5)))
     assert (second[:, 5] == change(recording(seed=5), SHAPE, wanted).to_spikes(SHAPE, 12)).all()
-
-
-def test_a_loader_has_the_sensor_after_the_transform():
     loader = Loader(Recordings(), 7, steps=12, transform=Compose((Crop(rows=(0, 4)), Downsample(2))))
     assert loader.shape == (2, 4, 2)
     (x, _), *_ = loader
     assert x.shape == (12, 7, 2, 4, 2)
     assert Loader(Recordings(), 7, steps=12).shape == SHAPE
-
-
-def test_a_loader_rejects_other_objects_as_transform():
     with refuses("Loader: transform must be a Transform, got function", TypeError):
         Loader(Recordings(), 7, steps=12, transform=lambda events, shape, rng: events)
 

@@ -1,10 +1,7 @@
 """Known data sets by name, and the adapter for those of tonic."""
 
-from __future__ import annotations
-
 import inspect
 import os
-import re
 import sys
 
 import numpy as np
@@ -49,15 +46,6 @@ def test_every_data_set_is_prepared(name, tonic, tmp_path):
     assert labels.tolist() == data.labels[:2].tolist()
 
 
-def test_the_names_are_those_of_the_documentation():
-    assert tuple(sorted(NAMES)) == NAMES
-    text = inspect.getdoc(load)
-    for name, known in _KNOWN.items():
-        row = next(line for line in text.splitlines() if re.match(rf"{name} +{known.kind} ", line))
-        for each in (known.kind, str(known.shape), str(known.classes), f"{known.duration:,.0f} ms", *known.splits):
-            assert each in row, row
-
-
 def test_steps_and_duration_are_options(tonic, tmp_path):
     data = load("shd", tmp_path, download=True, dt=5.0, duration=1000.0)
     assert (data.dt, data.steps) == (5.0, 200)
@@ -66,23 +54,17 @@ def test_steps_and_duration_are_options(tonic, tmp_path):
     assert np.argwhere(x[:, 0]).tolist() == [[0, 3], [140, 0]]
 
 
-def test_recordings_are_in_the_order_of_their_paths(tonic, tmp_path):
+def test_the_order_the_split_and_the_classes_of_recordings(tonic, tmp_path):
     data = load("dvsgesture", tmp_path, download=True)
     assert data.labels.tolist() == [int(label) for label in sorted(map(str, range(11))) for _ in range(3)]
     paths = [data._source._dataset.data[i] for i in data._order]
     assert paths == sorted(paths)
-
-
-def test_every_tenth_recording_of_a_class_is_for_testing(tonic, tmp_path):
     parts = {split: load("cifar10dvs", tmp_path, split, download=True) for split in ("train", "test")}
     assert [np.bincount(parts[split].labels).tolist() for split in ("train", "test")] == [[20] * 10, [2] * 10]
     paths = {split: {part._source._dataset.data[i] for i in part._order} for split, part in parts.items()}
     assert not paths["train"] & paths["test"]
     assert len(paths["train"] | paths["test"]) == 220
     assert {os.path.basename(path) for path in paths["test"]} == {"009.bin", "019.bin"}
-
-
-def test_classes_of_the_heidelberg_sets_are_not_read_from_recordings(tonic, tmp_path):
     data = load("ssc", tmp_path, download=True)
     assert data._source._dataset.reads <= 2
 
@@ -171,13 +153,10 @@ def test_a_data_set_of_tonic(listed):
     assert [tuple(i) for i in np.argwhere(x[:, 1])] == [(1, 3, 4, 1), (2, 0, 1, 0)]
 
 
-def test_listed_classes_are_not_read_from_samples():
+def test_listed_classes_and_recordings_without_y():
     source = Tonic()
     FromTonic(source, duration=3.0)
     assert set(source.read) == {0}
-
-
-def test_recordings_without_y_are_one_dimensional():
     data = FromTonic(Tonic(kind=[KIND[0], KIND[2], KIND[3]]), duration=3.0, classes=20)
     assert (data.shape, data.classes) == ((5,), 20)
     assert data[1] == (Events([1.5, 2.999], [4, 1], None, [1, 0]), 0)

@@ -1,19 +1,19 @@
 """Data sets in folders: `EventFolder`, `NMNIST`, `open_folder`."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cuslayer.data import NMNIST, EventFolder, Events, Loader, Subset, open_folder, write_events
+from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, open_folder, write_events
+from cuslayer.data.fast_binning import bin_recordings
 from cuslayer.data.formats import FORMATS
+from cuslayer.data.loader import Misfits
 from tests.support.event_bytes import write_any
 from tests.support.refused import refused, refuses
-
-SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
 
 
 def recording(number):
@@ -60,10 +60,12 @@ def test_a_folder_of_one_dimensional_recordings(tmp_path):
     data = EventFolder(tmp_path, tmp_path / "list.txt", 200, ".bs1", classes=2, duration=1900)
     assert (data.shape, data.classes, data.duration) == ((200,), 2, 1900.0)
     assert data[0][0].y is None
-
-
-def test_labels_cannot_be_edited(tmp_path):
-    data = EventFolder(folder_of(tmp_path, train="1 0\n"), tmp_path / "train.txt")
+    loader = Loader(data, 1, steps=5)
+    assert loader._fast_binning([0], Misfits()) is None
+    ((x, labels),) = loader
+    assert x.shape == (5, 1, 200)
+    assert np.argwhere(x).tolist() == [[1, 0, 199]]
+    assert labels.tolist() == [0]
     with pytest.raises(ValueError, match="read-only"):
         data.labels[0] = 1
 
@@ -111,16 +113,16 @@ def test_event_folder_with_invalid_arguments_raises(tmp_path):
         EventFolder(tmp_path, tmp_path / "bytes.txt")
 
 
-def test_nmnist_reads_the_folder_of_each_digit(tmp_path):
-    data = NMNIST(nmnist_of(tmp_path / "Train"))
+def test_nmnist_reads_the_folder_of_each_digit_by_name(tmp_path, monkeypatch):
+    nmnist_of(tmp_path / "Train")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
+    data = NMNIST(tmp_path / "Train")
     assert len(data) == 20
     assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 10, 300.0)
     assert data.labels.tolist() == [digit for digit in range(10) for _ in range(2)]
+    assert [Path(data.where(i)).stem for i in range(20)] == [f"{number:05d}" for number in range(20)]
     assert data[7] == (recording(7), 3)
-
-
-def test_nmnist_error_names_the_missing_digit(tmp_path):
-    nmnist_of(tmp_path / "Train")
     for file in (tmp_path / "Train/4").iterdir():
         file.unlink()
     message = f"folder {tmp_path}/Train must hold folders 0 to 9 of .bin files, 4 has none"
@@ -138,13 +140,10 @@ def test_open_folder_finds_lists_and_one_number_of_classes(tmp_path):
     train, test = open_folder(folder_of(tmp_path, train2="1 0\n2 4\n", testing="3 1\n"))
     assert (len(train), len(test)) == (2, 1)
     assert train.classes == test.classes == 5
-
-
-def test_open_folder_with_given_lists(tmp_path):
-    folder_of(tmp_path, train="1 0\n", train2="1 0\n2 1\n", test="3 0\n")
-    train, test = open_folder(tmp_path, train_list="train2.txt")
+    folder = folder_of(tmp_path / "several", train="1 0\n", train2="1 0\n2 1\n", test="3 0\n")
+    train, test = open_folder(folder, train_list="train2.txt")
     assert (len(train), len(test)) == (2, 1)
-    _, test = open_folder(tmp_path, tmp_path / "train.txt", tmp_path / "train2.txt")
+    _, test = open_folder(folder, folder / "train.txt", folder / "train2.txt")
     assert len(test) == 2
 
 
@@ -157,8 +156,8 @@ def test_open_folder_finds_the_format_of_its_files(tmp_path, suffix):
     (tmp_path / "train.txt").write_text("3 0\n4 1\n")
     (tmp_path / "test.txt").write_text("5 0\n")
     shape = 7 if flat else (3, 7, 2)
-    for given in ({}, {"suffix": suffix}):
-        train, test = open_folder(tmp_path, shape=shape, **given)
+    for options in ({}, {"suffix": suffix}):
+        train, test = open_folder(tmp_path, shape=shape, **options)
         assert train.shape == test.shape == ((7,) if flat else shape)
         assert test.where(0) == f"{tmp_path}/5{suffix}"
         assert len(train[1][0]) == 2
@@ -187,7 +186,7 @@ def test_open_folder_refuses_a_shape_or_a_suffix_that_does_not_fit(tmp_path):
     assert len(open_folder(tmp_path, shape=(34, 34, 2), suffix=".bin")[0]) == 10
 
 
-def test_open_folder_errors_name_the_layouts(tmp_path):
+def test_open_folder_errors_name_the_layouts(tmp_path, monkeypatch):
     rule = f"{tmp_path} must hold Train/ and Test/, or one list train*.txt and one test*.txt"
     refused(f"open_folder: {rule}, got no train*.txt", lambda: open_folder(tmp_path))
     folder_of(tmp_path, train="1 0\n", train2="2 1\n")
@@ -195,40 +194,6 @@ def test_open_folder_errors_name_the_layouts(tmp_path):
     (tmp_path / "train2.txt").unlink()
     refused(f"open_folder: {rule}, got no test*.txt", lambda: open_folder(tmp_path))
     refused(f"open_folder: folder {tmp_path}/no does not exist", lambda: open_folder(tmp_path / "no"))
-
-
-def test_the_small_nmnist_opens():
-    if not SMALL.is_dir():
-        pytest.skip("the folder shared/data/nmnist-small is missing")
-    train, test = open_folder(SMALL)
-    assert (len(train), len(test), train.classes, test.classes) == (1000, 100, 10, 10)
-    assert train.labels[:3].tolist() == [5, 0, 4]
-    assert len(test[0][0]) > 1000
-
-
-def test_a_subset_of_a_folder_has_its_own_recordings(tmp_path):
-    """One by one, and in batches, which are binned from the bytes of the files."""
-    data = EventFolder(folder_of(tmp_path, train="".join(f"{n} {n % 3}\n" for n in range(8))), tmp_path / "train.txt")
-    chosen = [5, 2, 7, 2]
-    for part in (Subset(data, chosen), Subset(Subset(data, [2, 7, 5]), [2, 0, 1, 0])):
-        assert [part[i] for i in range(4)] == [(recording(number), number % 3) for number in chosen]
-        assert [part.where(i) for i in range(4)] == [f"{tmp_path}/{number}.bs2" for number in chosen]
-        x, labels = Loader(part, 4, steps=5)[0]
-        assert labels.tolist() == [number % 3 for number in chosen]
-        for i, number in enumerate(chosen):
-            assert (x[:, i] == recording(number).to_spikes(data.shape, 5)).all()
-
-
-def test_nmnist_is_sorted_by_name(tmp_path, monkeypatch):
-    folder = nmnist_of(tmp_path / "Train", 3)
-    listed = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
-    data = NMNIST(folder)
-    assert [Path(data.where(i)).stem for i in range(30)] == [f"{number:05d}" for number in range(30)]
-    assert data.labels.tolist() == [number // 3 for number in range(30)]
-
-
-def test_lists_in_an_error_are_sorted_by_name(tmp_path, monkeypatch):
     folder_of(tmp_path, train="1 0\n", train2="2 1\n", train3="3 1\n", test="3 0\n")
     found = Path.glob
     monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(found(path, pattern), reverse=True))
@@ -242,3 +207,106 @@ def test_a_short_read_disables_fast_binning(tmp_path, monkeypatch):
     read = os.read
     monkeypatch.setattr(os, "read", lambda file, size: read(file, size - 5))
     assert data.recording(3) is None
+
+
+# Fast binning of the bytes of files: the same spikes and errors as with `Events`
+
+
+events = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 1), st.integers(0, 9000)), min_size=1)
+
+
+def raw(*recorded):
+    return b"".join(bytes([x, y]) + (p << 23 | t).to_bytes(3, "big") for x, y, p, t in recorded)
+
+
+@pytest.mark.filterwarnings("ignore:to_spikes:UserWarning")  # short windows, past which all events may lie
+@settings(max_examples=150)
+@given(
+    st.lists(events, min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 80),
+    st.sampled_from([0.1, 0.3, 1.0, 7.0]),
+    st.sampled_from(["floor", "nearest"]),
+)
+def test_fast_binning_equals_to_spikes(recordings, channels, steps, dt, rounding):
+    found = bin_recordings([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)[0]
+    for sample, recorded in enumerate(recordings):
+        x, y, p, t = np.array(recorded).T
+        spikes = Events(t / 1000.0, x, y, p).to_spikes((5, 7, channels), steps, dt, rounding=rounding)
+        if channels == 1 or p.max() < channels:
+            assert (found[:, sample] == spikes).all()
+
+
+def test_events_outside_and_incomplete_records_return_none():
+    outside = raw((7, 0, 0, 0)), raw((0, 5, 0, 0)), raw((255, 255, 1, 2**23 - 1))
+    for broken in (*outside, b"", raw((0, 0, 0, 0))[:-1]):
+        assert bin_recordings([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
+    # Of events that come late none are counted.
+    late = raw((6, 4, 1, 2**23 - 1))
+    found, kept = bin_recordings([late, raw((0, 0, 0, 0)) + late], (5, 7, 2), 3, 1.0, "floor")
+    assert (found.sum(), kept.tolist()) == (1, [0, 1])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    lines = []
+    for number in range(5):
+        x, y = generator.integers(0, 34, (2, 200))
+        recorded = Events(generator.uniform(0, 300, 200), x, y, generator.integers(0, 2, 200))
+        write_events(tmp_path / f"{number}.bs2", recorded)
+        lines.append(f"{number} {number % 3}")
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    return tmp_path
+
+
+def batches(dataset, fast):
+    loader = Loader(dataset, 2, steps=300, shuffle=True, seed=1)
+    if not fast:
+        loader._fast_binning = lambda samples, misfits: None
+    return list(loader)
+
+
+def test_the_loader_returns_the_same_with_and_without_fast_binning(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
+    for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
+        loader = Loader(dataset, 2, steps=300)
+        assert loader._fast_binning([0, 1], Misfits()) is not None
+        for (x, labels), (y, others) in zip(batches(dataset, True), batches(dataset, False), strict=True):
+            assert (x == y).all()
+            assert labels.dtype == others.dtype
+            assert (labels == others).all()
+            labels[:] = 0  # a batch may be written to
+
+
+def test_errors_are_those_of_reading_events(folder):
+    dataset = EventFolder(folder, folder / "list.txt", shape=(34, 20, 2))
+    with pytest.raises(ValueError, match=r"^Loader: .*\.bs2: events must lie within"):
+        list(Loader(dataset, 2, steps=300))
+    dataset = EventFolder(folder, folder / "list.txt")
+    (folder / "3.bs2").write_bytes(b"1234567")
+    with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes, not a multiple of 5$"):
+        list(Loader(dataset, 2, steps=300))
+    (folder / "3.bs2").unlink()
+    with pytest.raises(ValueError, match=r"3\.bs2 does not exist$"):
+        list(Loader(dataset, 2, steps=300))
+
+
+@pytest.mark.parametrize("indices", [[3, 1], [-1, 0, 2]])
+def test_a_part_of_a_folder_has_its_recordings_labels_and_names(folder, indices):
+    dataset = EventFolder(folder, folder / "list.txt")
+    part, nested = Subset(dataset, indices), Subset(Subset(dataset, [4, 3, 2, 1, 0]), [4 - i % 5 for i in indices])
+    whole, labels = Loader(dataset, 5, steps=300)[0]
+    for of in (part, nested):
+        for number, index in enumerate(indices):
+            assert of[number] == dataset[index]
+            assert of.recording(number) == (folder / f"{index % 5}.bs2").read_bytes()
+            assert of.where(number).endswith(f"{index % 5}.bs2")
+        for fast in (True, False):  # binned from the bytes of files, or read as events
+            loader = Loader(of, len(indices), steps=300)
+            assert loader._fast_binning([0], Misfits()) is not None
+            if not fast:
+                loader._fast_binning = lambda samples, misfits: None
+            ((x, found),) = loader
+            np.testing.assert_array_equal(x, whole[:, indices])
+            assert found.tolist() == labels[indices].tolist()

@@ -1,7 +1,5 @@
 """The embedded digits: recordings, cache file, simulated camera."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Recordings, lists and shapes that are made to do harm: each is refused by one line, in little memory."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket
@@ -19,7 +17,7 @@ from cuslayer import check
 from cuslayer.data import EventFolder, Events, Loader, open_folder, read_counts, read_events, write_events
 from cuslayer.data.formats import FORMATS
 from tests.support.event_bytes import FILES, aedat4_bytes, packet4, write_any
-from tests.support.refused import refused, refuses
+from tests.support.refused import raises, refused, refuses
 
 ONE = Events([1.0], [2], [3], [1])
 
@@ -39,8 +37,7 @@ def test_what_is_no_file_is_not_opened(tmp_path, suffix):
         for path, what in ((pipe, "named pipe"), (to_device, "device"), (folder, "folder"), (plug, "socket")):
             with refuses(f"{read.__name__}: {path} is a {what}, not a file"):
                 read(path)
-    with pytest.raises(ValueError, match=rf"^{read.__name__}: path must not hold a zero byte, got "):
-        read(f"a\0{suffix}")
+    raises(rf"^{read.__name__}: path must not hold a zero byte, got ", lambda: read(f"a\0{suffix}"))
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_read(tmp_path, monkeypatch):
@@ -113,8 +110,7 @@ def test_events_that_are_larger_than_memory(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(check, "_machine_memory", lambda: 20 * 32)
     assert len(read_events(path)) == 20
     monkeypatch.setattr(check, "_machine_memory", lambda: 20 * 32 - 1)
-    with pytest.raises(ValueError, match=f"^read_events: {path} must fit into memory, its 20 events take .* GiB$"):
-        read_events(path)
+    raises(f"^read_events: {path} must fit into memory, its 20 events take .* GiB$", lambda: read_events(path))
 
 
 def test_a_file_of_holes_in_a_folder_of_recordings(folder):
@@ -134,8 +130,7 @@ def test_a_packet_that_unfolds_is_refused_in_steps(tmp_path, kind):
     assert path.stat().st_size < 1 << 20
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"must hold at most 524288 events, got more; max_events= raises"):
-            read_events(path)
+        raises(r"must hold at most 524288 events, got more; max_events= raises", lambda: read_events(path))
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
@@ -218,8 +213,7 @@ def test_the_limit_of_events_of_a_folder(folder):
     ],
 )
 def test_arrays_that_are_larger_than_memory(make, shape):
-    with pytest.raises(ValueError, match=rf"^{shape} must fit into memory, got shape .* GiB, this machine has .* GiB$"):
-        make()
+    raises(rf"^{shape} must fit into memory, got shape .* GiB, this machine has .* GiB$", lambda: make())
 
 
 def test_batches_that_are_larger_than_memory(folder):
@@ -246,8 +240,7 @@ def test_labels_that_are_too_large(folder):
 
 def test_names_that_are_too_long(folder):
     name = "a" * 5000
-    with pytest.raises(ValueError, match=r"^read_events: a+\.bs2 cannot be opened \(File name too long\)$"):
-        read_events(f"{name}.bs2")
+    raises(r"^read_events: a+\.bs2 cannot be opened \(File name too long\)$", lambda: read_events(f"{name}.bs2"))
     refused(f"open_folder: folder {name} does not exist", lambda: open_folder(name))
     refused(f"EventFolder: list {name} does not exist", lambda: EventFolder(folder, name))
     for read in (cs.import_hdf5, cs.training.load_config):
@@ -260,3 +253,160 @@ def test_logs_are_regular_files(tmp_path):
         os.mkfifo(tmp_path / name)
     refused(f"load_stats: {tmp_path}/metrics.csv is no file", lambda: cs.Stats.load(tmp_path / "metrics.csv"))
     refused(f"Stats: {tmp_path}/loss.txt is no file", lambda: cs.Stats.load_slayer(f"{tmp_path}/"))
+
+
+# HDF5 recordings: what h5py writes is read; files made to do harm are refused
+
+
+COLUMNS = ("x", "y", "p", "t")
+GZIP = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.h5"
+
+
+@pytest.fixture
+def denied(path):
+    """Check that `read_events` refuses a file with a message, in 64 MB."""
+
+    def denied(message):
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match=re.escape(f"read_events: {path} {message}")) as caught:
+                read_events(path)
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
+        assert "\n" not in str(caught.value)
+
+    return denied
+
+
+def with_columns(path, *names, events=4, **options):
+    """Return an open file that has some of the columns."""
+    file = h5py.File(path, "w", **options)
+    for name in names:
+        file[f"events/{name}"] = np.arange(events)
+    return file
+
+
+@pytest.mark.parametrize("version", [("earliest", "latest"), ("v110", "v110"), ("latest", "latest")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"chunks": (700,), "fletcher32": True},
+        {"chunks": (64,), "maxshape": (None,), **GZIP},
+        {"chunks": (5000,), "maxshape": (None,), "compression": "gzip"},
+        {"chunks": (64,), "compression": "lzf"},
+    ],
+)
+def test_columns_of_every_layout(path, version, options):
+    n = 200 if options.get("chunks") != (700,) else (1 << 16) + 9
+    x = np.random.default_rng(0).integers(0, 200, n)
+    with h5py.File(path, "w", libver=version, userblock_size=512) as file:
+        for name, dtype in zip(COLUMNS, ("u1", ">u2", "<i8", ">f4"), strict=True):
+            file.create_dataset(f"events/{name}", data=x.astype(dtype), **options)
+        file["ms_to_idx"], file["t_offset"] = np.zeros(3), 49_599_301_523  # as in DSEC
+    assert read_events(path) == Events(x.astype("f4").astype(float) / 1000, x, x, x)
+    assert read_events(path, unit="ns").t[-1] == float(x[-1]) / 1e6
+
+
+def test_filters_that_a_chunk_leaves_out(path):
+    """A library may leave out gzip for a chunk that it would not shorten; the second chunk has every filter."""
+    x, both = np.arange(100, dtype="<i4"), {}
+    with h5py.File(path, "w") as file:
+        for name in COLUMNS:
+            both = file.create_dataset(f"events/{name}", (200,), x.dtype, chunks=(100,), compression="gzip")
+            both[100:] = x
+            both.id.write_direct_chunk((0,), x.tobytes(), 1)
+    assert read_events(path).x.tolist() == [*x, *x]
+
+
+def test_the_unit_of_a_file(path):
+    events = Events([1.5, 2.25], [70_000, 4], None, [0, 300])
+    for unit in (None, "s", "ms", "us", "ns"):
+        write_events(path, events, unit=unit)
+        assert read_events(path) == events
+        # Text of variable length lies where the C library may run for ever.
+        assert b"GCOL" not in path.read_bytes()
+    with h5py.File(path) as file:
+        kinds = {name: column.dtype.name for name, column in file["events"].items()}
+        assert kinds == {"p": "uint16", "t": "int64", "x": "uint32"}
+        assert file["events/t"].attrs["unit"] == b"ns"
+    for unit, got in (("min", "'min'"), (3, "'[?]'")):
+        with h5py.File(path, "a") as file:
+            file["events/t"].attrs["unit"] = unit
+        with pytest.raises(ValueError, match=f"must give the unit of events/t as one of s, ms, us, ns, got .*{got}"):
+            read_events(path)
+    with h5py.File(path, "a") as file:
+        file["events/t"].attrs["unit"] = "ms"
+    assert read_events(path).t.tolist() == [1_500_000, 2_250_000]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": [1], "t": [1]}, "must hold numbers of shape (events,) in events/p"),
+        ({"x": [[1]], "p": [1], "t": [1]}, "must hold numbers of shape (events,) in events/x"),
+        ({"x": [b"a"], "p": [1], "t": [1]}, "must hold numbers of shape (events,) in events/x"),
+        ({"x": [1j], "p": [1], "t": [1]}, "cannot be read as HDF5 (events/x has neither numbers nor text)"),
+        ({"x": h5py.Empty("f4"), "p": [1], "t": [1]}, "cannot be read as HDF5 (events/x holds nothing)"),
+        ({"x": [1, 2], "p": [1], "t": [1]}, "must hold as much in events/x as in events/t, got 2 and 1"),
+        ({"x": [1], "p": [-1], "t": [1]}, "must hold p as integers from 0, event 0 has -1"),
+        ({"x": [1], "p": [1], "t": [np.nan]}, "must hold finite times, event 0 is at nan us"),
+    ],
+)
+def test_columns_that_are_no_events(path, denied, columns, message):
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            file[f"events/{name}"] = values
+    denied(message)
+
+
+def test_damaged_or_incomplete_files(path, denied):
+    with h5py.File(path, "w") as file:
+        file["events"] = [1, 2]
+    denied("must hold a group events with x, y, p and t")
+    for options in ({"chunks": (2,)}, {}, {"chunks": (2,), "maxshape": (None,)}):
+        with with_columns(path, "x", "p") as file:
+            column = file.create_dataset("events/t", (4,), "i4", **options)
+            if options:
+                column[3] = 1
+        denied("must hold all of events/t, a part is missing")
+    path.write_bytes(b"no HDF5")
+    denied("cannot be read as HDF5 (")
+    write_events(path, Events(np.arange(99), np.full(99, 77), np.full(99, 77), np.ones(99, int)))
+    raw = path.read_bytes()
+    for end in (len(raw) - 1, 97, 970):
+        path.write_bytes(raw[:end])
+        denied("cannot be read as HDF5 (")
+    for place in (raw.index(bytes([77] * 50)) + 20, raw.index(b"OHDR") + 8):  # of events, of the file's structure
+        broken = bytearray(raw)
+        broken[place] ^= 1
+        path.write_bytes(broken)
+        denied("cannot be read as HDF5 (")
+
+
+def test_other_filters_and_links(path, denied):
+    with with_columns(path, "y", "p", "t") as file:
+        file.create_dataset("events/x", (4,), "i8", chunks=(4,), compression=32001, allow_unknown_filter=True)
+        file["events/x"].id.write_direct_chunk((0,), b"blosc")
+    denied("cannot be read as HDF5 (events/x is compressed in another way; gzip, lzf, shuffle and checksums are read)")
+    # Links, sizes and chunks have more tests in tests/test_hdf5_files.py.
+    with with_columns(path, "y", "p", "t") as file:
+        file["events/x"] = h5py.ExternalLink("other.h5", "x")
+    denied("cannot be read as HDF5 (events/x is a link to another place or file, which is not followed)")
+
+
+def test_a_file_that_unfolds_is_refused_before_memory_is_taken(path, denied):
+    for events in (1 << 20, 1 << 21):
+        with h5py.File(path, "w") as file:
+            for name in COLUMNS:
+                chunks = {"chunks": (1 << 16,), "compression": "gzip", "compression_opts": 9}
+                file.create_dataset(f"events/{name}", data=np.zeros(events, "i4"), **chunks)
+        assert path.stat().st_size < 300_000
+        denied(f"must hold at most 524288 events, got {events}; max_events={events} reads them")
+    assert len(read_events(path, max_events=1 << 21)) == 1 << 21

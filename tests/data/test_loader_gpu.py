@@ -1,11 +1,7 @@
 """`Loader` on a GPU, of which a stand-in takes the place: the spikes of the CPU's batches, packed; what is sent."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
-from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -20,16 +16,14 @@ from cuslayer.data.fast_binning import pack_recordings
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.support.packed_bits import packed_on_host
 from tests.support.refused import refused, refuses
-from tools.fake_cupy import Costs, counted, strict
-
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+from tools.fake_cupy import counted, strict
 
 RESIDENT = (None, "cuda")
 DEVICES = ["stand-in", *([] if backend._driver_problem() else [pytest.param("cuda", marks=pytest.mark.gpu)])]
 
 
 @contextmanager
-def on_cuda(device: str = "stand-in") -> Iterator[Any]:
+def on_cuda(device="stand-in"):
     """The device "cuda" is in use, a stand-in takes its place unless a card is wanted."""
     with strict() if device == "stand-in" else nullcontext() as driver:
         cs.use("cuda")
@@ -39,7 +33,7 @@ def on_cuda(device: str = "stand-in") -> Iterator[Any]:
             cs.use("cpu")
 
 
-def recording(seed: int, count: int, shape: tuple[int, ...] = (3, 34, 2)) -> Events:
+def recording(seed, count, shape=(3, 34, 2)):
     """Return events, half of them at the borders of bins, some after 40 ms and some twice."""
     rng = np.random.default_rng((seed, count))
     t = np.where(rng.random(count) < 0.5, rng.integers(0, 60, count), rng.uniform(0, 50, count))
@@ -49,30 +43,29 @@ def recording(seed: int, count: int, shape: tuple[int, ...] = (3, 34, 2)) -> Eve
     return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
 
 
-def images() -> Arrays:
+def images():
     """Return recordings of an event camera, two of them without an event."""
     sizes = (30, 0, 200, 1, 0, 7, 90, 3, 12, 40)
     return Arrays([recording(0, count) for count in sizes], np.arange(10) % 3, shape=(3, 34, 2))
 
 
-def flat() -> Arrays:
+def flat():
     return Arrays([recording(1, count, (33,)) for count in (30, 0, 200, 1, 5)], np.arange(5), shape=33)
 
 
-def dense(*shape: int) -> Arrays:
+def dense(*shape):
     """Return arrays of spikes of unequal length."""
     rng = np.random.default_rng(2)
     return Arrays([rng.random((steps, *shape)) < 0.3 for steps in (40, 9, 40, 1, 31)], np.arange(5))
 
 
-def trains() -> Arrays:
+def trains():
     """Return recordings whose targets are spike trains."""
     targets = np.random.default_rng(3).random((4, 30, 2)) < 0.1
     return Arrays([recording(3, count, (9,)) for count in (30, 0, 20, 4)], targets, shape=9)
 
 
-def signals() -> Arrays:
-    return Arrays(np.random.default_rng(4).standard_normal((4, 20, 3)), np.arange(4))
+SIGNALS = Arrays(np.random.default_rng(4).standard_normal((4, 20, 3)), np.arange(4))
 
 
 class Own:
@@ -80,19 +73,19 @@ class Own:
 
     shape, classes = (2, 5, 2), 4
 
-    def __init__(self, kinds: tuple[type, ...] = (Events, np.ndarray)) -> None:
+    def __init__(self, kinds=(Events, np.ndarray)):
         self.kinds, self.read = kinds, 0
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 4
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index):
         self.read += 1
         events = recording(index, 9, self.shape)
         return (events if self.kinds[index % len(self.kinds)] is Events else events.to_spikes(self.shape, 60)), index
 
 
-DATA: dict[str, Callable[[], Any]] = {
+DATA = {
     "images": images,
     "flat": flat,
     "dense": lambda: dense(33),
@@ -103,11 +96,11 @@ DATA: dict[str, Callable[[], Any]] = {
 }
 
 
-def batches(data: Any, **options: Any) -> list[tuple[Any, Array]]:
+def batches(data, **options):
     return list(Loader(data, 3, steps=40, seed=2, **options))
 
 
-def same_as(ours: Any, theirs: Array) -> None:
+def same_as(ours, theirs):
     """Check spikes on the GPU, in both layouts, against the booleans of the CPU."""
     assert isinstance(ours, PackedSpikes)
     expected = packed_on_host(theirs)
@@ -124,7 +117,7 @@ def same_as(ours: Any, theirs: Array) -> None:
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("name", DATA)
 @pytest.mark.parametrize("device", DEVICES)
-def test_batches_are_those_of_the_cpu(device: str, name: str, shuffle: bool, resident: str | None) -> None:
+def test_batches_are_those_of_the_cpu(device, name, shuffle, resident):
     data = DATA[name]()
     theirs = batches(data, shuffle=shuffle)
     with on_cuda(device):
@@ -138,7 +131,7 @@ def test_batches_are_those_of_the_cpu(device: str, name: str, shuffle: bool, res
 
 
 @pytest.mark.parametrize("resident", RESIDENT)
-def test_epochs_and_single_batches(resident: str | None) -> None:
+def test_epochs_and_single_batches(resident):
     data = images()
     loader = Loader(data, 4, steps=40, shuffle=True, seed=1, drop_last=True)
     theirs = [list(loader) for _ in range(2)]
@@ -156,46 +149,41 @@ def test_epochs_and_single_batches(resident: str | None) -> None:
 
 
 @pytest.mark.parametrize("rounding", ["floor", "nearest"])
-@pytest.mark.parametrize("dt", [0.3])
-def test_bins_of_files_and_of_events_are_the_cpus(dt: float, rounding: str, tmp_path: Any) -> None:
+def test_bins_of_files_and_of_events_are_the_cpus(rounding, tmp_path):
     for number in range(3):
         recorded = recording(number, 200, (6, 11, 2))
         write_events(tmp_path / f"{number}.bs2", recorded)
     (tmp_path / "list.txt").write_text("0 0\n1 1\n2 2")
     data = EventFolder(tmp_path, tmp_path / "list.txt", shape=(6, 11, 2))
-    (theirs, _), *_ = Loader(data, 3, steps=35, dt=dt, rounding=rounding)
+    (theirs, _), *_ = Loader(data, 3, steps=35, dt=0.3, rounding=rounding)
     with on_cuda() as driver:
-        loader = Loader(data, 3, steps=35, dt=dt, rounding=rounding)
+        loader = Loader(data, 3, steps=35, dt=0.3, rounding=rounding)
         same_as(loader[0][0], theirs)
-        loader._fast_binning = lambda samples, misfits: None  # type: ignore[method-assign]
+        loader._fast_binning = lambda samples, misfits: None
         same_as(loader[0][0], theirs)
         assert driver.launches.count("set_bits") == 2
 
 
-def test_events_and_arrays_together_are_sent_as_bits() -> None:
+def test_events_and_arrays_together_are_sent_as_bits_and_signals_as_they_are():
     theirs = batches(Own())
     with on_cuda():
         for (x, _), (frames, _) in zip(batches(Own()), theirs, strict=True):
             same_as(x, frames)
-
-
-def test_signals_stay_arrays() -> None:
-    with on_cuda():
-        x, _ = Loader(signals(), 4)[0]
+        x, _ = Loader(SIGNALS, 4)[0]
         assert (type(x), x.dtype) == (np.ndarray, np.float64)
 
 
-def uploads(costs: Costs) -> list[int]:
+def uploads(costs):
     """Return the bytes of each copy to the device."""
     return [operation.bytes for operation in costs.operations if operation.kind == "upload"]
 
 
-def launched(costs: Costs) -> list[str]:
+def launched(costs):
     """Return the names of all operations on the device."""
     return [operation.name for operation in costs.operations if operation.kind != "upload"]
 
 
-def test_a_batch_of_events_is_one_copy_and_one_kernel() -> None:
+def test_a_batch_of_events_is_one_copy_and_one_kernel():
     data = images()
     with on_cuda(), counted() as costs:
         x, _ = Loader(data, 10, steps=60)[0]
@@ -210,7 +198,7 @@ def test_a_batch_of_events_is_one_copy_and_one_kernel() -> None:
         assert len(uploads(costs)) == 1
 
 
-def test_a_batch_of_arrays_is_one_copy_of_their_bits() -> None:
+def test_a_batch_of_arrays_is_one_copy_of_their_bits():
     with on_cuda(), counted() as costs:
         x, _ = Loader(dense(33), 5, steps=40)[0]
         assert (x.has_neurons, x.words.shape) == (False, (200, 1, 2))
@@ -219,7 +207,7 @@ def test_a_batch_of_arrays_is_one_copy_of_their_bits() -> None:
 
 
 @pytest.mark.parametrize(("name", "kernel"), [("images", "set_bits"), ("dense", "take")])
-def test_batches_of_resident_recordings_send_their_numbers_only(name: str, kernel: str) -> None:
+def test_batches_of_resident_recordings_send_their_numbers_only(name, kernel):
     with on_cuda():
         loader = Loader(DATA[name](), 4, steps=40, shuffle=True, seed=0, resident="cuda")
         loader[0]
@@ -231,7 +219,7 @@ def test_batches_of_resident_recordings_send_their_numbers_only(name: str, kerne
 
 @pytest.mark.parametrize("resident", RESIDENT)
 @pytest.mark.parametrize("name", ["images", "flat", "dense", "dense images"])
-def test_batches_are_written_straight_into_the_memory_of_others(name: str, resident: str | None) -> None:
+def test_batches_are_written_straight_into_the_memory_of_others(name, resident):
     """Of one whole batch after another, as into the input of a captured step."""
     theirs = batches(DATA[name](), shuffle=True, drop_last=True)
     with on_cuda():
@@ -249,7 +237,7 @@ def test_batches_are_written_straight_into_the_memory_of_others(name: str, resid
         assert (again.by_neuron is None) == name.startswith("dense")
 
 
-def test_recordings_are_read_once_if_resident() -> None:
+def test_recordings_are_read_once_if_resident():
     data = Own((Events,))
     with on_cuda():
         loader = Loader(data, 2, steps=40, resident="cuda")
@@ -258,7 +246,7 @@ def test_recordings_are_read_once_if_resident() -> None:
         assert data.read == 4
 
 
-def test_what_resident_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_resident_refuses(monkeypatch):
     data = images()
     with refuses("Loader: resident must be the device in use, cpu, got cuda"):
         Loader(data, 2, steps=9, resident="cuda")
@@ -267,7 +255,7 @@ def test_what_resident_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         with refuses("Loader: transform must be None with resident, got FromStart"):
             Loader(data, 2, steps=9, resident="cuda", transform=FromStart())
         with refuses("Loader: resident recordings must be events or spikes, got float64", TypeError):
-            Loader(signals(), 2, resident="cuda")[0]
+            Loader(SIGNALS, 2, resident="cuda")[0]
         with refuses("Loader: resident recordings must be Events or arrays throughout, got both"):
             Loader(Own(), 1, steps=9, resident="cuda")[0]
         monkeypatch.setattr(backend, "free_memory", lambda: 10**6)
@@ -276,7 +264,7 @@ def test_what_resident_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
             next(iter(Loader(big, 1, steps=9, resident="cuda")))
 
 
-def test_free_memory_is_that_of_the_device_and_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_is_that_of_the_device_and_of_the_pool(monkeypatch):
     with on_cuda():
         cupy = backend.cupy()
         monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (100, 900))
@@ -287,7 +275,7 @@ def test_free_memory_is_that_of_the_device_and_of_the_pool(monkeypatch: pytest.M
         backend.free_memory()
 
 
-def test_errors_and_warnings_are_the_cpus() -> None:
+def test_errors_and_warnings_are_the_cpus():
     outside = Arrays([Events([1.0], [9], [0], [0])], [0], shape=(3, 10, 2))
     outside.shape = (3, 9, 2)
     late = Arrays([Events([5000.0], [3])], [0], shape=4)
@@ -299,9 +287,9 @@ def test_errors_and_warnings_are_the_cpus() -> None:
             Loader(late, 1, steps=9, resident="cuda")[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.booleans())
-def test_wide_events_hold_step_and_neuron(counts: list[int], seed: int, wide: bool) -> None:
+def test_wide_events_hold_step_and_neuron(counts, seed, wide):
     rng = np.random.default_rng(seed)
     binned = [(rng.integers(0, 40, count), rng.integers(0, 70, count)) for count in counts]
     with pytest.MonkeyPatch.context() as patch:
@@ -316,7 +304,7 @@ def test_wide_events_hold_step_and_neuron(counts: list[int], seed: int, wide: bo
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_bytes_of_files_are_packed_as_their_events(wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_of_files_are_packed_as_their_events(wide, monkeypatch):
     if wide:
         monkeypatch.setattr(packing, "event_fields", lambda steps, features: (2, 33))
         monkeypatch.setattr("cuslayer.data.fast_binning.event_fields", lambda steps, features: (2, 33))

@@ -1,7 +1,5 @@
 """NumPy's functions on tensors on a device, against the CPU; conversions to arrays and numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -50,18 +48,6 @@ def test_a_function_of_spikes(name):
     (ours,), (theirs,) = (run(where, lambda *x: fn(functions, *x), spikes) for where in ("cuda", "cpu"))
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs)
-
-
-def test_a_mask_is_an_index():
-    x = cs.Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
-    part = x[x > 2]
-    (part * part).sum().backward()
-    assert module(part.data) == "cupy"
-    assert part.tolist() == [3.0, 4.0, 5.0]
-    assert x.grad.tolist() == [[0.0, 0.0, 0.0], [6.0, 8.0, 10.0]]
-    with pytest.raises(IndexError, match=r"^take: index 5 is out of range for axis 0 with size 2$"):
-        x[5]
-    assert [row.tolist() for row in x] == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
 
 
 def test_numbers_and_arrays():

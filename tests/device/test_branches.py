@@ -1,7 +1,5 @@
 """Networks with branches on a device: the spikes of the CPU, its gradients, and records."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

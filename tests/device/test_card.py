@@ -5,14 +5,12 @@ of the CPU, backward the rounding of exp. Where there is no device, CUSLAYER_STA
 of tools/fake_cupy/.
 """
 
-from __future__ import annotations
-
 import os
 import re
-from collections.abc import Iterator
 from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -20,38 +18,8 @@ from cuslayer import backend
 from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from tests.device import test_emulated_networks
-from tests.kernels import (
-    test_twins,
-    test_twins_adaptive,
-    test_twins_clip,
-    test_twins_conv,
-    test_twins_conv_adjoint,
-    test_twins_conv_busy,
-    test_twins_conv_pool,
-    test_twins_delay,
-    test_twins_dense,
-    test_twins_dense_busy,
-    test_twins_dense_neuron,
-    test_twins_dropout,
-    test_twins_filter,
-    test_twins_leaky,
-    test_twins_loihi,
-    test_twins_matmul,
-    test_twins_optim,
-    test_twins_pool,
-    test_twins_recurrent,
-    test_twins_resonate,
-    test_twins_sampled_srm,
-    test_twins_score,
-    test_twins_sigma_delta,
-    test_twins_spike_count,
-    test_twins_spikes,
-    test_twins_surrogate,
-    test_twins_transpose,
-)
 from tests.layers import (
     test_conv,
-    test_conv_transpose,
     test_delay,
     test_dense,
     test_filter_bank,
@@ -71,26 +39,20 @@ STAND_IN = os.environ.get("CUSLAYER_STAND_IN") == "1"
 if backend._driver_problem() and not STAND_IN:
     pytest.skip(f"no CUDA device: {backend._driver_problem()}", allow_module_level=True)
 
-TWINS = (
-    *(test_twins, test_twins_spikes, test_twins_dense, test_twins_dense_neuron, test_twins_conv),
-    *(test_twins_conv_adjoint, test_twins_conv_pool, test_twins_loihi, test_twins_sampled_srm, test_twins_optim),
-    *(test_twins_score, test_twins_spike_count, test_twins_delay, test_twins_filter, test_twins_pool),
-    *(test_twins_transpose, test_twins_clip, test_twins_conv_busy, test_twins_dense_busy, test_twins_dropout),
-    *(test_twins_matmul, test_twins_adaptive, test_twins_leaky, test_twins_resonate, test_twins_surrogate),
-    *(test_twins_sigma_delta, test_twins_recurrent),
-)
+# Every file of tests of twins.
+KERNELS = Path(__file__).parents[1] / "kernels"
+TWINS = [import_module(f"tests.kernels.{path.stem}") for path in sorted(KERNELS.glob("test_twins*.py"))]
 MODULES = (
     *TWINS,
     *(test_response, test_srm, test_dense, test_conv, test_fused, test_linear, test_pool),
     *(test_delay, test_filter_bank),
     *(test_layers, test_losses, test_optimizers, test_emulated_networks, test_trainer),
-    test_conv_transpose,
 )
 
 # Tests of the host: of arguments and modules that are returned or refused as they are, which the bridge copies, and of
 # what a block has with an H100's shared memory.
 OF_THE_HOST = (
-    *("test_synapse_input_packs_spikes_only", "test_with_neurons_fills_what_is_missing"),
+    *("test_synapse_input", "test_with_neurons_fills_what_is_missing"),
     "test_an_array_that_does_not_fit_is_refused_by_its_name",
 )
 # Modules of functions that launch kernels.
@@ -99,7 +61,7 @@ LAUNCHERS = re.compile(r"cuslayer\.kernels\.\w+\.(gpu\w*|tap_sums)")
 pytestmark = pytest.mark.gpu
 
 
-def _of_the_cpu(test: Any) -> bool:
+def _of_the_cpu(test):
     return any(mark.name == "cpu_only" for mark in getattr(test, "pytestmark", ()))
 
 
@@ -110,7 +72,7 @@ for _module in MODULES:
 
 
 @pytest.fixture(autouse=True)
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def driver(monkeypatch):
     """NumPy arrays go through the device, wherever the test sends them through the emulator or the CPU."""
     for module in TWINS:
         if hasattr(module, "emulation"):
@@ -120,20 +82,17 @@ def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
                 monkeypatch.setattr(module, name, Bridge())
             elif isinstance(launchers, ModuleType) and LAUNCHERS.fullmatch(launchers.__name__):
                 monkeypatch.setattr(module, name, Topic(launchers))
-    monkeypatch.setattr(test_emulated_networks, "emulation", bridged)
     # As in test_twins: two blocks at most, so that larger arrays take several passes of the grid.
     monkeypatch.setattr(source, "_MOST_BLOCKS", 2)
-    # A training step that compares the CPU with the device chooses between them itself.
-    chooses = request.function.__module__ == test_emulated_networks.__name__ and "emulated" not in request.fixturenames
-    with strict() if STAND_IN else nullcontext(), watched() as running, nullcontext() if chooses else bridged():
+    with strict() if STAND_IN else nullcontext(), watched() as running, bridged():
         yield running
 
 
 @pytest.fixture
-def emulator(driver: Any) -> Any:
+def emulator(driver):
     return driver
 
 
 @pytest.fixture
-def emulated(driver: Any) -> Any:
+def emulated(driver):
     return driver

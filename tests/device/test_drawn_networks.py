@@ -3,10 +3,7 @@
 `CUSLAYER_NETWORKS` sets how many networks are drawn; 200 take a few minutes.
 """
 
-from __future__ import annotations
-
 import os
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +14,11 @@ from tools.emulator.driver import emulation
 COUNT = int(os.environ.get("CUSLAYER_NETWORKS", "16"))
 
 
-def drawn(seed: int) -> tuple[cs.Sequential, Any, np.dtype[Any]]:
+def drawn(seed):
     """Return a network, its input and its number type."""
     generator = np.random.default_rng(seed)
 
-    def one_of(*values: Any) -> Any:
+    def one_of(*values):
         return values[int(generator.integers(len(values)))]
 
     dt = one_of(1.0, 0.5)
@@ -34,8 +31,8 @@ def drawn(seed: int) -> tuple[cs.Sequential, Any, np.dtype[Any]]:
         cutoff=one_of(0.01, 0.0),
     )
     height, width, channels = (int(n) for n in generator.integers(1, (9, 9, 4)))
-    shape: tuple[int, ...] = (height, width, channels)
-    layers: list[Any] = []
+    shape = (height, width, channels)
+    layers = []
     for _ in range(int(generator.integers(0, 3))):
         groups = one_of(1, *(g for g in (2, 3) if shape[2] % g == 0))
         options = {
@@ -44,7 +41,7 @@ def drawn(seed: int) -> tuple[cs.Sequential, Any, np.dtype[Any]]:
             "dilation": (one_of(1, 1, 2), one_of(1, 1, 2)),
             "groups": groups,
         }
-        layer: Any = cs.Conv(shape[2], groups * one_of(1, 3, 8), (one_of(1, 2, 3), one_of(1, 2, 3)), **options)
+        layer = cs.Conv(shape[2], groups * one_of(1, 3, 8), (one_of(1, 2, 3), one_of(1, 2, 3)), **options)
         if one_of(True, True, False):
             try:
                 shape = layer.output_shape(shape)
@@ -72,7 +69,7 @@ def drawn(seed: int) -> tuple[cs.Sequential, Any, np.dtype[Any]]:
     return net, generator.random((steps, samples, height, width, channels)) < one_of(0.02, 0.2, 0.6), dtype
 
 
-def run(net: cs.Sequential, x: Any) -> tuple[Any, list[Any]]:
+def run(net, x):
     for p in net.parameters():
         p.grad = None
     spikes = net(x)
@@ -81,7 +78,7 @@ def run(net: cs.Sequential, x: Any) -> tuple[Any, list[Any]]:
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
-def test_spikes_to_the_bit_and_gradients(seed: int) -> None:
+def test_spikes_to_the_bit_and_gradients(seed):
     net, x, dtype = drawn(seed)
     spikes, gradients = run(net, x)
     with emulation():
@@ -95,5 +92,5 @@ def test_spikes_to_the_bit_and_gradients(seed: int) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=10 * least * max(np.abs(theirs).max(), 1e-30))
 
 
-def test_many_networks_fire() -> None:
+def test_many_networks_fire():
     assert np.mean([net(x).numpy().any() for net, x, _ in map(drawn, range(COUNT))]) > 0.25

@@ -1,10 +1,5 @@
 """Arithmetic on a device makes no array of a number, no copy that is not C-ordered, and no needless product."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,7 +8,7 @@ from cuslayer import backend
 from tools.fake_cupy import counted, in_use
 
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]])
-UNARY: dict[str, Callable[[Any], Any]] = {
+UNARY = {
     "x + 2": lambda x: x + 2,
     "2 + x": lambda x: 2 + x,
     "x - 0.1": lambda x: x - 0.1,
@@ -32,7 +27,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "where": lambda x: cs.where(x > 0, x, 0.5),
     "where of another": lambda x: cs.where(x > 0, 0.5, x),
 }
-COMPARISONS: dict[str, Callable[[Any], Any]] = {
+COMPARISONS = {
     "x > 0.25": lambda x: x > 0.25,
     "x == 2": lambda x: x == 2,
     "np.less(0.25, x)": lambda x: np.less(0.25, x),
@@ -43,13 +38,13 @@ COMPARISONS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def device() -> Iterator[None]:
+def device():
     """The device "cuda", of the stand-in for CuPy."""
     with in_use():
         yield
 
 
-def both(run: Callable[[Any], Any], x: np.ndarray[Any, Any]) -> list[tuple[Any, Any]]:
+def both(run, x):
     """Return the result and the gradient on the device and on the CPU."""
     found = []
     for name in ("cuda", "cpu"):
@@ -65,7 +60,7 @@ def both(run: Callable[[Any], Any], x: np.ndarray[Any, Any]) -> list[tuple[Any, 
 
 @pytest.mark.parametrize("run", (UNARY | COMPARISONS).values(), ids=UNARY | COMPARISONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_number_is_an_argument_of_the_kernel(run: Callable[[Any], Any], dtype: Any) -> None:
+def test_a_number_is_an_argument_of_the_kernel(run, dtype):
     x = cs.Tensor(X.astype(dtype), requires_grad=True)
     with counted() as costs:
         out = run(x)
@@ -82,7 +77,7 @@ def test_a_number_is_an_argument_of_the_kernel(run: Callable[[Any], Any], dtype:
 @pytest.mark.parametrize(
     "name", [name for name in UNARY if name not in ("clip", "x ** 0", "where", "where of another")]
 )
-def test_arithmetic_with_a_number_is_one_launch(name: str) -> None:
+def test_arithmetic_with_a_number_is_one_launch(name):
     x = cs.Tensor(X, requires_grad=True)
     with counted() as costs:
         out = UNARY[name](x)
@@ -92,7 +87,7 @@ def test_arithmetic_with_a_number_is_one_launch(name: str) -> None:
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1, 2])
-def test_a_cumulative_sum_is_in_c_order(axis: int | None) -> None:
+def test_a_cumulative_sum_is_in_c_order(axis):
     x = np.random.default_rng(0).standard_normal((3, 4, 5))
     (ours, grad), (theirs, expected) = both(lambda t: t.cumsum(axis), x)
     np.testing.assert_array_equal(ours, theirs)
@@ -102,5 +97,5 @@ def test_a_cumulative_sum_is_in_c_order(axis: int | None) -> None:
     assert out.data.flags.c_contiguous
     assert out.node is not None
     assert out.node.pullback is not None
-    gradient: Any = out.node.pullback(backend.to_device(np.ones(out.shape)))
+    gradient = out.node.pullback(backend.to_device(np.ones(out.shape)))
     assert gradient.flags.c_contiguous

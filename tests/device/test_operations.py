@@ -2,15 +2,11 @@
 stand-in whose arrays refuse what CuPy's refuse (tools/fake_cupy/).
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +15,10 @@ import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.data import Digits, Loader
 from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.loss.read_out import OVER
 from cuslayer.training import Config, Trainer, train
 from tests.support.tiny import FILES, memory, rows_without_seconds, silent, weights, write_folder, write_pair
-from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, DeviceArray, begin_capture, end_capture, strict
+from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, strict
 
 RNG = np.random.default_rng(12)
 SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")
@@ -29,7 +26,7 @@ DEVICES = ["stand-in", *([] if backend._driver_problem() else [pytest.param("cud
 
 
 @pytest.fixture(params=DEVICES, autouse=True)
-def device(request: pytest.FixtureRequest) -> Iterator[None]:
+def device(request):
     """The device "cuda" is in use, whoever stands behind the name."""
     if request.param == "cuda":
         cs.use("cuda")
@@ -41,19 +38,19 @@ def device(request: pytest.FixtureRequest) -> Iterator[None]:
             cs.use("cpu")
 
 
-def spikes(*shape: int, rate: float = 0.2) -> np.ndarray[Any, Any]:
+def spikes(*shape, rate=0.2):
     return RNG.random(shape) < rate
 
 
-def normal(*shape: int, scale: float = 1.0) -> np.ndarray[Any, Any]:
+def normal(*shape, scale=1.0):
     return RNG.standard_normal(shape) * scale
 
 
-def module(x: Any) -> str:
+def module(x):
     return backend.namespace(x).__name__
 
 
-def run(where: str, fn: Callable[..., cs.Tensor], arrays: list[Any]) -> list[np.ndarray[Any, Any]]:
+def run(where, fn, arrays):
     """Return the result of an operation on a device, and the gradients of its arrays."""
     cs.use(where)
     cs.seed(3)
@@ -69,7 +66,7 @@ def run(where: str, fn: Callable[..., cs.Tensor], arrays: list[Any]) -> list[np.
 
 
 # The operation, its arrays, and whether its result is the CPU's to the bit.
-OPERATIONS: dict[str, tuple[Callable[..., cs.Tensor], list[Any], bool]] = {
+OPERATIONS = {
     "psp": (SRM.psp, [normal(30, 2, 5)], True),
     "psp of spikes": (SRM.psp, [spikes(30, 2, 5)], True),
     "psp by samples": (lambda x: functions.psp(x, response=np.array([0.0, 1.0, 0.5])), [normal(30, 2, 5)], True),
@@ -137,12 +134,79 @@ OPERATIONS: dict[str, tuple[Callable[..., cs.Tensor], list[Any], bool]] = {
     "reshape and slice": (lambda a: a.reshape(2, 6)[1:, ::2] * a[None, 0, :3], [normal(3, 4)], False),
     "index twice": (lambda a: a[np.array([0, 2, 2])], [normal(3, 2)], False),
     "matmul": (lambda a, b: a @ b, [normal(5, 3, 4), normal(4, 2)], False),
+    "transposed": (
+        lambda x, w: functions.conv_transpose(x, w, padding=1, stride=2, output_padding=1),
+        [normal(3, 2, 4, 5, 4), normal(3, 3, 6, 4)],
+        False,
+    ),
+    "transposed, of spikes": (functions.conv_transpose, [spikes(3, 2, 4, 5, 4), normal(3, 3, 6, 4)], False),
+    "transposed, in groups": (
+        lambda x, w: functions.conv_transpose(x, w, groups=2, dilation=(2, 3), output_padding=(1, 2)),
+        [spikes(3, 2, 4, 5, 4), normal(2, 3, 3, 4)],
+        False,
+    ),
+    "transposed, wider than its windows": (
+        lambda x, w: functions.conv_transpose(x, w, dilation=3, output_padding=2),
+        [normal(3, 2, 4, 5, 4), normal(2, 2, 3, 4)],
+        False,
+    ),
+    "unpool": (lambda x: functions.unpool(x, kernel_size=2, gain=11.0), [normal(3, 2, 5, 6, 2)], False),
+    "unpool of spikes": (
+        lambda x: functions.unpool(x, kernel_size=3, stride=2, padding=1, gain=11.0),
+        [spikes(3, 2, 5, 6, 2)],
+        False,
+    ),
+    "weighted pool": (functions.weighted_pool, [normal(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
+    "weighted pool of spikes": (functions.weighted_pool, [spikes(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
+    "weighted unpool": (functions.weighted_unpool, [normal(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
+    "replicate": (lambda x: cs.replicate(x, steps=7), [normal(2, 3, 4, 2)], True),
+    "replicate of spikes": (lambda x: cs.replicate(x, steps=7), [spikes(2, 5)], True),
+    "quantize": (lambda w: cs.quantize(w, 0.5), [normal(5, 6)], True),
+    "quantize to limits": (lambda w: cs.quantize(w, 2, limits=(-4, 2)), [normal(5, 6, scale=4)], True),
+    "weight norm": (functions.weight_norm, [normal(5, 6), normal(1, 6)], False),
+    "weight norm, transposed": (functions.weight_norm, [normal(3, 2, 4, 2, 3), normal(1, 1, 4, 2, 1)], False),
+    **{
+        f"batch norm, {scale}": (lambda x, s=scale: cs.BatchNorm(5, scale=s)(x), [normal(30, 2, 3, 5)], False)
+        for scale in ("none", "power", "std")
+    },
+    "winners": (lambda x: functions.k_winners(x, k=2), [normal(30, 2, 3, 5)], False),
+    "winners of channels": (
+        lambda x: functions.k_winners(x, k=2, among="channels"),
+        [normal(30, 2, 3, 5)],
+        False,
+    ),
+    **{
+        f"decimate, {how}": (lambda x, h=how: functions.decimate(x, factor=4, how=h), [normal(30, 2, 3, 5)], False)
+        for how in ("sum", "mean", "max", "last")
+    },
+    "synaptic operations": (
+        lambda x: functions.synaptic_operations(x, fan_out=np.arange(15.0).reshape(3, 5)),
+        [normal(30, 2, 3, 5)],
+        False,
+    ),
 }
+# Losses of numbers, of numbers that are 0 or 1, and of spikes.
+LABELS, MANY = [1, 4], np.array([[1, 0, 1, 0, 0], [0, 1, 1, 1, 0]])
+LOSSES = {
+    "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, region=(5, 25), count_scale=3.0)(s, LABELS),
+    "piecewise count": lambda s: cs.SpikeCountLoss(SRM, true=15, region=(5, 25), piecewise=True)(s, LABELS),
+    "rate": lambda s: cs.SpikeRateLoss(SRM, region=(5, 25))(s, LABELS),
+    "spike max": lambda s: cs.SpikeMaxLoss(SRM, region=(5, 25))(s, LABELS),
+    "window": lambda s: cs.ProbabilityWindowLoss(SRM)(s, LABELS),
+    "window of ratios": lambda s: cs.ProbabilityWindowLoss(SRM, window=7, probability="ratio")(abs(s), LABELS),
+    **{over: lambda s, over=over: cs.CrossEntropyLoss(over, region=(5, 25))(s, LABELS) for over in OVER},
+    "several labels": lambda s: cs.BinaryCrossEntropyLoss("max", slope=2.0)(s, MANY),
+    "regularizer": cs.RateRegularizer(50, 300),
+    "moving count": lambda s: functions.moving_count(s, window=4),
+}
+for _name, _loss in LOSSES.items():
+    for _x in (normal(30, 2, 5), spikes(30, 2, 5).astype(float), spikes(30, 2, 5)):
+        OPERATIONS[f"{_name} loss, {len(OPERATIONS)}"] = _loss, [_x], False
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation(name: str, dtype: str) -> None:
+def test_an_operation(name, dtype):
     fn, given, to_the_bit = OPERATIONS[name]
     arrays = [a if a.dtype == bool else a.astype(dtype) for a in given]
     ours, theirs = run("cuda", fn, arrays), run("cpu", fn, arrays)
@@ -156,46 +220,44 @@ def test_an_operation(name: str, dtype: str) -> None:
         np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
 
 
-SMOOTH = [n for n in OPERATIONS if not n.startswith(("neuron", "spike")) and n[-4:] not in ("rons", "loss")]
+def hooked(srm):
+    """Return a network with weight hooks, of which one has scales that are trained."""
+    hooks = (cs.WeightNorm(), lambda w: cs.quantize(w, step=0.5))
+    front = cs.ConvTranspose(2, 4, 3, stride=2, groups=2, weight_hook=hooks)
+    return cs.Sequential(front, srm, cs.Dense((9, 9, 4), 3, weight_hook=cs.WeightNorm()), srm)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
-def test_a_gradient(name: str) -> None:
-    fn, arrays, _ = OPERATIONS[name]
-    fixed = [None if a.dtype != bool else cs.Tensor(a) for a in arrays]
-
-    def of_numbers(*numbers: cs.Tensor) -> cs.Tensor:
-        given = iter(numbers)
-        return fn(*(next(given) if f is None else f for f in fixed))
-
-    numbers = [a for a in arrays if a.dtype != bool]
-    if numbers:
-        assert cs.gradcheck(of_numbers, *numbers) < 1e-6
-
-
-def step(where: str, notation: str, gradient: str, make: Callable[..., Any]) -> tuple[Any, list[Any], list[Any]]:
+def step(where, notation, gradient, make):
     cs.use(where)
     cs.seed(7)
     srm = cs.SRM(gradient=gradient)
-    net = cs.Network(notation, srm)
+    net = hooked(srm) if notation == "hooks" else cs.Network(notation, srm)
+    shape = (4, 4, 2) if notation == "hooks" else net.input_shape
     for p in net.parameters():
         # A device adds up a product in an order of its own: in float32 that may move a potential over the threshold.
         p.data = p.data.astype(np.float64)
-    x = np.random.default_rng(0).random((30, 2, *net.input_shape)) < 0.15
+    x = np.random.default_rng(0).random((30, 2, *shape)) < 0.15
     optimizer = make(net.parameters())
     out = net(x)
     cs.SpikeCountLoss(srm, true=12, false=2, region=(5, 30))(out, [0, 2]).backward()
+    assert {module(p.data) for p in net.parameters()} == {module(out.data)}
     grads = [backend.to_numpy(p.grad) for p in net.parameters()]
     optimizer.step()
-    return out.numpy(), grads, [p.numpy() for p in net.parameters()]
+    return out.numpy(), grads, [*net.state().values()]
 
 
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize("notation", ["40-30-3", "8x8x2-4c3-2a-3"])
+def adam(p):
+    return cs.Adam(p, 1e-3, amsgrad=True)
+
+
 @pytest.mark.parametrize(
-    "make", [lambda p: cs.SGD(p, 1e-3, momentum=0.9), lambda p: cs.Adam(p, 1e-3, amsgrad=True), cs.NAdam]
+    ("notation", "gradient", "make"),
+    [
+        *(("40-30-3", "slayer", adam), ("40-30-3", "exact", cs.NAdam), ("8x8x2-4c3-2a-3", "exact", adam)),
+        *(("8x8x2-4c3-2a-3", "slayer", lambda p: cs.SGD(p, 1e-3, momentum=0.9)), ("hooks", "slayer", cs.SGD)),
+    ],
 )
-def test_a_training_step(notation: str, gradient: str, make: Callable[..., Any]) -> None:
+def test_a_training_step(notation, gradient, make):
     out, grads, weights = step("cuda", notation, gradient, make)
     expected, their_grads, their_weights = step("cpu", notation, gradient, make)
     assert expected.any()
@@ -209,7 +271,7 @@ def test_a_training_step(notation: str, gradient: str, make: Callable[..., Any])
         assert np.mean(np.abs(mine - other) > 1e-6) < 0.01
 
 
-def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending: None) -> None:
+def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending):
     net = cs.Network("34x34x2-4a-16-10", SRM)
     optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
     trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=15, false=3, region=(0, 60)), optimizer)
@@ -232,7 +294,7 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending: None) -> None:
 
 
 @pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
-def test_a_resumed_run_is_the_run_that_never_stopped(ascending: None, error: str, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_run_that_never_stopped(ascending, error, tmp_path):
     write, layers = {
         "NumSpikes": (write_folder, ("34x34x2", "4a", "8", "3")),
         "SpikeTime": (write_pair, ("5", "8", "5")),
@@ -241,7 +303,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(ascending: None, error: str
     config = Config(
         error=error, layers=layers, data=data, duration=20.0, region=(0.0, 20.0), batch=4, true=6.0, false=1.0
     )
-    said: list[str] = []
+    said = []
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=said.append)
     assert backend.device_name() in said[0]
     half = config.with_options(epochs=1, out=str(tmp_path / "half"))
@@ -254,7 +316,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(ascending: None, error: str
     assert sorted(p.name for p in out.iterdir()) == FILES
 
 
-def test_labels_and_answers_may_be_on_the_device() -> None:
+def test_labels_and_answers_may_be_on_the_device():
     x = spikes(30, 4, 3)
     labels = backend.to_device(np.array([0, 2, 1, 2]))
     loss = cs.SpikeCountLoss(SRM, true=5, false=1)
@@ -266,11 +328,11 @@ def test_labels_and_answers_may_be_on_the_device() -> None:
 
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
-def test_the_tests_of_a_device_run(device: None) -> None:
+def test_the_tests_of_a_device_run(device):
     """`pytest -m gpu`, on the stand-in: one quick test of every module that it takes up, and what once failed there."""
     quick = "twins_psp twins_store response_shapes srm_one_pass_equals_two linear_without_steps_or_samples"
     quick += " dense_a_spike_is_a_row conv_spikes_and_numbers pool_equals_the_formula delay_a_layer_is_its_function"
-    quick += " fused_spikes losses_spike_time layers_state_round_trip optimizers_sgd trainer"
+    quick += " fused_neurons losses_spike_time layers_state_round_trip optimizers_sgd trainer"
     quick += " emulated_networks_a_training_step"
     command = [
         sys.executable,
@@ -297,75 +359,21 @@ def test_the_tests_of_a_device_run(device: None) -> None:
 
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
-class TestTheStandIn:
-    """It refuses what CuPy refuses; nothing here is of a real device."""
-
-    @pytest.mark.parametrize(
-        "mix",
-        [
-            lambda x, host: x + host,
-            lambda x, host: host + x,
-            lambda x, host: x @ host,
-            lambda x, host: x.__setitem__(0, host[0]),
-            lambda x, host: np.exp(x),
-            lambda x, host: np.add(x, x),
-            lambda x, host: np.asarray(x),
-            lambda x, host: np.ascontiguousarray(x),
-            lambda x, host: np.sum(x),
-            lambda x, host: backend.cupy().ascontiguousarray(host),
-            lambda x, host: backend.cupy().zeros_like(host),
-        ],
+def test_what_the_stand_in_offers_cupy_has(device):
+    """CuPy can be imported without a driver, in a process of its own, where nothing stands in for it."""
+    names = [*FUNCTIONS, "add.at", "asarray", "asnumpy", "copyto", "empty", "RawModule.get_function"]
+    names += [f"ndarray.{name}" for name in (*METADATA, *METHODS, "T", "base", "data", "item", "tolist")]
+    names += [f"cuda.runtime.{name}" for name in vars(backend.cupy().cuda.runtime)]
+    names += [f"cuda.{name}" for name in vars(backend.cupy().cuda) if name != "nccl"]  # needs its library
+    names += ["cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.MemoryPool.malloc"]
+    names += ["cuda.Stream.record", "cuda.Stream.wait_event", "cuda.Event.record"]
+    code = (
+        "import sys; from operator import attrgetter\n"
+        "try: import cupy\n"
+        "except ImportError as problem: sys.exit(f'{problem}')\n"
+        "attrgetter(*sys.argv[1:])(cupy); print('all')"
     )
-    def test_mixing_is_refused(self, mix: Callable[..., Any]) -> None:
-        host = np.ones((2, 2), np.float32)
-        with pytest.raises((TypeError, ValueError)):
-            mix(backend.to_device(host), host)
-
-    def test_what_it_offers_cupy_has(self) -> None:
-        """CuPy can be imported without a driver, in a process of its own, where nothing stands in for it."""
-        names = [*FUNCTIONS, "add.at", "asarray", "asnumpy", "copyto", "empty", "RawModule.get_function"]
-        names += [f"ndarray.{name}" for name in (*METADATA, *METHODS, "T", "base", "data", "item", "tolist")]
-        names += [f"cuda.runtime.{name}" for name in vars(backend.cupy().cuda.runtime)]
-        names += [f"cuda.{name}" for name in vars(backend.cupy().cuda) if name != "nccl"]  # needs its library
-        names += ["cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.MemoryPool.malloc"]
-        names += ["cuda.Stream.record", "cuda.Stream.wait_event", "cuda.Event.record"]
-        code = (
-            "import sys; from operator import attrgetter\n"
-            "try: import cupy\n"
-            "except ImportError as problem: sys.exit(f'{problem}')\n"
-            "attrgetter(*sys.argv[1:])(cupy); print('all')"
-        )
-        found = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
-        if found.returncode and "AttributeError" not in found.stderr:
-            pytest.skip(f"CuPy cannot be imported: {found.stderr.strip()}")
-        assert found.stdout == "all\n", found.stderr
-
-    def test_a_name_that_nobody_vouched_for_is_unknown(self) -> None:
-        with pytest.raises(AttributeError):
-            getattr(backend.cupy(), "flatnonzero")  # noqa: B009
-        with pytest.raises(AttributeError):
-            backend.to_device(np.ones(2)).nonzero()
-
-    def test_a_number_from_numpy_may_come_first(self) -> None:
-        x = np.float32(2) * backend.to_device(np.ones(2, np.float32))
-        assert isinstance(x, DeviceArray)
-        assert (x.dtype, x.tolist()) == (np.float32, [2, 2])
-
-    def test_a_capture_notes_and_a_launch_does(self) -> None:
-        x = backend.to_device(np.array([1.0, 2.0], np.float32))
-        begin_capture()
-        y = x * 3.0
-        x += 1.0
-        for read in (x.item, x.tolist, lambda: bool(x), lambda: float(x), lambda: backend.to_numpy(x)):
-            with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
-                read()
-        with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
-            backend.to_device(np.ones(2))
-        with pytest.raises(NotImplementedError, match="calling cuBLAS API during stream capture"):
-            x[:, None] @ y[None]
-        launch = end_capture()
-        assert x.tolist() == [1, 2]
-        for expected in ([3, 6], [6, 9]):
-            launch()
-            assert y.tolist() == expected
-        assert x.tolist() == [3, 4]
+    found = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    if found.returncode and "AttributeError" not in found.stderr:
+        pytest.skip(f"CuPy cannot be imported: {found.stderr.strip()}")
+    assert found.stdout == "all\n", found.stderr

@@ -1,10 +1,5 @@
 """Optimizers on a device: the bits of the CPU, one launch a step, and nothing sent for many steps."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -18,51 +13,49 @@ from tools.fake_cupy import begin_capture, counted, end_capture
 STEPS = 11
 
 
-def parameters(dtype: str = "float32") -> list[cs.Tensor]:
+def parameters(dtype="float32"):
     rng = np.random.default_rng(4)
     found = [cs.Tensor(rng.standard_normal(n).astype(dtype), requires_grad=True) for n in (5, 1, 0, 1030)]
     return [*found, Bounded(rng.random(3).astype(dtype), least=0.2, most=0.6)]
 
 
-def change_rate(step: int, optimizer: Any) -> None:
-    if step == 3:
-        optimizer.lr = 0.3
-
-
-def change_epoch(step: int, optimizer: Any) -> None:
-    optimizer.epoch = step // 3
-
-
-def freeze(step: int, optimizer: Any) -> None:
+def change_all(step, optimizer):
+    """Change, over the steps, all that an optimizer looks at before each."""
     optimizer.parameters[0].requires_grad = step not in (2, 3, 8)
-
-
-def lose_a_gradient(step: int, optimizer: Any) -> None:
+    optimizer.epoch = step // 3
     if step in (1, 4):
         optimizer.parameters[3].grad = None
-
-
-def change_options(step: int, optimizer: Any) -> None:
     if step == 5:
         optimizer.weight_decay = 0.25
-
-
-def load(step: int, optimizer: Any) -> None:
     if step == 6:
         state = optimizer.state()
         state["steps"] = np.array(2)
         optimizer.load_state(state)
+    if step == 9:
+        optimizer.lr = 0.3
 
 
-def nothing(step: int, optimizer: Any) -> None:
+def change_rates(step, optimizer):
+    optimizer.epoch = step // 3
+    if step == 9:
+        optimizer.lr = 0.3
+
+
+def go_back(step, optimizer):
+    """Only the count of steps: with other arrays of the state, a graph would have to be captured again."""
+    if step == 6:
+        optimizer.steps, optimizer._taken = 2, [2 for _ in optimizer.parameters]
+
+
+def nothing(step, optimizer):
     pass
 
 
-def grouped(p: list[cs.Tensor], **options: Any) -> list[dict[str, Any]]:
+def grouped(p, **options):
     return [{"params": p[:2], **options}, {"params": p[2:], "weight_decay": 0.1, "warmup": 5, "relative": True}]
 
 
-MAKERS: dict[str, Callable[[list[cs.Tensor]], Any]] = {
+MAKERS = {
     "sgd": lambda p: cs.SGD(p, 0.1),
     "sgd in groups": lambda p: cs.SGD(grouped(p, momentum=0.7, lr=0.2), 0.1, momentum=0.5),
     "adam": lambda p: cs.Adam(p, lambda epoch: 0.1 / (1 + epoch), weight_decay=0.1),
@@ -71,10 +64,9 @@ MAKERS: dict[str, Callable[[list[cs.Tensor]], Any]] = {
     "nadam": lambda p: cs.NAdam(p, 0.1, amsgrad=True),
     "slayer's nadam": lambda p: cs.NAdam(p, 0.1, momentum_decay=None),
 }
-CHANGES = [nothing, change_rate, change_epoch, freeze, lose_a_gradient, change_options, load]
 
 
-def path(where: str, make: Callable[..., Any], change: Callable[..., None], dtype: str = "float32") -> list[bytes]:
+def path(where, make, change, dtype="float32"):
     """Return the weights after each step, and the state after the last."""
     cs.use(where)
     optimizer = make(parameters(dtype))
@@ -89,19 +81,19 @@ def path(where: str, make: Callable[..., Any], change: Callable[..., None], dtyp
     return [*found, *(f"{name} {array.tolist()}".encode() for name, array in sorted(state.items()))]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [nothing, change_all])
 @pytest.mark.parametrize("name", MAKERS)
-def test_the_bits_of_the_cpu(name: str, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bits_of_the_cpu(name, change, monkeypatch):
     monkeypatch.setattr(ahead, "STEPS", 4)
     assert path("cuda", MAKERS[name], change) == path("cpu", MAKERS[name], change)
 
 
 @pytest.mark.parametrize("name", ["sgd", "nadam"])
-def test_the_bits_in_float64(name: str) -> None:
+def test_the_bits_in_float64(name):
     assert path("cuda", MAKERS[name], nothing, "float64") == path("cpu", MAKERS[name], nothing, "float64")
 
 
-def with_gradients(make: Callable[..., Any]) -> Any:
+def with_gradients(make):
     optimizer = make(parameters())
     for p in optimizer.parameters:
         p.grad = backend.to_device(np.ones(p.shape, np.float32))
@@ -110,7 +102,7 @@ def with_gradients(make: Callable[..., Any]) -> Any:
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_step_is_one_launch(name: str, device: None) -> None:
+def test_a_step_is_one_launch(name, device):
     optimizer = with_gradients(MAKERS[name])
     optimizer.step()
     with counted() as costs:
@@ -121,7 +113,7 @@ def test_a_step_is_one_launch(name: str, device: None) -> None:
 
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
-def test_numbers_are_sent_when_they_run_out_or_change(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_are_sent_when_they_run_out_or_change(device, monkeypatch):
     monkeypatch.setattr(ahead, "STEPS", 5)
     optimizer = with_gradients(lambda p: cs.Adam(p, 0.1))
     sent = []
@@ -135,20 +127,14 @@ def test_numbers_are_sent_when_they_run_out_or_change(device: None, monkeypatch:
 
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
-@pytest.mark.parametrize("change", [nothing, change_rate, change_epoch, load], ids=lambda change: change.__name__)
-def test_a_captured_step_takes_the_next_rates(
-    change: Callable[..., None], device: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("change", [change_rates, go_back])
+def test_a_captured_step_takes_the_next_rates(change, device, monkeypatch):
     monkeypatch.setattr(ahead, "STEPS", 4)
 
-    def moved(captured: bool) -> list[Any]:
+    def moved(captured):
         optimizer, launch, found = with_gradients(MAKERS["adam"]), None, []
         for step in range(STEPS):
-            if change is load and step == 6:
-                # The arrays of the state are others then: a graph would have to be captured again.
-                optimizer.steps, optimizer._taken = 2, [2 for _ in optimizer.parameters]
-            elif change is not load:
-                change(step, optimizer)
+            change(step, optimizer)
             if not captured:
                 optimizer.step()
             elif launch is None:
@@ -165,7 +151,7 @@ def test_a_captured_step_takes_the_next_rates(
     assert moved(True) == moved(False)
 
 
-def test_a_captured_step_needs_all_parameters_on_a_gpu() -> None:
+def test_a_captured_step_needs_all_parameters_on_a_gpu():
     cs.use("cpu")
     optimizer = with_gradients(MAKERS["adam"])
     optimizer.prepare()
@@ -173,7 +159,7 @@ def test_a_captured_step_needs_all_parameters_on_a_gpu() -> None:
         optimizer.step_by(lambda: None)
 
 
-def test_parameters_of_two_types_and_devices_move_together() -> None:
+def test_parameters_of_two_types_and_devices_move_together():
     found = []
     for where in ("cuda", "cpu"):
         cs.use("cpu")
@@ -193,19 +179,19 @@ def test_parameters_of_two_types_and_devices_move_together() -> None:
 class Signs(cs.SGD):
     """An optimizer with an `_update` of its own."""
 
-    def _update(self, k: Any, weight: Any, grad: Any, memory: Any, update: Any) -> None:
+    def _update(self, k, weight, grad, memory, update):
         weight -= update.lr * ((grad > 0) * 1.0 - (grad < 0) * 1.0)
 
 
 class Rounded(Bounded):
     """A parameter that is clipped in another way."""
 
-    def clamp(self) -> None:
+    def clamp(self):
         self.data[...] = self.data.clip(0.0, 1.0) * 0.5
 
 
 @pytest.mark.parametrize("make", [lambda p: Signs(p, 0.1), lambda p: cs.SGD(p, 0.1)])
-def test_what_users_override_is_called(make: Callable[..., Any]) -> None:
+def test_what_users_override_is_called(make):
     found = []
     for where in ("cuda", "cpu"):
         cs.use(where)

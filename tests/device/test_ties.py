@@ -1,10 +1,6 @@
 """Exact ties: a potential at the threshold, a sum of zero, the edge of a surrogate; the same on both devices."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +12,8 @@ from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from cuslayer.neurons.potential import on_potential
 from tools.emulator.driver import emulation
 
-Make = Callable[[float], Any]
 # Neurons by their threshold; an exact gradient has the path through what a spike changes, that of time constants too.
-NEURONS: dict[str, Make] = {
+NEURONS = {
     "SRM": lambda theta: cs.SRM(theta, gradient="exact"),
     "SRM, slayer": cs.SRM,
     "SampledSRM": lambda theta: cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -2.0, -1.0], theta=theta, gradient="exact"),
@@ -32,12 +27,12 @@ NEURONS: dict[str, Make] = {
 }
 
 
-def recurrent(neuron: Any) -> cs.Recurrent:
+def recurrent(neuron):
     cs.seed(1)
     return cs.Recurrent(cs.Dense(7, 7), neuron)
 
 
-CASES: dict[str, tuple[tuple[int, ...], Callable[[], cs.Layer], Make]] = {
+CASES = {
     **{name: ((20,), lambda: cs.Dense(20, 7), make) for name, make in NEURONS.items()},
     **{
         f"{name}, recurrent": ((20,), lambda: cs.Dense(20, 7), lambda theta, make=make: recurrent(make(theta)))
@@ -49,9 +44,9 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[], cs.Layer], Make]] = {
 }
 
 
-def run(net: cs.Sequential, x: Any, highest: bool = False) -> tuple[Any, list[Any], float]:
+def run(net, x, highest=False):
     """Return the spikes, the gradients, and if it is asked for the highest potential."""
-    seen: list[float] = []
+    seen = []
     if highest:
         with on_potential(lambda u: seen.append(float(u.values.max()))):
             net[1](net[0](x))
@@ -64,12 +59,12 @@ def run(net: cs.Sequential, x: Any, highest: bool = False) -> tuple[Any, list[An
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_potential_at_the_threshold_fires(name: str) -> None:
+def test_a_potential_at_the_threshold_fires(name):
     shape, layer, neuron = CASES[name]
     x = np.random.default_rng(0).random((50, 2, *shape)) < 0.3
     x[15:] = False  # steps follow the highest potential, so that what its spike changes has a gradient
 
-    def net(theta: float) -> cs.Sequential:
+    def net(theta):
         cs.seed(0)
         return cs.Sequential(layer(), neuron(theta))
 
@@ -94,7 +89,7 @@ DELTA = DeltaSpiking(theta=1.0, sums=True, rectifies=True, exact=False, graded=T
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sums", [True, False])
-def test_a_rectified_sum_of_zero_passes_no_gradient(sums: bool, dtype: str) -> None:
+def test_a_rectified_sum_of_zero_passes_no_gradient(sums, dtype):
     x = np.array([[0.0], [-0.0], [2.0], [-2.0], [3.0], [-3.0], [0.0], [-1.0], [1.0]], dtype)
     value = np.cumsum(x, axis=0) if sums else x
     g = np.arange(1.0, 10.0, dtype=dtype)[:, None]
@@ -113,7 +108,7 @@ def test_a_rectified_sum_of_zero_passes_no_gradient(sums: bool, dtype: str) -> N
                     np.testing.assert_array_equal(device.sigma_delta.adjoint(g, u, passes, spiking), expected)
 
 
-def test_a_change_at_the_threshold_passes_an_exact_gradient() -> None:
+def test_a_change_at_the_threshold_passes_an_exact_gradient():
     """Of either sign; the surrogate is 0 at such a distance from its middle."""
     spiking = replace(DELTA, sums=False, rectifies=False, exact=True, shape=Shape(3), theta=1.0, width=0.5)
     beside = np.nextafter(1.0, 0.0)
@@ -125,7 +120,7 @@ def test_a_change_at_the_threshold_passes_an_exact_gradient() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_edges_of_surrogates(dtype: str) -> None:
+def test_the_edges_of_surrogates(dtype):
     """A box is closed: at its edges it has its height."""
     eps = np.finfo(dtype).eps
     u = np.array([[1.0, 1 - eps, 3.0, 3 + 2 * eps, 2.0]], dtype)

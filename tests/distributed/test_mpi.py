@@ -1,7 +1,5 @@
 """Processes of MPI: the bits of one process, a death that ends all, and a run that goes on after it."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

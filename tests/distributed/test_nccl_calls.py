@@ -1,7 +1,5 @@
 """What is called of cupyx.distributed has the arguments that the installed CuPy has; no GPU is needed to read that."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re
@@ -16,22 +14,22 @@ from cuslayer.distributed import Context, transport
 from tests.distributed.test_trainer import Group
 
 
-def package(name: str) -> Path:
+def package(name):
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("CuPy is not installed")
     return Path(spec.submodule_search_locations[0])
 
 
-def signatures(path: Path) -> dict[str, inspect.Signature]:
+def signatures(path):
     """Return the signatures of all functions of a source, by name; of methods of several classes, the first's."""
-    found: dict[str, inspect.Signature] = {}
+    found = {}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef) and node.name not in found:
-            names: dict[str, object] = {}
+            names = {}
             arguments = re.sub(r"=_store[.]\w+", "=None", ast.unparse(node.args))
             exec(f"def f({arguments}): ...", names)
-            found[node.name] = inspect.signature(names["f"])  # type: ignore[arg-type]
+            found[node.name] = inspect.signature(names["f"])
     return found
 
 
@@ -66,7 +64,7 @@ def test_transfers():
 
 def test_what_is_sent_is_ready_and_what_came_is_awaited(monkeypatch):
     """Each stream waits for an event that was recorded on the other one; the host waits for nothing."""
-    log: list[str] = []
+    log = []
 
     class Stream:
         def __init__(self, name="moves", non_blocking=False):

@@ -1,7 +1,5 @@
 """A trainer whose batches are divided: what it computes, errors and stops that all share, and what it reads."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from types import SimpleNamespace
@@ -19,7 +17,7 @@ from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
 from cuslayer.training.parallel import ParallelStep, RunningStatistics, agreed
 from tests.support.deaths import results, tiny
-from tests.support.divided import loader, networks, trained, trainer
+from tests.support.divided import emulated, loader, networks, trained, trainer
 from tests.support.processes import together
 from tests.support.tiny import no_figures, silent
 from tools import fake_cupy
@@ -345,3 +343,22 @@ def test_the_last_layers_are_sent_while_the_first_are_computed(monkeypatch):
 
     # The gradient of the first layer is not there yet, then it is taken to be sent.
     assert together(2, work) == [["second", True, "first", True]] * 2
+
+
+@pytest.mark.parametrize("name", networks())
+def test_on_the_cpu(name):
+    """21 steps of batches of 10, 10 and 5 recordings in micro-batches of 2: 8 processes have fewer than one each."""
+    make = networks()[name]
+    alone = trained(make)
+    for size in (2, 3, 4, 8):
+        assert all(found == alone for found in together(size, lambda context: trained(make, context))), size
+
+
+@pytest.mark.parametrize("name", networks())
+def test_on_emulated_cuda(name):
+    """20 steps of a batch of 4, by arrays that go through the host; other tests vary the order of threads."""
+    make = networks()[name]
+    alone = emulated(make)
+    assert together(2, lambda context: emulated(make, context)) == [alone] * 2
+    scores = alone["scores"]
+    assert scores[0] != scores[-2]

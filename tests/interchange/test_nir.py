@@ -1,7 +1,5 @@
 """Networks as NIR: the same output after a round trip, NIR's own equations, and what is refused."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import warnings
@@ -13,10 +11,11 @@ import cuslayer as cs
 from cuslayer.interchange.nir.neurons import DIALECTS
 from cuslayer.interchange.nir.write import share_moved
 from cuslayer.layers import Shift
+from tests.interchange.test_nir_refused import lif
+from tests.support import reference
 
 nir = pytest.importorskip("nir")
 CUBA, LIF = cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7), cs.LIF(tau=7.0, theta=0.3)
-SUBTRACT = cs.LIF(tau=7.0, theta=0.3, reset="subtract")
 
 
 def spikes(shape, steps=50, rate=0.3, seed=1):
@@ -76,25 +75,14 @@ def stepwise(path, x):
                 moved[(slice(n, None), slice(None), *index)] = y[(slice(0, len(y) - n), slice(None), *index)]
             y = moved
         elif kind in ("Conv2d", "SumPool2d"):
-            stride, padding = node.stride, node.padding
-            y = np.pad(y, ((0, 0),) * 3 + tuple((int(p), int(p)) for p in padding))
-            kernel = node.weight.shape[2:] if kind == "Conv2d" else node.kernel_size
-            gap = node.dilation if kind == "Conv2d" else (1, 1)
-            rows, columns = ((y.shape[3 + i] - gap[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(2))
-            groups = node.groups if kind == "Conv2d" else 1
-            parts = []
-            for g in range(groups):
-                own = y[:, :, g * (y.shape[2] // groups) : (g + 1) * (y.shape[2] // groups)]
-                total = 0.0
-                for r in range(kernel[0]):
-                    for c in range(kernel[1]):
-                        seen = own[:, :, :, r * gap[0] :: stride[0], c * gap[1] :: stride[1]][..., :rows, :columns]
-                        if kind == "Conv2d":
-                            weight = node.weight.reshape(groups, -1, *node.weight.shape[1:])[g, :, :, r, c]
-                            seen = np.einsum("oi,tnihw->tnohw", weight.astype(np.float64), seen)
-                        total = total + seen
-                parts.append(total)
-            y = np.concatenate(parts, axis=2)
+            pairs = [tuple(map(int, np.broadcast_to(each, 2))) for each in (node.stride, node.padding)]
+            images = y.transpose(0, 1, 3, 4, 2).reshape(-1, *y.shape[3:], y.shape[2])
+            if kind == "Conv2d":
+                gaps = tuple(map(int, np.broadcast_to(node.dilation, 2)))
+                maps = reference.conv(images, node.weight.transpose(2, 3, 1, 0), *pairs, gaps, node.groups)
+            else:
+                maps = reference.pool(images, tuple(map(int, node.kernel_size)), *pairs, (1, 1), 1.0)
+            y = maps.reshape(*y.shape[:2], *maps.shape[1:]).transpose(0, 1, 4, 2, 3)
         elif kind == "Threshold":
             y = (y > node.threshold).astype(np.float64)
         else:
@@ -211,6 +199,7 @@ def test_the_constants_of_every_dialect(tmp_path, dialect, step, fields):
             assert getattr(node, name) == pytest.approx(np.full(2, value), rel=1e-6), name
 
 
+@pytest.mark.all
 def test_a_trained_cuba_network_comes_back_to_the_bit(tmp_path):
     cs.seed(0)
     tau = np.linspace(2, 9, 4)
@@ -231,23 +220,19 @@ def test_a_trained_cuba_network_comes_back_to_the_bit(tmp_path):
 
 
 def test_the_constants_of_a_file(tmp_path):
-    """By hand: tau = h / (1 - a), r = tau / h, w_in = tau_syn / h; the gain of pooling is in w_in."""
+    """The gain of pooling is in w_in."""
     net = cs.Sequential(cs.Pool(2, gain=3.0), cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7))
     cs.export_nir(net, tmp_path / "a.nir", input_shape=(2, 4, 3))
     node = nir.read(tmp_path / "a.nir").nodes["layer_1_cubalif"]
-    a, b = np.exp(-1 / 3), np.exp(-1 / 7)
     assert node.tau_syn.shape == (3, 1, 2)
-    assert np.allclose(node.tau_syn, 1e-3 / (1 - a))
-    assert np.allclose(node.tau_mem, 1e-3 / (1 - b))
-    assert np.allclose(node.r, 1 / (1 - b))
-    assert np.allclose(node.w_in, 3 / (1 - a))
+    assert np.allclose(node.w_in, 3 / (1 - A))
     assert (node.v_threshold == np.nextafter(np.float32(0.7), np.float32(0))).all()
     assert not node.v_leak.any()
     assert not node.v_reset.any()
     # A reader that ignores r has the gain in the threshold.
     pooled = cs.Sequential(cs.Pool(2, gain=3.0), cs.LIF(tau=7.0, theta=0.7))
     cs.export_nir(pooled, tmp_path / "a.nir", dialect="norse", input_shape=(2, 4, 3))
-    assert np.allclose(nir.read(tmp_path / "a.nir").nodes["layer_1_lif"].v_threshold, 0.7 * (1 - b) / 3)
+    assert np.allclose(nir.read(tmp_path / "a.nir").nodes["layer_1_lif"].v_threshold, 0.7 * (1 - B) / 3)
     flat = cs.Sequential(cs.Dense(3, 2), cs.LIF(tau=7.0, theta=0.7, reset="subtract", dt=0.5))
     cs.export_nir(flat, tmp_path / "a.nir", dialect="sinabs")
     nodes = nir.read(tmp_path / "a.nir").nodes
@@ -274,11 +259,6 @@ def test_neurons_without_memory_are_thresholds(tmp_path):
 
 def graph_of(*nodes):
     return nir.NIRGraph.from_list(nir.Input(nodes[0].input_type["input"]), *nodes)
-
-
-def lif(n=4, **changed):
-    ones = np.ones(n)
-    return nir.LIF(**({"tau": 5e-3 * ones, "r": 5 * ones, "v_leak": 0 * ones, "v_threshold": ones} | changed))
 
 
 def test_constants_that_differ_among_neurons_are_in_the_weights(tmp_path):

@@ -1,7 +1,5 @@
 """Recurrent populations as NIR: loops, graphs within the graph, and what is refused."""
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What NIR cannot say, or is no graph that can be read, is refused in one line."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import re
@@ -44,10 +42,7 @@ def test_what_nir_cannot_say(tmp_path):
         ("must divide its input of 5", write(cs.Pool(2, gain=1.0), LIF, input_shape=(5, 6, 1))),
         ("neither hooks nor dilation", write(cs.Pool(2, gain=1.0, dilation=2), LIF, input_shape=(6, 6, 1))),
         ("must be neurons: NIR has no gain", write(cs.Pool(2, gain=2.0), cs.Conv(1, 1, 1), LIF, input_shape=(6, 6, 1))),
-        (
-            "the last pooling layer must have neurons",
-            write(cs.Conv(1, 1, 1), LIF, cs.Pool(2, gain=2.0), input_shape=(6, 6, 1)),
-        ),
+        ("the last pooling layer must have", write(cs.Conv(1, 1, 1), LIF, cs.Pool(2, gain=2.0), input_shape=(6, 6, 1))),
         ("must not advance", write(dense, LIF, Shift(-1.0))),
         ("has no form in NIR", write(dense, LIF, cs.Delay(3, dt=1.0, mode="linear"))),
         ("has no form in NIR", write(dense, LIF, cs.Average(3))),
@@ -244,9 +239,9 @@ def test_files_of_others(tmp_path, name, value, message):
 
 def test_a_long_chain_is_read(tmp_path):
     """The names of nodes sort in their order."""
-    layers = [layer for _ in range(120) for layer in (cs.Dense(2, 2), LIF)]
+    layers = [layer for _ in range(60) for layer in (cs.Dense(2, 2), LIF)]
     cs.export_nir(cs.Sequential(*layers), tmp_path / "a.nir")
-    assert len(cs.import_nir(tmp_path / "a.nir").layers) == 240
+    assert len(cs.import_nir(tmp_path / "a.nir").layers) == 120
     names = list(nir.read(tmp_path / "a.nir").nodes)
     assert names == sorted(names)
 

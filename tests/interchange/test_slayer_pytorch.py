@@ -1,12 +1,12 @@
 """SLAYER-PyTorch's axes and parameters: each layer equals its formula in NCHWT."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 import cuslayer as cs
 from cuslayer.layers import Average
+from tests.support import reference
+from tests.support.refused import raises
 
 RNG = np.random.default_rng(4)
 SRM = cs.SRM()
@@ -14,17 +14,12 @@ SRM = cs.SRM()
 
 def conv_nchwt(x, w, stride, padding, groups):
     """Correlate (N, C, H, W, T) with a Conv3d weight (O, C / groups, kh, kw, 1), in plain loops."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
-    outputs, inner, kh, kw, _ = w.shape
-    rows, columns = (x.shape[2] - kh) // stride + 1, (x.shape[3] - kw) // stride + 1
-    y = np.zeros((len(x), outputs, rows, columns, x.shape[4]))
-    for o in range(outputs):
-        first = o // (outputs // groups) * inner
-        for r in range(rows):
-            for c in range(columns):
-                window = x[:, first : first + inner, r * stride : r * stride + kh, c * stride : c * stride + kw]
-                y[:, o, r, c] = np.einsum("nchwt,chw->nt", window, w[o, ..., 0])
-    return y
+    n, c, h, w_, t = x.shape
+    pairs = ((stride,) * 2, (padding,) * 2, (1, 1))
+    y = reference.conv(
+        x.transpose(0, 4, 2, 3, 1).reshape(n * t, h, w_, c), w[..., 0].transpose(2, 3, 1, 0), *pairs, groups
+    )
+    return y.reshape(n, t, *y.shape[1:]).transpose(0, 4, 2, 3, 1)
 
 
 def frames(*shape):
@@ -176,8 +171,7 @@ def test_slayers_cnn_in_the_order_of_its_definition():
     cs.load_slayer(mixed, net, names=["conv1", "conv2", "conv3", "fc1"])
     assert all((net.state()[name] == array).all() for name, array in before.items())
     state["pool2.weight"][:] = 12.0
-    with pytest.raises(ValueError, match=r"load_slayer: pool2\.weight has the gain 12, the network has 11, 11"):
-        cs.load_slayer(state, net)
+    raises(r"load_slayer: pool2\.weight has the gain 12, the network has 11, 11", lambda: cs.load_slayer(state, net))
     with pytest.raises(ValueError, match=r"load_slayer: pool2\.weight has the gain 12, the network has no pooling"):
         cs.load_slayer({"pool2.weight": state["pool2.weight"]}, cs.Sequential(Average(2)))
 
@@ -211,10 +205,8 @@ def test_errors_leave_the_network_as_it_was():
         cs.load_slayer({key: good[key] for key in ("fc1.weight", "fc2.weight")}, net)
     with pytest.raises(ValueError, match="load_slayer: names has 'fc9', the state has the modules fc1, fc2, d"):
         cs.load_slayer(good, net, names=["fc9"])
-    with pytest.raises(TypeError, match="load_slayer: state must be a mapping of arrays, got list"):
-        cs.load_slayer([], net)
-    with pytest.raises(TypeError, match="load_slayer: net must be a network, got Dense"):
-        cs.load_slayer(good, cs.Dense(3, 2))
+    raises("load_slayer: state must be a mapping of arrays, got list", lambda: cs.load_slayer([], net), TypeError)
+    raises("load_slayer: net must be a network, got Dense", lambda: cs.load_slayer(good, cs.Dense(3, 2)), TypeError)
     assert all((net.state()[name] == array).all() for name, array in before.items())
     cs.load_slayer(good, net)
     assert (net.layers[2].delay.data == 1).all()

@@ -1,10 +1,7 @@
 """Convolution of numbers on the CPU: by patches, by Winograd's tiles, in groups, against plain sums."""
 
-from __future__ import annotations
-
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,15 +18,13 @@ from cuslayer.kernels.conv.weight_sums import bounds
 from tests.support import reference
 
 pytestmark = pytest.mark.cpu_only
-Array = Any
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
-def normal(seed: int, shape: tuple[int, ...], dtype: str = "float64") -> Array:
+def normal(seed, shape, dtype="float64"):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def arrays(window: Window, image: tuple[int, int], sizes: tuple[int, int, int, int], dtype: str) -> tuple[Array, ...]:
+def arrays(window, image, sizes, dtype):
     """Return an input, a weight and errors for frames, groups, channels and outputs of a group."""
     frames, groups, inputs, outputs = sizes
     maps = (frames, *window.outputs(image, ceil=False), outputs * groups)
@@ -37,14 +32,14 @@ def arrays(window: Window, image: tuple[int, int], sizes: tuple[int, int, int, i
     return normal(0, x, dtype), normal(1, w, dtype), normal(2, maps, dtype)
 
 
-def held(ours: Array, theirs: Array, size: float, roundings: float) -> None:
+def held(ours, theirs, size, roundings):
     """Compare a sum to the rounding of its terms, of which little may be left where they cancel."""
     assert ours.shape == theirs.shape
     size = max(size, float(np.linalg.norm(theirs)))
     assert np.linalg.norm(ours - theirs) <= roundings * np.finfo(ours.dtype).eps * size
 
 
-def size_of(g: Array, w: Array, outputs: int) -> float:
+def size_of(g, w, outputs):
     """Return the norm of a gradient whose terms neither cancel nor lie outside the image."""
     return float(np.linalg.norm(g) * np.linalg.norm(w) / np.sqrt(outputs))
 
@@ -52,7 +47,7 @@ def size_of(g: Array, w: Array, outputs: int) -> float:
 tile_windows = st.tuples(st.integers(2, 5), st.integers(2, 5))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     frames=st.integers(0, 7),
     kernel=st.one_of(st.just((3, 3)), st.just((5, 5)), tile_windows),
@@ -151,7 +146,7 @@ def test_products_at_pixels(window, dtype):
     assert cases >= 15
 
 
-def every_pass(window: Window, groups: int) -> list[Array]:
+def every_pass(window, groups):
     x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
     of_w = patches.weight_adjoint(x, g, window, groups, bounds(len(x)))
     found = [patches.conv(x, w, window, groups), of_w, planes.input_adjoint(g, w, (7, 6), window, groups)]
@@ -162,7 +157,7 @@ def every_pass(window: Window, groups: int) -> list[Array]:
 
 
 @pytest.fixture(params=[1, 2], ids=["one group", "two groups"])
-def groups(request: pytest.FixtureRequest) -> int:
+def groups(request):
     return request.param
 
 
@@ -217,7 +212,7 @@ def test_nothing_is_computed_for_an_input_without_gradient(monkeypatch):
     """The first layer's input: no kernel of an input gradient is called, in layers or passes of several stages."""
     calls = []
 
-    def counted(name: str, kernel: Any) -> Any:
+    def counted(name, kernel):
         return lambda *given: calls.append(name) or kernel(*given)
 
     # The input gradient of a transposed convolution is a convolution.

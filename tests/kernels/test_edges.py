@@ -1,14 +1,7 @@
 """Edge cases of the kernels that random tests rarely reach: potentials at the threshold, edges of blocks and rings."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions, jit
@@ -17,18 +10,17 @@ from cuslayer.kernels import cpu, gpu, matrix
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused import conv_neuron, dense_neuron
-from tests.support import reference
 from tools.emulator.driver import emulation
 
 RESPONSE = Alpha(1.0, 4.0, 1.0, 0.05)
 
 
-def spiking(theta: Any) -> Spiking:
+def spiking(theta):
     return Spiking(float(theta), Alpha(-2 * float(theta), 3.0, 1.0, 0.05), 1.5, 0.4)
 
 
 @pytest.fixture(params=["cpu", "emulated"])
-def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
+def twin(request):
     if request.param == "cpu":
         yield cpu
     else:
@@ -37,7 +29,7 @@ def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_potential_at_the_threshold_fires(twin: Any, dtype: Any) -> None:
+def test_a_potential_at_the_threshold_fires(twin, dtype):
     theta = dtype(9.7)
     a = np.array([[np.nextafter(theta, dtype(0)), theta, np.nextafter(theta, dtype(99))]])
     u, s = twin.srm.spike(a, spiking(theta))
@@ -52,14 +44,14 @@ def test_a_potential_at_the_threshold_fires(twin: Any, dtype: Any) -> None:
     assert not twin.srm.neuron(x, RESPONSE, spiking(np.nextafter(highest, dtype(99))))[1].any()
 
 
-def test_blocks_of_columns_begin_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_columns_begin_at_rest(monkeypatch):
     """A thread that brings one block of columns through time after another leaves nothing of the first behind."""
     monkeypatch.setattr(jit, "cores", lambda: 1)
     neurons = spiking(2)
     assert max(RESPONSE.taps, neurons.refractory.taps) < 40
     x, g = np.random.default_rng(0).normal(0.5, 2, (2, 40, 2 * BLOCK + 3))
 
-    def everything(x: Any, g: Any) -> list[Any]:
+    def everything(x, g):
         u, s = cpu.srm.neuron(x, RESPONSE, neurons)
         return [
             *(u, s, *cpu.srm.spike(x, neurons), cpu.response.psp(x, RESPONSE), cpu.response.psp_adjoint(g, RESPONSE)),
@@ -75,14 +67,14 @@ def test_blocks_of_columns_begin_at_rest(monkeypatch: pytest.MonkeyPatch) -> Non
             np.testing.assert_array_equal(all_of_it[:, columns], some)
 
 
-def test_broken_rows_are_taken_as_whole_ones(emulated: Any) -> None:
+def test_broken_rows_are_taken_as_whole_ones(emulated):
     """A gradient that was broadcast or transposed is not contiguous, and the kernels want nothing else."""
     generator = np.random.default_rng(0)
     whole = [generator.normal(1, 2, (9, 12)) for _ in range(2)]
     broken = [np.asfortranarray(x) for x in whole]
     neurons, taps, delay = spiking(2), RESPONSE.samples(), np.arange(12) - 3
 
-    def everything(x: Any, g: Any) -> list[Any]:
+    def everything(x, g):
         weights = [np.ones((9, 12)) for _ in range(5)]
         gpu.optim.sgd(*weights[:1], g, *weights[1:2], 0.1, 0.9, 0.01)
         options = {"betas": (0.9, 0.99), "rate_m": 0.1, "rate_g": 0.1, "scale_v": 1.0, "eps": 1e-8, "decay": 0.01}
@@ -104,57 +96,33 @@ def test_broken_rows_are_taken_as_whole_ones(emulated: Any) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-@settings(deadline=None, max_examples=30)
-@given(
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
-    image=st.tuples(st.integers(4, 7), st.integers(4, 7)),
-    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-)
-def test_runs_of_taps_equal_the_formula(kernel: Any, padding: Any, image: Any, channels: Any) -> None:
-    """Windows without strides, gaps and groups have a kernel of their own for spikes."""
-    generator = np.random.default_rng(0)
-    s = generator.random((3, 2, *image, channels[0])) < 0.3
-    w = generator.standard_normal((*kernel, *channels))
-    weights = [cs.Tensor(w, requires_grad=True) for _ in range(2)]
-    by_event, by_matrix = (
-        functions.conv(x, weight, padding=padding) for x, weight in zip((s, s.astype(float)), weights, strict=True)
-    )
-    expected = reference.conv(s.reshape(6, *s.shape[2:]), w, (1, 1), padding, (1, 1), 1)
-    np.testing.assert_allclose(by_event.data.reshape(expected.shape), expected, atol=1e-12)
-    g = generator.standard_normal(by_event.shape)
-    by_event.backward(g)
-    by_matrix.backward(g)
-    np.testing.assert_allclose(weights[0].grad, weights[1].grad, atol=1e-11)
-
-
 # Two whole chunks and a part of one, so that rings of the cut and a chunk turn; and more blocks than parts of a sum.
 STEPS = 70
 FIRST = {"response": Alpha(1.0, 3.0, 1.0, 0.2), "spiking": spiking(10)}
 SECOND = {"response": Alpha(1.0, 2.0, 1.0, 0.1), "spiking": spiking(9)}
 
 
-def neurons(x: Any, constants: dict[str, Any]) -> Any:
+def neurons(x, constants):
     return functions.neuron(x, **constants)
 
 
-def steady(samples: int, *shape: int) -> Any:
+def steady(samples, *shape):
     return np.random.default_rng(0).random((STEPS, samples, *shape)) < 0.3
 
 
-def weight(*shape: int) -> cs.Tensor:
+def weight(*shape):
     # float32: in no other type is all of it one pass.
     return cs.Tensor((np.random.default_rng(1).standard_normal(shape) * 6).astype(np.float32), requires_grad=True)
 
 
-def same(ours: list[Any], theirs: list[Any], rate: float) -> None:
+def same(ours, theirs, rate):
     assert ours[0].mean() > rate
     np.testing.assert_array_equal(ours[0], theirs[0])
     for one, other in zip(ours[1:], theirs[1:], strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=100 * np.finfo(one.dtype).eps * np.abs(other).max())
 
 
-def without_gradients(x: Any, w: Any, constants: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+def without_gradients(x, w, constants, monkeypatch):
     """Return the spikes behind a dense layer where no gradient is wanted, and see that they were made in one pass."""
     one_pass, calls = dense_neuron.dense_neuron, []
     monkeypatch.setattr(dense_neuron, "dense_neuron", lambda *given: calls.append(len(given)) or one_pass(*given))
@@ -165,7 +133,7 @@ def without_gradients(x: Any, w: Any, constants: dict[str, Any], monkeypatch: py
 
 
 @pytest.mark.parametrize(("least", "most"), [(3, 3), (7, 21)])
-def test_whole_chunks_of_a_dense_layer(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_chunks_of_a_dense_layer(least, most, monkeypatch):
     # One thread brings all blocks through time, 15 of one sample or 2 of three and two.
     monkeypatch.setattr(jit, "cores", lambda: 1)
     monkeypatch.setattr(dense_neuron, "_LEAST", least)
@@ -176,7 +144,7 @@ def test_whole_chunks_of_a_dense_layer(least: int, most: int, monkeypatch: pytes
 
 @pytest.mark.parametrize("wanted", [False, True])
 @pytest.mark.parametrize("together", [1, 1024])
-def test_whole_chunks_of_a_convolution(together: int, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_chunks_of_a_convolution(together, wanted, monkeypatch):
     monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
     runs = []
     for one_pass in (True, False):
@@ -193,9 +161,7 @@ def test_whole_chunks_of_a_convolution(together: int, wanted: bool, monkeypatch:
 @pytest.mark.parametrize("wanted", [False, True])
 # Channels that are less than a vector, and those that are a vector and a rest.
 @pytest.mark.parametrize(("together", "outputs"), [(1, 3), (1024, 3), (1024, 19)])
-def test_whole_chunks_of_convolution_and_pooling(
-    together: int, outputs: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whole_chunks_of_convolution_and_pooling(together, outputs, wanted, monkeypatch):
     monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
     pool, runs = cs.Pool((2, 3), gain=8.0), []
     for one_pass in (True, False):
@@ -211,13 +177,13 @@ def test_whole_chunks_of_convolution_and_pooling(
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_blocks_of_frames_leave_no_seam(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_frames_leave_no_seam(groups, monkeypatch):
     generator = np.random.default_rng(0)
     window = Window.of((3, 2), 1, 1, 1)
     x, w = generator.standard_normal((7, 6, 5, 4)), generator.standard_normal((3, 2, 4 // groups, 6))
     g = generator.standard_normal((7, 6, 6, 6))
 
-    def everything() -> list[Any]:
+    def everything():
         return [
             matrix.conv(x, w, window, groups),
             matrix.conv_weight_adjoint(x, g, window, groups),
@@ -237,7 +203,7 @@ LONG = Spiking(10.0, Alpha(-20.0, 12.0, 1.0, 2.0), 1.5, 0.4)
 
 
 @pytest.mark.parametrize("layer", ["dense", "conv", "conv_pool"])
-def test_a_refraction_longer_than_a_chunk(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refraction_longer_than_a_chunk(layer, monkeypatch):
     cut = LONG.refractory.recurrence(np.dtype(np.float32), 200).cut
     assert conv_neuron.CHUNK < cut < 2 * conv_neuron.CHUNK
     constants = FIRST | {"spiking": LONG}
@@ -258,7 +224,7 @@ def test_a_refraction_longer_than_a_chunk(layer: str, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(one, two)
 
 
-def test_the_gain_of_pooling_is_float32() -> None:
+def test_the_gain_of_pooling_is_float32():
     """5.61 is none of float32's numbers: a sum of spikes times it has other bits where the gain is a float64."""
     gain, counts = 5.61, np.arange(1, 7, dtype=np.float32)
     rounded = counts * np.float32(gain)
@@ -273,7 +239,7 @@ def test_the_gain_of_pooling_is_float32() -> None:
     np.testing.assert_array_equal(spread[:, 0, 0, 0], rounded * np.float32(gain))
 
 
-def test_the_potential_behind_fused_pooling_has_the_gain_in_float32() -> None:
+def test_the_potential_behind_fused_pooling_has_the_gain_in_float32():
     x, w = steady(2, 4, 7, 2), np.abs(weight(3, 2, 2, 3).data)
     window, tiles = Window.of((3, 2), 1, 0, 1), Window.of((2, 3), (2, 3), 0, 1)
     pooling = Pooling(tiles, 5.61, **SECOND)

@@ -1,21 +1,34 @@
 """Calls of CUDA kernels: arguments are bound by name, and each that does not fit is rejected by its name."""
 
-from __future__ import annotations
-
-from typing import Any
+import re
 
 import numpy as np
 import pytest
 
+import cuslayer as cs
+from cuslayer import backend
 from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from tests.support.recorder import Recorder, psp
 from tools.emulator.driver import emulation
 
+
+@pytest.fixture
+def driver():
+    """A driver that compiles nothing and records its calls."""
+    return Recorder()
+
+
+@pytest.fixture
+def library(driver):
+    """The library's kernels by that driver."""
+    return source.Library(driver)
+
+
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def test_a_signature_is_read_without_its_comments() -> None:
+def test_a_signature_is_read_without_its_comments():
     found = source.signatures(
         """
         extern "C" __global__ void one(
@@ -39,12 +52,9 @@ def test_a_signature_is_read_without_its_comments() -> None:
     ]
 
 
-def test_a_type_without_a_check_is_refused() -> None:
+def test_other_types_and_mangled_names_are_refused():
     with pytest.raises(ValueError, match=r"^one: a parameter must be real .*, got 'float n'; write real for float$"):
         source.signatures('extern "C" __global__ void one(real *x, float n) {}')
-
-
-def test_a_kernel_whose_name_would_be_mangled_is_refused() -> None:
     with pytest.raises(ValueError, match=r'^kernel: one must be declared .*, extern "C" is missing$'):
         source.signatures("__global__ void one(real *x) {}")
 
@@ -67,16 +77,14 @@ STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
         ({"gain": 10**400}, ValueError, "psp: gain does not fit float32, got an integer past every float"),
     ],
 )
-def test_an_argument_that_does_not_fit_is_refused_by_name(
-    library: source.Library, driver: Recorder, changed: Any, error: type[Exception], message: str
-) -> None:
+def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, changed, error, message):
     with pytest.raises(error) as raised:
         library.kernel("psp", SINGLE)(3, **psp(**changed))
     assert str(raised.value) == message
     assert driver.launches == []
 
 
-def test_a_missing_or_unknown_name_is_refused(library: source.Library, driver: Recorder) -> None:
+def test_a_missing_or_unknown_name_is_refused(library, driver):
     names = "x, a, steps, columns, decay, gain, cut, cut_p, cut_q"
     fitting = psp()
     less = {name: x for name, x in fitting.items() if name not in ("gain", "cut_q")}
@@ -92,7 +100,7 @@ def test_a_missing_or_unknown_name_is_refused(library: source.Library, driver: R
     assert driver.launches == []
 
 
-def test_names_bind_in_any_order(library: source.Library, driver: Recorder) -> None:
+def test_names_bind_in_any_order(library, driver):
     kernel = library.kernel("psp", SINGLE)
     fitting = psp(a=np.zeros((4, 3), np.float32))
     kernel(3, **fitting)
@@ -101,9 +109,6 @@ def test_names_bind_in_any_order(library: source.Library, driver: Recorder) -> N
     assert first[0] is then[0] is fitting["x"]
     assert first[1] is then[1] is fitting["a"]
     assert first[2:] == then[2:] == (4, 3, SINGLE.type(0.9), 1.0, 4, 0, 0)
-
-
-def test_each_kind_of_array_is_held_to_its_type(library: source.Library) -> None:
     x = np.zeros((4, 3), np.float32)
     shift = library.kernel("shift", SINGLE)
     with pytest.raises(TypeError, match=r"^shift: delay is int32, the kernel wants int64$"):
@@ -113,19 +118,16 @@ def test_each_kind_of_array_is_held_to_its_type(library: source.Library) -> None
         spikes(3, x=x.astype(bool), delay=np.zeros(3, np.int64), y=x.astype(np.uint8), steps=4, columns=3)
 
 
-def adam(w: Any, keep_peak: Any) -> dict[str, Any]:
+def adam(w, keep_peak):
     """Return arguments that the kernel adam takes."""
     numbers = dict.fromkeys(("beta1", "beta2", "rate_m", "rate_g", "scale_v", "eps", "decay"), 0.5)
     return dict.fromkeys(("w", "g", "m", "v", "peak"), w) | {"size": w.size, "keep_peak": keep_peak} | numbers
 
 
-def test_a_bool_is_no_number(library: source.Library) -> None:
+def test_a_bool_is_no_number(library, driver):
     kernel = library.kernel("adam", DOUBLE)
     with pytest.raises(TypeError, match=r"^adam: keep_peak must be a bool, got int$"):
         kernel(3, **adam(np.zeros(3), 1))
-
-
-def test_an_array_elsewhere_is_refused(library: source.Library, driver: Recorder) -> None:
     far = np.zeros((4, 3), np.float32)
     driver.places[id(far)] = 1
     with pytest.raises(ValueError, match=r"^psp: a is on device 1, the kernel runs on device 0$"):
@@ -135,7 +137,7 @@ def test_an_array_elsewhere_is_refused(library: source.Library, driver: Recorder
         library.kernel("psp", SINGLE)(3, **psp(a=far))
 
 
-def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recorder) -> None:
+def test_numbers_arrive_in_the_exact_type(library, driver):
     for dtype in (SINGLE, DOUBLE):
         x = np.zeros((4, 3), dtype)
         given = psp(x=x, a=x, steps=np.int32(4), decay=0.9, gain=np.float64(0.1), cut_p=1, cut_q=np.inf)
@@ -152,7 +154,7 @@ def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recor
     assert type(driver.launches[-1][3][6]) is np.bool_
 
 
-def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Recorder) -> None:
+def test_what_was_bound_before_is_no_excuse(library, driver):
     """Numbers that compare equal may differ in type or sign: each is bound, or rejected, as at the first call."""
     kernel = library.kernel("psp", DOUBLE)
     x = np.zeros((4, 3))
@@ -171,22 +173,20 @@ def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Rec
             kernel(3, **psp(**{"x": x, "a": x, "columns": 1, **changed}))
 
 
-def test_a_grid_covers_its_threads_and_has_a_top(library: source.Library, driver: Recorder) -> None:
+def test_a_grid_covers_its_threads_and_has_a_top(library, driver):
     kernel = library.kernel("psp", SINGLE)
     for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
         kernel(threads, **psp())
         assert driver.launches[-1][1:3] == ((blocks,), (128,))
-
-
-def test_no_threads_are_no_launch_but_still_a_check(library: source.Library, driver: Recorder) -> None:
     kernel = library.kernel("psp", SINGLE)
+    driver.launches.clear()
     kernel(0, **psp())
     assert driver.launches == []
     with pytest.raises(TypeError, match="psp: steps"):
         kernel(0, **psp(steps="4"))
 
 
-def test_a_source_is_compiled_once_for_each_type_and_device(library: source.Library, driver: Recorder) -> None:
+def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
     first = library.kernel("psp", SINGLE)
     assert library.kernel("psp", SINGLE) is first
     library.kernel("fir", np.dtype("f4"))
@@ -202,7 +202,7 @@ def test_a_source_is_compiled_once_for_each_type_and_device(library: source.Libr
     ]
 
 
-def test_a_launcher_passes_the_refusal_on() -> None:
+def test_a_launcher_passes_the_refusal_on():
     w, strided = np.zeros((4, 3), np.float32), np.zeros((4, 6), np.float32)[:, ::2]
     with emulation() as emulator:
         # A step in place cannot move a copy.
@@ -211,3 +211,172 @@ def test_a_launcher_passes_the_refusal_on() -> None:
         with pytest.raises(TypeError, match=r"^sgd: g is float64, the kernel wants float32$"):
             gpu.optim.sgd(w, w.astype(float), w, 0.1, 0.9, 0)
     assert emulator.launches == []
+
+
+def test_blocks_and_shared_memory_of_ones_own_choice(library, driver):
+    kernel = library.kernel("psp", SINGLE)
+    for grid, shared in (((2, 3), 0), ((4,), 99_000), ((1, 1, 5), 60_000)):
+        kernel.launch(grid, (32, 2), shared, **psp())
+        assert driver.launches.pop()[1:3] == (grid, (32, 2))
+    kernel.launch((3, 0), (32,), 0, **psp())
+    assert driver.launches == []
+    with pytest.raises(ValueError, match=r"^psp: shared must be at most 100000 bytes on this device, got 100001$"):
+        kernel.launch((1,), (32,), 100_001, **psp())
+    with pytest.raises(TypeError, match=r"^psp: steps must be an integer, got float$"):
+        kernel.launch((1,), (32,), 0, **psp(steps=1.0))
+
+
+INTEGERS = """extern "C" __global__ void k(int i, unsigned int u, const unsigned *words, float16 *h) {}"""
+
+
+def test_integers_of_32_bits_and_halves(driver):
+    parameters = source.signatures(INTEGERS)["k"]
+    assert [(p.kind, p.array) for p in parameters] == [
+        *(("int", False), ("unsigned", False), ("unsigned", True), ("float16", True))
+    ]
+    kernel = source.Kernel("k", parameters, driver._launch("k"), driver, SINGLE)
+    arrays = {"words": np.zeros(2, np.uint32), "h": np.zeros(2, np.float16)}
+    kernel(1, i=-3, u=(1 << 32) - 1, **arrays)
+    bound = driver.launches[0][3]
+    assert [type(x) for x in bound[:2]] == [np.int32, np.uint32]
+    assert bound[:2] == (-3, 4294967295)
+    for name, value, dtype in (("i", 1 << 31, "int32"), ("u", -1, "uint32"), ("u", 1 << 32, "uint32")):
+        with pytest.raises(ValueError, match=rf"^k: {name} does not fit {dtype}, got {value}$"):
+            kernel(1, **{"i": 0, "u": 0, name: value}, **arrays)
+    with pytest.raises(TypeError, match=r"^k: words is int32, the kernel wants uint32$"):
+        kernel(1, i=0, u=0, words=np.zeros(2, np.int32), h=arrays["h"])
+
+
+# Kernels of the user's own
+
+
+CODE = """
+// y[i] = factor x[i] where wanted. A second kernel, and a word in a comment: __global__
+extern "C" __global__ void scale(
+    const real *__restrict__ x,
+    const bool *__restrict__ wanted,
+    real *__restrict__ y,
+    real factor, bool negative, long long n)
+{
+    GRID_STRIDE(i, n) y[i] = wanted[i] ? (negative ? -factor : factor) * x[i] : real(0);
+}
+
+extern "C" __global__ void count(const bool *x, long long *total, long long n)
+{
+    long long found = 0;
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        for (long long i = 0; i < n; ++i) found += x[i];
+        total[0] = found;
+    }
+}
+""".replace(", and a word in a comment: __global__", "")
+
+
+def given_arguments(size=5, dtype=np.float32, **changed):
+    x = np.arange(size, dtype=dtype)
+    fitting = {"x": x, "wanted": x % 2 == 1, "y": np.zeros(size, dtype), "factor": 0.1, "negative": False, "n": size}
+    return fitting | changed
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 5, 300])
+def test_a_kernel_of_text(dtype, n):
+    scale = cs.kernel(CODE, "scale")
+    given = given_arguments(n, dtype)
+    with emulation() as emulator:
+        for negative in (False, True):
+            scale(n, **given | {"negative": negative})
+            expected = np.where(given["wanted"], dtype(-0.1 if negative else 0.1) * given["x"], 0)
+            np.testing.assert_array_equal(given["y"], expected)
+    assert len(emulator.built) == 1
+    assert emulator.launches == ["scale", "scale"] * (n > 0)
+
+
+def test_a_kernel_of_a_file(tmp_path):
+    path = tmp_path / "mine.cu"
+    path.write_text(CODE)
+    x, total = np.arange(9) % 3 == 0, np.zeros(1, np.int64)
+    for where in (path, str(path)):
+        with emulation():
+            cs.kernel(where, "count")(1, x=x, total=total, n=9)
+        assert total[0] == 3
+
+
+def test_each_number_type_and_each_library_is_compiled_once():
+    scale = cs.kernel(CODE, "scale")
+    for _ in range(2):
+        with emulation() as emulator:
+            for dtype in (np.float32, np.float64, np.float32):
+                scale(5, **given_arguments(dtype=dtype))
+        assert [text.split(";")[0] for text in emulator.built] == ["typedef float real", "typedef double real"]
+    assert repr(scale) == "kernel scale(real *x, bool *wanted, real *y, real factor, bool negative, long long n)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "changed"),
+    [
+        (TypeError, "arguments lack y; the kernel wants x, wanted, y, factor, negative, n", {"y": None}),
+        (TypeError, "arrays must be float32 or float64, got float16", {"x": np.zeros(5, np.float16)}),
+    ],
+)
+def test_arguments_that_do_not_fit(kind, message, changed, tmp_path):
+    (tmp_path / "mine.cu").write_text(CODE)
+    scale = cs.kernel(tmp_path / "mine.cu", "scale")
+    given = {name: value for name, value in given_arguments(**changed).items() if value is not None}
+    with emulation(), pytest.raises(kind, match=f"^scale: {re.escape(message)}"):
+        scale(5, **given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "text", "name"),
+    [
+        (ValueError, "kernel: name must be one of scale, count, got 'scale2'; did you mean scale?", CODE, "scale2"),
+        (ValueError, "kernel: text_or_path must be a source with a __global__ function or a file", "no/such.cu", "x"),
+        (TypeError, "kernel: text_or_path must be text or a path, got int", 3, "x"),
+        (ValueError, 'extern "C" is missing', "__global__ void f(long long n) {}", "f"),
+        (ValueError, "got '__global__ int f(real x)'", 'extern "C" __global__ int f(real x) {}', "f"),
+        (ValueError, "write long long for size_t", 'extern "C" __global__ void f(real x, size_t n) {}', "f"),
+        (ValueError, "write real for float", 'extern "C" __global__ void f(float *x) {}', "f"),
+        (ValueError, "float16 is a type of arrays only", 'extern "C" __global__ void f(float16 h) {}', "f"),
+    ],
+)
+def test_sources_that_do_not_fit(kind, message, text, name):
+    with pytest.raises(kind, match=re.escape(message)):
+        cs.kernel(text, name)
+
+
+def test_a_wrong_name_in_a_file_names_the_file(tmp_path):
+    (tmp_path / "mine.cu").write_text(CODE)
+    with pytest.raises(ValueError, match=r"^kernel: mine\.cu: name must be one of scale, count, got 'x'$"):
+        cs.kernel(tmp_path / "mine.cu", "x")
+
+
+@pytest.mark.parametrize("place", ["__global__ BOUNDS void f", "__global__ void BOUNDS f", "BOUNDS __global__ void f"])
+@pytest.mark.parametrize("bounds", ["__launch_bounds__(256)", "__launch_bounds__ (2 * (64 + 64), 2)"])
+def test_launch_bounds_are_no_part_of_the_name(place, bounds):
+    code = f'extern "C" {place.replace("BOUNDS", bounds)}(real *y, long long n) {{ GRID_STRIDE(i, n) y[i] = 3; }}'
+    f, y = cs.kernel(code, "f"), np.zeros(3, np.float32)
+    assert repr(f) == "kernel f(real *y, long long n)"
+    if place.startswith("__global__ BOUNDS"):
+        with emulation():
+            f(3, y=y, n=3)
+        assert y.tolist() == [3, 3, 3]
+
+
+def test_a_source_that_does_not_compile_says_so_in_one_line():
+    broken = cs.kernel(CODE.replace("-factor", "-fctor"), "scale")
+    with emulation(), pytest.raises(ValueError, match=r"^scale: the source does not compile: .*fctor") as error:
+        broken(5, **given_arguments())
+    assert "\n" not in str(error.value)
+    assert error.value.__cause__ is not None
+
+
+def test_without_a_gpu_the_call_says_so(monkeypatch):
+    scale = cs.kernel(CODE, "scale")
+    monkeypatch.setattr(backend, "_driver_problem", lambda: "no CUDA driver on this machine")
+    monkeypatch.setattr(source, "library", source.Library(source.Cuda()))
+    with pytest.raises(ValueError) as error:
+        scale(5, **given_arguments())
+    assert str(error.value) == (
+        "scale: a CUDA kernel needs a GPU: device: cuda is out of reach: no CUDA driver on this machine"
+    )

@@ -1,9 +1,6 @@
 """A potential that is not finite has a surrogate of NaN, in every kernel: on the CPU and on the emulated GPU."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ SRM = cs.SRM()
 LOIHI = cs.Loihi().constants
 
 
-def adjoints(k: Any) -> dict[str, Any]:
+def adjoints(k):
     """Return functions of the gradient of spikes and the potential."""
     return {
         "spike": lambda g, u: k.srm.spike_adjoint(g, u, SRM.spiking),
@@ -33,7 +30,7 @@ def adjoints(k: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", adjoints(cpu))
 @pytest.mark.parametrize("k", [cpu, gpu], ids=["cpu", "gpu"])
-def test_the_gradient_of_such_a_neuron_is_nan_and_no_other(k: Any, name: str, dtype: str) -> None:
+def test_the_gradient_of_such_a_neuron_is_nan_and_no_other(k, name, dtype):
     for wrong in WRONG:
         g, u = np.zeros((20, 2, 3), dtype), np.full((20, 2, 3), 500.0, dtype)
         u[12, 1, 2] = wrong  # where the gradient is 0, too
@@ -44,15 +41,16 @@ def test_the_gradient_of_such_a_neuron_is_nan_and_no_other(k: Any, name: str, dt
 
 @pytest.mark.parametrize("notation", ["6x6x2-5-3", "6x6x2-4c3-3", "6x6x2-4c3-2a-3"])
 @pytest.mark.parametrize("potentials", ["full", "float16"])
-def test_gradients_of_fused_layers(notation: str, potentials: str) -> None:
-    net = cs.Network(notation, cs.SRM(tau_sr=3.0), potentials=potentials)
-    for p in net.parameters():
-        p.data[...] = 1.0
-    weight = net.parameters()[0].data
-    weight[..., 1] = 3e38
-    x = np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.4
+def test_gradients_of_fused_layers(notation, potentials):
+    x, found = np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.4, []
     with np.errstate(all="ignore"):
-        net(x).sum().backward()
-    grad = net.parameters()[0].grad
-    assert np.isnan(grad[..., 1]).any()
-    assert np.isfinite(np.delete(grad, 1, axis=-1)).all()
+        for large in (1.0, 3e38):
+            net = cs.Network(notation, cs.SRM(tau_sr=3.0), potentials=potentials)
+            for p in net.parameters():
+                p.data[...] = 1.0
+            net.parameters()[0].data[..., 1] = large
+            net(x).sum().backward()
+            found.append(net.parameters()[0].grad)
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1][..., 1]).any()
+    assert np.isfinite(np.delete(found[1], 1, axis=-1)).all()

@@ -5,22 +5,23 @@ only, each in the other type than its neighbours, and `benchmarks/compile_report
 of these very sources.
 """
 
-from __future__ import annotations
-
+import inspect
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cuslayer.kernels import TOPICS, cpu, gpu
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
 from tools import nvrtc
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
 import compile_report  # noqa: E402
-from compile_report import ARCHITECTURES, DTYPES, Row, compiled, rows_of  # noqa: E402
+from compile_report import ARCHITECTURES, DTYPES, compiled, rows_of  # noqa: E402
 
 AGAIN = "run python benchmarks/compile_report.py"
 EACH = [
@@ -30,7 +31,7 @@ EACH = [
 ]
 
 
-def held(rows: list[Row], topic: str) -> None:
+def held(rows, topic):
     """Check what the compiler says of each kernel of a source."""
     assert sorted(row.kernel for row in rows) == sorted(k for k, home in source.kernel_names().items() if home == topic)
     assert compile_report.spilled(rows) == []
@@ -38,7 +39,7 @@ def held(rows: list[Row], topic: str) -> None:
 
 
 @pytest.mark.parametrize(("topic", "dtype", "arch"), EACH)
-def test_compiles_without_warnings_and_keeps_everything_in_registers(topic: str, dtype: str, arch: str) -> None:
+def test_compiles_without_warnings_and_keeps_everything_in_registers(topic, dtype, arch):
     code, log = compiled(topic, dtype, arch)
     assert code.startswith(b"\x7fELF")
     assert compile_report.warnings_in(log) == []
@@ -49,7 +50,7 @@ def test_compiles_without_warnings_and_keeps_everything_in_registers(topic: str,
         assert set(rows) <= set(found["kernels"]), AGAIN
 
 
-def test_the_saved_report_is_of_these_sources() -> None:
+def test_the_saved_report_is_of_these_sources():
     """Of every source in both types, compiled for every architecture."""
     found = compile_report.saved()
     each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
@@ -63,7 +64,47 @@ def test_the_saved_report_is_of_these_sources() -> None:
     assert len(set(found["kernels"])) == len(homes) * len(DTYPES) * len(ARCHITECTURES)
 
 
-def test_a_broken_source_is_refused() -> None:
+def test_a_broken_source_is_refused():
     text = source.text("response", np.dtype(np.float32)).replace("long long steps,", "long lung steps,", 1)
     with pytest.raises(nvrtc.CompileError, match=r"common\.cuh\(\d+\): error"):
         nvrtc.compile(text, "sm_90")
+
+
+# Every topic has the same functions on both devices, and each function has a test of its twins
+
+
+# Of each topic the functions that both devices have, and what the topic's plain names are called in tests and sources.
+NAMES = [(topic, name) for topic in TOPICS for name in getattr(gpu, topic).__all__]
+# Kernels of packed spikes, which the CPU does not have, and products, for which it has BLAS.
+GPU_ONLY = {"add_parts", "matmul", "pack_bits", "set_bits", "transpose_bits", "unpack_bits"}
+# Fused passes are in modules that the functions `..._kernels` return.
+FUSED = [gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint]
+GPU_ONLY |= {name for module in FUSED for name in module.__all__}
+PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
+PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}
+PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add", "scale": "_scale"}
+# A kernel whose name says more than the function's, beside its topic's.
+STORED = {"store_float16": "store"}
+# A function whose input has several forms, or that takes several kinds of neurons, has a kernel for each.
+FORMS = ("_numbers", "_packed", "_srm", "_leaky", "_adaptive")
+
+
+def whole_name(topic, name):
+    return f"{topic}{PLAIN[name]}" if name in PLAIN else name
+
+
+def test_every_kernel_has_a_twin_and_a_test():
+    found = {whole_name(*names) for names in NAMES} | GPU_ONLY
+    for kernel in source.kernel_names():
+        kernel = STORED.get(kernel, kernel)
+        assert kernel in found or (kernel.endswith(FORMS) and kernel.rpartition("_")[0] in found), kernel
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_twins*.py"))
+    assert [name for name in sorted(found) if f"def test_{name}(" not in tests and "_kernels" not in name] == []
+
+
+@pytest.mark.parametrize(("topic", "name"), NAMES)
+def test_twins_take_the_same_arguments(topic, name):
+    ours, theirs = (inspect.signature(getattr(getattr(twin, topic), name)).parameters for twin in (gpu, cpu))
+    assert [(p.name, p.kind, p.default) for p in ours.values()] == [
+        (p.name, p.kind, p.default) for p in theirs.values()
+    ]

@@ -1,9 +1,6 @@
-"""Filters and delays over several chunks of steps, tiles and blocks of columns, on one thread and more, to the bit."""
-
-from __future__ import annotations
+"""Filters, delays, refraction by samples: over chunks of steps, tiles and blocks of columns, threads, to the bit."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +8,7 @@ import pytest
 from cuslayer import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.filter_bank.cpu import adjoint_into
+from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 
 # Steps, columns, filters and taps: rounds of 8 taps and steps, tiles of a vector of columns, blocks of 512 and of 1024.
 SIZES = [
@@ -31,26 +29,24 @@ DELAYS = [
 
 
 @pytest.fixture(params=[1, 2, 3], autouse=True)
-def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def threads(request, monkeypatch):
     monkeypatch.setattr(jit, "cores", lambda: request.param)
 
 
-def signals(steps: int, columns: int, dtype: Any) -> list[Any]:
+def signals(steps, columns, dtype):
     """Return numbers, a few numbers among zeros, few spikes and many."""
     generator = np.random.default_rng(steps + columns)
     x, chance = generator.standard_normal((steps, columns)).astype(dtype), generator.random((steps, columns))
     return [x, np.where(chance < 0.05, x, dtype(0)), chance < 0.05, chance < 0.5]
 
 
-def taps_of(filters: int, taps: int, dtype: Any) -> Any:
+def taps_of(filters, taps, dtype):
     return np.random.default_rng(taps).standard_normal((filters, taps)).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("steps", "columns", "filters", "taps"), SIZES)
-def test_a_bank_and_its_adjoint_sum_in_the_order_of_their_taps(
-    steps: int, columns: int, filters: int, taps: int, dtype: Any
-) -> None:
+def test_a_bank_and_its_adjoints_sum_in_the_order_of_their_taps(steps, columns, filters, taps, dtype):
     w = taps_of(filters, taps, dtype)
     for x in signals(steps, columns, dtype):
         expected = np.zeros((steps, filters, columns), dtype)
@@ -60,11 +56,18 @@ def test_a_bank_and_its_adjoint_sum_in_the_order_of_their_taps(
         y = cpu.filter_bank.forward(x, w)
         assert y.tobytes() == expected.tobytes()
     g = np.random.default_rng(1).standard_normal((steps, filters, columns)).astype(dtype)
+    whole = g.reshape(steps, filters * columns)
+    for x in signals(steps, columns, dtype):
+        found = cpu.filter_bank.weight_adjoint(x, whole, (filters, taps))
+        expected = [
+            [float((g[k:, i] * x[: max(steps - k, 0)]).sum(dtype=np.float64)) for k in range(taps)]
+            for i in range(filters)
+        ]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e3 * np.finfo(dtype).eps * (1 + np.linalg.norm(g)))
     expected = np.zeros((steps, columns), dtype)
     for t, i, k in np.ndindex(steps, filters, taps):
         if t + k < steps:
             expected[t] += w[i, k] * g[t + k, i]
-    whole = g.reshape(steps, filters * columns)
     assert cpu.filter_bank.adjoint(whole, w).tobytes() == expected.tobytes()
     if filters == 1:
         assert cpu.response.fir_adjoint(whole, w[0]).tobytes() == expected.tobytes()
@@ -73,7 +76,7 @@ def test_a_bank_and_its_adjoint_sum_in_the_order_of_their_taps(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_numbers_that_are_not_finite_reach_as_far_as_the_filter(dtype: Any) -> None:
+def test_numbers_that_are_not_finite_reach_as_far_as_the_filter(dtype):
     """Also where few numbers are not 0: an infinite one times a tap beyond the last would be NaN."""
     x = np.zeros((200, 70), dtype)
     x[90, 3], x[20, 69] = math.inf, math.nan
@@ -83,7 +86,7 @@ def test_numbers_that_are_not_finite_reach_as_far_as_the_filter(dtype: Any) -> N
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_apart_and_other_types_of_numbers(dtype: Any) -> None:
+def test_rows_apart_and_other_types_of_numbers(dtype):
     x, delay = np.random.default_rng(6).integers(-3, 4, (40, 2, 33)), np.arange(66) % 7
     w, near = taps_of(2, 9, dtype), np.linspace(0, 1, 66).astype(dtype)
     for given in (x, x.astype(np.float64), (x > 0).astype(np.int8)):
@@ -106,20 +109,7 @@ def test_rows_apart_and_other_types_of_numbers(dtype: Any) -> None:
         assert call(apart).tobytes() == call(whole).tobytes()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("steps", "columns", "filters", "taps"), SIZES)
-def test_the_gradient_of_taps(steps: int, columns: int, filters: int, taps: int, dtype: Any) -> None:
-    g = np.random.default_rng(2).standard_normal((steps, filters, columns)).astype(dtype)
-    for x in signals(steps, columns, dtype):
-        found = cpu.filter_bank.weight_adjoint(x, g.reshape(steps, filters * columns), (filters, taps))
-        expected = [
-            [float((g[k:, i] * x[: max(steps - k, 0)]).sum(dtype=np.float64)) for k in range(taps)]
-            for i in range(filters)
-        ]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e3 * np.finfo(dtype).eps * (1 + np.linalg.norm(g)))
-
-
-def delayed(x: Any, delay: Any) -> Any:
+def delayed(x, delay):
     y, steps = np.zeros_like(x), len(x)
     for m, d in enumerate(delay.clip(-steps, steps)):
         y[max(d, 0) : steps + min(d, 0), m] = x[max(-d, 0) : steps - max(d, 0), m]
@@ -128,7 +118,7 @@ def delayed(x: Any, delay: Any) -> Any:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("steps", "columns", "low", "high"), DELAYS)
-def test_delays_of_any_length(steps: int, columns: int, low: int, high: int, dtype: Any) -> None:
+def test_delays_of_any_length(steps, columns, low, high, dtype):
     generator = np.random.default_rng(3)
     delay = generator.integers(low, high, columns)
     near, far = generator.standard_normal((2, columns)).astype(dtype)
@@ -144,3 +134,28 @@ def test_delays_of_any_length(steps: int, columns: int, low: int, high: int, dty
         for t in range(steps):
             expected += g[t] * (before[t] - now[t])
         assert cpu.delay.shift_delay_adjoint(g, signal, delay).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("before", [0, 1, 5, 30])
+@pytest.mark.parametrize(
+    ("steps", "columns", "samples"), [(0, 3, 4), (1, 1, 1), (12, 33, 2), (40, 65, 6), (9, 4200, 20)]
+)
+def test_a_sum_adds_the_samples_of_earlier_spikes_in_their_order(steps, columns, samples, before, dtype):
+    generator = np.random.default_rng(samples)
+    fired = generator.random((before, columns)) < 0.4
+    a = generator.standard_normal((steps, columns)).astype(dtype)
+    # Zeros of both signs: the product of a sample and no spike has one too.
+    a[generator.random(a.shape) < 0.3], a[generator.random(a.shape) < 0.3] = 0.0, -0.0
+    a[generator.random(a.shape) < 0.1] = 0.5
+    for sign in (np.ones(samples), -np.ones(samples), np.cumprod(-np.ones(samples))):
+        taps = (generator.random(samples) * sign).astype(dtype)
+        u, s = a.copy(), np.concatenate([fired, np.zeros(a.shape, bool)])
+        for t in range(steps):
+            for k in range(1, min(before + t + 1, samples)):
+                u[t] += taps[k] * s[before + t - k].astype(dtype)
+            s[before + t] = u[t] >= dtype(0.5)
+        spiking = SampledSpiking(0.5, taps.astype(np.float64), 1.0, 0.1)
+        found = cpu.sampled_srm.sampled_spike_after(fired, a, spiking)
+        assert found[0].tobytes() == u.tobytes()
+        assert found[1].tobytes() == s.tobytes()

@@ -1,11 +1,7 @@
 """Emulated CUDA kernels against the CPU's: equal to the bit forward, up to the rounding of exp backward."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -15,22 +11,20 @@ from hypothesis import strategies as st
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.support.closeness import CLOSE as CLOSE
 from tests.support.closeness import close as close
 from tests.support.closeness import norm as norm
 from tests.support.closeness import same_bits as same_bits
-from tests.support.packed_bits import unpacked_on_host
-from tools.emulator.driver import Emulator, emulation
+from tools.emulator.driver import emulation
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Array = np.ndarray
 
-many = settings(max_examples=150, deadline=None)
-few = settings(max_examples=25, deadline=None)
+many = settings(max_examples=150)
+few = settings(max_examples=25)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
+def emulator():
     # Two blocks at most, so that the larger of these arrays take several blocks and several passes of the grid.
     with pytest.MonkeyPatch.context() as patch, emulation() as running:
         patch.setattr(source, "_MOST_BLOCKS", 2)
@@ -56,7 +50,7 @@ alphas = st.builds(
 
 
 @st.composite
-def spikings(draw: st.DrawFn) -> Spiking:
+def spikings(draw):
     theta = draw(st.floats(0.5, 20))
     dt = draw(st.floats(0.1, 2))
     refractory = Alpha(
@@ -69,86 +63,69 @@ def spikings(draw: st.DrawFn) -> Spiking:
     return Spiking(theta, refractory, width, dt * draw(st.floats(0.1, 1)) / width)
 
 
-def normal(seed: int, shape: tuple[int, ...], dtype: str, scale: float = 1) -> Array:
+def normal(seed, shape, dtype, scale=1):
     return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(dtype)
 
 
-def train(seed: int, shape: tuple[int, ...], rate: float = 0.2) -> Array:
+def train(seed, shape, rate=0.2):
     return np.random.default_rng(seed).random(shape) < rate
 
 
 @many
 @given(shapes, dtypes, alphas, seeds)
-def test_psp(shape: tuple[int, ...], dtype: str, response: Alpha, seed: int) -> None:
+def test_psp(shape, dtype, response, seed):
     x = normal(seed, shape, dtype)
     same_bits(gpu.response.psp(x, response), cpu.response.psp(x, response))
     s = train(seed, shape)
     same_bits(gpu.response.psp(s, response), cpu.response.psp(s, response))
-
-
-@many
-@given(shapes, dtypes, alphas, seeds)
-def test_psp_adjoint(shape: tuple[int, ...], dtype: str, response: Alpha, seed: int) -> None:
-    g = normal(seed, shape, dtype)
-    same_bits(gpu.response.psp_adjoint(g, response), cpu.response.psp_adjoint(g, response))
+    same_bits(gpu.response.psp_adjoint(x, response), cpu.response.psp_adjoint(x, response))
 
 
 @many
 @given(shapes, dtypes, st.integers(0, 60), seeds)
-def test_fir(shape: tuple[int, ...], dtype: str, count: int, seed: int) -> None:
+def test_fir(shape, dtype, count, seed):
     x = normal(seed, shape, dtype)
     taps = normal(seed + 1, (count,), "float64")
     same_bits(gpu.response.fir(x, taps), cpu.response.fir(x, taps))
     s = train(seed, shape)
     same_bits(gpu.response.fir(s, taps), cpu.response.fir(s, taps))
+    taps = taps.astype(dtype)
+    same_bits(gpu.response.fir_adjoint(x, taps), cpu.response.fir_adjoint(x, taps))
 
 
-@many
-@given(shapes, dtypes, st.integers(0, 60), seeds)
-def test_fir_adjoint(shape: tuple[int, ...], dtype: str, count: int, seed: int) -> None:
-    g = normal(seed, shape, dtype)
-    taps = normal(seed + 1, (count,), dtype)
-    same_bits(gpu.response.fir_adjoint(g, taps), cpu.response.fir_adjoint(g, taps))
-
-
-def delays(seed: int, shape: tuple[int, ...]) -> Array:
+def delays(seed, shape):
     return np.random.default_rng(seed).integers(-5, 45, math.prod(shape[1:]))
 
 
 @many
 @given(shapes, dtypes, seeds)
-def test_shift(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+def test_shift(shape, dtype, seed):
     x, delay = normal(seed, shape, dtype), delays(seed, shape)
     same_bits(gpu.response.shift(x, delay), cpu.response.shift(x, delay))
-
-
-@many
-@given(shapes, seeds)
-def test_shift_spikes(shape: tuple[int, ...], seed: int) -> None:
-    s, delay = train(seed, shape), delays(seed, shape)
+    s = train(seed, shape)
     same_bits(gpu.response.shift_spikes(s, delay), cpu.response.shift_spikes(s, delay))
 
 
-def same_spikes(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> None:
+def same_spikes(ours, theirs):
     same_bits(ours[0], theirs[0])
     same_bits(ours[1], theirs[1])
 
 
 @many
 @given(shapes, dtypes, spikings(), seeds)
-def test_spike(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
+def test_spike(shape, dtype, spiking, seed):
     a = normal(seed, shape, dtype, spiking.theta)
     same_spikes(gpu.srm.spike(a, spiking), cpu.srm.spike(a, spiking))
 
 
 @many
 @given(shapes, dtypes, alphas, spikings(), seeds)
-def test_neuron(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
+def test_neuron(shape, dtype, response, spiking, seed):
     x = normal(seed, shape, dtype, spiking.theta)
     same_spikes(gpu.srm.neuron(x, response, spiking), cpu.srm.neuron(x, response, spiking))
 
 
-def filters(cut: int | None) -> tuple[Alpha, Spiking]:
+def filters(cut):
     """Return a response and neurons whose filters are both cut after `cut` steps, or never."""
     refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
     if cut:
@@ -160,7 +137,7 @@ def filters(cut: int | None) -> tuple[Alpha, Spiking]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cut", [2, 7, 8, 9, 16, 63, 64, 65, 72, 150, None])
-def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
+def test_filters_of_every_length(cut, dtype):
     # Within a batch of rows, within the 64 steps that a register remembers, at both edges, beyond, and never cut.
     response, spiking = filters(cut)
     a = normal(7, (200, 33), dtype, 15)
@@ -175,22 +152,16 @@ def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
     close(gpu.srm.spike_adjoint_exact(a, u, spiking), cpu.srm.spike_adjoint_exact(a, u, spiking))
 
 
-def gradient(seed: int, shape: tuple[int, ...], dtype: str, theta: float) -> tuple[Array, Array]:
+def gradient(seed, shape, dtype, theta):
     """Return the gradient that reaches spikes, and potentials around the threshold and far away from it."""
     return normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 3 * theta)
 
 
 @many
 @given(shapes, dtypes, spikings(), seeds)
-def test_spike_adjoint(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
+def test_spike_adjoint(shape, dtype, spiking, seed):
     g, u = gradient(seed, shape, dtype, spiking.theta)
     close(gpu.srm.spike_adjoint(g, u, spiking), cpu.srm.spike_adjoint(g, u, spiking))
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
-    g, u = gradient(seed, shape, dtype, spiking.theta)
     theirs, double = (
         cpu.srm.spike_adjoint_exact(*each, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
     )
@@ -199,18 +170,12 @@ def test_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: Spikin
 
 @many
 @given(shapes, dtypes, alphas, spikings(), seeds)
-def test_neuron_adjoint(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
+def test_neuron_adjoint(shape, dtype, response, spiking, seed):
     g, u = gradient(seed, shape, dtype, spiking.theta)
     # A filter may be cut so short that the rounding of its two states is all that is left.
     least = response.amplitude * norm(cpu.srm.spike_adjoint(g, u, spiking))
     ours = gpu.srm.neuron_adjoint(g, u, response, spiking)
     close(ours, cpu.srm.neuron_adjoint(g, u, response, spiking), least=least)
-
-
-@many
-@given(shapes, dtypes, alphas, spikings(), seeds)
-def test_neuron_adjoint_exact(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
-    g, u = gradient(seed, shape, dtype, spiking.theta)
     least = response.amplitude * norm(cpu.srm.spike_adjoint_exact(g, u, spiking))
     theirs, double = (
         cpu.srm.neuron_adjoint_exact(*each, response, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
@@ -224,7 +189,7 @@ weights = st.one_of(st.tuples(sizes), st.tuples(st.integers(1, 5), sizes))
 
 @many
 @given(weights, dtypes, seeds, numbers, numbers, numbers)
-def test_sgd(shape: tuple[int, ...], dtype: str, seed: int, rate: float, momentum: float, decay: float) -> None:
+def test_sgd(shape, dtype, seed, rate, momentum, decay):
     w, g, v = (normal(seed + i, shape, dtype) for i in range(3))
     ours, theirs = (w.copy(), v.copy()), (w, v)
     gpu.optim.sgd(ours[0], g, ours[1], rate, momentum, decay)
@@ -235,11 +200,11 @@ def test_sgd(shape: tuple[int, ...], dtype: str, seed: int, rate: float, momentu
 
 @many
 @given(weights, dtypes, seeds, st.booleans(), st.tuples(*6 * [numbers]))
-def test_adam(shape: tuple[int, ...], dtype: str, seed: int, amsgrad: bool, drawn: tuple[float, ...]) -> None:
+def test_adam(shape, dtype, seed, amsgrad, drawn):
     g = normal(seed, shape, dtype)
     state = [normal(seed + i, shape, dtype) for i in range(1, 5)]
     state[2:] = map(np.abs, state[2:])
-    options: dict[str, Any] = {
+    options = {
         "betas": drawn[:2],
         "rate_m": drawn[2],
         "rate_g": drawn[3],
@@ -248,7 +213,7 @@ def test_adam(shape: tuple[int, ...], dtype: str, seed: int, amsgrad: bool, draw
         "decay": drawn[5],
     }
 
-    def moved(adam: Callable[..., None]) -> list[Array]:
+    def moved(adam):
         w, m, v, peak = (array.copy() for array in state)
         adam(w, g, m, v, peak if amsgrad else None, **options)
         return [w, m, v, peak]
@@ -260,78 +225,23 @@ def test_adam(shape: tuple[int, ...], dtype: str, seed: int, amsgrad: bool, draw
 @few
 @given(shape=shapes, dtype=dtypes, seed=seeds)
 @example(shape=(6, 127), dtype="float32", seed=691258)  # a negative number that becomes -0
-def test_store(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+def test_store(shape, dtype, seed):
     x = (normal(seed, shape, "float64") ** 9).astype(dtype)
     same_bits(gpu.float16.store(x), cpu.float16.store(x))
 
 
 @few
 @given(shape=shapes, dtype=dtypes, seed=seeds)
-def test_load(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+def test_load(shape, dtype, seed):
     half = np.random.default_rng(seed).integers(0, 0x7C00, shape).astype(np.uint16).view(np.float16)
     half *= 1 - 2 * train(seed, shape)
     same_bits(gpu.float16.load(half, np.dtype(dtype)), cpu.float16.load(half, np.dtype(dtype)))
 
 
-def test_synapse_input() -> None:
-    numbers, spikes = normal(0, (3, 4), "float32"), train(0, (3, 4))
-    assert gpu.spikes.synapse_input(numbers) is numbers
-    packed = gpu.spikes.synapse_input(spikes)
-    assert isinstance(packed, PackedSpikes)
-    same_bits(unpacked_on_host(packed), spikes)
-    assert gpu.spikes.synapse_input(packed).words is packed.words
-
-
-@few
-@given(st.integers(0, 30), st.integers(0, 70), st.integers(1, 40), dtypes, seeds)
-def test_dense(rows: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
-    x, w = train(seed, (rows, inputs)), normal(seed, (inputs, outputs), dtype)
-    same_bits(gpu.dense.forward(gpu.spikes.synapse_input(x), w), cpu.dense.forward(cpu.spikes.synapse_input(x), w))
-
-
-@few
-@given(st.integers(0, 30), st.integers(1, 70), st.integers(1, 40), dtypes, seeds)
-def test_dense_weight_adjoint(rows: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
-    x, g = train(seed, (rows, inputs)), normal(seed, (rows, outputs), dtype)
-    ours = gpu.dense.weight_adjoint(gpu.spikes.synapse_input(x), g)
-    close(ours, cpu.dense.weight_adjoint(cpu.spikes.synapse_input(x), g), 1e-5, least=norm(g))
-
-
-@few
-@given(st.integers(0, 30), st.integers(1, 70), st.integers(1, 40), dtypes, seeds)
-def test_dense_input_adjoint(rows: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
-    g, w = normal(seed, (rows, outputs), dtype), normal(seed, (inputs, outputs), dtype)
-    close(gpu.dense.input_adjoint(g, w), cpu.dense.input_adjoint(g, w), 1e-5, least=norm(g))
-
-
 @st.composite
-def images(draw: st.DrawFn) -> tuple[tuple[int, int, int], Window]:
+def images(draw):
     """Return the shape (frames, H, W) of images and a window that fits into them."""
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     padding = st.tuples(st.integers(0, 2), st.integers(0, 2))
     window = Window(draw(pair), draw(pair), draw(padding), draw(st.tuples(st.integers(1, 2), st.integers(1, 2))))
     return (draw(st.integers(0, 6)), draw(st.integers(5, 9)), draw(st.integers(5, 9))), window
-
-
-@few
-@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), dtypes, seeds)
-def test_conv(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
-    frames, window = drawn
-    x = train(seed, (*frames, inputs * groups))
-    w = normal(seed, (*window.kernel, inputs, outputs * groups), dtype)
-    ours = gpu.conv.forward(gpu.spikes.synapse_input(x), w, window, groups)
-    close(ours, cpu.conv.forward(cpu.spikes.synapse_input(x), w, window, groups), 1e-5, least=norm(w))
-
-
-@few
-@given(images(), st.integers(0, 3), dtypes, seeds)
-def test_pool(drawn: Any, channels: int, dtype: str, seed: int) -> None:
-    frames, window = drawn
-    for x in (train(seed, (*frames, channels)), normal(seed, (*frames, channels), dtype)):
-        close(gpu.pool.forward(x, window, 11), cpu.pool.forward(x, window, 11), 1e-5)
-
-
-def test_a_gradient_of_broken_rows_is_taken_as_the_cpu_takes_it() -> None:
-    g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
-    response = Alpha(1, 5, 1, 0.01)
-    same_bits(gpu.response.psp_adjoint(g, response), cpu.response.psp_adjoint(g, response))

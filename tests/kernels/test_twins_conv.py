@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,18 +15,18 @@ from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import images
 from cuslayer.kernels.cuda.compile import Kernel
 from cuslayer.kernels.fused import gpu_conv
-from tests.kernels.test_twins import Array, alphas, dtypes, filters, same_bits, seeds, spikings
+from tests.kernels.test_twins import alphas, dtypes, filters, same_bits, seeds, spikings
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
-from tools.emulator.driver import Emulator, emulation
+from tools.emulator.driver import emulation
 
-drawn = settings(max_examples=40, deadline=None)
+drawn = settings(max_examples=40)
 # No spikes, a few, many, all.
 rates = st.sampled_from([0, 0.05, 0.4, 1])
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
+def emulator():
     with emulation() as running:
         yield running
 
@@ -42,20 +41,20 @@ class Case(NamedTuple):
     window: Window
 
     @property
-    def maps(self) -> tuple[int, int, int]:
+    def maps(self):
         return *self.window.outputs(self.image, ceil=False), self.outputs * self.groups
 
-    def spikes(self, seed: int, frames: int, rate: float) -> Array:
+    def spikes(self, seed, frames, rate):
         shape = frames, *self.image, self.inputs * self.groups
         return np.random.default_rng(seed).random(shape) < rate
 
-    def weights(self, seed: int, dtype: str, scale: float = 1) -> Array:
+    def weights(self, seed, dtype, scale=1):
         shape = *self.window.kernel, self.inputs, self.outputs * self.groups
         return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(dtype)
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw):
     kernel, gaps = draw(pairs), draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2), (2, 3)]))
     window = Window(kernel, draw(pairs), draw(st.tuples(st.integers(0, 3), st.integers(0, 3))), gaps)
     reach = [gap * (size - 1) + 1 - 2 * pad for gap, size, pad in zip(gaps, kernel, window.padding, strict=True)]
@@ -78,31 +77,29 @@ OUTSIDE = Case((1, 2), 2, 5, 1, Window((1, 1), (1, 2), (2, 3), (1, 1)))
 @example(WIDE, 3, 0.3, "float32", 0)
 @example(WIDE_GROUPS, 2, 0.3, "float64", 0)
 @example(OUTSIDE, 33, 0.5, "float32", 0)
-def test_conv_of_packed_spikes(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
+def test_conv(case, frames, rate, dtype, seed):
     check_conv(case, min(frames, 1 + 4000 // math.prod(case.maps)), rate, dtype, seed)
 
 
-def check_conv(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
+def check_conv(case, frames, rate, dtype, seed):
     x, w = case.spikes(seed, frames, rate), case.weights(seed, dtype)
     ours = gpu.conv.forward(packed_on_host(x, 1), w, case.window, case.groups)
     same_bits(ours, cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups))
 
 
-def neurons_of(weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
+def neurons_of(weighted, steps, response, spiking):
     """Return the CPU's potentials (steps, numbers of a step) and the spikes (frames, ...) for a weighted input."""
     u, s = cpu.srm.neuron(weighted.reshape(steps, weighted.size // max(steps, 1)), response, spiking)
     return u, s.reshape(weighted.shape)
 
 
-def same_neurons(ours: tuple[Array, Any], theirs: tuple[Array, Array]) -> None:
+def same_neurons(ours, theirs):
     same_bits(ours[0], theirs[0])
     assert (ours[1].dtype, ours[1].shape) == (bool, theirs[1].shape)
     np.testing.assert_array_equal(unpacked_on_host(ours[1]), theirs[1])
 
 
-def check_conv_neuron(
-    case: Case, steps: int, samples: int, rate: float, dtype: str, seed: int, response: Alpha, spiking: Spiking
-) -> Array:
+def check_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking):
     x = case.spikes(seed, steps * samples, rate)
     w = case.weights(seed, dtype, spiking.theta)
     ours = gpu_conv.conv_neuron(
@@ -117,9 +114,7 @@ def check_conv_neuron(
 @drawn
 @given(cases(), st.integers(0, 20), st.integers(0, 2), rates, dtypes, seeds, alphas, spikings())
 @example(WIDE, 3, 1, 0.3, "float32", 0, Alpha(1, 2, 1, 0.3), Spiking(5, Alpha(-5, 1, 1, 1), 5, 0.1))
-def test_conv_neuron(
-    case: Case, steps: int, samples: int, rate: float, dtype: str, seed: int, response: Alpha, spiking: Spiking
-) -> None:
+def test_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking):
     steps = min(steps, 1 + 4000 // (math.prod(case.maps) * max(samples, 1)))
     check_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking)
 
@@ -131,7 +126,7 @@ SMALL = Case((3, 5), 2, 3, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("ring", [True, False])
 @pytest.mark.parametrize("cut", [2, 8, 9, 63, 64, 65, 72, None])
-def test_filters_of_every_length(cut: int | None, ring: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_of_every_length(cut, ring, dtype, monkeypatch):
     """Cuts within a batch of steps, within the 64 spikes in a register, beyond both, and none."""
     if not ring:
         monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
@@ -140,7 +135,7 @@ def test_filters_of_every_length(cut: int | None, ring: bool, dtype: str, monkey
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_kept_potentials(dtype: str) -> None:
+def test_kept_potentials(dtype):
     x, w = packed_on_host(SMALL.spikes(0, 18, 0.3), 1), SMALL.weights(0, dtype, 10)
     whole, s = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, np.dtype(dtype))
     half, same = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, np.dtype(np.float16))
@@ -155,7 +150,7 @@ SILENT = Alpha(2, 2, 1, 0), Spiking(10, Alpha(-5, 0.3, 1, 0), 10, 0.1)
 
 
 @pytest.mark.parametrize("flush", [False, True])
-def test_a_long_silence(flush: bool) -> None:
+def test_a_long_silence(flush):
     """The states decay to 0 by the same steps with and without subnormal numbers."""
     x, w = SMALL.spikes(0, 160, 0.5), SMALL.weights(0, "float32", 5)
     x[10:] = False
@@ -167,11 +162,11 @@ def test_a_long_silence(flush: bool) -> None:
     assert not theirs[0][120:].any()
 
 
-def shared_bytes_of_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def shared_bytes_of_launches(monkeypatch):
     """Return a list that gets the bytes of shared memory of each launch."""
     found, launch = list[int](), Kernel.launch
 
-    def noted(self: Kernel, grid: Any, block: Any, shared: int = 0, /, **arguments: Any) -> None:
+    def noted(self, grid, block, shared=0, /, **arguments):
         found.append(shared)
         launch(self, grid, block, shared, **arguments)
 
@@ -180,7 +175,7 @@ def shared_bytes_of_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("less", [0, 1])
-def test_weights_in_shared_memory_if_they_fit(less: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_in_shared_memory_if_they_fit(less, monkeypatch):
     sums, weights = 4 * 8 * 128, SMALL.weights(0, "float32").nbytes
     monkeypatch.setattr(images, "most_shared", lambda: sums + weights - less)
     shared = shared_bytes_of_launches(monkeypatch)
@@ -189,8 +184,34 @@ def test_weights_in_shared_memory_if_they_fit(less: int, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("most", "expected"), [(232_448, 24 * 512 + 216), (12_000, 16 * 512 + 216), (8_200, 16 * 512)])
-def test_inputs_in_shared_memory(most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_in_shared_memory(most, expected, monkeypatch):
     monkeypatch.setattr(images, "most_shared", lambda: most)
     shared = shared_bytes_of_launches(monkeypatch)
     check_conv_neuron(SMALL, 40, 2, 0.3, "float32", 0, *SRM)
     assert shared == [expected]
+
+
+STRIDED = Case((5, 11), 7, 5, 1, Window((2, 3), (1, 2), (1, 1), (1, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.7, 1])
+def test_words_of_few_and_of_many_spikes(rate, dtype):
+    for case in (STRIDED, WIDE):
+        check_conv(case, 9, rate, dtype, 0)
+    check_conv_neuron(STRIDED, 9, 2, rate, dtype, 1, *SRM)
+
+
+@pytest.mark.parametrize("spikes", [15, 16, 17, 31, 32])
+def test_spikes_of_a_word(spikes):
+    """Words with more than 16 spikes lie beside words with fewer, in a line and in the frames after it."""
+    rng = np.random.default_rng(spikes)
+    x = np.zeros((6, 3, 64, 1), bool)
+    for frame in range(6):
+        x[frame, frame % 3, rng.permutation(32)[:spikes]] = True
+        x[frame, :, 32:] = rng.random((3, 32, 1)) < 0.1
+    # Of one output channel, the windows of a warp cover more than a word.
+    w = rng.standard_normal((3, 5, 1, 1)).astype(np.float32)
+    window = Window((3, 5), (1, 1), (1, 2), (1, 1))
+    ours = gpu.conv.forward(packed_on_host(x, 1), w, window, 1)
+    same_bits(ours, cpu.conv.forward(cpu.spikes.synapse_input(x), w, window, 1))

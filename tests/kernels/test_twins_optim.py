@@ -1,10 +1,7 @@
 """Steps of an optimizer for several weights in one launch: emulated CUDA against the CPU, to the bit."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
-from tests.kernels.test_twins import Array, dtypes, same_bits, seeds
+from tests.kernels.test_twins import dtypes, same_bits, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
-from tools.emulator.driver import Emulator
 
 # A tile has 1,024 elements, a launch 8 arrays.
 sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), min_size=1, max_size=10)
@@ -23,22 +19,22 @@ sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), m
 WATCH = np.zeros((17, 2), np.int64)
 
 
-def drawn(rng: Any, shapes: list[int], dtype: str) -> list[Array]:
+def drawn(rng, shapes, dtype):
     return [rng.standard_normal(size).astype(dtype) for size in shapes]
 
 
-def bounds(rng: Any, count: int) -> Array:
+def bounds(rng, count):
     """Return the bounds of each array, some of them none."""
     found = np.sort(rng.standard_normal((count, 2)), axis=1)
     found[rng.random(count) < 0.5] = -math.inf, math.inf
     return found
 
 
-def copies(arrays: list[Any]) -> list[Any]:
+def copies(arrays):
     return [None if a is None else a.copy() for a in arrays]
 
 
-def both(name: str, arrays: dict[str, list[Any]], constants: Array, rates: Array, steps: int, row: int) -> None:
+def both(name, arrays, constants, rates, steps, row):
     """Take steps on both devices, one more than the table has rows, and compare every array, the counter too."""
     found = []
     for kernels in (cpu, gpu):
@@ -54,20 +50,20 @@ def both(name: str, arrays: dict[str, list[Any]], constants: Array, rates: Array
                 same_bits(ours, theirs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes, dtypes, seeds)
-def test_sgd_all(shapes: list[int], dtype: str, seed: int) -> None:
+def test_sgd_all(shapes, dtype, seed):
     rng, count = np.random.default_rng(seed), len(shapes)
     arrays = {key: drawn(rng, shapes, dtype) for key in "wgv"}
     constants = np.concatenate([rng.random((count, 2)), bounds(rng, count)], axis=1).astype(dtype)
     both("sgd_all", arrays, constants, rng.random((3, count, 1)).astype(dtype), 3, 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes, dtypes, seeds)
-def test_adam_all(shapes: list[int], dtype: str, seed: int) -> None:
+def test_adam_all(shapes, dtype, seed):
     rng, count = np.random.default_rng(seed), len(shapes)
-    arrays: dict[str, list[Any]] = {key: drawn(rng, shapes, dtype) for key in ("w", "g", "m", "v", "peak")}
+    arrays = {key: drawn(rng, shapes, dtype) for key in ("w", "g", "m", "v", "peak")}
     arrays["v"] = [abs(v) for v in arrays["v"]]
     arrays["peak"] = [abs(peak) if rng.random() < 0.5 else None for peak in arrays["peak"]]
     constants = np.concatenate([rng.random((count, 4)), bounds(rng, count)], axis=1).astype(dtype)
@@ -75,7 +71,7 @@ def test_adam_all(shapes: list[int], dtype: str, seed: int) -> None:
     both("adam_all", arrays, constants, rates, 3, 1)
 
 
-def test_clipping_is_numpys() -> None:
+def test_clipping_is_numpys():
     w = np.array([-0.0, 0.0, -1.0, 1.0, math.nan], np.float32)
     zeros = np.zeros_like(w)
     for least, most in ((0.0, 0.5), (-0.5, -0.0), (-math.inf, math.inf)):
@@ -85,7 +81,7 @@ def test_clipping_is_numpys() -> None:
         np.testing.assert_array_equal(given, w.clip(least, most))
 
 
-def test_eight_arrays_a_launch(emulator: Emulator) -> None:
+def test_eight_arrays_a_launch(emulator):
     for count, launches in ((1, 1), (8, 1), (9, 2), (17, 3)):
         w, g, v = ([np.ones(3, np.float32) for _ in range(count)] for _ in range(3))
         emulator.launches.clear()
@@ -95,7 +91,7 @@ def test_eight_arrays_a_launch(emulator: Emulator) -> None:
         assert step.tolist() == [1, 0]
 
 
-def test_an_array_that_does_not_fit_is_refused_by_its_name(emulator: Emulator) -> None:
+def test_an_array_that_does_not_fit_is_refused_by_its_name(emulator):
     w, g, v = ([np.ones(3, np.float32), np.ones(4, np.float32)] for _ in range(3))
     constants, rates, step = np.zeros((2, 4), np.float32), np.ones((1, 2, 1), np.float32), np.zeros(2, np.int64)
     emulator.launches.clear()
@@ -109,7 +105,7 @@ def test_an_array_that_does_not_fit_is_refused_by_its_name(emulator: Emulator) -
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["sgd_all", "adam_all"])
-def test_the_first_step_that_is_not_finite_is_noted(name: str, dtype: str) -> None:
+def test_the_first_step_that_is_not_finite_is_noted(name, dtype):
     """Of ten arrays in two launches: in the last element of a gradient, in a velocity or mean, and in a weight."""
     keys = ("w", "g", "v") if name == "sgd_all" else ("w", "g", "m", "v", "peak")
     for kernels in (cpu, gpu):
@@ -138,3 +134,74 @@ def test_the_first_step_that_is_not_finite_is_noted(name: str, dtype: str) -> No
         with np.errstate(all="ignore"):
             take()
         assert watch.tolist() == expected, "later steps do not change what was noted"
+
+
+# Clipping of gradients
+
+
+clipped = st.lists(st.sampled_from([0, 1, 255, 257, 1024, 1025, 17000]), min_size=1, max_size=10)
+limits = st.sampled_from([0.01, 0.7, 30.0, 1e4])
+types = st.sampled_from([("float32",), ("float64",), ("float32", "float64")])
+
+
+def expected(name, gradients, limit):
+    found = [g.astype(np.float64) for g in gradients]
+    if name == "clip_values":
+        return [g.clip(-limit, limit) for g in found]
+    size = math.sqrt(sum(float((g**2).sum()) for g in found))
+    return found if size <= limit else [g * (limit / size) for g in found]
+
+
+def compare(name, shapes, types, limit, seed):
+    rng = np.random.default_rng(seed)
+    gradients = [rng.standard_normal(size).astype(rng.choice(types)) for size in shapes]
+    before = [g.copy() for g in gradients]
+    found = [getattr(kernels.optim, name)(gradients, limit) for kernels in (cpu, gpu)]
+    for ours, theirs, wanted, g, old in zip(*found, expected(name, gradients, limit), gradients, before, strict=True):
+        assert ours.dtype == theirs.dtype == g.dtype
+        tolerance = 1e-6 if g.dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(theirs, ours, rtol=tolerance)
+        np.testing.assert_allclose(ours, wanted, rtol=tolerance)
+        np.testing.assert_array_equal(g, old)
+
+
+@settings(max_examples=10)
+@given(clipped, types, limits, seeds)
+def test_clipped_gradients(shapes, types, limit, seed):
+    for name in ("clip_values", "clip_norm"):
+        compare(name, shapes, types, limit, seed)
+
+
+@pytest.mark.parametrize("kernels", [cpu, gpu])
+def test_gradients_within_the_limits_keep_their_bits(kernels):
+    g = [np.array([3.0, -0.0], np.float32), np.array([[4.0]], np.float32)]
+    for ours, theirs in zip(kernels.optim.clip_norm(kernels.optim.clip_values(g, 4.0), 5.0), g, strict=True):
+        np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
+        assert ours.shape == theirs.shape
+
+
+@pytest.mark.parametrize("kernels", [cpu, gpu])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_only_a_gradient_that_is_not_finite_stays_so(kernels, dtype):
+    for wrong in (math.nan, math.inf, -math.inf):
+        g = [np.full(3, 2.0, dtype) for _ in range(10)]
+        g[8][1] = wrong
+        by_value = kernels.optim.clip_values(g, 1.0)
+        assert [np.isfinite(x).all() for x in by_value] == [True] * 8 + [False, True]
+        assert by_value[8][[0, 2]].tolist() == [1.0, 1.0]
+        by_norm = kernels.optim.clip_norm(g, 1.0)
+        assert not np.isfinite(by_norm[8]).any()
+        assert all((x == 2.0).all() for i, x in enumerate(by_norm) if i != 8)
+
+
+def test_the_norm_of_large_numbers(emulator):
+    """The squares of 1e30 overflow in float32, those of 1e200 in float64, too."""
+    g = [np.array([3e30, 4e30], np.float32)]
+    for kernels in (cpu, gpu):
+        np.testing.assert_allclose(kernels.optim.clip_norm(g, 1.0)[0], [0.6, 0.8], rtol=1e-6)
+        assert np.isnan(kernels.optim.clip_norm([np.array([1e200])], 1.0)[0]).all()
+    g = np.array([30.0, 40.0])
+    for kernels in (cpu, gpu):
+        for x in kernels.optim.clip_norm([g, g], math.sqrt(2.0)):
+            np.testing.assert_allclose(x, [0.6, 0.8])
+        assert g.tolist() == [30.0, 40.0]

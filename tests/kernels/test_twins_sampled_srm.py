@@ -1,7 +1,5 @@
 """Emulated CUDA kernels of neurons with a sampled refractory response against the CPU's, and against plain loops."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ from tests.support import reference
 
 
 @st.composite
-def spikings(draw: st.DrawFn) -> SampledSpiking:
+def spikings(draw):
     theta, count = draw(st.floats(0.5, 5)), draw(st.integers(1, 50))
     taps = normal(draw(seeds), (count,), "float64", draw(st.floats(0, 2)) * theta)
     taps[0] = 0
@@ -23,14 +21,9 @@ def spikings(draw: st.DrawFn) -> SampledSpiking:
 
 @many
 @given(shapes, dtypes, spikings(), seeds)
-def test_sampled_spike(shape: tuple[int, ...], dtype: str, spiking: SampledSpiking, seed: int) -> None:
+def test_sampled_spike(shape, dtype, spiking, seed):
     a = normal(seed, shape, dtype, 2 * spiking.theta)
     same_spikes(gpu.sampled_srm.sampled_spike(a, spiking), cpu.sampled_srm.sampled_spike(a, spiking))
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_sampled_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: SampledSpiking, seed: int) -> None:
     g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
     ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
     double = cpu.sampled_srm.sampled_spike_adjoint_exact(g.astype(float), u.astype(float), spiking)
@@ -39,7 +32,7 @@ def test_sampled_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking
 
 @few
 @given(st.integers(0, 40), st.integers(0, 4), spikings(), seeds)
-def test_plain_loops(steps: int, columns: int, spiking: SampledSpiking, seed: int) -> None:
+def test_plain_loops(steps, columns, spiking, seed):
     a = normal(seed, (steps, columns), "float64", 2 * spiking.theta)
     u, s = gpu.sampled_srm.sampled_spike(a, spiking)
     expected, spikes = reference.spike(a, spiking.refractory, spiking.theta)
@@ -56,7 +49,7 @@ def test_plain_loops(steps: int, columns: int, spiking: SampledSpiking, seed: in
     np.testing.assert_allclose(found, out, rtol=1e-9, atol=1e-12 * max(1.0, abs(out).max(initial=0)))
 
 
-def test_rows_that_are_not_contiguous() -> None:
+def test_rows_that_are_not_contiguous():
     spiking = SampledSpiking(2.0, np.array([0.0, -3.0, 0.5]), 1.0, 0.1)
     a = normal(1, (7, 12), "float32", 4).T
     same_spikes(

@@ -1,7 +1,5 @@
 """Emulated CUDA kernels of sigma-delta neurons against the CPU's: equal to the bit forward, but for exp back."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -19,7 +17,7 @@ PLAIN = DeltaSpiking(theta=1.0, sums=True, rectifies=True, exact=True, graded=Tr
 
 
 @st.composite
-def spikings(draw: st.DrawFn) -> DeltaSpiking:
+def spikings(draw):
     theta = draw(st.floats(0.3, 3))
     kind = {"sums": draw(st.booleans()), "rectifies": draw(st.booleans())}
     return DeltaSpiking(height=draw(st.floats(0.05, 0.3)) / theta, **kind, **draw(common(theta)))
@@ -27,7 +25,7 @@ def spikings(draw: st.DrawFn) -> DeltaSpiking:
 
 @many
 @given(shapes, dtypes, spikings(), seeds, st.booleans())
-def test_sigma_delta(shape: tuple[int, ...], dtype: str, spiking: DeltaSpiking, seed: int, held: bool) -> None:
+def test_sigma_delta(shape, dtype, spiking, seed, held):
     x = normal(seed, shape, dtype, spiking.theta)
     states = [normal(seed + 1, (2, math.prod(shape[1:])), dtype) if held else None for _ in range(2)]
     ours, theirs = (k.sigma_delta.forward(x, spiking, at) for k, at in zip((gpu, cpu), states, strict=True))
@@ -39,21 +37,21 @@ def test_sigma_delta(shape: tuple[int, ...], dtype: str, spiking: DeltaSpiking, 
 
 @many
 @given(shapes, dtypes, spikings(), seeds)
-def test_sigma_delta_adjoint(shape: tuple[int, ...], dtype: str, spiking: DeltaSpiking, seed: int) -> None:
+def test_sigma_delta_adjoint(shape, dtype, spiking, seed):
     g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, spiking.theta)
     passes = np.random.default_rng(seed).random(shape) < 0.6
     ours, theirs = (k.sigma_delta.adjoint(g, u, passes, spiking) for k in (gpu, cpu))
     close(ours, theirs, 2e-5 if dtype == "float32" else 1e-12)
 
 
-def test_a_change_of_the_threshold_is_sent() -> None:
+def test_a_change_of_the_threshold_is_sent():
     spiking = replace(PLAIN, sums=False, rectifies=False, exact=False, width=1.0)
     x = np.array([[np.nextafter(1.0, 0.0), 1.0, -1.0, np.nextafter(-1.0, 0.0)]])
     for device in (cpu, gpu):
         assert device.sigma_delta.forward(x, spiking)[1].tolist() == [[False, True, True, False]]
 
 
-def test_what_is_not_finite_stays_so() -> None:
+def test_what_is_not_finite_stays_so():
     x = np.array([[np.nan, np.inf, 1.0]] * 5)
     for rectifies in (False, True):
         spiking = replace(PLAIN, rectifies=rectifies, width=1.0)
@@ -64,7 +62,7 @@ def test_what_is_not_finite_stays_so() -> None:
             assert np.isnan(device.sigma_delta.adjoint(np.ones_like(x), u, passes, spiking)[0, 0])
 
 
-def test_rows_that_are_not_contiguous() -> None:
+def test_rows_that_are_not_contiguous():
     spiking = replace(PLAIN, theta=0.5)
     x = normal(1, (7, 12), "float32", 2).T
     ours, theirs = gpu.sigma_delta.forward(x, spiking), cpu.sigma_delta.forward(x.copy("C"), spiking)

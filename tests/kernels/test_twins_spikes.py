@@ -1,11 +1,7 @@
 """Emulated CUDA kernels of packed spikes against NumPy and the CPU's binning: equal to the bit."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -19,10 +15,7 @@ from tests.kernels.test_twins import emulator as emulator
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 from tools.emulator.driver import emulation
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
-
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 seeds = st.integers(0, 2**32 - 1)
 # Bits of a line around a word; N-MNIST's rows have 34 x 2.
 widths = st.one_of(st.integers(0, 70), st.sampled_from([0, 1, 31, 32, 33, 64, 68, 300]))
@@ -32,11 +25,11 @@ frames = st.one_of(st.tuples(widths), images)
 batches = st.tuples(steps_of, st.integers(0, 9), frames).map(lambda parts: (*parts[:2], *parts[2]))
 
 
-def train(seed: int, shape: tuple[int, ...], rate: float = 0.3) -> Array:
+def train(seed, shape, rate=0.3):
     return np.random.default_rng(seed).random(shape) < rate
 
 
-def same(ours: Array | None, theirs: Array | None) -> None:
+def same(ours, theirs):
     assert ours is not None
     assert theirs is not None
     assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
@@ -45,37 +38,32 @@ def same(ours: Array | None, theirs: Array | None) -> None:
 
 @few
 @given(batches, seeds)
-def test_pack_bits(shape: tuple[int, ...], seed: int) -> None:
+def test_bits_are_packed_transposed_and_unpacked(shape, seed):
     x = train(seed, shape)
     theirs = packed_on_host(x)
     ours = gpu.pack(x, axes=2)
     same(ours.words, theirs.words)
     assert (ours.shape, ours.line, ours.by_neuron) == (x.shape, theirs.line, None)
     assert ours.words.shape[1:] == (lines_of(shape[2:])[0], words_of(ours.line))
+    same(gpu.unpack(theirs), x)
+    same(unpacked_on_host(theirs), x)
+    steps = shape[0]
+    if steps:
+        same(gpu.transpose(theirs, steps), theirs.by_neuron)
+    else:
+        assert gpu.transpose(theirs, 0).size == 0
 
 
-@few
-@given(batches, seeds)
-def test_unpack_bits(shape: tuple[int, ...], seed: int) -> None:
-    x = train(seed, shape)
-    spikes = packed_on_host(x)
-    same(gpu.unpack(spikes), x)
-    same(unpacked_on_host(spikes), x)
-
-
-def test_pack_long_lines() -> None:
+def test_pack_long_lines():
     # 32 whole words of the second line begin within a sector, and so are 33 sectors.
     x = train(0, (2, 3076), 0.5)
     same(gpu.pack(x).words, packed_on_host(x, axes=1).words)
-
-
-def test_pack_takes_frames_as_layers_have_them_and_strided_arrays() -> None:
     x = train(0, (30, 5, 7, 2))
     same(gpu.pack(x).words, packed_on_host(x, axes=1).words)
     same(gpu.pack(x[::2, :, ::-1]).words, packed_on_host(x[::2, :, ::-1], axes=1).words)
 
 
-def test_synapse_input_packs_spikes_only() -> None:
+def test_synapse_input():
     x = train(0, (6, 40))
     ours = gpu.synapse_input(x)
     assert isinstance(ours, PackedSpikes)
@@ -85,26 +73,14 @@ def test_synapse_input_packs_spikes_only() -> None:
     assert gpu.synapse_input(number) is number
 
 
-@few
-@given(batches, seeds)
-def test_transpose_bits(shape: tuple[int, ...], seed: int) -> None:
-    x = train(seed, shape)
-    theirs = packed_on_host(x)
-    steps = shape[0]
-    if steps:
-        same(gpu.transpose(theirs, steps), theirs.by_neuron)
-    else:
-        assert gpu.transpose(theirs, 0).size == 0
-
-
-def test_with_neurons_fills_what_is_missing() -> None:
+def test_with_neurons_fills_what_is_missing():
     whole = packed_on_host(train(0, (40, 3, 50)))
     assert gpu.with_neurons(whole, 40) is whole
     same(gpu.with_neurons(PackedSpikes(whole.words, whole.shape, whole.line), 40).by_neuron, whole.by_neuron)
 
 
 @st.composite
-def recorded(draw: st.DrawFn) -> tuple[list[Events], tuple[int, ...], int, float, str]:
+def recorded(draw):
     """Return recordings, some of them empty, with events at the borders of bins, and a window that may cut them."""
     one = draw(st.booleans())
     sensor = (draw(st.sampled_from([1, 5, 32, 33, 70])),) if one else draw(images.filter(lambda s: 0 not in s))
@@ -123,7 +99,7 @@ def recorded(draw: st.DrawFn) -> tuple[list[Events], tuple[int, ...], int, float
     return recordings, sensor, steps, dt, rounding
 
 
-def as_fields(recordings: list[Events], sensor: tuple[int, ...], steps: int, dt: float, rounding: str) -> Any:
+def as_fields(recordings, sensor, steps, dt, rounding):
     """Return the events of recordings in the fields that the kernel takes, and the first event of each."""
     words, bits = event_fields(steps, math.prod(sensor))
     assert words == 1
@@ -133,7 +109,7 @@ def as_fields(recordings: list[Events], sensor: tuple[int, ...], steps: int, dt:
 
 
 @contextmanager
-def tiles(pairs: int, threads: int, most: int = 1 << 30) -> Iterator[None]:
+def tiles(pairs, threads, most=1 << 30):
     """Let blocks of set_bits have so many pairs of a word of a frame and a word of time, and so many threads.
 
     With more than `most` tiles of a sample they have all shared memory.
@@ -148,7 +124,7 @@ def tiles(pairs: int, threads: int, most: int = 1 << 30) -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:to_spikes:UserWarning")  # windows past which all events may lie
 @few
 @given(recorded(), seeds, st.sampled_from([(192, 256), (1, 64), (2, 32), (3, 96), (5, 64)]))
-def test_set_bits(case: Any, seed: int, sizes: tuple[int, int]) -> None:
+def test_set_bits(case, seed, sizes):
     recordings, sensor, steps, dt, rounding = case
     events, begin = as_fields(recordings, sensor, steps, dt, rounding)
     # A batch of any recordings, in any order, some of them twice.
@@ -162,7 +138,7 @@ def test_set_bits(case: Any, seed: int, sizes: tuple[int, int]) -> None:
     assert (ours.shape, ours.line) == (theirs.shape, theirs.line)
 
 
-def drawn_events(seed: int, shape: tuple[int, ...], counts: list[int]) -> tuple[Any, Array]:
+def drawn_events(seed, shape, counts):
     """Return the arguments of from_events for a sample of each number of events, and the boolean array."""
     rng, (steps, samples, *frame) = np.random.default_rng(seed), shape
     neurons = math.prod(frame)
@@ -193,7 +169,7 @@ def drawn_events(seed: int, shape: tuple[int, ...], counts: list[int]) -> tuple[
         ((1, 1, 1), [3], 1),
     ],
 )
-def test_set_bits_of_many_steps_and_of_large_frames(shape: Any, counts: list[int], blocks: int) -> None:
+def test_set_bits_of_many_steps_and_of_large_frames(shape, counts, blocks):
     arguments, x = drawn_events(0, shape, counts)
     ours, theirs = gpu.from_events(*arguments), packed_on_host(x)
     with emulation(counting=True) as emulator:
@@ -202,7 +178,7 @@ def test_set_bits_of_many_steps_and_of_large_frames(shape: Any, counts: list[int
     same(ours.by_neuron, theirs.by_neuron)
 
 
-def test_events_of_more_than_32_bits_are_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_of_more_than_32_bits_are_two_words(monkeypatch):
     assert event_fields(1 << 12, 1 << 20) == (1, 20)
     assert event_fields((1 << 12) + 1, 1 << 20) == (2, 20)
     assert event_fields(1 << 12, (1 << 20) + 1) == (2, 21)
@@ -221,7 +197,7 @@ def test_events_of_more_than_32_bits_are_two_words(monkeypatch: pytest.MonkeyPat
         same(ours.by_neuron, packed_on_host(x).by_neuron)
 
 
-def test_packed_spikes_show_themselves_as_booleans() -> None:
+def test_packed_spikes_show_themselves_as_booleans():
     x = train(0, (4, 3, 5, 7, 2))
     spikes = packed_on_host(x)
     same(np.asarray(spikes), x)

@@ -1,7 +1,5 @@
 """Emulated CUDA kernels of every surrogate against the CPU's, and against the exponential's own passes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +14,7 @@ kinds = st.sampled_from([*map(Shape, range(6)), Shape(6, 0.15, 6.0), Shape(6, 0.
 
 
 @st.composite
-def spikings(draw: st.DrawFn) -> Spiking:
+def spikings(draw):
     theta, dt = draw(st.floats(0.5, 20)), draw(st.floats(0.1, 2))
     cutoff = draw(st.sampled_from([0, 0.01, 0.3 * theta]))
     refractory = Alpha(-theta * draw(st.floats(0, 2)), draw(st.floats(0.3, 5)), dt, cutoff)
@@ -26,28 +24,15 @@ def spikings(draw: st.DrawFn) -> Spiking:
 
 @many
 @given(shapes, dtypes, spikings(), seeds)
-def test_surrogate_adjoint(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
+def test_surrogate_adjoints(shape, dtype, spiking, seed):
+    """Those of the exponential are to the bit those of SRM neurons, on both devices."""
     g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
-    close(
-        gpu.surrogate.adjoint(g, u, spiking), cpu.surrogate.adjoint(g, u, spiking), 3e-6 if dtype == "float32" else None
-    )
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_surrogate_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
-    g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
+    most = 3e-6 if dtype == "float32" else None
+    close(gpu.surrogate.adjoint(g, u, spiking), cpu.surrogate.adjoint(g, u, spiking), most)
     ours, theirs = gpu.surrogate.adjoint_exact(g, u, spiking), cpu.surrogate.adjoint_exact(g, u, spiking)
     double = cpu.surrogate.adjoint_exact(g.astype(float), u.astype(float), spiking)
-    close(ours, theirs, 3e-6 if dtype == "float32" else None, double=double)
-
-
-@many
-@given(shapes, dtypes, spikings(), seeds)
-def test_the_exponential_is_that_of_srm(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
-    """To the bit, on both devices."""
+    close(ours, theirs, most, double=double)
     spiking = Spiking(spiking.theta, spiking.refractory, spiking.width, spiking.height)
-    g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
     for device in (cpu, gpu):
         np.testing.assert_array_equal(device.surrogate.adjoint(g, u, spiking), device.srm.spike_adjoint(g, u, spiking))
         ours = device.surrogate.adjoint_exact(g, u, spiking)
@@ -56,7 +41,7 @@ def test_the_exponential_is_that_of_srm(shape: tuple[int, ...], dtype: str, spik
 
 @pytest.mark.parametrize("code", range(7))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_not_finite_stays_so(code: int, dtype: str) -> None:
+def test_what_is_not_finite_stays_so(code, dtype):
     spiking = Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.1, Shape(code, 0.15 * (code == 6), 6.0))
     u = np.array([[np.inf, -np.inf, np.nan, 1.0, 1e30, -1e30]], dtype)
     for device in (cpu, gpu):
@@ -67,7 +52,7 @@ def test_what_is_not_finite_stays_so(code: int, dtype: str) -> None:
             assert np.isfinite(found[4:]).all()
 
 
-def test_rows_that_are_not_contiguous() -> None:
+def test_rows_that_are_not_contiguous():
     spiking = Spiking(2.0, Alpha(-4.0, 1.0, 1.0, 0.01), 1.0, 0.1, Shape(3))
     g, u = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7)), normal(1, (7, 12), "float32", 5).T
     for name in ("adjoint", "adjoint_exact"):

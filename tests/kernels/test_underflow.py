@@ -1,10 +1,5 @@
 """States that decay become 0 before they are subnormal, by the same rule on both devices."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any, TypeAlias
-
 import numpy as np
 import pytest
 
@@ -15,8 +10,6 @@ from cuslayer.kernels.host.underflow import flush, flushed
 from cuslayer.neurons import SRM
 from tools.emulator.driver import emulation
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
 FLOATS = ("float32", "float64")
 # (tau, dt); the first two lose more than a factor of 10 in a step.
 FILTERS = [(0.2, 1.0), (0.2, 0.5), (1.0, 1.0), (1.0, 0.5), (10.0, 1.0), (10.0, 0.5)]
@@ -24,23 +17,23 @@ FILTERS = [(0.2, 1.0), (0.2, 0.5), (1.0, 1.0), (1.0, 0.5), (10.0, 1.0), (10.0, 0
 STEPS = {"float32": 2_000, "float64": 14_000}
 
 
-def srm_of(tau: float, dt: float, cutoff: float = 0.01) -> SRM:
+def srm_of(tau, dt, cutoff=0.01):
     # A narrow surrogate: gradients fall by many orders of magnitude at each neuron.
     return SRM(tau_sr=tau, tau_ref=tau, dt=dt, tau_rho=0.1, cutoff=cutoff, ref_cutoff=cutoff)
 
 
-def ends_in_silence(columns: int, dtype: str, steps: int) -> Array:
+def ends_in_silence(columns, dtype, steps):
     """Return 50 steps of input before silence; the columns differ by up to 30 orders of magnitude."""
     x = np.zeros((steps, columns), dtype)
     x[:50] = np.random.default_rng(0).normal(100, 200, (50, columns)) * np.logspace(0, -30, columns)
     return x
 
 
-def subnormal(x: Array) -> int:
+def subnormal(x):
     return int(np.count_nonzero((x != 0) & (np.abs(x) < np.finfo(x.dtype).tiny)))
 
 
-def forward(k: Any, srm: SRM, x: Array) -> dict[str, Array]:
+def forward(k, srm, x):
     """Return what the kernels of a device compute forward: bits are the same on all."""
     u, s = k.srm.neuron(x.copy(), srm.filter, srm.spiking)
     alone, fired = k.srm.spike(x, srm.spiking)
@@ -49,7 +42,7 @@ def forward(k: Any, srm: SRM, x: Array) -> dict[str, Array]:
     return {"u": u, "s": s, "alone": alone, "fired": fired, "psp": psp, "psp_adjoint": psp_adjoint}
 
 
-def backward(k: Any, srm: SRM, x: Array, u: Array) -> dict[str, Array]:
+def backward(k, srm, x, u):
     """Return the gradients of a loss that depends on the last 50 steps only."""
     g = x[::-1] * x.dtype.type(1e-8)
     return {
@@ -63,7 +56,7 @@ def backward(k: Any, srm: SRM, x: Array, u: Array) -> dict[str, Array]:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("cutoff", [0.0, 0.01])
 @pytest.mark.parametrize(("tau", "dt"), FILTERS)
-def test_a_long_silence_has_no_subnormal_number(tau: float, dt: float, cutoff: float, dtype: str) -> None:
+def test_a_long_silence_has_no_subnormal_number(tau, dt, cutoff, dtype):
     srm, x = srm_of(tau, dt, cutoff), ends_in_silence(24, dtype, STEPS[dtype])
     found = forward(cpu, srm, x)
     assert found["s"][:60].any()
@@ -78,7 +71,7 @@ def test_a_long_silence_has_no_subnormal_number(tau: float, dt: float, cutoff: f
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("tau", "dt"), FILTERS)
-def test_both_devices_have_the_same_bits(tau: float, dt: float, dtype: str) -> None:
+def test_both_devices_have_the_same_bits(tau, dt, dtype):
     """Whether the device replaces subnormal numbers by 0 or not."""
     srm, x = srm_of(tau, dt), ends_in_silence(5, dtype, 501)
     here = forward(cpu, srm, x)
@@ -98,7 +91,7 @@ def test_both_devices_have_the_same_bits(tau: float, dt: float, dtype: str) -> N
     assert {name for name, y in runs[0].items() if y.tobytes() != runs[1][name].tobytes()} == set()
 
 
-def test_a_fused_pass_has_the_bits_of_separate_ones() -> None:
+def test_a_fused_pass_has_the_bits_of_separate_ones():
     """A pass in chunks of time knows the number of its step."""
     x = np.zeros((301, 2, 6, 6, 2), bool)
     x[:30] = np.random.default_rng(0).random((30, 2, 6, 6, 2)) < 0.3
@@ -121,13 +114,13 @@ def test_a_fused_pass_has_the_bits_of_separate_ones() -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_small_states_are_flushed_at_every_eighth_step(dtype: str) -> None:
+def test_small_states_are_flushed_at_every_eighth_step(dtype):
     real = np.dtype(dtype).type
     least = real(least_state(dtype))
     given = np.array([least, np.nextafter(least, real(0)), -least / 2, 0, np.nan, np.inf, -1], dtype)
     kept = np.array([least, 0, 0, 0, np.nan, np.inf, -1], dtype)
 
-    def after(t: int, decay: float) -> Array:
+    def after(t, decay):
         states = given.copy()
         flush(t, states, real(decay))
         return states
@@ -142,7 +135,7 @@ def test_small_states_are_flushed_at_every_eighth_step(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_constants_that_make_subnormals_are_0(dtype: str) -> None:
+def test_constants_that_make_subnormals_are_0(dtype):
     fast = Alpha(1.0, 0.01, 1.0, 0.0).recurrence(np.dtype(dtype), 100)
     assert (fast.decay, fast.gain > 0) == (0, True)
     late = Alpha(1.0, 1.0, 1.0, 1e-30).recurrence(np.dtype(dtype), 100)
@@ -154,7 +147,7 @@ def test_constants_that_make_subnormals_are_0(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("run", [lambda k, x, h: k.response.fir(x, h), lambda k, x, h: k.response.fir_adjoint(x, h)])
-def test_taps_under_the_bound_are_0(run: Callable[[Any, Array, Array], Array]) -> None:
+def test_taps_under_the_bound_are_0(run):
     taps = np.array([0.5, 1e-40, -1e-30, 1e-19])
     assert flushed_taps(taps, np.float32).tolist() == [0.5, 0, 0, float(np.float32(1e-19))]
     assert flushed_taps(taps, np.float64).tolist() == taps.tolist()
@@ -168,7 +161,7 @@ def test_taps_under_the_bound_are_0(run: Callable[[Any, Array, Array], Array]) -
 
 
 @pytest.mark.parametrize(("distance", "passes"), [(39.9, True), (40.1, False)])
-def test_the_surrogate_ends_where_exp_does_on_both_devices(distance: float, passes: bool) -> None:
+def test_the_surrogate_ends_where_exp_does_on_both_devices(distance, passes):
     spiking = SRM(theta=1.0).spiking
     u = np.array([[1 + distance], [1 - distance]], np.float32)
     g = np.full_like(u, 1.0)

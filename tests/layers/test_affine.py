@@ -1,6 +1,4 @@
-"""The read-out: a dense layer with a leaky integrator, or with a neuron's spike response, for each output."""
-
-from __future__ import annotations
+"""The read-out: a dense layer with an integrator or a response for each output; layers with a bias."""
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from cuslayer.network.walk import ends_in_read_out
 RNG = np.random.default_rng(3)
 
 
-def by_steps(x: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def by_steps(x, keep):
     """Return the leaky integral step by step."""
     y, now = np.empty_like(x), np.zeros(x.shape[1:])
     for t in range(len(x)):
@@ -25,13 +23,13 @@ def by_steps(x: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(7, 2, 3), (1, 1, 1), (0, 2, 3), (5, 0, 3), (5, 2, 0), (9, 1, 2, 2, 3)])
 @pytest.mark.parametrize("keep", [0.0, 0.6, 1.0])
-def test_the_integral_of_its_formula(shape: tuple[int, ...], keep: float) -> None:
+def test_the_integral_of_its_formula(shape, keep):
     x = RNG.standard_normal(shape)
     np.testing.assert_allclose(leaky_integral(x, np.array(keep)).data, by_steps(x, np.array(keep)), atol=1e-14)
 
 
 @pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_a_read_out_of_its_formula(dt: float) -> None:
+def test_a_read_out_of_its_formula(dt):
     layer = Affine((2, 2, 1), 3, tau=[1.0, 5.0, 9.0], dt=dt, bias=True)
     layer.bias.data[:] = [0.5, 0.0, -1.0]
     x = RNG.random((20, 2, 2, 2, 1)) < 0.4
@@ -41,7 +39,7 @@ def test_a_read_out_of_its_formula(dt: float) -> None:
     assert layer.output_shape((2, 2, 1)) == layer.output_shape(None) == (3,)
 
 
-def test_a_read_out_of_a_neurons_response() -> None:
+def test_a_read_out_of_a_neurons_response():
     srm = cs.SRM(dt=0.5)
     layer = Affine(4, 2, neuron=srm)
     x = RNG.random((30, 2, 4)) < 0.4
@@ -51,18 +49,18 @@ def test_a_read_out_of_a_neurons_response() -> None:
     assert repr(layer) == "Affine(4, 2, neuron=SRM)"
 
 
-def test_gradients_of_weight_bias_and_time_constant() -> None:
+def test_gradients_of_weight_bias_and_time_constant():
     layer = Affine(4, 2, tau=[2.0, 3.0], trained=True, bias=True)
     x = RNG.standard_normal((6, 2, 4))
 
-    def run(weight: cs.Tensor, bias: cs.Tensor, tau: cs.Tensor) -> cs.Tensor:
+    def run(weight, bias, tau):
         layer.weight, layer.bias, layer.tau = weight, bias, tau
         return layer(x)
 
     assert cs.gradcheck(run, RNG.standard_normal((4, 2)), np.array([0.5, -1.0]), np.array([2.0, 3.0])) < 1e-6
 
 
-def test_parameters_are_the_trained_ones() -> None:
+def test_parameters_are_the_trained_ones():
     names = list(Affine(4, 2, trained=True, bias=True).named_parameters())
     assert names == ["weight", "tau", "bias"]
     assert list(Affine(4, 2).named_parameters()) == ["weight"]
@@ -70,9 +68,6 @@ def test_parameters_are_the_trained_ones() -> None:
     assert (layer.tau.least, layer.tau.most) == (2.0, 5.0)
     assert repr(layer) == "Affine(4, 2, tau=3)"
     assert repr(Affine((2, 2, 1), 2, tau=[1, 2])).endswith("tau=array (2,))")
-
-
-def test_scaling_the_output_scales_the_bias() -> None:
     layer = Affine(4, 2, bias=True)
     layer.bias.data[:] = 1.0
     x = RNG.random((5, 1, 4)) < 0.5
@@ -81,39 +76,23 @@ def test_scaling_the_output_scales_the_bias() -> None:
     np.testing.assert_array_equal(layer(x).data, 4 * before)
 
 
-def network() -> cs.Sequential:
+def network():
     return cs.Sequential(
         cs.Dense(6, 8, bias=True), cs.LIF(), Affine(8, 3, tau=[2.0, 5.0, 8.0], trained=True, bias=True)
     )
 
 
-def test_a_stream_has_the_bits_of_the_whole() -> None:
+def test_a_stream_has_the_bits_of_the_whole():
     net, x = network(), RNG.random((40, 2, 6)) < 0.3
+    net[2].bias.data[:] = [1.0, 2.0, 3.0]
     stream = net.stream()
     found = np.concatenate([stream(x[:7]), stream(x[7:8]), stream(x[8:])])
     np.testing.assert_array_equal(found, net(x).data)
-
-
-def test_a_stream_of_a_neurons_response_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^stream: layer 0 Affine\(4, 2, neuron=SRM\) keeps no state"):
         cs.Sequential(Affine(4, 2, neuron=cs.SRM())).stream()
 
 
-def test_a_saved_read_out_is_the_same(tmp_path) -> None:
-    net, x = network(), RNG.random((20, 1, 6)) < 0.3
-    net[2].bias.data[:] = [1.0, 2.0, 3.0]
-    net[2].tau.data[:] = [3.0, 4.0, 5.0]
-    cs.save(net, tmp_path / "net.npz")
-    again = cs.load(tmp_path / "net.npz")
-    np.testing.assert_array_equal(again(x).data, net(x).data)
-    assert repr(again) == repr(net)
-    assert [p.requires_grad for p in again.parameters()] == [True] * 5
-    other = network()
-    other.load_state(net.state())
-    np.testing.assert_array_equal(other(x).data, net(x).data)
-
-
-def test_inspection_knows_a_read_out() -> None:
+def test_inspection_knows_a_read_out():
     net = cs.Sequential(cs.Dense(6, 8), cs.SRM(), Affine(8, 3))
     x, labels = RNG.random((30, 4, 6)) < 0.3, [0, 1, 2, 0]
     assert ends_in_read_out(net)
@@ -133,7 +112,7 @@ def test_inspection_knows_a_read_out() -> None:
     assert "layer 1" in repr(cs.explain(net, x, 1, 0, 5))
 
 
-def test_files_that_have_no_read_out(tmp_path) -> None:
+def test_files_that_have_no_read_out(tmp_path):
     net = cs.Sequential(cs.Dense(6, 8), cs.Loihi(), Affine(8, 3))
     with pytest.raises(ValueError, match=r"^export_hdf5: layer 2, Affine\(8, 3, tau=20\), has no place in the file"):
         export_hdf5(net, tmp_path / "a.net")
@@ -141,7 +120,7 @@ def test_files_that_have_no_read_out(tmp_path) -> None:
         export_hdf5(cs.Sequential(cs.Dense(6, 8, bias=True), cs.Loihi()), tmp_path / "a.net")
 
 
-def test_the_word_of_a_read_out() -> None:
+def test_the_word_of_a_read_out():
     net = cs.Network("6-8-3out", cs.SRM(dt=0.5))
     assert repr(net[2]) == "Affine(8, 3, tau=20)"
     assert net[2].dt == 0.5
@@ -158,3 +137,55 @@ def test_the_word_of_a_read_out() -> None:
         cs.Network("6-3out-4", cs.SRM())
     with pytest.raises(ValueError, match=r"^Word: '3out' is a readout word, which takes no delay, got True"):
         cs.Word("3out", delay=True)
+
+
+def biased(gradient="slayer"):
+    srm = cs.SRM(gradient=gradient)
+    conv, pool = cs.Conv(2, 3, 3, padding=1, bias=True), cs.Pool(2, gain=11.0)
+    net = cs.Sequential(conv, srm, pool, srm, cs.Dense((3, 3, 3), 4, bias=True), srm)
+    conv.bias.data[:] = [2.0, -1.0, 0.5]
+    net[4].bias.data[:] = [3.0, 0.0, -3.0, 1.0]
+    return net
+
+
+def test_a_bias_of_its_formula():
+    x = RNG.random((10, 2, 6, 6, 2)) < 0.2
+    conv = biased()[0]
+    np.testing.assert_array_equal(conv(x).data, cs.functions.conv(x, conv.weight, padding=1).data + conv.bias.data)
+    assert list(biased().state()) == ["0.0", "0.bias", "4.0", "4.bias", "2.gain"]
+    dense = cs.Dense(4, 3, bias=True)
+    assert dense.bias.data.tolist() == [0.0, 0.0, 0.0]
+    assert cs.Dense(4, 3).bias is None
+    assert cs.Dense(4, 3, bias=dense.bias).bias is dense.bias
+
+
+def test_gradients_of_biases():
+    layers = (cs.Dense(4, 3, bias=True), cs.Conv(2, 3, 2, bias=True))
+    shapes = ((5, 2, 4), (4, 3)), ((3, 2, 4, 4, 2), (2, 2, 2, 3))
+    for layer, (of_x, of_weight) in zip(layers, shapes, strict=True):
+
+        def run(x, weight, bias, layer=layer):
+            layer.weight, layer.bias = weight, bias
+            found = layer(x)
+            return found
+
+        arrays = (RNG.standard_normal(shape) for shape in (of_x, of_weight, (3,)))
+        assert cs.gradcheck(run, *arrays) < 1e-6
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_a_network_with_biases_is_its_stages(gradient):
+    x = RNG.random((20, 2, 6, 6, 2)) < 0.2
+    found = []
+    for alone in (False, True):
+        cs.seed(6)
+        net = biased(gradient)
+        y = x
+        for stage in net if alone else [net]:
+            y = stage(y)
+        y.backward(np.ones(y.shape, np.float32))
+        found.append([y.data, *(p.grad for p in net.parameters())])
+    assert found[0][0].any()
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(found[0]) == 5

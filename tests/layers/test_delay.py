@@ -1,7 +1,5 @@
 """Trained delays: their two gradients, the linear mode, the layer, and its place in a network."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np
@@ -24,7 +22,7 @@ def delayed(x, delay, g, **options):
     return y.data, x.grad, delay.grad
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shape=st.sampled_from([(1, 1, 1), (7, 2, 3), (20, 3, 2), (9, 2, 2, 3, 2)]),
     dt=st.sampled_from([0.5, 1.0, 2.0]),
@@ -51,18 +49,7 @@ def test_the_gradient_of_a_floored_delay_is_the_formula(shape, dt, spikes, seed)
         np.testing.assert_allclose(g_delay, per_neuron.sum(axis=axes), atol=1e-12)
 
 
-def test_a_delay_grows_where_a_later_spike_lowers_the_loss():
-    """Where a later spike lowers the loss, the delay grows."""
-    s, g = np.zeros((6, 1, 1), bool), np.zeros((6, 1, 1), np.float32)
-    s[2], g[2], g[3] = True, 1.0, -1.0
-    *_, g_delay = delayed(s, np.zeros(1, np.float32), g)
-    assert g_delay.tolist() == [-2.0]
-    assert g_delay.dtype == np.float32
-    *_, g_delay = delayed(s, np.zeros(1, np.float32), g, dt=0.5)
-    assert g_delay.tolist() == [-4.0]
-
-
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shape=st.sampled_from([(1, 1, 1), (7, 2, 3), (9, 2, 2, 3, 2)]),
     dt=st.sampled_from([0.5, 1.0, 2.0]),
@@ -173,31 +160,14 @@ def test_delays_in_a_network():
         assert (net(x).data == out.data).all()
 
 
-def by_hand(x, steps):
-    y = np.zeros_like(x)
-    for t in range(len(x)):
-        for m in np.ndindex(x.shape[2:]):
-            source = t - (steps if np.isscalar(steps) else steps[m])
-            if 0 <= source < len(x):
-                y[(t, slice(None), *m)] = x[(source, slice(None), *m)]
-    return y
-
-
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.lists(st.integers(-14, 14), min_size=3, max_size=3), st.booleans())
 def test_each_neuron_has_its_delay(steps, delays, spikes):
     x = np.random.default_rng(steps).standard_normal((steps, 2, 3))
     x = x > 0 if spikes else x
     y = cs.shift(x, delay=np.array(delays) * 0.5, dt=0.5)
     assert y.dtype == x.dtype
-    np.testing.assert_array_equal(y.data, by_hand(x, np.array(delays)))
-
-
-def test_a_multiple_of_the_step_is_that_many_steps():
-    x = np.arange(40.0).reshape(40, 1, 1)
-    for n in range(40):
-        assert cs.shift(x, delay=n * 0.1, dt=0.1).data[-1].item() == 39 - n
-        assert cs.shift(x, delay=0.1 * n + 0.05, dt=0.1).data[-1].item() == 39 - n
+    np.testing.assert_array_equal(y.data, reference.shift_linear(x, np.array(delays) * 0.5, 0.5))
 
 
 def test_gradient_of_delayed_spikes():

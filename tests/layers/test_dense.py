@@ -1,7 +1,5 @@
 """The dense layer: spikes against the matrix product, gradients, adjoints, empty and single sizes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,12 +7,11 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.kernels.spikes.cpu import find_spikes
 
 RNG = np.random.default_rng(5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     steps=st.integers(0, 12),
     batch=st.integers(0, 3),
@@ -74,14 +71,3 @@ def test_the_array_of_spikes_may_change_before_backward(rate):
         return weight.grad
 
     assert np.array_equal(gradient(True), gradient(False))
-
-
-@pytest.mark.cpu_only
-@pytest.mark.parametrize("shape", [(5, 16), (5, 7), (3, 2, 4), (0, 8), (4, 0), (1, 1)])
-@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
-def test_find_spikes(shape, rate):
-    s = RNG.random(shape) < rate
-    found = find_spikes(s)
-    rows, columns = np.nonzero(s.reshape(len(s), -1)) if s.size else (np.zeros(0, int), np.zeros(0, int))
-    assert found.index.tolist() == columns.tolist()
-    assert np.repeat(np.arange(len(s)), np.diff(found.start)).tolist() == rows.tolist()

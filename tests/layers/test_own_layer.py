@@ -1,7 +1,5 @@
 """Layers of the user's own: the tensors and layers that are their attributes belong to them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -189,21 +187,6 @@ def test_what_a_subclass_adds_is_found(case):
     assert list(cs.Sequential(layer).named_parameters()) == [*before, "0.gain", "0.more.dense.weight"]
     nested = cs.Sequential(cs.Sequential(layer))
     assert list(nested.named_parameters()) == [*(f"0.{name}" for name in before), "0.0.gain", "0.0.more.dense.weight"]
-
-
-def test_it_is_trained_and_loaded():
-    net, other = (cs.Sequential(adding(cs.Dense)(4, 2), NEURON) for _ in range(2))
-    optimizer = cs.Adam(net.parameters())
-    before = net.state()
-    (net(np.ones((30, 2, 4), bool)) * 1.0).sum().backward()
-    optimizer.step()
-    after = net.state()
-    assert all((after[name] != before[name]).any() for name in ("0.0", "0.gain", "0.more.dense.weight"))
-    other.load_state(after)
-    np.testing.assert_array_equal(other[0].more["dense"].weight.data, net[0].more["dense"].weight.data)
-    other[0].more["dense"].training = True
-    other.train(False)
-    assert not other[0].more["dense"].training
 
 
 def test_parameters_of_ones_own_decide():

@@ -1,7 +1,5 @@
 """Recurrent populations: against the programs of their neurons, whose output is their input too."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,7 +39,7 @@ def dense_case(kind, gradient, dt, steps, samples, neurons, delay, seed):
     return population, neuron, w, x, generator.standard_normal(x.shape)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     kinds,
     st.floats(0.3, 2),
@@ -63,7 +61,7 @@ def test_spikes_are_those_of_a_program_to_the_bit(kind, dt, steps, samples, neur
         np.testing.assert_array_equal(found & ~near, s & ~near)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     kinds,
     st.sampled_from(["slayer", "exact"]),

@@ -1,7 +1,5 @@
 """The loss of spike counts as SLAYER-PyTorch computes it, in its units; its piecewise form; the scale of counts."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -69,15 +67,6 @@ def test_a_spike_before_the_region(piecewise, expected):
     assert (value.item() == pytest.approx(slayer, rel=1e-6)) != piecewise
 
 
-def test_a_spike_before_the_region_with_the_usual_counts():
-    srm = cs.SRM(theta=10, tau_sr=10)
-    values = [
-        cs.SpikeCountLoss(srm, region=(20, 80), piecewise=piecewise)(one_spike()[:, :, :1], [0]).item()
-        for piecewise in (False, True)
-    ]
-    assert values == pytest.approx([12.527526, 30.004148], rel=1e-6)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bool"])
 def test_a_region_of_all_the_time_has_no_outside(dtype):
     """Both forms are then equal to the bit."""
@@ -89,18 +78,6 @@ def test_a_region_of_all_the_time_has_no_outside(dtype):
         value.backward()
         found.append((value.item(), t.grad.tobytes()))
     assert found[0] == found[1]
-
-
-def test_the_scale_multiplies_the_error_of_counts_alone():
-    srm = cs.SRM()
-    inside = np.zeros((40, 1, 1), bool)
-    inside[25] = True
-    plain, scaled = (cs.SpikeCountLoss(srm, true=5, false=0, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
-    assert scaled(inside, [0]).item() == pytest.approx(9 * plain(inside, [0]).item(), rel=1e-6)
-    outside = np.zeros((40, 1, 1), bool)
-    outside[5] = True
-    plain, scaled = (cs.SpikeCountLoss(srm, true=0, false=0, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
-    assert scaled(outside, [0]).item() == plain(outside, [0]).item() > 0
 
 
 def test_loihi_neurons_count_by_their_response():

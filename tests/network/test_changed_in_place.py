@@ -1,10 +1,6 @@
 """What is changed in place between forward and backward: an error, or the gradient of the pass as it was."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +10,12 @@ import cuslayer as cs
 IMAGE = (6, 6, 2)
 
 
-def stages(*made: Any) -> list[Any]:
+def stages(*made):
     return list(made)
 
 
 # Stages and the shape of their input. Together they have every operation that takes a parameter.
-STAGES: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...]]] = {
+STAGES = {
     "dense": (lambda: stages(cs.Dense(6, 4, bias=True)), (6,)),
     "dense and neurons": (lambda: stages(cs.Dense(6, 4), cs.SRM(theta=2.0)), (6,)),
     "two layers": (lambda: stages(cs.Dense(6, 4), cs.SRM(theta=2.0), cs.Dense(4, 3), cs.SRM(theta=2.0)), (6,)),
@@ -47,7 +43,7 @@ STAGES: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...]]] = {
 }
 
 
-def gradients(name: str, changed: int | None, of_input: bool, potentials: str) -> list[Any] | None:
+def gradients(name, changed, of_input, potentials):
     """Return the gradients of a pass after a step of one parameter; None if backward is an error."""
     cs.seed(5)
     make, shape = STAGES[name]
@@ -76,7 +72,7 @@ def gradients(name: str, changed: int | None, of_input: bool, potentials: str) -
 @pytest.mark.parametrize("potentials", ["full", "float16"])
 @pytest.mark.parametrize("of_input", [False, True])
 @pytest.mark.parametrize("name", STAGES)
-def test_a_step_before_backward_is_an_error_or_changes_no_gradient(name: str, of_input: bool, potentials: str) -> None:
+def test_a_step_before_backward_is_an_error_or_changes_no_gradient(name, of_input, potentials):
     expected = gradients(name, None, of_input, potentials)
     assert expected is not None
     errors = 0
@@ -89,7 +85,7 @@ def test_a_step_before_backward_is_an_error_or_changes_no_gradient(name: str, of
     assert errors or not of_input or name in ("rounded", "linear delay")
 
 
-def test_two_passes_and_a_step_between_their_backward() -> None:
+def test_two_passes_and_a_step_between_their_backward():
     cs.seed(1)
     net, x = cs.Network("8x8x2-4c3-2a-6-3", cs.SRM()), np.random.default_rng(2).random((30, 2, 8, 8, 2)) < 0.1
     loss, optimizer = cs.SpikeMaxLoss(cs.SRM()), cs.Adam(net.parameters())
@@ -102,7 +98,7 @@ def test_two_passes_and_a_step_between_their_backward() -> None:
     loss(net(x), [0, 1]).backward()  # a new pass is none of the error's
 
 
-def test_other_weights_are_no_change_in_place() -> None:
+def test_other_weights_are_no_change_in_place():
     """A pass keeps the arrays that it has read."""
     net, x = cs.Network("6-4-3", cs.SRM()), np.random.default_rng(3).random((30, 2, 6)) < 0.3
     loss, state = cs.SpikeMaxLoss(cs.SRM()), net.state()
@@ -116,7 +112,7 @@ def test_other_weights_are_no_change_in_place() -> None:
     assert all(np.array_equal(p.grad, g) for p, g in zip(net.parameters(), expected, strict=True))
 
 
-def test_running_statistics_move_between_forward_and_backward() -> None:
+def test_running_statistics_move_between_forward_and_backward():
     norm = cs.BatchNorm(3, trained=True)
     norm.training = False
     x = cs.Tensor(np.random.default_rng(4).random((5, 2, 3)), requires_grad=True)

@@ -1,7 +1,5 @@
 """The plan of a forward pass: which stages run as one operation, and that a network computes the same either way."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,11 +1,8 @@
 """Errors of memory name the layer, what it needs, and a batch that would fit."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from cuslayer.kernels.host import available, memory
 from cuslayer.network import memory as network_memory
 from cuslayer.network.memory import LayerMemoryError
 from cuslayer.training import Trainer
+from tests.support.refused import raises
 from tools import fake_cupy
 
 SRM = cs.SRM()
@@ -24,15 +22,15 @@ GIGABYTE = 10**9
 class Full:
     """A stage without memory."""
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         raise MemoryError("Unable to allocate 9 TiB")
 
 
 @pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Any:
+def free(monkeypatch):
     """Return a function that sets the bytes that are free."""
 
-    def setting(size: int | None) -> None:
+    def setting(size):
         for module in (memory, network_memory):
             monkeypatch.setattr(module, "available_memory", lambda: size)
         monkeypatch.setattr(network_memory, "held_memory", lambda: 0)
@@ -40,7 +38,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     return setting
 
 
-def test_a_layer_is_named_with_what_it_needs(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_is_named_with_what_it_needs(free, monkeypatch):
     free(30_000_000)
     net = cs.Network("8x8x2-64c3-10", SRM)
     x = np.zeros((300, 8, 8, 8, 2), bool)
@@ -54,45 +52,41 @@ def test_a_layer_is_named_with_what_it_needs(free: Any, monkeypatch: pytest.Monk
     assert re.search(r"30 MB are free: a batch of [12] would fit$", str(raised.value))
 
 
-def test_a_stage_of_the_user_and_nested_networks(free: Any) -> None:
+def test_a_stage_of_the_user_and_nested_networks(free):
     free(GIGABYTE)
     net = cs.Sequential(cs.Dense(3, 4), SRM, cs.Sequential(cs.Dense(4, 4), SRM, Full()))
     message = r"^network: layer 2\.2, Full, does not fit into memory; 1 GB are free: a batch"
-    with pytest.raises(LayerMemoryError, match=message):
-        net(np.zeros((20, 4, 3), bool))
+    raises(message, lambda: net(np.zeros((20, 4, 3), bool)), LayerMemoryError)
 
 
-def test_what_does_not_fit_at_all(free: Any) -> None:
+def test_what_does_not_fit_at_all(free):
     net = cs.Sequential(cs.Dense(3, 4), SRM, Full())
     for size, advice in (
         (1000, r"1 kB are free: a batch of 1 needs about \S+ kB; take fewer steps or smaller layers$"),
         (None, r"; a smaller batch needs less$"),
     ):
         free(size)
-        with pytest.raises(LayerMemoryError, match=advice):
-            net(np.zeros((200, 4, 3), bool))
+        raises(advice, lambda: net(np.zeros((200, 4, 3), bool)), LayerMemoryError)
 
 
-def test_gradients_that_do_not_fit(free: Any) -> None:
+def test_gradients_that_do_not_fit(free):
     free(100_000)
     net = cs.Sequential(cs.Dense(3, 4), SRM)
 
     class Loss(cs.Tensor):
-        def backward(self, *arguments: Any) -> None:
+        def backward(self, *arguments):
             raise MemoryError
 
     trainer = Trainer(net, lambda spikes, target: Loss(1.0), cs.SGD(net.parameters()), calibrate=None)
     message = r"^train: the gradients of a batch of 8 do not fit into memory; 100 kB are free: a batch of 3 would fit$"
-    with pytest.raises(LayerMemoryError, match=message):
-        trainer.train([(np.ones((400, 8, 3), bool), np.zeros(8, int))])
+    raises(message, lambda: trainer.train([(np.ones((400, 8, 3), bool), np.zeros(8, int))]), LayerMemoryError)
 
 
-def test_a_block_that_cannot_be_had_is_not_in_use(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_cannot_be_had_is_not_in_use(free, monkeypatch):
     pool = memory.MemoryPool()
     monkeypatch.setattr(memory, "_LARGE", 1 << 20)
     free(1 << 21)
-    with pytest.raises(MemoryError, match=r"^an array needs 4\.19 MB, 2\.1 MB are free$"):
-        pool.take(1 << 22)
+    raises(r"^an array needs 4\.19 MB, 2\.1 MB are free$", lambda: pool.take(1 << 22), MemoryError)
     assert (pool.in_use, pool.peak, pool.blocks) == (0, 0, [])
     free(None)
     for size in (1 << 62, 1 << 80):
@@ -102,7 +96,7 @@ def test_a_block_that_cannot_be_had_is_not_in_use(free: Any, monkeypatch: pytest
     assert pool.in_use == 1 << 20
 
 
-def test_a_gpu_without_memory() -> None:
+def test_a_gpu_without_memory():
     with fake_cupy.in_use(memory=8_000_000):
         net = cs.Network("400-2000-10", SRM)
         with pytest.raises(
@@ -111,7 +105,7 @@ def test_a_gpu_without_memory() -> None:
             net(np.zeros((20, 100, 400), bool))
 
 
-def test_the_least_limit_counts(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_limit_counts(tmp_path, monkeypatch):
     info, limit, used, details = (tmp_path / name for name in ("info", "limit", "used", "details"))
     info.write_text("MemTotal: 9000 kB\nMemAvailable:    2000 kB\nSwapFree: 1000 kB\n")
     limit.write_text("max\n")
@@ -131,7 +125,7 @@ def test_the_least_limit_counts(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process as Linux has them")
-def test_the_limit_of_a_process() -> None:
+def test_the_limit_of_a_process():
     code = """
 import resource
 import numpy as np

@@ -1,14 +1,17 @@
 """Parallel branches and nested networks: what they compute, their gradients, and errors."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.layers import Dense
+from cuslayer.network import Parallel, Sequential
 from cuslayer.network.container import graph_of
 from cuslayer.network.fusion import plan
+from cuslayer.network.graph import INPUT
 from cuslayer.network.join import join
+from cuslayer.network.walk import Walk
+from cuslayer.tape import Tensor, no_grad
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, skip, spikes
 
 
@@ -41,7 +44,7 @@ def run(net, x, call):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("neuron", [SRM, EXACT], ids=["slayer", "exact"])
+@pytest.mark.parametrize("neuron", [SRM, pytest.param(EXACT, marks=pytest.mark.all)], ids=["slayer", "exact"])
 def test_a_network_computes_what_its_stages_do(name, neuron):
     """Fused passes inside branches and nested networks give the bits of the single stages."""
     cs.seed(2)
@@ -118,9 +121,6 @@ def test_gradients_of_a_sum_share_no_memory():
     join(*leaves, how="add").sum().backward()
     leaves[0].grad[:] = 7.0
     assert (leaves[1].grad == 1.0).all()
-
-
-def test_shapes_through_branches():
     for name, build in NETWORKS.items():
         net = build()
         with cs.no_grad():
@@ -193,3 +193,44 @@ def test_a_network_that_is_nested_in_itself():
     net.layers.append(net)
     with pytest.raises(ValueError, match=r"^network: networks must be nested up to 50 deep"):
         net(spikes(3))
+
+
+# The walk through a network
+
+
+@pytest.fixture
+def net():
+    branches = Parallel(Sequential(Dense(4, 3), SRM), Sequential(), join="concatenate")
+    return Sequential(Dense(5, 4), SRM, branches, Dense(7, 2), SRM)
+
+
+@pytest.fixture
+def x():
+    return Tensor(np.random.default_rng(0).random((30, 2, 5)) < 0.3)
+
+
+def test_an_output_that_the_loop_sets_is_what_later_stages_get(net, x):
+    silent = np.zeros((30, 2, 4), bool)
+    steps = Walk(net, x)
+    with no_grad():
+        for at in steps:
+            if at.address == 1:
+                at.output = Tensor(silent)
+            if at.address == 2:
+                assert not at.inputs[1].data.any()
+        rest = Walk(net, {1: Tensor(silent)}, steps.nodes[2:]).run()
+    assert not steps.output.data.any()
+    np.testing.assert_array_equal(rest.data, steps.output.data)
+
+
+def test_a_stage_runs_once_and_values_are_freed_after_their_last_use(net, x):
+    runs = []
+    net = Sequential(lambda x: runs.append("first") or x, Dense(5, 2))
+    steps = Walk(net, x)
+    for at in steps:
+        assert at.output is at.output
+        assert set(steps._values) <= {at.number - 1}
+    assert runs == ["first"]
+    assert set(steps._values) == {1}
+    empty = Walk(Sequential(), {INPUT: x})
+    assert empty.run() is x

@@ -1,7 +1,5 @@
 """Networks with recurrent layers: notation, streams, chunks, records, explanations, files, calibration, training."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

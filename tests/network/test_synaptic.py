@@ -1,7 +1,5 @@
 """Synaptic operations: the synapses of each input, a penalty on their operations."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -26,7 +24,7 @@ RNG = np.random.default_rng(43)
         (cs.Unpool(2, gain=11.0), (3, 4, 3)),
     ],
 )
-def test_the_synapses_are_counted(layer: cs.Layer, shape: tuple[int, ...]) -> None:
+def test_the_synapses_are_counted(layer, shape):
     """Each weight is 1, and the outputs of an input of one spike are summed."""
     found = fan_out(layer, shape)
     assert found is not None
@@ -42,7 +40,7 @@ def test_the_synapses_are_counted(layer: cs.Layer, shape: tuple[int, ...]) -> No
         assert found[index] == pytest.approx(layer(x).data.sum())
 
 
-def test_gradients() -> None:
+def test_gradients():
     weights = RNG.random((2, 3))
     assert cs.gradcheck(lambda s: synaptic_operations(s, fan_out=weights), RNG.random((4, 2, 2, 3))) < 1e-6
     s = RNG.random((9, 4, 2, 3)) < 0.3
@@ -53,12 +51,12 @@ def test_gradients() -> None:
         synaptic_operations(s[:, :, 0], fan_out=weights)
 
 
-def network() -> cs.Network:
+def network():
     cs.seed(2)
     return cs.Network("8x8x2-4c3-2a-6-3", cs.SRM())
 
 
-def test_the_penalty_of_its_formula() -> None:
+def test_the_penalty_of_its_formula():
     net, x, labels = network(), RNG.random((20, 4, 8, 8, 2)) < 0.3, [0, 1, 2, 0]
     plain = cs.SpikeCountLoss(cs.SRM(), true=6, false=1)
     y, total = cs.Tensor(x), 0.0
@@ -77,7 +75,7 @@ def test_the_penalty_of_its_formula() -> None:
     np.testing.assert_array_equal(out.data, y.data)
 
 
-def test_spikes_that_come_back_have_the_penalty() -> None:
+def test_spikes_that_come_back_have_the_penalty():
     cs.seed(3)
     back = cs.Recurrent(cs.Dense(8, 8), cs.LIF(tau=5.0, theta=0.3), delay=2.0)
     net, x = cs.Sequential(cs.Dense(6, 8), back, cs.Dense(8, 3), cs.SRM()), RNG.random((20, 4, 6)) < 0.3
@@ -92,7 +90,7 @@ def test_spikes_that_come_back_have_the_penalty() -> None:
     assert loss(out, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_it_is_the_loss_otherwise() -> None:
+def test_it_is_the_loss_otherwise():
     inner = cs.SpikeCountLoss(cs.SRM(), true=6, false=1)
     loss = cs.SparsityLoss(inner, weight=1.0)
     assert loss.neuron is inner.neuron
@@ -102,14 +100,14 @@ def test_it_is_the_loss_otherwise() -> None:
     assert read.scored(np.zeros((5, 2, 3)), [0, 1])[0].shape == (1, 2, 3)
     assert read.send_labels([0, 1], np.zeros((5, 2, 3))) == [0, 1]
     with pytest.raises(TypeError, match=r"^SparsityLoss: loss must be a function of output and target, got int"):
-        cs.SparsityLoss(3, weight=1.0)  # type: ignore[arg-type]
+        cs.SparsityLoss(3, weight=1.0)
     with pytest.raises(ValueError, match=r"^SparsityLoss: weight must not be negative"):
         cs.SparsityLoss(inner, weight=-1.0)
     with pytest.raises(ValueError, match=r"^SparsityLoss: allowed must not be negative"):
         cs.SparsityLoss(inner, weight=1.0, allowed=-1.0)
 
 
-def penalty(net: cs.Sequential, x: np.ndarray) -> tuple[float, list[np.ndarray]]:
+def penalty(net, x):
     """Return the operations of a sample that are penalized, and their gradients."""
     loss = cs.SparsityLoss(lambda out, target: cs.Tensor(np.float32(0)), weight=1.0)
     with loss.observing(net):
@@ -131,10 +129,10 @@ HIDDEN = {
 
 @pytest.mark.parametrize("hidden", HIDDEN)
 @pytest.mark.parametrize("between", ["nothing", "dropout", "dropout, delay", "join", "average"])
-def test_what_is_penalized_is_what_ops_counts(hidden: str, between: str) -> None:
+def test_what_is_penalized_is_what_ops_counts(hidden, between):
     """Dropout, which an evaluation does not have, changes neither the penalty nor its gradient."""
 
-    def stages(p: float) -> list[cs.Layer]:
+    def stages(p):
         dropout, identity = cs.Dropout(p), cs.Sequential()
         return {
             "nothing": [],
@@ -161,7 +159,7 @@ def test_what_is_penalized_is_what_ops_counts(hidden: str, between: str) -> None
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-5)
 
 
-def test_the_gradient_of_numbers_makes_them_smaller() -> None:
+def test_the_gradient_of_numbers_makes_them_smaller():
     """It is that of the sum of their sizes, the smooth twin of their number."""
     cs.seed(9)
     dense, neurons = cs.Dense(6, 8), cs.SigmaDelta(theta=0.5)

@@ -173,9 +173,9 @@ def test_no_assert_and_no_print_for_callers():
 BUDGETS = {
     "cuslayer": 60_200,
     "cuslayer/kernels": 21_400,
-    "tests": 47_000,
-    "tests/device": 2_300,
-    "tests/kernels": 6_000,
+    "tests": 44_200,
+    "tests/device": 1_800,
+    "tests/kernels": 5_400,
     "tests/project": 1_800,
     "tests/support": 2_700,
     "tools": 7_100,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend, functions
+from cuslayer.parameter import Bounded
 from tests.support.lif import LIF, Lookalike
+from tools.fake_cupy import strict
 
 SRM = cs.SRM(theta=1.0)
 
@@ -136,37 +141,6 @@ def test_own_neurons(tmp_path):
     assert type(again(Lookalike(), tmp_path, classes=[Lookalike])) is Lookalike
 
 
-def test_own_layers(tmp_path):
-    cs.seed(0)
-    net = cs.Sequential(Gain(4, start=2.0), Block(4), SRM, Renamed(4), Doubled(4, 4), SRM)
-    rng = np.random.default_rng(1)
-    gain = net[0]
-    for array in (
-        gain.gain.data,
-        gain.mean,
-        gain.more[0].data,
-        gain.more[1]["deep"][0],
-        *(p.data for p in net.parameters()),
-    ):
-        array[...] = rng.random(array.shape)
-    net[1].others[0].training = False
-    other = again(net, tmp_path, classes=[Gain, Block, Renamed, Doubled])
-    same(net, other)
-    np.testing.assert_array_equal(other[0].mean, gain.mean)
-    np.testing.assert_array_equal(other[0].more[0].data, gain.more[0].data)
-    np.testing.assert_array_equal(other[0].more[1]["deep"][0], gain.more[1]["deep"][0])
-    assert (other[0].start, other[1].others[0].training) == (2.0, False)
-    assert other[1].owner is other[1]
-
-
-def test_own_functions(tmp_path):
-    cs.seed(0)
-    net = cs.Sequential(
-        cs.Dense(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))), partial(leak, rate=0.25), SRM, twice
-    )
-    same(net, again(net, tmp_path, classes=[twice, leak]))
-
-
 def loop():
     layer = Renamed(2)
     layer.saved_options = lambda: {"size": layer}
@@ -176,24 +150,12 @@ def loop():
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (
-            lambda: cs.Dense(2, 2, weight_hook=lambda w: w),
-            "Dense's weight_hook is a lambda or a function in a function",
-        ),
+        (lambda: cs.Dense(2, 2, weight_hook=lambda w: w), "Dense's weight_hook is a lambda or a function in a functio"),
         (lambda: cs.Sequential(lambda x: x), "Sequential's part 0 is a lambda or a function in a function"),
-        (
-            lambda: cs.Sequential(cs.Sequential(Forgetful(3))),
-            "Forgetful's argument gain is not an attribute; keep it as ",
-        ),
-        (
-            lambda: cs.Dense(2, 2, weight_hook=partial(twice, limits={1})),
-            "Dense's weight_hook's limits is of type set, which a ",
-        ),
+        (lambda: cs.Sequential(cs.Sequential(Forgetful(3))), "Forgetful's argument gain is not an attribute; keep it"),
+        (lambda: cs.Dense(2, 2, weight_hook=partial(twice, limits={1})), "Dense's weight_hook's limits is of type set"),
         (lambda: cs.Sequential(Loose(gain=2)), r"Loose's constructor takes \*\*rest; define saved_options\(\)"),
-        (
-            lambda: cs.Sequential(partial(twice, object())),
-            "Sequential's part 0 is of type object, which a file cannot hold",
-        ),
+        (lambda: cs.Sequential(partial(twice, object())), "Sequential's part 0 is of type object, which a file cannot"),
         (loop, "Renamed's size holds itself, which a file cannot hold"),
         (lambda: cs.Sequential(SRM.__call__), "is the method __call__, which a file cannot hold"),
         (lambda: cs.Sequential(SRM.fires), "is the method fires, which a file cannot hold: only psp and spike of"),
@@ -210,9 +172,6 @@ def test_two_classes_of_one_name(tmp_path):
     other = type("LIF", (LIF,), {})
     with pytest.raises(TypeError, match="is one of two classes or functions named LIF, rename one of them"):
         cs.save(cs.Sequential(LIF(), other()), tmp_path / "net.npz")
-
-
-def test_what_is_no_network(tmp_path):
     for given, name in ((np.ones(2), "ndarray"), (None, "NoneType"), ([cs.Dense(2, 2)], "list")):
         with pytest.raises(TypeError, match=f"^save: net must be a network, a layer or a neuron, got {name}$"):
             cs.save(given, tmp_path / "net.npz")
@@ -240,12 +199,9 @@ def test_methods_of_own_neurons(tmp_path):
     own = type("Own", (Fast,), {"psp": lambda self, x: x})
     with pytest.raises(TypeError, match=r"^save: Sequential's part 0 is the method .*, which a file cannot hold"):
         cs.save(cs.Sequential(own().psp), tmp_path / "own.npz")
-
-
-def test_a_constructor_that_fails(tmp_path):
     with pytest.raises(ValueError, match=r"^save: Picky cannot be made: size must be a tuple$"):
-        cs.save(cs.Sequential(Picky((3,))), tmp_path / "net.npz")
-    assert list(tmp_path.iterdir()) == []
+        cs.save(cs.Sequential(Picky((3,))), tmp_path / "picky.npz")
+    assert not (tmp_path / "picky.npz").exists()
 
 
 def test_classes_that_are_not_given(tmp_path):
@@ -266,3 +222,261 @@ def test_a_name_of_the_library_for_an_own_class(tmp_path):
     with pytest.raises(ValueError, match="the class Dense is in it, which is not given"):
         again(cs.Sequential(own(2, 2)), tmp_path)
     assert type(again(cs.Sequential(own(2, 2)), tmp_path, classes=[own])[0]) is own
+
+
+# Files, also those of version 0.2, are read to the bit: all kinds of parts, what is shared, flags
+
+
+FILES = Path(__file__).parents[1] / "support/files"
+EXACT = cs.SRM(theta=1.5, tau_sr=4.0, tau_ref=2.0, scale_ref=3.0, tau_rho=0.5, scale_rho=0.25, gradient="exact")
+OWN = [Block, Doubled, Fast, Gain, LIF, Renamed, leak, twice]
+
+
+def filled(net):
+    """Give every parameter numbers that depend on no random generator."""
+    for number, p in enumerate(net.parameters()):
+        least = 0.5 if isinstance(p, Bounded) else -1.0
+        p.data[...] = (least + (np.arange(p.size) * 7 + number) % 9 / 4).reshape(p.shape)
+    return net
+
+
+def layers():
+    hook = partial(cs.quantize, step=0.25, limits=(-4, 4))
+    return filled(
+        cs.Sequential(
+            cs.Conv(2, 4, (3, 5), stride=(1, 2), padding=(1, 2), groups=2, weight_hook=hook, bias=True),
+            EXACT,
+            cs.Pool((2, 1), stride=2, padding=1, gain=1.1 * EXACT.theta, weight_hook=hook),
+            EXACT,
+            cs.ConvTranspose(4, 6, 2, stride=2, output_padding=1, groups=2, weight_hook=(cs.WeightNorm(), hook)),
+            cs.SRM(theta=0.5, surrogate=cs.surrogates.MultiGaussian(0.2, 5.0)),
+            cs.Delay((11, 7, 6), dt=1.0, max_delay=3.0),
+            cs.Unpool(2, gain=2.0),
+            cs.FilterBank(2, 5),
+            cs.SRM(theta=0.5),
+            cs.Shift(2.0, dt=1.0),
+            cs.Decimate(2, how="max"),
+            cs.Average(3),
+            potentials="float16",
+        )
+    )
+
+
+def neurons():
+    """Flat layers in evaluation mode, with branches, a layer at two places, shared and frozen tensors, and methods."""
+    shared, lif = cs.Dense(4, 4), cs.LIF(tau=np.array([2.0, 3.0, 4.0, 5.0]), theta=0.3, reset="subtract")
+    tied, small = cs.Dense(4, 4, bias=True), cs.SRM(theta=0.1)
+    net = cs.Sequential(
+        cs.Network("4-4r-4", cs.CUBA(tau_i=3.0, theta=0.3, trained=True)),
+        cs.BatchNorm(4, scale="power", trained=True, mean_hook=partial(cs.quantize, step=0.5)),
+        cs.KWinners(3),
+        lif,
+        cs.Parallel(shared, cs.Sequential(shared, EXACT, cs.Dropout(0.5)), join="concatenate"),
+        cs.Dense(8, 4, weight_hook=cs.WeightNorm()),
+        cs.AdaptiveLIF(tau_i=2.0, theta=0.3, trained=True, bounds=(1.0, 50.0)),
+        tied,
+        cs.Recurrent(cs.Dense(4, 4), cs.LIF(tau=4.0, theta=0.5), delay=2.0),
+        cs.Dense(4, 4),
+        cs.ResonateAndFire(theta=0.3, reset=None),
+        cs.Dense(4, 4),
+        cs.Loihi(vth_mant=4),
+        cs.Dense(4, 4),
+        cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -2.0], theta=1.0),
+        cs.TemporalFilter(EXACT),
+        cs.SigmaDelta(theta=0.1, activation=None),
+        small.psp,
+        small.spike,
+        partial(functions.shift, delay=1.0),
+        cs.Affine(4, 2, tau=[3.0, 4.0], trained=True, bias=True),
+        cs.tanh,
+    )
+    net[9].weight = net[11].weight = tied.weight
+    filled(net)
+    net[1].var.data[...] = 2.0
+    net[13].weight.requires_grad = False
+    net.train(False)
+    return net
+
+
+def own_parts():
+    net = cs.Sequential(
+        Gain(4, start=2.0),
+        Block(4),
+        Fast(theta=0.5, boost=3.0),
+        Renamed(4),
+        Doubled(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))),
+        LIF(tau=2.5),
+        partial(leak, rate=0.25),
+    )
+    net[0].mean[:], net[0].more[1]["deep"][0][:] = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0)
+    net[1].others[0].training = False
+    return filled(net)
+
+
+@pytest.mark.parametrize(("make", "shape"), [(layers, (7, 8, 2)), (neurons, (4,)), (own_parts, (4,))])
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("fires", [False, pytest.param(True, marks=pytest.mark.all)])
+def test_files_of_version_0_2_and_of_this_one(make, shape, written, fires, tmp_path):
+    net, path = make(), FILES / f"network_{make.__name__.removesuffix('_parts')}.npz"
+    if written:
+        path = tmp_path / "net.npz"
+        cs.save(net, path)
+    other = cs.load(path, classes=OWN)
+    assert other.potentials == net.potentials
+    assert [type(stage) for stage in other] == [type(stage) for stage in net]
+    names, other_names = net.named_parameters(), other.named_parameters()
+    for (name, p), (other_name, q) in zip(names.items(), other_names.items(), strict=True):
+        assert (name, type(p), p.requires_grad) == (other_name, type(q), q.requires_grad)
+        np.testing.assert_array_equal(p.data, q.data)
+    if make is own_parts:
+        (mean, deep), found = ((x[0].mean, x[0].more[1]["deep"][0]) for x in (net, other))
+        assert (mean.tolist(), deep.tolist()) == (found[0].tolist(), found[1].tolist())
+        assert (other[0].start, other[1].owner) == (2.0, other[1])
+    flags = ([layer.training for layer in each.layers_within()] for each in (net, other))
+    assert next(flags) == next(flags)
+    if fires:
+        x = np.arange(30 * 2 * np.prod(shape)).reshape(30, 2, *shape) * 7 % 5 < 2
+        expected, found = net(x).numpy(), other(x).numpy()
+        assert expected.any()
+        np.testing.assert_array_equal(found, expected)
+
+
+# A network that is saved and loaded is the same: its kinds, constants, arrays, sharing and output
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Save a network and return what is loaded."""
+    return lambda net, **options: again(net, tmp_path, **options)
+
+
+def spikes(*shape, seed=0, steps=20):
+    return np.random.default_rng(seed).random((steps, 2, *shape)) < 0.3
+
+
+def same_network(net, other, x):
+    """Check that two networks have the same layers, parameters to the bit, and outputs."""
+    assert repr(net) == repr(other)
+    assert type(net) is type(other)
+    ours, theirs = net.parameters(), other.parameters()
+    assert len(ours) == len(theirs)
+    for p, q in zip(ours, theirs, strict=True):
+        assert p is not q
+        assert (p.dtype, type(p), p.requires_grad) == (q.dtype, type(q), q.requires_grad)
+        np.testing.assert_array_equal(p.data, q.data)
+    before = backend.generator().bit_generator.state
+    out = net(x).numpy()
+    backend.generator().bit_generator.state = before  # dropout draws
+    np.testing.assert_array_equal(out, other(x).numpy())
+    return out
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        cs.SRM(),
+        cs.SRM(7.5, 5.0, 2.0, 3.0, 0.5, 0.25, 0.5, "exact", 0.02, 1e-5),
+        cs.SRM(theta=np.float32(0.1)),
+        cs.Loihi(),
+        cs.Loihi(90, 200, 900, 3, -2, 0.5, 2.0, 0.5, False, "recorded"),
+    ],
+)
+def test_every_neuron(loaded, neuron, tmp_path):
+    _ = neuron.response, neuron.surrogate(np.ones(2)), neuron.psp(np.ones((3, 1, 1)))  # what is cached is not state
+    cs.seed(3)
+    net = cs.Network("8-16-4", neuron)
+    other = loaded(net)
+    same_network(net, other, spikes(8, steps=40))
+    assert other[1] == neuron
+    assert type(other[1]) is type(neuron)
+    with np.load(tmp_path / "net.npz") as file:
+        assert len(file.files) == 3  # the description, and two weights
+    assert loaded(neuron) == neuron
+
+
+def test_a_notation_with_options(loaded):
+    words = [cs.Word("9x8x2"), cs.Word("4c3", stride=2, neuron=replace(EXACT, theta=2.0)), cs.Word("2a", padding=1)]
+    words += [cs.Word("6", delay=True, max_delay=4.0), cs.Word("4"), cs.Word("2avg")]
+    net = cs.Network(words, EXACT, potentials="float16")
+    other = loaded(net)
+    same_network(net, other, spikes(9, 8, 2))
+    assert (other.notation, other.input_shape, other.potentials) == (net.notation, (9, 8, 2), "float16")
+    with pytest.raises(ValueError, match=r"network: x must be \(T, N, 9, 8, 2\) for 9x8x2-4c3"):
+        other(spikes(8, 9, 2))
+    net.layers[0] = cs.Conv(2, 4, 3, stride=2, padding=1)  # a layer that was exchanged is the one that is saved
+    same_network(net, loaded(net), spikes(9, 8, 2))
+
+
+def test_shared_parts_are_shared(loaded, tmp_path):
+    layer, hook, srm = cs.Dense(4, 4), partial(cs.quantize, step=0.5), cs.SRM(theta=2.0)
+    a, b = cs.Dense(4, 4, weight_hook=hook), cs.Dense(4, 4, weight_hook=hook)
+    b.weight = a.weight
+    inner = cs.Sequential(layer, srm)
+    net = cs.Sequential(layer, srm, inner, a, srm, inner, b, cs.SRM(theta=2.0))
+    other = loaded(net)
+    same_network(net, other, spikes(4))
+    assert other[0] is other[2].layers[0]
+    assert other[2] is other[5]
+    assert other[1] is other[4] is other[2].layers[1]
+    assert other[1] is not other[7]
+    assert other[3].weight is other[6].weight
+    assert other[3].weight_hook is other[6].weight_hook
+    with np.load(tmp_path / "net.npz") as file:
+        assert len(file.files) == 3  # the description, and two weights
+
+
+def test_time_constants_that_are_parameters(loaded):
+    """Their bounds, what is frozen, and the neurons that share one."""
+    tau = Bounded([3.0, 4.0], least=1.0)
+    net = cs.Sequential(cs.Dense(3, 2), cs.LIF(tau=tau), cs.Dense(2, 2), cs.CUBA(tau_v=tau), cs.LIF(5.0, trained=True))
+    net[4].tau.requires_grad = False
+    other = loaded(net)
+    found = other[1].tau
+    assert (type(found), found.least, found.most, found.requires_grad) == (Bounded, 1.0, np.inf, True)
+    assert other[3].tau_v is found
+    frozen = other[4].tau
+    assert (frozen.least, frozen.most, frozen.requires_grad) == (0.25, 1e4, False)
+
+
+def test_numbers_that_are_not_finite(loaded, tmp_path):
+    net = cs.Network("3-2", EXACT)
+    net[0].weight.data[1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^save: Dense's weight has NaN or an infinity$"):
+        loaded(net)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_random_generator_is_left_alone(tmp_path):
+    net = cs.Network("4-3", EXACT)
+    cs.seed(0)
+    expected = backend.generator().random()
+    cs.seed(0)
+    cs.save(net, tmp_path / "net.npz")
+    cs.load(tmp_path / "net.npz")
+    assert backend.generator().random() == expected
+
+
+def test_the_file_describes_itself_without_code(tmp_path):
+    net = cs.Network("34x34x2-4c5-2a-10", cs.SRM(theta=7.0))
+    cs.save(net, tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz", allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        assert {file[name].dtype.kind for name in file.files} == {"U", "f"}
+    assert (about["format"], about["version"]) == ("cuslayer network", 1)
+    last = about["objects"][-1]
+    assert (last["class"]["name"], last["options"]["notation"]) == ("Network", "34x34x2-4c5-2a-10")
+    srm = next(each for each in about["objects"] if each["class"]["name"] == "SRM")
+    assert (srm["options"]["theta"], srm["options"]["dt"]) == (7.0, 1.0)
+
+
+def test_to_the_gpu_and_back(tmp_path):
+    cs.seed(4)
+    net = cs.Sequential(cs.Dense(4, 3, weight_hook=cs.WeightNorm()), EXACT, cs.Delay(3, dt=1.0, max_delay=2.0))
+    cs.save(net, tmp_path / "cpu.npz")
+    with strict():
+        cs.use("cuda")
+        there = cs.load(tmp_path / "cpu.npz")
+        assert all(backend.namespace(p.data) is not np for p in there.parameters())
+        cs.save(there, tmp_path / "cuda.npz")
+        cs.use("cpu")
+    same_network(net, cs.load(tmp_path / "cuda.npz"), spikes(4))

@@ -1,4 +1,4 @@
-"""Errors of one line: that a block or a call raises one, to the letter."""
+"""Errors of one line: that a block or a call raises one, to the letter or by a pattern."""
 
 from __future__ import annotations
 
@@ -17,4 +17,10 @@ def refuses(message: str, kind: type[Exception] = ValueError) -> Any:
 def refused(message: str, call: Callable[[], Any], kind: type[Exception] = ValueError) -> None:
     """Check that a call raises an error with a message."""
     with refuses(message, kind):
+        call()
+
+
+def raises(match: str, call: Callable[[], Any], kind: type[Exception] = ValueError) -> None:
+    """Check that a call raises an error whose message has a pattern."""
+    with pytest.raises(kind, match=match):
         call()

@@ -141,9 +141,7 @@ def test_a_test_of_silent_input_gives_a_warning(parallel):
     x[4, 1, 2] = True
     t = trainer(parallel=parallel)
     t.train([(x, np.zeros(3, int))])
-    with pytest.warns(
-        UserWarning, match=r"^train: the input of batch 2 is 0 everywhere, it has no spikes; check the"
-    ):
+    with pytest.warns(UserWarning, match=r"^train: the input of batch 2 is 0 everywhere, it has no spikes; check the"):
         t.test([(x, np.zeros(3, int)), (np.zeros_like(x), np.zeros(3, int))])
 
 

@@ -1,12 +1,12 @@
-"""`Bands`: the energy of a wave in bands of frequency, against the formula as plain loops."""
+"""`Bands` and the codes of sounds: against the formulas as plain loops, and their limits."""
 
-from __future__ import annotations
+import math
 
 import numpy as np
 import pytest
 
 from cuslayer import backend
-from cuslayer.data import Bands
+from cuslayer.data import Bands, Delta, Latency, Levels, Rate
 from tests.support.refused import refused, refuses
 
 
@@ -86,38 +86,12 @@ def test_the_middle_of_a_band_is_its_frequency():
     assert Bands(16000, channels=20, low=100.0, high=6000.0).frequencies[0] > 100
 
 
-def test_the_bands_do_not_depend_on_the_sampling_rate():
-    found = [
-        Bands(rate, channels=12, low=100.0, high=3500.0, reference=0.1)(tone(800, rate) + tone(2100, rate) / 4)
-        for rate in (8000, 22050, 44100)
-    ]
-    assert found[0][20].max() > 0.9
-    for other in found[1:]:
-        # 3 dB of 60, on the slopes far below; 0.2 dB where there is a tone.
-        np.testing.assert_allclose(other[4:-4], found[0][4:-4], rtol=0, atol=0.05)
-        loud = found[0][20] > 0.75
-        np.testing.assert_allclose(other[4:-4, loud], found[0][4:-4, loud], rtol=0, atol=0.005)
-        assert loud.sum() == 3
-
-
 def test_integers_have_the_full_scale_of_their_type():
     wave = np.round(tone(700) * 2**14).astype(np.int16)
     bands = Bands(8000, channels=8, reference=0.1)
     np.testing.assert_array_equal(bands(wave), bands(wave / 2**15))
     np.testing.assert_array_equal(bands(wave.astype(np.int32) * 2**16), bands(wave))
     np.testing.assert_array_equal(bands((wave / 2**15).astype(np.float32)), bands(wave))
-
-
-def test_a_louder_recording_has_the_same_bands_unless_the_reference_is_fixed():
-    wave = tone(700) + np.random.default_rng(1).standard_normal(3200) / 100
-    for reference in ("recording", "channel"):
-        bands = Bands(8000, channels=8, reference=reference)
-        np.testing.assert_allclose(bands(wave * 8), bands(wave), rtol=0, atol=1e-12)
-        assert bands(wave).max() == 1
-    fixed = Bands(8000, channels=8, reference=1.0)
-    np.testing.assert_allclose(fixed(wave / 10).max(), fixed(wave).max() - 20 / 60, atol=1e-10)
-    # Each band reaches 1 with its own reference.
-    np.testing.assert_array_equal(Bands(8000, channels=8, reference="channel")(wave).max(axis=0), 1)
 
 
 def test_a_duration_cuts_or_fills_up():
@@ -218,3 +192,102 @@ def test_a_wave_of_whole_steps_has_no_step_more(rate, dt, samples, steps):
     bands = Bands(rate, channels=4, dt=dt)
     assert [bands.steps(samples + i) for i in (-1, 0, 1)] == [steps, steps, steps + 1]
     assert bands(np.ones(samples)).shape == (steps, 4)
+
+
+# Codes
+
+
+CODES = [Rate(300.0), Latency(20.0), Delta(0.15), Levels((0.2, 0.5, 0.9)), Levels((0.3,), falling=True)]
+
+
+def values(steps, channels, seed=0):
+    x = np.random.default_rng(seed).random((steps, channels))
+    x[x < 0.2] = 0
+    x[x > 0.9] = 1
+    return x
+
+
+def by_loops(code, x, dt):
+    """Spikes of the formulas, one value at a time."""
+    steps, channels = x.shape
+    spikes = np.zeros((steps, code.populations, channels), bool)
+    for c in range(channels):
+        if isinstance(code, Rate):
+            total = 0.0
+            for t in range(steps):
+                before, total = math.floor(total + 1e-9), total + x[t, c] * (code.hz * dt / 1000)
+                spikes[t, 0, c] = math.floor(total + 1e-9) > before
+        elif isinstance(code, Latency):
+            n = round(code.period / dt)
+            for start in range(0, steps, n):
+                part = x[start : start + n, c]
+                mean = sum(part) / len(part)
+                late = round((1 - mean) * (n - 1))
+                if mean > 0 and late < len(part):
+                    spikes[start + late, 0, c] = True
+        elif isinstance(code, Delta):
+            reference = 0.0
+            for t in range(steps):
+                if abs(x[t, c] - reference) >= code.threshold:
+                    spikes[t, int(x[t, c] > reference), c] = True
+                    reference = x[t, c]
+        else:
+            before = 0.0
+            for t in range(steps):
+                for i, level in enumerate(code.levels):
+                    spikes[t, i, c] = before < level <= x[t, c]
+                    if code.falling:
+                        spikes[t, len(code.levels) + i, c] = before >= level > x[t, c]
+                before = x[t, c]
+    return spikes.reshape(steps, code.populations * channels)
+
+
+@pytest.mark.parametrize("code", CODES, ids=str)
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (7, 0), (37, 5), (64, 130)], ids=str)
+@pytest.mark.parametrize("dt", [1.0, 5.0, 0.7])
+def test_spikes_are_those_of_the_formula(code, shape, dt):
+    x = values(*shape).round(1) if isinstance(code, Levels) else values(*shape)  # levels are above themselves
+    found = code(x, dt)
+    assert found.dtype == np.bool_
+    assert found.shape == (shape[0], code.populations * shape[1])
+    np.testing.assert_array_equal(found, by_loops(code, x, dt))
+    if found.size > 100:
+        assert found.any()
+        assert not found.all()
+    # Values in another type, or not contiguous, are the same numbers.
+    np.testing.assert_array_equal(code(x[:, ::-1], dt), by_loops(code, x[:, ::-1], dt))
+    single = x.astype(np.float32)
+    np.testing.assert_array_equal(code(single, dt), by_loops(code, single.astype(np.float64), dt))
+
+
+def test_a_rate_is_exact():
+    spikes = Rate(40.0)(np.full((5000, 1), 0.5), 1.0)  # 20 Hz over 5 s
+    assert spikes.sum() == 100
+    assert set(np.diff(np.flatnonzero(spikes))) == {50}
+    assert Rate(1000.0)(np.ones((50, 1)), 1.0).all()
+    assert Rate(5000.0)(np.ones((50, 1)), 1.0).sum() == 50
+
+
+def test_constants_out_of_range_raise():
+    refused("Rate: hz must be positive, got 0", lambda: Rate(0))
+    refused("Latency: period must be positive, got -1", lambda: Latency(-1))
+    refused("Latency: period must be at least a step of 5 ms, got 2", lambda: Latency(2.0)(np.zeros((3, 1)), 5.0))
+    refused("Delta: threshold must be positive, got 0", lambda: Delta(0.0))
+    refused("Levels: levels must have a level, got none", lambda: Levels(()))
+    refused("Levels: a level must be positive, got 0", lambda: Levels((0.0, 0.5)))
+    for levels in ((0.5, 0.5), (0.6, 0.3), (0.5, 1.5)):
+        with refuses(f"Levels: levels must ascend to at most 1, got {levels}"):
+            Levels(levels)
+    refused("Rate: hz must be a number, got str", lambda: Rate("fast"), TypeError)
+
+
+@pytest.mark.parametrize("code", CODES, ids=str)
+def test_values_that_do_not_fit_raise(code):
+    op = type(code).__name__
+    refused(f"{op}: x must be real numbers, got complex128", lambda: code(np.zeros((2, 2), complex), 1.0), TypeError)
+    refused(f"{op}: x must be (T, channels), got shape (3,)", lambda: code(np.zeros(3), 1.0))
+    for wrong in (-0.1, 1.5, np.nan):
+        with refuses(f"{op}: x must have values from 0 to 1, got {wrong:g}"):
+            code(np.array([[0.5], [wrong]]), 1.0)
+    if isinstance(code, (Rate, Latency)):
+        refused(f"{op}: dt must be positive, got 0", lambda: code(np.zeros((2, 2)), 0.0))

@@ -1,0 +1,156 @@
+"""Neurons with states, alone and recurrent, read-outs and every surrogate, on a device against the CPU."""
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.functions import leaky_integral
+from cuslayer.surrogates import SURROGATES
+from tests.device.test_operations import device as device
+from tests.device.test_operations import module, normal, run
+
+TAUS = np.linspace(2.0, 9.0, 5)
+LEAKY = {
+    "LIF": lambda **options: cs.LIF(TAUS, theta=2.0, **options),
+    "CUBA": lambda **options: cs.CUBA(3.0, TAUS, theta=2.0, reset="subtract", **options),
+    "AdaptiveLIF": lambda **options: cs.AdaptiveLIF(3.0, TAUS, 20.0, 4.0, rise=0.3, theta=2.0, **options),
+}
+TRAINED = LEAKY | {
+    "ResonateAndFire": lambda **options: cs.ResonateAndFire(TAUS, 50 * TAUS, theta=2.0, reset="zero", **options),
+}
+NEURONS = TRAINED | {
+    "SampledSRM": lambda **options: cs.SampledSRM([1.0, 0.8, -0.2, 0.4], [0.0, -9.0, -5.0, 1.0], theta=5.0, **options),
+}
+RECURRENT = {"SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, **options), **LEAKY}
+KINDS = [*NEURONS, *(f"recurrent {kind}" for kind in RECURRENT)]
+
+
+def population(kind, dtype="float32", delay=1.0, **options):
+    cs.seed(4)
+    found = cs.Recurrent(cs.Dense(5, 5, weight_scale=2.0), RECURRENT[kind](**options), delay=delay)
+    found.layer.weight.data = found.layer.weight.data.astype(dtype)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize("shape", [(40, 2, 5), (1, 1, 5), (0, 2, 5), (40, 0, 5)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_spikes_are_the_cpus_to_the_bit(kind, gradient, dtype, shape):
+    arrays, neuron, recurrent = [normal(*shape, scale=2).astype(dtype)], kind.split()[-1], " " in kind
+
+    def with_scale(x, scale):
+        made = population(neuron, dtype, 2.0, gradient=gradient, scale_rho=0.2)
+        made.layer.weight_hook = lambda w: w * scale
+        return made(x)
+
+    if recurrent:
+        operation, arrays = with_scale, [*arrays, np.ones((5, 5), dtype)]
+    else:
+        operation = NEURONS[kind](gradient=gradient)
+    (s, *grads), (spikes, *expected) = (run(where, operation, arrays) for where in ("cuda", "cpu"))
+    assert (s == spikes).all()
+    assert spikes.any() or shape != (40, 2, 5)
+    for mine, other in zip(grads, expected, strict=True):
+        assert mine.dtype == other.dtype == np.dtype(dtype)
+        if recurrent:
+            bound = {"float32": 1e-4, "float64": 1e-10}[dtype] * max(1.0, abs(other).max(initial=0))
+        else:
+            bound = {"float32": 1e-6 if kind == "SampledSRM" else 1e-5, "float64": 1e-12}[dtype]
+        np.testing.assert_allclose(mine, other, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("kind", [*TRAINED, *(f"recurrent {kind}" for kind in LEAKY)])
+def test_time_constants_are_trained_and_states_kept(kind):
+    found, x, name, recurrent = [], normal(30, 2, 5, scale=2).astype(np.float32), kind.split()[-1], " " in kind
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        if recurrent:
+            made, parts = population(name, trained=True, gradient="exact", scale_rho=0.2), [x]
+        else:
+            made, parts = TRAINED[name](trained=True, stateful=True, graded=True, gradient="exact"), [x[:9], x[9:]]
+        out = [made(backend.to_device(part)) for part in parts]
+        assert module(out[-1].data) == ("cupy" if where == "cuda" else "numpy")
+        out[-1].backward(backend.to_device(np.ones(out[-1].shape, np.float32)))
+        found.append(
+            [backend.to_numpy(array) for array in (*(y.data for y in out), *(p.grad for p in made.parameters()))]
+        )
+    assert len(found[0]) == 2 + len(TRAINED[name]().time_constants)
+    for mine, other in zip(*found, strict=True):
+        assert mine.shape == other.shape
+        rtol, atol = (1e-3, 1e-4 * max(1.0, abs(other).max())) if recurrent else (1e-4, 1e-5)
+        np.testing.assert_allclose(mine, other, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_is_recorded_and_explained(kind):
+    found, recurrent = [], " " in kind
+    x = np.random.default_rng(0).random((30, 2, 6)) < 0.4
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        cs.seed(1)
+        dense, neuron = cs.Dense(6, 5, weight_scale=6.0), (NEURONS | RECURRENT)[kind.split()[-1]]()
+        net = cs.Sequential(dense, cs.Recurrent(cs.Dense(5, 5), neuron) if recurrent else neuron)
+        with cs.record(net, window=(5, 25)) as seen:
+            cs.SpikeCountLoss(net[1], true=9, false=2)(net(x), [0, 2]).backward()
+        why = cs.explain(net, x, 1, 0, 20)
+        assert why.exact
+        if recurrent:
+            assert [source.layer for source in why.sources] == ["input", "layer 1 (Dense(6, 5), Recurrent)"]
+        names = "potential", "spikes", *(["recurrent"] if recurrent else ["refractory"] * (kind == "SampledSRM"))
+        found.append((*(getattr(seen[1], name).values for name in names), why.potential, why.filtered))
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_state_between_calls_is_the_cpus():
+    made = population("LIF", stateful=True)
+    with pytest.raises(ValueError, match=r"^recurrent: a state between calls is kept on the CPU only, got x on a GPU$"):
+        made(backend.to_device(np.zeros((3, 1, 5), np.float32)))
+
+
+def test_the_current_of_loihis_neurons_is_the_cpus():
+    neuron, x = cs.Loihi(first_bin=False), np.rint(normal(30, 2, 4, scale=50)).astype(np.float32)
+    found = neuron.current(backend.to_device(x))
+    assert module(found) == "cupy"
+    np.testing.assert_array_equal(backend.to_numpy(found), neuron.current(x))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", SURROGATES)
+def test_every_surrogate(name, exact):
+    mode = "exact" if exact else "slayer"
+    neurons = [
+        cs.SRM(theta=2.0, gradient=mode, surrogate=name),
+        cs.SampledSRM([1.0, 0.5], [0.0, -3.0], theta=2.0, gradient=mode, surrogate=name),
+        cs.LIF(gradient=mode, surrogate=name),
+        cs.Loihi(vth_mant=2, surrogate=name),
+    ]
+    for neuron in neurons:
+        x = normal(20, 2, 5, scale=2).astype(np.float32)
+        (s, g), (spikes, expected) = (run(where, neuron, [x]) for where in ("cuda", "cpu"))
+        assert (s == spikes).all()
+        np.testing.assert_allclose(g, expected, rtol=1e-4, atol=1e-5 * max(1.0, abs(expected).max()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(30, 2, 5), (1, 1, 1), (7, 3, 150)])
+def test_the_integral_of_a_read_out_has_the_bits_of_the_cpu(shape, dtype):
+    x, keep = normal(*shape).astype(dtype), np.random.default_rng(17).random(shape[-1]).astype(dtype)
+    here, there = (run(where, leaky_integral, [x, keep]) for where in ("cuda", "cpu"))
+    for name, mine, other in zip(("y", "g_x", "g_keep"), here, there, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=0 if name != "g_keep" else 1e-5, err_msg=name)
+
+
+def test_a_network_with_a_read_out():
+    x, labels, found = np.random.default_rng(17).random((20, 4, 6)) < 0.3, np.array([0, 2, 1, 1]), {}
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        cs.seed(4)
+        net = cs.Sequential(cs.Dense(6, 8, bias=True), cs.SRM(), cs.Affine(8, 3, trained=True, bias=True))
+        value = cs.CrossEntropyLoss()(net(x), labels)
+        value.backward()
+        found[where] = [backend.to_numpy(net(x).data), *(backend.to_numpy(p.grad) for p in net.parameters())]
+    for mine, other in zip(found["cuda"], found["cpu"], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
