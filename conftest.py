@@ -21,8 +21,8 @@ ONLY_WITH_ALL = {
     "tests/device": [""],
     "tests/distributed": [""],
     "tests/inspection": [
-        *("branches", "calibrate", "compare_gradients", "demo", "device", "health_advice", "notebook_html", "ops"),
-        *("page_files", "pages", "report_model", "unchanged"),
+        *("branches", "calibrate", "compare_gradients", "demo", "device", "explain", "health_advice"),
+        *("notebook_html", "ops", "page_files", "pages", "record", "report_model", "unchanged"),
     ],
     "tests/interchange": ["netx", "nir_recurrent"],
     "tests/kernels": [""],

@@ -13,7 +13,7 @@ from PIL import Image
 
 import cuslayer as cs
 from cuslayer.data import Events
-from cuslayer.inspection.notebook.images import OFF, ON
+from cuslayer.inspection.notebook.images import OFF, ON, curve
 from cuslayer.inspection.structure import note_rates, output_shapes, rates_of
 
 VOID = {"img", "line", "polyline"}
@@ -125,6 +125,13 @@ def test_a_neuron_draws_its_two_filters():
     assert up == sorted(up)
     peak = min(up, key=lambda point: point[1])[0]
     assert (peak - up[0][0]) / (up[-1][0] - up[0][0]) == pytest.approx(10 / 76, abs=0.01)
+
+
+def test_short_curves():
+    for samples in ([], [0.0], [-1.0, 2.0]):
+        html = curve(np.array(samples), 1.0, "a < b", "red")
+        Sound(html)
+        assert ("nan" in html, "a &lt; b" in html) == (False, True)
 
 
 def test_spikes_are_a_small_raster():

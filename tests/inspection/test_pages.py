@@ -253,6 +253,9 @@ def test_keys_and_fields_move_the_time_and_the_neuron(opened):
         page.there.press(name)
         assert page.chosen()[2] == expected
         assert page.text("clock") == f"time {expected} ms"
+    for button, expected in (("zoom-in", [16.5, 47.5]), ("zoom-out", [-0.5, 59.5])):
+        page.press_button(f"$('{button}')")
+        assert page.run("view.range") == pytest.approx(expected, abs=1.5)
     page.run("$('time').focus(); $('time').value = 59; $('time').dispatchEvent(new Event('input'))")
     page.there.press("ArrowRight")
     assert (page.chosen()[2], page.run("$('time').valueAsNumber")) == (59, 59)

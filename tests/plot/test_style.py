@@ -60,7 +60,7 @@ def test_axes_in_axes_out(draw):
     assert first.figure is not second.figure
 
 
-@pytest.mark.parametrize("name", [*DRAW, *FIGURES])
+@pytest.mark.parametrize("name", [*DRAW, *(pytest.param(name, marks=pytest.mark.all) for name in FIGURES)])
 def test_figures_are_drawn_in_the_dark(name):
     """Settings are as before then."""
     before = dict(mpl.rcParams)

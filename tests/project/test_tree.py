@@ -174,7 +174,7 @@ BUDGETS = {
     "tests/device": 2_300,
     "tests/inspection": 4_300,
     "tests/kernels": 6_000,
-    "tests/plot": 660,
+    "tests/plot": 670,
     "tests/project": 1_280,
     "tests/support": 2_400,
     "tests/training": 5_150,

@@ -433,6 +433,7 @@ def varied(tmp_path):
     return Config(neuron=srm, duration=30.0, epochs=2, batch=4, **options)
 
 
+@pytest.mark.all
 def test_the_network_the_configuration_and_the_statistics(varied, tmp_path):
     out = train(varied, log=silent)
     for path in (out, str(out), out / "checkpoint.npz"):
@@ -459,6 +460,7 @@ def cs_loader(config):
     return Loader(open_folder(config.data)[1], 3, steps=config.steps)
 
 
+@pytest.mark.all
 def test_evaluation_mode_and_the_random_generator(varied):
     out = train(varied, log=silent)
     cs.seed(3)
@@ -487,6 +489,7 @@ def test_spike_times_and_other_neurons(tmp_path, neuron):
     assert run.stats.epochs[0].train_accuracy is None
 
 
+@pytest.mark.all
 def test_on_the_gpu(varied):
     out = train(varied, log=silent)
     x = next(iter(cs_loader(varied)))[0][:8]
@@ -500,6 +503,7 @@ def test_on_the_gpu(varied):
     assert (found == expected).all()
 
 
+@pytest.mark.all
 def test_missing_pieces(varied, tmp_path):
     with pytest.raises(ValueError, match=r"^load_run: nowhere/1 does not exist$"):
         load_run("nowhere/1")
