@@ -126,7 +126,7 @@ def served(folder: Path) -> Iterator[str]:
 def in_browser(folder: Path, pages: Sequence[str]) -> dict[str, list[str]]:
     """Return what a browser finds wrong with pages of a folder, at each width and in each scheme of colours."""
     from tests.support.browser import Browser
-    from tests.support.page_audit import problems
+    from tests.support.pages import problems
 
     found: dict[str, list[str]] = {page: [] for page in pages}
     with tempfile.TemporaryDirectory() as profile, served(folder) as host, Browser(Path(profile)) as there:

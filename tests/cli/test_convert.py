@@ -22,11 +22,9 @@ def test_every_format(command, suffix):
     assert command("convert", "a.npy", f"b{suffix}") == (0, f"b{suffix}: 3 events, nothing lost\n", "")
     assert command("convert", f"b{suffix}", "c.npy")[0] == 0
     assert cs.read_events("c.npy") == EVENTS
-
-
-def test_what_is_lost_is_said(command):
     cs.write_events("a.npy", cs.Events([0.5, 1.2504, 7.0], [3, 4, 5], [0, 1, 2], [1, 0, 1]))
-    assert command("convert", "a.npy", "b.bs2")[1] == "b.bs2: 3 events, times rounded by up to 0.4 us\n"
+    said = f"b{suffix}: 3 events, times rounded by up to 0.4 us\n"
+    assert command("convert", "a.npy", f"b{suffix}")[1] == said
 
 
 def test_differences():
@@ -42,9 +40,6 @@ def test_differences():
     [
         (cs.Events([1.0], [256], [0], [0]), "b.bs2", "x must be at most 255 in a .bs2 file, event 0 has 256"),
         (cs.Events([1.0], [3], None, [0]), "b.bs2", "events must be in 2-D for a .bs2 file, got 1-D"),
-        (cs.Events([1.0], [3], [3], [2]), "b.bs2", "p must be at most 1 in a .bs2 file"),
-        (cs.Events([9000.0], [3], [3], [0]), "b.bs2", "t must lie in 0 .. 8388.607 ms in a .bs2 file"),
-        (cs.Events([], [], [], []), "b.bs2", "events must not be empty for a .bs2 file, got none"),
         (EVENTS, "b.txt", "b.txt must end in one of .bs2"),
         (EVENTS, "b.bsn", "b.bsn is for numbers of spikes, not events"),
         (EVENTS, "nowhere/b.bs2", "has no folder nowhere to be in"),

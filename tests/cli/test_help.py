@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -12,50 +11,22 @@ from pathlib import Path
 import pytest
 
 import cuslayer as cs
-from cuslayer.cli import COMMANDS, errors, main, make_parser
-from cuslayer.training.read_config import named_configs
+from cuslayer.cli import COMMANDS, main, make_parser
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [(name, line) for name, command in COMMANDS.items() for line in command.EXAMPLES]
 
 
-def helped(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--help"])
-    assert stop.value.code == 0
-    return capsys.readouterr().out
-
-
-def test_the_help_of_each_command_has_examples(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    for name, command in COMMANDS.items():
-        text = helped(capsys, name)
-        *_, examples = re.split(r"^examples?:$", text, flags=re.MULTILINE)
-        assert f"usage: cuslayer {name}" in text
-        assert [line.strip() for line in examples.splitlines() if line] == list(command.EXAMPLES) != []
-
-
-def test_each_example_parses():
+def test_each_command_has_help_and_examples_that_parse(capsys):
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert (stop.value.code, f"usage: cuslayer {name}" in capsys.readouterr().out) == (0, True)
     for name, line in EXAMPLES:
         words = shlex.split(line.replace("$(", " ").replace(")", " ").replace('"', ""))
         arguments = words[words.index("cuslayer") + 1 :]
         arguments = arguments[: arguments.index(">")] if ">" in arguments else arguments
         assert make_parser().parse_args(arguments).command == name
-
-
-def test_the_help_of_all_has_commands_and_exit_codes(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    text = " ".join(helped(capsys).split())
-    for name, command in COMMANDS.items():
-        assert f"{name} {' '.join(command.HELP.split())}" in text
-    for code, meaning in errors.EXIT_CODES.items():
-        assert f"{code} {meaning}" in text
-
-
-def test_the_configurations_that_the_help_names_are_all(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "500")
-    found = re.search(r"the name of a configuration: ([\w, -]+)$", helped(capsys, "train"), re.MULTILINE)
-    assert set(found[1].split(", ")) == set(named_configs())
 
 
 def test_without_a_command_there_is_the_list_of_them(command, monkeypatch, capsys):
@@ -71,9 +42,7 @@ def test_without_a_command_there_is_the_list_of_them(command, monkeypatch, capsy
     [
         ["trian"],
         ["train", "--epochs", "x"],
-        ["train", "--device", "tpu"],
         ["test"],
-        ["convert", "a"],
         ["convert", "a", "b", "c"],
         ["completion", "tcsh"],
     ],
@@ -124,7 +93,3 @@ def test_the_tab_key_is_answered(tmp_path, line, expected):
     found = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True)
     assert (found.returncode, found.stdout) == (0, b"")
     assert {word.strip() for word in (tmp_path / "words").read_text().splitlines()} - {""} == expected
-
-
-def test_shells_look_for_a_mark_in_the_program():
-    assert "PYTHON_ARGCOMPLETE_OK" in (ROOT / "cuslayer_main.py").read_text()[:1024]

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
 from cuslayer.extras import optional
-from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, run_folder, train
+from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, run_folder
 from cuslayer.training import run as run_module
-from tests.support.tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
+from tests.support import fake_tonic
+from tests.support.tiny import FILES, HEADER, recording, write_folder
 from tests.training.test_run import _quick as _quick
 from tests.training.test_run import pictures as pictures
 
@@ -89,25 +91,6 @@ def test_a_run(run, tmp_path, pictures):
     assert (used.epochs, used.batch, used.optimizer.lr, used.seed) == (2, 2, 0.02, 5)
 
 
-def test_the_function_equals_the_command(run, tmp_path, yaml):
-    code, _, _ = run("--out", tmp_path / "out")
-    assert code == 0
-    config = load_config(yaml).with_options(out=str(tmp_path / "again"))
-    assert weights(train(config, log=silent)) == weights(tmp_path / "out")
-
-
-def test_resume(run, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run("--out", whole, "--epochs", 3)[0] == 0
-    assert run("--out", out, "--epochs", 1)[0] == 0
-    # Without a configuration, that of the run is used.
-    code, said, _ = run("--out", out, "--epochs", 3, "--resume", config=None)
-    assert code == 0
-    assert [line[:9] for line in said.splitlines()[1:] if "warning" not in line] == ["epoch   2", "epoch   3"]
-    assert weights(out) == weights(whole)
-    assert load_config(out / "config.yaml").epochs == 3
-
-
 def test_resume_the_last_of_the_numbered_runs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run()[0] == 0
@@ -121,14 +104,6 @@ def test_resume_the_last_of_the_numbered_runs(run, tmp_path, monkeypatch):
     assert load_config("runs/7/config.yaml").out == os.path.join("runs", "7")
 
 
-def test_spike_times(run, tmp_path):
-    data = write_pair(tmp_path / "pair")
-    config = Config(error="SpikeTime", duration=30.0, layers=("5", "8", "5"), epochs=2, batch=1, data=str(data))
-    (tmp_path / "pair.yaml").write_text(config.to_yaml())
-    assert run("--out", tmp_path / "out", config=tmp_path / "pair.yaml")[0] == 0
-    assert [row.train_accuracy for row in load_stats(tmp_path / "out" / "metrics.csv")] == [None, None]
-
-
 def test_what_does_not_fit_is_one_line(refused, yaml, data):
     refused("open_folder: folder nowhere does not exist", "--data", "nowhere")
     refused("is not a folder", "--data", yaml)
@@ -136,6 +111,8 @@ def test_what_does_not_fit_is_one_line(refused, yaml, data):
     for word, message in (("8q", "'8q'"), ("0", "at least 1"), ("8c35v", "35")):
         yaml.write_text(text.replace("dim: '8'", f"dim: '{word}'"))
         refused(message)
+    yaml.write_text(text.replace("stop: 30.0", "stop: 31.0"))
+    refused("tgtSpikeRegion reaches to 31 ms, tSample is 30 ms")
     yaml.write_text(text)
     (data / "3.bs2").unlink()
     refused("3.bs2 is missing")
@@ -147,8 +124,6 @@ def test_what_does_not_fit_is_one_line(refused, yaml, data):
 @pytest.mark.parametrize("number", [1, 9])
 def test_bad_recordings(refused, data, number):
     path = data / f"{number}.bs2"
-    path.write_bytes(b"")
-    refused(f"{path} is empty")
     path.write_bytes(b"123456")
     refused(f"{path} is 6 bytes, not a multiple of 5")
     events = recording(0, np.random.default_rng(0))
@@ -179,7 +154,7 @@ def test_another_input(refused, yaml):
 
 @pytest.mark.parametrize(
     ("network", "suffix", "polarities"),
-    [("8x9x2-2a-3", ".npy", 2), ("8x9x1-3", ".bs2", 1), ("5x200x3-3", ".bs3", 3), ("12-3", ".bs1", 2)],
+    [("8x9x2-2a-3", ".npy", 2), ("5x200x3-3", ".bs3", 3), ("12-3", ".bs1", 2)],
 )
 def test_recordings_of_another_sensor_and_format(run, tmp_path, network, suffix, polarities):
     folder, rng = tmp_path / "mine", np.random.default_rng(0)
@@ -203,11 +178,6 @@ def test_more_outputs_than_classes(run, tmp_path):
     assert code == 0
     line = "train: the network has 5 outputs, the recordings have 3 classes: the last 2 stand for no class"
     assert err == f"cuslayer: warning: {line}\n"
-
-
-def test_a_region_past_the_end(refused, yaml):
-    yaml.write_text(yaml.read_text().replace("stop: 30.0", "stop: 31.0"))
-    refused("tgtSpikeRegion reaches to 31 ms, tSample is 30 ms")
 
 
 @pytest.mark.parametrize(
@@ -237,21 +207,15 @@ def test_a_device_in_the_environment_that_is_unknown(refused, monkeypatch):
     refused("device: CUSLAYER_DEVICE must be one of auto, cpu, cuda, got 'gpu'")
 
 
-def test_out_that_holds_a_run(run, refused, tmp_path):
-    assert run("--out", tmp_path / "out")[0] == 0
-    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
-    refused("holds a run already; resume it, or name another folder")
-    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
-
-
 def test_out_that_is_a_file(refused, yaml):
     refused("is a file, not a folder", "--out", yaml)
     refused(yaml.name, "--out", yaml / "deeper")
 
 
-def test_resuming_another_network(run, refused, tmp_path, yaml):
+def test_out_that_holds_a_run_of_another_network(run, refused, tmp_path, yaml):
     assert run("--out", tmp_path / "out")[0] == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    refused("holds a run already; resume it, or name another folder")
     yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: '9'"))
     message = (
         f"train: the network of a resumed run cannot change: that of {tmp_path / 'out'} is 34x34x2-8-3, got 34x34x2"
@@ -353,3 +317,48 @@ def test_numbers_that_are_not_finite_stop_a_run_and_keep_the_checkpoint(run, tmp
     assert code == 2
     assert re.fullmatch(rf"cuslayer: train: epoch 2, batch 1: .*; the last good checkpoint, {out}/.*, is kept\n", err)
     assert (out / "checkpoint.npz").read_bytes() == before
+
+
+# Configurations and data sets by name.
+
+SMALL = ("--network", "64-11", "--epochs", 1, "--out", "out")
+
+
+def test_a_name_is_a_configuration(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake_tonic.install(monkeypatch)
+    there = os.path.join("sets", "NTIDIGITS18")
+    lacks = f"ntidigits must be in {there}, which lacks files of it; download=True fetches them"
+    assert command("train", "ntidigits", "--data", "sets", *SMALL) == (2, "", f"cuslayer: load: {lacks}\n")
+    assert os.listdir() == []
+    code, said, error = command("train", "ntidigits", "--data", "sets", "--download", *SMALL)
+    assert (code, error) == (0, "")
+    assert "epoch   1" in said
+    assert os.path.isdir(there)
+    config = load_config("out/config.yaml")
+    assert (config.dataset, config.data, config.duration, config.epochs) == ("ntidigits", "sets", 1000.0, 1)
+    assert command("train", "ntidigits", "--data", "sets", *SMALL[:-1], "again")[0] == 0
+    code, said, _ = command("test", "out")
+    assert code == 0
+    assert "accuracy" in said
+
+
+def test_errors_are_one_line(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake_tonic.install(monkeypatch)
+    needs = "train: --download needs the configuration of a known data set and --data ROOT, got"
+    for arguments, message in (
+        (["shd"], "train: shd needs --data ROOT, the folder in which tonic keeps its data sets"),
+        (["shd", "--download"], f"{needs} shd without --data"),
+        (["digits", "--download"], f"{needs} none"),
+    ):
+        assert command("train", *arguments) == (2, "", f"cuslayer: {message}\n")
+        assert os.listdir() == []
+
+
+def test_without_tonic_the_error_names_the_extra(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    monkeypatch.delitem(sys.modules, "tonic.datasets", raising=False)
+    code, _, error = command("train", "shd", "--data", "sets")
+    assert (code, error) == (2, "cuslayer: load: tonic is not installed; pip install 'cuslayer[tonic]'\n")

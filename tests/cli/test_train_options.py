@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import yaml
 
 from cuslayer.cli import main
-from cuslayer.training import Config, load_checkpoint, load_config, train
+from cuslayer.training import load_checkpoint, load_config, train
 from cuslayer.training.config import OptimizerConfig
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
@@ -56,7 +55,6 @@ def test_a_rate_of_the_same_value_changes_nothing(run, file, tmp_path, kind):
         ("--clip-norm", 3.0, "optimizer.clip_norm"),
         ("--clip-value", 3.0, "optimizer.clip_value"),
         ("--optimizer", "NAdam", "optimizer.type"),
-        ("--optimizer", "SGD", "optimizer.type"),
         ("--batch", 3, "batch"),
         ("--epochs", 1, "epochs"),
         ("--seed", 4, "seed"),
@@ -93,15 +91,6 @@ def test_another_optimizer_has_no_options_of_the_first(run, file, tmp_path):
         run("none", config, "--optimizer", "lion")
 
 
-def test_a_file_of_layers_keeps_its_recipe(run, file, tmp_path):
-    document = yaml.safe_load(file().read_text())
-    del document["training"]["optimizer"]
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
-    assert run("out", tmp_path / "run.yaml", "--lr", 0.02) == (0, "")
-    assert load_config(tmp_path / "out" / "config.yaml").optimizer == dataclasses.replace(RECIPE, lr=0.02)
-    assert Config().with_options(lr=0.02).optimizer == dataclasses.replace(RECIPE, lr=0.02)
-
-
 def test_options_of_a_resumed_run(run, file, tmp_path):
     """They are used from here on, or refused in a line where they come too late."""
     config = file(optimizer=OptimizerConfig(lr=0.05))
@@ -125,19 +114,6 @@ def test_options_of_a_resumed_run(run, file, tmp_path):
     assert run("out", "--resume", "--epochs", 3, "--lr", 1e-30) == (0, "")
     last = results(tmp_path / "out")
     assert last["checkpoint.npz 0.0"] == first["checkpoint.npz 0.0"]
-
-
-@pytest.mark.parametrize("key", ["initialization: slayer", "firingRate: 3.0", "seed: 8"])
-def test_keys_that_come_too_late(run, file, tmp_path, key):
-    config = file(epochs=1)
-    assert run("out", config) == (0, "")
-    name = key.partition(":")[0]
-    document = yaml.safe_load(config.read_text())
-    document["training"] |= yaml.safe_load(key) | {"epochs": 2}
-    config.write_text(yaml.safe_dump(document))
-    code, err = run("out", config, "--resume")
-    assert (code, err.count("\n")) == (2, 1)
-    assert f"training.{name} of a resumed run cannot change" in err
 
 
 def test_the_run_that_a_configuration_names_is_resumed(file, tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cuslayer.data import Events, SpikeCounts, read_counts, read_events, write_counts, write_events
 from cuslayer.data.formats import FORMATS, base, slayer
-from tests.support.counted import calls
+from tests.support.effort import calls
 from tests.support.event_bytes import FILES, write_any
 from tests.support.refused import refused, refuses
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -12,10 +10,7 @@ import cuslayer as cs
 from cuslayer.inspection import rates_of
 from cuslayer.inspection.health import figures
 from cuslayer.inspection.health.result import EDGES
-from cuslayer.training import Config, Score, Trainer, train
-from cuslayer.training import run as run_module
-from tests.support.tiny import no_figures, write_folder
-from tools.fake_cupy import strict
+from cuslayer.training import Trainer
 
 
 def spread(shape, share, seed=0):
@@ -92,25 +87,7 @@ def test_several_batches_equal_one():
     assert first.loss != pytest.approx(whole.loss)
 
 
-@pytest.mark.parametrize("neurons", [cs.SRM(), cs.Loihi()], ids=["srm", "loihi"])
-def test_on_a_device(neurons):
-    def looked():
-        net = net_of(30.0, 8.0, srm=neurons)
-        return cs.health(net, [batch(net)])
-
-    here = looked()
-    with strict():
-        cs.use("cuda")
-        try:
-            there = looked()
-        finally:
-            cs.use("cpu")
-    for a, b in zip(here.layers, there.layers, strict=True):
-        np.testing.assert_allclose(a.rates, b.rates)
-        assert a.error == pytest.approx(b.error, rel=1e-4)
-    assert [each.setting for each in here.advice] == [each.setting for each in there.advice]
-
-
+@pytest.mark.all
 @pytest.mark.parametrize("neurons", [cs.SRM(), cs.Loihi(ref_delay=2)], ids=["srm", "loihi"])
 def test_every_layer(neurons):
     gain = 11.0 if isinstance(neurons, cs.SRM) else neurons.pool_gain
@@ -118,18 +95,12 @@ def test_every_layer(neurons):
     stages = (cs.Conv(2, 3, 3), neurons, cs.Pool(2, gain=gain), neurons, cs.Delay(3, dt=1.0), cs.Dropout(0.5))
     net = cs.Sequential(*stages, dense, neurons, cs.Average(2))
     loss = cs.SpikeRateLoss(neurons)
-    before = [p.data.copy() for p in net.parameters()]
     found = cs.health(net, [(spread((60, 6, 8, 7, 2), 0.1), LABELS % 2)], loss=loss)
     assert [layer.layer for layer in found.layers] == [1, 3, 7]
     assert [layer.rates.shape for layer in found.layers] == [(6, 5, 3), (3, 3, 3), (4,)]
     for layer in found.layers:
-        assert layer.rate > 0
-        assert layer.error > 0
-        assert layer.peak > 0
+        assert min(layer.rate, layer.error, layer.peak) > 0
         assert layer.histogram.sum() == pytest.approx(1.0)
-    assert all((p.data == b).all() and p.grad is None for p, b in zip(net.parameters(), before, strict=True))
-    assert all(p.requires_grad for p in net.parameters())
-    assert net[5].training
 
 
 def test_neurons_that_always_fire():
@@ -148,43 +119,19 @@ def test_neurons_that_always_fire():
     assert found[1].peak == pytest.approx((strong + weak) / 2 * total)
 
 
-@pytest.mark.parametrize("scale", [0.3, 2.0])
-def test_a_silent_layer_gets_larger_weights(scale):
-    net = net_of(30.0, scale, 12.0)
+def test_a_silent_layer_gets_larger_weights():
+    net = net_of(30.0, 0.3, 12.0)
     found = cs.health(net, [batch(net)])
     assert found[3].never > 0.8
     advice = found.advice[0]
     assert (advice.layer, advice.setting, advice.at) == (3, "weight_scale", 2)
-    assert advice.now == pytest.approx(scale, rel=0.05)
-    assert advice.value > 2 * scale
-    assert f"% of the neurons never fire, their mean rate is {found[3].rate:.3g} Hz; with this value at 49.9 Hz" in str(
-        advice
-    )
-    better = net_of(30.0, scale * advice.value / advice.now, 12.0)
-    after = cs.health(better, [batch(better)])
-    assert after[3].never < 0.6
-    assert after[3].rate == pytest.approx(50.0, rel=0.05)
-    assert all(each.layer != 3 for each in after.advice)
+    assert advice.now == pytest.approx(0.3, rel=0.05)
+    said = f"% of the neurons never fire, their mean rate is {found[3].rate:.3g} Hz; with this value at 49.9 Hz"
+    assert said in str(advice)
     found.apply(net)
-    assert not cs.health(net, [batch(net)]).advice
-
-
-@pytest.mark.parametrize("scale", [1000.0, 20000.0])
-def test_a_saturated_layer_gets_smaller_weights(scale):
-    net = net_of(scale, 8.0)
-    found = cs.health(net, [batch(net)])
-    assert found[1].locked > 1 / 3
-    advice = found.advice[0]
-    assert (advice.layer, advice.setting) == (1, "weight_scale")
-    assert advice.now == pytest.approx(scale, rel=0.05)
-    assert advice.value < scale / 10
-    assert "fire as often as refraction lets them" in advice.reason
-    better = net_of(advice.value, 8.0)
-    after = cs.health(better, [batch(better)])
-    assert after[1].locked < found[1].locked / 2
-    assert 0 < after[1].rate < found[1].rate / 3
-    assert after[1].distance < found[1].distance / 5
-    assert all(each.layer != 1 for each in after.advice)
+    after = cs.health(net, [batch(net)])
+    assert after[3].rate == pytest.approx(50.0, rel=0.05)
+    assert not after.advice
 
 
 def test_an_inhibited_layer_gets_smaller_weights():
@@ -202,28 +149,6 @@ def test_an_inhibited_layer_gets_smaller_weights():
     assert not after.advice
 
 
-def test_the_weight_scale_of_a_convolution():
-    cs.seed(0)
-    net = cs.Sequential(cs.Conv(2, 8, 5, weight_scale=3.0), cs.SRM(), cs.Dense((4, 3, 8), 4), cs.SRM())
-    advice = cs.health(net, [(spread((60, 6, 8, 7, 2), 0.05), LABELS)]).advice[0]
-    assert (advice.layer, advice.now) == (1, pytest.approx(3.0, rel=0.05))
-
-
-def test_a_narrow_surrogate_gets_wider():
-    srm = cs.SRM(tau_rho=0.04)
-    net = net_of(30.0, 8.0, srm=srm)
-    found = cs.health(net, [batch(net)])
-    assert {(each.layer, each.setting) for each in found.advice} == {(1, "tau_rho"), (3, "tau_rho")}
-    advice = found.advice[0]
-    assert advice.now == 0.04
-    assert advice.value == pytest.approx(found[1].distance / 10.0, rel=0.05)
-    assert "widths of the surrogate" in advice.reason
-    better = net_of(30.0, 8.0, srm=dataclasses.replace(srm, tau_rho=advice.value))
-    after = cs.health(better, [batch(better)])
-    assert after[1].within > 5 * found[1].within
-    assert not after.advice
-
-
 @pytest.mark.parametrize(("scale_rho", "word"), [(0.02, "vanishes"), (40.0, "explodes")])
 def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
     srm = cs.SRM(scale_rho=scale_rho)
@@ -234,11 +159,10 @@ def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
     assert (advice.layer, advice.setting, advice.now) == (1, "scale_rho", scale_rho)
     assert (advice.value > scale_rho) == (word == "vanishes")
     assert f"the error {word} on its way back" in advice.reason
-    better = net_of(30.0, 8.0, 12.0, srm=dataclasses.replace(srm, scale_rho=advice.value))
-    after = cs.health(better, [batch(better)])
+    found.apply(net)  # all neurons have the same height
+    after = cs.health(net, [batch(net)])
     assert after.error(1) == pytest.approx(1.0, rel=0.2)
     assert not after.advice
-    found.apply(net)  # all neurons have the same height
     assert [neuron.scale_rho for neuron in net.layers[1::2]] == pytest.approx([advice.value] * 3)
 
 
@@ -267,10 +191,8 @@ def test_no_advice_for_a_healthy_network_or_without_weights():
 def test_the_table_and_the_plot():
     net = net_of(30.0, 0.3, 12.0)
     found = cs.health(net, [batch(net)])
-    lines = repr(found).splitlines()
+    lines, one = repr(found).splitlines(), found[1]
     assert lines[0] == f"loss of a sample {found.loss:.4g}"
-    assert lines[1].split() == ["rate", "never", "always", "locked", "near", "theta", "error"]
-    one = found[1]
     shares = [f"{s:.1%}" for s in (one.never, one.always, one.locked, one.within)]
     assert lines[2].split() == [*one.name.split(), f"{one.rate:.3g}", "Hz", *shares, f"{found.error(1):.3g}"]
     assert lines[5] == f"advice: {found.advice[0]}"
@@ -278,19 +200,15 @@ def test_the_table_and_the_plot():
     axes = found.plot(Figure().subplots(1, 3))
     shares_ax, potentials, errors = axes
     for bars, name in zip(shares_ax.containers, ("never", "always", "locked"), strict=True):
-        assert bars.get_label() == name
         assert [bar.get_height() for bar in bars] == [getattr(layer, name) for layer in found.layers]
         assert [round(bar.get_x() + bar.get_width() / 2) for bar in bars] == [0, 1, 2]
     for stairs, layer in zip(potentials.patches, found.layers, strict=True):
         np.testing.assert_allclose(stairs.get_data().values, layer.histogram / 0.25)
-        assert (stairs.get_data().edges == EDGES).all()
     (surrogate,) = potentials.get_lines()
     z, height = surrogate.get_data()
     np.testing.assert_allclose(height, np.exp(-abs(z)))
     (line,) = errors.get_lines()
     assert list(line.get_ydata()) == [found.error(layer.layer) for layer in found.layers]
-    assert [text.get_text() for text in errors.get_xticklabels()] == ["1", "3", "5"]
-    found.plot()[0].figure.canvas.draw()
     with pytest.raises(ValueError, match=r"^plot: axes must be three, got 2$"):
         found.plot(axes[:2])
 
@@ -309,63 +227,6 @@ def test_the_trainer_detects_a_silent_batch():
             assert trainer.silent_batch is None
 
 
-@pytest.fixture
-def config(tmp_path, monkeypatch):
-    """A short run without plots."""
-    no_figures(monkeypatch)
-    options = {"true": 6.0, "false": 1.0, "data": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")}
-    return Config(
-        duration=30.0,
-        region=(0.0, 30.0),
-        epochs=3,
-        batch=4,
-        layers=("34x34x2", "8", "3"),
-        initialization="slayer",
-        **options,
-    )
-
-
-def test_a_run_warns_of_a_silent_layer_once(config):
-    said = []
-    train(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=1e-9)), log=said.append)
-    warnings = [line for line in said if line.startswith("warning: ")]
-    assert len(warnings) == 1
-    assert said.index(warnings[0]) == 2
-    assert warnings[0].startswith("warning: layer 1 (Dense((34, 34, 2), 8), SRM) is silent; weight_scale ")
-    assert "\n" not in warnings[0]
-
-
-def test_a_run_does_not_diagnose_a_healthy_network(config, monkeypatch):
-    said = []
-    monkeypatch.setattr(run_module, "health", lambda *_, **__: pytest.fail("looked"))
-    srm = dataclasses.replace(config.neuron, theta=0.5)
-    train(dataclasses.replace(config, neuron=srm), log=said.append)
-    assert len(said) == 4
-
-
-def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
-    quiet = iter([True, True, False, True])
-    monkeypatch.setattr(
-        run_module, "_silence_warning", lambda trainer: "warning: silent" if trainer.silent_batch else None
-    )
-
-    def one_epoch(self, batches, *, title, **options):
-        self.silent_batch = (None, None) if next(quiet) else None
-        return Score(1.0, 0.5)
-
-    monkeypatch.setattr(Trainer, "train", one_epoch)
-    said = []
-    train(dataclasses.replace(config, epochs=4), log=said.append)
-    assert [line[:9] for line in said[1:]] == [
-        "epoch   1",
-        "warning: ",
-        "epoch   2",
-        "epoch   3",
-        "epoch   4",
-        "warning: ",
-    ]
-
-
 def test_potentials_are_sampled_of_every_neuron(monkeypatch):
     """A stride of 24 would sample only five of 40 neurons: the stride is 27."""
     monkeypatch.setattr(figures, "_MOST", 100)
@@ -373,3 +234,127 @@ def test_potentials_are_sampled_of_every_neuron(monkeypatch):
     sampled = figures._sampled(neurons)
     assert len(sampled) == 89
     assert set(sampled) == set(range(40))
+
+
+# Dead networks: silent input, layers that never fire, layers without an error.
+
+
+def small(neuron=None):
+    cs.seed(0)
+    neuron = neuron or cs.SRM()
+    return cs.Sequential(cs.Dense(5, 6, weight_scale=40.0), neuron, cs.Dense(6, 2, weight_scale=40.0), neuron)
+
+
+def weighing(first, last):
+    net = small()
+    for layer, weight in zip(net.layers[::2], (first, last), strict=True):
+        if weight is not None:
+            layer.weight.data[...] = weight
+    return net
+
+
+BUSY, PAIRS = np.random.default_rng(0).random((30, 4, 5)) < 0.3, [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("optimized", [False, True])
+@pytest.mark.parametrize("dtype", [bool, np.float32])
+def test_silent_input_is_named_and_gives_no_advice(biased, optimized, dtype):
+    """Also where a bias makes the neurons fire, and of several batches only where all are silent."""
+    net, silent = small(cs.SRM(tau_rho=0.05)), np.zeros((30, 4, 5), dtype)
+    if biased:
+        net.layers[0] = cs.Dense(5, 6, bias=cs.Tensor(np.full(6, 30.0, np.float32)))
+    optimizer = cs.Adam(net.parameters(), 1e-9) if optimized else None
+    found = cs.health(net, [(silent, PAIRS)] * 2, optimizer=optimizer, batches=2)
+    assert found.advice == ()
+    assert found.hints[0].startswith("the input is 0 everywhere; check the recordings")
+    assert found[1].silent is not biased
+    assert "\nhint: the input is 0 everywhere" in str(found)
+    assert "nothing to change" not in str(found)
+    if dtype is bool:
+        loud = cs.health(net, [(silent, PAIRS), (BUSY, PAIRS)], batches=2)
+        assert not any("0 everywhere" in hint for hint in loud.hints)
+
+
+NO_INPUT = "its weighted input is 0: the layer before it sends no spikes, or has weights of 0"
+NO_RISE = "its input never raises the potential; draw the weights before it anew, or give that layer a bias"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        (0.0, None, {1: NO_INPUT, 3: NO_INPUT}),
+        (-5.0, None, {1: NO_RISE, 3: NO_INPUT}),
+        (None, -5.0, {3: NO_RISE}),
+        (None, 0.0, {3: NO_INPUT}),
+    ],
+)
+def test_a_layer_that_never_fires_gets_advice_or_a_hint(first, last, expected):
+    net = weighing(first, last)
+    found = cs.health(net, [(BUSY, PAIRS)])
+    advised = {each.layer for each in found.advice}
+    never = [layer for layer in found.layers if layer.silent]
+    assert {layer.layer for layer in never} == expected.keys()
+    for layer in never:
+        assert layer.layer not in advised
+        assert f"{layer.name} never fires: {expected[layer.layer]}" in found.hints
+    assert "nothing to change" not in str(found)
+
+
+def test_layers_without_an_error_are_named():
+    """By weights of 0 behind them, by a surrogate that is 0, or by a loss without a gradient."""
+    behind = cs.health(weighing(None, 0.0), [(BUSY, PAIRS)])
+    assert any(hint.startswith("layer 1 (Dense(5, 6), SRM) gets no error: the surrogate") for hint in behind.hints)
+    none = "no layer gets an error: the surrogate is 0 at all potentials, or the loss has no gradient here"
+    narrow = cs.SRM(surrogate="boxcar", tau_rho=1e-6)
+    assert none in cs.health(small(narrow), [(BUSY, PAIRS)]).hints
+    constant = lambda spikes, target: (spikes * 0.0).sum() + 1.0  # noqa: E731
+    assert none in cs.health(small(), [(BUSY, PAIRS)], loss=constant).hints
+    assert cs.health(small(), [(BUSY, PAIRS)], loss=lambda spikes, target: (spikes * 0.0).sum()).hints == ()
+
+
+def test_a_healthy_network_has_no_hints():
+    net = small()
+    cs.calibrate(net, [BUSY], 60.0)
+    found = cs.health(net, [(BUSY, PAIRS)])
+    assert (found.hints, found.advice) == ((), ())
+    assert str(found).endswith("advice: nothing to change")
+
+
+def test_an_output_that_is_to_be_nearly_silent_is_aimed_at_five_hertz():
+    """A loss that desires a spike in a thousand seconds: a silent output could not learn it."""
+
+    class Rare(cs.SpikeCountLoss):
+        def desired_rate(self, target, outputs, steps):
+            return 1e-3
+
+    x, loss = np.random.default_rng(1).random((400, 8, 5)) < 0.3, Rare(cs.SRM(), true=1, false=0)
+    net = weighing(None, None)
+    cs.calibrate(net, [x], 60.0)
+    net[2].weight.data *= np.float32(1e-3)
+    found = cs.health(net, [(x, [0, 1] * 4)], loss=loss)
+    (advice,) = found.advice
+    assert (advice.layer, found[3].silent) == (3, True)
+    advice.apply(net)
+    assert 2.5 < cs.health(net, [(x, [0, 1] * 4)], loss=loss)[3].rate < 10
+
+
+@pytest.mark.parametrize(("desired", "least", "most"), [(None, 14, 21), (200.0, 58, 68)])
+def test_neurons_that_can_fire_rarely_are_aimed_at_a_share_of_their_highest_rate(desired, least, most):
+    """Of 143 Hz, or of half that: a quarter for a hidden layer, nine tenths for an output whose loss desires more."""
+
+    class Often(cs.SpikeCountLoss):
+        def desired_rate(self, target, outputs, steps):
+            return desired
+
+    x, neuron = np.random.default_rng(1).random((400, 8, 5)) < 0.3, cs.Loihi(ref_delay=7)
+    cs.seed(0)
+    net = cs.Sequential(cs.Dense(5, 6, weight_scale=1e-3), neuron)
+    if desired is None:
+        net = cs.Sequential(*net.layers, cs.Dense(6, 2, weight_scale=200.0), neuron)
+    loss = Often(neuron, true=1, false=0)
+    target = np.arange(8) % (6 if desired else 2)
+    found = cs.health(net, [(x, target)], loss=loss)
+    assert found[1].silent
+    next(each for each in found.advice if each.layer == 1).apply(net)
+    assert least < cs.health(net, [(x, target)], loss=loss)[1].rate < most

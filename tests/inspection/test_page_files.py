@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
-from cuslayer.inspection.report.contents import block, by_neuron, contents, live_contents
-from tools.emulator.driver import emulation
 
 LOADS = r"\{\{|https?:|//[a-z]+\.|src=|href=\"[^d]|@import|url\(|fetch\(|XMLHttpRequest|import\("
 
@@ -54,50 +51,7 @@ def test_pages_are_small(tmp_path):
     assert page.stat().st_size < 594_432 * 4 * 4 / 3 + 250_000
 
 
-@pytest.mark.parametrize("kind", ["report", "demo"])
-def test_network_and_input_do_not_change(tmp_path, kind):
-    net = cs.Sequential(cs.Dense((9, 8, 2), 5), cs.Dropout(0.5), cs.SRM(), cs.Dense(5, 2), cs.SRM())
-    x = np.random.default_rng(0).random((30, 1, 9, 8, 2)) < 0.4
-    before, state, weight = x.copy(), cs.backend.generator().bit_generator.state, net[0].weight.data.copy()
-    if kind == "report":
-        cs.report(net, x, tmp_path / "a.html", target=[1])
-    else:
-        cs.demo(net, tmp_path / "a.html")
-    assert cs.backend.generator().bit_generator.state == state
-    assert (x == before).all()
-    assert (net[0].weight.data == weight).all()
-    assert net[1].training
-    assert all(p.requires_grad and p.grad is None for p in net.parameters())
-
-
-def test_on_emulated_cuda():
-    found = []
-    for where in (contextlib.nullcontext(), emulation()):
-        with where:
-            cs.seed(1)
-            net, x = small()
-            report = contents(net, cs.Tensor(x).data, [1, 2], None)
-            found.append((report, live_contents(net, (6, 5, 2), 300, None, None)))
-    (here, live), (there, other_live) = found
-    assert live == other_live
-    assert here["loss"] == pytest.approx(there["loss"], rel=1e-5)
-    assert here["nodes"] == there["nodes"]
-    for one, other in zip(here["layers"], there["layers"], strict=True):
-        assert one.keys() == other.keys()
-        assert all(one[name] == other[name] for name in one if name != "errors")
-
-
-def test_blocks():
-    assert block(np.array([[1.5]]), "f4") == {"type": "f4", "data": "AADAPw=="}
-    train = np.zeros((20, 1, 2), bool)
-    train[[0, 3, 17], 0, 1] = True
-    assert by_neuron(train) == {"counts": block(np.array([0, 3]), "u4"), "times": block(np.array([0, 3, 17]), "u2")}
-    found = by_neuron(np.array([[0.0, 2.0], [-1.0, 0.0]]))
-    assert found["values"] == block(np.array([-1.0, 2.0]), "f4")
-    assert found["times"] == block(np.array([1, 0]), "u2")
-
-
-@pytest.mark.parametrize("shape", [(34, 34), (1, 1), (13, 20), (35, 33), (128, 100)])
+@pytest.mark.parametrize("shape", [(34, 34), (1, 1), (13, 20), (128, 100)])
 def test_the_camera_stays_on_the_canvas(shape):
     seen = saccades.saccades(*shape, 8, seed=0)
     assert (seen.path >= 0).all()
@@ -114,12 +68,9 @@ def test_what_a_report_refuses(tmp_path):
     spikes, dense = np.zeros((9, 2, 4, 4, 2), bool), cs.Dense(60, 2)
     cases = [
         (TypeError, (3, x), {}, r"net must be a Network or Sequential, got int"),
-        (ValueError, (net, x[0, 0, 0, 0, 0]), {}, r"samples must be \(T, N, ...\), got shape \(\)"),
         (ValueError, (net, x[:0]), {}, r"samples must not be empty, got shape \(0, 2, 6, 5, 2\)"),
         (TypeError, (net, x), {"target": [1, 2], "loss": 3}, r"loss must be a function .*, got int"),
         (ValueError, (net, x), {"loss": sum}, r"target is needed where a loss is given"),
-        (TypeError, (net, x), {"title": 3}, r"title must be text, got int"),
-        (ValueError, (net, x), {"frame": 0}, r"frame must be positive, got 0"),
         (ValueError, (cs.Sequential(dense), x), {}, r"net must have neurons, whose spikes could be shown"),
         (
             *(ValueError, (cs.Sequential(lambda t: t[1:], dense, cs.SRM()), x), {}),
@@ -128,14 +79,6 @@ def test_what_a_report_refuses(tmp_path):
         (
             *(TypeError, (live, spikes.astype(np.float32)), {"live": True}),
             r"samples of a live page must be spikes \(bool\), got float32",
-        ),
-        (
-            *(ValueError, (live, spikes), {"live": True, "target": [1]}),
-            r"target must be integers \(2,\) for a live page, got int64 of shape \(1,\)",
-        ),
-        (
-            *(ValueError, (live, spikes), {"live": True, "target": [1, 2], "loss": sum}),
-            r"loss must not be given for a live page, which shows no errors",
         ),
         (
             *(ValueError, (cs.Network("5-3", cs.SRM()), np.zeros((9, 1, 5), bool)), {"live": True}),
@@ -162,14 +105,10 @@ def test_what_a_demonstration_refuses(tmp_path):
     dense, double = cs.Dense(frames, 6), cs.Dense(frames, 6)
     double.weight.data = double.weight.data.astype(np.float64)
     weights = "net must have a layer of weights or pooling, and whole delays, before each layer of neurons, got"
-    late = cs.Delay(6, dt=1.0, mode="linear")
     two = cs.Parallel(dense, cs.Dense(frames, 6), join="add")
     cases = [
         (cs.Network("32-3", srm), {}, "net must take frames (H, W, 2) of an event camera, got (32,)"),
-        (cs.Network("4x4x1-3", srm), {}, "net must take frames (H, W, 2) of an event camera, got (4, 4, 1)"),
-        ([cs.Conv(2, 3, 3), srm], {}, "shape is needed: a Sequential does not have the shape of its input"),
         (cs.Network("4x4x2-3", srm), {"shape": (4, 5, 2)}, "shape must be the network's, (4, 4, 2), got (4, 5, 2)"),
-        (cs.Network("4x4x2-3", srm), {"shape": (0, 4, 2)}, "shape must be at least 1, got 0"),
         (
             *([cs.Conv(2, 3, 3), srm], {"shape": frames}),
             "net must end in one neuron for each class, got an output of (2, 2, 3)",
@@ -179,22 +118,11 @@ def test_what_a_demonstration_refuses(tmp_path):
         ([dense, Own()], {}, "net must have SRM or Loihi neurons, got layer 1 (Dense((4, 4, 2), 6), Own)"),
         ([dense, cs.Dense(6, 3), srm], {}, f"{weights} Dense((4, 4, 2), 6), Dense(6, 3)"),
         ([dense, srm, cs.FilterBank(6, 2), srm], {}, f"{weights} FilterBank(6, 2)"),
-        (
-            *([dense, srm, late, cs.Dense(6, 3), srm], {}),
-            f"{weights} Delay(6, dt=1, mode='linear'), Dense(6, 3)",
-        ),
         ([two, srm], {"shape": frames}, "net must be a chain of layers, without branches, for a page that runs it"),
         ([double, srm], {}, "net must have float32 weights, got float64 in Dense((4, 4, 2), 6)"),
-        ([dense, srm], {"duration": 0}, "duration must be positive, got 0"),
         ([dense, srm], {"duration": 0.3}, "duration must be at least one step of 1 ms, got 0.3"),
     ]
     for net, options, message in cases:
         with pytest.raises(ValueError, match="^" + re.escape(f"demo: {message}") + "$"):
             cs.demo(cs.Sequential(*net) if isinstance(net, list) else net, tmp_path / "a.html", **options)
-    for given, options, message in (
-        (3, {}, "net must be a Network or Sequential, got int"),
-        (cs.Network("4x4x2-3", srm), {"shape": 4}, "shape must be (H, W, 2), got int"),
-    ):
-        with pytest.raises(TypeError, match="^" + re.escape(f"demo: {message}") + "$"):
-            cs.demo(given, tmp_path / "a.html", **options)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""To look at a network changes nothing: not what it has learned, its gradients, its states, or the random generator."""
+"""To look at a network changes nothing: weights, gradients, states, the random generator; and what a look refuses."""
 
 from __future__ import annotations
 
@@ -125,11 +125,18 @@ def test_a_look_changes_nothing(look: str) -> None:
         assert (net.outside.grad == 1.0).all()
 
 
-def test_the_report_changes_nothing(tmp_path: Any) -> None:
-    net = srm()
+def test_pages_change_nothing(tmp_path: Any) -> None:
+    net, x = srm(), X.copy()
     before = everything(net)
-    cs.report(net, X, tmp_path / "report.html", target=LABELS)
+    cs.report(net, x, tmp_path / "report.html", target=LABELS)
     assert everything(net) == before
+    assert (x == X).all()
+    net = cs.Sequential(cs.Dense((9, 8, 2), 5), cs.Dropout(0.5), cs.SRM(), cs.Dense(5, 2), cs.SRM())
+    before, drawn = net.state(), backend.generator_state()
+    cs.demo(net, tmp_path / "demo.html")
+    assert all((a == before[name]).all() for name, a in net.state().items())
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert (net[1].training, backend.generator_state()) == (True, drawn)
 
 
 def test_a_record_leaves_the_gradients_of_a_pass_as_they_are() -> None:
@@ -180,3 +187,56 @@ def test_a_check_that_finds_something_changes_nothing() -> None:
     with pytest.raises(NotFiniteError, match="layer 6"):
         trainer_of(net).train([(X, LABELS)])
     assert everything(net) == before
+
+
+# What every inspection refuses: input that is not finite, and networks within a layer of the user's own.
+NET = cs.Network("3-2", cs.SRM())
+RUNS = {
+    "report": lambda x, path: cs.report(NET, x, path / "page.html"),
+    "explain": lambda x, path: cs.explain(NET, x, 1, 0, 3),
+    "compare_gradients": lambda x, path: cs.compare_gradients(NET, x, [0, 1], perturbations=1),
+    "reassignment": lambda x, path: cs.reassignment(NET, x, [0, 1], layer=1, neuron=0),
+    "health": lambda x, path: cs.health(NET, [(x, [0, 1])]),
+    "calibrate": lambda x, path: cs.calibrate(NET, [x]),
+}
+
+
+@pytest.mark.parametrize(("op", "value"), [*zip(RUNS, [np.nan, np.inf, -np.inf] * 2, strict=True)])
+def test_input_that_is_not_finite_is_refused_also_past_the_first_sample(op, value, tmp_path):
+    x, before = np.ones((10, 2, 3), np.float32), NET.state()
+    x[4, 1, 2] = value
+    name = {"report": "report: samples", "explain": "explain: x", "compare_gradients": "compare_gradients: x"}
+    with pytest.raises(ValueError, match=f"^{name.get(op, 'network: x')} must be finite, got {value} in it$"):
+        RUNS[op](x, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert all((array == before[key]).all() for key, array in NET.state().items())
+
+
+ONES = np.ones((6, 1, 3), bool)
+HINT = "build it of Sequential and Parallel, or as a subclass of Sequential"
+
+
+class Within(cs.Layer):
+    def __init__(self):
+        self.parts = {"net": [cs.Sequential(cs.Dense(3, 2)), cs.SRM()]}
+
+    def __call__(self, x):
+        return self.parts["net"][1](self.parts["net"][0](x))
+
+
+@pytest.mark.parametrize(
+    "run", [cs.record, lambda net: cs.calibrate(net, [ONES]), lambda net: cs.explain(net, ONES, 0, 0, 0)]
+)
+def test_what_is_no_network(run):
+    with pytest.raises(TypeError, match=f"net must be a Network or Sequential, got Within; {HINT}$"):
+        run(Within())
+    with pytest.raises(TypeError, match=r"got Parallel; write Sequential\(Parallel\(\.\.\.\)\)$"):
+        run(cs.Parallel(cs.Dense(3, 2)))
+
+
+@pytest.mark.parametrize("run", [lambda net: cs.calibrate(net, [ONES]), lambda net: cs.health(net, [(ONES, [0])])])
+def test_neurons_that_are_not_seen(run):
+    with pytest.raises(TypeError, match=rf"net has no neurons: those within layer 1 \(Within\) are not seen; {HINT}$"):
+        run(cs.Sequential(cs.Dense(3, 3), Within()))
+    with pytest.raises(TypeError, match=r"net has no neurons$"):
+        run(cs.Sequential(cs.Dense(3, 2), cs.TemporalFilter(cs.SRM())))

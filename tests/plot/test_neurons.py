@@ -1,4 +1,4 @@
-"""Rasters, potentials, filters, surrogates: what is drawn and where, so that a swapped axis fails."""
+"""Plots of neurons and of a training: what is drawn and where, so that a swapped axis fails."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.plot.style import LIGHT
+from cuslayer.training import EpochStats, GradientFlow
 from tests.support.lif import LIF, Lookalike
 from tests.support.pictures import image_spikes, lines, marks
 
@@ -66,13 +67,6 @@ def test_a_raster_colours_polarities_and_classes():
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (0, 1, 3), (5, 1, 0), (4, 1, 2, 2, 0)])
-def test_a_raster_of_little(shape):
-    ax = cs.plot.raster(np.ones(shape, bool), groups="channel" if len(shape) > 2 else None)
-    assert sum(len(line.get_xdata()) for line in ax.get_lines()) == np.prod(shape)
-    ax.figure.savefig(io.BytesIO())
-
-
 def test_many_spikes_are_dots_and_one_picture():
     few = cs.plot.raster(np.ones((3, 1, 4), bool)).get_lines()[0]
     many = cs.plot.raster(np.ones((30, 1, 800), bool)).get_lines()[0]
@@ -86,16 +80,13 @@ def test_what_a_raster_refuses():
         cs.plot.raster,
         [
             (ValueError, "spikes must be (T, N, ...), got shape (3,)", np.ones(3, bool), {}),
-            (ValueError, "spikes must be (T, ...), got shape ()", np.ones((), bool), {"sample": None}),
             (IndexError, "sample must be under 1, got 1", one, {"sample": 1}),
             (TypeError, "spikes must be booleans or counts, got float32", one.astype(np.float32), {}),
-            (ValueError, "dt must be positive, got 0", one, {"dt": 0.0}),
             (TypeError, "ax must be matplotlib Axes, got Figure", one, {"ax": Figure()}),
             (ValueError, "groups must be one of channel, got 'class'", one, {"groups": "class"}),
             (ValueError, "spikes must have a channel axis for groups", one[..., 0], {"groups": "channel"}),
             (ValueError, "groups have shape (3,), the neurons have shape (2,)", two, {"groups": [0, 1, 2]}),
             (TypeError, "groups must be integers, got float64", two, {"groups": np.array([0.0, 1.0])}),
-            (ValueError, "groups must be integers from 0, got -1", two, {"groups": np.array([0, -1])}),
             (ValueError, "labels must be as many as the groups, got 1 and 2", two, {"groups": [0, 1], "labels": "a"}),
         ],
     )
@@ -142,13 +133,16 @@ def test_the_current_of_a_potential(traces):
     assert drawn["_current of neuron 2"].get_ydata().tolist() == current[:, 1, 2].tolist()
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (0, 1, 1), (3, 1, 0), (3, 1)])
-def test_potentials_of_little(shape):
-    cs.plot.potential(np.zeros(shape), neuron=SRM).figure.savefig(io.BytesIO())
+def test_pictures_of_little():
+    for shape in ((1, 1), (0, 1, 3), (5, 1, 0), (4, 1, 2, 2, 0)):
+        ax = cs.plot.raster(np.ones(shape, bool), groups="channel" if len(shape) > 2 else None)
+        assert sum(len(line.get_xdata()) for line in ax.get_lines()) == np.prod(shape)
+        ax.figure.savefig(io.BytesIO())
+        cs.plot.potential(np.zeros(shape), neuron=SRM).figure.savefig(io.BytesIO())
 
 
 def test_what_a_potential_refuses():
-    u, image = np.zeros((3, 1, 2)), np.zeros((3, 1, 2, 2, 1))
+    u = np.zeros((3, 1, 2))
     refused(
         cs.plot.potential,
         [
@@ -158,8 +152,6 @@ def test_what_a_potential_refuses():
             (TypeError, "neuron must be a neuron, got float", u, {"neuron": 10.0}),
             (ValueError, "neurons must be named where there are more than 8, got 9", np.zeros((3, 1, 9)), {}),
             (IndexError, "neuron 2 lies outside a layer of shape (2,)", u, {"neurons": 2}),
-            (IndexError, "neuron must be at least 0, got -1", u, {"neurons": [-1]}),
-            (IndexError, "neuron (0, 2, 0) lies outside a layer of", image, {"neurons": [(0, 2, 0)]}),
             (ValueError, "current has shape (3, 1), u has shape (3, 2)", u, {"current": u[..., :1]}),
             (TypeError, "ax must be matplotlib Axes, got str", u, {"ax": "left"}),
         ],
@@ -214,7 +206,6 @@ def test_what_filters_refuse():
         [
             (ValueError, "taps must be (taps,) or (filters, taps), got shape (1, 1, 2)", np.ones((1, 1, 2)), {}),
             (TypeError, "taps must be numbers, got bool", np.ones(3, bool), {}),
-            (ValueError, "dt must be positive, got 0", np.ones(3), {"dt": 0.0}),
             (ValueError, "dt must be left out for a neuron, whose own is 0.5 ms", SRM, {"dt": 1.0}),
             (TypeError, "ax must be matplotlib Axes, got int", SRM, {"ax": 1}),
         ],
@@ -237,14 +228,10 @@ def test_the_surrogate_is_what_backward_multiplies_by():
     u, rho = lines(cs.plot.surrogate(own))[r"$\rho(u)$"].get_data()
     assert np.array_equal(rho, own.surrogate(u))
     assert (u[0], u[-1]) == (2.0 - 5 * 2.0, 2.0 + 5 * 2.0)
-
-
-def test_what_the_surrogate_refuses():
     refused(
         cs.plot.surrogate,
         [
             (TypeError, "neuron must be a neuron, got NoneType", None, {}),
-            (TypeError, "ax must be matplotlib Axes, got str", SRM, {"ax": "here"}),
             (ValueError, "neuron must define its surrogate, Lookalike does not", Lookalike(), {}),
         ],
     )
@@ -260,3 +247,113 @@ def test_the_spikes_are_those_of_the_neuron():
     ax = cs.plot.potential(u, neuron=Above(dt=0.5))
     assert lines(ax)["spikes"].get_xdata().tolist() == [1.0]
     assert lines(cs.plot.potential(4 * u, neuron=Lookalike()))["spikes"].get_ydata().tolist() == [2.0, 4.0, 6.0]
+
+
+# Plots of a training: learning curves, gradient flow, and the confusion matrix.
+
+ROWS = [
+    EpochStats(1, 4.0, 0.2, None, None, 1.0),
+    EpochStats(2, 2.0, 0.5, 3.0, 0.4, 1.0),
+    EpochStats(4, 1.0, 0.8, 2.5, 0.6, 1.0),
+]
+
+
+def drawn(ax):
+    return {line.get_label(): line.get_data() for line in ax.get_lines()}
+
+
+def test_learning_curves():
+    for value, label, scale in (("loss", "loss of a sample", "log"), ("accuracy", "accuracy (%)", "linear")):
+        for rows in (ROWS, cs.Stats(ROWS)):
+            ax = cs.plot.learning_curves(rows, Figure().subplots(), value=value)
+            lines = drawn(ax)
+            assert list(lines) == names(ax) == ["train", "test"]
+            for part in ("train", "test"):
+                values = [getattr(row, f"{part}_{value}") for row in ROWS]
+                assert list(lines[part][0]) == [1, 2, 4]
+                np.testing.assert_array_equal(lines[part][1], [np.nan if v is None else v for v in values])
+            assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("epoch", label, scale)
+
+
+def test_curves_of_little_and_losses_of_which_one_is_0():
+    assert not cs.plot.learning_curves([]).get_lines()
+    assert not cs.plot.learning_curves([EpochStats(1, 1.0, None, None, None, 1.0)], value="accuracy").get_lines()
+    for losses, scale in (([2.0, 0.5], "log"), ([2.0, 0.0], "linear"), ([2.0, np.nan], "linear")):
+        rows = [EpochStats(n, loss, 0.5, None, None, 1.0) for n, loss in enumerate(losses, 1)]
+        assert cs.plot.learning_curves(rows).get_yscale() == scale
+        assert cs.plot.gradient_flow([{"0 Dense": size, "2 Dense": 1.0} for size in losses]).get_yscale() == scale
+
+
+def test_gradient_flow():
+    flow = GradientFlow(cs.Sequential(cs.Dense(2, 2)))
+    flow.epochs = [{"0 Dense": 0.5}, {"0 Dense": 0.125}]
+    ax = cs.plot.gradient_flow(flow)
+    epochs, sizes = drawn(ax)["0 Dense"]
+    assert (list(epochs), list(sizes), ax.get_yscale()) == ([1, 2], [0.5, 0.125], "log")
+    gaps = drawn(cs.plot.gradient_flow([{"a": 1.0}, {}, {"a": 0.0, "b": 2.0}]))
+    np.testing.assert_array_equal(gaps["a"][1], [1.0, np.nan, 0.0])
+    np.testing.assert_array_equal(gaps["b"][1], [np.nan, np.nan, 2.0])
+    many = cs.plot.gradient_flow([{str(n): 1.0 + n for n in range(9)}])
+    assert len({str(line.get_color()) for line in many.get_lines()}) == 9
+
+
+def test_results_of_a_sweep():
+    panels = cs.plot.sweep_results(["lr", "kind"], [((1e-3, "a"), 3.0), ((0.1, "b"), 2.0)], "loss")
+    assert panels[0].get_xscale() == "log"
+    assert [line.get_ydata().tolist() for line in panels[1].get_lines()] == [[3.0, 2.0], [2.0]]
+
+
+def test_what_curves_refuse():
+    refused(
+        cs.plot.learning_curves,
+        [
+            (ValueError, "value must be one of loss, accuracy, got 'acuracy'", ROWS, {"value": "acuracy"}),
+            (TypeError, "a row must have train_loss, got dict", [{"train_loss": 1.0}], {}),
+            (TypeError, "ax must be matplotlib Axes, got str", ROWS, {"ax": "x"}),
+        ],
+    )
+    refused(
+        cs.plot.gradient_flow,
+        [
+            (TypeError, "an epoch must be a mapping of sizes by name, got float", [1.0], {}),
+        ],
+    )
+
+
+def test_confusion_has_the_truth_downward():
+    ax = cs.plot.confusion([0, 0, 0, 0, 2], [0, 1, 1, 1, 2])
+    assert ax.images[0].get_array().tolist() == [[0.25, 0.75, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    assert {text.get_position(): text.get_text() for text in ax.texts} == {(0, 0): "1", (1, 0): "3", (2, 2): "1"}
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")) == ("taken for", "class", "40.0% of 5 right")
+    assert ax.yaxis_inverted()
+    assert ax.images[0].get_clim() == (0.0, 1.0)
+
+
+def test_confusion_of_names_of_many_classes_and_of_none():
+    ax = cs.plot.confusion(np.array([0]), cs.Tensor(np.array([1.0])).data.astype(int), names=["a", "b", "c"], classes=3)
+    for ticks in (ax.get_xticklabels(), ax.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ["a", "b", "c"]
+    assert ax.images[0].get_array()[0].tolist() == [0.0, 1.0, 0.0]
+    assert [len(cs.plot.confusion([0, 1, 19], [0, 2, 19], classes=n).texts) for n in (20, 21)] == [3, 0]
+    ax = cs.plot.confusion([], [], classes=2)
+    assert ax.get_title(loc="left") == "no samples"
+    ax.figure.savefig(io.BytesIO())
+    spikes = np.zeros((5, 2, 3), bool)
+    spikes[:2, 0, 1] = spikes[:3, 1, 2] = True
+    ax = cs.plot.confusion([1, 0], cs.classify(spikes))
+    assert ax.images[0].get_array().tolist() == [[0, 0, 1], [0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "labels", "predicted", "options"),
+    [
+        (ValueError, "labels has shape (2,), predicted has shape (1,)", [0, 1], [0], {}),
+        (TypeError, "predicted must be integers, got float64", [0], [0.5], {}),
+        (ValueError, "labels must be classes from 0, got -1", [-1], [0], {}),
+        (ValueError, "a class must be under 2, got 2", [0], [2], {"classes": 2}),
+        (ValueError, "names must be as many as the classes, got 1 and 2", [0], [1], {"names": ["a"]}),
+        (TypeError, "ax must be matplotlib Axes, got int", [0], [1], {"ax": 1}),
+    ],
+)
+def test_what_confusion_refuses(kind, message, labels, predicted, options):
+    refused(cs.plot.confusion, [(kind, message, labels, {"predicted": predicted})], **options)

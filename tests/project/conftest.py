@@ -1,6 +1,12 @@
-"""What the tests of pages share: a folder with a run and recordings, and the code of a page."""
+"""What these tests share: a folder with a run and recordings, and the distributions."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +17,8 @@ from cuslayer.training.checkpoint import Checkpoint
 from cuslayer.training.figures import FIGURES
 from cuslayer.training.stats import EpochStats
 from tests.support.tiny import write_folder
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -31,3 +39,28 @@ def here(tmp_path, monkeypatch):
     write_folder(tmp_path / "recordings", duration=300.0)
     write_events(tmp_path / "recordings" / "1.bs2", Digits("test")[0][0])
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory):
+    """Build the distributions twice, in two folders, from copies whose files have other times and rights."""
+    found = []
+    for number, mask in enumerate((0o022, 0o077)):
+        folder = tmp_path_factory.mktemp(f"build{number}")
+        source = folder / "source"
+        for part in ("cuslayer", "tests/support", "tools", "docs", "examples", ".ci", ".github"):
+            shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in ROOT.iterdir():
+            if path.is_file() and path.name != ".git":
+                shutil.copy(path, source)
+        for path in source.rglob("*"):
+            os.utime(path, (1e9 + number, 1e9 + number))
+            path.chmod(path.stat().st_mode & ~mask)
+        (source / "cuslayer" / "__pycache__").mkdir()
+        (source / "cuslayer" / "__pycache__" / f"{number}.pyc").touch()
+        command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder / "dist")]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+        subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True)
+        (wheel,), (sources,) = ((folder / "dist").glob(f"*{end}") for end in (".whl", ".tar.gz"))
+        found.append({"folder": source, "wheel": wheel, "sources": sources})
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import cuslayer as cs
 from tests.support.tiny import write_folder, write_pair
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PATHS = sorted((EXAMPLES / "notebooks").glob("*.ipynb"))
 LINE = r"epoch {}: train \d+\.\d\d%, test \d+\.\d\d%, \d+\.\d s"
 
 
@@ -44,25 +46,6 @@ def test_mlp_learns_the_digits(capsys):
     assert float(re.search(r"test (\d+\.\d\d)%", line)[1]) > 50
 
 
-def test_one_seed_is_one_run(data, capsys):
-    said = []
-    for seed in ("1", "1", "2"):
-        example = load("nmnist_mlp")
-        losses = []
-
-        def note(self, spikes, labels, keep=losses, call=cs.SpikeCountLoss.__call__):
-            value = call(self, spikes, labels)
-            keep.append(value.item())
-            return value
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cs.SpikeCountLoss, "__call__", note)
-            example.main(["--data", data, "--epochs", "1", "--batch", "2", "--seed", seed])
-        said.append(losses)
-    assert said[0] == said[1]
-    assert said[0] != said[2]
-
-
 def test_cnn(data, capsys):
     load("nmnist_cnn").main(["--data", data, "--epochs", "1", "--batch", "1", "--limit", "1"])
     assert re.fullmatch(LINE.format(1), capsys.readouterr().out.strip())
@@ -81,21 +64,6 @@ def test_spoken_digits(speaker, tmp_path, capsys):
     load("spoken_digits").main([str(tmp_path / "tones.npz"), "--epochs", "12", *options])
     *_, last = capsys.readouterr().out.splitlines()
     assert float(re.fullmatch(r"epoch 12: test (\d+\.\d\d)%", last)[1]) > 30  # chance is 10 %; it came to 50
-
-
-def test_the_networks_are_what_they_are_called():
-    srm = cs.SRM()
-    cnn, mlp = load("nmnist_cnn").network(srm), load("nmnist_mlp").network(srm)
-    shapes = [p.shape for p in cnn.parameters()]
-    assert shapes == [(5, 5, 2, 16), (3, 3, 16, 32), (3, 3, 32, 64), (4096, 10)]
-    assert [p.shape for p in mlp.parameters()] == [(2312, 512), (512, 10)]
-    x, seen = np.zeros((2, 1, 34, 34, 2), bool), []
-    with cs.no_grad():
-        for layer in cnn.layers:
-            x = layer(x)
-            seen.append(x.shape[2:])
-    assert seen[::2] == [(32, 32, 16), (16, 16, 16), (16, 16, 32), (8, 8, 32), (8, 8, 64), (10,)]
-    assert cnn.layers[2].gain == pytest.approx(11.0)
 
 
 @pytest.mark.parametrize("name", ["oxford", "oxford_loihi"])
@@ -129,3 +97,27 @@ def test_oxford_as_it_is_published(recordings, monkeypatch):
     monkeypatch.setattr(cs.Dense, "__init__", silent)
     example.main(["--data", str(recordings / "oxford"), "--epochs", "1"])
     assert round(found[0]) == 223_909
+
+
+# Every notebook runs from top to bottom and shows its pictures. What it claims, it asserts itself.
+
+
+def code_of(path):
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, monkeypatch):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: (plt.gcf().canvas.draw(), shown.append(plt.gcf().axes), plt.close("all")))
+    space = {"__name__": "__main__"}
+    for number, source in enumerate(code_of(path)):
+        exec(compile(source, f"{path.name}, cell {number}", "exec"), space)
+    assert not plt.get_fignums(), "a picture was drawn and not shown"
+    assert shown

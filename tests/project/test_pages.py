@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
-import json
 import re
 import shlex
 import shutil
@@ -17,7 +15,7 @@ import yaml
 
 import cuslayer as cs
 from cuslayer import data, plot, surrogates, training
-from cuslayer.cli import COMMANDS, errors, main, make_parser
+from cuslayer.cli import COMMANDS, main, make_parser
 from cuslayer.data import Digits
 
 ROOT = Path(__file__).parents[2]
@@ -171,67 +169,6 @@ def test_names_and_files_exist(name):
         files = [file for file in files if file.startswith(("benchmarks/", "tests/"))]
     places = [ROOT, ROOT / "cuslayer"] if name == "docs/design.md" else [ROOT]
     assert [file for file in files if not any((place / file).exists() for place in places)] == []
-
-
-def test_the_options_of_the_guide_for_migrating_exist():
-    rows = [line.split(" | ")[-1] for line in PAGES["docs/migrating.md"].splitlines() if line.startswith("|")]
-    for name, inside in re.findall(r"cs\.([A-Za-z_]\w*)\(([^()]*)\)", "\n".join(rows)):
-        known = inspect.signature(getattr(cs, name)).parameters
-        assert set(re.findall(r"(\w+)=", inside)) <= known.keys(), name
-
-
-def test_the_tree_is_as_listed():
-    listing = re.search(r"```text\n(cuslayer/\n.*?)```", PAGES["CONTRIBUTING.md"], re.DOTALL)[1]
-    folders: list[str] = []
-    listed = set()
-    for line in listing.splitlines():
-        depth = (len(line) - len(line.lstrip())) // 4
-        names = re.split(r"  +", line.strip())[0].split()
-        listed |= {Path(*folders[:depth], name) for name in names}
-        folders[depth:] = [names[0]]
-    assert [str(path) for path in listed if not (ROOT / path).exists()] == []
-    top = {Path("cuslayer", path.name) for path in (ROOT / "cuslayer").iterdir() if path.suffix == ".py"}
-    assert top - listed == {Path("cuslayer/__init__.py")}
-
-
-# The page on the command line says what the code does.
-
-
-def tables(title):
-    """Return the tables of a section: lists of rows, without their heads."""
-    section = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGES["docs/command-line.md"], re.MULTILINE | re.DOTALL)[1]
-    found = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    return [[[cell.strip() for cell in row.strip("|").split("|")] for row in each.splitlines()[2:]] for each in found]
-
-
-def words(cell):
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def test_commands_and_exit_codes_of_the_command_line():
-    (rows,) = tables("Commands")
-    assert [words(row[0])[0] for row in rows] == list(COMMANDS)
-    for name, (_, about, example) in zip(COMMANDS, rows, strict=True):
-        assert about == COMMANDS[name].HELP
-        assert make_parser().parse_args(shlex.split(words(example)[0])[1:]).command == name
-    (rows,) = tables("Exit codes")
-    assert {int(code): meaning for code, meaning in rows} == errors.EXIT_CODES
-
-
-def test_json_of_the_command_line():
-    kinds, meanings = tables("JSON")
-    declared = {name: command.JSON for name, command in COMMANDS.items() if hasattr(command, "JSON")}
-    assert {words(row[0])[0]: words(row[2]) for row in kinds} == {n: list(fields) for n, fields in declared.items()}
-    found = {(command, words(row[0])[0]): row[2] for row in meanings for command in words(row[1])}
-    assert found == {(n, field): text for n, fields in declared.items() for field, text in fields.items()}
-    example = re.search(r"^\{.*\}$", PAGES["docs/command-line.md"], re.MULTILINE)[0]
-    assert list(json.loads(example)) == list(COMMANDS["test"].JSON)
-
-
-def test_variables_of_the_command_line():
-    (rows,) = tables("Environment variables")
-    sources = "".join(path.read_text("utf-8") for path in (ROOT / "cuslayer").rglob("*.py"))
-    assert {words(row[0])[0] for row in rows} == set(re.findall(r"\b(?:CUSLAYER_[A-Z]+|NO_COLOR)\b", sources))
 
 
 # The site.

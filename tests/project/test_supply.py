@@ -1,8 +1,9 @@
-"""What is installed: the lowest versions that are declared, the wheel's contents, builds that repeat, no network."""
+"""What is installed: the lowest versions that are declared, the wheel and its types, no network, hostile files."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -10,14 +11,15 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cuslayer.version import __version__
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).parent / "files" / "user_script.py"
 EXTRAS = ("hdf5", "nir", "aedat", "xarray")
 
 
@@ -50,53 +52,21 @@ def test_the_lowest_versions_are_those_declared():
     assert {re.match(r"[\w-]+", each)[0] for each in needed} <= pins().keys()
 
 
-def test_ci_installs_the_lowest_versions():
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert f"'.[{','.join(EXTRAS)}]'" in script
-    assert "-c tests/lowest.txt" in script
-    for name in re.findall(r"tests/[\w/.]+", script):
-        assert (ROOT / name).exists(), name
-
-
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory):
-    """Build the distributions twice, in two folders, from copies whose files have other times and rights."""
-    found = []
-    for number, mask in enumerate((0o022, 0o077)):
-        folder = tmp_path_factory.mktemp(f"build{number}")
-        source = folder / "source"
-        for part in ("cuslayer", "tests/support", "tools", "docs", "examples", ".ci", ".github"):
-            shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in ROOT.iterdir():
-            if path.is_file() and path.name != ".git":
-                shutil.copy(path, source)
-        for path in source.rglob("*"):
-            os.utime(path, (1e9 + number, 1e9 + number))
-            path.chmod(path.stat().st_mode & ~mask)
-        (source / "cuslayer" / "__pycache__").mkdir()
-        (source / "cuslayer" / "__pycache__" / f"{number}.pyc").touch()
-        command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder / "dist")]
-        environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
-        subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True)
-        found.append({"source": source} | {path.name: path for path in (folder / "dist").iterdir()})
-    return found
-
-
 def test_a_build_repeats_to_the_byte(builds):
     one, other = (
-        {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in build.items() if path.is_file()}
+        {build[name].name: hashlib.sha256(build[name].read_bytes()).hexdigest() for name in ("wheel", "sources")}
         for build in builds
     )
     assert {name.split("-")[1].removesuffix(".tar.gz") for name in one} == {__version__}
-    assert len(one) == 2
     assert one == other
 
 
-def test_the_wheel_has_the_package_and_nothing_else(builds):
-    (wheel,) = (path for name, path in builds[0].items() if name.endswith(".whl"))
-    with zipfile.ZipFile(wheel) as archive:
+def test_the_wheel_has_the_package_and_nothing_else_and_runs(builds, tmp_path):
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    with zipfile.ZipFile(builds[0]["wheel"]) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         sizes = {info.filename: info.file_size for info in archive.infolist()}
+        archive.extractall(site)
     package = [path for path in (ROOT / "cuslayer").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     modules = {path.name for path in ROOT.glob("cuslayer*.py")}
     configs = {f"cuslayer/training/configs/{path.name}" for path in (ROOT / "examples" / "configs").iterdir()}
@@ -104,32 +74,25 @@ def test_the_wheel_has_the_package_and_nothing_else(builds):
     assert {path.suffix for path in package} >= {".py", ".cu", ".cuh", ".npz", ".js", ".css", ".html"}
     assert "cuslayer/py.typed" in names
     assert all(sizes[path.relative_to(ROOT).as_posix()] == path.stat().st_size for path in package)
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); import cuslayer, numpy; cuslayer.load_config('shd'); "
+        "net = cuslayer.Network('4-3', cuslayer.SRM()); print(cuslayer.__file__, net(numpy.ones((9, 1, 4))).shape)"
+    )
+    empty.mkdir()
+    found = subprocess.run([sys.executable, "-c", code], cwd=empty, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(site))
+    assert found.stdout.strip().endswith("(9, 1, 3)")
 
 
 def test_the_sources_have_the_tests_and_no_caches(builds):
-    (sources,) = (path for name, path in builds[0].items() if name.endswith(".tar.gz"))
-    with tarfile.open(sources) as archive:
+    with tarfile.open(builds[0]["sources"]) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "cuslayer/py.typed", "tests/support/__init__.py"} <= names
     assert not any(name.endswith(".pyc") for name in names)
     # Tests read all that lies beside the package, too: every file that was there but caches.
-    source = builds[0]["source"]
+    source = builds[0]["folder"]
     given = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     assert {name for name in given - names if not name.endswith(".pyc")} == set()
-
-
-def test_every_file_of_the_repository_is_in_the_sources():
-    """What git knows is in one of the folders, or has one of the names, that the build includes."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("this is no checkout")
-    tomllib = pytest.importorskip("tomllib")
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
-    included = [pattern.removeprefix("/") for pattern in patterns["sdist"]["include"]]
-    for name in listed.stdout.splitlines():
-        top = name.split("/")[0]
-        # The build adds these two itself.
-        assert any(fnmatch(top, pattern) for pattern in included) or name in ("pyproject.toml", ".gitignore"), name
 
 
 OFFLINE = """
@@ -184,3 +147,124 @@ def test_no_socket_and_no_other_program(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", OFFLINE, str(tmp_path)]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert found.stdout.splitlines()[-1:] == ["RESULT [0, 0, 0, 0, 0, 0] [] []"], found.stdout + found.stderr
+
+
+# A release: one version, and workflows that may read alone.
+
+
+def test_one_version_in_one_place():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    files = [*(ROOT / "cuslayer").rglob("*.py"), ROOT / "pyproject.toml", ROOT / "cuslayer_main.py"]
+    written = [path.name for path in files if f'"{__version__}"' in path.read_text(encoding="utf-8")]
+    assert written == ["version.py"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", changes, re.MULTILINE)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert releases[0] == (__version__, citation["date-released"])
+    assert str(citation["version"]) == __version__
+    assert [date for _, date in releases] == sorted((date for _, date in releases), reverse=True)
+
+
+def test_all_extras_are_in_all():
+    extras = declared()
+    found = [name for each in extras["all"] for name in re.search(r"^cuslayer\[([\w,]+)\]", each)[1].split(",")]
+    # One of the two for GPUs must be chosen; the others are for whoever works on cuslayer.
+    assert sorted(found) == sorted(extras.keys() - {"", "cuda12", "cuda13", "test", "docs", "all"})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_workflows_may_read_alone_and_name_versions_of_actions(path):
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert found["permissions"] == {"contents": "read"}
+    assert "concurrency" in found
+    for job in found["jobs"].values():
+        assert job["timeout-minutes"] <= 90
+        assert job.get("permissions", {}).items() <= {"id-token": "write"}.items()
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v\d+|[0-9a-f]{40})", step["uses"]), step["uses"]
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"] == {"persist-credentials": False}
+            # What others write, such as the title of a pull request, never becomes part of a command.
+            assert not re.search(r"\$\{\{\s*github\.(event|head_ref)", step.get("run", ""))
+
+
+# A user's script passes `mypy --strict`, against the wheel in an environment of its own, and runs.
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory, builds):
+    """The interpreter of an environment with the wheel, and with the libraries of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    found = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    show = [str(found), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(show, check=True, capture_output=True, text=True).stdout.strip())
+    with zipfile.ZipFile(builds[0]["wheel"]) as archive:
+        archive.extractall(site)
+    (site / "others.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("-packages")))
+    return found
+
+
+def strict(python, script, folder):
+    # Without a configuration file, as in a user's folder.
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "--config-file="]
+    command += ["--cache-dir", str(folder / "cache"), str(script)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MYPYPATH", "PYTHONPATH")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_script_passes(python, tmp_path):
+    # Beside the tests, mypy would find the sources of the repository.
+    script = shutil.copy(SCRIPT, tmp_path)
+    found = strict(python, script, tmp_path)
+    assert (found.stdout, found.stderr) == ("Success: no issues found in 1 source file\n", "")
+    # Types are those of the package, not Any: mistakes are found.
+    wrong = SCRIPT.read_text(encoding="utf-8").replace("theta=10.0, tau_sr=5.0)\n", 'theta="10", tau_sr=5.0)\n', 1)
+    wrong = wrong.replace("score.loss:.3f", "score.los:.3f").replace("cs.calibrate(net, batches)", "cs.calibrat(net)")
+    (tmp_path / "wrong.py").write_text(wrong, encoding="utf-8")
+    said = strict(python, tmp_path / "wrong.py", tmp_path).stdout
+    assert 'Argument "theta" to "SRM" has incompatible type "str"; expected "float"' in said
+    assert 'has no attribute "los"' in said
+    assert 'Module has no attribute "calibrat"' in said
+
+
+def test_the_script_runs(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(SCRIPT), str(tmp_path)]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (0, "")
+    *epochs, margin, last = found.stdout.splitlines()
+    assert [line.split(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert margin.startswith("margin ")
+    assert int(last.removeprefix("accuracy ").removesuffix("%")) > 75
+    assert (tmp_path / "why.png").stat().st_size > 1000
+
+
+# Mutated files for every reader.
+
+
+def test_mutants_are_read_or_refused_in_one_line(monkeypatch, tmp_path):
+    from cuslayer.data.formats import FORMATS
+
+    """Each is read, or refused by one line."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    before = set(sys.modules)
+    fuzzer = importlib.import_module("fuzz")
+    readers = fuzzer.readers()
+    assert {f"events {suffix}" for suffix in FORMATS} <= readers.keys()
+    assert {"import_hdf5", "import_nir", "load_config", "cs.load", "load_checkpoint", "read_wave"} <= readers.keys()
+    for name, reader in readers.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        reader.prepare(folder)
+        for content in reader.valid:
+            found = fuzzer.judged(reader, fuzzer.write_case(reader, folder, content))
+            assert found is None or (name in ("load_config", "Params") and found == ""), name
+        first = len(reader.valid) + len(reader.hostile)
+        for number in range(first, first + 50):
+            path = fuzzer.write_case(reader, folder, reader.content(1, number))
+            assert not fuzzer.judged(reader, path), f"{name} {number}"
+    for name in set(sys.modules) - before:
+        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]

@@ -31,28 +31,25 @@ def ran():
     return space, said.getvalue()
 
 
-def test_the_layer():
+def test_what_it_says():
     space, said = ran()
     assert "  2: Bypassed(dense=Dense(30, 30), gain=(30,))\n" in said
     assert "['0.0', '2.dense.weight', '2.gain', '4.0']" in said
+    assert "(100, 6, 30)\nlayer 1 (Dense(20, 30), LIF), neuron 0 at 50 ms" in said
+    assert "loss of a sample " in said
+    _, classes = re.search(r"^([\d.e+-]+) \[([\d ]+)\]$", said, re.MULTILINE).groups()
+    assert classes.split() == ["0", "1", "2", "0", "1", "2"]
+    x = np.random.default_rng(0).normal(size=(5, 2, 4))
     layer = space["Bypassed"](4)
-    assert [p.shape for p in layer.parameters()] == [(4, 4), (4,)]
     for p in layer.parameters():
         p.data = p.data.astype(np.float64)
-    x = np.random.default_rng(0).normal(size=(5, 2, 4))
-    assert cs.gradcheck(layer, x) < 1e-6
-
-
-def test_the_operation():
-    leak = ran()[0]["leak"]
-    assert cs.gradcheck(lambda x: leak(x, rate=0.1), np.ones((3, 1, 2))) < 1e-6
+    for function in (layer, lambda x: space["leak"](x, rate=0.1), lambda x: space["margin_loss"](x, [1, 0])):
+        assert cs.gradcheck(function, x) < 1e-6
 
 
 def test_the_neuron():
-    space, said = ran()
-    assert "(100, 6, 30)\nlayer 1 (Dense(20, 30), LIF), neuron 0 at 50 ms" in said
-    # What the class says of itself is what it computes: u = psp(x) + refraction, and g_x = adjoint of psp (rho g_s).
-    lif = space["LIF"](tau=5.0)
+    """It computes what it says of itself: u = psp(x) + refraction, and g_x = adjoint of psp (rho g_s)."""
+    lif = ran()[0]["LIF"](tau=5.0)
     rng = np.random.default_rng(1)
     weighted, grad = cs.Tensor(rng.normal(0.1, 0.5, (60, 2, 3)), requires_grad=True), rng.normal(size=(60, 2, 3))
     kept = []
@@ -65,40 +62,10 @@ def test_the_neuron():
     filtered = cs.Tensor(weighted.data, requires_grad=True)
     lif.psp(filtered).backward(lif.surrogate(u) * grad)
     np.testing.assert_allclose(weighted.grad, filtered.grad, atol=1e-6)
-    # A network of them learns.
-    cs.seed(0)
-    neuron, x, labels = space["LIF"](tau=10.0), rng.random((100, 6, 20)) < 0.1, np.arange(6) % 3
-    net, loss = cs.Network("20-30-3", neuron), cs.SpikeCountLoss(neuron, true=20, false=2)
-    with cs.record(net) as seen:
-        loss(net(x), labels).backward()
-    np.testing.assert_array_equal(seen[1].spikes, net.layers[1].fires(seen[1].potential))
-    assert abs(seen[1].spikes_error).max() > 0
-    optimizer = cs.Adam(net.parameters(), lr=0.01)
-    for _ in range(40):
-        optimizer.zero_grad()
-        value = loss(net(x), labels)
-        value.backward()
-        optimizer.step()
-    assert (cs.classify(net(x)) == labels).all()
-
-
-def test_the_loss():
-    space, said = ran()
-    margin_loss = space["margin_loss"]
-    spikes = np.zeros((10, 2, 3), bool)
-    spikes[:4, 0, 1] = spikes[:3, 0, 2] = spikes[:9, 1, 0] = True
-    # By hand: sample 0 of class 1 leads by 4 and 1, sample 1 of class 0 by 9 and 9; the margin is 5.
-    assert margin_loss(cs.Tensor(spikes), [1, 0]).item() == pytest.approx((1 + 16) / 2)
-    # A loss decreases as the network learns, and `health` takes it.
-    assert "loss of a sample " in said
-    value, classes = re.search(r"^([\d.e+-]+) \[([\d ]+)\]$", said, re.MULTILINE).groups()
-    assert classes.split() == ["0", "1", "2", "0", "1", "2"], (value, classes)
-    x = np.random.default_rng(0).normal(size=(6, 2, 3))
-    assert cs.gradcheck(lambda x: margin_loss(x, [1, 0]), x) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(7, 2, 3), (1, 1, 1), (0, 2, 3), (4, 0, 2), (3, 200)])
+@pytest.mark.parametrize("shape", [(7, 2, 3), (0, 2, 3), (3, 200)])
 def test_the_kernel_and_its_twin(dtype, shape):
     """Both give the same bits, forward and backward, and the operation is linear: <A x, y> = <x, A* y>."""
     accumulate = ran()[0]["accumulate"]

@@ -28,15 +28,10 @@ def norm(x: Array) -> float:
 def close(
     ours: Array, theirs: Array, relative: float | None = None, *, least: float = 0, double: Array | None = None
 ) -> None:
-    """Hold the error against the norm of the result.
+    """Hold the error against the norm of the result, or `least` where sums cancel to less than that.
 
-    Args:
-        ours: of one device.
-        theirs: of the other.
-        relative: the share of the norm, by default that of the type.
-        least: what is taken for the norm where sums cancel to less than that.
-        double: the result in float64. Where gradients grow from step to step, rounding does too: four times theirs is
-            allowed besides.
+    `double` is the result in float64: where gradients grow from step to step, rounding does too, and four times theirs
+    is allowed besides.
     """
     assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
     name = theirs.dtype.name

@@ -24,17 +24,10 @@ _DEAD = 99
 
 
 class Disk:
-    """Counts what a run changes in its folder, and calls a function at one of the changes.
+    """Counts what a run changes in its folder, and calls `happens` at change number `at`, from 0.
 
-    A change is a call of the system, or the first write to a file that was opened, of which only a part is written.
-
-    Args:
-        folder: the folder; what others, such as a compiler's cache, write elsewhere does not count.
-        at: the number of the change, from 0; None to count only.
-        happens: called there, before the call, or after a part of a write.
-
-    Attributes:
-        changes: the name of each change so far.
+    A change is a call of the system, or the first write to a file that was opened, of which only a part is written
+    before `happens`. What others, such as a compiler's cache, write elsewhere does not count.
     """
 
     def __init__(self, folder: pathlib.Path, at: int | None = None, happens: Callable[[], Any] = lambda: None) -> None:
@@ -133,22 +126,9 @@ def tiny(folder: pathlib.Path, **options: Any) -> Config:
         (data / "train.txt").write_text("".join(f"{number} {number % 2}\n" for number in range(4)))
         (data / "test.txt").write_text("4 1\n5 0\n")
     optimizer = OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="step", every=1, factor=0.5)
-    given: dict[str, Any] = {
-        "neuron": SRM(theta=1.0, tau_sr=4.0),
-        "duration": 8.0,
-        "region": (0.0, 8.0),
-        "layers": ("6x6x2", "4", "2"),
-        "true": 4.0,
-        "false": 1.0,
-    }
-    given |= {
-        "initialization": "slayer",
-        "epochs": 2,
-        "batch": 2,
-        "optimizer": optimizer,
-        "checkpoint_steps": 1,
-        "data": str(data),
-    }
+    given: dict[str, Any] = {"duration": 8.0, "region": (0.0, 8.0), "layers": ("6x6x2", "4", "2"), "epochs": 2}
+    given |= {"true": 4.0, "false": 1.0, "initialization": "slayer", "batch": 2, "checkpoint_steps": 1}
+    given |= {"neuron": SRM(theta=1.0, tau_sr=4.0), "optimizer": optimizer, "data": str(data)}
     return Config(**{**given, **options})
 
 

@@ -53,15 +53,7 @@ def trainer(make: Any, context: Context | None = None, **options: Any) -> Traine
 def trained(
     make: Any, context: Context | None = None, *, epochs: int = 7, data: tuple[int, ...] = (), **options: Any
 ) -> dict[str, Any]:
-    """Return the scores of epochs, and digests of weights, optimizer and generator after them.
-
-    Args:
-        make: makes the network.
-        context: the processes.
-        epochs: the number of epochs.
-        data: the arguments of `loader`.
-        options: those of `DataParallel`.
-    """
+    """Return the scores of epochs, and digests of weights, optimizer and generator; `data` goes to `loader`."""
     mine, batches = trainer(make, context, **options), loader(*data)
     scores = [tuple(mine.train(batches)) for _ in range(epochs)]
     scores.append(tuple(mine.test(loader(*data, shuffle=False))))

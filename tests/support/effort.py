@@ -1,9 +1,9 @@
-"""Limits of work that do not depend on the clock: calls of functions, which are as many on a busy machine."""
+"""Work in calls of functions of Python and of C, which are as many on a busy machine."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -31,3 +31,21 @@ def at_most(calls: int) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """Return the number of calls of functions while work runs."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    # The first is work itself, the last is sys.setprofile.
+    return count - 2

@@ -31,12 +31,14 @@ class Set:
 
 class Camera(Set):
     first = 5_000_000  # us
+    count = 3
 
-    def _fill(self, count=22):
+    def __init__(self, save_to, options):
+        super().__init__(save_to, options)
         classes = CLASSES[type(self).__name__]
         folder = os.path.join(self.location_on_system, "x")
         # In an order that no listing of a folder has to keep.
-        for i in np.random.default_rng(3).permutation(count * classes):
+        for i in np.random.default_rng(3).permutation(self.count * classes):
             self.data.append(os.path.join(folder, str(i % classes), f"{i // classes:03}.bin"))
             self.targets.append(int(i % classes))
 
@@ -51,12 +53,10 @@ class Camera(Set):
 
 
 class NMNIST(Camera):
-    sensor_size = SIZES["NMNIST"]
-    first = 2000
+    sensor_size, first = SIZES["NMNIST"], 2000
 
     def __init__(self, save_to, train=True, first_saccade_only=False, stabilize=False):
         super().__init__(save_to, {"train": train})
-        self._fill(3)
 
 
 class DVSGesture(Camera):
@@ -64,15 +64,13 @@ class DVSGesture(Camera):
 
     def __init__(self, save_to, train=True):
         super().__init__(save_to, {"train": train})
-        self._fill(3)
 
 
 class CIFAR10DVS(Camera):
-    sensor_size = SIZES["CIFAR10DVS"]
+    sensor_size, count = SIZES["CIFAR10DVS"], 22
 
     def __init__(self, save_to):
         super().__init__(save_to, {})
-        self._fill()
 
 
 class Sound(Set):

@@ -48,9 +48,7 @@ def start(processes: int, *arguments: str, out: Path) -> subprocess.Popen[str]:
 
 def run(processes: int, *arguments: str, out: Path) -> tuple[int, str]:
     """Run Python by mpiexec; return the exit code and what it printed."""
-    program = start(processes, *arguments, out=out)
-    code = program.wait(LIMIT)
-    return code, out.read_text()
+    return start(processes, *arguments, out=out).wait(LIMIT), out.read_text()
 
 
 def start_train(processes: int, *options: str, out: Path) -> subprocess.Popen[str]:
@@ -60,8 +58,7 @@ def start_train(processes: int, *options: str, out: Path) -> subprocess.Popen[st
 
 def train(processes: int, *options: str, out: Path) -> tuple[int, str]:
     """Run `cuslayer train` by mpiexec."""
-    program = start_train(processes, *options, out=out)
-    return program.wait(LIMIT), out.read_text()
+    return run(processes, *_TRAIN, *options, out=out)
 
 
 def processes_of(program: subprocess.Popen[str]) -> dict[int, int]:
@@ -93,21 +90,10 @@ def kill_one(
     then: Callable[[], object] = lambda: None,
     program: Sequence[str] = _TRAIN,
 ) -> tuple[float | None, str]:
-    """Run `cuslayer train` by mpiexec and send a signal to one of its processes.
+    """Run `cuslayer train` by mpiexec and send a signal to one of its processes; call `then` when it was sent.
 
-    Args:
-        processes: the number of processes.
-        rank: which one gets it.
-        options: the options of the command.
-        out: the file for what is printed.
-        when: it is sent when the process runs and this is True,
-        delay: and so many seconds later.
-        by: the signal.
-        then: called when it was sent.
-        program: what Python runs, before the options.
-
-    Returns:
-        The seconds until all had ended, None if they had before; and what was printed.
+    It is sent `delay` seconds after the process runs and `when()` is true. Return the seconds until all had ended, None
+    if they had before, and what was printed.
     """
     started = start(processes, *program, *options, out=out)
     limit, sent = time.monotonic() + LIMIT, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 import traceback
 import warnings
@@ -11,8 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty
 from typing import Any
-
-import numpy as np
 
 from cuslayer.distributed.context import Context, Request
 
@@ -127,15 +124,3 @@ def together(size: int, work: Callable[[Context], Any]) -> list[Any]:
 
 class Failed(Exception):
     """What a process has raised, as text."""
-
-
-def cores_of_fork() -> int:
-    """Return the number of cores of this process, for tests that do not depend on it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
-def same(results: Sequence[Any]) -> bool:
-    """Return whether all results are the same."""
-    return all(
-        np.array_equal(each, results[0]) if isinstance(each, np.ndarray) else each == results[0] for each in results
-    )

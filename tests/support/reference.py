@@ -99,22 +99,11 @@ def conv_input_adjoint(g, w, image, window, groups):
 
 def conv_transpose(x, w, stride, padding, dilation, groups, output_padding):
     """x (frames, H, W, C), w (kh, kw, outputs / groups, C), every constant a pair."""
-    (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
-    frames, height, width, channels = x.shape
-    kh, kw, outputs, _ = w.shape
-    rows = sh * (height - 1) - 2 * ph + dh * (kh - 1) + 1 + output_padding[0]
-    columns = sw * (width - 1) - 2 * pw + dw * (kw - 1) + 1 + output_padding[1]
-    y = np.zeros((frames, max(rows, 0), max(columns, 0), outputs * groups))
-    for r in range(height):
-        for c in range(width):
-            for i in range(kh):
-                for j in range(kw):
-                    h, v = r * sh + i * dh - ph, c * sw + j * dw - pw
-                    if 0 <= h < rows and 0 <= v < columns:
-                        for k in range(channels):
-                            first = k // (channels // groups) * outputs
-                            y[:, h, v, first : first + outputs] += x[:, r, c, k, None] * w[i, j, :, k]
-    return y
+    image = (
+        max(s * (n - 1) - 2 * p + d * (k - 1) + 1 + more, 0)
+        for n, k, s, p, d, more in zip(x.shape[1:3], w.shape, stride, padding, dilation, output_padding, strict=False)
+    )
+    return conv_input_adjoint(x, w, tuple(image), (w.shape[:2], stride, padding, dilation), groups)
 
 
 def unpool(x, kernel, stride, padding, dilation, gain):
@@ -212,6 +201,15 @@ def slayer_num_spikes(spikes, desired, first, last, eps, ts, scale=1.0):
 
 def loihi(x, neuron):
     """Return the voltage before the reset and the spikes of Loihi's neuron for x (T, columns), in Python's integers."""
+    return _loihi(x, neuron)[1:]
+
+
+def loihi_current(x, neuron):
+    """Return the current of Loihi's neuron for x (T, columns), in Python's integers."""
+    return _loihi(x, neuron)[0]
+
+
+def _loihi(x, neuron):
     most = 2**23 - 1
 
     def decayed(state, decay):
@@ -220,7 +218,7 @@ def loihi(x, neuron):
     def saturated(state):
         return max(-most, min(most, state))
 
-    v_seen, s = np.zeros(x.shape), np.zeros(x.shape, bool)
+    current, v_seen, s = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape, bool)
     for m in range(x.shape[1]):
         i = v = held = 0
         for t in range(len(x)):
@@ -228,20 +226,7 @@ def loihi(x, neuron):
             i = saturated(decayed(i, neuron.i_decay) + round(2.0 ** (6 + neuron.wgt_exp) * w))
             v = 0 if held else saturated(decayed(v, neuron.v_decay) + i)
             held = max(held - 1, 0)
-            v_seen[t, m], s[t, m] = v, v > neuron.theta
+            current[t, m], v_seen[t, m], s[t, m] = i, v, v > neuron.theta
             if s[t, m]:
                 v, held = 0, neuron.ref_delay - 1
-    return v_seen, s
-
-
-def loihi_current(x, neuron):
-    """Return the current of Loihi's neuron for x (T, columns), in Python's integers."""
-    found = np.zeros(x.shape)
-    for m in range(x.shape[1]):
-        i = 0
-        for t in range(len(x)):
-            drive = round(2.0 ** (6 + neuron.wgt_exp) * float(x[t, m])) if t or neuron.first_bin else 0
-            kept = (1 if i >= 0 else -1) * ((abs(i) * (4096 - neuron.i_decay)) >> 12)
-            i = max(1 - 2**23, min(2**23 - 1, kept + drive))
-            found[t, m] = i
-    return found
+    return current, v_seen, s

@@ -40,9 +40,6 @@ def everything(net, optimizer):
     return {name: a.tobytes() for name, a in arrays.items()}, backend.generator().bit_generator.state
 
 
-KINDS = pytest.mark.parametrize("kind", ["SGD", "Adam", "AMSGrad", "NAdam"])
-
-
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "checkpoint.npz"
@@ -80,27 +77,19 @@ def test_a_run_with_branches_goes_on_to_the_bit(tmp_path):
     assert straight.gradients.epochs[1].keys() == {"0 Dense", "3.0 Dense"}
 
 
-@KINDS
-def test_round_trip_to_the_bit(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AMSGrad", "NAdam"])
+def test_resumed_training_equals_uninterrupted_training(tmp_path, kind):
     net, optimizer = model(kind)
     Checkpoint.of(3, net, optimizer).save(tmp_path / "c.npz")
     before = everything(net, optimizer)
+    for _ in range(3):
+        step(net, optimizer)
     other = model(kind, steps=1)
     assert everything(*other) != before
     checkpoint = load_checkpoint(tmp_path / "c.npz")
     checkpoint.restore(*other)
     assert checkpoint.epoch == 3
     assert everything(*other) == before
-
-
-@KINDS
-def test_resumed_training_equals_uninterrupted_training(tmp_path, kind):
-    net, optimizer = model(kind)
-    Checkpoint.of(1, net, optimizer).save(tmp_path / "c.npz")
-    for _ in range(3):
-        step(net, optimizer)
-    other = model(kind, steps=0)
-    load_checkpoint(tmp_path / "c.npz").restore(*other)
     for _ in range(3):
         step(*other)
     assert everything(*other) == everything(net, optimizer)
@@ -129,10 +118,6 @@ def test_a_checkpoint_contains_no_pickle(saved):
     assert (about["format"], about["epoch"]) == (3, 3)
 
 
-def test_a_checkpoint_of_another_device(saved):
-    assert all(isinstance(a, np.ndarray) for a in load_checkpoint(saved).network.values())
-
-
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -147,25 +132,6 @@ def test_a_checkpoint_that_does_not_fit_raises_and_changes_nothing(saved, other,
     with pytest.raises(ValueError, match=message):
         load_checkpoint(saved).restore(net, optimizer)
     assert everything(net, optimizer) == before
-
-
-def test_another_number_of_layers_raises_and_changes_nothing(saved):
-    net = cs.Sequential(cs.Dense(6, 4), SRM)
-    optimizer = cs.Adam(net.parameters())
-    before = everything(net, optimizer)
-    with pytest.raises(ValueError, match=r"^load_state: parameter 2\.0 is unknown"):
-        load_checkpoint(saved).restore(net, optimizer)
-    assert everything(net, optimizer) == before
-
-
-def test_no_file(tmp_path):
-    with pytest.raises(ValueError, match=r"^load_checkpoint: .*none\.npz is no file$"):
-        load_checkpoint(tmp_path / "none.npz")
-
-
-def test_a_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"^load_checkpoint: .* is damaged or no checkpoint"):
-        load_checkpoint(tmp_path)
 
 
 def test_truncated_anywhere(saved):
@@ -194,24 +160,6 @@ def test_a_changed_byte(saved):
     assert refused > 20
 
 
-@pytest.mark.parametrize("what", ["text", "array", "zip", "about", "keys"])
-def test_another_file(tmp_path, what):
-    path = tmp_path / "c.npz"
-    with path.open("wb") as file:
-        if what == "text":
-            file.write(b"no checkpoint")
-        elif what == "array":
-            np.save(file, np.zeros(3))
-        elif what == "zip":
-            np.savez(file, weight=np.zeros(3))
-        elif what == "about":
-            np.savez(file, about=np.array("[1]"))
-        else:
-            np.savez(file, about=np.array('{"format": 1}'))
-    with pytest.raises(ValueError, match=r"^load_checkpoint: .*c\.npz is damaged or no checkpoint \(\w+\)$"):
-        load_checkpoint(path)
-
-
 class Trap:
     """An object that runs code when it is unpickled."""
 
@@ -225,17 +173,28 @@ class Trap:
         return Trap.spring, ()
 
 
-def test_a_pickle_is_not_executed(tmp_path):
-    np.savez(tmp_path / "c.npz", about=np.array(Trap(), dtype=object))
-    with pytest.raises(ValueError, match=r"c\.npz is damaged or no checkpoint"):
-        load_checkpoint(tmp_path / "c.npz")
+def test_another_file(tmp_path):
+    path = tmp_path / "c.npz"
+    with pytest.raises(ValueError, match=r"^load_checkpoint: .*c\.npz is no file$"):
+        load_checkpoint(path)
+    with pytest.raises(ValueError, match=r"^load_checkpoint: .* is damaged or no checkpoint"):
+        load_checkpoint(tmp_path)
+    for write in (
+        lambda file: file.write(b"no checkpoint"),
+        lambda file: np.save(file, np.zeros(3)),
+        lambda file: np.savez(file, weight=np.zeros(3)),
+        lambda file: np.savez(file, about=np.array("[1]")),
+        lambda file: np.savez(file, about=np.array('{"format": 1}')),
+        lambda file: np.savez(file, about=np.array(Trap(), dtype=object)),
+    ):
+        with path.open("wb") as file:
+            write(file)
+        with pytest.raises(ValueError, match=r"^load_checkpoint: .*c\.npz is damaged or no checkpoint \(\w+\)$"):
+            load_checkpoint(path)
     assert not Trap.sprung
-
-
-def test_another_format(tmp_path):
-    np.savez(tmp_path / "c.npz", about=np.array('{"format": 4}'))
+    np.savez(path, about=np.array('{"format": 4}'))
     with pytest.raises(ValueError, match=r"c\.npz has format 4, this version reads 1 to 3$"):
-        load_checkpoint(tmp_path / "c.npz")
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_is_on_the_disk_before_and_after_it_has_its_name(saved, monkeypatch):
@@ -260,6 +219,8 @@ def test_a_checkpoint_is_on_the_disk_before_and_after_it_has_its_name(saved, mon
         ("rename", beside, str(saved)),
         ("flush", folder, saved.parent.stat().st_size),
     ]
+    assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
+    assert load_checkpoint(saved).epoch == 4
 
 
 def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch):
@@ -274,9 +235,3 @@ def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch):
         Checkpoint.of(4, *model()).save(saved)
     assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
     assert saved.read_bytes() == old
-
-
-def test_a_write_replaces(saved):
-    Checkpoint.of(4, *model()).save(saved)
-    assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
-    assert load_checkpoint(saved).epoch == 4

@@ -17,10 +17,56 @@ import pytest
 
 import cuslayer as cs
 from benchmarks import same_bits
-from tests.support import trained
+from cuslayer.data import Arrays, Loader
 from tools.emulator.driver import emulation
 
 ROOT = Path(__file__).parents[2]
+
+
+STEPS, BATCH = 30, 4
+
+
+def networks():
+    """Return networks with a loss and an optimizer: each kind of layer that draws, sums or runs in parallel."""
+    srm, exact, loihi = cs.SRM(), cs.SRM(gradient="exact"), cs.Loihi()
+    delayed = [cs.Dense((6, 6, 2), 64), srm, cs.Delay(64, dt=1.0), cs.Dropout(0.2), cs.Dense(64, 3), srm]
+    branches = cs.Parallel(cs.Dense((6, 6, 2), 40), cs.Dense((6, 6, 2), 40), join="concatenate")
+    found = {
+        "MLP": (cs.Network("6x6x2-300-3", srm), srm, cs.Adam),
+        "CNN": (cs.Network("6x6x2-8c3-2a-16c1-3", exact), exact, cs.Adam),
+        "delays and dropout": (cs.Sequential(*delayed), srm, cs.NAdam),
+        "branches, Loihi": (cs.Sequential(branches, loihi, cs.Dense(80, 3), loihi), loihi, cs.SGD),
+    }
+    for net, _, _ in found.values():
+        cs.calibrate(net, batches(), rate=60.0)
+    return {
+        name: (net, cs.SpikeCountLoss(neuron, true=8, false=1), optimizer(net.parameters(), lr=0.01))
+        for name, (net, neuron, optimizer) in found.items()
+    }
+
+
+def batches():
+    """Return three batches in a drawn order."""
+    x = np.random.default_rng(1).random((3 * BATCH, STEPS, 6, 6, 2)) < 0.2
+    return list(Loader(Arrays(x, np.arange(3 * BATCH) % 3), batch=BATCH, steps=STEPS, shuffle=True, seed=2))
+
+
+def hashes():
+    """Return a hash of each array of the trainings: spikes, loss, gradients and weights of every step."""
+    cs.seed(0)
+    return {name: same_bits.trained(*parts, batches()) for name, parts in networks().items()}
+
+
+# More threads than there are cores, if need be.
+PROGRAM = """
+import json, os, sys
+count = int(sys.argv[1])
+if hasattr(os, "sched_getaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+os.sched_getaffinity = lambda pid: set(range(count))
+from tests.training.test_determinism import hashes
+print(json.dumps(hashes()))
+"""
 
 
 def in_a_process(cores, *, hash_seed, blas):
@@ -32,7 +78,7 @@ def in_a_process(cores, *, hash_seed, blas):
         "OPENBLAS_NUM_THREADS": blas,
         "CUSLAYER_DEVICE": "cpu",
     }
-    command = [sys.executable, "-m", "tests.support.trained", str(cores)]
+    command = [sys.executable, "-c", PROGRAM, str(cores)]
     found = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
@@ -55,7 +101,7 @@ def test_cores_and_hash_seeds_change_no_bit(one_core, cores, hash_seed, blas):
 def test_a_process_that_has_done_other_things_has_the_same_bits(one_core):
     """Nothing of an earlier training is left in caches, pools of memory or generators."""
     np.random.default_rng().random(3)
-    assert trained.hashes() == one_core
+    assert hashes() == one_core
 
 
 def test_emulated_cuda_twice_and_beside_the_cpu():
@@ -66,9 +112,9 @@ def test_emulated_cuda_twice_and_beside_the_cpu():
         net = cs.Network("6x6x2-40-3", cs.SRM())
         for p in net.parameters():
             p.data = p.data * 3
-        assert net(trained.batches()[0][0]).numpy().any()
+        assert net(batches()[0][0]).numpy().any()
         loss = cs.SpikeCountLoss(cs.SRM(), true=8, false=1)
-        return same_bits.trained(net, loss, cs.Adam(net.parameters(), lr=0.01), trained.batches()[:2])
+        return same_bits.trained(net, loss, cs.Adam(net.parameters(), lr=0.01), batches()[:2])
 
     with emulation():
         once, again = run(), run()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-import cuslayer.neurons
-from cuslayer import backend
+from cuslayer import backend, functions
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
 from cuslayer.tape import as_tensor
-from cuslayer.training import Trainer
+from cuslayer.training import Checkpoint, Trainer, load_checkpoint
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
-from tools.fake_cupy import Costs
+from tools.fake_cupy import Costs, counted
+
+SRM = cs.SRM(tau_sr=3.0)
+LOW = cs.SRM(tau_sr=3.0, theta=3.0)
+MLP = "4x4x2-5-3"
 
 
 @pytest.fixture(autouse=True)
@@ -41,40 +45,47 @@ def recordings() -> Arrays:
     return Arrays(found, generator.integers(0, 3, 14), shape=(4, 4, 2))
 
 
-def trained(notation: str, graph: bool, make: Any = cs.Adam, potentials: str = "full", **options: Any) -> Any:
-    cs.seed(1)
-    srm = cs.SRM(tau_sr=3.0)
-    net = cs.Network(notation, srm, potentials=potentials)
-    optimizer = make(net.parameters(), lr=0.02, **options)
-    loss = cs.SpikeCountLoss(srm, true=6, false=1)
-    trainer = Trainer(net, loss, optimizer, graph=graph)
-    loader = Loader(data(), 2, steps=12, shuffle=True, seed=0)
-    scores = []
+def loader(**options: Any) -> Loader:
+    return Loader(data(), 2, steps=12, seed=0, **options)
+
+
+def trainer_of(
+    what: str | Callable[[], list[Any]], graph: bool | None, make: Any = cs.Adam, *, seed: int = 1, **options: Any
+) -> Trainer:
+    """Return a trainer of the network of a notation, which is calibrated, or of layers, which are not."""
+    cs.seed(seed)
+    net = cs.Network(what, SRM) if isinstance(what, str) else cs.Sequential(*what())
+    for layer in net.layers:
+        if isinstance(layer, cs.Delay):
+            layer.delay.data *= 3.7
+    loss = cs.SpikeCountLoss(SRM if isinstance(what, str) else LOW, true=6, false=1)
+    calibrate = {} if isinstance(what, str) else {"calibrate": None}
+    return Trainer(net, loss, make(net.parameters(), lr=0.02, **options), graph=graph, **calibrate)
+
+
+def weights(trainer: Trainer) -> list[bytes]:
+    return [to_numpy(p.data).tobytes() for p in trainer.net.parameters()]
+
+
+def two_epochs(notation: str, graph: bool, make: Any = cs.Adam, **options: Any) -> Any:
+    """Return all that a training has computed, and the trainer."""
+    trainer, batches, scores = trainer_of(notation, graph, make, **options), loader(shuffle=True), []
     for epoch in range(2):
-        optimizer.epoch = epoch
-        scores.append(trainer.train(loader))
-    return scores, [to_numpy(p.data) for p in net.parameters()], trainer
+        trainer.optimizer.epoch = epoch
+        scores.append(trainer.train(batches))
+    memory = {name: a.tobytes() for name, a in trainer.optimizer.state().items()}
+    return (scores, weights(trainer), trainer.gradients.epochs, memory), trainer
 
 
-def same(ours: Any, theirs: Any) -> None:
-    assert ours[0] == theirs[0]
-    for a, b in zip(ours[1], theirs[1], strict=True):
-        assert a.tobytes() == b.tobytes()
-    assert ours[2].gradients.epochs == theirs[2].gradients.epochs
-    assert ours[2].optimizer.state().keys() == theirs[2].optimizer.state().keys()
-    for name, x in ours[2].optimizer.state().items():
-        assert x.tobytes() == theirs[2].optimizer.state()[name].tobytes(), name
-
-
-@pytest.mark.parametrize("notation", ["4x4x2-5-3", "4x4x2-3c3-2a-3"])
+@pytest.mark.parametrize("notation", [MLP, "4x4x2-3c3-2a-3"])
 def test_graphs_have_the_bits_of_plain_steps(notation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = trained(notation, False)
+    plain, _ = two_epochs(notation, False)
     captured = []
     begin = fake_cupy.cuda.begin_capture
     monkeypatch.setattr(fake_cupy.cuda, "begin_capture", lambda: captured.append(1) or begin())
-    graphs = trained(notation, True)
-    same(graphs, plain)
-    assert graphs[2].graph_problem is None
+    graphs, trainer = two_epochs(notation, True)
+    assert graphs == plain
+    assert trainer.graph_problem is None
     # Of each epoch: two kinds of steps, each recorded as gradients alone and as a whole.
     assert len(captured) == 2 * 2 * 2
 
@@ -84,7 +95,8 @@ def test_schedules_and_options(options: Any) -> None:
     def make(parameters: Any, lr: float, **more: Any) -> Any:
         return cs.Adam(parameters, lr=lambda epoch: lr / (1 + epoch), **more)
 
-    same(*(trained("4x4x2-5-3", graph, make, **options) for graph in (True, False)))
+    found, expected = (two_epochs(MLP, graph, make, **options)[0] for graph in (True, False))
+    assert found == expected
 
 
 def ten_batches(loader: Loader, marks: list[int], costs: Costs) -> Iterator[Any]:
@@ -104,14 +116,12 @@ def test_batches_are_written_into_the_input_of_a_graph(make: Any, resident: Any,
     """By one operation; the bits are those of plain steps, where a batch is written once too."""
     found = []
     for graph in (True, False):
-        cs.seed(1)
-        net = cs.Network("4x4x2-5-3", cs.SRM(tau_sr=3.0))
-        trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters()), graph=graph)
-        loader, marks = Loader(make(), 2, steps=12, shuffle=True, seed=0, resident=resident), list[int]()
-        trainer.prepare(loader)
-        with fake_cupy.counted() as costs:
-            score = trainer.train(ten_batches(loader, marks, costs))
-        found.append((score, [to_numpy(p.data).tobytes() for p in net.parameters()]))
+        trainer, marks = trainer_of(MLP, graph), list[int]()
+        batches = Loader(make(), 2, steps=12, shuffle=True, seed=0, resident=resident)
+        trainer.prepare(batches)
+        with counted() as costs:
+            score = trainer.train(ten_batches(batches, marks, costs))
+        found.append((score, weights(trainer)))
         # Of steps that are launches of a graph, what is not in it: the batch, the labels, and what the loader sends of
         # the next batch.
         for step in range(5, 9) if graph else ():
@@ -121,10 +131,6 @@ def test_batches_are_written_into_the_input_of_a_graph(make: Any, resident: Any,
         if not graph:
             assert [o.name for o in costs.operations].count(written) == 10
     assert found[0] == found[1]
-
-
-def epoch_of(trainer: Trainer) -> Any:
-    return trainer.train(Loader(data(), 4, steps=12, seed=0))
 
 
 def _freezing(parameter: cs.Tensor, batches: Any) -> Any:
@@ -137,19 +143,12 @@ def _freezing(parameter: cs.Tensor, batches: Any) -> Any:
 def test_a_parameter_frozen_within_an_epoch() -> None:
     found = []
     for graph in (True, False):
-        cs.seed(1)
-        net = cs.Network("4x4x2-5-3", cs.SRM(tau_sr=3.0))
-        optimizer = cs.Adam(net.parameters(), lr=0.02)
-        trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), optimizer, graph=graph)
-        batches = list(Loader(data(), 2, steps=12, seed=0)) * 2
-        seen: list[int] = []
-        freezing = _freezing(net.parameters()[0], batches)
+        trainer, seen = trainer_of(MLP, graph), list[int]()
+        freezing = _freezing(trainer.net.parameters()[0], list(loader()) * 2)
         score = trainer.train(freezing, after_step=lambda score, seen=seen: seen.append(score.batches))  # type: ignore[misc]
         assert seen == [*range(1, 15)]
-        found.append((score, [to_numpy(p.data) for p in net.parameters()]))
-    assert found[0][0] == found[1][0]
-    for a, b in zip(found[0][1], found[1][1], strict=True):
-        assert a.tobytes() == b.tobytes()
+        found.append((score, weights(trainer)))
+    assert found[0] == found[1]
 
 
 class Noise(cs.Layer):
@@ -162,38 +161,30 @@ class Noise(cs.Layer):
 def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
     found = []
     for graph in (True, False, None):
-        cs.seed(1)
-        srm = cs.SRM(tau_sr=3.0)
-        net = cs.Sequential(cs.Dense((4, 4, 2), 5), srm, Noise(), cs.Dense(5, 3), srm)
-        trainer = Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), cs.Adam(net.parameters(), lr=0.02), graph=graph)
+        trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), LOW, Noise(), cs.Dense(5, 3), LOW], graph)
         if graph:
-            with pytest.warns(UserWarning, match="^train: steps are not captured as a CUDA graph: RuntimeError: "):
-                scores = [epoch_of(trainer)]
+            with pytest.warns(UserWarning, match="^Trainer: steps are not captured as a CUDA graph: RuntimeError: "):
+                scores = [trainer.train(loader())]
         else:
-            scores = [epoch_of(trainer)]
-        scores.append(epoch_of(trainer))
+            scores = [trainer.train(loader())]
+        scores.append(trainer.train(loader()))
         assert (trainer.graph_problem is None) == (graph is False)
-        found.append((scores, [to_numpy(p.data).tobytes() for p in net.parameters()]))
+        found.append((scores, weights(trainer)))
     assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(("name", "captured"), [("SigmaDelta", True), ("LIF", False)])
 def test_the_neurons_whose_steps_are_captured(name: str, captured: bool) -> None:
-    cs.seed(1)
-    srm = cs.SRM(tau_sr=3.0)
-    net = cs.Sequential(cs.Dense((4, 4, 2), 5), getattr(cs, name)(), cs.Dense(5, 3), srm)
-    trainer = Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), cs.Adam(net.parameters(), lr=0.02), calibrate=None)
-    epoch_of(trainer)
+    trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), getattr(cs, name)(), cs.Dense(5, 3), LOW], None)
+    trainer.train(loader())
     problem = "RuntimeError: capture: an array of the host cannot be sent to the GPU in a step that is captured"
     assert trainer.graph_problem == (None if captured else problem)
 
 
 def test_what_is_not_spikes_and_classes_runs_as_it_is() -> None:
-    cs.seed(1)
-    srm = cs.SRM(tau_sr=3.0)
-    net = cs.Network("4x4x2-5-3", srm)
+    net = cs.Network(MLP, SRM)
     x, target = np.ones((12, 2, 4, 4, 2), np.float32), np.zeros((12, 2, 3), bool)
-    trainer = Trainer(net, cs.SpikeTimeLoss(srm), cs.SGD(net.parameters(), lr=1e-4), graph=True, calibrate=None)
+    trainer = Trainer(net, cs.SpikeTimeLoss(SRM), cs.SGD(net.parameters(), lr=1e-4), graph=True, calibrate=None)
     assert trainer.train([(x, target)] * 3).accuracy is None
     assert trainer.graph_problem is None
 
@@ -203,32 +194,149 @@ def test_labels_in_other_forms(form: str) -> None:
     """Labels on the device are captured too; lists are read by each step."""
     found = []
     for graph in (True, False):
-        cs.seed(1)
-        net = cs.Network("4x4x2-5-3", cs.SRM(tau_sr=3.0))
-        trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters()), graph=graph)
-        batches = [
-            (x, backend.to_device(y) if form == "device" else y.tolist())
-            for x, y in Loader(data(), 2, steps=12, seed=0)
-        ]
-        found.append((trainer.train(batches), [to_numpy(p.data).tobytes() for p in net.parameters()]))
+        trainer = trainer_of(MLP, graph)
+        batches = [(x, backend.to_device(y) if form == "device" else y.tolist()) for x, y in loader()]
+        found.append((trainer.train(batches), weights(trainer)))
     assert found[0] == found[1]
 
 
 def test_a_label_that_is_no_class_is_refused_after_the_capture() -> None:
-    net = cs.Network("4x4x2-5-3", cs.SRM(tau_sr=3.0))
-    trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters()), graph=True)
-    batches = list(Loader(data(), 2, steps=12, seed=0))
+    batches = list(loader())
     bad = batches[6][0], np.array([0, 3])
     with pytest.raises(ValueError, match=r"^SpikeCountLoss: label 3 of sample 1 is none of 3 classes$"):
-        trainer.train([*batches[:6], bad])
+        trainer_of(MLP, True).train([*batches[:6], bad])
 
 
 def test_errors() -> None:
-    net = cs.Network("4x4x2-5-3", cs.SRM())
-    arguments = net, cs.SpikeCountLoss(cs.SRM()), cs.Adam(net.parameters())
+    net = cs.Network(MLP, SRM)
+    arguments = net, cs.SpikeCountLoss(SRM), cs.Adam(net.parameters())
     with pytest.raises(TypeError, match=r"^Trainer: graph must be a bool or None, got int$"):
         Trainer(*arguments, graph=1)  # type: ignore[arg-type]
     cs.use("cpu")
     with pytest.raises(ValueError, match=r"^Trainer: graph must not be True on the CPU, a CUDA graph needs a GPU$"):
         Trainer(*arguments, graph=True)
     assert Trainer(*arguments, graph=False).graph is False
+
+
+# Dropout and delays: the bits of steps that are not captured, and nothing is read back.
+
+
+def dropout() -> list[Any]:
+    return [cs.Dense((4, 4, 2), 6), LOW, cs.Dropout(0.4), cs.Dense(6, 3), LOW]
+
+
+def dropout_of_input_and_images() -> list[Any]:
+    first = cs.Dropout(0.2), cs.Conv(2, 3, 3, padding=1), LOW, cs.Dropout(0.5), cs.Conv(3, 2, 3), LOW
+    return [*first, cs.Dense((2, 2, 2), 3), LOW]
+
+
+def delays() -> list[Any]:
+    first = cs.Delay(2, dt=1.0), cs.Conv(2, 3, 3, padding=1), LOW, cs.Delay((4, 4, 3), dt=1.0, max_delay=5.0)
+    return [*first, cs.Pool(2, gain=3.3), LOW, cs.Dense((2, 2, 3), 3), LOW, cs.Delay(3, dt=1.0)]
+
+
+def both() -> list[Any]:
+    return [cs.Dense((4, 4, 2), 6), LOW, cs.Delay(6, dt=1.0, max_delay=3.0), cs.Dropout(0.3), cs.Dense(6, 3), LOW]
+
+
+@pytest.mark.parametrize("layers", [dropout_of_input_and_images, delays])
+def test_dropout_and_delays(layers: Callable[[], list[Any]]) -> None:
+    found = []
+    for graph in (True, False):
+        trainer = trainer_of(layers, graph)
+        before = weights(trainer)
+        scores = trainer.train(loader(shuffle=True))
+        assert trainer.graph_problem is None
+        assert all(a != b for a, b in zip(before, weights(trainer), strict=True))
+        found.append((scores, weights(trainer), backend.generator_state()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_steps_read_nothing_back(graph: bool) -> None:
+    trainer, found = trainer_of(both, graph), list[int]()
+
+    def batches() -> Any:
+        for batch in list(loader()):
+            with counted() as costs:
+                yield batch
+            found.append(costs.readbacks)
+
+    trainer.train(batches())
+    assert found == [0] * 7
+
+
+def test_a_seed_within_an_epoch() -> None:
+    """The launches after it draw with its key, as steps that are not captured do."""
+    for at in (2, 5):
+        found = []
+        for graph in (True, False):
+            trainer = trainer_of(dropout, graph)
+
+            def batches(at: int = at) -> Any:
+                for number, batch in enumerate(loader(shuffle=True)):
+                    if number == at:
+                        cs.seed(7)
+                    yield batch
+
+            trainer.train(batches())
+            assert trainer.graph_problem is None
+            found.append((weights(trainer), backend.generator_state()))
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(graph: bool, tmp_path: Path) -> None:
+    straight = trainer_of(both, graph)
+    straight.train(loader())
+    Checkpoint.of(1, straight.net, straight.optimizer).save(tmp_path / "c.npz")
+    straight.train(loader())
+    ended = weights(straight), backend.generator_state()
+    again = trainer_of(both, graph, seed=5)
+    again.train(loader(), steps=1)
+    load_checkpoint(tmp_path / "c.npz").restore(again.net, again.optimizer)
+    again.train(loader())
+    assert (weights(again), backend.generator_state()) == ended
+
+
+def test_outside_of_training_nothing_is_drawn() -> None:
+    trainer = trainer_of(dropout, True)
+    trainer.train(loader())
+    before = backend.generator_state()
+    assert before["device"][1] == 7
+    scores = [trainer.test(loader()) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert backend.generator_state() == before
+    with cs.no_grad():
+        x = np.ones((3, 2, 50), np.float32)
+        one, other = (functions.dropout(x, p=0.5).data for _ in range(2))
+    assert (to_numpy(one) != to_numpy(other)).any()
+    assert backend.generator_state()["device"] == [before["device"][0], 9]
+
+
+def test_what_is_drawn_in_a_block_that_preserves_the_generator() -> None:
+    x = np.ones((1, 2, 50), np.float32)
+
+    def drawn() -> bytes:
+        return to_numpy(functions.dropout(x, p=0.5).data).tobytes()
+
+    cs.seed(4)
+    for _ in range(2):
+        # Before the first draw, and after it.
+        before = backend.generator_state()
+        with counted() as costs, backend.preserved_generator():
+            within = drawn(), drawn()
+        assert costs.readbacks == 2
+        assert backend.generator_state() == before
+        assert (drawn(), drawn()) == within
+    assert within[0] != within[1]
+
+
+def test_a_state_that_is_none() -> None:
+    before = backend.generator_state()
+    for device in ([1], [1, 2.0], "12"):
+        with pytest.raises(ValueError, match=r"^load_generator_state: device must be a key and a number, got "):
+            backend.load_generator_state(before | {"device": device})
+    with pytest.raises(ValueError, match="PCG64"):
+        backend.load_generator_state({"bit_generator": "MT19937", "device": [1, 2]})
+    assert backend.generator_state() == before

@@ -9,9 +9,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.layers.base import Layer
-from cuslayer.training import Config, Trainer, load_config, train
+from cuslayer.training import Config, Trainer, train
 from cuslayer.training.checkpoint import load_checkpoint
-from tests.support.tiny import no_figures, silent, weights, write_folder
+from tests.support.tiny import no_figures, write_folder
 
 SRM = cs.SRM(tau_sr=4.0)
 RNG = np.random.default_rng(0)
@@ -62,16 +62,6 @@ def test_a_network_is_calibrated_once():
     assert all((a == state[name]).all() for name, a in net.state().items())
 
 
-def test_it_can_be_turned_off():
-    net = network()
-    state = net.state()
-    t = trainer(net, calibrate=None)
-    assert t.prepare([BATCH]) is None
-    t.train([BATCH])
-    assert t.calibration is None
-    assert all((a == state[name]).all() for name, a in net.state().items())
-
-
 def set_weight(net):
     net[2].weight.data[0, 0] += 1.0
 
@@ -81,22 +71,29 @@ def loaded(net):
     net.load_state(cs.Network("8x8x2-2a-6-2", SRM).state())
 
 
-@pytest.mark.parametrize("change", [set_weight, loaded, lambda net: cs.calibrate(net, [BATCH])])
-def test_weights_that_are_not_as_they_were_drawn_are_kept(change):
-    net = network()
+KEPT = {
+    "a weight was set": (set_weight, 30.0, 0),
+    "a state was loaded": (loaded, 30.0, 0),
+    "calibrated before": (lambda net: cs.calibrate(net, [BATCH]), 30.0, 0),
+    "turned off": (lambda net: None, None, 0),
+    "a trained optimizer": (lambda net: None, 30.0, 1),
+}
+
+
+@pytest.mark.parametrize("why", KEPT)
+def test_weights_that_are_not_calibrated(why):
+    net, (change, calibrate, steps) = network(), KEPT[why]
     change(net)
     state = net.state()
-    assert trainer(net).prepare([BATCH]) is None
+    t = trainer(net, calibrate=calibrate)
+    t.optimizer.steps = steps
+    assert t.prepare([BATCH]) is None
+    t.train([BATCH])
+    assert t.calibration is None
     assert all((a == state[name]).all() for name, a in net.state().items())
 
 
-def test_a_trained_optimizer_means_a_trained_network():
-    net = network()
-    t = trainer(net)
-    t.optimizer.steps = 1
-    assert t.prepare([BATCH]) is None
-
-
+@pytest.mark.all
 def test_what_was_set_by_hand_is_kept():
     cs.seed(1)
     own = cs.Sequential(
@@ -201,16 +198,14 @@ def test_states_without_gains_and_with_wrong_ones():
     net.load_state(state)
     assert net[0].gain == 4.0
     before = net.state()
-    changed = {name: a + 1 for name, a in state.items()}
-    for wrong, kind in ((np.zeros(3), (TypeError, ValueError)), ("much", (TypeError, ValueError))):
-        with pytest.raises(kind, match=r"^load_state: 0\.gain must be a number, got "):
-            net.load_state(changed | {"0.gain": wrong})
-    with pytest.raises(ValueError, match=r"^load_state: parameter 2\.gain is unknown$"):
-        net.load_state(changed | {"2.gain": np.array(1.0)})
+    for wrong in ({"0.gain": np.zeros(3)}, {"0.gain": "much"}, {"2.gain": np.array(1.0)}):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"^load_state: (0\.gain must be a n|parameter 2\.gain is unknown$)"
+        ):
+            net.load_state({name: a + 1 for name, a in state.items()} | wrong)
     assert all((a == before[name]).all() for name, a in net.state().items())
     shared = cs.Pool(2, gain=2.0)
-    twice = cs.Sequential(shared, cs.Sequential(shared))
-    assert twice.state().keys() == {"0.gain", "1.0.gain"}
+    assert cs.Sequential(shared, cs.Sequential(shared)).state().keys() == {"0.gain", "1.0.gain"}
 
 
 @pytest.fixture
@@ -235,24 +230,13 @@ def test_a_run_says_what_it_calibrated(config):
     assert not any("weights times" in line for line in said)
 
 
-def test_slayers_scales_by_name(config):
+def test_slayers_scales_by_name_and_the_rate_of_the_configuration(config, tmp_path):
     said = []
-    out = train(dataclasses.replace(config, initialization="slayer"), log=said.append)
+    out = train(dataclasses.replace(config, initialization="slayer", epochs=1), log=said.append)
     assert not any("weights times" in line for line in said)
     assert cs.load_run(out).net[0].gain == config.neuron.pool_gain
-
-
-def test_the_rate_of_the_configuration(config):
-    said = []
-    train(dataclasses.replace(config, firing_rate=20.0, epochs=1), log=said.append)
+    said.clear()
+    config = dataclasses.replace(config, firing_rate=20.0, epochs=1, out=str(tmp_path / "other"))
+    train(config, log=said.append)
     rates = [float(line.split()[2]) for line in said[1].splitlines()[1:3]]
     assert rates == pytest.approx([20, 20], rel=0.1)
-
-
-def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path):
-    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
-    half = config.with_options(epochs=1, out=str(tmp_path / "half"))
-    out = train(half, log=silent)
-    train(half.with_options(epochs=3), resume=True, log=silent)
-    assert weights(out) == weights(whole)
-    assert load_config(out / "config.yaml").initialization == "calibrated"

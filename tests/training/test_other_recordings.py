@@ -58,20 +58,13 @@ def a_class_is_another(data):
     (data / "train.txt").write_text((data / "train.txt").read_text().replace("0 0", "0 1"))
 
 
-def another_is_in_the_list(data):
-    shutil.copy(data / "3.bs2", data / "9.bs2")
-    (data / "train.txt").write_text((data / "train.txt").read_text().replace("3 1", "9 1"))
-
-
 CHANGES = [
-    all_are_replaced,
     one_is_replaced,
     one_of_the_test_is_replaced,
     one_is_longer,
     two_change_places,
     the_list_is_reversed,
     a_class_is_another,
-    another_is_in_the_list,
 ]
 
 
@@ -80,8 +73,7 @@ def resumed(run, capsys, *options):
     return code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(("change", "within"), [(change, n % 2 == 0) for n, change in enumerate(CHANGES)])
 def test_other_recordings_are_refused(tmp_path, capsys, change, within):
     config = tiny(tmp_path, out=str(tmp_path / "out"))
     if within:

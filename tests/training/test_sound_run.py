@@ -1,4 +1,4 @@
-"""Runs that hear sounds: configuration, training, another file, WAV files, and what is refused."""
+"""Runs on sounds, and runs with a read-out: configuration, training, classes of files, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ import yaml
 import cuslayer as cs
 from cuslayer import cli
 from cuslayer.data import Events
-from cuslayer.training import Config, load_config, train
+from cuslayer.training import Config, load_config, load_run, train
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.read_config import named_configs
 from cuslayer.training.sound import SoundConfig
-from tests.support.tiny import no_figures, silent
+from tests.support.tiny import silent, write_folder
 
 SOUND = SoundConfig(
     rate=4000.0,
@@ -85,10 +84,7 @@ def document(**sound: Any) -> dict[str, Any]:
     [
         ("channel", 5, "load_config: sound.channel is an unknown key; did you mean channels?"),
         ("levels", 0.5, "load_config: sound.levels must be a list of numbers, got 0.5"),
-        ("levels", ["a"], "load_config: sound.levels must be a number, got str"),
         ("scale", "bark", "load_config: sound.scale must be one of mel, gammatone, got 'bark'"),
-        ("falling", 1, "load_config: sound.falling must be true or false, got 1"),
-        ("shiftChannels", 1.5, "load_config: sound.shiftChannels must be an integer, got float"),
         ("lead", -1.0, "load_config: sound.lead must not be negative, got -1"),
         ("test", {"take": 1, "speaker": 2}, "load_config: sound.test must be one field and its values, got "),
         ("levels", [0.8, 0.5], "load_config: sound: Levels: levels must ascend to at most 1, got (0.8, 0.5)"),
@@ -173,22 +169,16 @@ def test_training_changes_the_channels_of_each_level_and_direction_alike(change:
 
 
 def test_errors(tmp_path: Path) -> None:
-    config = replace(CONFIG, data=write_sounds(tmp_path / "tones.npz"))
-    net = config.network()
-    with pytest.raises(ValueError, match=r"^train: the configuration hears sounds, it needs --data FILE, an npz file"):
-        load_data(replace(config, data=None), net)
-    wrong = replace(config, sound=replace(SOUND, test_field="age"))
-    with pytest.raises(ValueError, match=r"^read_sounds: the file has no field 'age'; its fields: take$"):
-        load_data(wrong, net)
-    wrong = replace(config, sound=replace(SOUND, test_values=tuple(range(5))))
-    with pytest.raises(ValueError, match=r"^read_sounds: .*: all of the recordings are the test set$"):
-        load_data(wrong, net)
-    few = write_sounds(tmp_path / "few.npz", range(1))
-    wrong = replace(config, data=few, sound=replace(SOUND, test_field=None, test_values=()))
-    with pytest.raises(ValueError, match=r"^read_sounds: .*: none of the recordings are the test set$"):
-        load_data(wrong, net)
-    with pytest.raises(ValueError, match=r"^train: the network expects input \(16,\), the recordings are \(32,\)$"):
-        load_data(replace(config, sound=replace(SOUND, falling=True)), net)
+    data, few = write_sounds(tmp_path / "tones.npz"), write_sounds(tmp_path / "few.npz", range(1))
+    for file, sound, message in (
+        (None, {}, r"train: the configuration hears sounds, it needs --data FILE, an npz file"),
+        (data, {"test_field": "age"}, r"read_sounds: the file has no field 'age'; its fields: take$"),
+        (data, {"test_values": tuple(range(5))}, r"read_sounds: .*: all of the recordings are the test set$"),
+        (few, {"test_field": None, "test_values": ()}, r"read_sounds: .*: none of the recordings are the test set$"),
+        (data, {"falling": True}, r"train: the network expects input \(16,\), the recordings are \(32,\)$"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            load_data(replace(CONFIG, data=file, sound=replace(SOUND, **sound)), CONFIG.network())
 
 
 def test_the_configuration_of_spoken_digits_fits_its_recordings() -> None:
@@ -199,16 +189,41 @@ def test_the_configuration_of_spoken_digits_fits_its_recordings() -> None:
     assert net.input_shape == (hears.neurons,)
     assert net(np.zeros((1, 1, hears.neurons), bool)).shape == (1, 1, 10)
     assert (config.sound.test_field, config.sound.test_values) == ("take", (5, 6, 7, 8, 9))
-    assert "spoken-digits" in named_configs()
 
 
-def test_spoken_digits_are_learned_from_the_wave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = Path(__file__).parents[3] / "shared" / "data" / "spoken-digits" / "recordings.npz"
-    if not file.is_file():
-        pytest.skip(f"no {file.name} of spoken digits")
-    config = load_config("spoken-digits").with_options(epochs=2, data=str(file), out=str(tmp_path / "run"))
-    no_figures(monkeypatch)
-    train(config, log=silent)
-    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    accuracy = float(rows[-1].split(",")[rows[0].split(",").index("test_accuracy")])
-    assert accuracy > 0.6
+# Runs with a read-out and the cross-entropy.
+
+
+def test_a_run_with_a_read_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It trains, goes on from a checkpoint within an epoch with the same numbers, and is tested and asked."""
+    data = write_folder(tmp_path / "data")
+    found = yaml.safe_load(Config().to_yaml())
+    found["simulation"]["tSample"] = 30
+    found["layer"] = [{"dim": "34x34x2"}, {"dim": "8", "bias": True}, {"dim": "3out", "tau": 10, "bias": True}]
+    found["training"]["error"] = {"type": "CrossEntropy", "over": "max", "tgtSpikeRegion": {"start": 5, "stop": 30}}
+    found["training"] |= {"epochs": 2, "batch": 4, "path": {"in": str(data)}}
+    path = tmp_path / "read-out.yaml"
+    path.write_text(yaml.safe_dump(found))
+    for name, epochs in (("one", [2]), ("two", [1, 2])):
+        for number, count in enumerate(epochs):
+            options = ["--resume"] if number else [str(path)]
+            assert cli.main(["train", *options, "--epochs", str(count), "--out", str(tmp_path / name)]) == 0
+    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
+    assert [row.rsplit(",", 1)[0] for row in rows[0]] == [row.rsplit(",", 1)[0] for row in rows[1]]
+    run = load_run(tmp_path / "one")
+    assert (tmp_path / "one" / "raster.png").stat().st_size > 1000
+    capsys.readouterr()
+    assert cli.main(["test", str(tmp_path / "one")]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    files = [str(data / f"{number}.bs2") for number in (1, 2)]
+    assert cli.main(["predict", str(tmp_path / "one"), *files, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    x = np.stack([cs.read_events(file).to_spikes((34, 34, 2), 30) for file in files], axis=1)
+    with cs.no_grad():
+        y = run.net(x).data[5:30]
+    assert [each["class"] for each in said] == cs.classify(y, over="max").tolist()
+    assert [each["confidence"] for each in said] == cs.confidence(y, over="max").tolist()
+    np.testing.assert_allclose([each["counts"] for each in said], y.max(axis=0))
+    times = cs.decision_time(y, cs.classify(y, over="max"), over="max") + 5.0
+    assert [each["time_ms"] for each in said] == times.tolist()
+    assert cli.main(["report", str(tmp_path / "one")]) == 0

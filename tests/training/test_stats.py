@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -22,34 +23,6 @@ def log(*tests, train=(1.0, 0.5)):
     """A log with the (loss, accuracy) of the test samples of each epoch, or None without test samples."""
     rows = enumerate((test or (None, None) for test in tests), start=1)
     return cs.Stats(EpochStats(epoch, *train, *test, 1.0) for epoch, test in rows)
-
-
-def test_the_plain_loop():
-    """Compare with sums in a plain loop."""
-    cs.seed(0)
-    srm, rng = cs.SRM(), np.random.default_rng(0)
-    net, loss = cs.Sequential(cs.Dense(6, 2), srm), cs.SpikeCountLoss(srm, true=5, false=1)
-    optimizer, stats = cs.SGD(net.parameters(), 0.01), cs.Stats()
-    batches = [(rng.random((20, n, 6)) < 0.3, rng.integers(2, size=n)) for n in (3, 2)]
-    for epoch in range(2):
-        sums = {"train": [0.0, 0], "test": [0.0, 0]}
-        for part, tally in (("train", stats.training), ("test", stats.test)):
-            for x, labels in batches:
-                spikes = net(x)
-                value = loss(spikes, labels)
-                if part == "train":
-                    optimizer.zero_grad()
-                    value.backward()
-                    optimizer.step()
-                tally.add(spikes, labels, value)
-                sums[part][0] += value.item()
-                sums[part][1] += (cs.classify(spikes) == labels).sum()
-        row = stats.end_epoch()
-        assert row.epoch == epoch + 1
-        assert (row.train_loss, row.train_accuracy) == (pytest.approx(sums["train"][0] / 5), sums["train"][1] / 5)
-        assert (row.test_loss, row.test_accuracy) == (pytest.approx(sums["test"][0] / 5), sums["test"][1] / 5)
-    assert len(stats.epochs) == 2
-    assert stats.training.samples == stats.test.samples == 0
 
 
 def test_seconds_are_those_of_training(monkeypatch):
@@ -126,8 +99,8 @@ def test_an_empty_test_set(tmp_path):
     stats.save(tmp_path / "log.csv")
     assert cs.Stats.load(tmp_path / "log.csv").epochs == [row]
     axes = Figure().subplots()
-    assert stats.plot(axes) is axes
-    assert [line.get_label() for line in axes.get_lines()] == ["train"]
+    assert stats.plot(axes, value="accuracy") is axes
+    assert axes.get_lines()[0].get_ydata().tolist() == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -153,13 +126,9 @@ def test_the_best_epoch(tests, best):
 
 def test_no_epoch_yet(tmp_path):
     stats = cs.Stats()
-    assert stats.best is None
-    assert str(stats) == "no epoch yet"
+    assert (stats.best, str(stats)) == (None, "no epoch yet")
     stats.save(tmp_path / "log.csv")
     assert cs.Stats.load(tmp_path / "log.csv").epochs == []
-    figure = Figure()
-    stats.plot(figure.subplots())
-    figure.canvas.draw()
 
 
 def test_targets_of_a_tally():
@@ -183,10 +152,6 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match=r"^Stats: seconds must not be negative, got -1$"):
         stats.end_epoch(seconds=-1)
     assert stats.epochs == []
-    with pytest.raises(ValueError, match=r"^learning_curves: value must be one of loss, accuracy, got 'acuracy'"):
-        stats.plot(Figure().subplots(), value="acuracy")
-    with pytest.raises(TypeError, match=r"^learning_curves: ax must be matplotlib Axes, got str$"):
-        stats.plot("loss")
     with pytest.raises(ValueError, match=r"^load_stats: .* is no file$"):
         cs.Stats.load(tmp_path / "none.csv")
     for wrong in ([0, 1, 0], [[[0, 1]]], [[0, 1, 0], [0, 0, 1]]):
@@ -195,30 +160,18 @@ def test_errors(tmp_path):
     assert stats.training.samples == 2
 
 
-def test_the_text(tmp_path):
-    save_stats(tmp_path / "metrics.csv", ROWS)
-    text = (tmp_path / "metrics.csv").read_bytes().decode()
-    assert text == f"{HEADER}\n1,1234.5,0.25,99,0.5,1.5\n2,1e-09,0,,,0\n"
-
-
-@pytest.mark.parametrize("rows", [ROWS, []])
-def test_round_trip(tmp_path, rows):
-    save_stats(tmp_path / "metrics.csv", rows)
-    assert load_stats(tmp_path / "metrics.csv") == rows
-
-
-def test_read_and_write_are_exact(tmp_path):
+def test_the_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    save_stats(path, ROWS)
+    assert path.read_bytes().decode() == f"{HEADER}\n1,1234.5,0.25,99,0.5,1.5\n2,1e-09,0,,,0\n"
+    assert load_stats(path) == ROWS
     # A resumed run writes what it has read: rounding must not accumulate.
-    save_stats(tmp_path / "a.csv", [EpochStats(1, 1 / 3, 2 / 3, 1e20 / 7, 1 / 7, 1e-7 / 3)])
-    save_stats(tmp_path / "b.csv", load_stats(tmp_path / "a.csv"))
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-
-
-def test_nan_and_infinity_round_trip(tmp_path):
-    save_stats(tmp_path / "metrics.csv", [EpochStats(1, float("inf"), 0.0, float("nan"), 0.0, 1.0)])
-    (row,) = load_stats(tmp_path / "metrics.csv")
-    assert row.train_loss == float("inf")
-    assert row.test_loss != row.test_loss
+    save_stats(path, [EpochStats(1, 1 / 3, 2 / 3, 1e20 / 7, 1 / 7, 1e-7 / 3)])
+    save_stats(tmp_path / "b.csv", load_stats(path))
+    assert path.read_bytes() == (tmp_path / "b.csv").read_bytes()
+    save_stats(path, [EpochStats(1, math.inf, 0.0, math.nan, 0.0, 1.0)])
+    (row,) = load_stats(path)
+    assert (row.train_loss, math.isnan(row.test_loss)) == (math.inf, True)
 
 
 def test_the_text_of_an_epoch():
@@ -226,25 +179,94 @@ def test_the_text_of_an_epoch():
     assert str(EpochStats(12, 3.0, None, None, None, 0.25)) == "epoch  12 | train loss 3 | 0.25 s"
 
 
-@pytest.mark.parametrize("text", ["", "epoch,loss\n", "1,2,3,4,5,6\n", HEADER.replace("test", "tset")])
-def test_another_header(tmp_path, text):
-    (tmp_path / "metrics.csv").write_text(text)
-    with pytest.raises(ValueError, match=rf"metrics\.csv does not begin with {HEADER}$"):
-        load_stats(tmp_path / "metrics.csv")
+def test_files_that_are_no_log(tmp_path):
+    path = tmp_path / "metrics.csv"
+    # Of the last one csv raises csv.Error.
+    for raw, message in (
+        (b"", f"does not begin with {HEADER}"),
+        (HEADER.replace("test", "tset").encode(), f"does not begin with {HEADER}"),
+        *(
+            (f"{HEADER}\n1,2,3,4,5,6\n{row}\n".encode(), "line 3 is no row of 6 numbers")
+            for row in ("1,2,3,4,5", "1,2,3,4,5,6,7", "1.5,2,3,4,5,6", "1,,3,4,5,6")
+        ),
+        (b"\xff\xfe\x00", "is no CSV"),
+        (b'"' + b"x" * 200_000, "is no CSV"),
+    ):
+        path.write_bytes(raw)
+        with pytest.raises(ValueError, match=rf"^load_stats: .*metrics\.csv {message}$"):
+            load_stats(path)
 
 
-@pytest.mark.parametrize("row", ["1,2,3,4,5", "1,2,3,4,5,6,7", "1.5,2,3,4,5,6", "1,,3,4,5,6"])
-def test_another_row(tmp_path, row):
-    (tmp_path / "metrics.csv").write_text(f"{HEADER}\n1,2,3,4,5,6\n{row}\n")
-    with pytest.raises(ValueError, match=r"metrics\.csv line 3 is no row of 6 numbers$"):
-        load_stats(tmp_path / "metrics.csv")
+# The two files of a log as SLAYER-PyTorch writes and reads them.
+
+# As its `stats.save()` writes them; a line ends with a space.
+LOSS = "#      Train        Test\r\n     2.38931       1.0234 \r\n    0.772519  7.01345e-05 \r\n"
+ACCURACY = "#      Train        Test\r\n     0.77171        0.925 \r\n     0.96452            0 \r\n"
+BOTH = [
+    EpochStats(1, 2.38931, 0.77171, 1.0234, 0.925, 8.0),
+    EpochStats(2, 0.772519, 0.96452, 7.01345e-05, 0.0, 3.0),
+]
 
 
-def test_bytes_that_are_not_text(tmp_path):
-    (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"^load_stats: .*metrics\.csv is no CSV$"):
-        load_stats(tmp_path / "metrics.csv")
-    # The module csv raises csv.Error here.
-    (tmp_path / "metrics.csv").write_text('"' + "x" * 200_000)
-    with pytest.raises(ValueError, match=r"^load_stats: .*metrics\.csv is no CSV$"):
-        load_stats(tmp_path / "metrics.csv")
+def read(folder):
+    return tuple((folder / name).read_bytes().decode() for name in ("loss.txt", "accuracy.txt"))
+
+
+def scores(rows):
+    return [astuple(row)[:-1] for row in rows]
+
+
+def test_the_files_are_slayers(tmp_path):
+    cs.Stats(BOTH).save_slayer(f"{tmp_path}/")
+    assert read(tmp_path) == (LOSS, ACCURACY)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["accuracy.txt", "loss.txt"]
+    cs.Stats(BOTH).save_slayer(tmp_path / "Run1-")
+    assert (tmp_path / "Run1-loss.txt").read_bytes() == LOSS.encode()
+    cs.Stats([EpochStats(1, 2.0, None, None, None, 1.0)]).save_slayer(f"{tmp_path}/")
+    assert read(tmp_path)[1] == ACCURACY.partition("\n")[0] + "\n"
+
+
+def test_a_log_of_slayers_is_read(tmp_path):
+    (tmp_path / "loss.txt").write_text(LOSS, newline="")
+    (tmp_path / "accuracy.txt").write_text(ACCURACY, newline="")
+    stats = cs.Stats.load_slayer(f"{tmp_path}/")
+    assert scores(stats.epochs) == scores(BOTH)
+    assert all(math.isnan(row.seconds) for row in stats.epochs)
+    assert stats.best.epoch == 1
+    assert stats.plot().get_lines()
+    stats.training.add(np.zeros((3, 2, 2), bool), [0, 1], 4.0)
+    assert stats.end_epoch(seconds=1.0).epoch == 3
+    stats.save_slayer(f"{tmp_path}/more-")
+    assert len(cs.Stats.load_slayer(f"{tmp_path}/more-").epochs) == 3
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [EpochStats(1, 2.0, None, None, None, 1.0)],
+        [EpochStats(1, 2.0, 0.5, None, None, 1.0), EpochStats(2, 1.0, 0.75, 0.5, 1.0, 1.0)],
+        [EpochStats(1, 2.0, None, 4.0, None, 1.0), EpochStats(2, 1.0, None, 3.0, None, 1.0)],
+    ],
+)
+def test_what_was_not_measured_is_not_there_again(tmp_path, rows):
+    cs.Stats(rows).save_slayer(f"{tmp_path}/")
+    assert scores(cs.Stats.load_slayer(f"{tmp_path}/").epochs) == scores(rows)
+
+
+def test_what_is_no_log_of_slayers(tmp_path):
+    with pytest.raises(ValueError, match=r"^Stats: .*/loss\.txt is no file$"):
+        cs.Stats.load_slayer(f"{tmp_path}/")
+    (tmp_path / "loss.txt").write_text(LOSS)
+    with pytest.raises(ValueError, match=r"^Stats: .*/accuracy\.txt is no file$"):
+        cs.Stats.load_slayer(f"{tmp_path}/")
+    (tmp_path / "accuracy.txt").write_text("# Train Test\n0.5 0.5\n")
+    with pytest.raises(ValueError, match=r"^Stats: .*loss\.txt has 2 epochs, .*accuracy\.txt has 1$"):
+        cs.Stats.load_slayer(f"{tmp_path}/")
+    for row in ("0.5", "0.5 0.5 0.5", "a b"):
+        (tmp_path / "accuracy.txt").write_text(f"# Train Test\n0.5 0.5\n{row}\n")
+        with pytest.raises(ValueError, match=r"^Stats: .*accuracy\.txt line 3 is no row of two numbers$"):
+            cs.Stats.load_slayer(f"{tmp_path}/")
+    (tmp_path / "accuracy.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"^Stats: .*accuracy\.txt is no text$"):
+        cs.Stats.load_slayer(f"{tmp_path}/")

@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import signal
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
 from cuslayer import cli
-from cuslayer.plot import sweep_results
 from cuslayer.training import EpochStats, Stopped, load_config, run_folder, train
 from cuslayer.training import sweep as module
 from cuslayer.training.sweep import DONE, FAILED, PRUNED, WAITING, Result, load_sweep, reporter, sweep, table
@@ -41,7 +40,7 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def within(monkeypatch):
+def trained(monkeypatch):
     """Train the runs in this process; return the list of the numbers of those that were begun and of those resumed."""
     no_figures(monkeypatch)
     calls = []
@@ -74,6 +73,10 @@ def test_a_grid(write):
     assert found.points == ((0.1, 4, 2), (0.1, "5", 2), (0.01, 4, 2), (0.01, "5", 2))
     assert [found.config(point).optimizer.lr for point in found.points] == [0.1, 0.1, 0.01, 0.01]
     assert [found.config(point).layers[1].text for point in found.points] == ["4", "5", "4", "5"]
+    # Of the usual configuration, and of one within the file.
+    assert load_sweep(write(config=None, keys={BATCH: [4]})).config((4,)).layers[1].text == "256"
+    inside = {"layer": [{"dim": "6x6x2"}, {"dim": 7}]}
+    assert load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,)).layers[1].text == "7"
 
 
 def test_a_random_search(write, tmp_path, monkeypatch):
@@ -99,46 +102,27 @@ def test_a_random_search(write, tmp_path, monkeypatch):
     assert 0.2 <= momentum.min() < momentum.max() <= 0.4
 
 
-def test_the_usual_configuration_and_one_within(write):
-    assert load_sweep(write(config=None, keys={BATCH: [4]})).config((4,)).layers[1].text == "256"
-    inside = {"layer": [{"dim": "6x6x2"}, {"dim": 7}]}
-    assert load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,)).layers[1].text == "7"
+def within(key, **interval):
+    return {"keys": {key: interval}, "search": "tpe", "runs": 1}
 
 
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [
         ({"keys": {"layer[9].dim": [1]}}, ValueError, "keys.layer[9].dim is no key of the configuration: 9 is missing"),
-        ({"keys": {"training.batch.x": [1]}}, ValueError, "keys.training.batch.x is no key of the configuration"),
         ({"keys": {"training.batchs": [1]}}, ValueError, "run 1 (training.batchs 1): load_config: training.batchs is"),
         ({"keys": {BATCH: [1, 0]}}, ValueError, "run 2 (training.batch 0): load_config: training.batch must be"),
         ({"keys": {BATCH: 4}}, TypeError, "keys.training.batch must be a list of values, got 4"),
-        ({"keys": {BATCH: []}}, TypeError, "keys.training.batch must be a list of values, got []"),
         ({"keys": {BATCH: {"low": 1, "high": 3}}}, TypeError, "keys.training.batch must be a list of values, got {"),
-        ({"keys": [1]}, TypeError, "keys must be a mapping of keys of the configuration, got list"),
         ({"keys": {BATCH: [1]}, "search": "all"}, ValueError, "search must be one of grid, random, tpe, got 'all'"),
         ({"keys": {BATCH: [1]}, "pruning": "some"}, ValueError, "pruning must be one of none, median, halving, hyper"),
         ({"keys": {BATCH: [1]}, "search": "random"}, ValueError, "runs is missing"),
-        ({"keys": {BATCH: [1]}, "search": "tpe", "runs": 10**6}, ValueError, "a sweep must have at most 100000 runs"),
         ({"keys": {BATCH: [2] * 400, LR: [0.1] * 400}}, ValueError, "at most 100000 runs, got 160000"),
-        ({"keys": {BATCH: [1]}, "out": 3}, TypeError, "out must be a path, got 3"),
         ({"keys": {BATCH: [1]}, "out": None}, ValueError, "out is missing"),
         ({"keys": {BATCH: [1]}, "jobs": 3}, ValueError, "jobs is an unknown key"),
-        (
-            {"keys": {BATCH: {"low": 3, "high": 3}}, "search": "random", "runs": 1},
-            ValueError,
-            "keys.training.batch.low must be under high, 3, got 3",
-        ),
-        (
-            {"keys": {LR: {"low": 0, "high": 3, "log": True}}, "search": "tpe", "runs": 1},
-            ValueError,
-            "keys.training.optimizer.lr.low must be positive, got 0",
-        ),
-        (
-            {"keys": {BATCH: {"low": 0, "high": 3}}, "search": "tpe", "runs": 1},
-            ValueError,
-            "(training.batch 0): load_config: training.batch must be at least 1, got 0",
-        ),
+        (within(BATCH, low=3, high=3), ValueError, "keys.training.batch.low must be under high, 3, got 3"),
+        (within(LR, low=0, high=3, log=True), ValueError, "keys.training.optimizer.lr.low must be positive, got 0"),
+        (within(BATCH, low=0, high=3), ValueError, "(training.batch 0): load_config: training.batch must be at least"),
     ],
 )
 def test_what_is_no_sweep(write, given, kind, message):
@@ -147,7 +131,7 @@ def test_what_is_no_sweep(write, given, kind, message):
         load_sweep(path)
 
 
-def test_a_sweep_goes_on(write, within, monkeypatch):
+def test_a_sweep_goes_on(write, trained, monkeypatch):
     given = load_sweep(write(keys={LR: [0.05, 0.01], BATCH: [2, 4]}))
     whole, fails, lines = module.train_run, ["002"], []
     monkeypatch.setattr(module, "train_run", lambda a, c: "it burns" if a[-1][-3:] in fails else whole(a, c))
@@ -160,25 +144,25 @@ def test_a_sweep_goes_on(write, within, monkeypatch):
     assert (given.out / "results.png").exists()
     assert not [*given.out.glob("*lock")]
     fails.clear()
-    within.clear()
+    trained.clear()
     again = sweep(given, log=silent)
     assert [result.status for result in again] == [DONE] * 4
     assert again[1].best.epoch == 1
-    assert within == ["002"]
+    assert trained == ["002"]
     # More points are added; others are refused.
-    within.clear()
+    trained.clear()
     assert len(sweep(load_sweep(write(keys={LR: [0.05, 0.01, 0.1], BATCH: [2, 4]})), log=silent)) == 6
-    assert within == ["005", "006"]
+    assert trained == ["005", "006"]
     with pytest.raises(ValueError, match="sweep: jobs must be at least 1, got 0"):
         sweep(given, jobs=0, log=silent)
 
 
-def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
+def test_a_smaller_or_another_sweep_keeps_the_table(write, trained):
     """More points are added to a sweep; fewer, or other keys, values and configurations, are another sweep."""
     given = load_sweep(write(keys={BATCH: [2, 4, 1]}))
     sweep(given, log=silent)
     before = {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()}
-    within.clear()
+    trained.clear()
     others = [{"keys": {BATCH: values}} for values in ([2, 4], [2, 1, 4], [2, 4, 12])]
     others += [{"keys": {"training.epochs": [2, 4, 1]}}, {"config": None, "keys": {BATCH: [2, 4, 1]}}]
     others += [{"search": "tpe", "runs": 9, "keys": {BATCH: [2, 4, 1]}}]
@@ -186,7 +170,7 @@ def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
         with pytest.raises(ValueError, match=f"^sweep: {given.out} holds another sweep; name another folder$"):
             sweep(load_sweep(write(**other)), log=silent)
     assert {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()} == before
-    assert not within
+    assert not trained
     shutil.rmtree(given.out)
     for runs in (2, 1):
         few = load_sweep(write(search="random", runs=runs, keys={BATCH: [2, 4]}))
@@ -197,27 +181,23 @@ def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
 
 
 @pytest.mark.parametrize("name", ["results.csv", "results.png", "002.yaml", "study.log"])
-def test_files_of_the_user_are_kept(write, within, name):
+def test_files_of_the_user_are_kept(write, trained, tmp_path, name):
     given = load_sweep(write(keys={BATCH: [2, 4]}))
     given.out.mkdir()
     (given.out / name).write_text("mine\n")
     with pytest.raises(ValueError, match=rf"^sweep: .*({name} is of no sweep|{name} cannot be opened)"):
         sweep(given, log=silent)
     assert {p.name: p.read_text() for p in given.out.iterdir()} in ({name: "mine\n"}, {name: "mine\n", "study.log": ""})
-    assert not within
-
-
-def test_a_run_of_the_user_is_kept(write, within, tmp_path):
-    """It would count as a run of the sweep, whatever it was trained by."""
-    given = load_sweep(write(keys={BATCH: [2, 4]}))
+    # A run would count as one of the sweep, whatever it was trained by.
+    shutil.rmtree(given.out)
     train(tiny(tmp_path, epochs=1).with_options(out=str(given.out / "002")), log=silent)
     with pytest.raises(ValueError, match=r"^sweep: .*002.checkpoint\.npz is of no sweep"):
         sweep(given, log=silent)
-    assert not within
+    assert not trained
 
 
 @pytest.mark.parametrize("lock", ["001.lock", "001/lock"], ids=["sweep", "run"])
-def test_a_run_whose_process_has_died_is_resumed(write, within, monkeypatch, lock):
+def test_a_run_whose_process_has_died_is_resumed(write, trained, monkeypatch, lock):
     """Its trial still runs, and its folder has a checkpoint.
 
     The run of another process that lives, be it that of its sweep or its own, is left to it.
@@ -240,13 +220,13 @@ def test_a_run_whose_process_has_died_is_resumed(write, within, monkeypatch, loc
     monkeypatch.setattr(module, "train_run", whole)
     held = run_folder.Lock(given.out / lock, given.out)
     assert [r.status for r in sweep(given, log=silent)] == ["started", DONE]
-    assert within == ["002"]
+    assert trained == ["002"]
     held.release()
     assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE]
-    assert within == ["002", "+001"]
+    assert trained == ["002", "+001"]
 
 
-def test_several_processes_divide_the_runs(write, within, monkeypatch):
+def test_several_processes_divide_the_runs(write, trained, monkeypatch):
     """While one trains a run, another one takes the next."""
     given = load_sweep(write(keys={BATCH: [1, 2, 3, 4]}))
     whole, others = module.train_run, []
@@ -260,22 +240,22 @@ def test_several_processes_divide_the_runs(write, within, monkeypatch):
     monkeypatch.setattr(module, "train_run", run)
     assert [r.status for r in sweep(given, log=silent)] == [DONE] * 4
     assert [r.status for r in others] == [DONE, "started", DONE, DONE]
-    assert within == ["001", "003", "004", "002"]
+    assert trained == ["001", "003", "004", "002"]
 
 
-def test_a_database(write, within, tmp_path):
+def test_a_database(write, trained, tmp_path):
     given, url = load_sweep(write(keys={BATCH: [2, 4]})), f"sqlite:///{tmp_path / 'study.db'}"
     assert len(sweep(given, study=url, log=silent)) == 2
     assert not (given.out / "study.log").exists()
     assert len(optuna.load_study(study_name=f"cuslayer {given.out}", storage=url).trials) == 2
-    within.clear()
+    trained.clear()
     assert len(sweep(given, study=url, log=silent)) == 2
-    assert not within
+    assert not trained
     with pytest.raises(ValueError, match=r"^sweep: the study nosuch://here cannot be opened: [^\n]*$"):
         sweep(given, study="nosuch://here", log=silent)
 
 
-def test_a_search_by_results(write, within):
+def test_a_search_by_results(write, trained):
     keys = {LR: {"low": 1e-3, "high": 1.0, "log": True}, "layer[1].dim": {"low": 2, "high": 9}, BATCH: [2, 4]}
     given = load_sweep(write(search="tpe", runs=3, seed=2, keys=keys))
     found = sweep(given, log=silent)
@@ -289,12 +269,12 @@ def test_a_search_by_results(write, within):
     assert (config.optimizer.lr, int(config.layers[1].text), config.batch) == found[1].point
 
 
-def test_a_run_that_does_worse_is_pruned(write, within, monkeypatch):
+def test_a_run_that_does_worse_is_pruned(write, trained, monkeypatch):
     """After two good runs a third is ended at its first epoch; its results so far are kept."""
     values = {"002": 0.9, "003": 0.1}
 
     def scores(row):
-        return values.get("".join(within[-1:]), 0.8), 1.0
+        return values.get("".join(trained[-1:]), 0.8), 1.0
 
     monkeypatch.setattr(module, "_scores", scores)
     monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
@@ -306,12 +286,12 @@ def test_a_run_that_does_worse_is_pruned(write, within, monkeypatch):
     assert [result.status for result in found] == [DONE, DONE, PRUNED]
     assert [result.best.epoch for result in found][2] == 1
     assert "run 3 (training.epochs 3, training.batch 3) was pruned: epoch   1" in lines[2]
-    within.clear()
+    trained.clear()
     assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED]
-    assert not within
+    assert not trained
 
 
-def test_a_run_that_has_all_its_epochs_is_not_pruned(write, within, monkeypatch):
+def test_a_run_that_has_all_its_epochs_is_not_pruned(write, trained, monkeypatch):
     class Always(optuna.pruners.BasePruner):
         def prune(self, study, trial):
             return True
@@ -323,9 +303,8 @@ def test_a_run_that_has_all_its_epochs_is_not_pruned(write, within, monkeypatch)
 
 def test_a_loss_is_minimized_where_there_are_no_classes(write, monkeypatch):
     monkeypatch.setattr(module, "train_run", lambda arguments, cores: "no")
-    error = {"type": "SpikeTime"}
     base = yaml.safe_load(tiny(write().parent).to_yaml())
-    base["training"]["error"] = error
+    base["training"]["error"] = {"type": "SpikeTime"}
     given = load_sweep(write(config=base, keys={BATCH: [1]}))
     sweep(given, log=silent)
     study = study_of(given)
@@ -333,14 +312,18 @@ def test_a_loss_is_minimized_where_there_are_no_classes(write, monkeypatch):
     assert module._value(study, EpochStats(1, 3.0, None, None, None, 1.0)) == 3.0
 
 
-def test_without_a_test_set_the_training_counts():
-    """Of an epoch with a test set the test's accuracy and loss count, and where it has none, those of training."""
-    row = EpochStats(3, 2.0, 0.75, None, None, 1.0)
-    results = [Result(1, (1,), DONE, row), Result(2, (2,), DONE, EpochStats(3, 9.0, 0.9, 1.0, 0.5, 1.0))]
-    assert [(r.accuracy, r.loss) for r in results] == [(0.75, 2.0), (0.5, 1.0)]
-    assert [line.split() for line in table(("n",), results).splitlines()[1:]] == [
-        ["1", "1", "0.75", "2", "3"],
-        ["2", "2", "0.5", "1", "3"],
+def test_the_table():
+    """The best run is first. Of an epoch with a test set its scores count, of one without those of training."""
+    best = EpochStats(3, 2.0, 0.75, None, None, 1.0), EpochStats(4, 9.0, 0.9, 1.0, 0.5, 1.0)
+    found = [Result(1, (1,), DONE, replace(best[1], test_loss=2.0)), Result(2, (2,), DONE, best[1])]
+    found += [Result(3, (3,), DONE, best[0]), Result(4, (0.1,), WAITING)]
+    assert [(r.accuracy, r.loss) for r in found[1:3]] == [(0.5, 1.0), (0.75, 2.0)]
+    assert [line.split() for line in table(("n",), found).splitlines()] == [
+        ["run", "n", "accuracy", "loss", "epoch"],
+        ["3", "3", "0.75", "2", "3"],
+        ["2", "2", "0.5", "1", "4"],
+        ["1", "1", "0.5", "2", "4"],
+        ["4", "0.1", "waiting"],
     ]
     assert Result(1, (1,), DONE, EpochStats(3, 2.0, None, 1.0, None, 1.0)).accuracy is None
 
@@ -379,23 +362,3 @@ def test_without_optuna(write, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     assert cli.main(["sweep", str(write(keys={BATCH: [1]}))]) == 2
     assert capsys.readouterr().err == "cuslayer: sweep: optuna is not installed; pip install 'cuslayer[sweep]'\n"
-
-
-def test_a_table_has_the_best_run_first():
-    best = [
-        SimpleNamespace(test_loss=x, test_accuracy=a, train_loss=x, train_accuracy=a, epoch=3)
-        for x, a in ((2, 0.5), (1, 0.5))
-    ]
-    found = [Result(1, (0.1,), DONE, best[0]), Result(2, (0.01,), DONE, best[1]), Result(3, (1,), WAITING)]
-    assert [line.split() for line in table(("lr",), found).splitlines()] == [
-        ["run", "lr", "accuracy", "loss", "epoch"],
-        ["2", "0.01", "0.5", "1", "3"],
-        ["1", "0.1", "0.5", "2", "3"],
-        ["3", "1", "waiting"],
-    ]
-
-
-def test_the_plot():
-    panels = sweep_results(["lr", "kind"], [((1e-3, "a"), 3.0), ((0.1, "b"), 2.0)], "loss")
-    assert panels[0].get_xscale() == "log"
-    assert [line.get_ydata().tolist() for line in panels[1].get_lines()] == [[3.0, 2.0], [2.0]]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from tqdm import tqdm
 
 import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
-from cuslayer.training import Score, Tally, Trainer
+from cuslayer.training import GradientFlow, Score, Tally, Trainer
 from cuslayer.training.progress import Progress, _Bar
 
 SRM = cs.SRM(tau_sr=4.0)
@@ -26,22 +28,32 @@ def trainer(*layers, loss=None, lr=0.01, **options):
 
 
 def test_training_equals_a_plain_loop():
+    """Which counts by itself, and by `Stats`."""
     cs.seed(1)
     t = trainer()
+    first = t.net.layers[0].weight.data.copy()
     cs.seed(1)
     net = cs.Sequential(cs.Dense(6, 2), SRM)
-    loss, optimizer = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01)
-    total, right = 0.0, 0
-    for x, labels in batches():
-        spikes = net(x)
-        value = loss(spikes, labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        total += value.item()
-        right += int((cs.classify(spikes) == labels).sum())
-    first = t.net.layers[0].weight.data.copy()
-    assert t.train(batches()) == Score(pytest.approx(total / 5), right / 5)
+    loss, optimizer, stats = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01), cs.Stats()
+    for epoch in (1, 2):
+        expected = []
+        for part, tally in (("train", stats.training), ("test", stats.test)):
+            total, right = 0.0, 0
+            for x, labels in batches():
+                spikes = net(x)
+                value = loss(spikes, labels)
+                if part == "train":
+                    optimizer.zero_grad()
+                    value.backward()
+                    optimizer.step()
+                tally.add(spikes, labels, value)
+                total += value.item()
+                right += int((cs.classify(spikes) == labels).sum())
+            expected += [pytest.approx(total / 5), right / 5]
+        row = stats.end_epoch()
+        assert [row.epoch, *t.train(batches()), *t.test(batches())] == [epoch, *expected]
+        assert [row.train_loss, row.train_accuracy, row.test_loss, row.test_accuracy] == expected
+        assert stats.training.samples == stats.test.samples == 0
     assert not np.array_equal(first, net.layers[0].weight.data)
     assert np.array_equal(t.net.layers[0].weight.data, net.layers[0].weight.data)
 
@@ -55,56 +67,26 @@ def test_a_score_does_not_depend_on_the_batches():
 
 
 def test_testing_changes_nothing():
-    t = trainer()
+    layer = cs.Dropout(0.5)
+    t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
     before = t.net.layers[0].weight.data.copy()
     assert t.test(batches()) == t.test(batches())
     assert np.array_equal(t.net.layers[0].weight.data, before)
     assert t.net.layers[0].weight.grad is None
-
-
-def test_dropout_in_training_only():
-    layer = cs.Dropout(0.5)
-    t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
-    t.train(batches())
-    assert layer.training
-    t.test(batches())
     assert not layer.training
     t.train(batches())
     assert layer.training
 
 
-def test_training_learns():
-    # The class is the half of the inputs that fires.
-    rng = np.random.default_rng(0)
-    labels = np.arange(8) % 2
-    x = (rng.random((20, 8, 6)) < 0.5) & (np.arange(6) // 3 == labels[:, None])
-    t = trainer(lr=0.05)
-    first = t.train([(x, labels)])
-    for _ in range(20):
-        last = t.train([(x, labels)])
-    assert last.loss < 0.5 * first.loss
-    assert t.test([(x, labels)]).accuracy == 1.0
-
-
 def test_spike_trains_have_no_accuracy():
     t = trainer(loss=cs.SpikeTimeLoss(SRM))
-    target = np.zeros((20, 3, 2), bool)
-    pairs = [(batches()[0][0], target)]
-    assert t.train(pairs).accuracy is None
-    assert t.test(pairs).accuracy is None
-    assert t.test(pairs).loss >= 0.0
+    pairs = [(batches()[0][0], np.zeros((20, 3, 2), bool))]
+    assert t.train(pairs).accuracy is t.test(pairs).accuracy is None
 
 
 def test_no_batch_at_all():
     assert trainer().test([]) == Score(0.0, 0.0)
     assert trainer().train(iter([])) == Score(0.0, 0.0)
-
-
-def test_a_label_out_of_range():
-    x, _ = batches((3,))[0]
-    for label in (2, -1):
-        with pytest.raises(ValueError, match=f"label {label} of sample 1 is none of 2 classes"):
-            trainer().train([(x, np.array([0, label, 1]))])
 
 
 def test_nothing_is_printed_without_a_terminal(capsys):
@@ -180,7 +162,11 @@ def test_the_scale_of_the_loss_is_of_the_scores_alone():
     assert (weight == same).all()
 
 
-def test_errors_of_options():
+def test_errors():
+    x, _ = batches((3,))[0]
+    for label in (2, -1):
+        with pytest.raises(ValueError, match=f"label {label} of sample 1 is none of 2 classes"):
+            trainer().train([(x, np.array([0, label, 1]))])
     net = cs.Sequential(cs.Dense(6, 2), SRM)
     given = net, cs.SpikeCountLoss(SRM), cs.SGD(net.parameters())
     with pytest.raises(ValueError, match=r"^Trainer: loss_scale must be positive, got 0$"):
@@ -215,3 +201,115 @@ def test_the_estimate_leaves_the_first_step_out(monkeypatch):
     now = 70.0
     bar.update(10)
     assert bar.format_dict["rate"] == 1
+
+
+# The gradient flow: the sizes by their formula, and the file.
+
+
+def flowing(lr=0.01):
+    cs.seed(3)
+    return trainer(cs.Dense(6, 5), SRM, cs.Dense(5, 2), SRM, lr=lr)
+
+
+def test_the_trainer_records_the_gradients_of_a_plain_loop():
+    net = flowing().net
+    loss, optimizer = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01)
+    squares = {"0 Dense": [], "2 Dense": []}
+    flow = GradientFlow(net)
+    for x, labels in batches((4,) * 6):
+        optimizer.zero_grad()
+        loss(net(x), labels).backward()
+        flow.add()
+        for name, p in zip(squares, net.parameters(), strict=True):
+            squares[name].append((p.grad.astype(float) ** 2).mean())
+        optimizer.step()
+    whole = {name: pytest.approx(math.sqrt(np.mean(each)), rel=1e-5) for name, each in squares.items()}
+    assert flow.end_epoch() == whole
+    t = flowing()
+    t.train(batches((4,) * 6))
+    t.test(batches((4,) * 3))
+    (sizes,) = t.gradients.epochs
+    fourth = {name: pytest.approx(math.sqrt(np.mean(each[::4])), rel=1e-5) for name, each in squares.items()}
+    assert sizes == fourth != whole
+    assert all(size > 0 for size in sizes.values())
+    t.train(batches((4,) * 3))
+    assert len(t.gradients.epochs) == 2
+    assert t.gradients.epochs[0] == sizes
+
+
+def test_an_epoch_starts_from_zero():
+    t, other = flowing(lr=0.0), flowing(lr=0.0)
+    t.train(batches((4,) * 5))
+    t.train(batches((4,)))
+    other.train(batches((4,)))
+    assert t.gradients.epochs[0] != t.gradients.epochs[1] == other.gradients.epochs[0]
+
+
+def test_an_epoch_without_a_batch_or_a_gradient():
+    t = flowing()
+    t.train([])
+    assert t.gradients.epochs == []
+    flow = GradientFlow(flowing().net)
+    flow.add()
+    assert flow.end_epoch() == {"0 Dense": 0.0, "2 Dense": 0.0}
+
+
+def test_several_parameters_of_a_layer_are_numbered():
+    class Two(cs.Layer):
+        def __init__(self):
+            self.a, self.b = (cs.Tensor(np.full(3, v), requires_grad=True) for v in (1.0, 2.0))
+
+        def parameters(self):
+            return [self.a, self.b]
+
+        def __call__(self, x):
+            return x * self.a + x * x * self.b
+
+    net = cs.Sequential(abs, Two())
+    flow = GradientFlow(net)
+    net(np.full((1, 1, 3), 3.0)).sum().backward()
+    flow.add()
+    assert flow.end_epoch() == {"1 Two.0": 3.0, "1 Two.1": 9.0}
+
+
+def test_the_file_of_the_flow(tmp_path):
+    t = flowing()
+    t.train(batches((4,) * 5))
+    t.train(batches((4,) * 5))
+    t.gradients.save(tmp_path / "flow.csv")
+    text = (tmp_path / "flow.csv").read_text().splitlines()
+    assert text[0] == "epoch,0 Dense,2 Dense"
+    assert [line.split(",")[0] for line in text[1:]] == ["1", "2"]
+    again = GradientFlow(flowing().net)
+    again.load(tmp_path / "flow.csv")
+    for mine, other in zip(again.epochs, t.gradients.epochs, strict=True):
+        assert mine == pytest.approx(other, rel=1e-9)
+    # Reading and writing is exact.
+    again.save(tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "flow.csv").read_bytes()
+    again.load(tmp_path / "flow.csv", 1)
+    assert len(again.epochs) == 1
+    again.load(tmp_path / "flow.csv", 3)
+    assert again.epochs[2] == {}
+    again.save(tmp_path / "gap.csv")
+    assert (tmp_path / "gap.csv").read_text().splitlines()[3] == "3,,"
+    other = GradientFlow(flowing().net)
+    other.load(tmp_path / "gap.csv")
+    assert other.epochs == again.epochs
+
+
+def test_errors_of_the_flow(tmp_path):
+    flow = GradientFlow(flowing().net)
+    with pytest.raises(ValueError, match=r"^GradientFlow: an epoch must have a step, got none$"):
+        flow.end_epoch()
+    with pytest.raises(ValueError, match=r"^GradientFlow: .* is no file$"):
+        flow.load(tmp_path)
+    path = tmp_path / "flow.csv"
+    path.write_text("epoch,0 Dense\n")
+    with pytest.raises(ValueError, match=r"^GradientFlow: .*flow\.csv does not begin with epoch,0 Dense,2 Dense$"):
+        flow.load(path)
+    for row in ("2,1", "2,1,2,3", "3,1,2", "2,one,2", "two,1,2", ""):
+        path.write_text(f"epoch,0 Dense,2 Dense\n1,2,3\n{row}\n")
+        with pytest.raises(ValueError, match=r"^GradientFlow: .*flow\.csv line 3 is no row of epoch 2$"):
+            flow.load(path)
+    assert flow.epochs == []

@@ -1,4 +1,4 @@
-"""One process at a time writes to the folder of a run, and only as long as the folder is still its own."""
+"""The folder of a run: its number, and that one process at a time writes to it, as long as it is its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from cuslayer.cli import main
 from cuslayer.files import NotWritten, alive, remove_leftovers, write_whole
-from cuslayer.training import figures, run_folder, train
+from cuslayer.training import figures, run, run_folder, train
 from cuslayer.training.run_folder import Lock, Lost, Taken, locked
-from tests.support.deaths import tiny
+from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 
 HOLD = """
@@ -27,23 +28,6 @@ from cuslayer.training.run_folder import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     input()
-"""
-# A training that waits for a line of its input after the first epoch, as if it were suspended.
-WAITS = """
-import sys
-from cuslayer.cli import main
-from cuslayer.training.run_folder import Saver
-
-after_epoch = Saver.after_epoch
-
-def wait(self):
-    after_epoch(self)
-    if len(self._stats.epochs) == 1:
-        print("first epoch", file=sys.stdout, flush=True)
-        input()
-
-Saver.after_epoch = wait
-sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -85,16 +69,13 @@ def test_a_lock_within_one_process(tmp_path):
     assert not (tmp_path / "lock").exists()
 
 
-@pytest.mark.parametrize("left", ["", '{"process": 1, "host": "here", "since": "then"}', "123\nhost\n"])
-def test_the_lock_of_a_process_that_has_died(tmp_path, left):
+def test_the_lock_of_a_process_that_has_died_and_what_is_no_lock(tmp_path):
     """Of this version, of an earlier one, and where the file system has no locks."""
-    (tmp_path / "lock").write_text(left)
-    with locked(tmp_path):
-        pass
-    assert not (tmp_path / "lock").exists()
-
-
-def test_a_file_of_this_name_that_is_no_lock(tmp_path):
+    for left in ("", '{"process": 1, "host": "here", "since": "then"}', "123\nhost\n"):
+        (tmp_path / "lock").write_text(left)
+        with locked(tmp_path):
+            pass
+        assert not (tmp_path / "lock").exists()
     (tmp_path / "lock").write_text("mine")
     with pytest.raises(Taken, match=r"^train: .*lock is not the lock of a run; remove it, or name"), locked(tmp_path):
         pass
@@ -174,28 +155,6 @@ def content(folder):
     }
 
 
-def test_another_run_in_the_folder_of_one_that_was_suspended(tmp_path, monkeypatch):
-    no_figures(monkeypatch)
-    config, out = tiny(tmp_path), tmp_path / "out"
-    (tmp_path / "tiny.yaml").write_text(config.to_yaml())
-    arguments = ["train", str(tmp_path / "tiny.yaml"), "--out", str(out)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", WAITS, *arguments], text=True, **pipes) as process:
-        while process.stdout.readline() != "first epoch\n":
-            assert process.poll() is None
-        shutil.rmtree(out)
-        train(config.with_options(out=str(out), seed=7), log=silent)
-        with locked(out):
-            before = content(out)
-            said = process.communicate("\n")[1]
-            assert content(out) == before
-    assert process.returncode == 2
-    lost = "the folder or its lock was removed, moved or replaced"
-    assert said == (
-        f"cuslayer: train: {out} is no longer in use by this process: {lost}; nothing more is written there\n"
-    )
-
-
 def remove_the_lock(out):
     (out / "lock").unlink()
 
@@ -225,7 +184,14 @@ def put_the_lock_in_another_folder(out):
     os.link(out.with_name("moved") / "lock", out / "lock")
 
 
-WAYS = (replace_the_lock, link_to_the_lock, shutil.rmtree, copy_the_folder, put_the_lock_in_another_folder)
+def put_another_run_there(out):
+    """As where this one was suspended for long."""
+    other = train(tiny(out.parent.parent, out=str(out.with_name("other")), seed=7), log=silent)
+    shutil.rmtree(out)
+    other.rename(out)
+
+
+WAYS = (replace_the_lock, link_to_the_lock, put_another_run_there, copy_the_folder, put_the_lock_in_another_folder)
 
 
 @pytest.mark.parametrize("lose", WAYS)
@@ -318,3 +284,76 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, problem):
     monkeypatch.setattr("filelock.FileLock.acquire", acquire)
     with pytest.raises(NotWritten, match=r"^train: .*lock cannot be written \(No .*\); write to a file system"):
         Lock(tmp_path / "lock", tmp_path)
+
+
+# The folders of runs: a new one has the next number, the last one is resumed.
+
+
+def test_the_tenth_run_comes_after_the_ninth(tmp_path, monkeypatch):
+    """Digits of other scripts, of which Python reads some and refuses others, are no number."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("2", "9", "10", "notes"):
+        (Path("runs") / name).mkdir(parents=True)
+        (Path("runs") / name / run_folder.CHECKPOINT).touch()
+    for name in ("²", "٣", "4.5", "-7", "+8", "1_0", "0012"):
+        (Path("runs") / name).mkdir()
+    assert run_folder.find_run(None) == Path("runs/10")
+    assert run_folder.new_run(None) == Path("runs/11")
+
+
+def test_a_folder_without_a_checkpoint_is_begun_anew(tmp_path, monkeypatch):
+    """As a process leaves it that dies before its first checkpoint; files of other names are kept."""
+    no_figures(monkeypatch)
+    config = tiny(tmp_path, checkpoint_steps=None)
+    expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
+    out = tmp_path / "out"
+    (out / "more").mkdir(parents=True)
+    (out / "lock").touch()
+    (out / "notes.txt").write_text("mine")
+    (out / ".checkpoint.npz.99999999.0123456789abcdef").touch()
+    with pytest.raises(
+        ValueError, match=r"^train: no checkpoint to resume from in .*out; without --resume it is begun anew"
+    ):
+        train(config.with_options(out=str(out)), resume=True, log=silent)
+    train(config.with_options(out=str(out)), log=silent)
+    found = results(out)
+    assert found.pop("files") == sorted([*expected.pop("files"), "more", "notes.txt"])
+    assert found == expected
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_files_of_the_user_are_kept(tmp_path, monkeypatch, capsys, numbered):
+    """A run that would replace one is refused before it writes; a run of this library begins with its checkpoint."""
+    no_figures(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    out = Path("runs/1") if numbered else tmp_path / "mine"
+    config = tmp_path / "tiny.yaml"
+    config.write_text(tiny(tmp_path).to_yaml())
+    written = {p.name for p in train(tiny(tmp_path, out="whole"), log=silent).iterdir()}
+    assert written == set(run_folder.NAMES)
+    out.mkdir(parents=True)
+    for name in written - {"checkpoint.npz"}:
+        file = out / name
+        for make in (lambda f: f.write_text("mine"), lambda f: f.symlink_to("nowhere"), lambda f: f.mkdir()):
+            make(file)
+            assert main(["train", str(config), "--out", str(out)]) == 2
+            rule = "is of no run, a run would replace it; move it, or name another folder"
+            assert capsys.readouterr().err == f"cuslayer: train: {file} {rule}\n"
+            assert [*out.iterdir()] == [file]
+            if file.is_symlink() or file.is_file():
+                assert file.is_symlink() or file.read_text() == "mine"
+                file.unlink()
+        file.rmdir()
+    config.rename(out / "mine.yaml")
+    text = (out / "mine.yaml").read_text()
+    assert main(["train", str(out / "mine.yaml"), "--out", str(out)]) == 0
+    assert (out / "mine.yaml").read_text() == text
+
+
+def test_of_two_runs_that_begin_together_one_takes_the_next_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    no_figures(monkeypatch)
+    config = tiny(tmp_path)
+    monkeypatch.setattr(run, "new_run", lambda out: Path("runs/1") if out is None else Path(out))
+    assert [train(config, log=silent) for _ in range(2)] == [Path("runs/1"), Path("runs/2")]
