@@ -169,7 +169,7 @@ def test_no_assert_and_no_print_for_callers():
 BUDGETS = {
     "cuslayer": 60_200,
     "cuslayer/kernels": 21_400,
-    "tests": 41_500,
+    "tests": 42_000,
     "tests/cli": 1_440,
     "tests/device": 1_800,
     "tests/inspection": 4_350,
