@@ -52,7 +52,7 @@ PLAIN = {
     *("neuron", "epoch", "class", "taken for", "row", "column", "layer", "weight", "response", "share of the class"),
     *("loss of a sample", "gradient of a weight (root mean square)", "cosine to the measured change", "spikes", ""),
     *("size, over that of the measured change", "error, over that of the last layer"),
-    *("u - theta, in widths of the surrogate", "z, widths from the threshold", "lr"),
+    *("u - theta, in widths of the surrogate", "z, widths from the threshold", "lr", "kind"),
 }
 UNIT = r"\((ms|a\.u\.|%|1 ?/ ?ms|1 / width|loss|loss / a\.u\.)\)$"
 
