@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from cuslayer import check
 from cuslayer.operations.base import Operation, Pullback
 
 _serial = itertools.count()
@@ -46,7 +45,6 @@ class Node:
         self.takes_deferred = getattr(operation, "takes_deferred", False)
         self.saved: list[tuple[list[int], int]] = []
 
-    @check.operation("backward")
     def input_gradients(self, grad: list[Any]) -> list[tuple[Any, Any]]:
         """Return each input that requires a gradient with its gradient; free what forward saved.
 

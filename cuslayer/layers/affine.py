@@ -129,9 +129,7 @@ class Affine(Synapse):
 
     def _set_filter(self, tau: Any, neuron: Any, dt: Any, trained: Any, bounds: Any) -> None:
         """Validate and set what filters the weighted input."""
-        if not isinstance(trained, bool):
-            raise TypeError(f"trained must be a bool, got {type(trained).__name__}")
-        self.trained, self.bounds, self.neuron, self.tau = trained, bounds, neuron, None
+        self.trained, self.bounds, self.neuron, self.tau = check.flag("trained", trained), bounds, neuron, None
         of_neuron = None if neuron is None else as_neuron(neuron)
         self.dt = check.time_step("dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
         bounds_in_ms(bounds, self.dt)

@@ -31,7 +31,6 @@ class RecurrentStates:
     def __init__(self) -> None:
         self.held: Any = None
 
-    @check.operation("recurrent")
     def begin(self, x: Array, program: Program, delay: int) -> Any:
         """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
         if namespace(x) is not np:
