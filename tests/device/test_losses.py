@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend, functions
-from cuslayer.loss.read_out import OVER
+from cuslayer.loss.base import OVER
 from tests.device.test_operations import device as device
 from tests.device.test_operations import module, run
 
