@@ -60,10 +60,9 @@ from cuslayer.array_functions.shapes import (
     transpose as transpose,
 )
 from cuslayer.encoding import replicate as replicate
-from cuslayer.layers.affine import leaky_integral as leaky_integral
 from cuslayer.layers.conv import conv as conv, conv_transpose as conv_transpose
 from cuslayer.layers.delay import shift as shift
-from cuslayer.layers.dense import dense as dense
+from cuslayer.layers.dense import dense as dense, leaky_integral as leaky_integral
 from cuslayer.layers.filter_bank import filter_bank as filter_bank, fir as fir
 from cuslayer.layers.fused import (
     conv_neuron as conv_neuron,

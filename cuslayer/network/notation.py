@@ -113,7 +113,7 @@ class Word:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise TypeError(f"text must be a string, got {type(self.text).__name__}")
-        kind = kind_of(f"Word: {self.text!r}", self.text)
+        kind = kind_of(repr(self.text), self.text)
         for name, value in self.options().items():
             if name not in TAKES[kind]:
                 raise ValueError(f"{self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")
@@ -145,7 +145,7 @@ def article(kind: str) -> str:
 def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
     """Return the kind of a word: "input", "dense", "recurrent", "conv", "pool", "average" or "readout".
 
-    >>> kind_of("Word: '10avg'", "10avg")
+    >>> kind_of("'10avg'", "10avg")
     'average'
     """
     match = _WORD.fullmatch(text)
@@ -158,7 +158,7 @@ def read_words(notation: str) -> tuple[Word, ...]:
     """Return the words of a notation, ``34x34x2-16c5-2a-10``."""
     texts = notation.replace(" ", "").split("-")
     for text in texts:
-        kind_of(f"Network: {text!r} in {notation!r}", text)
+        kind_of(f"{text!r} in {notation!r}", text)
     return tuple(Word(text) for text in texts)
 
 
@@ -192,7 +192,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     begin = shape = tuple(check.integer(f"input {first.text}", n, least=1) for n in first.numbers)
     dt, stages = as_neuron(neuron).dt, list[Any]()
     for word in others:
-        where = f"Network: {word.text!r} in {notation!r}"
+        where = f"{word.text!r} in {notation!r}"
         if word.kind == "input":
             raise ValueError(f"{where} is an input, which must be the first word")
         if word.kind in ("conv", "pool") and len(shape) != 3:
@@ -229,10 +229,10 @@ def _before_neurons(where: str, word: Word, shape: Shape, neuron: Neuron) -> lis
     """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:
-        scale = check.one_of("norm", word.norm, SCALES)
+        scale = check.one_of(f"{where}: norm", word.norm, SCALES)
         found.append(BatchNorm(shape[-1], scale=scale, height=neuron.theta, trained=scale != "none"))
     if word.winners is not None:
-        found.append(KWinners(check.integer("winners", word.winners, least=1)))
+        found.append(KWinners(check.integer(f"{where}: winners", word.winners, least=1)))
     return found
 
 
