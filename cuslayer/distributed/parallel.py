@@ -12,8 +12,7 @@ import numpy.typing as npt
 from cuslayer import check
 from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.mpi import world
-from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, fill, share
-from cuslayer.distributed.transport import Transport, transport_of
+from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, Transport, fill, share, transport_of
 from cuslayer.tape import Tensor, on_gradient
 
 # The most recordings of a micro-batch by default, and millions of bytes of a bucket.
