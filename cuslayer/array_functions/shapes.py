@@ -239,7 +239,7 @@ def from_dlpack(x: Any) -> Tensor:
     [1.0, 2.0]
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
-        raise TypeError(f"x must have __dlpack__ and __dlpack_device__, got {type(x).__name__}")
+        raise check.mistyped("x", "must have __dlpack__ and __dlpack_device__", x)
     kind = int(x.__dlpack_device__()[0])
     if kind not in (*_CPU, *_CUDA):
         raise ValueError(f"x must be on a CPU or an NVIDIA GPU, got DLPack's device type {kind}")
@@ -251,10 +251,9 @@ def from_dlpack(x: Any) -> Tensor:
 
 @implements(methods="__getitem__")
 def _getitem(x: Tensor, index: Any) -> Tensor:
-    return take(x, index=_plain_index(index))
+    return take(x, index=index)
 
 
-@check.operation("take")
 def _plain_index(index: Any) -> Any:
     """Return an index whose tensors, which must be boolean, are arrays."""
     if isinstance(index, tuple):
@@ -272,7 +271,7 @@ def take(x: Any, *, index: Any) -> Row:
 
     An index of integers that is an array on the device is read back once.
     """
-    xp, shape = namespace(x), x.shape
+    xp, shape, index = namespace(x), x.shape, _plain_index(index)
     parts = index if isinstance(index, tuple) else (index,)
     arrays = [part for part in parts if not _is_basic(part)]
     # A mask alone selects an element at most once. It stays where it is.

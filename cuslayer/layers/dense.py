@@ -137,6 +137,8 @@ class Dense(_Flat):
     def __call__(self, x: Any) -> Tensor:
         return self.biased(dense(x, self.effective_weight()))
 
+    output_shape = _Flat.output_shape  # of this __call__, not of a subclass's
+
     def __repr__(self) -> str:
         return self._text()
 
@@ -289,6 +291,8 @@ class Affine(_Flat):
             return self.filtered(self.biased(dense(x, weight)), states).data
 
         return run
+
+    output_shape = _Flat.output_shape
 
     def __repr__(self) -> str:
         if self.neuron is None:

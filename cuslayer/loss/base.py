@@ -61,13 +61,7 @@ class ClassLoss:
         return self._error(spikes, chosen, *within(self.region, spikes.shape[0], self.dt))
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
-        """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it.
-
-        Args:
-            target: the labels of a batch.
-            outputs: the number of output neurons.
-            steps: the number of steps T.
-        """
+        """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it."""
         return None
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:

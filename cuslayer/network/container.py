@@ -169,7 +169,6 @@ class Container(Layer):
         stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
         return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
 
-    @check.operation("network")
     def __getitem__(self, key: Any) -> Any:
         """Return the layer at a position; layers of a slice as a network; the layer of a path; or a given layer.
 

@@ -26,7 +26,7 @@ class Given(NamedTuple):
 def read_groups(parameters: Any, rules: Rules) -> list[Given]:
     """Return the groups of a list of tensors, or of dictionaries."""
     if isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must be a list of groups, got {type(parameters).__name__}; pass [group]")
+        raise check.mistyped("parameters", "must be a list of groups", parameters, "; pass [group]")
     given = _tensors("parameters", parameters, groups=True)
     grouped = [isinstance(each, Mapping) for each in given]
     if any(grouped) and not all(grouped):
@@ -63,7 +63,7 @@ def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
     if callable(given):
         raise TypeError(f"{name} must be tensors, got a function; call it, as in net.parameters()")
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise TypeError(f"{name} must be tensors, got {type(given).__name__}")
+        raise check.mistyped(name, "must be tensors", given)
     found = list(given)
     if not found:
         raise ValueError(f"{name} must be at least one, got none")

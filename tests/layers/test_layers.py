@@ -84,7 +84,7 @@ def test_index_by_position_or_object():
     for position in (4, 9, -5):
         with pytest.raises(IndexError, match=f"^Network: no layer {position} in 4$"):
             net[position]
-    with pytest.raises(ValueError, match=r"network: Dense\(1, 1\) is none of its layers"):
+    with pytest.raises(ValueError, match=r"Network: Dense\(1, 1\) is none of its layers"):
         net[cs.Dense(1, 1)]
 
 
