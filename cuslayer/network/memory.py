@@ -45,7 +45,7 @@ def layer_error(graph: Graph, number: int, shape: tuple[int, ...]) -> LayerMemor
         f" needs {in_words(_EACH * sizes[number] * shape[1])} for its potentials and spikes" if sizes[number] else ""
     )
     return LayerMemoryError(
-        f"network: layer {node}, {node.described},{needs or ' does not fit into memory'}; {_advice(graph, shape)}"
+        f"layer {node}, {node.described},{needs or ' does not fit into memory'}; {_advice(graph, shape)}"
     )
 
 
