@@ -154,6 +154,7 @@ def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
     return str(match.lastgroup)
 
 
+@check.operation("Network")
 def read_words(notation: str) -> tuple[Word, ...]:
     """Return the words of a notation, ``34x34x2-16c5-2a-10``."""
     texts = notation.replace(" ", "").split("-")
