@@ -168,11 +168,7 @@ def device_name() -> str:
 
 
 def free_memory() -> int:
-    """Return the bytes of the GPU's memory that are free or unused in CuPy's pool.
-
-    Raises:
-        ValueError: as `cupy`.
-    """
+    """Return the bytes of the GPU's memory that are free or unused in CuPy's pool."""
     module = cupy()
     return int(module.cuda.runtime.memGetInfo()[0]) + int(module.get_default_memory_pool().free_bytes())
 
@@ -233,13 +229,7 @@ def to_device(x: Any) -> Array:
 
 
 def to_numpy(x: Any) -> Array:
-    """Return x as a NumPy array, copied only from a GPU.
-
-    All arrays that are given to the library pass here, on every device.
-
-    Raises:
-        TypeError: x is a masked array with a masked element, or holds one.
-    """
+    """Return x as a NumPy array, copied only from a GPU; all arrays that are given to the library pass here."""
     if type(x) is np.ndarray:
         return x
     check.unmasked(x)
@@ -281,13 +271,7 @@ def random_state(beside: Array) -> Array:
     """Return the state of the generator of a GPU, (2,) int64 on the device: a key, and the number of the next draw.
 
     The key is drawn from the library's generator at the first use after `seed`. A kernel that draws advances the
-    number.
-
-    Args:
-        beside: an array on the device.
-
-    Raises:
-        RuntimeError: a CUDA graph is being captured, and the state is not on the device yet.
+    number. It is a RuntimeError if a CUDA graph is being captured, and the state is not on the device yet.
     """
     module = namespace(beside)
     # The tests run kernels on arrays of NumPy.
@@ -353,10 +337,7 @@ T = TypeVar("T")
 
 
 class Setting(Generic[T]):
-    """A thread-local value that a ``with`` block changes.
-
-    Args:
-        default: the value outside of any block.
+    """A thread-local value that a ``with`` block changes; `default` is the value outside of any block.
 
     >>> level = Setting(0)
     >>> with level.set(2):

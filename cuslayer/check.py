@@ -24,6 +24,7 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 
 class MissingKey(ValueError):
@@ -90,9 +91,9 @@ def _name_methods(kind: type) -> None:
     for name, value in list(vars(kind).items()):
         if name.startswith("_") and name not in _SPECIAL:
             continue
-        if isinstance(value, property):
-            read, write = value.fget and method(value.fget), value.fset and method(value.fset)
-            setattr(kind, name, property(read, write, doc=value.__doc__))
+        if isinstance(value, property):  # one that raises errors where it is read names them by `method`
+            if value.fset is not None:
+                setattr(kind, name, value.setter(method(value.fset)))
         elif isinstance(value, classmethod):
             setattr(kind, name, classmethod(method(value.__func__)))
         elif isinstance(value, FunctionType) and not hasattr(value, "__wrapped__"):
@@ -154,19 +155,40 @@ def reason(problem: BaseException) -> str:
     return str(problem.__dict__.get("reason", problem))
 
 
-def number(name: str, value: Any) -> float:
-    """Return value as a finite float.
+def refusal(argument: str, rule: str, value: Any, got: Any, kind: type[E] = ValueError) -> E:  # type: ignore[assignment]
+    """Return the error of an argument that breaks a rule; it has argument, rule and value as attributes.
 
-    Raises:
-        TypeError: value is not a real number.
-        ValueError: value is infinite or NaN.
+    `got` is the value as the message shows it, with a hint behind it where there is one.
+
+    >>> problem = refusal("rate", "must be positive", -1.0, -1)
+    >>> str(problem), problem.argument, problem.rule, problem.value
+    ('rate must be positive, got -1', 'rate', 'must be positive', -1.0)
     """
+    problem = kind(f"{argument} {rule}, got {got}")
+    vars(problem).update(argument=argument, rule=rule, value=value)
+    return problem
+
+
+def mistyped(argument: str, rule: str, value: Any, hint: str = "") -> TypeError:
+    """Return the error of an argument of a wrong type."""
+    return refusal(argument, rule, value, f"{type(value).__name__}{hint}", TypeError)
+
+
+def number(name: str, value: Any) -> float:
+    """Return value as a finite float."""
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+        raise mistyped(name, "must be a number", value)
     result = float(value)
     if not math.isfinite(result):
-        raise ValueError(f"{name} must be finite, got {result}")
+        raise refusal(name, "must be finite", value, result)
     return result
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return value if it is a bool."""
+    if not isinstance(value, bool):
+        raise mistyped(name, "must be a bool", value)
+    return value
 
 
 def instance(name: str, value: Any) -> None:
@@ -176,10 +198,26 @@ def instance(name: str, value: Any) -> None:
 
 
 def positive(name: str, value: Any) -> float:
-    """Return value as a finite float above zero; raise ValueError, or an error of `number`."""
+    """Return value as a finite float above zero."""
     result = number(name, value)
     if result <= 0:
-        raise ValueError(f"{name} must be positive, got {result:g}")
+        raise refusal(name, "must be positive", value, f"{result:g}")
+    return result
+
+
+def not_negative(name: str, value: Any) -> float:
+    """Return value as a finite float of at least zero."""
+    result = number(name, value)
+    if result < 0:
+        raise refusal(name, "must not be negative", value, f"{result:g}")
+    return result
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return value as a float in [0, 1), in float32 too."""
+    result = number(name, value)
+    if not 0 <= result < 1 - 2.0**-25:
+        raise refusal(name, "must lie in [0, 1)", value, f"{result:.9g}")
     return result
 
 
@@ -190,28 +228,18 @@ _LEAST, _MOST = 2.0**-126, 2.0**31
 
 
 def factor(name: str, value: Any) -> float:
-    """Return value as a float from 0 to 2^31, by which kernels multiply in float32.
-
-    Raises:
-        TypeError: value is not a real number.
-        ValueError: value is negative or too large.
-    """
+    """Return value as a float from 0 to 2^31, by which kernels multiply in float32."""
     result = not_negative(name, value)
     if result > _MOST:
-        raise ValueError(f"{name} must be at most {_MOST:.3g}, since float32 overflows soon, got {result:g}")
+        raise refusal(name, f"must be at most {_MOST:.3g}, since float32 overflows soon", value, f"{result:g}")
     return result
 
 
 def constant(name: str, value: Any) -> float:
-    """Return value as a float from 2^-126 to 2^31, by which kernels multiply and divide in float32.
-
-    Raises:
-        TypeError: value is not a real number.
-        ValueError: value is not positive, too small or too large.
-    """
+    """Return value as a float from 2^-126 to 2^31, by which kernels multiply and divide in float32."""
     result = factor(name, positive(name, value))
     if result < _LEAST:
-        raise ValueError(f"{name} must be at least {_LEAST:.3g}, float32 has no less, got {result:g}")
+        raise refusal(name, f"must be at least {_LEAST:.3g}, float32 has no less", value, f"{result:g}")
     return result
 
 
@@ -228,112 +256,69 @@ def time_step(name: str, value: Any) -> float:
     return step
 
 
-def not_negative(name: str, value: Any) -> float:
-    """Return value as a finite float of at least zero; raise ValueError, or an error of `number`."""
-    result = number(name, value)
-    if result < 0:
-        raise ValueError(f"{name} must not be negative, got {result:g}")
-    return result
-
-
-def fraction(name: str, value: Any) -> float:
-    """Return value as a float in [0, 1), in float32 too; raise ValueError, or an error of `number`."""
-    result = number(name, value)
-    if not 0 <= result < 1 - 2.0**-25:
-        raise ValueError(f"{name} must lie in [0, 1), got {result:.9g}")
-    return result
-
-
 def integer(name: str, value: Any, *, least: int) -> int:
-    """Return value as an int of at least `least`.
-
-    Raises:
-        TypeError: value is not an integer.
-        ValueError: value is less than `least`.
-    """
+    """Return value as an int of at least `least`."""
     if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got bool")
+        raise mistyped(name, "must be an integer", value)
     try:
         result = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
+        raise mistyped(name, "must be an integer", value) from None
     if result < least:
-        raise ValueError(f"{name} must be at least {least}, got {result}")
+        raise refusal(name, f"must be at least {least}", value, result)
     return result
 
 
 def pair(name: str, value: Any, *, least: int) -> tuple[int, int]:
     """Return (rows, columns) from one integer or two."""
-    if isinstance(value, (tuple, list)):
-        if len(value) != 2:
-            raise ValueError(f"{name} must be one integer or two, got {len(value)}")
-        rows, columns = value
-        return integer(name, rows, least=least), integer(name, columns, least=least)
-    side = integer(name, value, least=least)
-    return side, side
+    given = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(given) != 2:
+        raise refusal(name, "must be one integer or two", value, len(given))
+    return integer(name, given[0], least=least), integer(name, given[1], least=least)
 
 
 def index(name: str, value: Any, size: int, what: str = "") -> int:
-    """Return value as an index from 0 into `size` items, which `what` names for messages, as in "steps".
-
-    Raises:
-        TypeError: value is not an integer.
-        IndexError: value is negative or out of range.
-    """
+    """Return value as an index from 0 into `size` items, which `what` names for messages, as in "steps"."""
     place = integer(name, value, least=-sys.maxsize)
-    if place < 0:
-        raise IndexError(f"{name} must be at least 0, got {place}")
-    if place >= size:
-        raise IndexError(f"{name} must be under {size}{what and ' ' + what}, got {place}")
+    if not 0 <= place < size:
+        rule = f"under {size}{what and ' ' + what}" if place >= 0 else "at least 0"
+        raise refusal(name, f"must be {rule}", value, place, IndexError)
     return place
 
 
 def position(index: SupportsIndex, length: int, what: str = "samples", kinds: str = "an integer") -> int:
-    """Return index as a position from 0; a negative index counts from the end.
+    """Return index as a position from 0 in `length` places, which hold `what`; a negative index counts from the end.
 
-    Args:
-        index: the index.
-        length: the number of places.
-        what: what the places hold, for messages.
-        kinds: the kinds of index that the operation allows, for messages.
-
-    Raises:
-        IndexError: there is no such place, which also ends iteration over a data set.
-        TypeError: index is not an integer.
+    It is an IndexError, which also ends iteration over a data set, if there is no such place. `kinds` are the kinds of
+    index that the operation allows, for messages.
     """
     try:
         place = operator.index(index)
     except TypeError:
         hint = "; Subset(data, range(...)) takes several" if isinstance(index, slice) and what == "samples" else ""
-        raise TypeError(f"index must be {kinds}, got {type(index).__name__}{hint}") from None
+        raise mistyped("index", f"must be {kinds}", index, hint) from None
     if not -length <= place < length:
-        raise IndexError(f"index must lie within {length} {what}, got {place}")
+        raise refusal("index", f"must lie within {length} {what}", index, place, IndexError)
     return place % length
 
 
 def neuron_index(shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
-    """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order.
-
-    Raises:
-        TypeError: the index is not made of integers.
-        IndexError: the index is out of range.
-    """
+    """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order."""
     several = isinstance(neuron, (tuple, list))
     sizes = shape if several and len(neuron) == len(shape) else (math.prod(shape),)
     given = tuple(integer("neuron", n, least=-sys.maxsize) for n in (neuron if several else (neuron,)))
     if any(n < 0 for n in given):
-        raise IndexError(f"neuron must be at least 0, got {neuron}")
+        raise refusal("neuron", "must be at least 0", neuron, neuron, IndexError)
     if (several and sizes is not shape) or any(n >= size for n, size in zip(given, sizes, strict=True)):
         raise IndexError(f"neuron {neuron} lies outside a layer of shape {shape}")
-    if several:
-        return given
-    return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
+    return given if several else tuple(map(int, np.unravel_index(given[0], shape)))
 
 
 def warn(message: str) -> None:
     """Issue a UserWarning, named by the innermost door, for the caller's line outside of this package and tqdm."""
     frame, level, name = sys._getframe(1), 2, ""
-    while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
+    inside = (__name__.partition(".")[0], "tqdm", "contextlib")
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
         if not name and _is_door(frame):
             name = frame.f_locals["name"](next(iter(frame.f_locals["given"]), None)) + ": "
         frame, level = frame.f_back, level + 1
@@ -344,15 +329,11 @@ def _is_door(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__") == __name__ and frame.f_code.co_name in ("door", "steps")
 
 
-def _is_internal(module: str) -> bool:
-    return module.split(".")[0] in (__name__.split(".")[0], "tqdm", "contextlib")
-
-
 def finite_range(name: str, low: float, high: float) -> None:
     """Raise ValueError if an array, given by its smallest and its largest element, holds NaN or an infinity."""
     if not (math.isfinite(low) and math.isfinite(high)):
         wrong = high if math.isfinite(low) else low
-        raise ValueError(f"{name} must be finite, got {wrong} in it")
+        raise refusal(name, "must be finite", wrong, f"{wrong} in it")
 
 
 def unmasked(x: Any) -> None:
@@ -377,13 +358,9 @@ def one_hot(name: str, x: Any) -> None:
 
 
 def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
-    """Return a warning if the numbers of an array look like pixels from 0 to 255, and not like currents.
+    """Return a warning if an array from `low` to `high` looks like pixels from 0 to 255, and not like currents.
 
-    Args:
-        name: the array's name.
-        low: its smallest element.
-        high: its largest element.
-        whole: returns whether all elements are whole; it is called only where they are from 0 to 255.
+    `whole` returns whether all elements are whole; it is called only where they are from 0 to 255.
     """
     if not 0 <= low <= 128 < high <= 255 or not (high == 255 or whole()):
         return None
@@ -396,9 +373,9 @@ def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str
 def path(name: str, value: Any) -> Path:
     """Return value as a path; raise TypeError if it is none, ValueError if it holds a zero byte."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a path, got {type(value).__name__}")
+        raise mistyped(name, "must be a path", value)
     if "\0" in os.fsdecode(value):
-        raise ValueError(f"{name} must not hold a zero byte, got {one_line(os.fsdecode(value))}")
+        raise refusal(name, "must not hold a zero byte", value, one_line(os.fsdecode(value)))
     return Path(value)
 
 
@@ -406,10 +383,8 @@ def memory(what: str, shape: tuple[int, ...], itemsize: int = 1) -> None:
     """Raise ValueError if an array, which `what` names, is larger than the memory of this machine."""
     needed, there = math.prod(shape) * itemsize, _machine_memory()
     if needed > there:
-        raise ValueError(
-            f"{what} must fit into memory, got shape {shape} of {needed / 2**30:.4g} GiB, this machine has "
-            f"{there / 2**30:.4g} GiB"
-        )
+        sizes = f"{needed / 2**30:.4g} GiB, this machine has {there / 2**30:.4g} GiB"
+        raise refusal(what, "must fit into memory", shape, f"shape {shape} of {sizes}")
 
 
 def _machine_memory() -> int:
@@ -437,12 +412,9 @@ def printable(text: str, most: int = 300) -> str:
 
 
 def shown(owner: Any, *hidden: str, **other: Any) -> str:
-    """Return the text of an object: its class, and the arguments of its constructor that are not None.
+    """Return the text of an object: its class, and the arguments of its constructor that are not None or `hidden`.
 
-    Args:
-        owner: the object, which has an attribute for each argument.
-        hidden: arguments that are left out.
-        other: what stands in the place of an attribute.
+    The object has an attribute for each argument, or `other` has what stands in its place.
     """
     names = [name for name in inspect.signature(type(owner)).parameters if name not in hidden]
     found = {name: other.get(name, getattr(owner, name, None)) for name in names}
@@ -455,7 +427,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     words = list(known)
     if isinstance(value, str) and value in words:
         return value
-    raise ValueError(f"{name} must be one of {', '.join(words)}, got {value!r}{nearest(value, words)}")
+    raise refusal(name, f"must be one of {', '.join(words)}", value, f"{value!r}{nearest(value, words)}")
 
 
 def nearest(word: Any, known: Iterable[Any]) -> str:
@@ -470,28 +442,22 @@ def time_first(name: str, x: Any, *, least_dimensions: int = 2) -> None:
     if x.ndim < least_dimensions:
         layout = "(T, N, C)" if least_dimensions == 3 else "(T, N, ...)"
         hint = f"; one sample needs a batch axis, {name}[:, None]" if x.ndim == least_dimensions - 1 > 1 else ""
-        raise ValueError(f"{name} must be {layout}, got shape {tuple(x.shape)}{hint}")
+        raise refusal(name, f"must be {layout}", x, f"shape {tuple(x.shape)}{hint}")
 
 
 def floating(name: str, x: Any) -> None:
     """Raise TypeError unless x is of type float32 or float64."""
     if x.dtype.name not in ("float32", "float64"):
-        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}")
+        raise refusal(name, "must be float32 or float64", x, x.dtype, TypeError)
 
 
 def weighted_input(name: str, x: Any) -> None:
-    """Check the input of a neuron.
-
-    Raises:
-        ValueError: x is not (T, N, ...).
-        TypeError: x is not of type float32 or float64, such as spikes, which need a layer before the neurons.
-    """
+    """Raise an error unless x is (T, N, ...), float32 or float64: spikes need a layer before the neurons."""
     time_first(name, x)
     if x.dtype == bool:
-        raise TypeError(
-            f"{name} must be the weighted input of a layer, float32 or float64, got spikes (bool); "
-            "put a layer, such as Dense or Conv, before the neurons"
-        )
+        rule = "must be the weighted input of a layer, float32 or float64"
+        hint = "put a layer, such as Dense or Conv, before the neurons"
+        raise refusal(name, rule, x, f"spikes (bool); {hint}", TypeError)
     floating(name, x)
 
 

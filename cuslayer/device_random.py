@@ -41,14 +41,7 @@ class DeviceRandom:
         self._start = None if start is None else (start[0], start[1])
 
     def array(self, module: ModuleType, device: int, key: Callable[[], int], allow: Callable[[], None]) -> Any:
-        """Return the array of a device.
-
-        Args:
-            module: the module of the array, such as cupy.
-            device: the number of the device.
-            key: draws a key.
-            allow: raises an error where nothing can be sent to the device.
-        """
+        """Return the array of the device with a number; `allow` raises an error where nothing can be sent to it."""
         self.uses += 1
         devices = self._devices.setdefault(module, {})
         held = devices.get(device)
@@ -66,11 +59,7 @@ class DeviceRandom:
         return held.array
 
     def state(self, read: Callable[[Any], Any]) -> tuple[int, int] | None:
-        """Return the key and the number of the next draw; None before the first draw.
-
-        Args:
-            read: copies an array to the host.
-        """
+        """Return the key and the number of the next draw, by `read` of the device; None before the first draw."""
         if self._start is None:
             return None
         numbers = [int(read(held.array)[1]) for held in self._all() if held.start is self._start]

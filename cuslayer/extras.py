@@ -7,14 +7,7 @@ from typing import Any
 
 
 def optional(module: str, extra: str) -> Any:
-    """Return an imported module of an optional library.
-
-    Args:
-        module: the module, such as "h5py".
-        extra: the extra that installs the library.
-
-    Raises:
-        ImportError: the library is not installed.
+    """Return an imported module of an optional library, which an extra installs.
 
     >>> optional("no_such_library.samplers", "sweep")
     Traceback (most recent call last):

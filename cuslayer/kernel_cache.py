@@ -21,9 +21,7 @@ _DIGEST = 32
 def check_files(dispatcher: Any, stamp: str) -> None:
     """Let a compiled function of Numba use `CheckedCacheFile`, and run where its code cannot be stored.
 
-    Args:
-        dispatcher: the function.
-        stamp: a digest of the sources; files of other sources are ignored.
+    `stamp` is a digest of the sources; files of other sources are ignored.
     """
     cache = dispatcher._cache
     cache._cache_file = CheckedCacheFile(cache._cache_file, stamp)
@@ -37,12 +35,7 @@ def check_files(dispatcher: Any, stamp: str) -> None:
 
 
 class CheckedCacheFile(IndexDataCacheFile):
-    """Numba's index and files of one kernel; a file that is damaged is as if it were missing, and is replaced.
-
-    Args:
-        other: Numba's own object, whose files are used.
-        stamp: a digest of the sources.
-    """
+    """Numba's index and files of one kernel; a file that is damaged is as if it were missing, and is replaced."""
 
     def __init__(self, other: Any, stamp: str) -> None:
         vars(self).update(vars(other))

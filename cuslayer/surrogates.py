@@ -290,10 +290,6 @@ SURROGATES: dict[str, type[Surrogate]] = {
 def as_surrogate(given: Any) -> Surrogate:
     """Return the surrogate that is given as one, by its name, or as a mapping of ``type`` and its constants.
 
-    Raises:
-        ValueError: the name or a constant is unknown, or a constant is out of its range.
-        TypeError: it is none of these, or a constant is not a number.
-
     >>> as_surrogate("triangle"), as_surrogate({"type": "multi_gaussian", "h": 0.2})
     (Triangle(), MultiGaussian(h=0.2, s=6.0))
     """

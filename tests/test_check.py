@@ -14,8 +14,8 @@ class Own(cs.Layer):
     def __call__(self, x):
         raise ValueError("a user's own text")
 
-    def output_shape(self, shape):
-        return check.index("shape", 3, 2)
+    def at(self, place):
+        return check.index("place", place, 2)
 
 
 def test_the_innermost_door_names_an_error_once():
@@ -28,7 +28,7 @@ def test_the_innermost_door_names_an_error_once():
 
 
 def test_a_class_names_the_errors_of_its_subclasses_and_leaves_those_of_others():
-    refused("Own: shape must be under 2, got 3", lambda: Own().output_shape(None), IndexError)
+    refused("Own: place must be under 2, got 3", lambda: Own().at(3), IndexError)
     refused("a user's own text", lambda: cs.Sequential(Own())(np.ones((2, 1, 4))))
     with pytest.raises(ValueError, match=r"^no digits here$"):
         cs.psp(np.ones((2, 1, 4)), response=Failing())

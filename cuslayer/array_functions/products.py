@@ -157,7 +157,7 @@ def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
 def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
     """Return the labels of each operand and of the result; the axes of an ellipsis have labels that are no letters."""
     if not isinstance(subscripts, str):
-        raise TypeError(f"subscripts must be a string, got {type(subscripts).__name__}")
+        raise check.mistyped("subscripts", "must be a string", subscripts)
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     words = left.split(",")

@@ -73,15 +73,7 @@ def _mean_of(a: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the variance of a over axes, ``sum (a - mean)^2 / (n - ddof)`` for n elements.
 
-    Args:
-        a: numbers or spikes of any shape.
-        axis: an axis, several, or None for all; negative ones count from the last.
-        ddof: 1 for an unbiased estimate.
-        keepdims: whether the axes stay, with size 1.
-
-    Raises:
-        ValueError: an axis is out of range or named twice, or n is at most ddof.
-        TypeError: an axis is not an integer.
+    Arguments and errors are those of `sum`, and ddof: 1 for an unbiased estimate. It is an error if n is at most ddof.
 
     >>> var([1.0, 2.0, 3.0], ddof=1).item()
     1.0
@@ -221,11 +213,7 @@ def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 @function(np.cumsum, methods="cumsum", saves="nothing")
 def cumsum(a: Any, axis: int | None = None) -> Row:
-    """Return the cumulative sum of a along an axis, by default of the flattened array.
-
-    Raises:
-        ValueError: the axis is out of range.
-        TypeError: the axis is not an integer.
+    """Return the cumulative sum of a along an axis, by default of the flattened array. Errors are those of `sum`.
 
     >>> cumsum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
     [[1.0, 2.0], [4.0, 6.0]]
@@ -240,15 +228,11 @@ def cumsum(a: Any, axis: int | None = None) -> Row:
 
 @function(saves="result")
 def softmax(x: Any, axis: Axis = -1) -> Row:
-    """Return ``exp(x) / sum exp(x)`` over axes, for x of any size without overflow.
+    """Return ``exp(x) / sum exp(x)`` over axes, for x of any size without overflow. Errors are those of `sum`.
 
     Args:
         x: numbers of any shape.
         axis: an axis, several, or None for all.
-
-    Raises:
-        ValueError: an axis is out of range or named twice.
-        TypeError: an axis is not an integer.
 
     >>> softmax([[1000.0, 1000.0]]).tolist()
     [[0.5, 0.5]]

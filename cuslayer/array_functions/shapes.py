@@ -97,11 +97,7 @@ def _transpose(a: Tensor, *axes: Any) -> Tensor:
 
 @function(np.swapaxes, methods="swapaxes", saves="nothing")
 def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
-    """Return a with two axes exchanged.
-
-    Raises:
-        ValueError: an axis is out of range.
-        TypeError: an axis is not an integer.
+    """Return a with two axes exchanged. Errors are those of `transpose`.
 
     >>> swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
@@ -112,16 +108,12 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
 
 @function(np.moveaxis, saves="nothing")
 def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Row:
-    """Return a with some axes at other positions, the others in their order.
+    """Return a with some axes at other positions, the others in their order. Errors are those of `transpose`.
 
     Args:
         a: numbers or spikes of any shape.
         source: the axes to move.
         destination: their positions in the result.
-
-    Raises:
-        ValueError: an axis is out of range or named twice, or there are not as many positions as axes.
-        TypeError: an axis is not an integer.
 
     >>> moveaxis([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
@@ -135,11 +127,7 @@ def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 @function(np.squeeze, methods="squeeze", saves="nothing")
 def squeeze(a: Any, axis: Axis = None) -> Row:
-    """Return a without its axes of size 1, or without the given ones.
-
-    Raises:
-        ValueError: an axis is out of range, named twice, or not of size 1.
-        TypeError: an axis is not an integer.
+    """Return a without its axes of size 1, or without the given ones. Errors are those of `transpose`.
 
     >>> squeeze([[[1.0, 2.0]]], axis=0).tolist()
     [[1.0, 2.0]]
@@ -154,11 +142,7 @@ def squeeze(a: Any, axis: Axis = None) -> Row:
 
 @function(np.expand_dims, saves="nothing")
 def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
-    """Return a with new axes of size 1, at the given positions of the result.
-
-    Raises:
-        ValueError: an axis is out of range or named twice.
-        TypeError: an axis is not an integer.
+    """Return a with new axes of size 1, at the given positions of the result. Errors are those of `transpose`.
 
     >>> expand_dims([1.0, 2.0], 0).tolist()
     [[1.0, 2.0]]
@@ -211,15 +195,7 @@ def joined(arrays: Sequence[Array], axis: int | None = 0) -> tuple[Array, Pullba
 
 @function(np.stack, arrays=0, saves="nothing")
 def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
-    """Return arrays of one shape joined along a new axis.
-
-    Args:
-        arrays: the arrays. Boolean ones give a boolean result.
-        axis: the position of the new axis in the result.
-
-    Raises:
-        ValueError: there is no array, the shapes differ, or the axis is out of range.
-        TypeError: arrays are no sequence, or the axis is not an integer.
+    """Return arrays of one shape joined along a new axis, whose position is `axis`. Errors are those of `concatenate`.
 
     >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
@@ -263,7 +239,7 @@ def from_dlpack(x: Any) -> Tensor:
     [1.0, 2.0]
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
-        raise TypeError(f"x must have __dlpack__ and __dlpack_device__, got {type(x).__name__}")
+        raise check.mistyped("x", "must have __dlpack__ and __dlpack_device__", x)
     kind = int(x.__dlpack_device__()[0])
     if kind not in (*_CPU, *_CUDA):
         raise ValueError(f"x must be on a CPU or an NVIDIA GPU, got DLPack's device type {kind}")
@@ -275,10 +251,9 @@ def from_dlpack(x: Any) -> Tensor:
 
 @implements(methods="__getitem__")
 def _getitem(x: Tensor, index: Any) -> Tensor:
-    return take(x, index=_plain_index(index))
+    return take(x, index=index)
 
 
-@check.operation("take")
 def _plain_index(index: Any) -> Any:
     """Return an index whose tensors, which must be boolean, are arrays."""
     if isinstance(index, tuple):
@@ -296,7 +271,7 @@ def take(x: Any, *, index: Any) -> Row:
 
     An index of integers that is an array on the device is read back once.
     """
-    xp, shape = namespace(x), x.shape
+    xp, shape, index = namespace(x), x.shape, _plain_index(index)
     parts = index if isinstance(index, tuple) else (index,)
     arrays = [part for part in parts if not _is_basic(part)]
     # A mask alone selects an element at most once. It stays where it is.

@@ -49,13 +49,10 @@ def implements(*functions: Any, methods: str = "") -> Callable[[F], F]:
 def function(
     *functions: Any, methods: str = "", arrays: int = 1, saves: str | None = None
 ) -> Callable[[Callable[P, Row]], Callable[P, Tensor]]:
-    """Make a row, whose first arguments are arrays, a function on tensors.
+    """Make a row, whose first arguments are arrays, a function on tensors; see `implements`.
 
-    Args:
-        functions: the functions of NumPy that it implements.
-        methods: its names as a method of Tensor.
-        arrays: how many arrays it has; 0 if its first argument is a sequence of arrays.
-        saves: which arrays its pullback reads; see `cuslayer.operations.base.saves`.
+    `arrays` is how many arrays it has, 0 if its first argument is a sequence of arrays, and `saves` says which arrays
+    its pullback reads, as in `cuslayer.operations.base.saves`.
     """
 
     def add(row: Callable[P, Row]) -> Callable[P, Tensor]:
@@ -77,14 +74,10 @@ def function(
 def binary(
     *functions: Any, operators: str = "", commutes: bool = False, methods: str = "", saves: str | None = None
 ) -> Callable[[Callable[[Any, Any], Row]], Callable[[Any, Any], Tensor]]:
-    """Make a row of two operands, which broadcast, a function on tensors. A plain number widens no type.
+    """Make a row of two operands, which broadcast, a function on tensors, as `function` does; a number widens no type.
 
-    Args:
-        functions: the functions of NumPy that it implements.
-        operators: the names of the operator's method and of the reflected one, if there is one.
-        commutes: whether the reflected operator need not exchange the operands.
-        methods: its names as a method of Tensor.
-        saves: which arrays its pullback reads; see `cuslayer.operations.base.saves`.
+    `operators` are the names of the operator's method and of the reflected one, which exchanges the operands unless the
+    operation `commutes`.
     """
 
     def add(row: Callable[[Any, Any], Row]) -> Callable[[Any, Any], Tensor]:

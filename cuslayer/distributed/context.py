@@ -60,6 +60,7 @@ class Context:
         return self._timeout
 
     @timeout.setter
+    @check.method
     def timeout(self, seconds: float | None) -> None:
         self._timeout = None if seconds is None else check.positive("timeout", seconds)
 

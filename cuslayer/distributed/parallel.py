@@ -12,8 +12,7 @@ import numpy.typing as npt
 from cuslayer import check
 from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.mpi import world
-from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, fill, share
-from cuslayer.distributed.transport import Transport, transport_of
+from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, Transport, fill, share, transport_of
 from cuslayer.tape import Tensor, on_gradient
 
 # The most recordings of a micro-batch by default, and millions of bytes of a bucket.
@@ -74,7 +73,7 @@ class DataParallel:
     ) -> None:
         self.context = world() if context is None else context
         if not isinstance(self.context, Context):
-            raise TypeError(f"context must be a Context, got {type(context).__name__}")
+            raise check.mistyped("context", "must be a Context", context)
         self.micro = check.integer("micro", micro, least=1)
         self.fast = bool(fast)
         self.bucket = check.positive("bucket", bucket)
@@ -96,9 +95,7 @@ class DataParallel:
     def exchange_rows(self, rows: npt.NDArray[np.float64], flags: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Send the rows of this process's micro-batches to all; return the flags of all processes (size, flags).
 
-        Args:
-            rows: (micro-batches of the step, columns); those of other processes are written.
-            flags: numbers of this process.
+        The rows are (micro-batches of the step, columns); those of other processes are written.
         """
         size, rank = self.context.size, self.context.rank
         parts = [share(len(rows), each, size) for each in range(size)]

@@ -1,11 +1,10 @@
 """Layers: each operation with its backward and its class, one kind per file."""
 
-from cuslayer.layers.affine import Affine
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.conv import Conv, ConvTranspose
 from cuslayer.layers.delay import Delay, Shift
-from cuslayer.layers.dense import Dense
+from cuslayer.layers.dense import Affine, Dense
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.pool import Pool, Unpool
 from cuslayer.layers.recurrent import Recurrent

@@ -254,7 +254,7 @@ class Hooked(Layer):
         for hook in _as_tuple(hooks):
             if not callable(hook):
                 hint = "; several are a tuple, (first, second)" if isinstance(hook, list) else ""
-                raise TypeError(f"weight_hook must be callable, got {type(hook).__name__}{hint}")
+                raise check.mistyped("weight_hook", "must be callable", hook, hint)
 
     def _attach_hooks(self, hooks: WeightHooks) -> None:
         """Set the hooks of a layer that has its weight."""
@@ -273,7 +273,7 @@ class Hooked(Layer):
         for hook in _as_tuple(self.weight_hook):
             weight = hook(weight)
             if not isinstance(weight, Tensor):
-                raise TypeError(f"weight_hook must return a Tensor, got {type(weight).__name__}")
+                raise check.mistyped("weight_hook", "must return a Tensor", weight)
             check.same_shape("what weight_hook returns", weight, "weight", given)
         return weight
 
@@ -343,7 +343,7 @@ def as_bias(given: Any, outputs: int) -> Tensor | None:
             raise ValueError(f"bias must be ({outputs},), got shape {given.shape}")
         return given
     if given is not None and not isinstance(given, bool):
-        raise TypeError(f"bias must be a bool or a Tensor, got {type(given).__name__}")
+        raise check.mistyped("bias", "must be a bool or a Tensor", given)
     return Tensor(np.zeros(outputs, np.float32), requires_grad=True) if given else None
 
 

@@ -82,17 +82,15 @@ class BatchNorm(Layer):
         self.scale = check.one_of("scale", scale, SCALES)
         self.height, self.eps = check.positive("height", height), check.positive("eps", eps)
         self.momentum = check.fraction("momentum", momentum)
-        if not isinstance(trained, bool):
-            raise TypeError(f"trained must be a bool, got {type(trained).__name__}")
         if mean_hook is not None and not callable(mean_hook):
-            raise TypeError(f"mean_hook must be callable, got {type(mean_hook).__name__}")
+            raise check.mistyped("mean_hook", "must be callable", mean_hook)
         if not isinstance(exponents, tuple) or len(exponents) != 2:
             raise ValueError(f"exponents must be (least, most), got {exponents!r}")
         least, most = (check.number("exponents", exponent) for exponent in exponents)
         if least > most:
             raise ValueError(f"exponents must be (least, most), got {exponents!r}")
         count_elements((self.features,))
-        self.trained, self.mean_hook, self.exponents = trained, mean_hook, exponents
+        self.trained, self.mean_hook, self.exponents = check.flag("trained", trained), mean_hook, exponents
         self.mean, self.var = Tensor(np.zeros(features, np.float32)), Tensor(np.ones(features, np.float32))
         self.gain = Tensor(np.full(features, height, np.float32), requires_grad=True) if trained else None
         self.offset = Tensor(np.zeros(features, np.float32), requires_grad=True) if trained else None

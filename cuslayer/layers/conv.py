@@ -36,6 +36,12 @@ def check_channels(shape: tuple[Any, ...], expected: int) -> None:
         raise ValueError(f"x has {shape[4]} channels, weight expects {expected}{hint}")
 
 
+def check_frame(shape: Shape, channels: int) -> None:
+    """Raise ValueError unless frames of a shape (H, W, C) have so many channels."""
+    check_frames(("T", "N", *shape))
+    check_channels(("T", "N", *shape), channels)
+
+
 @differentiable
 @takes_packed
 @saves("others")
@@ -119,11 +125,6 @@ class Convolution(Sliding, Synapse):
         """Return the largest number of inputs of an output."""
         return math.prod(self.kernel_size) * self.in_channels // self.groups
 
-    def check_frame(self, shape: Shape) -> None:
-        """Raise ValueError unless frames of a shape (H, W, C) fit the layer."""
-        check_frames(("T", "N", *shape))
-        check_channels(("T", "N", *shape), self.in_channels)
-
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""
         return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
@@ -164,7 +165,7 @@ class Conv(Convolution):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self.check_frame(shape)
+        check_frame(shape, self.in_channels)
         return (*self.window.outputs(shape[:2], ceil=False), self.out_channels)
 
 
@@ -318,7 +319,7 @@ class ConvTranspose(Convolution):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self.check_frame(shape)
+        check_frame(shape, self.in_channels)
         return (*self.window.image(shape[:2], self.output_padding), self.out_channels)
 
     def __repr__(self) -> str:

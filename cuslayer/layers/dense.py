@@ -1,19 +1,25 @@
-"""The dense layer: every output is a weighted sum of all inputs."""
+"""The dense layer, whose outputs are weighted sums of all inputs, and the read-out: potentials without a threshold."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.layers.base import Shape, Synapse, WeightHooks
-from cuslayer.operations.base import saves
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
+from cuslayer.neurons.base import as_neuron
+from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, per_column, time_constant
+from cuslayer.operations.base import contiguous, saves
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, takes_packed
 
 
 def check_dense(x: Array, weight: Array) -> None:
-    """Validate the arguments of `dense`; errors name the operation `op`."""
+    """Validate the arguments of `dense`."""
     check.time_first("x", x, least_dimensions=3)
     check.floating("weight", weight)
     if weight.ndim != 2:
@@ -66,7 +72,29 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     return out, pullback
 
 
-class Dense(Synapse):
+class _Flat(Synapse):
+    """Base class of layers with a weight (inputs, outputs)."""
+
+    def _set_features(self, in_features: Any, out_features: Any) -> tuple[int, int]:
+        """Validate and set the features; return the shape of the weight."""
+        sizes = in_features if isinstance(in_features, tuple) else (in_features,)
+        self.in_features = tuple(check.integer("in_features", n, least=1) for n in sizes)
+        self.out_features = check.integer("out_features", out_features, least=1)
+        return math.prod(self.in_features), self.out_features
+
+    @check.operation("dense")
+    def output_shape(self, shape: Shape | None) -> Shape:
+        if shape is not None:
+            check_features(shape, math.prod(self.in_features))
+        return (self.out_features,)
+
+    def _text(self, options: str = "") -> str:
+        sizes, bias = self.in_features, "" if self.bias is None else ", bias=True"
+        inputs = sizes if len(sizes) > 1 else sizes[0]
+        return f"{type(self).__name__}({inputs}, {self.out_features}{options}{bias})"
+
+
+class Dense(_Flat):
     """A dense layer: ``y[t, n] = x[t, n] W``, with a bias ``x[t, n] W + b``; see `functions.dense`.
 
     A layer with a bias and its neurons are two passes, not one.
@@ -103,21 +131,173 @@ class Dense(Synapse):
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
     ) -> None:
-        sizes = in_features if isinstance(in_features, tuple) else (in_features,)
-        self.in_features = tuple(check.integer("in_features", n, least=1) for n in sizes)
-        self.out_features = check.integer("out_features", out_features, least=1)
-        inputs = math.prod(self.in_features)
-        super().__init__((inputs, self.out_features), inputs, weight_scale, weight_hook, bias)
+        shape = self._set_features(in_features, out_features)
+        super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
 
     def __call__(self, x: Any) -> Tensor:
         return self.biased(dense(x, self.effective_weight()))
 
-    def output_shape(self, shape: Shape | None) -> Shape:
-        if shape is not None:
-            check_features(shape, math.prod(self.in_features))
-        return (self.out_features,)
+    output_shape = _Flat.output_shape  # of this __call__, not of a subclass's
 
     def __repr__(self) -> str:
-        sizes = self.in_features
-        bias = "" if self.bias is None else ", bias=True"
-        return f"Dense({sizes if len(sizes) > 1 else sizes[0]}, {self.out_features}{bias})"
+        return self._text()
+
+
+# The time constant of a read-out, ms.
+_TAU = 20.0
+# A leaky neuron that never reaches its threshold is a leaky integrator.
+_NO_SPIKES = LeakySpiking(theta=math.inf, reset=Reset(1.0, 0.0), exact=False, graded=False, width=1.0, height=0.0)
+
+
+@differentiable
+@check.operation
+def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) -> tuple[Array, Pullback]:
+    """Integrate each column of x with a leak: ``y[t] = keep y[t-1] + x[t]``.
+
+    Backward is ``g_x[t] = keep g_x[t+1] + g_y[t]`` and ``g_keep = sum_t g_x[t] y[t-1]``.
+
+    Args:
+        x: (T, N, ...), float32 or float64.
+        keep: the share that a step keeps; it broadcasts to the shape of x after T and N.
+        states: the states between calls; None to begin with 0.
+
+    Returns:
+        The integral, of x's shape.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or keep does not broadcast to it.
+        TypeError: x is not floating.
+
+    >>> import numpy as np
+    >>> leaky_integral(np.array([1.0, 0.0, 1.0]).reshape(3, 1, 1), np.array(0.5)).data.ravel().tolist()
+    [1.0, 0.5, 1.25]
+    """
+    check.weighted_input("x", x)
+    k, shape, dtype = kernels.of(x), x.shape, x.dtype
+    given = per_column("keep", keep, x)
+    no_current = given[:1] * 0
+    held = None if states is None else states.begin(x, 2)
+    before = None if held is None else held.copy()
+    y, _ = k.leaky.forward(x, no_current, given, _NO_SPIKES, held)
+
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
+        reversed_g = contiguous(g[::-1]).astype(dtype, copy=False)
+        g_x = contiguous(k.leaky.forward(reversed_g, no_current, given, _NO_SPIKES, None)[0][::-1])
+
+        def of_keep() -> Array:
+            _, found = k.leaky.keep_adjoint(g_x, y, no_current, given, _NO_SPIKES, before)
+            return of_constants(found, keep, shape)
+
+        return g_x, of_keep
+
+    return y, pullback
+
+
+class Affine(_Flat):
+    """A read-out without spikes: a dense layer, and a leaky integrator for each of its outputs.
+
+    ::
+
+        y[t] = d y[t-1] + x[t] W + b        d = exp(-dt / tau)
+
+    or with the spike response of a neuron, ``y = psp(x W + b)``: the membrane potential of a neuron without threshold.
+    It is the last layer of a network. A loss takes its maximum, mean or sum over time, or its last step
+    (`CrossEntropyLoss`), and so does `classify`.
+
+    Args:
+        in_features: the number of inputs, or their shape (H, W, C).
+        out_features: the number of outputs, such as classes.
+        tau: time constant of the integrator, ms, a number or (out_features,); a `Bounded` is trained; 20 by default.
+        neuron: a neuron whose spike response stands in place of the integrator.
+        dt: the step, ms; that of the neuron, or 1.
+        trained: whether tau is trained.
+        bounds: least and most of a trained tau, ms; by default a quarter of a step and 10,000 steps.
+        weight_scale, weight_hook, bias: as in `Dense`.
+
+    Attributes:
+        weight: (inputs, outputs), inputs in H, W, C order.
+        bias: (outputs,); None for none.
+
+    Raises:
+        ValueError: a size, a constant or the scale is out of range, both tau and neuron are given, or dt is not the
+            neuron's.
+        TypeError: an argument has the wrong type.
+
+    >>> import numpy as np
+    >>> layer = Affine(2, 3, tau=10.0)
+    >>> layer, layer(np.zeros((5, 1, 2), bool)).shape
+    (Affine(2, 3, tau=10), (5, 1, 3))
+    """
+
+    usual_scale = 1.0
+
+    def __init__(
+        self,
+        in_features: int | tuple[int, ...],
+        out_features: int,
+        *,
+        tau: Any = None,
+        neuron: Any = None,
+        dt: float | None = None,
+        trained: bool = False,
+        bounds: Any = None,
+        weight_scale: float = 1.0,
+        weight_hook: WeightHooks = None,
+        bias: bool | Tensor | None = False,
+    ) -> None:
+        shape = self._set_features(in_features, out_features)
+        self._set_filter(tau, neuron, dt, trained, bounds)
+        super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
+
+    def _set_filter(self, tau: Any, neuron: Any, dt: Any, trained: Any, bounds: Any) -> None:
+        """Validate and set what filters the weighted input."""
+        self.trained, self.bounds, self.neuron, self.tau = check.flag("trained", trained), bounds, neuron, None
+        of_neuron = None if neuron is None else as_neuron(neuron)
+        self.dt = check.time_step("dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
+        bounds_in_ms(bounds, self.dt)
+        if of_neuron is None:
+            given = _TAU if tau is None else tau
+            self.tau = time_constant("tau", given, trained, lambda: bounds_in_ms(bounds, self.dt))
+            shape = np.shape(self.tau) if not isinstance(self.tau, Tensor) else self.tau.shape
+            if shape not in ((), (1,), (self.out_features,)):
+                raise ValueError(f"tau must be a number or ({self.out_features},), got shape {shape}")
+            return
+        if tau is not None or trained:
+            raise ValueError("tau must not be given or trained with a neuron, whose response is the filter")
+        if self.dt != of_neuron.dt:
+            raise ValueError(f"dt must be the neuron's, {of_neuron.dt:g}, got {self.dt:g}")
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the potentials (T, N, out_features) for x (T, N, ...)."""
+        return self.filtered(self.biased(dense(x, self.effective_weight())))
+
+    def filtered(self, x: Any, states: States | None = None) -> Tensor:
+        """Return the potentials for the weighted input (T, N, out_features), from states that the call changes."""
+        if self.neuron is not None:
+            return as_tensor(as_neuron(self.neuron).psp(x))
+        x, keep = as_tensor(x), kept_share(self.tau, self.dt)
+        if not isinstance(keep, Tensor) and keep.size == 1:
+            # Without a transfer, which a captured step may not have.
+            keep = namespace(x.data).zeros((1,), "float64") + keep.item()
+        return leaky_integral(x, keep, states=states)
+
+    def streamed(self) -> Callable[..., Array] | None:
+        # The recurrence of a spike response cannot begin within a recording.
+        if self.neuron is not None or type(self).__call__ is not Affine.__call__:
+            return None
+        states, weight = States(), self.effective_weight()
+
+        def run(x: Array) -> Array:
+            return self.filtered(self.biased(dense(x, weight)), states).data
+
+        return run
+
+    output_shape = _Flat.output_shape
+
+    def __repr__(self) -> str:
+        if self.neuron is None:
+            tau = np.asarray(to_numpy(self.tau.data if isinstance(self.tau, Tensor) else self.tau))
+            of = f"tau={tau.item():g}" if tau.size == 1 else f"tau=array {tau.shape}"
+        else:
+            of = f"neuron={type(self.neuron).__name__}"
+        return self._text(f", {of}")

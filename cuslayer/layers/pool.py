@@ -46,15 +46,14 @@ def pool(
     >>> pool(np.ones((1, 1, 3, 2, 1), bool), kernel_size=2, gain=11.0).data.ravel().tolist()
     [44.0, 22.0]
     """
-    check_frames(x.shape)
-    gain = check.number("gain", gain)
-    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
-    k = kernels.of(x)
-    shape = x.shape
+    window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x), x.shape
+    gain, image = check.number("gain", gain), (shape[2], shape[3])
     out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain)
-    maps, image = out.shape, (shape[2], shape[3])
-    y = out.reshape(*shape[:2], *maps[1:])
-    return y, lambda g: k.pool.adjoint(g.reshape(maps), image, window, gain).reshape(shape)
+    maps = out.shape
+    return (
+        out.reshape(*shape[:2], *maps[1:]),
+        lambda g: k.pool.adjoint(g.reshape(maps), image, window, gain).reshape(shape),
+    )
 
 
 @differentiable
@@ -76,12 +75,8 @@ def unpool(
     >>> unpool(np.array([[[[[True], [False]]]]]), kernel_size=(1, 2), gain=11.0).data.ravel().tolist()
     [11.0, 11.0, 0.0, 0.0]
     """
-    check_frames(x.shape)
-    gain = check.number("gain", gain)
-    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
-    shape = x.shape
-    image = window.image(shape[2:4])
-    k = kernels.of(x)
+    window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x), x.shape
+    gain, image = check.number("gain", gain), window.image(shape[2:4])
     out = k.pool.adjoint(numeric(x).reshape(shape[0] * shape[1], *shape[2:]), image, window, gain)
     maps = out.shape
     return (out.reshape(*shape[:2], *maps[1:]), lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape))
@@ -212,18 +207,7 @@ def weighted_pool(
     >>> weighted_pool(np.ones((1, 1, 3, 2, 1), bool), weight).data.ravel().tolist()
     [10.0, 3.0]
     """
-    x, k, taps, window, shape = _prepared(x, weight, stride, padding, dilation)
-    out = _forward(k, x, taps, window)
-    maps = out.shape
-
-    def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g = g.reshape(maps)
-        return (
-            lambda: _adjoint(k, g, taps, (shape[2], shape[3]), window).reshape(shape),
-            lambda: k.pool.weight_adjoint(x, g, window).reshape(weight.shape).astype(weight.dtype, copy=False),
-        )
-
-    return out.reshape(*shape[:2], *maps[1:]), pullback
+    return _weighted(x, weight, stride, padding, dilation, transposed=False)
 
 
 @differentiable
@@ -244,50 +228,45 @@ def weighted_unpool(
     >>> weighted_unpool(np.array([[[[[True], [False]]]]]), weight).data.ravel().tolist()
     [1.0, 2.0, 0.0, 0.0]
     """
-    x, k, taps, window, shape = _prepared(x, weight, stride, padding, dilation)
-    image = window.image(shape[2:4])
-    out = _adjoint(k, x, taps, image, window)
+    return _weighted(x, weight, stride, padding, dilation, transposed=True)
+
+
+def _window(x: Array, kernel_size: Any, stride: Pair | None, padding: Pair, dilation: Pair) -> Window:
+    """Validate frames and return the window that slides over them."""
+    check_frames(x.shape)
+    return Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+
+
+def _weighted(
+    x: Array, weight: Array, stride: Pair | None, padding: Pair, dilation: Pair, *, transposed: bool
+) -> tuple[Array, Pullback]:
+    """Return `weighted_pool` or `weighted_unpool`; one gain where all taps are the same gives the bits of `pool`."""
+    check.floating("weight", weight)
+    if weight.ndim != 4 or weight.shape[2:] != (1, 1):
+        raise ValueError(f"weight must be (kh, kw, 1, 1), got shape {weight.shape}")
+    window, k, shape = _window(x, weight.shape[:2], stride, padding, dilation), kernels.of(x).pool, x.shape
+    image = window.image(shape[2:4]) if transposed else (shape[2], shape[3])
+    dtype = weight.dtype if x.dtype.kind in "biu" else x.dtype
+    x = x.reshape(shape[0] * shape[1], *shape[2:]).astype(dtype, copy=False)
+    taps = weight[:, :, 0, 0].astype(dtype, copy=False)
+    gain = taps[0, 0].item() if (taps == taps[0, 0]).all() else None
+
+    def pooled(x: Array) -> Array:
+        return k.weighted_pool(x, taps, window) if gain is None else k.forward(x, window, gain)
+
+    def spread(x: Array) -> Array:
+        return k.weighted_pool_adjoint(x, taps, image, window) if gain is None else k.adjoint(x, image, window, gain)
+
+    forward, backward = (spread, pooled) if transposed else (pooled, spread)
+    out = forward(x)
     maps = out.shape
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(maps)
+        given = (g, x) if transposed else (x, g)
         return (
-            lambda: _forward(k, g, taps, window).reshape(shape),
-            lambda: k.pool.weight_adjoint(g, x, window).reshape(weight.shape).astype(weight.dtype, copy=False),
+            lambda: backward(g).reshape(shape),
+            lambda: k.weight_adjoint(*given, window).reshape(weight.shape).astype(weight.dtype, copy=False),
         )
 
     return out.reshape(*shape[:2], *maps[1:]), pullback
-
-
-def _prepared(
-    x: Array, weight: Array, stride: Pair | None, padding: Pair, dilation: Pair
-) -> tuple[Array, Any, Array | float, Window, tuple[int, ...]]:
-    """Validate the arguments; return the frames as numbers, the kernels, the taps, the window, and x's shape.
-
-    The taps are an array (kh, kw), or one number where all are the same.
-    """
-    check_frames(x.shape)
-    check.floating("weight", weight)
-    if weight.ndim != 4 or weight.shape[2:] != (1, 1):
-        raise ValueError(f"weight must be (kh, kw, 1, 1), got shape {weight.shape}")
-    kernel_size = weight.shape[:2]
-    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
-    dtype = weight.dtype if x.dtype.kind in "biu" else x.dtype
-    frames = x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).astype(dtype, copy=False)
-    taps = weight[:, :, 0, 0].astype(dtype, copy=False)
-    same = (taps == taps[0, 0]).all()
-    return frames, kernels.of(x), taps[0, 0].item() if same else taps, window, x.shape
-
-
-def _forward(k: Any, x: Array, taps: Array | float, window: Window) -> Array:
-    """Return the pooled frames, by the sum of `pool` and one factor where all taps are the same."""
-    if isinstance(taps, float):
-        return k.pool.forward(x, window, taps)
-    return k.pool.weighted_pool(x, taps, window)
-
-
-def _adjoint(k: Any, g: Array, taps: Array | float, image: tuple[int, int], window: Window) -> Array:
-    """Return the adjoint of `_forward`, for an image (H, W)."""
-    if isinstance(taps, float):
-        return k.pool.adjoint(g, image, window, taps)
-    return k.pool.weighted_pool_adjoint(g, taps, image, window)

@@ -28,10 +28,8 @@ _KINDS = "SRM, LIF, CUBA or AdaptiveLIF with spikes of 1"
 class RecurrentStates:
     """The state of a recurrent population between calls; None before the first."""
 
-    def __init__(self) -> None:
-        self.held: Any = None
+    held: Any = None
 
-    @check.operation("recurrent")
     def begin(self, x: Array, program: Program, delay: int) -> Any:
         """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
         if namespace(x) is not np:
@@ -147,26 +145,24 @@ def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> No
 
 def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | None) -> Array:
     """Return the gradient of the weight for the spikes s that reached the weighted inputs with the errors y."""
-    frames = s.shape[0] * s.shape[1]
-    if geometry is None:
-        sent = k.spikes.synapse_input(s.reshape(frames, w.shape[0]))
-        found: Array = k.dense.weight_adjoint(sent, y.reshape(frames, w.shape[0]))
-        return found
-    image = s.shape[2:]
-    sent = k.spikes.synapse_input(s.reshape(frames, *image))
-    found = k.conv.weight_adjoint(sent, y.reshape(frames, *image), *geometry, s.shape[0])
+    shape = (s.shape[0] * s.shape[1], *((w.shape[0],) if geometry is None else s.shape[2:]))
+    sent, errors = k.spikes.synapse_input(s.reshape(shape)), y.reshape(shape)
+    found: Array = (
+        k.dense.weight_adjoint(sent, errors)
+        if geometry is None
+        else k.conv.weight_adjoint(sent, errors, *geometry, s.shape[0])
+    )
     return found
 
 
 def _input_adjoint(k: Any, y: Array, w: Array, geometry: Geometry | None) -> Array:
     """Return the gradient of the spikes that reached the weighted inputs with the errors y (T, N, ...)."""
-    frames = y.shape[0] * y.shape[1]
+    frames, image = y.shape[0] * y.shape[1], y.shape[2:]
     if geometry is None:
-        found: Array = k.dense.input_adjoint(y.reshape(frames, w.shape[0]), w).reshape(y.shape)
-        return found
-    image = y.shape[2:]
-    found = k.conv.input_adjoint(y.reshape(frames, *image), w, image[:2], *geometry).reshape(y.shape)
-    return found
+        found: Array = k.dense.input_adjoint(y.reshape(frames, w.shape[0]), w)
+    else:
+        found = k.conv.input_adjoint(y.reshape(frames, *image), w, image[:2], *geometry)
+    return found.reshape(y.shape)
 
 
 def _of_neuron(name: str) -> Any:
@@ -227,7 +223,7 @@ class Recurrent(Layer, Neuron):
         layer = self.layer
         kind = next((kind for kind in (Dense, Conv) if isinstance(layer, kind)), None)
         if kind is None or type(layer).__call__ is not kind.__call__:
-            raise TypeError(f"layer must be Dense or Conv, got {type(layer).__name__}")
+            raise check.mistyped("layer", "must be Dense or Conv", layer)
         if isinstance(layer, Dense):
             fits = math.prod(layer.in_features) == layer.out_features
         else:

@@ -143,6 +143,7 @@ class WeightNorm:
         self._scale = Tensor(length(layer.weight.data.reshape(self._view), outputs), requires_grad=True)
 
     @property
+    @check.method
     def scale(self) -> Tensor:
         if self._scale is None:
             raise ValueError("a hook needs a layer, it is none's weight_hook")

@@ -49,14 +49,7 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
 class Dropout(Layer):
     """Silence each neuron of each sample with probability p in training; see `functions.dropout`.
 
-    Outside training the output is the input.
-
-    Args:
-        p: the probability, 0 <= p < 1.
-
-    Raises:
-        ValueError: p lies outside [0, 1).
-        TypeError: p is not a number.
+    Outside training the output is the input. The argument and the errors are those of the function.
 
     >>> import numpy as np
     >>> layer = Dropout(0.5)
@@ -139,15 +132,7 @@ def _check_count(k: int, among: str, shape: Shape) -> int:
 class KWinners(Layer):
     """Competition before neurons: at each step the k largest weighted inputs pass, all others are 0.
 
-    See `functions.k_winners`. It stands between a layer and its neurons.
-
-    Args:
-        k: the number of winners.
-        among: "layer", for winners of all neurons, or "channels", for winners of the channels of each pixel.
-
-    Raises:
-        ValueError: k is under 1, or among is unknown.
-        TypeError: k is not an integer.
+    It stands between a layer and its neurons. Arguments and errors are those of `functions.k_winners`.
 
     >>> import numpy as np
     >>> KWinners(1)(np.array([[[0.5, 2.0]], [[-1.0, -3.0]]])).data.tolist()
@@ -289,11 +274,7 @@ class Decimate(Layer):
     """Decimation in time: ``factor`` steps become one; see `functions.decimate`.
 
     Neurons after it have a dt that is ``factor`` times as long. A stream is not possible, an explanation only before
-    it.
-
-    Args:
-        factor: the number of steps that become one.
-        how: "sum", "mean", "max" or "last" of them; the last two leave spikes spikes.
+    it. Arguments and errors are those of the function.
 
     >>> import numpy as np
     >>> Decimate(2, how="max")(np.array([[[True]], [[False]], [[False]], [[False]]])).data.ravel().tolist()

@@ -1,7 +1,6 @@
 """Losses of spike trains, and decisions."""
 
-from cuslayer.loss.classification import ProbabilityWindowLoss, SpikeMaxLoss
-from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss
+from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss, ProbabilityWindowLoss, SpikeMaxLoss
 from cuslayer.loss.decision import classify, confidence, decision_time, running_decision
 from cuslayer.loss.rates import RateRegularizer, SpikeRateLoss
 from cuslayer.loss.spike_count import SpikeCountLoss

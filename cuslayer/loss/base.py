@@ -1,4 +1,4 @@
-"""The base class of losses of class labels, counts in windows, and argument validation: regions, windows, labels."""
+"""The base class of losses of class labels, read-outs, counts in windows, and checks of regions, windows, labels."""
 
 from __future__ import annotations
 
@@ -61,13 +61,7 @@ class ClassLoss:
         return self._error(spikes, chosen, *within(self.region, spikes.shape[0], self.dt))
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
-        """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it.
-
-        Args:
-            target: the labels of a batch.
-            outputs: the number of output neurons.
-            steps: the number of steps T.
-        """
+        """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it."""
         return None
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
@@ -91,6 +85,25 @@ class ClassLoss:
     def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a region in steps."""
         raise TypeError("a loss of classes must define _error")
+
+
+# What a decision takes from an output over time. "every" is a loss at every step; its decision is that of the mean.
+OVER = ("sum", "mean", "max", "last", "every")
+
+
+def over_time(y: Any, over: str) -> Any:
+    """Return the sum, mean or maximum of y (T, N, classes) over time, or its last step, (N, classes).
+
+    >>> import numpy as np
+    >>> y = np.array([[[1.0, 5.0]], [[3.0, 0.0]]])
+    >>> [over_time(y, over).tolist() for over in ("sum", "max", "last")]
+    [[[4.0, 5.0]], [[3.0, 5.0]], [[3.0, 0.0]]]
+    """
+    if over == "last":
+        return y[len(y) - 1]
+    if over == "sum":
+        return y.sum(axis=0)
+    return y.max(axis=0) if over == "max" else y.sum(axis=0) / len(y)
 
 
 def check_order(true: float, false: float) -> None:

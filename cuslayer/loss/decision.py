@@ -8,8 +8,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss.base import integers, window_counts, window_steps
-from cuslayer.loss.read_out import check_over, over_time
+from cuslayer.loss.base import OVER, integers, over_time, window_counts, window_steps
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -42,13 +41,10 @@ def confidence(spikes: Any, *, over: str = "sum") -> Array:
 
     Args:
         spikes: (T, N, classes): spikes, counts, or the potentials of a read-out.
-        over: as in `classify`, whose decision it is.
+        over: as in `classify`, whose decision it is, as are the errors.
 
     Returns:
         Probabilities (N,), float64, from 1 / classes to 1, on the CPU.
-
-    Raises:
-        ValueError: as `classify`.
 
     >>> confidence(np.array([[[True, False]], [[False, True]]])).tolist()
     [0.5]
@@ -60,7 +56,7 @@ def confidence(spikes: Any, *, over: str = "sum") -> Array:
 
 def _read(spikes: Any, over: str) -> Array:
     """Return the read-out (N, classes) of an output."""
-    data, over = _output(spikes), check_over(over)
+    data, over = _output(spikes), check.one_of("over", over, OVER)
     if over != "sum" and not len(data):
         raise ValueError(f"spikes must have a step for over={over!r}, got T = 0")
     read: Array = over_time(data, over)
@@ -103,19 +99,14 @@ def decision_time(
     """Return the time from which the running decision is right to the end.
 
     Args:
-        spikes: (T, N, classes), boolean or counts.
+        spikes: as in `running_decision`, as are the errors.
         labels: the classes (N,), integers from 0.
-        window: the length of the window of `running_decision` in ms; by default all the time so far.
+        window: as in `running_decision`.
         dt: the step in ms.
         over: as in `running_decision`.
 
     Returns:
         Times (N,) in ms from step 0, float64, on the CPU; inf where the last decision is wrong or missing.
-
-    Raises:
-        ValueError: spikes or labels are of another shape, a label is out of range, the window holds no step, or dt is
-            not positive.
-        TypeError: labels are not integers, or window or dt is not a number.
 
     >>> train = np.zeros((6, 2, 2), bool)
     >>> train[1, :, 1] = train[3, :, 0] = train[4, :, 0] = True
@@ -137,7 +128,7 @@ def _running(spikes: Any, window: float | None, dt: float, over: str) -> Array:
     data = to_numpy(_output(spikes))
     dt = check.time_step("dt", dt)
     steps = len(data) if window is None else window_steps(window, dt)
-    if check_over(over) in ("max", "last"):
+    if check.one_of("over", over, OVER) in ("max", "last"):
         if window is not None:
             raise ValueError(f"window must be None for over={over!r}, got {window:g}")
         count = data if over == "last" else np.maximum.accumulate(data, axis=0)

@@ -124,9 +124,7 @@ class SpikeCountLoss(ClassLoss):
         self.false = check.not_negative("false", false)
         check_order(self.true, self.false)
         self.count_scale = check.positive("count_scale", count_scale)
-        if not isinstance(piecewise, bool):
-            raise TypeError(f"piecewise must be a bool, got {type(piecewise).__name__}")
-        self.piecewise = piecewise
+        self.piecewise = check.flag("piecewise", piecewise)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
         first, last = within(self.region, steps, self.neuron.dt)

@@ -64,11 +64,6 @@ class SpikeTimeLoss:
     Args:
         neuron: the neuron whose spike response filters both trains.
 
-    Raises:
-        TypeError: neuron is not a neuron.
-
-    Source: Shrestha and Orchard 2018, equations 4 and 5 (van Rossum's distance with the spike response).
-
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
     >>> loss = SpikeTimeLoss(SRM())

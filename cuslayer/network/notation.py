@@ -113,7 +113,7 @@ class Word:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise TypeError(f"text must be a string, got {type(self.text).__name__}")
-        kind = kind_of(f"{self.text!r}", self.text)
+        kind = kind_of(repr(self.text), self.text)
         for name, value in self.options().items():
             if name not in TAKES[kind]:
                 raise ValueError(f"{self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")

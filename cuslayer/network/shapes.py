@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cuslayer.layers import Affine, Dense, Layer, Recurrent
+from cuslayer import check
+from cuslayer.layers import Affine, Conv, Dense, Layer, Recurrent
 from cuslayer.layers.base import Shape
-from cuslayer.layers.conv import Convolution
+from cuslayer.layers.conv import Convolution, check_frame
 from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
@@ -52,7 +53,8 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
         return shape
     if isinstance(stage, Convolution) and (shape is None or frames):
         if frames:
-            stage.check_frame(shape)
+            with check.about("conv" if isinstance(stage, Conv) else "conv_transpose"):
+                check_frame(shape, stage.in_channels)
         return (*_FRAME, stage.out_channels)
     if isinstance(stage, (Dense, Affine)) and frames:
         # Flattened frames have a multiple of their channels.

@@ -11,10 +11,9 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.layers.affine import Affine
 from cuslayer.layers.base import Shape, Synapse
 from cuslayer.layers.delay import Delay, Shift
-from cuslayer.layers.dense import Dense
+from cuslayer.layers.dense import Affine, Dense
 from cuslayer.layers.pool import Windowed
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weightless import Average, Decimate, Dropout

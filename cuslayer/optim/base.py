@@ -14,7 +14,7 @@ from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
-from cuslayer.optim.groups import Given, Parameters, Rules, flag, optional_positive, read_groups, steps
+from cuslayer.optim.groups import Given, Parameters, Rules, optional, read_groups
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.parameter import Bounded
 from cuslayer.signals import uninterrupted
@@ -110,7 +110,11 @@ class Optimizer:
         memory: for each parameter, the arrays of the optimizer's state, by name.
     """
 
-    rules: ClassVar[Rules] = {"weight_decay": check.factor, "relative": flag, "warmup": steps}
+    rules: ClassVar[Rules] = {
+        "weight_decay": check.factor,
+        "relative": check.flag,
+        "warmup": partial(check.integer, least=0),
+    }
     weight_decay: float
     relative: bool
     warmup: int
@@ -124,8 +128,8 @@ class Optimizer:
         clip_value: float | None = None,
         **options: Any,
     ) -> None:
-        self._clip_norm = optional_positive("clip_norm", clip_norm)
-        self._clip_value = optional_positive("clip_value", clip_value)
+        limit = optional(check.constant)
+        self._clip_norm, self._clip_value = limit("clip_norm", clip_norm), limit("clip_value", clip_value)
         for name, value in options.items():
             setattr(self, name, self.rules[name](name, value))
         self.epoch = self.steps = 0
@@ -174,6 +178,7 @@ class Optimizer:
         return self._clip_value
 
     @property
+    @check.method
     def lr(self) -> float:
         """The learning rate in the current epoch. A number or a schedule can be assigned."""
         return self.rate("lr", self.schedule)
@@ -487,9 +492,3 @@ def _clip(moving: list[Tensor], value: float | None, norm: float | None) -> None
 def _root_mean_square(a: Array) -> float:
     """Return the root of the mean of the squares of an array; 0 for an empty one."""
     return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0
-
-
-def in_type(like: Array, rows: list[Numbers]) -> Array:
-    """Return rows of numbers in an array's type; a rate past float32 is infinite, which the check of weights finds."""
-    with np.errstate(over="ignore"):
-        return np.array(rows, like.dtype)

@@ -10,8 +10,9 @@ from cuslayer.optim.schedules import as_schedule
 from cuslayer.tape import Tensor
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
-# For each option of an optimizer besides lr, the function of an operation, a name and a value that checks it.
-Rules: TypeAlias = Mapping[str, Callable[[str, Any], Any]]
+# For each option of an optimizer besides lr, the function of a name and a value that checks it.
+Rule: TypeAlias = Callable[[str, Any], Any]
+Rules: TypeAlias = Mapping[str, Rule]
 
 
 class Given(NamedTuple):
@@ -25,7 +26,7 @@ class Given(NamedTuple):
 def read_groups(parameters: Any, rules: Rules) -> list[Given]:
     """Return the groups of a list of tensors, or of dictionaries."""
     if isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must be a list of groups, got {type(parameters).__name__}; pass [group]")
+        raise check.mistyped("parameters", "must be a list of groups", parameters, "; pass [group]")
     given = _tensors("parameters", parameters, groups=True)
     grouped = [isinstance(each, Mapping) for each in given]
     if any(grouped) and not all(grouped):
@@ -62,7 +63,7 @@ def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
     if callable(given):
         raise TypeError(f"{name} must be tensors, got a function; call it, as in net.parameters()")
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise TypeError(f"{name} must be tensors, got {type(given).__name__}")
+        raise check.mistyped(name, "must be tensors", given)
     found = list(given)
     if not found:
         raise ValueError(f"{name} must be at least one, got none")
@@ -88,23 +89,6 @@ def betas(name: str, value: Any) -> tuple[float, float]:
     return check.fraction(f"{name}[0]", value[0]), check.fraction(f"{name}[1]", value[1])
 
 
-def flag(name: str, value: Any) -> bool:
-    """Return value if it is a bool; raise TypeError otherwise."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
-    return value
-
-
-def steps(name: str, value: Any) -> int:
-    """Return value as an int of at least 0, or raise an error of `check.integer`."""
-    return check.integer(name, value, least=0)
-
-
-def optional_decay(name: str, value: Any) -> float | None:
-    """Return value as a float of at least zero, or None."""
-    return None if value is None else check.factor(name, value)
-
-
-def optional_positive(name: str, value: Any) -> float | None:
-    """Return value as a float above zero, or None."""
-    return None if value is None else check.constant(name, value)
+def optional(rule: Rule) -> Rule:
+    """Return a check that lets None pass."""
+    return lambda name, value: None if value is None else rule(name, value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.optim.ahead import Numbers
-from cuslayer.optim.base import Group, Optimizer, Update, in_type
+from cuslayer.optim.base import Group, Optimizer, Update
 from cuslayer.optim.finite import Bounds
-from cuslayer.optim.groups import Parameters, Rules, betas, flag, optional_decay
+from cuslayer.optim.groups import Parameters, Rules, betas, optional
 from cuslayer.optim.schedules import Rate
 
 # Its square is finite in float32.
@@ -19,7 +21,35 @@ _LARGEST_SLOPE = 1e18
 _LEAST_EPS = 1e-37
 
 
-class SGD(Optimizer):
+class _ByKernel(Optimizer):
+    """The step of a kernel: NAME_each on the CPU, NAME_all on a GPU, for arrays of the memory and rows of numbers."""
+
+    kernel: ClassVar[str]
+    arrays: ClassVar[tuple[str, ...]]
+
+    def memory_names(self, group: Group) -> tuple[str, ...]:
+        return self.arrays
+
+    def _update_several(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+    ) -> None:
+        with np.errstate(over="ignore"):  # a rate past float32 is infinite, which the check of the weights finds
+            rows = np.array([self._row(update) for update in updates], weights[0].dtype)
+        getattr(k.optim, f"{self.kernel}_each")(weights, grads, *self._arrays(memory), rows)
+
+    def _update_all(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
+    ) -> None:
+        getattr(k.optim, f"{self.kernel}_all")(weights, grads, *self._arrays(memory), *ahead)
+
+    def _arrays(self, memory: list[dict[str, Array]]) -> list[list[Array | None]]:
+        return [[of_weight.get(name) for of_weight in memory] for name in self.arrays]
+
+    def _row(self, update: Update) -> Numbers:
+        return (*self._numbers(update), *self._constants(update.group))
+
+
+class SGD(_ByKernel):
     """Gradient descent with momentum: ``v = momentum v + g + weight_decay w``, ``w = w - lr v``.
 
     Args:
@@ -41,6 +71,7 @@ class SGD(Optimizer):
     """
 
     rules: ClassVar[Rules] = {**Optimizer.rules, "momentum": check.fraction}
+    kernel, arrays = "sgd", ("velocity",)
     momentum: float
 
     def __init__(
@@ -58,15 +89,6 @@ class SGD(Optimizer):
         options = {"weight_decay": weight_decay, "relative": relative, "warmup": warmup}
         super().__init__(parameters, lr, clip_norm=clip_norm, clip_value=clip_value, momentum=momentum, **options)
 
-    def memory_names(self, group: Group) -> tuple[str, ...]:
-        return ("velocity",)
-
-    def _update_several(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
-    ) -> None:
-        rows = [(u.lr, *self._constants(u.group)) for u in updates]
-        k.optim.sgd_each(weights, grads, [m["velocity"] for m in memory], in_type(weights[0], rows))
-
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
         momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
         bounds.moment = momentum * bounds.moment + gradient + decay * bounds.weight
@@ -78,13 +100,8 @@ class SGD(Optimizer):
     def _constants(self, group: Group) -> Numbers:
         return group.option("momentum"), group.option("weight_decay")
 
-    def _update_all(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
-    ) -> None:
-        k.optim.sgd_all(weights, grads, [m["velocity"] for m in memory], *ahead)
 
-
-class Adam(Optimizer):
+class Adam(_ByKernel):
     """Adam; with amsgrad, AMSGrad, which divides by the largest second moment so far.
 
     ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``,
@@ -112,7 +129,8 @@ class Adam(Optimizer):
     0.9
     """
 
-    rules: ClassVar[Rules] = {**Optimizer.rules, "betas": betas, "eps": check.constant, "amsgrad": flag}
+    rules: ClassVar[Rules] = {**Optimizer.rules, "betas": betas, "eps": check.constant, "amsgrad": check.flag}
+    kernel, arrays = "adam", ("mean", "square", "peak")
     betas: tuple[float, float]
     eps: float
     amsgrad: bool
@@ -135,22 +153,16 @@ class Adam(Optimizer):
         super().__init__(parameters, lr, clip_norm=clip_norm, clip_value=clip_value, betas=betas, eps=eps, **options)
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
-        return ("mean", "square", "peak") if group.option("amsgrad") else ("mean", "square")
+        return self.arrays if group.option("amsgrad") else self.arrays[:2]
 
     def _numbers(self, update: Update) -> Numbers:
         """Return the learning rates of the mean and of the gradient, and the factor of sqrt(v), with corrections."""
         b1, b2 = update.group.option("betas")
         return update.lr / (1 - b1**update.steps), 0.0, 1 / math.sqrt(1 - b2**update.steps)
 
-    def _update_several(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
-    ) -> None:
-        rows = []
-        for update in updates:
-            b1, b2, eps, decay = self._constants(update.group)
-            rows.append((b1, b2, *self._numbers(update), eps, decay))
-        arrays = ([m.get(name) for m in memory] for name in ("mean", "square", "peak"))
-        k.optim.adam_each(weights, grads, *arrays, in_type(weights[0], rows))
+    def _row(self, update: Update) -> Numbers:
+        b1, b2, eps, decay = self._constants(update.group)
+        return b1, b2, *self._numbers(update), eps, decay
 
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
         slope = gradient + update.group.option("weight_decay") * bounds.weight
@@ -163,12 +175,6 @@ class Adam(Optimizer):
     def _constants(self, group: Group) -> Numbers:
         return (*group.option("betas"), group.option("eps"), group.option("weight_decay"))
 
-    def _update_all(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
-    ) -> None:
-        names = ("mean", "square", "peak")
-        k.optim.adam_all(weights, grads, *([m.get(name) for m in memory] for name in names), *ahead)
-
 
 class NAdam(Adam):
     """Adam with Nesterov's momentum.
@@ -180,13 +186,10 @@ class NAdam(Adam):
     ``w = w - lr sqrt(1 - b2^n) / (1 - b1^n) (b1 m + (1 - b1) g) / (sqrt(v) + eps)``.
 
     Args:
-        parameters, betas, eps, weight_decay, amsgrad, relative, warmup, clip_norm, clip_value: as in `Adam`.
+        parameters, betas, eps, weight_decay, amsgrad, relative, warmup, clip_norm, clip_value: as in `Adam`, as are the
+            errors.
         lr: the learning rate, or a function from the epoch to it; by default 0.002, and 0.001 without momentum_decay.
         momentum_decay: psi, the rate at which mu rises to b1; None for the constant momentum of SLAYER-PyTorch.
-
-    Raises:
-        ValueError: a constant is out of range, there is no parameter, one is given twice, or all are frozen.
-        TypeError: a parameter is not a tensor.
 
     Source: Dozat 2016, "Incorporating Nesterov momentum into Adam".
 
@@ -196,7 +199,7 @@ class NAdam(Adam):
     True
     """
 
-    rules: ClassVar[Rules] = {**Adam.rules, "momentum_decay": optional_decay}
+    rules: ClassVar[Rules] = {**Adam.rules, "momentum_decay": optional(check.factor)}
     momentum_decay: float | None
 
     def __init__(

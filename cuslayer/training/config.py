@@ -10,7 +10,7 @@ import yaml
 
 from cuslayer import check
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
-from cuslayer.loss.read_out import OVER
+from cuslayer.loss.base import OVER
 from cuslayer.network.network import Network
 from cuslayer.network.notation import Word, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss

@@ -12,7 +12,7 @@ from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Loader, read_events
 from cuslayer.loss import classify, confidence, decision_time
-from cuslayer.loss.read_out import over_time
+from cuslayer.loss.base import over_time
 from cuslayer.network.walk import eval_mode
 from cuslayer.tape import as_tensor, no_grad
 from cuslayer.training.data_of_run import load_data

@@ -15,7 +15,7 @@ import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.data import Digits, Loader
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.loss.read_out import OVER
+from cuslayer.loss.base import OVER
 from cuslayer.training import Config, Trainer, train
 from tests.support.tiny import FILES, memory, rows_without_seconds, silent, weights, write_folder, write_pair
 from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, strict

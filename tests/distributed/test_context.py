@@ -87,7 +87,7 @@ def test_facts_that_differ():
             context.agree(version="1.0", data="x" if context.rank < 2 else "y")
         return str(problem.value), is_on_all(problem.value)
 
-    message = "train: all processes must have the same data: process 0 has 'x', process 2 'y'"
+    message = "all processes must have the same data: process 0 has 'x', process 2 'y'"
     assert together(3, work) == [(message, True)] * 3
 
 
@@ -118,7 +118,7 @@ def test_without_mpiexec_there_is_one_process(monkeypatch):
 @pytest.mark.parametrize("name", mpi._SIZES)
 def test_an_mpiexec_of_another_mpi(monkeypatch, name):
     alone = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1), rc=SimpleNamespace())
-    monkeypatch.setattr(mpi, "optional", lambda op, module, extra: alone)
+    monkeypatch.setattr(mpi, "optional", lambda module, extra: alone)
     monkeypatch.setenv(name, "4")
     mpi.world.cache_clear()
     with pytest.raises(ValueError, match="mpiexec has started 4 processes, mpi4py sees one"):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from cuslayer import backend
-from cuslayer.distributed import Context, transport
+from cuslayer.distributed import Context, sums
 from tests.distributed.test_trainer import Group
 
 
@@ -54,7 +54,7 @@ def test_transfers():
     for name in ("send", "recv", "all_reduce"):
         # The stand-in of the tests takes what CuPy takes, in its order.
         assert list(found[name].parameters) == list(inspect.signature(getattr(Group, name)).parameters), name
-    source = inspect.getsource(transport.NCCLTransport)
+    source = inspect.getsource(sums.NCCLTransport)
     used = set(re.findall(r"self\._group\.(\w+)\(", source))
     assert used == {"send", "recv", "all_reduce"}
     [library] = (package("cupy_backends") / "cuda" / "libs").glob("nccl.*.so")
@@ -96,7 +96,7 @@ def test_what_is_sent_is_ready_and_what_came_is_awaited(monkeypatch):
     cuda = SimpleNamespace(Event=Event, Stream=Moves, get_current_stream=lambda: current[-1])
     monkeypatch.setattr(backend, "cupy", lambda: SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(backend, "process_group", lambda size, rank: (SimpleNamespace(), SimpleNamespace()))
-    moved = transport.NCCLTransport(Context())
+    moved = sums.NCCLTransport(Context())
     with moved.used():
         log.append(f"{current[-1].name} sends")
     log.append(f"{current[-1].name} goes on")

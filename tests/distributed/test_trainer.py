@@ -11,7 +11,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Arrays, Loader
 from cuslayer.data.batches import Shares
-from cuslayer.distributed import Context, DataParallel, sums, transport
+from cuslayer.distributed import Context, DataParallel, sums
 from cuslayer.distributed.context import Request
 from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
@@ -132,7 +132,7 @@ def test_weights_that_differ():
         net = MLP()
         net.parameters()[0].data[0, 0] = context.rank
         parallel = DataParallel(context)
-        with pytest.raises(ValueError, match="Trainer: all processes must have the same weights"):
+        with pytest.raises(ValueError, match="all processes must have the same weights"):
             ParallelStep(parallel, RunningStatistics(net)).start(net, 1)
         ParallelStep(parallel, RunningStatistics(net)).start(net, 0)
         return float(net.parameters()[0].data[0, 0])
@@ -147,7 +147,7 @@ def test_options_of_a_trainer():
         Trainer(*given, parallel=Context())
     with fake_cupy.in_use(), pytest.raises(ValueError, match="Trainer: graph must not be True with parallel"):
         Trainer(*given, parallel=DataParallel(Context()), graph=True)
-    with pytest.raises(TypeError, match="Trainer: batches must be pairs"):
+    with pytest.raises(TypeError, match="train: batches must be pairs"):
         Trainer(*given, parallel=DataParallel(Context())).train(np.zeros((2, 2)))
 
 
@@ -179,9 +179,9 @@ def test_cards_exchange_by_nccl(ascending, fast):
             patch.setattr(backend, "card", lambda: f"card {context.rank}")
             patch.setattr(backend, "process_group", lambda size, rank: (Group(context), calls))
             found = trained(MLP, context, epochs=1, data=(4, 4, 8), fast=fast)
-            kind = type(transport.transport_of(context)).__name__
+            kind = type(sums.transport_of(context)).__name__
             patch.setattr(backend, "card", lambda: "card 0")
-            return found, kind, type(transport.transport_of(context)).__name__
+            return found, kind, type(sums.transport_of(context)).__name__
 
     with fake_cupy.in_use():
         alone = trained(MLP, epochs=1, data=(4, 4, 8))

@@ -5,7 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.functions import binary_cross_entropy, cross_entropy
-from cuslayer.loss.read_out import OVER, over_time
+from cuslayer.loss.base import OVER, over_time
 from cuslayer.training import Trainer
 
 RNG = np.random.default_rng(8)

@@ -337,7 +337,7 @@ def test_a_loaded_state_continues_to_the_bit(make, steps):
 
 def test_errors():
     for options, message in (
-        ({"relative": 1}, "relative must be True or False, got int"),
+        ({"relative": 1}, "relative must be a bool, got int"),
         ({"warmup": -1}, "warmup must be at least 0, got -1"),
         ({"warmup": 1.5}, "warmup must be an integer, got float"),
     ):

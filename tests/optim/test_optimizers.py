@@ -145,7 +145,7 @@ def test_a_weight_that_could_not_be_moved_is_refused():
         (lambda w: cs.SGD(w, momentum=1.0), r"SGD: momentum must lie in \[0, 1\), got 1"),
         (lambda w: cs.Adam(w, betas=(0.9, 1.0)), r"Adam: betas\[1\] must lie in \[0, 1\), got 1"),
         (lambda w: cs.Adam(w, betas=0.9), r"Adam: betas must be two numbers, got 0\.9"),
-        (lambda w: cs.NAdam(w, amsgrad=1), "NAdam: amsgrad must be True or False, got int"),
+        (lambda w: cs.NAdam(w, amsgrad=1), "NAdam: amsgrad must be a bool, got int"),
         (lambda w: cs.NAdam(w, eps=0.0), "NAdam: eps must be positive, got 0"),
         (lambda w: cs.NAdam(w, momentum_decay=-1.0), "NAdam: momentum_decay must not be negative, got -1"),
         (lambda w: cs.step_decay(1.0, every=0), "step_decay: every must be at least 1, got 0"),

@@ -78,6 +78,27 @@ def test_a_mistake_is_explained_in_one_line(mistake):
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        (lambda: cs.Dense(0, 3), ("Dense", "in_features", "must be at least 1", 0)),
+        (lambda: cs.Dropout("a"), ("Dropout", "p", "must be a number", "a")),
+        (lambda: cs.Pool((1, 2, 3), 1.0), ("Pool", "kernel_size", "must be one integer or two", (1, 2, 3))),
+        (
+            lambda: cs.functions.decimate(X, factor=2, how="no"),
+            ("decimate", "how", "must be one of sum, mean, max, last", "no"),
+        ),
+        (lambda: setattr(OPTIMIZER, "lr", -1), ("SGD", "lr", "must not be negative", -1)),
+    ],
+)
+def test_errors_have_their_parts(call, found):
+    with pytest.raises((TypeError, ValueError)) as problem:
+        call()
+    error = problem.value
+    assert (error.operation, error.argument, error.rule, error.value) == found
+    assert str(error).startswith(f"{error.operation}: {error.argument} {error.rule}, got ")
+
+
 def test_a_layer_that_does_not_fit_into_memory(capsys):
     with pytest.raises(ValueError, match=r"^Dense: a weight of shape \(9999, 10{25}\) does not fit into memory$"):
         cs.Dense(9999, 10**25)

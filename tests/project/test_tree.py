@@ -28,7 +28,6 @@ LEVELS = {
     "backend": 1,
     "jit": 2,
     "operations": 2,
-    "node": 3,
     "tape": 4,
     "surrogates": 4,
     "kernels": 3,
