@@ -142,6 +142,8 @@ def _name(problem: Exception, name: str) -> None:
     if raised.partition(".")[0] == __name__.partition(".")[0] and not calls and not hasattr(problem, "operation"):
         problem.args = (f"{name}: {problem.args[0]}" if problem.args else name, *problem.args[1:])
         problem.__dict__["operation"] = name
+        if isinstance(problem, ImportError):  # whose text is not that of its arguments
+            problem.msg = problem.args[0]
 
 
 def number(name: str, value: Any) -> float:

@@ -161,7 +161,7 @@ def test_what_is_no_chain_of_known_nodes():
         ("must be (outputs, inputs, rows, columns)", NIRGraph(conv((2, 2)), shape=frames)),
         ("needs a stride of 1 and odd", NIRGraph(conv(padding="same", stride=2), shape=frames)),
         ("needs a stride of 1 and odd", NIRGraph(conv((2, 1, 3, 2), padding="same"), shape=frames)),
-        ("node 0 is wrong", NIRGraph(conv(groups=3), shape=frames)),
+        ("node '0' is wrong", NIRGraph(conv(groups=3), shape=frames)),
         ("must divide its input of 5", NIRGraph(pool(2, 2), shape=frames)),
         ("must divide its input of 1", NIRGraph(pool(3, 3), shape=(1, 1, 5))),
         ("the shape (C, H, W) of its input", NIRGraph(pool(2, 2))),
