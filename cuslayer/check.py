@@ -216,7 +216,7 @@ def time_step(name: str, value: Any) -> float:
     step = constant(name, value)
     if not _SECONDS < step < _MICROSECONDS:
         unit = "seconds" if step <= _SECONDS else "microseconds"
-        warn(f"{name} is in ms, and {step:g} ms looks like {unit}; 1 ms is {name}=1.0")
+        warn(f"{name} is in ms, and {step:g} ms looks like {unit}; 1 ms is {name}=1.0", named=True)
     return step
 
 
@@ -322,10 +322,16 @@ def neuron_index(shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
     return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
 
 
-def warn(message: str) -> None:
-    """Issue a UserWarning for the line of the caller outside of this package and its progress bar."""
+def warn(message: str, *, named: bool = False) -> None:
+    """Issue a UserWarning for the line of the caller outside of this package and its progress bar.
+
+    With named=True the message begins with the name of the innermost door, as errors do.
+    """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
+        if named and frame.f_globals is globals() and frame.f_code.co_name in ("door", "steps"):
+            given = frame.f_locals["given"]
+            message, named = f"{frame.f_locals['name'](given[0] if given else None)}: {message}", False
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
 

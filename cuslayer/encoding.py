@@ -63,7 +63,7 @@ def encode_poisson(
     if high * per_step > 1:
         found = check.pixels("x", float(values.min()), high, lambda: bool((values % 1 == 0).all()))
         if found:
-            check.warn(found)
+            check.warn(found, named=True)
     random = generator() if seed is None else np.random.default_rng(check.integer("seed", seed, least=0))
     probability = -np.expm1(-values.reshape(shape[0] if steps is None else 1, math.prod(shape[1:])) * per_step)
     spikes = np.empty((shape[0], math.prod(shape[1:])), bool)

@@ -260,6 +260,7 @@ class Loader:
         """Return samples in batches, of which the last may be smaller."""
         return [samples[first : first + self.batch] for first in range(0, len(samples), self.batch)]
 
+    @check.method
     def _batches(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
         """Yield a batch for each part."""
         if not parts:

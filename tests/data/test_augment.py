@@ -175,18 +175,18 @@ def test_downsampling_keeps_every_event():
         ),
         (
             lambda: Jitter(1)(Events([1], [8], [0], [0]), SHAPE),
-            "Jitter: x must be under 8 on the sensor (6, 8, 2), event 0 has 8",
+            "Jitter: events must lie within the sensor (6, 8, 2) (H, W, C), event 0 is at x=8, y=0, p=0",
             ValueError,
         ),
         (
             lambda: Flip()(Events([1], [1], [0], [2]), SHAPE),
-            "Flip: p must be under 2 on the sensor (6, 8, 2), event 0 has 2",
+            "Flip: events must lie within the sensor (6, 8, 2) (H, W, C), event 0 is at x=1, y=0, p=2",
             ValueError,
         ),
-        (lambda: Crop()(recording(), 9), "Crop: shape must be (H, W, C), got (9,)", ValueError),
+        (lambda: Crop()(recording(), 9), "Crop: shape must be (H, W, C) for events in 2-D, got (9,)", ValueError),
         (
             lambda: Jitter(1)(recording(shape=(9,)), SHAPE),
-            f"Jitter: shape must be a number of neurons, got {SHAPE}",
+            f"Jitter: shape must be a number of neurons for events in 1-D, got {SHAPE}",
             ValueError,
         ),
     ],

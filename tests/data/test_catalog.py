@@ -116,7 +116,7 @@ def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
     monkeypatch.setattr(SHD, "sensor_size", (512, 1, 1))
     with refuses("load: recordings of shd must have the shape (700,), tonic's have (512,)"):
         load("shd", tmp_path, download=True)
-    with refuses("load: index must lie within 22 samples, got 22", IndexError):
+    with refuses("Loaded: index must lie within 22 samples, got 22", IndexError):
         load("ntidigits", tmp_path, download=True)[22]
 
 
