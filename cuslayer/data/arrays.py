@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
-from cuslayer.data.datasets import Dataset
+from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, Events, sensor_shape
 from cuslayer.tape import Tensor
 
@@ -329,8 +329,7 @@ class Subset:
 
     def where(self, index: int) -> str:
         """Return the name of a recording, for messages."""
-        sample = int(self.indices[index])
-        return str(self.dataset.where(sample)) if hasattr(self.dataset, "where") else f"sample {sample}"
+        return name_of(self.dataset, int(self.indices[index]))
 
     def __repr__(self) -> str:
         return f"Subset({len(self)} samples of {self.dataset!r})"

@@ -70,6 +70,11 @@ class Dataset(Protocol):
         """
 
 
+def name_of(dataset: Any, sample: int) -> str:
+    """Return the name of a recording of a data set, for messages."""
+    return str(dataset.where(sample)) if hasattr(dataset, "where") else f"sample {sample}"
+
+
 @check.named
 class Recordings:
     """What labelled data sets share; `_sample` returns a recording and its label."""

@@ -138,9 +138,6 @@ def _chain(graph: Any) -> list[_Link]:
     """Return the nodes from the input to the output, those of graphs within the graph in their places.
 
     A neuron whose spikes come back to it through weights, with delays before or behind them, is one link.
-
-    Raises:
-        ValueError: the graph is no chain but for such loops.
     """
     nodes, edges, inner = _flat(graph, "")
     edges = list(dict.fromkeys(edges))
