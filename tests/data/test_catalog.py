@@ -32,6 +32,7 @@ def test_every_data_set_is_prepared(name, tonic, tmp_path):
         assert data.classes == CLASSES[known.kind]
         assert (data.dt, data.duration, data.steps) == (1.0, known.duration, int(known.duration))
         assert data._source._dataset.options == known.splits[split]
+        assert known.splits[split].get("single_digits", False) == (name == "ntidigits")
         assert sorted(set(data.labels.tolist())) == list(range(known.classes))
         events, label = data[0]
         assert isinstance(events, Events)
