@@ -18,8 +18,6 @@ import numpy.typing as npt
 from cuslayer.files import write_whole
 
 _ABOUT = "about"
-# Bytes that are read at a time.
-_CHUNK = 1 << 20
 
 
 class Refused(ValueError):
@@ -31,7 +29,6 @@ class Header(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    fortran: bool
 
     @property
     def bytes(self) -> int:
@@ -82,7 +79,7 @@ class Archive:
             raise ValueError("the description is no text")
         if header.bytes > self._size:
             raise Refused(f"has a description of {header.bytes:,} bytes in a file of {self._size:,}")
-        text = str(self._read(_ABOUT, header))
+        text = str(self.read(_ABOUT))
         del self._members[_ABOUT]
         return json.loads(text)
 
@@ -94,23 +91,10 @@ class Archive:
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Return an array."""
-        return self._read(name, self.header(name))
-
-    def _read(self, name: str, header: Header) -> npt.NDArray[Any]:
-        content = memoryview(bytearray(header.bytes))
+        self.header(name)
         with self._zip.open(self._members[name]) as member:
-            _read_header(member)
-            place = 0
-            while place < header.bytes:
-                part = member.read(min(_CHUNK, header.bytes - place))
-                if not part:
-                    raise EOFError(name)
-                content[place : place + len(part)] = part
-                place += len(part)
-            # The end of the file is where its checksum is compared.
-            if member.read(1):
-                raise Refused(f"has more in array {name} than its shape says")
-        return np.ndarray(header.shape, header.dtype, content, order="F" if header.fortran else "C")
+            array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+        return array
 
 
 def check_finite(name: str, array: npt.NDArray[Any]) -> None:
@@ -125,10 +109,10 @@ def _read_header(member: Any) -> tuple[Header, int]:
     # In later versions, the header itself may be of any size.
     if version != (1, 0):
         raise Refused(f"has npy arrays of version {'.'.join(map(str, version))}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
     if any(size < 0 for size in shape):
         raise Refused(f"has an array of shape {shape}")
-    return Header(shape, dtype, fortran), member.tell()
+    return Header(shape, dtype), member.tell()
 
 
 @contextmanager
@@ -142,11 +126,3 @@ def write_archive(path: Path, about: Any, arrays: Mapping[str, Any], *, durable:
     """Write an npz file of arrays and the JSON text `about`; arguments and errors are those of `write_whole`."""
     text = np.array(json.dumps(about))
     write_whole(path, lambda file: np.savez(file, about=text, **arrays), durable=durable)
-
-
-def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
-    """Return what `write_archive` wrote; errors are those of `open_archive`."""
-    with open_archive(path) as archive:
-        about = archive.about()
-        archive.check_size()
-        return about, {name: archive.read(name) for name in archive.headers}

@@ -53,12 +53,7 @@ def h5py_errors() -> Iterator[None]:
 
 @contextmanager
 def opened(file: BinaryIO) -> Iterator[Any]:
-    """Yield the root group of an open file, whose members `member` returns.
-
-    Raises:
-        Damaged: the file is not HDF5, or is damaged.
-        ImportError: h5py is not installed.
-    """
+    """Yield the root group of an open file, whose members `member` returns."""
     h5py = optional("h5py", "hdf5")
     with h5py_errors():
         root = h5py.File(file, "r")
@@ -71,13 +66,7 @@ def opened(file: BinaryIO) -> Iterator[Any]:
 
 
 def member(group: Any, name: str) -> Any:
-    """Return a member of a group, a group or a data set of h5py; None if it is missing.
-
-    Raises:
-        Damaged: the member is damaged, is a link to a path or to another file, has its data in other files, has
-            neither numbers nor text, is not whole, has chunks that are larger than the file justifies or than they say,
-            or is a group whose names are compressed.
-    """
+    """Return a member of a group, a group or a data set of h5py that no guard refuses; None if it is missing."""
     h5py = optional("h5py", "hdf5")
     path, key = f"{group.name}/{name}".strip("/"), name.encode("utf-8", "surrogateescape")
     with h5py_errors():
@@ -118,13 +107,7 @@ def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, npt.NDArray[
 
 
 def tree(group: Any, most: int) -> dict[str, Any]:
-    """Return a group as a dictionary of numbers, texts and arrays.
-
-    Of texts in a row it has the first.
-
-    Raises:
-        Damaged: a member is damaged, a guard refuses it, it has two names, or all have more than `most` bytes.
-    """
+    """Return a group as a dictionary of numbers, texts (of several the first) and arrays, of at most `most` bytes."""
     return _tree(group, [most], set(), 0)
 
 
@@ -133,9 +116,6 @@ def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO,
     """Yield an open file and its `tree`, of at most `max_bytes`; errors within the block name the file.
 
     By default it is 16 MB or eight times the size of the file, if that is more.
-
-    Raises:
-        ValueError: the file is missing or cannot be read, or a guard refuses it.
     """
     path = check.path("path", path)
     if not os.path.isfile(path):

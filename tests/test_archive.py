@@ -78,7 +78,8 @@ def test_archives(tmp_path):
 def test_arrays_in_fortran_order(tmp_path):
     x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     archive.write_archive(tmp_path / "a.npz", {}, {"x": x})
-    assert archive.read_archive(tmp_path / "a.npz")[1]["x"].tolist() == x.tolist()
+    with archive.open_archive(tmp_path / "a.npz") as found:
+        assert found.read("x").tolist() == x.tolist()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

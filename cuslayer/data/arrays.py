@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
-from cuslayer.data.datasets import Dataset
+from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, Events, sensor_shape
 from cuslayer.tape import Tensor
 
@@ -151,9 +151,7 @@ class Arrays:
             self.labels, least = _labels(self._targets, isinstance(y, Tensor))
         else:
             least = self._targets[0].shape[-1]
-        self.classes = least if classes is None else check.integer("classes", classes, least=1)
-        if self.classes < least:
-            raise ValueError(f"classes must be at least {least} for these y, got {classes}")
+        self.classes = number_of_classes(classes, least)
 
     def __len__(self) -> int:
         return len(self._x)
@@ -221,6 +219,14 @@ def _targets(y: Any, time_first: bool) -> Sequence[Array] | Array:
     if array.ndim == 0 or (array.ndim == 2 and array.shape[1] == 1):
         raise ValueError(f"y must be (samples,), one-hot (samples, classes) or trains, got shape {array.shape}")
     return array
+
+
+def number_of_classes(given: int | None, least: int) -> int:
+    """Return the number of classes of labels that need a least number."""
+    found = least if given is None else check.integer("classes", given, least=1)
+    if found < least:
+        raise ValueError(f"classes must be at least {least} for these y, got {given}")
+    return found
 
 
 def class_labels(y: Any) -> tuple[npt.NDArray[np.int64], int]:
@@ -323,8 +329,7 @@ class Subset:
 
     def where(self, index: int) -> str:
         """Return the name of a recording, for messages."""
-        sample = int(self.indices[index])
-        return str(self.dataset.where(sample)) if hasattr(self.dataset, "where") else f"sample {sample}"
+        return name_of(self.dataset, int(self.indices[index]))
 
     def __repr__(self) -> str:
         return f"Subset({len(self)} samples of {self.dataset!r})"

@@ -9,14 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
-from cuslayer.data.arrays import class_labels
+from cuslayer.data.arrays import class_labels, number_of_classes
 from cuslayer.data.codes import Code
+from cuslayer.data.datasets import Recordings
 
 Floats = npt.NDArray[np.float64]
 
@@ -318,8 +319,7 @@ class AudioToSpikes:
         return np.concatenate([code(x, self.dt) for code in self.codes], axis=1)
 
 
-@check.named
-class Waves:
+class Waves(Recordings):
     """A data set of waves and their classes; a recording is the spikes (T, neurons) of a wave.
 
     A wave becomes spikes when it is read for the first time; after that its spikes are kept, a bit each. `Loader` takes
@@ -362,26 +362,18 @@ class Waves:
         self.labels, least = class_labels(y)
         if len(self.labels) != len(waves):
             raise ValueError(f"waves and y must have one length, got {len(waves)} and {len(self.labels)}")
-        self.classes = least if classes is None else check.integer("classes", classes, least=1)
-        if self.classes < least:
-            raise ValueError(f"classes must be at least {least} for these y, got {classes}")
+        self.classes = number_of_classes(classes, least)
         self.to_spikes = to_spikes
         self.shape = (to_spikes.neurons,)
         self.steps, self.dt = to_spikes.steps, to_spikes.dt
         self._waves = waves
         self._bits: list[npt.NDArray[np.uint8] | None] = [None] * len(waves)
 
-    def __len__(self) -> int:
-        return len(self._waves)
-
-    def __getitem__(self, index: SupportsIndex, /) -> tuple[npt.NDArray[np.bool_], int]:
-        place = check.position(index, len(self))
+    def _sample(self, place: int) -> tuple[npt.NDArray[np.bool_], int]:
         bits = self._bits[place]
         if bits is None:
-            try:
+            with check.about(f"sample {place}"):
                 bits = np.packbits(self.to_spikes(self._waves[place]), axis=1)
-            except (TypeError, ValueError) as problem:
-                raise type(problem)(f"sample {place}: {problem}") from None
             self._bits[place] = bits
         return np.unpackbits(bits, axis=1, count=self.shape[0]).view(np.bool_), int(self.labels[place])
 

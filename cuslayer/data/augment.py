@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
-from cuslayer.data.events import Events, sensor_shape
+from cuslayer.data.events import Events, on_sensor, sensor_shape
 
 Shape: TypeAlias = "int | Sequence[int]"
 Generator: TypeAlias = np.random.Generator
@@ -34,16 +34,15 @@ class Transform(Protocol):
 
 @check.named
 class SameSensor:
-    """A transform that does not change the sensor."""
+    """A transform; unless it says otherwise, it does not change the sensor."""
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
-        """Return the sensor unchanged."""
+        """Return the sensor of the new events, given the sensor of the events."""
         return sensor_shape(shape)
 
 
 @dataclass(frozen=True)
-@check.named
-class Compose:
+class Compose(SameSensor):
     """Transforms applied one after another.
 
     Args:
@@ -77,43 +76,21 @@ def generator(rng: Generator | None) -> Generator:
     return backend.generator() if rng is None else rng
 
 
-def replace_columns(events: Events, **changes: npt.NDArray[Any]) -> Events:
-    """Return the events with some columns replaced; they are not checked, see `select`."""
-    columns = {name: getattr(events, name) for name in ("t", "x", "y", "p")}
-    return Events._own(**(columns | changes))
+def changed(events: Events, mask: npt.NDArray[np.bool_] | None = None, **changes: npt.NDArray[Any]) -> Events:
+    """Return the events where a mask is True, with some columns replaced, which are not checked."""
+    columns = {name: changes.get(name, getattr(events, name)) for name in "txyp"}
+    if mask is not None and not mask.all():
+        columns = {name: None if values is None else values[mask] for name, values in columns.items()}
+    return Events._own(**columns)
 
 
-def select(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
-    """Return the events where mask is True."""
-    if mask.all():
-        return events
-    y = None if events.y is None else events.y[mask]
-    return Events._own(events.t[mask], events.x[mask], y, events.p[mask])
-
-
-def on_sensor(events: Events, shape: Shape) -> tuple[int, ...]:
-    """Return shape as a sensor; raise ValueError unless every event lies on it."""
-    sides = sensor_shape(shape)
-    if (events.y is None) != (len(sides) == 1):
-        wanted = "a number of neurons" if events.y is None else "(H, W, C)"
-        raise ValueError(f"shape must be {wanted}, got {sides}")
-    columns = [("x", events.x, sides[0])]
-    if events.y is not None:
-        columns = [("x", events.x, sides[1]), ("y", events.y, sides[0])]
-        # A single channel holds events of all polarities.
-        if sides[2] > 1:
-            columns.append(("p", events.p, sides[2]))
-    for name, values, size in columns:
-        if values.size and values.max() >= size:
-            worst = int(np.argmax(values >= size))
-            rule = f"{name} must be under {size} on the sensor {sides}"
-            raise ValueError(f"{rule}, event {worst} has {values[worst]}")
-    return sides
+def _columns(sides: tuple[int, ...]) -> int:
+    """Return the columns of a camera, or the neurons of a one-dimensional recording."""
+    return sides[-2 if len(sides) == 3 else 0]
 
 
 @dataclass(frozen=True)
-@check.named
-class Crop:
+class Crop(SameSensor):
     """Keep a window of the sensor and of time; positions and times become relative to its start.
 
     Args:
@@ -169,15 +146,14 @@ class Crop:
                 values = getattr(events, name)
                 inside &= (values >= window[0]) & (values < window[1])
                 changes[name] = values - window[0]
-        return select(replace_columns(events, **changes), inside)
+        return changed(events, inside, **changes)
 
 
 @dataclass(frozen=True)
-@check.named
-class Downsample:
+class Downsample(SameSensor):
     """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
 
-    All events are select. Events in the same pixel and bin are one spike with the binning "or", and are counted with
+    All events are kept. Events in the same pixel and bin are one spike with the binning "or", and are counted with
     "sum".
 
     Args:
@@ -208,9 +184,8 @@ class Downsample:
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         rows, columns = check.pair("factor", self.factor, least=1)
-        if events.y is None:
-            return replace_columns(events, x=events.x // columns)
-        return replace_columns(events, x=events.x // columns, y=events.y // rows)
+        smaller = {"x": events.x // columns} if events.y is None else {"x": events.x // columns, "y": events.y // rows}
+        return changed(events, None, **smaller)
 
 
 @dataclass(frozen=True)
@@ -222,7 +197,7 @@ class FromStart(SameSensor):
     """
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        return replace_columns(events, t=events.t - events.t.min()) if len(events) else events
+        return changed(events, t=events.t - events.t.min()) if len(events) else events
 
 
 @dataclass(frozen=True)
@@ -251,7 +226,7 @@ class RandomShift(SameSensor):
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         moved = events.t + generator(rng).uniform(-self.ms, self.ms)
-        return select(replace_columns(events, t=moved), moved >= 0)
+        return changed(events, moved >= 0, t=moved)
 
 
 @dataclass(frozen=True)
@@ -288,7 +263,7 @@ class ShiftChannels(SameSensor):
         width = _width(on_sensor(events, shape), self.populations)
         move = int(generator(rng).integers(-self.channels, self.channels, endpoint=True))
         place = events.x % width + move
-        return select(replace_columns(events, x=events.x + move), (place >= 0) & (place < width))
+        return changed(events, (place >= 0) & (place < width), x=events.x + move)
 
 
 @dataclass(frozen=True)
@@ -318,7 +293,7 @@ class Stretch(SameSensor):
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         most = math.log(self.factor)
-        return replace_columns(events, t=events.t * math.exp(generator(rng).uniform(-most, most)))
+        return changed(events, t=events.t * math.exp(generator(rng).uniform(-most, most)))
 
 
 @dataclass(frozen=True)
@@ -369,7 +344,7 @@ class Mask(SameSensor):
         start = least + at * max(0.0, most - least - length)
         heard = (events.t < start) | (events.t >= start + length)
         place = events.x % width
-        return select(events, heard & ((place < first) | (place >= first + count)))
+        return changed(events, heard & ((place < first) | (place >= first + count)))
 
 
 @dataclass(frozen=True)
@@ -399,11 +374,11 @@ class Jitter(SameSensor):
         sides = on_sensor(events, shape)
         moves = generator(rng).integers(-self.pixels, self.pixels, size=(2, len(events)), endpoint=True)
         x = events.x + moves[0]
-        inside = (x >= 0) & (x < sides[-2 if len(sides) == 3 else 0])
+        inside = (x >= 0) & (x < _columns(sides))
         if events.y is None:
-            return select(replace_columns(events, x=x), inside)
+            return changed(events, inside, x=x)
         y = events.y + moves[1]
-        return select(replace_columns(events, x=x, y=y), inside & (y >= 0) & (y < sides[0]))
+        return changed(events, inside & (y >= 0) & (y < sides[0]), x=x, y=y)
 
 
 @dataclass(frozen=True)
@@ -441,13 +416,13 @@ class Flip(SameSensor):
         horizontal, vertical, polarity = generator(rng).random(3) < (self.horizontal, self.vertical, self.polarity)
         changes: dict[str, npt.NDArray[Any]] = {}
         if horizontal:
-            changes["x"] = sides[-2 if len(sides) == 3 else 0] - 1 - events.x
+            changes["x"] = _columns(sides) - 1 - events.x
         if vertical and events.y is not None:
             changes["y"] = sides[0] - 1 - events.y
         # A single channel holds events of all polarities.
         if polarity and sides[-1] > 1:
             changes["p"] = sides[-1] - 1 - events.p
-        return replace_columns(events, **changes)
+        return changed(events, **changes)
 
 
 @dataclass(frozen=True)
@@ -472,12 +447,12 @@ class Drop(SameSensor):
         check.fraction("p", self.p)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        return select(events, generator(rng).random(len(events)) >= self.p)
+        return changed(events, generator(rng).random(len(events)) >= self.p)
 
 
 def _width(sides: tuple[int, ...], populations: int) -> int:
     """Return the number of channels of each of the populations, or of columns of a camera."""
-    width = sides[-2 if len(sides) == 3 else 0]
+    width = _columns(sides)
     if width % populations:
         raise ValueError(f"populations must divide the {width} neurons, got {populations}")
     return width // populations

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.data.loader import Loader
 from cuslayer.tape import Tensor, as_tensor
 
@@ -68,7 +67,6 @@ class Share(NamedTuple):
     pairs: Iterator[Any]
 
 
-@check.named
 class Shares:
     """The shares of batches; iteration yields pairs of a `Share` and None, in the place of the batches."""
 

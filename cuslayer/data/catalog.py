@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import operator
 import os
-from dataclasses import dataclass, field
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.data.augment import FromStart
+from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.extras import optional
 
 _US_PER_MS = 1000.0
 
 
-@check.named
-class FromTonic:
+class FromTonic(Recordings):
     """A data set of the package tonic, for use with `Loader`.
 
     A sample is (events, class): events is a structured array with the fields x, t in microseconds, p, and y unless the
@@ -64,21 +63,16 @@ class FromTonic:
         self._one_dimensional = "y" not in _fields(dataset[0][0])
         self.shape = sensor_shape((width,) if self._one_dimensional else (height, width, channels))
         self.duration = check.positive("duration", duration)
-        self[0]  # raises early if samples have another format
+        self._sample(0)  # raises early if samples have another format
         targets = getattr(dataset, "targets", None)
         if targets is None or len(targets) != len(dataset):
             # Without a list of classes, every recording has to be read once.
             targets = [dataset[i][1] for i in range(len(dataset))]
-        self.labels = np.array([_label(target) for target in targets], dtype=np.int64)
-        self.labels.setflags(write=False)
+        self._set_labels([_label(target) for target in targets])
         highest = int(self.labels.max())
         self.classes = highest + 1 if classes is None else check.integer("classes", classes, least=highest + 1)
 
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position(index, len(self))
+    def _sample(self, place: int) -> tuple[Events, int]:
         events, target = self._dataset[place]
         wanted, names = ("x", "t", "p") if self._one_dimensional else ("x", "y", "t", "p"), _fields(events)
         if not set(wanted) <= set(names):
@@ -108,8 +102,7 @@ def _label(target: Any) -> int:
 _TEST_EVERY = 10
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """A data set: tonic's class, what `load` says of it, and the options of tonic's class for each split.
 
     Times of some count from the camera's start, not from the recording's: their first event is at 0.
@@ -119,31 +112,25 @@ class _Known:
     shape: tuple[int, ...]
     classes: int
     duration: float
-    splits: dict[str, dict[str, Any]] = field(
-        default_factory=lambda: {"train": {"train": True}, "test": {"train": False}}
-    )
+    splits: dict[str, dict[str, Any]]
     from_start: bool = False
 
 
+_TRAIN: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+_SINGLE = {name: options | {"single_digits": True} for name, options in _TRAIN.items()}
 _OWN_SPLIT: dict[str, dict[str, Any]] = {"train": {}, "test": {}}
 _KNOWN = {
     "cifar10dvs": _Known("CIFAR10DVS", (128, 128, 2), 10, 1300.0, _OWN_SPLIT, from_start=True),
-    "dvsgesture": _Known("DVSGesture", (128, 128, 2), 11, 1500.0, from_start=True),
-    "nmnist": _Known("NMNIST", (34, 34, 2), 10, 300.0),
-    "ntidigits": _Known(
-        "NTIDIGITS18",
-        (64,),
-        11,
-        1000.0,
-        {name: {"train": name == "train", "single_digits": True} for name in ("train", "test")},
-    ),
-    "shd": _Known("SHD", (700,), 20, 1400.0),
+    "dvsgesture": _Known("DVSGesture", (128, 128, 2), 11, 1500.0, _TRAIN, from_start=True),
+    "nmnist": _Known("NMNIST", (34, 34, 2), 10, 300.0, _TRAIN),
+    "ntidigits": _Known("NTIDIGITS18", (64,), 11, 1000.0, _SINGLE),
+    "shd": _Known("SHD", (700,), 20, 1400.0, _TRAIN),
     "ssc": _Known("SSC", (700,), 35, 1000.0, {name: {"split": name} for name in ("train", "valid", "test")}),
 }
 NAMES = tuple(_KNOWN)
 
 
-class Loaded:
+class Loaded(Recordings):
     """A known data set, as `load` returns it; a `Dataset` that `Loader` takes without further numbers.
 
     Attributes:
@@ -161,16 +148,10 @@ class Loaded:
         self.name, self.split = name, split
         self.shape, self.classes = source.shape, source.classes
         self.duration, self.dt, self.steps = source.duration, dt, round(source.duration / dt)
-        self.labels = source.labels[order]
-        self.labels.setflags(write=False)
+        self._set_labels(source.labels[order])
         self._source, self._order = source, order
 
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @check.operation("load")
-    def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position(index, len(self))
+    def _sample(self, place: int) -> tuple[Events, int]:
         events, label = self._source[int(self._order[place])]
         return FromStart()(events, self.shape) if _KNOWN[self.name].from_start else events, label
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.data.events import Events, sensor_shape
@@ -69,24 +70,44 @@ class Dataset(Protocol):
         """
 
 
+def name_of(dataset: Any, sample: int) -> str:
+    """Return the name of a recording of a data set, for messages."""
+    return str(dataset.where(sample)) if hasattr(dataset, "where") else f"sample {sample}"
+
+
 @check.named
-class _Files:
+class Recordings:
+    """What labelled data sets share; `_sample` returns a recording and its label."""
+
+    shape: tuple[int, ...]
+    classes: int
+    labels: npt.NDArray[np.int64]
+
+    def _set_labels(self, labels: Any) -> None:
+        self.labels = np.array(labels, dtype=np.int64)
+        self.labels.setflags(write=False)
+
+    def _sample(self, place: int) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
+        return self._sample(check.position(index, len(self)))
+
+
+class _Files(Recordings):
     """Recordings in files, read at each access; the operating system caches the files."""
 
     def __init__(
         self, paths: list[Path], labels: list[int], shape: Any, classes: int, duration: float, max_events: int | None
     ) -> None:
-        self.shape: tuple[int, ...] = shape
-        self.classes, self.duration = classes, duration
-        self.labels = np.array(labels, dtype=np.int64)
-        self.labels.setflags(write=False)
+        self.shape, self.classes, self.duration = shape, classes, duration
+        self._set_labels(labels)
         self._paths, self._max_events = paths, max_events
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position(index, len(self))
+    def _sample(self, place: int) -> tuple[Events, int]:
         return read_events(self._paths[place], max_events=self._max_events), int(self.labels[place])
 
     def recording(self, index: int) -> bytes | None:

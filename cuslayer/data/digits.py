@@ -12,13 +12,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
 from cuslayer.archive import Archive
+from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events
 from cuslayer.data.formats.base import open_file
 from cuslayer.data.formats.slayer import decode, encode
@@ -41,8 +42,7 @@ class _Recordings(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
-@check.named
-class Digits:
+class Digits(Recordings):
     """1,797 handwritten digits, recorded by a simulated event camera with the three saccades of N-MNIST.
 
     The sensor has 34 x 34 pixels with OFF and ON events; a recording takes 300 ms and has about 4,700 events. The
@@ -78,23 +78,16 @@ class Digits:
         self.split = check.one_of("split", split, _SPLITS)
         self.seed = check.integer("seed", seed, least=0)
         self._number = numbers(split)
-        self.labels = labelled_images()[1][self._number].astype(np.int64)
-        self.labels.setflags(write=False)
+        self._set_labels(labelled_images()[1][self._number])
         self._recordings = _recordings(self.seed, _cache_file(self.seed))
 
-    def __len__(self) -> int:
-        return len(self._number)
-
-    def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = check.position(index, len(self))
-        number = self._number[place]
-        raw, offsets = self._recordings
-        return decode(raw[offsets[number] : offsets[number + 1]]), int(self.labels[place])
+    def _sample(self, place: int) -> tuple[Events, int]:
+        return decode(self.recording(place)), int(self.labels[place])
 
     def recording(self, index: int) -> bytes:
         """Return a recording as the bytes of a `.bs2` file, for fast binning."""
-        raw, offsets = self._recordings
-        return raw[offsets[self._number[index]] : offsets[self._number[index] + 1]].tobytes()
+        raw, (first, end) = self._recordings.raw, self._recordings.offsets[self._number[index] :][:2]
+        return raw[first:end].tobytes()
 
     def __repr__(self) -> str:
         return f"Digits({self.split!r}, seed={self.seed}, {len(self)} recordings)"

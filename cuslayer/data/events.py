@@ -67,10 +67,11 @@ class Events:
                 raise ValueError(f"{name} must be as long as t, got {len(values)} and {len(self._t)}")
 
     @classmethod
-    def _own(cls, t: Floats, x: Ints, y: Ints | None, p: Ints) -> Events:
+    def _own(cls, t: Floats, x: Ints, y: Ints | None = None, p: Ints | None = None) -> Events:
         """Return events of valid arrays without copying them; the caller must not keep writable references."""
         events = cls.__new__(cls)
-        events._t, events._x, events._y, events._p = t, x, y, p
+        events._t, events._x, events._y = t, x, y
+        events._p = np.zeros(len(t), np.int64) if p is None else p
         for values in (t, x, y, p):
             if values is not None:
                 values.setflags(write=False)
@@ -117,7 +118,7 @@ class Events:
         step, *place = (index.astype(np.int64, copy=False) for index in found)
         t: Floats = step * np.float64(dt)
         if data.ndim == 2:
-            return cls._own(t, place[0], None, np.zeros(len(step), np.int64))
+            return cls._own(t, place[0])
         y, x, p = place
         return cls._own(t, x, y, p)
 
@@ -180,14 +181,7 @@ class Events:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Events):
             return NotImplemented
-        if (self._y is None) != (other._y is None):
-            return False
-        return (
-            np.array_equal(self._t, other._t)
-            and np.array_equal(self._x, other._x)
-            and np.array_equal(self._p, other._p)
-            and (self._y is None or other._y is None or np.array_equal(self._y, other._y))
-        )
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in "txyp")
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -234,7 +228,7 @@ class Events:
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         found = misfit(self._t, len(step), steps, dt)
         if found:
-            check.warn(f"{found[1]}")
+            check.warn(found[1])
         features = math.prod(sensor)
         index = step * features + feature
         if binning == "or":
@@ -261,13 +255,9 @@ def sensor_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
 
 def flat_bins(events: Events, shape: tuple[int, ...], steps: int, dt: float, rounding: str) -> tuple[Ints, Ints]:
     """Return the bin and the flat sensor index of each event, without events after the last bin."""
-    if (events.y is None) != (len(shape) == 1):
-        wanted = "a number of neurons" if events.y is None else "(H, W, C)"
-        dimensions = 1 if events.y is None else 2
-        raise ValueError(f"shape must be {wanted} for events in {dimensions}-D, got {shape}")
+    on_sensor(events, shape, from_zero=True)
     if not len(events):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    _check_inside(events, shape)
     if events.y is None:
         feature = events.x
     elif shape[2] == 1:
@@ -284,24 +274,25 @@ def flat_bins(events: Events, shape: tuple[int, ...], steps: int, dt: float, rou
     return step.astype(np.int64), feature
 
 
-def _check_inside(events: Events, shape: tuple[int, ...]) -> None:
-    """Raise ValueError for the first event before 0 ms or outside the sensor."""
-    limits: list[tuple[str, Ints, int]] = []
-    if events.y is None:
-        limits.append(("x", events.x, shape[0]))
-    else:
-        limits += [("x", events.x, shape[1]), ("y", events.y, shape[0])]
-        if shape[2] > 1:
-            limits.append(("p", events.p, shape[2]))
-    if events.t.min() >= 0 and all(values.max() < limit for _, values, limit in limits):
-        return
-    early = events.t < 0
-    outside = np.logical_or.reduce([values >= limit for _, values, limit in limits])
-    first = int(np.argmax(early | outside))
-    if early[first]:
+def on_sensor(events: Events, shape: int | Sequence[int], *, from_zero: bool = False) -> tuple[int, ...]:
+    """Return shape as a sensor; raise ValueError for the first event off it, or before 0 ms."""
+    sides = sensor_shape(shape)
+    flat = events.y is None
+    if flat != (len(sides) == 1):
+        wanted = "a number of neurons for events in 1-D" if flat else "(H, W, C) for events in 2-D"
+        raise ValueError(f"shape must be {wanted}, got {sides}")
+    # A single channel holds events of all polarities.
+    limits = {"x": sides[0]} if flat else {"x": sides[1], "y": sides[0]} | ({"p": sides[2]} if sides[2] > 1 else {})
+    columns: dict[str, Ints] = {name: getattr(events, name) for name in limits}
+    early = from_zero and len(events) and events.t.min() < 0
+    if not early and all(values.max(initial=0) < limits[name] for name, values in columns.items()):
+        return sides
+    wrong = np.logical_or.reduce([values >= limits[name] for name, values in columns.items()])
+    first = int(np.argmax(wrong | (from_zero & (events.t < 0))))
+    if from_zero and events.t[first] < 0:
         raise ValueError(f"t must not be negative, event {first} is at {events.t[first]:g} ms")
-    position = ", ".join(f"{name}={values[first]}" for name, values, _ in limits)
-    rule = f"{shape[0]} neurons" if events.y is None else f"the sensor {shape} (H, W, C)"
+    position = ", ".join(f"{name}={values[first]}" for name, values in columns.items())
+    rule = f"{sides[0]} neurons" if flat else f"the sensor {sides} (H, W, C)"
     raise ValueError(f"events must lie within {rule}, event {first} is at {position}")
 
 

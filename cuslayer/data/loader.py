@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cuslayer import backend, check, instead
 from cuslayer.data.arrays import numbers, to_steps
 from cuslayer.data.augment import Transform
-from cuslayer.data.datasets import Dataset
+from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import ROUNDINGS, Events, flat_bins, misfit, sensor_shape
 from cuslayer.data.packed import PackedBits, PackedEvents, Resident, pack_bins, pack_frames
 from cuslayer.tape import Tensor
@@ -320,12 +320,18 @@ class Loader:
 
     def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
         """Return a recording as bins or as an array (T, ...), and its class or target (T, ...)."""
-        found = self.dataset[sample]
-        with check.about(self._where(sample)):
-            return self._binned(found, sample, epoch, misfits)
+        found, name = self.dataset[sample], name_of(self.dataset, sample)
+        with check.about(name):
+            recording, target = self._unbinned(found, sample, epoch)
+            if not isinstance(recording, Events):
+                return recording, target
+            binned = _Binned(*flat_bins(recording, sensor_shape(self.shape), self.steps, self.dt, self.rounding))
+        if len(recording):
+            misfits.add(name, recording.t, len(binned.step), self.steps, self.dt)
+        return binned, target
 
-    def _binned(self, found: Any, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
-        """Return a sample of the data set as `_recording` does."""
+    def _unbinned(self, found: Any, sample: int, epoch: int) -> tuple[Any, Any]:
+        """Return a sample's recording after the transform, `Events` or an array (T, ...), and its target."""
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise TypeError(f"a data set must return (recording, label), got {type(found).__name__}")
         recording, label = found
@@ -344,11 +350,7 @@ class Loader:
             # One generator per sample: the result does not depend on the batch.
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
             recording = self.transform(recording, self._sensor, rng)
-        sensor = sensor_shape(self.shape)
-        binned = _Binned(*flat_bins(recording, sensor, self.steps, self.dt, self.rounding))
-        if len(recording):
-            misfits.add(self._where(sample), recording.t, len(binned.step), self.steps, self.dt)
-        return binned, target
+        return recording, target
 
     def _target(self, label: Any) -> Any:
         """Return a class as an int, or a target as an array (T, ...)."""
@@ -382,10 +384,6 @@ class Loader:
                 rows[: len(each), i] = each
         return rows
 
-    def _where(self, sample: int) -> str:
-        """Return the beginning of messages about a sample."""
-        return self.dataset.where(sample) if hasattr(self.dataset, "where") else f"sample {sample}"
-
     def _fast_binning(self, samples: list[int], misfits: Misfits) -> npt.NDArray[np.bool_] | PackedEvents | None:
         """Return the spikes of samples that are available as the bytes of `.bs2` files; None for others.
 
@@ -406,7 +404,7 @@ class Loader:
         spikes, kept = binned
         for sample, raw, inside in zip(samples, found, kept.tolist(), strict=True):
             if inside < _FEW * (len(raw) // EVENT_BYTES):
-                misfits.add(self._where(sample), self.dataset[sample][0].t, inside, self.steps, self.dt)
+                misfits.add(name_of(self.dataset, sample), self.dataset[sample][0].t, inside, self.steps, self.dt)
             else:
                 misfits.recordings += 1
         return spikes

@@ -89,13 +89,15 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
         raise ValueError(f"{file_path} has no array {missing[0]!r}; it must have audio, start and label")
-    with check.about(file_path):
-        return _sounds(arrays)
-
-
-def _sounds(arrays: dict[str, npt.NDArray[Any]]) -> Sounds:
-    """Return the recordings that the arrays of a file have."""
     audio, start, label = (arrays.pop(name) for name in _NEEDED)
+    with check.about(file_path):
+        edges = _edges(audio, start, label)
+    fields = {name: values for name, values in arrays.items() if values.shape == label.shape}
+    return Sounds([audio[a:b] for a, b in pairwise(edges)], label.astype(np.int64), fields)
+
+
+def _edges(audio: npt.NDArray[Any], start: npt.NDArray[Any], label: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return where the waves of an archive begin and end, if its arrays fit."""
     if audio.ndim != 1 or audio.dtype.kind not in "if":
         raise ValueError(f"audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")
     for name, values in (("start", start), ("label", label)):
@@ -109,9 +111,7 @@ def _sounds(arrays: dict[str, npt.NDArray[Any]]) -> Sounds:
     if label.min() < 0 or label.max() >= _MOST_CLASS:
         got = label.min() if label.min() < 0 else label.max()
         raise ValueError(f"label must be integers from 0, under {_MOST_CLASS}, got {got}")
-    fields = {name: values for name, values in arrays.items() if values.shape == label.shape}
-    waves = [audio[a:b] for a, b in pairwise(edges)]
-    return Sounds(waves, label.astype(np.int64), fields)
+    return edges
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -125,8 +125,9 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         if total > most:
             rule = f"must hold at most {most:,} bytes in a file of {size:,}, got {total:,}"
             raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")
-        for name, header in headers.items():
-            check.memory(f"{path}: array {name}", header.shape, header.dtype.itemsize)
+        with check.about(path):
+            for name, header in headers.items():
+                check.memory(f"array {name}", header.shape, header.dtype.itemsize)
         with _refusal():
             return {name: archive.read(name) for name in headers}
 
@@ -160,7 +161,8 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
 
     def read(file: BinaryIO, size: int) -> tuple[npt.NDArray[Any], int]:
         channels, width, rate, length = _wave_header(file, size)
-        check.memory(f"{file_path}: the samples", (length // (channels * width),), max(8, channels * width))
+        with check.about(file_path):
+            check.memory("the samples", (length // (channels * width),), max(8, channels * width))
         samples = np.frombuffer(base.read_block(file, length), f"<i{width}")
         if width == 1:  # unsigned, with silence at 128
             samples = samples ^ np.int8(-128)

@@ -1,17 +1,22 @@
-"""Axes of other libraries, (N, C, H, W, T) and (outputs, inputs, ...), and those of this one; shapes of inputs."""
+"""Axes of other libraries, (N, C, H, W, T) and (outputs, inputs, ...), and ours; what readers and writers share."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.layers import Dense
+from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.files import write_whole
+from cuslayer.layers import Delay, Dense
 from cuslayer.network.container import chain_of
 from cuslayer.network.network import Sequential
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, no_grad
 
 
 @check.operation
@@ -88,30 +93,38 @@ def _array(x: Any) -> Array:
     return x
 
 
-def dense_outward(weight: Array, shape: tuple[int, ...]) -> Array:
-    """Return a dense weight (inputs, outputs), inputs of a shape (H, W, C) or (N,), as (outputs, inputs in C, H, W)."""
+def weight_of(layer: Any, shape: tuple[int, ...] = ()) -> Array:
+    """Return the weight of a layer after its hooks, as (outputs, inputs in C, H, W), or (outputs, inputs, kh, kw)."""
+    with no_grad():
+        weight = to_numpy(layer.effective_weight().data)
+    if weight.ndim == 4:
+        return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
     ours = weight.reshape(*shape, weight.shape[1])
     axes = (3, 2, 0, 1) if len(shape) == 3 else (1, 0)
     return np.ascontiguousarray(ours.transpose(axes)).reshape(weight.shape[1], -1)
 
 
-def dense_inward(weight: Array, shape: tuple[int, ...]) -> Array:
-    """Return the inverse of `dense_outward`."""
+def inward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
+    """Return a weight with the axes of `weight_of` in those of our layers; `shape` is that of dense layers' inputs."""
     if len(shape) == 3:
         rows, columns, channels = shape
         weight = weight.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0)
         return np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
-    return np.ascontiguousarray(weight.T)
+    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T)
 
 
-def conv_outward(weight: Array) -> Array:
-    """Return (kh, kw, inputs, outputs) as (outputs, inputs, kh, kw)."""
-    return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
+def set_weight(layer: Any, weight: Array) -> None:
+    """Set the weight of a layer from one with the axes of `weight_of`."""
+    shape = layer.in_features if isinstance(layer, Dense) else ()
+    layer.weight.data = to_device(inward(weight, shape).astype(layer.weight.dtype))
 
 
-def conv_inward(weight: Array) -> Array:
-    """Return the inverse of `conv_outward`."""
-    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+def delay_layer(steps: Any, dt: float, most: float | None = None) -> Delay:
+    """Return a layer of delays from their steps, (C, H, W) or (N,)."""
+    ours = values_last(np.atleast_1d(steps) * dt)
+    layer = Delay(ours.shape, dt=dt, max_delay=most)
+    layer.delay.data = to_device(ours.astype(np.float32))
+    return layer
 
 
 def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -129,8 +142,10 @@ def values_last(values: Array) -> Array:
     return np.ascontiguousarray(values.transpose(1, 2, 0) if values.ndim == 3 else values)
 
 
-def input_shape_of(net: Sequential, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
+def input_shape_of(net: Any, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the shape of a network's input: as given, that of a `Network`, or that of a dense layer."""
+    if not isinstance(net, Sequential):
+        raise TypeError(f"net must be a network, got {type(net).__name__}")
     if given is not None:
         sides = tuple(given) if isinstance(given, (tuple, list)) else (given,)
         return tuple(check.integer("input_shape", side, least=1) for side in sides)
@@ -140,3 +155,35 @@ def input_shape_of(net: Sequential, given: int | tuple[int, ...] | None) -> tupl
         if isinstance(node.stage, Dense):
             return node.stage.in_features
     raise ValueError("input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")
+
+
+def only_dt(neurons: Iterable[Any]) -> float:
+    """Return the step of neurons, which must be one for all, in ms."""
+    found = sorted({neuron.dt for neuron in neurons})
+    if len(found) != 1:
+        raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in found)}")
+    return float(found[0])
+
+
+def write_file(path: str | Path, write: Callable[[io.BytesIO], object]) -> None:
+    """Write a file atomically by a function that needs one to seek in."""
+    memory = io.BytesIO()
+    write(memory)
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+
+
+@contextmanager
+def entry_errors(at: str) -> Iterator[None]:
+    """Name an entry of a file in the errors of the block that do not begin with it."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
+        if str(problem).startswith(at):
+            raise
+        raise ValueError(f"{at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+
+
+def pair_of(name: str, values: Any, least: int) -> tuple[int, int]:
+    """Return (rows, columns) from an array of one integer or two."""
+    found = np.ravel(values).tolist()
+    return check.pair(name, found * (2 if len(found) == 1 else 1), least=least)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +10,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.extras import optional
-from cuslayer.files import write_whole
 from cuslayer.hdf5_files import FEW, checked
-from cuslayer.interchange.axes import (
-    channels_first,
-    conv_inward,
-    conv_outward,
-    dense_inward,
-    dense_outward,
-    input_shape_of,
-    values_first,
-    values_last,
-)
+from cuslayer.interchange import axes
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.network.container import chain_of
@@ -32,7 +21,6 @@ from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.tape import no_grad
 
 # The file's word for each kind of layer.
 _KINDS: dict[type[Any], str] = {
@@ -98,15 +86,10 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
     ...     [type(layer).__name__ for layer in import_hdf5(f"{folder}/trained.net").layers]
     ['Conv', 'SRM', 'Dense', 'SRM']
     """
-    if not isinstance(net, Sequential):
-        raise TypeError(f"net must be a network, got {type(net).__name__}")
-    library = optional("h5py", "hdf5")
-    shape = input_shape_of(net, input_shape)
+    shape, library = axes.input_shape_of(net, input_shape), optional("h5py", "hdf5")
     blocks = _blocks(net, shape)
     neurons = [block.neuron for block in blocks if block.neuron is not None]
-    steps = {neuron.dt for neuron in neurons}
-    if len(steps) != 1:
-        raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
+    dt = axes.only_dt(neurons)
     slow = next((n for n in neurons if n.weight_grid is not None and n.period > 1), None)  # neurons of the chip
     if slow is not None:
         message = f"netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
@@ -118,33 +101,32 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
         if block.kind == "dense" and len(block.before) == 3 and block is not blocks[0]:
             entries.append({"type": "flatten", "shape": (math.prod(block.before), 1, 1)})
         entries.append(_entry_of(block))
-    memory = io.BytesIO()
-    with library.File(memory, "w") as file:
-        _fill(file, {"simulation": {"Ts": steps.pop()}, "layer": {str(i): entry for i, entry in enumerate(entries)}})
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+
+    def write(memory: Any) -> None:
+        with library.File(memory, "w") as file:
+            _fill(file, {"simulation": {"Ts": dt}, "layer": {str(i): entry for i, entry in enumerate(entries)}})
+
+    axes.write_file(path, write)
 
 
 def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
     """Return a network as blocks of the file, without dropout."""
     blocks: list[_Block] = []
-    last: _Block | None = None
-
-    def complete() -> None:
-        if last is not None and last.neuron is None and last.kind != "average":
+    for node in [*chain_of(net), None]:
+        layer: Any = None if node is None else node.stage
+        last = blocks[-1] if blocks else None
+        bare = last is not None and last.neuron is None and last.kind != "average"
+        if bare and last is not None and (node is None or type(layer) in _KINDS):
             raise ValueError(f"{last.layer!r} has no neurons behind it")
-
-    for node in chain_of(net):
-        layer, where = node.stage, f"layer {node}, {check.one_line(node.stage)},"
+        where = f"layer {node}, {check.one_line(layer)},"
+        if node is None or isinstance(layer, Dropout):
+            continue
         if type(layer) in _KINDS:
-            complete()
             if getattr(layer, "bias", None) is not None:
                 raise ValueError(f"{where} has a bias, for which the file has no place")
-            last = _Block(_KINDS[type(layer)], layer, shape, layer.output_shape(shape))
-            blocks.append(last)
-            shape = last.after
-        elif isinstance(layer, Dropout):
-            continue
-        elif last is not None and last.neuron is None and last.kind != "average" and _is_named(layer):
+            blocks.append(_Block(_KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
+            shape = blocks[-1].after
+        elif bare and last is not None and is_neuron(layer) and as_neuron(layer).names is not None:
             last.neuron = as_neuron(layer)
         elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay)):
             raise ValueError(f"{where} has no place in the file")
@@ -156,28 +138,20 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
             if last.delay is not None or layer.mode != "floor":
                 raise ValueError(f"{where} must be one delay in whole steps, behind the neurons")
             last.delay = layer
-    complete()
     if not blocks:
         raise ValueError("the network has no layers")
     return blocks
-
-
-def _is_named(stage: Any) -> bool:
-    return is_neuron(stage) and as_neuron(stage).names is not None
 
 
 def _entry_of(block: _Block) -> dict[str, Any]:
     layer = block.layer
     entry: dict[str, Any] = {"type": block.kind, "shape": _sides(block.after)}
     if block.kind == "dense":
-        with no_grad():
-            weight = dense_outward(to_numpy(layer.effective_weight().data), block.before)
+        weight = axes.weight_of(layer, block.before)
         entry |= {"inFeatures": weight.shape[1], "outFeatures": weight.shape[0], "weight": _on_grid(block, weight)}
     elif block.kind in ("conv", "convT"):
-        with no_grad():
-            weight = conv_outward(to_numpy(layer.effective_weight().data))
         entry |= {"inChannels": layer.in_channels, "outChannels": layer.out_channels}
-        entry |= {"weight": _on_grid(block, weight), "groups": layer.groups}
+        entry |= {"weight": _on_grid(block, axes.weight_of(layer)), "groups": layer.groups}
     elif block.kind in ("pool", "unpool"):
         entry["weight"] = _on_grid(block, _pooling_weight(layer))
     if block.kind not in ("dense", "average"):
@@ -187,7 +161,7 @@ def _entry_of(block: _Block) -> dict[str, Any]:
     if block.neuron is not None:
         entry |= {"neuron": neuron_constants(block.neuron), "delayShift": block.shifted}
     if block.delay is not None:
-        entry["delay"], _ = whole_steps(values_first(to_numpy(block.delay.delay.data)), block.delay.dt)
+        entry["delay"], _ = whole_steps(axes.values_first(to_numpy(block.delay.delay.data)), block.delay.dt)
         entry |= {} if block.delay.max_delay is None else {"maxDelay": block.delay.max_delay}
     return entry
 
@@ -196,8 +170,7 @@ def _pooling_weight(layer: Any) -> Array:
     """Return the weight (kh, kw) of a pooling layer after its hooks; the file has one number for all its inputs."""
     if not layer.weight_hook:
         return np.full(layer.kernel_size, layer.gain)
-    with no_grad():
-        weight = to_numpy(layer.effective_weight().data)[:, :, 0, 0]
+    weight = axes.weight_of(layer)[0, 0]
     if (weight != weight[0, 0]).any():
         raise ValueError(f"{layer!r} must have one weight for all its inputs, got {weight.tolist()}")
     return weight
@@ -220,7 +193,7 @@ def _on_grid(block: _Block, weight: Array) -> Array:
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return (H, W, C) as (C, H, W), and (N,) as (N, 1, 1)."""
-    return channels_first(shape) if len(shape) == 3 else (*shape, 1, 1)
+    return axes.channels_first(shape) if len(shape) == 3 else (*shape, 1, 1)
 
 
 def _fill(group: Any, document: dict[str, Any]) -> None:
@@ -283,12 +256,8 @@ class _Reading:
             after = self._shape(f"{at}/frame" if kind == "input" and "frame" in layers[str(number)] else f"{at}/shape")
             if kind == "input" and number:
                 raise ValueError(f"{at}/type is input, which must be the first layer")
-            try:
+            with axes.entry_errors(at):
                 stages += [] if kind == "input" else self._stages(at, kind, shape, after, dt)
-            except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
-                if str(problem).startswith(at):
-                    raise
-                raise ValueError(f"{at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
             shape = after
         return Sequential(*stages)
 
@@ -315,54 +284,46 @@ class _Reading:
         if entry.get("delayShift", bool(neuron.axon_delay)):
             stages.append(Shift(dt, dt=dt))
         if "delay" in entry:
-            ours = values_last(np.atleast_1d(entry["delay"]) * dt)
-            delay = Delay(ours.shape, dt=dt, max_delay=entry.get("maxDelay"))
-            delay.delay.data = to_device(ours.astype(np.float32))
-            stages.append(delay)
+            stages.append(axes.delay_layer(entry["delay"], dt, entry.get("maxDelay")))
         return stages
 
     def _layer(self, at: str, kind: str, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
         weight = np.asarray(self._entry(f"{at}/weight"))
         if weight.dtype.kind not in "iuf":
             raise TypeError(f"{at}/weight must be numbers, got {weight.dtype}")
-        if kind == "dense":
-            features = before or (weight.size // after[0],)
-            self._check_size(at, weight, math.prod(features) * after[0])
-            layer: Any = Dense(features, after[0])
-            return self._with_weight(at, layer, weight, (after[0], math.prod(features)))
-        options: dict[str, Any] = {name: self._pair(f"{at}/{name}") for name in _GEOMETRY}
-        kernel = self._pair(f"{at}/kernelSize")
+        options: dict[str, Any] = {}
+        if kind != "dense":
+            options = {name: axes.pair_of(f"{at}/{name}", self._entry(f"{at}/{name}"), 0) for name in _GEOMETRY}
+            kernel = axes.pair_of(f"{at}/kernelSize", self._entry(f"{at}/kernelSize"), 0)
         if kind in ("pool", "unpool"):
             if weight.size == 0 or (weight != weight.flat[0]).any():
                 raise ValueError(f"{at}/weight of a {kind} layer must be one number throughout")
             return (Pool if kind == "pool" else Unpool)(kernel, **options, gain=float(weight.flat[0]))
-        inputs, outputs, groups = (int(self._entry(f"{at}/{name}")) for name in ("inChannels", "outChannels", "groups"))
-        if kind == "convT":
-            options["output_padding"] = self._pair(f"{at}/outputPadding")
-        self._check_size(at, weight, inputs * outputs * math.prod(kernel) // max(1, groups))
-        layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, groups=groups, **options)
-        kernel_h, kernel_w, inner, outer = layer.weight.shape
-        return self._with_weight(at, layer, weight, (outer, inner, kernel_h, kernel_w))
-
-    def _check_size(self, at: str, weight: Array, size: int) -> None:
-        """Raise ValueError before memory is taken for a layer of many more weights than the file has."""
+        if kind == "dense":
+            features = before or (weight.size // after[0],)
+            size = math.prod(features) * after[0]
+        else:
+            numbers = (self._entry(f"{at}/{name}") for name in ("inChannels", "outChannels", "groups"))
+            inputs, outputs, groups = map(int, numbers)
+            size = inputs * outputs * math.prod(kernel) // max(1, groups)
+            if kind == "convT":
+                options["output_padding"] = axes.pair_of(f"{at}/outputPadding", self._entry(f"{at}/outputPadding"), 0)
+        # Before memory is taken for a layer of many more weights than the file has.
         if size > max(weight.size, FEW):
             raise ValueError(f"{at}/weight has shape {weight.shape}, its layer expects {size} numbers")
-
-    def _with_weight(self, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
-        """Set the weight of a layer from the file's axes; return the layer."""
+        if kind == "dense":
+            layer: Any = Dense(features, after[0])
+            expected: tuple[int, ...] = (after[0], math.prod(features))
+        else:
+            layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, groups=groups, **options)
+            expected = (*layer.weight.shape[:1:-1], *layer.weight.shape[:2])
         # SLAYER-PyTorch drops every axis of size 1; lava-dl has one more, of time, at the end.
         if [n for n in weight.shape if n != 1] == [n for n in expected if n != 1]:
             weight = weight.reshape(expected)
         if weight.shape != expected:
             raise ValueError(f"{at}/weight has shape {weight.shape}, its layer expects {expected}")
-        ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
-        layer.weight.data = to_device(ours.astype(np.float32))
+        axes.set_weight(layer, weight)
         return layer
-
-    def _pair(self, at: str) -> tuple[int, int]:
-        numbers = np.atleast_1d(self._entry(at)).tolist()
-        return check.pair(at, numbers * (2 if len(numbers) == 1 else 1), least=0)
 
     def _shape(self, at: str) -> tuple[int, ...]:
         """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""

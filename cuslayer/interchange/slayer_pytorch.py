@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
-from cuslayer.interchange.axes import conv_inward, conv_outward, dense_inward
+from cuslayer.interchange.axes import channels_first, inward
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm
 from cuslayer.layers.weight_hooks import length
 from cuslayer.network.container import chain_of
@@ -17,7 +18,7 @@ from cuslayer.network.graph import Node
 from cuslayer.network.network import Sequential
 
 _BUFFERS = ("srmKernel", "refKernel")
-_SYNAPSES = (Dense, Conv, ConvTranspose)
+_SYNAPSES, _FILTERS = (Dense, Conv, ConvTranspose), (TemporalFilter, FilterBank)
 
 
 @check.operation
@@ -67,7 +68,7 @@ def load_slayer(
         nodes = chain_of(net)
         _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], nodes)
         setters: list[Callable[[], None]] = []
-        for kind, types in (("weight", _SYNAPSES), ("filter", (TemporalFilter, FilterBank)), ("delay", (Delay,))):
+        for kind, types in (("weight", _SYNAPSES), ("filter", _FILTERS), ("delay", (Delay,))):
             keys = [key for key in given if kinds[key] == kind]
             layers = [node for node in nodes if isinstance(node.stage, types)]
             if len(keys) != len(layers):
@@ -76,8 +77,7 @@ def load_slayer(
             setters += [_setter(key, given[key], node) for key, node in zip(keys, layers, strict=True)]
         for load in setters:
             load()
-    inward = {"weight": _weight_inward, "pool": _weight_inward, "filter": _filter_inward, "delay": _delay_inward}
-    return {key: inward[kinds[key]](array) for key, array in given.items()}
+    return {key: _converted(kinds[key], array) for key, array in given.items()}
 
 
 def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
@@ -129,17 +129,14 @@ def _kind(key: str, array: Array) -> str:
     return "pool" if array.shape[:2] == (1, 1) and array.size > 1 and (array == array.flat[0]).all() else "weight"
 
 
-def _weight_inward(array: Array) -> Array:
-    ours = conv_inward(array[..., 0])
+def _converted(kind: str, array: Array) -> Array:
+    """Return an array of a kind in the axes of this library."""
+    if kind == "filter":
+        return np.ascontiguousarray(array[:, 0, 0, 0, ::-1])
+    if kind == "delay":
+        return np.ascontiguousarray(array[:, 0, 0] if array.shape[1:] == (1, 1) else array.transpose(1, 2, 0))
+    ours = inward(array[..., 0])
     return ours[0, 0] if ours.shape[:2] == (1, 1) else ours
-
-
-def _filter_inward(array: Array) -> Array:
-    return np.ascontiguousarray(array[:, 0, 0, 0, ::-1])
-
-
-def _delay_inward(array: Array) -> Array:
-    return np.ascontiguousarray(array[:, 0, 0] if array.shape[1:] == (1, 1) else array.transpose(1, 2, 0))
 
 
 def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
@@ -153,25 +150,34 @@ def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
 def _setter(key: str, array: Array, node: Node) -> Callable[[], None]:
     """Check that an array fits the layer at a node; return a function that loads it."""
     layer = node.stage
+    parameter = layer.delay if isinstance(layer, Delay) else layer.weight
+    sizes = tuple(parameter.shape)
     if isinstance(layer, Delay):
-        return _delay_setter(key, array, node)
-    if isinstance(layer, (TemporalFilter, FilterBank)):
-        ours = _filter_inward(array).reshape(-1) if isinstance(layer, TemporalFilter) else _filter_inward(array)
-        taps = layer.weight.shape
-        _same(key, array, node, (*((1,) if len(taps) == 1 else taps[:1]), 1, 1, 1, taps[-1]))
+        expected: tuple[int, ...] = channels_first(sizes) if len(sizes) == 3 else (*sizes, 1, 1)
+    elif isinstance(layer, _FILTERS):
+        expected = (*((1,) if len(sizes) == 1 else sizes[:1]), 1, 1, 1, sizes[-1])
     elif isinstance(layer, Dense):
         inputs = layer.in_features
-        frame = (inputs[2], inputs[0], inputs[1], 1) if len(inputs) == 3 else (*inputs, 1, 1, 1)
-        flat = (layer.out_features, int(np.prod(inputs)), 1, 1, 1)
-        if array.shape != flat:
-            _same(key, array, node, (layer.out_features, *frame))
-        ours = dense_inward(array.reshape(layer.out_features, -1), inputs)
+        expected = (layer.out_features, *channels_first(inputs), *((1,) if len(inputs) == 3 else (1, 1, 1)))
+        if array.shape == (layer.out_features, math.prod(inputs), 1, 1, 1):
+            array = array.reshape(expected)
     else:
-        _same(key, array, node, (*conv_outward(layer.weight.data).shape, 1))
-        ours = conv_inward(array[..., 0])
+        expected = (sizes[3], sizes[2], *sizes[:2], 1)
+    if array.shape != expected:
+        raise ValueError(f"{key} has shape {array.shape}, layer {node} expects {expected}")
+    if isinstance(layer, Delay):
+        if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
+            bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
+            raise ValueError(f"{key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
+        ours = _converted("delay", array).reshape(sizes)
+    elif isinstance(layer, _FILTERS):
+        ours = _converted("filter", array).reshape(sizes)
+    else:
+        dense = isinstance(layer, Dense)
+        ours = inward(array.reshape(len(array), -1), layer.in_features) if dense else inward(array[..., 0])
 
     def load() -> None:
-        layer.weight.data = to_device(ours.astype(layer.weight.dtype))
+        parameter.data = to_device(ours.astype(parameter.dtype))
         hooks = getattr(layer, "weight_hook", None)
         for hook in hooks if isinstance(hooks, tuple) else (hooks,):
             if isinstance(hook, WeightNorm):
@@ -179,22 +185,3 @@ def _setter(key: str, array: Array, node: Node) -> Callable[[], None]:
                 hook.scale.data = length(layer.weight.data.reshape(view), outputs)
 
     return load
-
-
-def _delay_setter(key: str, array: Array, node: Node) -> Callable[[], None]:
-    layer: Delay = node.stage
-    features = layer.features
-    _same(key, array, node, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
-    if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
-        bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
-        raise ValueError(f"{key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
-
-    def load() -> None:
-        layer.delay.data = to_device(_delay_inward(array).reshape(features).astype(layer.delay.dtype))
-
-    return load
-
-
-def _same(key: str, array: Array, node: Node, expected: tuple[int, ...]) -> None:
-    if array.shape != expected:
-        raise ValueError(f"{key} has shape {array.shape}, layer {node} expects {expected}")

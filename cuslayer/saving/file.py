@@ -57,18 +57,12 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(net, (Sequential, Layer)) and not is_neuron(net):
         raise TypeError(f"net must be a network, a layer or a neuron, got {type(net).__name__}")
-    try:
-        found = Description(net)
-    except TypeError as problem:
-        raise TypeError(f"{problem}") from None
+    found = Description(net)
     parts = {"objects": found.objects, "tensors": found.tensors, "root": found.root}
     about = {"format": _FORMAT, "version": _VERSION} | parts
     arrays = {f"array/{name}": array for name, array in found.arrays.items()}
-    try:
-        with backend.preserved_generator():
-            Rebuilt(json.loads(json.dumps(about)), Arrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
-    except ValueError as problem:
-        raise ValueError(f"{problem}") from problem
+    with backend.preserved_generator():
+        Rebuilt(json.loads(json.dumps(about)), Arrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
     write_archive(Path(path), about, arrays)
 
 

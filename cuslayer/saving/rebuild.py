@@ -21,20 +21,7 @@ from cuslayer.backend import Array, to_device
 from cuslayer.layers import Layer
 from cuslayer.neurons.base import Neuron
 from cuslayer.parameter import Bounded
-from cuslayer.saving.describe import (
-    CALLABLES,
-    CLASSES,
-    DATA,
-    FUNCTIONS,
-    METHODS,
-    PARTS,
-    allowed,
-    arguments_of,
-    fields_of,
-    is_array,
-    is_part,
-    maker,
-)
+from cuslayer.saving import describe
 from cuslayer.tape import Tensor
 
 # What a tensor may hold; these types are of the byte order of this machine.
@@ -65,7 +52,7 @@ class Rebuilt:
         self._made_tensors: dict[int, Tensor] = {}
         for entry in about["objects"]:
             self._made.append(self._make(entry))
-        self.root = self._value("the network", about["root"], PARTS)
+        self.root = self._value("the network", about["root"], describe.PARTS)
         if not isinstance(self.root, (Layer, Neuron)) and type(self.root) not in own.values():
             raise ValueError(f"the network must be a network, a layer or a neuron, got {type(self.root).__name__}")
         # After all constructors: those of layers attach their weight hooks, which makes the arrays of the hooks.
@@ -90,7 +77,9 @@ class Rebuilt:
         if "tuple" in described:
             return tuple(self._value(where, each, may_be) for each in described["tuple"])
         # A key that were an object would run code of its class.
-        return {self._value(where, key, DATA): self._value(where, each, may_be) for key, each in described["dict"]}
+        return {
+            self._value(where, key, describe.DATA): self._value(where, each, may_be) for key, each in described["dict"]
+        }
 
     def _object(self, where: str, number: Any, may_be: tuple[str, ...]) -> Any:
         if type(number) is not int or number < 0:
@@ -102,23 +91,25 @@ class Rebuilt:
 
     def _make(self, entry: Mapping[str, Any]) -> tuple[str, Any]:
         """Return what an object is, and the object."""
-        found = [each for each in CALLABLES if each in entry]
+        found = [each for each in describe.CALLABLES if each in entry]
         if len(found) != 1:
             raise ValueError(f"an object is {' and '.join(found) or 'of no kind'}")
         (what,) = found
         if what == "function":
-            return what, self._named(what, FUNCTIONS, **entry[what])
+            return what, self._named(what, describe.FUNCTIONS, **entry[what])
         if what == "method":
-            return what, self._method(entry[what], self._value("the owner of a method", entry["of"], PARTS))
+            return what, self._method(entry[what], self._value("the owner of a method", entry["of"], describe.PARTS))
         if what == "partial":
             function = self._value("a partial's function", entry[what], ("function",))
-            ours = any(function is each for each in FUNCTIONS.values())
-            args, options = self._arguments("a partial", entry, lambda name: DATA if ours else CALLABLES)
+            ours = any(function is each for each in describe.FUNCTIONS.values())
+            args, options = self._arguments(
+                "a partial", entry, lambda name: describe.DATA if ours else describe.CALLABLES
+            )
             return what, partial(function, *args, **options)
-        kind = self._named(what, CLASSES, **entry[what])
-        args, options = self._arguments(kind.__name__, entry, lambda name: allowed(kind, name))
+        kind = self._named(what, describe.CLASSES, **entry[what])
+        args, options = self._arguments(kind.__name__, entry, lambda name: describe.allowed(kind, name))
         try:
-            return what, maker(kind)(*args, **options)
+            return what, describe.maker(kind)(*args, **options)
         except Exception as problem:  # the constructor of a user's class may raise anything
             raise ValueError(f"{kind.__name__} cannot be made: {' '.join(str(problem).split())}") from problem
 
@@ -142,14 +133,14 @@ class Rebuilt:
     @staticmethod
     def _method(name: str, owner: Any) -> Any:
         found = inspect.getattr_static(type(owner), name, None)
-        if all(found is not each for each in METHODS):
+        if all(found is not each for each in describe.METHODS):
             raise ValueError(f"the method {name} of {type(owner).__name__} must not be in it")
         return MethodType(found, owner)
 
     def _set(self, thing: Any, options: Mapping[str, Any], path: list[Any], described: Any) -> None:
         """Set the tensor, array or training flag at a path in an object."""
         where = f"{type(thing).__name__}'s {'.'.join(map(_text, path))}"
-        argument = path[0] in options or path[0] in arguments_of(type(thing))
+        argument = path[0] in options or path[0] in describe.arguments_of(type(thing))
         if argument or self._put(where, thing, path, described) is None:
             rule = f"has no place in the {type(thing).__name__} that its constructor makes"
             raise ValueError(f"{where} {rule}, which must have an array of the same kind there")
@@ -161,7 +152,7 @@ class Rebuilt:
         if not rest:
             new = self._stored(where, current, described)
         else:
-            within = _base(current) or is_part(current)
+            within = _base(current) or describe.is_part(current)
             new = self._put(where, current, rest, described) if within else None
         if new is None:
             return None
@@ -185,7 +176,7 @@ class Rebuilt:
             return None
         if isinstance(current, Tensor) and "tensor" in described:
             return self._tensor(where, described["tensor"], current)
-        return self._array(where, described, current) if is_array(current) and "array" in described else None
+        return self._array(where, described, current) if describe.is_array(current) and "array" in described else None
 
     def _tensor(self, where: str, number: Any, current: Tensor | None = None) -> Tensor:
         """Return a tensor, at its first place the one that stands there, with the data of the file."""
@@ -239,7 +230,7 @@ def _at(holder: Any, step: Any) -> Any:
         found = inspect.getattr_static(holder, step, None)
         return found if isinstance(found, bool) else None
     if isinstance(step, str):
-        found = fields_of(holder).get(step)
+        found = describe.fields_of(holder).get(step)
         return None if isinstance(found, bool) else found
     base = _base(holder)
     if isinstance(step, dict):

@@ -168,15 +168,18 @@ def test_invalid_transforms_raise():
         "Flip: vertical and polarity must be 0 for events in 1-D", lambda: Flip(vertical=1.0)(recording(shape=(9,)), 9)
     )
     refused(
-        "Jitter: x must be under 8 on the sensor (6, 8, 2), event 0 has 8",
+        "Jitter: events must lie within the sensor (6, 8, 2) (H, W, C), event 0 is at x=8, y=0, p=0",
         lambda: Jitter(1)(Events([1], [8], [0], [0]), SHAPE),
     )
     refused(
-        "Flip: p must be under 2 on the sensor (6, 8, 2), event 0 has 2",
+        "Flip: events must lie within the sensor (6, 8, 2) (H, W, C), event 0 is at x=1, y=0, p=2",
         lambda: Flip()(Events([1], [1], [0], [2]), SHAPE),
     )
-    refused("Crop: shape must be (H, W, C), got (9,)", lambda: Crop()(recording(), 9))
-    refused(f"Jitter: shape must be a number of neurons, got {SHAPE}", lambda: Jitter(1)(recording(shape=(9,)), SHAPE))
+    refused("Crop: shape must be (H, W, C) for events in 2-D, got (9,)", lambda: Crop()(recording(), 9))
+    refused(
+        f"Jitter: shape must be a number of neurons for events in 1-D, got {SHAPE}",
+        lambda: Jitter(1)(recording(shape=(9,)), SHAPE),
+    )
 
 
 # In a loader

@@ -29,6 +29,7 @@ def test_every_data_set_is_prepared(name, tonic, tmp_path):
         assert data.classes == CLASSES[known.kind]
         assert (data.dt, data.duration, data.steps) == (1.0, known.duration, int(known.duration))
         assert data._source._dataset.options == known.splits[split]
+        assert known.splits[split].get("single_digits", False) == (name == "ntidigits")
         assert sorted(set(data.labels.tolist())) == list(range(known.classes))
         events, label = data[0]
         assert isinstance(events, Events)
@@ -98,7 +99,7 @@ def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
     monkeypatch.setattr(SHD, "sensor_size", (512, 1, 1))
     with refuses("load: recordings of shd must have the shape (700,), tonic's have (512,)"):
         load("shd", tmp_path, download=True)
-    with refuses("load: index must lie within 22 samples, got 22", IndexError):
+    with refuses("Loaded: index must lie within 22 samples, got 22", IndexError):
         load("ntidigits", tmp_path, download=True)[22]
 
 

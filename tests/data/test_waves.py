@@ -191,7 +191,7 @@ def test_errors_of_transforms():
     refused("ShiftChannels: populations must be at least 1, got 0", lambda: ShiftChannels(1, populations=0))
     with refuses("ShiftChannels: populations must divide the 7 neurons, got 2"):
         ShiftChannels(1, populations=2)(Events([], [], None, []), (7,))
-    with refuses("ShiftChannels: x must be under 7 on the sensor (7,), event 0 has 7"):
+    with refuses("ShiftChannels: events must lie within 7 neurons, event 0 is at x=7"):
         ShiftChannels(1)(Events([0.0], [7], None, [0]), (7,))
     refused("ShiftChannels: channels must be an integer, got float", lambda: ShiftChannels(1.5), TypeError)
     refused("Stretch: factor must be at least 1, got 0.9", lambda: Stretch(0.9))

@@ -33,7 +33,7 @@ def without_notes(path):
 def read_bare(graph, **options):
     """Import a graph without metadata, of which a warning may say what its library does not write."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="import_nir: a file of [a-z]+ does not say ")
+        warnings.filterwarnings("ignore", message="import_nir: graph: a file of [a-z]+ does not say ")
         return cs.import_nir(graph, **options)
 
 

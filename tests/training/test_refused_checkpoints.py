@@ -22,6 +22,12 @@ from tests.training.test_run_stopped import stopped
 SRM = cs.SRM(tau_sr=4.0)
 
 
+def contents(path):
+    """Return the description and the arrays of an archive."""
+    with archive.open_archive(path) as found:
+        return found.about(), {name: found.read(name) for name in found.headers}
+
+
 @pytest.fixture
 def net():
     return cs.Sequential(cs.Dense(6, 4), SRM, lambda s: s, cs.Pool(2, gain=1.5))
@@ -43,7 +49,7 @@ def refused(path, net, optimizer):
     """Write the checkpoint with other content, and check that one line refuses it and that nothing changes."""
 
     def refused(message, change=None, **arrays):
-        about, found = archive.read_archive(path)
+        about, found = contents(path)
         if change is not None:
             change(about)
         found |= arrays
@@ -291,7 +297,7 @@ def test_a_table_of_statistics_without_all_epochs(run, capsys):
 
 
 def rewrite_run(run, change):
-    about, arrays = archive.read_archive(run / "checkpoint.npz")
+    about, arrays = contents(run / "checkpoint.npz")
     change(about)
     archive.write_archive(run / "checkpoint.npz", about, arrays)
 

@@ -15,6 +15,7 @@ others, so every length is checked here, and every count against the table of pa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 from xml.etree import ElementTree
 
@@ -292,43 +293,36 @@ def decompress(raw: bytes, compression: int, most: int) -> bytes | bytearray | N
     if compression == _NONE:
         return raw if len(raw) <= most else None
     if compression in (_LZ4, _LZ4_HIGH):
-        return _lz4(optional("lz4.frame", "aedat"), raw, most)
-    if compression in (_ZSTD, _ZSTD_HIGH):
-        return _zstandard(optional("zstandard", "aedat"), raw, most)
-    raise base.Unreadable(f"has a compression of an unknown kind, {compression}")
-
-
-def _lz4(library: Any, raw: bytes, most: int) -> bytearray | None:
+        parts = _lz4(optional("lz4.frame", "aedat"), raw)
+    elif compression in (_ZSTD, _ZSTD_HIGH):
+        parts = _zstandard(optional("zstandard", "aedat"), raw, most)
+    else:
+        raise base.Unreadable(f"has a compression of an unknown kind, {compression}")
     content = bytearray()
     try:
-        decompressor = library.LZ4FrameDecompressor()
-        given = raw
-        while not decompressor.eof and (given or not decompressor.needs_input):
-            content += decompressor.decompress(given, max_length=_STEP)
-            given = b""
-            if len(content) > most:
-                return None
-        complete = decompressor.eof and not decompressor.unused_data
-    except (RuntimeError, MemoryError, EOFError):
-        complete = False
-    if not complete:
-        raise base.Unreadable("has a packet that cannot be unpacked")
-    return content
-
-
-def _zstandard(library: Any, raw: bytes, most: int) -> bytearray | None:
-    content = bytearray()
-    try:
-        # A truncated frame is shorter than the length in its content, which the caller checks.
-        decompressor = library.ZstdDecompressor(max_window_size=max(_WINDOW, most))
-        reader = decompressor.stream_reader(raw, read_across_frames=False)
-        while part := reader.read(_STEP):
+        for part in parts:
             content += part
             if len(content) > most:
                 return None
-    except (library.ZstdError, MemoryError):
+    except Exception:  # the libraries raise many types
         raise base.Unreadable("has a packet that cannot be unpacked") from None
     return content
+
+
+def _lz4(library: Any, raw: bytes) -> Iterator[bytes]:
+    decompressor = library.LZ4FrameDecompressor()
+    while not decompressor.eof and (raw or not decompressor.needs_input):
+        yield decompressor.decompress(raw, max_length=_STEP)
+        raw = b""
+    if not decompressor.eof or decompressor.unused_data:
+        raise EOFError
+
+
+def _zstandard(library: Any, raw: bytes, most: int) -> Iterator[bytes]:
+    # A truncated frame is shorter than the length in its content, which the caller checks.
+    decompressor = library.ZstdDecompressor(max_window_size=max(_WINDOW, most))
+    reader = decompressor.stream_reader(raw, read_across_frames=False)
+    yield from iter(lambda: reader.read(_STEP), b"")
 
 
 AEDAT3 = base.Format(read, _write_3)

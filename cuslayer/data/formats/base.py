@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -35,17 +35,13 @@ class Unreadable(ValueError):
     """An invalid file; the message follows the name of the file, such as "is empty"."""
 
 
-class DoesNotFit(ValueError):
-    """A value that a format cannot hold; the message follows the name of the operation."""
-
-
 class Format(NamedTuple):
     """A file format.
 
     Attributes:
         read: a function of an open file, its size in bytes, a unit and the largest number of events, None by default;
             returns events or raises Unreadable.
-        write: a function of an open file, events, the suffix and a unit, which may raise DoesNotFit; None if the
+        write: a function of an open file, events, the suffix and a unit, None if the
             format is only read.
         unit: the default unit of times; None if the format has only one unit.
     """
@@ -114,6 +110,12 @@ def read_block(file: BinaryIO, size: int) -> bytes:
     return raw
 
 
+def records(file: BinaryIO, count: int, kind: np.dtype[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield the index of the first of each block of records, and the block."""
+    for first in range(0, count, BLOCK):
+        yield first, np.frombuffer(read_block(file, min(BLOCK, count - first) * kind.itemsize), kind)
+
+
 def integers(name: str, values: npt.NDArray[Any], first: int = 0) -> Ints:
     """Return a column of a file as int64; `first` is the index of its first event, for errors."""
     with np.errstate(invalid="ignore"):
@@ -161,22 +163,22 @@ def rounded_times(suffix: str, name: str, t: Floats, unit: str, least: int, most
     if wrong.any():
         worst = int(wrong.argmax())
         bounds = f"{least / factor if least else 0} .. {most / factor} ms"
-        raise DoesNotFit(f"{name} must lie in {bounds} in a {suffix} file, {what} {worst} is at {t[worst]} ms")
+        raise ValueError(f"{name} must lie in {bounds} in a {suffix} file, {what} {worst} is at {t[worst]} ms")
     return rounded.astype(np.int64)
 
 
 def check_at_most(suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
-    """Raise DoesNotFit for the first value that is larger than the format allows."""
+    """Raise ValueError for the first value that is larger than the format allows."""
     if values.size and values.max() > most:
         worst = int(np.argmax(values > most))
-        raise DoesNotFit(f"{name} must be at most {most} in a {suffix} file, {what} {worst} has {values[worst]}")
+        raise ValueError(f"{name} must be at most {most} in a {suffix} file, {what} {worst} has {values[worst]}")
 
 
 def check_dimensions(suffix: str, events: Events, wanted: int) -> None:
-    """Raise DoesNotFit unless the events are in 1-D or 2-D, as wanted."""
+    """Raise ValueError unless the events are in 1-D or 2-D, as wanted."""
     given = 1 if events.y is None else 2
     if given != wanted:
-        raise DoesNotFit(f"events must be in {wanted}-D for a {suffix} file, got {given}-D")
+        raise ValueError(f"events must be in {wanted}-D for a {suffix} file, got {given}-D")
 
 
 def read_file(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
@@ -211,8 +213,6 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         write_whole(path, write)
     except OSError as problem:
         raise ValueError(f"{path} {_why(path, problem)}") from None
-    except DoesNotFit as problem:
-        raise ValueError(f"{problem}") from None
 
 
 def _check_regular(status: os.stat_result) -> None:

@@ -68,9 +68,7 @@ def read_dat(file: BinaryIO, size: int, unit: str, most: int | None = None) -> E
     base.Limit(size, most).check(count)
     packets = base.Packets(count)
     across, down = _BITS[version]
-    for first in range(0, count, base.BLOCK):
-        raw = base.read_block(file, min(base.BLOCK, count - first) * _EVENT_DAT.itemsize)
-        events = np.frombuffer(raw, dtype=_EVENT_DAT)
+    for _, events in base.records(file, count, _EVENT_DAT):
         word = events["word"].astype(np.int64)
         x, y, p = word & 2**across - 1, word >> across & 2**down - 1, word >> across + down & 1
         packets.add(base.times(events["time"].astype(np.int64), "us"), x, y, p)
@@ -89,11 +87,11 @@ def read_raw(file: BinaryIO, size: int, unit: str, most: int | None = None) -> E
     start, limit, each = file.tell(), base.Limit(size, most), decoder.word.itemsize
     if (size - start) % each:
         raise base.Unreadable(f"has {size - start} bytes of events, not a multiple of {each}")
-    packets = base.Packets(min((size - start) // each, limit.most(1), base.MOST_AT_FIRST))
-    for first in range(start, size, base.BLOCK * each):
-        raw = base.read_block(file, min(base.BLOCK * each, size - first))
-        t, x, y, p = decoder.decode(raw)
-        limit.check(packets.count + len(t), 1, more=first + len(raw) < size)
+    count = (size - start) // each
+    packets = base.Packets(min(count, limit.most(1), base.MOST_AT_FIRST))
+    for first, words in base.records(file, count, decoder.word):
+        t, x, y, p = decoder.decode(words)
+        limit.check(packets.count + len(t), 1, more=first + len(words) < count)
         packets.add(base.times(t, "us"), x, y, p)
     return packets.joined()
 
@@ -155,7 +153,7 @@ class _Clock:
 
 
 class _Words32:
-    """Decodes a stream of words of EVT 2.0, block by block."""
+    """Decodes a stream of words of EVT 2.0, block by block: t in microseconds, x, y, p."""
 
     word: np.dtype[Any] = np.dtype("<u4")
 
@@ -164,9 +162,8 @@ class _Words32:
         # Of a word of EVT 2.1, the half with the time, and the half with the pixels.
         self._first, self._second = (0, 1) if swapped else (1, 0)
 
-    def decode(self, raw: bytes) -> tuple[Ints, Ints, Ints, Ints]:
-        """Return t in microseconds, x, y, p of the events of the next block."""
-        return self._events(np.frombuffer(raw, dtype=self.word).astype(np.int64))[:4]
+    def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+        return self._events(block.astype(np.int64))[:4]
 
     def _events(self, words: Ints) -> tuple[Ints, Ints, Ints, Ints, npt.NDArray[np.bool_]]:
         kind = words >> 28
@@ -182,9 +179,8 @@ class _Words64(_Words32):
 
     word: np.dtype[Any] = np.dtype("<u8")
 
-    def decode(self, raw: bytes) -> tuple[Ints, Ints, Ints, Ints]:
-        """Return t in microseconds, x, y, p of the events of the next block."""
-        halves = np.frombuffer(raw, dtype="<u4").reshape(-1, 2)
+    def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+        halves = block.view("<u4").reshape(-1, 2)
         t, x, y, p, events = self._events(halves[:, self._first].astype(np.int64))
         mask = np.ascontiguousarray(halves[events, self._second], dtype="<u4")
         found, bit = np.nonzero(np.unpackbits(mask.view(np.uint8).reshape(-1, 4), axis=1, bitorder="little"))
@@ -202,9 +198,8 @@ class _Words16:
         # Column and polarity of the next group.
         self._column, self._polarity = 0, 0
 
-    def decode(self, raw: bytes) -> tuple[Ints, Ints, Ints, Ints]:
-        """Return t in microseconds, x, y, p of the events of the next block."""
-        words = np.frombuffer(raw, dtype=self.word).astype(np.int64)
+    def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+        words = block.astype(np.int64)
         kind, value = words >> _TIME_BITS, words & 2**_TIME_BITS - 1
         high = self._clock.advance(kind == _HIGH, value)
         changed = (kind == _HIGH) & (np.diff(high, prepend=self._high) != 0)

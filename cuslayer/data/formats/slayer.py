@@ -11,6 +11,7 @@ Big-endian bit fields, with times in microseconds:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,18 +62,12 @@ class Packed:
             raise base.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
         count = size // self.bytes
         base.Limit(size, most).check(count)
-        columns = self._empty(count)
-        for first in range(0, count, base.BLOCK):
-            some = min(base.BLOCK, count - first)
-            self._decode(base.read_block(file, some * self.bytes), columns, first, first + some)
-        return columns
+        return self._columns(count, base.records(file, count, self._record))
 
     def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Return the columns of whole records, with times in ms."""
-        count = len(raw) // self.bytes
-        columns = self._empty(count)
-        self._decode(raw, columns, 0, count)
-        return columns
+        records = np.frombuffer(raw, self._record)
+        return self._columns(len(records), [(0, records)])
 
     def pack(self, columns: Any) -> npt.NDArray[np.uint8]:
         """Return the bytes of columns of integers, one per field in order; the values must fit."""
@@ -87,7 +82,7 @@ class Packed:
         return raw.reshape(-1)
 
     def fitting(self, suffix: str, columns: dict[str, Any], *, what: str = "event") -> npt.NDArray[np.uint8]:
-        """Return the bytes of columns with times in ms; raise DoesNotFit for a value that has too many bits."""
+        """Return the bytes of columns with times in ms; raise ValueError for a value that has too many bits."""
         found = []
         for name, width in self.bits.items():
             if name in _TIMES:
@@ -98,22 +93,18 @@ class Packed:
             found.append(values)
         return self.pack(found)
 
-    def _empty(self, count: int) -> dict[str, npt.NDArray[Any]]:
-        return {name: np.empty(count, dtype=np.float64 if name in _TIMES else np.int64) for name in self.bits}
-
-    def _decode(self, raw: Any, columns: dict[str, npt.NDArray[Any]], first: int, last: int) -> None:
-        """Decode records into [first, last) of the columns."""
-        records = np.frombuffer(raw, dtype=self._record)
-        for name, (shift, mask) in self._shifts.items():
-            values: Ints = records[name].astype(np.int64)
-            if shift:
-                values >>= shift
-            if mask:
-                values &= mask
-            if name in _TIMES:
-                np.divide(values, _US_PER_MS, out=columns[name][first:last])
-            else:
-                columns[name][first:last] = values
+    def _columns(self, count: int, blocks: Iterable[tuple[int, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+        columns = {name: np.empty(count, np.float64 if name in _TIMES else np.int64) for name in self.bits}
+        for first, records in blocks:
+            for name, (shift, mask) in self._shifts.items():
+                values: Ints = records[name].astype(np.int64)
+                if shift:
+                    values >>= shift
+                if mask:
+                    values &= mask
+                part = columns[name][first : first + len(records)]
+                part[:] = values / _US_PER_MS if name in _TIMES else values
+        return columns
 
 
 _NEURONS = Packed(x=16, p=1, t=23)
@@ -124,23 +115,19 @@ _COUNTS = Packed(neuron=16, start=24, end=24, count=16)
 
 def decode(raw: bytes | npt.NDArray[np.uint8]) -> Events:
     """Return the events of the bytes of a `.bs2` file, which must be whole records."""
-    return _events(_CAMERA.unpack(raw))
+    return Events._own(**_CAMERA.unpack(raw))
 
 
 def encode(events: Events, suffix: str = ".bs2", layout: Packed = _CAMERA) -> npt.NDArray[np.uint8]:
-    """Return events as the bytes of a `.bs2` file; raise DoesNotFit for an event that does not fit."""
+    """Return events as the bytes of a `.bs2` file; raise ValueError for an event that does not fit."""
     base.check_dimensions(suffix, events, 2 if "y" in layout.bits else 1)
     if not len(events):
-        raise base.DoesNotFit(f"events must not be empty for a {suffix} file, got none")
+        raise ValueError(f"events must not be empty for a {suffix} file, got none")
     return layout.fitting(suffix, {name: getattr(events, name) for name in layout.bits})
 
 
-def _events(columns: dict[str, npt.NDArray[Any]]) -> Events:
-    return Events._own(columns["t"], columns["x"], columns.get("y"), columns["p"])
-
-
 def _read(layout: Packed, file: BinaryIO, size: int, unit: str, most: int | None = None) -> Events:
-    return _events(layout.read(file, size, most))
+    return Events._own(**layout.read(file, size, most))
 
 
 def _write(layout: Packed, file: BinaryIO, events: Events, suffix: str, unit: str) -> None:

@@ -40,36 +40,22 @@ _CURRENT = "if a neuron is LIFCell, which takes the current of the step before; 
 
 
 class Dialect(NamedTuple):
-    """A way to read NIR.
-
-    Attributes:
-        name: its name.
-        step: the step in the file's unit of time; None for that of the neurons, in seconds.
-        exact: whether a step keeps ``exp(-h / tau)`` of a state, instead of ``1 - h / tau``.
-        reads_r: whether LIF has its r; else the gain is that for an r of 1.
-        strict: whether a spike needs ``v > v_threshold``, instead of ``>=``.
-        reset: what a spike does to the voltage.
-        reads: the nodes that the reader has, of those that `export_nir` can write; what it does not have, some leave
-            out without a word. Affine with a bias of 0 stands for Linear, and AvgPool2d for SumPool2d.
-        pads: whether pooling has a padding.
-        frames: whether neurons may be those of frames.
-        loops: how neurons feed themselves: by "edges" of the graph, in a "graph" within it, or not, None.
-        loops_doubt: what may go wrong where they do.
-        doubts: what the library's own files do not say of neurons, by the node.
-    """
+    """A way to read NIR."""
 
     name: str
-    step: float | None = None
-    exact: bool = False
-    reads_r: bool = True
-    strict: bool = True
+    step: float | None = None  # in the file's unit of time; None: that of the neurons, in seconds
+    exact: bool = False  # a step keeps exp(-h / tau) of a state, instead of 1 - h / tau
+    reads_r: bool = True  # of LIF; else the gain is that for an r of 1
+    strict: bool = True  # a spike needs v > v_threshold, instead of >=
     reset: str = "zero"
+    # The nodes of `export_nir` that the reader has; some leave out what they do not have without a word. Affine with a
+    # bias of 0 stands for Linear, and AvgPool2d for SumPool2d.
     reads: tuple[str, ...] = (*_ALL, "Linear", "SumPool2d", "CubaLIF", "Threshold", "Delay")
-    pads: bool = True
-    frames: bool = True
-    loops: str | None = "edges"
-    loops_doubt: str = ""
-    doubts: Mapping[str, str] = MappingProxyType({})
+    pads: bool = True  # pooling has a padding
+    frames: bool = True  # neurons may be those of frames
+    loops: str | None = "edges"  # how neurons feed themselves: in the graph, or in a "graph" within it; None: not
+    loops_doubt: str = ""  # what may go wrong there
+    doubts: Mapping[str, str] = MappingProxyType({})  # what the library's own files do not say of neurons, by the node
 
     def tau(self, keep: Array, step: float) -> Array:
         """Return the time constant of which a step keeps a share."""
@@ -132,23 +118,16 @@ def dialect_of(name: str) -> Dialect:
 
 
 class Written(NamedTuple):
-    """How a neuron was written: the dialect, its step in the file's unit of time, and the step of the network in ms.
-
-    The gain is the factor of the neuron's input: of a pooling layer before it, whose gain NIR does not have.
-    """
+    """How a neuron was written."""
 
     dialect: Dialect
-    step: float
-    dt: float
-    gain: float = 1.0
+    step: float  # in the file's unit of time
+    dt: float  # ms
+    gain: float = 1.0  # of a pooling layer before it, which NIR does not have
 
 
 def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> tuple[str, dict[str, Array]]:
-    """Return the name of a neuron's node, and its fields; `shape` is (H, W, C) or (N,).
-
-    Raises:
-        ValueError: NIR, or the dialect, cannot say what the neuron is.
-    """
+    """Return the name of a neuron's node, and its fields; `shape` is (H, W, C) or (N,)."""
     form, dialect, where = neuron.leaky_form, how.dialect, f"{where} cannot be written:"
     if form is None:
         reason = "NIR's neurons are LIF and CubaLIF"
@@ -227,11 +206,7 @@ def numbers(where: str, node: Any, name: str, default: float | None = None) -> A
 
 
 def neuron_of(where: str, node: Any, how: Written) -> tuple[Neuron, Array]:
-    """Return the neuron of a node, and the factor of its input, which is 1 or an array of a factor for each neuron.
-
-    Raises:
-        ValueError: a value is out of range, or the neuron has a reset to what is not its leak.
-    """
+    """Return the neuron of a node, and the factor of its input, which is 1 or an array of a factor for each neuron."""
 
     def values(name: str, default: float | None = None) -> Array:
         return values_last(numbers(where, node, name, default).astype(np.float64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections import Counter
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,9 +13,9 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device
 from cuslayer.extras import optional
 from cuslayer.hdf5_files import checked
-from cuslayer.interchange.axes import conv_inward, dense_inward, values_last
+from cuslayer.interchange.axes import delay_layer, entry_errors, pair_of, set_weight
 from cuslayer.interchange.nir.neurons import Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
-from cuslayer.layers import Conv, Delay, Dense, Pool, Recurrent, Shift
+from cuslayer.layers import Conv, Dense, Pool, Recurrent, Shift
 from cuslayer.network.network import Sequential
 from cuslayer.tape import Tensor
 
@@ -33,10 +34,6 @@ class _Link(NamedTuple):
     node: Any
     synapse: Any = None
     delays: tuple[Any, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        return "Recurrent" if self.synapse is not None else _kind(self.node)
 
 
 @check.operation
@@ -84,12 +81,12 @@ def import_nir(
     if not hasattr(source, "edges"):
         library = optional("nir", "nir")
         with checked(source, max_bytes) as (file, document):
-            return _network(_read(library, file, document), dialect, step, dt)
+            return _network(str(source), _read(library, file, document), dialect, step, dt)
     with check.about("graph"):
-        return _network(source, dialect, step, dt)
+        return _network("graph", source, dialect, step, dt)
 
 
-def _network(graph: Any, dialect: str | None, step: float | None, dt: float | None) -> Sequential:
+def _network(name: str, graph: Any, dialect: str | None, step: float | None, dt: float | None) -> Sequential:
     """Return the network of a graph; see `import_nir`."""
     links = _chain(graph)
     note = next((found for link in links if (found := note_in(link.node)) is not None), {})
@@ -100,20 +97,12 @@ def _network(graph: Any, dialect: str | None, step: float | None, dt: float | No
         step = note.get("step", own) if note.get("dialect") == spoken.name else own
     reading = _Reading(Written(spoken, check.positive("step", step), dt))
     for link in links:
-        try:
-            reading.add(link)
-        except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
-            if str(problem).startswith(_at(link)):
-                raise
-            raise ValueError(f"{_at(link)} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+        where = f"node {check.one_line(link.name)}"
+        with entry_errors(where):
+            reading.add(where, link)
     for doubt in sorted(reading.doubts):
-        check.warn(f"a file of {spoken.name} does not say {doubt}")
+        check.warn(f"{name}: a file of {spoken.name} does not say {doubt}")
     return Sequential(*reading.stages)
-
-
-def _at(link: _Link) -> str:
-    """Return the beginning of errors about a node."""
-    return f"node {check.one_line(link.name)}"
 
 
 def _read(library: Any, file: BinaryIO, document: dict[str, Any]) -> Any:
@@ -149,37 +138,29 @@ def _chain(graph: Any) -> list[_Link]:
     """Return the nodes from the input to the output, those of graphs within the graph in their places.
 
     A neuron whose spikes come back to it through weights, with delays before or behind them, is one link.
-
-    Raises:
-        ValueError: the graph is no chain but for such loops.
     """
     nodes, edges, inner = _flat(graph, "")
-    before: dict[str, list[str]] = {name: [] for name in nodes}
-    after: dict[str, list[str]] = {name: [] for name in nodes}
-    for first, second in dict.fromkeys(edges):
-        after[first].append(second)
-        before[second].append(first)
+    edges = list(dict.fromkeys(edges))
     for name in inner:  # Input and Output of a graph within the graph: join its neighbours
-        if len(before[name]) != 1 or name in before[name]:
-            raise ValueError(f"node {check.one_line(name)} must have one node before it, got {len(before[name])}")
-        (first,), behind = before.pop(name), after.pop(name)
-        after[first] = [*(second for second in after[first] if second != name), *behind]
-        for second in behind:
-            before[second] = [first if other == name else other for other in before[second]]
+        before = [first for first, second in edges if second == name]
+        if len(before) != 1 or before == [name]:
+            raise ValueError(f"node {check.one_line(name)} must have one node before it, got {len(before)}")
+        edges = [(before[0], second) if first == name else (first, second) for first, second in edges if second != name]
         del nodes[name]
-    links = {name: _link(name, nodes, before, after) for name in [*nodes] if name in nodes}
+    links = {name: _link(name, nodes, edges) for name in [*nodes] if name in nodes}
     links = {name: link for name, link in links.items() if name in nodes}
+    after, sides = dict(edges), [Counter(side) for side in zip(*edges, strict=True)]
     for name in links:
-        if len(after[name]) > 1 or len(before[name]) > 1:
+        if any(side[name] > 1 for side in sides):
             what = "a chain, but for neurons that feed themselves through weights and delays"
             raise ValueError(f"it must be {what}; see node {check.one_line(name)}")
-    at = [name for name in links if not before[name]]
-    if len(at) != 1:
-        raise ValueError(f"it must be a chain from one input, got {len(at)} beginnings")
-    found = []
+    begin = [name for name in links if name not in after.values()]
+    if len(begin) != 1:
+        raise ValueError(f"it must be a chain from one input, got {len(begin)} beginnings")
+    found, at = list[_Link](), begin[0]
     while at:
-        found.append(links[at[0]])
-        at = after[at[0]]
+        found.append(links[at])
+        at = after.get(at, "")
     if len(found) != len(links):
         raise ValueError(f"it must be a chain, but {len(links) - len(found)} of its nodes are not on it")
     return found
@@ -212,18 +193,24 @@ def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]
     return nodes, edges, inner
 
 
-def _link(name: str, nodes: dict[str, Any], before: dict[str, list[str]], after: dict[str, list[str]]) -> _Link:
+def _link(name: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> _Link:
     """Return the link of a node; take the weights and delays out by which a neuron feeds itself."""
-    for first in after[name] if _kind(nodes[name]) in _NEURONS else ():
+
+    def behind(at: str) -> list[str]:
+        return [second for first, second in edges if first == at]
+
+    def alone(at: str) -> bool:
+        return len(behind(at)) == [second for _, second in edges].count(at) == 1
+
+    for first in behind(name) if _kind(nodes[name]) in _NEURONS else ():
         loop, at = list[str](), first
-        while at != name and len(before[at]) == len(after[at]) == 1 and _kind(nodes[at]) in ("Delay", *_SYNAPSES):
+        while at != name and alone(at) and _kind(nodes[at]) in ("Delay", *_SYNAPSES):
             loop.append(at)
-            (at,) = after[at]
+            (at,) = behind(at)
         synapses = [nodes[each] for each in loop if _kind(nodes[each]) != "Delay"]
         if at == name and len(synapses) == 1:
             delays = tuple(nodes[each] for each in loop if _kind(nodes[each]) == "Delay")
-            after[name].remove(first)
-            before[name].remove(loop[-1])
+            edges[:] = [edge for edge in edges if not {*edge} & {*loop}]
             for each in loop:
                 del nodes[each]
             return _Link(name, nodes[name], synapses[0], delays)
@@ -233,23 +220,18 @@ def _link(name: str, nodes: dict[str, Any], before: dict[str, list[str]], after:
 class _Reading:
     """The layers of the nodes so far.
 
-    Attributes:
-        stages: the layers.
-        shape: the shape behind them, (H, W, C) or (N,); empty if it is not known.
-        flat: whether frames have been flattened, which is for a dense layer to do.
-        doubts: what the file does not say of the neurons.
+    Their last shape is (H, W, C) or (N,), empty if it is not known. Whether frames have been flattened is for a dense
+    layer; `doubts` is what the file does not say of the neurons.
     """
 
     def __init__(self, how: Written) -> None:
-        self.how = how
-        self.stages: list[Any] = []
+        self.how, self.stages = how, list[Any]()
         self.shape: tuple[int, ...] = ()
-        self.flat = False
-        self.doubts = set[str]()
+        self.flat, self.doubts = False, set[str]()
 
-    def add(self, link: _Link) -> None:
+    def add(self, where: str, link: _Link) -> None:
         """Append the layers of a node."""
-        kind, node, where = link.kind, link.node, _at(link)
+        node, kind = link.node, "Recurrent" if link.synapse is not None else _kind(link.node)
         if self.flat and kind not in ("Linear", "Affine", "Output"):
             raise ValueError(f"{where} is {kind} behind Flatten, where Linear or Affine must be")
         if kind == "Input":
@@ -257,19 +239,16 @@ class _Reading:
             self.shape = {1: tuple(sides), 3: (*sides[1:], *sides[:1])}.get(len(sides), ())
         elif kind == "Flatten":
             self.flat = len(self.shape) == 3
-        elif kind in _SYNAPSES:
-            self.stages.append(self._synapse(where, node))
-            self.flat = False
-        elif kind in _POOLS:
-            self._pool(where, node)
-        elif kind == "Delay":
-            self._delay(where, node)
         elif kind == "Recurrent":
             self._recurrent(where, link)
+        elif kind == "Delay":
+            (steps, one), dt = self._steps(where, node), self.how.dt
+            self.stages.append(Shift(float(steps.flat[0]) * dt, dt=dt) if one else delay_layer(steps, dt))
         elif kind in _NEURONS:
             self._neurons(where, node)
-        if kind in (*_SYNAPSES, *_POOLS):
-            self.shape = self.stages[-1].output_shape(self.shape or None) or ()
+        elif kind != "Output":
+            self.stages.append((self._pool if kind in _POOLS else self._synapse)(where, node))
+            self.flat, self.shape = False, self.stages[-1].output_shape(self.shape or None) or ()
 
     def _synapse(self, where: str, node: Any) -> Dense | Conv:
         weight = numbers(where, node, "weight")
@@ -281,19 +260,18 @@ class _Reading:
             if given.shape != weight.shape[:1]:
                 raise ValueError(f"{where}: bias must have shape {weight.shape[:1]}, got {given.shape}")
             bias = Tensor(to_device(given.astype(np.float32)), requires_grad=True)
-        layer, ours = (self._conv if weight.ndim == 4 else self._dense)(where, node, weight, bias)
-        layer.weight.data = to_device(ours.astype(np.float32))
+        layer: Any = self._conv(where, node, weight, bias) if weight.ndim == 4 else self._dense(where, weight, bias)
+        set_weight(layer, weight)
         return layer
 
-    def _dense(self, where: str, node: Any, weight: Array, bias: Tensor | None) -> tuple[Any, Array]:
+    def _dense(self, where: str, weight: Array, bias: Tensor | None) -> Dense:
         if len(self.shape) == 3 and not self.flat:
             raise ValueError(f"{where} must have a Flatten before it: its input are frames")
         if self.shape and math.prod(self.shape) != weight.shape[1]:
             raise ValueError(f"{where}: weight is for {weight.shape[1]} inputs, got {math.prod(self.shape)}")
-        features = self.shape or weight.shape[1:]
-        return Dense(features, weight.shape[0], bias=bias), dense_inward(weight, features)
+        return Dense(self.shape or weight.shape[1:], weight.shape[0], bias=bias)
 
-    def _conv(self, where: str, node: Any, weight: Array, bias: Tensor | None) -> tuple[Any, Array]:
+    def _conv(self, where: str, node: Any, weight: Array, bias: Tensor | None) -> Conv:
         groups, kernel = int(np.asarray(node.groups)), weight.shape[2:]
         stride, dilation = _pair(where, node, "stride", 1), _pair(where, node, "dilation", 1)
         padding = (0, 0)
@@ -305,9 +283,9 @@ class _Reading:
                 raise ValueError(f"{where}: padding 'same' needs a stride of 1 and odd kernels")
             padding = rows // 2, columns // 2
         options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return Conv(weight.shape[1] * groups, weight.shape[0], kernel, bias=bias, **options), conv_inward(weight)
+        return Conv(weight.shape[1] * groups, weight.shape[0], kernel, bias=bias, **options)
 
-    def _pool(self, where: str, node: Any) -> None:
+    def _pool(self, where: str, node: Any) -> Pool:
         kernel = _pair(where, node, "kernel_size", 1)
         stride, padding = _pair(where, node, "stride", 1), _pair(where, node, "padding", 0)
         if len(self.shape) != 3:
@@ -317,7 +295,7 @@ class _Reading:
             if over < 0 or over % every:
                 raise ValueError(f"{where} must divide its input of {side}: pooling here adds what is over")
         gain = 1.0 if _kind(node) == "SumPool2d" else 1.0 / math.prod(kernel)
-        self.stages.append(Pool(kernel, stride=stride, padding=padding, gain=gain))
+        return Pool(kernel, stride=stride, padding=padding, gain=gain)
 
     def _steps(self, where: str, node: Any) -> tuple[Array, bool]:
         """Return the delays of a node in steps, and whether they are one for all."""
@@ -326,16 +304,6 @@ class _Reading:
         if (steps < 0).any():
             raise ValueError(f"{where}: delay must not be negative")
         return steps, bool(steps.size) and bool((steps == steps.flat[0]).all())
-
-    def _delay(self, where: str, node: Any) -> None:
-        (steps, one), dt = self._steps(where, node), self.how.dt
-        if one:
-            self.stages.append(Shift(float(steps.flat[0]) * dt, dt=dt))
-            return
-        ours = values_last(steps * dt)
-        layer = Delay(ours.shape, dt=dt)
-        layer.delay.data = to_device(ours.astype(np.float32))
-        self.stages.append(layer)
 
     def _recurrent(self, where: str, link: _Link) -> None:
         layer, late = self._synapse(where, link.synapse), 1.0
@@ -392,5 +360,4 @@ class _Reading:
 
 
 def _pair(where: str, node: Any, name: str, least: int) -> tuple[int, int]:
-    found = numbers(where, node, name).ravel().tolist()
-    return check.pair(f"{where}: {name}", found * (2 if len(found) == 1 else 1), least=least)
+    return pair_of(f"{where}: {name}", numbers(where, node, name), least)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from pathlib import Path
@@ -13,8 +12,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.extras import optional
-from cuslayer.files import write_whole
-from cuslayer.interchange.axes import channels_first, conv_outward, dense_outward, input_shape_of, values_first
+from cuslayer.interchange.axes import channels_first, input_shape_of, only_dt, values_first, weight_of, write_file
 from cuslayer.interchange.nir.neurons import Written, dialect_of, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift
@@ -83,18 +81,11 @@ def export_nir(
     []
     ['Conv', 'CUBA', 'Pool', 'CUBA', 'Dense', 'CUBA']
     """
-    if not isinstance(net, Sequential):
-        raise TypeError(f"net must be a network, got {type(net).__name__}")
-    library = optional("nir", "nir")
-    spoken = dialect_of(dialect)
-    shape = input_shape_of(net, input_shape)
+    shape, library, spoken = input_shape_of(net, input_shape), optional("nir", "nir"), dialect_of(dialect)
     moved: list[float] = []
     if approximate is not None:
         net, moved = _approximated(net, approximate)
-    dts = {layer.dt for layer in net.layers if is_neuron(layer)}
-    if len(dts) != 1:
-        raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(dts))}")
-    dt = dts.pop()
+    dt = only_dt(layer for layer in net.layers if is_neuron(layer))
     if step is None:
         step = 1e-3 * dt if spoken.step is None else spoken.step
     how = Written(spoken, check.positive("step", step), dt)
@@ -115,9 +106,7 @@ def export_nir(
     if how.gain != 1.0:
         raise ValueError("the last pooling layer must have neurons behind it, which have its gain in NIR")
     nodes.append(library.Output(np.array(channels_first(shape))))
-    memory = io.BytesIO()
-    library.write(memory, _Readable(_graph(library, nodes)))
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+    write_file(path, lambda memory: library.write(memory, _Readable(_graph(library, nodes))))
     if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
         check.warn(f"{spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
@@ -130,23 +119,19 @@ class _Loop(NamedTuple):
     back: list[Any]
 
 
-class _Readable:
+class _Readable(NamedTuple):
     """A graph for the writer of nir, whose file nir 1.0.4 reads too: it has no v_reset, which is 0 if it is missing."""
 
-    def __init__(self, graph: Any) -> None:
-        self._graph = graph
+    graph: Any
 
     def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._graph.to_dict()
-        _leave_out_reset(found)
+        found: dict[str, Any] = self.graph.to_dict()
+        graphs = [found]
+        for graph in graphs:
+            for fields in graph["nodes"].values():
+                fields.pop("v_reset", None)
+                graphs += [fields] if "nodes" in fields else []
         return found
-
-
-def _leave_out_reset(graph: dict[str, Any]) -> None:
-    for fields in graph["nodes"].values():
-        fields.pop("v_reset", None)
-        if "nodes" in fields:
-            _leave_out_reset(fields)
 
 
 def _graph(library: Any, nodes: list[Any]) -> Any:
@@ -214,8 +199,7 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
 def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
     """Return the nodes of a layer that is no neuron."""
     if isinstance(layer, Dense):
-        with no_grad():
-            weight = dense_outward(to_numpy(layer.effective_weight().data), shape)
+        weight = weight_of(layer, shape)
         flatten = [library.Flatten(input_type=np.array(channels_first(shape)), start_dim=0, end_dim=-1)]
         if "Linear" in how.dialect.reads and layer.bias is None:
             linear = library.Linear(weight=weight)
@@ -237,8 +221,7 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
 
 
 def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
-    with no_grad():
-        weight = conv_outward(to_numpy(layer.effective_weight().data))
+    weight = weight_of(layer)
     if weight.shape[2] != weight.shape[3]:
         raise ValueError(f"{where} must have a square kernel: the nir package takes others for square")
     if layer.groups > 1:  # with zeros between groups: the nir package takes a group's channels for all
