@@ -127,9 +127,8 @@ from cuslayer.loss import (
     running_decision,
     van_rossum,
 )
-from cuslayer.network.network import Network, Sequential
+from cuslayer.network.network import Network, Parallel, Sequential
 from cuslayer.network.notation import Word
-from cuslayer.network.parallel import Parallel
 from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.base import Neuron

@@ -61,8 +61,7 @@ from cuslayer.loss.classification import cross_entropy, moving_count
 from cuslayer.loss.cross_entropy import binary_cross_entropy
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
-from cuslayer.network.hooks import on_gradient
-from cuslayer.network.join import join
+from cuslayer.network.join import join, on_gradient
 from cuslayer.network.synaptic import synaptic_operations
 from cuslayer.neurons.adaptive_lif import adaptive
 from cuslayer.neurons.leaky import leaky

@@ -15,7 +15,7 @@ from cuslayer.layers.base import Shape
 from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, as_address
-from cuslayer.network.shapes import shape_after
+from cuslayer.network.shapes import known_shapes
 from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor
@@ -111,15 +111,7 @@ def output_shapes(net: Any) -> list[Shape | None]:
     >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
     [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
     """
-    shapes: dict[int, Shape | None] = {INPUT: getattr(net, "input_shape", None)}
-    for node in graph_of(net).nodes:
-        given = [shapes[number] for number in node.inputs]
-        try:
-            shapes[node.number] = shape_after(node.stage, given)
-        except ValueError:  # shapes that do not match: an error of the call, not of this table
-            shapes[node.number] = shape_after(node.stage, [None for _ in given])
-    del shapes[INPUT]
-    return list(shapes.values())
+    return list(known_shapes(graph_of(net), getattr(net, "input_shape", None)).values())[1:]
 
 
 def check_loss(loss: Any) -> None:

@@ -11,15 +11,13 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
-from cuslayer.network.chunks import in_chunks
 from cuslayer.network.fusion import Run, observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
 from cuslayer.network.memory import with_memory_errors
-from cuslayer.network.shapes import check_shapes, shape_after
-from cuslayer.network.steps import output_step
-from cuslayer.network.stream import Stream
+from cuslayer.network.shapes import check_shapes, output_step, shapes_of
+from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor, keep_unpacked
 
@@ -66,7 +64,7 @@ class Container(Layer):
         """Return the output for the input x (T, N, ...).
 
         Without gradients, on the CPU, a long input runs in chunks of time, so that the memory besides input and output
-        does not grow with T; the output is the same to the bit. See `in_chunks` in cuslayer/network/chunks.py.
+        does not grow with T; the output is the same to the bit. See `in_chunks`.
 
         Raises:
             TypeError: x is not made of numbers or booleans.
@@ -85,7 +83,10 @@ class Container(Layer):
         with checked_input(self, x), saved, _unpacked_once(observed_run, graph, x) as run:
             y = in_chunks(self, graph, x)
             if y is None:
-                y = flow(plan(graph), graph.output, {INPUT: x}, run)
+                values = {INPUT: x}
+                for step, inputs in flow(plan(graph), graph.output, values):
+                    values[step.last] = run(step, *inputs)
+                y = values[graph.output]
         keep_unpacked(y, False)
         return y
 
@@ -101,11 +102,9 @@ class Container(Layer):
         return Stream(self, graph_of(self))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        shapes: dict[int, Shape | None] = {INPUT: shape}
         graph = graph_of(self)
-        for node in graph.nodes:
-            shapes[node.number] = shape_after(node.stage, [shapes[number] for number in node.inputs])
-        return shapes[graph.output]
+        found: Shape | None = shapes_of(graph, shape)[graph.output]
+        return found
 
     def children(self) -> Iterator[tuple[str, Any]]:
         """Yield the position of each stage that is a layer, and the layer; then other attributes as `Layer` does."""
@@ -169,7 +168,6 @@ class Container(Layer):
         stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
         return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
 
-    @check.operation("network")
     def __getitem__(self, key: Any) -> Any:
         """Return the layer at a position; layers of a slice as a network; the layer of a path; or a given layer.
 

@@ -6,9 +6,9 @@ Nested networks and branches are part of the graph. Whatever visits the stages o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from cuslayer import check
 from cuslayer.neurons.base import is_neuron
@@ -48,11 +48,6 @@ class Node:
     def address(self) -> Address:
         """The position of a stage of the network itself; for a nested one, the tuple of its positions."""
         return as_address(self.path)
-
-    @property
-    def last(self) -> int:
-        """The number of the node itself, as `flow` asks for it."""
-        return self.number
 
     @property
     def described(self) -> str:
@@ -140,28 +135,21 @@ def feeds(nodes: Sequence[Node], numbers: Iterable[int]) -> tuple[set[int], set[
     return neurons, stages
 
 
-class Runs(Protocol):
-    """A node or several nodes that run as one."""
-
-    @property
-    def inputs(self) -> tuple[int, ...]: ...
-    @property
-    def last(self) -> int: ...
+Item = TypeVar("Item")
 
 
-Item = TypeVar("Item", bound=Runs)
-Value = TypeVar("Value")
+def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator[tuple[Item, list[Any]]]:
+    """Yield items, which run one after the other, and their inputs; the loop sets the values of their last nodes.
 
-
-def flow(items: Iterable[Item], output: int, values: dict[int, Value], run: Callable[..., Value]) -> Value:
-    """Run items in order, `run(item, *inputs)`, and return the value of a number."""
+    Values that nothing needs any more, and that are not the output, are deleted.
+    """
     items = list(items)
-    left = Counter([output, *(number for item in items for number in item.inputs)])
+    left = Counter([output, *(number for item in items for number in item.inputs)])  # type: ignore[attr-defined]
     for item in items:
-        inputs = [values[number] for number in item.inputs]
-        left.subtract(item.inputs)
-        for number in set(item.inputs):
+        numbers = item.inputs  # type: ignore[attr-defined]
+        inputs = [values[number] for number in numbers]
+        left.subtract(numbers)
+        for number in set(numbers):
             if not left[number]:
                 del values[number]
-        values[item.last] = run(item, *inputs)
-    return values[output]
+        yield item, inputs

@@ -113,7 +113,7 @@ class Word:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise TypeError(f"text must be a string, got {type(self.text).__name__}")
-        kind = kind_of(f"Word: {self.text!r}", self.text)
+        kind = kind_of(repr(self.text), self.text)
         for name, value in self.options().items():
             if name not in TAKES[kind]:
                 raise ValueError(f"{self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")
@@ -158,7 +158,7 @@ def read_words(notation: str) -> tuple[Word, ...]:
     """Return the words of a notation, ``34x34x2-16c5-2a-10``."""
     texts = notation.replace(" ", "").split("-")
     for text in texts:
-        kind_of(f"Network: {text!r} in {notation!r}", text)
+        kind_of(f"{text!r} in {notation!r}", text)
     return tuple(Word(text) for text in texts)
 
 
@@ -192,7 +192,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     begin = shape = tuple(check.integer(f"input {first.text}", n, least=1) for n in first.numbers)
     dt, stages = as_neuron(neuron).dt, list[Any]()
     for word in others:
-        where = f"Network: {word.text!r} in {notation!r}"
+        where = f"{word.text!r} in {notation!r}"
         if word.kind == "input":
             raise ValueError(f"{where} is an input, which must be the first word")
         if word.kind in ("conv", "pool") and len(shape) != 3:
@@ -210,7 +210,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             shape = cast(Shape, layer.output_shape(shape))
         except ValueError as problem:  # a layer names its operation first
             raise ValueError(f"{str(problem).split(': ', 1)[1]}") from None
-        stages += [layer, *_before_neurons(where, word, shape, own)]
+        with check.about(where):
+            stages += [layer, *_before_neurons(word, shape, own)]
         if word.kind not in WITHOUT_NEURONS:
             stages.append(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
             if own.axon_delay:
@@ -225,7 +226,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     return begin, stages
 
 
-def _before_neurons(where: str, word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
+def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
     """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:

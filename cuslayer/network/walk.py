@@ -13,7 +13,6 @@ Everything that looks into a network does so by this loop::
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -24,7 +23,7 @@ from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers import Affine, Layer, TemporalFilter
 from cuslayer.layers.recurrent import RecurrentStates
 from cuslayer.network.container import Container, graph_of
-from cuslayer.network.graph import INPUT, Address, Graph, Node
+from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.dynamics import States
@@ -155,16 +154,10 @@ class Walk:
         self._values: dict[int, Any] = dict(x) if isinstance(x, dict) else {INPUT: x}
 
     def __iter__(self) -> Iterator[Visit]:
-        values = self._values
-        left = Counter([self.last, *(number for node in self.nodes for number in node.inputs)])
-        for node in self.nodes:
-            visit = Visit(node, tuple(values[number] for number in node.inputs), self.units[node.number])
-            left.subtract(node.inputs)
-            for number in set(node.inputs):  # nobody needs them any more
-                if not left[number]:
-                    del values[number]
+        for node, inputs in flow(self.nodes, self.last, self._values):
+            visit = Visit(node, tuple(inputs), self.units[node.number])
             yield visit
-            values[node.number] = visit.output
+            self._values[node.number] = visit.output
 
     @property
     def output(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +11,7 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.inspection import rates_of
-from cuslayer.inspection.health import figures
-from cuslayer.inspection.health.result import EDGES
+from cuslayer.inspection.health import EDGES, _sampled
 from cuslayer.training import Config, Score, Trainer, train
 from cuslayer.training import run as run_module
 from tests.support.tiny import no_figures, write_folder
@@ -368,8 +368,8 @@ def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
 
 def test_potentials_are_sampled_of_every_neuron(monkeypatch):
     """A stride of 24 would sample only five of 40 neurons: the stride is 27."""
-    monkeypatch.setattr(figures, "_MOST", 100)
+    monkeypatch.setattr(sys.modules["cuslayer.inspection.health"], "_MOST", 100)
     neurons = np.tile(np.arange(40.0), 60).reshape(60, 1, 40)
-    sampled = figures._sampled(neurons)
+    sampled = _sampled(neurons)
     assert len(sampled) == 89
     assert set(sampled) == set(range(40))

@@ -10,7 +10,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
-from cuslayer.network import chunks, stream
+from cuslayer.network import stream
 from cuslayer.network.container import graph_of
 from cuslayer.neurons.potential import on_potential
 from tests.network.test_stream import FRAME, NETWORKS, SRM, Differences, dense, spikes
@@ -28,14 +28,14 @@ def taken(monkeypatch):
 
 
 def set_chunk(monkeypatch, size):
-    monkeypatch.setattr(chunks, "chunk_steps", lambda graph, shape: size)
-    monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 1)
+    monkeypatch.setattr(stream, "chunk_steps", lambda graph, shape: size)
+    monkeypatch.setattr(stream, "_LEAST_CHUNKS", 1)
 
 
 def whole_and_chunks(net, x, monkeypatch, size):
     net.train(False)
     with cs.no_grad(), monkeypatch.context() as patch:
-        patch.setattr(chunks, "_LEAST_CHUNKS", 1 << 62)
+        patch.setattr(stream, "_LEAST_CHUNKS", 1 << 62)
         whole = net(x).data
     with cs.no_grad(), monkeypatch.context() as patch:
         set_chunk(patch, size)
@@ -85,13 +85,13 @@ def test_numbers_are_multiplied_in_the_same_blocks(samples, taken, monkeypatch):
     cs.seed(3)
     net = cs.Sequential(cs.Conv(2, 4, 3, padding=1), cs.Dropout(0.5), dense((6, 5, 4), 100), SRM, dense(100, 3), SRM)
     net.train(False)
-    monkeypatch.setattr(chunks, "_BYTES", 1)
+    monkeypatch.setattr(stream, "_BYTES", 1)
     x = np.random.default_rng(0).standard_normal((1100, samples, *FRAME)).astype(np.float32)
     with cs.no_grad():
         found = net(x).data
     rows = {1: 256, 3: 256, 32: 8}[samples]
     assert set(taken[:-1]) == {rows}
-    monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 1 << 62)
+    monkeypatch.setattr(stream, "_LEAST_CHUNKS", 1 << 62)
     with cs.no_grad():
         np.testing.assert_array_equal(found, net(x).data)
 
@@ -102,15 +102,15 @@ def test_the_chunk_follows_from_the_shapes():
     each = 2312 + 512 + 512 + 10
     for samples, multiple in ((8, 128), (1, 256), (6, 128)):
         steps = (32 << 20) // (samples * each)
-        assert chunks.chunk_steps(graph_of(net), (0, samples, 34, 34, 2)) == steps // multiple * multiple
+        assert stream.chunk_steps(graph_of(net), (0, samples, 34, 34, 2)) == steps // multiple * multiple
     # A convolution and pooling are one pass, whose weighted inputs are not stored.
     cnn = 2312 + 2 * 17 * 17 * 16 + 2 * 9 * 9 * 32 + 2 * 9 * 9 * 64 + 10
     net = cs.Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM)
-    assert chunks.chunk_steps(graph_of(net), (9, 8, 34, 34, 2)) == (32 << 20) // (8 * cnn) // 128 * 128
-    assert chunks.chunk_steps(graph_of(net), (9, 4096, 34, 34, 2)) == 1
-    assert chunks.chunk_steps(graph_of(net), (9, 200, 34, 34, 2)) == 32
+    assert stream.chunk_steps(graph_of(net), (9, 8, 34, 34, 2)) == (32 << 20) // (8 * cnn) // 128 * 128
+    assert stream.chunk_steps(graph_of(net), (9, 4096, 34, 34, 2)) == 1
+    assert stream.chunk_steps(graph_of(net), (9, 200, 34, 34, 2)) == 32
     own = cs.Sequential(dense(4, 3), lambda x: x)
-    assert chunks.chunk_steps(graph_of(own), (9, 256, 4)) == (32 << 20) // (256 * (4 + 12 + 3 + 12)) // 128 * 128
+    assert stream.chunk_steps(graph_of(own), (9, 256, 4)) == (32 << 20) // (256 * (4 + 12 + 3 + 12)) // 128 * 128
 
 
 def long(net, taken, **options):
@@ -141,9 +141,9 @@ def test_what_runs_in_chunks(taken, monkeypatch):
     with cs.no_grad():
         assert long(net, taken)
         assert not long(net, taken, samples=0)
-        monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 6)
+        monkeypatch.setattr(stream, "_LEAST_CHUNKS", 6)
         assert not long(net, taken)
-        monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 5)
+        monkeypatch.setattr(stream, "_LEAST_CHUNKS", 5)
         dropped = cs.Sequential(dense(FRAME, 4), SRM, cs.Dropout(0.5))
         assert not long(dropped, taken)
         dropped.train(False)
@@ -175,9 +175,9 @@ def test_who_observes_sees_the_whole(taken, monkeypatch):
 
 
 def test_wrong_inputs_are_the_same_errors(taken, monkeypatch):
-    monkeypatch.setattr(chunks, "_BYTES", 1)
-    monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 1)
-    monkeypatch.setattr(chunks, "_ROWS", 1)
+    monkeypatch.setattr(stream, "_BYTES", 1)
+    monkeypatch.setattr(stream, "_LEAST_CHUNKS", 1)
+    monkeypatch.setattr(stream, "_ROWS", 1)
     net = cs.Network("6x5x2-3", SRM)
     with cs.no_grad():
         with pytest.raises(ValueError, match=r"^network: x must be \(T, N, 6, 5, 2\)"):
@@ -196,7 +196,7 @@ def test_wrong_inputs_are_the_same_errors(taken, monkeypatch):
 def test_memory_does_not_grow_with_time(notation, monkeypatch, taken):
     """From 300 to 30,000 steps, besides input and output; the first is in several chunks too."""
     monkeypatch.setattr(memory, "_LEAST_BYTES", 1 << 62)  # memory of the pool is allocated instead, and counted
-    monkeypatch.setattr(chunks, "_BYTES", 1 << 18)
+    monkeypatch.setattr(stream, "_BYTES", 1 << 18)
     net = cs.Network(notation, SRM)
     peaks = []
     for steps in (2000, 30_000):

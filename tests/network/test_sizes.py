@@ -26,7 +26,7 @@ REFUSED: dict[str, tuple[Callable[[], cs.Layer], str]] = {
     "recurrent": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Recurrent(cs.Dense(4, 4), LIF)), "layer 1, Recurrent"),
     "recurrent maps": (
         lambda: cs.Sequential(cs.Conv(2, 3, 3), cs.Recurrent(cs.Conv(4, 4, 3, padding=1), LIF)),
-        "layer 1, Recurrent, does not fit what is before it: conv: x has 3 channels, weight expects 4",
+        "layer 1, Recurrent, does not fit what is before it: Conv: x has 3 channels, weight expects 4",
     ),
     "batch norm": (lambda: cs.Sequential(cs.Conv(2, 3, 3), cs.BatchNorm(4)), "layer 1, BatchNorm(4), does not fit"),
     "delay": (lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.Delay(4, dt=1.0)), "layer 2, Delay(4, dt=1), does not"),
@@ -37,7 +37,7 @@ REFUSED: dict[str, tuple[Callable[[], cs.Layer], str]] = {
     "branches": (lambda: cs.Parallel(cs.Dense(4, 3), cs.Dense(4, 2)), "Parallel: branches must have one shape to add"),
     "joined": (
         lambda: cs.Sequential(cs.Parallel(cs.Conv(2, 3, 1), cs.Conv(2, 4, 1), join="concatenate"), cs.Conv(6, 1, 1)),
-        "layer 1, Conv(6, 1, (1, 1)), does not fit what is before it: conv: x has 7 channels, weight expects 6",
+        "layer 1, Conv(6, 1, (1, 1)), does not fit what is before it: Conv: x has 7 channels, weight expects 6",
     ),
 }
 

@@ -264,14 +264,14 @@ def test_inputs_that_do_not_fit():
         stream(None)
     with pytest.raises(ValueError, match=r"^stream: x must be finite"):
         stream(np.full((1, 2, *FRAME), np.nan))
-    with pytest.raises(ValueError, match=r"^dense_neuron: x has 7 features, weight expects 60$"):
+    with pytest.raises(ValueError, match=r"^stream: (\w+: )?x has 7 features, weight expects 60$"):
         NETWORKS["dense"]().stream()(np.ones((4, 1, 7), bool))
     maps = cs.Sequential(cs.Conv(2, 3, 3), SRM)
-    with pytest.raises(ValueError, match=r"^conv_neuron: x has 3 channels, weight expects 2$"):
+    with pytest.raises(ValueError, match=r"^stream: (\w+: )?x has 3 channels, weight expects 2$"):
         maps.stream()(np.ones((4, 1, 6, 5, 3), bool))
-    with pytest.raises(ValueError, match=r"^conv_neuron: x must be \(T, N, H, W, C\), got shape \(4, 1, 2\)$"):
+    with pytest.raises(ValueError, match=r"^stream: (\w+: )?x must be \(T, N, H, W, C\), got shape \(4, 1, 2\)$"):
         maps.stream()(np.ones((4, 1, 2), bool))
-    with pytest.raises(ValueError, match=r"^conv_pool: x has 3 channels, weight expects 2$"):
+    with pytest.raises(ValueError, match=r"^stream: (\w+: )?x has 3 channels, weight expects 2$"):
         NETWORKS["convolutions"]().stream()(np.ones((4, 1, 6, 5, 3), bool))
 
 

@@ -26,8 +26,7 @@ from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout,
 from cuslayer.layers.base import Shape
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
-from cuslayer.network.hooks import on_gradient
-from cuslayer.network.join import Join
+from cuslayer.network.join import Join, on_gradient
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, gradients, no_grad
