@@ -21,8 +21,7 @@ from cuslayer.network.input import finite_input
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron
-from cuslayer.plot.axes import axes, open_frame
-from cuslayer.plot.style import palette
+from cuslayer.plot.style import axes, open_frame, palette
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 MODES = ("slayer", "exact")

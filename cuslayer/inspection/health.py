@@ -29,8 +29,7 @@ from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copi
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Optimizer
 from cuslayer.optim.schedules import Constant
-from cuslayer.plot.axes import axes_grid, open_frame, percent_axis
-from cuslayer.plot.style import palette
+from cuslayer.plot.style import axes_grid, open_frame, palette, percent_axis
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 Batches: TypeAlias = "Sequence[tuple[Any, Any]]"

@@ -360,15 +360,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Selection:
-    """Selected samples, neurons and steps of a layer's arrays (T, N, ...).
-
-    Attributes:
-        shape: the shape of the arrays.
-        samples: the selected samples, None for all.
-        neurons: the index of each selected neuron, (k, axes), None for all.
-        steps: the window of time.
-        dt: the step, ms.
-    """
+    """Selected samples, neurons (k, axes) and steps of a layer's arrays (T, N, ...); None for all."""
 
     shape: tuple[int, ...]
     samples: Array | None
@@ -449,6 +441,7 @@ class _Request:
         if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
             raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
 
+    @check.operation("record")
     def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
         """Return the selection from a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._selections:

@@ -25,10 +25,6 @@ def find_unit(net: Any, layer: Any) -> Unit:
     """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
 
     A nested network stands for its last stage, and parallel branches for their join.
-
-    Raises:
-        IndexError: the position is out of range.
-        ValueError: the layer is not in the network, or is at several positions.
     """
     graph = graph_of(net)
     # By path, so that a join, which has the path of its branches, is counted once.
@@ -92,7 +88,6 @@ def is_path(net: Any, value: Any) -> bool:
     return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
 
 
-@check.operation("network")
 def dt_at(net: Any, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
     stages = [node.stage for node in graph_of(net).nodes]
@@ -144,13 +139,7 @@ _rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
 
 
 def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
-    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before.
-
-    >>> from cuslayer.network import Sequential
-    >>> net = Sequential()
-    >>> note_rates(net, {1: 12.5}); rates_of(net)
-    {1: 12.5}
-    """
+    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before."""
     _rates[net] = dict(rates)
 
 

@@ -50,13 +50,7 @@ class Container(Layer):
         check_shapes(graph, getattr(self, "input_shape", None))
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
-        """Add the stages to a graph, and return the number of the node whose output is the container's.
-
-        Args:
-            graph: the graph.
-            path: the positions of the container.
-            source: the number of its input.
-        """
+        """Add the stages to a graph at a path, and return the number of the node whose output is the container's."""
         raise TypeError("a container must define expand")
 
     @check.operation("network")
@@ -237,9 +231,6 @@ def _unpacked_once(run: Run, graph: Graph, x: Tensor) -> Iterator[Run]:
 def graph_of(net: Container) -> Graph:
     """Return the graph of a network, with all nested networks and branches.
 
-    Raises:
-        ValueError: a network is nested in itself.
-
     >>> from cuslayer.layers import Dense
     >>> from cuslayer.network import Parallel, Sequential
     >>> net = Sequential(Dense(4, 4), Parallel(Sequential(Dense(4, 3), Dense(3, 4)), Sequential()), Dense(4, 2))
@@ -252,11 +243,7 @@ def graph_of(net: Container) -> Graph:
 
 
 def chain_of(net: Container) -> list[Node]:
-    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else.
-
-    Raises:
-        ValueError: the network has branches.
-    """
+    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else."""
     nodes = graph_of(net).nodes
     for node in nodes:
         if isinstance(node.stage, Join):

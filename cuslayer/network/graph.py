@@ -30,19 +30,12 @@ def as_address(path: tuple[int, ...]) -> Address:
 
 @dataclass(frozen=True)
 class Node:
-    """A stage of a network: a layer, neurons, a function, or the join of branches.
+    """A stage of a network: a layer, neurons, a function, or the join of branches."""
 
-    Attributes:
-        number: its place in the order in which stages run.
-        path: its positions, from the outermost network inward.
-        stage: the stage, called with one tensor for each input.
-        inputs: the numbers of the nodes whose outputs it takes; INPUT is the network's input.
-    """
-
-    number: int
-    path: tuple[int, ...]
-    stage: Any = field(compare=False)
-    inputs: tuple[int, ...]
+    number: int  # its place in the order in which stages run
+    path: tuple[int, ...]  # its positions, from the outermost network inward
+    stage: Any = field(compare=False)  # called with one tensor for each input
+    inputs: tuple[int, ...]  # the numbers of the nodes whose outputs it takes; INPUT is the network's input
 
     @property
     def address(self) -> Address:
@@ -64,36 +57,22 @@ class Node:
 
 
 class Part(NamedTuple):
-    """A nested network, or parallel branches, in a graph.
-
-    Attributes:
-        container: the object.
-        path: its positions, from the outermost network inward.
-        first: the number of its first node.
-        stop: the number after its last node.
-        output: the number of the node whose output it returns.
-    """
+    """A nested network, or parallel branches, in a graph: the nodes from `first` to before `stop`."""
 
     container: Any
     path: tuple[int, ...]
     first: int
     stop: int
-    output: int
+    output: int  # the number of the node whose output it returns
 
 
 @dataclass
 class Graph:
-    """The nodes of a network, in the order in which they run.
-
-    Attributes:
-        nodes: the nodes; the number of each is its index.
-        parts: nested networks and parallel branches.
-        output: the number of the node whose output the network returns; INPUT for an empty network.
-    """
+    """The nodes of a network, in the order in which they run, with nested networks and branches as parts."""
 
     nodes: list[Node] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
-    output: int = INPUT
+    output: int = INPUT  # the node whose output the network returns
 
     def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
         """Add a node and return its number."""

@@ -143,11 +143,7 @@ def article(kind: str) -> str:
 
 
 def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
-    """Return the kind of a word: "input", "dense", "recurrent", "conv", "pool", "average" or "readout".
-
-    >>> kind_of("Word: '10avg'", "10avg")
-    'average'
-    """
+    """Return the kind of a word, as `Word.kind`; errors begin with `where`."""
     match = _WORD.fullmatch(text)
     if match is None:
         raise ValueError(f"{where} is no layer; known words: {grammar}")
@@ -163,11 +159,7 @@ def read_words(notation: str) -> tuple[Word, ...]:
 
 
 def rows_first(word: Word) -> Word:
-    """Return an input word WxHxC, columns first as SLAYER has it, as HxWxC; other words as they are.
-
-    >>> rows_first(Word("240x180x2")).text
-    '180x240x2'
-    """
+    """Return an input word WxHxC, columns first as SLAYER has it, as HxWxC; other words as they are."""
     if word.kind != "input":
         return word
     columns, rows, channels = word.numbers
@@ -177,7 +169,6 @@ def rows_first(word: Word) -> Word:
 Shape: TypeAlias = "tuple[int, ...]"
 
 
-@check.operation("Network")
 def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 

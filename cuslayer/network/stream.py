@@ -25,19 +25,12 @@ Run: TypeAlias = "Callable[..., Array]"
 
 
 class _Item(NamedTuple):
-    """A stage, or several that run as one.
-
-    Attributes:
-        run: its function.
-        inputs: the numbers of its inputs.
-        last: the number of its output.
-        done: the numbers of the inputs that nothing after it takes.
-    """
+    """A stage, or several that run as one, with the numbers of its inputs and its output."""
 
     run: Run
     inputs: tuple[int, ...]
     last: int
-    done: tuple[int, ...] = ()
+    done: tuple[int, ...] = ()  # the inputs that nothing after it takes
 
 
 class Stream:

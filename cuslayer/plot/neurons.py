@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.plot.axes import (
+from cuslayer.plot.style import (
     as_array,
     axes,
     axes_grid,
@@ -21,10 +21,10 @@ from cuslayer.plot.axes import (
     neuron_positions,
     one_sample,
     open_frame,
+    palette,
     spike_train,
     time_axis,
 )
-from cuslayer.plot.style import palette
 from cuslayer.surrogates import SURROGATES, Surrogate
 
 
