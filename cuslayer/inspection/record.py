@@ -99,6 +99,7 @@ class _Recorder:
                 inputs = (self._output(at) if at.neurons is None else self._neurons(at, at.neurons),)
         return inputs[0]
 
+    @check.operation("record")
     def _output(self, at: Visit) -> Tensor:
         """Record the output of a layer without neurons."""
         check.time_first(f"the output of layer {at.node}", at.output)
@@ -277,6 +278,7 @@ class Record:
             return "potential" in found
         return "potential_error" in self.names and name.endswith("_error") and "spikes_error" in found
 
+    @check.operation("record")
     def _labelled(self, name: str) -> Labelled:
         if not self._has(name):
             if name in self.names and name.endswith("_error"):

@@ -382,7 +382,7 @@ def test_xarray_is_an_extra(monkeypatch):
     net = cs.Network("4-3", cs.SRM())
     with cs.record(net) as seen:
         net(np.ones((5, 1, 4), bool))
-    with pytest.raises(ImportError, match=r"^to_xarray: xarray is not installed; pip install 'cuslayer\[xarray\]'$"):
+    with pytest.raises(ImportError, match=r"xarray is not installed; pip install 'cuslayer\[xarray\]'$"):
         seen[1].potential.to_xarray()
 
 
