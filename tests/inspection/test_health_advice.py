@@ -229,8 +229,12 @@ class Contradicting:
 
 
 def test_advice_that_does_not_help_is_not_given():
+    """It is before the network has learned something, to an output that fires too often."""
     cs.seed(3)
     net = mlp()
+    (advice,) = cs.health(net, [FLAT], loss=Contradicting()).advice
+    assert (advice.layer, advice.at) == (5, 4)
+    assert advice.value < advice.now / 2
     learn(net, adam(net), FLAT, steps=60)
     found = cs.health(net, [FLAT], loss=Contradicting())
     assert found[5].fault == "fast"
