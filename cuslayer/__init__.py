@@ -130,9 +130,8 @@ from cuslayer.loss import (
     running_decision as running_decision,
     van_rossum as van_rossum,
 )
-from cuslayer.network.network import Network as Network, Sequential as Sequential
+from cuslayer.network.network import Network as Network, Parallel as Parallel, Sequential as Sequential
 from cuslayer.network.notation import Word as Word
-from cuslayer.network.parallel import Parallel as Parallel
 from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF as AdaptiveLIF
 from cuslayer.neurons.base import Neuron as Neuron

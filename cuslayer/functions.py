@@ -86,7 +86,7 @@ from cuslayer.loss.cross_entropy import (
 )
 from cuslayer.loss.spike_count import spike_count_error as spike_count_error
 from cuslayer.loss.spike_time import spike_time_error as spike_time_error
-from cuslayer.network.hooks import on_gradient as on_gradient
+from cuslayer.network.join import on_gradient as on_gradient
 from cuslayer.network.join import join as join
 from cuslayer.network.synaptic import synaptic_operations as synaptic_operations
 from cuslayer.neurons.adaptive_lif import adaptive as adaptive

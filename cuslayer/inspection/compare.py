@@ -6,8 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -18,12 +17,11 @@ from cuslayer.layers import Delay, Layer
 from cuslayer.layers.base import Hooked, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node
-from cuslayer.network.hooks import on_gradient
 from cuslayer.network.input import finite_input
+from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron
-from cuslayer.plot.axes import axes, open_frame
-from cuslayer.plot.style import palette
+from cuslayer.plot.style import axes, open_frame, palette
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 MODES = ("slayer", "exact")
@@ -119,35 +117,30 @@ def compare_gradients(
 
     rows: list[Comparison] = []
     with eval_mode(net):
-        slayer, exact = (_Run(net, gradient, data, loss_of) for gradient in MODES)
+        runs = [_Run(net, gradient, data, loss_of) for gradient in MODES]
+        exact = runs[1]
         for unit in units(net):
             # A generator of its own: the perturbations of a layer do not depend on the layers before it.
             rng = np.random.default_rng((first_seed, *unit.last.path))
-            for perturbed, pair, (measured, (of_slayer, of_exact)) in _comparisons(
-                slayer, exact, unit, count, size, rng
-            ):
+
+            def add(perturbed: str, pair: list[Array], changes: _Changes, unit: Unit = unit) -> None:
+                measured, (of_slayer, of_exact) = changes
                 agreement = _cosine(*pair), _ratio(*pair)
                 rows.append(Comparison(unit.address, unit.name, perturbed, measured, of_slayer, of_exact, agreement))
+
+            if unit.layer is not None:
+                at = unit.layer.number
+                for name in _trained_tensors(exact.graph.nodes[at].stage):
+                    pair = [run.gradients[at, name] for run in runs]
+                    add(name, pair, _perturb_weights(exact, pair, at, name, count, size, rng))
+            if unit.neurons is not None:
+                at = unit.neurons.number
+                pair = [run.potential_error[at] for run in runs]
+                add("potential", pair, _perturb_potentials(exact, pair, at, count, size, rng))
+                pair = [run.spikes_error[at] for run in runs]
+                for kind in KINDS:
+                    add(kind, pair, _perturb_spikes(exact, pair, at, kind, count, rng))
     return GradientComparison(tuple(rows), exact.loss)
-
-
-def _comparisons(
-    slayer: _Run, exact: _Run, unit: Unit, count: int, size: float, rng: Any
-) -> Iterator[tuple[str, list[Array], _Changes]]:
-    """Yield, for each kind of perturbation of a unit, its name, the two gradients and the changes of the loss."""
-    runs = slayer, exact
-    if unit.layer is not None:
-        at = unit.layer.number
-        for name in _trained_tensors(exact.graph.nodes[at].stage):
-            pair = [run.gradients[at, name] for run in runs]
-            yield name, pair, _perturb_weights(exact, pair, at, name, count, size, rng)
-    if unit.neurons is not None:
-        at = unit.neurons.number
-        pair = [run.potential_error[at] for run in runs]
-        yield "potential", pair, _perturb_potentials(exact, pair, at, count, size, rng)
-        pair = [run.spikes_error[at] for run in runs]
-        for kind in KINDS:
-            yield kind, pair, _perturb_spikes(exact, pair, at, kind, count, rng)
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +187,7 @@ class Comparison:
         """
         return _ratio(self._predicted(mode), self.measured)
 
+    @check.operation("compare_gradients")
     def _predicted(self, mode: str) -> Array:
         check.one_of("mode", mode, MODES)
         found: Array = getattr(self, mode)
@@ -300,68 +294,64 @@ def _perturb_weights(run: _Run, pair: list[Array], at: int, name: str, count: in
     """Perturb a parameter of a layer along random directions, in the relaxed network."""
     node = run.graph.nodes[at]
     layer, p = node.stage, _trained_tensors(node.stage)[name]
-    inputs = [Tensor(run.outputs[number]) for number in node.inputs]
-    start = p.data
+    inputs, start = [Tensor(run.outputs[number]) for number in node.inputs], p.data
+    # A delay of whole steps keeps its dtype: in it, multiples of the step are recognized.
     whole = isinstance(layer, Delay) and layer.mode == "floor"
     size = layer.dt if whole else step * (float(np.linalg.norm(to_numpy(start))) or 1.0)
 
-    def outputs(direction: Array) -> Array:
-        # A delay of whole steps keeps its dtype: in it, multiples of the step are recognized.
-        perturbed = to_numpy(start) + direction.astype(start.dtype if whole else np.float64)
-        p.data = to_device(perturbed)
-        return to_numpy(node(*inputs).data)
-
-    def both_signs(directions: Array) -> Array:
+    def outputs(perturbations: list[Array]) -> Array:
+        results = []
         try:
             with no_grad():
-                results = [outputs(sign * size * d) for d in directions for sign in (1.0, -1.0)]
+                for each in perturbations:
+                    p.data = to_device(to_numpy(start) + each.astype(start.dtype if whole else np.float64))
+                    results.append(to_numpy(node(*inputs).data))
         finally:
             p.data = start
-        return run.rerun(at, np.stack(results, axis=1))
+        return np.stack(results, axis=1)
 
-    return _central_differences(run, pair, at, both_signs, _directions(start.shape, count, whole, rng), size)
+    return _central_differences(run, pair, at, outputs, count, size, rng, single=whole)
 
 
 def _perturb_potentials(run: _Run, pair: list[Array], at: int, count: int, step: float, rng: Any) -> _Changes:
     """Perturb the potentials of neurons along random directions, in the relaxed network."""
-    shape = run.outputs[at].shape
-    size = step * run.graph.nodes[at].stage.theta * math.sqrt(max(math.prod(shape), 1))
+    size = step * run.graph.nodes[at].stage.theta * math.sqrt(max(run.outputs[at].size, 1))
 
-    def both_signs(directions: Array) -> Array:
-        perturbations = np.stack([sign * size * d for d in directions for sign in (1.0, -1.0)], axis=1)
-        return run.rerun(at, run.spikes(at) + run.relaxed[at].changes(perturbations))
+    def outputs(perturbations: list[Array]) -> Array:
+        return run.spikes(at) + run.relaxed[at].changes(np.stack(perturbations, axis=1))
 
-    return _central_differences(run, pair, at, both_signs, _directions(shape, count, False, rng), size)
-
-
-def _directions(shape: tuple[int, ...], count: int, single: bool, rng: Any) -> Iterator[Array]:
-    """Yield directions of length 1: isotropic, or along one random element each."""
-    for _ in range(count if math.prod(shape) else 0):
-        if single:
-            direction = np.zeros(shape)
-            direction.flat[rng.integers(direction.size)] = 1.0
-        else:
-            direction = rng.standard_normal(shape)
-        yield direction / np.linalg.norm(direction)
+    return _central_differences(run, pair, at, outputs, count, size, rng)
 
 
 def _central_differences(
     run: _Run,
     pair: list[Array],
     at: int,
-    both_signs: Callable[[Array], Array],
-    directions: Iterator[Array],
+    outputs: Callable[[list[Array]], Array],
+    count: int,
     size: float,
+    rng: Any,
+    *,
+    single: bool = False,
 ) -> _Changes:
-    batch_size = max(1, run.trials_at_once(at) // 2)
-    measured: list[float] = []
-    predicted: list[list[float]] = [[] for _ in pair]
-    while batch := list(islice(directions, batch_size)):
-        losses = np.array(list(run.losses(both_signs(np.stack(batch)))))
-        measured += ((losses[::2] - losses[1::2]) / (2 * size)).tolist()
-        for found, gradient in zip(predicted, pair, strict=True):
-            found += [float(np.vdot(gradient, direction)) for direction in batch]
-    return np.array(measured), [np.array(found) for found in predicted]
+    """Perturb by `size` along random directions of length 1, isotropic or along a single element each, both ways."""
+    measured, predicted = np.zeros(0), np.zeros((len(pair), 0))
+    at_once = max(1, run.trials_at_once(at) // 2)
+    for first in range(0, count if pair[0].size else 0, at_once):
+        directions = []
+        for _ in range(min(at_once, count - first)):
+            if single:
+                direction = np.zeros(pair[0].shape)
+                direction.flat[rng.integers(direction.size)] = 1.0
+            else:
+                direction = rng.standard_normal(pair[0].shape)
+            directions.append(direction / np.linalg.norm(direction))
+        both = outputs([sign * size * direction for direction in directions for sign in (1.0, -1.0)])
+        losses = np.array(list(run.losses(run.rerun(at, both))))
+        measured = np.append(measured, (losses[::2] - losses[1::2]) / (2 * size))
+        found = [[float(np.vdot(gradient, direction)) for direction in directions] for gradient in pair]
+        predicted = np.append(predicted, found, axis=1)
+    return measured, list(predicted)
 
 
 def _perturb_spikes(run: _Run, pair: list[Array], at: int, kind: str, count: int, rng: Any) -> _Changes:
@@ -439,16 +429,8 @@ class _Run:
     """A forward and backward pass through a float64 copy of a network, which can run again from any stage on.
 
     Delays keep their dtype, whose tolerance decides which delays are multiples of the step. A layer that stands at
-    several places has a copy at each, so that each place has a gradient of its own.
-
-    Attributes:
-        graph: the graph with copies of the stages; neurons have the given gradient mode.
-        outputs: the output of each node by its number, that of INPUT the network's input: (T, N, ...), on the device.
-        relaxed: the relaxed neurons, by number.
-        spikes_error: the errors of the spikes, by the number of the neurons, on the CPU.
-        potential_error: the errors of their potentials.
-        gradients: the gradients of the parameters, by number and name.
-        loss: the loss of the output.
+    several places has a copy at each, so that each place has a gradient of its own. Outputs and errors have the numbers
+    of nodes as keys, gradients the number and the name.
     """
 
     def __init__(self, net: Any, gradient: str, x: Any, loss: Callable[[Tensor], Tensor]) -> None:
@@ -566,15 +548,11 @@ def _as_trials(x: Array, trials: tuple[int, ...]) -> Array:
     return to_numpy(x).reshape(len(x), *trials, *x.shape[2:])
 
 
-@check.named
 class Relaxed:
     """Neurons with the smooth threshold of `compare_gradients`, around a run with potentials u0 (T, N, ...)."""
 
     def __init__(self, neurons: Neuron, u0: Array) -> None:
-        if neurons.relaxed is None:
-            raise TypeError(f"neurons must have a surrogate with a primitive, got {type(neurons).__name__}")
-        self.neurons, self.nu, self.peak = neurons, neurons.refractory, neurons.peak
-        self.surrogate = neurons.relaxed
+        self.nu, self.peak, self.surrogate = neurons.refractory, neurons.peak, cast(Any, neurons.relaxed)
         self.width, self.height = self.surrogate.width, self.surrogate.height * neurons.dt
         self.z0 = (u0.astype(np.float64) - neurons.theta) / self.width
 

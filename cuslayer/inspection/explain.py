@@ -20,8 +20,7 @@ from cuslayer.network.graph import INPUT, Address, Node, feeds
 from cuslayer.network.input import finite_input
 from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.plot.axes import axes, color_bar, open_frame
-from cuslayer.plot.style import palette
+from cuslayer.plot.style import axes, color_bar, open_frame, palette
 from cuslayer.tape import Tensor, gradients, no_grad, numeric
 
 Index: TypeAlias = "tuple[int, ...]"
@@ -433,7 +432,22 @@ class Explanation:
         Returns:
             The axes.
         """
-        return _draw_waterfall(ax, [part[:2] for part in self.parts(most)], self.theta, self.headline())
+        parts = self.parts(most)
+        ax = axes(ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
+        colors, end = palette(ax), 0.0
+        for row, part in enumerate(parts):
+            start, end = end, end + part.size
+            shade = colors.vermilion if part.size > 0 else colors.blue
+            ax.barh(row, part.size, left=start, color=shade, height=0.7)
+            if row:
+                ax.plot([start, start], [row - 1, row], color=colors.faint, linewidth=0.8)
+        ax.barh(len(parts), end, color=colors.ink, height=0.7)
+        ax.axvline(self.theta, color=colors.faint, linestyle="--", label="threshold")
+        ax.set_yticks(range(len(parts) + 1), [*(part.name for part in parts), "u"])
+        ax.invert_yaxis()
+        ax.set_xlabel("part of the potential (a.u.)")
+        _title(ax, self.headline())
+        return open_frame(ax, legend=True)
 
     @check.operation
     def plot_map(self, ax: Any = None, *, channel: int | None = None, source: int = 0) -> Any:
@@ -454,10 +468,17 @@ class Explanation:
         drawn = self.sources[check.index("source", source, len(self.sources))].contributions
         if len(drawn.shape) != 3:
             raise ValueError(f"the input of {self.layer} must be (H, W, C), it is {drawn.shape}")
-        if channel is None:
-            return _draw_map(ax, drawn.sum(axis=2), self.headline())
-        channel = check.index("channel", channel, drawn.shape[2])
-        return _draw_map(ax, drawn[..., channel], f"{self.headline()}, channel {channel}")
+        title, shown = self.headline(), drawn.sum(axis=2)
+        if channel is not None:
+            channel = check.index("channel", channel, drawn.shape[2])
+            title, shown = f"{title}, channel {channel}", drawn[..., channel]
+        ax = axes(ax, (5.0, 4.4))
+        most = float(abs(shown).max(initial=0.0)) or 1.0  # a map of zeros needs a scale too
+        image = ax.imshow(shown, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+        color_bar(image, "part of the potential (a.u.)")
+        ax.set(xlabel="column", ylabel="row")
+        _title(ax, title)
+        return ax
 
     def headline(self) -> str:
         """Return one line: the neuron, the step, and the distance from the threshold."""
@@ -539,38 +560,6 @@ def _index_text(index: Any) -> str:
     """Return the index of a neuron as text: a number, or (row, column, channel)."""
     numbers = [str(int(n)) for n in index]
     return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"
-
-
-def _draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title: str) -> Any:
-    """Draw parts one below the other, each starting at the end of the last, their sum u, and the threshold."""
-    ax = axes(ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
-    colors = palette(ax)
-    sizes = np.array([size for _, size in parts])
-    ends = np.cumsum(sizes)
-    for row, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-        ax.barh(row, size, left=end - size, color=colors.vermilion if size > 0 else colors.blue, height=0.7)
-        if row:
-            ax.plot([end - size, end - size], [row - 1, row], color=colors.faint, linewidth=0.8)
-    total = float(ends[-1]) if len(ends) else 0.0
-    ax.barh(len(parts), total, color=colors.ink, height=0.7)
-    ax.axvline(theta, color=colors.faint, linestyle="--", label="threshold")
-    ax.set_yticks(range(len(parts) + 1), [*(name for name, _ in parts), "u"])
-    ax.invert_yaxis()
-    ax.set_xlabel("part of the potential (a.u.)")
-    _title(ax, title)
-    return open_frame(ax, legend=True)
-
-
-def _draw_map(ax: Any, contributions: Array, title: str) -> Any:
-    """Draw contributions (H, W) on a color scale with white at 0."""
-    ax = axes(ax, (5.0, 4.4))
-    # A map of zeros needs a scale too.
-    most = float(abs(contributions).max(initial=0.0)) or 1.0
-    image = ax.imshow(contributions, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-    color_bar(image, "part of the potential (a.u.)")
-    ax.set(xlabel="column", ylabel="row")
-    _title(ax, title)
-    return ax
 
 
 def _title(ax: Any, title: str) -> None:

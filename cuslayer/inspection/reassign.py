@@ -14,9 +14,15 @@ from cuslayer.inspection.record import record
 from cuslayer.inspection.structure import check_loss, default_loss, find_unit
 from cuslayer.network.walk import check_network, eval_mode
 from cuslayer.neurons.base import Neuron, at_lags
-from cuslayer.plot.axes import axes_grid, open_frame, time_axis
-from cuslayer.plot.style import palette
+from cuslayer.plot.style import axes_grid, open_frame, palette, time_axis
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
+
+_LARGEST = 8  # errors on the potential, each drawn with its reassignment
+_ERRORS = (
+    ("spikes_error", "error on\nthe spikes\n(loss)"),
+    ("potential_error", "error on\nthe potential\n(loss / a.u.)"),
+    ("weighted_error", "error on\nthe input\n(loss / a.u.)"),
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +83,31 @@ class Reassignment:
         Raises:
             ValueError: axes are not six.
         """
-        return draw_reassignment(self, axes)
+        axes = axes_grid(axes, "six", (7.0, 8.0), 6, 1, sharex=True, height_ratios=(1, 3, 2, 2, 2, 2))
+        spikes, potential, surrogate, *errors = axes
+        time, colors = self.time, palette(spikes)
+        spikes.vlines(time[self.spikes], 0, 1, color=colors.ink, linewidth=1.2, label="spikes")
+        spikes.set(ylabel="spikes", yticks=[], ylim=(0, 1))
+        where = ", ".join(map(str, self.neuron))
+        spikes.set_title(f"{self.layer}, neuron {where}, sample {self.sample}", loc="left", fontsize="small")
+        potential.plot(time, self.potential, color=colors.blue, linewidth=1.2, label="potential")
+        potential.axhline(self.theta, color=colors.faint, linestyle="--", label="threshold")
+        potential.set_ylabel("u and theta\n(a.u.)")
+        surrogate.plot(time, self.surrogate, color=colors.purple, linewidth=1.2, label="surrogate")
+        surrogate.set(ylabel="surrogate\n(1/ms)", ylim=(0, None))
+        for ax, (name, label) in zip(errors, _ERRORS, strict=True):
+            ax.plot(time, getattr(self, name), color=colors.vermilion, linewidth=1.2, label=name)
+            ax.axhline(0.0, color=colors.faint, linewidth=0.8)
+            ax.set_ylabel(label)
+        spread = self.spread
+        for column in np.argsort(-abs(self.potential_error), kind="stable")[:_LARGEST]:
+            errors[-1].plot(time, spread[:, column], color=colors.faint, linewidth=0.6, label="_piece", zorder=1)
+        for ax in axes:
+            time_axis(ax, len(time), self.constants.dt)
+            open_frame(ax)
+        for ax in axes[:-1]:
+            ax.set_xlabel("")
+        return axes
 
     def __repr__(self) -> str:
         where = ", ".join(map(str, self.neuron))
@@ -151,40 +181,3 @@ def reassignment(
         time=found.spikes.coords["time"],
         **{name: to_numpy(getattr(found, name).values)[:, 0, 0] for name in names},
     )
-
-
-_LARGEST = 8  # errors on the potential, each drawn with its reassignment
-_ERRORS = (
-    ("spikes_error", "error on\nthe spikes\n(loss)"),
-    ("potential_error", "error on\nthe potential\n(loss / a.u.)"),
-    ("weighted_error", "error on\nthe input\n(loss / a.u.)"),
-)
-
-
-def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
-    """Draw a `Reassignment` on six axes, by default of a new figure, and return them."""
-    axes = axes_grid(axes, "six", (7.0, 8.0), 6, 1, sharex=True, height_ratios=(1, 3, 2, 2, 2, 2))
-    spikes, potential, surrogate, *errors = axes
-    time, colors = found.time, palette(spikes)
-    spikes.vlines(time[found.spikes], 0, 1, color=colors.ink, linewidth=1.2, label="spikes")
-    spikes.set(ylabel="spikes", yticks=[], ylim=(0, 1))
-    where = ", ".join(map(str, found.neuron))
-    spikes.set_title(f"{found.layer}, neuron {where}, sample {found.sample}", loc="left", fontsize="small")
-    potential.plot(time, found.potential, color=colors.blue, linewidth=1.2, label="potential")
-    potential.axhline(found.theta, color=colors.faint, linestyle="--", label="threshold")
-    potential.set_ylabel("u and theta\n(a.u.)")
-    surrogate.plot(time, found.surrogate, color=colors.purple, linewidth=1.2, label="surrogate")
-    surrogate.set(ylabel="surrogate\n(1/ms)", ylim=(0, None))
-    for ax, (name, label) in zip(errors, _ERRORS, strict=True):
-        ax.plot(time, getattr(found, name), color=colors.vermilion, linewidth=1.2, label=name)
-        ax.axhline(0.0, color=colors.faint, linewidth=0.8)
-        ax.set_ylabel(label)
-    spread = found.spread
-    for column in np.argsort(-abs(found.potential_error), kind="stable")[:_LARGEST]:
-        errors[-1].plot(time, spread[:, column], color=colors.faint, linewidth=0.6, label="_piece", zorder=1)
-    for ax in axes:
-        time_axis(ax, len(time), found.constants.dt)
-        open_frame(ax)
-    for ax in axes[:-1]:
-        ax.set_xlabel("")
-    return axes

@@ -19,7 +19,7 @@ from cuslayer.inspection.structure import dt_at, find_unit, is_path, note_rates
 from cuslayer.kernels.constants import Sampled
 from cuslayer.network.fusion import Run, Step, observe
 from cuslayer.network.graph import Address
-from cuslayer.network.hooks import on_gradient
+from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, OnePass
 from cuslayer.neurons.potential import saves_float16
@@ -99,6 +99,7 @@ class _Recorder:
                 inputs = (self._output(at) if at.neurons is None else self._neurons(at, at.neurons),)
         return inputs[0]
 
+    @check.operation("record")
     def _output(self, at: Visit) -> Tensor:
         """Record the output of a layer without neurons."""
         check.time_first(f"the output of layer {at.node}", at.output)
@@ -277,6 +278,7 @@ class Record:
             return "potential" in found
         return "potential_error" in self.names and name.endswith("_error") and "spikes_error" in found
 
+    @check.operation("record")
     def _labelled(self, name: str) -> Labelled:
         if not self._has(name):
             if name in self.names and name.endswith("_error"):
@@ -360,15 +362,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Selection:
-    """Selected samples, neurons and steps of a layer's arrays (T, N, ...).
-
-    Attributes:
-        shape: the shape of the arrays.
-        samples: the selected samples, None for all.
-        neurons: the index of each selected neuron, (k, axes), None for all.
-        steps: the window of time.
-        dt: the step, ms.
-    """
+    """Selected samples, neurons (k, axes) and steps of a layer's arrays (T, N, ...); None for all."""
 
     shape: tuple[int, ...]
     samples: Array | None
@@ -449,6 +443,7 @@ class _Request:
         if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
             raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
 
+    @check.operation("record")
     def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
         """Return the selection from a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._selections:

@@ -15,7 +15,7 @@ from cuslayer.layers.base import Shape
 from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, as_address
-from cuslayer.network.shapes import shape_after
+from cuslayer.network.shapes import known_shapes
 from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor
@@ -25,10 +25,6 @@ def find_unit(net: Any, layer: Any) -> Unit:
     """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
 
     A nested network stands for its last stage, and parallel branches for their join.
-
-    Raises:
-        IndexError: the position is out of range.
-        ValueError: the layer is not in the network, or is at several positions.
     """
     graph = graph_of(net)
     # By path, so that a join, which has the path of its branches, is counted once.
@@ -92,7 +88,6 @@ def is_path(net: Any, value: Any) -> bool:
     return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
 
 
-@check.operation("network")
 def dt_at(net: Any, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
     stages = [node.stage for node in graph_of(net).nodes]
@@ -111,15 +106,7 @@ def output_shapes(net: Any) -> list[Shape | None]:
     >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
     [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
     """
-    shapes: dict[int, Shape | None] = {INPUT: getattr(net, "input_shape", None)}
-    for node in graph_of(net).nodes:
-        given = [shapes[number] for number in node.inputs]
-        try:
-            shapes[node.number] = shape_after(node.stage, given)
-        except ValueError:  # shapes that do not match: an error of the call, not of this table
-            shapes[node.number] = shape_after(node.stage, [None for _ in given])
-    del shapes[INPUT]
-    return list(shapes.values())
+    return list(known_shapes(graph_of(net), getattr(net, "input_shape", None)).values())[1:]
 
 
 def check_loss(loss: Any) -> None:
@@ -152,13 +139,7 @@ _rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
 
 
 def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
-    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before.
-
-    >>> from cuslayer.network import Sequential
-    >>> net = Sequential()
-    >>> note_rates(net, {1: 12.5}); rates_of(net)
-    {1: 12.5}
-    """
+    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before."""
     _rates[net] = dict(rates)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,7 +160,7 @@ def calibrate(
         x = _gather(batches, samples)
     with eval_mode(net), no_grad():
         net(x[:, :1])  # an input that does not fit is an error before a weight changes
-        run = Run(wanted, kept)
+        run = Run(wanted, kept, {})
         run.scale(net, x)
     return Calibration(tuple(run.rows))
 
@@ -213,50 +213,39 @@ def _gather(batches: Iterable[Any], samples: int) -> Tensor:
 
 @dataclass
 class Value:
-    """The output of a node.
+    """The output of a node, and how layers between the neurons before and it scale it.
 
-    Attributes:
-        tensor: the output.
-        again: computes the output once more, with that of each layer to scale multiplied by a factor.
-        to_scale: the layers to scale between the neurons before and this output.
-        mixed: whether a part of the output does not come from them.
-        weighted: the layers with weights or gains that such a layer would be, also those that are not scaled.
+    `again` computes it once more, with that of each layer to scale multiplied by a factor; `mixed` is whether a part of
+    it does not come from them.
     """
 
     tensor: Tensor
     again: Callable[[float], Tensor]
     to_scale: tuple[Layer, ...] = ()
     mixed: bool = False
-    weighted: tuple[Layer, ...] = ()
 
 
 class Run:
     """Visits the nodes of a network in order and scales the layers before each node of neurons.
 
-    Attributes:
-        wanted: the rate of each node of neurons in Hz, by number.
-        done: the identities of the layers that are not scaled, or were scaled already.
-        rows: a row of the table for each node of neurons.
-        scaled: the layers that were scaled before a node of neurons, and their factor, by number.
-        scales_own: whether a layer from neurons to themselves is scaled with those before them.
+    By the number of the node, `wanted` has their rates in Hz, `fine` the lowest and the highest rate at which they are
+    left alone, and `scaled` the layers with their factor. `kept` are the identities of layers that are not scaled.
     """
 
-    scales_own = True
-
-    def __init__(self, wanted: dict[int, float], kept: set[int]) -> None:
-        self.wanted, self.done = wanted, kept
+    def __init__(self, wanted: dict[int, float], kept: set[int], fine: Mapping[int, tuple[float, float]]) -> None:
+        self.wanted, self.done, self.fine = wanted, kept, fine
         self.rows: list[LayerCalibration] = []
         self.scaled: dict[int, tuple[list[Layer], float]] = {}
 
     def scale(self, net: Any, x: Tensor) -> None:
         """Scale the layers of a network for an input, which runs in evaluation mode without gradients."""
         for at in Walk(net, Value(x, lambda factor: x)):
-            at.output = self._value(at.node, *at.inputs)
+            at.output = self._value(at.node, at.name, *at.inputs)
 
-    def _value(self, node: Node, *inputs: Value) -> Value:
+    def _value(self, node: Node, name: str, *inputs: Value) -> Value:
         stage = node.stage
         if node.number in self.wanted:
-            return self._neurons(node, as_neuron(stage), inputs[0])
+            return self._neurons(node, name, as_neuron(stage), inputs[0])
         if isinstance(stage, BatchNorm):
             return self._normalized(node, stage, inputs[0])
         data = node(*(value.tensor for value in inputs))
@@ -264,13 +253,10 @@ class Run:
         # Of several layers without neurons between, the last one with weights is scaled.
         if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
-            return Value(data, lambda factor: _times(node(x), factor), (stage,), weighted=(stage,))
+            return Value(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
-        weighted = tuple({id(layer): layer for value in inputs for layer in value.weighted}.values())
-        if isinstance(stage, Layer) and stage.scalable and (isinstance(stage, Synapse) or not weighted):
-            weighted = (stage,)
         again = lambda factor: node(*(value.again(factor) for value in inputs))  # noqa: E731
-        return Value(data, again, upstream, mixed, weighted)
+        return Value(data, again, upstream, mixed)
 
     def _normalized(self, node: Node, norm: BatchNorm, x: Value) -> Value:
         """Return the output of a normalization, which takes away what layers before it are scaled by."""
@@ -279,23 +265,20 @@ class Run:
         if layers and norm.scale == "none" and norm.gain is None:
             layers = (*x.to_scale, norm) if x.to_scale and not x.mixed else ()
         given = x.again if len(layers) > 1 else lambda factor: x.tensor
-        return Value(data, lambda factor: _times(node(given(1.0)), factor), layers, weighted=(norm,))
+        return Value(data, lambda factor: _times(node(given(1.0)), factor), layers)
 
     def _may_scale(self, stage: Any) -> bool:
         return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
 
-    def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
-        """Return whether the layers before neurons may be scaled, for their weighted input and their spikes."""
-        return True
-
-    def _neurons(self, node: Node, neuron: Neuron, x: Value) -> Value:
+    def _neurons(self, node: Node, name: str, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""
         wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
         before = now = mean_rate(spikes.data, neuron.dt)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
-        layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
+        low, high = self.fine.get(node.number, (math.inf, -math.inf))
+        layers = [] if before > 0 and low <= before <= high else layers
         power, last, no_input = 1.0, 1.0, False
-        own = neuron.own_layer if layers and self.scales_own else None
+        own = neuron.own_layer if layers else None
         within = [] if own is None or id(own) in self.done else [own]
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
@@ -322,8 +305,6 @@ class Run:
         self.done.update(map(id, (*layers, *within)))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
-        named = [*map(check.one_line, layers or x.weighted), type(node.stage).__name__]
-        name = f"layer {node} ({', '.join(named)})"
         self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input))
         return Value(spikes, lambda factor: spikes)
 
@@ -414,13 +395,7 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> C
 
     Batches of another shape than the first, such as longer recordings, are not used.
     Layers with a weight_scale or a gain of their own, layers of other classes than the library's, and frozen layers
-    are kept. Rates are at most half of the highest of the neurons.
-
-    Args:
-        net: the network.
-        batches: batches (x, target), at least one.
-        rate: the mean firing rate of each layer, Hz.
-        loss: the loss, whose `desired_rate`, if it has one, is the rate of the output.
+    are kept. Rates are at most half of the highest of the neurons. The output has the `desired_rate` of the loss.
     """
     nodes = graph_of(net).nodes
     layers = [layer for layer in net.layers_within() if isinstance(layer, Synapse)]

@@ -11,15 +11,13 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
-from cuslayer.network.chunks import in_chunks
 from cuslayer.network.fusion import Run, observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
 from cuslayer.network.memory import with_memory_errors
-from cuslayer.network.shapes import check_shapes, shape_after
-from cuslayer.network.steps import output_step
-from cuslayer.network.stream import Stream
+from cuslayer.network.shapes import check_shapes, output_step, shapes_of
+from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor, keep_unpacked
 
@@ -52,13 +50,7 @@ class Container(Layer):
         check_shapes(graph, getattr(self, "input_shape", None))
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
-        """Add the stages to a graph, and return the number of the node whose output is the container's.
-
-        Args:
-            graph: the graph.
-            path: the positions of the container.
-            source: the number of its input.
-        """
+        """Add the stages to a graph at a path, and return the number of the node whose output is the container's."""
         raise TypeError("a container must define expand")
 
     @check.operation("network")
@@ -66,7 +58,7 @@ class Container(Layer):
         """Return the output for the input x (T, N, ...).
 
         Without gradients, on the CPU, a long input runs in chunks of time, so that the memory besides input and output
-        does not grow with T; the output is the same to the bit. See `in_chunks` in cuslayer/network/chunks.py.
+        does not grow with T; the output is the same to the bit. See `in_chunks`.
 
         Raises:
             TypeError: x is not made of numbers or booleans.
@@ -85,7 +77,10 @@ class Container(Layer):
         with checked_input(self, x), saved, _unpacked_once(observed_run, graph, x) as run:
             y = in_chunks(self, graph, x)
             if y is None:
-                y = flow(plan(graph), graph.output, {INPUT: x}, run)
+                values = {INPUT: x}
+                for step, inputs in flow(plan(graph), graph.output, values):
+                    values[step.last] = run(step, *inputs)
+                y = values[graph.output]
         keep_unpacked(y, False)
         return y
 
@@ -101,11 +96,9 @@ class Container(Layer):
         return Stream(self, graph_of(self))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        shapes: dict[int, Shape | None] = {INPUT: shape}
         graph = graph_of(self)
-        for node in graph.nodes:
-            shapes[node.number] = shape_after(node.stage, [shapes[number] for number in node.inputs])
-        return shapes[graph.output]
+        found: Shape | None = shapes_of(graph, shape)[graph.output]
+        return found
 
     def children(self) -> Iterator[tuple[str, Any]]:
         """Yield the position of each stage that is a layer, and the layer; then other attributes as `Layer` does."""
@@ -238,9 +231,6 @@ def _unpacked_once(run: Run, graph: Graph, x: Tensor) -> Iterator[Run]:
 def graph_of(net: Container) -> Graph:
     """Return the graph of a network, with all nested networks and branches.
 
-    Raises:
-        ValueError: a network is nested in itself.
-
     >>> from cuslayer.layers import Dense
     >>> from cuslayer.network import Parallel, Sequential
     >>> net = Sequential(Dense(4, 4), Parallel(Sequential(Dense(4, 3), Dense(3, 4)), Sequential()), Dense(4, 2))
@@ -253,11 +243,7 @@ def graph_of(net: Container) -> Graph:
 
 
 def chain_of(net: Container) -> list[Node]:
-    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else.
-
-    Raises:
-        ValueError: the network has branches.
-    """
+    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else."""
     nodes = graph_of(net).nodes
     for node in nodes:
         if isinstance(node.stage, Join):

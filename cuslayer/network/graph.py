@@ -6,9 +6,9 @@ Nested networks and branches are part of the graph. Whatever visits the stages o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from cuslayer import check
 from cuslayer.neurons.base import is_neuron
@@ -30,29 +30,17 @@ def as_address(path: tuple[int, ...]) -> Address:
 
 @dataclass(frozen=True)
 class Node:
-    """A stage of a network: a layer, neurons, a function, or the join of branches.
+    """A stage of a network: a layer, neurons, a function, or the join of branches."""
 
-    Attributes:
-        number: its place in the order in which stages run.
-        path: its positions, from the outermost network inward.
-        stage: the stage, called with one tensor for each input.
-        inputs: the numbers of the nodes whose outputs it takes; INPUT is the network's input.
-    """
-
-    number: int
-    path: tuple[int, ...]
-    stage: Any = field(compare=False)
-    inputs: tuple[int, ...]
+    number: int  # its place in the order in which stages run
+    path: tuple[int, ...]  # its positions, from the outermost network inward
+    stage: Any = field(compare=False)  # called with one tensor for each input
+    inputs: tuple[int, ...]  # the numbers of the nodes whose outputs it takes; INPUT is the network's input
 
     @property
     def address(self) -> Address:
         """The position of a stage of the network itself; for a nested one, the tuple of its positions."""
         return as_address(self.path)
-
-    @property
-    def last(self) -> int:
-        """The number of the node itself, as `flow` asks for it."""
-        return self.number
 
     @property
     def described(self) -> str:
@@ -69,36 +57,22 @@ class Node:
 
 
 class Part(NamedTuple):
-    """A nested network, or parallel branches, in a graph.
-
-    Attributes:
-        container: the object.
-        path: its positions, from the outermost network inward.
-        first: the number of its first node.
-        stop: the number after its last node.
-        output: the number of the node whose output it returns.
-    """
+    """A nested network, or parallel branches, in a graph: the nodes from `first` to before `stop`."""
 
     container: Any
     path: tuple[int, ...]
     first: int
     stop: int
-    output: int
+    output: int  # the number of the node whose output it returns
 
 
 @dataclass
 class Graph:
-    """The nodes of a network, in the order in which they run.
-
-    Attributes:
-        nodes: the nodes; the number of each is its index.
-        parts: nested networks and parallel branches.
-        output: the number of the node whose output the network returns; INPUT for an empty network.
-    """
+    """The nodes of a network, in the order in which they run, with nested networks and branches as parts."""
 
     nodes: list[Node] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
-    output: int = INPUT
+    output: int = INPUT  # the node whose output the network returns
 
     def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
         """Add a node and return its number."""
@@ -140,28 +114,21 @@ def feeds(nodes: Sequence[Node], numbers: Iterable[int]) -> tuple[set[int], set[
     return neurons, stages
 
 
-class Runs(Protocol):
-    """A node or several nodes that run as one."""
-
-    @property
-    def inputs(self) -> tuple[int, ...]: ...
-    @property
-    def last(self) -> int: ...
+Item = TypeVar("Item")
 
 
-Item = TypeVar("Item", bound=Runs)
-Value = TypeVar("Value")
+def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator[tuple[Item, list[Any]]]:
+    """Yield items, which run one after the other, and their inputs; the loop sets the values of their last nodes.
 
-
-def flow(items: Iterable[Item], output: int, values: dict[int, Value], run: Callable[..., Value]) -> Value:
-    """Run items in order, `run(item, *inputs)`, and return the value of a number."""
+    Values that nothing needs any more, and that are not the output, are deleted.
+    """
     items = list(items)
-    left = Counter([output, *(number for item in items for number in item.inputs)])
+    left = Counter([output, *(number for item in items for number in item.inputs)])  # type: ignore[attr-defined]
     for item in items:
-        inputs = [values[number] for number in item.inputs]
-        left.subtract(item.inputs)
-        for number in set(item.inputs):
+        numbers = item.inputs  # type: ignore[attr-defined]
+        inputs = [values[number] for number in numbers]
+        left.subtract(numbers)
+        for number in set(numbers):
             if not left[number]:
                 del values[number]
-        values[item.last] = run(item, *inputs)
-    return values[output]
+        yield item, inputs

@@ -1,8 +1,8 @@
-"""Join the outputs of parallel branches: their sum, or one beside the other."""
+"""The join of parallel branches, and a hook on the gradient at a tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,35 @@ from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+
+
+@differentiable
+@saves("nothing")
+def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Array, Pullback]:
+    """Identity with a gradient hook: return x, and call back with its gradient during backward.
+
+    Neither x nor the gradient changes. Without gradients, the callback is not called.
+
+    Args:
+        x: an array of any shape.
+        callback: called with the gradient, of x's shape. It must not write to the array.
+
+    Returns:
+        x itself.
+
+    >>> import numpy as np
+    >>> from cuslayer.tape import Tensor
+    >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    >>> (on_gradient(x, callback=lambda g: print(g.tolist())) * 3.0).sum().backward()
+    [3.0, 3.0]
+    """
+
+    def pullback(g: Array) -> Array:
+        callback(g)
+        return g
+
+    return x, pullback
+
 
 JOINS = ("add", "concatenate")
 
@@ -67,10 +96,12 @@ class Join(Layer):
     def __init__(self, how: str) -> None:
         self.how = check.one_of("join", how, JOINS)
 
+    @check.operation("Parallel")
     def __call__(self, *branches: Any) -> Tensor:
         """Return the joined outputs; see `join`."""
         return join(*branches, how=self.how)
 
+    @check.operation("Parallel")
     def joined_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return the shape of the joined outputs after T and N, for the shapes of the branches; None if unknown."""
         known = [shape for shape in shapes if shape is not None]

@@ -9,8 +9,8 @@ from typing import Any
 from cuslayer import backend
 from cuslayer.kernels.host.available import available_memory, in_words
 from cuslayer.kernels.host.memory import held_memory
-from cuslayer.network.graph import INPUT, Graph
-from cuslayer.network.shapes import shape_after
+from cuslayer.network.graph import Graph
+from cuslayer.network.shapes import known_shapes
 from cuslayer.tape import Tensor, grad_enabled
 
 # A potential and a spike of a neuron at a step, in bytes; and a gradient.
@@ -56,13 +56,7 @@ def step_error(graph: Graph, shape: tuple[int, ...]) -> LayerMemoryError:
 
 def _sizes(graph: Graph, shape: tuple[int, ...]) -> list[int]:
     """Return the number of elements of each node's output for one sample at all steps; 0 where it is unknown."""
-    shapes: dict[int, Any] = {INPUT: shape[2:]}
-    for node in graph.nodes:
-        try:
-            shapes[node.number] = shape_after(node.stage, [shapes[i] for i in node.inputs])
-        except ValueError:
-            shapes[node.number] = None
-    known = (shapes[node.number] for node in graph.nodes)
+    _, *known = known_shapes(graph, shape[2:]).values()
     return [0 if each is None else shape[0] * math.prod(each) for each in known]
 
 

@@ -143,11 +143,7 @@ def article(kind: str) -> str:
 
 
 def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
-    """Return the kind of a word: "input", "dense", "recurrent", "conv", "pool", "average" or "readout".
-
-    >>> kind_of("'10avg'", "10avg")
-    'average'
-    """
+    """Return the kind of a word, as `Word.kind`; errors begin with `where`."""
     match = _WORD.fullmatch(text)
     if match is None:
         raise ValueError(f"{where} is no layer; known words: {grammar}")
@@ -164,11 +160,7 @@ def read_words(notation: str) -> tuple[Word, ...]:
 
 
 def rows_first(word: Word) -> Word:
-    """Return an input word WxHxC, columns first as SLAYER has it, as HxWxC; other words as they are.
-
-    >>> rows_first(Word("240x180x2")).text
-    '180x240x2'
-    """
+    """Return an input word WxHxC, columns first as SLAYER has it, as HxWxC; other words as they are."""
     if word.kind != "input":
         return word
     columns, rows, channels = word.numbers
@@ -178,7 +170,6 @@ def rows_first(word: Word) -> Word:
 Shape: TypeAlias = "tuple[int, ...]"
 
 
-@check.operation("Network")
 def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
@@ -211,7 +202,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             shape = cast(Shape, layer.output_shape(shape))
         except ValueError as problem:  # a layer names its operation first
             raise ValueError(f"{str(problem).split(': ', 1)[1]}") from None
-        stages += [layer, *_before_neurons(where, word, shape, own)]
+        with check.about(where):
+            stages += [layer, *_before_neurons(word, shape, own)]
         if word.kind not in WITHOUT_NEURONS:
             stages.append(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
             if own.axon_delay:
@@ -226,7 +218,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     return begin, stages
 
 
-def _before_neurons(where: str, word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
+def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
     """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:

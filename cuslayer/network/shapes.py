@@ -1,9 +1,9 @@
-"""The shape of a stage's output."""
+"""The shape of each stage's output, and the time step of a network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cuslayer import check
@@ -26,6 +26,26 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
     if is_neuron(stage) and not isinstance(stage, Layer):
         return shapes[0]
     return stage.output_shape(shapes[0]) if isinstance(stage, Layer) else None
+
+
+def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = shape_after) -> dict[int, Any]:
+    """Return the shape of each node's output by its number, that of the input with INPUT, one after the other."""
+    found: dict[int, Any] = {INPUT: shape}
+    for node in graph.nodes:
+        found[node.number] = after(node.stage, [found[number] for number in node.inputs])
+    return found
+
+
+def known_shapes(graph: Graph, shape: Shape | None) -> dict[int, Any]:
+    """Return `shapes_of` a graph, with what a stage alone tells where shapes do not match: an error of the call."""
+
+    def after(stage: Any, shapes: Sequence[Any]) -> Any:
+        try:
+            return shape_after(stage, shapes)
+        except ValueError:
+            return shape_after(stage, [None for _ in shapes])
+
+    return shapes_of(graph, shape, after)
 
 
 def check_shapes(graph: Graph, shape: Shape | None) -> None:
@@ -71,3 +91,29 @@ def _describes_itself(layer: Layer) -> bool:
     names = ("output_shape", "joined_shape", "keeps_shape")
     owner = next(c for c in type(layer).__mro__ if "__call__" in vars(c) or any(name in vars(c) for name in names))
     return any(name in vars(owner) for name in names)
+
+
+def output_step(graph: Graph) -> float | None:
+    """Return the step in ms of a network's output; None if no neurons determine it.
+
+    A function, or a layer without `keeps_steps`, may change the step.
+    """
+    of_output: dict[int, float | None] = {INPUT: None}
+    joined = any(isinstance(node.stage, Join) for node in graph.nodes)
+    everywhere = set[float]()
+    for node in graph.nodes:
+        neurons = is_neuron(node.stage)
+        own: float | None = getattr(node.stage, "dt", None) if neurons else None
+        if joined and own is not None:
+            everywhere.add(own)
+        steps = sorted({dt for dt in (own, *(of_output[number] for number in node.inputs)) if dt is not None})
+        _check_one(steps)
+        keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
+        of_output[node.number] = steps[0] if keeps and steps else None
+    _check_one(sorted(everywhere))
+    return of_output[graph.output]
+
+
+def _check_one(steps: list[float]) -> None:
+    if len(steps) > 1:
+        raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")

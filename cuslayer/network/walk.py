@@ -13,7 +13,6 @@ Everything that looks into a network does so by this loop::
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -24,7 +23,7 @@ from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers import Affine, Layer, TemporalFilter
 from cuslayer.layers.recurrent import RecurrentStates
 from cuslayer.network.container import Container, graph_of
-from cuslayer.network.graph import INPUT, Address, Graph, Node
+from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.dynamics import States
@@ -37,14 +36,9 @@ _UNSET: Any = object()
 
 
 class Unit(NamedTuple):
-    """A layer and the neurons after it, or one of the two alone.
+    """A layer and the neurons after it, or one of the two alone."""
 
-    Attributes:
-        layer: the node of the layer, of a join of branches, or of a function; None if there is none.
-        neurons: the node of the neurons; None if there are none.
-    """
-
-    layer: Node | None
+    layer: Node | None  # also a join of branches, or a function
     neurons: Node | None
 
     @property
@@ -71,14 +65,7 @@ class Unit(NamedTuple):
 
 
 class Visit:
-    """A stage of a network with its inputs, and what it makes of them.
-
-    Attributes:
-        node: the node.
-        inputs: the outputs of the stages before it, one for each of `node.inputs`.
-        unit: the unit that the node belongs to.
-        call: computes the output from the inputs; by default the node.
-    """
+    """A stage of a network with its inputs, one for each of `node.inputs`, and the output that `call` makes of them."""
 
     def __init__(self, node: Node, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., Any] | None = None) -> None:
         self.node, self.inputs, self.unit, self.call = node, inputs, unit, call or node
@@ -137,15 +124,8 @@ class Visit:
 class Walk:
     """Visits the stages of a network in the order in which they run, without fusion: an iterator of `Visit`.
 
-    Args:
-        net: a network, or its graph.
-        x: the input; or known outputs by the number of their node, that of the input being INPUT. They may be anything
-            that `Visit.call` takes, or that the loop makes an output of.
-        nodes: the nodes to visit; all by default.
-        last: the number of the node whose output is the result; by default the network's.
-
-    Attributes:
-        output: the result, after the loop.
+    x is the input, or known outputs by the number of their node, that of the input being INPUT. They may be anything
+    that `Visit.call` takes, or that the loop makes an output of. After the loop, `output` is that of the node `last`.
     """
 
     def __init__(self, net: Any, x: Any, nodes: Sequence[Node] | None = None, last: int | None = None) -> None:
@@ -155,16 +135,10 @@ class Walk:
         self._values: dict[int, Any] = dict(x) if isinstance(x, dict) else {INPUT: x}
 
     def __iter__(self) -> Iterator[Visit]:
-        values = self._values
-        left = Counter([self.last, *(number for node in self.nodes for number in node.inputs)])
-        for node in self.nodes:
-            visit = Visit(node, tuple(values[number] for number in node.inputs), self.units[node.number])
-            left.subtract(node.inputs)
-            for number in set(node.inputs):  # nobody needs them any more
-                if not left[number]:
-                    del values[number]
+        for node, inputs in flow(self.nodes, self.last, self._values):
+            visit = Visit(node, tuple(inputs), self.units[node.number])
             yield visit
-            values[node.number] = visit.output
+            self._values[node.number] = visit.output
 
     @property
     def output(self) -> Any:
@@ -265,11 +239,7 @@ def _states(net: Any) -> list[Any]:
 
 @contextmanager
 def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
-    """Give a copy of a network, and of an optimizer, that can be changed; the random generator is as before afterwards.
-
-    Raises:
-        TypeError: something in them cannot be copied.
-    """
+    """Give a copy of a network, and of an optimizer, to change; the random generator is as before afterwards."""
     try:
         found = copy.deepcopy((net, *others))
     except MemoryError:

@@ -9,7 +9,8 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.plot.axes import (
+from cuslayer.plot.style import (
+    LIGHT,
     as_array,
     axes,
     axes_grid,
@@ -17,9 +18,9 @@ from cuslayer.plot.axes import (
     legend_beside,
     legend_inside,
     open_frame,
+    palette,
     percent_axis,
 )
-from cuslayer.plot.style import LIGHT, palette
 
 # With more lines than this, the legend is beside the axes.
 _FEW = 4

@@ -17,8 +17,17 @@ from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import EDGE, Events
 from cuslayer.files import write_whole
-from cuslayer.plot.axes import as_array, axes, check_axes, color_bar, inches, neuron_positions, spike_train
-from cuslayer.plot.style import Palette, palette
+from cuslayer.plot.style import (
+    Palette,
+    as_array,
+    axes,
+    check_axes,
+    color_bar,
+    inches,
+    neuron_positions,
+    palette,
+    spike_train,
+)
 
 _FRAMES = 6  # without a window
 _MOST_FRAMES = 1000
@@ -27,13 +36,7 @@ _FAINTEST, _FULL_AT = 0.3, 0.98
 
 
 class Frames(NamedTuple):
-    """Counts of events in windows of time.
-
-    Attributes:
-        counts: (frames, H, W, C), float64.
-        starts: when each window begins, ms, (frames,).
-        stops: when each ends, ms, (frames,).
-    """
+    """Counts of events (frames, H, W, C), float64, in windows of time in ms."""
 
     counts: Array
     starts: Array

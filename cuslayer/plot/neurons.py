@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.plot.axes import (
+from cuslayer.plot.style import (
     as_array,
     axes,
     axes_grid,
@@ -21,11 +21,11 @@ from cuslayer.plot.axes import (
     neuron_positions,
     one_sample,
     open_frame,
+    palette,
     spike_train,
     time_axis,
 )
-from cuslayer.plot.style import palette
-from cuslayer.surrogates import SURROGATES, Surrogate
+from cuslayer.surrogates import SURROGATES
 
 
 @check.operation
@@ -325,29 +325,22 @@ def surrogates(axes: Any = None) -> list[Any]:
     >>> ax.get_title(loc="left"), len(ax.get_lines())
     ('Arctan', 3)
     """
-    found = _new() if axes is None else axes_grid(axes, "seven", (12.0, 5.0), 1, len(SURROGATES))
+    if axes is None:  # in two rows, with a key in the place that is left
+        *found, last = axes_grid(None, "eight", (12.0, 5.0), 2, 4, sharex=True, sharey=True)
+        colors = palette(last)
+        for color, text in ((colors.blue, "surrogate f(z)"), (colors.vermilion, "its primitive F(z)")):
+            last.plot([], [], color=color, label=text)
+        last.axis("off")
+        legend_inside(last, loc="center")
+    else:
+        found = axes_grid(axes, "seven", (12.0, 5.0), 1, len(SURROGATES))
     z = np.linspace(-_GALLERY_RANGE, _GALLERY_RANGE, 801)
     for ax, kind in zip(found, SURROGATES.values(), strict=True):
-        _draw(ax, z, kind())
+        colors, surrogate = palette(ax), kind()
+        ax.axvline(0.0, color=colors.faint, linewidth=1.0, linestyle="--", zorder=1)
+        ax.plot(z, surrogate.integral(z), color=colors.vermilion, linewidth=1.2)
+        ax.plot(z, surrogate.f(z), color=colors.blue, linewidth=1.6)
+        ax.set_title(kind.__name__, loc="left", fontsize="small")
+        ax.set(xlabel="z, widths from the threshold", xlim=(z[0], z[-1]))
+        open_frame(ax)
     return found
-
-
-def _new() -> list[Any]:
-    """Return the axes of a new figure in two rows, with a key in the place that is left."""
-    *found, last = axes_grid(None, "eight", (12.0, 5.0), 2, 4, sharex=True, sharey=True)
-    colors = palette(last)
-    for color, text in ((colors.blue, "surrogate f(z)"), (colors.vermilion, "its primitive F(z)")):
-        last.plot([], [], color=color, label=text)
-    last.axis("off")
-    legend_inside(last, loc="center")
-    return found
-
-
-def _draw(ax: Any, z: Any, surrogate: Surrogate) -> None:
-    colors = palette(ax)
-    ax.axvline(0.0, color=colors.faint, linewidth=1.0, linestyle="--", zorder=1)
-    ax.plot(z, surrogate.integral(z), color=colors.vermilion, linewidth=1.2)
-    ax.plot(z, surrogate.f(z), color=colors.blue, linewidth=1.6)
-    ax.set_title(type(surrogate).__name__, loc="left", fontsize="small")
-    ax.set(xlabel="z, widths from the threshold", xlim=(z[0], z[-1]))
-    open_frame(ax)

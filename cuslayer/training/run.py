@@ -12,7 +12,7 @@ from cuslayer.data import Loader
 from cuslayer.distributed.context import Context
 from cuslayer.distributed.parallel import DataParallel, usual_micro
 from cuslayer.files import NotWritten
-from cuslayer.inspection.health.compute import health
+from cuslayer.inspection.health import health
 from cuslayer.training.agreement import agree, agree_on_data
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config

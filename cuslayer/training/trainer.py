@@ -17,7 +17,7 @@ from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
-from cuslayer.network.steps import output_step
+from cuslayer.network.shapes import output_step
 from cuslayer.network.walk import check_network
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad

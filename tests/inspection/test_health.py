@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.inspection import rates_of
-from cuslayer.inspection.health import figures
-from cuslayer.inspection.health.result import EDGES
+from cuslayer.inspection.health import EDGES, _sampled
 from cuslayer.training import Trainer
 
 
@@ -229,9 +230,9 @@ def test_the_trainer_detects_a_silent_batch():
 
 def test_potentials_are_sampled_of_every_neuron(monkeypatch):
     """A stride of 24 would sample only five of 40 neurons: the stride is 27."""
-    monkeypatch.setattr(figures, "_MOST", 100)
+    monkeypatch.setattr(sys.modules["cuslayer.inspection.health"], "_MOST", 100)
     neurons = np.tile(np.arange(40.0), 60).reshape(60, 1, 40)
-    sampled = figures._sampled(neurons)
+    sampled = _sampled(neurons)
     assert len(sampled) == 89
     assert set(sampled) == set(range(40))
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import cuslayer as cs
 from cuslayer.data import Events
-from cuslayer.inspection.notebook.images import OFF, ON, curve
+from cuslayer.inspection.notebook import OFF, ON, curve
 from cuslayer.inspection.structure import note_rates, output_shapes, rates_of
 
 VOID = {"img", "line", "polyline"}

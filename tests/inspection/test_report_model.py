@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.report import contents as carried
+from cuslayer.inspection.report.contents import block
+from cuslayer.inspection.report.contents import contents as carried
 from cuslayer.network.walk import units
 from tests.support import branches, browser
 
-MODEL = (Path(carried.__file__).parent / "model.js").read_text("utf-8")
+MODEL = (Path(cs.__file__).parent / "inspection/report/model.js").read_text("utf-8")
 SRM = cs.SRM(tau_sr=4.0)
 
 
@@ -28,7 +29,7 @@ def page(tmp_path_factory):
 
 
 def load(page, net, x, target=None, loss=None):
-    contents = carried.contents(net, cs.Tensor(x).data, target, loss)
+    contents = carried(net, cs.Tensor(x).data, target, loss)
     page.run(f"window.model = makeModel({json.dumps(contents)}); 0")
 
 
@@ -233,7 +234,7 @@ def test_one_step_of_one_neuron_and_no_target(page):
 def test_spikes_have_times_of_two_bytes_or_four_by_the_number_of_steps(page, steps, kind, numbers):
     x = np.zeros((steps, 1, 3), numbers)
     x[[0, 7, steps - 1], :, 1] = x[steps - 1] = -2
-    contents = carried.contents(cs.Network("3-1", SRM), x, None, None)
+    contents = carried(cs.Network("3-1", SRM), x, None, None)
     found = contents["layers"][0]["spikes"][0]
     assert found["times"]["type"] == kind
     assert ("values" in found) == (numbers is np.float32)
@@ -266,12 +267,12 @@ def test_a_page_has_each_weight_once():
     """A layer after a join is not written again for each branch."""
     dense = cs.Dense(4, 2)
     net = cs.Sequential(cs.Parallel(*(cs.Sequential(cs.Dense(4, 4), SRM) for _ in range(3))), dense, SRM)
-    text = json.dumps(carried.contents(net, branches.spikes(4), None, None))
-    assert text.count(carried.block(dense.weight.data, "f4")["data"]) == 1
+    text = json.dumps(carried(net, branches.spikes(4), None, None))
+    assert text.count(block(dense.weight.data, "f4")["data"]) == 1
 
 
 def test_shifts_on_both_sides_of_a_join_are_left_to_python():
     net = cs.Sequential(cs.Parallel(cs.Shift(-2.0), cs.Sequential()), cs.Shift(3.0), cs.Dense(4, 2), SRM)
-    found = carried.contents(net, branches.spikes(4), None, None)["layers"][1]
+    found = carried(net, branches.spikes(4), None, None)["layers"][1]
     assert found["sources"] is None
     assert found["potentials"] is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.network import chunks
+from cuslayer.network import stream as chunked
 
 KINDS = {
     "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **o),
@@ -65,7 +65,7 @@ def test_a_stream_and_chunks_have_the_same_spikes(kind, monkeypatch):
     np.testing.assert_array_equal(np.concatenate(parts), expected)
     stream.reset()
     np.testing.assert_array_equal(stream(x), expected)
-    monkeypatch.setattr(chunks, "chunk_steps", lambda graph, shape: 7)
+    monkeypatch.setattr(chunked, "chunk_steps", lambda graph, shape: 7)
     with cs.no_grad():
         np.testing.assert_array_equal(net(x).data, expected)
 

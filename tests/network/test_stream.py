@@ -16,7 +16,7 @@ from cuslayer import functions
 from cuslayer.kernels.fused import dense_neuron as fused
 from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
-from cuslayer.network import chunks, stream
+from cuslayer.network import stream as chunks
 from cuslayer.network.container import graph_of
 from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import Neuron

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.network.hooks import on_gradient
+from cuslayer.network.join import on_gradient
 from cuslayer.parameter import Bounded
 from cuslayer.training import NotFiniteError, Trainer
 

@@ -26,8 +26,7 @@ from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout,
 from cuslayer.layers.base import Shape
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
-from cuslayer.network.hooks import on_gradient
-from cuslayer.network.join import Join
+from cuslayer.network.join import Join, on_gradient
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, gradients, no_grad
@@ -162,7 +161,6 @@ class Contents:
         return {"steps": len(self.data), "dt": dt_at(self.net, 0), "loss": None, "nodes": nodes, "layers": layers}
 
 
-@check.operation("report")
 def contents(net: Any, data: Array, target: Any, loss: Any) -> Json:
     """Return the data of the page of `report` for a network and its input (T, N, ...), as JSON values."""
     page = Contents(net, data)
@@ -249,18 +247,9 @@ _KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
 
 
 def live_contents(net: Any, shape: Shape, steps: int, spikes: Array | None, target: Any) -> Json:
-    """Return the data of a page that runs a network on input (H, W, 2), as JSON values; op is named in errors.
+    """Return the data of a page that runs a network on input (H, W, 2) for some steps, as JSON values.
 
-    Args:
-        net: the network.
-        shape: its input.
-        steps: the number of steps of a run.
-        spikes: recordings (T, N, H, W, 2) that the network can run on; None for none.
-        target: their classes (N,); None where they are unknown.
-
-    Raises:
-        TypeError: recordings are not spikes.
-        ValueError: the page cannot compute the network to the bit, or its input, output or classes do not fit.
+    `spikes` are recordings (T, N, H, W, 2) that it can run on, `target` their classes (N,).
     """
     labels = None if target is None else np.asarray(to_numpy(target.data if isinstance(target, Tensor) else target))
     if spikes is not None and spikes.dtype != bool:
@@ -339,7 +328,6 @@ def _output(page: Contents) -> Json:
     return {"classes": groups[0] if groups else shape[0], "delays": [node.number + 1 for node in delays]}
 
 
-@check.operation("demo")
 def input_shape(net: Any, given: Any) -> Shape:
     """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
     own = getattr(net, "input_shape", None)

@@ -1,1 +1,0 @@
-"""Diagnose a network and suggest settings to change."""

@@ -1,1 +1,0 @@
-"""HTML views of networks, neurons, tensors and events in notebooks."""
