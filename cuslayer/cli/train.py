@@ -56,7 +56,7 @@ def _configs(prefix: str, **more: Any) -> list[str]:
     """Return what completes CONFIG: the names of configurations, and files."""
     from argcomplete.completers import FilesCompleter
 
-    from cuslayer.training.read_config import named_configs
+    from cuslayer.training.config import named_configs
 
     return [*named_configs(), *FilesCompleter()(prefix)]
 
@@ -220,7 +220,7 @@ def _result(out: Path, config: Config) -> dict[str, Any]:
 def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
     from cuslayer import check, training
-    from cuslayer.training.fields import key_of
+    from cuslayer.training.keys import key_of
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1), ("micro", 1)):

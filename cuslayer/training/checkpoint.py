@@ -14,8 +14,7 @@ from cuslayer.archive import Archive, Refused, check_finite, open_archive, write
 from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
-from cuslayer.training.config import Config
-from cuslayer.training.read_config import load_config
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.score import Tally
 from cuslayer.training.stats import EpochStats
 from cuslayer.training.sums import check_fields, is_number

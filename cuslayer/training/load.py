@@ -10,9 +10,8 @@ from cuslayer import backend, check
 from cuslayer.kernels.host.available import elements_left
 from cuslayer.network.network import Network
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
-from cuslayer.training.config import Config
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.read_config import load_config
 from cuslayer.training.run_folder import (
     ALL,
     BEST,

@@ -10,7 +10,7 @@ import yaml
 
 from cuslayer import check
 from cuslayer.files import write_whole
-from cuslayer.training.yaml_document import read_yaml
+from cuslayer.training.keys import read_yaml
 
 
 @check.named

@@ -22,9 +22,8 @@ from cuslayer import check
 from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_whole
 from cuslayer.network.notation import rows_first
 from cuslayer.training.checkpoint import Checkpoint, Place, Record, Summary, load_checkpoint, read_summary
-from cuslayer.training.config import Config
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import FIGURES
-from cuslayer.training.read_config import load_config
 from cuslayer.training.score import Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer

@@ -26,7 +26,7 @@ from cuslayer.data import (
     read_sounds,
     read_wave,
 )
-from cuslayer.training.fields import Key, Rule, choice, flag, from_zero, key_of, not_negative, read_fields
+from cuslayer.training.keys import Key, Rule, choice, flag, from_zero, key_of, not_negative, read_fields
 
 
 @dataclass(frozen=True)

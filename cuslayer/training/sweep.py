@@ -26,13 +26,22 @@ from cuslayer import backend, check
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.plot import sweep_results
-from cuslayer.training.config import Config
-from cuslayer.training.fields import Rule, check_keys, choice, counted, flag, from_zero, path, plain_number, tree_of
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import save_figure
-from cuslayer.training.read_config import load_config
+from cuslayer.training.keys import (
+    Rule,
+    check_keys,
+    choice,
+    counted,
+    flag,
+    from_zero,
+    path,
+    plain_number,
+    read_yaml,
+    tree_of,
+)
 from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
 from cuslayer.training.stats import EpochStats, Stats, load_stats
-from cuslayer.training.yaml_document import read_yaml
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
@@ -168,7 +177,7 @@ def load_sweep(source: str | Path) -> Sweep:
     """
     file = Path(source)
     known = tree_of(["config", "keys", *_RULES])
-    given = check_keys(read_yaml(file), known, known)
+    given = check_keys(read_yaml(file), known)
     base, keys = given.get("config"), given.get("keys")
     if base is not None and not isinstance(base, dict):
         base = file.parent / path("config", base)
@@ -206,7 +215,7 @@ def load_sweep(source: str | Path) -> Sweep:
 def _interval(key: str, given: Any) -> dict[str, Any]:
     """Return the ends of an interval, and whether it is logarithmic."""
     known = tree_of(["low", "high", "log"])
-    check_keys(given, known, known, f"keys.{key}")
+    check_keys(given, known, at=f"keys.{key}")
     ends = {}
     for name in ("low", "high"):
         end = plain_number(given.get(name))

@@ -13,7 +13,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.cli import COMMANDS, errors, main, make_parser
-from cuslayer.training.read_config import named_configs
+from cuslayer.training.config import named_configs
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [(name, line) for name, command in COMMANDS.items() for line in command.EXAMPLES]

@@ -309,7 +309,7 @@ def test_a_notation_replaces_the_layers():
     assert [word.text for word in config.layers] == ["34x30x2", "4c3", "2a", "10"]
     assert not any(word.options() for word in config.layers)
     assert (config.epochs, config.network().input_shape) == (3, (30, 34, 2))
-    with pytest.raises(ValueError, match=r"^Network: '5q' in '34x34x2-5q' is no layer; known words: HxWxC"):
+    with pytest.raises(ValueError, match=r"'5q' in '34x34x2-5q' is no layer; known words: HxWxC"):
         Config().with_options(network="34x34x2-5q")
 
 

@@ -14,8 +14,8 @@ import cuslayer as cs
 from cuslayer.data import Digits
 from cuslayer.data.catalog import _KNOWN, NAMES
 from cuslayer.training import Config, Trainer, load_config, train
+from cuslayer.training.config import named_configs
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.read_config import named_configs
 from tests.support import fake_tonic
 from tests.support.tiny import no_figures, silent
 

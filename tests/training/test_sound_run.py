@@ -17,8 +17,8 @@ import cuslayer as cs
 from cuslayer import cli
 from cuslayer.data import Events
 from cuslayer.training import Config, load_config, train
+from cuslayer.training.config import named_configs
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.read_config import named_configs
 from cuslayer.training.sound import SoundConfig
 from tests.support.tiny import no_figures, silent
 
