@@ -141,6 +141,8 @@ def _name(problem: Exception, name: str) -> None:
     calls = last is not None and raised == __name__ and last.tb_frame.f_code.co_name in ("door", "steps")
     if raised.partition(".")[0] == __name__.partition(".")[0] and not calls and not hasattr(problem, "operation"):
         problem.args = (f"{name}: {problem.args[0]}" if problem.args else name, *problem.args[1:])
+        if isinstance(problem, ImportError):
+            problem.msg = problem.args[0]  # its text
         problem.__dict__["operation"] = name
 
 

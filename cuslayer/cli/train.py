@@ -171,7 +171,7 @@ def run(options: argparse.Namespace) -> int:
 
 @check.operation("train")
 def _run(options: argparse.Namespace, context: Context) -> int:
-    from cuslayer import training
+    from cuslayer import health, training
 
     # A run that is resumed may be in a folder that only process 0 can read.
     read = context.from_root if options.resume else context.on_each
@@ -190,9 +190,8 @@ def _run(options: argparse.Namespace, context: Context) -> int:
     with deferred() as stop:
         try:
             log = progress_log(options)
-            out = training.train(
-                config, resume=options.resume, progress=True, log=log, stop=stop, context=context, report=report
-            )
+            given: dict[str, Any] = {"resume": options.resume, "stop": stop, "context": context, "report": report}
+            out = training.train(config, progress=True, log=log, health=health, **given)
         except training.Stopped as stopped:
             if context.rank == 0:
                 errors.say(f"interrupted{_how_to_go_on(options, stopped)}")

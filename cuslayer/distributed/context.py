@@ -34,7 +34,6 @@ class Request:
             time.sleep(0 if time.perf_counter() - start < _PATIENCE else _NAP)
 
 
-@check.named
 class Context:
     """One of several processes that compute together; this class is that of a process on its own.
 
@@ -61,6 +60,7 @@ class Context:
         return self._timeout
 
     @timeout.setter
+    @check.method
     def timeout(self, seconds: float | None) -> None:
         self._timeout = None if seconds is None else check.positive("timeout", seconds)
 

@@ -13,7 +13,6 @@ from cuslayer.inspection import rates_of
 from cuslayer.inspection.health import figures
 from cuslayer.inspection.health.result import EDGES
 from cuslayer.training import Config, Score, Trainer, train
-from cuslayer.training import run as run_module
 from tests.support.tiny import no_figures, write_folder
 from tools.fake_cupy import strict
 
@@ -327,7 +326,11 @@ def config(tmp_path, monkeypatch):
 
 def test_a_run_warns_of_a_silent_layer_once(config):
     said = []
-    train(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=1e-9)), log=said.append)
+    train(
+        dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=1e-9)),
+        log=said.append,
+        health=cs.health,
+    )
     warnings = [line for line in said if line.startswith("warning: ")]
     assert len(warnings) == 1
     assert said.index(warnings[0]) == 2
@@ -335,19 +338,16 @@ def test_a_run_warns_of_a_silent_layer_once(config):
     assert "\n" not in warnings[0]
 
 
-def test_a_run_does_not_diagnose_a_healthy_network(config, monkeypatch):
+def test_a_run_does_not_diagnose_a_healthy_network(config):
     said = []
-    monkeypatch.setattr(run_module, "health", lambda *_, **__: pytest.fail("looked"))
     srm = dataclasses.replace(config.neuron, theta=0.5)
-    train(dataclasses.replace(config, neuron=srm), log=said.append)
+    looked = lambda *_, **__: pytest.fail("looked")  # noqa: E731
+    train(dataclasses.replace(config, neuron=srm), log=said.append, health=looked)
     assert len(said) == 4
 
 
 def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
     quiet = iter([True, True, False, True])
-    monkeypatch.setattr(
-        run_module, "_silence_warning", lambda trainer: "warning: silent" if trainer.silent_batch else None
-    )
 
     def one_epoch(self, batches, *, title, **options):
         self.silent_batch = (None, None) if next(quiet) else None

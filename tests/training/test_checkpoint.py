@@ -136,9 +136,9 @@ def test_a_checkpoint_of_another_device(saved):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"sizes": (6, 5, 2)}, r"^load_state: parameter 0\.0 has shape \(6, 4\), the network's has shape \(6, 5\)"),
-        ({"kind": "AMSGrad"}, r"^load_state: optimizer's \d\.peak is missing"),
-        ({"kind": "SGD"}, r"^load_state: optimizer's \d\.\w+ is (missing|unknown)"),
+        ({"sizes": (6, 5, 2)}, r"^restore: parameter 0\.0 has shape \(6, 4\), the network's has shape \(6, 5\)"),
+        ({"kind": "AMSGrad"}, r"^restore: optimizer's \d\.peak is missing"),
+        ({"kind": "SGD"}, r"^restore: optimizer's \d\.\w+ is (missing|unknown)"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_raises_and_changes_nothing(saved, other, message):
@@ -153,7 +153,7 @@ def test_another_number_of_layers_raises_and_changes_nothing(saved):
     net = cs.Sequential(cs.Dense(6, 4), SRM)
     optimizer = cs.Adam(net.parameters())
     before = everything(net, optimizer)
-    with pytest.raises(ValueError, match=r"^load_state: parameter 2\.0 is unknown"):
+    with pytest.raises(ValueError, match=r"^restore: parameter 2\.0 is unknown"):
         load_checkpoint(saved).restore(net, optimizer)
     assert everything(net, optimizer) == before
 
