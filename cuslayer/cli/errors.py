@@ -94,10 +94,9 @@ def _where(problem: BaseException) -> str:
 
 def colored(stream: Any) -> bool:
     """Return whether a stream shows colours: none where NO_COLOR is set (https://no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
     # The console of old versions of Windows shows escape sequences as they are; its Terminal sets this variable.
-    if os.name == "nt" and not os.environ.get("WT_SESSION"):
+    plain = os.name == "nt" and not os.environ.get("WT_SESSION")
+    if plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     try:
         return bool(stream.isatty())

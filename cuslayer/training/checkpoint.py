@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cuslayer import backend, check
 from cuslayer.archive import Archive, Refused, check_finite, open_archive, write_archive
@@ -242,20 +242,12 @@ def load_checkpoint(
     return Checkpoint(epoch, **arrays, generator=generator, place=place, record=record)
 
 
-class Summary(NamedTuple):
-    """What a checkpoint says without its arrays: completed epochs, batches after them, and the record of its run."""
-
-    epoch: int
-    batches: int
-    record: Record | None
-
-
 @check.operation("load_checkpoint")
-def read_summary(path: str | Path) -> Summary:
-    """Read what a checkpoint says, without its arrays. Errors are those of `load_checkpoint`."""
+def read_summary(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without its arrays. Errors are those of `load_checkpoint`."""
     with _opened(path) as archive:
-        epoch, _, place, record = _description(archive)
-        return Summary(epoch, 0 if place is None else place.batches, record)
+        epoch, generator, place, record = _description(archive)
+        return Checkpoint(epoch, {}, {}, generator, place, record)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from cuslayer.tape import Tensor
 from cuslayer.training import sound
 from cuslayer.training.keys import (
     Key,
+    Params,
     Rule,
     check_keys,
     choice,
@@ -45,7 +46,6 @@ from cuslayer.training.keys import (
     tree_of,
     written,
 )
-from cuslayer.training.params import Params
 from cuslayer.training.sound import SoundConfig
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.

@@ -28,7 +28,6 @@ from cuslayer.training.run_folder import (
     Lost,
     Saver,
     Stopped,
-    check_recordings,
     earlier,
     find_run,
     locked_folder,
@@ -237,7 +236,12 @@ def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, st
         )
     if checkpoint.record is not None and checkpoint.record.recordings not in (None, recordings):
         read_some(data)
-        check_recordings(checkpoint.record, out, recordings)
+        for name, was in (checkpoint.record.recordings or {}).items():
+            if recordings[name] != was:
+                raise ValueError(
+                    f"the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
+                    f"{recordings[name]}; give it its own by --data, or begin a new run"
+                )
     return checkpoint
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from cuslayer import check
 from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_whole
 from cuslayer.network.notation import rows_first
-from cuslayer.training.checkpoint import Checkpoint, Place, Record, Summary, load_checkpoint, read_summary
+from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import FIGURES
 from cuslayer.training.score import Tally
@@ -247,16 +247,6 @@ def check_config(record: Record, folder: Path, *, free: tuple[str, ...] = _FREE,
             raise ValueError(f"{path} was changed since the checkpoint: {listed}; {advice}")
 
 
-def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> None:
-    """Raise ValueError if a run is to be resumed with other recordings, as `described` says."""
-    for name, was in (record.recordings or {}).items():
-        if found[name] != was:
-            raise ValueError(
-                f"the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
-                f"{found[name]}; give it its own by --data, or begin a new run"
-            )
-
-
 def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
     """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
     before = record.settings()
@@ -274,7 +264,7 @@ def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bo
     return [f"warning: {each}" for each in found]
 
 
-def earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
+def earlier(config: Config, out: Path) -> tuple[Checkpoint, list[EpochStats], list[str]]:
     """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
     summary = read_summary(out / CHECKPOINT)
     record, rows = summary.record, completed(out, summary.epoch)
@@ -292,10 +282,6 @@ def config_of_run(folder: Path) -> Config:
     """Return the configuration of a run that is resumed: the one of its checkpoint.
 
     The file may have the options that the run had before it was resumed the last time, if it died then.
-
-    Raises:
-        ValueError: the checkpoint or the configuration is missing or damaged.
-        TypeError: a value of the configuration is of the wrong type.
     """
     record = read_summary(folder / CHECKPOINT).record
     return load_config(folder / CONFIG) if record is None else record.settings()
@@ -331,13 +317,10 @@ class Stopped(Exception):
 class Saver:
     """Writes the files of a run, so that it can go on after a death at any time.
 
-    A checkpoint holds all that decides what follows. The first file of a run is one: without it, files of these names
-    are the user's. Of an epoch that is complete, `metrics.csv` is written before the checkpoint and has at least its
-    epochs; the best checkpoint is written after it, and anew by a run that is resumed. A configuration is written after
-    the checkpoint, which knows it and the one before.
-
-    Attributes:
-        place: where the run was resumed within an epoch; None after that epoch.
+    The first file of a run is a checkpoint: without it, files of these names are the user's. Of an epoch that is
+    complete, `metrics.csv` is written before the checkpoint and has at least its epochs; the best checkpoint is written
+    after it, and anew by a run that is resumed. A configuration is written after the checkpoint, which knows it and the
+    one before. `place` is where the run was resumed within an epoch; None after that epoch.
     """
 
     def __init__(
@@ -447,12 +430,9 @@ class Saver:
         self._write(CHECKPOINT, checkpoint.save)
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
-            self._write_config()
-
-    def _write_config(self) -> None:
-        text = self._config.to_yaml().encode()
-        self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
-        self._written, self._digests = True, ()
+            text = self._config.to_yaml().encode()
+            self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
+            self._written, self._digests = True, ()
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
         try:
@@ -461,7 +441,7 @@ class Saver:
             raise NotWritten(f"train: {problem}; {_described(self._saved)}", problem) from None
 
 
-def _repair_best(out: Path, summary: Summary, stats: Stats) -> None:
+def _repair_best(out: Path, summary: Checkpoint, stats: Stats) -> None:
     """Write the best checkpoint of a run if the process died before it could: the last one, if that is the best."""
     best = stats.best
     if best is None or summary.batches or best.epoch != summary.epoch:

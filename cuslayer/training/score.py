@@ -193,10 +193,7 @@ class Tally:
         return self._read()[3] > 0
 
     def not_finite(self) -> dict[str, int]:
-        """Return the numbers, from 1, of the first batches whose "loss" and whose "output" are not finite, if any.
-
-        The loss is not finite either where the sum of the losses so far is not.
-        """
+        """Return the numbers, from 1, of the first batches whose "loss", or its sum, or "output" is not finite."""
         found: dict[str, int] = {}
         for totals in map(to_numpy, self._totals.values()):
             found |= {name: int(totals[place]) for name, place in (("loss", 5), ("output", 6)) if totals[place]}

@@ -140,6 +140,11 @@ class Result:
         """The loss of the best epoch."""
         return None if self.best is None else _scores(self.best)[1]
 
+    def scores(self, form: str) -> list[str]:
+        """Return accuracy, loss and the number of the best epoch as texts."""
+        numbers = ("" if x is None else form.format(x) for x in (self.accuracy, self.loss))
+        return [*numbers, "" if self.best is None else str(self.best.epoch)]
+
 
 def _scores(row: EpochStats) -> tuple[float | None, float]:
     """Return the accuracy and the loss of an epoch: of the test, or of training without one."""
@@ -508,11 +513,9 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
         return inf if accuracy is None else -accuracy, inf if loss is None else loss, result.number
 
     rows = [["run", *keys, "accuracy", "loss", "epoch", ""]]
-    for result in sorted(results, key=rank):
-        numbers = ["" if x is None else f"{x:.4g}" for x in (result.accuracy, result.loss)]
-        epoch = "" if result.best is None else str(result.best.epoch)
-        said = "" if result.status == DONE else f"{result.status}{result.error and ': ' + result.error}"
-        rows.append([str(result.number), *map(shown, result.point), *numbers, epoch, said])
+    for r in sorted(results, key=rank):
+        said = "" if r.status == DONE else f"{r.status}{r.error and ': ' + r.error}"
+        rows.append([str(r.number), *map(shown, r.point), *r.scores("{:.4g}"), said])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(c.rjust(w) for c, w in zip(r[:-1], widths, strict=False)) + f"  {r[-1]}".rstrip() for r in rows
@@ -524,9 +527,7 @@ def table_csv(keys: tuple[str, ...], results: list[Result]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", *keys, "status", "accuracy", "loss", "epoch", "error"])
-    for r in results:
-        values = ("" if x is None else f"{x:.10g}" for x in (r.accuracy, r.loss))
-        writer.writerow([r.number, *r.point, r.status, *values, "" if r.best is None else r.best.epoch, r.error])
+    writer.writerows([r.number, *r.point, r.status, *r.scores("{:.10g}"), r.error] for r in results)
     return text.getvalue().encode()
 
 

@@ -131,7 +131,7 @@ def test_classes_of_wav_files(run: Path, tmp_path: Path, capsys: pytest.CaptureF
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(tone(0, 3).tobytes())
     assert cli.main(["predict", str(run), files[0]]) == 2
-    assert "has 8000 samples per second, the network hears 4000" in capsys.readouterr().err
+    assert "has 8000 samples per second, the network takes 4000" in capsys.readouterr().err
 
 
 def test_training_changes_the_recordings_and_testing_does_not(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_training_changes_the_channels_of_each_level_and_direction_alike(change:
 def test_errors(tmp_path: Path) -> None:
     config = replace(CONFIG, data=write_sounds(tmp_path / "tones.npz"))
     net = config.network()
-    with pytest.raises(ValueError, match=r"^train: the configuration hears sounds, it needs --data FILE, an npz file"):
+    with pytest.raises(ValueError, match=r"^train: the configuration reads audio, it needs --data FILE, an npz file"):
         load_data(replace(config, data=None), net)
     wrong = replace(config, sound=replace(SOUND, test_field="age"))
     with pytest.raises(ValueError, match=r"^read_sounds: the file has no field 'age'; its fields: take$"):
