@@ -233,8 +233,8 @@ def _config(options: argparse.Namespace) -> Config:
             names = ", ".join(map(key_of, lost))
             check.warn(f"train: {options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
-    names = {*_NUMBERS, "network", "data", "out", "fast"} - {"timeout"}
-    return config.with_options(**{name: getattr(options, name) for name in names})
+    replaced = {*_NUMBERS, "network", "data", "out", "fast"} - {"timeout"}
+    return config.with_options(**{name: getattr(options, name) for name in replaced})
 
 
 def _download(config: Config) -> None:

@@ -52,6 +52,7 @@ _BEGUN = ("training.seed", "training.initialization", "training.firingRate")
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
+@check.operation("train")
 def find_run(out: str | None) -> Path:
     """Return the folder of the run to resume: `out`, or the last one under runs/.
 
@@ -91,9 +92,13 @@ def _run_numbers() -> list[int]:
 class Taken(ValueError):
     """Another process has the lock, or its file is another's."""
 
+    operation = "train"  # also where a sweep or a checkpoint meets it
+
 
 class Lost(ValueError):
     """This process no longer has the lock: another one may use the folder."""
+
+    operation = "train"
 
 
 class Lock:
@@ -120,7 +125,7 @@ class Lock:
             self._lock.release()
             # Where the file system has no locks, the lowest version of filelock raises the other one.
             no_locks = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-            raise not_written(f"train: {path}", problem if isinstance(problem, OSError) else no_locks) from None
+            raise not_written(f"{path}", problem if isinstance(problem, OSError) else no_locks) from None
 
     def held(self) -> bool:
         """Return whether the file and the folder at their paths are those that were locked."""
@@ -190,10 +195,10 @@ def _made(out: Path, numbered: bool) -> tuple[Path, list[Path]]:
             out.mkdir(parents=True, exist_ok=not numbered)
         except FileExistsError as problem:
             if not numbered:
-                raise not_written(f"train: out {out}", problem) from None
+                raise not_written(f"out {out}", problem) from None
             out = out.with_name(str(int(out.name) + 1))
         except OSError as problem:
-            raise not_written(f"train: out {out}", problem) from None
+            raise not_written(f"out {out}", problem) from None
         else:
             return out, created
 
@@ -438,7 +443,9 @@ class Saver:
         try:
             write(self._out / name)
         except NotWritten as problem:
-            raise NotWritten(f"train: {problem}; {_described(self._saved)}", problem) from None
+            raise NotWritten(
+                f"{str(problem).removeprefix('Checkpoint: ')}; {_described(self._saved)}", problem
+            ) from None
 
 
 def _repair_best(out: Path, summary: Checkpoint, stats: Stats) -> None:

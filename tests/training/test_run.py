@@ -208,7 +208,9 @@ def test_each_silence_is_said_once(config, monkeypatch, silences, warned):
 
     monkeypatch.setattr(run_module.Trainer, "train", of_an_epoch)
     said = []
-    train(config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append)
+    train(
+        config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append, health=cs.health
+    )
     found = ""
     for line in said[1:]:
         found = f"{found}0" if line.startswith("epoch ") else f"{found[:-1]}1"

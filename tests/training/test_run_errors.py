@@ -26,7 +26,7 @@ WITHOUT_FIGURES = ["best.npz", "checkpoint.npz", "config.yaml", "gradients.csv",
         (b"1234567", r"read_events: .*\.bs2 is 7 bytes, not a multiple of 5"),
         (
             bytes([40, 2, 0, 0, 1]),
-            r"Loader: .*[19]\.bs2: events must lie within the sensor \(34, 34, 2\) .* is at x=40, y=2",
+            r".*[19]\.bs2: events must lie within the sensor \(34, 34, 2\) .* is at x=40, y=2",
         ),
     ],
 )

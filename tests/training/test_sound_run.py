@@ -175,7 +175,7 @@ def test_training_changes_the_channels_of_each_level_and_direction_alike(change:
 def test_errors(tmp_path: Path) -> None:
     config = replace(CONFIG, data=write_sounds(tmp_path / "tones.npz"))
     net = config.network()
-    with pytest.raises(ValueError, match=r"^train: the configuration reads audio, it needs --data FILE, an npz file"):
+    with pytest.raises(ValueError, match=r"^the configuration reads audio, it needs --data FILE, an npz file"):
         load_data(replace(config, data=None), net)
     wrong = replace(config, sound=replace(SOUND, test_field="age"))
     with pytest.raises(ValueError, match=r"^read_sounds: the file has no field 'age'; its fields: take$"):
