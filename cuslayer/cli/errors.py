@@ -86,7 +86,8 @@ def _of_system(problem: OSError) -> str:
 def _where(problem: BaseException) -> str:
     """Return the innermost place in this package at which an error was raised."""
     package = os.path.dirname(os.path.dirname(__file__))
-    frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(package)]
+    found = traceback.extract_tb(problem.__traceback__)
+    frames = [f for f in found if f.filename.startswith(package) and f.name not in ("door", "steps")]
     if not frames:
         return ""
     return f", {os.path.relpath(frames[-1].filename, os.path.dirname(package))} line {frames[-1].lineno}"

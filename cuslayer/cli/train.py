@@ -163,7 +163,8 @@ def run(options: argparse.Namespace) -> int:
 
 @check.operation("train")
 def _run(options: argparse.Namespace, context: Context) -> int:
-    from cuslayer import health, training
+    from cuslayer import training
+    from cuslayer.inspection import health
 
     # A run that is resumed may be in a folder that only process 0 can read.
     read = context.from_root if options.resume else context.on_each

@@ -187,7 +187,7 @@ def test_errors(tmp_path: Path) -> None:
     wrong = replace(config, data=few, sound=replace(SOUND, test_field=None, test_values=()))
     with pytest.raises(ValueError, match=r"^read_sounds: .*: none of the recordings are the test set$"):
         load_data(wrong, net)
-    with pytest.raises(ValueError, match=r"^train: the network expects input \(16,\), the recordings are \(32,\)$"):
+    with pytest.raises(ValueError, match=r"^the network expects input \(16,\), the recordings are \(32,\)$"):
         load_data(replace(config, sound=replace(SOUND, falling=True)), net)
 
 
