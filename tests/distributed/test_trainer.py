@@ -134,7 +134,7 @@ def test_weights_that_differ():
         net = MLP()
         net.parameters()[0].data[0, 0] = context.rank
         parallel = DataParallel(context)
-        with pytest.raises(ValueError, match="Trainer: all processes must have the same weights"):
+        with pytest.raises(ValueError, match="all processes must have the same weights"):
             ParallelStep(parallel, RunningStatistics(net)).start(net, 1)
         ParallelStep(parallel, RunningStatistics(net)).start(net, 0)
         return float(net.parameters()[0].data[0, 0])
@@ -149,7 +149,7 @@ def test_options_of_a_trainer():
         Trainer(*given, parallel=Context())
     with fake_cupy.in_use(), pytest.raises(ValueError, match="Trainer: graph must not be True with parallel"):
         Trainer(*given, parallel=DataParallel(Context()), graph=True)
-    with pytest.raises(TypeError, match="Trainer: batches must be pairs"):
+    with pytest.raises(TypeError, match="batches must be pairs"):
         Trainer(*given, parallel=DataParallel(Context())).train(np.zeros((2, 2)))
 
 
