@@ -89,7 +89,7 @@ class Tally:
         self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
 
-    @check.operation("classify")
+    @check.operation("Tally")
     def add(self, spikes: Any, target: Any, loss: Any, *, scale: float = 1.0) -> None:
         """Add a batch.
 
