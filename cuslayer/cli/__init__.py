@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cuslayer import check
 from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
 from cuslayer.extras import optional
 from cuslayer.version import __version__
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     return errors.INVALID
                 options = parser.parse_args(arguments)
                 command = COMMANDS[options.command]
-                code: int | None = command.run(options)
+                code: int | None = check.operation(options.command)(command.run)(options)
             finally:  # also after --help
                 if sys.stdout is not None:
                     sys.stdout.flush()

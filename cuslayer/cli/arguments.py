@@ -94,11 +94,9 @@ def add_json(parser: argparse.ArgumentParser, fields: Mapping[str, str], *, many
 
 def progress_log(options: argparse.Namespace) -> Callable[[str], None]:
     """Return what prints a line of progress: on standard output, or beside a result in JSON on standard error."""
-    if not options.json:
-        return lambda line: print(line, flush=True)
-    if sys.stderr is None:  # print would take standard output
+    if options.json and sys.stderr is None:  # print would take standard output
         return lambda line: None
-    return lambda line: print(line, file=sys.stderr, flush=True)
+    return lambda line: print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
 
 
 def print_json(result: Any) -> None:

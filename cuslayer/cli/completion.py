@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer import check
 from cuslayer.extras import optional
 
 HELP = "print a script for a shell, which then completes commands, options and files"
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
 
 
-@check.operation("completion")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     print(optional("argcomplete", "completion").shellcode(["cuslayer"], shell=options.shell))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer import check
 from cuslayer.cli.arguments import PAGE_JSON, add_page, add_run, page_of, run_of, say_page
 
 HELP = "write an HTML page in which the network recognizes drawn digits"
@@ -21,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_page(parser, "demo")
 
 
-@check.operation("demo")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from cuslayer.inspection import demo

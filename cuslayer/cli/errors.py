@@ -86,7 +86,8 @@ def _of_system(problem: OSError) -> str:
 def _where(problem: BaseException) -> str:
     """Return the innermost place in this package at which an error was raised."""
     package = os.path.dirname(os.path.dirname(__file__))
-    frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(package)]
+    found = traceback.extract_tb(problem.__traceback__)
+    frames = [f for f in found if f.filename.startswith(package) and f.name not in ("door", "steps")]
     if not frames:
         return ""
     return f", {os.path.relpath(frames[-1].filename, os.path.dirname(package))} line {frames[-1].lineno}"
@@ -94,10 +95,9 @@ def _where(problem: BaseException) -> str:
 
 def colored(stream: Any) -> bool:
     """Return whether a stream shows colours: none where NO_COLOR is set (https://no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
     # The console of old versions of Windows shows escape sequences as they are; its Terminal sets this variable.
-    if os.name == "nt" and not os.environ.get("WT_SESSION"):
+    plain = os.name == "nt" and not os.environ.get("WT_SESSION")
+    if plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     try:
         return bool(stream.isatty())

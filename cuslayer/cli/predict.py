@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cuslayer import check
 from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
 
@@ -41,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-@check.operation("predict")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from cuslayer import training

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cuslayer import check
 from cuslayer.cli import arguments as shared
 
 HELP = "write the HTML page of a run"
@@ -28,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_device(parser)
 
 
-@check.operation("report")
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     import numpy as np

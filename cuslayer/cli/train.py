@@ -45,18 +45,33 @@ JSON = {
 }
 _LARGEST = 2**63
 _OPTIMIZERS = ("SGD", "Adam", "NAdam")
-# The options that replace values of the configuration.
-_OPTIONS = (
-    *("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out"),
-    *("checkpoint_minutes", "checkpoint_steps", "micro", "fast"),
-)
+# The options that are numbers: the least one of those that are whole, and their help.
+_NUMBERS: dict[str, tuple[int | None, str]] = {
+    "epochs": (1, "number of passes over the training set"),
+    "batch": (1, "recordings per optimizer step"),
+    "lr": (None, "initial learning rate; its schedule stays"),
+    "clip_norm": (None, "scale the gradients if their common norm is larger than this"),
+    "clip_value": (None, "clip each element of the gradients to +-this"),
+    "seed": (0, "seed of weights, sample order and dropout"),
+    "checkpoint_minutes": (None, "write a checkpoint after so many minutes, also within an epoch, by default 5"),
+    "checkpoint_steps": (1, "write a checkpoint after so many steps, too"),
+    "micro": (
+        1,
+        "recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
+        "quarter of a batch that has fewer than 64",
+    ),
+    "timeout": (
+        None,
+        "seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
+    ),
+}
 
 
 def _configs(prefix: str, **more: Any) -> list[str]:
     """Return what completes CONFIG: the names of configurations, and files."""
     from argcomplete.completers import FilesCompleter
 
-    from cuslayer.training.read_config import named_configs
+    from cuslayer.training.config import named_configs
 
     return [*named_configs(), *FilesCompleter()(prefix)]
 
@@ -87,46 +102,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sounds, their npz file",
     )
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
-    add("--epochs", type=integer, metavar="N", help="number of passes over the training set")
-    add("--batch", type=integer, metavar="N", help="recordings per optimizer step")
-    add("--lr", type=number, metavar="X", help="initial learning rate; its schedule stays")
+    for name, (least, text) in _NUMBERS.items():
+        kind, metavar = (number, "X") if least is None else (integer, "N")
+        add(_flag(name), type=kind, metavar=metavar, help=text)
     add(
         "--optimizer",
         type=lambda text: {name.lower(): name for name in _OPTIMIZERS}.get(text.lower(), text),
         choices=_OPTIMIZERS,
         help="kind of optimizer; learning rate and schedule stay",
     )
-    add("--clip-norm", type=number, metavar="X", help="scale the gradients if their common norm is larger than this")
-    add("--clip-value", type=number, metavar="X", help="clip each element of the gradients to +-this")
     add_device(parser)
-    add("--seed", type=integer, metavar="N", help="seed of weights, sample order and dropout")
     add("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
     add("--resume", action="store_true", help="continue the run in --out, by default the last one under runs/")
-    add(
-        "--checkpoint-minutes",
-        type=number,
-        metavar="X",
-        help="write a checkpoint after so many minutes, also within an epoch, by default 5",
-    )
-    add("--checkpoint-steps", type=integer, metavar="N", help="write a checkpoint after so many steps, too")
-    add(
-        "--micro",
-        type=integer,
-        metavar="N",
-        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
-        "quarter of a batch that has fewer than 64",
-    )
     add(
         "--fast",
         action="store_const",
         const=True,
         help="add the gradients of micro-batches in any order: the bits depend on the number of processes",
-    )
-    add(
-        "--timeout",
-        type=number,
-        metavar="S",
-        help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
     )
     add("--trial", help=argparse.SUPPRESS)  # of `sweep`
     add_json(parser, JSON)
@@ -172,6 +164,7 @@ def run(options: argparse.Namespace) -> int:
 @check.operation("train")
 def _run(options: argparse.Namespace, context: Context) -> int:
     from cuslayer import training
+    from cuslayer.inspection import health
 
     # A run that is resumed may be in a folder that only process 0 can read.
     read = context.from_root if options.resume else context.on_each
@@ -190,9 +183,8 @@ def _run(options: argparse.Namespace, context: Context) -> int:
     with deferred() as stop:
         try:
             log = progress_log(options)
-            out = training.train(
-                config, resume=options.resume, progress=True, log=log, stop=stop, context=context, report=report
-            )
+            given: dict[str, Any] = {"resume": options.resume, "stop": stop, "context": context, "report": report}
+            out = training.train(config, progress=True, log=log, health=health, **given)
         except training.Stopped as stopped:
             if context.rank == 0:
                 errors.say(f"interrupted{_how_to_go_on(options, stopped)}")
@@ -219,18 +211,17 @@ def _result(out: Path, config: Config) -> dict[str, Any]:
 
 def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
-    from cuslayer import check, training
-    from cuslayer.training.fields import key_of
+    from cuslayer import training
+    from cuslayer.training.keys import key_of
 
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1), ("micro", 1)):
-        if name in given:
-            value = check.integer(_flag(name), given[name], least=least)
-            if value >= _LARGEST:
-                raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
-    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes", "timeout"):
-        if name in given:
-            check.positive(_flag(name), given[name])
+    for name, (least, _) in _NUMBERS.items():
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if least is None:
+            check.positive(_flag(name), value)
+        elif check.integer(_flag(name), value, least=least) >= _LARGEST:
+            raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
     config = training.load_config(options.config) if options.config else training.Config()
     if options.resume:
         options.out = str(training.find_run(options.out or config.out))
@@ -243,7 +234,8 @@ def _config(options: argparse.Namespace) -> Config:
             names = ", ".join(map(key_of, lost))
             check.warn(f"{options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
-    return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})
+    replaced = {*_NUMBERS, "network", "data", "out", "fast"} - {"timeout"}
+    return config.with_options(**{name: getattr(options, name) for name in replaced})
 
 
 def _download(config: Config) -> None:

@@ -222,10 +222,10 @@ def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
     """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:
-        scale = check.one_of(f"{where}: norm", word.norm, SCALES)
+        scale = check.one_of("norm", word.norm, SCALES)
         found.append(BatchNorm(shape[-1], scale=scale, height=neuron.theta, trained=scale != "none"))
     if word.winners is not None:
-        found.append(KWinners(check.integer(f"{where}: winners", word.winners, least=1)))
+        found.append(KWinners(check.integer("winners", word.winners, least=1)))
     return found
 
 

@@ -1,13 +1,20 @@
 """Training runs: loop, log, checkpoint, configuration, figures."""
 
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
-from cuslayer.training.config import Config
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.finite import NotFiniteError
 from cuslayer.training.gradient_flow import GradientFlow
-from cuslayer.training.load import Run, evaluate, load_run
-from cuslayer.training.params import Params
-from cuslayer.training.predict import Prediction, example, predict, predict_test, read_spikes
-from cuslayer.training.read_config import load_config
+from cuslayer.training.keys import Params
+from cuslayer.training.load import (
+    Prediction,
+    Run,
+    evaluate,
+    example,
+    load_run,
+    predict,
+    predict_test,
+    read_spikes,
+)
 from cuslayer.training.run import train
 from cuslayer.training.run_folder import Stopped, config_of_run, find_run
 from cuslayer.training.score import Score, Tally

@@ -7,40 +7,32 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cuslayer import backend, check
 from cuslayer.archive import Archive, Refused, check_finite, open_archive, write_archive
 from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
-from cuslayer.training.config import Config
-from cuslayer.training.read_config import load_config
-from cuslayer.training.score import Tally
+from cuslayer.training.config import Config, load_config
+from cuslayer.training.score import Tally, Wrong, check_fields, is_number
 from cuslayer.training.stats import EpochStats
-from cuslayer.training.sums import check_fields, is_number
 
 _FORMAT = 3
 # The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, and the record of
 # format 2 says nothing of the recordings.
 _FIELDS: dict[Any, set[str]] = {1: {"format", "epoch", "generator"}}
 _FIELDS[2] = _FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
-_PARTS = ("network", "optimizer")
-
-
-class _Wrong(ValueError):
-    """What a checkpoint has in it is wrong."""
+# The arrays of a checkpoint, and the words before their names in errors.
+_PARTS = {"network": "parameter", "optimizer": "optimizer's"}
 
 
 @dataclass(frozen=True)
 class Place:
     """A place in the middle of an epoch.
 
-    Attributes:
-        of: the number of training batches of the epoch.
-        trained: the score of the training batches so far, as `Tally.state` has it.
-        gradients: the sizes of the gradients so far, as `GradientFlow.state` has them.
-        tested: the score of the test batches so far; None before the first.
+    It has the number of training batches of the epoch, the scores of the training and of the test batches so far, as
+    `Tally.state` has them, and the sizes of the gradients, as `GradientFlow.state` has them.
     """
 
     of: int
@@ -63,9 +55,9 @@ class Place:
         check_fields("gradient flow", given["gradients"], ("steps", "squares"))
         whole, batches = given["of"], 0 if given["trained"] is None else given["trained"]["batches"]
         if type(whole) is not int or not 1 <= batches <= whole:
-            raise _Wrong(f"batches must be from 1 to {check.one_line(whole)}, got {batches}")
+            raise Wrong(f"batches must be from 1 to {check.one_line(whole)}, got {batches}")
         if given["tested"] is not None and batches < whole:
-            raise _Wrong(f"batches must be {whole} where the test has begun, got {batches}")
+            raise Wrong(f"batches must be {whole} where the test has begun, got {batches}")
         return cls(**given)
 
 
@@ -78,8 +70,7 @@ class Record:
         rows: the statistics of the completed epochs.
         digests: the SHA-256 of each text that the configuration file may have: a run that is resumed with other options
             writes its checkpoint before the file.
-        recordings: what `described` says of the recordings for training and for the test; None where an earlier version
-            wrote the checkpoint.
+        recordings: what `described` says of the recordings; None where an earlier version wrote the checkpoint.
     """
 
     config: Mapping[str, Any]
@@ -104,23 +95,22 @@ class Record:
         rows, digests, recordings = given["statistics"], given["digests"], given["recordings"]
         if not isinstance(rows, list) or len(rows) != epoch:
             count = len(rows) if isinstance(rows, list) else 0
-            raise _Wrong(f"epoch must be the number of rows of statistics, {count}, got {epoch}")
+            raise Wrong(f"epoch must be the number of rows of statistics, {count}, got {epoch}")
         statistics = tuple(_row(row, number) for number, row in enumerate(rows, start=1))
         if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
-            raise _Wrong(f"the digests must be a list of texts, got {check.one_line(digests)}")
+            raise Wrong(f"the digests must be a list of texts, got {check.one_line(digests)}")
         if recordings is not None:
             check_fields("recordings", recordings, ("training", "test"))
         if not isinstance(given["config"], dict):
-            raise _Wrong(f"the configuration must be a mapping, got {check.one_line(given['config'])}")
+            raise Wrong(f"the configuration must be a mapping, got {check.one_line(given['config'])}")
         found = cls(given["config"], statistics, tuple(digests), recordings)
         found.settings()  # raises if it is no configuration
         return found
 
     def json(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
-        statistics = [list(astuple(row)) for row in self.rows]
-        digests, recordings = list(self.digests), None if self.recordings is None else dict(self.recordings)
-        return {"config": self.config, "statistics": statistics, "digests": digests, "recordings": recordings}
+        statistics, recordings = list(map(astuple, self.rows)), self.recordings and dict(self.recordings)
+        return {"config": self.config, "statistics": statistics, "digests": self.digests, "recordings": recordings}
 
     def settings(self) -> Config:
         """Return the configuration; raise ValueError or TypeError if it is none."""
@@ -133,7 +123,7 @@ def _row(row: Any, epoch: int) -> EpochStats:
     if not sound or not all(
         type(x) is float or is_number(x) or (x is None and place in (2, 3, 4)) for place, x in enumerate(row)
     ):
-        raise _Wrong(f"the statistics of epoch {epoch} must be 6 numbers, got {check.one_line(row)}")
+        raise Wrong(f"the statistics of epoch {epoch} must be 6 numbers, got {check.one_line(row)}")
     return EpochStats(*row)
 
 
@@ -183,12 +173,9 @@ class Checkpoint:
         Raises:
             ValueError: the state does not fit the network, the optimizer or the generator; nothing is changed then.
         """
-        try:
-            _check_layout({"network": self.network, "optimizer": self.optimizer}, network, optimizer)
-            _check_finite(self.network, self.optimizer)
-            _check_generator(self.generator)
-        except _Wrong as problem:
-            raise ValueError(f"{problem}") from None
+        _check_layout({"network": self.network, "optimizer": self.optimizer}, network, optimizer)
+        _check_finite(self.network, self.optimizer)
+        _check_generator(self.generator)
         before, memory = network.state(), optimizer.state()
         try:
             network.load_state(self.network)
@@ -199,6 +186,7 @@ class Checkpoint:
             raise
         backend.load_generator_state(self.generator)
 
+    @check.operation("Checkpoint")
     def save(self, path: str | Path) -> None:
         """Write the checkpoint as an npz file, atomically; it is on the disk then.
 
@@ -211,7 +199,7 @@ class Checkpoint:
         """
         try:
             _check_finite(self.network, self.optimizer)
-        except _Wrong as problem:
+        except Wrong as problem:
             raise ValueError(f"{problem}, {path} is not written") from None
         about = {"format": _FORMAT, "epoch": self.epoch, "generator": self.generator}
         about["place"] = None if self.place is None else vars(self.place)
@@ -245,7 +233,7 @@ def load_checkpoint(
         for name, header in archive.headers.items():
             part, _, rest = name.partition("/")
             if part not in layout:
-                raise _Wrong(f"array {name} is unknown")
+                raise Wrong(f"array {name} is unknown")
             layout[part][rest] = header
         _check_layout(layout, network, optimizer)
         if network is None or optimizer is None:
@@ -255,25 +243,17 @@ def load_checkpoint(
     return Checkpoint(epoch, **arrays, generator=generator, place=place, record=record)
 
 
-class Summary(NamedTuple):
-    """What a checkpoint says without its arrays: completed epochs, batches after them, and the record of its run."""
-
-    epoch: int
-    batches: int
-    record: Record | None
-
-
 @check.operation("load_checkpoint")
-def read_summary(path: str | Path) -> Summary:
-    """Read what a checkpoint says, without its arrays. Errors are those of `load_checkpoint`."""
+def read_summary(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without its arrays. Errors are those of `load_checkpoint`."""
     with _opened(path) as archive:
-        epoch, _, place, record = _description(archive)
-        return Summary(epoch, 0 if place is None else place.batches, record)
+        epoch, generator, place, record = _description(archive)
+        return Checkpoint(epoch, {}, {}, generator, place, record)
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Archive]:
-    """Open a checkpoint for the block, and let all errors in it name the operation and the file."""
+    """Open a checkpoint for the block, and let all errors in it name the file."""
     if not Path(path).is_file() and not Path(path).is_dir():
         raise ValueError(f"{path} is no file")
     try:
@@ -281,14 +261,8 @@ def _opened(path: str | Path) -> Iterator[Archive]:
             yield archive
     except Refused as problem:
         raise ValueError(f"{path} {problem}") from None
-    except _Wrong as problem:
+    except Wrong as problem:
         raise ValueError(f"{path}: {problem}") from None
-    except ValueError as problem:
-        # Those of `load_state` say what does not fit.
-        text = str(problem)
-        if not text.startswith("load_state: "):
-            raise ValueError(f"{path} is damaged or no checkpoint ({type(problem).__name__})") from None
-        raise ValueError(f"{path}: {text.removeprefix('load_state: ')}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
         raise ValueError(f"{path} is damaged or no checkpoint ({type(problem).__name__})") from None
 
@@ -303,10 +277,10 @@ def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, R
     if missing:
         raise KeyError(missing[0])
     for name in sorted(about.keys() - _FIELDS[version]):
-        raise _Wrong(f"{check.one_line(name)} is unknown in format {version}")
+        raise Wrong(f"{check.one_line(name)} is unknown in format {version}")
     epoch = about["epoch"]
     if type(epoch) is not int or not 0 <= epoch < 2**31:
-        raise _Wrong(f"epoch must be an integer from 0 to {2**31 - 1}, got {check.one_line(epoch)}")
+        raise Wrong(f"epoch must be an integer from 0 to {2**31 - 1}, got {check.one_line(epoch)}")
     _check_generator(about["generator"])
     place = None if about.get("place") is None else Place.of_json(about["place"])
     run = about.get("run")
@@ -322,7 +296,7 @@ def _check_generator(state: Any) -> None:
     kind = type(backend.generator().bit_generator)
     name = state.get("bit_generator") if isinstance(state, Mapping) else state
     if name != kind.__name__:
-        raise _Wrong(f"generator must be the state of {kind.__name__}, got {check.one_line(name)}")
+        raise Wrong(f"generator must be the state of {kind.__name__}, got {check.one_line(name)}")
     trial, own = kind(0), {key: value for key, value in state.items() if key != "device"}
     try:
         trial.state = own
@@ -333,39 +307,37 @@ def _check_generator(state: Any) -> None:
     of_device = state.get("device", [0, 0])
     known = isinstance(of_device, list) and [type(each) for each in of_device] == [int, int]
     if not same or not known or not all(0 <= each < 2**63 for each in of_device):
-        raise _Wrong(f"generator has a state that {kind.__name__} cannot have")
+        raise Wrong(f"generator has a state that {kind.__name__} cannot have")
 
 
 def _check_layout(
     layout: Mapping[str, Mapping[str, Any]], network: Sequential | None, optimizer: SGD | Adam | None
 ) -> None:
-    """Raise ValueError unless names, shapes and types are those of a network and an optimizer."""
-    if network is not None:
-        network.check_state(layout["network"])
-        parameters = network.named_parameters()
-        for name, x in layout["network"].items():
-            _check_type(f"parameter {name}", x, parameters[name].dtype if name in parameters else None)
-    if optimizer is not None:
-        optimizer.check_state(layout["optimizer"])
-        types = {f"{i}.{name}": a.dtype for i, memory in enumerate(optimizer.memory) for name, a in memory.items()}
-        for name, x in layout["optimizer"].items():
-            _check_type(f"optimizer's {name}", x, types.get(name))
-    for part, arrays in layout.items():
-        for name, x in arrays.items():
+    """Raise Wrong unless names, shapes and types are those of a network and an optimizer."""
+    types: dict[str, Any] = {}
+    try:
+        if network is not None:
+            network.check_state(layout["network"])
+            types |= {f"parameter {name}": p.dtype for name, p in network.named_parameters().items()}
+        if optimizer is not None:
+            optimizer.check_state(layout["optimizer"])
+            memory = enumerate(optimizer.memory)
+            types |= {f"optimizer's {i}.{name}": a.dtype for i, arrays in memory for name, a in arrays.items()}
+    except ValueError as problem:
+        raise Wrong(str(problem).removeprefix("load_state: ")) from None
+    for part, what in _PARTS.items():
+        for name, x in layout[part].items():
+            wanted = types.get(f"{what} {name}", x.dtype)
+            if x.dtype != wanted:
+                raise Wrong(f"{what} {name} has type {x.dtype}, the network's has {wanted}")
             if x.dtype.kind not in "fiu":
-                raise _Wrong(f"{part}'s {name} has type {x.dtype}, which is no number")
-
-
-def _check_type(name: str, x: Any, wanted: Any) -> None:
-    if wanted is not None and x.dtype != wanted:
-        raise _Wrong(f"{name} has type {x.dtype}, the network's has {wanted}")
+                raise Wrong(f"{part}'s {name} has type {x.dtype}, which is no number")
 
 
 def _check_finite(network: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
-    """Raise ValueError if a number is not finite."""
-    try:
-        for what, arrays in (("parameter", network), ("optimizer's", optimizer)):
-            for name, a in arrays.items():
+    for what, arrays in zip(_PARTS.values(), (network, optimizer), strict=True):
+        for name, a in arrays.items():
+            try:
                 check_finite(f"{what} {name}", a)
-    except ValueError as problem:
-        raise _Wrong(str(problem)) from None
+            except ValueError as problem:
+                raise Wrong(str(problem)) from None

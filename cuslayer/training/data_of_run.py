@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -45,9 +45,14 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     if config.error == "SpikeTime":
         return _load_spike_trains(config, net)
     if config.dataset is not None:
-        train_set, test_set = _known_sets(config)
+        if config.data is None:
+            raise ValueError(f"{config.dataset} needs --data ROOT, the folder in which tonic keeps its data sets")
+        of_run = partial(load, config.dataset, config.data, dt=config.neuron.dt, duration=config.duration)
+        train_set, test_set = of_run("train"), of_run("test")
     elif config.sound is not None:
-        train_set, test_set = _sounds(config, other)
+        if config.data is None:
+            raise ValueError("the configuration reads audio, it needs --data FILE, an npz file of recordings")
+        train_set, test_set = config.sound.sets(config.data, config.neuron.dt, config.duration, all_are_test=other)
     elif config.data is None:
         train_set, test_set = Digits("train"), Digits("test")
     else:
@@ -78,21 +83,6 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
         where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
         raise ValueError(f"the network expects input {net.input_shape}, {where} has another: {reason}") from None
     return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])))
-
-
-def _known_sets(config: Config) -> tuple[Dataset, Dataset]:
-    """Return the training and the test set of a data set that is known by name."""
-    if config.data is None:
-        raise ValueError(f"{config.dataset} needs --data ROOT, the folder in which tonic keeps its data sets")
-    of_run = partial(load, cast(str, config.dataset), config.data, dt=config.neuron.dt, duration=config.duration)
-    return of_run("train"), of_run("test")
-
-
-def _sounds(config: Config, all_are_test: bool) -> tuple[Dataset, Dataset]:
-    """Return the training and the test set of a file of sounds."""
-    if config.data is None or config.sound is None:
-        raise ValueError("the configuration hears sounds, it needs --data FILE, an npz file of them")
-    return config.sound.sets(config.data, config.neuron.dt, config.duration, all_are_test=all_are_test)
 
 
 def _label_list(folder: Path, name: str | None) -> Path | None:

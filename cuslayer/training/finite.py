@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
 from cuslayer.backend import Array, to_numpy
-from cuslayer.distributed.context import is_on_all, on_all
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
@@ -54,8 +53,8 @@ def naming_checkpoint(path: Path) -> Iterator[None]:
         yield
     except NotFiniteError as problem:
         kept = f"the last good checkpoint, {path}, is kept" if path.exists() else "there was no checkpoint yet"
-        found = NotFiniteError(f"{check.reason(problem)}; {kept}", problem.epoch, problem.batch)
-        raise (on_all(found) if is_on_all(problem) else found) from None
+        problem.args = (f"{problem}; {kept}",)
+        raise
 
 
 class FiniteCheck:
@@ -81,10 +80,7 @@ class FiniteCheck:
             self._stop(batch, what, "step" if batch else "start")
 
     def first(self, x: Any) -> None:
-        """Check the first batch of an epoch layer by layer if gradients do not tell of all potentials.
-
-        None passes through frozen layers, and hooks can make any weight of finite parameters.
-        """
+        """Check the first batch layer by layer where gradients, as behind frozen layers, tell not of all potentials."""
         frozen = any(not p.requires_grad for p in self._net.parameters())
         if frozen or any(getattr(node.stage, "weight_hook", None) for node in graph_of(self._net).nodes):
             found = self._layer(x)
@@ -164,10 +160,7 @@ class FiniteCheck:
         return f"parameter {number} of the optimizer"
 
     def _layer(self, x: Any) -> str | None:
-        """Run a copy of the network layer by layer; return the first potential or output that is not finite.
-
-        None if all numbers are finite, and for a network that cannot be copied.
-        """
+        """Run a copy of the network, if there can be one; return its first potential or output that is not finite."""
         copy = copied(self._net)
         with suppress(MemoryError, TypeError), no_grad(), np.errstate(all="ignore"), copy as (net,):
             for at in Walk(net, as_input(x)):

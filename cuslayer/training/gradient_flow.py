@@ -15,8 +15,8 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.network import Sequential
 from cuslayer.plot import gradient_flow
 from cuslayer.tape import Tensor
+from cuslayer.training.score import Wrong, check_fields, devices_of_sums, sums_on_devices
 from cuslayer.training.stats import read_table, write_table
-from cuslayer.training.sums import check_fields, devices_of_sums, sums_on_devices
 
 
 @check.named
@@ -90,7 +90,7 @@ class GradientFlow:
         check_fields("gradient flow", state, ("steps", "squares"))
         steps = state["steps"]
         if type(steps) is not int or steps < 0:
-            raise ValueError(f"the gradient flow's steps must be an integer from 0, got {one_line(steps)}")
+            raise Wrong(f"the gradient flow's steps must be an integer from 0, got {one_line(steps)}")
         squares = sums_on_devices("gradient flow", state["squares"], len(self._parameters))
         self._steps, self._squares = steps, squares
 

@@ -25,10 +25,7 @@ from cuslayer.training.steps import PlainStep, Task, backward, forward
 
 
 class _Graph(NamedTuple):
-    """A captured step: its input, the number of classes, the gradients that it writes, and its launch.
-
-    It draws if it has kernels that advance the random generator of the GPU.
-    """
+    """A captured step; `draws` says whether its kernels advance the random generator of the GPU."""
 
     x: PackedSpikes
     labels: Any

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
 
 from cuslayer import backend, check
 from cuslayer.data import Loader
-from cuslayer.distributed.context import Context
+from cuslayer.distributed.context import Context, on_all
 from cuslayer.distributed.parallel import DataParallel, usual_micro
 from cuslayer.files import NotWritten
-from cuslayer.inspection.health import health
-from cuslayer.training.agreement import agree, agree_on_data
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
@@ -26,7 +28,6 @@ from cuslayer.training.run_folder import (
     Lost,
     Saver,
     Stopped,
-    check_recordings,
     earlier,
     find_run,
     locked_folder,
@@ -34,6 +35,10 @@ from cuslayer.training.run_folder import (
 )
 from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.trainer import Trainer
+from cuslayer.version import __version__
+
+# Keys that say where files are: they may differ from machine to machine.
+_OWN = ("path", "checkpoint")
 
 
 @check.operation
@@ -48,6 +53,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     context: Context | None = None,
     report: Callable[[list[EpochStats]], bool] | None = None,
+    health: Callable[..., Any] | None = None,
 ) -> Path:
     """Train by a configuration, and write metrics, checkpoints, configuration and figures to a folder.
 
@@ -69,6 +75,8 @@ def train(
         stop: called after each step; if it returns True, the run is saved and `Stopped` is raised.
         context: the processes; None for one.
         report: called with the statistics after each epoch; the run stops if it returns True, and `Stopped` is raised.
+        health: `cuslayer.health`, whose advice is logged once the output has no spike in an epoch; without it the log
+            says just that.
 
     Returns:
         The folder of results.
@@ -89,7 +97,7 @@ def train(
     config = config.with_options(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps)
     if context.size > 1 and config.micro is None:
         config = config.with_options(micro=usual_micro(config.batch))
-    agree(context, config)
+    _agree(context, config)
     backend.seed(config.seed)
     with ExitStack() as until_end:
 
@@ -102,23 +110,14 @@ def train(
         out = context.from_root(begin)
         config = config.with_options(out=str(out))
         try:
-            _train(
-                config, out, resume, progress, log if context.rank == 0 else _silent, stop or _never, context, report
-            )
+            said = (lambda line: None) if context.rank else log
+            _train(config, out, resume, progress, said, stop or (lambda: False), context, report, health)
         except Stopped:
             context.barrier()
             raise
         # None leaves while process 0 writes: its launcher may end the others.
         context.barrier()
     return out
-
-
-def _never() -> bool:
-    return False
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 def _train(
@@ -130,9 +129,10 @@ def _train(
     stop: Callable[[], bool],
     context: Context,
     report: Callable[[list[EpochStats]], bool] | None,
+    health: Callable[..., Any] | None,
 ) -> None:
     """Train in a folder that is locked."""
-    rows, summary, changes = list[EpochStats](), None, list[str]()
+    rows, changes = list[EpochStats](), list[str]()
     if resume:
         summary, rows, changes = context.from_root(lambda: earlier(config, out))
         if summary.epoch >= config.epochs:
@@ -146,7 +146,8 @@ def _train(
     net = context.on_each(config.network)
     data = context.on_each(lambda: load_data(config, net, train=True))
     recordings = _described(data, config)
-    agree_on_data(context, recordings)
+    if context.size > 1:
+        context.agree(**{f"{name} data": text for name, text in recordings.items()})
     steps = config.epochs * len(data.train)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
     rate = config.firing_rate if config.initialization == "calibrated" else None
@@ -162,7 +163,8 @@ def _train(
     saver = Saver(out, config, trainer, stats, len(data.train), stop, recordings, checkpoint, writes=context.rank == 0)
     if len(stats.epochs) < config.epochs:
         weights = sum(p.data.size for p in net.parameters())
-        log(f"{net.notation}: {weights:,} weights on {_devices(context)}; results go to {out}")
+        devices = backend.device_name() + (f" each of {context.size} processes" if context.size > 1 else "")
+        log(f"{net.notation}: {weights:,} weights on {devices}; results go to {out}")
         if context.size > 1:
             log(context.describe())
             _note_idle(config, context, log)
@@ -176,7 +178,7 @@ def _train(
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
             try:
-                _run_epochs(config, trainer, data, stats, saver, log, report)
+                _run_epochs(config, trainer, data, stats, saver, log, report, health)
             except (NotFiniteError, NotWritten, Lost):
                 raise
             except ValueError:
@@ -188,6 +190,24 @@ def _train(
         save_figures(out, net, config.neuron.dt, stats, trainer.gradients, data.example)
 
 
+def _agree(context: Context, config: Config) -> None:
+    """Raise ValueError, on all processes, unless they have one version, configuration and kind of device."""
+    if context.size == 1:
+        return
+    context.agree(**{"version of cuslayer": __version__, "version of NumPy": np.__version__})
+    context.agree(device=backend.device())
+    given = config.document()
+    given["training"] = {key: value for key, value in given["training"].items() if key not in _OWN}
+    # The lines that differ are more telling than a digest.
+    lines = context.gather(yaml.safe_dump(given).splitlines())
+    for rank, theirs in enumerate(lines):
+        if theirs != lines[0]:
+            pairs = [(a, b) for a, b in zip(lines[0], theirs, strict=False) if a != b]
+            was, got = (check.one_line(text) for text in (pairs or [("a shorter one", "a longer one")])[0])
+            rule = "all processes must have the same configuration"
+            raise on_all(ValueError(f"{rule}: process 0 has {was}, process {rank} {got}"))
+
+
 def _described(data: Data, config: Config) -> dict[str, str]:
     return {"training": described(data.train, config), "test": described(data.test, config)}
 
@@ -196,17 +216,11 @@ def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> 
     """Log a warning if some processes have no part of a batch."""
     micro = config.micro or usual_micro(config.batch)
     parts = -(-config.batch // micro)
-    if parts < context.size:
+    rest = context.size - parts
+    if rest > 0:
         has = f"a batch of {config.batch} recordings has {parts} micro-batch{'es' if parts > 1 else ''} of {micro}"
-        rest = context.size - parts
         idle = f"{rest} of {context.size} processes ha{'s' if rest == 1 else 've'} nothing to do"
         log(f"warning: {has}: {idle}; a larger batch or a smaller --micro gives them work")
-
-
-def _devices(context: Context) -> str:
-    """Return what the processes compute on, for display."""
-    of_each = f" each of {context.size} processes" if context.size > 1 else ""
-    return f"{backend.device_name()}{of_each}"
 
 
 def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, str]) -> Checkpoint:
@@ -222,7 +236,12 @@ def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, st
         )
     if checkpoint.record is not None and checkpoint.record.recordings not in (None, recordings):
         read_some(data)
-        check_recordings(checkpoint.record, out, recordings)
+        for name, was in (checkpoint.record.recordings or {}).items():
+            if recordings[name] != was:
+                raise ValueError(
+                    f"the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
+                    f"{recordings[name]}; give it its own by --data, or begin a new run"
+                )
     return checkpoint
 
 
@@ -234,6 +253,7 @@ def _run_epochs(
     saver: Saver,
     log: Callable[[str], None],
     report: Callable[[list[EpochStats]], bool] | None,
+    health: Callable[..., Any] | None,
 ) -> None:
     """Run the remaining epochs, and write the results after each."""
     warned = False
@@ -256,17 +276,19 @@ def _run_epochs(
         saver.after_epoch()
         log(str(row))
         # One warning until the output has spikes again: there may be thousands of epochs.
-        warning = None if warned else _silence_warning(trainer)
+        warning = None if warned else _silence_warning(trainer, health)
         warned = trainer.silent_batch is not None and (warned or warning is not None)
         if warning:
             log(warning)
         saver.check_stop(report is not None and report(stats.epochs))
 
 
-def _silence_warning(trainer: Trainer) -> str | None:
+def _silence_warning(trainer: Trainer, health: Callable[..., Any] | None) -> str | None:
     """Return a warning that names the first silent layer, with advice; None if the output had spikes in the epoch."""
     if trainer.silent_batch is None:
         return None
+    if health is None:
+        return "warning: the output has no spike"
     found = health(trainer.net, [trainer.silent_batch], loss=trainer.loss)
     first = next((layer for layer in found.layers if layer.silent), None)
     if first is None:

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 from cuslayer import check
 from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_whole
 from cuslayer.network.notation import rows_first
-from cuslayer.training.checkpoint import Checkpoint, Place, Record, Summary, load_checkpoint, read_summary
-from cuslayer.training.config import Config
+from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import FIGURES
-from cuslayer.training.read_config import load_config
 from cuslayer.training.score import Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
@@ -53,6 +52,7 @@ _BEGUN = ("training.seed", "training.initialization", "training.firingRate")
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
+@check.operation("train")
 def find_run(out: str | None) -> Path:
     """Return the folder of the run to resume: `out`, or the last one under runs/.
 
@@ -92,7 +92,7 @@ def _run_numbers() -> list[int]:
 class Taken(ValueError):
     """Another process has the lock, or its file is another's."""
 
-    operation = "train"
+    operation = "train"  # also where a sweep or a checkpoint meets it
 
 
 class Lost(ValueError):
@@ -125,7 +125,7 @@ class Lock:
             self._lock.release()
             # Where the file system has no locks, the lowest version of filelock raises the other one.
             no_locks = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-            raise not_written(f"train: {path}", problem if isinstance(problem, OSError) else no_locks) from None
+            raise not_written(f"{path}", problem if isinstance(problem, OSError) else no_locks) from None
 
     def held(self) -> bool:
         """Return whether the file and the folder at their paths are those that were locked."""
@@ -195,10 +195,10 @@ def _made(out: Path, numbered: bool) -> tuple[Path, list[Path]]:
             out.mkdir(parents=True, exist_ok=not numbered)
         except FileExistsError as problem:
             if not numbered:
-                raise not_written(f"train: out {out}", problem) from None
+                raise not_written(f"out {out}", problem) from None
             out = out.with_name(str(int(out.name) + 1))
         except OSError as problem:
-            raise not_written(f"train: out {out}", problem) from None
+            raise not_written(f"out {out}", problem) from None
         else:
             return out, created
 
@@ -252,16 +252,6 @@ def check_config(record: Record, folder: Path, *, free: tuple[str, ...] = _FREE,
             raise ValueError(f"{path} was changed since the checkpoint: {listed}; {advice}")
 
 
-def check_recordings(record: Record, out: Path, found: Mapping[str, str]) -> None:
-    """Raise ValueError if a run is to be resumed with other recordings, as `described` says."""
-    for name, was in (record.recordings or {}).items():
-        if found[name] != was:
-            raise ValueError(
-                f"the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
-                f"{found[name]}; give it its own by --data, or begin a new run"
-            )
-
-
 def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
     """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
     before = record.settings()
@@ -279,7 +269,7 @@ def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bo
     return [f"warning: {each}" for each in found]
 
 
-def earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
+def earlier(config: Config, out: Path) -> tuple[Checkpoint, list[EpochStats], list[str]]:
     """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
     summary = read_summary(out / CHECKPOINT)
     record, rows = summary.record, completed(out, summary.epoch)
@@ -297,10 +287,6 @@ def config_of_run(folder: Path) -> Config:
     """Return the configuration of a run that is resumed: the one of its checkpoint.
 
     The file may have the options that the run had before it was resumed the last time, if it died then.
-
-    Raises:
-        ValueError: the checkpoint or the configuration is missing or damaged.
-        TypeError: a value of the configuration is of the wrong type.
     """
     record = read_summary(folder / CHECKPOINT).record
     return load_config(folder / CONFIG) if record is None else record.settings()
@@ -336,13 +322,10 @@ class Stopped(Exception):
 class Saver:
     """Writes the files of a run, so that it can go on after a death at any time.
 
-    A checkpoint holds all that decides what follows. The first file of a run is one: without it, files of these names
-    are the user's. Of an epoch that is complete, `metrics.csv` is written before the checkpoint and has at least its
-    epochs; the best checkpoint is written after it, and anew by a run that is resumed. A configuration is written after
-    the checkpoint, which knows it and the one before.
-
-    Attributes:
-        place: where the run was resumed within an epoch; None after that epoch.
+    The first file of a run is a checkpoint: without it, files of these names are the user's. Of an epoch that is
+    complete, `metrics.csv` is written before the checkpoint and has at least its epochs; the best checkpoint is written
+    after it, and anew by a run that is resumed. A configuration is written after the checkpoint, which knows it and the
+    one before. `place` is where the run was resumed within an epoch; None after that epoch.
     """
 
     def __init__(
@@ -452,12 +435,9 @@ class Saver:
         self._write(CHECKPOINT, checkpoint.save)
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
-            self._write_config()
-
-    def _write_config(self) -> None:
-        text = self._config.to_yaml().encode()
-        self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
-        self._written, self._digests = True, ()
+            text = self._config.to_yaml().encode()
+            self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
+            self._written, self._digests = True, ()
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
         try:
@@ -466,7 +446,7 @@ class Saver:
             raise NotWritten(f"{check.reason(problem)}; {_described(self._saved)}", problem) from None
 
 
-def _repair_best(out: Path, summary: Summary, stats: Stats) -> None:
+def _repair_best(out: Path, summary: Checkpoint, stats: Stats) -> None:
     """Write the best checkpoint of a run if the process died before it could: the last one, if that is the best."""
     best = stats.best
     if best is None or summary.batches or best.epoch != summary.epoch:

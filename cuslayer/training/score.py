@@ -1,7 +1,8 @@
-"""Mean loss and accuracy of samples, accumulated batch by batch."""
+"""Mean loss and accuracy of samples, accumulated batch by batch, and such sums as a checkpoint has them."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -11,7 +12,42 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.loss.decision import check_output
 from cuslayer.tape import Tensor, as_tensor
-from cuslayer.training.sums import check_fields, devices_of_sums, is_number, sums_on_devices
+
+
+class Wrong(ValueError):
+    """What a checkpoint has in it is wrong."""
+
+
+_NAMES = {kernels.cpu: "cpu", kernels.gpu: "cuda"}
+
+
+def devices_of_sums(sums: dict[Any, Array]) -> dict[str, list[float]]:
+    """Return arrays by the kernels of their device as lists by its name; arrays on a GPU are read."""
+    return {_NAMES[k]: to_numpy(x).tolist() for k, x in sums.items()}
+
+
+def check_fields(what: str, state: Any, names: tuple[str, ...]) -> None:
+    """Raise Wrong unless a state is a dictionary with some names."""
+    if not isinstance(state, dict) or set(state) != set(names):
+        raise Wrong(f"the {what} must have {', '.join(names)}, got {check.one_line(state)}")
+
+
+def is_number(x: Any) -> bool:
+    """Return whether a value of JSON is a finite number."""
+    return type(x) in (int, float) and math.isfinite(x)
+
+
+def sums_on_devices(what: str, state: Any, count: int) -> dict[Any, Array]:
+    """Return sums as arrays by the kernels of their device, from lists by its name."""
+    found = dict[Any, Array]()
+    for name, sums in state.items() if isinstance(state, dict) else [("", state)]:
+        given = isinstance(sums, list) and len(sums) == count and all(map(is_number, sums))
+        if name not in _NAMES.values() or not given:
+            raise Wrong(f"the {what} must have {count} sums of a device, got {check.one_line(state)}")
+        sent = np.array(sums, np.float64) if name == "cpu" else to_device(np.array(sums, np.float64))
+        found[kernels.of(sent)] = sent
+    return found
+
 
 # The totals of `kernels.score.add`.
 _TOTALS = 7
@@ -53,7 +89,7 @@ class Tally:
         self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
 
-    @check.operation("classify")
+    @check.operation("Tally")
     def add(self, spikes: Any, target: Any, loss: Any, *, scale: float = 1.0) -> None:
         """Add a batch.
 
@@ -125,7 +161,7 @@ class Tally:
             ("seconds", "not be negative", is_number(seconds) and seconds >= 0),
         ):
             if not fits:
-                raise ValueError(f"the score's {name} must {rule}, got {check.one_line(state[name])}")
+                raise Wrong(f"the score's {name} must {rule}, got {check.one_line(state[name])}")
         totals = sums_on_devices("score", state["totals"], _TOTALS)
         self.batches, self.classes, self._totals = batches, classes, totals
         self.last = time.perf_counter()
@@ -157,10 +193,7 @@ class Tally:
         return self._read()[3] > 0
 
     def not_finite(self) -> dict[str, int]:
-        """Return the numbers, from 1, of the first batches whose "loss" and whose "output" are not finite, if any.
-
-        The loss is not finite either where the sum of the losses so far is not.
-        """
+        """Return the numbers, from 1, of the first batches whose "loss", or its sum, or "output" is not finite."""
         found: dict[str, int] = {}
         for totals in map(to_numpy, self._totals.values()):
             found |= {name: int(totals[place]) for name, place in (("loss", 5), ("output", 6)) if totals[place]}

@@ -26,7 +26,7 @@ from cuslayer.data import (
     read_sounds,
     read_wave,
 )
-from cuslayer.training.fields import Key, Rule, choice, flag, from_zero, key_of, not_negative, read_fields
+from cuslayer.training.keys import Key, Rule, choice, flag, from_zero, key_of, not_negative, read_fields
 
 
 @dataclass(frozen=True)
@@ -71,44 +71,25 @@ class SoundConfig:
 
     def to_spikes(self, dt: float, duration: float) -> AudioToSpikes:
         """Return what makes spikes of a wave, for steps of dt ms and recordings of a duration in ms."""
-        bands = Bands(
-            self.rate,
-            channels=self.channels,
-            low=self.low,
-            dt=dt,
-            window=self.window,
-            scale=self.scale,
-            range_db=self.range_db,
-        )
+        names = ("channels", "low", "window", "scale", "range_db")
+        bands = Bands(self.rate, dt=dt, **{name: getattr(self, name) for name in names})
         return AudioToSpikes(bands, (Levels(self.levels, falling=self.falling),), duration, self.lead)
 
     def transform(self) -> Compose:
         """Return what changes a recording differently in each epoch."""
         populations = len(self.levels) * (1 + self.falling)
-        return Compose(
-            (
-                Stretch(self.stretch),
-                RandomShift(self.shift),
-                ShiftChannels(self.shift_channels, populations),
-                Mask(self.mask, self.mask_channels, populations),
-            )
+        stretch, shift = Stretch(self.stretch), RandomShift(self.shift)
+        channels, mask = (
+            ShiftChannels(self.shift_channels, populations),
+            Mask(self.mask, self.mask_channels, populations),
         )
+        return Compose((stretch, shift, channels, mask))
 
     @check.operation("read_sounds")
     def sets(
         self, path: str | os.PathLike[str], dt: float, duration: float, *, all_are_test: bool = False
     ) -> tuple[Waves | Subset, Waves | Subset]:
-        """Return the training set and the test set of a file of sounds.
-
-        Args:
-            path: a file of `read_sounds`.
-            dt: the step, ms.
-            duration: the time of a recording, ms.
-            all_are_test: whether all recordings are the test set, and the training set too.
-
-        Raises:
-            ValueError: the file is missing, damaged, or lacks what divides it.
-        """
+        """Return the training set and the test set of a file; with all_are_test, both have all its recordings."""
         sounds = read_sounds(path)
         classes = int(sounds.labels.max()) + 1
         data = Waves(sounds.waves, sounds.labels, self.to_spikes(dt, duration), classes=classes)
@@ -125,14 +106,10 @@ class SoundConfig:
 
     @check.operation("read_wave")
     def spikes_of_file(self, path: str | os.PathLike[str], dt: float, duration: float) -> Array:
-        """Return the spikes (T, neurons) of a WAV file.
-
-        Raises:
-            ValueError: the file is missing or damaged, or has another rate.
-        """
+        """Return the spikes (T, neurons) of a WAV file."""
         samples, rate = read_wave(path)
         if rate != self.rate:
-            raise ValueError(f"{path} has {rate} samples per second, the network hears {self.rate:g}")
+            raise ValueError(f"{path} has {rate} samples per second, the network takes {self.rate:g}")
         return self.to_spikes(dt, duration)(samples)
 
     def to_yaml(self) -> dict[str, Any]:

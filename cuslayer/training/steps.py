@@ -50,15 +50,7 @@ class Silence:
 
 @dataclass
 class Task:
-    """What a step computes with, and what it adds to.
-
-    Attributes:
-        scale: the factor of the loss in scores.
-        flow: the sizes of the gradients.
-        silence: the warning of input without spikes.
-        score: the score of the epoch.
-        finite: the hooks that check the numbers of a step.
-    """
+    """What a step computes with, and what it adds to: the sizes of gradients, the score and the checks of an epoch."""
 
     net: Sequential
     loss: Callable[[Any, Any], Tensor]
@@ -73,10 +65,8 @@ class Task:
 class PlainStep:
     """Takes a step for each batch.
 
-    Attributes:
-        shows: whether this process shows the progress.
-        last: the last batch, for advice on silent networks; None before the first.
-        problem: why steps could not be captured as a CUDA graph; None if none was tried.
+    `shows` says whether this process shows the progress, `last` is the last batch, and `problem` says why steps could
+    not be captured as a CUDA graph.
     """
 
     shows = True

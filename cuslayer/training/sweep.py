@@ -11,13 +11,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
+from functools import partial, reduce
 from importlib import import_module
-from math import prod
+from math import inf, prod
+from operator import getitem
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -26,23 +28,27 @@ from cuslayer import backend, check
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.plot import sweep_results
-from cuslayer.training.config import Config
-from cuslayer.training.fields import Rule, check_keys, choice, counted, flag, from_zero, path, plain_number, tree_of
+from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import save_figure
-from cuslayer.training.read_config import load_config
+from cuslayer.training.keys import (
+    Rule,
+    check_keys,
+    choice,
+    counted,
+    flag,
+    from_zero,
+    path,
+    plain_number,
+    read_yaml,
+    tree_of,
+)
 from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
 from cuslayer.training.stats import EpochStats, Stats, load_stats
-from cuslayer.training.yaml_document import read_yaml
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
 _STATUS = {"FAIL": FAILED, "COMPLETE": DONE, "RUNNING": STARTED, "WAITING": WAITING, "PRUNED": PRUNED}
-_PRUNERS = {
-    "none": "NopPruner",
-    "median": "MedianPruner",
-    "halving": "SuccessiveHalvingPruner",
-    "hyperband": "HyperbandPruner",
-}
+_PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "hyperband": "Hyperband"}
 _RULES: dict[str, Rule] = {
     "search": choice(("grid", "random", "tpe")),
     "pruning": choice(_PRUNERS),
@@ -51,6 +57,8 @@ _RULES: dict[str, Rule] = {
     "out": path,
 }
 _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
+# Where files are changes nothing of a sweep.
+_PLACES = tuple(f"config.{each}" for each in PATHS)
 # No sweep of more runs is meant.
 _MOST = 100_000
 # Seconds for which a process waits until another one has noted what it does in the folder.
@@ -93,16 +101,14 @@ class Sweep:
         """Return the configuration of a run."""
         document = json.loads(json.dumps(self.base))
         for key, value in zip(self.keys, point, strict=True):
-            steps: list[Any] = [name or int(number) for name, number in _STEP.findall(key)]
-            place, wrong = document, f"keys.{key} is no key of the configuration"
-            for step in steps[:-1]:
-                inside = isinstance(place, list) if isinstance(step, int) else isinstance(place, dict)
-                if not inside or (step >= len(place) if isinstance(step, int) else step not in place):
-                    raise ValueError(f"{wrong}: {step} is missing")
-                place = place[step]
-            if not steps or not isinstance(place, dict):
-                raise ValueError(wrong)
-            place[steps[-1]] = value
+            *outer, last = [name or int(number) for name, number in _STEP.findall(key)] or [""]
+            try:
+                section: Any = reduce(getitem, outer, document)
+            except (KeyError, IndexError, TypeError):
+                section = None
+            if not isinstance(section, dict):
+                raise ValueError(f"keys.{key} is no key of the configuration")
+            section[last] = value
         return load_config(document)
 
 
@@ -133,6 +139,11 @@ class Result:
     def loss(self) -> float | None:
         """The loss of the best epoch."""
         return None if self.best is None else _scores(self.best)[1]
+
+    def scores(self, form: str) -> list[str]:
+        """Return accuracy, loss and the number of the best epoch as texts."""
+        numbers = ("" if x is None else form.format(x) for x in (self.accuracy, self.loss))
+        return [*numbers, "" if self.best is None else str(self.best.epoch)]
 
 
 def _scores(row: EpochStats) -> tuple[float | None, float]:
@@ -166,12 +177,16 @@ def load_sweep(source: str | Path) -> Sweep:
             wrong.
         TypeError: a value is of the wrong type.
     """
-    file = Path(source)
-    known = tree_of(["config", "keys", *_RULES])
-    given = check_keys(read_yaml(file), known, known)
+    document = read_yaml(source)
+    with check.about(source):
+        return _read(document, Path(source).parent)
+
+
+def _read(document: Any, folder: Path) -> Sweep:
+    given = check_keys(document, tree_of(["config", "keys", *_RULES]))
     base, keys = given.get("config"), given.get("keys")
     if base is not None and not isinstance(base, dict):
-        base = file.parent / path("config", base)
+        base = folder / path("config", base)
     config = Config() if base is None else load_config(base)
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
@@ -205,23 +220,16 @@ def load_sweep(source: str | Path) -> Sweep:
 
 def _interval(key: str, given: Any) -> dict[str, Any]:
     """Return the ends of an interval, and whether it is logarithmic."""
-    known = tree_of(["low", "high", "log"])
-    check_keys(given, known, known, f"keys.{key}")
-    ends = {}
-    for name in ("low", "high"):
-        end = plain_number(given.get(name))
+    check_keys(given, tree_of(["low", "high", "log"]), at=f"keys.{key}")
+    low, high = (plain_number(given.get(name)) for name in ("low", "high"))
+    for name, end in (("low", low), ("high", high)):
         check.number(f"keys.{key}.{name}", end)
-        ends[name] = end
-    low, high, log = ends["low"], ends["high"], flag(f"keys.{key}.log", given.get("log", False))
+    log = flag(f"keys.{key}.log", given.get("log", False))
     if low >= high:
         raise ValueError(f"keys.{key}.low must be under high, {high:g}, got {low:g}")
     if log:
         check.positive(f"keys.{key}.low", low)
-    return {**ends, "log": log}
-
-
-def _is_whole(ends: Mapping[str, Any]) -> bool:
-    return isinstance(ends["low"], int) and isinstance(ends["high"], int)
+    return {"low": low, "high": high, "log": log}
 
 
 @check.operation
@@ -247,32 +255,26 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
     """
     jobs = check.integer("jobs", jobs, least=1)
     given.out.mkdir(parents=True, exist_ok=True)
-    shared = _Study(given, study)
-    with ThreadPoolExecutor(jobs, thread_name_prefix="cuslayer-sweep") as pool:
-        cores = SimpleQueue[list[int]]()
-        for place in range(jobs):
-            cores.put(_part(place, jobs))
-        running: dict[Future[str | None], tuple[Any, int, Lock]] = {}
+    shared, ended = _Study(given, study), Event()
 
-        def train(arguments: list[str]) -> str | None:
-            own = cores.get()
+    def work(place: int) -> None:
+        cores = _part(place, jobs)
+        while not ended.is_set() and (claimed := shared.next()) is not None:
+            trial, number, lock, arguments = claimed
             try:
-                return train_run(arguments, own)
-            finally:
-                cores.put(own)
-
-        try:
-            while True:
-                while len(running) < jobs and (claimed := shared.next()) is not None:
-                    running[pool.submit(train, claimed[3])] = claimed[:3]
-                if not running:
-                    return shared.write()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    log(shared.end(*running[future], future.result()))
-                    del running[future]
-        finally:
-            for _, _, lock in running.values():
+                log(shared.end(trial, number, lock, train_run(arguments, cores)))
+            except BaseException:
+                ended.set()
                 lock.release()
+                raise
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="cuslayer-sweep") as pool:
+        try:
+            list(pool.map(work, range(jobs)))
+        finally:  # what runs is awaited, no other run begins
+            ended.set()
+    with shared.locked():
+        return shared.write()
 
 
 def _part(place: int, jobs: int) -> list[int]:
@@ -320,7 +322,7 @@ def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
     """Return a function that tells a study the epochs of a run, and answers whether the run is to end early."""
     optuna, about = _optuna(), json.loads(text)
     options: Any = {"max_resource": epochs} if about["pruning"] == "hyperband" else {}
-    pruner = getattr(optuna.pruners, _PRUNERS[about["pruning"]])(**options)
+    pruner = getattr(optuna.pruners, f"{_PRUNERS[about['pruning']]}Pruner")(**options)
     study = optuna.load_study(study_name=about["name"], storage=_storage(optuna, about["study"])[0], pruner=pruner)
     trial, told = optuna.trial.Trial(study, about["trial"]), 0
 
@@ -351,32 +353,31 @@ class _Study:
         self._where, self._name = where or str((given.out / STUDY).absolute()), "sweep"
         if where is not None:  # a database may have several
             self._name = f"cuslayer {given.out.as_posix()}"
-        self._folder = given.out.stat()
-        with self._locked():
+        self._stat = given.out.stat()
+        with self.locked():
             storage, names = _storage(self._optuna, self._where)
             if self._name not in names:
-                self._check_files()
+                for path in (given.out / STUDY, given.out / TABLE, given.out / FIGURE, *self._of_runs()):
+                    if os.path.lexists(path) and (path.name != STUDY or path.stat().st_size):  # opening it has made it
+                        rule = "is of no sweep, this one would replace it; move it, or name another folder"
+                        raise ValueError(f"{path} {rule}")
                 losses = "training.error.type" in given.keys or given.base["training"]["error"]["type"] == "SpikeTime"
                 direction = "minimize" if losses else "maximize"
                 self._optuna.create_study(storage=storage, study_name=self._name, direction=direction)
             self._study = self._optuna.load_study(storage=storage, study_name=self._name)
             self._begin()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of the folder for the block, in which the study and files of the folder may be changed."""
-        with locked(self._given.out, self._folder, wait=_PATIENCE):
-            yield
+        return locked(self._given.out, self._stat, wait=_PATIENCE)
 
-    def _check_files(self) -> None:
-        """Raise ValueError if the folder of a new sweep has a file that the sweep would replace."""
-        given = self._given
-        of_runs = (f"{number + 1:03d}{end}" for number in range(given.runs) for end in (".yaml", f"/{CHECKPOINT}"))
-        for name in (STUDY, TABLE, FIGURE, *of_runs):
-            path = given.out / name
-            if os.path.lexists(path) and (name != STUDY or path.stat().st_size):  # opening it has made it
-                rule = "is of no sweep, this one would replace it; move it, or name another folder"
-                raise ValueError(f"{path} {rule}")
+    def _folder(self, number: int) -> Path:
+        return self._given.out / f"{number:03d}"
+
+    def _of_runs(self) -> Iterator[Path]:
+        """Yield the files of runs that a new sweep would replace."""
+        for number in range(1, self._given.runs + 1):
+            yield from (self._given.out / f"{number:03d}.yaml", self._folder(number) / CHECKPOINT)
 
     def _begin(self) -> None:
         """Compare the study with the sweep, and let runs wait that have failed, or whose process has died."""
@@ -400,7 +401,7 @@ class _Study:
 
     def _is_free(self, number: int) -> bool:
         """Return whether no process trains a run; its process may live on where that of its sweep has died."""
-        folder = self._given.out / f"{number:03d}"
+        folder = self._folder(number)
         try:
             self._lock(number).release()
             if folder.is_dir():
@@ -410,7 +411,7 @@ class _Study:
         return True
 
     def _lock(self, number: int) -> Lock:
-        return Lock(self._given.out / f"{number:03d}.lock", self._given.out / f"{number:03d}")
+        return Lock(self._given.out / f"{number:03d}.lock", self._folder(number))
 
     def _runs(self) -> dict[int, Any]:
         """Return the last trial of each run."""
@@ -420,7 +421,7 @@ class _Study:
     def next(self) -> tuple[Any, int, Lock, list[str]] | None:
         """Return a trial, the number of its run, its lock, and the arguments of `cuslayer train`; None for no more."""
         given = self._given
-        with self._locked():
+        with self.locked():
             runs = self._runs()
             if not any(trial.state.name == "WAITING" for trial in runs.values()):
                 if len(runs) >= given.runs:
@@ -438,20 +439,20 @@ class _Study:
             trial.set_user_attr("run", number)
             trial.set_user_attr("point", point)
             lock = self._lock(number)
-            folder = (given.out / f"{number:03d}").absolute()
+            folder = self._folder(number).absolute()
             about = {"study": self._where, "name": self._name, "trial": trial._trial_id, "pruning": given.pruning}
             arguments = ["--trial", json.dumps(about), "--out", str(folder)]
+            source, text = folder.with_name(f"{folder.name}.yaml"), given.config(point).to_yaml().encode()
             if (folder / CHECKPOINT).is_file():
                 return trial, number, lock, ["--resume", *arguments]
-            source = given.out / f"{number:03d}.yaml"
-            self._write_file(source, given.config(point).to_yaml().encode())
-            return trial, number, lock, [str(source.absolute()), *arguments]
+            write_whole(given.out / source.name, lambda file: file.write(text))
+            return trial, number, lock, [str(source), *arguments]
 
     def end(self, trial: Any, number: int, lock: Lock, problem: str | None) -> str:
         """Note the end of a run, and return a line that says so."""
-        with self._locked():
-            folder = self._given.out / f"{number:03d}"
-            rows = load_stats(folder / METRICS) if (folder / METRICS).is_file() else []
+        with self.locked():
+            metrics = self._folder(number) / METRICS
+            rows = load_stats(metrics) if metrics.is_file() else []
             state, best = self._optuna.trial.TrialState, Stats(rows).best
             attributes = self._study.get_trials(deepcopy=False)[trial.number].user_attrs
             point = tuple(attributes["point"])
@@ -466,17 +467,13 @@ class _Study:
                 trial.set_user_attr("error", problem)
                 self._study.tell(trial, state=state.FAIL)
             lock.release()
-            self._write()
+            self.write()
         values = ", ".join(f"{key} {shown(value)}" for key, value in zip(self._given.keys, point, strict=True))
         said = f" failed: {problem}" if problem else f"{' was pruned' if attributes.get('pruned') else ''}: {best}"
         return f"run {number} ({values}){said}"
 
     def write(self) -> list[Result]:
-        """Write the table and the plot of all runs, and return their results."""
-        with self._locked():
-            return self._write()
-
-    def _write(self) -> list[Result]:
+        """Write the table and the plot of all runs, and return their results; the folder must be locked."""
         results = []
         for number, trial in sorted(self._runs().items()):
             given = trial.user_attrs
@@ -484,23 +481,14 @@ class _Study:
             status = _STATUS[trial.state.name]
             results.append(Result(number, tuple(given["point"]), status, best, given.get("error", "")))
         keys = tuple(self._given.keys)
-        self._write_file(self._given.out / TABLE, table_csv(keys, results))
+        table = table_csv(keys, results)
+        write_whole(self._given.out / TABLE, lambda file: file.write(table))
         value = "accuracy" if any(r.accuracy is not None for r in results) else "loss"
         rows = [(r.point, float(x)) for r in results if (x := getattr(r, value)) is not None]
         if rows:
-            size = (3.2 * max(len(keys), 1), 3.0)
-            save_figure(
-                self._given.out / FIGURE, lambda figure: sweep_results(keys, rows, value, figure=figure), size=size
-            )
+            draw, size = partial(sweep_results, keys, rows, value), (3.2 * max(len(keys), 1), 3.0)
+            save_figure(self._given.out / FIGURE, lambda figure: draw(figure=figure), size=size)
         return results
-
-    @staticmethod
-    def _write_file(path: Path, content: bytes) -> None:
-        write_whole(path, lambda file: file.write(content))
-
-
-# Where files are changes nothing of a sweep.
-_PLACES = tuple(f"config.{each}" for each in PATHS)
 
 
 def _plain(value: Any) -> Any:
@@ -512,7 +500,8 @@ def _suggested(trial: Any, key: str, values: Any) -> Any:
     """Return the value of a key that a sampler chooses."""
     if isinstance(values, list):
         return {_plain(value): value for value in values}[trial.suggest_categorical(key, [*map(_plain, values)])]
-    suggest = trial.suggest_int if _is_whole(values) else trial.suggest_float
+    whole = isinstance(values["low"], int) and isinstance(values["high"], int)
+    suggest = trial.suggest_int if whole else trial.suggest_float
     return suggest(key, values["low"], values["high"], log=values["log"])
 
 
@@ -520,15 +509,13 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
     """Return the results as a table, the best run first."""
 
     def rank(result: Result) -> tuple[float, float, int]:
-        accuracy, loss, worst = result.accuracy, result.loss, float("inf")
-        return worst if accuracy is None else -accuracy, worst if loss is None else loss, result.number
+        accuracy, loss = result.accuracy, result.loss
+        return inf if accuracy is None else -accuracy, inf if loss is None else loss, result.number
 
     rows = [["run", *keys, "accuracy", "loss", "epoch", ""]]
-    for result in sorted(results, key=rank):
-        numbers = ["" if x is None else f"{x:.4g}" for x in (result.accuracy, result.loss)]
-        epoch = "" if result.best is None else str(result.best.epoch)
-        said = "" if result.status == DONE else f"{result.status}{result.error and ': ' + result.error}"
-        rows.append([str(result.number), *map(shown, result.point), *numbers, epoch, said])
+    for r in sorted(results, key=rank):
+        said = "" if r.status == DONE else f"{r.status}{r.error and ': ' + r.error}"
+        rows.append([str(r.number), *map(shown, r.point), *r.scores("{:.4g}"), said])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(c.rjust(w) for c, w in zip(r[:-1], widths, strict=False)) + f"  {r[-1]}".rstrip() for r in rows
@@ -540,9 +527,7 @@ def table_csv(keys: tuple[str, ...], results: list[Result]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", *keys, "status", "accuracy", "loss", "epoch", "error"])
-    for r in results:
-        values = ("" if x is None else f"{x:.10g}" for x in (r.accuracy, r.loss))
-        writer.writerow([r.number, *r.point, r.status, *values, "" if r.best is None else r.best.epoch, r.error])
+    writer.writerows([r.number, *r.point, r.status, *r.scores("{:.10g}"), r.error] for r in results)
     return text.getvalue().encode()
 
 

@@ -255,7 +255,7 @@ def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
 
 def test_a_missing_library_is_one_line(refused, monkeypatch):
     monkeypatch.setattr(data_of_run, "open_folder", lambda *lists, shape: optional("no_such_library", "hdf5"))
-    refused("read_events: no_such_library is not installed; pip install 'cuslayer[hdf5]'")
+    refused("train: no_such_library is not installed; pip install 'cuslayer[hdf5]'")
 
 
 def test_an_interrupt(run, tmp_path, monkeypatch):

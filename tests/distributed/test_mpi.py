@@ -101,7 +101,7 @@ def test_a_process_that_hangs(tmp_path, rank):
 _DIFFERENT = """
 import os, sys
 import cuslayer_main
-from cuslayer.training import agreement
+from cuslayer.training import run as agreement
 if os.environ.get("PMI_RANK") == "1":
     agreement.__version__ = "0.0.9"
 sys.argv[:1] = ["cuslayer", "train"]

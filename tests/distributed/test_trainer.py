@@ -147,7 +147,7 @@ def test_options_of_a_trainer():
         Trainer(*given, parallel=Context())
     with fake_cupy.in_use(), pytest.raises(ValueError, match="Trainer: graph must not be True with parallel"):
         Trainer(*given, parallel=DataParallel(Context()), graph=True)
-    with pytest.raises(TypeError, match="train: batches must be pairs"):
+    with pytest.raises(TypeError, match="batches must be pairs"):
         Trainer(*given, parallel=DataParallel(Context())).train(np.zeros((2, 2)))
 
 

@@ -324,8 +324,8 @@ CNN = "16x16x2-8c3-2a-8c3-10"
 def taken(monkeypatch):
     """Return a list of the lengths of the chunks that run."""
     lengths = []
-    advance = stream.Stream.advance
-    monkeypatch.setattr(stream.Stream, "advance", lambda self, x: lengths.append(len(x)) or advance(self, x))
+    advance = chunks.Stream.advance
+    monkeypatch.setattr(chunks.Stream, "advance", lambda self, x: lengths.append(len(x)) or advance(self, x))
     return lengths
 
 

@@ -121,9 +121,9 @@ def test_a_checkpoint_contains_no_pickle(saved):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"sizes": (6, 5, 2)}, r"^load_state: parameter 0\.0 has shape \(6, 4\), the network's has shape \(6, 5\)"),
-        ({"kind": "AMSGrad"}, r"^load_state: optimizer's \d\.peak is missing"),
-        ({"kind": "SGD"}, r"^load_state: optimizer's \d\.\w+ is (missing|unknown)"),
+        ({"sizes": (6, 5, 2)}, r"^restore: parameter 0\.0 has shape \(6, 4\), the network's has shape \(6, 5\)"),
+        ({"kind": "AMSGrad"}, r"^restore: optimizer's \d\.peak is missing"),
+        ({"kind": "SGD"}, r"^restore: optimizer's \d\.\w+ is (missing|unknown)"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_raises_and_changes_nothing(saved, other, message):

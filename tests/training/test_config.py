@@ -17,9 +17,8 @@ from cuslayer.data import Digits
 from cuslayer.data.catalog import _KNOWN, NAMES
 from cuslayer.network.notation import Word
 from cuslayer.training import Config, Params, load_config, train
-from cuslayer.training.config import OptimizerConfig
+from cuslayer.training.config import OptimizerConfig, named_configs
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.read_config import named_configs
 from tests.support import fake_tonic
 from tests.support.refused import refuses
 from tests.support.tiny import no_figures, silent
@@ -265,7 +264,7 @@ def test_a_notation_replaces_the_layers():
     assert [word.text for word in config.layers] == ["34x30x2", "4c3", "2a", "10"]
     assert not any(word.options() for word in config.layers)
     assert (config.epochs, config.network().input_shape) == (3, (30, 34, 2))
-    with pytest.raises(ValueError, match=r"^Network: '5q' in '34x34x2-5q' is no layer; known words: HxWxC"):
+    with pytest.raises(ValueError, match=r"'5q' in '34x34x2-5q' is no layer; known words: HxWxC"):
         Config().with_options(network="34x34x2-5q")
 
 

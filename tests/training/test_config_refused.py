@@ -11,8 +11,8 @@ import yaml
 import cuslayer as cs
 from cuslayer.cli import main
 from cuslayer.training import Params, load_config
+from cuslayer.training.keys import LARGEST_FILE, document_of
 from cuslayer.training.sweep import load_sweep
-from cuslayer.training.yaml_document import LARGEST_FILE, document_of
 from tests.support.deaths import tiny
 from tests.support.effort import at_most
 from tests.training.test_config import LAYERS, SLAYER

@@ -83,7 +83,7 @@ def test_the_lock_of_a_process_that_has_died_and_what_is_no_lock(tmp_path):
     (tmp_path / "other").write_text("mine")
     (tmp_path / "lock").unlink()
     (tmp_path / "lock").symlink_to(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"^train: .*lock cannot be written \(.*symbolic links\)"), locked(tmp_path):
+    with pytest.raises(ValueError, match=r"^/.*lock cannot be written \(.*symbolic links\)"), locked(tmp_path):
         pass
     assert (tmp_path / "other").read_text() == "mine"
 
@@ -282,7 +282,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, problem):
         raise problem
 
     monkeypatch.setattr("filelock.FileLock.acquire", acquire)
-    with pytest.raises(NotWritten, match=r"^train: .*lock cannot be written \(No .*\); write to a file system"):
+    with pytest.raises(NotWritten, match=r"^/.*lock cannot be written \(No .*\); write to a file system"):
         Lock(tmp_path / "lock", tmp_path)
 
 

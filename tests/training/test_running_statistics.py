@@ -57,7 +57,7 @@ def test_a_layer_that_runs_twice_counts_once():
 def test_a_layer_within_another_is_refused():
     with (
         RunningStatistics(cs.Sequential(cs.Dense(3, 2))).noted(np.zeros(0)),
-        pytest.raises(ValueError, match="Trainer: parallel needs each BatchNorm as a layer of the network"),
+        pytest.raises(ValueError, match="parallel needs each BatchNorm as a layer of the network"),
     ):
         cs.BatchNorm(3)(X)
 

@@ -127,7 +127,7 @@ def test_classes_of_wav_files(run: Path, tmp_path: Path, capsys: pytest.CaptureF
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(tone(0, 3).tobytes())
     assert cli.main(["predict", str(run), files[0]]) == 2
-    assert "has 8000 samples per second, the network hears 4000" in capsys.readouterr().err
+    assert "has 8000 samples per second, the network takes 4000" in capsys.readouterr().err
 
 
 def test_training_changes_the_recordings_and_testing_does_not(tmp_path: Path) -> None:
@@ -171,11 +171,11 @@ def test_training_changes_the_channels_of_each_level_and_direction_alike(change:
 def test_errors(tmp_path: Path) -> None:
     data, few = write_sounds(tmp_path / "tones.npz"), write_sounds(tmp_path / "few.npz", range(1))
     for file, sound, message in (
-        (None, {}, r"train: the configuration hears sounds, it needs --data FILE, an npz file"),
+        (None, {}, r"the configuration reads audio, it needs --data FILE, an npz file"),
         (data, {"test_field": "age"}, r"read_sounds: the file has no field 'age'; its fields: take$"),
         (data, {"test_values": tuple(range(5))}, r"read_sounds: .*: all of the recordings are the test set$"),
         (few, {"test_field": None, "test_values": ()}, r"read_sounds: .*: none of the recordings are the test set$"),
-        (data, {"falling": True}, r"train: the network expects input \(16,\), the recordings are \(32,\)$"),
+        (data, {"falling": True}, r"the network expects input \(16,\), the recordings are \(32,\)$"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             load_data(replace(CONFIG, data=file, sound=replace(SOUND, **sound)), CONFIG.network())

@@ -109,7 +109,7 @@ def within(key, **interval):
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [
-        ({"keys": {"layer[9].dim": [1]}}, ValueError, "keys.layer[9].dim is no key of the configuration: 9 is missing"),
+        ({"keys": {"layer[9].dim": [1]}}, ValueError, "keys.layer[9].dim is no key of the configuration"),
         ({"keys": {"training.batchs": [1]}}, ValueError, "run 1 (training.batchs 1): load_config: training.batchs is"),
         ({"keys": {BATCH: [1, 0]}}, ValueError, "run 2 (training.batch 0): load_config: training.batch must be"),
         ({"keys": {BATCH: 4}}, TypeError, "keys.training.batch must be a list of values, got 4"),
@@ -279,7 +279,7 @@ def test_a_run_that_does_worse_is_pruned(write, trained, monkeypatch):
     monkeypatch.setattr(module, "_scores", scores)
     monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
     pruner = lambda: optuna.pruners.MedianPruner(n_startup_trials=1)  # noqa: E731
-    monkeypatch.setattr(optuna.pruners, "PatientlessMedian", pruner, raising=False)
+    monkeypatch.setattr(optuna.pruners, "PatientlessMedianPruner", pruner, raising=False)
     given = load_sweep(write(keys={"training.epochs": [3], BATCH: [1, 2, 3]}, pruning="median"))
     lines = []
     found = sweep(given, log=lines.append)

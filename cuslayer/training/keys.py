@@ -1,0 +1,378 @@
+"""YAML: `Params`, a file's content within limits, and one walk over the keys of its sections.
+
+PyYAML's safe loader needs limits: an alias may unfold a few hundred bytes into billions of values, the last of two
+equal keys wins without a word, and YAML 1.1 reads 010 as 8, 1:30 as 90 and 2001-01-01 as a date.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from cuslayer import check
+from cuslayer.files import write_whole
+
+LARGEST_FILE = 1 << 18
+_MOST_VALUES = 4000
+_DEEPEST = 32
+_LONGEST_KEY, _LONGEST_VALUE = 100, 4096
+# Seeds of 128 bits are in use.
+_LARGEST_INTEGER = 2**128
+_NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
+_TAG = "tag:yaml.org,2002:"
+
+
+class Refused(ValueError):
+    """A document is not allowed; the message says where."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with limits, without tags, and with decimal numbers only."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._depth = 0
+        self._sizes: dict[str, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        loader: Any = super()  # PyYAML is not typed
+        event = loader.peek_event()
+        anchor, first = getattr(event, "anchor", None), self._values
+        if isinstance(event, yaml.AliasEvent):
+            if anchor not in self._sizes:  # also within the value of the anchor itself
+                raise _refused(event, f"*{check.one_line(anchor)[1:-1]} must follow its anchor")
+            self._values += self._sizes[anchor]
+        self._values += 1
+        self._depth += 1
+        if self._values > _MOST_VALUES:
+            raise _refused(event, f"the document must have at most {_MOST_VALUES} values, got more")
+        if self._depth > _DEEPEST + 1:
+            raise _refused(event, f"the document must not be nested deeper than {_DEEPEST} levels")
+        if getattr(event, "tag", None) is not None:
+            raise _refused(event, f"tags are not allowed, got {check.one_line(event.tag)}")
+        if len(getattr(event, "value", "")) > _LONGEST_VALUE:
+            raise _refused(event, f"a value must have at most {_LONGEST_VALUE} characters, got {len(event.value)}")
+        node = loader.compose_node(parent, index)
+        self._depth -= 1
+        if anchor is not None and not isinstance(event, yaml.AliasEvent):
+            self._sizes[anchor] = self._values - first
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if key.tag != f"{_TAG}merge"):
+            if not isinstance(key, yaml.ScalarNode) or len(key.value) > _LONGEST_KEY:
+                raise _refused(key, f"a key must be a word or a number of at most {_LONGEST_KEY} characters")
+            name = self.construct_object(key)
+            if name in seen:
+                raise _refused(key, f"{key.value} must be there once, got it twice")
+            seen.add(name)
+        return node
+
+    def construct_yaml_int(self, node: Any) -> int:
+        text = node.value
+        if len(text) > 40 or abs(int(text)) > _LARGEST_INTEGER:
+            raise _refused(node, f"an integer must lie within 2**128 of 0, got {text[:20]}...")
+        return int(text)
+
+
+# What YAML 1.1 reads as something other than text.
+_KINDS = {
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "bool": (r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "merge": (r"<<", "<"),
+}
+_Loader.yaml_implicit_resolvers = {}
+for _kind, (_pattern, _first) in _KINDS.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
+
+
+def _refused(marked: Any, message: str) -> Refused:
+    return Refused(f"line {marked.start_mark.line + 1}: {message}")
+
+
+def document_of(text: str) -> Any:
+    """Return the content of a YAML document as dictionaries, lists, strings, numbers, booleans and None.
+
+    Only decimal integers and decimal fractions, .inf and .nan are numbers; dates and what YAML 1.1 alone reads as
+    numbers are strings. Anchors, aliases and merge keys are followed as long as the document stays small.
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Return the content of a YAML file; raise ValueError if it is missing, is not YAML, or is refused."""
+    path = check.path("source", path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is no file")
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+        if len(raw) > LARGEST_FILE:
+            raise Refused(f"a configuration must have at most {LARGEST_FILE} bytes, got more")
+        return document_of(raw.decode("utf-8-sig"))
+    except OSError as problem:
+        raise ValueError(f"{path} cannot be read ({problem.strerror or type(problem).__name__})") from None
+    except Refused as problem:
+        raise ValueError(f"{path}: {problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        # The lines around it stay out of the message: the file may be another than meant.
+        mark, text = getattr(problem, "problem_mark", None), str(problem)
+        if mark is not None:
+            text = (
+                f"line {mark.line + 1}, column {mark.column + 1}: {getattr(problem, 'problem', None) or 'unreadable'}"
+            )
+        raise ValueError(f"{path} is no YAML: {' '.join(text.split())}") from None
+
+
+@check.named
+class Params(MutableMapping[Any, Any]):
+    """The keys and values of a YAML file, by item or by attribute; `str` returns the YAML text.
+
+    Nested mappings are Params too, also inside lists. Values are not checked: `load_config` does that and accepts
+    Params. A key that is also a method, as ``items``, or a keyword of Python, as ``in``, is available by item only.
+
+    Args:
+        source: the path of a YAML file, or a mapping, which is copied.
+
+    Raises:
+        ValueError: the file is missing or is not YAML.
+        TypeError: the file does not hold a mapping.
+        KeyError: an item is missing; the nearest key is named.
+        AttributeError: an attribute is missing; the nearest key is named.
+
+    >>> params = Params({"neuron": {"type": "SRMALPHA", "theta": 10}, "layer": [{"dim": 200}, {"dim": 10}]})
+    >>> params.neuron.theta, params["neuron"]["theta"], params.layer[1].dim
+    (10, 10, 10)
+    >>> params.neuron.theta = 5
+    >>> print(params.neuron)
+    type: SRMALPHA
+    theta: 5
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, source: str | Path | Mapping[Any, Any]) -> None:
+        found = source if isinstance(source, Mapping) else read_yaml(source)
+        if not isinstance(found, Mapping):
+            raise TypeError(f"{source} must hold a mapping, got {type(found).__name__}")
+        object.__setattr__(self, "_values", {key: _wrapped(value) for key, value in found.items()})
+
+    def __getitem__(self, key: Any) -> Any:
+        if key not in self._values:
+            raise KeyError(f"Params: {key!r} is missing{check.nearest(key, self._values)}")
+        return self._values[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._values[key] = _wrapped(value)
+
+    def __delitem__(self, key: Any) -> None:
+        del self._values[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        # copy looks up special methods before _values exists.
+        if name.startswith("_") or name not in self._values:
+            near = "" if name.startswith("_") else check.nearest(name, self._values)
+            raise AttributeError(f"Params: {name!r} is missing{near}")
+        return self._values[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Params, (self.plain(),)
+
+    def __str__(self) -> str:
+        return yaml.safe_dump(self.plain(), sort_keys=False).rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"Params({self.plain()!r})"
+
+    def plain(self) -> dict[Any, Any]:
+        """Return a copy made of plain dictionaries and lists."""
+        return {key: _unwrapped(value) for key, value in self._values.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write a YAML file, atomically."""
+        write_whole(Path(path), lambda file: file.write(f"{self}\n".encode()))
+
+
+def _wrapped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Params(value)
+    return [_wrapped(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, Params):
+        return value.plain()
+    return [_unwrapped(each) for each in value] if isinstance(value, list) else value
+
+
+Rule = Callable[[str, Any], Any]
+
+
+class Key(NamedTuple):
+    """A key of a file and the field that has its value.
+
+    Attributes:
+        path: the names of the sections and of the key, with dots between them.
+        name: the field.
+        rule: returns the checked value of (path, value), as the functions of `check` do.
+        needed: the types of the error with which the key must be there, "always", or "section": with its section.
+        types: the types of the error that have the key; empty for all.
+        item: the index within a field that is a tuple.
+    """
+
+    path: str
+    name: str
+    rule: Rule
+    needed: str = ""
+    types: str = ""
+    item: int | None = None
+
+    def belongs(self, kind: str) -> bool:
+        """Return whether a configuration with a type of error has the key."""
+        return not self.types or kind in self.types.split()
+
+
+def plain_number(value: Any) -> Any:
+    """Convert a string that is a decimal number to float, and return any other value unchanged.
+
+    YAML 1.1 reads 1e-3, which has no dot, as a string.
+
+    >>> [plain_number(text) for text in ("1e-3", "2.", "inf", "010", "1_000", "exact")]
+    [0.001, 2.0, inf, '010', '1_000', 'exact']
+    """
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def real(rule: Rule) -> Rule:
+    """Return a rule for numbers that may be written with an exponent and no dot."""
+    return lambda name, value: rule(name, plain_number(value))
+
+
+def choice(known: Iterable[str]) -> Rule:
+    """Return the rule of a word that must be one of those known."""
+    return lambda name, value: check.one_of(name, value, known)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a boolean."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def path(name: str, value: Any) -> str:
+    """Return a path."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a path, got {value!r}")
+    return value
+
+
+positive, not_negative, fraction = real(check.positive), real(check.not_negative), real(check.fraction)
+counted, from_zero = partial(check.integer, least=1), partial(check.integer, least=0)
+
+
+def key_of(name: str) -> str:
+    """Return the key of a field in a file.
+
+    >>> key_of("weight_decay")
+    'weightDecay'
+    """
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def tree_of(paths: Iterable[str]) -> dict[str, Any]:
+    """Return nested mappings of paths; a key has an empty one."""
+    tree: dict[str, Any] = {}
+    for each in paths:
+        place = tree
+        for name in each.split("."):
+            place = place.setdefault(name, {})
+    return tree
+
+
+def check_keys(
+    given: Any, known: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = ""
+) -> dict[str, Any]:
+    """Return a section with text as keys; raise an error for an unknown key or what should be a section."""
+    if not isinstance(given, dict):
+        raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
+    whole, found = known if whole is None else whole, {}
+    for key, value in given.items():
+        name = str(key).lower() if isinstance(key, bool) else str(key)  # YAML reads true and false as booleans
+        path = f"{at}.{name}" if at else name
+        if name not in known:
+            near = check.nearest(key, known)
+            where = "" if near else _section_of(name, whole)
+            raise ValueError(f"{path} is an unknown key{near or (where and f'; it belongs to {where}')}")
+        found[name] = check_keys(value, known[name], whole, path) if known[name] and value is not None else value
+    return found
+
+
+def _section_of(key: str, tree: Mapping[str, Any], at: str = "") -> str:
+    """Return the path of the section that has a key; '' if there is none."""
+    if at and key in tree:
+        return at
+    found = (_section_of(key, inner, f"{at}.{name}" if at else name) for name, inner in tree.items())
+    return next(filter(None, found), "")
+
+
+def read_fields(
+    keys: Iterable[Key], given: Mapping[str, Any], at: str = "", kind: str = "always", missing: Any = None
+) -> dict[str, Any]:
+    """Return the values of the fields whose keys a section has, and note the required paths that are missing."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        if not key.belongs(kind):
+            continue
+        value: Any = given
+        needed, gone = {"always", kind} & {*key.needed.split()}, ""
+        for name in key.path.split("."):
+            outer, value = value, value.get(name)
+            gone = f"{gone}.{name}" if gone else name
+            if value is None:
+                if needed or ("section" in key.needed and outer is not given and gone == key.path):
+                    missing.append(f"{at}{gone}")
+                break
+        else:
+            value = key.rule(f"{at}{key.path}", value)
+            found[key.name] = value if key.item is None else (*found.get(key.name, ()), value)
+    return found
+
+
+def written(keys: Iterable[Key], owner: Any, kind: str, document: dict[str, Any]) -> None:
+    """Add the values of an owner's fields to the document of a file, except those that are None."""
+    for key in keys:
+        value = getattr(owner, key.name) if key.belongs(kind) else None
+        if value is not None:
+            place, names = document, key.path.split(".")
+            for name in names[:-1]:
+                place = place.setdefault(name, {})
+            place[names[-1]] = value if key.item is None else value[key.item]
