@@ -27,11 +27,11 @@ ONLY_WITH_ALL = {
     "tests/interchange": ["netx", "nir_recurrent"],
     "tests/kernels": [""],
     "tests/layers": [
-        *("affine", "batch_norm", "bias", "conv", "conv_transpose", "delay", "filter_bank", "fused", "recurrent"),
+        *("affine", "batch_norm", "conv", "delay", "filter_bank", "fused", "recurrent"),
         "weighted_pool",
     ],
     "tests/loss": ["decision"],
-    "tests/network": ["changed_in_place", "chunks", "fusion", "memory", "recurrent", "stream", "synaptic"],
+    "tests/network": ["changed_in_place", "fusion", "memory", "recurrent", "stream", "synaptic"],
     "tests/neurons": [
         *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
         "sigma_delta",

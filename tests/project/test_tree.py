@@ -173,7 +173,7 @@ BUDGETS = {
     "tests/inspection": 4_350,
     "tests/kernels": 5_400,
     "tests/plot": 690,
-    "tests/project": 1_280,
+    "tests/project": 1_290,
     "tests/support": 2_500,
     "tests/training": 5_150,
     "tools": 7_100,
