@@ -31,7 +31,7 @@ def test_a_class_names_the_errors_of_its_subclasses_and_leaves_those_of_others()
     refused("Own: place must be under 2, got 3", lambda: Own().at(3), IndexError)
     refused("a user's own text", lambda: cs.Sequential(Own())(np.ones((2, 1, 4))))
     with pytest.raises(ValueError, match=r"^no digits here$"):
-        cs.psp(np.ones((2, 1, 4)), response=Failing())
+        cs.functions.psp(np.ones((2, 1, 4)), response=Failing())
     with pytest.raises(TypeError, match=r"^(Conv\.)?__init__\(\) (missing|takes)|^Conv: missing"):
         cs.Conv(1)
 

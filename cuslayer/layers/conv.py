@@ -162,6 +162,7 @@ class Conv(Convolution):
     def __call__(self, x: Any) -> Tensor:
         return self.biased(conv(x, self.effective_weight(), **self.geometry()))
 
+    @check.operation("conv")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
@@ -316,6 +317,7 @@ class ConvTranspose(Convolution):
     def __call__(self, x: Any) -> Tensor:
         return conv_transpose(x, self.effective_weight(), output_padding=self.output_padding, **self.geometry())
 
+    @check.operation("conv_transpose")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None

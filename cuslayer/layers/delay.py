@@ -225,6 +225,7 @@ class Delay(Layer):
     def memory(self) -> int | None:
         return _memory(to_numpy(self.delay.data), self.dt)
 
+    @check.operation("shift")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None:
             # Rows and columns of frames may not be known yet.

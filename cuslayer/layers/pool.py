@@ -151,6 +151,7 @@ class Pool(Windowed):
             return weighted_pool(x, self.effective_weight(), **self.geometry())
         return pool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
 
+    @check.operation("pool")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
@@ -180,6 +181,7 @@ class Unpool(Windowed):
             return weighted_unpool(x, self.effective_weight(), **self.geometry())
         return unpool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
 
+    @check.operation("unpool")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None

@@ -19,7 +19,7 @@ VALUES = {
     "dense: x has 3 features, weight expects 2": lambda: f.dense(X, np.ones((2, 4))),
     "dense: x must be (T, N, C), got shape (3, 3)": lambda: f.dense(X[:, 0], np.ones((3, 4))),
     "dense: weight must be (inputs, outputs), got shape (3,)": lambda: f.dense(X, np.ones(3)),
-    "Affine: x has 5 features, weight expects 4": lambda: cs.Affine(4, 2).output_shape((5,)),
+    "dense: x has 5 features, weight expects 4": lambda: cs.Affine(4, 2).output_shape((5,)),
     "conv: x has 3 channels, weight expects 2": lambda: f.conv(FRAMES, CONV[:, :, :2]),
     "conv: x must be (T, N, H, W, C), got shape (2, 5, 5, 3); one": lambda: f.conv(FRAMES[:, 0], CONV),
     "conv: weight must be (kh, kw, channels / groups, outputs), got": lambda: f.conv(FRAMES, CONV[0]),

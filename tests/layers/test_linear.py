@@ -142,12 +142,12 @@ def test_the_shape_is_that_of_the_output_and_so_is_the_error(layer):
 
 def test_a_window_needs_frames_and_the_channels_of_its_weight():
     for layer in (cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.Pool(2, gain=1.0), cs.Unpool(2, gain=1.0)):
-        name = type(layer).__name__
+        name = {"ConvTranspose": "conv_transpose"}.get(type(layer).__name__, type(layer).__name__.lower())
         with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \('T', 'N', 8\)$"):
             layer.output_shape((8,))
-    with pytest.raises(ValueError, match=r"^Conv: x has 3 channels, weight expects 4$"):
+    with pytest.raises(ValueError, match=r"^conv: x has 3 channels, weight expects 4$"):
         cs.Conv(4, 3, 1).output_shape((5, 5, 3))
-    with pytest.raises(ValueError, match=r"^ConvTranspose: x has 3 channels, weight expects 4$"):
+    with pytest.raises(ValueError, match=r"^conv_transpose: x has 3 channels, weight expects 4$"):
         cs.ConvTranspose(4, 3, 1).output_shape((5, 5, 3))
 
 

@@ -147,7 +147,7 @@ LIF = cs.LIF()
 REFUSED = {
     "dense": (
         lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.Dropout(0.1), cs.Dense(5, 2)),
-        "Sequential: layer 3, Dense(5, 2), does not fit what is before it: Dense: x has 3 features, weight expects 5",
+        "Sequential: layer 3, Dense(5, 2), does not fit what is before it: dense: x has 3 features, weight expects 5",
     ),
     "nested": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Sequential(SRM, cs.Dense(4, 3))), "layer 1.1, Dense(4, 3),"),
     "read-out": (lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.Affine(4, 2)), "layer 2, Affine("),
@@ -158,7 +158,7 @@ REFUSED = {
     "recurrent": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Recurrent(cs.Dense(4, 4), LIF)), "layer 1, Recurrent"),
     "recurrent maps": (
         lambda: cs.Sequential(cs.Conv(2, 3, 3), cs.Recurrent(cs.Conv(4, 4, 3, padding=1), LIF)),
-        "layer 1, Recurrent, does not fit what is before it: Conv: x has 3 channels, weight expects 4",
+        "layer 1, Recurrent, does not fit what is before it: conv: x has 3 channels, weight expects 4",
     ),
     "batch norm": (lambda: cs.Sequential(cs.Conv(2, 3, 3), cs.BatchNorm(4)), "layer 1, BatchNorm(4), does not fit"),
     "delay": (lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.Delay(4, dt=1.0)), "layer 2, Delay(4, dt=1), does not"),
@@ -169,7 +169,7 @@ REFUSED = {
     "branches": (lambda: cs.Parallel(cs.Dense(4, 3), cs.Dense(4, 2)), "Parallel: branches must have one shape to add"),
     "joined": (
         lambda: cs.Sequential(cs.Parallel(cs.Conv(2, 3, 1), cs.Conv(2, 4, 1), join="concatenate"), cs.Conv(6, 1, 1)),
-        "layer 1, Conv(6, 1, (1, 1)), does not fit what is before it: Conv: x has 7 channels, weight expects 6",
+        "layer 1, Conv(6, 1, (1, 1)), does not fit what is before it: conv: x has 7 channels, weight expects 6",
     ),
 }
 
@@ -288,7 +288,7 @@ def test_a_loss_or_a_loader_of_another_step_warns():
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         trainer(net, cs.SpikeCountLoss(cs.SRM()))
     loader = Loader(Arrays(np.ones((4, 20, 3), bool), np.array([0, 1, 0, 1])), 4)
-    message = "train: the loader has a dt of 1 ms, the network one of 0.5 ms"
+    message = "test: the loader has a dt of 1 ms, the network one of 0.5 ms"
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         trainer(net, lambda spikes, labels: (spikes * 1.0).sum()).test(loader)
     with warnings.catch_warnings():

@@ -108,7 +108,7 @@ def test_a_layer_that_does_not_fit_into_memory(capsys):
 
 def test_a_loader_of_another_step_warns():
     loader = Loader(Arrays(X.swapaxes(0, 1), LABELS), 4, dt=0.5)
-    message = r"^train: the loader has a dt of 0.5 ms, the neuron of the loss one of 1 ms$"
+    message = r"^(train|test): the loader has a dt of 0.5 ms, the neuron of the loss one of 1 ms$"
     for run in (trainer().train, trainer().test):
         with pytest.warns(UserWarning, match=message) as found:
             run(loader)

@@ -310,7 +310,7 @@ REFUSED = {
     "many channels": (put("BatchNorm", "features", 10**10), "BatchNorm cannot be made: BatchNorm: a parameter of sha"),
     "a long response": (
         added(of("SRM", tau_sr=1e9), of("TemporalFilter", neuron=NEXT)),
-        r"TemporalFilter cannot be made: SRM: a parameter of shape \(\d+,\) is larger",
+        r"TemporalFilter cannot be made: TemporalFilter: a parameter of shape \(\d+,\) is larger",
     ),
     "a large window": (
         added(of("WeightNorm"), of("Pool", kernel_size=10**5, gain=1.0, weight_hook=NEXT)),

@@ -427,7 +427,7 @@ def test_a_known_data_set_is_loaded_from_the_folder_of_tonic(monkeypatch, tmp_pa
 
 def test_a_data_set_without_its_folder_raises():
     config = load_config("shd")
-    with refuses("train: shd needs --data ROOT, the folder in which tonic keeps its data sets"):
+    with refuses("shd needs --data ROOT, the folder in which tonic keeps its data sets"):
         load_data(config, config.network())
 
 

@@ -276,7 +276,7 @@ def test_the_check_of_a_running_epoch() -> None:
         yield SPIKES, LABELS
         trainer.check_finite()
         net[0].weight.data[0] = math.inf
-        with pytest.raises(NotFiniteError, match=r"^Trainer: epoch 1, batch 1: 0\.weight .* is not finite \(inf\)"):
+        with pytest.raises(NotFiniteError, match=r"^train: epoch 1, batch 1: 0\.weight .* is not finite \(inf\)"):
             trainer.check_finite()
         yield SPIKES, LABELS
 

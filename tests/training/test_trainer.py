@@ -108,7 +108,7 @@ def test_silent_batch_needs_every_batch_silent(firing):
     assert t.net(loud).data.any()
     given = [(loud if at in firing else silent, np.zeros(3, int)) for at in range(3)]
     first = next(at for at in range(3) if at not in firing) + 1
-    with pytest.warns(UserWarning, match=f"^train: the input of batch {first} is 0 everywhere"):
+    with pytest.warns(UserWarning, match=f"^(train|test): the input of batch {first} is 0 everywhere"):
         t.train(given)
     t.train(given)
     t.test(given)
@@ -123,7 +123,9 @@ def test_a_test_of_silent_input_gives_a_warning(parallel):
     x[4, 1, 2] = True
     t = trainer(parallel=parallel)
     t.train([(x, np.zeros(3, int))])
-    with pytest.warns(UserWarning, match=r"^train: the input of batch 2 is 0 everywhere, it has no spikes; check the"):
+    with pytest.warns(
+        UserWarning, match=r"^(train|test): the input of batch 2 is 0 everywhere, it has no spikes; check the"
+    ):
         t.test([(x, np.zeros(3, int)), (np.zeros_like(x), np.zeros(3, int))])
 
 
