@@ -165,7 +165,7 @@ def test_no_assert_and_no_print_for_callers():
 # The most lines of a folder's text files, but for results in JSON, and the most words of docs/ and README. What would
 # exceed one shrinks something else.
 BUDGETS = {
-    "cuslayer": 60_200,
+    "cuslayer": 59_200,
     "cuslayer/kernels": 21_400,
     "tests": 42_000,
     "tests/cli": 1_440,
