@@ -108,9 +108,7 @@ def test_every_window_adds_taps_in_order(kind, outputs, dtype, rate):
     weight = cs.Tensor(w, requires_grad=True)
     y = functions.conv(x, weight, **options)
     frames, share = x.reshape(10, 6, 7, 16), outputs
-    window = Window.of(
-        "conv", (3, 2), *(options.get(n, d) for n, d in (("stride", 1), ("padding", 0), ("dilation", 1)))
-    )
+    window = Window.of((3, 2), *(options.get(n, d) for n, d in (("stride", 1), ("padding", 0), ("dilation", 1))))
     expected = np.zeros((10, *y.shape[2:]), dtype)
     top, left = window.padding
     canvas = np.zeros((10, 6 + 2 * top + 4, 7 + 2 * left + 4, 16), bool)

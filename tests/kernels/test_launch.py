@@ -53,7 +53,9 @@ def test_a_signature_is_read_without_its_comments():
 
 
 def test_other_types_and_mangled_names_are_refused():
-    with pytest.raises(ValueError, match=r"^one: a parameter must be real .*, got 'float n'; write real for float$"):
+    with pytest.raises(
+        ValueError, match=r"^kernel: one: a parameter must be real .*, got 'float n'; write real for float$"
+    ):
         source.signatures('extern "C" __global__ void one(real *x, float n) {}')
     with pytest.raises(ValueError, match=r'^kernel: one must be declared .*, extern "C" is missing$'):
         source.signatures("__global__ void one(real *x) {}")

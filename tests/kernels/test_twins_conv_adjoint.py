@@ -215,7 +215,7 @@ def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyP
 def test_a_device_without_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tap_sums, "most_shared", lambda: 64)
     x, errors = packed_on_host(np.ones((2, 3, 3, 1), bool), 1), np.ones((2, 3, 3, 1), np.float32)
-    message = "^conv_weight_adjoint: a block must have shared memory for 9 taps, got 64 bytes$"
+    message = "^a block must have shared memory for 9 taps, got 64 bytes$"
     with pytest.raises(ValueError, match=message):
         gpu.conv.weight_adjoint(x, errors, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1)
 

@@ -138,5 +138,5 @@ def test_what_is_not_finite_stays_so() -> None:
 def test_a_convolution_runs_on_the_cpu() -> None:
     x, w = np.zeros((2, 1, 3, 3, 1), np.float32), np.zeros((3, 3, 1, 1), np.float32)
     keeps = (np.zeros(1, np.float32), np.zeros(1, np.float32))
-    with pytest.raises(ValueError, match=r"^recurrent: a convolution from neurons to themselves runs on the CPU, got"):
+    with pytest.raises(ValueError, match=r"^a convolution from neurons to themselves runs on the CPU, got"):
         gpu.recurrent.forward(x, w, LIF, keeps, 1, Geometry(Window.of(3, 1, 1, 1), 1))

@@ -39,6 +39,7 @@ def same(ours, theirs):
 @few
 @given(batches, seeds)
 def test_bits_are_packed_transposed_and_unpacked(shape, seed):
+    """By pack_bits, transpose_bits and unpack_bits."""
     x = train(seed, shape)
     theirs = packed_on_host(x)
     ours = gpu.pack(x, axes=2)
@@ -209,5 +210,5 @@ def test_packed_spikes_show_themselves_as_booleans():
     assert (len(spikes), spikes.ndim, spikes.size, spikes.dtype) == (4, 5, x.size, bool)
     assert repr(spikes) == "PackedSpikes(shape (4, 3, 5, 7, 2))"
     same(spikes.reshape(12, 5, 7, 2).unpack(), x.reshape(12, 5, 7, 2))
-    with pytest.raises(ValueError, match=r"^reshape: packed spikes of shape .* keep 12 frames, got \(840,\)$"):
+    with pytest.raises(ValueError, match=r"^packed spikes of shape .* keep 12 frames, got \(840,\)$"):
         spikes.reshape(840)

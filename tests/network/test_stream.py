@@ -486,9 +486,9 @@ def test_wrong_inputs_are_the_same_errors(taken, monkeypatch):
         x = np.zeros((40, 1, *FRAME), np.float32)
         x[33] = np.nan
         raises(r"^network: x must be finite", lambda: net(x))
-        with pytest.raises(ValueError, match=r"^stream: x has 7 features, weight expects 60$"):
+        with pytest.raises(ValueError, match=r"^dense_neuron: x has 7 features, weight expects 60$"):
             NETWORKS["dense"]()(np.ones((40, 1, 7), bool))
-        with pytest.raises(ValueError, match=r"^stream: x has 3 channels, weight expects 2"):
+        with pytest.raises(ValueError, match=r"^conv_pool: x has 3 channels, weight expects 2"):
             NETWORKS["convolutions"]()(np.ones((40, 1, 6, 5, 3), bool))
 
 

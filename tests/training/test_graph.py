@@ -163,7 +163,7 @@ def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
     for graph in (True, False, None):
         trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), LOW, Noise(), cs.Dense(5, 3), LOW], graph)
         if graph:
-            with pytest.warns(UserWarning, match="^Trainer: steps are not captured as a CUDA graph: RuntimeError: "):
+            with pytest.warns(UserWarning, match="^train: steps are not captured as a CUDA graph: RuntimeError: "):
                 scores = [trainer.train(loader())]
         else:
             scores = [trainer.train(loader())]
