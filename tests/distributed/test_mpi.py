@@ -137,5 +137,5 @@ def test_errors(tmp_path):
     program += "; sys.exit(cuslayer_main.main())"
     code, text = mpiexec.run(2, "-c", program, str(yaml), str(tmp_path / "out"), out=tmp_path / "log")
     assert code == 2
-    assert "cuslayer: process 1 of 2: load_config: no1.yaml is no file" in text
+    assert "cuslayer: train: process 1 of 2: load_config: no1.yaml is no file" in text
     assert not (tmp_path / "out" / "checkpoint.npz").exists()
