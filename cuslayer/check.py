@@ -140,7 +140,9 @@ def _name(problem: Exception, name: str) -> None:
     raised = "" if last is None else last.tb_frame.f_globals.get("__name__", "")
     # A door that calls its function with wrong arguments is the last frame: Python names the function then.
     calls = last is not None and _is_door(last.tb_frame)
-    if raised.partition(".")[0] == __name__.partition(".")[0] and not calls and not hasattr(problem, "operation"):
+    # The text of a UnicodeError is not its first argument.
+    done = calls or isinstance(problem, UnicodeError) or hasattr(problem, "operation")
+    if raised.partition(".")[0] == __name__.partition(".")[0] and not done:
         reason = str(problem.args[0]) if problem.args else ""
         # An error of another process has its name in its text only.
         text = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}".removesuffix(": ")

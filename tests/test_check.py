@@ -36,6 +36,13 @@ def test_a_class_names_the_errors_of_its_subclasses_and_leaves_those_of_others()
         cs.Conv(1)
 
 
+def test_a_text_that_is_no_utf_8_is_described_by_python():
+    read = check.operation(eval("lambda raw: raw.decode()", {"__name__": "cuslayer.own"}))
+    with pytest.raises(UnicodeDecodeError) as problem:
+        read(b"\xff")
+    assert problem.value.args[0] == "utf-8"
+
+
 class Failing:
     @property
     def ndim(self):
