@@ -104,6 +104,7 @@ def test_every_layer(neurons):
         assert layer.histogram.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.all
 def test_neurons_that_always_fire():
     srm = cs.SRM(scale_ref=0.0)
     layer = cs.Dense(1, 2)

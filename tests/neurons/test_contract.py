@@ -100,6 +100,7 @@ def test_an_object_is_completed_by_the_defaults():
     assert plain(cs.Tensor([1.0, -1.0])).data.tolist() == [True, False]
 
 
+@pytest.mark.all
 def test_the_defaults():
     class Bare(Neuron):
         theta = -2.0
