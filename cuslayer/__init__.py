@@ -136,6 +136,7 @@ from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF as AdaptiveLIF
 from cuslayer.neurons.base import Neuron as Neuron
 from cuslayer.neurons.cuba import CUBA as CUBA
+from cuslayer.neurons.dynamics import StepNeuron as StepNeuron
 from cuslayer.neurons.lif import LIF as LIF
 from cuslayer.neurons.loihi import Loihi as Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire as ResonateAndFire

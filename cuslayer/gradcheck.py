@@ -9,6 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import to_device, to_numpy
+from cuslayer.kernels.neuron.smooth import error_of_adjoint
 from cuslayer.tape import Tensor, no_grad
 
 
@@ -20,9 +21,12 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
 
         (<c, fn(x + step d)> - <c, fn(x - step d)>) / (2 step)   against   <gradient of <c, fn(x)>, d>
 
+    A neuron that is written as a step, a `StepNeuron`, is checked by itself, ``gradcheck(neuron)``: its derived
+    gradient with respect to inputs and constants, for spikes that are a smooth function of the potential.
+
     Args:
-        fn: a deterministic function of one tensor for each array that returns a tensor.
-        arrays: the point at which to check, numbers of any shape.
+        fn: a deterministic function of one tensor for each array that returns a tensor; or a neuron.
+        arrays: the point at which to check, numbers of any shape; none for a neuron.
         seed: the seed of d and c.
         step: the step along d, whose elements have variance 1.
 
@@ -37,6 +41,8 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
     True
     """
     check.positive("step", step)
+    if not arrays and callable(getattr(fn, "kind", None)):
+        return _of_neuron(fn, seed, step)
     if not arrays:
         raise ValueError("arrays must be at least one, got none")
     generator = np.random.default_rng(seed)
@@ -61,3 +67,12 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
     numeric = (along(step) - along(-step)) / (2 * step)
     largest = max(abs(analytic), abs(numeric))
     return abs(analytic - numeric) / largest if largest else 0.0
+
+
+def _of_neuron(neuron: Any, seed: int, step: float) -> float:
+    if not neuron.kind().derived:
+        raise TypeError(f"fn must be a neuron whose gradient is derived, got {check.one_line(neuron)}")
+    kind = neuron.spiking.kind
+    numbers = dict(zip(kind.numbers, neuron.spiking.values, strict=True))
+    own = {name: float(to_numpy(getattr(value, "data", value)).mean()) for name, value in neuron.columns.items()}
+    return error_of_adjoint(kind, numbers | own, seed, step)

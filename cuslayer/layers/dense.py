@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
+from cuslayer.kernels.constants import EXPONENTIAL
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks
 from cuslayer.neurons.base import as_neuron
-from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, per_column, time_constant
+from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, side_by_side, time_constant
+from cuslayer.neurons.lif import LIF
 from cuslayer.operations.base import contiguous, saves
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, takes_packed
 
@@ -145,8 +148,24 @@ class Dense(_Flat):
 
 # The time constant of a read-out, ms.
 _TAU = 20.0
-# A leaky neuron that never reaches its threshold is a leaky integrator.
-_NO_SPIKES = LeakySpiking(theta=math.inf, reset=Reset(1.0, 0.0), exact=False, graded=False, width=1.0, height=0.0)
+
+
+@cache
+def _integrator() -> StepSpiking:
+    """Return a leaky neuron that never reaches its threshold."""
+    values = {"theta": math.inf, "share": 1.0, "drop": 0.0}
+    kind = LIF.kind()
+    numbers = tuple(values[name] for name in kind.numbers)
+    return StepSpiking(
+        kind=kind,
+        values=numbers,
+        theta=math.inf,
+        width=1.0,
+        height=0.0,
+        exact=False,
+        graded=False,
+        shape=EXPONENTIAL,
+    )
 
 
 @differentiable
@@ -174,18 +193,19 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
     """
     check.weighted_input("x", x)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
-    given = per_column("keep", keep, x)
-    no_current = given[:1] * 0
-    held = None if states is None else states.begin(x, 2)
+    given, integrator = side_by_side(["keep"], [keep], x), _integrator()
+    held = None if states is None else states.begin(x, 1)
     before = None if held is None else held.copy()
-    y, _ = k.leaky.forward(x, no_current, given, _NO_SPIKES, held)
+    y, _, _ = k.neuron.forward(x[None], given, integrator, held)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         reversed_g = contiguous(g[::-1]).astype(dtype, copy=False)
-        g_x = contiguous(k.leaky.forward(reversed_g, no_current, given, _NO_SPIKES, None)[0][::-1])
+        g_x = contiguous(k.neuron.forward(reversed_g[None], given, integrator)[0][::-1])
 
         def of_keep() -> Array:
-            _, found = k.leaky.keep_adjoint(g_x, y, no_current, given, _NO_SPIKES, before)
+            found = (g_x[1:] * y[:-1]).sum(axis=0).reshape(-1)
+            if before is not None and shape[0]:
+                found = found + g_x[0].reshape(-1) * before[0]
             return of_constants(found, keep, shape)
 
         return g_x, of_keep

@@ -12,17 +12,17 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.recurrent.constants import Backward, Geometry, Program
+from cuslayer.kernels.recurrent.constants import Geometry, Program, StepProgram
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
-from cuslayer.neurons.dynamics import of_constants, per_column
+from cuslayer.neurons.dynamics import of_constants, side_by_side
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
 
-_KINDS = "SRM, LIF, CUBA or AdaptiveLIF with spikes of 1"
+_KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
 
 
 class RecurrentStates:
@@ -69,18 +69,18 @@ def recurrent(
     Args:
         x: (T, N, ...), the weighted input from other layers, float32 or float64.
         weight: (neurons, neurons), that of a dense layer; or (kh, kw, C / groups, C), that of a convolution.
-        given: the shares that a step keeps of the neurons' states, each of which broadcasts to the neurons.
+        given: constants of which each neuron has its own, such as decays; each broadcasts to the neurons.
         program: the neurons.
         delay: the steps after which a spike reaches its own population, 1 or more.
         geometry: that of a convolution, which keeps the frame; None for a dense layer.
         states: the state between calls; None to begin with 0.
-        trained: whether the shares have gradients.
+        trained: whether they have gradients.
 
     Returns:
         Spikes of x's shape, boolean.
 
     Raises:
-        ValueError: x is not (T, N, ...), the weight or the shares do not fit its neurons, or x is not as in the last
+        ValueError: x is not (T, N, ...), the weight or the constants do not fit its neurons, or x is not as in the last
             call.
         TypeError: x is not floating.
 
@@ -96,17 +96,17 @@ def recurrent(
     check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
-    names = [f"share {number}" for number in range(len(given))]
-    keeps = tuple(per_column(*named, x) for named in zip(names, given, strict=True))
+    constants = side_by_side([f"constant {number}" for number in range(len(given))], given, x)
     held = None if states is None else states.begin(x, program, delay)
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
-    w, arrays = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else 0
-    u, s, more = k.recurrent.forward(x, w, program, keeps, delay, geometry, held, arrays)
+    w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
+    u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
     potential = save_for_backward(k, u)
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g, saved, late = g.astype(dtype, copy=False), potential(), min(delay, shape[0])
-        y = k.recurrent.adjoint(g, saved, more, w, program, keeps, delay, geometry)
+        before = None if earlier is None else earlier[1]
+        y = k.recurrent.adjoint(g, saved, more, w, program, constants, delay, geometry, before)
         found: list[Array] = []
 
         def of_weight() -> Array:
@@ -120,13 +120,13 @@ def recurrent(
             total[: shape[0] - late] += _input_adjoint(k, y[late:], w, geometry)
             return total
 
-        def of_keep(number: int) -> Array:
+        def of_constant(number: int) -> Array:
             if not found:
-                before = None if earlier is None else earlier[1]
-                found.extend(program.keep_adjoint(k, Backward(y, of_spikes, saved, more, keeps, before)))
+                spiking = cast(StepProgram, program).spiking
+                found.extend(k.neuron.adjoint(of_spikes(), saved, more, constants, spiking, before, True)[1])
             return of_constants(found[number], given[number], shape)
 
-        return y, of_weight, *(partial(of_keep, number) if trained else None for number in range(len(given)))
+        return y, of_weight, *(partial(of_constant, number) if trained else None for number in range(len(given)))
 
     return s, pullback
 
@@ -179,7 +179,7 @@ class Recurrent(Layer, Neuron):
 
     Args:
         layer: a `Dense` layer with as many outputs as inputs, or a `Conv` that keeps the frame and its channels.
-        neuron: SRM, LIF, CUBA or AdaptiveLIF neurons, or a subclass that computes the same, whose spikes are 1.
+        neuron: SRM or a `StepNeuron`, such as LIF, or a subclass that computes the same, whose spikes are 1.
         delay: the time after which a spike reaches its own population, ms, at least a step; by default one step.
 
     Attributes:

@@ -2,98 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
-from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
-from cuslayer.kernels.recurrent.constants import AdaptiveProgram
-from cuslayer.neurons.base import Names, StepByStep
-from cuslayer.neurons.dynamics import NAMED, Dynamic, States, in_64ths, of_constants, per_column, sampled, tau_of_decay
-from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
-
-_SHARES = ("i_keep", "v_keep", "h_keep", "r_keep")
-
-
-@differentiable
-@check.operation
-def adaptive(
-    x: Array,
-    i_keep: Array,
-    v_keep: Array,
-    h_keep: Array,
-    r_keep: Array,
-    /,
-    *,
-    spiking: AdaptiveSpiking,
-    states: States | None = None,
-    trained: bool = False,
-) -> tuple[Array, Pullback]:
-    """Return the spikes of adaptive neurons for the weighted input x.
-
-    ::
-
-        i[t]  = i_keep i[t-1] + x[t]
-        v[t]  = v_keep v[t-1] + i[t]
-        h[t]  = h_keep h'[t-1]
-        r[t]  = r_keep r'[t-1]
-        u[t]  = v[t] - r[t] - h[t]
-        s[t]  = (u[t] >= theta)
-        h'[t] = h[t] + rise s[t]
-        r'[t] = r[t] + scale (theta + h[t]) s[t]
-
-    Backward has ``dt rho(u)`` for the derivative of a spike; the spikes in the last two lines are constants unless
-    ``spiking.exact``. u is saved; h and r too where backward needs them.
-
-    Args:
-        x: (T, N, ...), the weighted input, float32 or float64.
-        i_keep: the share of the current that a step keeps; it broadcasts to the neurons, as the others do.
-        v_keep: the share of the voltage.
-        h_keep: the share of the threshold's rise.
-        r_keep: the share of the refractory state.
-        spiking: threshold, adaptation and surrogate.
-        states: the states between calls; None to begin with 0.
-        trained: whether the shares have gradients.
-
-    Returns:
-        Spikes of x's shape, boolean; where they carry the potential, numbers, 0 for no spike.
-
-    Raises:
-        ValueError: x is not (T, N, ...), or the shares do not broadcast to its neurons.
-        TypeError: x is not floating.
-
-    >>> half = np.full(1, 0.5)
-    >>> x = np.full((7, 1, 1), 2.5)
-    >>> adaptive(x, 0 * half, 0 * half, half, half, spiking=AdaptiveLIF(rise=0.5).spiking).data.ravel().tolist()
-    [True, True, False, True, False, True, False]
-    """
-    check.weighted_input("x", x)
-    k, given = kernels.of(x), (i_keep, v_keep, h_keep, r_keep)
-    keeps = tuple(per_column(*named, x) for named in zip(_SHARES, given, strict=True))
-    held = None if states is None else states.begin(x, 4)
-    before = None if held is None else held.copy()
-    u, s, h, r = k.adaptive.forward(x, keeps, spiking, held, grad_enabled() and (spiking.exact or trained))
-    out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
-    potential, dtype, shape = save_for_backward(k, u), x.dtype, x.shape  # not x: the closure must not keep it alive
-
-    def pullback(g: Array) -> tuple[Gradient, ...]:
-        g = g.astype(dtype, copy=False)
-        y, sums = k.adaptive.adjoint(g, potential(), h, r, keeps, spiking, before, trained)
-        if not trained:
-            return y, None, None, None, None
-        return y, *(of_constants(found, keep, shape) for found, keep in zip(sums, given, strict=True))
-
-    return out, pullback
+from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.neurons.base import Names
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, sampled, tau_of_decay
+from cuslayer.neurons.step import flushed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AdaptiveLIF(Dynamic):
+class AdaptiveLIF(StepNeuron):
     """An adaptive leaky integrate-and-fire neuron, lava-dl's ALIF in floating point.
 
     ::
@@ -153,7 +76,9 @@ class AdaptiveLIF(Dynamic):
     rise: float = 0.1
     scale_ref: float = 2.0
 
-    time_constants: ClassVar[tuple[str, ...]] = ("tau_i", "tau_v", "tau_theta", "tau_ref")
+    states = ("i", "v", "h", "r")
+    decays: ClassVar[Mapping[str, str]] = {"a": "tau_i", "b": "tau_v", "e": "tau_theta", "f": "tau_ref"}
+    as_if_unfired = False
     names: ClassVar[Names] = Names(
         "ALIF",
         needed={
@@ -208,10 +133,16 @@ class AdaptiveLIF(Dynamic):
             object.__setattr__(self, name, check.factor(name, getattr(self, name)))
         check.factor("scale_ref theta", self.scale_ref * self.theta)
 
-    @cached_property
-    def spiking(self) -> AdaptiveSpiking:
-        """Threshold, adaptation and surrogate as an argument of operations."""
-        return AdaptiveSpiking(rise=self.rise, scale=self.scale_ref, **self._constants())
+    def step(c, a, b, e, f, i, v, h, r, x):  # type: ignore[no-untyped-def]
+        current = flushed(a * i + x)
+        voltage = flushed(b * v + current)
+        above = flushed(e * h)
+        refraction = flushed(f * r)
+        u = voltage - refraction - above
+        s = u >= c.theta
+        risen = above + c.rise if s else above
+        refracted = refraction + c.scale_ref * (c.theta + above) if s else refraction
+        return current, voltage, risen, refracted, u, s
 
     @property
     def response(self) -> Array:
@@ -262,14 +193,3 @@ class AdaptiveLIF(Dynamic):
     def current(self, x: Array) -> Array | None:
         """Return the current i (T, N, ...) of the weighted input x; None if the neurons differ in tau_i."""
         return self.decaying(x, "tau_i")
-
-    @property
-    def step_by_step(self) -> StepByStep | None:
-        if not self._plain(AdaptiveLIF.operate):
-            return None
-        keeps = map(self.keep, self.time_constants)
-        return StepByStep(AdaptiveProgram(self.spiking), dict(zip(_SHARES, keeps, strict=True)))
-
-    def operate(self, x: Any, states: States | None) -> Tensor:
-        keeps = (self.keep(name) for name in self.time_constants)
-        return adaptive(x, *keeps, spiking=self.spiking, states=states, trained=bool(self.parameters()))

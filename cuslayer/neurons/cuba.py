@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from cuslayer.backend import Array
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, in_64ths, tau_of_decay
 from cuslayer.neurons.leaky import Leaky
+from cuslayer.neurons.step import flushed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,7 +64,8 @@ class CUBA(Leaky):
     tau_i: Any = 5.0
     tau_v: Any = 20.0
 
-    time_constants: ClassVar[tuple[str, ...]] = ("tau_i", "tau_v")
+    states = ("i", "v")
+    decays: ClassVar[Mapping[str, str]] = {"a": "tau_i", "b": "tau_v"}
     names: ClassVar[Names] = Names(
         "CUBA",
         needed={"theta": "theta", "tauI": "tau_i", "tauV": "tau_v"},
@@ -98,11 +100,12 @@ class CUBA(Leaky):
         above = np.nextafter(np.float32(in_64ths("threshold", threshold, least=1)), np.float32(np.inf))
         return cls(theta=float(above), dt=dt, **taus, **options)
 
-    def _keeps(self) -> tuple[Any, Any]:
-        return self.keep("tau_i"), self.keep("tau_v")
-
-    def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
-        return share("tau_i", *of), share("tau_v", *of)
+    def step(c, a, b, i, v, x):  # type: ignore[no-untyped-def]
+        current = flushed(a * i + x)
+        u = flushed(b * v + current)
+        s = u >= c.theta
+        r = c.share * u - c.drop if s else u
+        return current, r, u, s
 
     def current(self, x: Array) -> Array | None:
         """Return the current i (T, N, ...) of the weighted input x; None if the neurons differ in tau_i.

@@ -1,25 +1,32 @@
-"""What neurons with states of their own share: time constants, the state between calls, the response in samples."""
+"""Neurons that are written as a step: their constants, the state between calls, and the operation that runs them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.constants import least_factor
-from cuslayer.neurons.base import SURROGATE, Neuron, scaled_surrogate, shape_of
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.kind import Kind, read_step
+from cuslayer.kernels.neuron.smooth import small_response
+from cuslayer.kernels.recurrent.constants import StepProgram
+from cuslayer.neurons.base import SURROGATE, Neuron, StepByStep, scaled_surrogate, shape_of
+from cuslayer.neurons.potential import save_for_backward
 from cuslayer.operations.base import to_shape
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
 
-D = TypeVar("D", bound="Dynamic")
+D = TypeVar("D", bound="StepNeuron")
 
 # The names of these constants in files.
 NAMED = {
@@ -111,9 +118,130 @@ def kept_share(tau: Any, dt: float) -> Any:
     return (-dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-dt / np.asarray(tau))
 
 
+def _data(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _is_trained(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+@cache
+def _kind(cls: Any) -> Kind:
+    if cls.step is None:
+        raise TypeError("neurons with states must define step")
+    columns = tuple(cls.decays) if cls.step_columns is None else cls.step_columns
+    derived = cls.backward is None
+    return read_step(cls.__name__, cls.step, cls.states, columns, unfired=cls.as_if_unfired, derived=derived)
+
+
+def side_by_side(names: Sequence[str], given: Sequence[Array], x: Array) -> Array:
+    """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (constants, K).
+
+    Column m has those at m % K.
+    """
+    xp = namespace(x)
+    each = [per_column(name, keep, x) for name, keep in zip(names, given, strict=True)]
+    most = max((keep.size for keep in each), default=1)
+    rows = [xp.broadcast_to(keep, (most // max(keep.size, 1), keep.size)).reshape(1, most) for keep in each]
+    return xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), x.dtype)
+
+
+@differentiable
+def simulate(
+    x: Array, /, *given: Array, spiking: StepSpiking, states: States | None = None, trained: bool = False
+) -> tuple[Array, Pullback]:
+    """Return the spikes of neurons that are written as a step, for the weighted input x.
+
+    Backward is the adjoint of the step, with ``dt rho(u)`` for the derivative of a spike; see `StepNeuron`. The
+    potential u is saved, and what else the adjoint needs.
+
+    Args:
+        x: (T, N, ...), the weighted input, float32 or float64.
+        given: further inputs of the step, of x's shape, then the constants of which each neuron may have its own, such
+            as decays, each of which broadcasts to the neurons.
+        spiking: `StepNeuron.spiking`.
+        states: the states between calls; None to begin with 0.
+        trained: whether these constants have gradients.
+
+    Returns:
+        Spikes of x's shape, boolean; where they carry the potential, numbers, 0 for no spike.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or constants do not broadcast to its neurons.
+        TypeError: x is not floating.
+
+    >>> from cuslayer.neurons.lif import LIF
+    >>> neuron = LIF(tau=10.0)
+    >>> simulate(np.full((5, 1, 1), 0.75), np.full(1, 0.5), spiking=neuron.spiking).data.ravel().tolist()
+    [False, True, False, True, False]
+    """
+    kind = spiking.kind
+    check.weighted_input("x", x)
+    more, own = given[: len(kind.inputs) - 1], given[len(kind.inputs) - 1 :]
+    for name, each in zip(kind.inputs[1:], more, strict=True):
+        if each.shape != x.shape or each.dtype != x.dtype:
+            raise ValueError(f"{name} must be as x, {x.shape}, {x.dtype}, got {each.shape}, {each.dtype}")
+    k, inputs = kernels.of(x), namespace(x).stack([x, *more]) if more else x[None]
+    constants = side_by_side(spiking.labels or kind.columns, own, x)
+    held = None if states is None else states.begin(x, len(kind.states))
+    before = None if held is None else held.copy()
+    u, s, kept = k.neuron.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
+    out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
+    potential, dtype, shape = save_for_backward(k, u), x.dtype, x.shape  # not x: the closure must not keep it alive
+
+    def pullback(g: Array) -> tuple[Gradient, ...]:
+        g = g.astype(dtype, copy=False)
+        y, sums = k.neuron.adjoint(g, potential(), kept, constants, spiking, before, trained)
+        if not trained:
+            return *y, *(None for _ in own)
+        return *y, *(of_constants(found, each, shape) for found, each in zip(sums, own, strict=True))
+
+    return out, pullback
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Dynamic(Neuron):
-    """Base class of neurons that are programs of a step, with a threshold; the fields that all have."""
+class StepNeuron(Neuron):
+    """A neuron that is written as one step of one neuron, in plain arithmetic; base class of dataclasses.
+
+    Its loops for the CPU and for CUDA, and its gradient, are made from the step. A subclass has constants, the names of
+    its states, and ``step(c, *decays, *states, x)``, which returns the states after the step, the potential before what
+    a spike changes, and whether the neuron fires: ``u >= c.theta``. c is the neuron.
+
+    A step has assignments and a return. In them may stand ``+ - * /``, comparisons, ``a if s else b``, ``and``, ``or``,
+    ``not``, numbers, `abs`, `min`, `max`, and ``exp``, ``rint``, ``trunc`` and ``flushed`` of `cuslayer.neurons.step`.
+    Its source is read, so that it stands in a file. A state that decays is flushed in each step.
+
+    A constant ``c.name`` is a number, or an array that broadcasts to the neurons of a layer; a tensor, such as a
+    `Bounded`, is trained. A second input follows x, and is the second argument of a call.
+
+    Args:
+        theta: the threshold.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", which drops what a spike changes in later steps, or "exact", the derivative of all.
+        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
+        trained: whether time constants are trained.
+        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
+        graded: whether a spike carries u instead of 1.
+        stateful: whether a call continues from the state after the last, until `forget`.
+
+    Attributes:
+        states: the names of the states, which begin at 0.
+        decays: for each parameter of the step that is a decay, ``exp(-dt / tau)``, the name of its time constant.
+        as_if_unfired: what ``gradient="slayer"`` drops: True for all that the step does with its spike; False for the
+            derivative by the spike alone, which is then a constant.
+
+    Raises:
+        ValueError: a constant is out of its range, the step's parameters or results are not as described, or gradient
+            or surrogate is unknown.
+        TypeError: a constant has the wrong type, or a step has something else than plain arithmetic.
+
+    >>> from cuslayer.neurons.lif import LIF
+    >>> issubclass(LIF, StepNeuron), LIF.states, LIF.decays
+    (True, ('v',), {'d': 'tau'})
+    """
 
     theta: float = 1.0
     tau_rho: float = 1.0
@@ -127,8 +255,21 @@ class Dynamic(Neuron):
     stateful: bool = False
 
     weight_scale: ClassVar[float | None] = 2.0
-    # The names of the attributes that are time constants.
+    states: ClassVar[tuple[str, ...]] = ()
+    decays: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    as_if_unfired: ClassVar[bool] = True
+    step: ClassVar[Callable[..., Any] | None] = None
+    # For a step whose adjoint is not derived, the operation that runs it: see `Loihi`.
+    backward: ClassVar[Callable[..., Any] | None] = None
+    # The parameters of the step that are constants of the neurons; by default the decays.
+    step_columns: ClassVar[tuple[str, ...] | None] = None
+    # The names of the attributes that are time constants, or are checked like them.
     time_constants: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "decays" in vars(cls) and "time_constants" not in vars(cls):
+            cls.time_constants = tuple(dict.fromkeys(cls.decays.values()))
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
@@ -142,7 +283,7 @@ class Dynamic(Neuron):
         for name in self.time_constants:
             object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))
         scaled_surrogate(self, self.scale_rho / self.width)
-        object.__setattr__(self, "states", States() if self.stateful else None)
+        object.__setattr__(self, "held", States() if self.stateful else None)
 
     def _time_constant(self, name: str, given: Any) -> Any:
         """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
@@ -158,7 +299,14 @@ class Dynamic(Neuron):
 
     @property
     def parts(self) -> str:
-        return "partial" if self.stateful else "stepwise"
+        return "partial" if self.stateful or type(self).parts_at is Neuron.parts_at else "stepwise"
+
+    @property
+    def response(self) -> Array:
+        """The potential after a small input, per input, (K,) float64, for the means of the constants."""
+        numbers = {name: float(np.mean(to_numpy(_data(value)))) for name, value in self.columns.items()}
+        numbers |= dict(zip(self.spiking.kind.numbers, self.spiking.values, strict=True))
+        return sampled(small_response(self.spiking.kind, numbers))
 
     @property
     def peak(self) -> float:
@@ -207,10 +355,10 @@ class Dynamic(Neuron):
 
     def forget(self) -> None:
         """Begin anew: the next call of stateful neurons starts from states of 0."""
-        if self.states is not None:
-            self.states.values = None
+        if self.held is not None:
+            self.held.values = None
 
-    states: ClassVar[States | None] = None
+    held: ClassVar[States | None] = None
 
     def decaying(self, x: Array, name: str) -> Array | None:
         """Return the sum of x (T, N, ...) that decays with a time constant; None if neurons differ in it."""
@@ -223,22 +371,59 @@ class Dynamic(Neuron):
             i = out[t] = share * i + x[t]
         return out
 
-    def _plain(self, operate: Any) -> bool:
-        """Return whether the neurons are those of a class with the method `operate`, and their spikes count as 1."""
-        return type(self).__call__ is Dynamic.__call__ and type(self).operate is operate and not self.graded
+    @classmethod
+    def kind(cls) -> Kind:
+        """Return the step as kernels take it."""
+        found: Kind = _kind(cast(Any, cls))
+        return found
 
-    def operate(self, x: Any, states: States | None) -> Tensor:
+    @cached_property
+    def spiking(self) -> Any:
+        """The step, its numbers and the surrogate as an argument of operations."""
+        kind = self.kind()
+        own = [name for name in kind.numbers if np.ndim(_data(getattr(self, name))) or _is_trained(getattr(self, name))]
+        kind = kind.with_columns(own)
+        constants = self._constants()
+        if kind.threshold in kind.columns:
+            constants["theta"] = 0.0
+        values = tuple(check.number(name, getattr(self, name)) for name in kind.numbers)
+        labels = {name: self.decays.get(name, " and ".join(self.time_constants)) for name in self.kind().columns}
+        labels_of = tuple(labels.get(name, name) for name in kind.columns)
+        return StepSpiking(kind=kind, values=values, labels=labels_of, **constants)
+
+    def column(self, name: str) -> Any:
+        """Return a parameter of the step, or a constant of which each neuron has its own: an array or a tensor."""
+        if name in self.decays:
+            return self.keep(self.decays[name])
+        value = getattr(self, name)
+        return value if isinstance(value, Tensor) else np.asarray(value)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The constants of which each neuron may have its own, as arrays or tensors, by their names in the step."""
+        return {name: self.column(name) for name in self.spiking.kind.columns}
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        own = type(self).__call__ is StepNeuron.__call__ and type(self).operate is StepNeuron.operate
+        if not own or self.step is None or self.graded or len(self.spiking.kind.inputs) > 1:
+            return None
+        return StepByStep(StepProgram(self.spiking), self.columns)
+
+    def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
-        raise TypeError("neurons with states must define operate")
+        columns = self.columns.values()
+        trained = any(map(_is_trained, columns))
+        return simulate(x, *more, *columns, spiking=self.spiking, states=states, trained=trained)
 
-    def __call__(self, x: Any) -> Tensor:
-        """Return the spikes of the weighted input x (T, N, ...)."""
+    def __call__(self, x: Any, *more: Any) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...), and of the step's further inputs."""
         x = as_tensor(x)
         check.weighted_input("x", x)
-        return self.operate(x, self.states)
+        return self.operate(x, self.held, *more)
 
     def streamed(self) -> Callable[[Array], Array] | None:
-        if type(self).__call__ is not Dynamic.__call__:
+        if type(self).__call__ is not StepNeuron.__call__:
             return None
         states = States()
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import numpy as np
 
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED
 from cuslayer.neurons.leaky import Leaky
-
-_NO_CURRENT = np.zeros(1)
+from cuslayer.neurons.step import flushed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +53,7 @@ class LIF(Leaky):
 
     Source: Gerstner and Kistler 2002, "Spiking neuron models", section 4.1, with a step of the exact solution.
 
+    >>> import numpy as np
     >>> neuron = LIF(tau=10.0, reset="subtract")
     >>> neuron
     LIF(tau=10, theta=1, reset='subtract')
@@ -65,11 +63,12 @@ class LIF(Leaky):
 
     tau: Any = 20.0
 
-    time_constants: ClassVar[tuple[str, ...]] = ("tau",)
+    states = ("v",)
+    decays: ClassVar[Mapping[str, str]] = {"d": "tau"}
     names: ClassVar[Names] = Names("LIF", needed={"theta": "theta", "tau": "tau"}, options={"reset": "reset", **NAMED})
 
-    def _keeps(self) -> tuple[Any, Any]:
-        return _NO_CURRENT, self.keep("tau")
-
-    def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
-        return 0.0, share("tau", *of)
+    def step(c, d, v, x):  # type: ignore[no-untyped-def]
+        u = flushed(d * v + flushed(x))
+        s = u >= c.theta
+        r = c.share * u - c.drop if s else u
+        return r, u, s

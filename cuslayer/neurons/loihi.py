@@ -5,19 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
+from functools import cache, cached_property
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Sampled
-from cuslayer.kernels.loihi.constants import FixedPoint, Integers
+from cuslayer.kernels.constants import Sampled, flushed_taps
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.neurons.base import SURROGATE, Names, Neuron, scaled_or_none, scaled_surrogate, shape_of, shown
 from cuslayer.neurons.potential import save_for_backward
+from cuslayer.neurons.step import rint, trunc
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, differentiable
+
+UNIT, SHARE = 4096.0, 1 / 4096.0  # decays are multiples of 1 / 2^12
+MOST = 2.0**23 - 1  # the largest state
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FixedPoint(StepSpiking):
+    """The constants of Loihi's neurons, forward and backward.
+
+    Attributes:
+        first: the first bin that has an effect, 0 or 1.
+        samples: the response with which the gradient is correlated, (K,) float64.
+    """
+
+    first: int
+    samples: Array
 
 
 @differentiable
@@ -47,17 +65,31 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     """
     check.weighted_input("x", x)
     k = kernels.of(x)
-    u, s = k.loihi.forward(x, constants)
-    potential = save_for_backward(k, u, unit=constants.integers.theta)
+    u, s = run(k, x, constants)
+    potential = save_for_backward(k, u, unit=constants.theta)
     dtype = x.dtype  # not x: the closure must not keep the weighted input alive
-    if constants.shape.is_exponential:
-        return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
 
-    def pullback(g: Array) -> Array:
-        of_potential = k.surrogate.adjoint(g.astype(dtype, copy=False), potential(), constants)
-        return k.response.fir_adjoint(of_potential, constants.samples.astype(dtype))
+    return s, lambda g: adjoint(k, g.astype(dtype, copy=False), potential(), constants)
 
-    return s, pullback
+
+def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint) -> Array:
+    """Return the gradient of the weighted input, ``sum_k h[k] rho(u[t+k]) g[t+k]``, by the kernels k."""
+    spike_adjoint = k.srm.spike_adjoint if constants.shape.is_exponential else k.surrogate.adjoint
+    found: Array = spike_adjoint(g, u, constants)
+    if k is not kernels.cpu:
+        return cast(Array, k.response.fir_adjoint(found, constants.samples))
+    flat = found.reshape(len(found), math.prod(found.shape[1:]))
+    k.filter_bank.adjoint_into(flat, flat, flushed_taps(constants.samples, found.dtype)[None])
+    return found
+
+
+def run(k: Any, x: Array, constants: FixedPoint, states: Array | None = None, steps: int = 0) -> tuple[Array, Array]:
+    """Return the voltage and the spikes of the weighted input x (T, N, ...) after so many steps, by the kernels k."""
+    if constants.first > steps and len(x):
+        x = x.copy()
+        x[: constants.first - steps] = 0
+    u, s, _ = k.neuron.forward(x[None], namespace(x).empty((0, 1), x.dtype), constants, states)
+    return u, s
 
 
 # The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. The chip's
@@ -69,7 +101,6 @@ _RANGES = {
     "ref_delay": (1, 64),
     "wgt_exp": (-7, 7),
 }
-_MOST = 2.0**23 - 1  # the largest state
 _SURROGATES = ("before_reset", "recorded")
 
 
@@ -188,16 +219,62 @@ class Loihi(Neuron):
     @cached_property
     def constants(self) -> FixedPoint:
         """The arguments of operations; the scale of the surrogate is divided by the peak of the response."""
-        integers = Integers(
-            gain=2.0 ** (6 + self.wgt_exp),
-            i_keep=4096 - self.i_decay,
-            v_keep=4096 - self.v_decay,
+        kind = self.kind()
+        return FixedPoint(
+            kind=kind,
+            values=tuple(float(getattr(self, name)) for name in kind.numbers),
+            exact=False,
+            graded=False,
+            first=0 if self.first_bin else 1,
+            samples=self.response,
             theta=self.theta,
-            hold=self.ref_delay - 1,
-            mark=self.v_decay if self.surrogate_at == "recorded" else 0,
+            width=self.width,
+            height=self._height,
+            shape=shape_of(self),
         )
-        first = 0 if self.first_bin else 1
-        return FixedPoint(integers, first, self.width, self._height, self.response, shape_of(self))
+
+    # The integers are floats: none is larger than 2^24, so that float32 represents each exactly.
+    @property
+    def gain(self) -> float:
+        """The factor of the weighted input, a power of two."""
+        return 2.0 ** (6 + self.wgt_exp)
+
+    @property
+    def i_keep(self) -> int:
+        """What a step keeps of the current, in 4096ths."""
+        return 4096 - self.i_decay
+
+    @property
+    def v_keep(self) -> int:
+        """What a step keeps of the voltage, in 4096ths."""
+        return 4096 - self.v_decay
+
+    @property
+    def hold(self) -> int:
+        """The number of bins after a spike in which the voltage stays 0."""
+        return self.ref_delay - 1
+
+    @property
+    def mark(self) -> int:
+        """The recorded voltage at a spike; 0 for the voltage itself."""
+        return self.v_decay if self.surrogate_at == "recorded" else 0
+
+    def step(c, i, v, wait, x):  # type: ignore[no-untyped-def]
+        # A state times its decay has 35 bits: the upper and lower 12 bits of the state multiply separately.
+        upper = trunc(i * SHARE)
+        lower = i - upper * UNIT
+        current = upper * c.i_keep + trunc(lower * c.i_keep * SHARE) + rint(x * c.gain)
+        current = MOST if current > MOST else current if current >= -MOST else -MOST  # NaN: the smallest state
+        upper = trunc(v * SHARE)
+        lower = v - upper * UNIT
+        free = upper * c.v_keep + trunc(lower * c.v_keep * SHARE) + current
+        free = MOST if free > MOST else free if free >= -MOST else -MOST
+        value = 0 if wait > 0 else free
+        s = value > c.theta
+        recorded = (c.mark if c.mark != 0 else value) if s else value
+        left = 0 if s else value
+        waits = c.hold if s else wait - 1
+        return current, left, waits, recorded, s
 
     @property
     def _height(self) -> float:
@@ -229,8 +306,7 @@ class Loihi(Neuron):
     def simulation(self, steps: int) -> dict[str, Any] | None:
         if type(self).__call__ is not Loihi.__call__:
             return None
-        integers = self.constants.recurrence(np.dtype(np.float32))._asdict()
-        numbers = {name: float(value) for name, value in integers.items()}
+        numbers = {name: float(getattr(self, name)) for name in self.kind().numbers}
         return {"kind": "fixed point", "first": self.constants.first, **numbers}
 
     def streamed(self) -> Callable[[Array], Array] | None:
@@ -238,15 +314,14 @@ class Loihi(Neuron):
             return None
         constants, steps, states = self.constants, 0, None
 
-        def run(x: Array) -> Array:
+        def run_chunk(x: Array) -> Array:
             nonlocal steps, states
             if states is None:
                 states = np.zeros((3, math.prod(x.shape[1:])), x.dtype)
-            begin, steps = max(constants.first - steps, 0), steps + len(x)
-            spikes: Array = kernels.cpu.loihi.forward_after(states, x, constants, begin)[1]
-            return spikes
+            before, steps = steps, steps + len(x)
+            return run(kernels.cpu, x, constants, states, before)[1]
 
-        return run
+        return run_chunk
 
     def fires(self, u: Array) -> Array:
         """Return where voltages u make a spike: ``u > theta``."""
@@ -261,15 +336,21 @@ class Loihi(Neuron):
         xp, c = namespace(x), self.constants
         out, i = xp.empty(x.shape, x.dtype), xp.zeros(x.shape[1:])
         for t in range(len(x)):
-            drive = xp.rint(x[t] * c.integers.gain) if t >= c.first else 0.0
+            drive = xp.rint(x[t] * self.gain) if t >= c.first else 0.0
             # In float64 the product of 35 bits is exact. NaN becomes the smallest state, as in the kernels.
-            i = xp.trunc(i * c.integers.i_keep / 4096) + drive
-            i = out[t] = xp.where(i > _MOST, _MOST, xp.where(i >= -_MOST, i, -_MOST))
+            i = xp.trunc(i * self.i_keep / 4096) + drive
+            i = out[t] = xp.where(i > MOST, MOST, xp.where(i >= -MOST, i, -MOST))
         return out
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); see `functions.loihi`."""
         return loihi(x, constants=self.constants)
+
+    @staticmethod
+    @cache
+    def kind() -> Kind:
+        """Return the step as kernels take it."""
+        return read_step("Loihi", Loihi.step, ("i", "v", "wait"), (), derived=False)
 
     def __repr__(self) -> str:
         return shown(self)

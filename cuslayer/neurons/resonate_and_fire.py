@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.available import count_elements
-from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
 from cuslayer.neurons.base import Names
-from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column
-from cuslayer.neurons.potential import save_for_backward
+from cuslayer.neurons.dynamics import NAMED, StepNeuron
+from cuslayer.neurons.step import flushed
 from cuslayer.operations.base import to_shape
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 RESETS = ("izhikevich", "zero", "subtract", "none")
 
@@ -36,70 +34,8 @@ def rotation(tau: Array, frequency: Array, /, *, dt: float, imaginary: bool) -> 
     return out, pullback
 
 
-@differentiable
-@check.operation
-def resonate(
-    x: Array,
-    re_keep: Array,
-    im_keep: Array,
-    /,
-    *,
-    spiking: ResonantSpiking,
-    states: States | None = None,
-    trained: bool = False,
-) -> tuple[Array, Pullback]:
-    """Return the spikes of resonant neurons for the weighted input x.
-
-    ::
-
-        z[t]  = (re_keep + i im_keep) z'[t-1] + x[t]
-        u[t]  = Im z[t]
-        s[t]  = (u[t] >= theta)
-        z'[t] = re_share Re z[t] + i (im_share Im z[t] + im_add) after a spike, z[t] after none
-
-    Backward has ``dt rho(u)`` for the derivative of a spike; the path through the reset is dropped unless
-    ``spiking.exact``. u is saved; the real part too where backward needs it.
-
-    Args:
-        x: (T, N, ...), the weighted input, float32 or float64.
-        re_keep: the real part of what multiplies the state in a step; it broadcasts to the neurons.
-        im_keep: its imaginary part; it broadcasts to the neurons.
-        spiking: threshold, reset and surrogate.
-        states: the states between calls; None to begin with 0.
-        trained: whether re_keep and im_keep have gradients.
-
-    Returns:
-        Spikes of x's shape, boolean; where they carry the potential, numbers, 0 for no spike.
-
-    Raises:
-        ValueError: x is not (T, N, ...), or the constants do not broadcast to its neurons.
-        TypeError: x is not floating.
-
-    >>> x = np.zeros((5, 1, 1)); x[0] = 1.5
-    >>> resonate(x, np.zeros(1), np.ones(1), spiking=ResonateAndFire(reset=None).spiking).data.ravel().tolist()
-    [False, True, False, False, False]
-    """
-    check.weighted_input("x", x)
-    k, given = kernels.of(x), (re_keep, im_keep)
-    keeps = [per_column(*named, x) for named in zip(("re_keep", "im_keep"), given, strict=True)]
-    held = None if states is None else states.begin(x, 2)
-    before = None if held is None else held.copy()
-    u, s, real_parts = k.resonate.forward(x, *keeps, spiking, held, grad_enabled() and (spiking.exact or trained))
-    out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
-    potential, dtype, shape = save_for_backward(k, u), x.dtype, x.shape  # not x: the closure must not keep it alive
-
-    def pullback(g: Array) -> tuple[Gradient, ...]:
-        g = g.astype(dtype, copy=False)
-        y, sums = k.resonate.adjoint(g, potential(), real_parts, *keeps, spiking, before, trained)
-        if not trained:
-            return y, None, None
-        return y, *(of_constants(found, keep, shape) for found, keep in zip(sums, given, strict=True))
-
-    return out, pullback
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class ResonateAndFire(Dynamic):
+class ResonateAndFire(StepNeuron):
     """A resonate-and-fire neuron: it answers to inputs of its own frequency.
 
     ::
@@ -152,6 +88,8 @@ class ResonateAndFire(Dynamic):
     frequency: Any = 20.0
     reset: Any = "izhikevich"
 
+    states = ("re", "im")
+    step_columns = ("p", "q")
     time_constants: ClassVar[tuple[str, ...]] = ("tau", "frequency")
     names: ClassVar[Names] = Names(
         "RESONATE",
@@ -169,16 +107,34 @@ class ResonateAndFire(Dynamic):
             return 1.0 / self.dt, 500.0 / self.dt
         return super().bounds_of(name)
 
-    @cached_property
-    def spiking(self) -> ResonantSpiking:
-        """Threshold, reset and surrogate as an argument of operations."""
-        resets = {
-            "izhikevich": ComplexReset(0.0, 0.0, self.theta),
-            "zero": ComplexReset(0.0, 0.0, 0.0),
-            "subtract": ComplexReset(1.0, 1.0, -self.theta),
-            "none": ComplexReset(1.0, 1.0, 0.0),
-        }
-        return ResonantSpiking(reset=resets[self.reset], **self._constants())
+    @property
+    def share(self) -> float:
+        """The share of the state that a spike leaves."""
+        return 1.0 if self.reset in ("subtract", "none") else 0.0
+
+    @property
+    def jump(self) -> float:
+        """What a spike then adds to the imaginary part."""
+        return {"izhikevich": self.theta, "subtract": -self.theta}.get(self.reset, 0.0)
+
+    def step(c, p, q, re, im, x):  # type: ignore[no-untyped-def]
+        z = flushed(p * re - q * im + x)
+        u = flushed(q * re + p * im)
+        s = u >= c.theta
+        after_re = c.share * z if s else z
+        after_im = c.share * u + c.jump if s else u
+        return after_re, after_im, u, s
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Real and imaginary part of what multiplies the state in a step."""
+        tau, frequency = (each if isinstance(each, Tensor) else np.asarray(each) for each in (self.tau, self.frequency))
+        if isinstance(tau, Tensor) or isinstance(frequency, Tensor):
+            given = {"dt": self.dt}
+            return {name: rotation(tau, frequency, imaginary=name == "q", **given) for name in ("p", "q")}
+        # With the CPU's functions on any device: the spikes are the same to the bit.
+        size, angle = np.exp(-self.dt / tau), 2 * math.pi * self.dt / 1000 * frequency
+        return {"p": size * np.cos(angle), "q": size * np.sin(angle)}
 
     @property
     @check.operation
@@ -200,23 +156,13 @@ class ResonateAndFire(Dynamic):
         if self.stateful:
             return super().parts_at(spikes, time, neuron, shape)
         size, angle = self.keep_of("tau", neuron, shape), self._angle(self.value_of("frequency", neuron, shape))
-        w, reset = size * complex(math.cos(angle), math.sin(angle)), self.spiking.reset
+        w = size * complex(math.cos(angle), math.sin(angle))
         of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
         error = 1j  # the gradient of u[time] with respect to z: real part and imaginary part
         for t in range(time - 1, -1, -1):
             error *= w.conjugate()
             if spikes[t]:
-                of_spikes[t] = reset.im_add * error.imag
-                error = complex(reset.re_share * error.real, reset.im_share * error.imag)
+                of_spikes[t] = self.jump * error.imag
+                error *= self.share
             of_input[t] = error.real
         return of_input, of_spikes
-
-    def operate(self, x: Any, states: States | None) -> Tensor:
-        tau, frequency = (each if isinstance(each, Tensor) else np.asarray(each) for each in (self.tau, self.frequency))
-        parts: list[Any]
-        if isinstance(tau, Tensor) or isinstance(frequency, Tensor):
-            parts = [rotation(tau, frequency, dt=self.dt, imaginary=part) for part in (False, True)]
-        else:  # with the CPU's functions on any device: the spikes are the same to the bit
-            size, angle = np.exp(-self.dt / tau), 2 * math.pi * self.dt / 1000 * frequency
-            parts = [size * np.cos(angle), size * np.sin(angle)]
-        return resonate(x, *parts, spiking=self.spiking, states=states, trained=bool(self.parameters()))

@@ -10,7 +10,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from cuslayer.neurons.base import SURROGATE, Names
-from cuslayer.neurons.dynamics import Dynamic, States
+from cuslayer.neurons.dynamics import States, StepNeuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
 
@@ -55,7 +55,7 @@ def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = N
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SigmaDelta(Dynamic):
+class SigmaDelta(StepNeuron):
     """A sigma-delta neuron: it sums changes, activates the sum, and sends the change of the activation.
 
     ::
@@ -141,5 +141,5 @@ class SigmaDelta(Dynamic):
         """Return where a change u is sent: ``|u| >= theta``."""
         return abs(u) >= u.dtype.type(self.theta)
 
-    def operate(self, x: Any, states: States | None) -> Tensor:
+    def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         return sigma_delta(x, spiking=self.spiking, states=states)

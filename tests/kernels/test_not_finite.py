@@ -7,6 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
+from cuslayer.neurons import loihi
 from tests.kernels.test_twins_conv import emulator as emulator
 
 WRONG = (math.nan, math.inf, -math.inf)
@@ -23,7 +24,7 @@ def adjoints(k):
         "neuron": lambda g, u: k.srm.neuron_adjoint(g, u, SRM.filter, SRM.spiking),
         "neuron, exact": lambda g, u: k.srm.neuron_adjoint_exact(g, u, SRM.filter, SRM.spiking),
         "sampled": lambda g, u: k.sampled_srm.sampled_spike_adjoint_exact(g, u, SAMPLED.spiking),
-        "Loihi": lambda g, u: k.loihi.adjoint(g, u, LOIHI),
+        "Loihi": lambda g, u: loihi.adjoint(k, g, u, LOIHI),
     }
 
 

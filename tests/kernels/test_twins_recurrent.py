@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.kernels.recurrent.constants import AdaptiveProgram, Geometry, LeakyProgram, Program, SrmProgram
-from tests.kernels import test_twins_adaptive, test_twins_leaky
+from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmProgram, StepProgram
+from tests.kernels import test_twins_neuron
 from tests.kernels.test_twins import Array, alphas, close, dtypes, few, normal, same_bits, seeds, spikings
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins_surrogate import kinds
@@ -28,35 +29,33 @@ shapes = st.one_of(
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    kind = draw(st.sampled_from(["srm", "leaky", "adaptive"]))
-    if kind == "srm":
+    if draw(st.booleans()):
         spiking = draw(spikings())
         spiking = Spiking(*(getattr(spiking, n) for n in ("theta", "refractory", "width", "height")), draw(kinds))
         return SrmProgram(draw(alphas), spiking, draw(st.booleans()))
-    if kind == "leaky":
-        return LeakyProgram(draw(test_twins_leaky.spikings().filter(lambda s: not s.graded)))
-    return AdaptiveProgram(draw(test_twins_adaptive.spikings().filter(lambda s: not s.graded)))
+    names = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic")
+    return StepProgram(draw(test_twins_neuron.spikings(names).filter(lambda s: not s.graded)))
 
 
-def shares(program: Program, seed: int, shape: tuple[int, ...], dtype: str) -> tuple[Array, ...]:
-    if program.kind == "srm":
-        return ()
-    return tuple((test_twins_leaky if program.kind == "leaky" else test_twins_adaptive).keeps(seed, shape, dtype))
+def constants_of(program: Program, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
+    if isinstance(program, SrmProgram):
+        return np.empty((0, 1), dtype)
+    return test_twins_neuron.constants_of(program.spiking, seed, shape, dtype)
 
 
 def case(program: Program, shape: tuple[int, ...], dtype: str, seed: int) -> tuple[Any, ...]:
     count, theta = math.prod(shape[2:]), program.spiking.theta
     x = normal(seed, shape, dtype, 2 * theta)
     w = normal(seed + 1, (count, count), dtype, theta / max(count, 1) ** 0.5)
-    return x, w, shares(program, seed, shape, dtype)
+    return x, w, constants_of(program, seed, shape, dtype)
 
 
 @few
 @given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
 def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
     x, w, keeps = case(program, shape, dtype, seed)
-    arrays = program.saved(trained)
-    ours, theirs = (k.recurrent.forward(x, w, program, keeps, delay, None, None, arrays) for k in (gpu, cpu))
+    saves = program.saved(trained)
+    ours, theirs = (k.recurrent.forward(x, w, program, keeps, delay, None, None, saves) for k in (gpu, cpu))
     for mine, other in zip(ours, theirs, strict=True):
         same_bits(mine, other)
 
@@ -72,14 +71,15 @@ def test_recurrent_adjoint(shape: tuple[int, ...], dtype: str, program: Program,
     close(ours, theirs, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 
 
-LIF = LeakyProgram(test_twins_leaky.PLAIN)
+LIF = StepProgram(cs.CUBA(gradient="exact", tau_rho=0.5).spiking)
+NONE = np.empty((0, 1), np.float32)
 SRM = SrmProgram(Alpha(1.0, 2.0, 1.0, 0.01), Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), True)
 
 
 def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
     """Across warps, and beyond the first neurons of each thread."""
     count, w = 600, np.roll(np.eye(600, dtype=np.float32), 1, axis=1) * 2
-    x, keeps = np.zeros((20, 1, count), np.float32), (np.zeros(1, np.float32), np.zeros(1, np.float32))
+    x, keeps = np.zeros((20, 1, count), np.float32), np.zeros((2, 1), np.float32)
     x[0, 0, [0, 510, 599]] = 1.0
     for device in (cpu, gpu):
         _, s, _ = device.recurrent.forward(x, w, LIF, keeps, 3)
@@ -90,14 +90,14 @@ def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
 def test_what_is_older_than_a_response_has_left_it() -> None:
     """Inputs and spikes, in a run that is longer than both responses."""
     x, w, _ = case(SRM, (40, 2, 5), "float64", 4)
-    ours, theirs = (k.recurrent.forward(x, w, SRM, (), 1) for k in (gpu, cpu))
+    ours, theirs = (k.recurrent.forward(x, w, SRM, NONE, 1) for k in (gpu, cpu))
     assert theirs[1].any()
     for mine, other in zip(ours, theirs, strict=True):
         same_bits(mine, other)
 
 
 def test_rows_that_are_not_contiguous() -> None:
-    keeps = (np.full(1, 0.5, np.float32), np.full(1, 0.9, np.float32))
+    keeps = np.array([[0.5], [0.9]], np.float32)
     x, w = normal(1, (7, 2, 12), "float32", 2).transpose(2, 1, 0), normal(2, (7, 7), "float32").T
     ours, theirs = (k.recurrent.forward(x, w, LIF, keeps, 1) for k in (gpu, cpu))
     for mine, other in zip(ours[:2], theirs[:2], strict=True):
@@ -107,13 +107,13 @@ def test_rows_that_are_not_contiguous() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("program", [LIF, SRM], ids=["leaky", "srm"])
+@pytest.mark.parametrize("program", [LIF, SRM], ids=["cuba", "srm"])
 @pytest.mark.parametrize("device", [cpu, gpu], ids=["cpu", "gpu"])
 def test_a_long_silence_has_no_subnormal_number(device: Any, program: Any, dtype: str) -> None:
     steps = 1500 if dtype == "float32" else 9000
     x, w = np.zeros((steps, 1, 3), dtype), np.zeros((3, 3), dtype)
     x[:9] = abs(normal(0, (9, 1, 3), dtype))
-    keeps = () if program is SRM else (np.array([0.9, 0.5, 0.0], dtype), np.array([0.5, 0.9, 0.0], dtype))
+    keeps = NONE if program is SRM else np.array([[0.9, 0.5, 0.0], [0.5, 0.9, 0.0]], dtype)
     u, _, more = device.recurrent.forward(x, w, program, keeps, 1)
     y = device.recurrent.adjoint(np.ascontiguousarray(x[::-1]), u, more, w, program, keeps, 1)
     for found in (u, y):
@@ -122,7 +122,7 @@ def test_a_long_silence_has_no_subnormal_number(device: Any, program: Any, dtype
 
 
 def test_what_is_not_finite_stays_so() -> None:
-    keeps = (np.zeros(1), np.full(1, 0.9))
+    keeps = np.array([[0.0], [0.9]])
     x = np.array([[[np.nan, -np.inf, 1.0]]] * 9)
     for device in (cpu, gpu):
         u, s, more = device.recurrent.forward(x, np.zeros((3, 3)), LIF, keeps, 1)
@@ -137,6 +137,6 @@ def test_what_is_not_finite_stays_so() -> None:
 
 def test_a_convolution_runs_on_the_cpu() -> None:
     x, w = np.zeros((2, 1, 3, 3, 1), np.float32), np.zeros((3, 3, 1, 1), np.float32)
-    keeps = (np.zeros(1, np.float32), np.zeros(1, np.float32))
+    keeps = np.zeros((2, 1), np.float32)
     with pytest.raises(ValueError, match=r"^a convolution from neurons to themselves runs on the CPU, got"):
         gpu.recurrent.forward(x, w, LIF, keeps, 1, Geometry(Window.of(3, 1, 1, 1), 1))

@@ -11,7 +11,7 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from tests.kernels.test_twins import close, dtypes, many, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
-from tests.kernels.test_twins_leaky import common
+from tests.kernels.test_twins_neuron import common
 
 PLAIN = DeltaSpiking(theta=1.0, sums=True, rectifies=True, exact=True, graded=True, width=0.5, height=0.1)
 

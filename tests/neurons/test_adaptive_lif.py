@@ -66,7 +66,7 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, graded, spread, 
     neuron(leaf).backward(g)
     np.testing.assert_allclose(leaf.grad, expected[0], rtol=0, atol=1e-10 * max(1.0, abs(expected[0]).max()))
     leaves = [cs.Tensor(each, requires_grad=True) for each in (x, *shares)]
-    functions.adaptive(*leaves, spiking=neuron.spiking, trained=True).backward(g)
+    functions.simulate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
     np.testing.assert_array_equal(leaves[0].grad, leaf.grad)
     for found, each in zip(leaves[1:], expected[1:], strict=True):
         total = each.sum(axis=0).sum(axis=tuple(range(2 - len(spread))))
@@ -83,7 +83,7 @@ def test_a_graded_spike_has_a_gradient():
     assert 0.1 < s.mean() < 0.9
 
     def run(*given):
-        return functions.adaptive(*given, spiking=neuron.spiking, trained=True)
+        return functions.simulate(*given, spiking=neuron.spiking, trained=True)
 
     assert cs.gradcheck(run, x, *(np.full(4, each) for each in keeps(neuron)), step=1e-6) < 1e-6
 

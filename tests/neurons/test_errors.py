@@ -37,13 +37,17 @@ VALUES = {
     "LIF: theta must be positive, got -1": lambda: cs.LIF(theta=-1),
     "Bounded: least must not be above most, got 2 and 1": lambda: cs.LIF(trained=True, bounds=(2, 1)),
     "LIF: bounds must be positive, got 0": lambda: cs.LIF(trained=True, bounds=(0, 1)),
-    "leaky: v_keep must broadcast to the neurons (4,), got shape (3,)": lambda: cs.LIF([1.0, 2.0, 3.0])(X),
+    "LIF: tau must broadcast to the neurons (4,), got shape (3,)": lambda: cs.LIF([1.0, 2.0, 3.0])(X),
     "AdaptiveLIF: rise must not be negative, got -1": lambda: cs.AdaptiveLIF(rise=-1),
     "AdaptiveLIF: tau_ref must be positive and finite, got 0": lambda: cs.AdaptiveLIF(tau_ref=0),
-    "adaptive: h_keep must broadcast to the neurons (4,), got": lambda: cs.AdaptiveLIF(tau_theta=[1.0, 2.0, 3.0])(X),
+    "AdaptiveLIF: tau_theta must broadcast to the neurons (4,), got": lambda: cs.AdaptiveLIF(tau_theta=[1.0, 2.0, 3.0])(
+        X
+    ),
     "ResonateAndFire: reset must be one of": lambda: cs.ResonateAndFire(reset="half"),
     "ResonateAndFire: frequency must be positive and finite, got 0": lambda: cs.ResonateAndFire(frequency=0),
-    "resonate: re_keep must broadcast to the neurons (4,), got": lambda: cs.ResonateAndFire([1.0, 2.0, 3.0])(X),
+    "ResonateAndFire: tau and frequency must broadcast to the neurons (4,), got": lambda: cs.ResonateAndFire(
+        [1.0, 2.0, 3.0]
+    )(X),
     "SigmaDelta: activation must be": lambda: cs.SigmaDelta(activation="tanh"),
     "SigmaDelta: graded must be True, got False": lambda: cs.SigmaDelta(graded=False),
     "SigmaDelta: trained must be False, got True": lambda: cs.SigmaDelta(trained=True),
@@ -93,7 +97,7 @@ def test_the_registers_of_a_chip():
 
 
 def test_a_state_is_of_as_many_neurons():
-    for neuron, name in ((cs.LIF(stateful=True), "leaky"), (cs.SigmaDelta(stateful=True), "sigma_delta")):
+    for neuron, name in ((cs.LIF(stateful=True), "LIF"), (cs.SigmaDelta(stateful=True), "sigma_delta")):
         neuron(X)
         with pytest.raises(ValueError, match=f"^{name}: x must have 8 neurons as in the last call, got 6"):
             neuron(X[..., :3])

@@ -71,11 +71,12 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(kind, reset, gradient, gra
     neuron = of_kind(kind, *taus, **options, scale_rho=0.4)
     x, g = generator.normal(0.2, 1, (steps, 2, 2, 3)), generator.standard_normal((steps, 2, 2, 3))
     i_keep, v_keep = (np.broadcast_to(keep, spread).copy() for keep in keeps(neuron))
-    leaves = [cs.Tensor(each, requires_grad=True) for each in (x, i_keep, v_keep)]
-    functions.leaky(*leaves, spiking=neuron.spiking).backward(g)
+    given = (x, v_keep) if kind == "LIF" else (x, i_keep, v_keep)
+    leaves = [cs.Tensor(each, requires_grad=True) for each in given]
+    functions.simulate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
     of_x, *of_keeps = step_programs.leaky_reverse(x, g, i_keep, v_keep, neuron, graded=graded)
     expected = [of_x]
-    for each in of_keeps:
+    for each in of_keeps[3 - len(given) :]:
         each = each.sum(axis=0)
         expected.append(each.sum(axis=tuple(range(each.ndim - len(spread)))))
     for leaf, gradient_of in zip(leaves, expected, strict=True):
@@ -96,19 +97,11 @@ def test_a_graded_spike_has_a_gradient(kind, reset):
     _, u, s, _ = step_programs.leaky(x, *keeps(neuron), 1.0, neuron.reset)
     assert abs(u - 1).min() > 1e-3
     assert 0.1 < s.mean() < 0.9
-    i_keep, v_keep = (np.full(1, each) for each in keeps(neuron))
-    if kind == "LIF":  # a share of 0 is at its bound
 
-        def run(given, share):
-            return functions.leaky(given, i_keep, share, spiking=neuron.spiking)
+    def run(*given):
+        return functions.simulate(*given, spiking=neuron.spiking, trained=True)
 
-        assert cs.gradcheck(run, x, v_keep, step=1e-6) < 1e-6
-    else:
-
-        def run_all(*given):
-            return functions.leaky(*given, spiking=neuron.spiking)
-
-        assert cs.gradcheck(run_all, x, i_keep, v_keep, step=1e-6) < 1e-6
+    assert cs.gradcheck(run, x, *(np.full(1, each) for each in keeps(neuron) if each), step=1e-6) < 1e-6
 
     def of_tau(tau):
         return of_kind(kind, tau, tau, **options, surrogate="triangle")(x)
@@ -168,10 +161,10 @@ def test_a_state_is_kept_between_calls_when_asked(kind):
     np.testing.assert_array_equal(np.concatenate(found), expected)
     parts.forget()
     np.testing.assert_array_equal(parts(x).data, expected)
-    with pytest.raises(ValueError, match=r"^leaky: x must have 8 neurons as in the last call, got 12; forget"):
+    with pytest.raises(ValueError, match=r"^(LIF|CUBA): x must have 8 neurons as in the last call, got 12; forget"):
         parts(np.zeros((3, 3, 4)))
     assert of_kind(kind)(x[7:]).data.shape == expected[7:].shape
-    assert whole.states is None
+    assert whole.held is None
     whole.forget()
     # The gradient of a later call ends at its beginning, and knows the state there.
     parts.forget()

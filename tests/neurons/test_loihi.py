@@ -13,6 +13,7 @@ import cuslayer as cs
 from cuslayer import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Sampled
+from cuslayer.neurons import loihi
 from tests.support import reference
 
 RNG = np.random.default_rng(17)
@@ -30,6 +31,14 @@ neurons = st.builds(
 dtypes = st.sampled_from([np.float32, np.float64])
 
 
+def forward(x, constants):
+    return loihi.run(cpu, x, constants)
+
+
+def adjoint(g, u, constants):
+    return loihi.adjoint(cpu, g, u, constants)
+
+
 def drive(seed, shape, dtype, scale):
     """Weighted inputs of a size: whole numbers, as of quantized weights, or not."""
     x = np.random.default_rng(seed).normal(0.1, 1, shape) * scale
@@ -44,7 +53,7 @@ def recorded(neuron, v, s):
 @given(neurons, st.integers(0, 60), st.integers(0, 5), dtypes, st.floats(0, 6), st.integers(0, 999))
 def test_the_integers_are_those_of_a_plain_loop(neuron, steps, columns, dtype, size, seed):
     x = drive(seed, (steps, columns), dtype, 10**size)
-    u, s = cpu.loihi.forward(x, neuron.constants)
+    u, s = forward(x, neuron.constants)
     v, spikes = reference.loihi(x, neuron)
     assert u.dtype == dtype
     np.testing.assert_array_equal(s, spikes)
@@ -62,7 +71,7 @@ def test_every_step_of_a_decay_is_exact():
         # v is what the current is, but for the rest of one step: 1/4096th of it.
         x = np.stack([states, np.zeros(len(states))])
         v, _ = reference.loihi(x, neuron)
-        np.testing.assert_array_equal(cpu.loihi.forward(x.astype(np.float32), neuron.constants)[0], v)
+        np.testing.assert_array_equal(forward(x.astype(np.float32), neuron.constants)[0], v)
 
 
 def test_numbers_of_the_response():
@@ -109,10 +118,10 @@ def test_the_gradient_is_its_formula(neuron, steps, columns, tau_rho, scale_rho,
 @pytest.mark.parametrize("count", range(1, 10))
 def test_adjoint_of_any_samples(count):
     c = replace(cs.Loihi().constants, samples=RNG.standard_normal(count))
-    theta = c.integers.theta
+    theta = c.theta
     for steps in range(12):
         g = RNG.standard_normal((steps, 3))
-        back = cpu.loihi.adjoint(g, np.full(g.shape, theta), c)
+        back = adjoint(g, np.full(g.shape, theta), c)
         np.testing.assert_allclose(back, c.height * reference.psp_adjoint(g, c.samples), rtol=1e-12)
 
 
@@ -121,14 +130,14 @@ def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
     neuron = cs.Loihi(surrogate_at="recorded")
     x = RNG.normal(5, 60, (150, 2200)).astype(np.float32)
     g = RNG.standard_normal(x.shape).astype(np.float32)
-    u, s = cpu.loihi.forward(x, neuron.constants)
-    y = cpu.loihi.adjoint(g, u, neuron.constants)
+    u, s = forward(x, neuron.constants)
+    y = adjoint(g, u, neuron.constants)
     for part in (slice(0, 1), slice(60, 70), slice(2040, 2060), slice(2199, 2200)):
         few = np.ascontiguousarray(x[:, part])
-        u_few, s_few = cpu.loihi.forward(few, neuron.constants)
+        u_few, s_few = forward(few, neuron.constants)
         assert (u_few == u[:, part]).all()
         assert (s_few == s[:, part]).all()
-        back = cpu.loihi.adjoint(np.ascontiguousarray(g[:, part]), u_few, neuron.constants)
+        back = adjoint(np.ascontiguousarray(g[:, part]), u_few, neuron.constants)
         assert (back == y[:, part]).all()
     assert 0.02 < s.mean() < 0.5
 
@@ -136,18 +145,18 @@ def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
 def test_the_voltage_is_held_from_the_spike_on():
     x = np.full((12, 1), 40.0)
     for ref_delay, times in ((1, [*range(1, 12)]), (2, [1, 3, 5, 7, 9, 11]), (4, [1, 5, 9])):
-        u, s = cpu.loihi.forward(x, cs.Loihi(ref_delay=ref_delay).constants)
+        u, s = forward(x, cs.Loihi(ref_delay=ref_delay).constants)
         assert np.flatnonzero(s).tolist() == times
         held = [t + k for t in times for k in range(1, ref_delay) if t + k < 12]
         assert (u[held] == 0).all()
         assert (u[times] > 5120).all()
-        seen, again = cpu.loihi.forward(x, cs.Loihi(ref_delay=ref_delay, surrogate_at="recorded").constants)
+        seen, again = forward(x, cs.Loihi(ref_delay=ref_delay, surrogate_at="recorded").constants)
         assert (again == s).all()
         np.testing.assert_array_equal(seen, np.where(s, 128, u))
 
 
 def test_a_spike_needs_more_than_the_threshold():
-    assert cpu.loihi.forward(np.array([[80.0, 81.0]]), cs.Loihi().constants)[1].tolist() == [[False, True]]
+    assert forward(np.array([[80.0, 81.0]]), cs.Loihi().constants)[1].tolist() == [[False, True]]
 
 
 def test_states_saturate():
@@ -156,7 +165,7 @@ def test_states_saturate():
     for value in (2.0**17, 1e30, np.inf):
         for dtype in (np.float32, np.float64):
             x = np.array([[value, -value]] * 3, dtype)
-            u, s = cpu.loihi.forward(x, neuron.constants)
+            u, s = forward(x, neuron.constants)
             assert u[0].tolist() == [most, -most]
             assert u[:, 1].tolist() == [-most] * 3
             # The largest threshold is 63 under the largest voltage.
@@ -165,7 +174,7 @@ def test_states_saturate():
     for scale in (1, -1):
         x = scale * np.array([1e5, 1e5, 1e5, 1e7, 0, 0, 0, 0, 0, -1e5, 0, 0])[:, None]
         for fast in (neuron, cs.Loihi(vth_mant=2**17 - 1, v_decay=4095, i_decay=2000)):
-            u, s = cpu.loihi.forward(x.astype(np.float32), fast.constants)
+            u, s = forward(x.astype(np.float32), fast.constants)
             v, spikes = reference.loihi(x, fast)
             assert np.abs(v).max() == most
             np.testing.assert_array_equal(u, v)
@@ -177,13 +186,13 @@ def test_states_saturate():
     assert not out.data.any()
     assert np.isfinite(t.grad).all()
     x = np.array([[np.nan], [1e7], [1e7]])
-    assert cpu.loihi.forward(x, neuron.constants)[1].ravel().tolist() == [False, False, True]
+    assert forward(x, neuron.constants)[1].ravel().tolist() == [False, False, True]
 
 
 def test_inputs_are_rounded_after_they_are_scaled():
     # 64 w of 0.5, 1.5, 2.5 and 2.49: halves to even.
     x = np.array([[0.5, 1.5, 2.5, 2.49, -0.5, -1.5]]) / 64
-    assert cpu.loihi.forward(x, cs.Loihi().constants)[0].tolist() == [[0, 2, 2, 2, 0, -2]]
+    assert forward(x, cs.Loihi().constants)[0].tolist() == [[0, 2, 2, 2, 0, -2]]
 
 
 def test_bin_0_has_no_effect_where_slayer_has_none():

@@ -74,7 +74,7 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(reset, gradient, graded, s
     neuron(leaf).backward(g)
     np.testing.assert_allclose(leaf.grad, expected[0], rtol=0, atol=1e-10 * max(1.0, abs(expected[0]).max()))
     leaves = [cs.Tensor(each, requires_grad=True) for each in (x, w.real.copy(), w.imag.copy())]
-    functions.resonate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
+    functions.simulate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
     for found, each in zip(leaves[1:], expected[1:], strict=True):
         total = each.sum(axis=0).sum(axis=tuple(range(2 - len(spread))))
         assert found.grad.shape == found.shape
@@ -93,7 +93,7 @@ def test_a_graded_spike_has_a_gradient(reset):
     w = turned(neuron)
 
     def run(*given):
-        return functions.resonate(*given, spiking=neuron.spiking, trained=True)
+        return functions.simulate(*given, spiking=neuron.spiking, trained=True)
 
     assert cs.gradcheck(run, x, np.full(4, w.real), np.full(4, w.imag), step=1e-6) < 1e-6
 

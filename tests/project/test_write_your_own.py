@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import linecache
 import re
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import functions
-from cuslayer.neurons.potential import on_potential
 from tools.fake_cupy import strict
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-your-own.md"
@@ -27,7 +26,9 @@ def ran():
     cs.seed(0)
     with contextlib.redirect_stdout(said):
         for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)):
-            exec(compile(block, f"block {number} of {PAGE.name}", "exec"), space)
+            file = f"block {number} of {PAGE.name}"
+            linecache.cache[file] = len(block), None, block.splitlines(keepends=True), file  # as a notebook does
+            exec(compile(block, file, "exec"), space)
     return space, said.getvalue()
 
 
@@ -35,7 +36,6 @@ def test_what_it_says():
     space, said = ran()
     assert "  2: Bypassed(dense=Dense(30, 30), gain=(30,))\n" in said
     assert "['0.0', '2.dense.weight', '2.gain', '4.0']" in said
-    assert "(100, 6, 30)\nlayer 1 (Dense(20, 30), LIF), neuron 0 at 50 ms" in said
     assert "loss of a sample " in said
     _, classes = re.search(r"^([\d.e+-]+) \[([\d ]+)\]$", said, re.MULTILINE).groups()
     assert classes.split() == ["0", "1", "2", "0", "1", "2"]
@@ -48,20 +48,37 @@ def test_what_it_says():
 
 
 def test_the_neuron():
-    """It computes what it says of itself: u = psp(x) + refraction, and g_x = adjoint of psp (rho g_s)."""
-    lif = ran()[0]["LIF"](tau=5.0)
+    """Its spikes are those of the step in plain numbers, on both devices; a network of them learns."""
+    space, said = ran()
+    assert "(100, 6, 30)\nlayer 1 (Dense(20, 30), Recurrent), neuron 0 at 50 ms" in said
+    assert "const real u = flushed(d * v + bend * v * v + x);" in said
     rng = np.random.default_rng(1)
-    weighted, grad = cs.Tensor(rng.normal(0.1, 0.5, (60, 2, 3)), requires_grad=True), rng.normal(size=(60, 2, 3))
-    kept = []
-    with on_potential(kept.append):
-        spikes = lif(weighted)
-    (u,) = (potentials.values.copy() for potentials in kept)
-    spikes.backward(grad)
-    refraction = functions.psp(spikes.data.astype(float), response=lif.refractory).data
-    np.testing.assert_allclose(u, lif.psp(weighted).data + refraction, atol=1e-6)
-    filtered = cs.Tensor(weighted.data, requires_grad=True)
-    lif.psp(filtered).backward(lif.surrogate(u) * grad)
-    np.testing.assert_allclose(weighted.grad, filtered.grad, atol=1e-6)
+    x, d = rng.normal(0.1, 0.5, (60, 2, 3)), np.exp(-1 / 5.0)
+    v, expected = np.zeros((2, 3)), []
+    for each in x:
+        u = d * v + 0.1 * v * v + each
+        expected.append(u >= 1)
+        v = np.where(u >= 1, -0.2, u)
+    spikes = space["Quadratic"](tau=5.0)(x)
+    np.testing.assert_array_equal(spikes.data, expected)
+    np.testing.assert_allclose(space["Quadratic"](tau=5.0).response[:9], d ** np.arange(9), rtol=1e-2)
+    with strict():
+        cs.use("cuda")
+        try:
+            there = space["Quadratic"](tau=5.0, gradient="exact")(cs.Tensor(x)).numpy()
+        finally:
+            cs.use("auto")
+    np.testing.assert_array_equal(there, expected)
+    cs.seed(0)
+    neuron, x, labels = space["Quadratic"](tau=10.0), rng.random((100, 6, 20)) < 0.1, np.arange(6) % 3
+    net, loss = cs.Network("20-30-3", neuron), cs.SpikeCountLoss(neuron, true=20, false=2)
+    optimizer = cs.Adam(net.parameters(), lr=0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        value = loss(net(x), labels)
+        value.backward()
+        optimizer.step()
+    assert (cs.classify(net(x)) == labels).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -133,6 +133,11 @@ def topics() -> list[str]:
     return [name[:-3] for name in _files() if name.endswith(".cu")]
 
 
+def source_of(topic: str) -> str:
+    """Return a source of the library as its file has it."""
+    return _files()[f"{topic}.cu"]
+
+
 def text(topic: str, dtype: DType) -> str:
     """Return the text that is compiled for a source of the library; see `with_header`."""
     return with_header(f"{topic}.cu", _files()[f"{topic}.cu"], dtype)

@@ -98,6 +98,10 @@ class OwnKernel:
         threads = check.integer(f"{self.name}: threads", threads, least=0)
         self._kernel(self._dtype(arguments))(threads, **arguments)
 
+    def launch(self, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0, /, **arguments: Any) -> None:
+        """Check the arguments and run the kernel with a number of blocks of its own choice; see `Kernel.launch`."""
+        self._kernel(self._dtype(arguments)).launch(grid, block, shared, **arguments)
+
     def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:
         """Return the type of `real`: that of the first array of it."""
         for p in self._parameters:

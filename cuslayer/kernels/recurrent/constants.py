@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.adaptive.constants import Adaptation, AdaptiveSpiking
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Window, least_state
-from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 
 
@@ -33,70 +31,34 @@ class SrmNumbers(NamedTuple):
     exact: bool
 
 
-class LeakyNumbers(NamedTuple):
-    """Leaky neurons, in the number type of the arrays.
+class StepNumbers(NamedTuple):
+    """Neurons that are written as a step, in the number type of the arrays.
 
     Attributes:
-        keep: (2 neurons,), the shares that a step keeps of the currents, then of the voltages.
-        reset: what a spike leaves of the voltage.
-        backward_reset: the reset whose path backward includes.
-        surrogate: the surrogate, with the threshold.
-        least: the absolute value under which states become 0.
-    """
-
-    keep: Array
-    reset: Reset
-    backward_reset: Reset
-    surrogate: SurrogateNumbers
-    least: Any
-
-
-class AdaptiveNumbers(NamedTuple):
-    """Adaptive neurons, in the number type of the arrays.
-
-    Attributes:
-        keep: (4 neurons,), the shares that a step keeps of the states, one state after the other.
-        adaptation: what a spike adds.
+        constants: (constants x neurons,), those of which each neuron has its own, one after the other.
+        numbers: the other constants, and the absolute value under which states become 0.
         surrogate: the surrogate.
-        exact: whether backward includes the path through adaptation.
-        least: the absolute value under which states become 0.
+        old: the states before the first step that backward needs, (states, N, neurons).
+        rows: the functions that run a row of neurons.
+        none: an array without elements.
     """
 
-    keep: Array
-    adaptation: Adaptation
+    constants: Array
+    numbers: Array
     surrogate: SurrogateNumbers
-    exact: bool
-    least: Any
+    old: Array
+    rows: Any
+    none: Array
 
 
-Numbers: TypeAlias = "SrmNumbers | LeakyNumbers | AdaptiveNumbers"
+Numbers: TypeAlias = "SrmNumbers | StepNumbers"
 
 
-class Backward(NamedTuple):
-    """What the gradients of the shares that a step keeps of the states are computed from.
-
-    Attributes:
-        y: (T, N, ...), the gradient of the weighted input.
-        of_spikes: returns the gradient of the spikes, (T, N, ...), that of the recurrent synapses included.
-        u: the potential, (T, N, ...).
-        more: what else forward has saved, (arrays, T, N, ...).
-        keeps: the shares.
-        states: (states, columns), the states before the first step; None for 0.
-    """
-
-    y: Array
-    of_spikes: Callable[[], Array]
-    u: Array
-    more: Array
-    keeps: Sequence[Array]
-    states: Array | None
-
-
-def side_by_side(keeps: Sequence[Array], neurons: int) -> Array:
-    """Return shares, (K,) each with K a divisor of the number of neurons, as one array (states x neurons,)."""
-    xp = namespace(keeps[0])
-    each = (xp.broadcast_to(keep, (neurons // max(keep.size, 1), keep.size)).reshape(-1) for keep in keeps)
-    return cast(Array, xp.concatenate(list(each), axis=0))
+def of_neurons(constants: Array, neurons: int) -> Array:
+    """Return constants (constants, K), K a divisor of the number of neurons, for each neuron, (constants, neurons)."""
+    xp, (count, size) = namespace(constants), constants.shape
+    spread = xp.broadcast_to(constants[:, None], (count, neurons // max(size, 1), size))
+    return cast(Array, xp.ascontiguousarray(spread.reshape(count, neurons)))
 
 
 @dataclass(frozen=True)
@@ -107,32 +69,32 @@ class SrmProgram:
         response: the spike response.
         spiking: threshold, refractory response and surrogate.
         exact: whether backward includes the path through refraction.
-        kind: the name of the program.
-        states: the number of states of a neuron.
-        errors: the number of errors of a neuron that go from a step to the one before.
+        states: the number of states of a neuron, and of their gradients.
     """
 
     response: Alpha
     spiking: Spiking
     exact: bool
-    kind: ClassVar[str] = "srm"
     states: ClassVar[int] = 4
-    errors: ClassVar[int] = 4
 
-    def saved(self, trained: bool) -> int:
-        """Return the number of arrays that backward needs of forward besides the potential."""
-        return 0
+    def saved(self, trained: bool) -> tuple[str, ...]:
+        """Return the values that backward needs of forward besides the potential: none."""
+        return ()
 
-    def numbers(self, dtype: np.dtype[Any], steps: int, keeps: Sequence[Array], neurons: int) -> SrmNumbers:
-        """Return the constants of so many neurons for so many steps."""
+    def numbers(
+        self,
+        dtype: np.dtype[Any],
+        steps: int,
+        constants: Array,
+        shape: tuple[int, int],
+        rows: Any = None,
+        before: Array | None = None,
+    ) -> SrmNumbers:
+        """Return the constants of the neurons for so many steps."""
         refractory = self.spiking.refractory.recurrence(dtype, steps)
         theta = self.spiking.surrogate(dtype)[0]
         response = self.response.recurrence(dtype, steps)
         return SrmNumbers(theta, response, refractory, surrogate_numbers(self.spiking, dtype), self.exact)
-
-    def keep_adjoint(self, k: Any, given: Backward) -> Sequence[Array]:
-        """Return the gradients of the shares for each column: there are none."""
-        return ()
 
     def memory(self, steps: int) -> tuple[int, int]:
         """Return how many steps back inputs, and spikes, act on a step."""
@@ -142,75 +104,46 @@ class SrmProgram:
 
 
 @dataclass(frozen=True)
-class LeakyProgram:
-    """Leaky neurons as a program of a step; see `SrmProgram`.
+class StepProgram:
+    """Neurons that are written as a step; see `SrmProgram`.
 
     Attributes:
-        spiking: threshold, reset and surrogate.
+        spiking: the kind of neuron, its constants and the surrogate.
     """
 
-    spiking: LeakySpiking
-    kind: ClassVar[str] = "leaky"
-    states: ClassVar[int] = 2
-    errors: ClassVar[int] = 2
+    spiking: StepSpiking
 
-    def saved(self, trained: bool) -> int:
-        """Return the number of arrays that backward needs of forward besides the potential."""
-        return 0
+    @property
+    def states(self) -> int:
+        """The number of states of a neuron."""
+        return len(self.spiking.kind.states)
 
-    def numbers(self, dtype: np.dtype[Any], steps: int, keeps: Sequence[Array], neurons: int) -> LeakyNumbers:
-        """Return the constants of so many neurons, whose shares of current and voltage are `keeps`."""
-        resets = self.spiking.reset.of_type(dtype), self.spiking.backward_reset.of_type(dtype)
-        least = dtype.type(least_state(dtype))
-        return LeakyNumbers(side_by_side(keeps, neurons), *resets, surrogate_numbers(self.spiking, dtype), least)
+    def saved(self, trained: bool) -> tuple[str, ...]:
+        """Return the values that backward needs of forward besides the potential."""
+        return self.spiking.saved(trained)
 
-    def keep_adjoint(self, k: Any, given: Backward) -> Sequence[Array]:
-        """Return the gradients of the shares for each column, by the kernels k of the arrays' device."""
-        found: Sequence[Array] = k.leaky.keep_adjoint(given.y, given.u, *given.keeps, self.spiking, given.states)
-        return found
+    def numbers(
+        self,
+        dtype: np.dtype[Any],
+        steps: int,
+        constants: Array,
+        shape: tuple[int, int],
+        rows: Any = None,
+        before: Array | None = None,
+    ) -> StepNumbers:
+        """Return the constants of N x neurons, and of the states before the first step what backward needs."""
+        own, old = of_neurons(constants, shape[1]).reshape(-1), list(self.spiking.old(False))
+        numbers = np.array([*self.spiking.numbers(dtype), least_state(dtype)], dtype)
+        states = np.zeros((len(old), *shape), dtype) if before is None else before[old].reshape(len(old), *shape)
+        surrogate = surrogate_numbers(self.spiking, dtype)
+        return StepNumbers(own, numbers, surrogate, states, rows, np.empty(0, np.uint8))
 
     def memory(self, steps: int) -> tuple[int, int]:
         """Return how many steps back inputs, and spikes, act on a step: the states have all of it."""
         return 0, 0
 
 
-@dataclass(frozen=True)
-class AdaptiveProgram:
-    """Adaptive neurons as a program of a step; see `SrmProgram`.
-
-    Attributes:
-        spiking: threshold, adaptation and surrogate.
-    """
-
-    spiking: AdaptiveSpiking
-    kind: ClassVar[str] = "adaptive"
-    states: ClassVar[int] = 4
-    errors: ClassVar[int] = 6
-
-    def saved(self, trained: bool) -> int:
-        """Return the number of arrays that backward needs of forward besides the potential: rise and refraction."""
-        return 2 if trained or self.spiking.exact else 0
-
-    def numbers(self, dtype: np.dtype[Any], steps: int, keeps: Sequence[Array], neurons: int) -> AdaptiveNumbers:
-        """Return the constants of so many neurons, whose shares of the four states are `keeps`."""
-        surrogate, least = surrogate_numbers(self.spiking, dtype), dtype.type(least_state(dtype))
-        constants = self.spiking.adaptation(dtype), surrogate, self.spiking.exact, least
-        return AdaptiveNumbers(side_by_side(keeps, neurons), *constants)
-
-    def keep_adjoint(self, k: Any, given: Backward) -> Sequence[Array]:
-        """Return the gradients of the shares for each column, by the kernels k of the arrays' device."""
-        h, r = given.more
-        sums: Sequence[Array] = k.adaptive.adjoint(
-            given.of_spikes(), given.u, h, r, given.keeps, self.spiking, given.states, True
-        )[1]
-        return sums
-
-    def memory(self, steps: int) -> tuple[int, int]:
-        """Return how many steps back inputs, and spikes, act on a step: the states have all of it."""
-        return 0, 0
-
-
-Program: TypeAlias = "SrmProgram | LeakyProgram | AdaptiveProgram"
+Program: TypeAlias = "SrmProgram | StepProgram"
 
 
 class DenseSynapse(NamedTuple):

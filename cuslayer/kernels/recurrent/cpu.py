@@ -8,7 +8,6 @@ one thread, whatever else is computed with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.recurrent.constants import Geometry, Program
+from cuslayer.kernels.neuron.cpu import BackwardRow, backward_row, forward_row
+from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmNumbers, StepProgram
 from cuslayer.kernels.recurrent.steps import backward_step, forward_step
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
@@ -73,11 +73,15 @@ def _forward(
     u: Any,
     more: Any,
     s: Any,
+    own: Any,
     c: Any,
 ) -> None:
-    width = x.shape[2]
-    total, rows, index = np.empty(width, x.dtype), np.empty((3, width), x.dtype), np.empty(width, np.int32)
+    width, size = x.shape[2], states.shape[1]
+    total, rows, index = np.empty(width, x.dtype), np.empty((len(more) + 1, width), x.dtype), np.empty(width, np.int32)
+    memory = np.empty(size + own.size + len(more) * width, x.dtype)
+    memory[size : size + own.size] = own
     for n in range(first, last):
+        memory[:size] = states[n]
         for k in range(x.shape[0]):
             t = start + k
             given, now = inputs[n, t % inputs.shape[1]], t % fired.shape[1]
@@ -85,46 +89,50 @@ def _forward(
             send_spikes(total, index, count, synapse)
             for j in range(width):
                 given[j] = x[k, n, j] + total[j]
-            forward_step(t, states[n], inputs[n], fired[n], rows, c)
+            forward_step(t, memory, inputs[n], fired[n], rows, c)
             s[k, n] = fired[n, now]
             u[k, n] = rows[0]
             for i in range(len(more)):
                 more[i, k, n] = rows[i + 1]
+        states[n] = memory[:size]
 
 
 def forward(
     x: Array,
     weight: Array,
     program: Program,
-    keeps: Sequence[Array],
+    constants: Array,
     delay: int,
     geometry: Geometry | None = None,
     before: Held | None = None,
-    arrays: int = 0,
+    saves: tuple[str, ...] = (),
 ) -> tuple[Array, Array, Array]:
-    """Return the potential u and the spikes s, (T, N, ...), and what else backward needs, (arrays, T, N, ...).
+    """Return the potential u and the spikes s, (T, N, ...), and what else backward needs, (values, T, N, ...).
 
     Args:
         x: (T, N, ...), the weighted input from other layers.
         weight: that of a dense layer (neurons, neurons), or of a convolution.
         program: the neurons.
-        keeps: the shares that a step keeps of their states.
+        constants: (constants, K), those of which each neuron has its own.
         delay: the steps after which a spike reaches its own population.
         geometry: that of a convolution.
         before: the state before the first step, which becomes that after the last; by default 0.
-        arrays: how many arrays backward needs besides the potential, as `saved` of the program says.
+        saves: the names of what backward needs besides the potential, as `saved` of the program says.
     """
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     endless = before is not None
     before = Held(x, program, delay, steps) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
-    more, flat = empty((arrays, *x.shape), x.dtype), (steps, samples, neurons)
-    c = program.numbers(x.dtype, _ENDLESS if endless else steps, keeps, neurons)
+    more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
+    rows = None
+    if isinstance(program, StepProgram):
+        rows = BackwardRow(forward_row(program.spiking.kind, saves, x.dtype), 0, -1)
+    c = program.numbers(x.dtype, _ENDLESS if endless else steps, constants, (samples, neurons), rows)
+    own = np.empty(0, x.dtype) if isinstance(c, SrmNumbers) else c.constants
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay
-    written = u.reshape(flat), more.reshape(arrays, *flat), s.view(np.uint8).reshape(flat)
-    parallel_for(
-        _forward, samples, before.steps, *given, before.states, before.inputs, before.fired, *written, c, grain=1
-    )
+    written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
+    held = before.states, before.inputs, before.fired
+    parallel_for(_forward, samples, before.steps, *given, *held, *written, own, c, grain=1)
     before.steps += steps
     return u, s, more
 
@@ -156,7 +164,7 @@ def _adjoint(
                 total[:] = 0
             for j in range(width):
                 total[j] += g[t, n, j]
-            backward_step(t, n, state, ring, slope, total, u[t, n], more, y[t, n], c)
+            backward_step(t, n, state, ring, slope, total, u, more, y[t, n], c)
 
 
 def adjoint(
@@ -165,9 +173,10 @@ def adjoint(
     more: Array,
     weight: Array,
     program: Program,
-    keeps: Sequence[Array],
+    constants: Array,
     delay: int,
     geometry: Geometry | None = None,
+    states: Array | None = None,
 ) -> Array:
     """Return the gradient of the weighted input, (T, N, ...), of that of the spikes from later layers g.
 
@@ -179,14 +188,21 @@ def adjoint(
         more: what else `forward` has returned.
         weight: see `forward`, as all others.
         program: the neurons.
-        keeps: the shares.
+        constants: see `forward`.
         delay: the delay.
         geometry: that of a convolution.
+        states: (states, columns), the states before the first step; by default 0.
     """
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
     y, flat = empty(g.shape, g.dtype), (steps, samples, neurons)
-    c = program.numbers(g.dtype, steps, keeps, neurons)
+    rows = None
+    if isinstance(program, StepProgram):
+        rows = backward_row(program.spiking.kind, program.spiking.exact, False, g.dtype)
+    c = program.numbers(g.dtype, steps, constants, (samples, neurons), rows, states)
     arrays = np.ascontiguousarray(g).reshape(flat), u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
-    constants = backward_synapse(weight, g.shape[2:], geometry), delay, program.errors, max(program.memory(steps)) + 1
-    parallel_for(_adjoint, samples, *arrays, *constants, c, grain=1)
+    size = program.states
+    if not isinstance(c, SrmNumbers):
+        size += 1 + len(constants) + len(more) + (len(c.old) + len(more) if len(c.old) else 0)
+    sizes = backward_synapse(weight, g.shape[2:], geometry), delay, size, max(program.memory(steps)) + 1
+    parallel_for(_adjoint, samples, *arrays, *sizes, c, grain=1)
     return y

@@ -1,9 +1,8 @@
-"""Launchers of `recurrent.cu` and `recurrent_adjoint.cu`: populations with a dense layer to themselves."""
+"""Launchers of `recurrent_loops.cuh`: populations with a dense layer to themselves, of SRM and of any other kind."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Surrogate
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence
-from cuslayer.kernels.recurrent.constants import Geometry, LeakyProgram, Program, SrmProgram, side_by_side
+from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
+from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmProgram, of_neurons
 from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "forward"]
@@ -25,29 +25,26 @@ def forward(
     x: Array,
     weight: Array,
     program: Program,
-    keeps: Sequence[Array],
+    constants: Array,
     delay: int,
     geometry: Geometry | None = None,
     before: None = None,
-    arrays: int = 0,
+    saves: tuple[str, ...] = (),
 ) -> tuple[Array, Array, Array]:
-    """Return the potential u and the spikes s, (T, N, ...), and what else backward needs, (arrays, T, N, ...).
+    """Return the potential u and the spikes s, (T, N, ...), and what else backward needs, (values, T, N, ...).
 
     Raises:
         ValueError: the synapses are a convolution.
     """
-    u, s, more = empty(x, x.shape, x.dtype), empty(x, x.shape, bool), empty(x, (arrays, *x.shape), x.dtype)
+    u, s, more = empty(x, x.shape, x.dtype), empty(x, x.shape, bool), empty(x, (len(saves), *x.shape), x.dtype)
     given: dict[str, Any] = {"x": contiguous(x), "w": contiguous(weight), "u": u, "s": s}
     if isinstance(program, SrmProgram):
         given |= _filters(program, x.dtype, len(x)) | {"z": empty(x, x.shape, x.dtype)}
         given["theta"] = program.spiking.surrogate(x.dtype)[0]
-    elif isinstance(program, LeakyProgram):
-        given |= program.spiking.reset._asdict() | {"theta": program.spiking.theta}
     else:
-        h, r = more if arrays else (more, more)
-        given |= program.spiking.adaptation(x.dtype)._asdict() | {"h": h, "r": r, "saved": bool(arrays)}
-    words = -(-math.prod(x.shape[2:]) // _WARP)
-    _launch("recurrent_" + program.kind, x, program, keeps, delay, geometry, 4 * (delay + 1) * words, given)
+        given |= {"saved": more, "saves": len(saves)}
+    masks = -(-math.prod(x.shape[2:]) // _WARP)
+    _launch("recurrent", x, program, constants, delay, geometry, 4 * (delay + 1) * masks, given)
     return u, s, more
 
 
@@ -57,24 +54,22 @@ def adjoint(
     more: Array,
     weight: Array,
     program: Program,
-    keeps: Sequence[Array],
+    constants: Array,
     delay: int,
     geometry: Geometry | None = None,
+    states: None = None,
 ) -> Array:
     """Return the gradient of the weighted input, (T, N, ...), of that of the spikes from later layers g."""
     y = empty(g, g.shape, g.dtype)
-    surrogate: Surrogate = program.spiking
-    given: dict[str, Any] = surrogate_numbers(surrogate, g.dtype)._asdict()
-    given |= {"g": contiguous(g), "u": contiguous(u), "w": contiguous(weight.T), "y": y}
+    given: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "w": contiguous(weight.T), "y": y}
     if isinstance(program, SrmProgram):
         given |= _filters(program, g.dtype, len(g)) | {"g_u": empty(g, g.shape, g.dtype), "exact": program.exact}
-    elif isinstance(program, LeakyProgram):
-        given |= program.spiking.backward_reset._asdict()
     else:
-        given |= program.spiking.adaptation(g.dtype)._asdict()
-        given |= {"h": more[0] if len(more) else more, "exact": program.spiking.exact}
+        given |= {"saved": more, "saves": len(more), "exact": program.spiking.exact}
+    surrogate: Surrogate = program.spiking
+    given |= surrogate_numbers(surrogate, g.dtype)._asdict()
     shared = math.prod(g.shape[2:]) * g.dtype.itemsize
-    _launch("recurrent_adjoint_" + program.kind, g, program, keeps, delay, geometry, shared, given)
+    _launch("recurrent_adjoint", g, program, constants, delay, geometry, shared, given)
     return y
 
 
@@ -87,7 +82,7 @@ def _launch(
     name: str,
     x: Array,
     program: Program,
-    keeps: Sequence[Array],
+    constants: Array,
     delay: int,
     geometry: Geometry | None,
     shared: int,
@@ -98,8 +93,11 @@ def _launch(
         raise ValueError("a convolution from neurons to themselves runs on the CPU, got arrays on a GPU")
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     given["states"] = empty(x, (program.states, samples * neurons), x.dtype)
-    if keeps:
-        given["keep"] = side_by_side(keeps, neurons)
     sizes = {"steps": steps, "samples": samples, "neurons": neurons, "delay": delay}
     threads = min(_THREADS, max(1, -(-neurons // _WARP)) * _WARP)
-    kernel(name, x.dtype).launch((samples if x.size else 0,), (threads,), shared, **given, **sizes)
+    if isinstance(program, SrmProgram):
+        found: Any = kernel(f"{name}_srm", x.dtype)
+    else:
+        given |= {"constants": of_neurons(constants, neurons), "numbers": numbers_of(program.spiking, x)}
+        found = kernel_of("recurrent_neuron", f"{name}_of_kind", program.spiking.kind)
+    found.launch((samples if x.size else 0,), (threads,), shared, **given, **sizes)

@@ -1,7 +1,15 @@
-"""One step of neurons of each kind, forward and back, for loops that know only their number of states.
+"""One step of neurons, forward and back, for the loops of recurrent populations.
 
-Which function runs is decided by the type of the constants when a loop is compiled. The arithmetic is that of the
-kernels of the kind, in its order.
+The type of the constants decides, when a loop is compiled, which function runs: that of spike response neurons, or that
+of neurons that are written as a step, which calls rows that `neuron/cpu.py` has compiled.
+
+Forward has the arguments: the step t; the neurons' memory, 0 before the first step; ring buffers (steps, neurons) of
+the weighted inputs and of the spikes, uint8, of which that of step t is written; rows (values + 1, neurons), to which
+it writes the potential and what else backward needs; and the constants.
+
+Backward has: the step and the sample; the memory, 0 after the last step; a ring buffer for filters; a row of scratch
+memory; the gradient of the spikes; the potential (T, N, neurons) and what else forward has saved (values, T, N,
+neurons); the gradient of the weighted input, which is written; and the constants.
 """
 
 from __future__ import annotations
@@ -11,45 +19,23 @@ from typing import Any
 from numba.extending import overload
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.adaptive import cpu as adaptive
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flush, flushed
-from cuslayer.kernels.leaky import cpu as leaky
-from cuslayer.kernels.recurrent.constants import AdaptiveNumbers, LeakyNumbers, SrmNumbers
+from cuslayer.kernels.neuron.cpu import call_row
+from cuslayer.kernels.recurrent.constants import SrmNumbers, StepNumbers
 from cuslayer.kernels.srm.cpu import forward_block
 from cuslayer.kernels.surrogate.cpu import slopes
 
 
-def forward_step(t: int, state: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> None:
-    """Run a row of neurons for the step t; for compiled loops.
-
-    Args:
-        t: the step.
-        state: (states x neurons,), 0 before the first step.
-        inputs: a ring buffer (steps, neurons) of the weighted inputs, that of step t included.
-        fired: a ring buffer (steps, neurons) of the spikes, uint8; that of step t is written.
-        rows: (3, neurons): the potential is written to the first, and what else backward may need to the others.
-        c: the constants.
-    """
+def forward_step(t: int, memory: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> None:
+    """Run a row of neurons for the step t; for compiled loops."""
     raise TypeError("runs in compiled loops only")
 
 
 def backward_step(
-    t: int, n: int, state: Any, ring: Any, slope: Any, grad: Any, u: Any, more: Any, out: Any, c: Any
+    t: int, n: int, memory: Any, ring: Any, slope: Any, grad: Any, u: Any, kept: Any, out: Any, c: Any
 ) -> None:
-    """Run a row of neurons back over the step t; for compiled loops.
-
-    Args:
-        t: the step.
-        n: the sample.
-        state: (errors x neurons,), 0 after the last step.
-        ring: a ring buffer (steps, neurons), 0 after the last step.
-        slope: (neurons,), scratch memory.
-        grad: (neurons,), the gradient of the spikes.
-        u: (neurons,), the potential.
-        more: (arrays, T, N, neurons), what else forward has saved.
-        out: (neurons,), the gradient of the weighted input, written.
-        c: the constants.
-    """
+    """Run a row of neurons back over the step t; for compiled loops."""
     raise TypeError("runs in compiled loops only")
 
 
@@ -67,7 +53,7 @@ def _backward_srm(
     through = nu.gain if c.exact else grad.dtype.type(0)
     old, old_refractory = ring[(t + f.cut) % len(ring)], ring[(t + nu.cut) % len(ring)]
     row = ring[t % len(ring)]
-    slopes(slope, u, c.surrogate)
+    slopes(slope, u[t, n], c.surrogate)
     flush(t, state[: 2 * width], f.decay)
     flush(t, state[2 * width :], nu.decay)
     for j in range(width):
@@ -83,63 +69,64 @@ def _backward_srm(
 
 
 @compiled
-def _forward_leaky(t: int, state: Any, inputs: Any, fired: Any, rows: Any, c: LeakyNumbers) -> None:
-    given, s = inputs[t % len(inputs)], fired[t % len(fired)]
-    leaky.forward_row(state, c.keep, given, rows[0], s, c.surrogate.theta, c.reset, c.least)
+def _forward_kind(t: int, memory: Any, inputs: Any, fired: Any, rows: Any, c: StepNumbers) -> None:
+    """Run neurons that are written as a step; memory: states, constants, saved values."""
+    width = inputs.shape[1]
+    given, marks = inputs[t % len(inputs)], fired[t % len(fired)]
+    call_row(c.rows.row, memory, given, rows[0], marks, c.numbers, width, 0)
+    begin = memory.size - (len(rows) - 1) * width
+    for i in range(1, len(rows)):
+        copy(rows[i], memory[begin + (i - 1) * width :][:width])
 
 
 @compiled
-def _backward_leaky(
-    t: int, n: int, state: Any, ring: Any, slope: Any, grad: Any, u: Any, more: Any, out: Any, c: LeakyNumbers
+def _backward_kind(
+    t: int, n: int, memory: Any, ring: Any, slope: Any, grad: Any, u: Any, kept: Any, out: Any, c: StepNumbers
 ) -> None:
-    slopes(slope, u, c.surrogate)
-    leaky.backward_row(state, c.keep, slope, grad, u, out, c.surrogate.theta, c.backward_reset, False, c.least)
-
-
-@compiled
-def _forward_adaptive(t: int, state: Any, inputs: Any, fired: Any, rows: Any, c: AdaptiveNumbers) -> None:
-    given, s = inputs[t % len(inputs)], fired[t % len(fired)]
-    adaptive.forward_row(state, c.keep, given, rows[0], s, rows[1], rows[2], c.adaptation, c.least)
-
-
-@compiled
-def _backward_adaptive(
-    t: int, n: int, state: Any, ring: Any, slope: Any, grad: Any, u: Any, more: Any, out: Any, c: AdaptiveNumbers
-) -> None:
-    states = 4 * grad.size
-    # Without the path through adaptation the threshold's rise is not saved, and is multiplied by nothing.
-    risen = more[0, t, n] if len(more) > 0 else u
-    slopes(slope, u, c.surrogate)
-    adaptive.backward_row(
-        state[:states], state[states:], c.keep, slope, grad, u, risen, out, c.adaptation, c.exact, False, c.least
-    )
-
-
-_FORWARD: dict[type, Any] = {SrmNumbers: _forward_srm, LeakyNumbers: _forward_leaky, AdaptiveNumbers: _forward_adaptive}
-_BACKWARD: dict[type, Any] = {
-    SrmNumbers: _backward_srm,
-    LeakyNumbers: _backward_leaky,
-    AdaptiveNumbers: _backward_adaptive,
-}
+    """Run neurons that are written as a step back; memory: as `printer.backward_rows` has it."""
+    width, old, count = grad.size, len(c.old), len(kept)
+    at_old = memory.size - (old + (count if old > 0 else 0)) * width
+    at_kept, at_constants = at_old - count * width, at_old - count * width - c.constants.size
+    if c.rows.threshold >= 0:
+        for j in range(width):
+            ring[0, j] = u[t, n, j] - c.constants[c.rows.threshold * width + j]
+        slopes(slope, ring[0], c.surrogate)
+    else:
+        slopes(slope, u[t, n], c.surrogate)
+    copy(memory[at_constants - width : at_constants], slope)
+    copy(memory[at_constants:at_kept], c.constants)
+    for i in range(count):
+        copy(memory[at_kept + i * width :][:width], kept[i, t, n])
+    if old > 0:
+        for i in range(count if t > 0 else 0):
+            copy(memory[at_old + (old + i) * width :][:width], kept[i, t - 1, n])
+        if t > 0:
+            before = u[t - 1, n]
+            call_row(c.rows.old_row, memory, before, before, c.none, c.numbers, width, 0)
+        else:
+            for i in range(old):
+                copy(memory[at_old + i * width :][:width], c.old[i, n])
+    call_row(c.rows.row, memory, grad, u[t, n], c.none, c.numbers, width, 0)
+    copy(out, memory[at_constants - width : at_constants])
 
 
 @overload(forward_step)
-def _forward_step(t: Any, state: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> Any:
-    step: Any = _FORWARD[c.instance_class]
+def _forward_step(t: Any, memory: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> Any:
+    step: Any = _forward_srm if c.instance_class is SrmNumbers else _forward_kind
 
-    def run(t: Any, state: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> Any:
-        step(t, state, inputs, fired, rows, c)
+    def run(t: Any, memory: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> Any:
+        step(t, memory, inputs, fired, rows, c)
 
     return run
 
 
 @overload(backward_step)
 def _backward_step(
-    t: Any, n: Any, state: Any, ring: Any, slope: Any, grad: Any, u: Any, more: Any, out: Any, c: Any
+    t: Any, n: Any, memory: Any, ring: Any, slope: Any, grad: Any, u: Any, kept: Any, out: Any, c: Any
 ) -> Any:
-    step: Any = _BACKWARD[c.instance_class]
+    step: Any = _backward_srm if c.instance_class is SrmNumbers else _backward_kind
 
-    def run(t: Any, n: Any, state: Any, ring: Any, slope: Any, grad: Any, u: Any, more: Any, out: Any, c: Any) -> Any:
-        step(t, n, state, ring, slope, grad, u, more, out, c)
+    def run(t: Any, n: Any, memory: Any, ring: Any, slope: Any, grad: Any, u: Any, kept: Any, out: Any, c: Any) -> Any:
+        step(t, n, memory, ring, slope, grad, u, kept, out, c)
 
     return run

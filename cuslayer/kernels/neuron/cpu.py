@@ -1,0 +1,315 @@
+"""Neurons of every kind over time on the CPU: twins of `neuron_loops.cuh`.
+
+The loops exist once, and are compiled once. They call what a kind does with a row of neurons by its address: functions
+that `printer.py` prints and Numba compiles, and keeps on disk under a name that has a digest of their text.
+
+The loops run over blocks of columns; see `cuslayer/jit.py`. A block is divided into pieces, whose states, constants and
+other rows lie one after the other in one array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
+
+from cuslayer.backend import Array
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernel_cache import check_files
+from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
+from cuslayer.kernels.host.llvm import data_of
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
+from cuslayer.kernels.host.tiles import copy, scratch
+from cuslayer.kernels.neuron import printer
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.kind import Kind
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.surrogate.cpu import slopes
+
+_WORDS = {"_exp": np.exp, "_rint": np.rint, "_trunc": np.trunc, "_carray": vars(numba)["carray"], "__name__": __name__}
+# Compiled functions, whose addresses are in use.
+_compiled: list[Any] = []
+
+
+def _call_row(
+    typing_context: Any,
+    address: Any,
+    memory: Any,
+    given: Any,
+    potential: Any,
+    fired: Any,
+    c: Any,
+    width: Any,
+    flag: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers = data_of(context, builder, signature, arguments, 1, 2, 3, 4, 5)
+        number = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [*(pointer.type for pointer in pointers), number, number])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        builder.call(function, [*pointers, arguments[6], arguments[7]])
+        return context.get_dummy_value()
+
+    return types.none(types.intp, memory, given, potential, fired, c, types.intp, types.intp), generate
+
+
+# call_row(address, memory, given, potential, fired, c, width, flag): call a function of `row_functions`.
+call_row: Any = intrinsic(_call_row)
+
+
+def row_functions(text: str, dtype: np.dtype[Any]) -> dict[str, int]:
+    """Return the addresses of the functions of a text of `printer`, compiled for a number type."""
+    found: dict[str, Any] = {}
+    exec(compile(text, __file__, "exec"), dict(_WORDS), found)
+    digest = hashlib.sha256(f"{text}{dtype}".encode()).hexdigest()[:20]
+    pointer: Any = types.CPointer
+    real, marks = pointer(numba.from_dtype(dtype)), pointer(types.uint8)
+    arguments = real, real, real, marks, real, types.int64, types.int64
+    for name, function in found.items():
+        function.__qualname__ = f"{name}_{digest}"
+        row: Any = CFunc(function, (arguments, types.void), {}, {"error_model": "numpy"})
+        with suppress(RuntimeError):  # no folder for the cache is writable
+            row.enable_caching()
+            check_files(row, digest)
+        row.compile()
+        _compiled.append(row)
+        found[name] = row.address
+    return found
+
+
+@cache
+def forward_row(kind: Kind, saves: tuple[str, ...], dtype: np.dtype[Any]) -> int:
+    """Return the address of the function that runs a row of a kind for a step."""
+    return row_functions(printer.forward_row(kind, saves), dtype)["forward_row"]
+
+
+class BackwardRow(NamedTuple):
+    """What a loop needs to run a row of a kind back over a step.
+
+    Attributes:
+        row: the address of the function.
+        old_row: that of the function that computes the states before the step.
+        threshold: which of the columns' constants is the threshold, or -1 if all neurons have the same.
+    """
+
+    row: int
+    old_row: int
+    threshold: int
+
+
+@cache
+def backward_row(kind: Kind, exact: bool, trained: bool, dtype: np.dtype[Any]) -> BackwardRow:
+    """Return what a loop needs to run a row of a kind back over a step."""
+    found = row_functions(printer.backward_rows(kind, exact, trained), dtype)
+    threshold = kind.columns.index(kind.threshold) if kind.threshold in kind.columns else -1
+    return BackwardRow(found["backward_row"], found["old_row"], threshold)
+
+
+@compiled
+def _forward(
+    first: int,
+    last: int,
+    states: Any,
+    inputs: Any,
+    constants: Any,
+    u: Any,
+    s: Any,
+    kept: Any,
+    c: Any,
+    row: int,
+    large: bool,
+) -> None:
+    most, parts = min(BLOCK, last - first), len(states) + len(constants)
+    more = parts + len(kept)
+    rows = more + len(inputs) - 1
+    block, values, marks = scratch(rows * most, u), scratch(most, u), scratch(most, s)
+    for low in range(first, last, BLOCK):
+        high, size = min(low + BLOCK, last), min(BLOCK, last - low)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
+            load_states(memory, states, begin, width)
+            for i in range(len(constants)):
+                at = (len(states) + i) * width
+                repeat(memory[at : at + width], constants[i], begin)
+        for t in range(inputs.shape[1]):
+            value = values[:size] if large else u[t, low:high]
+            mark = marks[:size] if large else s[t, low:high]
+            for begin in range(low, high, PIECE):
+                end = min(begin + PIECE, high)
+                memory, width, at, to = (
+                    block[rows * (begin - low) : rows * (end - low)],
+                    end - begin,
+                    begin - low,
+                    end - low,
+                )
+                if t + 1 < inputs.shape[1]:
+                    prefetch(inputs[0, t + 1, begin:end])
+                for i in range(1, len(inputs)):
+                    place = (more + i - 1) * width
+                    copy(memory[place : place + width], inputs[i, t, begin:end])
+                call_row(row, memory, inputs[0, t, begin:end], value[at:to], mark[at:to], c, width, 0)
+                for i in range(len(kept)):
+                    place = (parts + i) * width
+                    write_row(kept[i, t, begin:end], memory[place : place + width], large)
+            if large:
+                write_row(u[t, low:high], value, large)
+                write_row(s[t, low:high], mark, large)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            store_states(states, block[rows * (begin - low) :], begin, end - begin)
+    fence()
+
+
+def forward(
+    inputs: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    states: Array | None = None,
+    saves: tuple[str, ...] = (),
+) -> tuple[Array, Array, Array]:
+    """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
+
+    Args:
+        inputs: (inputs, T, ...), the weighted inputs.
+        constants: (constants, K), those of which each neuron has its own: column m has that at m % K.
+        spiking: the kind of neuron and its other constants.
+        states: (states, columns), the states before the first step, which become those after the last; by default 0.
+        saves: the names of the values for backward: `StepSpiking.saved`.
+    """
+    shape, dtype = inputs.shape[1:], inputs.dtype
+    u, s, kept = empty(shape, dtype), empty(shape, bool), empty((len(saves), *shape), dtype)
+    states = at_rest(len(spiking.kind.states), u) if states is None else states
+    flat, row = columns(u), forward_row(spiking.kind, saves, dtype)
+    given = np.ascontiguousarray(inputs).reshape(len(inputs), *flat.shape)
+    written = flat, columns(s.view(np.uint8)), kept.reshape(len(saves), *flat.shape)
+    # Potentials alone are written as fast without a copy.
+    flags = numbers_of(spiking, u), row, bool(saves) and is_large(u, s, kept)
+    parallel_for(_forward, flat.shape[1], states, given, constants, *written, *flags, grain=GRAIN)
+    return u, s, kept
+
+
+def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
+    """Return the constants of all neurons, and the absolute value under which states become 0, as rows take them."""
+    return np.array([*spiking.numbers(beside.dtype), least_of(beside)], beside.dtype)
+
+
+@compiled
+def _adjoint(
+    first: int,
+    last: int,
+    g: Any,
+    u: Any,
+    kept: Any,
+    states: Any,
+    old: Any,
+    constants: Any,
+    y: Any,
+    sums: Any,
+    surrogate: SurrogateNumbers,
+    c: Any,
+    rows_of: BackwardRow,
+    graded: int,
+    large: bool,
+) -> None:
+    most, count = min(BLOCK, last - first), len(states)
+    # See `printer.backward_rows`.
+    at_constants = count + 1
+    at_kept = at_constants + len(constants)
+    at_old = at_kept + len(kept)
+    at_earlier = at_old + len(old)
+    at_sums = at_earlier + (len(kept) if len(old) > 0 else 0)
+    at_more = at_sums + len(sums)
+    rows = at_more + len(y) - 1
+    block, results, away = scratch(rows * most, g), scratch(most, g), scratch(PIECE, g)
+    none = np.empty(0, np.uint8)
+    for low in range(first, last, BLOCK):
+        high = min(low + BLOCK, last)
+        block[:] = 0
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
+            for i in range(len(constants)):
+                at = (at_constants + i) * width
+                repeat(memory[at : at + width], constants[i], begin)
+        for t in range(g.shape[0] - 1, -1, -1):
+            for begin in range(low, high, PIECE):
+                end = min(begin + PIECE, high)
+                memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
+                grads, potential, slope = g[t, begin:end], u[t, begin:end], memory[count * width : at_constants * width]
+                if t > 0:
+                    prefetch(g[t - 1, begin:end])
+                    prefetch(u[t - 1, begin:end])
+                if rows_of.threshold >= 0:
+                    at = (at_constants + rows_of.threshold) * width
+                    for j in range(width):
+                        away[j] = potential[j] - memory[at + j]
+                    slopes(slope, away[:width], surrogate)
+                else:
+                    slopes(slope, potential, surrogate)
+                for i in range(len(kept)):
+                    at = (at_kept + i) * width
+                    copy(memory[at : at + width], kept[i, t, begin:end])
+                if len(old) > 0 and t > 0:
+                    for i in range(len(kept)):
+                        at = (at_earlier + i) * width
+                        copy(memory[at : at + width], kept[i, t - 1, begin:end])
+                    before = u[t - 1, begin:end]
+                    call_row(rows_of.old_row, memory, before, before, none, c, width, graded)
+                elif len(old) > 0:
+                    for i in range(len(old)):
+                        at = (at_old + i) * width
+                        copy(memory[at : at + width], states[old[i], begin:end])
+                call_row(rows_of.row, memory, grads, potential, none, c, width, graded)
+                copy(results[begin - low : end - low], slope)
+                for i in range(1, len(y)):
+                    at = (at_more + i - 1) * width
+                    write_row(y[i, t, begin:end], memory[at : at + width], large)
+            write_row(y[0, t, low:high], results[: high - low], large)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
+            store_states(sums, memory[at_sums * width :], begin, width)
+    fence()
+
+
+def adjoint(
+    g: Array,
+    u: Array,
+    kept: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    states: Array | None = None,
+    trained: bool = False,
+) -> tuple[Array, Array]:
+    """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
+
+    Args:
+        g: (T, ...), the gradient of the spikes.
+        u: the potential.
+        kept: the values that `forward` has saved.
+        constants: see `forward`.
+        spiking: the kind of neuron, its other constants, and the surrogate.
+        states: the states before the first step; by default 0.
+        trained: whether the gradients of the constants are computed; else there are none.
+    """
+    flat, kind = columns(np.ascontiguousarray(g)), spiking.kind
+    y = empty((len(kind.inputs), *g.shape), g.dtype)
+    sums = np.empty((len(kind.columns) if trained else 0, flat.shape[1]), g.dtype)
+    states = at_rest(len(kind.states), g) if states is None else states
+    old = np.array(spiking.old(trained), np.int64)
+    arrays = flat, columns(np.ascontiguousarray(u)), kept.reshape(len(kept), *flat.shape), states, old, constants
+    written = y.reshape(len(y), *flat.shape), sums
+    rows = backward_row(kind, spiking.exact, trained, g.dtype)
+    flags = surrogate_numbers(spiking, g.dtype), numbers_of(spiking, g), rows, int(spiking.graded), is_large(y)
+    parallel_for(_adjoint, flat.shape[1], *arrays, *written, *flags, grain=GRAIN)
+    return y, sums

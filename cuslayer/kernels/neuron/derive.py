@@ -1,0 +1,350 @@
+"""The adjoint of a neuron's step, derived from its assignments in reverse order.
+
+The derivative of the spike is the surrogate. Where the step continues with a spike, as in ``u - c.theta if s else u``,
+backward has one of three meanings: the derivative of all of it (``exact``); that of the step as if the neuron had not
+fired; or that with the spike as a constant. The reverse of `flushed` is `flushed`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+
+from cuslayer.kernels.constants import DynamicSpiking
+from cuslayer.kernels.neuron.kind import Kind, Statement, is_atom, name, names_in, negative, number
+
+# Names that end in ' are of backward; a step cannot have them.
+# What backward is given besides the values of forward: the gradient of the output, whether a spike carries the
+# potential, and the surrogate dt rho(u).
+GRAD, GRADED, SLOPE = "grad'", "graded'", "slope'"
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """Backward over one step.
+
+    Attributes:
+        body: the assignments; the first of them compute values of forward again.
+        saved: the values of forward that it needs, besides the potential.
+        old: the states before the step that it needs.
+        before: assignments that compute those from the saved values of the step before.
+        states: for each state its gradient before the step.
+        inputs: the gradient of each input.
+        columns: what the step adds to the gradient of each constant that each neuron has of its own.
+    """
+
+    body: tuple[Statement, ...]
+    saved: tuple[str, ...]
+    old: tuple[str, ...]
+    before: tuple[Statement, ...]
+    states: tuple[ast.expr, ...]
+    inputs: tuple[ast.expr, ...]
+    columns: tuple[ast.expr, ...]
+
+
+def later(state: str) -> str:
+    """Return the name of the gradient of a state after the step."""
+    return f"later_{state}'"
+
+
+@cache
+def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | None = None) -> Adjoint:
+    """Return the adjoint of a kind.
+
+    Args:
+        kind: the kind.
+        exact: whether it has all paths through the spike.
+        trained: whether it has the gradients of the columns' constants.
+        saves: what is saved at least; by default what `saved` says.
+    """
+    return _Reverse(kind, exact, trained).adjoint(saved(kind, exact, trained) if saves is None else saves)
+
+
+@cache
+def saved(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
+    """Return the values that forward saves for backward; a more demanding backward saves the same and more."""
+    if not kind.derived:
+        return ()
+    if trained:
+        before = saved(kind, True, False)
+    else:
+        before = saved(kind, False, False) if exact else ()
+    return adjoint(kind, exact, trained, before).saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpiking(DynamicSpiking):
+    """A kind of neuron with the values of its constants and the surrogate gradient, an argument of kernels.
+
+    Attributes:
+        kind: the kind; the surrogate's theta is 0 where each neuron has its own threshold.
+        values: the constants of all neurons, in the order of ``kind.numbers``.
+        labels: what errors call ``kind.columns``.
+    """
+
+    kind: Kind
+    values: tuple[float, ...]
+    labels: tuple[str, ...] = ()
+
+    def numbers(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        """Return the constants of all neurons in a number type."""
+        return tuple(map(dtype.type, self.values))
+
+    def saved(self, trained: bool) -> tuple[str, ...]:
+        """Return the values that forward saves for backward, with or without gradients of the columns' constants."""
+        return saved(self.kind, self.exact, trained)
+
+    def old(self, trained: bool) -> tuple[int, ...]:
+        """Return the numbers of the states of the step before that backward needs."""
+        return tuple(map(self.kind.states.index, adjoint(self.kind, self.exact, trained).old))
+
+
+class _Reverse:
+    def __init__(self, kind: Kind, exact: bool, trained: bool) -> None:
+        self.kind, self.exact, self.trained = kind, exact, trained
+        self.terms: dict[str, list[ast.expr]] = {}
+        self.body: list[Statement] = []
+
+    def adjoint(self, saves: tuple[str, ...]) -> Adjoint:
+        kind = self.kind
+        for state, after in zip(kind.states, kind.after, strict=True):
+            self.push(name(after), name(later(state)))
+        spike, u, grad = name(kind.spike), name(kind.potential), name(GRAD)
+        self.terms.setdefault(kind.potential, []).append(
+            ast.IfExp(ast.BoolOp(ast.And(), [name(GRADED), spike]), grad, number(0.0))
+        )
+        carried = ast.IfExp(name(GRADED), ast.BinOp(grad, ast.Mult(), u), grad)
+        self.terms.setdefault(kind.spike, []).insert(0, carried)
+        for each, value in reversed(kind.body):
+            if each in self.terms:
+                self.push(value, self.gradient(each), of=each)
+        states = tuple(self.total(state) for state in kind.states)
+        inputs = tuple(self.total(each) for each in kind.inputs)
+        columns = tuple(self.total(each) for each in kind.columns) if self.trained else ()
+        states = self.live(states, (*inputs, *columns))
+        return self.with_values(Adjoint((), saves, (), (), states, inputs, columns))
+
+    def live(self, states: Sequence[ast.expr], results: Sequence[ast.expr]) -> tuple[ast.expr, ...]:
+        """Drop the gradients of states, and the assignments, that change no result."""
+        used, before = set[str](), -1
+        while len(used) != before:
+            before = len(used)
+            wanted = [value for state, value in zip(self.kind.states, states, strict=True) if later(state) in used]
+            used.update(each for value in (*results, *wanted) for each in names_in(value))
+            used.update(each for target, value in self.body if target in used for each in names_in(value))
+        self.body = [(target, value) for target, value in self.body if target in used]
+        pairs = zip(self.kind.states, states, strict=True)
+        return tuple(value if later(state) in used else number(0.0) for state, value in pairs)
+
+    def assign(self, target: str, value: ast.expr) -> ast.expr:
+        """Add an assignment, unless the value is a name or a number, and return what stands for the value."""
+        if is_atom(value):
+            return value
+        self.body.append((target, value))
+        return name(target)
+
+    def total(self, of: str) -> ast.expr:
+        """Return the gradient of a name as the sum of its terms."""
+        found = self.terms.get(of, [])
+        return add(found)
+
+    def gradient(self, of: str) -> ast.expr:
+        """Assign the gradient of a name and return it."""
+        value = self.kind.definitions[of]
+        total = self.total(of)
+        if is_flushed(value):
+            total = ast.Call(name("flushed"), [total], [])
+        return self.assign(f"of_{of}'", total)
+
+    def push(self, value: ast.expr, g: ast.expr, of: str = "") -> None:
+        """Add the gradient g of an expression to those of its names; `of` is the name that it is assigned to."""
+        if is_zero(g):
+            return
+        if isinstance(value, ast.Name):
+            self.push_name(value.id, g)
+        elif isinstance(value, ast.UnaryOp):
+            self.push(value.operand, negative(g))
+        elif isinstance(value, ast.BinOp):
+            self.push_arithmetic(value, g)
+        elif isinstance(value, ast.IfExp):
+            self.push_choice(value, g)
+        elif isinstance(value, ast.Compare):
+            if of == self.kind.spike:
+                rise = multiply(name(SLOPE), g)
+                self.push(value.left, rise)
+                self.push(value.comparators[0], negative(rise))
+        elif isinstance(value, ast.Call):
+            self.push_call(cast(ast.Name, value.func).id, value.args, g, of)
+
+    def push_name(self, of: str, g: ast.expr) -> None:
+        kind = self.kind
+        if of in kind.numbers or (of in kind.columns and not self.trained):
+            return
+        if of == kind.spike and not self.exact:
+            return
+        self.terms.setdefault(of, []).append(g)
+
+    def push_arithmetic(self, value: ast.BinOp, g: ast.expr) -> None:
+        left, right = value.left, value.right
+        if isinstance(value.op, ast.Add):
+            self.push(left, g)
+            self.push(right, g)
+        elif isinstance(value.op, ast.Sub):
+            self.push(left, g)
+            self.push(right, negative(g))
+        elif isinstance(value.op, ast.Mult):
+            self.push(left, multiply(g, right))
+            self.push(right, multiply(g, left))
+        else:
+            share = ast.BinOp(g, ast.Div(), right)
+            self.push(left, share)
+            self.push(right, negative(ast.BinOp(multiply(share, left), ast.Div(), right)))
+
+    def push_choice(self, value: ast.IfExp, g: ast.expr) -> None:
+        spikes = isinstance(value.test, ast.Name) and value.test.id == self.kind.spike
+        if spikes and self.exact:
+            self.push_name(self.kind.spike, multiply(g, difference(value.body, value.orelse)))
+        elif spikes and self.kind.unfired:
+            self.push(value.orelse, g)
+            return
+        self.push(value.body, ast.IfExp(value.test, g, number(0.0)))
+        self.push(value.orelse, ast.IfExp(value.test, number(0.0), g))
+
+    def push_call(self, function: str, given: Sequence[ast.expr], g: ast.expr, of: str) -> None:
+        if function == "flushed":
+            done = bool(of) or (isinstance(g, ast.Name) and is_flushed(dict(self.body).get(g.id)))
+            self.push(given[0], g if done else ast.Call(name("flushed"), [g], []))
+        elif function == "exp":
+            self.push(given[0], multiply(g, name(of)))
+        elif function == "abs":
+            below = ast.Compare(given[0], [ast.Lt()], [number(0.0)])
+            self.push(given[0], ast.IfExp(below, negative(g), g))
+        elif function in ("min", "max"):
+            order = ast.Lt() if function == "min" else ast.Gt()
+            first = ast.Compare(given[0], [order], [given[1]])
+            self.push(given[0], ast.IfExp(first, g, number(0.0)))
+            self.push(given[1], ast.IfExp(first, number(0.0), g))
+
+    def with_values(self, found: Adjoint) -> Adjoint:
+        """Return the adjoint with the values of forward that it uses: computed again, saved, or of the step before."""
+        results = (*found.states, *found.inputs, *found.columns)
+        used = [each for value in (*(value for _, value in self.body), *results) for each in names_in(value)]
+        values = _Values(self.kind, found.saved)
+        values.want(used)
+        old = tuple(state for state in self.kind.states if state in values.old)
+        after = [self.kind.after[self.kind.states.index(state)] for state in old]
+        values.want(after)
+        body, before = (*values.again(used), *self.body), values.again(after)
+        return replace(found, body=body, saved=tuple(values.saved), old=old, before=before)
+
+
+class _Values:
+    """Which values of forward a backward has, and how it gets them."""
+
+    def __init__(self, kind: Kind, saved: Iterable[str]) -> None:
+        self.kind, self.saved, self.old = kind, dict.fromkeys(saved), set[str]()
+
+    def want(self, names: Iterable[str]) -> None:
+        """Save what cannot be computed again from the potential and from what is saved."""
+        for each in names:
+            if each in self.kind.states:
+                self.old.add(each)
+            elif each in self.kind.inputs or (each in self.kind.definitions and not self.computable(each)):
+                self.saved[each] = None
+
+    def computable(self, of: str) -> bool:
+        kind = self.kind
+        if of == kind.potential or of in self.saved or of in (*kind.columns, *kind.numbers):
+            return True
+        return of in kind.definitions and all(map(self.computable, names_in(kind.definitions[of])))
+
+    def again(self, names: Iterable[str]) -> tuple[Statement, ...]:
+        """Return the assignments that compute names again."""
+        wanted: set[str] = set()
+
+        def visit(of: str) -> None:
+            if of in self.kind.definitions and of != self.kind.potential and of not in self.saved:
+                wanted.add(of)
+                for each in names_in(self.kind.definitions[of]):
+                    visit(each)
+
+        for each in names:
+            visit(each)
+        return tuple(statement for statement in self.kind.body if statement[0] in wanted)
+
+
+def is_flushed(value: ast.expr | None) -> bool:
+    """Return whether an expression is what `flushed` returns."""
+    return isinstance(value, ast.Call) and cast(ast.Name, value.func).id == "flushed"
+
+
+def is_zero(value: ast.expr) -> bool:
+    """Return whether an expression is the number 0."""
+    return isinstance(value, ast.Constant) and value.value == 0
+
+
+def multiply(left: ast.expr, right: ast.expr) -> ast.expr:
+    """Return a product; a factor of 1, 0 or -1 is carried out."""
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, ast.Constant) and one.value in (0, 1):
+            return other if one.value else one
+    if isinstance(right, ast.UnaryOp) and isinstance(right.op, ast.USub):
+        return negative(multiply(left, right.operand))
+    if isinstance(left, ast.UnaryOp) and isinstance(left.op, ast.USub):
+        return negative(multiply(left.operand, right))
+    return ast.BinOp(left, ast.Mult(), right)
+
+
+def add(terms: Sequence[ast.expr]) -> ast.expr:
+    """Return the sum of terms; ``g if s else 0`` and ``0 if s else g`` are g."""
+    left = list(terms)
+    for one in terms:
+        if isinstance(one, ast.IfExp) and is_zero(one.orelse):
+            other = ast.dump(ast.IfExp(one.test, one.orelse, one.body))
+            matching = next((each for each in left if ast.dump(each) == other), None)
+            if matching is not None and one in left:
+                left[left.index(one)] = one.body
+                left.remove(matching)
+    if not left:
+        return number(0.0)
+    total = left[0]
+    for each in left[1:]:
+        if isinstance(each, ast.UnaryOp) and isinstance(each.op, ast.USub):
+            total = ast.BinOp(total, ast.Sub(), each.operand)
+        else:
+            total = ast.BinOp(total, ast.Add(), each)
+    return total
+
+
+def _signed(value: ast.expr, sign: int = 1) -> list[tuple[int, ast.expr]]:
+    """Return the terms of a sum, each with its sign."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, (ast.Add, ast.Sub)):
+        return [*_signed(value.left, sign), *_signed(value.right, sign if isinstance(value.op, ast.Add) else -sign)]
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        return _signed(value.operand, -sign)
+    return [] if is_zero(value) else [(sign, value)]
+
+
+def difference(one: ast.expr, other: ast.expr) -> ast.expr:
+    """Return ``one - other``, in which what both have in common is not rounded."""
+    terms = _signed(one)
+    for sign, value in _signed(other, -1):
+        same = next((i for i, (s, v) in enumerate(terms) if s == -sign and ast.dump(v) == ast.dump(value)), None)
+        if same is not None:
+            del terms[same]
+            continue
+        for i, (s, v) in enumerate(terms):  # k u - u is (k - 1) u
+            if s == -sign and isinstance(v, ast.BinOp) and isinstance(v.op, ast.Mult):
+                factors = {ast.dump(v.left): v.right, ast.dump(v.right): v.left}
+                if ast.dump(value) in factors:
+                    less = ast.BinOp(factors[ast.dump(value)], ast.Sub(), number(1.0))
+                    terms[i] = s, ast.BinOp(less, ast.Mult(), value)
+                    break
+        else:
+            terms.append((sign, value))
+    return add([value if sign > 0 else negative(value) for sign, value in terms])

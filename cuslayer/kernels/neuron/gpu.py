@@ -1,0 +1,89 @@
+"""Launchers of `neuron_loops.cuh`: the kernels of a kind of neuron over time, with what `printer.py` prints of it."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import Any, cast
+
+import numpy as np
+
+from cuslayer.backend import Array, check_upload, namespace
+from cuslayer.kernels.cuda import compile as compiled
+from cuslayer.kernels.cuda import own
+from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
+from cuslayer.kernels.neuron import printer
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.kind import Kind
+from cuslayer.kernels.surrogate.constants import surrogate_numbers
+
+__all__ = ["adjoint", "forward"]
+
+
+def forward(
+    inputs: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    states: Array | None = None,
+    saves: tuple[str, ...] = (),
+) -> tuple[Array, Array, Array]:
+    """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
+
+    The arguments are those of the twin in `cpu.py`.
+    """
+    shape, dtype = inputs.shape[1:], inputs.dtype
+    u, s, kept = (empty(inputs, *of) for of in ((shape, dtype), (shape, bool), ((len(saves), *shape), dtype)))
+    arrays = {"x": contiguous(inputs), "u": u, "s": s, "saved": kept, "constants": constants}
+    _launch("neuron_of_kind", spiking, u, states, arrays, saves=len(saves))
+    return u, s, kept
+
+
+def adjoint(
+    g: Array,
+    u: Array,
+    kept: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    states: Array | None = None,
+    trained: bool = False,
+) -> tuple[Array, Array]:
+    """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
+
+    The arguments are those of the twin in `cpu.py`.
+    """
+    kind, dtype = spiking.kind, g.dtype
+    y = empty(g, (len(kind.inputs), *g.shape), dtype)
+    sums = empty(g, (len(kind.columns) if trained else 0, sizes(g)[1]), dtype)
+    arrays = {"g": contiguous(g), "u": contiguous(u), "saved": kept, "constants": constants, "y": y, "sums": sums}
+    flags = {"exact": spiking.exact, "trained": trained, "graded": spiking.graded, "saves": len(kept)}
+    surrogate = surrogate_numbers(spiking, dtype)._asdict()
+    _launch("neuron_adjoint_of_kind", spiking, g, states, arrays, **flags, **surrogate)
+    return y, sums
+
+
+def _launch(
+    name: str, spiking: StepSpiking, beside: Array, states: Array | None, arrays: dict[str, Any], **flags: Any
+) -> None:
+    """Launch a kernel of a kind over time, a thread for each column of an array (T, ...)."""
+    steps, columns = sizes(beside)
+    given = arrays | flags | {"numbers": numbers_of(spiking, beside), "held": states is not None}
+    given["states"] = empty(beside, (0,), beside.dtype) if states is None else states
+    period = max(arrays["constants"].shape[1], 1)
+    kernel_of("neuron", name, spiking.kind)(columns, steps=steps, columns=columns, period=period, **given)
+
+
+def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
+    """Return the constants of all neurons on the device of an array; they are sent there once."""
+    driver = compiled.library.driver
+    return _sent(spiking, beside.dtype, namespace(beside), driver, driver.device())
+
+
+@lru_cache(maxsize=256)
+def _sent(spiking: StepSpiking, dtype: np.dtype[Any], xp: Any, driver: Any, device: int) -> Array:
+    check_upload()
+    return cast(Array, xp.asarray(np.array(spiking.numbers(dtype), dtype)))
+
+
+@cache
+def kernel_of(topic: str, name: str, kind: Kind) -> own.OwnKernel:
+    """Return a kernel of a source of the library for a kind."""
+    return own.kernel(printer.with_struct(compiled.source_of(topic), kind), name)

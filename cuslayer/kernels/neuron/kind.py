@@ -1,0 +1,343 @@
+"""The language of a neuron's step: plain arithmetic on scalars, read from the source of a function.
+
+A step has assignments, then one return. In an expression may stand ``+ - * /``, comparisons, ``and``, ``or``, ``not``,
+``a if condition else b``, numbers, `abs`, `min`, `max` and the functions of this module. `read_step` makes a `Kind` of
+it, from which `derive.py` derives the adjoint, and `printer.py` prints Python for Numba and CUDA.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+# Under this absolute value a float64 state becomes 0: see kernels/host/underflow.py.
+_LEAST = 2.0**-904
+# The folder of the package.
+_ROOT = Path(__file__).parents[3]
+
+Statement: TypeAlias = "tuple[str, ast.expr]"
+
+
+def flushed(x: float) -> float:
+    """Return x, or 0 if it is so small that arithmetic with it would be slow, and differ between devices.
+
+    A state that decays is flushed in each step: ``v = flushed(d * v + x)``.
+    """
+    return 0.0 if abs(x) < _LEAST else x
+
+
+def exp(x: float) -> float:
+    """Return e to the power of x."""
+    return math.exp(x)
+
+
+def rint(x: float) -> float:
+    """Return the nearest whole number, halves to even."""
+    return float(round(x))
+
+
+def trunc(x: float) -> float:
+    """Return x without what is after the point."""
+    return float(math.trunc(x))
+
+
+# The functions of a step, and how many arguments they take.
+FUNCTIONS = {"abs": 1, "min": 2, "max": 2, "exp": 1, "flushed": 1, "rint": 1, "trunc": 1}
+# Those of which an adjoint needs the arguments, or the result, as names.
+_OF_NAMES = ("abs", "min", "max", "exp")
+_ALLOWED = f"+ - * /, comparisons, 'a if s else b', numbers and {', '.join(FUNCTIONS)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of neuron: its step, in which each name is assigned once.
+
+    Attributes:
+        name: of the kind.
+        source: the file that has the step.
+        states: the states before the step.
+        columns: the constants of which each neuron may have its own.
+        numbers: the constants of all neurons, attributes of the step's first parameter.
+        inputs: the weighted inputs.
+        body: the assignments, in order.
+        after: for each state its name after the step.
+        potential: the potential that is recorded.
+        spike: whether the neuron fires.
+        unfired: what ``gradient="slayer"`` means: True to differentiate as if the neuron had not fired, False to take
+            the spikes in the step for constants.
+        derived: whether its adjoint can be derived.
+    """
+
+    name: str
+    source: str
+    states: tuple[str, ...]
+    columns: tuple[str, ...]
+    numbers: tuple[str, ...]
+    inputs: tuple[str, ...]
+    body: tuple[Statement, ...]
+    after: tuple[str, ...]
+    potential: str
+    spike: str
+    unfired: bool = True
+    derived: bool = True
+
+    def with_columns(self, names: Sequence[str]) -> Kind:
+        """Return the kind with further constants of which each neuron has its own."""
+        more = tuple(name for name in self.numbers if name in names)
+        numbers = tuple(name for name in self.numbers if name not in names)
+        return replace(self, columns=(*self.columns, *more), numbers=numbers) if more else self
+
+    @cached_property
+    def definitions(self) -> Mapping[str, ast.expr]:
+        """The expression of each assigned name."""
+        return dict(self.body)
+
+    @cached_property
+    def conditions(self) -> frozenset[str]:
+        """The assigned names that are true or false."""
+        return frozenset(name for name, value in self.body if is_condition(value))
+
+    @cached_property
+    def threshold(self) -> str:
+        """The constant that the potential is compared with."""
+        return cast(ast.Name, cast(ast.Compare, self.definitions[self.spike]).comparators[0]).id
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all that is compiled for it."""
+        parts = [
+            self.name,
+            self.states,
+            self.columns,
+            self.numbers,
+            self.inputs,
+            self.after,
+            self.potential,
+            self.spike,
+        ]
+        lines = [f"{name} = {ast.unparse(value)}" for name, value in self.body]
+        return hashlib.sha256(repr((parts, lines, self.unfired)).encode()).hexdigest()[:16]
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether its step is in this library, so that its CUDA is printed into a file."""
+        return self.source.startswith("cuslayer/neurons/") and not set(self.columns) & {self.threshold}
+
+
+def names_in(value: ast.expr) -> Iterator[str]:
+    """Yield the names in an expression, but not those of functions."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Name) and node.id not in FUNCTIONS:
+            yield node.id
+
+
+def is_condition(value: ast.expr) -> bool:
+    """Return whether an expression is true or false."""
+    return isinstance(value, (ast.Compare, ast.BoolOp)) or (
+        isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.Not)
+    )
+
+
+class _Reader:
+    """Reads the statements of a step; its errors name the line."""
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        step = inspect.unwrap(step)
+        try:
+            lines, first = inspect.getsourcelines(step)
+        except (OSError, TypeError):
+            raise TypeError(f"step must be a function in a file, got {step!r}; its source is read") from None
+        self.file, self._first = Path(inspect.getsourcefile(step) or "?"), first
+        self.code: Any = ast.parse(textwrap.dedent("".join(lines))).body[0]
+        self.known = {name: value for name, value in step.__globals__.items() if type(value) in (int, float)}
+        self.current: dict[str, str] = {}  # of each variable the name of its last assignment
+        self.numbers: list[str] = []
+        self.conditions: set[str] = set()
+        self.body: list[Statement] = []
+
+    def error(self, node: ast.AST, rule: str) -> Exception:
+        """Return an error for a part of the step."""
+        line = self._first + getattr(node, "lineno", 1) - 1
+        return TypeError(f"step {rule}, got '{ast.unparse(node).splitlines()[0]}' in line {line} of {self.file.name}")
+
+    def assign(self, name: str, value: ast.expr) -> str:
+        """Add an assignment and return the name under which its value goes on, which no other assignment has."""
+        taken = {*self.parameters, *dict(self.body), *self.numbers}
+        new = name if name not in taken else next(f"{name}_{i}" for i in range(1, 999) if f"{name}_{i}" not in taken)
+        self.body.append((new, value))
+        if is_condition(value):
+            self.conditions.add(new)
+        return new
+
+    def read(self, parameters: Sequence[str]) -> tuple[ast.expr, ...]:
+        """Read all statements and return what the step returns."""
+        self.parameters = list(parameters)
+        self.current = {name: name for name in parameters[1:]}
+        for statement in self.code.body:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                continue  # a docstring
+            if isinstance(statement, ast.Return) and statement is self.code.body[-1]:
+                given = statement.value
+                return tuple(given.elts) if isinstance(given, ast.Tuple) else (cast(ast.expr, given),)
+            target: ast.expr
+            value: ast.expr
+            if isinstance(statement, ast.AugAssign):
+                target, value = statement.target, ast.BinOp(_name_of(statement.target), statement.op, statement.value)
+                ast.copy_location(value, statement)
+            elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+                target, value = statement.targets[0], statement.value
+            else:
+                raise self.error(statement, "must have assignments, then one return")
+            if not isinstance(target, ast.Name):
+                raise self.error(statement, "must assign to one name at a time")
+            if target.id in FUNCTIONS or target.id == self.parameters[0]:
+                raise self.error(statement, f"must not assign to {target.id}")
+            found = self.expression(value, top=True)
+            self.current[target.id] = self.assign(target.id, found)
+        raise self.error(self.code.body[-1], "must end with a return")
+
+    def expression(self, node: ast.expr, top: bool = False) -> ast.expr:
+        """Return an expression of known names; what some functions return is assigned to a name."""
+        found = self._expression(node)
+        atoms = isinstance(found, ast.Call) and found.func.id in _OF_NAMES  # type: ignore[attr-defined]
+        return name(self.assign("part", found)) if atoms and not top else found
+
+    def _expression(self, node: ast.expr) -> ast.expr:
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return number(float(cast(float, node.value)))
+        if isinstance(node, ast.Name):
+            if node.id in self.current:
+                return name(self.current[node.id])
+            if node.id in self.known:
+                return number(float(self.known[node.id]))
+            raise self.error(node, "must use its parameters, what it has assigned, and numbers of its file")
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == self.parameters[0]:
+            if node.attr in self.parameters or node.attr in dict(self.body):
+                raise self.error(node, "must not have a variable with the name of a constant")
+            if node.attr not in self.numbers:
+                self.numbers.append(node.attr)
+            return name(node.attr)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
+            return ast.BinOp(self.expression(node.left), node.op, self.expression(node.right))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ast.UnaryOp(node.op, self.condition(node.operand))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            inner = self.expression(node.operand)
+            return inner if isinstance(node.op, ast.UAdd) else negative(inner)
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and not isinstance(node.ops[0], (ast.In, ast.Is)):
+            return ast.Compare(self.expression(node.left), node.ops, [self.expression(node.comparators[0])])
+        if isinstance(node, ast.BoolOp):
+            return ast.BoolOp(node.op, [self.condition(value) for value in node.values])
+        if isinstance(node, ast.IfExp):
+            return ast.IfExp(self.condition(node.test), self.expression(node.body), self.expression(node.orelse))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+            count = FUNCTIONS.get(node.func.id)
+            if count == len(node.args):
+                given = [self.expression(each) for each in node.args]
+                if node.func.id in _OF_NAMES:
+                    given = [each if is_atom(each) else name(self.assign("part", each)) for each in given]
+                return ast.Call(ast.Name(node.func.id, ast.Load()), given, [])
+        raise self.error(node, f"may have {_ALLOWED}")
+
+    def condition(self, node: ast.expr) -> ast.expr:
+        """Return an expression that is true or false."""
+        found = self.expression(node)
+        if not is_condition(found) and not (isinstance(found, ast.Name) and found.id in self.conditions):
+            raise self.error(node, "must have a comparison as a condition")
+        return found
+
+
+def _name_of(target: ast.expr) -> ast.expr:
+    return name(target.id) if isinstance(target, ast.Name) else target
+
+
+def name(of: str) -> ast.Name:
+    """Return a name as an expression."""
+    return ast.Name(of, ast.Load())
+
+
+def number(value: float) -> ast.Constant:
+    """Return a number as an expression."""
+    return ast.Constant(value)
+
+
+def negative(value: ast.expr) -> ast.expr:
+    """Return an expression with the opposite sign."""
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        return value.operand
+    return ast.UnaryOp(ast.USub(), value)
+
+
+def is_atom(value: ast.expr) -> bool:
+    """Return whether an expression is a name or a number."""
+    return isinstance(value, (ast.Name, ast.Constant))
+
+
+def read_step(
+    kind: str,
+    step: Callable[..., Any],
+    states: Sequence[str],
+    columns: Sequence[str],
+    *,
+    unfired: bool = True,
+    derived: bool = True,
+) -> Kind:
+    """Return the kind of neuron, by its name, of a step ``step(c, *columns, *states, *inputs)``.
+
+    It returns the states after it, the potential and the spike; see `Kind` for the options.
+
+    Raises:
+        TypeError: the source is not in a file, or the step has something else than plain arithmetic.
+        ValueError: its parameters or what it returns are not as its class says.
+    """
+    reader = _Reader(step)
+    parameters = [each.arg for each in reader.code.args.args]
+    expected = [*columns, *states]
+    if parameters[1 : len(expected) + 1] != expected or len(parameters) < len(expected) + 2:
+        rule = f"(c, {', '.join([*expected, 'x'])})"
+        raise ValueError(f"step must have the parameters {rule}, got ({', '.join(parameters)})")
+    returned = reader.read(parameters)
+    if len(returned) != len(states) + 2:
+        rule = ", ".join([*(f"{each} after the step" for each in states), "the potential", "the spike"])
+        raise ValueError(f"step must return {rule}, got {len(returned)} results")
+    names = []
+    for each in returned:
+        found = reader.expression(each)
+        names.append(found.id if isinstance(found, ast.Name) else reader.assign("result", found))
+    *after, potential, spike = names
+    definition = dict(reader.body).get(spike)
+    if definition is None or spike not in reader.conditions:
+        raise reader.error(returned[-1], "must return a comparison as the spike")
+    if derived and not _is_threshold(definition, potential, reader.numbers):
+        rule = "must fire at 'u >= c.theta', u the potential that it returns, or its class must define backward"
+        raise reader.error(returned[-1], rule)
+    source = str(reader.file.relative_to(_ROOT).as_posix()) if reader.file.is_relative_to(_ROOT) else reader.file.name
+    return Kind(
+        kind,
+        source,
+        tuple(states),
+        tuple(columns),
+        tuple(reader.numbers),
+        tuple(parameters[len(expected) + 1 :]),
+        tuple(reader.body),
+        tuple(after),
+        potential,
+        spike,
+        unfired,
+        derived,
+    )
+
+
+def _is_threshold(value: ast.expr, potential: str, constants: Sequence[str]) -> bool:
+    if not isinstance(value, ast.Compare) or not isinstance(value.ops[0], (ast.GtE, ast.Gt)):
+        return False
+    left, right = value.left, value.comparators[0]
+    return isinstance(left, ast.Name) and left.id == potential and isinstance(right, ast.Name) and right.id in constants

@@ -1,0 +1,129 @@
+"""The smooth twin of a neuron's step, in which a spike is a number between 0 and 1: its adjoint against differences.
+
+There ``a if s else b`` is ``s a + (1 - s) b``, so that the derivative of the whole step exists, and must be what
+`derive.py` has derived.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels.neuron.derive import GRAD, GRADED, SLOPE, adjoint, later
+from cuslayer.kernels.neuron.kind import Kind
+
+_OPERATORS: dict[type, Any] = {
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
+    **{ast.GtE: operator.ge, ast.Gt: operator.gt, ast.Lt: operator.lt, ast.LtE: operator.le},
+    **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.USub: operator.neg, ast.Not: np.logical_not},
+    **{ast.And: np.logical_and, ast.Or: np.logical_or},
+}
+_FUNCTIONS: dict[str, Any] = {
+    **{"abs": np.abs, "min": np.minimum, "max": np.maximum, "exp": np.exp, "rint": np.rint, "trunc": np.trunc},
+    "flushed": np.asarray,
+}
+
+
+def _value(kind: Kind, expression: ast.expr, known: Mapping[str, Any]) -> Any:
+    """Return the value of an expression of known names."""
+
+    def of(each: ast.expr) -> Any:
+        return _value(kind, each, known)
+
+    if isinstance(expression, ast.Constant):
+        return expression.value
+    if isinstance(expression, ast.Name):
+        return known[expression.id]
+    if isinstance(expression, ast.BinOp):
+        return _OPERATORS[type(expression.op)](of(expression.left), of(expression.right))
+    if isinstance(expression, ast.UnaryOp):
+        return _OPERATORS[type(expression.op)](of(expression.operand))
+    if isinstance(expression, ast.Compare):
+        return _OPERATORS[type(expression.ops[0])](of(expression.left), of(expression.comparators[0]))
+    if isinstance(expression, ast.BoolOp):
+        first, *others = map(of, expression.values)
+        for each in others:
+            first = _OPERATORS[type(expression.op)](first, each)
+        return first
+    if isinstance(expression, ast.IfExp):
+        test, body, orelse = of(expression.test), of(expression.body), of(expression.orelse)
+        if isinstance(expression.test, ast.Name) and expression.test.id == kind.spike:
+            return test * body + (1 - test) * orelse
+        return np.where(test, body, orelse)
+    call = cast(ast.Call, expression)
+    return _FUNCTIONS[cast(ast.Name, call.func).id](*map(of, call.args))
+
+
+def _run(kind: Kind, body: Sequence[tuple[str, ast.expr]], known: dict[str, Any]) -> None:
+    """Add the values of assignments; a spike is the logistic function of the distance from the threshold."""
+    for name, expression in body:
+        if name == kind.spike:
+            known[name] = 1 / (1 + np.exp(known[kind.threshold] - known[kind.potential]))
+        else:
+            known[name] = _value(kind, expression, known)
+
+
+def _forward(kind: Kind, numbers: Mapping[str, Any], inputs: Array) -> list[dict[str, Any]]:
+    """Return the values of each step for the inputs (inputs, T, neurons)."""
+    steps: list[dict[str, Any]] = []
+    states = dict.fromkeys(kind.states, np.zeros(inputs.shape[2]))
+    for t in range(inputs.shape[1]):
+        known = {**numbers, **states, **dict(zip(kind.inputs, inputs[:, t], strict=True))}
+        _run(kind, kind.body, known)
+        steps.append(known)
+        states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
+    return steps
+
+
+def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
+    """Yield the potential after a small input, for each step, per input, if the neuron does not fire."""
+    states: dict[str, Any] = dict.fromkeys(kind.states, 0.0)
+    inputs = {name: 1e-3 * (name == kind.inputs[0]) for name in kind.inputs}
+    while True:
+        known: dict[str, Any] = {**numbers, **states, **inputs}
+        for name, expression in kind.body:
+            known[name] = 0.0 if name == kind.spike else _value(kind, expression, known)
+        yield float(known[kind.potential]) / 1e-3
+        states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
+        inputs = dict.fromkeys(kind.inputs, 0.0)
+
+
+def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: float) -> float:
+    """Return the relative error of the derived adjoint of the smooth twin against a central difference.
+
+    Args:
+        kind: the kind of neuron.
+        numbers: the constants, those of each neuron too.
+        seed: the seed of the inputs, the direction and the weights of the spikes.
+        step: the step along the direction.
+    """
+    generator = np.random.default_rng(seed)
+    shape = len(kind.inputs), 20, 5
+    theta, found = abs(numbers[kind.threshold]) or 1.0, adjoint(kind, True, True)
+    inputs, weights = generator.normal(0.3, 1, shape) * theta, generator.standard_normal(shape[1:])
+    own = {name: numbers[name] * generator.uniform(0.8, 1.0, 5) for name in kind.columns}
+    along, along_own = generator.standard_normal(shape), {name: generator.standard_normal(5) for name in own}
+
+    def total(distance: float) -> float:
+        moved = {name: own[name] + distance * along_own[name] for name in own}
+        steps = _forward(kind, {**numbers, **moved}, inputs + distance * along)
+        return float(sum((known[kind.spike] * w).sum() for known, w in zip(steps, weights, strict=True)))
+
+    numeric, analytic = (total(step) - total(-step)) / (2 * step), 0.0
+    errors = dict.fromkeys(kind.states, np.zeros(5))
+    for t, known in reversed(list(enumerate(_forward(kind, {**numbers, **own}, inputs)))):
+        s = known[kind.spike]
+        known |= {GRAD: weights[t], GRADED: False, SLOPE: s * (1 - s)}
+        known |= {later(state): error for state, error in errors.items()}
+        _run(kind, found.body, known)
+        errors = {state: _value(kind, each, known) for state, each in zip(kind.states, found.states, strict=True)}
+        analytic += sum((_value(kind, each, known) * along[i, t]).sum() for i, each in enumerate(found.inputs))
+        pairs = zip(kind.columns, found.columns, strict=True)
+        analytic += sum((_value(kind, each, known) * along_own[name]).sum() for name, each in pairs)
+    largest = max(abs(analytic), abs(numeric))
+    return abs(analytic - numeric) / largest if largest else 0.0

@@ -1,0 +1,227 @@
+"""Emulated CUDA of every kind of neuron against the CPU: equal to the bit forward, up to exp's rounding back."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.neuron import printer
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.neurons import __main__ as command
+from cuslayer.neurons import loihi
+from cuslayer.neurons.dynamics import StepNeuron
+from cuslayer.neurons.leaky import Leaky
+from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, shapes
+from tests.kernels.test_twins import emulator as emulator
+from tests.kernels.test_twins_surrogate import kinds as surrogates
+from tests.support import reference
+from tests.support.kinds import Compartments, Quadratic
+from tools import nvrtc
+
+many = settings(max_examples=40, deadline=None)
+KINDS: dict[str, Any] = {
+    "LIF": lambda draw, **o: cs.LIF(reset=draw(st.sampled_from(["zero", "subtract", None])), **o),
+    "CUBA": lambda draw, **o: cs.CUBA(reset=draw(st.sampled_from(["zero", "subtract", None])), **o),
+    "AdaptiveLIF": lambda draw, **o: cs.AdaptiveLIF(rise=draw(st.floats(0, 2)), scale_ref=draw(st.floats(0, 2)), **o),
+    "ResonateAndFire": lambda draw, **o: cs.ResonateAndFire(
+        reset=draw(st.sampled_from(["izhikevich", "zero", "subtract", None])), **o
+    ),
+    "Quadratic": lambda draw, **o: Quadratic(**o),
+    "Compartments": lambda draw, **o: Compartments(**o),
+}
+
+
+@st.composite
+def common(draw: st.DrawFn, theta: float) -> dict[str, Any]:
+    """Return what the constants of every kind of neurons with states have, but for the height."""
+    flags = {"exact": draw(st.booleans()), "graded": draw(st.booleans())}
+    return {"theta": theta, "width": theta * draw(st.floats(0.3, 2)), "shape": draw(surrogates), **flags}
+
+
+@st.composite
+def spikings(draw: st.DrawFn, names: tuple[str, ...] = tuple(KINDS)) -> StepSpiking:
+    options = {"theta": draw(st.floats(0.5, 5)), "gradient": draw(st.sampled_from(["slayer", "exact"]))}
+    options |= {"graded": draw(st.booleans()), "tau_rho": draw(st.floats(0.3, 2)), "scale_rho": 0.2}
+    found: StepSpiking = KINDS[draw(st.sampled_from(names))](draw, **options).spiking
+    if found.kind.name != "Compartments":
+        return found
+    # Each neuron has a threshold of its own.
+    kind = found.kind.with_columns(["theta"])
+    numbers = dict(zip(found.kind.numbers, found.values, strict=True))
+    return replace(found, kind=kind, values=tuple(numbers[name] for name in kind.numbers), theta=0.0)
+
+
+def constants_of(spiking: StepSpiking, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return constants, one for all or one for each of the last axis, some of them 0."""
+    generator = np.random.default_rng(seed)
+    size = (len(spiking.kind.columns), int(generator.choice([1, max(shape[-1], 1)])))
+    return (generator.uniform(-0.3, 0.9, size) * (generator.random(size) < 0.9)).astype(dtype)
+
+
+def case(spiking: StepSpiking, shape: tuple[int, ...], dtype: str, seed: int, held: bool) -> tuple[Any, ...]:
+    kind = spiking.kind
+    inputs = normal(seed, (len(kind.inputs), *shape), dtype, max(spiking.theta, 1.0))
+    states = normal(seed + 1, (len(kind.states), math.prod(shape[1:])), dtype) if held else None
+    return inputs, constants_of(spiking, seed, shape, dtype), states
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds, st.booleans(), st.booleans())
+def test_neuron(shape: tuple[int, ...], dtype: str, spiking: StepSpiking, seed: int, held: bool, trained: bool) -> None:
+    inputs, constants, states = case(spiking, shape, dtype, seed, held)
+    after = [None if states is None else states.copy() for _ in range(2)]
+    saves = spiking.saved(trained)
+    ours, theirs = (
+        k.neuron.forward(inputs, constants, spiking, at, saves) for k, at in zip((gpu, cpu), after, strict=True)
+    )
+    # Each device rounds the exponential of this step in its own way; in float64 no spike depends on it.
+    rounds = spiking.kind.name == "Compartments"
+    for mine, other in zip((*ours, *after), (*theirs, *after[::-1]), strict=True):
+        if mine is not None and not rounds:
+            same_bits(mine, other)
+        elif mine is not None and dtype == "float64":
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-9)
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds, st.booleans(), st.booleans())
+def test_neuron_adjoint(
+    shape: tuple[int, ...], dtype: str, spiking: StepSpiking, seed: int, held: bool, trained: bool
+) -> None:
+    inputs, constants, states = case(spiking, shape, dtype, seed, held)
+    before = None if states is None else states.copy()
+    u, _, kept = cpu.neuron.forward(inputs, constants, spiking, before, spiking.saved(trained))
+    g = normal(seed + 2, shape, dtype)
+    ours, theirs = (k.neuron.adjoint(g, u, kept, constants, spiking, states, trained) for k in (gpu, cpu))
+    for mine, other in zip(ours, theirs, strict=True):
+        close(mine, other, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
+
+
+PLAIN = {
+    "LIF": (cs.LIF(gradient="exact"), [[0.9, 0.5, 0.01, 1e-8, 0.0]]),
+    "CUBA": (cs.CUBA(gradient="exact"), [[0.9, 0.5, 0.01, 1e-8, 0.0], [0.5, 0.9, 0.0, 0.9, 1e-9]]),
+    "AdaptiveLIF": (cs.AdaptiveLIF(gradient="exact"), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.5] * 5, [0.9] * 5, [0.2] * 5]),
+    "ResonateAndFire": (
+        cs.ResonateAndFire(gradient="exact", tau_rho=0.5, scale_rho=0.1),
+        [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("device", [cpu, gpu], ids=["cpu", "gpu"])
+def test_a_long_silence_has_no_subnormal_number(device: Any, kind: str, dtype: str) -> None:
+    neuron, given = PLAIN[kind]
+    steps, constants = 1500 if dtype == "float32" else 9000, np.array(given, dtype)
+    x = np.zeros((1, steps, 5), dtype)
+    x[:, :9] = normal(0, (9, 5), dtype)
+    states = np.zeros((len(neuron.states), 5), dtype)
+    u, _, kept = device.neuron.forward(x, constants, neuron.spiking, states, neuron.spiking.saved(True))
+    assert not states.any()
+    y, _ = device.neuron.adjoint(np.ascontiguousarray(x[0, ::-1]), u, kept, constants, neuron.spiking, None, True)
+    for found in (u, kept, y):
+        assert found.any() or not found.size
+        assert not ((found != 0) & (abs(found) < np.finfo(found.dtype).tiny)).any()
+    assert not u[-1].any()
+    assert not y[0, 0].any()
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    spiking, constants = cs.CUBA(gradient="exact").spiking, np.array([[0.5], [0.9]], np.float32)
+    x = normal(1, (7, 12), "float32", 4).T
+    ours, theirs = (k.neuron.forward(x[None], constants, spiking) for k in (gpu, cpu))
+    same_bits(ours[0], theirs[0])
+    g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
+    for mine, other in zip(
+        *(k.neuron.adjoint(g, theirs[0], theirs[2], constants, spiking) for k in (gpu, cpu)), strict=True
+    ):
+        close(mine, other, 1e-5)
+
+
+@pytest.mark.parametrize("device", [cpu, gpu], ids=["cpu", "gpu"])
+def test_at_the_threshold_and_past_every_number(device: Any) -> None:
+    spiking, constants = cs.LIF(gradient="exact").spiking, np.full((1, 1), 0.9)
+    x = np.array([[np.nextafter(1.0, 0.0), 1.0, np.nextafter(1.0, 2.0), np.nan, np.inf, -np.inf]])
+    assert device.neuron.forward(x[None], constants, spiking)[1].tolist() == [[False, True, True, False, True, False]]
+    x = np.repeat(x, 9, axis=0)
+    u, s, kept = device.neuron.forward(x[None], constants, spiking)
+    assert not np.isfinite(u[:, 3:]).any()
+    assert s[1:, :3].any()
+    back = device.neuron.adjoint(np.ones_like(x), u, kept, constants, spiking)[0][0]
+    assert np.isnan(back[:, 3:]).all()
+    assert np.isfinite(back[:, :3]).all()
+
+
+LOIHI = st.builds(
+    cs.Loihi,
+    vth_mant=st.one_of(st.integers(1, 300), st.integers(1, 2**17 - 1)),
+    v_decay=st.integers(50, 4095),
+    i_decay=st.integers(50, 4095),
+    ref_delay=st.one_of(st.integers(1, 8), st.integers(1, 64)),
+    wgt_exp=st.integers(-7, 7),
+    tau_rho=st.floats(0.05, 2),
+    scale_rho=st.floats(0.1, 1),
+    first_bin=st.booleans(),
+    surrogate_at=st.sampled_from(["before_reset", "recorded"]),
+)
+
+
+@many
+@given(shapes, dtypes, LOIHI, st.floats(0, 6), seeds)
+def test_loihis_integers(shape: tuple[int, ...], dtype: str, neuron: cs.Loihi, size: float, seed: int) -> None:
+    x = normal(seed, shape, dtype, 10**size)
+    ours, theirs = (loihi.run(k, x, neuron.constants) for k in (gpu, cpu))
+    for mine, other in zip(ours, theirs, strict=True):
+        same_bits(mine, other)
+    flat = np.rint(x.reshape(shape[0], math.prod(shape[1:])))
+    u, s = loihi.run(gpu, flat, neuron.constants)
+    v, spikes = reference.loihi(flat[:, :3], neuron)
+    np.testing.assert_array_equal(s[:, :3], spikes)
+    seen = np.where(spikes, neuron.v_decay, v) if neuron.surrogate_at == "recorded" else v
+    np.testing.assert_array_equal(u[:, :3].astype(np.int64), seen.astype(np.int64))
+    g = normal(seed + 1, shape, dtype)
+    close(*(loihi.adjoint(k, g, theirs[0], neuron.constants) for k in (gpu, cpu)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_no_size(dtype: str) -> None:
+    x = np.array([[np.inf, -np.inf, np.nan, 1e30, -1e30, 2.0**18, -0.0, 80.0]] * 9, dtype)
+    for neuron in (cs.Loihi(), cs.Loihi(vth_mant=2**17 - 1, wgt_exp=7, ref_delay=3)):
+        for mine, other in zip(*(loihi.run(k, x, neuron.constants) for k in (gpu, cpu)), strict=True):
+            same_bits(mine, other)
+
+
+def test_the_printed_files_are_of_these_steps() -> None:
+    for name, text in command.files().items():
+        assert (command.FOLDER / name).read_text("utf-8") == text, "run python -m cuslayer.neurons"
+    kinds = {path.name for path in command.FOLDER.glob("*.cuh")} - {"neuron_loops.cuh"}
+    assert kinds == command.files().keys()
+    own = {kind.__name__ for kind in (*StepNeuron.__subclasses__(), *Leaky.__subclasses__()) if kind.step is not None}
+    shipped = {name for name in own if hasattr(cs, name)} | {"Loihi"}
+    assert all(any(f"struct {name} {{" in text for text in command.files().values()) for name in shipped)
+    assert len(shipped) == len(kinds)
+
+
+@pytest.mark.parametrize("arch", ["sm_70", "sm_80", "sm_90", "sm_100", "sm_120"])
+@pytest.mark.parametrize("kind", [cs.CUBA, cs.AdaptiveLIF, cs.ResonateAndFire, cs.Loihi, Quadratic, Compartments])
+def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
+    """`test_nvrtc.py` compiles the same sources for LIF."""
+    dtype = np.dtype("float64" if arch in ("sm_80", "sm_100") else "float32")
+    for topic in ("neuron", "recurrent_neuron") if kind is not cs.Loihi else ("neuron",):
+        code = printer.with_struct(source.source_of(topic), kind.kind())
+        options = (*source.OPTIONS, "--ptxas-options=-v")
+        machine, log = nvrtc.compile(source.with_header("source.cu", code, dtype), arch, options)
+        assert machine.startswith(b"\x7fELF")
+        assert not [line for line in log.splitlines() if "warning" in line.lower() and "deprecated" not in line]
+        assert set(re.findall(r"(\d+) bytes (?:stack|spill)", log)) == {"0"}

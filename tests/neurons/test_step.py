@@ -1,0 +1,110 @@
+"""Neurons that are written as a step: what a step may have, and its derived gradient on the smooth twin."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.kernels.neuron.kind import read_step
+from cuslayer.neurons.step import flushed
+from cuslayer.parameter import Bounded
+from tests.support.kinds import Compartments, Quadratic
+
+
+def calls(c, v, x):
+    u = np.tanh(v) + x
+    return u, u, u >= c.theta
+
+
+def loops(c, v, x):
+    for _ in range(3):
+        v = v + x
+    return v, v, v >= c.theta
+
+
+def unknown(c, v, x):
+    u = v + nothing + x  # noqa: F821
+    return u, u, u >= c.theta
+
+
+def fires_elsewhere(c, v, x):
+    u = v + x
+    return u, u, v >= c.theta
+
+
+def number_for_a_condition(c, v, x):
+    u = v + (1 if x else 0)
+    return u, u, u >= c.theta
+
+
+def one_result(c, v, x):
+    return v + x
+
+
+def other_parameters(c, w, x):
+    return w, w, w >= c.theta
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 18 of test_step.py"),
+        (loops, r"step must have assignments, then one return, got 'for _ in .* in line 23 of test_step.py"),
+        (unknown, r"step must use its parameters, .*, got 'nothing' in line 29 of test_step.py"),
+        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 35 of test_step.py"),
+        (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line 39 of test_step.py"),
+        (one_result, r"step must return v after the step, the potential, the spike, got 1 results"),
+        (other_parameters, r"step must have the parameters \(c, v, x\), got \(c, w, x\)"),
+        (abs, r"step must be a function in a file, got <built-in function abs>; its source is read"),
+    ],
+)
+def test_what_a_step_may_not_have(step, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}") as raised:
+        read_step("Mine", step, ("v",), ())
+    assert "\n" not in str(raised.value)
+    mine = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": step})
+    with pytest.raises((TypeError, ValueError), match=f"^Mine: {message}"):
+        mine()(np.zeros((2, 1, 1)))
+
+
+NEURONS = [
+    *(cs.LIF(reset=reset) for reset in ("zero", "subtract", None)),
+    *(cs.CUBA(), cs.AdaptiveLIF(), cs.ResonateAndFire(), cs.ResonateAndFire(reset="subtract")),
+    *(Quadratic(), Compartments()),
+]
+
+
+@pytest.mark.parametrize("neuron", NEURONS, ids=repr)
+def test_the_derived_gradient_is_that_of_differences(neuron):
+    for seed in range(3):
+        assert cs.gradcheck(neuron, seed=seed) < 1e-6
+
+
+def test_a_constant_of_any_name_is_trained():
+    """Its gradient is a sum over time, here against differences far from the threshold, where spikes carry u."""
+    x = np.random.default_rng(0).normal(0.3, 1, (20, 2, 3))
+    y = np.random.default_rng(1).normal(0.3, 1, (20, 2, 3))
+    options = {"graded": True, "gradient": "exact", "tau_rho": 1e-4, "surrogate": "triangle"}
+
+    def of_gain(gain):
+        return Compartments(gain=gain, **options)(x, y)
+
+    assert cs.gradcheck(of_gain, np.array([0.7, 0.8, 0.9]), step=1e-6) < 1e-6
+    assert cs.gradcheck(lambda x, y: Compartments(**options)(x, y), x, y, step=1e-6) < 1e-6
+    neuron = Compartments(gain=Bounded(0.7, least=0.0))
+    neuron(x, y).backward(np.ones(x.shape))
+    assert neuron.gain.grad != 0
+    with pytest.raises(ValueError, match=r"^Compartments: y must be as x, \(20, 2, 3\), float64, got \(20, 2, 1\)"):
+        neuron(x, y[..., :1])
+
+
+def test_its_functions_run_as_plain_python():
+    assert (flushed(1e-300), flushed(-2.0)) == (0.0, -2.0)
+    v, u, s = Quadratic.step(Quadratic(theta=1.0), 0.5, 0.4, 1.0)
+    assert (u, s, v) == (pytest.approx(1.216), True, -0.5)
+    with pytest.raises(TypeError, match=r"^gradcheck: fn must be a neuron whose gradient is derived, got Loihi"):
+        cs.gradcheck(cs.Loihi())
+    assert re.match(r"Quadratic\(tau=20, theta=1\)$", repr(Quadratic()))
