@@ -19,12 +19,14 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core import event
+from numba.core.ccallback import CFunc
 
 from cuslayer.backend import Array, cores
 from cuslayer.kernel_cache import check_files
@@ -68,6 +70,24 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     # Numba recompiles a kernel whose own file has changed, but not one that has inlined a function of that file.
     check_files(dispatcher, _stamp())
     return cast("Callable[P, R]", dispatcher)
+
+
+# Compiled functions whose addresses are in use.
+_addressed: list[Any] = []
+
+
+def address_of(function: Callable[..., Any], signature: Any, digest: str = "") -> int:
+    """Return the address of a function that is compiled for C's types, cached on disk where possible.
+
+    `digest` takes the place of the sources' digest for a function that is printed: it has all that it is compiled from.
+    """
+    made: Any = CFunc(function, (signature.args, signature.return_type), {}, {"error_model": "numpy"})
+    with suppress(RuntimeError):  # no folder for the cache is writable
+        made.enable_caching()
+        check_files(made, digest or _stamp())
+    made.compile()
+    _addressed.append(made)
+    return cast(int, made.address)
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:

@@ -471,7 +471,7 @@ class _Run:
 
         def store_errors(g: Array) -> None:
             self.spikes_error[number] = _float64(g)
-            if at.stage.one_pass is None:
+            if at.stage.srm_form is None:
                 self.potential_error[number] = relaxed.slope() * self.spikes_error[number]
 
         at.output = on_gradient(at.output, callback=store_errors)
@@ -527,7 +527,7 @@ class _Run:
 
 def _spikes_of(neurons: Any, x: Tensor, on_error: Callable[[Array], None] | None = None) -> Tensor:
     """Return the spikes of neurons for their weighted input; `on_error` gets the error on an SRM's potential."""
-    if neurons.one_pass is None:
+    if neurons.srm_form is None:
         return neurons(x)
     a = neurons.psp(x)
     return neurons.spike(a if on_error is None else on_gradient(a, callback=on_error))

@@ -160,7 +160,7 @@ def reassignment(
     check_network(net)
     of = find_unit(net, layer)
     neurons = of.model
-    if neurons is None or neurons.one_pass is None:
+    if neurons is None or neurons.srm_form is None:
         raise TypeError(f"{of.name} has no SRM neurons")
     check_loss(loss)
     data = as_tensor(x).data

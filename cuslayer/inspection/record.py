@@ -117,7 +117,7 @@ class _Recorder:
         selection, record = self.recording.begin(at.unit, x.shape)
         weighted = selection.pick_copy(x.data)
         record.store(weighted=weighted)
-        srm = neurons.one_pass
+        srm = neurons.srm_form
         if srm is None:
             at.inputs = (on_gradient(x, callback=lambda g: record.store(weighted_error=selection.pick_copy(g))),)
         spikes = selection.pick_copy(at.output.data)
@@ -153,7 +153,7 @@ class _Recorder:
 
 def _refractory(neurons: Neuron, spikes: Array, dtype: Any) -> Array:
     """Return the refractory part of the potential, ``sum_{k>=1} nu[k] s[t-k]``, for spikes (T, ...)."""
-    srm = neurons.one_pass
+    srm = neurons.srm_form
     response = Sampled(neurons.refractory, neurons.dt) if srm is None else srm.spiking.refractory
     return response.apply(kernels.of(spikes), spikes.astype(dtype))
 
@@ -232,7 +232,7 @@ class Record:
                 "surrogate": neurons.surrogate(none) is not None,
                 "spikes_error": True,
                 "weighted_error": True,
-                "potential_error": neurons.one_pass is not None,
+                "potential_error": neurons.srm_form is not None,
             }
             self.names = tuple(name for name, has in there.items() if has)
         self._arrays: dict[str, Array] = {}
@@ -304,7 +304,7 @@ class Record:
             return u - self._array("refractory")
         if name == "refractory":
             return _refractory(neurons, self._array("spikes"), u.dtype)
-        srm = cast(OnePass, neurons.one_pass)
+        srm = cast(OnePass, neurons.srm_form)
         if name == "potential_error":
             return _potential_error(srm, self._arrays["spikes_error"], u, self.float16)
         return _weighted_error(srm, self._array("potential_error"))

@@ -303,14 +303,14 @@ class Pooling(NamedTuple):
     Attributes:
         window: the rows and columns that are summed.
         gain: the weight of every input.
-        response: the spike response of the neurons.
-        spiking: their threshold, refractory response and surrogate.
+        response: the spike response of the neurons; of neurons that are written as a step, their constants.
+        spiking: their threshold, refractory response and surrogate, or their `StepSpiking`.
     """
 
     window: Window
     gain: float
-    response: Alpha
-    spiking: Spiking
+    response: Any
+    spiking: Any
 
 
 class ClassCounts(NamedTuple):

@@ -12,10 +12,11 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
+from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks
 from cuslayer.neurons.base import as_neuron
-from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, side_by_side, time_constant
+from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
 from cuslayer.operations.base import contiguous, saves
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, takes_packed
@@ -193,7 +194,7 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
     """
     check.weighted_input("x", x)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
-    given, integrator = side_by_side(["keep"], [keep], x), _integrator()
+    given, integrator = side_by_side(["keep"], [keep], x, x.shape[2:]), _integrator()
     held = None if states is None else states.begin(x, 1)
     before = None if held is None else held.copy()
     y, _, _ = k.neuron.forward(x[None], given, integrator, held)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.neuron.columns import placed
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_frames
 from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
@@ -19,18 +21,25 @@ from cuslayer.operations.base import DeferredGradient, as_array, numeric_type, s
 from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, takes_packed
 
 
-def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
-    """Return the potentials and spikes of neurons for a weighted input (frames, ...), which is overwritten."""
-    u, s = k.srm.neuron(weighted.reshape(_by_steps(weighted, steps)), response, spiking, overwrite=True)
+def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
+    """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
+    flat = weighted.reshape(_by_steps(weighted, steps))
+    if isinstance(spiking, StepSpiking):
+        u, s, _ = k.neuron.forward(flat[None], response, spiking)
+    else:
+        u, s = k.srm.neuron(flat, response, spiking, overwrite=True)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
-def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
-    """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u is overwritten."""
+def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking: Any, exact: bool) -> Array:
+    """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
+    g, u_by_step = g.astype(u.dtype, copy=False).reshape(flat), u.reshape(flat)
+    if isinstance(spiking, StepSpiking):
+        y, _ = k.neuron.adjoint(g, u_by_step, u_by_step[None][:0], response, spiking)
+        return y[0].reshape(u.shape)
     adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
-    g = g.astype(u.dtype, copy=False).reshape(flat)
-    return adjoint(g, u.reshape(flat), response, spiking, overwrite=True).reshape(u.shape)
+    return adjoint(g, u_by_step, response, spiking, overwrite=True).reshape(u.shape)
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
@@ -50,7 +59,13 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
 @saves("others")
 @check.operation
 def dense_neuron(
-    x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
+    x: Array,
+    weight: Array,
+    /,
+    *,
+    response: Alpha | tuple[Array, ...],
+    spiking: Spiking | StepSpiking,
+    exact: bool = False,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(dense(x, weight))``.
 
@@ -61,8 +76,9 @@ def dense_neuron(
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
         weight: (inputs, outputs), float32 or float64.
-        response: the spike response.
-        spiking: threshold, refractory response and surrogate.
+        response: the spike response; of neurons that are written as a step, the constants of which each may have its
+            own, arrays that broadcast to the neurons.
+        spiking: threshold, refractory response and surrogate; of neurons that are written as a step, their `spiking`.
         exact: whether backward keeps the path through refraction.
 
     Returns:
@@ -84,7 +100,8 @@ def dense_neuron(
     check_dense(x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    fused = k.fused.dense_kernels(rows)
+    response = placed(response, spiking, weight, (outputs,))
+    fused = k.fused.dense_kernels(rows, spiking)
     if fused:
         u, s = fused.dense_neuron(rows, shape[0], weight, response, spiking, wanted_dtype(weight.dtype))
     else:
@@ -115,8 +132,8 @@ def conv_neuron(
     weight: Array,
     /,
     *,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | tuple[Array, ...],
+    spiking: Spiking | StepSpiking,
     exact: bool = False,
     stride: Pair = 1,
     padding: Pair = 0,
@@ -139,8 +156,9 @@ def conv_neuron(
     [False, False, True, False, False, False]
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
-    shape, steps = x.shape, x.shape[0]
-    fused = k.fused.conv_kernels(frames, window, groups, exact)
+    shape, steps, maps = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
+    response = placed(response, spiking, weight, (*maps, weight.shape[3]))
+    fused = k.fused.conv_kernels(frames, window, groups, exact, spiking)
     if fused:
         u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted_dtype(weight.dtype))
     else:
@@ -192,8 +210,8 @@ def conv_pool(
     weight: Array,
     /,
     *,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | tuple[Array, ...],
+    spiking: Spiking | StepSpiking,
     pooling: Pooling,
     exact: bool = False,
     stride: Pair = 1,
@@ -222,10 +240,14 @@ def conv_pool(
     [False, False, False, True, True, True]
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
-    shape, steps = x.shape, x.shape[0]
+    shape, steps, image = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
+    response = placed(response, spiking, weight, (*image, weight.shape[3]))
+    maps = (*pooling.window.outputs(image, ceil=True), weight.shape[3])
+    single = weight.astype(np.float32, copy=False)
+    pooling = pooling._replace(response=placed(pooling.response, pooling.spiking, single, maps))
     # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
     fuse = weight.dtype == np.float32
-    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window, exact) if fuse else None
+    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, exact, spiking) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
         keep = (recomputable() and k.fused.saved_type(frames)) or wanted_dtype(weight.dtype)
@@ -239,7 +261,6 @@ def conv_pool(
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
     pooled_potential = save_for_backward(k, pooled_u, from_blocks=blocks)
-    image = window.outputs(shape[2:4], ceil=False)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
@@ -264,8 +285,8 @@ def pool_neuron(
     *,
     kernel_size: Pair,
     gain: float,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | tuple[Array, ...],
+    spiking: Spiking | StepSpiking,
     exact: bool = False,
     stride: Pair | None = None,
     padding: Pair = 0,
@@ -288,7 +309,9 @@ def pool_neuron(
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
     frames = x.reshape(steps * shape[1], *shape[2:])
-    fused, dtype = k.fused.pool_kernels(frames), numeric_type(x.dtype)
+    like = namespace(x).empty(0, numeric_type(x.dtype))
+    response = placed(response, spiking, like, (*window.outputs(image, ceil=True), shape[4]))
+    fused, dtype = k.fused.pool_kernels(frames, spiking), numeric_type(x.dtype)
     if fused:
         u, s = fused.pool_neuron(frames, steps, window, gain, response, spiking, wanted_dtype(dtype))
     else:

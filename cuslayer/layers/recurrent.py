@@ -12,13 +12,14 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.recurrent.constants import Geometry, Program, StepProgram
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
-from cuslayer.neurons.dynamics import of_constants, side_by_side
+from cuslayer.neurons.dynamics import of_constants
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
 
@@ -96,7 +97,7 @@ def recurrent(
     check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
-    constants = side_by_side([f"constant {number}" for number in range(len(given))], given, x)
+    constants = side_by_side([f"constant {number}" for number in range(len(given))], given, x, x.shape[2:])
     held = None if states is None else states.begin(x, program, delay)
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()

@@ -128,21 +128,23 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
 
     if kinds == (Pool,):
         return None
-    weight, (response, spiking, _) = layer.effective_weight().data, one_pass(neuron) or neuron
+    weight, first = layer.effective_weight().data, one_pass(neuron)
+    if first is None:
+        return None
     if kinds == (Dense,):
-        return StreamedDense(weight, response, spiking)
+        return StreamedDense(weight, first.response, first.spiking)
     options = layer.geometry()
     window = Window.of(weight.shape[:2], options["stride"], options["padding"], options["dilation"])
     if options["groups"] != 1:
         return None
     if kinds == (Conv,):
-        return StreamedConv(weight, window, response, spiking)
+        return StreamedConv(weight, window, first.response, first.spiking)
     pool, after = pooled
     of_pool: Any = one_pass(after)
     pooling = Pooling(pool.window, pool.gain, of_pool.response, of_pool.spiking)
     if not pool.window.tiles or weight.dtype != np.float32:
         return None
-    return StreamedConv(weight, window, response, spiking, pooling)
+    return StreamedConv(weight, window, first.response, first.spiking, pooling)
 
 
 def _streamed(graph: Graph, step: Step) -> Run:

@@ -25,7 +25,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape, Spiking
+from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.response import psp
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
@@ -33,16 +33,17 @@ from cuslayer.tape import Tensor
 
 
 class OnePass(NamedTuple):
-    """The arguments of fused operations for a spike response neuron.
+    """The arguments of fused operations for neurons.
 
     Attributes:
-        response: the spike response.
+        response: the spike response; of neurons that are written as a step, the constants of each, arrays that
+            broadcast to the neurons.
         spiking: threshold, refractory response and surrogate.
         exact: whether backward includes the path through refraction.
     """
 
-    response: Alpha
-    spiking: Spiking
+    response: Any
+    spiking: Any
     exact: bool
 
 
@@ -194,7 +195,12 @@ class Neuron:
 
     @property
     def one_pass(self) -> OnePass | None:
-        """The arguments of fused operations, for a spike response neuron; None for any other kind."""
+        """The arguments of operations that fuse the neurons with the layer before them; None where none does."""
+        return None
+
+    @property
+    def srm_form(self) -> OnePass | None:
+        """The constants of a spike response neuron with the exponential surrogate; None for any other kind."""
         return None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from itertools import islice
@@ -14,12 +14,12 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.kernels.constants import least_factor
+from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import small_response
 from cuslayer.kernels.recurrent.constants import StepProgram
-from cuslayer.neurons.base import SURROGATE, Neuron, StepByStep, scaled_surrogate, shape_of
+from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, shape_of
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.operations.base import to_shape
 from cuslayer.parameter import Bounded
@@ -57,21 +57,6 @@ class States:
             raise ValueError(f"x must have {held} neurons as in the last call, got {columns}; forget() begins anew")
         self.values = self.values.astype(x.dtype, copy=False)
         return self.values
-
-
-def per_column(name: str, keep: Array, x: Array) -> Array:
-    """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (K,) in x's number type.
-
-    Column m has the constant m % K. Constants under `least_factor` are 0.
-    """
-    xp, features = namespace(x), x.shape[2:]
-    try:
-        whole = xp.broadcast_to(keep, features)
-    except ValueError:
-        raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
-    flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
-    flat = xp.where(abs(flat) < least_factor(x.dtype), 0, flat)
-    return xp.ascontiguousarray(flat.astype(x.dtype))
 
 
 def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
@@ -135,18 +120,6 @@ def _kind(cls: Any) -> Kind:
     return read_step(cls.__name__, cls.step, cls.states, columns, unfired=cls.as_if_unfired, derived=derived)
 
 
-def side_by_side(names: Sequence[str], given: Sequence[Array], x: Array) -> Array:
-    """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (constants, K).
-
-    Column m has those at m % K.
-    """
-    xp = namespace(x)
-    each = [per_column(name, keep, x) for name, keep in zip(names, given, strict=True)]
-    most = max((keep.size for keep in each), default=1)
-    rows = [xp.broadcast_to(keep, (most // max(keep.size, 1), keep.size)).reshape(1, most) for keep in each]
-    return xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), x.dtype)
-
-
 @differentiable
 def simulate(
     x: Array, /, *given: Array, spiking: StepSpiking, states: States | None = None, trained: bool = False
@@ -183,7 +156,7 @@ def simulate(
         if each.shape != x.shape or each.dtype != x.dtype:
             raise ValueError(f"{name} must be as x, {x.shape}, {x.dtype}, got {each.shape}, {each.dtype}")
     k, inputs = kernels.of(x), namespace(x).stack([x, *more]) if more else x[None]
-    constants = side_by_side(spiking.labels or kind.columns, own, x)
+    constants = side_by_side(spiking.labels or kind.columns, own, x, x.shape[2:])
     held = None if states is None else states.begin(x, len(kind.states))
     before = None if held is None else held.copy()
     u, s, kept = k.neuron.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
@@ -409,6 +382,15 @@ class StepNeuron(Neuron):
         if not own or self.step is None or self.graded or len(self.spiking.kind.inputs) > 1:
             return None
         return StepByStep(StepProgram(self.spiking), self.columns)
+
+    @property
+    def one_pass(self) -> OnePass | None:
+        by_step, spiking = self.step_by_step, self.spiking
+        if by_step is None or self.stateful or any(map(_is_trained, self.columns.values())):
+            return None
+        if not spiking.kind.derived or spiking.saved(False) or spiking.old(False):
+            return None
+        return OnePass(tuple(map(_data, self.columns.values())), spiking, spiking.exact)
 
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""

@@ -244,6 +244,10 @@ class SRM(Neuron):
         return OnePass(self.filter, self.spiking, self.gradient == "exact")
 
     @property
+    def srm_form(self) -> OnePass | None:
+        return self.one_pass
+
+    @property
     def step_by_step(self) -> StepByStep | None:
         return StepByStep(SrmProgram(self.filter, self.spiking, self.gradient == "exact"), {}) if self._plain else None
 

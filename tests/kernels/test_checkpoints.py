@@ -41,7 +41,7 @@ def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int
         w = (4 * generator.standard_normal((3, 3, channels, maps))).astype(np.float32)
         pooling = Pooling(Window.of(height, height, 0, 1), 3.3, srm.filter, srm.spiking)
         frames, window = cpu.spikes.synapse_input(x), Window.of(3, 1, 1, 1)
-        fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling.window)
+        fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, False, srm.spiking)
         constants = window, srm.filter, srm.spiking, pooling
         found = []
         for keep in (w.dtype, Checkpoints):
@@ -86,7 +86,7 @@ def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:
     x = np.zeros((steps, 34, 34, 2), bool)
     frames, window = cpu.spikes.synapse_input(x), Window.of(5, 1, 2, 1)
     pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
-    fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling.window)
+    fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, False, srm.spiking)
     w = np.ones((5, 5, 2, 16), np.float32)
     u, _, _ = fused.conv_pool(frames, steps, w, window, srm.filter, srm.spiking, pooling, Checkpoints)
     assert 0 < u.states.nbytes + u.fired.nbytes < steps * 34 * 34 * 16

@@ -245,10 +245,11 @@ def test_the_potential_behind_fused_pooling_has_the_gain_in_float32():
     pooling = Pooling(tiles, 5.61, **SECOND)
     frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
     constants = (window, FIRST["response"], FIRST["spiking"])
-    _, kept, s = cpu.fused.conv_pool_kernels(frames, window, 1, tiles).conv_pool(
+    _, kept, s = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, False, FIRST["spiking"]).conv_pool(
         frames, STEPS, w, *constants, pooling, np.dtype(np.float32)
     )
-    _, between = cpu.fused.conv_kernels(frames, window, 1).conv_neuron(frames, STEPS, w, *constants, None)
+    passes = cpu.fused.conv_kernels(frames, window, 1, False, FIRST["spiking"])
+    _, between = passes.conv_neuron(frames, STEPS, w, *constants, None)
     pooled = cpu.pool.forward(between, tiles, 5.61)
     # The counts at which the two gains make different numbers, as in the test above.
     counts = np.arange(7, dtype=np.float32)

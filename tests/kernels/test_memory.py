@@ -131,16 +131,20 @@ def test_a_row_is_copied_and_nothing_beside_it(dtype):
             assert np.count_nonzero(memory) == size
 
 
+def stepped(spiking, x, g, constants):
+    states = np.stack([abs(x[0])] * len(spiking.kind.states))
+    u, s, kept = cpu.neuron.forward(x[None], constants, spiking, states, spiking.saved(True))
+    alone = cpu.neuron.forward(x[None], constants, spiking)[:2]
+    y, sums = cpu.neuron.adjoint(g, u, kept, constants, spiking, None, True)
+    return [states, u, s, *kept, *alone, *y, *sums]
+
+
 def adaptive(x, g, keep):
-    spiking = AdaptiveLIF(theta=1.0, gradient="exact").spiking
-    states = np.stack([abs(x[0])] * 4)
-    u, s, h, r = cpu.adaptive.forward(x, (keep,) * 4, spiking, states, True)
-    alone = cpu.adaptive.forward(x, (keep,) * 4, spiking)[:2]
-    return [states, u, s, h, r, *alone, *cpu.adaptive.adjoint(g, u, h, r, (keep,) * 4, spiking, None, True)]
+    return stepped(AdaptiveLIF(theta=1.0, gradient="exact").spiking, x, g, np.stack([keep] * 4))
 
 
 def leaky(x, g, keep):
-    return [cpu.leaky.adjoint(g, x, keep, keep, LIF(theta=1.0, gradient="exact").spiking)]
+    return stepped(LIF(theta=1.0, gradient="exact").spiking, x, g, keep[None])
 
 
 def srm(x, g, keep):

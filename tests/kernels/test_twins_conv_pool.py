@@ -152,8 +152,9 @@ OTHERS = Window.of(3, 2, 0, 1), Window.of(2, 2, 1, 1), Window.of(2, 2, 0, 2), ti
 def test_windows_that_do_not_tile_the_map_are_pooled_in_a_second_pass(pool: Window, keep: Any) -> None:
     steps, (response, spiking), gain = 21, SRM, 15
     x, w = SMALL.spikes(0, 2 * steps, 0.3), SMALL.weights(0, "float32", spiking.theta)
-    passes = gpu.fused.conv_pool_kernels(packed_on_host(x, 1), SMALL.window, SMALL.groups, pool)
-    constants = SMALL.window, response, spiking, Pooling(pool, gain, response, spiking)
+    pooling = Pooling(pool, gain, response, spiking)
+    passes = gpu.fused.conv_pool_kernels(packed_on_host(x, 1), SMALL.window, SMALL.groups, pooling, False, spiking)
+    constants = SMALL.window, response, spiking, pooling
     u, pooled_u, s = passes.conv_pool(packed_on_host(x, 1), steps, w, *constants, keep and np.dtype(keep))
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, SMALL.groups)
     before, fired = neurons_of(weighted, steps, response, spiking)

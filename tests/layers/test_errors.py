@@ -106,7 +106,9 @@ VALUES = {
     "Recurrent: delay must be at least a step of 2 ms": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(dt=2.0), delay=1.0),
     "recurrent: weight must be (3, 3) for x's neurons (3,), got (4,": lambda: cs.Recurrent(cs.Dense(4, 4), cs.LIF())(X),
     "recurrent: a convolution must keep the frames (3,": lambda: cs.Recurrent(cs.Conv(1, 1, 3, padding=1), cs.LIF())(X),
-    "recurrent: share 1 must broadcast to the neurons (3,": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(np.ones(2)))(X),
+    "recurrent: constant 0 must broadcast to the neurons (3,": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(np.ones(2)))(
+        X
+    ),
     "Decimate: how must be one of": lambda: cs.Decimate(2, how="or"),
     "Decimate: factor must be at least 1, got 0": lambda: cs.Decimate(0),
 }
@@ -141,7 +143,7 @@ TYPES = {
     "decimate: factor must be an integer": lambda: f.decimate(X, factor=1.5),
     "Recurrent: layer must be Dense or Conv, got Pool": lambda: cs.Recurrent(cs.Pool(2, gain=1.0), cs.LIF()),
     "Recurrent: neuron must be a neuron, got the class LIF; write": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF),
-    "Recurrent: neuron must be SRM, LIF, CUBA or AdaptiveLI": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(graded=True)),
+    "Recurrent: neuron must be SRM, or neurons that are wri": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(graded=True)),
     "recurrent: x must be": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF())(X > 0),
     "Half: a layer must define __call__": lambda: type("Half", (cs.Layer,), {})()(X),
 }

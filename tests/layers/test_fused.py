@@ -22,8 +22,25 @@ geometries = st.fixed_dictionaries(
 )
 
 
-def pooling_of(pool, srm):
-    return Pooling(pool.window, pool.gain, srm.filter, srm.spiking)
+# Neurons before and behind pooling: spike response neurons and others, some with constants of their own.
+KINDS = {
+    "srm": (cs.SRM(tau_sr=3.0, cutoff=0.2), cs.SRM(tau_sr=2.0, theta=9.0)),
+    "lif": (cs.LIF(theta=10.0, tau=3.0), cs.CUBA(tau_i=2.0, theta=9.0, reset="subtract")),
+    "adaptive": (cs.AdaptiveLIF(theta=10.0), cs.ResonateAndFire(theta=9.0, surrogate="fast_sigmoid")),
+    "srm, then lif": (cs.SRM(tau_sr=3.0), cs.LIF(theta=9.0)),
+}
+
+
+def of_kind(kind, channels, gradient):
+    """Return the neurons before and behind pooling; leaky ones have a time constant for each channel."""
+    first, behind = (neuron.with_gradient(gradient) for neuron in KINDS[kind])
+    if kind == "lif":
+        first = cs.LIF(theta=10.0, tau=3.0 + np.arange(channels), gradient=gradient)
+    return first, behind
+
+
+def pooling_of(pool, neuron):
+    return Pooling(pool.window, pool.gain, *neuron.one_pass[:2])
 
 
 def same_gradient(one, two):
@@ -53,19 +70,23 @@ def same_gradient(one, two):
     sizes=st.tuples(st.sampled_from([0, 1, 20, 32, 33, 100]), st.integers(0, 3)),
     together=st.sampled_from([1, 5, 9, 512, 1024]),
     numbers=st.booleans(),
+    kind=st.sampled_from(sorted(KINDS)),
     gradient=st.sampled_from(["slayer", "exact"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_one_pass_is_its_stages(geometry, pool, kernel, image, channels, sizes, together, numbers, gradient, dtype):
+def test_one_pass_is_its_stages(
+    geometry, pool, kernel, image, channels, sizes, together, numbers, kind, gradient, dtype
+):
     """Of a convolution and its neurons, or with pooling and the neurons behind it."""
     for axis in (0, 1):
         assume(image[axis] + 2 * geometry["padding"][axis] > geometry["dilation"] * (kernel[axis] - 1))
     generator, groups = np.random.default_rng(0), geometry["groups"]
     x = generator.random((*sizes, *image, channels[0] * groups)) < 0.2
     w = (generator.standard_normal((*kernel, channels[0], channels[1] * groups)) * 6).astype(dtype)
-    srm, behind = cs.SRM(tau_sr=3.0, cutoff=0.2, gradient=gradient), cs.SRM(tau_sr=2.0, theta=9.0, gradient=gradient)
+    first, behind = of_kind(kind, channels[1] * groups, gradient)
+    assume(first.one_pass and behind.one_pass)
     layer = pool and cs.Pool(**pool, gain=8.0)
-    options = {"response": srm.filter, "spiking": srm.spiking, "exact": gradient == "exact", **geometry}
+    options = {**first.one_pass._asdict(), **geometry}
     runs = []
     for one_pass in (True, False):
         t = cs.Tensor(x.astype(dtype) if numbers else x, requires_grad=numbers)
@@ -73,7 +94,7 @@ def test_one_pass_is_its_stages(geometry, pool, kernel, image, channels, sizes, 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conv_spikes, "_TOGETHER", together)
             if not one_pass:
-                s = srm(functions.conv(t, weight, **geometry))
+                s = first(functions.conv(t, weight, **geometry))
                 s = behind(layer(s)) if layer else s
             elif layer:
                 s = functions.conv_pool(t, weight, pooling=pooling_of(layer, behind), **options)
@@ -91,16 +112,21 @@ def test_one_pass_is_its_stages(geometry, pool, kernel, image, channels, sizes, 
 
 @pytest.mark.cpu_only
 def test_the_condition_of_fusion():
-    plain, strided = Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1)
+    plain, strided, srm = Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1), cs.SRM()
+    pooled = lambda *window: Pooling(Window.of(*window), 1.0, srm.filter, srm.spiking)  # noqa: E731
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
     for groups in (1, 2):
-        assert cpu.fused.conv_kernels(spikes, plain, groups).groups == groups
-        assert cpu.fused.conv_kernels(spikes, strided, groups).groups == groups
-        assert cpu.fused.conv_pool_kernels(spikes, plain, groups, Window.of(2, 2, 0, 1)).groups == groups
-    assert cpu.fused.conv_kernels(spikes, plain, 1, True) is None
-    assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1) is None
-    for pool in (Window.of(2, 1, 0, 1), Window.of(2, 2, 1, 1), Window.of(2, 2, 0, 2)):
-        assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pool) is None
+        assert cpu.fused.conv_kernels(spikes, plain, groups, False, srm.spiking).groups == groups
+        assert cpu.fused.conv_kernels(spikes, strided, groups, False, srm.spiking).groups == groups
+        assert (
+            cpu.fused.conv_pool_kernels(spikes, plain, groups, pooled(2, 2, 0, 1), False, srm.spiking).groups == groups
+        )
+    assert cpu.fused.conv_kernels(spikes, plain, 1, True, srm.spiking) is None
+    assert cpu.fused.conv_kernels(spikes, plain, 1, True, cs.LIF(gradient="exact").spiking)
+    assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pooled(2, 2, 0, 1), True, cs.LIF().spiking) is None
+    assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1, False, srm.spiking) is None
+    for pool in ((2, 1, 0, 1), (2, 2, 1, 1), (2, 2, 0, 2)):
+        assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pooled(*pool), False, srm.spiking) is None
 
 
 @pytest.mark.parametrize("gradients", [("slayer", "exact"), ("exact", "slayer"), ("exact", "exact")])

@@ -49,6 +49,17 @@ NETWORKS = {
         *(cs.Dense(FRAME, 9, weight_scale=1000.0), cs.Loihi(ref_delay=3)),
         *(cs.Dense(9, 3, weight_scale=1000.0), cs.Loihi(first_bin=False)),
     ),
+    "steps": lambda: cs.Sequential(
+        *(cs.Conv(2, 3, 3, padding=1, weight_scale=9.0), cs.LIF(theta=2.0, tau=np.array([3.0, 9.0, 20.0]))),
+        *(
+            cs.Pool(2, gain=3.0),
+            cs.CUBA(reset="subtract"),
+            cs.Conv(3, 2, 2, weight_scale=9.0),
+            cs.AdaptiveLIF(theta=2.0),
+        ),
+        *(cs.Dense((2, 2, 2), 900, weight_scale=9.0), cs.ResonateAndFire(frequency=np.linspace(5.0, 90.0, 900))),
+        *(cs.Dense(900, 3, weight_scale=5.0), cs.LIF(graded=False)),
+    ),
     "samples": lambda: cs.Sequential(
         dense(FRAME, 9), cs.SampledSRM(SRM.response, SRM.refractory), dense(9, 3), cs.SampledSRM([0.0, 1.0])
     ),
@@ -288,25 +299,28 @@ def test_arrays_on_a_gpu():
     least=st.sampled_from([1, 5, 128]),
     most=st.sampled_from([1, 12, 512]),
     numbers=st.booleans(),
+    kind=st.sampled_from(["srm", "leaky", "adaptive"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_one_pass_is_two(sizes, outputs, least, most, numbers, dtype):
+def test_one_pass_is_two(sizes, outputs, least, most, numbers, kind, dtype):
     generator = np.random.default_rng(0)
     x = generator.random(sizes) < 0.3
     x = x.astype(dtype) if numbers else x
     w = (generator.standard_normal((sizes[2], outputs)) * 9).astype(dtype)
-    srm = cs.SRM(tau_sr=3.0, cutoff=0.2)
+    kinds = {"srm": cs.SRM(tau_sr=3.0, cutoff=0.2), "leaky": cs.CUBA(tau_i=2.0 + np.arange(outputs), theta=8.0)}
+    neuron = kinds.get(kind) or cs.AdaptiveLIF(theta=8.0, surrogate="triangle")
+    response, spiking, _ = neuron.one_pass
     one_pass, shapes = fused.dense_neuron, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "_LEAST", least)
         patch.setattr(fused, "_MOST", most)
         patch.setattr(fused, "dense_neuron", lambda x, *rest: shapes.append(x.shape) or one_pass(x, *rest))
         with cs.no_grad():
-            s = functions.dense_neuron(x, w, response=srm.filter, spiking=srm.spiking)
+            s = functions.dense_neuron(x, w, response=response, spiking=spiking)
         trained = [cs.Tensor(w, requires_grad=True) for _ in range(2)]
-        in_training = functions.dense_neuron(x, trained[0], response=srm.filter, spiking=srm.spiking)
+        in_training = functions.dense_neuron(x, trained[0], response=response, spiking=spiking)
     assert shapes == ([] if numbers else 2 * [(sizes[0] * sizes[1], sizes[2])])
-    two = srm(functions.dense(x, trained[1]))
+    two = neuron(functions.dense(x, trained[1]))
     assert s.shape == in_training.shape == two.shape
     assert (s.data == two.data).all()
     assert (in_training.data == two.data).all()

@@ -185,15 +185,15 @@ def contents(net: Any, data: Array, target: Any, loss: Any) -> Json:
 def neuron_constants(neurons: Any) -> Json:
     """Return the constants of neurons; for neurons other than SRM only the threshold."""
     found = {"theta": float(neurons.theta)}
-    if neurons.one_pass is None:
+    if neurons.srm_form is None:
         return found
-    spiking = neurons.one_pass.spiking
+    spiking = neurons.srm_form.spiking
     return found | {
         "response": block(neurons.response, "f8"),
         "refractory": block(neurons.refractory, "f8"),
         "height": spiking.height,
         "width": spiking.width,
-        "exact": neurons.one_pass.exact,
+        "exact": neurons.srm_form.exact,
     }
 
 

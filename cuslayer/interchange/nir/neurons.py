@@ -131,7 +131,7 @@ def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) ->
     form, dialect, where = neuron.leaky_form, how.dialect, f"{where} cannot be written:"
     if form is None:
         reason = "NIR's neurons are LIF and CubaLIF"
-        if neuron.one_pass is not None:
+        if neuron.srm_form is not None:
             reason += ", without an alpha response and a refractory response; approximate= writes CUBA neurons"
         raise ValueError(f"{where} {reason}")
     if form.graded:

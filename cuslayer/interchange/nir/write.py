@@ -295,9 +295,9 @@ def share_moved(a: Array, b: Array) -> float:
 
 
 def _as_cuba(neuron: Neuron) -> Neuron:
-    if neuron.one_pass is None:
+    if neuron.srm_form is None:
         return neuron
-    response = neuron.one_pass.response
+    response = neuron.srm_form.response
     ratio = response.dt / response.tau
     factor = response.amplitude * math.e * ratio * math.exp(-ratio)
     return CUBA(

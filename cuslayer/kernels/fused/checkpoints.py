@@ -13,10 +13,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled
-from cuslayer.kernels.constants import Recurrence
 from cuslayer.kernels.conv.spikes import CHUNK, Maps
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.neuron.blocks import Block
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import padded
 
@@ -28,16 +28,16 @@ class Checkpoints(NamedTuple):
     """What backward needs to compute potentials again. Chunks of time end at the last step: only the first is shorter.
 
     Attributes:
-        states: (blocks, chunks, 4 x distance), the states of a block before each chunk.
+        states: (blocks, chunks, states x distance), the states of a block before each chunk.
         fired: (blocks, chunks, rows, distance), the spikes of the last steps of each chunk.
         taps: the weights, as the convolution reads them.
-        constants: of `forward_block`.
+        neurons: of the forward pass.
     """
 
     states: Array
     fired: Array
     taps: Array
-    constants: Any
+    neurons: Block
 
 
 def saved_type(x: SpikeList) -> type[Checkpoints] | None:
@@ -45,14 +45,11 @@ def saved_type(x: SpikeList) -> type[Checkpoints] | None:
     return Checkpoints if x.activity < _BUSY else None
 
 
-def new_checkpoints(m: Maps, refractory: Recurrence | None, taps: Array, constants: Any) -> Checkpoints:
-    """Return arrays for checkpoints, without elements if `refractory` is None."""
-    blocks, chunks, distance = m.blocks, -(-m.steps // CHUNK), padded(m.together * m.width)
-    if refractory is None:
-        blocks = 0
-    rows = 0 if refractory is None else min(refractory.cut, CHUNK)
-    states = empty((blocks, chunks, 4 * distance), taps.dtype)
-    return Checkpoints(states, empty((blocks, chunks, rows, distance), np.uint8), taps, constants)
+def new_checkpoints(m: Maps, used: bool, taps: Array, neurons: Block) -> Checkpoints:
+    """Return arrays for checkpoints, without elements unless they are used."""
+    blocks, chunks, distance = m.blocks if used else 0, -(-m.steps // CHUNK), padded(m.together * m.width)
+    states = empty((blocks, chunks, neurons.states * distance), taps.dtype)
+    return Checkpoints(states, empty((blocks, chunks, min(neurons.spikes, CHUNK), distance), np.uint8), taps, neurons)
 
 
 @compiled

@@ -21,8 +21,11 @@ from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weig
 from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import scratch, scratch_rows
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
+from cuslayer.kernels.srm.cpu import padded
 
 
 def new_potentials(shape: tuple[int, int, int], keep: Any, dtype: Any) -> tuple[Array, Array, Array]:
@@ -57,23 +60,22 @@ def load_float16(first: int, last: int, width: int, half: Any, potential: Any) -
 
 @compiled
 def _forward(
-    first: int, last: int, m: Maps, spikes: Where, taps: Any, u: Any, half: Any, s: Any, constants: Any
+    first: int, last: int, m: Maps, spikes: Where, taps: Any, u: Any, half: Any, s: Any, neurons: Block
 ) -> None:
     width = m.columns * m.outputs
-    _, f, _ = constants
     distance = padded(m.together * width)
-    x = scratch_rows(f.cut + CHUNK, distance, taps)
+    x = scratch_rows(neurons.history + CHUNK, distance, taps)
     passing = scratch_rows(CHUNK, 0 if u.size else distance, taps)
-    state = scratch(4 * distance, taps)
+    memory = scratch(neurons.rows * distance, taps)
     for block in range(first, last):
         sample, low, high = rows_of(block, m)
         at, size = (sample * m.rows + low) * width, (high - low) * width
         potential = u[block] if u.size else passing
-        state[:] = 0
+        begin(memory, at, size, neurons)
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            forward_block(t, end, state, x, 0, potential, 0, s, at, size, constants)
+            blocks.forward(t, end, memory, x, 0, potential, 0, s, at, size, neurons)
             if half.size:
                 store_float16(t, end, size, potential, half[block])
 
@@ -91,14 +93,13 @@ def _backward(
     u: Any,
     half: Any,
     y: Any,
-    constants: Any,
+    neurons: Block,
 ) -> None:
     width = m.columns * m.outputs
-    _, _, _, f = constants
     distance = padded(m.together * width)
     restored = scratch_rows(CHUNK, distance if half.size else 0, g)
     passing = scratch_rows(CHUNK, 0 if y.size else distance, g)
-    state, ring = scratch(2 * distance, g), scratch_rows(max(f.cut, 1), distance, g)
+    memory, ring = scratch(neurons.rows * distance, g), scratch_rows(max(neurons.history, 1), distance, g)
     given = room(m, spikes, order, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
@@ -106,18 +107,25 @@ def _backward(
             at, size = (sample * m.rows + low) * width, (high - low) * width
             errors, y_at = (y, at) if y.size else (passing, 0)
             potential = restored if half.size else u[block]
-            state[:] = 0
+            begin(memory, at, size, neurons)
             ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
                 if half.size:
                     load_float16(t, end, size, half[block], restored)
-                backward_block(t, end, state, ring, g, at, potential, 0, errors, y_at, size, constants)
+                blocks.backward(t, end, memory, ring, g, at, potential, 0, errors, y_at, size, neurons)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
 
 
 def conv_neuron(
-    x: SpikeList, steps: int, w: Array, window: Window, groups: int, response: Alpha, spiking: Spiking, keep: Any
+    x: SpikeList,
+    steps: int,
+    w: Array,
+    window: Window,
+    groups: int,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
+    keep: Any,
 ) -> tuple[Array, Array]:
     """Return the potential u and the spikes s (frames, rows, columns, outputs).
 
@@ -130,7 +138,7 @@ def conv_neuron(
         w: (kh, kw, C / groups, outputs).
         window: the window.
         groups: the number of groups of channels.
-        response: the spike response.
+        response: the spike response; of neurons that are written as a step, their constants: see `blocks.py`.
         spiking: threshold and refractory response.
         keep: the type in which u is saved, w's or float16; None for an empty u.
     """
@@ -138,8 +146,8 @@ def conv_neuron(
     u, *saved = new_potentials(m.kept, keep, w.dtype)
     s = empty((steps, m.neurons), bool)
     arrays = (conv_spikes.taps_in_runs(w, window, groups), *saved, s.view(np.uint8))
-    constants = forward_constants(w.dtype, steps, response, spiking)
-    parallel_for(_forward, m.blocks, m, where(x, window, m.outputs, w.dtype, groups), *arrays, constants, grain=1)
+    neurons = forward_of(w.dtype, steps, response, spiking)
+    parallel_for(_forward, m.blocks, m, where(x, window, m.outputs, w.dtype, groups), *arrays, neurons, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
@@ -150,8 +158,8 @@ def conv_neuron_adjoint(
     u: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     keep: bool,
 ) -> tuple[Array | None, Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weights.
@@ -163,6 +171,6 @@ def conv_neuron_adjoint(
     parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
     spikes = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
     arrays = (*spikes, parts, g.reshape(steps, m.neurons), *numbers_and_bits(u, g.dtype), y)
-    constants = backward_constants(g.dtype, steps, response, spiking)
-    parallel_for(_backward, PARTS, weight_sums.bounds(m.blocks), m, *arrays, constants, grain=1)
+    neurons = backward_of(g.dtype, steps, response, spiking)
+    parallel_for(_backward, PARTS, weight_sums.bounds(m.blocks), m, *arrays, neurons, grain=1)
     return y.reshape(g.shape) if keep else None, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, groups)

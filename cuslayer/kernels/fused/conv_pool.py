@@ -25,8 +25,11 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
 from cuslayer.kernels.host.streaming import prefetch
 from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
+from cuslayer.kernels.srm.cpu import padded
 
 
 class Tiles(NamedTuple):
@@ -99,17 +102,16 @@ def _forward(
     pooled_u: Any,
     pooled_half: Any,
     s: Any,
-    constants: Any,
-    pooled_constants: Any,
+    neurons: Block,
+    after: Block,
 ) -> None:
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
-    (_, f, nu), (_, pooled_f, _) = constants, pooled_constants
     distance = padded(m.together * width)
-    x = scratch_rows(f.cut + CHUNK, distance, taps)
-    fired = np.empty((nu.cut + CHUNK, distance), np.uint8)
-    pooled = scratch_rows(pooled_f.cut + CHUNK, padded(m.together // tiles.height * pooled_width), taps)
+    x = scratch_rows(neurons.history + CHUNK, distance, taps)
+    fired = np.empty((neurons.spikes + CHUNK, distance), np.uint8)
+    pooled = scratch_rows(after.history + CHUNK, padded(m.together // tiles.height * pooled_width), taps)
     passing = scratch_rows(CHUNK, 0 if u.size else distance, taps)
-    state, pooled_state = scratch(4 * x.shape[1], taps), scratch(4 * pooled.shape[1], taps)
+    memory, pooled_memory = scratch(neurons.rows * distance, taps), scratch(after.rows * pooled.shape[1], taps)
     for block in range(first, last):
         sample, low, high = rows_of(block, m)
         size = (high - low) * width
@@ -117,34 +119,42 @@ def _forward(
         pooled_size = -(-(high - low) // tiles.height) * pooled_width
         potential = u[block] if u.size else passing
         behind = pooled_u[block] if pooled_u.size else passing
-        state[:] = 0
-        pooled_state[:] = 0
+        begin(memory, (sample * m.rows + low) * width, size, neurons)
+        begin(pooled_memory, pooled_at, pooled_size, after)
         for number in range(-(-m.steps // CHUNK)):
             t, end = chunk(number, m.steps)
             if saved.states.size:
-                copy(saved.states[block, number], state)
+                copy(saved.states[block, number, : neurons.states * size], memory[: neurons.states * size])
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            forward_block(t, end, state, x, 0, potential, 0, fired, 0, size, constants)
+            blocks.forward(t, end, memory, x, 0, potential, 0, fired, 0, size, neurons)
             if saved.states.size:
                 store_spikes(t, end, fired, saved.fired[block, number])
             if half.size:
                 store_float16(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
-            forward_block(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size, pooled_constants)
+            blocks.forward(t, end, pooled_memory, pooled, 0, behind, 0, s, pooled_at, pooled_size, after)
             if half.size:
                 store_float16(t, end, pooled_size, behind, pooled_half[block])
 
 
 @compiled
 def _potentials(
-    first: int, last: int, block: int, size: int, x: Any, fired: Any, potential: Any, steps: int, saved: Checkpoints
+    first: int,
+    last: int,
+    block: int,
+    size: int,
+    memory: Any,
+    x: Any,
+    fired: Any,
+    potential: Any,
+    steps: int,
+    saved: Checkpoints,
 ) -> None:
     """Compute the potentials of the chunk [first, last) again, from the weighted input x in a ring buffer."""
-    _, _, nu = saved.constants
-    number = -(-last // CHUNK) - 1
-    load_spikes(first - nu.cut, first, steps, saved.fired[block], fired)
-    state = saved.states[block, number]
-    forward_block(first, last, state, x, 0, potential, 0, fired, 0, size, saved.constants)
+    number, count = -(-last // CHUNK) - 1, saved.neurons.states * size
+    load_spikes(first - saved.neurons.spikes, first, steps, saved.fired[block], fired)
+    copy(memory[:count], saved.states[block, number, :count])
+    blocks.forward(first, last, memory, x, 0, potential, 0, fired, 0, size, saved.neurons)
 
 
 @compiled
@@ -164,25 +174,24 @@ def _backward(
     pooled_u: Any,
     pooled_half: Any,
     y: Any,
-    constants: Any,
-    pooled_constants: Any,
+    neurons: Block,
+    after: Block,
     with_weights: bool,
 ) -> None:
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
-    (_, _, _, f), (_, _, _, pooled_f) = constants, pooled_constants
     again, distance = saved.states.size > 0, padded(m.together * width)
     g = scratch_rows(CHUNK, distance, u)
     pooled = scratch_rows(CHUNK, padded(m.together // tiles.height * pooled_width), u)
     passing = scratch_rows(CHUNK, 0 if y.size else distance, u)
     restored = scratch_rows(CHUNK, distance if half.size or again else 0, u)
     pooled_restored = scratch_rows(CHUNK, pooled.shape[1] if half.size else 0, u)
-    state, ring = scratch(2 * distance, u), scratch_rows(max(f.cut, 1), distance, u)
-    pooled_state = scratch(2 * pooled.shape[1], u)
-    pooled_ring = scratch_rows(max(pooled_f.cut, 1), pooled.shape[1], u)
-    _, response, nu = saved.constants
-    wide = distance if again else 0
-    x = scratch_rows(response.cut + CHUNK, wide, u)
-    fired = np.empty((nu.cut + CHUNK, wide), np.uint8)
+    memory, ring = scratch(neurons.rows * distance, u), scratch_rows(max(neurons.history, 1), distance, u)
+    pooled_memory = scratch(after.rows * pooled.shape[1], u)
+    pooled_ring = scratch_rows(max(after.history, 1), pooled.shape[1], u)
+    wide, history = distance if again else 0, saved.neurons.history
+    x = scratch_rows(history + CHUNK, wide, u)
+    fired = np.empty((saved.neurons.spikes + CHUNK, wide), np.uint8)
+    restoring = scratch(saved.neurons.rows * wide, u)
     given = room(m, spikes, order, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
@@ -194,23 +203,25 @@ def _backward(
             potential = restored if half.size or again else u[block]
             behind = pooled_restored if half.size else pooled_u[block]
             weighed = m.steps
-            state[:] = 0
+            begin(memory, at, size, neurons)
+            begin(pooled_memory, pooled_at, pooled_size, after)
             ring[:] = 0
-            pooled_state[:] = 0
             pooled_ring[:] = 0
+            if again:
+                begin(restoring, at, size, saved.neurons)
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
                 if again:
                     # The filter needs inputs from before the chunk; those behind it are there from the chunk before.
-                    begin = max(t - response.cut, 0)
-                    weigh(begin, weighed, x, sample, low, high, m, spikes, saved.taps)
-                    weighed = begin
-                    _potentials(t, end, block, size, x, fired, restored, m.steps, saved)
+                    earliest = max(t - history, 0)
+                    weigh(earliest, weighed, x, sample, low, high, m, spikes, saved.taps)
+                    weighed = earliest
+                    _potentials(t, end, block, size, restoring, x, fired, restored, m.steps, saved)
                 if half.size:
                     load_float16(t, end, size, half[block], restored)
                     load_float16(t, end, pooled_size, pooled_half[block], pooled_restored)
-                at_step = (t, end, pooled_state, pooled_ring, pooled_g, pooled_at)
-                backward_block(*at_step, behind, 0, pooled, 0, pooled_size, pooled_constants)
+                at_step = (t, end, pooled_memory, pooled_ring, pooled_g, pooled_at)
+                blocks.backward(*at_step, behind, 0, pooled, 0, pooled_size, after)
                 for k in range(t, end):
                     _pool_adjoint(k, pooled, g, low, high, m, tiles)
                     # What the next chunk reads lies in short rows, of which no processor foresees the next one.
@@ -218,7 +229,7 @@ def _backward(
                         prefetch(pooled_g[k - CHUNK, pooled_at : pooled_at + pooled_size])
                         if pooled_u.size:
                             prefetch(behind[k - CHUNK, :pooled_size])
-                backward_block(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, constants)
+                blocks.backward(t, end, memory, ring, g, 0, potential, 0, errors, y_at, size, neurons)
                 if with_weights:
                     weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
 
@@ -234,8 +245,8 @@ def conv_pool(
     w: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     pooling: Pooling,
     keep: Any,
 ) -> tuple[Any, Array, Array]:
@@ -252,11 +263,11 @@ def conv_pool(
     pooled_shape = m.blocks, steps, m.together // tiles.height * width
     pooled_u, *pooled_saved = new_potentials(pooled_shape, w.dtype if again else keep, w.dtype)
     s = empty((steps, m.samples * rows * width), bool)
-    constants = forward_constants(w.dtype, steps, response, spiking)
+    neurons = forward_of(w.dtype, steps, response, spiking)
+    after = forward_of(w.dtype, steps, pooling.response, pooling.spiking)
     taps = conv_spikes.taps_in_runs(w, window, groups)
-    checkpoints = new_checkpoints(m, constants[2] if again else None, taps, constants)
-    pooled_constants = forward_constants(w.dtype, steps, pooling.response, pooling.spiking)
-    arrays = (taps, checkpoints, *saved, *pooled_saved, s.view(np.uint8), constants, pooled_constants)
+    checkpoints = new_checkpoints(m, again, taps, neurons)
+    arrays = (taps, checkpoints, *saved, *pooled_saved, s.view(np.uint8), neurons, after)
     parallel_for(_forward, m.blocks, m, tiles, where(x, window, m.outputs, w.dtype, groups), *arrays, grain=1)
     return checkpoints if again else u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
@@ -269,8 +280,8 @@ def conv_pool_adjoint(
     pooled_u: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     pooling: Pooling,
     keep: bool,
 ) -> tuple[Array | None, Array]:
@@ -285,18 +296,18 @@ def conv_pool_adjoint(
     y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
     parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
     nothing = np.empty((0, 0, 0), g.dtype)
-    forward = forward_constants(g.dtype, steps, response, spiking)
-    checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, None, parts[0], forward)
+    forward = forward_of(g.dtype, steps, response, spiking)
+    checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, False, parts[0], forward)
     saved = (
         *numbers_and_bits(nothing if isinstance(u, Checkpoints) else u, g.dtype),
         *numbers_and_bits(pooled_u, g.dtype),
     )
     given = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
     arrays = (*given, parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
-    constants = backward_constants(g.dtype, steps, response, spiking)
-    pooled_constants = backward_constants(g.dtype, steps, pooling.response, pooling.spiking)
-    blocks, tiles = weight_sums.bounds(m.blocks), _tiles(m, pooling, g.dtype)
-    parallel_for(_backward, PARTS, blocks, m, tiles, *arrays, constants, pooled_constants, not apart, grain=1)
+    neurons = backward_of(g.dtype, steps, response, spiking)
+    after = backward_of(g.dtype, steps, pooling.response, pooling.spiking)
+    bounds, tiles = weight_sums.bounds(m.blocks), _tiles(m, pooling, g.dtype)
+    parallel_for(_backward, PARTS, bounds, m, tiles, *arrays, neurons, after, not apart, grain=1)
     errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
     if apart and errors is not None:
         return errors, weight_sums.weight_adjoint(x, errors, window, groups, steps)

@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Spiking, Window
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.checkpoints import Checkpoints, saved_type
 from cuslayer.kernels.fused.potentials import from_blocks
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels", "saved_type"]
@@ -29,7 +30,7 @@ class OnePass:
     takes_products: ClassVar[bool] = False
 
     def conv_neuron(
-        self, x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
+        self, x: SpikeList, steps: int, w: Array, window: Window, response: Any, spiking: Any, keep: Any
     ) -> tuple[Array, Array]:
         """Return the potential and the spikes; see `fused/conv_neuron.py`."""
         return conv_neuron.conv_neuron(x, steps, w, window, self.groups, response, spiking, keep)
@@ -41,8 +42,8 @@ class OnePass:
         g: Array,
         u: Array,
         window: Window,
-        response: Alpha,
-        spiking: Spiking,
+        response: Any,
+        spiking: Any,
         keep: bool,
     ) -> tuple[Array | None, Array]:
         """Return the gradients of the weighted input and of the weight; see `fused/conv_neuron.py`."""
@@ -54,8 +55,8 @@ class OnePass:
         steps: int,
         w: Array,
         window: Window,
-        response: Alpha,
-        spiking: Spiking,
+        response: Any,
+        spiking: Any,
         pooling: Pooling,
         keep: Any,
     ) -> tuple[Any, Array, Array]:
@@ -70,8 +71,8 @@ class OnePass:
         u: Array | Checkpoints,
         pooled_u: Array,
         window: Window,
-        response: Alpha,
-        spiking: Spiking,
+        response: Any,
+        spiking: Any,
         pooling: Pooling,
         keep: bool,
     ) -> tuple[Array | None, Array]:
@@ -80,25 +81,29 @@ class OnePass:
         return conv_pool.conv_pool_adjoint(x, steps, g, u, pooled_u, *constants, keep)
 
 
-def conv_kernels(x: SpikeList | Array, window: Window, groups: int, exact: bool = False) -> OnePass | None:
+def conv_kernels(
+    x: SpikeList | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
+) -> OnePass | None:
     """Return the passes of a convolution and its neurons; None if two are needed.
 
-    `exact` gradients, with the path through refraction, need two.
+    `exact` gradients of spike response neurons, with the path through refraction, need two.
     """
-    return OnePass(groups) if isinstance(x, SpikeList) and not exact else None
+    two = exact and not isinstance(spiking, StepSpiking)
+    return OnePass(groups) if isinstance(x, SpikeList) and not two else None
 
 
 def conv_pool_kernels(
-    x: SpikeList | Array, window: Window, groups: int, pool: Window, exact: bool = False
+    x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
-    return conv_kernels(x, window, groups, exact) if pool.tiles else None
+    after = conv_kernels(x, window, groups, exact, pooling.spiking)
+    return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles and after else None
 
 
-def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
+def dense_kernels(x: SpikeList | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
     """Return the module that runs a dense layer of spikes and its neurons; None for numbers."""
     return dense_neuron if isinstance(x, SpikeList) else None
 
 
-def pool_kernels(x: Array) -> None:
+def pool_kernels(x: Array, spiking: Spiking | StepSpiking) -> None:
     """Return None: pooling and its neurons are two passes."""

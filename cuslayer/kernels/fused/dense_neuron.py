@@ -22,17 +22,12 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.products import multiply
 from cuslayer.kernels.host.streaming import fence, is_large, write_row
 from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron import cpu as stepwise
+from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import (
-    backward_block,
-    backward_constants,
-    forward_block,
-    forward_constants,
-    neuron,
-    neuron_adjoint,
-    neuron_adjoint_exact,
-    padded,
-)
+from cuslayer.kernels.srm.cpu import neuron, neuron_adjoint, neuron_adjoint_exact, padded
 
 # Neurons of a block: enough for SIMD, few enough for the second-level cache and, of a small layer, for the threads.
 _LEAST, _MOST, _PARTS = 128, 512, 8
@@ -57,19 +52,18 @@ def blocks_of(steps: int, samples: int, outputs: int) -> tuple[Blocks, int]:
 
 @compiled
 def _forward(
-    first: int, last: int, b: Blocks, start: Any, index: Any, w: Any, u: Any, s: Any, constants: Any, large: bool
+    first: int, last: int, b: Blocks, start: Any, index: Any, w: Any, u: Any, s: Any, neurons: Block, large: bool
 ) -> None:
     """Write the spikes s (rows, outputs) of blocks, and the potentials u if there is memory for them."""
-    _, f, nu = constants
     groups, most = -(-b.samples // b.together), padded(b.width * b.together)
-    x, potential = scratch_rows(f.cut + CHUNK, most, w), scratch_rows(CHUNK if u.size else 1, most, w)
+    x, potential = scratch_rows(neurons.history + CHUNK, most, w), scratch_rows(CHUNK if u.size else 1, most, w)
     ring, table = x.reshape(-1), w.reshape(-1)
-    fired = scratch_rows(nu.cut + CHUNK, most, s)
-    state = np.empty(4 * most, w.dtype)
+    fired = scratch_rows(neurons.spikes + CHUNK, most, s)
+    memory = np.empty(neurons.rows * most, w.dtype)
     for block in range(first, last):
         at, low = block // groups * b.width, block % groups * b.together
         size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
-        state[:] = 0
+        begin(memory, low * b.outputs + at, count * size, neurons)
         for t in range(0, b.steps, CHUNK):
             end = min(t + CHUNK, b.steps)
             for k in range(t, end):
@@ -77,7 +71,7 @@ def _forward(
                     row = k * b.samples + low + i
                     to = k % len(x) * most + i * size
                     gather(ring, to, size, start[row], start[row + 1], index, table, at, b.outputs)
-            forward_block(t, end, state, x, 0, potential, 0, fired, 0, count * size, constants)
+            blocks.forward(t, end, memory, x, 0, potential, 0, fired, 0, count * size, neurons)
             for k in range(t, end):
                 for i in range(count):
                     row = k * b.samples + low + i
@@ -87,52 +81,68 @@ def _forward(
     fence()
 
 
+def _fire(x: Array, response: Any, spiking: Any) -> tuple[Array, Array]:
+    """Return the potentials and spikes of neurons for a weighted input (T, columns), which may be overwritten."""
+    if isinstance(spiking, StepSpiking):
+        return stepwise.forward(x[None], response, spiking)[:2]
+    return neuron(x, response, spiking, overwrite=True)
+
+
+def _fire_adjoint(g: Array, u: Array, response: Any, spiking: Any, exact: bool) -> Array:
+    """Return the gradient of the weighted input in `_fire`; u may be overwritten."""
+    if isinstance(spiking, StepSpiking):
+        found: Array = stepwise.adjoint(g, u, np.empty((0, *u.shape), u.dtype), response, spiking)[0][0]
+        return found
+    return (neuron_adjoint_exact if exact else neuron_adjoint)(g, u, response, spiking, overwrite=True)
+
+
 def dense_neuron(
-    x: SpikeList, steps: int, w: Array, response: Alpha, spiking: Spiking, keep: Any = None
+    x: SpikeList, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any = None
 ) -> tuple[Array, Array]:
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
     The rows are those of all samples at a step, one after the other, for each of the steps. There are no potentials if
-    `keep` is None. Where rows are busy, the layer and the neurons are two passes.
+    `keep` is None. Where rows are busy, the layer and the neurons are two passes. Of neurons that are written as a
+    step, `response` is their constants; see `blocks.py`.
     """
     w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
     if has_busy_rows(x, w):
         weighted = forward(x, w).reshape(steps, shape[0] // max(steps, 1) * shape[1])
-        u, s = (each.reshape(shape) for each in neuron(weighted, response, spiking, overwrite=True))
+        u, s = (each.reshape(shape) for each in _fire(weighted, response, spiking))
         return w[:0] if keep is None else u, s
-    b, blocks = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
+    b, count = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
     u, s = w[:0] if keep is None else empty(shape, w.dtype), empty(shape, bool)
-    constants = forward_constants(w.dtype, steps, response, spiking)
+    neurons = forward_of(w.dtype, steps, response, spiking)
     spikes = b, x.start, x.index, w, u, s.view(np.uint8)
-    parallel_for(_forward, blocks, *spikes, constants, is_large(u), grain=1)
+    parallel_for(_forward, count, *spikes, neurons, is_large(u), grain=1)
     return u, s
 
 
 @compiled
-def _backward(first: int, last: int, b: Blocks, errors: Any, w: Any, u: Any, constants: Any) -> None:
+def _backward(first: int, last: int, b: Blocks, errors: Any, w: Any, u: Any, neurons: Block) -> None:
     """Overwrite the potentials u (steps, neurons) of blocks with the gradients; w (next, outputs)."""
-    _, _, _, f = constants
     groups, most, table = -(-b.samples // b.together), padded(b.width * b.together), w.reshape(-1)
     g, rows = scratch_rows(CHUNK, most, u), scratch_rows(CHUNK, most, u)
     spikes, of_step = g.reshape(-1), b.samples * len(w)
-    state, ring = scratch(2 * most, u), scratch_rows(max(f.cut, 1), most, u)
+    memory, ring = scratch(neurons.rows * most, u), scratch_rows(max(neurons.history, 1), most, u)
     for block in range(first, last):
         at, low = block // groups * b.width, block % groups * b.together
         size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
         to, wide = low * b.outputs + at, count * size
-        state[:], ring[:] = 0, 0
+        begin(memory, to, wide, neurons)
+        ring[:] = 0
         for t in range((b.steps - 1) // CHUNK * CHUNK, -1, -CHUNK):
             end = min(t + CHUNK, b.steps)
             for i in range(count):
                 given = errors, t * of_step + (low + i) * len(w), of_step, 1, 0
                 multiply(spikes, i * size, most, *given, table, at, b.outputs, 0, len(w), 1, end - t, size)
-            backward_block(t, end, state, ring, g, 0, u, to, rows, 0, wide, constants)
+            blocks.backward(t, end, memory, ring, g, 0, u, to, rows, 0, wide, neurons)
             for k in range(t, end):
                 copy(u[k, to : to + wide], rows[k - t, :wide])
 
 
 def dense_neuron_adjoint(
-    g: Array | Product, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool
+    g: Array | Product, u: Array, steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking, exact: bool
 ) -> Array:
     """Return the gradient (rows, outputs) of the weighted input of a dense layer; u is overwritten.
 
@@ -140,7 +150,7 @@ def dense_neuron_adjoint(
         g: the gradient of the spikes (rows, outputs), or the product that it is.
         u: the potentials (rows, outputs).
         steps: time steps.
-        response: the spike response of the neurons.
+        response: the spike response of the neurons; see `dense_neuron`.
         spiking: their threshold, refractory response and surrogate.
         exact: whether the gradient goes through the refractory response.
     """
@@ -149,10 +159,9 @@ def dense_neuron_adjoint(
     flat = u.reshape(steps, samples * outputs)
     if exact or not isinstance(g, Product) or g.dtype != u.dtype:
         given = g.materialize() if isinstance(g, Product) else g
-        adjoint = neuron_adjoint_exact if exact else neuron_adjoint
         given = given.astype(u.dtype, copy=False).reshape(flat.shape)
-        return adjoint(given, flat, response, spiking, overwrite=True).reshape(u.shape)
-    b, blocks = blocks_of(steps, samples, outputs)
+        return _fire_adjoint(given, flat, response, spiking, exact).reshape(u.shape)
+    b, count = blocks_of(steps, samples, outputs)
     arrays = np.ascontiguousarray(g.errors).reshape(-1), np.ascontiguousarray(g.weight.T), flat
-    parallel_for(_backward, blocks, b, *arrays, backward_constants(u.dtype, steps, response, spiking), grain=1)
+    parallel_for(_backward, count, b, *arrays, backward_of(u.dtype, steps, response, spiking), grain=1)
     return u

@@ -10,6 +10,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
@@ -95,23 +96,27 @@ class OnePass:
         return gpu_conv_adjoint.conv_pool_adjoint(x, steps, g, u, pooled_u, *constants, keep, self.exact)
 
 
-def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int, exact: bool = False) -> OnePass | None:
+def conv_kernels(
+    x: PackedSpikes | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
+) -> OnePass | None:
     """Return the passes of a convolution and its neurons; None if two are needed."""
-    return OnePass(groups, exact) if isinstance(x, PackedSpikes) else None
+    fits = isinstance(x, PackedSpikes) and isinstance(spiking, Spiking)
+    return OnePass(groups, exact) if fits else None
 
 
 def conv_pool_kernels(
-    x: PackedSpikes | Array, window: Window, groups: int, pool: Window, exact: bool = False
+    x: PackedSpikes | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None for numbers."""
-    return conv_kernels(x, window, groups, exact)
+    after = conv_kernels(x, window, groups, exact, pooling.spiking)
+    return conv_kernels(x, window, groups, exact, spiking) if after else None
 
 
-def dense_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+def dense_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
-    return gpu_dense if isinstance(x, PackedSpikes) else None
+    return gpu_dense if isinstance(x, PackedSpikes) and isinstance(spiking, Spiking) else None
 
 
-def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+def pool_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
     """Return the module that runs pooling of spikes and its neurons in one pass; None if two are needed."""
-    return gpu_pool if x.dtype == bool else None
+    return gpu_pool if x.dtype == bool and isinstance(spiking, Spiking) else None

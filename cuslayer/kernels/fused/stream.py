@@ -14,7 +14,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.cpu import forward as conv
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
@@ -24,8 +24,11 @@ from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron.blocks import Block, begin, forward_of
+from cuslayer.kernels.neuron.columns import placed
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
-from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # More steps than any stream has: a filter is cut after its last sample.
 _ENDLESS = 1 << 62
@@ -52,19 +55,18 @@ class Blocks(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What blocks of neurons keep: the recurrences (blocks, 4 width), and ring buffers (blocks, steps, width)."""
+    """What blocks of neurons keep: their memory (blocks, rows width), and ring buffers (blocks, steps, width)."""
 
     state: Array
     ring: Array
     fired: Array
 
     @classmethod
-    def of(cls, constants: Any, blocks: int, width: int, dtype: Any) -> Held:
+    def of(cls, neurons: Block, count: int, width: int, dtype: Any) -> Held:
         # What lies before the first step is not read.
-        _, f, nu = constants
-        filters = (f.cut, dtype), (nu.cut, np.uint8)
-        rings = (empty((blocks, -(-(cut + CHUNK) // _RING) * _RING, width), kind) for cut, kind in filters)
-        return cls(np.zeros((blocks, 4 * width), dtype), *rings)
+        filters = (neurons.history, dtype), (neurons.spikes, np.uint8)
+        rings = (empty((count, -(-(cut + CHUNK) // _RING) * _RING, width), kind) for cut, kind in filters)
+        return cls(np.empty((count, neurons.rows * width), dtype), *rings)
 
 
 @compiled
@@ -93,7 +95,7 @@ def _dense(
     weighted: Any,
     held: Held,
     out: Any,
-    constants: Any,
+    neurons: Block,
 ) -> None:
     """Run blocks through a chunk; their input is a list of spikes, or where that is empty, already weighted."""
     across, table = -(-b.outputs // b.width), w.reshape(-1)
@@ -104,6 +106,8 @@ def _dense(
         column = low * b.outputs + at
         state, ring, fired = held.state[block], held.ring[block], held.fired[block]
         flat = ring.reshape(-1)
+        if begun == 0:
+            begin(state, column, count * size, neurons)
         for t in range(0, len(out), CHUNK):
             end = min(t + CHUNK, len(out))
             if len(weighted):
@@ -114,20 +118,20 @@ def _dense(
                         row = k * b.samples + low + i
                         to = (begun + k) % len(ring) * ring.shape[1] + i * size
                         add_rows(flat, to, size, start[row], start[row + 1], index, table, at, b.outputs, limit)
-            forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, count * size, constants)
+            blocks.forward(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, count * size, neurons)
             _give(t, end, begun, fired, 0, out, column, count * size)
 
 
 @compiled
 def _few_dense(
-    b: Blocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, out: Any, constants: Any
+    b: Blocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, out: Any, neurons: Block
 ) -> None:
     """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
     start, index = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32)
     start[0] = 0
     for row in range(len(x)):
         start[row + 1] = list_row(row, x, index, start[row])
-    _dense(0, count, b, begun, start, index, w, limit, np.empty((0, 0), w.dtype), held, out, constants)
+    _dense(0, count, b, begun, start, index, w, limit, np.empty((0, 0), w.dtype), held, out, neurons)
 
 
 class StreamedDense:
@@ -135,13 +139,15 @@ class StreamedDense:
 
     Args:
         weight: (inputs, outputs).
-        response: the spike response.
+        response: the spike response; of neurons that are written as a step, the constants of each, arrays that
+            broadcast to the neurons.
         spiking: threshold and refractory response.
     """
 
-    def __init__(self, weight: Array, response: Alpha, spiking: Spiking) -> None:
+    def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
         self._weight, self._limit = np.ascontiguousarray(weight), busy_above(weight)
-        self._constants = forward_constants(weight.dtype, _ENDLESS, response, spiking)
+        response = placed(response, spiking, weight, (weight.shape[1],))
+        self._neurons = forward_of(weight.dtype, _ENDLESS, response, spiking)
         self._steps = 0
         self._held: Held | None = None
 
@@ -154,10 +160,10 @@ class StreamedDense:
         b = Blocks(samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples)))
         held = self._held
         if held is None:
-            held = self._held = Held.of(self._constants, b.number, b.width * b.together, self._weight.dtype)
+            held = self._held = Held.of(self._neurons, b.number, b.width * b.together, self._weight.dtype)
         out = np.empty((steps, samples, outputs), bool)
         spikes = out.view(np.uint8).reshape(steps, samples * outputs)
-        end: tuple[Any, ...] = held, spikes, self._constants
+        end: tuple[Any, ...] = held, spikes, self._neurons
         if rows.dtype == bool and rows.size + out.size <= _FEW:
             _few_dense(b, b.number, self._steps, as_bytes(rows), self._weight, self._limit, *end)
         else:
@@ -187,7 +193,7 @@ def _conv(
     weighted: Any,
     held: Held,
     out: Any,
-    constants: Any,
+    neurons: Block,
 ) -> None:
     width = m.columns * m.outputs
     rows, u = np.empty((CHUNK, m.together * width), taps.dtype), np.empty((1, m.together * width), taps.dtype)
@@ -195,6 +201,8 @@ def _conv(
         sample, low, high = rows_of(block, m)
         at, size = (sample * m.rows + low) * width, (high - low) * width
         state, ring, fired = held.state[block], held.ring[block], held.fired[block]
+        if begun == 0:
+            begin(state, at, size, neurons)
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             if len(weighted):
@@ -204,7 +212,7 @@ def _conv(
             else:
                 weigh(t, end, rows, sample, low, high, m, spikes, taps)
                 _take(t, end, begun, rows, 0, ring, 0, size)
-            forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, size, constants)
+            blocks.forward(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, size, neurons)
             _give(t, end, begun, fired, 0, out, at, size)
 
 
@@ -221,8 +229,8 @@ def _conv_pool(
     held: Held,
     pooled: Held,
     out: Any,
-    constants: Any,
-    pooled_constants: Any,
+    neurons: Block,
+    after: Block,
 ) -> None:
     width, pooled_width, lines = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     rows, u = np.empty((CHUNK, m.together * width), taps.dtype), np.empty((1, m.together * width), taps.dtype)
@@ -233,6 +241,9 @@ def _conv_pool(
         pooled_size = -(-(high - low) // tiles.height) * pooled_width
         state, ring, fired = held.state[block], held.ring[block], held.fired[block]
         pooled_state, pooled_ring, pooled_fired = pooled.state[block], pooled.ring[block], pooled.fired[block]
+        if begun == 0:
+            begin(state, at, size, neurons)
+            begin(pooled_state, pooled_at, pooled_size, after)
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             if len(weighted):
@@ -243,10 +254,10 @@ def _conv_pool(
                 weigh(t, end, rows, sample, low, high, m, spikes, taps)
                 _take(t, end, begun, rows, 0, ring, 0, size)
             since, until = begun + t, begun + end
-            forward_block(since, until, state, ring, 0, u, 0, fired, 0, size, constants)
+            blocks.forward(since, until, state, ring, 0, u, 0, fired, 0, size, neurons)
             _pool(since, until, fired, pooled_ring, low, high, m, tiles)
-            after = (pooled_ring, 0, u, 0, pooled_fired, 0, pooled_size)
-            forward_block(since, until, pooled_state, *after, pooled_constants)
+            arrays = (pooled_ring, 0, u, 0, pooled_fired, 0, pooled_size)
+            blocks.forward(since, until, pooled_state, *arrays, after)
             _give(t, end, begun, pooled_fired, 0, out, pooled_at, pooled_size)
 
 
@@ -262,12 +273,17 @@ class StreamedConv:
     """
 
     def __init__(
-        self, weight: Array, window: Window, response: Alpha, spiking: Spiking, pooling: Pooling | None = None
+        self,
+        weight: Array,
+        window: Window,
+        response: Any,
+        spiking: Spiking | StepSpiking,
+        pooling: Pooling | None = None,
     ) -> None:
         self._weight, self._window, self._pooling = weight, window, pooling
         self._taps = conv_spikes.taps_in_runs(weight, window)
-        of_neurons = [(response, spiking)] if pooling is None else [(response, spiking), pooling[2:]]
-        self._constants = [forward_constants(weight.dtype, _ENDLESS, *each) for each in of_neurons]
+        self._kinds = [(response, spiking)] if pooling is None else [(response, spiking), pooling[2:]]
+        self._neurons: list[Block] = []
         self._steps = 0
         self._held: list[Held] | None = None
 
@@ -292,8 +308,12 @@ class StreamedConv:
             widths = [m.together * m.width]
             if pooling:
                 widths.append(m.together // tiles.height * tiles.columns * m.outputs)
-            sizes = zip(self._constants, widths, strict=True)
-            self._held = [Held.of(c, m.blocks, width, self._weight.dtype) for c, width in sizes]
+            image, like = (m.rows, m.columns, m.outputs), self._weight
+            for (response, spiking), maps in zip(self._kinds, (image, (*places, m.outputs)), strict=False):
+                given = placed(response, spiking, like, maps)
+                self._neurons.append(forward_of(like.dtype, _ENDLESS, given, spiking))
+            sizes = zip(self._neurons, widths, strict=True)
+            self._held = [Held.of(each, m.blocks, width, self._weight.dtype) for each, width in sizes]
         out = np.empty((steps, samples, *places, m.outputs), bool)
         spikes = out.view(np.uint8).reshape(steps, math.prod(out.shape[1:]))
         flat = weighted.reshape(-1, m.neurons or 1)
@@ -304,7 +324,7 @@ class StreamedConv:
             flat,
             *self._held,
             spikes,
-            *self._constants,
+            *self._neurons,
         )
         parallel_for(_conv_pool if pooling else _conv, m.blocks, m, self._steps, *arguments, grain=1)
         self._steps += steps

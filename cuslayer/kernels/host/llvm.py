@@ -16,6 +16,15 @@ def data_of(context: Any, builder: Any, signature: Any, arguments: Any, *numbers
     return [context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in numbers]
 
 
+def row_length(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> list[Any]:
+    """Return the number of rows of an array with two axes, and the distance of two rows in elements."""
+    kind = signature.args[number]
+    array = context.make_array(kind)(context, builder, arguments[number])
+    size = ir.Constant(_I64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    rows, step = builder.extract_value(array.shape, 0), builder.extract_value(array.strides, 0)
+    return [rows, builder.sdiv(step, size)]
+
+
 def vector_at(builder: Any, data: Any, at: Any, vector: Any) -> Any:
     """Return the address of the vector of a type that begins at a place of an array."""
     return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())

@@ -10,7 +10,6 @@ other rows lie one after the other in one array.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -18,12 +17,10 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernel_cache import check_files
+from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, parallel_for
 from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.llvm import data_of
 from cuslayer.kernels.host.memory import empty
@@ -36,8 +33,6 @@ from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_num
 from cuslayer.kernels.surrogate.cpu import slopes
 
 _WORDS = {"_exp": np.exp, "_rint": np.rint, "_trunc": np.trunc, "_carray": vars(numba)["carray"], "__name__": __name__}
-# Compiled functions, whose addresses are in use.
-_compiled: list[Any] = []
 
 
 def _call_row(
@@ -76,13 +71,7 @@ def row_functions(text: str, dtype: np.dtype[Any]) -> dict[str, int]:
     arguments = real, real, real, marks, real, types.int64, types.int64
     for name, function in found.items():
         function.__qualname__ = f"{name}_{digest}"
-        row: Any = CFunc(function, (arguments, types.void), {}, {"error_model": "numpy"})
-        with suppress(RuntimeError):  # no folder for the cache is writable
-            row.enable_caching()
-            check_files(row, digest)
-        row.compile()
-        _compiled.append(row)
-        found[name] = row.address
+        found[name] = address_of(function, types.void(*arguments), digest)
     return found
 
 

@@ -1,0 +1,285 @@
+"""Blocks of neurons of any kind on the CPU, as the passes that fuse a layer with its neurons run them.
+
+A block is some neighbouring columns, for a range of time. A pass calls the function of a kind by its address, so that
+the pass is compiled once, whatever kinds there are: spike response neurons have functions of their own here, and one
+function runs the rows of every neuron that is written as a step.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cuslayer.backend import Array
+from cuslayer.jit import address_of, compiled
+from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.host.blocks import repeat
+from cuslayer.kernels.host.llvm import data_of, row_length
+from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.neuron.cpu import backward_row, call_row, forward_row, numbers_of
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.surrogate.cpu import slopes
+
+
+class Block(NamedTuple):
+    """What a pass needs of a kind of neuron, forward or backward.
+
+    Attributes:
+        address: the function that runs a block.
+        states: the numbers of a neuron that go from step to step.
+        rows: the numbers of a neuron in the memory of a block: the states first, then others.
+        at: the first of them that is a constant of the neuron.
+        history: the steps before a step (backward: behind it) whose inputs (errors) the function reads.
+        spikes: the steps before a step whose spikes it reads.
+        numbers: the constants of all neurons.
+        places: integers for the function.
+        constants: (constants, K), those of which each neuron has its own: column m has that at m % K.
+    """
+
+    address: int
+    states: int
+    rows: int
+    at: int
+    history: int
+    spikes: int
+    numbers: Array
+    places: Array
+    constants: Array
+
+
+def forward_of(dtype: np.dtype[Any], steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking) -> Block:
+    """Return the forward block of neurons for so many steps.
+
+    Args:
+        dtype: the number type.
+        steps: the number of steps.
+        response: the spike response; of neurons that are written as a step, their constants (constants, K).
+        spiking: the neurons' other constants.
+    """
+    none = np.empty((0, 1), dtype)
+    if isinstance(spiking, StepSpiking):
+        states, row = len(spiking.kind.states), forward_row(spiking.kind, (), dtype)
+        constants = np.asarray(response, dtype)
+        places = np.array([row, states + len(constants)], np.int64)
+        numbers = numbers_of(spiking, none)
+        rows = states + len(constants)
+        return Block(_functions(dtype)[1], states, rows, states, 0, 0, numbers, places, constants)
+    assert isinstance(response, Alpha)
+    theta, f, nu = forward_constants(dtype, steps, response, spiking)
+    numbers = np.array([theta, *_numbers(f), *_numbers(nu)], dtype)
+    places = np.array([f.cut, nu.cut], np.int64)
+    return Block(_functions(dtype)[0], 4, 4, 4, f.cut, nu.cut, numbers, places, none)
+
+
+def backward_of(dtype: np.dtype[Any], steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking) -> Block:
+    """Return the backward block of neurons; see `forward_of`. Its gradients need no more than the potential."""
+    none = np.empty((0, 1), dtype)
+    if isinstance(spiking, StepSpiking):
+        states, found = len(spiking.kind.states), backward_row(spiking.kind, spiking.exact, False, dtype)
+        constants, surrogate = np.asarray(response, dtype), surrogate_numbers(spiking, dtype)
+        own = numbers_of(spiking, none)
+        numbers = np.array([*own, *surrogate[1:]], dtype)
+        rows = states + 1 + len(constants)
+        places = np.array([found.row, rows, states, len(own), surrogate.code, found.threshold], np.int64)
+        return Block(_functions(dtype)[3], states, rows, states + 1, 0, 0, numbers, places, constants)
+    assert isinstance(response, Alpha)
+    theta, steep, height, f = backward_constants(dtype, steps, response, spiking)
+    numbers = np.array([theta, steep, height, *_numbers(f)], dtype)
+    return Block(_functions(dtype)[2], 2, 2, 2, f.cut, 0, numbers, np.array([f.cut], np.int64), none)
+
+
+def _numbers(f: Recurrence) -> tuple[Any, Any, Any, Any]:
+    return f.decay, f.gain, f.cut_p, f.cut_q
+
+
+@compiled
+def begin(memory: Any, column: int, width: int, b: Block) -> None:
+    """Set the memory of a block of `width` neurons to that before the first step; `column` is that of the first one."""
+    memory[: b.rows * width] = 0
+    for i in range(len(b.constants)):
+        at = (b.at + i) * width
+        repeat(memory[at : at + width], b.constants[i], column)
+
+
+@compiled
+def _recurrence(numbers: Any, at: int, cut: int) -> Recurrence:
+    return Recurrence(numbers[at], numbers[at + 1], cut, numbers[at + 2], numbers[at + 3])
+
+
+_array: Any = vars(numba)["carray"]
+# The functions of blocks. Each array of rows comes as its address, its number of rows, the distance of two rows, and
+# the first of the block's columns.
+
+
+def _srm_forward(first, last, memory, x, xs, xw, x_at, u, us, uw, u_at, s, ss, sw, s_at, width, numbers, places):  # type: ignore[no-untyped-def]
+    n, p = _array(numbers, (9,)), _array(places, (2,))
+    c = n[0], _recurrence(n, 1, p[0]), _recurrence(n, 5, p[1])
+    rows, potential, fired = _array(x, (xs, xw)), _array(u, (us, uw)), _array(s, (ss, sw))
+    state = _array(memory, (4 * width,))
+    forward_block(first, last, state, rows, x_at, potential, u_at, fired, s_at, width, c)
+
+
+def _step_forward(first, last, memory, x, xs, xw, x_at, u, us, uw, u_at, s, ss, sw, s_at, width, numbers, places):  # type: ignore[no-untyped-def]
+    p = _array(places, (2,))
+    n, own = _array(numbers, (1,)), _array(memory, (p[1] * width,))
+    rows, potential, fired = _array(x, (xs, xw)), _array(u, (us, uw)), _array(s, (ss, sw))
+    for t in range(first, last):
+        given = rows[t % xs, x_at : x_at + width]
+        written = potential[t % us, u_at : u_at + width]
+        call_row(p[0], own, given, written, fired[t % ss, s_at : s_at + width], n, width, 0)
+
+
+def _srm_backward(  # type: ignore[no-untyped-def]
+    first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
+):
+    n, p = _array(numbers, (7,)), _array(places, (1,))
+    c = n[0], n[1], n[2], _recurrence(n, 3, p[0])
+    grads, potential, out = _array(g, (gs, gw)), _array(u, (us, uw)), _array(y, (ys, yw))
+    state, errors = _array(memory, (2 * width,)), _array(ring, (rs, rw))
+    backward_block(first, last, state, errors, grads, g_at, potential, u_at, out, y_at, width, c)
+
+
+def _step_backward(  # type: ignore[no-untyped-def]
+    first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
+):
+    p = _array(places, (6,))
+    row, states, own, code, threshold = p[0], p[2], p[3], p[4], p[5]
+    n, cells = _array(numbers, (own + 5,)), _array(memory, (p[1] * width,))
+    surrogate = SurrogateNumbers(code, n[own], n[own + 1], n[own + 2], n[own + 3], n[own + 4])
+    grads, potential, out = _array(g, (gs, gw)), _array(u, (us, uw)), _array(y, (ys, yw))
+    slope = cells[states * width : (states + 1) * width]
+    none = np.empty(0, np.uint8)
+    away = np.empty(width if threshold >= 0 else 0, slope.dtype)
+    for t in range(last - 1, first - 1, -1):
+        at = potential[t % us, u_at : u_at + width]
+        if threshold >= 0:
+            for j in range(width):
+                away[j] = at[j] - cells[(states + 1 + threshold) * width + j]
+            slopes(slope, away, surrogate)
+        else:
+            slopes(slope, at, surrogate)
+        call_row(row, cells, grads[t % gs, g_at : g_at + width], at, none, n, width, 0)
+        copy(out[t % ys, y_at : y_at + width], slope)
+
+
+@cache
+def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return the addresses of the four functions above for a number type."""
+    pointer: Any = types.CPointer
+    real, number = pointer(types.float32 if dtype == np.float32 else types.float64), types.int64
+    array, marks = (real, number, number, number), (pointer(types.uint8), number, number, number)
+    ends = (number, real, pointer(number))
+    forward = types.void(number, number, real, *array, *array, *marks, *ends)
+    backward = types.void(number, number, real, *array[:3], *array, *array, *array, *ends)
+    each = (_srm_forward, forward), (_step_forward, forward), (_srm_backward, backward), (_step_backward, backward)
+    return tuple(address_of(function, signature) for function, signature in each)
+
+
+def _call(context: Any, builder: Any, signature: Any, arguments: Any, arrays: Any, ring: bool) -> Any:
+    """Generate the call of a block's function: `arrays` are the numbers of the arguments that have rows."""
+    given = [arguments[1], arguments[2], *data_of(context, builder, signature, arguments, 3)]
+    for number in arrays:
+        given += data_of(context, builder, signature, arguments, number)
+        given += row_length(context, builder, signature, arguments, number)
+        if not (ring and number == arrays[0]):
+            given.append(arguments[number + 1])
+    given += [arguments[-3], *data_of(context, builder, signature, arguments, len(arguments) - 2, len(arguments) - 1)]
+    kind = ir.FunctionType(ir.VoidType(), [each.type for each in given])
+    builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), given)
+    return context.get_dummy_value()
+
+
+def _forward(
+    typing_context: Any,
+    address: Any,
+    first: Any,
+    last: Any,
+    memory: Any,
+    x: Any,
+    x_at: Any,
+    u: Any,
+    u_at: Any,
+    s: Any,
+    s_at: Any,
+    width: Any,
+    numbers: Any,
+    places: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(context, builder, signature, arguments, (4, 6, 8), False)
+
+    n = types.intp
+    return types.none(n, n, n, memory, x, n, u, n, s, n, n, numbers, places), generate
+
+
+def _backward(
+    typing_context: Any,
+    address: Any,
+    first: Any,
+    last: Any,
+    memory: Any,
+    ring: Any,
+    g: Any,
+    g_at: Any,
+    u: Any,
+    u_at: Any,
+    y: Any,
+    y_at: Any,
+    width: Any,
+    numbers: Any,
+    places: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(context, builder, signature, arguments, (4, 5, 7, 9), True)
+
+    n = types.intp
+    return types.none(n, n, n, memory, ring, g, n, u, n, y, n, n, numbers, places), generate
+
+
+_call_forward: Any = intrinsic(_forward)
+_call_backward: Any = intrinsic(_backward)
+
+
+@compiled
+def forward(
+    first: int, last: int, memory: Any, x: Any, x_at: int, u: Any, u_at: int, s: Any, s_at: int, width: int, b: Block
+) -> None:
+    """Run a block of neurons over the steps [first, last).
+
+    The memory is that of `begin` before the first step. The inputs, potentials and spikes are `width` columns of x, u
+    and s, from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s may be ring buffers that hold
+    `b.history` and `b.spikes` steps more.
+    """
+    _call_forward(b.address, first, last, memory, x, x_at, u, u_at, s, s_at, width, b.numbers, b.places)
+
+
+@compiled
+def backward(
+    first: int,
+    last: int,
+    memory: Any,
+    ring: Any,
+    g: Any,
+    g_at: int,
+    u: Any,
+    u_at: int,
+    y: Any,
+    y_at: int,
+    width: int,
+    b: Block,
+) -> None:
+    """Run a block of neurons backward over the steps [first, last).
+
+    The memory is that of `begin` after the last step. The gradients of the spikes g, the potentials u and the gradients
+    of the inputs y are `width` columns each, from g_at, u_at and y_at on; step t is row t modulo the number of rows.
+    The ring buffer (`b.history` or more, width or more), 0 after the last step, is for errors within the filter.
+    """
+    _call_backward(b.address, first, last, memory, ring, g, g_at, u, u_at, y, y_at, width, b.numbers, b.places)

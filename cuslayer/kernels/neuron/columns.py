@@ -1,0 +1,44 @@
+"""Constants of which each neuron may have its own, as kernels take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.constants import least_factor
+from cuslayer.kernels.neuron.derive import StepSpiking
+
+
+def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -> Array:
+    """Return constants that broadcast to neurons of a shape as kernels take them, (K,) in an array's number type.
+
+    Column m has the constant m % K. Constants under `least_factor` are 0.
+    """
+    xp = namespace(like)
+    try:
+        whole = xp.broadcast_to(keep, features)
+    except ValueError:
+        raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
+    flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
+    flat = xp.where(abs(flat) < least_factor(like.dtype), 0, flat)
+    return xp.ascontiguousarray(flat.astype(like.dtype))
+
+
+def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
+    """Return constants that broadcast to neurons of a shape as kernels take them, (constants, K).
+
+    Column m has those at m % K. They are on the device of an array, in its number type.
+    """
+    xp = namespace(like)
+    each = [per_column(name, keep, like, features) for name, keep in zip(names, given, strict=True)]
+    if not all(keep.size for keep in each):  # there are no neurons
+        return xp.zeros((len(each), 1), like.dtype)
+    most = max((keep.size for keep in each), default=1)
+    rows = [xp.broadcast_to(keep, (most // max(keep.size, 1), keep.size)).reshape(1, most) for keep in each]
+    return xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), like.dtype)
+
+
+def placed(response: Any, spiking: Any, like: Array, features: tuple[int, ...]) -> Any:
+    """Return what kernels take as the response of neurons of a shape: of a step, its constants (constants, K)."""
+    return side_by_side(spiking.labels, response, like, features) if isinstance(spiking, StepSpiking) else response
