@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from cuslayer.backend import Array
 from cuslayer.jit import address_of, compiled
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.constants import Recurrence, Spiking
 from cuslayer.kernels.host.blocks import repeat
 from cuslayer.kernels.host.llvm import data_of, row_length
 from cuslayer.kernels.host.tiles import copy
@@ -55,7 +55,9 @@ class Block(NamedTuple):
     constants: Array
 
 
-def forward_of(dtype: np.dtype[Any], steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking) -> Block:
+def forward_of(
+    dtype: np.dtype[Any], steps: int, response: Any, spiking: Spiking | StepSpiking, saves: tuple[str, ...] = ()
+) -> Block:
     """Return the forward block of neurons for so many steps.
 
     Args:
@@ -63,23 +65,22 @@ def forward_of(dtype: np.dtype[Any], steps: int, response: Alpha | Array, spikin
         steps: the number of steps.
         response: the spike response; of neurons that are written as a step, their constants (constants, K).
         spiking: the neurons' other constants.
+        saves: the values for backward that rows at the end of the memory have after a step.
     """
     none = np.empty((0, 1), dtype)
     if isinstance(spiking, StepSpiking):
-        states, row = len(spiking.kind.states), forward_row(spiking.kind, (), dtype)
-        constants = np.asarray(response, dtype)
-        places = np.array([row, states + len(constants)], np.int64)
-        numbers = numbers_of(spiking, none)
-        rows = states + len(constants)
+        states, row = len(spiking.kind.states), forward_row(spiking.kind, saves, dtype)
+        constants, numbers = np.asarray(response, dtype), numbers_of(spiking, none)
+        rows = states + len(constants) + len(saves)
+        places = np.array([row, rows], np.int64)
         return Block(_functions(dtype)[1], states, rows, states, 0, 0, numbers, places, constants)
-    assert isinstance(response, Alpha)
     theta, f, nu = forward_constants(dtype, steps, response, spiking)
     numbers = np.array([theta, *_numbers(f), *_numbers(nu)], dtype)
     places = np.array([f.cut, nu.cut], np.int64)
     return Block(_functions(dtype)[0], 4, 4, 4, f.cut, nu.cut, numbers, places, none)
 
 
-def backward_of(dtype: np.dtype[Any], steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking) -> Block:
+def backward_of(dtype: np.dtype[Any], steps: int, response: Any, spiking: Spiking | StepSpiking) -> Block:
     """Return the backward block of neurons; see `forward_of`. Its gradients need no more than the potential."""
     none = np.empty((0, 1), dtype)
     if isinstance(spiking, StepSpiking):
@@ -90,7 +91,6 @@ def backward_of(dtype: np.dtype[Any], steps: int, response: Alpha | Array, spiki
         rows = states + 1 + len(constants)
         places = np.array([found.row, rows, states, len(own), surrogate.code, found.threshold], np.int64)
         return Block(_functions(dtype)[3], states, rows, states + 1, 0, 0, numbers, places, constants)
-    assert isinstance(response, Alpha)
     theta, steep, height, f = backward_constants(dtype, steps, response, spiking)
     numbers = np.array([theta, steep, height, *_numbers(f)], dtype)
     return Block(_functions(dtype)[2], 2, 2, 2, f.cut, 0, numbers, np.array([f.cut], np.int64), none)

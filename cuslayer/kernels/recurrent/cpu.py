@@ -15,9 +15,11 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.neuron.cpu import BackwardRow, backward_row, forward_row
+from cuslayer.kernels.neuron.blocks import Block, begin, forward_of
+from cuslayer.kernels.neuron.blocks import forward as run_forward
+from cuslayer.kernels.neuron.cpu import backward_row
 from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmNumbers, StepProgram
-from cuslayer.kernels.recurrent.steps import backward_step, forward_step
+from cuslayer.kernels.recurrent.steps import backward_step
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
@@ -73,14 +75,13 @@ def _forward(
     u: Any,
     more: Any,
     s: Any,
-    own: Any,
-    c: Any,
+    b: Block,
 ) -> None:
-    width, size = x.shape[2], states.shape[1]
-    total, rows, index = np.empty(width, x.dtype), np.empty((len(more) + 1, width), x.dtype), np.empty(width, np.int32)
-    memory = np.empty(size + own.size + len(more) * width, x.dtype)
-    memory[size : size + own.size] = own
+    width, size, kept = x.shape[2], states.shape[1], b.rows - len(more)
+    total, index = np.empty(width, x.dtype), np.empty(width, np.int32)
+    memory = np.empty(b.rows * width, x.dtype)
     for n in range(first, last):
+        begin(memory, 0, width, b)
         memory[:size] = states[n]
         for k in range(x.shape[0]):
             t = start + k
@@ -89,11 +90,10 @@ def _forward(
             send_spikes(total, index, count, synapse)
             for j in range(width):
                 given[j] = x[k, n, j] + total[j]
-            forward_step(t, memory, inputs[n], fired[n], rows, c)
+            run_forward(t, t + 1, memory, inputs[n], 0, u[k, n : n + 1], 0, fired[n], 0, width, b)
             s[k, n] = fired[n, now]
-            u[k, n] = rows[0]
             for i in range(len(more)):
-                more[i, k, n] = rows[i + 1]
+                more[i, k, n] = memory[(kept + i) * width : (kept + i + 1) * width]
         states[n] = memory[:size]
 
 
@@ -124,15 +124,12 @@ def forward(
     before = Held(x, program, delay, steps) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
-    rows = None
-    if isinstance(program, StepProgram):
-        rows = BackwardRow(forward_row(program.spiking.kind, saves, x.dtype), 0, -1)
-    c = program.numbers(x.dtype, _ENDLESS if endless else steps, constants, (samples, neurons), rows)
-    own = np.empty(0, x.dtype) if isinstance(c, SrmNumbers) else c.constants
+    response = constants if isinstance(program, StepProgram) else program.response
+    block = forward_of(x.dtype, _ENDLESS if endless else steps, response, program.spiking, saves)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
     held = before.states, before.inputs, before.fired
-    parallel_for(_forward, samples, before.steps, *given, *held, *written, own, c, grain=1)
+    parallel_for(_forward, samples, before.steps, *given, *held, *written, block, grain=1)
     before.steps += steps
     return u, s, more
 

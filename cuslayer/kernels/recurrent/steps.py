@@ -1,13 +1,9 @@
-"""One step of neurons, forward and back, for the loops of recurrent populations.
+"""One step back of neurons, for the loops of recurrent populations.
 
 The type of the constants decides, when a loop is compiled, which function runs: that of spike response neurons, or that
 of neurons that are written as a step, which calls rows that `neuron/cpu.py` has compiled.
 
-Forward has the arguments: the step t; the neurons' memory, 0 before the first step; ring buffers (steps, neurons) of
-the weighted inputs and of the spikes, uint8, of which that of step t is written; rows (values + 1, neurons), to which
-it writes the potential and what else backward needs; and the constants.
-
-Backward has: the step and the sample; the memory, 0 after the last step; a ring buffer for filters; a row of scratch
+Its arguments: the step and the sample; the memory, 0 after the last step; a ring buffer for filters; a row of scratch
 memory; the gradient of the spikes; the potential (T, N, neurons) and what else forward has saved (values, T, N,
 neurons); the gradient of the weighted input, which is written; and the constants.
 """
@@ -23,13 +19,7 @@ from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flush, flushed
 from cuslayer.kernels.neuron.cpu import call_row
 from cuslayer.kernels.recurrent.constants import SrmNumbers, StepNumbers
-from cuslayer.kernels.srm.cpu import forward_block
 from cuslayer.kernels.surrogate.cpu import slopes
-
-
-def forward_step(t: int, memory: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> None:
-    """Run a row of neurons for the step t; for compiled loops."""
-    raise TypeError("runs in compiled loops only")
 
 
 def backward_step(
@@ -37,12 +27,6 @@ def backward_step(
 ) -> None:
     """Run a row of neurons back over the step t; for compiled loops."""
     raise TypeError("runs in compiled loops only")
-
-
-@compiled
-def _forward_srm(t: int, state: Any, inputs: Any, fired: Any, rows: Any, c: SrmNumbers) -> None:
-    constants = c.theta, c.response, c.refractory
-    forward_block(t, t + 1, state, inputs, 0, rows[:1], 0, fired, 0, inputs.shape[1], constants)
 
 
 @compiled
@@ -66,17 +50,6 @@ def _backward_srm(
         state[j + 3 * width] = nu.decay * state[j + 3 * width] + value - nu.cut_p * old_refractory[j]
         row[j] = value
         out[j] = f.gain * q
-
-
-@compiled
-def _forward_kind(t: int, memory: Any, inputs: Any, fired: Any, rows: Any, c: StepNumbers) -> None:
-    """Run neurons that are written as a step; memory: states, constants, saved values."""
-    width = inputs.shape[1]
-    given, marks = inputs[t % len(inputs)], fired[t % len(fired)]
-    call_row(c.rows.row, memory, given, rows[0], marks, c.numbers, width, 0)
-    begin = memory.size - (len(rows) - 1) * width
-    for i in range(1, len(rows)):
-        copy(rows[i], memory[begin + (i - 1) * width :][:width])
 
 
 @compiled
@@ -108,16 +81,6 @@ def _backward_kind(
                 copy(memory[at_old + i * width :][:width], c.old[i, n])
     call_row(c.rows.row, memory, grad, u[t, n], c.none, c.numbers, width, 0)
     copy(out, memory[at_constants - width : at_constants])
-
-
-@overload(forward_step)
-def _forward_step(t: Any, memory: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> Any:
-    step: Any = _forward_srm if c.instance_class is SrmNumbers else _forward_kind
-
-    def run(t: Any, memory: Any, inputs: Any, fired: Any, rows: Any, c: Any) -> Any:
-        step(t, memory, inputs, fired, rows, c)
-
-    return run
 
 
 @overload(backward_step)
