@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import to_device, to_numpy
-from cuslayer.kernels.neuron.smooth import error_of_adjoint
+from cuslayer.kernels.neuron.smooth import error_of_adjoint, error_of_own
 from cuslayer.tape import Tensor, no_grad
 
 
@@ -22,7 +22,8 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
         (<c, fn(x + step d)> - <c, fn(x - step d)>) / (2 step)   against   <gradient of <c, fn(x)>, d>
 
     A neuron that is written as a step, a `StepNeuron`, is checked by itself, ``gradcheck(neuron)``: its derived
-    gradient with respect to inputs and constants, for spikes that are a smooth function of the potential.
+    gradient with respect to inputs and constants, for spikes that are a smooth function of the potential. A backward of
+    its own is compared with the gradient that would be derived.
 
     Args:
         fn: a deterministic function of one tensor for each array that returns a tensor; or a neuron.
@@ -75,4 +76,6 @@ def _of_neuron(neuron: Any, seed: int, step: float) -> float:
     kind = neuron.spiking.kind
     numbers = dict(zip(kind.numbers, neuron.spiking.values, strict=True))
     own = {name: float(to_numpy(getattr(value, "data", value)).mean()) for name, value in neuron.columns.items()}
+    if kind.own is not None:
+        return error_of_own(kind, numbers | own, neuron.gradient == "exact", seed)
     return error_of_adjoint(kind, numbers | own, seed, step)

@@ -116,8 +116,8 @@ def _kind(cls: Any) -> Kind:
     if cls.step is None:
         raise TypeError("neurons with states must define step")
     columns = tuple(cls.decays) if cls.step_columns is None else cls.step_columns
-    derived = cls.backward is None
-    return read_step(cls.__name__, cls.step, cls.states, columns, unfired=cls.as_if_unfired, derived=derived)
+    options = {"unfired": cls.as_if_unfired, "backward": cls.backward}
+    return read_step(cls.__name__, cls.step, cls.states, columns, **options)
 
 
 @differentiable
@@ -203,6 +203,9 @@ class StepNeuron(Neuron):
     Attributes:
         states: the names of the states, which begin at 0.
         decays: for each parameter of the step that is a decay, ``exp(-dt / tau)``, the name of its time constant.
+        backward: None, or ``backward(c, *decays, *states, u, rho, g)`` in place of the derived gradient. It is given
+            the gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of
+            the spike, and returns the gradients of the states before the step, and of x.
         as_if_unfired: what ``gradient="slayer"`` drops: True for all that the step does with its spike; False for the
             derivative by the spike alone, which is then a constant.
 
@@ -232,7 +235,6 @@ class StepNeuron(Neuron):
     decays: ClassVar[Mapping[str, str]] = MappingProxyType({})
     as_if_unfired: ClassVar[bool] = True
     step: ClassVar[Callable[..., Any] | None] = None
-    # For a step whose adjoint is not derived, the operation that runs it: see `Loihi`.
     backward: ClassVar[Callable[..., Any] | None] = None
     # The parameters of the step that are constants of the neurons; by default the decays.
     step_columns: ClassVar[tuple[str, ...] | None] = None
@@ -396,6 +398,8 @@ class StepNeuron(Neuron):
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
         columns = self.columns.values()
         trained = any(map(_is_trained, columns))
+        if trained and self.backward is not None:
+            raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
         return simulate(x, *more, *columns, spiking=self.spiking, states=states, trained=trained)
 
     def __call__(self, x: Any, *more: Any) -> Tensor:

@@ -11,7 +11,8 @@ import cuslayer as cs
 from cuslayer.kernels.neuron.kind import read_step
 from cuslayer.neurons.step import flushed
 from cuslayer.parameter import Bounded
-from tests.support.kinds import Compartments, Quadratic
+from tests.support.kinds import Compartments, OwnBackward, Quadratic
+from tools.emulator.driver import emulation
 
 
 def calls(c, v, x):
@@ -51,11 +52,11 @@ def other_parameters(c, w, x):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 18 of test_step.py"),
-        (loops, r"step must have assignments, then one return, got 'for _ in .* in line 23 of test_step.py"),
-        (unknown, r"step must use its parameters, .*, got 'nothing' in line 29 of test_step.py"),
-        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 35 of test_step.py"),
-        (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line 39 of test_step.py"),
+        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 19 of test_step.py"),
+        (loops, r"step must have assignments, then one return, got 'for _ in .* in line 24 of test_step.py"),
+        (unknown, r"step must use its parameters, .*, got 'nothing' in line 30 of test_step.py"),
+        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 36 of test_step.py"),
+        (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line 40 of test_step.py"),
         (one_result, r"step must return v after the step, the potential, the spike, got 1 results"),
         (other_parameters, r"step must have the parameters \(c, v, x\), got \(c, w, x\)"),
         (abs, r"step must be a function in a file, got <built-in function abs>; its source is read"),
@@ -99,6 +100,35 @@ def test_a_constant_of_any_name_is_trained():
     assert neuron.gain.grad != 0
     with pytest.raises(ValueError, match=r"^Compartments: y must be as x, \(20, 2, 3\), float64, got \(20, 2, 1\)"):
         neuron(x, y[..., :1])
+
+
+def test_a_backward_of_its_own_takes_the_place_of_the_derived_one():
+    own, plain = OwnBackward(gradient="exact"), cs.LIF(gradient="exact")
+    assert cs.gradcheck(own) < 1e-12
+    assert cs.gradcheck(OwnBackward(gradient="exact", factor=2.0)) > 0.1
+    x = np.random.default_rng(0).normal(0.2, 0.5, (40, 2, 30))
+
+    def gradients(neuron):
+        cs.seed(0)
+        net = cs.Sequential(cs.Dense(30, 20), neuron, cs.Dense(20, 20), cs.Recurrent(cs.Dense(20, 20), neuron))
+        net(x).backward(np.random.default_rng(1).normal(size=(40, 2, 20)))
+        return [p.grad for p in net.parameters()]
+
+    expected = gradients(plain)
+    found = [gradients(own)]
+    with emulation():
+        found.append([np.asarray(each) for each in gradients(own)])
+    for each in found:
+        for one, other in zip(each, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
+    with pytest.raises(ValueError, match=r"^OwnBackward: trained constants need the gradient of the step"):
+        OwnBackward(trained=True)(x)
+    wrong = type("Mine", (OwnBackward,), {"backward": OwnBackward.step})
+    with pytest.raises(ValueError, match=r"^Mine: backward must have the parameters \(c, d, v, u, rho, g\), got"):
+        wrong()(x)
+    short = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": lambda c, v, x: (v, v, v >= c.theta)})
+    with pytest.raises(TypeError, match=r"^Mine: step must be a function of its own, made by def, got line \d+ of"):
+        short()(x)
 
 
 def test_its_functions_run_as_plain_python():

@@ -47,3 +47,27 @@ class Compartments(StepNeuron):
         old = 0.5 * old + s
         v = u - c.theta * s
         return v, w, old, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class OwnBackward(StepNeuron):
+    """A leaky neuron that writes the exact gradient of its step itself."""
+
+    tau: Any = 20.0
+    factor: float = 1.0
+
+    states = ("v",)
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, x):
+        u = flushed(d * v + x)
+        s = u >= c.theta
+        v = 0 if s else u
+        return v, u, s
+
+    def backward(c, d, v, u, rho, g):
+        """Return the gradients of the voltage before the step and of the input."""
+        fires = u >= c.theta
+        of_spike = g - v * u
+        total = flushed(c.factor * rho * of_spike + (0 if fires else v))
+        return d * total, total

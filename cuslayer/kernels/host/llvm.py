@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 _I64 = ir.IntType(64)
 _I32 = ir.IntType(32)
@@ -14,15 +16,6 @@ _I32 = ir.IntType(32)
 def data_of(context: Any, builder: Any, signature: Any, arguments: Any, *numbers: int) -> list[Any]:
     """Return the addresses of the arrays that the arguments of some numbers are."""
     return [context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in numbers]
-
-
-def row_length(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> list[Any]:
-    """Return the number of rows of an array with two axes, and the distance of two rows in elements."""
-    kind = signature.args[number]
-    array = context.make_array(kind)(context, builder, arguments[number])
-    size = ir.Constant(_I64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-    rows, step = builder.extract_value(array.shape, 0), builder.extract_value(array.strides, 0)
-    return [rows, builder.sdiv(step, size)]
 
 
 def vector_at(builder: Any, data: Any, at: Any, vector: Any) -> Any:
@@ -57,3 +50,29 @@ def generate_loop(builder: Any, count: Any, first: list[Any], body: Callable[[An
     builder.branch(head)
     builder.position_at_end(after)
     return variables
+
+
+def _call(typing_context: Any, address: Any, given: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        passed = []
+        for number, kind in enumerate(given):
+            value = builder.extract_value(arguments[1], number)
+            if not isinstance(kind, types.Array):
+                passed.append(context.cast(builder, value, kind, types.int64))
+                continue
+            array = context.make_array(kind)(context, builder, value)
+            passed.append(array.data)
+            if kind.ndim == 2:
+                size = ir.Constant(_I64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+                step = builder.extract_value(array.strides, 0)
+                passed += [builder.extract_value(array.shape, 0), builder.sdiv(step, size)]
+        function = ir.FunctionType(ir.VoidType(), [each.type for each in passed])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), passed)
+        return context.get_dummy_value()
+
+    return types.none(types.intp, given), generate
+
+
+# call(address, given): call a function of `jit.address_of` with a tuple of whole numbers and arrays. An array with one
+# axis is passed as its address, one with two as its address, the number of rows and the distance of two in elements.
+call: Any = intrinsic(_call)

@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from cuslayer.backend import Array
 from cuslayer.jit import address_of, compiled
 from cuslayer.kernels.constants import Recurrence, Spiking
 from cuslayer.kernels.host.blocks import repeat
-from cuslayer.kernels.host.llvm import data_of, row_length
+from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.neuron.cpu import backward_row, call_row, forward_row, numbers_of
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -183,71 +181,6 @@ def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
     return tuple(address_of(function, signature) for function, signature in each)
 
 
-def _call(context: Any, builder: Any, signature: Any, arguments: Any, arrays: Any, ring: bool) -> Any:
-    """Generate the call of a block's function: `arrays` are the numbers of the arguments that have rows."""
-    given = [arguments[1], arguments[2], *data_of(context, builder, signature, arguments, 3)]
-    for number in arrays:
-        given += data_of(context, builder, signature, arguments, number)
-        given += row_length(context, builder, signature, arguments, number)
-        if not (ring and number == arrays[0]):
-            given.append(arguments[number + 1])
-    given += [arguments[-3], *data_of(context, builder, signature, arguments, len(arguments) - 2, len(arguments) - 1)]
-    kind = ir.FunctionType(ir.VoidType(), [each.type for each in given])
-    builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), given)
-    return context.get_dummy_value()
-
-
-def _forward(
-    typing_context: Any,
-    address: Any,
-    first: Any,
-    last: Any,
-    memory: Any,
-    x: Any,
-    x_at: Any,
-    u: Any,
-    u_at: Any,
-    s: Any,
-    s_at: Any,
-    width: Any,
-    numbers: Any,
-    places: Any,
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _call(context, builder, signature, arguments, (4, 6, 8), False)
-
-    n = types.intp
-    return types.none(n, n, n, memory, x, n, u, n, s, n, n, numbers, places), generate
-
-
-def _backward(
-    typing_context: Any,
-    address: Any,
-    first: Any,
-    last: Any,
-    memory: Any,
-    ring: Any,
-    g: Any,
-    g_at: Any,
-    u: Any,
-    u_at: Any,
-    y: Any,
-    y_at: Any,
-    width: Any,
-    numbers: Any,
-    places: Any,
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _call(context, builder, signature, arguments, (4, 5, 7, 9), True)
-
-    n = types.intp
-    return types.none(n, n, n, memory, ring, g, n, u, n, y, n, n, numbers, places), generate
-
-
-_call_forward: Any = intrinsic(_forward)
-_call_backward: Any = intrinsic(_backward)
-
-
 @compiled
 def forward(
     first: int, last: int, memory: Any, x: Any, x_at: int, u: Any, u_at: int, s: Any, s_at: int, width: int, b: Block
@@ -258,7 +191,7 @@ def forward(
     and s, from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s may be ring buffers that hold
     `b.history` and `b.spikes` steps more.
     """
-    _call_forward(b.address, first, last, memory, x, x_at, u, u_at, s, s_at, width, b.numbers, b.places)
+    call(b.address, (first, last, memory, x, x_at, u, u_at, s, s_at, width, b.numbers, b.places))
 
 
 @compiled
@@ -282,4 +215,4 @@ def backward(
     of the inputs y are `width` columns each, from g_at, u_at and y_at on; step t is row t modulo the number of rows.
     The ring buffer (`b.history` or more, width or more), 0 after the last step, is for errors within the filter.
     """
-    _call_backward(b.address, first, last, memory, ring, g, g_at, u, u_at, y, y_at, width, b.numbers, b.places)
+    call(b.address, (first, last, memory, ring, g, g_at, u, u_at, y, y_at, width, b.numbers, b.places))

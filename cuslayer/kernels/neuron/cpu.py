@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, parallel_for
 from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
-from cuslayer.kernels.host.llvm import data_of
+from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
 from cuslayer.kernels.host.tiles import copy, scratch
@@ -35,30 +33,10 @@ from cuslayer.kernels.surrogate.cpu import slopes
 _WORDS = {"_exp": np.exp, "_rint": np.rint, "_trunc": np.trunc, "_carray": vars(numba)["carray"], "__name__": __name__}
 
 
-def _call_row(
-    typing_context: Any,
-    address: Any,
-    memory: Any,
-    given: Any,
-    potential: Any,
-    fired: Any,
-    c: Any,
-    width: Any,
-    flag: Any,
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointers = data_of(context, builder, signature, arguments, 1, 2, 3, 4, 5)
-        number = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [*(pointer.type for pointer in pointers), number, number])
-        function = builder.inttoptr(arguments[0], kind.as_pointer())
-        builder.call(function, [*pointers, arguments[6], arguments[7]])
-        return context.get_dummy_value()
-
-    return types.none(types.intp, memory, given, potential, fired, c, types.intp, types.intp), generate
-
-
-# call_row(address, memory, given, potential, fired, c, width, flag): call a function of `row_functions`.
-call_row: Any = intrinsic(_call_row)
+@compiled
+def call_row(address: int, memory: Any, given: Any, potential: Any, fired: Any, c: Any, width: int, flag: int) -> None:
+    """Call a function of `row_functions`; `printer.py` says what its arrays have."""
+    call(address, (memory, given, potential, fired, c, width, flag))
 
 
 def row_functions(text: str, dtype: np.dtype[Any]) -> dict[str, int]:

@@ -16,12 +16,19 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer.kernels.constants import DynamicSpiking
-from cuslayer.kernels.neuron.kind import Kind, Statement, is_atom, name, names_in, negative, number
-
-# Names that end in ' are of backward; a step cannot have them.
-# What backward is given besides the values of forward: the gradient of the output, whether a spike carries the
-# potential, and the surrogate dt rho(u).
-GRAD, GRADED, SLOPE = "grad'", "graded'", "slope'"
+from cuslayer.kernels.neuron.kind import (
+    GRAD,
+    GRADED,
+    SLOPE,
+    Kind,
+    Statement,
+    is_atom,
+    later,
+    name,
+    names_in,
+    negative,
+    number,
+)
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,6 @@ class Adjoint:
     columns: tuple[ast.expr, ...]
 
 
-def later(state: str) -> str:
-    """Return the name of the gradient of a state after the step."""
-    return f"later_{state}'"
-
-
 @cache
 def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | None = None) -> Adjoint:
     """Return the adjoint of a kind.
@@ -62,13 +64,17 @@ def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | Non
         trained: whether it has the gradients of the columns' constants.
         saves: what is saved at least; by default what `saved` says.
     """
+    if kind.own is not None:
+        body, results = kind.own
+        columns = tuple(number(0.0) for _ in kind.columns) if trained else ()
+        return Adjoint(body, (), (), (), results[: len(kind.states)], results[len(kind.states) :], columns)
     return _Reverse(kind, exact, trained).adjoint(saved(kind, exact, trained) if saves is None else saves)
 
 
 @cache
 def saved(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
     """Return the values that forward saves for backward; a more demanding backward saves the same and more."""
-    if not kind.derived:
+    if not kind.derived or kind.own is not None:
         return ()
     if trained:
         before = saved(kind, True, False)

@@ -23,6 +23,9 @@ _LEAST = 2.0**-904
 # The folder of the package.
 _ROOT = Path(__file__).parents[3]
 
+# What the names of backward end in.
+_MARK = "'"
+
 Statement: TypeAlias = "tuple[str, ast.expr]"
 
 
@@ -73,7 +76,8 @@ class Kind:
         spike: whether the neuron fires.
         unfired: what ``gradient="slayer"`` means: True to differentiate as if the neuron had not fired, False to take
             the spikes in the step for constants.
-        derived: whether its adjoint can be derived.
+        derived: whether it has an adjoint: one that is derived, or its own.
+        own: the assignments and results of its own backward, None if the adjoint is derived.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Kind:
     spike: str
     unfired: bool = True
     derived: bool = True
+    own: tuple[tuple[Statement, ...], tuple[ast.expr, ...]] | None = None
 
     def with_columns(self, names: Sequence[str]) -> Kind:
         """Return the kind with further constants of which each neuron has its own."""
@@ -124,6 +129,9 @@ class Kind:
             self.spike,
         ]
         lines = [f"{name} = {ast.unparse(value)}" for name, value in self.body]
+        if self.own is not None:
+            lines += [f"{name} = {ast.unparse(value)}" for name, value in self.own[0]]
+            lines += map(ast.unparse, self.own[1])
         return hashlib.sha256(repr((parts, lines, self.unfired)).encode()).hexdigest()[:16]
 
     @property
@@ -146,17 +154,33 @@ def is_condition(value: ast.expr) -> bool:
     )
 
 
-class _Reader:
-    """Reads the statements of a step; its errors name the line."""
+# Names that end in ' are of backward; a step cannot have them.
+# What backward is given besides the values of forward: the gradient of the output, whether a spike carries the
+# potential, and the surrogate dt rho(u).
+GRAD, GRADED, SLOPE = "grad'", "graded'", "slope'"
 
-    def __init__(self, step: Callable[..., Any]) -> None:
-        step = inspect.unwrap(step)
+
+def later(state: str) -> str:
+    """Return the name of the gradient of a state after the step."""
+    return f"later_{state}'"
+
+
+class _Reader:
+    """Reads the statements of a step, or of its backward; its errors name the line."""
+
+    def __init__(self, step: Callable[..., Any], what: str = "step") -> None:
+        step, self.what = inspect.unwrap(step), what
         try:
             lines, first = inspect.getsourcelines(step)
         except (OSError, TypeError):
-            raise TypeError(f"step must be a function in a file, got {step!r}; its source is read") from None
+            raise TypeError(f"{what} must be a function in a file, got {step!r}; its source is read") from None
         self.file, self._first = Path(inspect.getsourcefile(step) or "?"), first
-        self.code: Any = ast.parse(textwrap.dedent("".join(lines))).body[0]
+        try:
+            self.code: Any = ast.parse(textwrap.dedent("".join(lines))).body[0]
+        except SyntaxError:  # a part of an expression
+            self.code = None
+        if not isinstance(self.code, ast.FunctionDef):
+            raise TypeError(f"{what} must be a function of its own, made by def, got line {first} of {self.file.name}")
         self.known = {name: value for name, value in step.__globals__.items() if type(value) in (int, float)}
         self.current: dict[str, str] = {}  # of each variable the name of its last assignment
         self.numbers: list[str] = []
@@ -166,21 +190,24 @@ class _Reader:
     def error(self, node: ast.AST, rule: str) -> Exception:
         """Return an error for a part of the step."""
         line = self._first + getattr(node, "lineno", 1) - 1
-        return TypeError(f"step {rule}, got '{ast.unparse(node).splitlines()[0]}' in line {line} of {self.file.name}")
+        shown = ast.unparse(node).splitlines()[0]
+        return TypeError(f"{self.what} {rule}, got '{shown}' in line {line} of {self.file.name}")
 
     def assign(self, name: str, value: ast.expr) -> str:
         """Add an assignment and return the name under which its value goes on, which no other assignment has."""
+        name = f"own_{name}'" if self.what == "backward" else name
         taken = {*self.parameters, *dict(self.body), *self.numbers}
-        new = name if name not in taken else next(f"{name}_{i}" for i in range(1, 999) if f"{name}_{i}" not in taken)
+        numbered = (f"{name.removesuffix(_MARK)}_{i}{_MARK * name.endswith(_MARK)}" for i in range(1, 999))
+        new = name if name not in taken else next(each for each in numbered if each not in taken)
         self.body.append((new, value))
         if is_condition(value):
             self.conditions.add(new)
         return new
 
-    def read(self, parameters: Sequence[str]) -> tuple[ast.expr, ...]:
-        """Read all statements and return what the step returns."""
+    def read(self, parameters: Sequence[str], names: Mapping[str, str] | None = None) -> tuple[ast.expr, ...]:
+        """Read all statements and return what the step returns; parameters may have other names inside."""
         self.parameters = list(parameters)
-        self.current = {name: name for name in parameters[1:]}
+        self.current = {name: name for name in parameters[1:]} | dict(names or {})
         for statement in self.code.body:
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 continue  # a docstring
@@ -289,10 +316,13 @@ def read_step(
     *,
     unfired: bool = True,
     derived: bool = True,
+    backward: Callable[..., Any] | None = None,
 ) -> Kind:
     """Return the kind of neuron, by its name, of a step ``step(c, *columns, *states, *inputs)``.
 
-    It returns the states after it, the potential and the spike; see `Kind` for the options.
+    It returns the states after it, the potential and the spike; see `Kind` for the options. Its own backward is
+    ``backward(c, *columns, *states, u, rho, g)`` with the gradients of the states after the step, the potential, the
+    surrogate and the gradient of the spike; it returns the gradients of the states before the step and of the inputs.
 
     Raises:
         TypeError: the source is not in a file, or the step has something else than plain arithmetic.
@@ -317,8 +347,10 @@ def read_step(
     if definition is None or spike not in reader.conditions:
         raise reader.error(returned[-1], "must return a comparison as the spike")
     if derived and not _is_threshold(definition, potential, reader.numbers):
-        rule = "must fire at 'u >= c.theta', u the potential that it returns, or its class must define backward"
+        rule = "must fire at 'u >= c.theta', u the potential that it returns"
         raise reader.error(returned[-1], rule)
+    inputs = tuple(parameters[len(expected) + 1 :])
+    own = None if backward is None else _read_backward(backward, reader, states, columns, inputs, potential)
     source = str(reader.file.relative_to(_ROOT).as_posix()) if reader.file.is_relative_to(_ROOT) else reader.file.name
     return Kind(
         kind,
@@ -326,14 +358,38 @@ def read_step(
         tuple(states),
         tuple(columns),
         tuple(reader.numbers),
-        tuple(parameters[len(expected) + 1 :]),
+        inputs,
         tuple(reader.body),
         tuple(after),
         potential,
         spike,
         unfired,
         derived,
+        own,
     )
+
+
+def _read_backward(
+    backward: Callable[..., Any],
+    step: _Reader,
+    states: Sequence[str],
+    columns: Sequence[str],
+    inputs: Sequence[str],
+    potential: str,
+) -> tuple[tuple[Statement, ...], tuple[ast.expr, ...]]:
+    """Return the assignments and the results of a backward; its constants are added to those of the step."""
+    reader = _Reader(backward, "backward")
+    parameters = [each.arg for each in reader.code.args.args]
+    expected = [*columns, *states, "u", "rho", "g"]
+    if parameters[1:] != expected:
+        raise ValueError(f"backward must have the parameters (c, {', '.join(expected)}), got ({', '.join(parameters)})")
+    names = {state: later(state) for state in states} | {"u": potential, "rho": SLOPE, "g": GRAD}
+    returned = tuple(map(reader.expression, reader.read(parameters, names)))
+    if len(returned) != len(states) + len(inputs):
+        rule = ", ".join(f"the gradient of {each}" for each in (*states, *inputs))
+        raise ValueError(f"backward must return {rule}, got {len(returned)} results")
+    step.numbers += [each for each in reader.numbers if each not in step.numbers]
+    return tuple(reader.body), returned
 
 
 def _is_threshold(value: ast.expr, potential: str, constants: Sequence[str]) -> bool:

@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from cuslayer.kernels.neuron.derive import GRAD, GRADED, SLOPE, adjoint, is_flushed, is_zero, later, saved
-from cuslayer.kernels.neuron.kind import Kind, Statement, is_condition, name, names_in
+from cuslayer.kernels.neuron.derive import adjoint, is_flushed, is_zero, saved
+from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, Statement, is_condition, later, name, names_in
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.GtE: ">=", ast.Gt: ">", ast.Lt: "<"}
 _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.neuron.derive import GRAD, GRADED, SLOPE, adjoint, later
-from cuslayer.kernels.neuron.kind import Kind
+from cuslayer.kernels.neuron.derive import adjoint
+from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, later
 
 _OPERATORS: dict[type, Any] = {
     **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
@@ -78,6 +79,26 @@ def _forward(kind: Kind, numbers: Mapping[str, Any], inputs: Array) -> list[dict
         steps.append(known)
         states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
     return steps
+
+
+def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, seed: int) -> float:
+    """Return the relative difference between a kind's own backward and the adjoint that is derived, for one step.
+
+    The states, the inputs and the gradients are drawn, for 100 neurons; see `error_of_adjoint`.
+    """
+    draw = np.random.default_rng(seed).standard_normal
+    known: dict[str, Any] = {**numbers, **{each: draw(100) for each in (*kind.states, *kind.inputs)}}
+    for name, expression in kind.body:
+        known[name] = _value(kind, expression, known)
+    known |= {GRAD: draw(100), GRADED: False, SLOPE: abs(draw(100))} | {later(each): draw(100) for each in kind.states}
+    found = []
+    for each in (adjoint(kind, exact, False), adjoint(replace(kind, own=None), exact, False)):
+        values = dict(known)
+        for name, expression in each.body:
+            values[name] = _value(kind, expression, values)
+        found.append([np.broadcast_to(_value(kind, every, values), 100) for every in (*each.states, *each.inputs)])
+    one, other = np.stack(found[0]), np.stack(found[1])
+    return float(np.abs(one - other).max() / max(np.abs(other).max(), np.finfo(float).tiny))
 
 
 def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
