@@ -13,8 +13,6 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.fused.cpu import OnePass
 from cuslayer.neurons import potential
 from tools.emulator.driver import emulation
 
@@ -139,42 +137,6 @@ def test_the_surrogates_error():
     )
     assert (np.abs(half - rho) <= 1.01 * rho * np.abs(u) * steep / 2048 + 1e-12).all()
     assert np.abs(half / rho - 1).max() > 1e-4
-
-
-@settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, 9), maps=st.integers(1, 5), steps=st.sampled_from([1, 31, 32, 33, 70]), pooled=st.booleans())
-def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps, pooled):
-    srm = cs.SRM(tau_sr=3.0)
-    generator = np.random.default_rng(rows)
-    x = generator.random((steps, 2, rows, 5, 2)) < 0.2
-    w = (generator.standard_normal((3, 3, 2, maps)) * 9).astype(np.float32)
-    window, pooling = (
-        Window.of(3, 1, 1, 1),
-        Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking),
-    )
-    frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
-    arguments = (frames, steps, w, window, srm.filter, srm.spiking, *([pooling] if pooled else []))
-    passes = OnePass(groups=1)
-    forward = passes.conv_pool if pooled else passes.conv_neuron
-    backward = passes.conv_pool_adjoint if pooled else passes.conv_neuron_adjoint
-    *full, spikes = forward(*arguments, w.dtype)
-    *half, same = forward(*arguments, np.dtype(np.float16))
-    assert (spikes == same).all()
-    assert [u.dtype for u in half] == [np.float16] * len(half)
-    g = generator.standard_normal(spikes.shape).astype(np.float32)
-
-    def back(potentials):
-        return backward(frames, steps, g, *potentials, *arguments[3:], True)
-
-    restored = [cpu.float16.load(u, np.dtype(np.float32)) for u in half]
-    for ours, theirs in zip(back(half), back(restored), strict=True):
-        assert ours.tobytes() == theirs.tobytes()
-    m = conv_spikes.pooled_maps(conv_spikes.maps(frames, steps, maps, window), 2 if pooled else 1)
-    for u, kept, share in zip(full, half, (1, 2), strict=False):
-        for block in range(m.blocks):
-            low = block % (m.blocks // 2) * m.together
-            written = -(-(min(low + m.together, rows) - low) // share) * -(-5 // share) * maps
-            assert cpu.float16.store(u[block, :, :written].copy()).tobytes() == kept[block, :, :written].tobytes()
 
 
 def recorded(potentials, **asked):

@@ -18,7 +18,6 @@ from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
 from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
-from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
@@ -28,40 +27,13 @@ from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import padded
 
 
-def new_potentials(shape: tuple[int, int, int], keep: Any, dtype: Any) -> tuple[Array, Array, Array]:
-    """Return an array for potentials of a type, and the views of it that kernels take; see `numbers_and_bits`.
-
-    The potentials are saved as the type `keep`, dtype or float16; the array is empty if it is None.
-    """
-    u = empty((0, 0, 0) if keep is None else shape, keep or dtype)
-    return u, *numbers_and_bits(u, dtype)
-
-
-def numbers_and_bits(u: Array, dtype: Any) -> tuple[Array, Array]:
-    """Return saved potentials as numbers of a type, and as the bits of float16; one of the two is empty."""
-    if u.dtype == np.float16:
-        return np.empty((0, 0, 0), dtype), u.view(np.uint16)
-    return u, np.empty((0, 0, 0), np.uint16)
+def new_potentials(shape: tuple[int, int, int], keep: bool, dtype: Any) -> Array:
+    """Return an array for potentials of a type, without elements unless they are kept."""
+    return empty(shape if keep else (0, 0, 0), dtype)
 
 
 @compiled
-def store_float16(first: int, last: int, width: int, potential: Any, half: Any) -> None:
-    """Save the potentials of the steps [first, last), from a ring buffer, as float16."""
-    for t in range(first, last):
-        encode_bits(0, width, potential[t % len(potential)], half[t])
-
-
-@compiled
-def load_float16(first: int, last: int, width: int, half: Any, potential: Any) -> None:
-    """Write the saved potentials of the steps [first, last) into a ring buffer."""
-    for t in range(first, last):
-        decode_bits(0, width, half[t], potential[t % len(potential)])
-
-
-@compiled
-def _forward(
-    first: int, last: int, m: Maps, spikes: Where, taps: Any, u: Any, half: Any, s: Any, neurons: Block
-) -> None:
+def _forward(first: int, last: int, m: Maps, spikes: Where, taps: Any, u: Any, s: Any, neurons: Block) -> None:
     width = m.columns * m.outputs
     distance = padded(m.together * width)
     x = scratch_rows(neurons.history + CHUNK, distance, taps)
@@ -76,8 +48,6 @@ def _forward(
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
             blocks.forward(t, end, memory, x, 0, potential, 0, s, at, size, neurons)
-            if half.size:
-                store_float16(t, end, size, potential, half[block])
 
 
 @compiled
@@ -91,13 +61,11 @@ def _backward(
     taps: Any,
     g: Any,
     u: Any,
-    half: Any,
     y: Any,
     neurons: Block,
 ) -> None:
     width = m.columns * m.outputs
     distance = padded(m.together * width)
-    restored = scratch_rows(CHUNK, distance if half.size else 0, g)
     passing = scratch_rows(CHUNK, 0 if y.size else distance, g)
     memory, ring = scratch(neurons.rows * distance, g), scratch_rows(max(neurons.history, 1), distance, g)
     given = room(m, spikes, order, g)
@@ -106,14 +74,11 @@ def _backward(
             sample, low, high = rows_of(block, m)
             at, size = (sample * m.rows + low) * width, (high - low) * width
             errors, y_at = (y, at) if y.size else (passing, 0)
-            potential = restored if half.size else u[block]
             begin(memory, at, size, neurons)
             ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
-                if half.size:
-                    load_float16(t, end, size, half[block], restored)
-                blocks.backward(t, end, memory, ring, g, at, potential, 0, errors, y_at, size, neurons)
+                blocks.backward(t, end, memory, ring, g, at, u[block], 0, errors, y_at, size, neurons)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
 
 
@@ -140,12 +105,12 @@ def conv_neuron(
         groups: the number of groups of channels.
         response: the spike response; of neurons that are written as a step, their constants: see `blocks.py`.
         spiking: threshold and refractory response.
-        keep: the type in which u is saved, w's or float16; None for an empty u.
+        keep: None for an empty u.
     """
     m = conv_spikes.maps(x, steps, w.shape[3], window)
-    u, *saved = new_potentials(m.kept, keep, w.dtype)
+    u = new_potentials(m.kept, keep is not None, w.dtype)
     s = empty((steps, m.neurons), bool)
-    arrays = (conv_spikes.taps_in_runs(w, window, groups), *saved, s.view(np.uint8))
+    arrays = (conv_spikes.taps_in_runs(w, window, groups), u, s.view(np.uint8))
     neurons = forward_of(w.dtype, steps, response, spiking)
     parallel_for(_forward, m.blocks, m, where(x, window, m.outputs, w.dtype, groups), *arrays, neurons, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
@@ -170,7 +135,7 @@ def conv_neuron_adjoint(
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
     parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
     spikes = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
-    arrays = (*spikes, parts, g.reshape(steps, m.neurons), *numbers_and_bits(u, g.dtype), y)
+    arrays = (*spikes, parts, g.reshape(steps, m.neurons), u, y)
     neurons = backward_of(g.dtype, steps, response, spiking)
     parallel_for(_backward, PARTS, weight_sums.bounds(m.blocks), m, *arrays, neurons, grain=1)
     return y.reshape(g.shape) if keep else None, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, groups)

@@ -20,7 +20,7 @@ from cuslayer.kernels.conv import weight_sums
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
 from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
 from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, new_checkpoints, store_spikes
-from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
+from cuslayer.kernels.fused.conv_neuron import new_potentials
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
 from cuslayer.kernels.host.streaming import prefetch
@@ -98,9 +98,7 @@ def _forward(
     taps: Any,
     saved: Checkpoints,
     u: Any,
-    half: Any,
     pooled_u: Any,
-    pooled_half: Any,
     s: Any,
     neurons: Block,
     after: Block,
@@ -129,12 +127,8 @@ def _forward(
             blocks.forward(t, end, memory, x, 0, potential, 0, fired, 0, size, neurons)
             if saved.states.size:
                 store_spikes(t, end, fired, saved.fired[block, number])
-            if half.size:
-                store_float16(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
             blocks.forward(t, end, pooled_memory, pooled, 0, behind, 0, s, pooled_at, pooled_size, after)
-            if half.size:
-                store_float16(t, end, pooled_size, behind, pooled_half[block])
 
 
 @compiled
@@ -170,9 +164,7 @@ def _backward(
     pooled_g: Any,
     saved: Checkpoints,
     u: Any,
-    half: Any,
     pooled_u: Any,
-    pooled_half: Any,
     y: Any,
     neurons: Block,
     after: Block,
@@ -183,8 +175,7 @@ def _backward(
     g = scratch_rows(CHUNK, distance, u)
     pooled = scratch_rows(CHUNK, padded(m.together // tiles.height * pooled_width), u)
     passing = scratch_rows(CHUNK, 0 if y.size else distance, u)
-    restored = scratch_rows(CHUNK, distance if half.size or again else 0, u)
-    pooled_restored = scratch_rows(CHUNK, pooled.shape[1] if half.size else 0, u)
+    restored = scratch_rows(CHUNK, distance if again else 0, u)
     memory, ring = scratch(neurons.rows * distance, u), scratch_rows(max(neurons.history, 1), distance, u)
     pooled_memory = scratch(after.rows * pooled.shape[1], u)
     pooled_ring = scratch_rows(max(after.history, 1), pooled.shape[1], u)
@@ -200,8 +191,7 @@ def _backward(
             pooled_at = (sample * rows + low // tiles.height) * pooled_width
             pooled_size = -(-(high - low) // tiles.height) * pooled_width
             errors, y_at = (y, at) if y.size else (passing, 0)
-            potential = restored if half.size or again else u[block]
-            behind = pooled_restored if half.size else pooled_u[block]
+            potential, behind = restored if again else u[block], pooled_u[block]
             weighed = m.steps
             begin(memory, at, size, neurons)
             begin(pooled_memory, pooled_at, pooled_size, after)
@@ -217,9 +207,6 @@ def _backward(
                     weigh(earliest, weighed, x, sample, low, high, m, spikes, saved.taps)
                     weighed = earliest
                     _potentials(t, end, block, size, restoring, x, fired, restored, m.steps, saved)
-                if half.size:
-                    load_float16(t, end, size, half[block], restored)
-                    load_float16(t, end, pooled_size, pooled_half[block], pooled_restored)
                 at_step = (t, end, pooled_memory, pooled_ring, pooled_g, pooled_at)
                 blocks.backward(*at_step, behind, 0, pooled, 0, pooled_size, after)
                 for k in range(t, end):
@@ -227,8 +214,7 @@ def _backward(
                     # What the next chunk reads lies in short rows, of which no processor foresees the next one.
                     if k >= CHUNK:
                         prefetch(pooled_g[k - CHUNK, pooled_at : pooled_at + pooled_size])
-                        if pooled_u.size:
-                            prefetch(behind[k - CHUNK, :pooled_size])
+                        prefetch(behind[k - CHUNK, :pooled_size])
                 blocks.backward(t, end, memory, ring, g, 0, potential, 0, errors, y_at, size, neurons)
                 if with_weights:
                     weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
@@ -259,15 +245,15 @@ def conv_pool(
     tiles = _tiles(m, pooling, w.dtype)
     rows, width = -(-m.rows // tiles.height), tiles.columns * m.outputs
     again = keep is Checkpoints
-    u, *saved = new_potentials(m.kept, None if again else keep, w.dtype)
+    u = new_potentials(m.kept, keep is not None and not again, w.dtype)
     pooled_shape = m.blocks, steps, m.together // tiles.height * width
-    pooled_u, *pooled_saved = new_potentials(pooled_shape, w.dtype if again else keep, w.dtype)
+    pooled_u = new_potentials(pooled_shape, keep is not None, w.dtype)
     s = empty((steps, m.samples * rows * width), bool)
     neurons = forward_of(w.dtype, steps, response, spiking)
     after = forward_of(w.dtype, steps, pooling.response, pooling.spiking)
     taps = conv_spikes.taps_in_runs(w, window, groups)
     checkpoints = new_checkpoints(m, again, taps, neurons)
-    arrays = (taps, checkpoints, *saved, *pooled_saved, s.view(np.uint8), neurons, after)
+    arrays = (taps, checkpoints, u, pooled_u, s.view(np.uint8), neurons, after)
     parallel_for(_forward, m.blocks, m, tiles, where(x, window, m.outputs, w.dtype, groups), *arrays, grain=1)
     return checkpoints if again else u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
@@ -295,13 +281,9 @@ def conv_pool_adjoint(
     apart = m != alone
     y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
     parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
-    nothing = np.empty((0, 0, 0), g.dtype)
     forward = forward_of(g.dtype, steps, response, spiking)
     checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, False, parts[0], forward)
-    saved = (
-        *numbers_and_bits(nothing if isinstance(u, Checkpoints) else u, g.dtype),
-        *numbers_and_bits(pooled_u, g.dtype),
-    )
+    saved = np.empty((0, 0, 0), g.dtype) if isinstance(u, Checkpoints) else u, pooled_u
     given = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
     arrays = (*given, parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
     neurons = backward_of(g.dtype, steps, response, spiking)
