@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, check_upload, namespace, to_numpy
 from cuslayer.kernels.constants import least_factor
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
@@ -138,8 +138,23 @@ def _kind(cls: Any) -> Kind:
 def side_by_side(names: Sequence[str], given: Sequence[Array], x: Array) -> Array:
     """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (constants, K).
 
-    Column m has those at m % K.
+    Column m has those at m % K. Constants of the host are sent to a device once.
     """
+    xp = namespace(x)
+    if xp is np or any(namespace(each) is not np for each in given):
+        return _spread(names, given, x)
+    key = tuple((each.shape, each.dtype, each.tobytes()) for each in map(np.asarray, given))
+    return _sent(tuple(names), key, x.shape[2:], x.dtype, xp, xp.cuda.Device().id)
+
+
+@lru_cache(maxsize=1024)
+def _sent(names: tuple[str, ...], key: Any, features: tuple[int, ...], dtype: Any, xp: Any, device: int) -> Array:
+    given = [np.frombuffer(values, of).reshape(shape) for shape, of, values in key]
+    check_upload()
+    return cast(Array, xp.asarray(_spread(names, given, np.empty((0, 0, *features), dtype))))
+
+
+def _spread(names: Sequence[str], given: Sequence[Array], x: Array) -> Array:
     xp = namespace(x)
     each = [per_column(name, keep, x) for name, keep in zip(names, given, strict=True)]
     most = max((keep.size for keep in each), default=1)
@@ -147,9 +162,20 @@ def side_by_side(names: Sequence[str], given: Sequence[Array], x: Array) -> Arra
     return xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), x.dtype)
 
 
+def are_fixed(columns: Iterable[Any]) -> bool:
+    """Return whether constants are arrays of the host: none of them is a tensor."""
+    return not any(isinstance(column, Tensor) for column in columns)
+
+
 @differentiable
 def simulate(
-    x: Array, /, *given: Array, spiking: StepSpiking, states: States | None = None, trained: bool = False
+    x: Array,
+    /,
+    *given: Array,
+    spiking: StepSpiking,
+    fixed: Sequence[Array] = (),
+    states: States | None = None,
+    trained: bool = False,
 ) -> tuple[Array, Pullback]:
     """Return the spikes of neurons that are written as a step, for the weighted input x.
 
@@ -161,6 +187,7 @@ def simulate(
         given: further inputs of the step, of x's shape, then the constants of which each neuron may have its own, such
             as decays, each of which broadcasts to the neurons.
         spiking: `StepNeuron.spiking`.
+        fixed: these constants as arrays of the host, instead; they have no gradients.
         states: the states between calls; None to begin with 0.
         trained: whether these constants have gradients.
 
@@ -183,7 +210,7 @@ def simulate(
         if each.shape != x.shape or each.dtype != x.dtype:
             raise ValueError(f"{name} must be as x, {x.shape}, {x.dtype}, got {each.shape}, {each.dtype}")
     k, inputs = kernels.of(x), namespace(x).stack([x, *more]) if more else x[None]
-    constants = side_by_side(spiking.labels or kind.columns, own, x)
+    constants = side_by_side(spiking.labels or kind.columns, own or fixed, x)
     held = None if states is None else states.begin(x, len(kind.states))
     before = None if held is None else held.copy()
     u, s, kept = k.neuron.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
@@ -412,7 +439,9 @@ class StepNeuron(Neuron):
 
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
-        columns = self.columns.values()
+        columns = tuple(self.columns.values())
+        if are_fixed(columns):
+            return simulate(x, *more, spiking=self.spiking, fixed=columns, states=states)
         trained = any(map(_is_trained, columns))
         return simulate(x, *more, *columns, spiking=self.spiking, states=states, trained=trained)
 
