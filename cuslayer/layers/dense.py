@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -192,6 +192,19 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
     >>> leaky_integral(np.array([1.0, 0.0, 1.0]).reshape(3, 1, 1), np.array(0.5)).data.ravel().tolist()
     [1.0, 0.5, 1.25]
     """
+    return _integrate(x, keep, states)
+
+
+@differentiable
+def _integral(x: Array, /, *, keep: Array, states: States | None) -> tuple[Array, Pullback]:
+    """Return `leaky_integral` of a share that is an array of the host."""
+    y, pullback = _integrate(x, keep, states)
+    return y, lambda g: pullback(g)[0]
+
+
+def _integrate(
+    x: Array, keep: Array, states: States | None
+) -> tuple[Array, Callable[[Array], tuple[Array, Callable[[], Array]]]]:
     check.weighted_input("x", x)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     given, integrator = side_by_side(["keep"], [keep], x, x.shape[2:]), _integrator()
@@ -199,7 +212,7 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
     before = None if held is None else held.copy()
     y, _, _ = k.neuron.forward(x[None], given, integrator, held)
 
-    def pullback(g: Array) -> tuple[Gradient, Gradient]:
+    def pullback(g: Array) -> tuple[Array, Callable[[], Array]]:
         reversed_g = contiguous(g[::-1]).astype(dtype, copy=False)
         g_x = contiguous(k.neuron.forward(reversed_g[None], given, integrator)[0][::-1])
 
@@ -296,11 +309,10 @@ class Affine(_Flat):
         """Return the potentials for the weighted input (T, N, out_features), from states that the call changes."""
         if self.neuron is not None:
             return as_tensor(as_neuron(self.neuron).psp(x))
-        x, keep = as_tensor(x), kept_share(self.tau, self.dt)
-        if not isinstance(keep, Tensor) and keep.size == 1:
-            # Without a transfer, which a captured step may not have.
-            keep = namespace(x.data).zeros((1,), "float64") + keep.item()
-        return leaky_integral(x, keep, states=states)
+        keep = kept_share(self.tau, self.dt)
+        if isinstance(keep, Tensor):
+            return leaky_integral(x, keep, states=states)
+        return _integral(x, keep=keep, states=states)
 
     def streamed(self) -> Callable[..., Array] | None:
         # The recurrence of a spike response cannot begin within a recording.

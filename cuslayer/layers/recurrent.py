@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
-from cuslayer.neurons.dynamics import of_constants
+from cuslayer.neurons.dynamics import are_fixed, of_constants
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
 
@@ -54,6 +54,7 @@ def recurrent(
     program: Program,
     delay: int = 1,
     geometry: Geometry | None = None,
+    fixed: Sequence[Array] = (),
     states: RecurrentStates | None = None,
     trained: bool = False,
 ) -> tuple[Array, Pullback]:
@@ -74,6 +75,7 @@ def recurrent(
         program: the neurons.
         delay: the steps after which a spike reaches its own population, 1 or more.
         geometry: that of a convolution, which keeps the frame; None for a dense layer.
+        fixed: these constants as arrays of the host, instead; they have no gradients.
         states: the state between calls; None to begin with 0.
         trained: whether they have gradients.
 
@@ -97,7 +99,8 @@ def recurrent(
     check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
-    constants = side_by_side([f"constant {number}" for number in range(len(given))], given, x, x.shape[2:])
+    labels = [f"constant {number}" for number in range(len(given or fixed))]
+    constants = side_by_side(labels, given or fixed, x, x.shape[2:])
     held = None if states is None else states.begin(x, program, delay)
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
@@ -287,8 +290,11 @@ class Recurrent(Layer, Neuron):
         program, keeps = cast(StepByStep, self.neuron.step_by_step)
         geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
         options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states}
-        trained = any(isinstance(keep, Tensor) and keep.requires_grad for keep in keeps.values())
-        return recurrent(x, self.layer.effective_weight(), *keeps.values(), trained=trained, **options)
+        weight, columns = self.layer.effective_weight(), tuple(keeps.values())
+        if are_fixed(columns):
+            return recurrent(x, weight, fixed=columns, **options)
+        trained = any(isinstance(keep, Tensor) and keep.requires_grad for keep in columns)
+        return recurrent(x, weight, *columns, trained=trained, **options)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...) of the layer before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from itertools import islice
@@ -120,9 +120,20 @@ def _kind(cls: Any) -> Kind:
     return read_step(cls.__name__, cls.step, cls.states, columns, **options)
 
 
+def are_fixed(columns: Iterable[Any]) -> bool:
+    """Return whether constants are arrays of the host: none of them is a tensor."""
+    return not any(isinstance(column, Tensor) for column in columns)
+
+
 @differentiable
 def simulate(
-    x: Array, /, *given: Array, spiking: StepSpiking, states: States | None = None, trained: bool = False
+    x: Array,
+    /,
+    *given: Array,
+    spiking: StepSpiking,
+    fixed: Sequence[Array] = (),
+    states: States | None = None,
+    trained: bool = False,
 ) -> tuple[Array, Pullback]:
     """Return the spikes of neurons that are written as a step, for the weighted input x.
 
@@ -134,6 +145,7 @@ def simulate(
         given: further inputs of the step, of x's shape, then the constants of which each neuron may have its own, such
             as decays, each of which broadcasts to the neurons.
         spiking: `StepNeuron.spiking`.
+        fixed: these constants as arrays of the host, instead; they have no gradients.
         states: the states between calls; None to begin with 0.
         trained: whether these constants have gradients.
 
@@ -156,7 +168,7 @@ def simulate(
         if each.shape != x.shape or each.dtype != x.dtype:
             raise ValueError(f"{name} must be as x, {x.shape}, {x.dtype}, got {each.shape}, {each.dtype}")
     k, inputs = kernels.of(x), namespace(x).stack([x, *more]) if more else x[None]
-    constants = side_by_side(spiking.labels or kind.columns, own, x, x.shape[2:])
+    constants = side_by_side(spiking.labels or kind.columns, own or fixed, x, x.shape[2:])
     held = None if states is None else states.begin(x, len(kind.states))
     before = None if held is None else held.copy()
     u, s, kept = k.neuron.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
@@ -396,7 +408,9 @@ class StepNeuron(Neuron):
 
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
-        columns = self.columns.values()
+        columns = tuple(self.columns.values())
+        if are_fixed(columns):
+            return simulate(x, *more, spiking=self.spiking, fixed=columns, states=states)
         trained = any(map(_is_trained, columns))
         if trained and self.backward is not None:
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")

@@ -27,6 +27,7 @@ constexpr int warpSize = emulator::WARP;
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(size) __attribute__((aligned(size)))
 // One copy serves all blocks, which run one after another. Without `used`, one that is never written would be folded
 // into its zeros.

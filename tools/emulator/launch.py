@@ -169,7 +169,7 @@ class Kernel:
         count = len(self._names)
         kinds = zip(self._names, self._constant[:count], self._sizes[:count], arguments, strict=True)
         for name, constant, size, x in kinds:
-            if not isinstance(x, np.ndarray):
+            if not isinstance(x, np.ndarray) or x.dtype.names:
                 if np.array(x).itemsize != size:
                     raise EmulationError(f"{name} takes {size} bytes, got {type(x).__name__}")
                 placed.append(None)

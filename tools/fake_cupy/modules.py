@@ -90,6 +90,11 @@ class RawModule:
         return RawKernel(name, _constants(self._code, name), self._kernels[name], self._emulator)
 
 
+def is_struct(x: Any) -> bool:
+    """Return whether an argument is a struct that is passed by value."""
+    return isinstance(x, np.ndarray) and x.dtype.names is not None and x.shape == ()
+
+
 def _constants(code: str, kernel: str) -> dict[str, bool]:
     """Return the parameters of a kernel by name, and whether they are const."""
     code = re.sub(r"//[^\n]*|/\*.*?\*/", "", code, flags=re.DOTALL)
@@ -128,7 +133,7 @@ class RawKernel:
             ValueError: an array is on another device.
             CUDADriverError: a block has too many threads or too much shared memory, or there are too many blocks.
         """
-        hosts = tuple(map(operand, args))
+        hosts = tuple(x if is_struct(x) else operand(x) for x in args)
         arrays = [x for x in args if isinstance(x, DeviceArray)]
         check_devices(arrays)
         threads = int(np.prod(block))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
@@ -80,3 +80,11 @@ def boolean(label: str, _: DType) -> Bind:
         return np.bool_(value)
 
     return bind
+
+
+def struct(label: str, given: Mapping[str, Any], dtype: DType, binds: Mapping[str, Bind]) -> np.ndarray[Any, DType]:
+    """Return a struct of numbers, which CuPy passes by value; it raises TypeError or ValueError."""
+    if not isinstance(given, Mapping) or given.keys() != binds.keys():
+        found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
+        raise TypeError(f"{label} must have {', '.join(binds)}, got {found}")
+    return np.array(tuple(convert(given[name]) for name, convert in binds.items()), dtype)

@@ -10,7 +10,7 @@ The only module that uses RawModule. `Driver` is the interface to CUDA, so that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -36,8 +36,10 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
 _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
 _KINDS = "real|double|bool|long long|int|unsigned|float16"
+# A struct of numbers, which a kernel takes by value.
+_STRUCT = re.compile(rf"\bstruct (\w+) \{{((?:\s*(?:{_KINDS}) \w+(?:, \w+)*;)+\s*)\}};")
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
-_PARAMETER = re.compile(rf"(?:const )?({_KINDS}) ?(\*)? ?(?:__restrict__ )?(\w+)")
+_PARAMETER = re.compile(r"(?:const )?(?:__grid_constant__ )?(long long|\w+) ?(\*)? ?(?:__restrict__ )?(\w+)")
 _INSTEAD = {"float": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _DTYPES: dict[str, DType] = {
@@ -113,11 +115,12 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel: its name, its C type, and whether it is an array of that type."""
+    """One parameter of a kernel: its name, its C type, whether it is an array of that type, and a struct's fields."""
 
     name: str
     kind: str
     array: bool
+    fields: tuple[Parameter, ...] = ()
 
 
 @cache
@@ -165,6 +168,7 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
         ValueError: a kernel is not ``extern "C"``, or a parameter is not of a supported type.
     """
     code = _BOUNDS.sub("", _COMMENT.sub("", code))
+    structs = {match[1]: tuple(_fields(match[2])) for match in _STRUCT.finditer(code)}
     rule = 'must be declared as extern "C" __global__ void'
     found: dict[str, list[Parameter]] = {}
     for place in re.finditer("__global__", code):
@@ -176,14 +180,24 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
         if linkage is None:
             raise ValueError(f'kernel: {name} {rule} {name}(...), extern "C" is missing')
         lines = inside.split(",") if inside.strip() not in ("", "void") else []
-        found[name] = [_parameter(name, line) for line in lines]
+        found[name] = [_parameter(name, line, structs) for line in lines]
     return found
 
 
-def _parameter(kernel: str, line: str) -> Parameter:
+def _fields(inside: str) -> Iterator[Parameter]:
+    """Yield the fields of a struct."""
+    for line in inside.split(";")[:-1]:
+        first, *more = line.split(",")
+        kind, _, name = first.strip().rpartition(" ")
+        yield from (Parameter(each.strip(), kind, False) for each in (name, *more))
+
+
+def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ...]]) -> Parameter:
     declaration = " ".join(line.replace("*", " * ").split()).replace("unsigned int ", "unsigned ")
     match = _PARAMETER.fullmatch(declaration)
-    if not match:
+    if match and match[1] in structs and not match[2]:
+        return Parameter(match[3], match[1], False, structs[match[1]])
+    if not match or match[1] not in _KINDS.split("|"):
         words = line.replace("*", " ").split()
         instead = next((f"; write {_INSTEAD[word]} for {word}" for word in words if word in _INSTEAD), "")
         raise ValueError(
@@ -198,7 +212,7 @@ def _parameter(kernel: str, line: str) -> Parameter:
 @cache
 def kernel_names() -> Mapping[str, str]:
     """Return the topic of each kernel, by the kernel's name."""
-    return {name: topic for topic in topics() for name in signatures(_files()[f"{topic}.cu"])}
+    return {name: topic for topic in topics() for name in signatures(text(topic, np.dtype(np.float32)))}
 
 
 class Kernel:
@@ -222,7 +236,16 @@ class Kernel:
         self._numbers = [
             (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtypes[p.kind]))
             for place, p in places
-            if not p.array
+            if not p.array and not p.fields
+        ]
+        self._structs = [
+            (
+                place,
+                np.dtype([(f.name, dtypes[f.kind]) for f in p.fields], align=True),
+                {f.name: binds[f.kind](f"{self._label(place)}.{f.name}", dtypes[f.kind]) for f in p.fields},
+            )
+            for place, p in places
+            if p.fields
         ]
         self._shared = _SHARED
 
@@ -291,6 +314,8 @@ class Kernel:
         for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
                 bound[place] = convert(bound[place])
+        for place, dtype, converts in self._structs:
+            bound[place] = bind.struct(self._label(place), bound[place], dtype, converts)
         return tuple(bound)
 
     def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:

@@ -68,7 +68,7 @@ class OwnKernel:
 
     def __init__(self, code: str, file: str | None, name: str) -> None:
         self.name, self._code, self._file = name, code, file or "source"
-        found = signatures(code)
+        found = signatures(with_header(self._file, code, np.dtype(np.float32)))
         if not found:
             raise ValueError(f'a kernel must be declared as extern "C" __global__ void {name}(...), got none')
         check.one_of("name", name, found)

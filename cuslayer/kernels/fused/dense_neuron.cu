@@ -1,8 +1,8 @@
 // A dense layer of packed spikes and its neurons in one pass.
 //
-//   dense_neuron   x[t] = spikes[t] w,  u[t] = psp(x)[t] + sum over earlier spikes f of nu[t-f],  s[t] = (u[t] >= theta)
+//   dense_neuron   x[t] = spikes[t] w,  u, s: the potential and the spikes of the neurons for x
 //
-// with the sums of kernels/dense/dense.cu, which are never written, and the response and nu as recurrences.
+// with the sums of kernels/dense/dense.cu, which are never written. Neurons are those of srm_neurons.cuh, or of a step.
 //
 // Layout: u and half are (steps, samples, outputs). Spikes are packed, in as in dense.cu, out as words of a flat layer:
 // fired (steps, samples, out_words) and by_neuron (outputs, samples, time_words). C-contiguous.
@@ -27,6 +27,7 @@
 // Twins: kernels/dense/cpu.py, then kernels/srm/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
 #include "spike_list.cuh"
+#include "srm_neurons.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
 
@@ -71,59 +72,6 @@ struct Frames {
     }
 };
 
-// The neurons of 32 outputs of a sample, one a lane.
-struct Walker {
-    Recurrence response;
-    Recurrence nu;
-    real theta;
-    real *past;       // the inputs within the response, a ring of `kept` rows
-    int kept;         // 0: what leaves the response is gathered again, or nothing leaves it
-    int slot;         // of past, read and written next
-    unsigned queue;   // the spikes that leave the refractory response at the next steps, lowest bit first
-    unsigned insert;  // where a new spike enters the queue; 0 if it leaves after more than 32 steps
-
-    // Reads what enters the response at AHEAD steps of a chunk, and what leaves it, 0 behind the last step.
-    __device__ __forceinline__ void read(
-        real (&entering)[AHEAD], real (&leaving)[AHEAD], const real *entered, const real *left, int step, int count)
-    {
-#pragma unroll
-        for (int k = 0; k < AHEAD; ++k) {
-            entering[k] = step + k < count ? entered[(step + k) * LANES] : 0;
-            leaving[k] = left && step + k < count ? left[(step + k) * LANES] : 0;
-        }
-        if (kept) {
-#pragma unroll
-            for (int k = 0; k < AHEAD; ++k) {
-                leaving[k] = past[slot * LANES];
-                past[slot * LANES] = entering[k];
-                slot = slot + 1 == kept ? 0 : slot + 1;
-            }
-        }
-    }
-
-    // Step k of a batch of AHEAD steps: returns the potential.
-    __device__ __forceinline__ real step(int k, real entering, real leaving, bool &fires)
-    {
-        const real old_spike = queue & 1;
-        response.flush(k);
-        nu.flush(k);
-        const real value = response.output(leaving) + nu.output(old_spike);
-        fires = value >= theta;
-        response.accept(entering, leaving);
-        nu.accept(fires, old_spike);
-        queue = queue >> 1 | (fires ? insert : 0);
-        return value;
-    }
-};
-
-// The spikes of the 32 steps from `first` on, 0 before step 0, from the words of a neuron.
-__device__ __forceinline__ unsigned spikes_from(const unsigned *words, long long first)
-{
-    const long long word = first >> 5;
-    const unsigned low = word >= 0 ? words[word] : 0, high = word + 1 >= 0 ? words[word + 1] : 0;
-    return ((unsigned long long)high << 32 | low) >> (first & 31);
-}
-
 // Sums this warp's frames of a chunk, for `groups` groups of outputs from `output` on, into `chunk`: (frames / 32,
 // groups, 32 steps, 32 outputs). `next` has the words of the first of them, and then those of the first in the next
 // chunk.
@@ -167,27 +115,20 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
     int keep,                            // which potentials are stored
-    real theta,                          // threshold
-    real decay,                          // exp(-dt / tau_sr)
-    real gain,                           // amplitude e dt / tau_sr
-    long long cut,                       // steps until an input leaves the response; none if >= steps
-    real cut_p,                          // decay^cut
-    real cut_q,                          // cut decay^cut
-    real ref_decay,                      // exp(-dt / tau_ref)
-    real ref_gain,                       // amplitude e dt / tau_ref, negative
-    long long ref_cut,                   // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,                      // ref_decay^ref_cut
-    real ref_cut_q)                      // ref_cut ref_decay^ref_cut
+    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const __grid_constant__ Neurons neurons)               // constants of any other
 {
     const int walkers = together * groups, gatherers = blockDim.x / LANES - walkers;
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
-    const int kept = again || cut >= steps ? 0 : cut, numbers = walkers * CHUNK * LANES;
+    const long long cut = reach_of(neurons);
+    const int kept = again || cut >= steps ? 0 : cut, inputs = walkers * CHUNK * LANES;
     const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES);
     const long long tile = blockIdx.x % tiles * groups, first_sample = blockIdx.x / tiles * together;
 
     SpikeList<DEPTH> *const lists = reinterpret_cast<SpikeList<DEPTH> *>(shared);
-    real *const chunks = reinterpret_cast<real *>(lists + gatherers), *const past = chunks + (again ? 4 : 2) * numbers;
-    const auto chunk = [&](int of) { return chunks + (of & 1) * (again ? 2 : 1) * numbers; };
+    real *const chunks = reinterpret_cast<real *>(lists + gatherers), *const past = chunks + (again ? 4 : 2) * inputs;
+    const auto chunk = [&](int of) { return chunks + (of & 1) * (again ? 2 : 1) * inputs; };
 
     const Entries entries(line_words, line, 1);
     Frames frames{
@@ -203,12 +144,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     const long long n = first_sample + warp / groups, word = tile + warp % groups, output = word * LANES + lane;
     const long long out_words = (outputs + LANES - 1) / LANES, time_words = (steps + CHUNK - 1) / CHUNK;
     const bool exists = output < outputs, walks = warp < walkers && n < samples && word < out_words;
-    Walker walker{
-        {decay, gain, cut_p, cut_q}, {ref_decay, ref_gain, ref_cut_p, ref_cut_q}, theta,
-        past + warp * kept * LANES + lane, kept, 0, 0, ref_cut <= CHUNK && ref_cut < steps ? 1u << (ref_cut - 1) : 0};
+    Walker walker(
+        neurons, numbers, constants, n * outputs + output, past + warp * kept * LANES + lane, kept, steps);
     if (walks)
-        for (int i = 0; i < kept; ++i)
-            walker.past[i * LANES] = 0;
+        walker.begin();
 
     for (int c = 0; c <= time_words; ++c) {
         if (warp >= walkers && c < time_words && frames.chunk == c) {
@@ -223,10 +162,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
             const long long first = (c - 1ll) * CHUNK, pitch = samples * outputs;
             const int count = min((long long)CHUNK, steps - first);
             const real *const entered = chunk(c - 1) + warp * CHUNK * LANES + lane;
-            const real *const left = again ? entered + numbers : nullptr;
+            const real *const left = again ? entered + inputs : nullptr;
             unsigned *const mine = by_neuron + (output * samples + n) * time_words;
-            if (exists && ref_cut > CHUNK && ref_cut < steps)
-                walker.queue = spikes_from(mine, first - ref_cut);
+            if (exists)
+                walker.recall(neurons, mine, first, steps);
             long long at = (first * samples + n) * outputs + output;
             const bool to_u = exists && keep == KEEP_REAL, to_half = exists && keep == KEEP_HALF;
             unsigned ballots = 0, spikes = 0;

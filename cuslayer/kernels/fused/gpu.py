@@ -114,7 +114,7 @@ def conv_pool_kernels(
 
 def dense_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
-    return gpu_dense if isinstance(x, PackedSpikes) and isinstance(spiking, Spiking) else None
+    return gpu_dense if isinstance(x, PackedSpikes) else None
 
 
 def pool_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:

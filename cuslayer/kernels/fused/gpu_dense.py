@@ -8,11 +8,12 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
-from cuslayer.kernels.cuda.launch import adjoint_constants, contiguous, empty, most_shared, neuron_constants
+from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.dense.costs import busy_above
 from cuslayer.kernels.dense.product import Product, narrow
+from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["dense_neuron", "dense_neuron_adjoint"]
@@ -60,7 +61,7 @@ def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _
 
 
 def dense_neuron(
-    x: PackedSpikes, steps: int, w: Array, response: Alpha, spiking: Spiking, keep: Any
+    x: PackedSpikes, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any
 ) -> tuple[Array, PackedSpikes]:
     """Return the potentials and the spikes of a dense layer's neurons.
 
@@ -68,8 +69,8 @@ def dense_neuron(
         x: spikes (rows, inputs); the rows are those of all samples at a step, for each of the steps.
         steps: time steps.
         w: (inputs, outputs).
-        response: the spike response of the neurons.
-        spiking: their threshold and refractory response.
+        response: the spike response of the neurons; of a step, the constants of each neuron, (constants, K).
+        spiking: their threshold and refractory response, or the step.
         keep: the type of the potentials, w.dtype or float16; None stores none.
 
     Returns:
@@ -85,9 +86,8 @@ def dense_neuron(
         outputs,
         empty(w, (outputs, samples, time_words), np.uint32),
     )
-    constants = neuron_constants(w.dtype, steps, response, spiking)
-    block = _block(steps, samples, outputs, constants["cut"], w.dtype.itemsize)
-    kernel("dense_neuron", w.dtype).launch(
+    block = _block(steps, samples, outputs, cut_of(response, w.dtype, steps), w.dtype.itemsize)
+    kernel_for("dense_neuron", w.dtype, spiking).launch(
         (-(-out_words // block.groups) * -(-samples // block.together) if steps else 0,),
         (_WARPS[w.dtype.itemsize] * WORD,),
         block.shared,
@@ -108,13 +108,18 @@ def dense_neuron(
         together=block.together,
         again=block.again,
         keep=kept.keep,
-        **constants,
+        **forward_constants(response, spiking, w.dtype, steps, w),
     )
     return kept.u, s
 
 
 def dense_neuron_adjoint(
-    g: Array | Product, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool
+    g: Array | Product,
+    u: Array,
+    steps: int,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
+    exact: bool,
 ) -> Array:
     """Return the gradient (rows, outputs) of the weighted input of a dense layer.
 
@@ -122,31 +127,32 @@ def dense_neuron_adjoint(
         g: the gradient of the spikes (rows, outputs), or the product that it is.
         u: the potentials, (steps, samples x outputs), also as float16.
         steps: time steps.
-        response: the spike response of the neurons.
-        spiking: their threshold, refractory response and surrogate.
-        exact: whether the gradient goes through the refractory response.
+        response: the spike response of the neurons; of a step, the constants of each neuron, (constants, K).
+        spiking: their threshold, refractory response and surrogate, or the step.
+        exact: whether the gradient goes through the refractory response, or all that a spike changes.
     """
     g = narrow(g)
     (rows, outputs), dtype = g.shape, g.dtype
     columns = rows // max(steps, 1) * outputs
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
     next_outputs = weight.shape[1]
-    constants = adjoint_constants(dtype, steps, response, spiking)
-    cuts = [constants["cut"], constants["ref_cut"] if exact else 0]
-    length = max([1, *(cut for cut in cuts if cut < steps)])
-    step = WORD * dtype.itemsize
-    always = ((4 if exact else 2) * WORD + next_outputs) * step
-    if always + length * step > most_shared():
-        length = 0
+    step, of_kind = WORD * dtype.itemsize, isinstance(spiking, StepSpiking)
+    always = ((6 if of_kind else 4 if exact else 2) * WORD + next_outputs) * step
+    length = 0
+    if not isinstance(spiking, StepSpiking):
+        cuts = [cut_of(response, dtype, steps), *([cut_of(spiking.refractory, dtype, steps)] * exact)]
+        length = max([1, *(cut for cut in cuts if cut < steps)])
+        if always + length * step > most_shared():
+            length = 0
     errors = empty(given, (rows, outputs), dtype)
-    kernel("dense_neuron_adjoint", dtype).launch(
+    kernel_for("dense_neuron_adjoint", dtype, spiking).launch(
         (-(-columns // WORD) if steps else 0,),
         (_ADJOINT_THREADS,),
         always + length * step,
         g=contiguous(given),
         next_weight=contiguous(weight),
         **stored_potential(u, dtype),
-        past=empty(given, (0 if length else rows, outputs), dtype),
+        past=empty(given, (0 if length or of_kind else rows, outputs), dtype),
         errors=errors,
         steps=steps,
         columns=columns,
@@ -154,6 +160,6 @@ def dense_neuron_adjoint(
         next=next_outputs,
         exact=exact,
         length=length,
-        **constants,
+        **adjoint_constants(response, spiking, dtype, steps, given),
     )
     return errors

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
-from cuslayer.backend import Array, namespace
+import numpy as np
+
+from cuslayer.backend import Array, check_upload, namespace
 from cuslayer.kernels.constants import least_factor
 from cuslayer.kernels.neuron.derive import StepSpiking
 
@@ -28,15 +31,31 @@ def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -
 def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
     """Return constants that broadcast to neurons of a shape as kernels take them, (constants, K).
 
-    Column m has those at m % K. They are on the device of an array, in its number type.
+    Column m has those at m % K. They are on the device of an array, in its number type; constants of the host are sent
+    to a device once.
     """
+    xp = namespace(like)
+    if xp is np or any(namespace(each) is not np for each in given):
+        return _spread(names, given, like, features)
+    key = tuple((each.shape, each.dtype, each.tobytes()) for each in map(np.asarray, given))
+    return _sent(tuple(names), key, features, like.dtype, xp, xp.cuda.Device().id)
+
+
+@lru_cache(maxsize=1024)
+def _sent(names: tuple[str, ...], key: Any, features: tuple[int, ...], dtype: Any, xp: Any, device: int) -> Array:
+    given = [np.frombuffer(values, of).reshape(shape) for shape, of, values in key]
+    check_upload()
+    return cast(Array, xp.asarray(_spread(names, given, np.empty(0, dtype), features)))
+
+
+def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
     xp = namespace(like)
     each = [per_column(name, keep, like, features) for name, keep in zip(names, given, strict=True)]
     if not all(keep.size for keep in each):  # there are no neurons
-        return xp.zeros((len(each), 1), like.dtype)
+        return cast(Array, xp.zeros((len(each), 1), like.dtype))
     most = max((keep.size for keep in each), default=1)
     rows = [xp.broadcast_to(keep, (most // max(keep.size, 1), keep.size)).reshape(1, most) for keep in each]
-    return xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), like.dtype)
+    return cast(Array, xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), like.dtype))
 
 
 def placed(response: Any, spiking: Any, like: Array, features: tuple[int, ...]) -> Any:

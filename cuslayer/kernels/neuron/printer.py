@@ -211,6 +211,8 @@ _TAKEN = frozenset(
         try typedef typename union unsigned using virtual void volatile while xor state input potential saved later
         before of_input total y sums constants states steps columns period held saves g w samples neurons delay code
         steep height shape_a shape_b kind exact trained graded grad slope forward backward distance load after
+        Kind Neurons NeuronsBack Stepped SteppedBack Walker WalkerBack PackedNeuron NeuronAdjoint TermsOfStep Past Slope
+        Frames Words SpikeList Entries Inputs Terms Rows Potential Gradient Ring Place Tiles TapSums Lanes Image Window
         """,
     )
 )
@@ -355,10 +357,14 @@ def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
 
 
 def with_struct(code: str, kind: Kind) -> str:
-    """Return the text of `neuron.cu` or `recurrent_neuron.cu` for another kind, without backward if it has none."""
+    """Return the text of a source for another kind, without backward if it has none."""
     begin = code.find('extern "C"', code.find('extern "C"') + 1)
     code = code if kind.derived else code[:begin]
-    return code.replace('#include "lif.cuh"\ntypedef LIF Kind;', f"{struct(kind)}typedef {word(kind.name)} Kind;")
+    printed = f"{struct(kind)}typedef {word(kind.name)} Kind;\n"
+    code = code.replace('#include "lif.cuh"\ntypedef LIF Kind;\n', printed)
+    code = code.replace('#include "srm_neurons.cuh"\n', f'{printed}#include "kind_neurons.cuh"\n')
+    of_gradients = '#include "surrogate_shapes.cuh"\n#include "kind_adjoint.cuh"\n'
+    return code.replace('#include "srm_adjoint.cuh"\n', printed + of_gradients)
 
 
 def printed(kind: Kind) -> dict[str, str]:

@@ -12,7 +12,7 @@ from cuslayer.kernels.constants import Surrogate
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
-from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmProgram, of_neurons
+from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmProgram
 from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "forward"]
@@ -98,6 +98,7 @@ def _launch(
     if isinstance(program, SrmProgram):
         found: Any = kernel(f"{name}_srm", x.dtype)
     else:
-        given |= {"constants": of_neurons(constants, neurons), "numbers": numbers_of(program.spiking, x)}
+        given |= {"constants": constants, "period": max(constants.shape[1], 1)}
+        given["numbers"] = numbers_of(program.spiking, x)
         found = kernel_of("recurrent_neuron", f"{name}_of_kind", program.spiking.kind)
     found.launch((samples if x.size else 0,), (threads,), shared, **given, **sizes)

@@ -11,16 +11,16 @@ typedef LIF Kind;
 template <typename Kind>
 struct Stepped {
     const real *numbers;    // constants of all neurons
-    const real *constants;  // (constants, neurons)
+    const real *constants;  // (constants, period)
     real *states;           // (states, samples, neurons)
     real *saved;            // (saves, steps, samples, neurons)
-    long long steps, neurons;
+    long long steps, period;
     int saves;
 
     __device__ __forceinline__ real forward(const Place &place, real given, bool &fires) const
     {
         Kind neuron;
-        neuron.load(numbers, constants + place.neuron, neurons);
+        neuron.load(numbers, constants + place.neuron % period, period);
         real state[Kind::STATES], kept[Kind::SAVED + 1], potential;
 #pragma unroll
         for (int i = 0; i < Kind::STATES; ++i)
@@ -41,17 +41,17 @@ template <bool exact, typename Kind>
 struct SteppedAdjoint {
     Slope slope;
     const real *numbers;    // constants of all neurons
-    const real *constants;  // (constants, neurons)
+    const real *constants;  // (constants, period)
     real *states;           // (states, samples, neurons), gradients
     const real *saved;      // (saves, steps, samples, neurons)
     const real *u;          // (steps, samples, neurons)
-    long long steps, neurons;
+    long long steps, period;
     int saves;
 
     __device__ __forceinline__ real backward(const Place &place, real grad, real potential) const
     {
         Kind neuron;
-        neuron.load(numbers, constants + place.neuron, neurons);
+        neuron.load(numbers, constants + place.neuron % period, period);
         real later[Kind::STATES], before[Kind::STATES] = {}, kept[Kind::SAVED + 1], total[Kind::COLUMNS + 1], of_input;
         const long long size = steps * place.columns;
         read_saved<Kind>(kept, saved, place.at, size, saves);
@@ -76,7 +76,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_of_kind(
     const real *__restrict__ x,          // (steps, samples, neurons), weighted input from other layers
     const real *__restrict__ w,          // (neurons, neurons), weights of what each neuron sends
     const real *__restrict__ numbers,    // constants of all neurons
-    const real *__restrict__ constants,  // (constants, neurons), of each neuron
+    const real *__restrict__ constants,  // (constants, period), of each neuron
     real *states,                        // (states, samples, neurons), scratch
     real *u,                             // (steps, samples, neurons), potential, written
     bool *s,                             // (steps, samples, neurons), spikes, written
@@ -84,10 +84,11 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_of_kind(
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
+    long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives
     int saves)                           // how many values are saved
 {
-    const Stepped<Kind> kind{numbers, constants, states, saved, steps, neurons, saves};
+    const Stepped<Kind> kind{numbers, constants, states, saved, steps, period, saves};
     run_forward(kind, x, w, u, s, steps, samples, neurons, delay);
 }
 
@@ -97,12 +98,13 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_of_ki
     const real *__restrict__ w,          // (neurons, neurons), the weights transposed
     const real *__restrict__ saved,      // (saves, steps, samples, neurons), values of forward
     const real *__restrict__ numbers,    // constants of all neurons
-    const real *__restrict__ constants,  // (constants, neurons), of each neuron
+    const real *__restrict__ constants,  // (constants, period), of each neuron
     real *states,                        // (states, samples, neurons), scratch
     real *y,                             // (steps, samples, neurons), gradient of the weighted input, read back
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
+    long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives
     int saves,                           // how many values are saved
     bool exact,                          // whether all paths through a spike are included
@@ -115,10 +117,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_of_ki
 {
     const Slope slope{code, theta, steep, height, a, b};
     if (exact) {
-        const SteppedAdjoint<true, Kind> kind{slope, numbers, constants, states, saved, u, steps, neurons, saves};
+        const SteppedAdjoint<true, Kind> kind{slope, numbers, constants, states, saved, u, steps, period, saves};
         run_backward(kind, g, u, w, y, steps, samples, neurons, delay);
     } else {
-        const SteppedAdjoint<false, Kind> kind{slope, numbers, constants, states, saved, u, steps, neurons, saves};
+        const SteppedAdjoint<false, Kind> kind{slope, numbers, constants, states, saved, u, steps, period, saves};
         run_backward(kind, g, u, w, y, steps, samples, neurons, delay);
     }
 }

@@ -1,16 +1,9 @@
-// Neurons from the last step to the first, a batch of AHEAD steps at a time, for the fused gradients: neuron_adjoint
-// and neuron_adjoint_exact of srm.cu.
+// What the fused gradients of images share: gradients and potentials of a neuron, from the last step to the first, a batch
+// of AHEAD steps at a time.
 
-// The constants of a layer of neurons.
-struct AdjointConstants {
-    real theta, steep, height;
-    real decay, gain;
-    long long cut;
-    real cut_p, cut_q;
-    real ref_decay, ref_gain;
-    long long ref_cut;
-    real ref_cut_p, ref_cut_q;
-};
+constexpr int LANES = 32;
+// Steps of a chunk of the gradient of a dense layer.
+constexpr int CHUNK = 32;
 
 // The number of steps of a batch from `frame` on, none for a thread without a neuron.
 __device__ __forceinline__ int steps_left(bool has_neuron, long long frame, long long steps)
@@ -122,86 +115,14 @@ struct Never {
     __device__ __forceinline__ constexpr operator bool() const { return false; }
 };
 
-// One neuron. `exact` is constant where a kernel has no exact gradient. If it is true, g_u is the gradient of the
-// potential, which is written and read again, or null for a thread without a neuron; otherwise g_u is not accessed.
-template <typename Exact>
-struct NeuronAdjoint {
-    const AdjointConstants &of;
-    Potential u;
-    real *g_u;
-    Exact exact;
-    Recurrence response{of.decay, of.gain, of.cut_p, of.cut_q};
-    Recurrence refractory{of.ref_decay, of.ref_gain, of.ref_cut_p, of.ref_cut_q};
-    real now[AHEAD], old[AHEAD];
-
-    __device__ __forceinline__ real rho(real x) const { return surrogate(x, of.theta, of.steep, of.height); }
-
-    // The steps after which gradients are read again; 0 if none are.
-    __device__ __forceinline__ long long again() const { return exact ? 0 : of.cut; }
-
-    __device__ __forceinline__ void read(long long frame)
-    {
-        u.read(now, frame);
-        if (!exact)
-            u.read(old, frame + of.cut);
-    }
-
-    // Computes the gradients of the weighted input at the steps that were read; g.at(frame, j) is the gradient of the
-    // spike at step frame + j, g.later(frame, j) that of `cut` steps later.
-    template <typename Source>
-    __device__ __forceinline__ void compute(long long frame, const Source &g, real (&sums)[AHEAD])
-    {
-        u.convert(now);
-        if (exact)
-            return compute_exact(frame, g, sums);
-        u.convert(old);
+// Writes what NeuronAdjoint has computed to a column of an array (steps, columns); nothing to null.
+__device__ __forceinline__ void write_errors(
+    real *errors, long long frame, const real (&sums)[AHEAD], long long steps, long long columns)
+{
+    const int left = steps_left(errors, frame, steps);
+    real *const to = errors + frame * columns;
 #pragma unroll
-        for (int j = AHEAD - 1; j >= 0; --j) {
-            const real leaving = flushed(rho(old[j]) * g.later(frame, j));
-            const real entering = flushed(rho(now[j]) * g.at(frame, j));
-            response.flush(frame + j);
-            sums[j] = response.output(leaving);
-            response.accept(entering, leaving);
-        }
-    }
-
-    template <typename Source>
-    __device__ __forceinline__ void compute_exact(long long frame, const Source &g, real (&sums)[AHEAD])
-    {
-        // Rows of this batch are read when they are written, earlier ones together.
-        const Rows written{g_u, u.steps, u.columns};
-        const bool in_advance = of.cut >= AHEAD, ref_in_advance = of.ref_cut >= AHEAD;
-        real ref_old[AHEAD];
-        if (in_advance)
-            written.read(old, frame + of.cut);
-        if (ref_in_advance)
-            written.read(ref_old, frame + of.ref_cut);
-#pragma unroll
-        for (int j = AHEAD - 1; j >= 0; --j) {
-            const long long t = frame + j;
-            if (!in_advance)
-                old[j] = written.at(t + of.cut);
-            if (!ref_in_advance)
-                ref_old[j] = written.at(t + of.ref_cut);
-            response.flush(t);
-            refractory.flush(t);
-            const real value = flushed(rho(now[j]) * (g.at(frame, j) + refractory.output(ref_old[j])));
-            sums[j] = response.output(old[j]);
-            response.accept(value, old[j]);
-            refractory.accept(value, ref_old[j]);
-            if (g_u && t < u.steps)
-                g_u[t * u.columns] = value;
-        }
-    }
-
-    // Writes what `compute` has computed to a column of an array like g_u; nothing to null.
-    __device__ __forceinline__ void write(real *errors, long long frame, const real (&sums)[AHEAD]) const
-    {
-        const int left = steps_left(errors, frame, u.steps);
-        real *const to = errors + frame * u.columns;
-#pragma unroll
-        for (int j = 0; j < AHEAD; ++j)
-            if (j < left)
-                to[j * u.columns] = sums[j];
-    }
-};
+    for (int j = 0; j < AHEAD; ++j)
+        if (j < left)
+            to[j * columns] = sums[j];
+}

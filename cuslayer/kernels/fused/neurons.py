@@ -1,0 +1,62 @@
+"""What launchers of fused passes take of the neurons: the kernel for their kind, and its constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda import launch
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import empty
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
+from cuslayer.kernels.surrogate.constants import surrogate_numbers
+
+
+def kernel_for(name: str, dtype: np.dtype[Any], spiking: Spiking | StepSpiking) -> Any:
+    """Return a kernel, whose source has its name, for a kind of neurons."""
+    return kernel_of(name, name, spiking.kind) if isinstance(spiking, StepSpiking) else kernel(name, dtype)
+
+
+def cut_of(response: Any, dtype: np.dtype[Any], steps: int) -> int:
+    """Return the steps until an input leaves the response; `steps` if none does."""
+    return int(response.recurrence(dtype, steps).cut or steps) if isinstance(response, Alpha) else steps
+
+
+def forward_constants(
+    response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int, beside: Array
+) -> dict[str, Any]:
+    """Return the constants of neurons by the names of the kernels' parameters."""
+    return arrays_of(response, spiking, dtype, beside) | {"neurons": numbers(response, spiking, dtype, steps)}
+
+
+def adjoint_constants(
+    response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int, beside: Array
+) -> dict[str, Any]:
+    """Return the constants of neurons and the surrogate by the names of the kernels' parameters."""
+    return arrays_of(response, spiking, dtype, beside) | {"neurons": adjoint_numbers(response, spiking, dtype, steps)}
+
+
+def arrays_of(response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], beside: Array) -> dict[str, Array]:
+    """Return the arrays of constants of a kind that is written as a step; of others, empty ones."""
+    if isinstance(spiking, StepSpiking):
+        return {"numbers": numbers_of(spiking, response), "constants": response}
+    nothing = empty(beside, (0,), dtype)
+    return {"numbers": nothing, "constants": nothing}
+
+
+def numbers(response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
+    """Return the fields of `Neurons` in srm_neurons.cuh or kind_neurons.cuh."""
+    if isinstance(spiking, StepSpiking):
+        return {"period": max(response.shape[1], 1)}
+    return launch.neuron_constants(dtype, steps, response, spiking)
+
+
+def adjoint_numbers(response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
+    """Return the fields of `NeuronsBack` in srm_adjoint.cuh or kind_adjoint.cuh."""
+    if isinstance(spiking, StepSpiking):
+        return numbers(response, spiking, dtype, steps) | surrogate_numbers(spiking, dtype)._asdict()
+    return launch.adjoint_constants(dtype, steps, response, spiking)
