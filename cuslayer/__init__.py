@@ -133,16 +133,7 @@ from cuslayer.loss import (
 from cuslayer.network.network import Network as Network, Parallel as Parallel, Sequential as Sequential
 from cuslayer.network.notation import Word as Word
 from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
-from cuslayer.neurons.adaptive_lif import AdaptiveLIF as AdaptiveLIF
-from cuslayer.neurons.base import Neuron as Neuron
-from cuslayer.neurons.cuba import CUBA as CUBA
-from cuslayer.neurons.dynamics import StepNeuron as StepNeuron
-from cuslayer.neurons.lif import LIF as LIF
-from cuslayer.neurons.loihi import Loihi as Loihi
-from cuslayer.neurons.resonate_and_fire import ResonateAndFire as ResonateAndFire
-from cuslayer.neurons.sampled_srm import SampledSRM as SampledSRM
-from cuslayer.neurons.sigma_delta import SigmaDelta as SigmaDelta
-from cuslayer.neurons.srm import SRM as SRM
+from cuslayer.neurons import *  # noqa: F403
 from cuslayer.optim import (
     SGD as SGD,
     Adam as Adam,
@@ -162,7 +153,7 @@ from cuslayer.training import (
 from cuslayer.version import __version__ as __version__
 
 __all__ = [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("cuslayer.")]
-__all__ += ["distributed", "plot", "surrogates"]
+__all__ += ["distributed", "plot", "surrogates"]  # noqa: F405
 
 inspection.show_in_notebooks()
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cuslayer import kernels
+from cuslayer import kernels, neurons
 from cuslayer.kernels.neuron.printer import printed
-from cuslayer.neurons.adaptive_lif import AdaptiveLIF
-from cuslayer.neurons.cuba import CUBA
-from cuslayer.neurons.lif import LIF
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 
 FOLDER = Path(kernels.__file__).parent / "neuron"
 
 
 def files() -> dict[str, str]:
     """Return the text of each printed file by its name."""
-    kinds = [each.kind() for each in (LIF, CUBA, AdaptiveLIF, ResonateAndFire, Loihi)]
-    return {name: text for kind in kinds for name, text in printed(kind).items()}
+    kinds = [each for each in vars(neurons).values() if hasattr(each, "kind") and each.step is not None]
+    return {name: text for each in kinds for name, text in printed(each.kind()).items()}
 
 
 if __name__ == "__main__":
