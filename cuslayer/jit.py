@@ -90,6 +90,17 @@ def address_of(function: Callable[..., Any], signature: Any, digest: str = "") -
     return cast(int, made.address)
 
 
+def native_address(function: Any, *examples: Any) -> int:
+    """Return the address of a compiled function that returns nothing, for arguments of the types of some examples.
+
+    `llvm.run` calls it. Large functions that several kernels call are compiled once for all of them in this way.
+    """
+    kinds = tuple(map(numba.typeof, examples))
+    function.compile(kinds)
+    found = function.overloads[kinds]
+    return cast(int, found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+
+
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function into each kernel that calls it: to pass some arrays takes longer than a little work."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": "always"}

@@ -15,16 +15,17 @@ weights is in `weight_sums.py`.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
+from cuslayer.jit import compiled, native_address, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.busy import activity, multiply_rows
 from cuslayer.kernels.conv.groups import Pieces
+from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.memory import aligned
 from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_places, add_rows, shape_of
 from cuslayer.kernels.spikes.cpu import SpikeList
@@ -71,6 +72,7 @@ class Where(NamedTuple):
         inputs: channels of a group.
         window: the window.
         reach: the outputs that the spikes reach.
+        weighing: the address of `_weigh`.
     """
 
     start: Array
@@ -80,6 +82,7 @@ class Where(NamedTuple):
     inputs: int
     window: Window
     reach: Reach
+    weighing: int
 
 
 def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:
@@ -87,7 +90,8 @@ def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 
     width, channels = x.shape[2:]
     columns = window.outputs(x.shape[1:3], ceil=False)[1]
     found = _reach(window, width, channels, columns, Pieces.of(outputs, groups, dtype), np.dtype(dtype).itemsize)
-    return Where(x.start, x.index, x.shape[1], channels, channels // groups, window, found)
+    weighing = _weighing(np.dtype(dtype))
+    return Where(x.start, x.index, x.shape[1], channels, channels // groups, window, found, weighing)
 
 
 def order_of_taps(window: Window) -> list[int]:
@@ -203,7 +207,7 @@ def _walk(
         taps: see `taps_in_runs`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    start, position, height, _, inputs, _, (places, apart, taps_apart, _, _) = spikes
+    start, position, height, _, inputs, _, (places, apart, taps_apart, _, _), _ = spikes
     flat, row_of_taps, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
     above, reached = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
     each = activity(first, last, frames, above, reached, spikes) * inputs < _MANY
@@ -240,18 +244,16 @@ def _walk(
 
 
 @compiled
-def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any) -> None:
-    rows, width = maps.shape[1:]
-    lines = maps.reshape(len(maps), rows * width)
-    if not multiply_rows(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps):
-        _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
+def _conv(first: int, last: int, m: Maps, spikes: Where, taps: Any, lines: Any) -> None:
+    weigh(first, last, lines, 0, 0, m.rows, m, spikes, taps)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
     """Write the convolution of x (frames, H, W, C) with w (kh, kw, C / groups, outputs) into maps."""
     spikes = where(x, window, w.shape[3], w.dtype, groups)
-    lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-    parallel_for(_conv, len(maps), spikes, taps_in_runs(w, window, groups), lines, grain=_GRAIN)
+    steps, rows, columns, outputs = maps.shape
+    m, lines = Maps(steps, 1, rows, columns, outputs, 0), maps.reshape(steps, rows * columns * outputs)
+    parallel_for(_conv, len(maps), m, spikes, taps_in_runs(w, window, groups), lines, grain=_GRAIN)
 
 
 class Maps(NamedTuple):
@@ -312,6 +314,24 @@ def rows_of(block: int, m: Maps) -> tuple[int, int, int]:
 @compiled
 def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring buffer over time."""
+    run(spikes.weighing, (first, last, x, sample, low, high, m, spikes, taps))
+
+
+@compiled
+def _weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     where_to = (x, 0, (m.samples, sample), low, high, m.columns * m.outputs)
     if not multiply_rows(first, last, *where_to, spikes, taps):
         _walk(first, last, *where_to, spikes, taps)
+
+
+def example(dtype: np.dtype[Any]) -> tuple[Array, Maps, Where]:
+    """Return lines, maps and spikes of a number type, for `native_address`."""
+    reach = Reach(np.zeros((1, 1, 4), np.int32), 0, 0, 1, np.zeros(1, np.int64))
+    spikes = Where(np.zeros(2, np.int64), np.zeros(1, np.int32), 1, 1, 1, Window.of(1, 1, 0, 1), reach, 0)
+    return np.zeros((1, 1), dtype), Maps(1, 1, 1, 1, 1, 1), spikes
+
+
+@cache
+def _weighing(dtype: np.dtype[Any]) -> int:
+    lines, m, spikes = example(dtype)
+    return native_address(_weigh, 0, 0, lines, 0, 0, 0, m, spikes, lines[None])

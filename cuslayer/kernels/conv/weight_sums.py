@@ -8,13 +8,13 @@ first and within a chunk `_STEPS` at a time, rows, steps, columns: in a fused pa
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
+from cuslayer.jit import compiled, native_address, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.busy import activity
 from cuslayer.kernels.conv.groups import Pieces
@@ -23,6 +23,7 @@ from cuslayer.kernels.conv.spikes import (
     Maps,
     Where,
     distances,
+    example,
     in_registers,
     maps,
     order_of_taps,
@@ -30,6 +31,7 @@ from cuslayer.kernels.conv.spikes import (
     runs_of,
     where,
 )
+from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.host.vectors import add_places, add_rows, shape_of
 from cuslayer.kernels.spikes.cpu import SpikeList
@@ -60,6 +62,7 @@ class Order(NamedTuple):
         channels: channels of a frame.
         keys: the number of keys.
         columns: columns of a line that have the same phase, at most.
+        adding: the address of `_weigh_adjoint`.
     """
 
     key: Array
@@ -72,6 +75,7 @@ class Order(NamedTuple):
     channels: int
     keys: int
     columns: int
+    adding: int
 
 
 class Room(NamedTuple):
@@ -127,6 +131,7 @@ def order(window: Window, width: int, channels: int, columns: int, pieces: Piece
         channels,
         channels * stride,
         -(-width // stride),
+        _adding(itemsize),
     )
 
 
@@ -188,7 +193,7 @@ def _add_each(
 ) -> None:
     """Add the errors that each spike reaches to its taps, in the order of `weigh_adjoint`; the arguments of `_walk`."""
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    start, position, height, _, _, _, (places, apart, taps_apart, _, _) = spikes
+    start, position, height, _, _, _, (places, apart, taps_apart, _, _), _ = spikes
     errors, sums, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
     for begin in range(first, last, _STEPS):
         for i in range(kernel):
@@ -205,7 +210,7 @@ def _add_each(
 
 
 @compiled
-def weigh_adjoint(
+def _weigh_adjoint(
     first: int,
     last: int,
     lines: Any,
@@ -264,6 +269,33 @@ def weigh_adjoint(
                     for distance_of, tap, shape, size in o.runs[phase]:
                         of_row = (sums, to + tap, o.taps_apart, errors, base + distance_of, o.apart, 1, lists)
                         add_rows(*of_row, entry[key], after[key], shape, size)
+
+
+@compiled
+def weigh_adjoint(
+    first: int,
+    last: int,
+    lines: Any,
+    at: int,
+    sample: int,
+    low: int,
+    high: int,
+    m: Maps,
+    spikes: Where,
+    o: Order,
+    given: Room,
+    taps: Any,
+) -> None:
+    """Call `_weigh_adjoint`."""
+    run(o.adding, (first, last, lines, at, sample, low, high, m, spikes, o, given, taps))
+
+
+@cache
+def _adding(itemsize: int) -> int:
+    lines, m, spikes = example(np.dtype(f"f{itemsize}"))
+    o = Order(spikes.position, spikes.position, np.zeros((1, 1, 4), np.int64), 0, 0, 0, 0, 1, 1, 1, 0)
+    given = Room(lines[0], np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int64))
+    return native_address(_weigh_adjoint, 0, 0, lines, 0, 0, 0, 0, m, spikes, o, given, lines[None])
 
 
 @compiled

@@ -76,3 +76,22 @@ def _call(typing_context: Any, address: Any, given: Any) -> Any:
 # call(address, given): call a function of `jit.address_of` with a tuple of whole numbers and arrays. An array with one
 # axis is passed as its address, one with two as its address, the number of rows and the distance of two in elements.
 call: Any = intrinsic(_call)
+
+
+def _run(typing_context: Any, address: Any, given: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = [types.int64 if isinstance(kind, types.Integer) else kind for kind in given]
+        values = [builder.extract_value(arguments[1], number) for number in range(len(kinds))]
+        values = [context.cast(builder, *each) for each in zip(values, given, kinds, strict=True)]
+        function = context.call_conv.get_function_type(types.none, kinds)
+        pointer = builder.inttoptr(arguments[0], function.as_pointer())
+        status, _ = context.call_conv.call_function(builder, pointer, types.none, kinds, values)
+        with builder.if_then(status.is_error, likely=False):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(types.intp, given), generate
+
+
+# run(address, given): call a function of `jit.native_address` with a tuple of its arguments.
+run: Any = intrinsic(_run)
