@@ -7,17 +7,15 @@ import io
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass, replace
-from functools import partial, reduce
+from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from math import inf, prod
-from operator import getitem
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -27,21 +25,11 @@ import numpy as np
 from cuslayer import backend, check
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
+from cuslayer.keys import a_path, check_keys, choice, counted, flag, from_zero, key, known, plain_number, put, read
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import save_figure
-from cuslayer.training.keys import (
-    Rule,
-    check_keys,
-    choice,
-    counted,
-    flag,
-    from_zero,
-    path,
-    plain_number,
-    read_yaml,
-    tree_of,
-)
+from cuslayer.training.params import read_yaml
 from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 
@@ -49,14 +37,6 @@ STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
 _STATUS = {"FAIL": FAILED, "COMPLETE": DONE, "RUNNING": STARTED, "WAITING": WAITING, "PRUNED": PRUNED}
 _PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "hyperband": "Hyperband"}
-_RULES: dict[str, Rule] = {
-    "search": choice(("grid", "random", "tpe")),
-    "pruning": choice(_PRUNERS),
-    "runs": counted,
-    "seed": from_zero,
-    "out": path,
-}
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 # Where files are changes nothing of a sweep.
 _PLACES = tuple(f"config.{each}" for each in PATHS)
 # No sweep of more runs is meant.
@@ -89,26 +69,22 @@ class Sweep:
     """
 
     keys: Mapping[str, Any]
-    out: Path
+    out: Path = field(metadata=key(lambda name, value: Path(a_path(name, value)), needed="always"))
     base: Mapping[str, Any]
-    search: str = "grid"
-    runs: int = 1
-    seed: int = 0
-    pruning: str = "none"
+    search: str = field(default="grid", metadata=key(choice(("grid", "random", "tpe"))))
+    runs: int = field(default=1, metadata=key(counted, needed="random tpe"))
+    seed: int = field(default=0, metadata=key(from_zero))
+    pruning: str = field(default="none", metadata=key(choice(_PRUNERS)))
     points: tuple[tuple[Any, ...], ...] = ()
 
     def config(self, point: tuple[Any, ...]) -> Config:
         """Return the configuration of a run."""
         document = json.loads(json.dumps(self.base))
-        for key, value in zip(self.keys, point, strict=True):
-            *outer, last = [name or int(number) for name, number in _STEP.findall(key)] or [""]
+        for name, value in zip(self.keys, point, strict=True):
             try:
-                section: Any = reduce(getitem, outer, document)
-            except (KeyError, IndexError, TypeError):
-                section = None
-            if not isinstance(section, dict):
-                raise ValueError(f"keys.{key} is no key of the configuration")
-            section[last] = value
+                put(document, name, value)
+            except (AttributeError, IndexError, TypeError, ValueError):
+                raise ValueError(f"keys.{name} is no key of the configuration") from None
         return load_config(document)
 
 
@@ -183,28 +159,26 @@ def load_sweep(source: str | Path) -> Sweep:
 
 
 def _read(document: Any, folder: Path) -> Sweep:
-    given = check_keys(document, tree_of(["config", "keys", *_RULES]))
-    base, keys = given.get("config"), given.get("keys")
+    given = check_keys(document, {"config": {}, "keys": {}} | known(Sweep))
+    base, keys, missing = given.get("config"), given.get("keys"), list[str]()
     if base is not None and not isinstance(base, dict):
-        base = folder / path("config", base)
+        base = folder / a_path("config", base)
     config = Config() if base is None else load_config(base)
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
-    options = {name: rule(name, given[name]) for name, rule in _RULES.items() if given.get(name) is not None}
-    search = options.get("search", "grid")
-    for name in ("out", *(["runs"] if search != "grid" else [])):
-        if name not in options:
-            raise ValueError(f"{name} is missing")
-    for key, values in keys.items():
-        keys[key] = _interval(key, values) if isinstance(values, dict) and search != "grid" else values
-        if keys[key] is values and (not isinstance(values, list) or not values):
-            raise TypeError(f"keys.{key} must be a list of values, got {check.one_line(values)}")
+    search = given.get("search", Sweep.search)
+    options = read(Sweep, given, "", missing, search if isinstance(search, str) else "")
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    for name, values in keys.items():
+        keys[name] = _interval(name, values) if isinstance(values, dict) and search != "grid" else values
+        if keys[name] is values and (not isinstance(values, list) or not values):
+            raise TypeError(f"keys.{name} must be a list of values, got {check.one_line(values)}")
     if search == "grid":
         options["runs"] = prod(map(len, keys.values()))
-    if options["runs"] > _MOST:
-        raise ValueError(f"a sweep must have at most {_MOST} runs, got {options['runs']}")
-    out = Path(options.pop("out"))
-    found = Sweep(keys, out, config.document(), **options)
+    found = Sweep(keys, base=config.document(), **options)
+    if found.runs > _MOST:
+        raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
     if search == "grid":
         found = replace(found, points=tuple(itertools.product(*keys.values())))
     # Other points are chosen later: both ends of each key must be right.
@@ -220,7 +194,7 @@ def _read(document: Any, folder: Path) -> Sweep:
 
 def _interval(key: str, given: Any) -> dict[str, Any]:
     """Return the ends of an interval, and whether it is logarithmic."""
-    check_keys(given, tree_of(["low", "high", "log"]), at=f"keys.{key}")
+    check_keys(given, {"low": {}, "high": {}, "log": {}}, at=f"keys.{key}")
     low, high = (plain_number(given.get(name)) for name in ("low", "high"))
     for name, end in (("low", low), ("high", high)):
         check.number(f"keys.{key}.{name}", end)
