@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cuslayer import check
 from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _table(found: Sequence[Prediction]) -> list[str]:
-    """Return the lines of a table: the files to the left, the numbers to the right of their columns."""
+    """Return the lines of a table."""
     counts = [[f"{count:g}" for count in p.counts] for p in found]
     widths = [max(map(len, column)) for column in zip(*counts, strict=True)]
     joined = [" ".join(c.rjust(width) for c, width in zip(row, widths, strict=True)) for row in counts]
@@ -69,13 +70,7 @@ def _table(found: Sequence[Prediction]) -> list[str]:
         (p.file, _text(p.label), "-" if p.confidence is None else f"{p.confidence:.1%}", _text(p.time), row)
         for p, row in zip(found, joined, strict=True)
     ]
-    sizes = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    # The last column is not padded: its lines end where they end.
-    padded = ([column.rjust(size) for column, size in zip(row, sizes, strict=True)] for row in (heads, *rows))
-    return [
-        "  ".join((row[0].ljust(sizes[0]), *columns[1:-1], row[-1]))
-        for row, columns in zip((heads, *rows), padded, strict=True)
-    ]
+    return check.columns((heads, *rows), left=True)
 
 
 def _text(value: Any) -> str:

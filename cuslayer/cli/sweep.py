@@ -54,7 +54,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(keys: tuple[str, ...], result: Result) -> dict[str, Any]:
     """Return the values of `JSON` for a run."""
-    best = None if result.best is None else result.best.epoch
     values = dict(zip(keys, result.point, strict=True))
-    rest = {name: getattr(result, name) for name in ("status", "accuracy", "loss")}
-    return {"run": result.number, "values": values, **rest, "epoch": best, "error": result.error}
+    rest = {name: getattr(result, name) for name in ("status", "accuracy", "loss", "epoch", "error")}
+    return {"run": result.number, "values": values, **rest}

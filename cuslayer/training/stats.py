@@ -37,6 +37,13 @@ class EpochStats:
     test_accuracy: float | None
     seconds: float
 
+    @property
+    def scores(self) -> tuple[float | None, float]:
+        """The accuracy and the loss: of the test, or of training without one."""
+        if self.test_loss is None:
+            return self.train_accuracy, self.train_loss
+        return self.test_accuracy, self.test_loss
+
     def __str__(self) -> str:
         def part(name: str, loss: float | None, accuracy: float | None) -> str:
             if loss is None:
@@ -121,9 +128,7 @@ class Stats:
         tested = [row for row in self.epochs if row.test_loss is not None]
 
         def rank(row: EpochStats) -> tuple[float, float]:
-            loss, accuracy = row.train_loss, row.train_accuracy
-            if row.test_loss is not None:
-                loss, accuracy = row.test_loss, row.test_accuracy
+            accuracy, loss = row.scores
             return -math.inf if accuracy is None else accuracy, -math.inf if math.isnan(loss) else -loss
 
         return max(tested or self.epochs, key=rank, default=None)
@@ -236,14 +241,12 @@ def load_stats(path: str | Path) -> list[EpochStats]:
     return found
 
 
-def write_table(
-    path: str | Path, header: list[str], rows: Iterable[Iterable[float | None]], *, durable: bool = False
-) -> None:
-    """Write rows of numbers as CSV, atomically; None becomes an empty field. With `durable`, wait for the disk."""
+def write_table(path: str | Path, header: list[str], rows: Iterable[Iterable[Any]], *, durable: bool = False) -> None:
+    """Write rows as CSV, atomically; None becomes an empty field. With `durable`, wait for the disk."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(["" if value is None else f"{value:.10g}" for value in row] for row in rows)
+    writer.writerows([f"{value:.10g}" if isinstance(value, float) else value for value in row] for row in rows)
     _write_text(path, text.getvalue(), durable=durable)
 
 

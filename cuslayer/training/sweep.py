@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
@@ -12,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass, field, replace
-from functools import partial
+from dataclasses import astuple, dataclass, field
+from functools import cached_property, partial
 from importlib import import_module
 from math import inf, prod
 from pathlib import Path
@@ -31,7 +29,7 @@ from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import save_figure
 from cuslayer.training.params import read_yaml
 from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
-from cuslayer.training.stats import EpochStats, Stats, load_stats
+from cuslayer.training.stats import EpochStats, Stats, load_stats, write_table
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
@@ -65,7 +63,6 @@ class Sweep:
         runs: the number of runs.
         seed: the seed of "random" and "tpe".
         pruning: the name of the rule by which a run that does badly ends early; "none" for no such rule.
-        points: the values of each run of a grid; other searches choose them one by one.
     """
 
     keys: Mapping[str, Any]
@@ -75,7 +72,11 @@ class Sweep:
     runs: int = field(default=1, metadata=key(counted, needed="random tpe"))
     seed: int = field(default=0, metadata=key(from_zero))
     pruning: str = field(default="none", metadata=key(choice(_PRUNERS)))
-    points: tuple[tuple[Any, ...], ...] = ()
+
+    @cached_property
+    def points(self) -> tuple[tuple[Any, ...], ...]:
+        """The values of each run of a grid; other searches choose them one by one."""
+        return tuple(itertools.product(*self.keys.values())) if self.search == "grid" else ()
 
     def config(self, point: tuple[Any, ...]) -> Config:
         """Return the configuration of a run."""
@@ -109,22 +110,17 @@ class Result:
     @property
     def accuracy(self) -> float | None:
         """The accuracy of the best epoch: of the test, or of training without one."""
-        return None if self.best is None else _scores(self.best)[0]
+        return None if self.best is None else self.best.scores[0]
 
     @property
     def loss(self) -> float | None:
         """The loss of the best epoch."""
-        return None if self.best is None else _scores(self.best)[1]
+        return None if self.best is None else self.best.scores[1]
 
-    def scores(self, form: str) -> list[str]:
-        """Return accuracy, loss and the number of the best epoch as texts."""
-        numbers = ("" if x is None else form.format(x) for x in (self.accuracy, self.loss))
-        return [*numbers, "" if self.best is None else str(self.best.epoch)]
-
-
-def _scores(row: EpochStats) -> tuple[float | None, float]:
-    """Return the accuracy and the loss of an epoch: of the test, or of training without one."""
-    return (row.train_accuracy, row.train_loss) if row.test_loss is None else (row.test_accuracy, row.test_loss)
+    @property
+    def epoch(self) -> int | None:
+        """The number of the best epoch."""
+        return None if self.best is None else self.best.epoch
 
 
 @check.operation
@@ -179,8 +175,6 @@ def _read(document: Any, folder: Path) -> Sweep:
     found = Sweep(keys, base=config.document(), **options)
     if found.runs > _MOST:
         raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
-    if search == "grid":
-        found = replace(found, points=tuple(itertools.product(*keys.values())))
     # Other points are chosen later: both ends of each key must be right.
     ends = [tuple(v[e] if isinstance(v, list) else v[("high", "low")[e]] for v in keys.values()) for e in (0, -1)]
     for number, point in enumerate(found.points or ends, start=1):
@@ -315,7 +309,7 @@ def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
 
 def _value(study: Any, row: EpochStats) -> float:
     """Return what a study compares: the accuracy, or the loss where there are no classes."""
-    accuracy, loss = _scores(row)
+    accuracy, loss = row.scores
     return loss if accuracy is None or study.direction.name == "MINIMIZE" else accuracy
 
 
@@ -455,8 +449,12 @@ class _Study:
             status = _STATUS[trial.state.name]
             results.append(Result(number, tuple(given["point"]), status, best, given.get("error", "")))
         keys = tuple(self._given.keys)
-        table = table_csv(keys, results)
-        write_whole(self._given.out / TABLE, lambda file: file.write(table))
+        head = ["run", *keys, "status", "accuracy", "loss", "epoch", "error"]
+        lines = []
+        for r in results:
+            values = (str(value) if isinstance(value, float) else value for value in r.point)  # all digits
+            lines.append([r.number, *values, r.status, r.accuracy, r.loss, r.epoch, r.error])
+        write_table(self._given.out / TABLE, head, lines)
         value = "accuracy" if any(r.accuracy is not None for r in results) else "loss"
         rows = [(r.point, float(x)) for r in results if (x := getattr(r, value)) is not None]
         if rows:
@@ -489,22 +487,10 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
     rows = [["run", *keys, "accuracy", "loss", "epoch", ""]]
     for r in sorted(results, key=rank):
         said = "" if r.status == DONE else f"{r.status}{r.error and ': ' + r.error}"
-        rows.append([str(r.number), *map(shown, r.point), *r.scores("{:.4g}"), said])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(c.rjust(w) for c, w in zip(r[:-1], widths, strict=False)) + f"  {r[-1]}".rstrip() for r in rows
-    )
-
-
-def table_csv(keys: tuple[str, ...], results: list[Result]) -> bytes:
-    """Return the results as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", *keys, "status", "accuracy", "loss", "epoch", "error"])
-    writer.writerows([r.number, *r.point, r.status, *r.scores("{:.10g}"), r.error] for r in results)
-    return text.getvalue().encode()
+        rows.append([*map(shown, (r.number, *r.point)), *map(shown, (r.accuracy, r.loss, r.epoch)), said])
+    return "\n".join(check.columns(rows))
 
 
 def shown(value: Any) -> str:
-    """Return a value of a key for display."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a value for display; "" for None."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -276,7 +276,7 @@ def test_a_run_that_does_worse_is_pruned(write, trained, monkeypatch):
     def scores(row):
         return values.get("".join(trained[-1:]), 0.8), 1.0
 
-    monkeypatch.setattr(module, "_scores", scores)
+    monkeypatch.setattr(EpochStats, "scores", property(scores))
     monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
     pruner = lambda: optuna.pruners.MedianPruner(n_startup_trials=1)  # noqa: E731
     monkeypatch.setattr(optuna.pruners, "PatientlessMedianPruner", pruner, raising=False)
