@@ -16,7 +16,7 @@ from cuslayer.network.walk import Walk, ends_in_read_out, eval_mode
 from cuslayer.plot import learning_curves, raster
 from cuslayer.plot.style import style_of_new_figures
 from cuslayer.tape import Tensor, no_grad
-from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.score import GradientFlow
 from cuslayer.training.stats import EpochStats, Stats
 
 FIGURES = ("curves.png", "gradients.png", "raster.png")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from cuslayer import check
-from cuslayer.files import write_whole
+from cuslayer.files import write_text
 
 LARGEST_FILE = 1 << 18
 _MOST_VALUES = 4000
@@ -215,7 +215,7 @@ class Params(MutableMapping[Any, Any]):
 
     def save(self, path: str | Path) -> None:
         """Write a YAML file, atomically."""
-        write_whole(Path(path), lambda file: file.write(f"{self}\n".encode()))
+        write_text(path, f"{self}\n")
 
 
 def _wrapped(value: Any) -> Any:

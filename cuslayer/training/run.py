@@ -20,7 +20,6 @@ from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
 from cuslayer.training.figures import FIGURES, save_figures
 from cuslayer.training.finite import NotFiniteError, naming_checkpoint
-from cuslayer.training.parallel import agreed
 from cuslayer.training.run_folder import (
     CHECKPOINT,
     GRADIENTS,
@@ -35,6 +34,7 @@ from cuslayer.training.run_folder import (
     new_run,
 )
 from cuslayer.training.stats import EpochStats, Stats
+from cuslayer.training.steps import agreed
 from cuslayer.training.trainer import Trainer
 from cuslayer.version import __version__
 

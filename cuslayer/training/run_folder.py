@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cuslayer import check
-from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_whole
+from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_text, write_whole
 from cuslayer.network.notation import rows_first
 from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
@@ -435,8 +435,7 @@ class Saver:
         self._write(CHECKPOINT, checkpoint.save)
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
-            text = self._config.to_yaml().encode()
-            self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
+            self._write(CONFIG, lambda path: write_text(path, self._config.to_yaml(), durable=True))
             self._written, self._digests = True, ()
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:

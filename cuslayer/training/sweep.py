@@ -22,14 +22,14 @@ import numpy as np
 
 from cuslayer import backend, check
 from cuslayer.extras import optional
-from cuslayer.files import write_whole
+from cuslayer.files import write_table, write_text
 from cuslayer.keys import a_path, check_keys, choice, counted, flag, from_zero, key, known, plain_number, put, read
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.figures import save_figure
 from cuslayer.training.params import read_yaml
 from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
-from cuslayer.training.stats import EpochStats, Stats, load_stats, write_table
+from cuslayer.training.stats import EpochStats, Stats, load_stats
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
@@ -410,10 +410,10 @@ class _Study:
             folder = self._folder(number).absolute()
             about = {"study": self._where, "name": self._name, "trial": trial._trial_id, "pruning": given.pruning}
             arguments = ["--trial", json.dumps(about), "--out", str(folder)]
-            source, text = folder.with_name(f"{folder.name}.yaml"), given.config(point).to_yaml().encode()
+            source, text = folder.with_name(f"{folder.name}.yaml"), given.config(point).to_yaml()
             if (folder / CHECKPOINT).is_file():
                 return trial, number, lock, ["--resume", *arguments]
-            write_whole(given.out / source.name, lambda file: file.write(text))
+            write_text(given.out / source.name, text)
             return trial, number, lock, [str(source), *arguments]
 
     def end(self, trial: Any, number: int, lock: Lock, problem: str | None) -> str:

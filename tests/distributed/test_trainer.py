@@ -15,7 +15,7 @@ from cuslayer.distributed import Context, DataParallel, sums
 from cuslayer.distributed.context import Request
 from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
-from cuslayer.training.parallel import ParallelStep, RunningStatistics, agreed
+from cuslayer.training.steps import ParallelStep, RunningStatistics, agreed
 from tests.support.deaths import results, tiny
 from tests.support.divided import emulated, loader, networks, trained, trainer
 from tests.support.processes import together
