@@ -18,10 +18,10 @@ from cuslayer.files import NotWritten
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
-from cuslayer.training.figures import FIGURES, save_figures
 from cuslayer.training.finite import NotFiniteError, naming_checkpoint
 from cuslayer.training.run_folder import (
     CHECKPOINT,
+    FIGURES,
     GRADIENTS,
     PATHS,
     Lost,
@@ -32,6 +32,7 @@ from cuslayer.training.run_folder import (
     find_run,
     locked_folder,
     new_run,
+    save_figures,
 )
 from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.steps import agreed

@@ -26,9 +26,8 @@ from cuslayer.files import write_table, write_text
 from cuslayer.keys import a_path, check_keys, choice, counted, flag, from_zero, key, known, plain_number, put, read
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
-from cuslayer.training.figures import save_figure
 from cuslayer.training.params import read_yaml
-from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
+from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked, save_figure
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"

@@ -15,7 +15,7 @@ import pytest
 
 from cuslayer.cli import main
 from cuslayer.files import NotWritten, alive, remove_leftovers, write_whole
-from cuslayer.training import figures, run, run_folder, train
+from cuslayer.training import run, run_folder, train
 from cuslayer.training.run_folder import Lock, Lost, Taken, locked
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
@@ -228,7 +228,7 @@ def test_a_folder_that_a_link_points_to_is_the_same(tmp_path, monkeypatch):
 def test_every_write_looks(tmp_path, monkeypatch, early):
     """The lock goes after each of the writes, or within it, before the file has its name."""
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
-    monkeypatch.setattr(figures, "save_figure", png)
+    monkeypatch.setattr(run_folder, "save_figure", png)
     replace, out, written, created, at = os.replace, tmp_path / "out", [], [], None
 
     def counted(source, target):
