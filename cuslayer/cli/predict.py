@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cuslayer import check
+from cuslayer import check, training
 from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
-
-if TYPE_CHECKING:
-    from cuslayer.training import Prediction
 
 HELP = "show the classes of recordings"
 DESCRIPTION = """Show the class of each recording, its probability, the number of spikes of each output (or its
@@ -43,8 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from cuslayer import training
-
     use_device(options)
     if bool(options.files) == (options.test is not None):
         raise ValueError("either FILE or --test N must be given, got " + ("both" if options.files else "none"))
@@ -60,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
         print(painted(head, BOLD, sys.stdout), *rows, sep="\n")
 
 
-def _table(found: Sequence[Prediction]) -> list[str]:
+def _table(found: Sequence[training.Prediction]) -> list[str]:
     """Return the lines of a table."""
     counts = [[f"{count:g}" for count in p.counts] for p in found]
     widths = [max(map(len, column)) for column in zip(*counts, strict=True)]
