@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, astuple, fields
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from cuslayer import check
@@ -89,10 +90,10 @@ def put(document: Any, path: str, value: Any) -> None:
     document[last] = value
 
 
-def known(kind: type) -> dict[str, Any]:
-    """Return the keys of a dataclass as nested mappings; a key without a section has an empty one."""
+def known(*kinds: type) -> dict[str, Any]:
+    """Return the keys of dataclasses as nested mappings; a key without a section has an empty one."""
     tree: dict[str, Any] = {}
-    for _, key, path in keys(kind):
+    for _, key, path in chain.from_iterable(map(keys, kinds)):
         put(tree, path, known(key.rule) if isinstance(key.rule, type) else {})
     return tree
 

@@ -336,10 +336,7 @@ _MOST_STEPS = 2**31
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
 _NEURON: dict[str, Any] = {name: {} for kind in KINDS.values() if kind.names for name in ("type", *kind.names.all)}
 _LAYER = known(Word) | {"neuron": _NEURON}
-_TREE = known(_Simulation)
-for _name, _section in known(Config).items():
-    _TREE[_name] = _TREE.get(_name, {}) | _section
-_TREE |= {"neuron": _NEURON, "sound": known(SoundConfig)}
+_TREE = known(_Simulation, Config) | {"neuron": _NEURON, "sound": known(SoundConfig)}
 
 # The folder of the configurations that have a name; in a checkout it is not within the package.
 _INSTALLED = Path(__file__).with_name("configs")
@@ -418,9 +415,9 @@ def _read(document: Any) -> Config:
     )
     missing, default = list[str](), Config()
     kind = (training.get("error") or {}).get("type") or Config.error
-    of = read(_Simulation, document, "", missing)
-    dt = of.pop("dt", _Simulation.dt)
-    found = of | read(Config, document, "", missing, kind if isinstance(kind, str) else "")
+    found = read(_Simulation, document, "", missing)
+    dt = found.pop("dt", _Simulation.dt)
+    found |= read(Config, document, "", missing, kind if isinstance(kind, str) else "")
     if usual:
         missing = [path for path in missing if path not in _SLAYERS]
         found["neuron"] = default.neuron
