@@ -30,7 +30,7 @@ from cuslayer.data import (
 )
 from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir
 from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
-from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.score import GradientFlow
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "support" / "files"

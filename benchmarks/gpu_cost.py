@@ -28,8 +28,8 @@ from cuslayer.network.container import Container, graph_of
 from cuslayer.network.fusion import observe
 from cuslayer.tape import Node, Tensor
 from cuslayer.training import Trainer
-from cuslayer.training.graph import GraphStep
 from cuslayer.training.score import Tally
+from cuslayer.training.steps import GraphStep
 from tools.fake_cupy import Costs, counted, in_use
 
 # Of an H100: operations a second in float32; seconds of a launch through CuPy, and of one within a graph; bytes a

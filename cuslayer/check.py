@@ -12,7 +12,7 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import wraps
@@ -411,6 +411,19 @@ def printable(text: str, most: int = 300) -> str:
     """
     text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def columns(rows: Iterable[Sequence[str]], *, left: bool = False) -> list[str]:
+    """Return rows of texts as lines with columns to the right; the last one, and with `left` the first, to the left."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    found = []
+    for *texts, last in rows:
+        padded = [text.rjust(width) for text, width in zip(texts, widths, strict=True)]
+        if left:
+            padded[0] = texts[0].ljust(widths[0])
+        found.append("  ".join((*padded, last)).rstrip())
+    return found
 
 
 def shown(owner: Any, *hidden: str, **other: Any) -> str:

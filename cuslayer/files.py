@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import re
 import secrets
@@ -10,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # Of each error of the system, what to do.
 _ADVICE = {
@@ -172,3 +174,44 @@ def sync_folder(folder: Path) -> None:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink()
+
+
+def write_table(path: str | Path, header: list[str], rows: Iterable[Iterable[Any]], *, durable: bool = False) -> None:
+    """Write rows as CSV, atomically; None becomes an empty field. With `durable`, wait for the disk."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{value:.10g}" if isinstance(value, float) else value for value in row] for row in rows)
+    write_text(path, text.getvalue(), durable=durable)
+
+
+def write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
+    """Write a text in UTF-8, atomically; with `durable`, wait until it is on the disk."""
+    write_whole(Path(path), lambda file: file.write(text.encode()), durable=durable)
+
+
+def read_text(path: str | Path, kind: str) -> str:
+    """Return the text of a file; raise ValueError if it is missing or, as a kind of file, no text."""
+    try:
+        if not os.path.isfile(path):  # of a pipe, reading may never end
+            raise FileNotFoundError
+        return Path(path).read_bytes().decode()
+    except OSError:
+        raise ValueError(f"{path} is no file") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no {kind}") from None
+
+
+def read_table(path: str | Path, header: list[str]) -> list[list[str]]:
+    """Return the rows of a file that `write_table` wrote, as text.
+
+    Raises:
+        ValueError: the file is missing, is not CSV, or has another header.
+    """
+    try:
+        first, *rows = list(csv.reader(io.StringIO(read_text(path, "CSV"), newline=""))) or [[]]
+    except csv.Error:
+        raise ValueError(f"{path} is no CSV") from None
+    if first != header:
+        raise ValueError(f"{path} does not begin with {','.join(header)}")
+    return rows

@@ -8,12 +8,9 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cuslayer import backend
-
-if TYPE_CHECKING:
-    from cuslayer.training import Run
+from cuslayer import backend, training
 
 PAGE_JSON = {"page": "the file that was written", "bytes": "its size"}
 
@@ -38,11 +35,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--best", action="store_true", help="use the weights of the best epoch, not the last ones")
 
 
-def run_of(options: argparse.Namespace) -> Run:
+def run_of(options: argparse.Namespace) -> training.Run:
     """Return the run of the argument RUN."""
-    from cuslayer.training import load_run
-
-    return load_run(options.run, best=options.best)
+    return training.load_run(options.run, best=options.best)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

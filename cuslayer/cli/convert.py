@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from cuslayer.cli.arguments import add_json, integer, print_json
-
-if TYPE_CHECKING:
-    from cuslayer.data import Events
+from cuslayer.data import Events, read_events, write_events
 
 HELP = "write the events of a file in another format"
 DESCRIPTION = """Write the events of a file in another format. The endings of the names are the formats: .bs1, .bs2,
@@ -44,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from cuslayer.data import Events, read_events, write_events
-
     events = read_events(options.input, unit=options.unit, max_events=options.max_events)
     if options.from_start and len(events):
         events = Events(events.t - events.t.min(), events.x, events.y, events.p)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cuslayer import check, training
 from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
-
-if TYPE_CHECKING:
-    from cuslayer.training import Prediction
 
 HELP = "show the classes of recordings"
 DESCRIPTION = """Show the class of each recording, its probability, the number of spikes of each output (or its
@@ -42,8 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from cuslayer import training
-
     use_device(options)
     if bool(options.files) == (options.test is not None):
         raise ValueError("either FILE or --test N must be given, got " + ("both" if options.files else "none"))
@@ -59,8 +55,8 @@ def run(options: argparse.Namespace) -> None:
         print(painted(head, BOLD, sys.stdout), *rows, sep="\n")
 
 
-def _table(found: Sequence[Prediction]) -> list[str]:
-    """Return the lines of a table: the files to the left, the numbers to the right of their columns."""
+def _table(found: Sequence[training.Prediction]) -> list[str]:
+    """Return the lines of a table."""
     counts = [[f"{count:g}" for count in p.counts] for p in found]
     widths = [max(map(len, column)) for column in zip(*counts, strict=True)]
     joined = [" ".join(c.rjust(width) for c, width in zip(row, widths, strict=True)) for row in counts]
@@ -69,13 +65,7 @@ def _table(found: Sequence[Prediction]) -> list[str]:
         (p.file, _text(p.label), "-" if p.confidence is None else f"{p.confidence:.1%}", _text(p.time), row)
         for p, row in zip(found, joined, strict=True)
     ]
-    sizes = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    # The last column is not padded: its lines end where they end.
-    padded = ([column.rjust(size) for column, size in zip(row, sizes, strict=True)] for row in (heads, *rows))
-    return [
-        "  ".join((row[0].ljust(sizes[0]), *columns[1:-1], row[-1]))
-        for row, columns in zip((heads, *rows), padded, strict=True)
-    ]
+    return check.columns((heads, *rows), left=True)
 
 
 def _text(value: Any) -> str:

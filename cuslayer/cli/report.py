@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
+from cuslayer import training
 from cuslayer.cli import arguments as shared
+from cuslayer.inspection import report
 
 HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
@@ -29,11 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    import numpy as np
-
-    from cuslayer import training
-    from cuslayer.inspection import report
-
     shared.use_device(options)
     found = shared.run_of(options)
     if options.files and options.data:

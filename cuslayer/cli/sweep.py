@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cuslayer.cli.arguments import add_json, integer, print_json, progress_log
 from cuslayer.cli.errors import INVALID
-
-if TYPE_CHECKING:
-    from cuslayer.training.sweep import Result
+from cuslayer.training.sweep import FAILED, Result, load_sweep, sweep, table
 
 HELP = "train many configurations: a grid, random ones, or ones that Optuna chooses; several processes may share them"
 INTERRUPTED = "; the same command goes on"
@@ -41,8 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code: 0, or 2 if a run has failed."""
-    from cuslayer.training.sweep import FAILED, load_sweep, sweep, table
-
     given = load_sweep(options.sweep)
     found = sweep(given, jobs=options.jobs, study=options.study, log=progress_log(options))
     if options.json:
@@ -54,7 +50,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(keys: tuple[str, ...], result: Result) -> dict[str, Any]:
     """Return the values of `JSON` for a run."""
-    best = None if result.best is None else result.best.epoch
     values = dict(zip(keys, result.point, strict=True))
-    rest = {name: getattr(result, name) for name in ("status", "accuracy", "loss")}
-    return {"run": result.number, "values": values, **rest, "epoch": best, "error": result.error}
+    rest = {name: getattr(result, name) for name in ("status", "accuracy", "loss", "epoch", "error")}
+    return {"run": result.number, "values": values, **rest}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cuslayer import training
 from cuslayer.cli.arguments import add_data, add_device, add_json, add_run, print_json, run_of, use_device
 
 HELP = "show the loss and the accuracy of a run on its test set"
@@ -32,8 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from cuslayer import training
-
     use_device(options)
     found = run_of(options)
     score, recordings = training.evaluate(found, data=options.data, progress=True)

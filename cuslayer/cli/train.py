@@ -10,16 +10,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cuslayer import check
+from cuslayer import check, data, training
 from cuslayer.cli import errors
 from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
+from cuslayer.distributed import Context, world
+from cuslayer.distributed.context import is_on_all
+from cuslayer.inspection import health
+from cuslayer.keys import key_of, keys
+from cuslayer.network.notation import rows_first
 from cuslayer.signals import deferred
-
-if TYPE_CHECKING:
-    from cuslayer.distributed import Context
-    from cuslayer.training import Config, Stopped
+from cuslayer.training.config import OPTIMIZERS, Config, OptimizerConfig, named_configs
+from cuslayer.training.run_folder import METRICS
+from cuslayer.training.sweep import reporter
 
 HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
@@ -44,34 +48,25 @@ JSON = {
     "best_epoch": "the epoch of best.npz",
 }
 _LARGEST = 2**63
-_OPTIMIZERS = ("SGD", "Adam", "NAdam")
-# The options that are numbers: the least one of those that are whole, and their help.
-_NUMBERS: dict[str, tuple[int | None, str]] = {
-    "epochs": (1, "number of passes over the training set"),
-    "batch": (1, "recordings per optimizer step"),
-    "lr": (None, "initial learning rate; its schedule stays"),
-    "clip_norm": (None, "scale the gradients if their common norm is larger than this"),
-    "clip_value": (None, "clip each element of the gradients to +-this"),
-    "seed": (0, "seed of weights, sample order and dropout"),
-    "checkpoint_minutes": (None, "write a checkpoint after so many minutes, also within an epoch, by default 5"),
-    "checkpoint_steps": (1, "write a checkpoint after so many steps, too"),
-    "micro": (
-        1,
-        "recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
-        "quarter of a batch that has fewer than 64",
-    ),
-    "timeout": (
-        None,
-        "seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
-    ),
+# The help of the options that are fields of a configuration or of its optimizer; their keys have types and ranges.
+_FIELDS = {
+    "epochs": "number of passes over the training set",
+    "batch": "recordings per optimizer step",
+    "lr": "initial learning rate; its schedule stays",
+    "clip_norm": "scale the gradients if their common norm is larger than this",
+    "clip_value": "clip each element of the gradients to +-this",
+    "seed": "seed of weights, sample order and dropout",
+    "checkpoint_minutes": "write a checkpoint after so many minutes, also within an epoch, by default 5",
+    "checkpoint_steps": "write a checkpoint after so many steps, too",
+    "micro": "recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
+    "quarter of a batch that has fewer than 64",
 }
+_KEYS = {each.name: (each, key) for each, key, _ in (*keys(Config), *keys(OptimizerConfig))}
 
 
 def _configs(prefix: str, **more: Any) -> list[str]:
     """Return what completes CONFIG: the names of configurations, and files."""
     from argcomplete.completers import FilesCompleter
-
-    from cuslayer.training.config import named_configs
 
     return [*named_configs(), *FilesCompleter()(prefix)]
 
@@ -102,13 +97,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sounds, their npz file",
     )
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
-    for name, (least, text) in _NUMBERS.items():
-        kind, metavar = (number, "X") if least is None else (integer, "N")
+    for name, text in _FIELDS.items():
+        kind, metavar = (number, "X") if "float" in _KEYS[name][0].type else (integer, "N")
         add(_flag(name), type=kind, metavar=metavar, help=text)
     add(
+        "--timeout",
+        type=number,
+        metavar="X",
+        help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
+    )
+    add(
         "--optimizer",
-        type=lambda text: {name.lower(): name for name in _OPTIMIZERS}.get(text.lower(), text),
-        choices=_OPTIMIZERS,
+        type=lambda text: {name.lower(): name for name in OPTIMIZERS}.get(text.lower(), text),
+        choices=OPTIMIZERS,
         help="kind of optimizer; learning rate and schedule stay",
     )
     add_device(parser)
@@ -130,8 +131,6 @@ def _reported(context: Context) -> Iterator[None]:
 
     What process 0 reports is raised in it, and ends the block in the others.
     """
-    from cuslayer.distributed.context import is_on_all
-
     if context.size == 1:
         yield
         return
@@ -151,8 +150,6 @@ def _reported(context: Context) -> Iterator[None]:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code: 0, or 130 and 143 if SIGINT or SIGTERM has stopped it."""
-    from cuslayer.distributed import world
-
     use_device(options)
     context = world()
     with _reported(context):
@@ -163,9 +160,6 @@ def run(options: argparse.Namespace) -> int:
 
 @check.operation("train")
 def _run(options: argparse.Namespace, context: Context) -> int:
-    from cuslayer import training
-    from cuslayer.inspection import health
-
     # A run that is resumed may be in a folder that only process 0 can read.
     read = context.from_root if options.resume else context.on_each
     config = read(lambda: _config(options))
@@ -177,8 +171,6 @@ def _run(options: argparse.Namespace, context: Context) -> int:
             context.from_root(lambda: _download(config), patient=True)
     report = None
     if options.trial:
-        from cuslayer.training.sweep import reporter
-
         report = reporter(options.trial, config.epochs)
     with deferred() as stop:
         try:
@@ -198,10 +190,6 @@ def _run(options: argparse.Namespace, context: Context) -> int:
 
 def _result(out: Path, config: Config) -> dict[str, Any]:
     """Return the values of `JSON` for a run that is complete."""
-    from cuslayer import training
-    from cuslayer.network.notation import rows_first
-    from cuslayer.training.run_folder import METRICS
-
     rows = training.load_stats(out / METRICS)
     last, best = rows[-1], training.Stats(rows).best
     metrics = {name: getattr(last, name) for name in JSON if name.startswith(("train_", "test_"))}
@@ -211,17 +199,12 @@ def _result(out: Path, config: Config) -> dict[str, Any]:
 
 def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
-    from cuslayer import training
-    from cuslayer.training.keys import key_of
-
-    for name, (least, _) in _NUMBERS.items():
-        value = getattr(options, name)
-        if value is None:
-            continue
-        if least is None:
-            check.positive(_flag(name), value)
-        elif check.integer(_flag(name), value, least=least) >= _LARGEST:
+    given = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
+    for name, value in given.items():
+        if _KEYS[name][1].rule(_flag(name), value) >= _LARGEST and isinstance(value, int):
             raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
+    if options.timeout is not None:
+        check.positive("--timeout", options.timeout)
     config = training.load_config(options.config) if options.config else training.Config()
     if options.resume:
         options.out = str(training.find_run(options.out or config.out))
@@ -234,14 +217,12 @@ def _config(options: argparse.Namespace) -> Config:
             names = ", ".join(map(key_of, lost))
             check.warn(f"{options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
-    replaced = {*_NUMBERS, "network", "data", "out", "fast"} - {"timeout"}
-    return config.with_options(**{name: getattr(options, name) for name in replaced})
+    more = {name: getattr(options, name) for name in ("network", "data", "out", "fast")}
+    return config.with_options(**given, **more)
 
 
 def _download(config: Config) -> None:
     """Download the data set of a configuration, where it is not there."""
-    from cuslayer import data
-
     if config.dataset is None or config.data is None:
         got = "none" if config.dataset is None else f"{config.dataset} without --data"
         raise ValueError(f"--download needs the configuration of a known data set and --data ROOT, got {got}")
@@ -254,7 +235,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _how_to_go_on(options: argparse.Namespace, stopped: Stopped) -> str:
+def _how_to_go_on(options: argparse.Namespace, stopped: training.Stopped) -> str:
     """Return where a run stands that was stopped, and the command that goes on."""
     if not stopped.saved:
         return " before the first checkpoint; the same command begins anew"

@@ -2,7 +2,8 @@
 
 from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
 from cuslayer.inspection.explain import Explanation, Trace, explain
-from cuslayer.inspection.health import Advice, LayerHealth, NetworkHealth, health
+from cuslayer.inspection.health import health
+from cuslayer.inspection.network_health import Advice, LayerHealth, NetworkHealth
 from cuslayer.inspection.notebook import show_in_notebooks
 from cuslayer.inspection.ops import LayerOperations, Operations, ops
 from cuslayer.inspection.reassign import Reassignment, reassignment

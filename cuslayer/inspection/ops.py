@@ -186,9 +186,7 @@ class Operations:
             for row in (*self.layers, total)
             for energy in [f"{self.energy_of(row):,.4g}"]
         ]
-        widths = [max(len(row[column]) for row in (head, *rows)) for column in range(5)]
-        lines = ["  ".join((*map(str.rjust, row, widths), row[5])) for row in (head, *rows)]
         per = (
             f"{self.accumulate:g} pJ an accumulate, {self.multiply_accumulate:g} pJ a MAC, {self.update:g} pJ an update"
         )
-        return "\n".join([*lines, f"of a sample; {per}; memory and transport not counted"])
+        return "\n".join([*check.columns((head, *rows)), f"of a sample; {per}; memory and transport not counted"])

@@ -86,9 +86,7 @@ class Calibration:
     def __str__(self) -> str:
         head = ("weights times", "rate before", "after (Hz)", "layer")
         rows = [(row._weights, f"{row.before:.1f}", f"{row.rate:.1f}", row.name) for row in self.layers]
-        widths = [max(len(row[column]) for row in (head, *rows)) for column in range(3)]
-        lines = ("  ".join((*map(str.rjust, row, widths), row[3])) for row in (head, *rows))
-        return "\n".join(lines)
+        return "\n".join(check.columns((head, *rows)))
 
 
 @check.operation

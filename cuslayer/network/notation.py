@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, TypeAlias, cast
 
 from cuslayer import check
+from cuslayer.keys import as_given, choice, counted, flag, key
 from cuslayer.layers import (
     Affine,
     Average,
@@ -26,6 +27,7 @@ from cuslayer.layers import (
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.names import neuron_constants
 
 GRAMMAR = (
     "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
@@ -55,6 +57,20 @@ TAKES: dict[str, tuple[str, ...]] = {
 }
 # The kinds of words whose layer has no neurons after it.
 WITHOUT_NEURONS = ("average", "readout")
+
+
+def _one_or_two(least: int) -> Any:
+    """Return the rule of one integer, or of two in a list."""
+
+    def rule(name: str, value: Any) -> Any:
+        found = check.pair(name, value, least=least)
+        return found if isinstance(value, list) else found[0]
+
+    return rule
+
+
+def _only_true(value: bool) -> bool | None:
+    return value or None
 
 
 @dataclass(frozen=True)
@@ -93,22 +109,24 @@ class Word:
     ValueError: Word: '512' is a dense word, which takes no stride, got 2
     """
 
-    text: str
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] | None = None
-    dilation: int | tuple[int, int] | None = None
-    groups: int | None = None
-    weight_scale: float | None = None
-    bias: bool = False
-    norm: str | None = None
-    winners: int | None = None
-    tau: float | None = None
-    recurrent_delay: float | None = None
-    delay: bool = False
-    max_delay: float | None = None
-    initial_delay: float | None = None
-    dropout: float | None = None
-    neuron: Any = None
+    text: str = field(metadata=key(lambda name, value: str(value), "dim"))
+    stride: int | tuple[int, int] | None = field(default=None, metadata=key(_one_or_two(1)))
+    padding: int | tuple[int, int] | None = field(default=None, metadata=key(_one_or_two(0)))
+    dilation: int | tuple[int, int] | None = field(default=None, metadata=key(_one_or_two(1)))
+    groups: int | None = field(default=None, metadata=key(counted))
+    weight_scale: float | None = field(default=None, metadata=key(check.positive, "wScale"))
+    bias: bool = field(default=False, metadata=key(flag, write=_only_true))
+    norm: str | None = field(default=None, metadata=key(choice(SCALES)))
+    winners: int | None = field(default=None, metadata=key(counted))
+    tau: float | None = field(default=None, metadata=key(check.positive))
+    recurrent_delay: float | None = field(default=None, metadata=key(check.positive))
+    delay: bool = field(default=False, metadata=key(flag, write=_only_true))
+    max_delay: float | None = field(default=None, metadata=key(check.not_negative))
+    initial_delay: float | None = field(default=None, metadata=key(check.not_negative))
+    dropout: float | None = field(default=None, metadata=key(check.fraction))
+    neuron: Any = field(
+        default=None, metadata=key(as_given, write=lambda neuron: None if neuron is None else neuron_constants(neuron))
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):

@@ -3,8 +3,6 @@
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.finite import NotFiniteError
-from cuslayer.training.gradient_flow import GradientFlow
-from cuslayer.training.keys import Params
 from cuslayer.training.load import (
     Prediction,
     Run,
@@ -15,9 +13,10 @@ from cuslayer.training.load import (
     predict_test,
     read_spikes,
 )
+from cuslayer.training.params import Params
 from cuslayer.training.run import train
 from cuslayer.training.run_folder import Stopped, config_of_run, find_run
-from cuslayer.training.score import Score, Tally
+from cuslayer.training.score import GradientFlow, Score, Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,21 @@ import yaml
 
 from cuslayer import check
 from cuslayer.data.catalog import NAMES as KNOWN_SETS
-from cuslayer.layers.batch_norm import SCALES
+from cuslayer.keys import (
+    a_path,
+    as_given,
+    check_keys,
+    choice,
+    counted,
+    flag,
+    from_zero,
+    key,
+    keys,
+    known,
+    plain_number,
+    read,
+    write,
+)
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.loss.base import OVER
 from cuslayer.network.network import Network
@@ -25,28 +38,8 @@ from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
-from cuslayer.training import sound
-from cuslayer.training.keys import (
-    Key,
-    Params,
-    Rule,
-    check_keys,
-    choice,
-    counted,
-    flag,
-    fraction,
-    from_zero,
-    key_of,
-    not_negative,
-    path,
-    plain_number,
-    positive,
-    read_fields,
-    read_yaml,
-    tree_of,
-    written,
-)
-from cuslayer.training.sound import SoundConfig
+from cuslayer.training.params import Params, read_yaml
+from cuslayer.training.sound import SoundConfig, read_sound
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
 _DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
@@ -55,6 +48,10 @@ _PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "sche
 # The options that not every optimizer has, and the types that have them.
 _OF_TYPES = {"momentum": ("SGD",), "amsgrad": ("Adam", "NAdam"), "momentum_decay": ("NAdam",)}
 OPTIMIZERS = ("SGD", "Adam", "NAdam")
+
+
+def _or_none(name: str, value: Any) -> float | None:
+    return None if value == "none" else check.not_negative(name, value)
 
 
 @dataclass(frozen=True)
@@ -82,19 +79,21 @@ class OptimizerConfig:
         clip_value: the largest absolute value of an element of a gradient; None for no limit.
     """
 
-    type: str = "Adam"
-    lr: float | None = None
-    amsgrad: bool = True
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    schedule: str | None = None
-    every: int = 10
-    factor: float = 0.1
-    momentum_decay: float | None = 0.004
-    relative: bool | None = None
-    warmup: int | None = None
-    clip_norm: float | None = None
-    clip_value: float | None = None
+    type: str = field(default="Adam", metadata=key(choice(OPTIMIZERS)))
+    lr: float | None = field(default=None, metadata=key(check.positive))
+    amsgrad: bool = field(default=True, metadata=key(flag))
+    momentum: float = field(default=0.0, metadata=key(check.fraction))
+    weight_decay: float = field(default=0.0, metadata=key(check.not_negative))
+    schedule: str | None = field(default=None, metadata=key(choice(("constant", "step", "cosine"))))
+    every: int = field(default=10, metadata=key(counted))
+    factor: float = field(default=0.1, metadata=key(check.positive))
+    momentum_decay: float | None = field(
+        default=0.004, metadata=key(_or_none, write=lambda decay: "none" if decay is None else decay)
+    )
+    relative: bool | None = field(default=None, metadata=key(flag))
+    warmup: int | None = field(default=None, metadata=key(from_zero))
+    clip_norm: float | None = field(default=None, metadata=key(check.positive))
+    clip_value: float | None = field(default=None, metadata=key(check.positive))
 
     def __post_init__(self) -> None:
         plain = self.type == "SGD" or self.lr is not None or self.relative is False
@@ -117,64 +116,28 @@ class OptimizerConfig:
         return replace(self, type=kind, **{name: getattr(default, name) for name in lost}), lost
 
 
-# The rules of the fields of `OptimizerConfig`.
-_OPTIMIZER_RULES: dict[str, Rule] = {
-    "type": choice(OPTIMIZERS),
-    **dict.fromkeys(("lr", "factor", "clip_norm", "clip_value"), positive),
-    **dict.fromkeys(("amsgrad", "relative"), flag),
-    "momentum": fraction,
-    "weight_decay": not_negative,
-    "schedule": choice(("constant", "step", "cosine")),
-    "every": counted,
-    "momentum_decay": lambda name, value: None if value == "none" else not_negative(name, value),
-    "warmup": from_zero,
-}
-_OPTIMIZER_KEYS = tuple(Key(key_of(f.name), f.name, _OPTIMIZER_RULES[f.name]) for f in fields(OptimizerConfig))
+@dataclass(frozen=True)
+class _Region:
+    start: float = field(default=0.0, metadata=key(check.not_negative, needed="always"))
+    stop: float = field(default=0.0, metadata=key(check.positive, needed="always"))
 
 
-def _optimizer(name: str, value: Any) -> OptimizerConfig:
-    return OptimizerConfig(**read_fields(_OPTIMIZER_KEYS, value, f"{name}."))
+@dataclass(frozen=True)
+class _Sparsity:
+    weight: float = field(default=0.0, metadata=key(check.not_negative, needed="always"))
+    allowed: float = field(default=0.0, metadata=key(check.not_negative))
 
 
-def _pair(name: str, value: Any, *, least: int) -> Any:
-    found = check.pair(name, value, least=least)
-    return found if isinstance(value, list) else found[0]
+@dataclass(frozen=True)
+class _Simulation:
+    """What SLAYER has beside the duration: the time step, and its key of the batch."""
+
+    dt: float = field(default=1.0, metadata=key(check.positive, "simulation.Ts", needed="always"))
+    batch: int | None = field(default=None, metadata=key(counted, "simulation.nSample"))
 
 
 ERRORS = ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy")
 _COUNTED = "NumSpikes ProbSpikes"
-_IN_A_REGION = f"{_COUNTED} CrossEntropy"
-# In the order of a file. The neuron, the layers and the sounds, which need the time step, are read beside them.
-_KEYS = (
-    Key("simulation.tSample", "duration", positive, "always"),
-    Key("training.error.type", "error", choice(ERRORS), "always"),
-    Key("training.error.over", "over", choice(OVER), types="CrossEntropy"),
-    # SLAYER's files have the window with every type.
-    Key("training.error.probSlidingWin", "window", positive, "ProbSpikes", _COUNTED),
-    Key("training.error.tgtSpikeRegion.start", "region", not_negative, f"{_COUNTED} section", _IN_A_REGION, 0),
-    Key("training.error.tgtSpikeRegion.stop", "region", positive, f"{_COUNTED} section", _IN_A_REGION, 1),
-    Key("training.error.tgtSpikeCount.true", "true", not_negative, "NumSpikes", "NumSpikes"),
-    Key("training.error.tgtSpikeCount.false", "false", not_negative, "NumSpikes", "NumSpikes"),
-    Key("training.error.numSpikesScale", "count_scale", positive, types="NumSpikes"),
-    Key("training.error.piecewise", "piecewise", flag, types="NumSpikes"),
-    Key("training.optimizer", "optimizer", _optimizer),
-    Key("training.epochs", "epochs", counted),
-    Key("training.batch", "batch", counted),
-    Key("training.seed", "seed", from_zero),
-    Key("training.initialization", "initialization", choice(("calibrated", "slayer"))),
-    Key("training.firingRate", "firing_rate", positive),
-    Key("training.checkpoint.minutes", "checkpoint_minutes", positive),
-    Key("training.checkpoint.steps", "checkpoint_steps", counted),
-    Key("training.sparsity.weight", "sparsity", not_negative, "section", item=0),
-    Key("training.sparsity.allowed", "sparsity", not_negative, item=1),
-    Key("training.parallel.micro", "micro", counted, "section"),
-    Key("training.parallel.fast", "fast", flag),
-    Key("training.path.dataset", "dataset", path),
-    Key("training.path.in", "data", path),
-    Key("training.path.train", "train_list", path),
-    Key("training.path.test", "test_list", path),
-    Key("training.path.out", "out", path),
-)
 
 
 @dataclass(frozen=True)
@@ -187,11 +150,11 @@ class Config:
         duration: simulated time of a recording in ms (SLAYER's tSample).
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
             SLAYER's files. Empty for a configuration without a network.
-        sparsity: None, or the weight and the allowed operations of a `SparsityLoss`.
+        sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
         error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
         over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
-        region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
         window: for ProbSpikes, the length of the sliding window in ms.
+        region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
         true: for NumSpikes, the target spike count of the true class.
         false: for NumSpikes, the target spike count of the other classes.
         count_scale: for NumSpikes, the factor of the error of counts (SLAYER's numSpikesScale).
@@ -205,10 +168,10 @@ class Config:
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
+        sparsity: None, or the weight and the allowed operations of a `SparsityLoss`.
         micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
             whole batches. Several processes have 16 by default, or a quarter of a smaller batch than 64.
         fast: whether the gradients of micro-batches are added in any order.
-        sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
         dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
         data: the folder of recordings, a file of sounds, or the folder in which tonic keeps its
             data sets; None for the embedded digits.
@@ -217,34 +180,54 @@ class Config:
         out: the folder for results; None for a new folder under runs/.
     """
 
-    neuron: Neuron = field(default_factory=SRM)
-    duration: float = 300.0
-    layers: tuple[Word, ...] = (Word("34x34x2"), Word("256"), Word("10"))
-    sparsity: tuple[float, float] | None = None
-    error: str = "NumSpikes"
-    over: str = "max"
-    region: tuple[float, float] = (0.0, 300.0)
-    window: float = 20.0
-    true: float = 60.0
-    false: float = 10.0
-    count_scale: float = 1.0
-    piecewise: bool = False
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    epochs: int = 8
-    batch: int = 16
-    seed: int = 0
-    initialization: str = "calibrated"
-    firing_rate: float = 30.0
-    checkpoint_minutes: float = 5.0
-    checkpoint_steps: int | None = None
-    micro: int | None = None
-    fast: bool = False
-    sound: SoundConfig | None = None
-    dataset: str | None = None
-    data: str | None = None
-    train_list: str | None = None
-    test_list: str | None = None
-    out: str | None = None
+    neuron: Neuron = field(default_factory=SRM, metadata=key(as_given, "neuron", "always", write=neuron_constants))
+    duration: float = field(default=300.0, metadata=key(check.positive, "simulation.tSample", "always"))
+    layers: tuple[Word, ...] = field(
+        default=(Word("34x34x2"), Word("256"), Word("10")),
+        metadata=key(as_given, "layer", write=lambda words: [write(word) for word in words] or None),
+    )
+    _: KW_ONLY
+    sound: SoundConfig | None = field(
+        default=None, metadata=key(as_given, write=lambda sound: None if sound is None else sound.to_yaml())
+    )
+    error: str = field(default="NumSpikes", metadata=key(choice(ERRORS), "training.error.type", "always"))
+    over: str = field(default="max", metadata=key(choice(OVER), "training.error.over", types="CrossEntropy"))
+    # SLAYER's files have the window with every type.
+    window: float = field(
+        default=20.0, metadata=key(check.positive, "training.error.probSlidingWin", "ProbSpikes", _COUNTED)
+    )
+    region: tuple[float, float] = field(
+        default=(0.0, 300.0),
+        metadata=key(_Region, "training.error.tgtSpikeRegion", _COUNTED, f"{_COUNTED} CrossEntropy"),
+    )
+    true: float = field(
+        default=60.0, metadata=key(check.not_negative, "training.error.tgtSpikeCount.true", "NumSpikes", "NumSpikes")
+    )
+    false: float = field(
+        default=10.0, metadata=key(check.not_negative, "training.error.tgtSpikeCount.false", "NumSpikes", "NumSpikes")
+    )
+    count_scale: float = field(
+        default=1.0, metadata=key(check.positive, "training.error.numSpikesScale", types="NumSpikes")
+    )
+    piecewise: bool = field(default=False, metadata=key(flag, "training.error.piecewise", types="NumSpikes"))
+    optimizer: OptimizerConfig = field(default=OptimizerConfig(), metadata=key(OptimizerConfig, "training.optimizer"))
+    epochs: int = field(default=8, metadata=key(counted, "training.epochs"))
+    batch: int = field(default=16, metadata=key(counted, "training.batch"))
+    seed: int = field(default=0, metadata=key(from_zero, "training.seed"))
+    initialization: str = field(
+        default="calibrated", metadata=key(choice(("calibrated", "slayer")), "training.initialization")
+    )
+    firing_rate: float = field(default=30.0, metadata=key(check.positive, "training.firingRate"))
+    checkpoint_minutes: float = field(default=5.0, metadata=key(check.positive, "training.checkpoint.minutes"))
+    checkpoint_steps: int | None = field(default=None, metadata=key(counted, "training.checkpoint.steps"))
+    sparsity: tuple[float, float] | None = field(default=None, metadata=key(_Sparsity, "training.sparsity"))
+    micro: int | None = field(default=None, metadata=key(counted, "training.parallel.micro"))
+    fast: bool = field(default=False, metadata=key(flag, "training.parallel.fast"))
+    dataset: str | None = field(default=None, metadata=key(choice(KNOWN_SETS), "training.path.dataset"))
+    data: str | None = field(default=None, metadata=key(a_path, "training.path.in"))
+    train_list: str | None = field(default=None, metadata=key(a_path, "training.path.train"))
+    test_list: str | None = field(default=None, metadata=key(a_path, "training.path.test"))
+    out: str | None = field(default=None, metadata=key(a_path, "training.path.out"))
 
     def __post_init__(self) -> None:
         given: tuple[Word | str, ...] = self.layers
@@ -337,33 +320,13 @@ class Config:
 
     def document(self) -> dict[str, Any]:
         """Return the content of the file as plain dictionaries and lists, with text as keys."""
-        document: dict[str, Any] = {"simulation": {"Ts": self.neuron.dt}, "neuron": neuron_constants(self.neuron)}
-        if self.layers:
-            document["layer"] = list(map(_word_to_yaml, self.layers))
-        if self.sound is not None:
-            document["sound"] = self.sound.to_yaml()
-        written(_KEYS, self, self.error, document)
-        training = document["training"]
-        training["optimizer"] = {key_of(name): value for name, value in asdict(self.optimizer).items()}
-        if self.optimizer.momentum_decay is None:
-            training["optimizer"]["momentumDecay"] = "none"
+        document = write(self, self.error, write(_Simulation(self.neuron.dt)))
         if self.micro is None:
-            del training["parallel"]
-        training.setdefault("path", {})
+            del document["training"]["parallel"]
+        document["training"].setdefault("path", {})
         return document
 
 
-# The rules of the options of a layer, by their names in `Word`; SLAYER calls the scale of its weights wScale.
-_LAYER_RULES: dict[str, Rule] = {
-    **dict.fromkeys(("stride", "dilation"), partial(_pair, least=1)),
-    "padding": partial(_pair, least=0),
-    **dict.fromkeys(("groups", "winners"), counted),
-    **dict.fromkeys(("delay", "bias"), flag),
-    **dict.fromkeys(("weight_scale", "tau", "recurrent_delay"), positive),
-    **dict.fromkeys(("max_delay", "initial_delay"), not_negative),
-    "norm": choice(SCALES),
-    "dropout": fraction,
-}
 _ALL_OR_NONE = (
     "; a file with one of simulation, neuron and training.error needs all three, a file with none of them has defaults"
 )
@@ -371,18 +334,9 @@ _ALL_OR_NONE = (
 _SLAYERS = ("simulation", "neuron", "training", "training.error")
 _MOST_STEPS = 2**31
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
-_READ = (
-    Key("simulation.Ts", "dt", positive, "always"),
-    Key("simulation.nSample", "batch", counted),
-    *_KEYS,
-)
-_LAYER_OPTIONS = {
-    "wScale" if f.name == "weight_scale" else key_of(f.name): f.name for f in fields(Word) if f.name != "text"
-}
-_NEURON = tree_of(["type", *(key for kind in KINDS.values() if kind.names for key in kind.names.all)])
-_TREE = tree_of([key.path for key in _READ] + ["layer"] + [f"training.optimizer.{key.path}" for key in _OPTIMIZER_KEYS])
-_TREE |= {"neuron": _NEURON, "sound": tree_of([*(key.path for key in sound.KEYS), "test"])}
-_LAYER = tree_of(["dim", *_LAYER_OPTIONS]) | {"neuron": _NEURON}
+_NEURON: dict[str, Any] = {name: {} for kind in KINDS.values() if kind.names for name in ("type", *kind.names.all)}
+_LAYER = known(Word) | {"neuron": _NEURON}
+_TREE = known(_Simulation, Config) | {"neuron": _NEURON, "sound": known(SoundConfig)}
 
 # The folder of the configurations that have a name; in a checkout it is not within the package.
 _INSTALLED = Path(__file__).with_name("configs")
@@ -459,33 +413,31 @@ def _read(document: Any) -> Config:
     usual = document.get("layer") is not None and not (
         "simulation" in document or "neuron" in document or "error" in training
     )
-    missing = list[str]()
+    missing, default = list[str](), Config()
     kind = (training.get("error") or {}).get("type") or Config.error
-    found = read_fields(_READ, document, kind=kind if isinstance(kind, str) else "", missing=missing)
-    dt, default = found.pop("dt", 1.0), Config()
+    found = read(_Simulation, document, "", missing)
+    dt = found.pop("dt", _Simulation.dt)
+    found |= read(Config, document, "", missing, kind if isinstance(kind, str) else "")
     if usual:
         missing = [path for path in missing if path not in _SLAYERS]
         found["neuron"] = default.neuron
-    elif document.get("neuron") is None:
-        missing.insert(next((i for i, path in enumerate(missing) if path.startswith("training")), 99), "neuron")
-    else:
+    elif "neuron" in found:
         try:
-            found["neuron"] = _neuron("neuron.", document["neuron"], dt)
+            found["neuron"] = _neuron("neuron.", found["neuron"], dt)
         except check.MissingKey as problem:
             missing.append(problem.path)
     duration = found.setdefault("duration", default.duration)
     if duration / dt >= _MOST_STEPS:
         rule = "must be less than 2**31 steps of simulation.Ts"
         raise ValueError(f"simulation.tSample {rule}, got {duration:g} ms in steps of {dt:g} ms")
-    found["layers"] = _layers(document.get("layer"), dt, missing)
-    if document.get("sound") is not None:
-        found["sound"] = sound.read_sound(document["sound"], dt, duration)
-    if "sparsity" in found:
-        found["sparsity"] = (*found["sparsity"], 0.0)[:2]
+    found["layers"] = _layers(found.get("layers"), dt, missing)
+    if "sound" in found:
+        found["sound"] = read_sound(found["sound"], dt, duration)
+    if "fast" in found and "micro" not in found:
+        missing.append("training.parallel.micro")
     if kind == "CrossEntropy":
         found.setdefault("region", (0.0, duration))
     if found.get("dataset") is not None:
-        check.one_of("training.path.dataset", found["dataset"], KNOWN_SETS)
         for key, name in (("train", "train_list"), ("test", "test_list")):
             if name in found:
                 got = f"training.path.dataset is {found['dataset']}"
@@ -506,8 +458,9 @@ def _layers(layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
     if not isinstance(layers, list) or len(layers) < 2:
         raise ValueError("layer must be a list of an input and at least one layer")
     sections = [check_keys(layer, _LAYER, _TREE, f"layer[{i}]") for i, layer in enumerate(layers)]
-    missing += [f"layer[{i}].dim" for i, section in enumerate(sections) if section.get("dim") is None]
-    if any(section.get("dim") is None for section in sections):
+    lost = [f"layer[{i}].dim" for i, section in enumerate(sections) if section.get("dim") is None]
+    if lost:
+        missing += lost
         return ()
     words = [_word(f"layer[{i}]", section, dt) for i, section in enumerate(sections)]
     for i, word in enumerate(words):
@@ -520,23 +473,11 @@ def _layers(layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
 
 
 def _word(at: str, section: Mapping[str, Any], dt: float) -> Word:
-    text, options = str(section["dim"]), dict[str, Any]()
-    kind = kind_of(f"{at}.dim {text!r}", text, _GRAMMAR)
-    for key, value in section.items():
-        if key == "dim" or value is None:
-            continue
-        if _LAYER_OPTIONS[key] not in TAKES[kind]:
-            raise ValueError(f"{at}.{key} is not for {text!r}, {article(kind)} word")
-        rule = _LAYER_RULES.get(_LAYER_OPTIONS[key])
-        value = _neuron(f"{at}.neuron.", value, dt) if rule is None else rule(f"{at}.{key}", value)
-        options[_LAYER_OPTIONS[key]] = value
-    return Word(text, **options)
-
-
-def _word_to_yaml(word: Word) -> dict[str, Any]:
-    """Return a word and its options under SLAYER's keys."""
-    options = word.options()
-    given = {key: options[name] for key, name in _LAYER_OPTIONS.items() if name in options}
-    pairs = {key: list(value) for key, value in given.items() if isinstance(value, tuple)}
-    own = {} if word.neuron is None else {"neuron": neuron_constants(word.neuron)}
-    return {"dim": word.text} | given | pairs | own
+    found = read(Word, section, f"{at}.", [])
+    kind = kind_of(f"{at}.dim {found['text']!r}", found["text"], _GRAMMAR)
+    for each, _, path in keys(Word):
+        if each.name in found and each.name not in ("text", *TAKES[kind]):
+            raise ValueError(f"{at}.{path} is not for {found['text']!r}, {article(kind)} word")
+    if "neuron" in found:
+        found["neuron"] = _neuron(f"{at}.neuron.", found["neuron"], dt)
+    return Word(**found)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cuslayer import backend, check
 from cuslayer.data import Loader
@@ -19,26 +18,26 @@ from cuslayer.files import NotWritten
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
-from cuslayer.training.figures import FIGURES, save_figures
 from cuslayer.training.finite import NotFiniteError, naming_checkpoint
-from cuslayer.training.parallel import agreed
 from cuslayer.training.run_folder import (
     CHECKPOINT,
+    FIGURES,
     GRADIENTS,
+    PATHS,
     Lost,
     Saver,
     Stopped,
+    changes,
     earlier,
     find_run,
     locked_folder,
     new_run,
+    save_figures,
 )
 from cuslayer.training.stats import EpochStats, Stats
+from cuslayer.training.steps import agreed
 from cuslayer.training.trainer import Trainer
 from cuslayer.version import __version__
-
-# Keys that say where files are: they may differ from machine to machine.
-_OWN = ("path", "checkpoint")
 
 
 @check.operation
@@ -132,9 +131,9 @@ def _train(
     health: Callable[..., Any] | None,
 ) -> None:
     """Train in a folder that is locked."""
-    rows, changes = list[EpochStats](), list[str]()
+    rows, changed = list[EpochStats](), list[str]()
     if resume:
-        summary, rows, changes = context.from_root(lambda: earlier(config, out))
+        summary, rows, changed = context.from_root(lambda: earlier(config, out))
         if summary.epoch >= config.epochs:
             log(
                 f"{out} stands at epoch {summary.epoch}, nothing is left to train; to go on, give --epochs N, N above "
@@ -168,7 +167,7 @@ def _train(
         if context.size > 1:
             log(context.describe())
             _note_idle(config, context, log)
-        for line in changes:
+        for line in changed:
             log(line)
         if saver.place is not None:
             log(f"it goes on in epoch {len(stats.epochs) + 1} after {saver.place.batches} of {saver.place.of} batches")
@@ -196,16 +195,12 @@ def _agree(context: Context, config: Config) -> None:
         return
     context.agree(**{"version of cuslayer": __version__, "version of NumPy": np.__version__})
     context.agree(device=backend.device())
-    given = config.document()
-    given["training"] = {key: value for key, value in given["training"].items() if key not in _OWN}
-    # The lines that differ are more telling than a digest.
-    lines = context.gather(yaml.safe_dump(given).splitlines())
-    for rank, theirs in enumerate(lines):
-        if theirs != lines[0]:
-            pairs = [(a, b) for a, b in zip(lines[0], theirs, strict=False) if a != b]
-            was, got = (check.one_line(text) for text in (pairs or [("a shorter one", "a longer one")])[0])
-            rule = "all processes must have the same configuration"
-            raise on_all(ValueError(f"{rule}: process 0 has {was}, process {rank} {got}"))
+    first, *others = context.gather(config.document())
+    for rank, theirs in enumerate(others, start=1):
+        for each in changes(first, theirs):
+            if not each.among(PATHS):
+                rule = f"all processes must have the same configuration: {each.key} is {each.was} in process 0"
+                raise on_all(ValueError(f"{rule}, {each.now} in process {rank}"))
 
 
 def _described(data: Data, config: Config) -> dict[str, str]:

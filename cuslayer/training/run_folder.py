@@ -1,4 +1,4 @@
-"""The folder of a run: its files, the order in which they are written, the lock, and what a resumed run may change.
+"""The folder of a run: its files, the order in which they are written, lock, figures, and what may change in it.
 
 A run can die at any time, and go on with the bits of a run that did not. So a checkpoint holds all that decides what
 follows, each file is written as a whole, and none is written unless the folder is still locked by this process.
@@ -7,24 +7,32 @@ follows, each file is written as a whole, and none is written unless the folder 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cuslayer import check
-from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_whole
+from cuslayer.backend import Array
+from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_text, write_whole
+from cuslayer.network.network import Network
 from cuslayer.network.notation import rows_first
+from cuslayer.network.walk import Walk, ends_in_read_out, eval_mode
+from cuslayer.plot import learning_curves, raster
+from cuslayer.plot.style import style_of_new_figures
+from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
-from cuslayer.training.figures import FIGURES
-from cuslayer.training.score import Tally
+from cuslayer.training.score import GradientFlow, Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 
@@ -35,6 +43,7 @@ CHECKPOINT, BEST, METRICS, CONFIG, GRADIENTS = (
     "config.yaml",
     "gradients.csv",
 )
+FIGURES = ("curves.png", "gradients.png", "raster.png")
 NAMES = (CHECKPOINT, BEST, METRICS, CONFIG, GRADIENTS, *FIGURES)
 _RUNS = Path("runs")
 LOCK = "lock"
@@ -435,8 +444,7 @@ class Saver:
         self._write(CHECKPOINT, checkpoint.save)
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
-            text = self._config.to_yaml().encode()
-            self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
+            self._write(CONFIG, lambda path: write_text(path, self._config.to_yaml(), durable=True))
             self._written, self._digests = True, ()
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
@@ -465,3 +473,59 @@ def _described(checkpoint: tuple[int, int] | None) -> str:
     epoch, batches = checkpoint
     within = f" and {batches} batch{'' if batches == 1 else 'es'} of the next" if batches else ""
     return f"its checkpoint has {epoch} epoch{'' if epoch == 1 else 's'}{within}, --resume goes on from there"
+
+
+def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[float, float]) -> None:
+    """Draw a figure by `draw(figure)` and write it as PNG; `size` is (width, height) in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style_of_new_figures():
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        write_whole(Path(path), lambda file: figure.savefig(file, format="png", dpi=120))
+
+
+def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
+    """Draw the loss and, for classification, the accuracy over the epochs."""
+    with_accuracy = any(row.train_accuracy is not None for row in rows)
+    axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
+    for axis, value in zip(axes, ("loss", "accuracy"), strict=False):
+        learning_curves(rows, axis, value=value)
+
+
+def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) -> None:
+    """Draw raster plots of pairs of a title and spikes (T, ...) one above the other, the input at the bottom."""
+    axes = figure.subplots(len(trains), 1, squeeze=False, sharex=True)[::-1, 0]
+    for axis, (title, spikes) in zip(axes, trains, strict=True):
+        raster(spikes, axis, sample=None, dt=dt)
+        neurons, count = math.prod(spikes.shape[1:]), np.count_nonzero(spikes)
+        axis.set_title(f"{title}: {neurons} neurons, {count} spikes", loc="left", fontsize="medium")
+        axis.set_xlabel("time (ms)" if axis is axes[0] else "")
+
+
+def save_figures(
+    out: Path, net: Network, dt: float, stats: Stats, gradients: GradientFlow, example: tuple[str, Array, Any]
+) -> None:
+    """Draw the figures of a run and write them to its folder; an example is its title, spikes (T, ...) and target."""
+    curves, flow, rasters = (out / name for name in FIGURES)
+    if stats.epochs:
+        save_figure(curves, lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
+        save_figure(flow, lambda figure: gradients.plot(figure.subplots()), size=(6, 3.5))
+    title, spikes, _ = example
+    trains = [(title, spikes), *_layer_spikes(net, spikes)]
+    save_figure(rasters, lambda f: draw_rasters(f, trains, dt), size=(8, 2 + 1.6 * len(trains)))
+
+
+def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
+    """Return a title and the spikes of each layer of neurons for one recording (T, ...)."""
+    found = list[tuple[str, Array]]()
+    with eval_mode(net), no_grad():
+        for at in Walk(net, Tensor(spikes[:, None])):
+            if at.neurons is not None:
+                layer = at.unit.layer
+                found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", at.output.numpy()[:, 0]))
+    if ends_in_read_out(net):
+        return found
+    return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

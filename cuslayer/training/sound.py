@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,21 @@ from cuslayer.data import (
     read_sounds,
     read_wave,
 )
-from cuslayer.training.keys import Key, Rule, choice, flag, from_zero, key_of, not_negative, read_fields
+from cuslayer.keys import choice, flag, from_zero, key, read, write
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} must be a list of numbers, got {value!r}")
+    return tuple(check.number(name, each) for each in value)
+
+
+def _test(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return the field and its values that say which recordings are the test set."""
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(f"{name} must be one field and its values, got {value!r}")
+    ((field, values),) = value.items()
+    return str(field), tuple(values if isinstance(values, list) else [values])
 
 
 @dataclass(frozen=True)
@@ -52,21 +66,21 @@ class SoundConfig:
         test_values: the values of that field.
     """
 
-    rate: float = 8000.0
-    channels: int = 64
-    window: float = 25.0
-    low: float = 80.0
-    scale: str = "mel"
-    range_db: float = 60.0
-    levels: tuple[float, ...] = (0.4, 0.6, 0.8)
-    falling: bool = True
-    lead: float = 0.0
-    stretch: float = 1.0
-    shift: float = 0.0
-    shift_channels: int = 0
-    mask: float = 0.0
-    mask_channels: int = 0
-    test_field: str | None = None
+    rate: float = field(default=8000.0, metadata=key(check.not_negative))
+    channels: int = field(default=64, metadata=key(from_zero))
+    window: float = field(default=25.0, metadata=key(check.not_negative))
+    low: float = field(default=80.0, metadata=key(check.not_negative))
+    scale: str = field(default="mel", metadata=key(choice(("mel", "gammatone"))))
+    range_db: float = field(default=60.0, metadata=key(check.not_negative))
+    levels: tuple[float, ...] = field(default=(0.4, 0.6, 0.8), metadata=key(_numbers))
+    falling: bool = field(default=True, metadata=key(flag))
+    lead: float = field(default=0.0, metadata=key(check.not_negative))
+    stretch: float = field(default=1.0, metadata=key(check.not_negative))
+    shift: float = field(default=0.0, metadata=key(check.not_negative))
+    shift_channels: int = field(default=0, metadata=key(from_zero))
+    mask: float = field(default=0.0, metadata=key(check.not_negative))
+    mask_channels: int = field(default=0, metadata=key(from_zero))
+    test_field: str | None = field(default=None, metadata=key(_test, "test"))
     test_values: tuple[Any, ...] = ()
 
     def to_spikes(self, dt: float, duration: float) -> AudioToSpikes:
@@ -114,38 +128,15 @@ class SoundConfig:
 
     def to_yaml(self) -> dict[str, Any]:
         """Return the section of a configuration's file."""
-        values = {key_of(name): list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-        tested = values.pop("testField"), values.pop("testValues")
-        return values if tested[0] is None else values | {"test": {tested[0]: tested[1]}}
-
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name} must be a list of numbers, got {value!r}")
-    return tuple(check.number(name, each) for each in value)
-
-
-_RULES: dict[type, Rule] = {
-    bool: flag,
-    int: from_zero,
-    float: not_negative,
-    str: choice(("mel", "gammatone")),
-    tuple: _numbers,
-}
-KEYS = tuple(
-    Key(key_of(f.name), f.name, _RULES[type(f.default)]) for f in fields(SoundConfig) if not f.name.startswith("test_")
-)
+        values = write(self)
+        return values if self.test_field is None else values | {"test": {self.test_field: [*self.test_values]}}
 
 
 def read_sound(section: Mapping[str, Any], dt: float, duration: float) -> SoundConfig:
     """Return the section ``sound`` of a configuration, for steps of dt ms."""
-    given = read_fields(KEYS, section, "sound.")
-    rule = section.get("test")
-    if rule is not None:
-        if not isinstance(rule, dict) or len(rule) != 1:
-            raise ValueError(f"sound.test must be one field and its values, got {rule!r}")
-        ((name, values),) = rule.items()
-        given["test_field"], given["test_values"] = str(name), tuple(values if isinstance(values, list) else [values])
+    given = read(SoundConfig, section, "sound.", [])
+    if "test_field" in given:
+        given["test_field"], given["test_values"] = given["test_field"]
     found = SoundConfig(**given)
     try:
         found.to_spikes(dt, duration)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from cuslayer import check
-from cuslayer.files import write_whole
+from cuslayer.files import read_table, read_text, write_table, write_text
 from cuslayer.plot import learning_curves
 from cuslayer.training.score import Tally
 
@@ -36,6 +33,13 @@ class EpochStats:
     test_loss: float | None
     test_accuracy: float | None
     seconds: float
+
+    @property
+    def scores(self) -> tuple[float | None, float]:
+        """The accuracy and the loss: of the test, or of training without one."""
+        if self.test_loss is None:
+            return self.train_accuracy, self.train_loss
+        return self.test_accuracy, self.test_loss
 
     def __str__(self) -> str:
         def part(name: str, loss: float | None, accuracy: float | None) -> str:
@@ -121,9 +125,7 @@ class Stats:
         tested = [row for row in self.epochs if row.test_loss is not None]
 
         def rank(row: EpochStats) -> tuple[float, float]:
-            loss, accuracy = row.train_loss, row.train_accuracy
-            if row.test_loss is not None:
-                loss, accuracy = row.test_loss, row.test_accuracy
+            accuracy, loss = row.scores
             return -math.inf if accuracy is None else accuracy, -math.inf if math.isnan(loss) else -loss
 
         return max(tested or self.epochs, key=rank, default=None)
@@ -176,7 +178,7 @@ class Stats:
         for name, pairs in (("loss", losses), ("accuracy", accuracies)):
             rows = [[math.nan if value is None else value for value in pair] for pair in pairs]
             lines = [f"#{'Train':>11} {'Test':>11}\r\n", *(f"{a:12.6g} {b:12.6g} \r\n" for a, b in rows)]
-            _write_text(f"{prefix}{name}.txt", "".join(lines))
+            write_text(f"{prefix}{name}.txt", "".join(lines))
 
     @classmethod
     def load_slayer(cls, prefix: str | Path = "") -> Stats:
@@ -199,7 +201,7 @@ class Stats:
 def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
     """Return the rows of one of SLAYER's two files; None for nan."""
     found: list[tuple[float | None, float | None]] = []
-    for number, line in enumerate(_read_text(path, "text").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "text").splitlines(), start=1):
         words = line.split("#")[0].split()
         if not words:
             continue
@@ -234,44 +236,3 @@ def load_stats(path: str | Path) -> list[EpochStats]:
             raise ValueError(f"{path} line {line} is no row of {len(_NAMES)} numbers") from None
         found.append(stats)
     return found
-
-
-def write_table(
-    path: str | Path, header: list[str], rows: Iterable[Iterable[float | None]], *, durable: bool = False
-) -> None:
-    """Write rows of numbers as CSV, atomically; None becomes an empty field. With `durable`, wait for the disk."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(["" if value is None else f"{value:.10g}" for value in row] for row in rows)
-    _write_text(path, text.getvalue(), durable=durable)
-
-
-def _write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
-    write_whole(Path(path), lambda file: file.write(text.encode()), durable=durable)
-
-
-def _read_text(path: str | Path, kind: str) -> str:
-    try:
-        if not os.path.isfile(path):  # of a pipe, reading may never end
-            raise FileNotFoundError
-        return Path(path).read_bytes().decode()
-    except OSError:
-        raise ValueError(f"{path} is no file") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no {kind}") from None
-
-
-def read_table(path: str | Path, header: list[str]) -> list[list[str]]:
-    """Return the rows of a file that `write_table` wrote, as text.
-
-    Raises:
-        ValueError: the file is missing, is not CSV, or has another header.
-    """
-    try:
-        first, *rows = list(csv.reader(io.StringIO(_read_text(path, "CSV"), newline=""))) or [[]]
-    except csv.Error:
-        raise ValueError(f"{path} is no CSV") from None
-    if first != header:
-        raise ValueError(f"{path} does not begin with {','.join(header)}")
-    return rows

@@ -1,16 +1,36 @@
-"""The steps of an epoch, one after another: the strategy of a `Trainer`, which others refine."""
+"""The steps of an epoch: one after another, as CUDA graphs, or divided among processes; a `Trainer` has one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from collections.abc import Callable, Iterable, Sized
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import check, kernels
-from cuslayer.backend import to_numpy
+from cuslayer.backend import (
+    Array,
+    capture,
+    check_upload,
+    cupy,
+    derived_generator,
+    device_draws,
+    generator,
+    preserved_generator,
+    random_state,
+    to_device,
+    to_numpy,
+)
+from cuslayer.data.batches import Share, Shares
+from cuslayer.distributed.context import on_all
+from cuslayer.distributed.parallel import DataParallel
+from cuslayer.distributed.sums import share
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import SILENT_INPUT, as_input
@@ -19,9 +39,8 @@ from cuslayer.network.network import Sequential
 from cuslayer.optim.base import Optimizer
 from cuslayer.signals import uninterrupted
 from cuslayer.tape import Tensor
-from cuslayer.training.finite import FiniteCheck
-from cuslayer.training.gradient_flow import GradientFlow
-from cuslayer.training.score import Tally
+from cuslayer.training.finite import FiniteCheck, NotFiniteError
+from cuslayer.training.score import ROW, GradientFlow, Tally
 
 # The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
 _GRADIENT_INTERVAL = 4
@@ -139,3 +158,327 @@ def backward(task: Task, x: Any, value: Tensor) -> None:
         value.backward()
     except MemoryError:
         raise step_error(graph_of(task.net), as_input(x).shape) from None
+
+
+class _Graph(NamedTuple):
+    """A captured step; `draws` says whether its kernels advance the random generator of the GPU."""
+
+    x: PackedSpikes
+    labels: Any
+    classes: int
+    gradients: list[Array | None]
+    launch: Callable[[], None]
+    draws: bool
+
+
+class GraphStep(PlainStep):
+    """Takes the steps of an epoch as CUDA graphs, one for each shape of a batch and kind of step.
+
+    The first step of a kind runs as it is, which compiles its kernels; the second is captured; all later ones are
+    launches of the graph. The same kernels run in the same order on the same numbers: the bits are those of steps that
+    are not captured. What cannot be captured runs as it is, and `problem` says why.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__()
+        self._optimizer = optimizer
+        self._graphs: dict[Any, _Graph | None] = {}
+        self._stream: Any = None
+        self._pool: Any = None
+        self._draws = device_draws()
+
+    def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
+        if not self._run(task, x, target, sizes):
+            super().take(task, x, target, sizes, number)
+
+    def _run(self, task: Task, x: Any, target: Any, sizes: bool) -> bool:
+        """Take a step for a batch by a graph and return True; return False, without any effect, if there is none."""
+        if self.problem or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
+            return False
+        flags = tuple(p.requires_grad for p in self._optimizer.parameters)
+        key = x.shape, x.has_neurons, sizes, flags
+        if key not in self._graphs:
+            self._graphs[key] = None
+            return False
+        graph = self._graphs[key]
+        if graph is not None and not _are_classes(target, graph.classes):
+            return False
+        with uninterrupted():
+            if graph is None:
+                graph = self._graphs[key] = self._captured(task, x, target, sizes)
+                if graph is None:
+                    return False
+                # The capture has counted this step.
+                graph.launch()
+                return True
+            self._send(graph, x, target)
+            for p, g in zip(self._optimizer.parameters, graph.gradients, strict=True):
+                p.grad = g
+            if graph.draws:
+                # After a seed it begins with another key, which is sent here.
+                random_state(graph.x.words)
+            self._optimizer.step_by(graph.launch)
+            task.score.count()
+            if sizes:
+                task.flow.count()
+            return True
+
+    def _captured(self, task: Task, x: PackedSpikes, target: Any, sizes: bool) -> _Graph | None:
+        """Return the graph of a step for batches like this, with this batch as its input; None if it is refused."""
+        module = cupy()
+        if self._pool is None:
+            # A graph writes to the addresses of its capture: no other work may get this memory.
+            self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
+        held = x.empty_like()
+        x.write(held)
+        labels = to_device(target).astype(np.int64)
+        parameters = self._optimizer.parameters
+        before = [p.grad for p in parameters]
+        self._optimizer.prepare()
+        if device_draws() != self._draws:
+            random_state(held.words)
+        module.cuda.Device().synchronize()
+        classes = []
+
+        def gradient() -> None:
+            spikes, _, value = forward(task, held, labels)
+            backward(task, held, value)
+            classes.append(spikes.shape[-1])
+
+        with preserved_generator():
+            # A step that is refused halfway would have counted; its gradients alone change nothing.
+            self.problem = self._record(gradient)[1]
+        if self.problem or not _are_classes(target, classes[0]):
+            for p, g in zip(parameters, before, strict=True):
+                p.grad = g
+            return None
+        drawn = device_draws()
+        # What is on a GPU is not looked at here, so the number of the batch does not matter.
+        launch, problem = self._record(lambda: super(GraphStep, self).take(task, held, labels, sizes, 0))
+        if launch is None:
+            raise RuntimeError(f"Trainer: a step cannot be captured: {problem}")
+        gradients = [p.grad for p in parameters]
+        return _Graph(held, labels, classes[0], gradients, launch, draws=device_draws() != drawn)
+
+    def _record(self, work: Callable[[], None]) -> tuple[Callable[[], None] | None, str | None]:
+        """Return the launch of the graph of some work, or why it cannot be captured."""
+        with self._stream, cupy().cuda.using_allocator(self._pool.malloc), capture():
+            self._stream.begin_capture()
+            try:
+                work()
+                return self._stream.end_capture().launch, None
+            except Exception as problem:  # of CUDA, of CuPy, or of a layer that needs the host
+                # A stream in an unfinished capture accepts no other work.
+                with suppress(Exception):
+                    self._stream.end_capture()
+                lines = str(problem).splitlines() or [""]
+                return None, f"{type(problem).__name__}: {lines[0]}"
+
+    def _send(self, graph: _Graph, x: PackedSpikes, target: Any) -> None:
+        """Write a batch to the input of a graph."""
+        x.write(graph.x)
+        if isinstance(target, np.ndarray):
+            check_upload()
+            graph.labels.set(target.astype(np.int64, copy=False))
+        else:
+            graph.labels[...] = target
+
+
+def _are_labels(target: Any, samples: int) -> bool:
+    """Return whether targets are an array of integers, one for each sample."""
+    return getattr(target, "shape", None) == (samples,) and target.dtype.kind in "iu"
+
+
+def _are_classes(labels: Any, classes: int) -> bool:
+    """Return whether labels are classes; others are left to a step as it is. Labels on a GPU are not read."""
+    on_host = isinstance(labels, np.ndarray)
+    return not on_host or not labels.size or bool(labels.min() >= 0 and labels.max() < classes)
+
+
+class RunningStatistics:
+    """Moves the running statistics of a network by what its layers find in the micro-batches of a batch.
+
+    A micro-batch is normalized by its own mean and variance. Of n_i elements of a channel with the mean m_i and the
+    variance v_i in micro-batch i, the running ones move towards those of the whole batch::
+
+        n = sum n_i        m = sum n_i m_i / n        v = sum n_i (v_i + (m_i - m)^2) / n
+
+    in float64 and in the order of the micro-batches, whichever process has found them. A layer that runs several times
+    in a forward pass counts as one with all these elements.
+
+    Attributes:
+        columns: the numbers of a micro-batch: of each layer the number of elements, the means and the variances.
+
+    >>> import numpy as np
+    >>> norm = BatchNorm(1, momentum=0.5)
+    >>> statistics = RunningStatistics(Sequential(norm))
+    >>> rows = np.zeros((2, statistics.columns))
+    >>> for row, numbers in zip(rows, ([0.0, 2.0], [5.0])):
+    ...     with statistics.noted(row):
+    ...         y = norm(np.array(numbers).reshape(-1, 1, 1))
+    >>> rows.tolist()
+    [[2.0, 1.0, 1.0], [1.0, 5.0, 0.0]]
+    >>> statistics.move(rows); [round(float(a.data[0]), 4) for a in (norm.mean, norm.var)]
+    [1.1667, 2.6111]
+    """
+
+    def __init__(self, net: Sequential) -> None:
+        stages = {id(node.stage): node.stage for node in graph_of(net).nodes}
+        self._layers: list[BatchNorm] = [stage for stage in stages.values() if isinstance(stage, BatchNorm)]
+        ends = np.cumsum([0, *(1 + 2 * layer.features for layer in self._layers)]).tolist()
+        self._places = {id(layer): slice(*ends[i : i + 2]) for i, layer in enumerate(self._layers)}
+        self.columns: int = ends[-1]
+
+    def noted(self, row: Array) -> AbstractContextManager[None]:
+        """Write what the layers find within the block into a row (columns,) of zeros, and leave them as they are."""
+
+        def note(layer: BatchNorm, count: int, mean: Array, var: Array) -> None:
+            if id(layer) not in self._places:
+                raise ValueError("parallel needs each BatchNorm as a layer of the network, got one within another")
+            mine = row[self._places[id(layer)]]
+            found = np.concatenate([[count], to_numpy(mean), to_numpy(var)])
+            mine[:] = _of_all(np.stack([mine, found]))
+
+        return take_statistics(note)
+
+    def move(self, rows: Array) -> None:
+        """Move the running statistics by the rows (micro-batches, columns) of a batch."""
+        for layer in self._layers:
+            count, *found = _of_all(rows[:, self._places[id(layer)]])
+            if count:
+                mean, var = np.split(np.array(found), 2)
+                layer.move(to_device(mean), to_device(var))
+
+
+def _of_all(rows: Array) -> Array:
+    """Return number, means and variances (1 + 2 channels,) of all elements by those of parts, (parts, 1 + 2 channels).
+
+    Parts are added one after the other; a single part is returned as it is.
+    """
+    rows = rows[rows[:, 0] > 0]
+    if len(rows) < 2:
+        return rows[0] if len(rows) else np.zeros(rows.shape[1])
+    counts = rows[:, :1]
+    means, variances = np.split(rows[:, 1:], 2, axis=1)
+    count = sum(counts, np.zeros(1))
+    mean = sum(counts * means, np.zeros(means.shape[1])) / count
+    var = sum(counts * (variances + (means - mean) ** 2), np.zeros(means.shape[1])) / count
+    return np.concatenate([count, mean, var])
+
+
+@dataclass
+class _Found:
+    """What a process has found of a batch: statistics and scores of its micro-batches, and what is not finite."""
+
+    statistics: npt.NDArray[np.float64]
+    scores: dict[int, Tally] = field(default_factory=dict)
+    problem: NotFiniteError | None = None
+    spikes: bool = False
+
+
+class ParallelStep(PlainStep):
+    """Takes steps by the shares that several processes have of each batch.
+
+    The gradient of a batch is the sum of those of its micro-batches, as losses are sums over recordings. Random numbers
+    of a micro-batch come from a generator of its own, which a number of the library's generator and the micro-batch
+    determine: every process draws that number, so that all generators stay the same. What one process finds not to be
+    finite, all raise.
+    """
+
+    def __init__(self, parallel: DataParallel, statistics: RunningStatistics) -> None:
+        super().__init__()
+        self._parallel, self._statistics = parallel, statistics
+        self.shows = parallel.context.rank == 0
+
+    def own(self, batches: Iterable[Any]) -> Iterable[Any]:
+        context = self._parallel.context
+        found = Shares(batches, self._parallel.micro, lambda leaves: share(leaves, context.rank, context.size))
+        return found if isinstance(batches, Sized) else iter(found)
+
+    def start(self, net: Sequential, steps: int) -> None:
+        """Give all processes the weights of process 0 before the first step, and later check that they have the same.
+
+        Raises:
+            ValueError: they have not: a machine computes other bits than another.
+        """
+        context, parameters = self._parallel.context, net.parameters()
+        if context.size == 1:
+            return
+        if not steps:
+            for p in parameters:
+                p.data[...] = to_device(context.broadcast(to_numpy(p.data)))
+        digest = hashlib.sha256(b"".join(to_numpy(p.data).tobytes() for p in parameters)).hexdigest()
+        context.agree(weights=f"digest {digest[:12]}")
+
+    def train(self, task: Task, batch: Any, number: int) -> None:
+        part: Share = batch[0]
+        sums = self._parallel.sums(task.optimizer.parameters, part.leaves)
+        found = _Found(np.zeros((part.leaves, self._statistics.columns)))
+        key = int(generator().integers(2**63))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
+                last = leaf == part.own[-1]
+                found.spikes |= task.silence.has_spikes(x)
+                if self.last is None:
+                    task.finite.first(x)
+                noted = self._statistics.noted(found.statistics[leaf])
+                with derived_generator(key, leaf), sums.during(leaf, last), noted:
+                    spikes, target, value = forward(task, x, target)
+                    backward(task, x, value)
+                sums.add(leaf, last)
+                self._note(task, found, leaf, number, x, spikes, target, value)
+            self._end_batch(task, found, number)
+            sums.finish()
+            task.finite.gradients(number, None if self.last is None else self.last[0])
+            if has_sizes(number):
+                task.flow.add()
+            task.optimizer.step()
+            task.finite.updates(number)
+
+    def test(self, task: Task, batch: Any, number: int) -> None:
+        part: Share = batch[0]
+        found = _Found(np.zeros((part.leaves, 0)))
+        for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
+            found.spikes |= task.silence.has_spikes(x)
+            self._note(task, found, leaf, number, x, *forward(task, x, target))
+        self._end_batch(task, found, number)
+
+    def end(self, task: Task) -> None:
+        """Do nothing: on the host each batch was looked at by all processes."""
+
+    def _note(
+        self, task: Task, found: _Found, leaf: int, number: int, x: Any, spikes: Tensor, target: Any, value: Tensor
+    ) -> None:
+        """Note the score of a micro-batch, and what is not finite."""
+        score = found.scores[leaf] = Tally()
+        score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
+        if self.last is None or leaf == 0:
+            self.last = x, target
+        try:
+            task.finite.loss(number, x, spikes, value)
+        except NotFiniteError as problem:
+            found.problem = found.problem or problem
+
+    def _end_batch(self, task: Task, found: _Found, number: int) -> None:
+        """Add a batch to the score and the statistics on all processes, and raise on all what one has found."""
+        parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW, 0)))
+        for leaf, score in found.scores.items():
+            rows[leaf, :ROW] = score.row()
+        mine = found.problem is not None, parallel.stop(), found.spikes
+        flags = parallel.exchange_rows(rows, np.array(mine, np.float64))
+        parallel.stopping = bool(flags[:, 1].any())
+        if flags[:, 0].any():
+            raise on_all(next(each for each in parallel.context.gather(found.problem) if each is not None))
+        task.score.add_rows(rows[:, :ROW])
+        if parallel.context.rank == 0:
+            task.silence.note(bool(flags[:, 2].any()), number)
+        if found.statistics.size:
+            self._statistics.move(rows[:, ROW:])
+
+
+def agreed(stop: Callable[[], bool], parallel: DataParallel | None) -> Callable[[], bool]:
+    """Return a function that answers on all processes alike whether one is to stop: as after the last batch."""
+    if parallel is None:
+        return stop
+    parallel.stop = stop
+    return lambda: parallel.stopping

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass, replace
-from functools import partial, reduce
+from dataclasses import astuple, dataclass, field
+from functools import cached_property, partial
 from importlib import import_module
 from math import inf, prod
-from operator import getitem
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -26,37 +22,18 @@ import numpy as np
 
 from cuslayer import backend, check
 from cuslayer.extras import optional
-from cuslayer.files import write_whole
+from cuslayer.files import write_table, write_text
+from cuslayer.keys import a_path, check_keys, choice, counted, flag, from_zero, key, known, plain_number, put, read
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
-from cuslayer.training.figures import save_figure
-from cuslayer.training.keys import (
-    Rule,
-    check_keys,
-    choice,
-    counted,
-    flag,
-    from_zero,
-    path,
-    plain_number,
-    read_yaml,
-    tree_of,
-)
-from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked
+from cuslayer.training.params import read_yaml
+from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked, save_figure
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
 _STATUS = {"FAIL": FAILED, "COMPLETE": DONE, "RUNNING": STARTED, "WAITING": WAITING, "PRUNED": PRUNED}
 _PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "hyperband": "Hyperband"}
-_RULES: dict[str, Rule] = {
-    "search": choice(("grid", "random", "tpe")),
-    "pruning": choice(_PRUNERS),
-    "runs": counted,
-    "seed": from_zero,
-    "out": path,
-}
-_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 # Where files are changes nothing of a sweep.
 _PLACES = tuple(f"config.{each}" for each in PATHS)
 # No sweep of more runs is meant.
@@ -85,30 +62,29 @@ class Sweep:
         runs: the number of runs.
         seed: the seed of "random" and "tpe".
         pruning: the name of the rule by which a run that does badly ends early; "none" for no such rule.
-        points: the values of each run of a grid; other searches choose them one by one.
     """
 
     keys: Mapping[str, Any]
-    out: Path
+    out: Path = field(metadata=key(lambda name, value: Path(a_path(name, value)), needed="always"))
     base: Mapping[str, Any]
-    search: str = "grid"
-    runs: int = 1
-    seed: int = 0
-    pruning: str = "none"
-    points: tuple[tuple[Any, ...], ...] = ()
+    search: str = field(default="grid", metadata=key(choice(("grid", "random", "tpe"))))
+    runs: int = field(default=1, metadata=key(counted, needed="random tpe"))
+    seed: int = field(default=0, metadata=key(from_zero))
+    pruning: str = field(default="none", metadata=key(choice(_PRUNERS)))
+
+    @cached_property
+    def points(self) -> tuple[tuple[Any, ...], ...]:
+        """The values of each run of a grid; other searches choose them one by one."""
+        return tuple(itertools.product(*self.keys.values())) if self.search == "grid" else ()
 
     def config(self, point: tuple[Any, ...]) -> Config:
         """Return the configuration of a run."""
         document = json.loads(json.dumps(self.base))
-        for key, value in zip(self.keys, point, strict=True):
-            *outer, last = [name or int(number) for name, number in _STEP.findall(key)] or [""]
+        for name, value in zip(self.keys, point, strict=True):
             try:
-                section: Any = reduce(getitem, outer, document)
-            except (KeyError, IndexError, TypeError):
-                section = None
-            if not isinstance(section, dict):
-                raise ValueError(f"keys.{key} is no key of the configuration")
-            section[last] = value
+                put(document, name, value)
+            except (AttributeError, IndexError, TypeError, ValueError):
+                raise ValueError(f"keys.{name} is no key of the configuration") from None
         return load_config(document)
 
 
@@ -133,22 +109,17 @@ class Result:
     @property
     def accuracy(self) -> float | None:
         """The accuracy of the best epoch: of the test, or of training without one."""
-        return None if self.best is None else _scores(self.best)[0]
+        return None if self.best is None else self.best.scores[0]
 
     @property
     def loss(self) -> float | None:
         """The loss of the best epoch."""
-        return None if self.best is None else _scores(self.best)[1]
+        return None if self.best is None else self.best.scores[1]
 
-    def scores(self, form: str) -> list[str]:
-        """Return accuracy, loss and the number of the best epoch as texts."""
-        numbers = ("" if x is None else form.format(x) for x in (self.accuracy, self.loss))
-        return [*numbers, "" if self.best is None else str(self.best.epoch)]
-
-
-def _scores(row: EpochStats) -> tuple[float | None, float]:
-    """Return the accuracy and the loss of an epoch: of the test, or of training without one."""
-    return (row.train_accuracy, row.train_loss) if row.test_loss is None else (row.test_accuracy, row.test_loss)
+    @property
+    def epoch(self) -> int | None:
+        """The number of the best epoch."""
+        return None if self.best is None else self.best.epoch
 
 
 @check.operation
@@ -183,30 +154,26 @@ def load_sweep(source: str | Path) -> Sweep:
 
 
 def _read(document: Any, folder: Path) -> Sweep:
-    given = check_keys(document, tree_of(["config", "keys", *_RULES]))
-    base, keys = given.get("config"), given.get("keys")
+    given = check_keys(document, {"config": {}, "keys": {}} | known(Sweep))
+    base, keys, missing = given.get("config"), given.get("keys"), list[str]()
     if base is not None and not isinstance(base, dict):
-        base = folder / path("config", base)
+        base = folder / a_path("config", base)
     config = Config() if base is None else load_config(base)
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
-    options = {name: rule(name, given[name]) for name, rule in _RULES.items() if given.get(name) is not None}
-    search = options.get("search", "grid")
-    for name in ("out", *(["runs"] if search != "grid" else [])):
-        if name not in options:
-            raise ValueError(f"{name} is missing")
-    for key, values in keys.items():
-        keys[key] = _interval(key, values) if isinstance(values, dict) and search != "grid" else values
-        if keys[key] is values and (not isinstance(values, list) or not values):
-            raise TypeError(f"keys.{key} must be a list of values, got {check.one_line(values)}")
+    search = given.get("search", Sweep.search)
+    options = read(Sweep, given, "", missing, search if isinstance(search, str) else "")
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    for name, values in keys.items():
+        keys[name] = _interval(name, values) if isinstance(values, dict) and search != "grid" else values
+        if keys[name] is values and (not isinstance(values, list) or not values):
+            raise TypeError(f"keys.{name} must be a list of values, got {check.one_line(values)}")
     if search == "grid":
         options["runs"] = prod(map(len, keys.values()))
-    if options["runs"] > _MOST:
-        raise ValueError(f"a sweep must have at most {_MOST} runs, got {options['runs']}")
-    out = Path(options.pop("out"))
-    found = Sweep(keys, out, config.document(), **options)
-    if search == "grid":
-        found = replace(found, points=tuple(itertools.product(*keys.values())))
+    found = Sweep(keys, base=config.document(), **options)
+    if found.runs > _MOST:
+        raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
     # Other points are chosen later: both ends of each key must be right.
     ends = [tuple(v[e] if isinstance(v, list) else v[("high", "low")[e]] for v in keys.values()) for e in (0, -1)]
     for number, point in enumerate(found.points or ends, start=1):
@@ -220,7 +187,7 @@ def _read(document: Any, folder: Path) -> Sweep:
 
 def _interval(key: str, given: Any) -> dict[str, Any]:
     """Return the ends of an interval, and whether it is logarithmic."""
-    check_keys(given, tree_of(["low", "high", "log"]), at=f"keys.{key}")
+    check_keys(given, {"low": {}, "high": {}, "log": {}}, at=f"keys.{key}")
     low, high = (plain_number(given.get(name)) for name in ("low", "high"))
     for name, end in (("low", low), ("high", high)):
         check.number(f"keys.{key}.{name}", end)
@@ -341,7 +308,7 @@ def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
 
 def _value(study: Any, row: EpochStats) -> float:
     """Return what a study compares: the accuracy, or the loss where there are no classes."""
-    accuracy, loss = _scores(row)
+    accuracy, loss = row.scores
     return loss if accuracy is None or study.direction.name == "MINIMIZE" else accuracy
 
 
@@ -442,10 +409,10 @@ class _Study:
             folder = self._folder(number).absolute()
             about = {"study": self._where, "name": self._name, "trial": trial._trial_id, "pruning": given.pruning}
             arguments = ["--trial", json.dumps(about), "--out", str(folder)]
-            source, text = folder.with_name(f"{folder.name}.yaml"), given.config(point).to_yaml().encode()
+            source, text = folder.with_name(f"{folder.name}.yaml"), given.config(point).to_yaml()
             if (folder / CHECKPOINT).is_file():
                 return trial, number, lock, ["--resume", *arguments]
-            write_whole(given.out / source.name, lambda file: file.write(text))
+            write_text(given.out / source.name, text)
             return trial, number, lock, [str(source), *arguments]
 
     def end(self, trial: Any, number: int, lock: Lock, problem: str | None) -> str:
@@ -481,8 +448,12 @@ class _Study:
             status = _STATUS[trial.state.name]
             results.append(Result(number, tuple(given["point"]), status, best, given.get("error", "")))
         keys = tuple(self._given.keys)
-        table = table_csv(keys, results)
-        write_whole(self._given.out / TABLE, lambda file: file.write(table))
+        head = ["run", *keys, "status", "accuracy", "loss", "epoch", "error"]
+        lines = []
+        for r in results:
+            values = (str(value) if isinstance(value, float) else value for value in r.point)  # all digits
+            lines.append([r.number, *values, r.status, r.accuracy, r.loss, r.epoch, r.error])
+        write_table(self._given.out / TABLE, head, lines)
         value = "accuracy" if any(r.accuracy is not None for r in results) else "loss"
         rows = [(r.point, float(x)) for r in results if (x := getattr(r, value)) is not None]
         if rows:
@@ -515,22 +486,10 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
     rows = [["run", *keys, "accuracy", "loss", "epoch", ""]]
     for r in sorted(results, key=rank):
         said = "" if r.status == DONE else f"{r.status}{r.error and ': ' + r.error}"
-        rows.append([str(r.number), *map(shown, r.point), *r.scores("{:.4g}"), said])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(c.rjust(w) for c, w in zip(r[:-1], widths, strict=False)) + f"  {r[-1]}".rstrip() for r in rows
-    )
-
-
-def table_csv(keys: tuple[str, ...], results: list[Result]) -> bytes:
-    """Return the results as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", *keys, "status", "accuracy", "loss", "epoch", "error"])
-    writer.writerows([r.number, *r.point, r.status, *r.scores("{:.10g}"), r.error] for r in results)
-    return text.getvalue().encode()
+        rows.append([*map(shown, (r.number, *r.point)), *map(shown, (r.accuracy, r.loss, r.epoch)), said])
+    return "\n".join(check.columns(rows))
 
 
 def shown(value: Any) -> str:
-    """Return a value of a key for display."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a value for display; "" for None."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -22,11 +22,8 @@ from cuslayer.network.walk import check_network
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.finite import FiniteCheck
-from cuslayer.training.gradient_flow import GradientFlow
-from cuslayer.training.graph import GraphStep
-from cuslayer.training.parallel import ParallelStep, RunningStatistics
-from cuslayer.training.score import Score, Tally
-from cuslayer.training.steps import PlainStep, Silence, Task
+from cuslayer.training.score import GradientFlow, Score, Tally
+from cuslayer.training.steps import GraphStep, ParallelStep, PlainStep, RunningStatistics, Silence, Task
 
 if TYPE_CHECKING:
     from cuslayer.training.progress import Progress

@@ -15,7 +15,7 @@ from cuslayer.distributed import Context, DataParallel, sums
 from cuslayer.distributed.context import Request
 from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
-from cuslayer.training.parallel import ParallelStep, RunningStatistics, agreed
+from cuslayer.training.steps import ParallelStep, RunningStatistics, agreed
 from tests.support.deaths import results, tiny
 from tests.support.divided import emulated, loader, networks, trained, trainer
 from tests.support.processes import together
@@ -259,9 +259,10 @@ def test_processes_that_differ_are_refused(tmp_path, monkeypatch):
             run_of(second if context.rank else config, context)
         return str(problem.value)
 
+    same = "train: all processes must have the same "
     for second, message in (
-        (other, "train: all processes must have the same configuration: process 0 has ' epochs: 2', process 1"),
-        (moved, "train: all processes must have the same training data: process 0 has '4 recordings, digest"),
+        (other, f"{same}configuration: training.epochs is 2 in process 0, 3 in process 1"),
+        (moved, f"{same}training data: process 0 has '4 recordings, digest"),
     ):
         found = together(2, lambda context, second=second: work(context, second))
         assert found[0] == found[1]

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.inspection import rates_of
-from cuslayer.inspection.health import EDGES, _sampled
+from cuslayer.inspection.health import _sampled
+from cuslayer.inspection.network_health import EDGES
 from cuslayer.training import Trainer
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.inspection import NetworkHealth
 
 SRM = cs.SRM()
 LOSS = cs.SpikeCountLoss(SRM, true=12, false=2)
@@ -190,6 +192,27 @@ def test_a_learned_network_keeps_its_slow_rate():
     assert slow() == ["lr"]
     learn(net, adam(net), FLAT, steps=60)
     assert slow() == []
+
+
+def test_a_rate_that_raises_the_loss_is_halved_at_least(monkeypatch):
+    """By one that changes the potentials a little, which the rule for large changes would hardly lower."""
+    steps = sys.modules["cuslayer.inspection.health"]._Steps
+    monkeypatch.setattr(steps, "moves", lambda self, **how: {1: 0.35})
+    monkeypatch.setattr(steps, "after", lambda self, *_, **how: dataclasses.replace(self.before, loss=99.0))
+    cs.seed(3)
+    net = mlp()
+    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=adam(net)).advice
+    assert "and the loss of a sample rises from" in advice.reason
+    assert advice.value == pytest.approx(advice.now / 2)
+
+
+def test_which_losses_are_accepted():
+    """Of a network whose loss is 30 % under the loss with other outputs a little more, of others half as much again."""
+    for loss, learned, most in ((0.69, True, 0.7), (0.71, False, 1.2)):
+        found = NetworkHealth((), (), loss, mixed=1.0)
+        assert found.learned == learned
+        assert found.accepts(most)
+        assert not found.accepts(most + 0.02)
 
 
 class Contradicting:

@@ -14,7 +14,7 @@ import cuslayer as cs
 from cuslayer.data import Digits, write_events
 from cuslayer.training import Config, Stats
 from cuslayer.training.checkpoint import Checkpoint
-from cuslayer.training.figures import FIGURES
+from cuslayer.training.run_folder import FIGURES
 from cuslayer.training.stats import EpochStats
 from tests.support.tiny import write_folder
 

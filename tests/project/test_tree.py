@@ -22,6 +22,7 @@ LEVELS = {
     "signals": 0,
     "hdf5_files": 4,
     "instead": 1,
+    "keys": 1,
     "files": 0,
     "version": 0,
     "archive": 1,

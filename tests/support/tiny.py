@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, write_events
-from cuslayer.training import figures, load_checkpoint, train
+from cuslayer.training import load_checkpoint, run_folder, train
 
 HEADER = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds"
 FILES = [
@@ -56,7 +56,7 @@ def write_pair(folder, neurons=5, steps=30, rate=8):
 
 def no_figures(monkeypatch):
     """Do not draw the figures of a run, which takes longer than the training of the tests; make empty files."""
-    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: path.touch())
+    monkeypatch.setattr(run_folder, "save_figure", lambda path, draw, *, size: path.touch())
 
 
 def silent(line):

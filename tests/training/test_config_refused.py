@@ -11,7 +11,7 @@ import yaml
 import cuslayer as cs
 from cuslayer.cli import main
 from cuslayer.training import Params, load_config
-from cuslayer.training.keys import LARGEST_FILE, document_of
+from cuslayer.training.params import LARGEST_FILE, document_of
 from cuslayer.training.sweep import load_sweep
 from tests.support.deaths import tiny
 from tests.support.effort import at_most

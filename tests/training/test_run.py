@@ -22,17 +22,17 @@ from cuslayer.training import (
     Config,
     EpochStats,
     data_of_run,
-    figures,
     find_run,
     load_checkpoint,
     load_config,
     load_run,
     load_stats,
+    run_folder,
     train,
 )
 from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
-from cuslayer.training.figures import draw_curves, draw_rasters, save_figure
+from cuslayer.training.run_folder import draw_curves, draw_rasters, save_figure
 from tests.support.tiny import (
     FILES,
     HEADER,
@@ -200,8 +200,8 @@ def test_spike_times(pair, pictures):
 
 def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
-    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
+    monkeypatch.setattr(run_folder, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
+    monkeypatch.setattr(run_folder, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
     train(pair, log=silent)
     events = data_of_run.read_events(os.path.join(pair.data, "input.bs1"))
     assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
@@ -237,9 +237,9 @@ def test_each_epoch_has_the_order_of_its_number(config, monkeypatch):
 
 def test_the_figures_show_the_run(config, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
-    monkeypatch.setattr(figures, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
-    monkeypatch.setattr(figures, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
+    monkeypatch.setattr(run_folder, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
+    monkeypatch.setattr(run_folder, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
+    monkeypatch.setattr(run_folder, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
     out = train(config, log=silent)
     assert [row.epoch for row in drawn["rows"]] == [1, 2]
     _, tests = data_of_run.open_folder(config.data)

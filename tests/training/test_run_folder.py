@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from cuslayer import files
 from cuslayer.cli import main
 from cuslayer.files import NotWritten, alive, remove_leftovers, write_whole
-from cuslayer.training import figures, run, run_folder, train
+from cuslayer.training import run, run_folder, train
 from cuslayer.training.run_folder import Lock, Lost, Taken, locked
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
@@ -55,6 +56,15 @@ def test_a_second_process_is_refused_until_the_first_dies(holder, tmp_path, monk
     assert (tmp_path / "lock").exists()
     assert main(["train", str(config), "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "lock").exists()
+
+
+def test_each_file_that_a_run_goes_on_with_is_on_the_disk(tmp_path, monkeypatch):
+    no_figures(monkeypatch)
+    flushed, sync = set(), files._sync
+    monkeypatch.setattr(files, "_sync", lambda file: flushed.add(os.path.basename(file.name)) or sync(file))
+    train(tiny(tmp_path, out=str(tmp_path / "out"), epochs=1), log=silent)
+    wanted = ["best.npz", "checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
+    assert sorted({name[1:].rsplit(".", 2)[0] for name in flushed}) == wanted
 
 
 def test_a_lock_within_one_process(tmp_path):
@@ -228,7 +238,7 @@ def test_a_folder_that_a_link_points_to_is_the_same(tmp_path, monkeypatch):
 def test_every_write_looks(tmp_path, monkeypatch, early):
     """The lock goes after each of the writes, or within it, before the file has its name."""
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
-    monkeypatch.setattr(figures, "save_figure", png)
+    monkeypatch.setattr(run_folder, "save_figure", png)
     replace, out, written, created, at = os.replace, tmp_path / "out", [], [], None
 
     def counted(source, target):

@@ -15,7 +15,7 @@ from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import Loader
 from cuslayer.files import write_whole
-from cuslayer.training import GradientFlow, Stopped, Tally, figures, load_checkpoint, load_run, train
+from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, load_run, run_folder, train
 from cuslayer.training.config import OptimizerConfig
 from cuslayer.training.run_folder import NAMES
 from tests.support.deaths import Disk, dies, results, tiny, with_every_kind
@@ -225,7 +225,7 @@ def whole(tmp_path, monkeypatch):
     """A run with layers of every kind that nothing disturbs: configuration, results, changes of the disk."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
-    monkeypatch.setattr(figures, "save_figure", png)
+    monkeypatch.setattr(run_folder, "save_figure", png)
     config = tiny(tmp_path)
     train(config.with_options(out=str(tmp_path / "warm")), log=silent)
     disk = Disk(tmp_path / "whole")

@@ -11,7 +11,7 @@ from cuslayer.distributed import Context, DataParallel
 from cuslayer.distributed.sums import share
 from cuslayer.training import Config, Trainer
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.parallel import RunningStatistics
+from cuslayer.training.steps import RunningStatistics
 from tests.support.processes import together
 from tests.support.tiny import write_pair
 

@@ -69,6 +69,7 @@ def write_sounds(path: Path, takes: range = range(5), **changes: Any) -> str:
 def test_round_trip() -> None:
     for config in (CONFIG, replace(CONFIG, sound=SoundConfig()), replace(CONFIG, sound=None)):
         assert load_config(yaml.safe_load(config.to_yaml())) == config
+    assert load_config(document(test={"speaker": "ann"})).sound.test_values == ("ann",)  # one need be no list
     usual = SoundConfig()
     assert not [name for name in vars(usual) if getattr(SOUND, name) == getattr(usual, name)]
 

@@ -141,6 +141,7 @@ def test_a_sweep_goes_on(write, trained, monkeypatch):
     rows = (given.out / "results.csv").read_text().splitlines()
     assert rows[0] == f"run,{LR},{BATCH},status,accuracy,loss,epoch,error"
     assert rows[2] == "2,0.05,4,failed,,,,it burns"
+    assert rows[1] == f"1,0.05,2,done,{found[0].accuracy:.10g},{found[0].loss:.10g},1,"
     assert (given.out / "results.png").exists()
     assert not [*given.out.glob("*lock")]
     fails.clear()
@@ -276,7 +277,7 @@ def test_a_run_that_does_worse_is_pruned(write, trained, monkeypatch):
     def scores(row):
         return values.get("".join(trained[-1:]), 0.8), 1.0
 
-    monkeypatch.setattr(module, "_scores", scores)
+    monkeypatch.setattr(EpochStats, "scores", property(scores))
     monkeypatch.setitem(module._PRUNERS, "median", "PatientlessMedian")
     pruner = lambda: optuna.pruners.MedianPruner(n_startup_trials=1)  # noqa: E731
     monkeypatch.setattr(optuna.pruners, "PatientlessMedianPruner", pruner, raising=False)

@@ -1,4 +1,4 @@
-"""YAML: `Params`, a file's content within limits, and one walk over the keys of its sections.
+"""YAML: `Params`, and the content of a file within limits.
 
 PyYAML's safe loader needs limits: an alias may unfold a few hundred bytes into billions of values, the last of two
 equal keys wins without a word, and YAML 1.1 reads 010 as 8, 1:30 as 90 and 2001-01-01 as a date.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from functools import partial
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from cuslayer import check
-from cuslayer.files import write_whole
+from cuslayer.files import write_text
 
 LARGEST_FILE = 1 << 18
 _MOST_VALUES = 4000
@@ -24,7 +23,6 @@ _DEEPEST = 32
 _LONGEST_KEY, _LONGEST_VALUE = 100, 4096
 # Seeds of 128 bits are in use.
 _LARGEST_INTEGER = 2**128
-_NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -217,7 +215,7 @@ class Params(MutableMapping[Any, Any]):
 
     def save(self, path: str | Path) -> None:
         """Write a YAML file, atomically."""
-        write_whole(Path(path), lambda file: file.write(f"{self}\n".encode()))
+        write_text(path, f"{self}\n")
 
 
 def _wrapped(value: Any) -> Any:
@@ -230,149 +228,3 @@ def _unwrapped(value: Any) -> Any:
     if isinstance(value, Params):
         return value.plain()
     return [_unwrapped(each) for each in value] if isinstance(value, list) else value
-
-
-Rule = Callable[[str, Any], Any]
-
-
-class Key(NamedTuple):
-    """A key of a file and the field that has its value.
-
-    Attributes:
-        path: the names of the sections and of the key, with dots between them.
-        name: the field.
-        rule: returns the checked value of (path, value), as the functions of `check` do.
-        needed: the types of the error with which the key must be there, "always", or "section": with its section.
-        types: the types of the error that have the key; empty for all.
-        item: the index within a field that is a tuple.
-    """
-
-    path: str
-    name: str
-    rule: Rule
-    needed: str = ""
-    types: str = ""
-    item: int | None = None
-
-    def belongs(self, kind: str) -> bool:
-        """Return whether a configuration with a type of error has the key."""
-        return not self.types or kind in self.types.split()
-
-
-def plain_number(value: Any) -> Any:
-    """Convert a string that is a decimal number to float, and return any other value unchanged.
-
-    YAML 1.1 reads 1e-3, which has no dot, as a string.
-
-    >>> [plain_number(text) for text in ("1e-3", "2.", "inf", "010", "1_000", "exact")]
-    [0.001, 2.0, inf, '010', '1_000', 'exact']
-    """
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-
-
-def real(rule: Rule) -> Rule:
-    """Return a rule for numbers that may be written with an exponent and no dot."""
-    return lambda name, value: rule(name, plain_number(value))
-
-
-def choice(known: Iterable[str]) -> Rule:
-    """Return the rule of a word that must be one of those known."""
-    return lambda name, value: check.one_of(name, value, known)
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return a boolean."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be true or false, got {value!r}")
-    return value
-
-
-def path(name: str, value: Any) -> str:
-    """Return a path."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a path, got {value!r}")
-    return value
-
-
-positive, not_negative, fraction = real(check.positive), real(check.not_negative), real(check.fraction)
-counted, from_zero = partial(check.integer, least=1), partial(check.integer, least=0)
-
-
-def key_of(name: str) -> str:
-    """Return the key of a field in a file.
-
-    >>> key_of("weight_decay")
-    'weightDecay'
-    """
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
-
-
-def tree_of(paths: Iterable[str]) -> dict[str, Any]:
-    """Return nested mappings of paths; a key has an empty one."""
-    tree: dict[str, Any] = {}
-    for each in paths:
-        place = tree
-        for name in each.split("."):
-            place = place.setdefault(name, {})
-    return tree
-
-
-def check_keys(
-    given: Any, known: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = ""
-) -> dict[str, Any]:
-    """Return a section with text as keys; raise an error for an unknown key or what should be a section."""
-    if not isinstance(given, dict):
-        raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
-    whole, found = known if whole is None else whole, {}
-    for key, value in given.items():
-        name = str(key).lower() if isinstance(key, bool) else str(key)  # YAML reads true and false as booleans
-        path = f"{at}.{name}" if at else name
-        if name not in known:
-            near = check.nearest(key, known)
-            where = "" if near else _section_of(name, whole)
-            raise ValueError(f"{path} is an unknown key{near or (where and f'; it belongs to {where}')}")
-        found[name] = check_keys(value, known[name], whole, path) if known[name] and value is not None else value
-    return found
-
-
-def _section_of(key: str, tree: Mapping[str, Any], at: str = "") -> str:
-    """Return the path of the section that has a key; '' if there is none."""
-    if at and key in tree:
-        return at
-    found = (_section_of(key, inner, f"{at}.{name}" if at else name) for name, inner in tree.items())
-    return next(filter(None, found), "")
-
-
-def read_fields(
-    keys: Iterable[Key], given: Mapping[str, Any], at: str = "", kind: str = "always", missing: Any = None
-) -> dict[str, Any]:
-    """Return the values of the fields whose keys a section has, and note the required paths that are missing."""
-    found: dict[str, Any] = {}
-    for key in keys:
-        if not key.belongs(kind):
-            continue
-        value: Any = given
-        needed, gone = {"always", kind} & {*key.needed.split()}, ""
-        for name in key.path.split("."):
-            outer, value = value, value.get(name)
-            gone = f"{gone}.{name}" if gone else name
-            if value is None:
-                if needed or ("section" in key.needed and outer is not given and gone == key.path):
-                    missing.append(f"{at}{gone}")
-                break
-        else:
-            value = key.rule(f"{at}{key.path}", value)
-            found[key.name] = value if key.item is None else (*found.get(key.name, ()), value)
-    return found
-
-
-def written(keys: Iterable[Key], owner: Any, kind: str, document: dict[str, Any]) -> None:
-    """Add the values of an owner's fields to the document of a file, except those that are None."""
-    for key in keys:
-        value = getattr(owner, key.name) if key.belongs(kind) else None
-        if value is not None:
-            place, names = document, key.path.split(".")
-            for name in names[:-1]:
-                place = place.setdefault(name, {})
-            place[names[-1]] = value if key.item is None else value[key.item]

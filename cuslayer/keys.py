@@ -1,0 +1,147 @@
+"""The keys of files: each field of a dataclass says how a file has it, and one walk reads and writes the fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, astuple, fields
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+from cuslayer import check
+
+_NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
+
+
+class Key(NamedTuple):
+    """How files have a field.
+
+    Attributes:
+        rule: returns the checked value of (path, value), as the functions of `check` do; or the dataclass of a section,
+            which is a tuple where the field is one.
+        path: the names of the sections and of the key, with dots between them.
+        needed: the types of files that must have the key, "always" for all.
+        types: the types of files that use the key; empty for all.
+        write: returns what a file has for a value; None for nothing.
+    """
+
+    rule: Any
+    path: str = ""
+    needed: str = ""
+    types: str = ""
+    write: Callable[[Any], Any] = lambda value: value
+
+
+def key(*given: Any, **more: Any) -> dict[str, Key]:
+    """Return the metadata of a field; the arguments are those of `Key`. Without a path the key is the name."""
+    return {"key": Key(*given, **more)}
+
+
+def keys(kind: type) -> Iterator[tuple[Field[Any], Key, str]]:
+    """Yield the fields of a dataclass that files have, their keys, and the paths of these."""
+    for each in fields(kind):
+        if "key" in each.metadata:
+            yield each, each.metadata["key"], each.metadata["key"].path or key_of(each.name)
+
+
+def key_of(name: str) -> str:
+    """Return the key of a field without a path: weightDecay of weight_decay."""
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> dict[str, Any]:
+    """Return the values of the fields that a section at `at` has, and add the paths that it needs to `missing`."""
+    found: dict[str, Any] = {}
+    for each, key, path in keys(kind):
+        if key.types and of not in key.types.split():
+            continue
+        value, names, depth = given, path.split("."), 0
+        while value is not None and depth < len(names):
+            value, depth = value.get(names[depth]), depth + 1
+        if value is None:
+            missing += [at + ".".join(names[:depth])] if {"always", of} & {*key.needed.split()} else []
+        elif isinstance(key.rule, type):
+            section = key.rule(**read(key.rule, value, f"{at}{path}.", missing, of))
+            found[each.name] = section if isinstance(each.default, key.rule) else astuple(section)
+        else:
+            found[each.name] = key.rule(at + path, plain_number(value) if "float" in str(each.type) else value)
+    return found
+
+
+def write(owner: Any, of: str = "", into: dict[str, Any] | None = None, *, nulls: bool = False) -> dict[str, Any]:
+    """Return the sections of a file, or add them to some; None is left out unless `nulls`."""
+    document: dict[str, Any] = {} if into is None else into
+    for each, key, path in keys(type(owner)):
+        value = key.write(getattr(owner, each.name))
+        if value is not None and isinstance(key.rule, type):
+            value = write(key.rule(*value) if isinstance(value, tuple) else value, nulls=True)
+        if (value is not None or nulls) and (not key.types or of in key.types.split()):
+            put(document, path, [*value] if isinstance(value, tuple) else value)
+    return document
+
+
+def put(document: Any, path: str, value: Any) -> None:
+    """Set the value at a path, such as "layer[1].dim", of a document; sections are made, items must be there."""
+    *outer, last = path.replace("[", ".").replace("]", "").split(".")
+    for name in outer:
+        document = document[int(name)] if isinstance(document, list) else document.setdefault(name, {})
+    document[last] = value
+
+
+def known(*kinds: type) -> dict[str, Any]:
+    """Return the keys of dataclasses as nested mappings; a key without a section has an empty one."""
+    tree: dict[str, Any] = {}
+    for _, key, path in chain.from_iterable(map(keys, kinds)):
+        put(tree, path, known(key.rule) if isinstance(key.rule, type) else {})
+    return tree
+
+
+def check_keys(given: Any, tree: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = "") -> Any:
+    """Return a section with text as keys; raise an error for an unknown key or what should be a section."""
+    if not isinstance(given, dict):
+        raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
+    whole, found = tree if whole is None else whole, {}
+    for key, value in given.items():
+        name = str(key).lower() if isinstance(key, bool) else str(key)  # YAML reads true and false as booleans
+        path = f"{at}.{name}" if at else name
+        if name not in tree:
+            near = check.nearest(key, tree)
+            where = "" if near else _section_of(name, whole)
+            raise ValueError(f"{path} is an unknown key{near or (where and f'; it belongs to {where}')}")
+        found[name] = check_keys(value, tree[name], whole, path) if tree[name] and value is not None else value
+    return found
+
+
+def _section_of(key: str, tree: Mapping[str, Any], at: str = "") -> str:
+    """Return the path of the section that has a key; '' if there is none."""
+    if at and key in tree:
+        return at
+    found = (_section_of(key, inner, f"{at}.{name}" if at else name) for name, inner in tree.items())
+    return next(filter(None, found), "")
+
+
+def plain_number(value: Any) -> Any:
+    """Convert a decimal number such as 1e-3, in YAML 1.1 text; return any other value unchanged."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def choice(known: Iterable[str]) -> Callable[[str, Any], Any]:
+    """Return the rule of a word that must be one of those known."""
+    return lambda name, value: check.one_of(name, value, known)
+
+
+def of_type(kind: type, what: str) -> Callable[[str, Any], Any]:
+    """Return the rule of a value of a type."""
+
+    def rule(name: str, value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be {what}, got {value!r}")
+        return value
+
+    return rule
+
+
+flag, a_path, as_given = of_type(bool, "true or false"), of_type(str, "a path"), of_type(object, "anything")
+counted, from_zero = partial(check.integer, least=1), partial(check.integer, least=0)
