@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def file_of(folder: str, name: str) -> str:
     return f"{folder}/{name}.py" if folder.startswith("cuslayer") else f"{folder}/test_{name}.py"
 
 
+@cache
 def only_with_all(path: Path) -> bool:
     """Return whether a file is listed above."""
     if path in ALWAYS:
