@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 # A single test has the mark `all` instead.
 ONLY_WITH_ALL = {
     "cuslayer/layers": ["delay", "filter_bank"],
+    "cuslayer/neurons": ["response", "sampled_srm"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
     "tests/cli": ["after_training", "errors", "signals", "train_options"],
@@ -44,6 +45,12 @@ ONLY_WITH_ALL = {
         *("sound_run", "sweep"),
     ],
 }
+# The order of the default level. Each of two processes takes a half: the second begins with what compiles nothing, and
+# finds on disk what the first has compiled. In the order of their names, both compile the same kernels at once.
+ORDER = (
+    *("cli", "device", "inspection", "interchange", "layers", "network", "saving", "training", "optim", "loss"),
+    *("tests", "array_functions", "data", "plot", "project", "neurons", "cuslayer"),
+)
 # What runs by default all the same: a handful of networks on emulated CUDA.
 ALWAYS = (ROOT / "tests" / "device" / "test_emulated_networks.py",)
 
@@ -64,6 +71,13 @@ def only_with_all(path: Path) -> bool:
     return whole or any(
         path == ROOT / file_of(folder, name) for folder, files in ONLY_WITH_ALL.items() for name in files
     )
+
+
+def place(item: pytest.Item) -> int:
+    """Return the place of a test's folder in the order above."""
+    folders = item.path.parent.relative_to(ROOT).parts
+    name = folders[1] if folders[1:] and folders[0] == "tests" else folders[0]
+    return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,5 +125,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     levels: dict[bool, list[pytest.Item]] = {False: [], True: []}
     for item in items:
         levels[bool(item.get_closest_marker("all")) or only_with_all(item.path)].append(item)
-    items[:] = levels[config.option.rest]
+    items[:] = sorted(levels[False], key=place) if not config.option.rest else levels[True]
     config.hook.pytest_deselected(items=levels[not config.option.rest])

@@ -85,7 +85,7 @@ def test_without_steps_or_samples(name, shapes, options):
         weights = [cs.Tensor(weight, requires_grad=True) for weight in ones[1:]]
         y = getattr(functions, name)(x, *weights, **options)
         assert y.shape == (-(-sizes[0] // options.get("factor", 1)), sizes[1], *rest)
-        y.backward(np.ones(y.shape))
+        y.backward(np.ones(y.shape, np.float32))
         assert x.grad.shape == x.shape
         for w in weights:
             assert w.grad.shape == w.shape

@@ -243,8 +243,11 @@ def _walk(
 def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any) -> None:
     rows, width = maps.shape[1:]
     lines = maps.reshape(len(maps), rows * width)
-    if not multiply_rows(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps):
-        _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
+    # Literals would compile both functions once more, beside `weigh`.
+    zero: Any = np.int64(0)
+    frames: Any = (np.int64(1), zero)
+    if not multiply_rows(first, last, lines, zero, frames, zero, rows, width, spikes, taps):
+        _walk(first, last, lines, zero, frames, zero, rows, width, spikes, taps)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
