@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 # A single test has the mark `all` instead.
 ONLY_WITH_ALL = {
     "cuslayer/layers": ["delay", "filter_bank"],
+    "cuslayer/loss": ["spike_time"],
     "cuslayer/neurons": ["response", "sampled_srm"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
@@ -49,7 +50,7 @@ ONLY_WITH_ALL = {
 # finds on disk what the first has compiled. In the order of their names, both compile the same kernels at once.
 ORDER = (
     *("cli", "device", "inspection", "interchange", "layers", "network", "saving", "training", "optim", "loss"),
-    *("tests", "array_functions", "data", "plot", "project", "neurons", "cuslayer"),
+    *("tests", "array_functions", "plot", "data", "neurons", "project", "cuslayer"),
 )
 # What runs by default all the same: a handful of networks on emulated CUDA.
 ALWAYS = (ROOT / "tests" / "device" / "test_emulated_networks.py",)
