@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parent
 # A single test has the mark `all` instead.
 ONLY_WITH_ALL = {
     "cuslayer/layers": ["delay", "filter_bank"],
+    "cuslayer/loss": ["spike_time"],
+    "cuslayer/neurons": ["response", "sampled_srm"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
     "tests/cli": ["after_training", "errors", "signals", "train_options"],
@@ -43,6 +46,12 @@ ONLY_WITH_ALL = {
         *("sound_run", "sweep"),
     ],
 }
+# The order of the default level. Each of two processes takes a half: the second begins with what compiles nothing, and
+# finds on disk what the first has compiled. In the order of their names, both compile the same kernels at once.
+ORDER = (
+    *("cli", "device", "inspection", "interchange", "layers", "network", "saving", "training", "optim", "loss"),
+    *("tests", "array_functions", "plot", "data", "neurons", "project", "cuslayer"),
+)
 # What runs by default all the same: a handful of networks on emulated CUDA.
 ALWAYS = (ROOT / "tests" / "device" / "test_emulated_networks.py",)
 
@@ -54,6 +63,7 @@ def file_of(folder: str, name: str) -> str:
     return f"{folder}/{name}.py" if folder.startswith("cuslayer") else f"{folder}/test_{name}.py"
 
 
+@cache
 def only_with_all(path: Path) -> bool:
     """Return whether a file is listed above."""
     if path in ALWAYS:
@@ -62,6 +72,13 @@ def only_with_all(path: Path) -> bool:
     return whole or any(
         path == ROOT / file_of(folder, name) for folder, files in ONLY_WITH_ALL.items() for name in files
     )
+
+
+def place(item: pytest.Item) -> int:
+    """Return the place of a test's folder in the order above."""
+    folders = item.path.parent.relative_to(ROOT).parts
+    name = folders[1] if folders[1:] and folders[0] == "tests" else folders[0]
+    return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -109,5 +126,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     levels: dict[bool, list[pytest.Item]] = {False: [], True: []}
     for item in items:
         levels[bool(item.get_closest_marker("all")) or only_with_all(item.path)].append(item)
-    items[:] = levels[config.option.rest]
+    items[:] = sorted(levels[False], key=place) if not config.option.rest else levels[True]
     config.hook.pytest_deselected(items=levels[not config.option.rest])

@@ -62,7 +62,7 @@ event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk where possible."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache is writable
@@ -103,7 +103,7 @@ def native_address(function: Any, *examples: Any) -> int:
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function into each kernel that calls it: to pass some arrays takes longer than a little work."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": "always"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "inline": "always"}
     return cast("Callable[P, R]", numba.njit(**options)(function))
 
 

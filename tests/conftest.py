@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ settings.load_profile("fixed")
 
 # The first state of each test module's random generator.
 _STATES: dict[str, Any] = {}
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage rarely, and not in what collection has made: compiling makes millions of objects."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

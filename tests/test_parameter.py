@@ -100,6 +100,7 @@ def step(where):
     return [out.numpy(), *(p.numpy() for p in net.parameters())], delay.delay.numpy()
 
 
+@pytest.mark.all
 def test_delays_and_filters_take_the_same_step_on_the_gpu():
     expected, _ = step("cpu")
     assert expected[0].any()

@@ -74,6 +74,7 @@ def test_gradients_share_no_memory():
     assert y.grad.tolist() == [1.0]
 
 
+@pytest.mark.all
 def test_chain_of_20000_operations():
     x = Tensor(np.ones(3), requires_grad=True)
     y = x

@@ -71,7 +71,7 @@ def conv(
 
     >>> import numpy as np
     >>> x = np.zeros((1, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
-    >>> conv(x, np.arange(9.0).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
+    >>> conv(x, np.arange(9, dtype=np.float32).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
     [[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
@@ -221,7 +221,7 @@ def conv_transpose(
 
     >>> import numpy as np
     >>> x = np.array([True, False, True]).reshape(1, 1, 1, 3, 1)
-    >>> conv_transpose(x, np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1, 1), stride=(1, 2)).data.ravel().tolist()
+    >>> conv_transpose(x, np.float32([1, 2, 4]).reshape(1, 3, 1, 1), stride=(1, 2)).data.ravel().tolist()
     [1.0, 2.0, 4.0, 0.0, 1.0, 2.0, 4.0]
     """
     check_frames(x.shape)

@@ -94,7 +94,7 @@ def dense_neuron(
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> x = np.zeros((6, 1, 1), bool); x[0] = True
-    >>> dense_neuron(x, np.array([[12.0]]), response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
+    >>> dense_neuron(x, np.float32([[12]]), response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
     check_dense(x, weight)
@@ -151,7 +151,7 @@ def conv_neuron(
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
-    >>> s = conv_neuron(x, np.full((3, 3, 1, 1), 12.0), response=srm.filter, spiking=srm.spiking)
+    >>> s = conv_neuron(x, np.full((3, 3, 1, 1), 12, np.float32), response=srm.filter, spiking=srm.spiking)
     >>> s.data.ravel().tolist()
     [False, False, True, False, False, False]
     """
@@ -236,7 +236,7 @@ def conv_pool(
     >>> pooling = Pooling(Window.of(3, 3, 0, 1), 11.0, srm.filter, srm.spiking)
     >>> options = {"response": srm.filter, "spiking": srm.spiking, "pooling": pooling}
     >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
-    >>> conv_pool(x, np.full((3, 3, 1, 1), 12.0), padding=1, **options).data.ravel().tolist()
+    >>> conv_pool(x, np.full((3, 3, 1, 1), 12, np.float32), padding=1, **options).data.ravel().tolist()
     [False, False, False, True, True, True]
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)

@@ -74,6 +74,7 @@ def gradient(x, index):
     return part.numpy(), backend.to_numpy(tensor.grad), truth
 
 
+@pytest.mark.all
 @pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_part_and_its_gradient_on_a_device(device, index, dtype):
@@ -102,6 +103,7 @@ def test_a_single_truth_value_is_refused_beside_arrays(device):
         cs.Tensor(np.zeros((5, 4, 3)))[True, [0, 1]]
 
 
+@pytest.mark.all
 def test_an_index_on_the_device_is_checked_too(device):
     x = cs.Tensor(np.arange(5.0), requires_grad=True)
     x[backend.to_device(np.array([1, 1, -1]))].sum().backward()

@@ -267,8 +267,7 @@ def batches(dataset, fast):
     return list(loader)
 
 
-def test_the_loader_returns_the_same_with_and_without_fast_binning(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
+def test_the_loader_returns_the_same_with_and_without_fast_binning(folder):
     for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
         loader = Loader(dataset, 2, steps=300)
         assert loader._fast_binning([0, 1], Misfits()) is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data import Events, SpikeCounts, read_counts, read_events, write_counts, write_events
@@ -320,6 +320,7 @@ def test_npy_round_trip_to_the_bit(columns, flat):
 
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
 @pytest.mark.parametrize(("unit", "per_ms"), [("us", 1e3), ("ns", 1e6)])
+@settings(max_examples=40)
 @given(data=st.data(), flat=st.booleans())
 def test_round_trip_in_whole_units(suffix, unit, per_ms, data, flat):
     whole, x, y, p = data.draw(recordings(st.integers(-LONG, LONG), 2**63 - 1, 2**63 - 1))
@@ -328,6 +329,7 @@ def test_round_trip_in_whole_units(suffix, unit, per_ms, data, flat):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
+@settings(max_examples=40)
 @given(columns=recordings(st.floats(-1e15, 1e15), 2**53, 3))
 def test_round_trip_in_seconds(suffix, columns):
     t, x, y, p = columns

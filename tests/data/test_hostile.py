@@ -401,6 +401,7 @@ def test_other_filters_and_links(path, denied):
     denied("cannot be read as HDF5 (events/x is a link to another place or file, which is not followed)")
 
 
+@pytest.mark.all
 def test_a_file_that_unfolds_is_refused_before_memory_is_taken(path, denied):
     for events in (1 << 20, 1 << 21):
         with h5py.File(path, "w") as file:

@@ -313,6 +313,7 @@ def test_what_is_no_file_is_not_opened(tmp_path, read):
     raises(f"^{read.__name__}: path must be a path, got int$", lambda: read(3), TypeError)
 
 
+@pytest.mark.all
 @pytest.mark.parametrize("name", ["audio", "speaker", "noise"])
 def test_archives_that_unfold_are_refused_before_memory_is_taken(tmp_path, name):
     """16 MB, or eight times the size of the file, are read."""

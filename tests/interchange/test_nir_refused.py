@@ -237,6 +237,7 @@ def test_files_of_others(tmp_path, name, value, message):
     refused(message, lambda: cs.import_nir(tmp_path / "a.nir"))
 
 
+@pytest.mark.all
 def test_a_long_chain_is_read(tmp_path):
     """The names of nodes sort in their order."""
     layers = [layer for _ in range(60) for layer in (cs.Dense(2, 2), LIF)]

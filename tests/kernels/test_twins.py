@@ -19,7 +19,7 @@ from tools.emulator.driver import emulation
 
 Array = np.ndarray
 
-many = settings(max_examples=150)
+many = settings(max_examples=60)
 few = settings(max_examples=25)
 
 

@@ -104,6 +104,7 @@ def test_in_arrays():
         Arrays(SPIKES, cs.Tensor([0.5, *range(19)]))
 
 
+@pytest.mark.all
 @pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: type(n).__name__)
 def test_the_error_of_counts_is_reassigned_by_the_neurons_response(neuron):
     s = RNG.random((20, 1, 2)) < 0.3

@@ -80,6 +80,7 @@ def test_a_region_of_all_the_time_has_no_outside(dtype):
     assert found[0] == found[1]
 
 
+@pytest.mark.all
 def test_loihi_neurons_count_by_their_response():
     loihi = cs.Loihi()
     s = RNG.random((30, 2, 2)) < 0.3

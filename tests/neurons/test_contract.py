@@ -132,7 +132,7 @@ def test_psp_has_a_peak_of_one():
         peak = 2.0
         response = np.array([0.0, 2.0, 1.0])
 
-    x = np.zeros((4, 1, 1))
+    x = np.zeros((4, 1, 1), np.float32)
     x[0] = 1
     assert Slow().psp(cs.Tensor(x)).data.ravel().tolist() == [0.0, 1.0, 0.5, 0.0]
 

@@ -140,6 +140,7 @@ def test_an_explanation_says_what_it_cannot_take_apart():
     assert why.trace(depth=3).events
 
 
+@pytest.mark.all
 def test_what_compares_gradients_refuses_it_in_one_line():
     net, x, labels = case()
     with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got LIF$"):

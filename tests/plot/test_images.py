@@ -104,6 +104,7 @@ def test_an_animation_shows_one_window_after_the_other():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("column", "row")
 
 
+@pytest.mark.all
 def test_an_animation_is_saved_as_gif(tmp_path):
     cs.plot.animation(image_spikes(), sample=1, window=4.0, fps=10.0).save(tmp_path / "clip.gif")
     with Image.open(tmp_path / "clip.gif") as file:
@@ -117,6 +118,7 @@ def test_an_animation_is_saved_as_gif(tmp_path):
     assert reddish == [False, True, True]
 
 
+@pytest.mark.all
 def test_an_animation_is_one_page_that_loads_nothing(tmp_path):
     clip = cs.plot.animation(image_spikes(), sample=1, window=4.0, fps=8.0)
     clip.save(str(tmp_path / "clip.html"))

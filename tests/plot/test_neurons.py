@@ -133,6 +133,7 @@ def test_the_current_of_a_potential(traces):
     assert drawn["_current of neuron 2"].get_ydata().tolist() == current[:, 1, 2].tolist()
 
 
+@pytest.mark.all
 def test_pictures_of_little():
     for shape in ((1, 1), (0, 1, 3), (5, 1, 0), (4, 1, 2, 2, 0)):
         ax = cs.plot.raster(np.ones(shape, bool), groups="channel" if len(shape) > 2 else None)

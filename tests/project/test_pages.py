@@ -46,6 +46,7 @@ def test_every_page_with_code_is_run():
         assert not blocks(name, "python") or f'"{name}"' in tests or name == "docs/write-your-own.md", name
 
 
+@pytest.mark.all
 def test_the_start(here):
     space = {}
     assert "(50, 20, 3)" in run("docs/index.md", space)
@@ -98,6 +99,7 @@ def test_migrating():
     assert space["flow"].epochs[0].keys() == {"0 Dense", "2 Dense"}
 
 
+@pytest.mark.all
 def test_after_training(here, capsys):
     (block,) = blocks("docs/after-training.md", "bash")
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]

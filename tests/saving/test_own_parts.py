@@ -382,7 +382,11 @@ def same_network(net, other, x):
     ],
 )
 def test_every_neuron(loaded, neuron, tmp_path):
-    _ = neuron.response, neuron.surrogate(np.ones(2)), neuron.psp(np.ones((3, 1, 1)))  # what is cached is not state
+    _ = (
+        neuron.response,
+        neuron.surrogate(np.ones(2)),
+        neuron.psp(np.ones((3, 1, 1), np.float32)),
+    )  # what is cached is not state
     cs.seed(3)
     net = cs.Network("8-16-4", neuron)
     other = loaded(net)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, native_address, parallel_for
+from cuslayer.jit import compiled, inlined, native_address, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.busy import activity, multiply_rows
 from cuslayer.kernels.conv.groups import Pieces
@@ -311,7 +311,7 @@ def rows_of(block: int, m: Maps) -> tuple[int, int, int]:
     return block // blocks, low, min(low + m.together, m.rows)
 
 
-@compiled
+@inlined
 def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring buffer over time."""
     run(spikes.weighing, (first, last, x, sample, low, high, m, spikes, taps))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, native_address, parallel_for
+from cuslayer.jit import compiled, inlined, native_address, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.busy import activity
 from cuslayer.kernels.conv.groups import Pieces
@@ -271,7 +271,7 @@ def _weigh_adjoint(
                         add_rows(*of_row, entry[key], after[key], shape, size)
 
 
-@compiled
+@inlined
 def weigh_adjoint(
     first: int,
     last: int,

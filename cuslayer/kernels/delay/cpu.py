@@ -30,7 +30,7 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
     """
     whole, fraction = whole_steps(delay, dt)
     steps = whole.clip(-limit, limit)
-    return np.broadcast_to(steps, shape).ravel(), np.broadcast_to(fraction, shape).ravel()
+    return np.broadcast_to(steps, shape).flatten(), np.broadcast_to(fraction, shape).flatten()
 
 
 @compiled

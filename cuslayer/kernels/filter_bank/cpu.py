@@ -57,6 +57,8 @@ def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int, l
     wide = min(whole_words(max(last - first, 1)), WIDE_OF_EVENTS)
     of_tiles, of_columns = tiles(min(taps, x.shape[0]), w), columns_memory(wide, w)
     words = words_memory(x.shape[0], wide)
+    # Literals would compile `filter_columns` once more, beside the adjoint.
+    no: Any = np.bool_(False)
     for begin in range(first, last, wide):
         end = min(begin + wide, last)
         if not is_busy(x, begin, end) and _filter_events(x, begin, end, w, y, channels, large, words, of_columns):
@@ -66,7 +68,7 @@ def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int, l
             sources = _output_columns(low, high, 0, channels, 1)
             for i in range(filters):
                 targets = _output_columns(low, high, i, channels, filters)
-                filter_columns(x, sources, w[i], y, targets, False, False, large, of_tiles)
+                filter_columns(x, sources, w[i], y, targets, no, no, large, of_tiles)
 
 
 def forward(x: Array, w: Array) -> Array:
@@ -90,6 +92,7 @@ def _numbers(x: Array, like: Array) -> Array:
 def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int, large: bool) -> None:
     filters, taps = w.shape
     memory = tiles(min(taps, g.shape[0]), g)
+    yes: Any = np.bool_(True)
     for low in range(first, last, WIDE):
         high = min(low + WIDE, last)
         targets = _output_columns(low, high, 0, channels, 1)
@@ -97,7 +100,7 @@ def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels
             sources = _output_columns(low, high, i, channels, filters)
             # What the next filter reads stays in a cache.
             past = large and i == filters - 1
-            filter_columns(g, sources, w[i], y, targets, True, i > 0, past, memory)
+            filter_columns(g, sources, w[i], y, targets, yes, i > 0, past, memory)
 
 
 def adjoint(g: Array, w: Array) -> Array:

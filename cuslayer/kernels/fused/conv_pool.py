@@ -207,8 +207,9 @@ def _backward(
                     weigh(earliest, weighed, x, sample, low, high, m, spikes, saved.taps)
                     weighed = earliest
                     _potentials(t, end, block, size, restoring, x, fired, restored, m.steps, saved)
-                at_step = (t, end, pooled_memory, pooled_ring, pooled_g, pooled_at)
-                blocks.backward(*at_step, behind, 0, pooled, 0, pooled_size, after)
+                blocks.backward(
+                    t, end, pooled_memory, pooled_ring, pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size, after
+                )
                 for k in range(t, end):
                     _pool_adjoint(k, pooled, g, low, high, m, tiles)
                     # What the next chunk reads lies in short rows, of which no processor foresees the next one.

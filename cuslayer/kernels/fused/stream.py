@@ -256,8 +256,7 @@ def _conv_pool(
             since, until = begun + t, begun + end
             blocks.forward(since, until, state, ring, 0, u, 0, fired, 0, size, neurons)
             _pool(since, until, fired, pooled_ring, low, high, m, tiles)
-            arrays = (pooled_ring, 0, u, 0, pooled_fired, 0, pooled_size)
-            blocks.forward(since, until, pooled_state, *arrays, after)
+            blocks.forward(since, until, pooled_state, pooled_ring, 0, u, 0, pooled_fired, 0, pooled_size, after)
             _give(t, end, begun, pooled_fired, 0, out, pooled_at, pooled_size)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 
 from cuslayer.backend import Array
-from cuslayer.jit import address_of, compiled
+from cuslayer.jit import address_of, compiled, inlined
 from cuslayer.kernels.constants import Recurrence, Spiking
 from cuslayer.kernels.host.blocks import repeat
 from cuslayer.kernels.host.llvm import call
@@ -181,7 +181,7 @@ def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
     return tuple(address_of(function, signature) for function, signature in each)
 
 
-@compiled
+@inlined
 def forward(
     first: int, last: int, memory: Any, x: Any, x_at: int, u: Any, u_at: int, s: Any, s_at: int, width: int, b: Block
 ) -> None:
@@ -194,7 +194,7 @@ def forward(
     call(b.address, (first, last, memory, x, x_at, u, u_at, s, s_at, width, b.numbers, b.places))
 
 
-@compiled
+@inlined
 def backward(
     first: int,
     last: int,

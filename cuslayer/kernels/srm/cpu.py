@@ -22,6 +22,8 @@ from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
+# A place that is no literal: Numba would compile a function once more for it.
+_ZERO: Any = np.int64(0)
 # Columns of a block, whose states fit in a cache near the core.
 _BLOCK = 2048
 
@@ -75,7 +77,7 @@ def forward_block(
 def _neuron(first: int, last: int, x: Any, u: Any, s: Any, c: Any) -> None:
     for low in range(first, last, _BLOCK):
         width = min(_BLOCK, last - low)
-        forward_block(0, len(x), scratch(4 * padded(width), x), x, low, u, low, s, low, width, c)
+        forward_block(_ZERO, len(x), scratch(4 * padded(width), x), x, low, u, low, s, low, width, c)
 
 
 @compiled
@@ -89,7 +91,7 @@ def _neuron_in_place(first: int, last: int, x: Any, s: Any, c: Any) -> None:
             end = min(begin + _CHUNK, len(x))
             for t in range(begin, end):
                 copy(ring[t % len(ring), :width], x[t, low : low + width])
-            forward_block(begin, end, state, ring, 0, x, low, s, low, width, c)
+            forward_block(begin, end, state, ring, _ZERO, x, low, s, low, width, c)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
@@ -166,7 +168,7 @@ def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any, large
         state, ring = scratch(2 * padded(width), g), scratch_rows(max(f.cut, 1), padded(width), g)
         for end in range(len(g), 0, -_CHUNK):
             begin = max(end - _CHUNK, 0)
-            backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, c)
+            backward_block(begin, end, state, ring, g, low, u, low, rows, _ZERO, width, c)
             for t in range(begin, end):
                 write_row(y[t, low : low + width], rows[t % _CHUNK, :width], large)
     fence()
