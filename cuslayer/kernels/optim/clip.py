@@ -1,4 +1,4 @@
-"""Clipping of gradients on the CPU: twin of `clip.cu`."""
+"""Clipping of gradients on the CPU: twins of `optim.cu`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; and clipping, of clip.py.
+"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; clipping is in clip.py.
 
 All weights of a step are in one loop, which is divided into pieces of them: many small weights then take the time of
 their bytes, not that of as many calls. A compiled loop is given their addresses, since it would be compiled again for
@@ -17,7 +17,7 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.addresses import array_at
 from cuslayer.kernels.optim.clip import clip_norm, clip_values
 
-__all__ = ["adam", "adam_all", "adam_each", "clip_norm", "clip_values", "sgd", "sgd_all", "sgd_each"]
+__all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 
 # Elements of a piece, and those that one thread updates at least: fewer take less time than to wake another.
 _PIECE = _GRAIN = 1 << 15
@@ -72,13 +72,11 @@ def _sgd_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any
 
 
 def sgd_each(w: Sequence[Array], g: Sequence[Array], v: Sequence[Array], numbers: Array) -> None:
-    """Take a step of `sgd` for several weights w of a type, with the rate, momentum and decay of each, (weights, 3)."""
+    """Take a step of SGD for several weights w of a type: ``v = momentum v + g + decay w``, ``w -= rate v``.
+
+    The numbers (weights, 3) of each are the rate, momentum and decay.
+    """
     _one_pass(_sgd_pieces, {"w": w, "g": g, "v": v}, numbers)
-
-
-def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
-    """Update the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
-    sgd_each([w], [g], [v], np.array([[rate, momentum, decay]], w.dtype))
 
 
 @compiled
@@ -132,101 +130,19 @@ def adam_each(
     peak: Sequence[Array | None],
     numbers: Array,
 ) -> None:
-    """Take a step of `adam` for several weights w of a type.
+    """Take a step of Adam, AMSGrad or NAdam for several weights w of a type.
 
+    With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
+    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With a peak (AMSGrad), the largest v so far, which is
+    stored there, replaces v. The rates include the bias corrections.
     The numbers (weights, 7) of each are beta1, beta2, rate_m, rate_g, scale_v, eps and decay.
     """
     _one_pass(_adam_pieces, {"w": w, "g": g, "m": m, "v": v, "peak": peak}, numbers)
 
 
-def adam(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    peak: Array | None,
-    *,
-    betas: tuple[float, float],
-    rate_m: float,
-    rate_g: float,
-    scale_v: float,
-    eps: float,
-    decay: float,
-) -> None:
-    """Update the weights w by Adam, AMSGrad or NAdam, in place.
-
-    With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
-    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With ``peak`` (AMSGrad), the largest v so far, which is
-    stored there, replaces v. The rates include the bias corrections.
-    """
-    numbers = np.array([[*betas, rate_m, rate_g, scale_v, eps, decay]], w.dtype)
-    adam_each([w], [g], [m], [v], [peak], numbers)
-
-
-def _note(watch: Array, step: Array, gradient: list[Array], update: list[Array]) -> None:
-    """Store the number of this step in the places (2,) of a weight, if arrays are not finite for the first time."""
-    for place, arrays in enumerate((gradient, update)):
-        if not watch[place] and not all(np.isfinite(a).all() for a in arrays):
-            watch[place] = step.sum() + 1
-
-
-def sgd_all(
-    w: Sequence[Array],
-    g: Sequence[Array],
-    v: Sequence[Array],
-    constants: Array,
-    rates: Array,
-    step: Array,
-    watch: Array,
-) -> None:
-    """Take a step of `sgd` for several weights w, then clip them to their bounds.
-
-    Args:
-        w: the weights.
-        g: their gradients.
-        v: their velocities.
-        constants: (weights, 4): momentum, weight decay, and the bounds of each.
-        rates: (rows, weights, 1): the learning rates of some steps.
-        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
-        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
-            that is not finite; 0 if there was none.
-    """
-    now = rates[min(step[0], len(rates) - 1)]
-    sgd_each(w, g, v, np.concatenate([now, constants[:, :2]], axis=1))
-    for i, (least, most) in enumerate(constants[:, 2:]):
-        w[i].clip(least, most, out=w[i])
-        _note(watch[i], step, [g[i]], [w[i], v[i]])
-    step[0] += 1
-
-
-def adam_all(
-    w: Sequence[Array],
-    g: Sequence[Array],
-    m: Sequence[Array],
-    v: Sequence[Array],
-    peak: Sequence[Array | None],
-    constants: Array,
-    rates: Array,
-    step: Array,
-    watch: Array,
-) -> None:
-    """Take a step of `adam` for several weights w, then clip them to their bounds.
-
-    Args:
-        w: the weights.
-        g: their gradients.
-        m: the means of the gradients.
-        v: the means of the squared gradients.
-        peak: the largest v so far (AMSGrad), or None.
-        constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
-        rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
-        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
-        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
-            that is not finite; 0 if there was none.
-    """
-    now = rates[min(step[0], len(rates) - 1)]
-    adam_each(w, g, m, v, peak, np.concatenate([constants[:, :2], now, constants[:, 2:4]], axis=1))
-    for i, (least, most) in enumerate(constants[:, 4:]):
-        w[i].clip(least, most, out=w[i])
-        _note(watch[i], step, [g[i]], [w[i], m[i], v[i]])
-    step[0] += 1
+def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
+    """Add the sum of the squares of each gradient to totals (gradients,), float64; None counts as zero."""
+    for i, g in enumerate(gradients):
+        if g is not None:
+            flat = g.reshape(-1)
+            totals[i] += (flat @ flat).astype("float64")

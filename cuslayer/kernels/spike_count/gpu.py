@@ -58,25 +58,25 @@ def _launch(
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
-    form, words, dtype = train(s)
+    given, beside, dtype = train(s)
     steps, columns = s.shape[0], math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
-    e, value = empty(words, s.shape, dtype), empty(words, (), dtype)
+    e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
         goal = {"desired": e, "labels": contiguous(desired.labels), "by_label": True}
         goal |= {"of_label": desired.true, "of_others": desired.false}
     else:
-        unread = empty(words, (0,), "int64")
+        unread = empty(beside, (0,), "int64")
         goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread, "by_label": False}
         goal |= {"of_label": 0.0, "of_others": 0.0}
-    kernel(f"spike_count_error{form}", dtype).launch(
+    kernel("spike_count_error", dtype).launch(
         (blocks,),
         (_LANES, _RUNS),
-        s=words,
+        **given,
         e=e,
-        parts=empty(words, (blocks,), _DOUBLE),
+        parts=empty(beside, (blocks,), _DOUBLE),
         error=value,
-        arrived=arrived(words),
+        arrived=arrived(beside),
         steps=steps,
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
