@@ -18,6 +18,8 @@ sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), m
 
 
 WATCH = np.zeros((2, 2), np.int64)
+# Arrays of two launches.
+COUNT = ARRAYS + 2
 
 
 def drawn(rng, shapes, dtype):
@@ -107,10 +109,10 @@ def test_arrays_of_a_launch(emulator):
         w, g, v = ([np.full(3, 1.0 + i, np.float32) for i in range(count)] for _ in range(3))
         emulator.launches.clear()
         step, constants = np.zeros(2, np.int64), np.zeros((count, 4), np.float32)
-        constants[:, 2:] = -math.inf, math.inf
-        rates, watch = 2 * np.ones((1, count, 1), np.float32), np.zeros((count, 2), np.int64)
+        constants[:, 1], constants[:, 2:] = np.arange(count), (-math.inf, math.inf)
+        rates, watch = np.arange(count, dtype=np.float32).reshape(1, count, 1), np.zeros((count, 2), np.int64)
         gpu.optim.sgd_all(w, g, v, constants, rates, step, watch)
-        assert [x.tolist() for x in w] == [[-1.0 - i] * 3 for i in range(count)]
+        assert [x.tolist() for x in w] == [[1 + i - i * (1.0 + i) ** 2] * 3 for i in range(count)]
         assert emulator.launches == ["sgd_all"] * launches
         assert step.tolist() == [1, 0]
 
@@ -130,27 +132,29 @@ def test_an_array_that_does_not_fit_is_refused_by_its_name(emulator):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["sgd_all", "adam_all"])
 def test_the_first_step_that_is_not_finite_is_noted(name, dtype):
-    """Of ten arrays: in the last element of a gradient, in a velocity or mean, and in a weight."""
+    """Of arrays in two launches: in the last element of a gradient, in a velocity or mean, and in a weight."""
     keys = ("w", "g", "v") if name == "sgd_all" else ("w", "g", "m", "v", "peak")
     for on_device in (on_cpu, on_gpu):
-        arrays = {key: [np.ones(1030, dtype) for _ in range(10)] for key in keys}
+        arrays = {key: [np.ones(1030, dtype) for _ in range(COUNT)] for key in keys}
         momenta = arrays["v" if name == "sgd_all" else "m"]
-        constants = np.zeros((10, 4 if name == "sgd_all" else 6), dtype)
+        constants = np.zeros((COUNT, 4 if name == "sgd_all" else 6), dtype)
         constants[:, -2:] = -math.inf, math.inf
-        rates, step = np.ones((4, 10, 1 if name == "sgd_all" else 3), dtype), np.array([0, 300])
-        watch = np.zeros((10, 2), np.int64)
+        rates, step = np.ones((4, COUNT, 1 if name == "sgd_all" else 3), dtype), np.array([0, 300])
+        watch = np.zeros((COUNT, 2), np.int64)
         if name == "adam_all":
-            arrays["peak"] = [None] * 10
+            arrays["peak"] = [None] * COUNT
             constants[:, :3] = 0.5, 0.5, 1.0
 
         numbers = {"constants": constants, "rates": rates, "step": step, "watch": watch}
         take = partial(on_device, name, *arrays.values(), **numbers)
         take()
         assert not watch.any()
-        arrays["g"][9][-1], momenta[3][1000], arrays["w"][4][7] = math.nan, math.inf, math.inf
-        expected = [[0, 0]] * 10
-        expected[9], expected[4] = [302, 302], [0, 302]
+        arrays["g"][COUNT - 1][-1], momenta[3][1000], arrays["w"][4][7] = math.nan, math.inf, math.inf
+        expected = [[0, 0]] * COUNT
+        expected[COUNT - 1], expected[4] = [302, 302], [0, 302]
         expected[3] = [0, 302]
+        if name == "adam_all":
+            arrays["v"][5][2], expected[5] = math.inf, [0, 302]
         with np.errstate(all="ignore"):
             take()
         assert watch.tolist() == expected
@@ -209,14 +213,14 @@ def test_gradients_within_the_limits_keep_their_bits(kernels):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_only_a_gradient_that_is_not_finite_stays_so(kernels, dtype):
     for wrong in (math.nan, math.inf, -math.inf):
-        g = [np.full(3, 2.0, dtype) for _ in range(10)]
-        g[8][1] = wrong
+        g = [np.full(3, 2.0, dtype) for _ in range(COUNT)]
+        g[ARRAYS][1] = wrong
         by_value = kernels.optim.clip_values(g, 1.0)
-        assert [np.isfinite(x).all() for x in by_value] == [True] * 8 + [False, True]
-        assert by_value[8][[0, 2]].tolist() == [1.0, 1.0]
+        assert [np.isfinite(x).all() for x in by_value] == [True] * ARRAYS + [False, True]
+        assert by_value[ARRAYS][[0, 2]].tolist() == [1.0, 1.0]
         by_norm = kernels.optim.clip_norm(g, 1.0)
-        assert not np.isfinite(by_norm[8]).any()
-        assert all((x == 2.0).all() for i, x in enumerate(by_norm) if i != 8)
+        assert not np.isfinite(by_norm[ARRAYS]).any()
+        assert all((x == 2.0).all() for i, x in enumerate(by_norm) if i != ARRAYS)
 
 
 def test_the_norm_of_large_numbers(emulator):

@@ -1,4 +1,4 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; clipping is in clip.py.
+"""Steps of the optimizers on the CPU, in place and in one pass, and clipping: twins of `optim.cu`.
 
 All weights of a step are in one loop, which is divided into pieces of them: many small weights then take the time of
 their bytes, not that of as many calls. A compiled loop is given their addresses, since it would be compiled again for
@@ -7,6 +7,7 @@ every number of arrays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,18 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.addresses import array_at
-from cuslayer.kernels.optim.clip import clip_norm, clip_values
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
+from cuslayer.kernels.host.tiles import scratch
 
 __all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 
 # Elements of a piece, and those that one thread updates at least: fewer take less time than to wake another.
 _PIECE = _GRAIN = 1 << 15
+# Elements of a partial sum of squares: their order does not depend on the number of cores.
+_PART = 1 << 14
+# Elements that are computed in the first cache before they are written.
+_ROW = 2048
 
 
 def _address(name: str, a: Array | None, w: Array) -> int:
@@ -146,3 +153,65 @@ def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
         if g is not None:
             flat = g.reshape(-1)
             totals[i] += (flat @ flat).astype("float64")
+
+
+@compiled
+def _squares(first: int, last: int, g: Any, parts: Any) -> None:
+    for low in range(first, last, _PART):
+        high = min(low + _PART, last)
+        a = b = c = d = 0.0
+        for j in range(low, high - 3, 4):
+            w, x, y, z = np.float64(g[j]), np.float64(g[j + 1]), np.float64(g[j + 2]), np.float64(g[j + 3])
+            a += w * w
+            b += x * x
+            c += y * y
+            d += z * z
+        for j in range(high - (high - low) % 4, high):
+            x = np.float64(g[j])
+            a += x * x
+        parts[low // _PART] = (a + b) + (c + d)
+
+
+def _sum_of_squares(g: Array) -> float:
+    flat, parts = np.ascontiguousarray(g).reshape(-1), np.zeros(-(-g.size // _PART))
+    parallel_for(_squares, flat.size, flat, parts, grain=_PART)
+    return sum(parts.tolist())
+
+
+# A loop over rows, not over a range of the whole: of an index that may be negative, LLVM makes gathers and scatters.
+@compiled
+def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any, large: bool) -> None:
+    zero, rows = g.dtype.type(0), scratch(_ROW, g)
+    for low in range(first, last, _ROW):
+        given = g[low : min(low + _ROW, last)]
+        row = rows[: given.size]
+        for j in range(given.size):
+            value = given[j]
+            clipped = limit if value > limit else -limit if value < -limit else value
+            row[j] = factor * (clipped if value - value == zero else value)
+        write_row(y[low : low + given.size], row, large)
+    fence()
+
+
+def _clipped(g: Array, limit: float, factor: float) -> Array:
+    """Return a gradient whose elements are clipped to an absolute value and scaled."""
+    y, real = empty(g.shape, g.dtype), g.dtype.type
+    flat = np.ascontiguousarray(g).reshape(-1)
+    parallel_for(_clip, g.size, flat, y.reshape(-1), real(limit), real(factor), is_large(y), grain=_PART)
+    return y
+
+
+def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
+    """Return gradients clipped to the absolute value `limit`; what is not finite stays so, and the given arrays too."""
+    return [_clipped(g, limit, 1.0) for g in gradients]
+
+
+def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
+    """Return gradients scaled so that their common Euclidean norm is at most `limit`; the given arrays do not change.
+
+    A gradient that is not finite becomes NaN, and the others are not scaled by its norm.
+    """
+    totals = [_sum_of_squares(g) for g in gradients]
+    size = math.sqrt(sum(totals)) if all(map(math.isfinite, totals)) else 0.0
+    factors = [(limit / size if size > limit else 1.0) if math.isfinite(total) else math.nan for total in totals]
+    return [g if factor == 1.0 else _clipped(g, math.inf, factor) for g, factor in zip(gradients, factors, strict=True)]

@@ -25,7 +25,7 @@
 // bit depends on the order of blocks.
 // Precision: steps are `real` throughout, square root and division correctly rounded; compiled without fused multiply-add,
 // the results equal the CPU's to the bit. Squares, totals, the norm and its factor are double.
-// Twins: kernels/optim/cpu.py, clip.py. Tests: tests/kernels/test_twins_optim.py.
+// Twins: kernels/optim/cpu.py. Tests: tests/kernels/test_twins_optim.py.
 
 #include "arrays.cuh"
 #include "columns.cuh"
