@@ -18,17 +18,7 @@ _LANES, _PARTS = 32, 16
 
 
 def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Array | float, scale: float) -> None:
-    """Add a batch to the totals of an epoch.
-
-    Args:
-        totals: (7,) float64: loss, correctly classified samples, samples, batches whose output has a spike, batches;
-            and the numbers, from 1, of the first batch whose loss is not finite, and of the first whose output is not,
-            0 if there is none.
-        s: the output (T, N, classes), or (T, N, ...) without labels.
-        labels: the classes (N,), int64; None where the targets are not classes.
-        error: the loss of the batch, a scalar or a number.
-        scale: the factor of the loss.
-    """
+    """Add a batch to the totals of an epoch, as the function of the CPU; the output may be packed spikes."""
     if isinstance(error, (int, float)):
         given, beside, dtype = train(s)
         loss, factor = empty(beside, (0,), dtype), error * scale

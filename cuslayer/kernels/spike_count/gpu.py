@@ -32,34 +32,9 @@ def error(
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
-    """Return ``E = dt / 2 sum e^2``, a scalar, and the error signal e (T, N, ...) of spikes s (T, N, ...).
-
-    ``e = a + count_scale (count - desired) / R`` in the region of R steps (without a if piecewise), ``e = a`` outside
-    of it, with a the response to the spikes outside. The desired counts are an array (N, ...), or those of classes.
-    """
-    value, e = _launch(s, desired, region, response, count_scale, piecewise)
-    first, last = region
-    if isinstance(response, Alpha) or last - first == len(e):
-        return value, e
-    outside = (s.unpack() if isinstance(s, PackedSpikes) else s).astype("float64")
-    outside[first:last] = 0
-    a = response.apply(gpu, outside)
-    if piecewise:
-        a[first:last] = 0
-    e += a.astype(e.dtype)
-    return (e * e).sum() * e.dtype.type(response.dt / 2), e
-
-
-def _launch(
-    s: Array | PackedSpikes,
-    desired: Array | ClassCounts,
-    region: tuple[int, int],
-    response: Alpha | Sampled,
-    count_scale: float,
-    piecewise: bool,
-) -> tuple[Array, Array]:
+    """Return the error and its signal, as the function of the CPU; the spikes may be packed."""
     given, beside, dtype = train(s)
-    steps, columns = s.shape[0], math.prod(s.shape[1:])
+    (first, last), steps, columns = region, s.shape[0], math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
     e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
@@ -80,15 +55,23 @@ def _launch(
         steps=steps,
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
-        first=region[0],
-        last=region[1],
+        first=first,
+        last=last,
         count_scale=count_scale,
         piecewise=piecewise,
         dt=float(response.dt),
         **goal,
         **(_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE),
     )
-    return value, e
+    if isinstance(response, Alpha) or last - first == steps:
+        return value, e
+    outside = (s.unpack() if isinstance(s, PackedSpikes) else s).astype("float64")
+    outside[first:last] = 0
+    a = response.apply(gpu, outside)
+    if piecewise:
+        a[first:last] = 0
+    e += a.astype(e.dtype)
+    return (e * e).sum() * e.dtype.type(response.dt / 2), e
 
 
 def _constants(response: Alpha, steps: int) -> dict[str, Any]:
