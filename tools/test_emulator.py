@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cuslayer.kernels.cuda import compile as source
 from tools.emulator.driver import Emulator
-from tools.emulator.kernel import SINGLE, THREAD, N, kernel, numbers, refused
+from tools.emulator.kernel import SINGLE, THREAD, N, kernel, numbers, refused, zeros
 
 
 def test_a_kernel_runs_over_the_whole_grid() -> None:
@@ -60,6 +61,28 @@ def test_bounds_of_wide_access() -> None:
     assert (x == y).all()
     with refused(r"thread 63 of block 0 reads x\[127\], outside of its 128 elements"):
         run(x, y, 1)
+
+
+def table(*arrays: Any) -> source.Table:
+    found = np.zeros(1, source._STRUCT).view(source.Table)
+    found["size"][0, : len(arrays)], found.arrays = [x.size for x in arrays], arrays
+    return found
+
+
+def test_every_array_of_a_table_is_an_argument() -> None:
+    body = """
+        for (int a = 0; a < 2; ++a)
+            if (threadIdx.x < x.size[a]) y.at[a][threadIdx.x + to] = x.at[a][threadIdx.x + from];"""
+    parameters = "Arrays<const real> x, Arrays<real> y, long long from, long long to"
+    run = kernel(parameters, body, source._files()["arrays.cuh"])
+    x, y = [numbers(8), numbers(5)], [zeros(8).astype(SINGLE) for _ in range(2)]
+    run(table(*x), table(*y), 0, 0)
+    assert (y[0] == x[0]).all()
+    assert (y[1][:5] == x[1]).all()
+    with refused(r"thread 4 of block 0 reads x1\[5\], outside of its 5 elements"):
+        run(table(*x), table(*y), 1, 0)
+    with refused(r"thread 0 of block 0 writes y0\[-1\], outside of its 8 elements"):
+        run(table(*x), table(*y), 0, -1)
 
 
 def test_memory_of_no_argument() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tools import nvrtc
-from tools.fake_cupy import OutOfMemoryError, begin_capture, end_capture, modules, strict
+from tools.fake_cupy import OutOfMemoryError, begin_capture, end_capture, strict
 
 SINGLE = np.float32
 COPY = """
@@ -177,8 +176,8 @@ def test_a_second_device(cupy: Any) -> None:
 def test_a_kernel_of_the_library_notices_another_device(cupy: Any) -> None:
     with cupy.cuda.Device(1):
         there = array(1.0, 2.0)
-    with pytest.raises(ValueError, match=r"is on device 1, the kernel runs on device 0$"):
-        source.kernel("sgd", np.dtype(SINGLE))(2, w=there, g=there, v=there, size=2, rate=0.1, momentum=0.0, decay=0.0)
+    with pytest.raises(ValueError, match=r"^clip_values: g0 is on device 1, the kernel runs on device 0$"):
+        source.kernel("clip_values", np.dtype(SINGLE)).launch((1,), (256,), g=[there], y=[there], limit=1.0)
 
 
 def test_memory_ends() -> None:
@@ -207,33 +206,6 @@ def test_memory_ends() -> None:
 def test_arguments_of_a_module_have_their_type(arguments: dict[str, Any], cupy: Any) -> None:
     with pytest.raises(TypeError, match="has incorrect type"):
         cupy.RawModule(**arguments)
-
-
-def test_the_options_are_those_of_nvrtc() -> None:
-    def accepts(*options: str) -> bool:
-        try:
-            nvrtc.compile("", "sm_90", options)
-            return True
-        except (nvrtc.CompileError, RuntimeError):
-            return False
-
-    values = {"dopt": "on", "Xptxas": "-v", "ptxas-options": "-v", "std": "c++17"}
-    values |= {"define-macro": "N", "undefine-macro": "N"}
-    given = [name for name in modules.VALUES if name.strip("-") not in ("arch", "gpu-architecture", "include")]
-    given.remove("--pre-include")  # of a file
-    # Not with the others.
-    alone = [("--device-c", "-dc"), ("--device-w", "-dw"), ("--extensible-whole-program", "-ewp")]
-    alone += [("--device-debug", "-G"), ("--dlink-time-opt", "-dlto"), ("--no-display-error-number", "-no-err-no")]
-    groups = [
-        *alone,
-        [name for name in modules.FLAGS if not any(name in pair for pair in alone)],
-        [f"{name}=true" for name in modules.SWITCHES],
-        [f"{name}={values.get(name.strip('-'), '1')}" for name in given],
-    ]
-    for options in groups:
-        assert all(map(modules.known_option, options))
-        assert accepts(*options)
-    assert not any(accepts(option) for option in ("-fmad", "-fmad=no", "--no-fmad", "-O3", "-w=true", "-ffast-math"))
 
 
 @pytest.mark.parametrize(

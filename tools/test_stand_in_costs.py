@@ -201,19 +201,19 @@ def test_a_graph_counts_at_its_launches(cupy: Any) -> None:
 
 
 def test_updated_arrays_count_twice(cupy: Any) -> None:
-    arrays = {name: cupy.zeros(10, np.float32) for name in "wgmv"}
-    numbers = {"beta1": 0.9, "beta2": 0.9, "rate_m": 0.1, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8, "decay": 0.0}
-    kernel = source.kernel("adam", np.dtype(np.float32))
-    with counted(updated={"adam": {"w", "m", "v", "peak"}}) as inner, counted() as costs:
-        kernel(10, **arrays, peak=arrays["v"], size=10, keep_peak=False, **numbers)
-    # The peak is v's memory: it counts once.
+    x, y, z = (cupy.ones(10, np.float32) for _ in range(3))
+    kernel = source.kernel("clip_values", np.dtype(np.float32))
+    # An array that is given twice counts once.
+    arguments = {"g": [x, None, x], "y": [y, None, z], "limit": 0.5}
+    with counted(updated={"clip_values": {"y"}}) as inner, counted() as costs:
+        kernel.launch((3,), (256,), **arguments)
     (operation,) = costs.operations
-    assert (operation.bytes_read, operation.bytes_written) == (40, 120)
-    assert (operation.grid, operation.block, operation.shared) == ((1,), (128,), 0)
-    assert costs.own() == {"adam": 1}
-    with counted(updated={"adam": {"w", "m", "v", "peak"}}) as costs:
-        kernel(10, **arrays, peak=arrays["v"], size=10, keep_peak=False, **numbers)
-    assert costs.operations[0].bytes_read == 160
+    assert (operation.bytes_read, operation.bytes_written) == (40, 80)
+    assert (operation.grid, operation.block, operation.shared) == ((3,), (256,), 0)
+    assert costs.own() == {"clip_values": 1}
+    with counted(updated={"clip_values": {"y"}}) as costs:
+        kernel.launch((3,), (256,), **arguments)
+    assert costs.operations[0].bytes_read == 120
     assert inner.launches == 1
 
 

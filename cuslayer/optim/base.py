@@ -97,7 +97,7 @@ class Optimizer:
     then scales them, if the Euclidean norm of all gradients together is larger, to this norm. Frozen parameters and
     those without a gradient do not count. ``grad`` of a parameter is its clipped gradient after the step.
 
-    On a CPU one pass updates all parameters of a type. On a GPU they are updated 8 to a launch, with rates that were
+    On a CPU one pass updates all parameters of a type. On a GPU they are updated 48 to a launch, with rates that were
     sent for many steps ahead; see `StepsAhead`. A step reads nothing from the device, except for the first step of a
     relative rate.
 

@@ -38,7 +38,7 @@ def first_not_finite(arrays: list[Array]) -> int | None:
         if k is not kernels.cpu and k not in squares:
             squares[k] = namespace(x).zeros(len(arrays), np.float64)
     for k, totals in squares.items():
-        k.score.add_squares(totals, [x if kernels.of(x) is k else None for x in arrays])
+        k.optim.add_squares(totals, [x if kernels.of(x) is k else None for x in arrays])
     sums = {k: to_numpy(totals) for k, totals in squares.items()}
     for i, x in enumerate(arrays):
         k = kernels.of(x)

@@ -276,7 +276,7 @@ class GradientFlow:
             if g is not None and kernels.of(g) not in self._squares:
                 self._squares[kernels.of(g)] = namespace(g).zeros(len(grads), np.float64)
         for k, squares in self._squares.items():
-            k.score.add_squares(squares, [None if g is None or kernels.of(g) is not k else g for g in grads])
+            k.optim.add_squares(squares, [None if g is None or kernels.of(g) is not k else g for g in grads])
 
     def count(self) -> None:
         """Count a step whose gradients a captured graph adds."""

@@ -75,12 +75,18 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
     neurons, taps, delay = spiking(2), RESPONSE.samples(), np.arange(12) - 3
 
     def everything(x, g):
-        weights = [np.ones((9, 12)) for _ in range(5)]
-        gpu.optim.sgd(*weights[:1], g, *weights[1:2], 0.1, 0.9, 0.01)
-        options = {"betas": (0.9, 0.99), "rate_m": 0.1, "rate_g": 0.1, "scale_v": 1.0, "eps": 1e-8, "decay": 0.01}
-        gpu.optim.adam(weights[2], g, *weights[3:], None, **options)
+        weights, squares = [np.ones((9, 12)) for _ in range(2)], np.zeros(1)
+        numbers = np.array([[0.9, 0.01, -9.0, 9.0]]), np.full((1, 1, 1), 0.1), np.zeros(2, int), np.zeros((1, 2), int)
+        gpu.optim.sgd_all(weights[:1], [g], weights[1:], *numbers)
+        gpu.optim.add_squares(squares, [g])
         return [
-            *(*weights, *gpu.srm.neuron(x, RESPONSE, neurons), *gpu.srm.spike(x, neurons)),
+            *(
+                squares,
+                *weights,
+                *gpu.optim.clip_values([g], 1.0),
+                *gpu.srm.neuron(x, RESPONSE, neurons),
+                *gpu.srm.spike(x, neurons),
+            ),
             *(gpu.response.psp(x, RESPONSE), gpu.response.psp(x > 1, RESPONSE), gpu.response.psp_adjoint(g, RESPONSE)),
             *(
                 gpu.response.fir(x, taps),

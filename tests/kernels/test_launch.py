@@ -7,7 +7,6 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from tests.support.recorder import Recorder, psp
 from tools.emulator.driver import emulation
@@ -120,16 +119,38 @@ def test_names_bind_in_any_order(library, driver):
         spikes(3, x=x.astype(bool), delay=np.zeros(3, np.int64), y=x.astype(np.uint8), steps=4, columns=3)
 
 
-def adam(w, keep_peak):
-    """Return arguments that the kernel adam takes."""
-    numbers = dict.fromkeys(("beta1", "beta2", "rate_m", "rate_g", "scale_v", "eps", "decay"), 0.5)
-    return dict.fromkeys(("w", "g", "m", "v", "peak"), w) | {"size": w.size, "keep_peak": keep_peak} | numbers
+def test_a_bool_is_no_number(driver):
+    (parameters,) = source.signatures('extern "C" __global__ void k(bool keep) {}').values()
+    kernel = source.Kernel("k", parameters, driver._launch("k"), driver, SINGLE)
+    with pytest.raises(TypeError, match=r"^k: keep must be a bool, got int$"):
+        kernel(1, keep=1)
+    kernel(1, keep=True)
+    assert type(driver.launches[0][3][0]) is np.bool_
 
 
-def test_a_bool_is_no_number(library, driver):
-    kernel = library.kernel("adam", DOUBLE)
-    with pytest.raises(TypeError, match=r"^adam: keep_peak must be a bool, got int$"):
-        kernel(3, **adam(np.zeros(3), 1))
+def test_several_arrays_are_one_argument(driver):
+    code = 'extern "C" __global__ void k(Arrays<const real> x, Arrays<unsigned> y, long long n) {}'
+    (parameters,) = source.signatures(code).values()
+    assert [(p.name, p.kind, p.array, p.table) for p in parameters] == [
+        *(("x", "real", False, True), ("y", "unsigned", False, True), ("n", "long long", False, False))
+    ]
+    kernel = source.Kernel("k", parameters, driver._launch("k"), driver, SINGLE)
+    x, words = [np.zeros((2, 3), np.float32), None, np.zeros(0, np.float32)], [np.zeros(4, np.uint32)]
+    kernel(1, x=x, y=words, n=1)
+    first, second, number = driver.launches[0][3]
+    assert (first.shape, first.itemsize, number) == ((1,), 16 * source.ARRAYS, 1)
+    assert first["at"][0].tolist() == [id(x[0]), 0, id(x[2]), *[0] * (source.ARRAYS - 3)]
+    assert first["size"][0].tolist() == [6, *[0] * (source.ARRAYS - 1)]
+    assert (second["at"][0, 0], second["size"][0, 0]) == (id(words[0]), 4)
+    for wrong, message in (
+        (np.zeros(2), "is float64, the kernel wants float32"),
+        (3, "is builtins.int, the kernel wants numpy.ndarray"),
+    ):
+        with pytest.raises(TypeError, match=rf"^k: x1 {message}$"):
+            kernel(1, x=[x[0], wrong], y=words, n=1)
+
+
+def test_an_array_on_another_device_is_refused(library, driver):
     far = np.zeros((4, 3), np.float32)
     driver.places[id(far)] = 1
     with pytest.raises(ValueError, match=r"^psp: a is on device 1, the kernel runs on device 0$"):
@@ -152,8 +173,6 @@ def test_numbers_arrive_in_the_exact_type(library, driver):
         assert arguments[2] == 4
         assert arguments[5] == dtype.type(0.1)
         assert arguments[8] == np.inf
-    library.kernel("adam", SINGLE)(3, **adam(np.zeros(3, np.float32), True))
-    assert type(driver.launches[-1][3][6]) is np.bool_
 
 
 def test_what_was_bound_before_is_no_excuse(library, driver):
@@ -202,17 +221,6 @@ def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
         (source.text("srm", SINGLE), 0),
         (source.text("response", SINGLE), 1),
     ]
-
-
-def test_a_launcher_passes_the_refusal_on():
-    w, strided = np.zeros((4, 3), np.float32), np.zeros((4, 6), np.float32)[:, ::2]
-    with emulation() as emulator:
-        # A step in place cannot move a copy.
-        with pytest.raises(ValueError, match=r"^sgd: w must be C-contiguous"):
-            gpu.optim.sgd(strided, w, w, 0.1, 0.9, 0)
-        with pytest.raises(TypeError, match=r"^sgd: g is float64, the kernel wants float32$"):
-            gpu.optim.sgd(w, w.astype(float), w, 0.1, 0.9, 0)
-    assert emulator.launches == []
 
 
 def test_blocks_and_shared_memory_of_ones_own_choice(library, driver):

@@ -183,45 +183,6 @@ def test_neuron_adjoint(shape, dtype, response, spiking, seed):
     close(gpu.srm.neuron_adjoint_exact(g, u, response, spiking), theirs, least=least, double=double)
 
 
-numbers = st.floats(0, 1)
-weights = st.one_of(st.tuples(sizes), st.tuples(st.integers(1, 5), sizes))
-
-
-@many
-@given(weights, dtypes, seeds, numbers, numbers, numbers)
-def test_sgd(shape, dtype, seed, rate, momentum, decay):
-    w, g, v = (normal(seed + i, shape, dtype) for i in range(3))
-    ours, theirs = (w.copy(), v.copy()), (w, v)
-    gpu.optim.sgd(ours[0], g, ours[1], rate, momentum, decay)
-    cpu.optim.sgd(theirs[0], g, theirs[1], rate, momentum, decay)
-    same_bits(ours[0], theirs[0])
-    same_bits(ours[1], theirs[1])
-
-
-@many
-@given(weights, dtypes, seeds, st.booleans(), st.tuples(*6 * [numbers]))
-def test_adam(shape, dtype, seed, amsgrad, drawn):
-    g = normal(seed, shape, dtype)
-    state = [normal(seed + i, shape, dtype) for i in range(1, 5)]
-    state[2:] = map(np.abs, state[2:])
-    options = {
-        "betas": drawn[:2],
-        "rate_m": drawn[2],
-        "rate_g": drawn[3],
-        "scale_v": 1 + drawn[4],
-        "eps": 1e-8,
-        "decay": drawn[5],
-    }
-
-    def moved(adam):
-        w, m, v, peak = (array.copy() for array in state)
-        adam(w, g, m, v, peak if amsgrad else None, **options)
-        return [w, m, v, peak]
-
-    for ours, theirs in zip(moved(gpu.optim.adam), moved(cpu.optim.adam), strict=True):
-        same_bits(ours, theirs)
-
-
 @few
 @given(shape=shapes, dtype=dtypes, seed=seeds)
 @example(shape=(6, 127), dtype="float32", seed=691258)  # a negative number that becomes -0

@@ -173,29 +173,3 @@ def test_the_first_batch_that_is_not_finite_is_noted(form):
                 x[7, 2, 39] = math.nan
             kernels.score.add(totals, given, np.zeros(3, np.int64), error, 1.0)
             assert totals[4:].tolist() == (noted if x.dtype != bool else [*noted[:2], 0])
-
-
-sizes = st.lists(st.sampled_from([None, 0, 1, 255, 257, 4096, 4097, 9000]), min_size=1, max_size=10)
-
-
-@settings(max_examples=10)
-@given(sizes, dtypes, st.booleans(), seeds)
-def test_add_squares(shapes, dtype, mixed, seed):
-    rng = np.random.default_rng(seed)
-    types = [rng.choice(["float32", "float64"]) if mixed else dtype for _ in shapes]
-    gradients = [None if n is None else rng.standard_normal(n).astype(t) for n, t in zip(shapes, types, strict=True)]
-    ours, theirs = (np.full(len(shapes), 0.5) for _ in range(2))
-    for _ in range(2):
-        gpu.score.add_squares(ours, gradients)
-        cpu.score.add_squares(theirs, gradients)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-
-
-def test_squares_of_eight_gradients_a_launch(emulator):
-    for count, launches in ((1, 1), (8, 1), (9, 2)):
-        emulator.launches.clear()
-        gpu.score.add_squares(np.zeros(count), [np.ones((2, 3), np.float32)] * count)
-        assert emulator.launches == ["add_squares"] * launches
-    emulator.launches.clear()
-    gpu.score.add_squares(np.zeros(2), [None, None])
-    assert emulator.launches == []

@@ -28,6 +28,8 @@ class Recorder:
     def device_of(self, x: Any) -> int:
         return self.places.get(id(x), 0)
 
+    address_of = staticmethod(id)
+
     def shared_bytes(self) -> int:
         return 100_000
 
@@ -37,8 +39,7 @@ class Recorder:
 
     def _launch(self, name: str) -> source.Launch:
         def launch(*call: Any, shared_mem: int | None = None) -> None:
-            limit = getattr(launch, "max_dynamic_shared_size_bytes", 48 << 10)
-            assert (shared_mem or 0) <= limit
+            assert (shared_mem or 0) <= getattr(launch, "max_dynamic_shared_size_bytes", 48 << 10)
             self.launches.append((name, *call) if shared_mem is None else (name, *call, shared_mem))
 
         return cast(source.Launch, launch)

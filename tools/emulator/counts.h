@@ -12,7 +12,7 @@ enum Counting : unsigned { OFF, LEARN, COUNT };
 extern Counting counting;
 
 // The arguments have the spaces 0, 1, ...
-constexpr unsigned SHARED_SPACE = 64;
+constexpr unsigned SHARED_SPACE = 256;
 
 void begin_counting(Counting what);
 

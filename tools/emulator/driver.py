@@ -46,7 +46,7 @@ from tools.emulator import build as emulator_build
 from tools.emulator import launch as passes
 from tools.emulator.counts import LaunchCounts
 from tools.emulator.launch import Kernel
-from tools.emulator.memory import Blank, EmulationError
+from tools.emulator.memory import Blank, EmulationError, address_of
 
 __all__ = ["EmulationError", "Emulator", "ascending", "emulated", "emulation", "in_one_order"]
 
@@ -83,6 +83,8 @@ class Emulator:
 
     def device_of(self, x: Any) -> int:
         return 0
+
+    address_of = staticmethod(address_of)
 
     def shared_bytes(self) -> int:
         return 232_448

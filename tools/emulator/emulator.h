@@ -278,19 +278,30 @@ Number atomicCAS(Number *address, emulator::As<Number> compare, emulator::As<Num
 
 namespace emulator {
 
+// What a parameter points to: a pointer, or a struct of pointers, Arrays<Number>; of a number itself.
+template <typename Type>
+struct Pointee {
+    using type = std::remove_pointer_t<Type>;
+};
+
+template <template <typename> class Struct, typename Number>
+struct Pointee<Struct<Number>> {
+    using type = Number;
+};
+
 // Calls a kernel with its arguments from a table, each read as the type of its parameter.
 template <auto kernel>
 struct Kernel;
 
 template <typename... Types, void (*kernel)(Types...)>
 struct Kernel<kernel> {
-    static constexpr bool constant[] = {std::is_const_v<std::remove_pointer_t<Types>>...};
+    static constexpr bool constant[] = {std::is_const_v<typename Pointee<Types>::type>...};
     static constexpr unsigned sizes[] = {sizeof(Types)...};
 
     // CUDA flushes subnormals of float only. The CPU flushes those of double with them, so that a kernel of doubles keeps
     // all.
     static constexpr bool flushes =
-        !(std::is_same_v<std::remove_cv_t<std::remove_pointer_t<Types>>, double> || ...);
+        !(std::is_same_v<std::remove_cv_t<typename Pointee<Types>::type>, double> || ...);
 
     EMULATOR_UNSEEN static Outcome run(Launch &launch)
     {

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cuslayer.kernels.cuda.compile import Table
 from tools.emulator import build as emulator_build
 from tools.emulator.counts import LaunchCounts, argument_counts, totals
 from tools.emulator.memory import POISON, EmulationError, Memory, address_of
@@ -106,7 +108,7 @@ class Kernel:
     def _launch(self, launch: _Launch, arguments: Sequence[Any]) -> None:
         self._check_shared(launch.shared, 0)
         placed = self._placed(arguments)
-        memories = [memory for memory in dict.fromkeys(placed) if memory]
+        memories = [memory for memory in dict.fromkeys(chain(*placed)) if memory]
         written = [memory for memory in memories if not memory.constant]
 
         def results(this: _Pass) -> list[bytes]:
@@ -162,31 +164,37 @@ class Kernel:
                 f" more than the {limit} that it may have{advice}"
             )
 
-    def _placed(self, arguments: Sequence[Any]) -> list[Memory | None]:
-        """Return the memory of each argument; None for a number."""
+    def _placed(self, arguments: Sequence[Any]) -> list[list[Memory | None]]:
+        """Return the memory of each argument, those of all arrays of a table, and none for a number."""
         memories: list[Memory] = []
-        placed: list[Memory | None] = []
-        count = len(self._names)
-        kinds = zip(self._names, self._constant[:count], self._sizes[:count], arguments, strict=True)
-        for name, constant, size, x in kinds:
-            if not isinstance(x, np.ndarray) or x.dtype.names:
-                if np.array(x).itemsize != size:
-                    raise EmulationError(f"{name} takes {size} bytes, got {type(x).__name__}")
-                placed.append(None)
-                continue
-            new = Memory(len(memories), name, x, constant, self._emulator.blank.unwritten(x))
-            placed.append(next((old for old in memories if old.takes(new)), new))
-            if placed[-1] is new:
-                memories.append(new)
-        return placed
 
-    def _ends(self, launch: _Launch, this: _Pass, placed: Sequence[Memory | None], arguments: Sequence[Any]) -> bool:
+        def placed(name: str, constant: bool, x: Any) -> Memory | None:
+            if x is None:
+                return None
+            new = Memory(len(memories), name, x, constant, self._emulator.blank.unwritten(x))
+            found = next((old for old in memories if old.takes(new)), new)
+            if found is new:
+                memories.append(new)
+            return found
+
+        def placed_all(name: str, constant: bool, size: int, x: Any) -> list[Memory | None]:
+            if isinstance(x, Table):
+                return [placed(f"{name}{i}", constant, array) for i, array in enumerate(x.arrays)]
+            if isinstance(x, np.ndarray) and not x.dtype.names:
+                return [placed(name, constant, x)]
+            if np.array(x).itemsize != size:
+                raise EmulationError(f"{name} takes {size} bytes, got {type(x).__name__}")
+            return []
+
+        count = len(self._names)
+        return list(map(placed_all, self._names, self._constant[:count], self._sizes[:count], arguments))
+
+    def _ends(
+        self, launch: _Launch, this: _Pass, placed: Sequence[Sequence[Memory | None]], arguments: Sequence[Any]
+    ) -> bool:
         """Run the kernel once; return whether it came to its end, and not to a barrier that plain calls cannot pass."""
-        # A pointer is passed by the address of a cell that holds it, a number by the address of its bytes.
-        cells = [
-            np.array(memory.place, np.uintp) if memory else np.array(argument)
-            for memory, argument in zip(placed, arguments, strict=True)
-        ]
+        # A pointer is passed by the address of a cell that holds it, a number or a table by the address of its bytes.
+        cells = list(map(_cell, placed, arguments))
         table = (ctypes.c_void_p * len(cells))(*map(address_of, cells))
         launch.arguments = ctypes.addressof(table)
         launch.order, launch.fibers = _ORDERS.index(this.order), self._fibers
@@ -194,6 +202,16 @@ class Kernel:
         if outcome == _REFUSED:
             raise EmulationError(launch.message.decode())
         return outcome != _NEEDS_FIBERS
+
+
+def _cell(placed: Sequence[Memory | None], argument: Any) -> np.ndarray[Any, Any]:
+    """Return what the address of an argument points to: a pointer, a number, or a table of pointers."""
+    places = [memory.place if memory else 0 for memory in placed]
+    if isinstance(argument, Table):
+        cell = np.array(argument)
+        cell["at"][0, : len(places)] = places
+        return cell
+    return np.array(places[0], np.uintp) if places else np.array(argument)
 
 
 def _three(what: str, size: tuple[int, ...], most: tuple[int, ...], most_of_all: int) -> tuple[int, ...]:

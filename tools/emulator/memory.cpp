@@ -40,7 +40,7 @@ struct Argument {
     std::vector<Cell> cells;  // one an element; none where an argument is only read, and was all written before
 };
 
-constexpr std::size_t ARGUMENTS = 64;
+constexpr std::size_t ARGUMENTS = 256;
 static_assert(ARGUMENTS <= SHARED_SPACE);
 constexpr unsigned STRETCH_BITS = 33;
 constexpr std::size_t STRETCH = std::size_t(1) << STRETCH_BITS;
@@ -290,7 +290,7 @@ extern "C" void *emulator_place(
         arguments[i].data = nullptr;
     Argument &argument = arguments[number];
     // Not at equal distances: an index that overflowed by a power of two must not meet another argument.
-    argument.data = arena + number * STRETCH + STRETCH / 2 + number * (STRETCH / 256);
+    argument.data = arena + number * STRETCH + STRETCH / 2 + number * (STRETCH / 1024);
     if (offset + size > argument.committed) {
         const std::size_t page = sysconf(_SC_PAGESIZE);
         const std::size_t pages = std::max(offset + size, 2 * argument.committed) / page + 1;

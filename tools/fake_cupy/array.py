@@ -46,7 +46,7 @@ class DeviceArray:
 
     @property
     def data(self) -> SimpleNamespace:
-        return SimpleNamespace(device_id=self.number)
+        return SimpleNamespace(device_id=self.number, ptr=self.host.ctypes.data)
 
     @property
     def base(self) -> DeviceArray | None:

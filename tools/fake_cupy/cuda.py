@@ -97,7 +97,6 @@ def namespace() -> SimpleNamespace:
             memGetInfo=lambda: state().memory(),
         ),
         driver=SimpleNamespace(CUDADriverError=modules.CUDADriverError),
-        compiler=SimpleNamespace(CompileException=modules.CompileException),
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         Device=Device,
         Stream=Stream,

@@ -14,45 +14,13 @@ from tools.fake_cupy.array import DeviceArray, check_devices, distinct_bytes, ex
 from tools.fake_cupy.elementwise import operand
 from tools.fake_cupy.state import state
 
-# The options of NVRTC: those without a value, those with true or false after "=", and those with any other value.
-FLAGS = (
-    *("--device-c", "-dc", "--device-w", "-dw", "--extensible-whole-program", "-ewp", "--device-debug", "-G"),
-    *("--generate-line-info", "-lineinfo", "--use_fast_math", "-use_fast_math", "--extra-device-vectorization"),
-    *("-extra-device-vectorization", "--dlink-time-opt", "-dlto", "--disable-warnings", "-w", "--restrict"),
-    *("-restrict", "--device-as-default-execution-space", "-default-device", "--device-int128", "-device-int128"),
-    *("--display-error-number", "-err-no", "--no-display-error-number", "-no-err-no", "--minimal", "-minimal"),
-)
-SWITCHES = (
-    *("--relocatable-device-code", "-rdc", "--ftz", "-ftz", "--prec-sqrt", "-prec-sqrt", "--prec-div", "-prec-div"),
-    *("--fmad", "-fmad", "--modify-stack-limit", "-modify-stack-limit"),
-    *("--builtin-move-forward", "-builtin-move-forward", "--builtin-initializer-list", "-builtin-initializer-list"),
-)
-VALUES = (
-    *("--gpu-architecture", "-arch", "--dopt", "-dopt", "--ptxas-options", "-Xptxas", "--maxrregcount"),
-    *("-maxrregcount", "--std", "-std", "--diag-error", "-diag-error", "--diag-suppress", "-diag-suppress"),
-    *("--diag-warn", "-diag-warn", "--split-compile", "-split-compile", "--define-macro", "--undefine-macro"),
-    *("--include-path", "--pre-include", "-include"),
-)
-
 # Bytes of dynamic shared memory that any kernel may have, and that one may have which asks for it, on an H100.
 SHARED, MOST_SHARED = 48 << 10, 227 << 10
 _MOST_THREADS, _MOST_BLOCKS = 1024, ((1 << 31) - 1, 65535, 65535)
 
 
-class CompileException(Exception):
-    """As cupy.cuda.compiler.CompileException."""
-
-
 class CUDADriverError(RuntimeError):
     """As cupy.cuda.driver.CUDADriverError."""
-
-
-def known_option(option: str) -> bool:
-    """Return whether NVRTC knows an option."""
-    name, equals, value = option.partition("=")
-    if equals:
-        return name in VALUES or (name in SWITCHES and value in ("true", "false")) or name[:2] == "-D"
-    return name in FLAGS or (len(option) > 2 and option[:2] in ("-D", "-U", "-I"))
 
 
 class RawModule:
@@ -75,13 +43,9 @@ class RawModule:
         """Return a kernel.
 
         Raises:
-            CompileException: an option is unknown.
             CUDADriverError: the source has no kernel of this name.
         """
         if self._kernels is None:
-            for option in self.options:
-                if not isinstance(option, str) or not known_option(option):
-                    raise CompileException(f"nvrtc: error: unrecognized option {option!r} found")
             names = source.signatures(self._code)
             build = self._emulator.build if state().compute else lambda code, names: dict.fromkeys(names)
             self._kernels = dict(build(self._code, names))
@@ -100,7 +64,22 @@ def _constants(code: str, kernel: str) -> dict[str, bool]:
     code = re.sub(r"//[^\n]*|/\*.*?\*/", "", code, flags=re.DOTALL)
     inside = re.search(rf"\bvoid\s+{kernel}\s*\(([^)]*)\)", code)
     parameters = inside[1].split(",") if inside and inside[1].strip() not in ("", "void") else []
-    return {re.findall(r"\w+", parameter)[-1]: "const" in parameter.split() for parameter in parameters}
+    return {re.findall(r"\w+", parameter)[-1]: bool(re.search(r"\bconst\b", parameter)) for parameter in parameters}
+
+
+def _arrays(argument: Any) -> list[DeviceArray]:
+    """Return the arrays of an argument: one, those of a table, or none."""
+    given = argument.arrays if isinstance(argument, source.Table) else [argument]
+    return [x for x in given if isinstance(x, DeviceArray)]
+
+
+def _of_host(argument: Any) -> Any:
+    """Return an argument for the emulator."""
+    if not isinstance(argument, source.Table):
+        return argument if is_struct(argument) else operand(argument)
+    found = argument.copy()
+    found.arrays = [x.host if isinstance(x, DeviceArray) else None for x in argument.arrays]
+    return found
 
 
 class RawKernel:
@@ -133,8 +112,8 @@ class RawKernel:
             ValueError: an array is on another device.
             CUDADriverError: a block has too many threads or too much shared memory, or there are too many blocks.
         """
-        hosts = tuple(x if is_struct(x) else operand(x) for x in args)
-        arrays = [x for x in args if isinstance(x, DeviceArray)]
+        hosts = tuple(map(_of_host, args))
+        arrays = [x for arg in args for x in _arrays(arg)]
         check_devices(arrays)
         threads = int(np.prod(block))
         fits = all(0 < n <= most for n, most in zip(grid, _MOST_BLOCKS, strict=False))
@@ -152,8 +131,8 @@ class RawKernel:
         """Return the bytes of the arrays that are read and of those that are written."""
         read, written, updated = dict[int, int](), dict[int, int](), costs.updated(self.name)
         for (name, constant), x in zip(self._constants.items(), args, strict=True):
-            if isinstance(x, DeviceArray):
-                place, size = x.host.ctypes.data, distinct_bytes(x)
+            for array in _arrays(x):
+                place, size = array.host.ctypes.data, distinct_bytes(array)
                 if constant or name in updated:
                     read[place] = size
                 if not constant:

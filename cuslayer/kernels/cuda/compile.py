@@ -10,7 +10,7 @@ The only module that uses RawModule. `Driver` is the interface to CUDA, so that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -40,6 +40,7 @@ _KINDS = "real|double|bool|long long|int|unsigned|float16"
 _STRUCT = re.compile(rf"\bstruct (\w+) \{{((?:\s*(?:{_KINDS}) \w+(?:, \w+)*;)+\s*)\}};")
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _PARAMETER = re.compile(r"(?:const )?(?:__grid_constant__ )?(long long|\w+) ?(\*)? ?(?:__restrict__ )?(\w+)")
+_TABLE = re.compile(rf"Arrays<(?:const )?({_KINDS})> (\w+)")
 _INSTEAD = {"float": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _DTYPES: dict[str, DType] = {
@@ -54,6 +55,17 @@ _DTYPES: dict[str, DType] = {
 
 # Dynamic shared memory that every kernel may use; for more, an attribute of the function must be set.
 _SHARED = 48 << 10
+
+
+# The most arrays of one argument, and the struct that has their addresses and sizes: Arrays of arrays.cuh.
+ARRAYS = 48
+_TABLE_TYPE = np.dtype([("at", np.uintp, ARRAYS), ("size", np.int64, ARRAYS)])
+
+
+class Table(np.ndarray[Any, Any]):
+    """Several arrays as one argument, a struct that is passed by value; `arrays` are those in it, None without one."""
+
+    arrays: Sequence[Any]
 
 
 class Launch(Protocol):
@@ -79,6 +91,9 @@ class Driver(Protocol):
     def device_of(self, x: Any) -> int:
         """Return the number of an array's device."""
 
+    def address_of(self, x: Any) -> int:
+        """Return the address of an array on its device."""
+
     def shared_bytes(self) -> int:
         """Return the largest number of bytes of shared memory that a block can have on the device in use."""
 
@@ -103,6 +118,10 @@ class Cuda:
         """Return the number of a CuPy array's device."""
         return x.data.device_id
 
+    def address_of(self, x: Any) -> int:
+        """Return the address of a CuPy array."""
+        return int(x.data.ptr)
+
     def shared_bytes(self) -> int:
         """Return the device attribute MaxSharedMemoryPerBlockOptin."""
         return int(backend.cupy().cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
@@ -115,12 +134,13 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel: its name, its C type, whether it is an array of that type, and a struct's fields."""
+    """One parameter of a kernel: its name, C type, whether it is an array or a table of them, and a struct's fields."""
 
     name: str
     kind: str
     array: bool
     fields: tuple[Parameter, ...] = ()
+    table: bool = False
 
 
 @cache
@@ -194,6 +214,8 @@ def _fields(inside: str) -> Iterator[Parameter]:
 
 def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ...]]) -> Parameter:
     declaration = " ".join(line.replace("*", " * ").split()).replace("unsigned int ", "unsigned ")
+    if table := _TABLE.fullmatch(declaration):
+        return Parameter(table[2], table[1], array=False, table=True)
     match = _PARAMETER.fullmatch(declaration)
     if match and match[1] in structs and not match[2]:
         return Parameter(match[3], match[1], False, structs[match[1]])
@@ -225,6 +247,7 @@ class Kernel:
         self._names = [parameter.name for parameter in parameters]
         self._array_type: Any = driver.array_type()
         self._device, self._device_of = driver.device(), driver.device_of
+        self._address_of = driver.address_of
         self._shared_bytes = driver.shared_bytes
         dtypes = {"real": dtype} | _DTYPES
         binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(
@@ -232,11 +255,12 @@ class Kernel:
         )
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
+        self._tables = [(place, dtypes[p.kind]) for place, p in places if p.table]
         # For each number its place, the type that is passed as it is, and the conversion of any other type.
         self._numbers = [
             (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtypes[p.kind]))
             for place, p in places
-            if not p.array and not p.fields
+            if not (p.array or p.table or p.fields)
         ]
         self._structs = [
             (
@@ -298,25 +322,40 @@ class Kernel:
         array_type, device, device_of = self._array_type, self._device, self._device_of
         for place, dtype in self._arrays:
             x = bound[place]
-            if not isinstance(x, array_type):
-                found, wanted = _full_name(type(x)), _full_name(array_type)
-                raise TypeError(f"{self._label(place)} is {found}, the kernel wants {wanted}")
-            if x.dtype != dtype:
-                raise TypeError(f"{self._label(place)} is {x.dtype}, the kernel wants {dtype}")
-            if not x.flags.c_contiguous:
-                raise ValueError(
-                    f"{self._label(place)} must be C-contiguous, got strides {x.strides} of shape {x.shape}"
-                )
-            if device_of(x) != device:
-                raise ValueError(
-                    f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
-                )
+            if not isinstance(x, array_type) or x.dtype != dtype or not x.flags.c_contiguous or device_of(x) != device:
+                raise self._unfit(self._label(place), x, dtype)
+        for place, dtype in self._tables:
+            bound[place] = self._table(self._label(place), bound[place], dtype)
         for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
                 bound[place] = convert(bound[place])
         for place, dtype, converts in self._structs:
             bound[place] = bind.struct(self._label(place), bound[place], dtype, converts)
         return tuple(bound)
+
+    def _table(self, label: str, arrays: Sequence[Any], dtype: DType) -> Table:
+        """Return the struct of some arrays; None has the address 0 and no elements."""
+        found = np.zeros(1, _TABLE_TYPE).view(Table)
+        (at,), (size,) = found["at"], found["size"]
+        for i, x in enumerate(arrays):
+            if x is None:
+                continue
+            fits = isinstance(x, self._array_type) and x.dtype == dtype and x.flags.c_contiguous
+            if not fits or self._device_of(x) != self._device:
+                raise self._unfit(f"{label}{i}", x, dtype)
+            at[i], size[i] = self._address_of(x), x.size
+        found.arrays = arrays
+        return found
+
+    def _unfit(self, label: str, x: Any, dtype: DType) -> Exception:
+        """Return the error of an array that does not fit a parameter."""
+        if not isinstance(x, self._array_type):
+            return TypeError(f"{label} is {_full_name(type(x))}, the kernel wants {_full_name(self._array_type)}")
+        if x.dtype != dtype:
+            return TypeError(f"{label} is {x.dtype}, the kernel wants {dtype}")
+        if not x.flags.c_contiguous:
+            return ValueError(f"{label} must be C-contiguous, got strides {x.strides} of shape {x.shape}")
+        return ValueError(f"{label} is on device {self._device_of(x)}, the kernel runs on device {self._device}")
 
     def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
         missing = ", ".join(name for name in self._names if name not in arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +19,9 @@ from cuslayer.operations.base import numeric, numeric_type
 
 # Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
 TILE = 8
-# The arrays of a kind that a launch for several weights takes: optim.cu, score.cu.
-ARRAYS = 8
+
+# The forms of a signal, as columns.cuh has them.
+SPIKES, NUMBERS, PACKED = range(3)
 
 # For each library of kernels, the counter of each device; see `arrived`.
 _arrived: WeakKeyDictionary[source.Library, dict[int, Array]] = WeakKeyDictionary()
@@ -69,10 +70,10 @@ def arrived(beside: Array) -> Array:
     return counters[device]
 
 
-def train(s: Array | PackedSpikes) -> tuple[str, Array, np.dtype[Any]]:
-    """Return of a signal (T, N, ...) the suffix of its kernel's name, the array that the kernel takes, and its `real`.
+def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, Any], Array, np.dtype[Any]]:
+    """Return of a signal (T, N, ...) the arguments of a kernel that takes every form, the array in it, and its `real`.
 
-    Booleans and packed spikes are read as they are and give float32.
+    Booleans and packed spikes are read as they are and give a number type.
 
     Raises:
         ValueError: packed spikes are images, whose frames have several lines.
@@ -80,10 +81,13 @@ def train(s: Array | PackedSpikes) -> tuple[str, Array, np.dtype[Any]]:
     if isinstance(s, PackedSpikes):
         if s.lines != 1:
             raise ValueError(f"packed spikes must have one line a frame, got {s.lines}")
-        return "_packed", s.words, np.dtype(np.float32)
-    if s.dtype == bool:
-        return "", contiguous(s), np.dtype(np.float32)
-    return "_numbers", contiguous(numeric(s)), numeric(s).dtype
+        form, x = PACKED, s.words
+    else:
+        form, x = (SPIKES, contiguous(s)) if s.dtype == bool else (NUMBERS, contiguous(numeric(s)))
+    dtype = x.dtype if form == NUMBERS else np.dtype(real)
+    types = {"spikes": np.bool_, "numbers": dtype, "packed": np.uint32}
+    given = {name: x if i == form else empty(x, (0,), types[name]) for i, name in enumerate(types)}
+    return {"form": form, **given}, x, dtype
 
 
 @lru_cache(maxsize=256)
@@ -137,11 +141,6 @@ def adjoint_constants(
         f"{prefix}steep": found["steep"],
         f"{prefix}rho_height": found["height"],
     }
-
-
-def numbered(name: str, values: Sequence[Any], rest: Any) -> dict[str, Any]:
-    """Return the values for `ARRAYS` parameters, name0, name1, ..., of which the last have the value `rest`."""
-    return {f"{name}{i}": value for i, value in enumerate([*values, *[rest] * (ARRAYS - len(values))])}
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; and clipping, of clip.py.
+"""Steps of the optimizers on the CPU, in place and in one pass, and clipping: twins of `optim.cu`.
 
 All weights of a step are in one loop, which is divided into pieces of them: many small weights then take the time of
 their bytes, not that of as many calls. A compiled loop is given their addresses, since it would be compiled again for
@@ -7,6 +7,7 @@ every number of arrays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,18 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.addresses import array_at
-from cuslayer.kernels.optim.clip import clip_norm, clip_values
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
+from cuslayer.kernels.host.tiles import scratch
 
-__all__ = ["adam", "adam_all", "adam_each", "clip_norm", "clip_values", "sgd", "sgd_all", "sgd_each"]
+__all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 
 # Elements of a piece, and those that one thread updates at least: fewer take less time than to wake another.
 _PIECE = _GRAIN = 1 << 15
+# Elements of a partial sum of squares: their order does not depend on the number of cores.
+_PART = 1 << 14
+# Elements that are computed in the first cache before they are written.
+_ROW = 2048
 
 
 def _address(name: str, a: Array | None, w: Array) -> int:
@@ -72,13 +79,11 @@ def _sgd_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any
 
 
 def sgd_each(w: Sequence[Array], g: Sequence[Array], v: Sequence[Array], numbers: Array) -> None:
-    """Take a step of `sgd` for several weights w of a type, with the rate, momentum and decay of each, (weights, 3)."""
+    """Take a step of SGD for several weights w of a type: ``v = momentum v + g + decay w``, ``w -= rate v``.
+
+    The numbers (weights, 3) of each are the rate, momentum and decay.
+    """
     _one_pass(_sgd_pieces, {"w": w, "g": g, "v": v}, numbers)
-
-
-def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
-    """Update the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
-    sgd_each([w], [g], [v], np.array([[rate, momentum, decay]], w.dtype))
 
 
 @compiled
@@ -132,101 +137,81 @@ def adam_each(
     peak: Sequence[Array | None],
     numbers: Array,
 ) -> None:
-    """Take a step of `adam` for several weights w of a type.
+    """Take a step of Adam, AMSGrad or NAdam for several weights w of a type.
 
+    With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
+    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With a peak (AMSGrad), the largest v so far, which is
+    stored there, replaces v. The rates include the bias corrections.
     The numbers (weights, 7) of each are beta1, beta2, rate_m, rate_g, scale_v, eps and decay.
     """
     _one_pass(_adam_pieces, {"w": w, "g": g, "m": m, "v": v, "peak": peak}, numbers)
 
 
-def adam(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    peak: Array | None,
-    *,
-    betas: tuple[float, float],
-    rate_m: float,
-    rate_g: float,
-    scale_v: float,
-    eps: float,
-    decay: float,
-) -> None:
-    """Update the weights w by Adam, AMSGrad or NAdam, in place.
+def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
+    """Add the sum of the squares of each gradient to totals (gradients,), float64; None counts as zero."""
+    for i, g in enumerate(gradients):
+        if g is not None:
+            flat = g.reshape(-1)
+            totals[i] += (flat @ flat).astype("float64")
 
-    With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
-    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With ``peak`` (AMSGrad), the largest v so far, which is
-    stored there, replaces v. The rates include the bias corrections.
+
+@compiled
+def _squares(first: int, last: int, g: Any, parts: Any) -> None:
+    for low in range(first, last, _PART):
+        high = min(low + _PART, last)
+        a = b = c = d = 0.0
+        for j in range(low, high - 3, 4):
+            w, x, y, z = np.float64(g[j]), np.float64(g[j + 1]), np.float64(g[j + 2]), np.float64(g[j + 3])
+            a += w * w
+            b += x * x
+            c += y * y
+            d += z * z
+        for j in range(high - (high - low) % 4, high):
+            x = np.float64(g[j])
+            a += x * x
+        parts[low // _PART] = (a + b) + (c + d)
+
+
+def _sum_of_squares(g: Array) -> float:
+    flat, parts = np.ascontiguousarray(g).reshape(-1), np.zeros(-(-g.size // _PART))
+    parallel_for(_squares, flat.size, flat, parts, grain=_PART)
+    return sum(parts.tolist())
+
+
+# A loop over rows, not over a range of the whole: of an index that may be negative, LLVM makes gathers and scatters.
+@compiled
+def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any, large: bool) -> None:
+    zero, rows = g.dtype.type(0), scratch(_ROW, g)
+    for low in range(first, last, _ROW):
+        given = g[low : min(low + _ROW, last)]
+        row = rows[: given.size]
+        for j in range(given.size):
+            value = given[j]
+            clipped = limit if value > limit else -limit if value < -limit else value
+            row[j] = factor * (clipped if value - value == zero else value)
+        write_row(y[low : low + given.size], row, large)
+    fence()
+
+
+def _clipped(g: Array, limit: float, factor: float) -> Array:
+    """Return a gradient whose elements are clipped to an absolute value and scaled."""
+    y, real = empty(g.shape, g.dtype), g.dtype.type
+    flat = np.ascontiguousarray(g).reshape(-1)
+    parallel_for(_clip, g.size, flat, y.reshape(-1), real(limit), real(factor), is_large(y), grain=_PART)
+    return y
+
+
+def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
+    """Return gradients clipped to the absolute value `limit`; what is not finite stays so, and the given arrays too."""
+    return [_clipped(g, limit, 1.0) for g in gradients]
+
+
+def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
+    """Return gradients scaled so that their common Euclidean norm is at most `limit`; the given arrays do not change.
+
+    A gradient that is not finite becomes NaN, and the others are not scaled by its norm.
     """
-    numbers = np.array([[*betas, rate_m, rate_g, scale_v, eps, decay]], w.dtype)
-    adam_each([w], [g], [m], [v], [peak], numbers)
-
-
-def _note(watch: Array, step: Array, gradient: list[Array], update: list[Array]) -> None:
-    """Store the number of this step in the places (2,) of a weight, if arrays are not finite for the first time."""
-    for place, arrays in enumerate((gradient, update)):
-        if not watch[place] and not all(np.isfinite(a).all() for a in arrays):
-            watch[place] = step.sum() + 1
-
-
-def sgd_all(
-    w: Sequence[Array],
-    g: Sequence[Array],
-    v: Sequence[Array],
-    constants: Array,
-    rates: Array,
-    step: Array,
-    watch: Array,
-) -> None:
-    """Take a step of `sgd` for several weights w, then clip them to their bounds.
-
-    Args:
-        w: the weights.
-        g: their gradients.
-        v: their velocities.
-        constants: (weights, 4): momentum, weight decay, and the bounds of each.
-        rates: (rows, weights, 1): the learning rates of some steps.
-        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
-        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
-            that is not finite; 0 if there was none.
-    """
-    now = rates[min(step[0], len(rates) - 1)]
-    sgd_each(w, g, v, np.concatenate([now, constants[:, :2]], axis=1))
-    for i, (least, most) in enumerate(constants[:, 2:]):
-        w[i].clip(least, most, out=w[i])
-        _note(watch[i], step, [g[i]], [w[i], v[i]])
-    step[0] += 1
-
-
-def adam_all(
-    w: Sequence[Array],
-    g: Sequence[Array],
-    m: Sequence[Array],
-    v: Sequence[Array],
-    peak: Sequence[Array | None],
-    constants: Array,
-    rates: Array,
-    step: Array,
-    watch: Array,
-) -> None:
-    """Take a step of `adam` for several weights w, then clip them to their bounds.
-
-    Args:
-        w: the weights.
-        g: their gradients.
-        m: the means of the gradients.
-        v: the means of the squared gradients.
-        peak: the largest v so far (AMSGrad), or None.
-        constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
-        rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
-        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
-        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
-            that is not finite; 0 if there was none.
-    """
-    now = rates[min(step[0], len(rates) - 1)]
-    adam_each(w, g, m, v, peak, np.concatenate([constants[:, :2], now, constants[:, 2:4]], axis=1))
-    for i, (least, most) in enumerate(constants[:, 4:]):
-        w[i].clip(least, most, out=w[i])
-        _note(watch[i], step, [g[i]], [w[i], m[i], v[i]])
-    step[0] += 1
+    totals = [_sum_of_squares(g) for g in gradients]
+    size = math.sqrt(sum(totals)) if all(map(math.isfinite, totals)) else 0.0
+    factors = [(limit / size if size > limit else 1.0) if math.isfinite(total) else math.nan for total in totals]
+    return [g if factor == 1.0 else _clipped(g, math.inf, factor) for g, factor in zip(gradients, factors, strict=True)]

@@ -1,128 +1,73 @@
-// One step of an optimizer, in place.
+// Steps of the optimizers, in place, for up to 48 weight arrays in a launch, and what is done to gradients before a step.
 //
-//   sgd    v = momentum v + g + decay w,   w -= rate v
-//   adam   with g' = g + decay w:
-//          m = beta1 m + (1 - beta1) g',   v = beta2 v + (1 - beta2) g'^2,
-//          w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)
-//          with a peak (AMSGrad), the largest v so far, peak, replaces v. The rates include the bias corrections;
-//          rate_g is 0 except for NAdam.
-//   sgd_all, adam_all   the same for up to 8 weight arrays in one launch; then w is clipped to [least, most]
+//   sgd_all       v = momentum v + g + decay w,   w -= rate v
+//   adam_all      with g' = g + decay w:
+//                 m = beta1 m + (1 - beta1) g',   v = beta2 v + (1 - beta2) g'^2,
+//                 w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)
+//                 with a peak (AMSGrad), the largest v so far, peak, replaces v. The rates include the bias corrections;
+//                 rate_g is 0 except for NAdam.
+//                 both then clip w to [least, most]
+//   add_squares   totals[a] += sum of the squares of gradient a
+//   clip_values   y = g clipped to [-limit, limit]
+//   clip_norm     y = g min(1, limit / norm), norm = sqrt(sum of totals), the sums of the squares of all gradients of a step
 //
-// sgd and adam take their rates from the host. sgd_all and adam_all read them from a table on the device, in the row that a
-// counter on the device says; the last block of the launch advances the counter. So a captured graph takes its next step
-// with the next rates, without a number from the host. They also watch for numbers that are not finite: `watch` says for
-// each array the first step in which its gradient had one, and the first in which a weight, a mean or a velocity became
-// one. All threads that see one in a step store the same number, the order does not matter.
+// The rates of a step are in a table on the device, in the row that a counter on the device says; the last block of the
+// launch advances the counter. So a captured graph takes its next step with the next rates, without a number from the
+// host. Steps also watch for numbers that are not finite: `watch` says for each array the first step in which its gradient
+// had one, and the first in which a weight, a mean or a velocity became one. All threads that see one in a step store the
+// same number, the order does not matter. A gradient that is not finite stays so when it is clipped, and the others are not
+// scaled by its norm: y is NaN for an array whose own total is not finite, and g for the others. The optimizer then notes
+// which it was.
 //
-// Layout: weights and what belongs to them are (size,), C-contiguous. A thread of sgd and adam computes one element at a
-// time. A block of sgd_all and adam_all has 256 threads and one tile of 1,024 elements of one array: a thread computes 4
-// elements, 256 apart, whose reads overlap. The tiles of the arrays are numbered one after another.
-// Precision: `real` throughout, square root and division correctly rounded; compiled without fused multiply-add, the
-// results equal the CPU's to the bit.
-// Twins: kernels/optim/cpu.py. Tests: tests/kernels/test_twins.py, test_twins_optim.py.
+// Layout: arrays are (size,), C-contiguous, and have tiles (arrays.cuh). Of add_squares some blocks of 256 threads share a
+// gradient, each thread taking elements at equal distances; the last block adds their sums, a gradient a warp.
+// Sums: each is made by threads, blocks and numbers in a fixed order; each block of clip_norm adds the totals in theirs: no
+// bit depends on the order of blocks.
+// Precision: steps are `real` throughout, square root and division correctly rounded; compiled without fused multiply-add,
+// the results equal the CPU's to the bit. Squares, totals, the norm and its factor are double.
+// Twins: kernels/optim/cpu.py. Tests: tests/kernels/test_twins_optim.py.
 
-struct SgdNumbers {
-    real rate;
-    real momentum;
-    real decay;
-};
+#include "arrays.cuh"
+#include "columns.cuh"
 
-struct AdamNumbers {
-    real beta1;
-    real beta2;
-    real rate_m;
-    real rate_g;
-    real scale_v;
-    real eps;
-    real decay;
-};
+// A step of an optimizer: constants and rates of an array, and the update of an element by them. STATES are the arrays
+// beside the weights; the first WATCHED are always there, and are to be finite.
+struct Sgd {
+    static constexpr int CONSTANTS = 2, RATES = 1, STATES = 1, WATCHED = 1;
+    real momentum, decay, rate;
 
-// Returns the new weight, and updates the velocity.
-__device__ __forceinline__ real sgd_step(const SgdNumbers &of, real w, real g, real &v)
-{
-    v = of.momentum * v + (g + of.decay * w);
-    return w - of.rate * v;
-}
-
-// Returns the new weight, and updates the means, and the peak if there is one.
-__device__ __forceinline__ real adam_step(
-    const AdamNumbers &of, real w, real g, real &m, real &v, real &peak, bool keep_peak)
-{
-    const real slope = g + of.decay * w;
-    m = of.beta1 * m + (real(1) - of.beta1) * slope;
-    v = of.beta2 * v + (real(1) - of.beta2) * (slope * slope);
-    if (keep_peak)
-        peak = v > peak ? v : peak;
-    return w - (of.rate_m * m + of.rate_g * slope) / (sqrt(keep_peak ? peak : v) * of.scale_v + of.eps);
-}
-
-extern "C" __global__ void sgd(
-    real *__restrict__ w,        // (size,), weights, updated
-    const real *__restrict__ g,  // (size,), gradient
-    real *__restrict__ v,        // (size,), velocity, updated
-    long long size,              // weights
-    real rate,                   // learning rate
-    real momentum,               // decay rate of the velocity
-    real decay)                  // weight decay
-{
-    GRID_STRIDE(j, size)
-        w[j] = sgd_step(SgdNumbers{rate, momentum, decay}, w[j], g[j], v[j]);
-}
-
-extern "C" __global__ void adam(
-    real *__restrict__ w,        // (size,), weights, updated
-    const real *__restrict__ g,  // (size,), gradient
-    real *__restrict__ m,        // (size,), mean of the gradient, updated
-    real *__restrict__ v,        // (size,), mean of the squared gradient, updated
-    real *peak,                  // (size,), largest v so far, updated; any array, not accessed, without keep_peak
-    long long size,              // weights
-    bool keep_peak,              // AMSGrad
-    real beta1,                  // decay rate of m
-    real beta2,                  // decay rate of v
-    real rate_m,                 // learning rate of the mean, bias corrected
-    real rate_g,                 // learning rate of the gradient itself
-    real scale_v,                // bias correction of sqrt(v)
-    real eps,                    // added to the divisor
-    real decay)                  // weight decay
-{
-    const AdamNumbers of{beta1, beta2, rate_m, rate_g, scale_v, eps, decay};
-    GRID_STRIDE(j, size) {
-        real largest = keep_peak ? peak[j] : real(0);
-        w[j] = adam_step(of, w[j], g[j], m[j], v[j], largest, keep_peak);
-        if (keep_peak)
-            peak[j] = largest;
-    }
-}
-
-constexpr int THREADS = 256;
-constexpr int EACH = 4;
-constexpr long long TILE = THREADS * EACH;
-
-// One weight array and what belongs to it. Without momenta or a peak, v and peak are what m and v are.
-struct Weights {
-    real *w;
-    const real *g;
-    real *m;
-    real *v;
-    real *peak;
-    long long size;
-};
-
-// The array that a block works on: `tile` counts from the first tile of `mine`, which is number `number`.
-struct Work {
-    Weights mine;
-    long long tile;
-    int number;
-
-    // Goes on to the next array unless the tile is one of this array's.
-    __device__ __forceinline__ void next(const Weights &other)
+    __device__ __forceinline__ Sgd(const real *constants, const real *rates)
+        : momentum(constants[0]), decay(constants[1]), rate(rates[0])
     {
-        const long long tiles = (mine.size + TILE - 1) / TILE;
-        if (tile >= tiles) {
-            tile -= tiles;
-            mine = other;
-            ++number;
-        }
+    }
+
+    __device__ __forceinline__ real moved(real w, real g, real (&state)[STATES], real *const (&)[STATES]) const
+    {
+        real &v = state[0];
+        v = momentum * v + (g + decay * w);
+        return w - rate * v;
+    }
+};
+
+struct Adam {
+    static constexpr int CONSTANTS = 4, RATES = 3, STATES = 3, WATCHED = 2;
+    real beta1, beta2, eps, decay, rate_m, rate_g, scale_v;
+
+    __device__ __forceinline__ Adam(const real *constants, const real *rates)
+        : beta1(constants[0]), beta2(constants[1]), eps(constants[2]), decay(constants[3]), rate_m(rates[0]),
+          rate_g(rates[1]), scale_v(rates[2])
+    {
+    }
+
+    __device__ __forceinline__ real moved(real w, real g, real (&state)[STATES], real *const (&arrays)[STATES]) const
+    {
+        real &m = state[0], &v = state[1], &peak = state[2];
+        const real slope = g + decay * w;
+        m = beta1 * m + (real(1) - beta1) * slope;
+        v = beta2 * v + (real(1) - beta2) * (slope * slope);
+        if (arrays[2])
+            peak = v > peak ? v : peak;
+        return w - (rate_m * m + rate_g * slope) / (sqrt(arrays[2] ? peak : v) * scale_v + eps);
     }
 };
 
@@ -160,10 +105,50 @@ __device__ __forceinline__ real not_finite(real x)
     return x - x;
 }
 
-// The row of this step: the last one for a graph that is run more often than its table has rows.
-__device__ __forceinline__ long long row_of(const long long *step, long long rows)
+// The table of a rule's numbers on the device, and the place of the first array of a launch in it.
+struct Table {
+    const real *constants;  // (columns, ...): those of the rule, least, most
+    const real *rates;      // (rows, columns, ...)
+    long long *step;        // (2,), row of the rates of this step and the steps before row 0
+    long long *watch;       // (columns, 2), first steps whose gradient or update is not finite, else 0
+    long long rows;         // steps of the table
+    long long columns;      // arrays of all launches of this step
+    long long first;        // those of earlier launches
+};
+
+// Moves the weights of a tile. A state without an array is null.
+template <typename Rule, int STATES = Rule::STATES>
+__device__ __forceinline__ void take_step(
+    const Tile &tile, real *w, const real *g, real *const (&arrays)[STATES], const Table &table)
 {
-    return *step < rows ? *step : rows - 1;
+    const long long column = table.first + tile.array;
+    // The last row is that of a graph which is run more often than its table has rows.
+    const long long row = *table.step < table.rows ? *table.step : table.rows - 1;
+    const real *constants = table.constants + column * (Rule::CONSTANTS + 2), *bounds = constants + Rule::CONSTANTS;
+    const Rule rule(constants, table.rates + (row * table.columns + column) * Rule::RATES);
+
+    real weights[EACH], slopes[EACH], states[EACH][STATES], gradients = 0, updates = 0;
+    tile.visit([&](int i, long long j) {
+        weights[i] = w[j];
+        slopes[i] = g[j];
+#pragma unroll
+        for (int k = 0; k < STATES; ++k)
+            states[i][k] = k < Rule::WATCHED || arrays[k] ? arrays[k][j] : real(0);
+    });
+    tile.visit([&](int i, long long j) {
+        const real moved = clipped(rule.moved(weights[i], slopes[i], states[i], arrays), bounds[0], bounds[1]);
+        w[j] = moved;
+        gradients += not_finite(slopes[i]);
+        updates += not_finite(moved);
+#pragma unroll
+        for (int k = 0; k < STATES; ++k) {
+            if (k < Rule::WATCHED)
+                updates += not_finite(states[i][k]);
+            if (k < Rule::WATCHED || arrays[k])
+                arrays[k][j] = states[i][k];
+        }
+    });
+    Watch(table.watch, table.step, column).note(gradients, updates);
 }
 
 // Advances the counter of steps once all blocks have read it.
@@ -174,38 +159,9 @@ __device__ __forceinline__ void end_step(long long *step, unsigned *arrived, boo
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
-    real *__restrict__ w0,               // (size,) of each array, weights, updated; those past the last array have size 0
-    real *__restrict__ w1,
-    real *__restrict__ w2,
-    real *__restrict__ w3,
-    real *__restrict__ w4,
-    real *__restrict__ w5,
-    real *__restrict__ w6,
-    real *__restrict__ w7,
-    const real *__restrict__ g0,         // gradients
-    const real *__restrict__ g1,
-    const real *__restrict__ g2,
-    const real *__restrict__ g3,
-    const real *__restrict__ g4,
-    const real *__restrict__ g5,
-    const real *__restrict__ g6,
-    const real *__restrict__ g7,
-    real *__restrict__ v0,               // velocities, updated
-    real *__restrict__ v1,
-    real *__restrict__ v2,
-    real *__restrict__ v3,
-    real *__restrict__ v4,
-    real *__restrict__ v5,
-    real *__restrict__ v6,
-    real *__restrict__ v7,
-    long long size0,                     // sizes
-    long long size1,
-    long long size2,
-    long long size3,
-    long long size4,
-    long long size5,
-    long long size6,
-    long long size7,
+    Arrays<real> w,                      // weights, updated
+    Arrays<const real> g,                // gradients
+    Arrays<real> v,                      // velocities, updated
     const real *__restrict__ constants,  // (columns, 4): momentum, weight decay, least, most
     const real *__restrict__ rates,      // (rows, columns, 1): learning rate
     long long *__restrict__ step,        // (2,), row of the rates of this step, advanced by the last launch, and the steps
@@ -217,95 +173,21 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
     long long first,                     // those of earlier launches
     bool last_launch)                    // whether this is the last launch of this step
 {
-    Work work{{w0, g0, v0, v0, v0, size0}, blockIdx.x, 0};
-    work.next({w1, g1, v1, v1, v1, size1});
-    work.next({w2, g2, v2, v2, v2, size2});
-    work.next({w3, g3, v3, v3, v3, size3});
-    work.next({w4, g4, v4, v4, v4, size4});
-    work.next({w5, g5, v5, v5, v5, size5});
-    work.next({w6, g6, v6, v6, v6, size6});
-    work.next({w7, g7, v7, v7, v7, size7});
-    if (work.tile * TILE < work.mine.size) {
-        const Weights mine = work.mine;
-        const real *constant = constants + (first + work.number) * 4;
-        const SgdNumbers of{rates[row_of(step, rows) * columns + first + work.number], constant[0], constant[1]};
-
-        real w[EACH], g[EACH], v[EACH], gradients = 0, updates = 0;
-        const long long begin = work.tile * TILE + threadIdx.x;
-#pragma unroll
-        for (int i = 0; i < EACH; ++i) {
-            const long long j = begin + i * THREADS;
-            if (j < mine.size) {
-                w[i] = mine.w[j];
-                g[i] = mine.g[j];
-                v[i] = mine.v[j];
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < EACH; ++i) {
-            const long long j = begin + i * THREADS;
-            if (j < mine.size) {
-                const real moved = clipped(sgd_step(of, w[i], g[i], v[i]), constant[2], constant[3]);
-                mine.w[j] = moved;
-                mine.v[j] = v[i];
-                gradients += not_finite(g[i]);
-                updates += not_finite(moved) + not_finite(v[i]);
-            }
-        }
-        Watch(watch, step, first + work.number).note(gradients, updates);
+    const Tile tile(w);
+    if (tile.exists()) {
+        real *const states[] = {v.at[tile.array]};
+        const Table table{constants, rates, step, watch, rows, columns, first};
+        take_step<Sgd>(tile, w.at[tile.array], g.at[tile.array], states, table);
     }
     end_step(step, arrived, last_launch);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
-    real *__restrict__ w0,               // (size,) of each array, weights, updated; those past the last array have size 0
-    real *__restrict__ w1,
-    real *__restrict__ w2,
-    real *__restrict__ w3,
-    real *__restrict__ w4,
-    real *__restrict__ w5,
-    real *__restrict__ w6,
-    real *__restrict__ w7,
-    const real *__restrict__ g0,         // gradients
-    const real *__restrict__ g1,
-    const real *__restrict__ g2,
-    const real *__restrict__ g3,
-    const real *__restrict__ g4,
-    const real *__restrict__ g5,
-    const real *__restrict__ g6,
-    const real *__restrict__ g7,
-    real *__restrict__ m0,               // means of the gradients, updated
-    real *__restrict__ m1,
-    real *__restrict__ m2,
-    real *__restrict__ m3,
-    real *__restrict__ m4,
-    real *__restrict__ m5,
-    real *__restrict__ m6,
-    real *__restrict__ m7,
-    real *__restrict__ v0,               // means of the squared gradients, updated
-    real *__restrict__ v1,
-    real *__restrict__ v2,
-    real *__restrict__ v3,
-    real *__restrict__ v4,
-    real *__restrict__ v5,
-    real *__restrict__ v6,
-    real *__restrict__ v7,
-    real *peak0,                         // largest v so far, updated; v itself where there is none (no AMSGrad)
-    real *peak1,
-    real *peak2,
-    real *peak3,
-    real *peak4,
-    real *peak5,
-    real *peak6,
-    real *peak7,
-    long long size0,                     // sizes
-    long long size1,
-    long long size2,
-    long long size3,
-    long long size4,
-    long long size5,
-    long long size6,
-    long long size7,
+    Arrays<real> w,                      // weights, updated
+    Arrays<const real> g,                // gradients
+    Arrays<real> m,                      // means of the gradients, updated
+    Arrays<real> v,                      // means of the squared gradients, updated
+    Arrays<real> peak,                   // largest v so far, updated; none without AMSGrad
     const real *__restrict__ constants,  // (columns, 6): beta1, beta2, eps, weight decay, least, most
     const real *__restrict__ rates,      // (rows, columns, 3): rate_m, rate_g, scale_v
     long long *__restrict__ step,        // (2,), row of the rates of this step, advanced by the last launch, and the steps
@@ -317,50 +199,88 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
     long long first,                     // those of earlier launches
     bool last_launch)                    // whether this is the last launch of this step
 {
-    Work work{{w0, g0, m0, v0, peak0, size0}, blockIdx.x, 0};
-    work.next({w1, g1, m1, v1, peak1, size1});
-    work.next({w2, g2, m2, v2, peak2, size2});
-    work.next({w3, g3, m3, v3, peak3, size3});
-    work.next({w4, g4, m4, v4, peak4, size4});
-    work.next({w5, g5, m5, v5, peak5, size5});
-    work.next({w6, g6, m6, v6, peak6, size6});
-    work.next({w7, g7, m7, v7, peak7, size7});
-    if (work.tile * TILE < work.mine.size) {
-        const Weights mine = work.mine;
-        const bool keep_peak = mine.peak != mine.v;
-        const real *rate = rates + (row_of(step, rows) * columns + first + work.number) * 3;
-        const real *constant = constants + (first + work.number) * 6;
-        const AdamNumbers of{constant[0], constant[1], rate[0], rate[1], rate[2], constant[2], constant[3]};
-
-        real w[EACH], g[EACH], m[EACH], v[EACH], peak[EACH], gradients = 0, updates = 0;
-        const long long begin = work.tile * TILE + threadIdx.x;
-#pragma unroll
-        for (int i = 0; i < EACH; ++i) {
-            const long long j = begin + i * THREADS;
-            if (j < mine.size) {
-                w[i] = mine.w[j];
-                g[i] = mine.g[j];
-                m[i] = mine.m[j];
-                v[i] = mine.v[j];
-                peak[i] = keep_peak ? mine.peak[j] : real(0);
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < EACH; ++i) {
-            const long long j = begin + i * THREADS;
-            if (j < mine.size) {
-                const real free = adam_step(of, w[i], g[i], m[i], v[i], peak[i], keep_peak);
-                const real moved = clipped(free, constant[4], constant[5]);
-                mine.w[j] = moved;
-                gradients += not_finite(g[i]);
-                updates += not_finite(moved) + not_finite(m[i]) + not_finite(v[i]);
-                mine.m[j] = m[i];
-                mine.v[j] = v[i];
-                if (keep_peak)
-                    mine.peak[j] = peak[i];
-            }
-        }
-        Watch(watch, step, first + work.number).note(gradients, updates);
+    const Tile tile(w);
+    if (tile.exists()) {
+        real *const states[] = {m.at[tile.array], v.at[tile.array], peak.at[tile.array]};
+        const Table table{constants, rates, step, watch, rows, columns, first};
+        take_step<Adam>(tile, w.at[tile.array], g.at[tile.array], states, table);
     }
     end_step(step, arrived, last_launch);
+}
+
+extern "C" __global__ __launch_bounds__(THREADS) void add_squares(
+    Arrays<const real> g,            // gradients
+    double *__restrict__ parts,      // (blocks,), sums of squares, written
+    double *__restrict__ totals,     // (arrays of all launches,), updated
+    unsigned *__restrict__ arrived,  // (1,), blocks that have ended, 0 before and after
+    long long first,                 // arrays of earlier launches
+    int arrays,                      // arrays of this launch
+    long long blocks)                // blocks that share a gradient
+{
+    constexpr int WARPS = THREADS / LANES;
+    __shared__ double of_warps[WARPS];
+    const int number = blockIdx.x / blocks, lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
+    const real *mine = g.at[number];
+    const long long size = g.size[number];
+    double sum = 0;
+#pragma unroll 4
+    for (long long j = blockIdx.x % blocks * THREADS + threadIdx.x; j < size; j += blocks * THREADS)
+        sum += double(mine[j]) * double(mine[j]);
+    sum = warp_sum(sum);
+    if (lane == 0)
+        of_warps[warp] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        for (int i = 1; i < WARPS; ++i)
+            sum += of_warps[i];
+        parts[blockIdx.x] = sum;
+    }
+    if (!is_last_block(arrived))
+        return;
+    for (int a = warp; a < arrays; a += WARPS) {
+        double all = 0;
+        for (long long i = lane; i < blocks; i += LANES)
+            all += parts[a * blocks + i];
+        all = warp_sum(all);
+        if (lane == 0)
+            totals[first + a] += all;
+    }
+}
+
+extern "C" __global__ __launch_bounds__(THREADS) void clip_values(
+    Arrays<const real> g,  // gradients
+    Arrays<real> y,        // clipped gradients, written
+    real limit)            // the largest absolute value
+{
+    const Tile tile(g);
+    const real *from = g.at[tile.array];
+    real *to = y.at[tile.array];
+    tile.visit([=](int, long long j) {
+        const real x = from[j];
+        to[j] = x - x != 0 ? x : x > limit ? limit : x < -limit ? -limit : x;
+    });
+}
+
+extern "C" __global__ __launch_bounds__(THREADS) void clip_norm(
+    Arrays<const real> g,               // gradients
+    Arrays<real> y,                     // clipped gradients, written
+    const double *__restrict__ totals,  // (columns,), sums of squares of all gradients of the step
+    long long columns,                  // all gradients of the step
+    long long first,                    // the number of the first array of this launch
+    double limit)                       // the largest norm
+{
+    const Tile tile(g);
+    if (!tile.exists())
+        return;
+    double sum = 0;
+#pragma unroll 1
+    for (long long i = 0; i < columns; ++i)
+        sum += totals[i];
+    const double own = totals[first + tile.array], norm = sqrt(sum);
+    // x - x is NaN unless x is finite.
+    const double common = sum - sum == 0 && norm > limit ? limit / norm : 1.0;
+    const real factor = real(own - own == 0 ? common : own - own);
+    const real *from = g.at[tile.array];
+    real *to = y.at[tile.array];
+    tile.visit([=](int, long long j) { to[j] = from[j] * factor; });
 }

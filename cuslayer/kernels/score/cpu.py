@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,11 +31,3 @@ def add(totals: Array, s: Array, labels: Array | None, error: Array | float, sca
     for place, finite in ((5, math.isfinite(loss)), (6, s.dtype == bool or np.isfinite(counts).all())):
         if not finite and not totals[place]:
             totals[place] = totals[4]
-
-
-def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
-    """Add the sum of the squares of each gradient to totals (gradients,), float64; None counts as zero."""
-    for i, g in enumerate(gradients):
-        if g is not None:
-            flat = g.reshape(-1)
-            totals[i] += (flat @ flat).astype("float64")

@@ -1,20 +1,18 @@
-// What a batch adds to the score of an epoch, and the squares of gradients, summed on the device.
+// What a batch adds to the score of an epoch, summed on the device.
 //
-//   score_add     totals += (loss, correctly classified samples, samples, 1 if a neuron has a spike, 1)
-//                 a sample's class is the neuron with most spikes; of equal counts, the lowest
-//                 totals[5] is the number of the first batch, from 1, whose loss is not finite, totals[6] that of the
-//                 first whose output is not; 0 if there is none
-//   add_squares   totals[a] += sum of the squares of gradient a, for up to 8 gradients in one launch
+//   score_add   totals += (loss, correctly classified samples, samples, 1 if a neuron has a spike, 1)
+//               a sample's class is the neuron with most spikes; of equal counts, the lowest
+//               totals[5] is the number of the first batch, from 1, whose loss is not finite, totals[6] that of the
+//               first whose output is not; 0 if there is none
 //
-// The output is booleans, numbers (_numbers) or packed spikes (_packed).
+// The output is booleans, numbers or packed spikes.
 //
 // Layout: s is (steps, columns) with columns = samples x neurons, C-contiguous; packed spikes are (steps, samples, words of a
 // sample). A block of score_add has 16 warps and 32 columns: a lane counts one column, a warp one part of the steps; the
-// last block to end then classifies, a sample a warp, and adds to the totals. Of add_squares some blocks of 256 threads
-// share a gradient, each thread taking elements at equal distances; the last block adds their sums, a gradient a warp.
+// last block to end then classifies, a sample a warp, and adds to the totals.
 // Sums: each is made by threads, blocks and numbers in a fixed order: its bits do not depend on which block ends last.
-// Precision: counts, squares and totals are double; counts are compared as `real`.
-// Twins: kernels/score/cpu.py. Tests: tests/kernels/test_twins_score.py.
+// Precision: counts and totals are double; counts are compared as `real`.
+// Twins: kernels/score/cpu.py. Tests: tests/kernels/test_twins_spike_count.py.
 
 #include "columns.cuh"
 
@@ -51,11 +49,23 @@ __device__ __forceinline__ long long most_frequent(const double *counts, long lo
     return __shfl_sync(ALL_LANES, most.neuron, 0);
 }
 
-template <typename Train>
-__device__ __forceinline__ void add_batch(
-    const Train &s, const long long *__restrict__ labels, const real *__restrict__ error, double *__restrict__ counts,
-    bool *__restrict__ fired, double *__restrict__ totals, unsigned *__restrict__ arrived, long long steps,
-    long long samples, long long neurons, bool by_class, bool with_error, double factor)
+extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add(
+    const bool *__restrict__ spikes,       // (steps, columns), of form SPIKES; else any array, not accessed, as the next two
+    const real *__restrict__ numbers,      // (steps, columns), of form NUMBERS
+    const unsigned *__restrict__ packed,   // (steps, samples, words of a sample), of form PACKED
+    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by class
+    const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
+    double *__restrict__ counts,           // (columns,), spikes of each neuron, written
+    bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
+    double *__restrict__ totals,           // (7,), as above, updated
+    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
+    int form,                              // of the output
+    long long steps,                       // time steps
+    long long samples,                     // samples of the batch
+    long long neurons,                     // neurons of a sample
+    bool by_class,                         // the targets are classes
+    bool with_error,                       // the loss is in an array
+    double factor)                         // factor of the loss; without an array, the loss itself
 {
     __shared__ double parts[PARTS][LANES];
     __shared__ int right[PARTS];
@@ -66,12 +76,11 @@ __device__ __forceinline__ void add_batch(
     const long long end = begin + length < steps ? begin + length : steps;
     double count = 0;
     bool any = false;
+    const Column s(form, spikes, numbers, packed, samples, neurons);
 #pragma unroll 1
     for (long long t = begin; t < end; t += BATCH) {
-        decltype(s(t)) rows[BATCH];
-#pragma unroll
-        for (int i = 0; i < BATCH; ++i)
-            rows[i] = t + i < end ? s(t + i) : 0;
+        real rows[BATCH];
+        s.read(rows, t, [=](long long row) { return row < end; });
 #pragma unroll
         for (int i = 0; i < BATCH; ++i) {
             count += double(rows[i]);
@@ -103,7 +112,7 @@ __device__ __forceinline__ void add_batch(
     const bool all_fired = __syncthreads_or(any);
     // Only numbers can have a sum that is not finite.
     bool wrong = false;
-    if (sizeof(s(0)) == sizeof(real))
+    if (form == NUMBERS)
         for (long long i = part * LANES + lane; i < columns; i += PARTS * LANES)
             wrong = wrong || counts[i] - counts[i] != 0;
     const bool output_wrong = __syncthreads_or(wrong);
@@ -120,141 +129,5 @@ __device__ __forceinline__ void add_batch(
             totals[5] = totals[4];
         if (output_wrong && totals[6] == 0)
             totals[6] = totals[4];
-    }
-}
-
-extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add(
-    const bool *__restrict__ s,            // (steps, columns), spikes
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by class
-    const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
-    double *__restrict__ counts,           // (columns,), spikes of each neuron, written
-    bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
-    double *__restrict__ totals,           // (7,), as above, updated
-    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
-    long long steps,                       // time steps
-    long long samples,                     // samples of the batch
-    long long neurons,                     // neurons of a sample
-    bool by_class,                         // the targets are classes
-    bool with_error,                       // the loss is in an array
-    double factor)                         // factor of the loss; without an array, the loss itself
-{
-    const Place place(samples, neurons);
-    add_batch(
-        Column<bool>(s, samples * neurons, place.m), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
-        by_class, with_error, factor);
-}
-
-extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add_numbers(
-    const real *__restrict__ s,            // (steps, columns), numbers
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by class
-    const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
-    double *__restrict__ counts,           // (columns,), spikes of each neuron, written
-    bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
-    double *__restrict__ totals,           // (7,), as above, updated
-    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
-    long long steps,                       // time steps
-    long long samples,                     // samples of the batch
-    long long neurons,                     // neurons of a sample
-    bool by_class,                         // the targets are classes
-    bool with_error,                       // the loss is in an array
-    double factor)                         // factor of the loss; without an array, the loss itself
-{
-    const Place place(samples, neurons);
-    add_batch(
-        Column<real>(s, samples * neurons, place.m), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
-        by_class, with_error, factor);
-}
-
-extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add_packed(
-    const unsigned *__restrict__ s,        // (steps, samples, words of a sample), packed spikes
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by class
-    const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
-    double *__restrict__ counts,           // (columns,), spikes of each neuron, written
-    bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
-    double *__restrict__ totals,           // (7,), as above, updated
-    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
-    long long steps,                       // time steps
-    long long samples,                     // samples of the batch
-    long long neurons,                     // neurons of a sample
-    bool by_class,                         // the targets are classes
-    bool with_error,                       // the loss is in an array
-    double factor)                         // factor of the loss; without an array, the loss itself
-{
-    const Place place(samples, neurons);
-    add_batch(
-        PackedColumn(s, samples, neurons, place.sample, place.neuron), labels, error, counts, fired, totals, arrived, steps,
-        samples, neurons, by_class, with_error, factor);
-}
-
-constexpr int ARRAYS = 8;
-constexpr int THREADS = ARRAYS * LANES;
-
-// A gradient and its size.
-struct Gradient {
-    const real *g;
-    long long size;
-};
-
-extern "C" __global__ __launch_bounds__(THREADS) void add_squares(
-    const real *__restrict__ g0,     // (size,) of each array, gradients; those past the last array have size 0
-    const real *__restrict__ g1,
-    const real *__restrict__ g2,
-    const real *__restrict__ g3,
-    const real *__restrict__ g4,
-    const real *__restrict__ g5,
-    const real *__restrict__ g6,
-    const real *__restrict__ g7,
-    double *__restrict__ parts,      // (blocks,), sums of squares, written
-    double *__restrict__ totals,     // (arrays of all launches,), updated
-    unsigned *__restrict__ arrived,  // (1,), blocks that have ended, 0 before and after
-    long long size0,                 // sizes
-    long long size1,
-    long long size2,
-    long long size3,
-    long long size4,
-    long long size5,
-    long long size6,
-    long long size7,
-    long long first,                 // arrays of earlier launches
-    int arrays,                      // arrays of this launch
-    long long blocks)                // blocks that share a gradient
-{
-    __shared__ double of_warps[ARRAYS];
-    const int number = blockIdx.x / blocks, lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
-    Gradient mine{g0, size0};
-    if (number == 1)
-        mine = {g1, size1};
-    if (number == 2)
-        mine = {g2, size2};
-    if (number == 3)
-        mine = {g3, size3};
-    if (number == 4)
-        mine = {g4, size4};
-    if (number == 5)
-        mine = {g5, size5};
-    if (number == 6)
-        mine = {g6, size6};
-    if (number == 7)
-        mine = {g7, size7};
-    double sum = 0;
-#pragma unroll 4
-    for (long long j = blockIdx.x % blocks * THREADS + threadIdx.x; j < mine.size; j += blocks * THREADS)
-        sum += double(mine.g[j]) * double(mine.g[j]);
-    sum = warp_sum(sum);
-    if (lane == 0)
-        of_warps[warp] = sum;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        for (int i = 1; i < ARRAYS; ++i)
-            sum += of_warps[i];
-        parts[blockIdx.x] = sum;
-    }
-    if (is_last_block(arrived) && warp < arrays) {
-        double all = 0;
-        for (long long i = lane; i < blocks; i += LANES)
-            all += parts[warp * blocks + i];
-        all = warp_sum(all);
-        if (lane == 0)
-            totals[first + warp] += all;
     }
 }

@@ -32,14 +32,38 @@ def error(
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
-    """Return ``E = dt / 2 sum e^2``, a scalar, and the error signal e (T, N, ...) of spikes s (T, N, ...).
-
-    ``e = a + count_scale (count - desired) / R`` in the region of R steps (without a if piecewise), ``e = a`` outside
-    of it, with a the response to the spikes outside. The desired counts are an array (N, ...), or those of classes.
-    """
-    value, e = _launch(s, desired, region, response, count_scale, piecewise)
-    first, last = region
-    if isinstance(response, Alpha) or last - first == len(e):
+    """Return the error and its signal, as the function of the CPU; the spikes may be packed."""
+    given, beside, dtype = train(s)
+    (first, last), steps, columns = region, s.shape[0], math.prod(s.shape[1:])
+    blocks = max(1, -(-columns // _LANES))
+    e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
+    if isinstance(desired, ClassCounts):
+        goal = {"desired": e, "labels": contiguous(desired.labels), "by_label": True}
+        goal |= {"of_label": desired.true, "of_others": desired.false}
+    else:
+        unread = empty(beside, (0,), "int64")
+        goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread, "by_label": False}
+        goal |= {"of_label": 0.0, "of_others": 0.0}
+    kernel("spike_count_error", dtype).launch(
+        (blocks,),
+        (_LANES, _RUNS),
+        **given,
+        e=e,
+        parts=empty(beside, (blocks,), _DOUBLE),
+        error=value,
+        arrived=arrived(beside),
+        steps=steps,
+        samples=s.shape[1],
+        neurons=math.prod(s.shape[2:]),
+        first=first,
+        last=last,
+        count_scale=count_scale,
+        piecewise=piecewise,
+        dt=float(response.dt),
+        **goal,
+        **(_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE),
+    )
+    if isinstance(response, Alpha) or last - first == steps:
         return value, e
     outside = (s.unpack() if isinstance(s, PackedSpikes) else s).astype("float64")
     outside[first:last] = 0
@@ -48,47 +72,6 @@ def error(
         a[first:last] = 0
     e += a.astype(e.dtype)
     return (e * e).sum() * e.dtype.type(response.dt / 2), e
-
-
-def _launch(
-    s: Array | PackedSpikes,
-    desired: Array | ClassCounts,
-    region: tuple[int, int],
-    response: Alpha | Sampled,
-    count_scale: float,
-    piecewise: bool,
-) -> tuple[Array, Array]:
-    form, words, dtype = train(s)
-    steps, columns = s.shape[0], math.prod(s.shape[1:])
-    blocks = max(1, -(-columns // _LANES))
-    e, value = empty(words, s.shape, dtype), empty(words, (), dtype)
-    if isinstance(desired, ClassCounts):
-        goal = {"desired": e, "labels": contiguous(desired.labels), "by_label": True}
-        goal |= {"of_label": desired.true, "of_others": desired.false}
-    else:
-        unread = empty(words, (0,), "int64")
-        goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread, "by_label": False}
-        goal |= {"of_label": 0.0, "of_others": 0.0}
-    kernel(f"spike_count_error{form}", dtype).launch(
-        (blocks,),
-        (_LANES, _RUNS),
-        s=words,
-        e=e,
-        parts=empty(words, (blocks,), _DOUBLE),
-        error=value,
-        arrived=arrived(words),
-        steps=steps,
-        samples=s.shape[1],
-        neurons=math.prod(s.shape[2:]),
-        first=region[0],
-        last=region[1],
-        count_scale=count_scale,
-        piecewise=piecewise,
-        dt=float(response.dt),
-        **goal,
-        **(_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE),
-    )
-    return value, e
 
 
 def _constants(response: Alpha, steps: int) -> dict[str, Any]:

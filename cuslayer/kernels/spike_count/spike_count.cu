@@ -7,7 +7,7 @@
 //   spike_count_error_adjoint   y[t] = dt g sum_k eps[k] e[t+k]
 //
 // eps is an alpha function, computed as a recurrence (common.cuh), here in double: in float the recurrence of a long
-// response has an error of some 1e-6. The spikes are booleans, numbers (_numbers) or packed (_packed).
+// response has an error of some 1e-6. The spikes are booleans, numbers or packed.
 //
 // Layout: s, e, y are (steps, columns) with columns = samples x neurons, C-contiguous; packed spikes are (steps, samples,
 // words of a sample). A block has RUNS warps and computes 32 columns: a lane one column, a warp one run of consecutive
@@ -48,21 +48,17 @@ struct States {
     double p[RUNS][LANES];
 };
 
-// Filters steps [begin, end) of an input and calls use(k, x[k], a[k]) for each. x(k) is a value, and x.enters(k) whether
-// the filter gets it: what does not enter counts as 0.
+// Filters steps [begin, end) of an input and calls use(k, x[k], a[k]) for each. x.read reads steps, and x.enters(k) says
+// whether the filter gets one: what does not enter counts as 0.
 template <typename Input, typename Use>
 __device__ __forceinline__ void filter_run(
     Response &response, const Input &x, long long begin, long long end, long long cut, Use use)
 {
 #pragma unroll 1
     for (long long k = begin; k < end; k += BATCH) {
-        decltype(x(k)) values[BATCH], old[BATCH];
-#pragma unroll
-        for (int i = 0; i < BATCH; ++i) {
-            const long long row = k + i, left = row - cut;
-            values[i] = row < end ? x(row) : 0;
-            old[i] = row < end && left >= 0 && x.enters(left) ? x(left) : 0;
-        }
+        real values[BATCH], old[BATCH];
+        x.read(values, k, [=](long long row) { return row < end; });
+        x.read(old, k - cut, [&](long long left) { return left >= 0 && left < end - cut && x.enters(left); });
 #pragma unroll
         for (int i = 0; i < BATCH; ++i)
             if (k + i < end)
@@ -111,32 +107,69 @@ struct Goal {
 };
 
 // The spikes outside of the region.
-template <typename Train>
-struct Outside {
-    Train s;
+struct Outside : Column {
     Goal goal;
 
-    __device__ __forceinline__ auto operator()(long long t) const { return s(t); }
+    __device__ __forceinline__ Outside(const Column &s, const Goal &goal) : Column(s), goal(goal) {}
     __device__ __forceinline__ bool enters(long long t) const { return !goal.holds(t); }
 };
 
-template <typename Train>
-__device__ __forceinline__ void error_of(
-    const Train &s, real desired, const Goal &goal, real *__restrict__ e, double *__restrict__ parts,
-    real *__restrict__ error, unsigned *__restrict__ arrived, long long steps, long long columns, double dt,
-    Response response, long long cut, double run_decay)
+// The desired count of a column: its own, or that of its class. A label that is no class makes it NaN.
+__device__ __forceinline__ real desired_count(
+    const Column &place, const real *desired, const long long *labels, bool by_label, real of_label, real of_others,
+    long long neurons)
+{
+    if (!place.exists || !by_label)
+        return place.exists ? desired[place.m] : real(0);
+    const long long label = labels[place.sample];
+    if (label < 0 || label >= neurons)
+        return real(__int_as_float(0x7FFFFFFF));
+    return label == place.neuron ? of_label : of_others;
+}
+
+extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
+    const bool *__restrict__ spikes,       // (steps, columns), of form SPIKES; else any array, not accessed, as the next two
+    const real *__restrict__ numbers,      // (steps, columns), of form NUMBERS
+    const unsigned *__restrict__ packed,   // (steps, samples, words of a sample), of form PACKED
+    const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
+    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
+    real *__restrict__ e,                  // (steps, columns), error signal, written
+    double *__restrict__ parts,            // (blocks,), sums of squares, written
+    real *__restrict__ error,              // (1,), E, written
+    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
+    int form,                              // of the spikes
+    long long steps,                       // time steps
+    long long samples,                     // samples of the batch
+    long long neurons,                     // neurons of a sample
+    long long first,                       // first step of the region
+    long long last,                        // last step of the region, plus one
+    real count_scale,                      // factor of the error of counts
+    bool piecewise,                        // within the region the error depends on the count alone
+    bool by_label,                         // the desired counts are given by labels
+    real of_label,                         // desired count of the labelled neuron
+    real of_others,                        // desired count of the others
+    double dt,                             // ms
+    double decay,                          // exp(-dt / tau)
+    double gain,                           // amplitude e dt / tau
+    long long cut,                         // steps until an input leaves the filter; none does if cut >= steps
+    double cut_p,                          // decay^cut
+    double cut_q,                          // cut decay^cut
+    double run_decay)                      // decay to the power of the steps of a run
 {
     __shared__ States states;
     __shared__ double counts[RUNS][LANES];
     const int lane = threadIdx.x, run = threadIdx.y;
-    const long long m = blockIdx.x * (long long)LANES + lane;
+    const long long columns = samples * neurons, m = blockIdx.x * (long long)LANES + lane;
     const long long length = (steps + RUNS - 1) / RUNS;
     const long long begin = m < columns ? run * length : steps;
     const long long end = begin + length < steps ? begin + length : steps;
-    const Outside<Train> outside{s, goal};
+    const Goal goal{first, last, count_scale, piecewise};
+    const Outside s(Column(form, spikes, numbers, packed, samples, neurons), goal);
+    const real wanted = desired_count(s, desired, labels, by_label, of_label, of_others, neurons);
+    Response response{decay, gain, cut_p, cut_q, 0, 0};
 
     double count = 0;
-    filter_run(response, outside, begin, end, cut, [&](long long t, double spike, double) {
+    filter_run(response, s, begin, end, cut, [&](long long t, double spike, double) {
         count += goal.holds(t) ? spike : 0.0;
     });
     counts[run][lane] = count;
@@ -148,10 +181,10 @@ __device__ __forceinline__ void error_of(
 #pragma unroll 4
     for (int i = 0; i < RUNS; ++i)
         count += counts[i][lane];
-    const real c = (real(count) - desired) / real(goal.last - goal.first) * goal.count_scale;
+    const real c = (real(count) - wanted) / real(goal.last - goal.first) * goal.count_scale;
     start_run(response, states, run, lane, length, run_decay);
     double squares = 0;
-    filter_run(response, outside, begin, end, cut, [&](long long t, double, double a) {
+    filter_run(response, s, begin, end, cut, [&](long long t, double, double a) {
         const real value = goal.holds(t) ? (goal.piecewise ? c : real(a) + c) : real(a);
         e[t * columns + m] = value;
         squares += double(value) * double(value);
@@ -171,128 +204,19 @@ __device__ __forceinline__ void error_of(
     }
 }
 
-// The desired count of a column: its own, or that of its class. A label that is no class makes it NaN.
-__device__ __forceinline__ real desired_count(
-    const Place &place, const real *desired, const long long *labels, bool by_label, real of_label, real of_others,
-    long long neurons)
-{
-    if (!place.exists || !by_label)
-        return place.exists ? desired[place.m] : real(0);
-    const long long label = labels[place.sample];
-    if (label < 0 || label >= neurons)
-        return real(__int_as_float(0x7FFFFFFF));
-    return label == place.neuron ? of_label : of_others;
-}
-
-extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
-    const bool *__restrict__ s,            // (steps, columns), spikes
-    const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
-    real *__restrict__ e,                  // (steps, columns), error signal, written
-    double *__restrict__ parts,            // (blocks,), sums of squares, written
-    real *__restrict__ error,              // (1,), E, written
-    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
-    long long steps,                       // time steps
-    long long samples,                     // samples of the batch
-    long long neurons,                     // neurons of a sample
-    long long first,                       // first step of the region
-    long long last,                        // last step of the region, plus one
-    real count_scale,                      // factor of the error of counts
-    bool piecewise,                        // within the region the error depends on the count alone
-    bool by_label,                         // the desired counts are given by labels
-    real of_label,                         // desired count of the labelled neuron
-    real of_others,                        // desired count of the others
-    double dt,                             // ms
-    double decay,                          // exp(-dt / tau)
-    double gain,                           // amplitude e dt / tau
-    long long cut,                         // steps until an input leaves the filter; none does if cut >= steps
-    double cut_p,                          // decay^cut
-    double cut_q,                          // cut decay^cut
-    double run_decay)                      // decay to the power of the steps of a run
-{
-    const Place place(samples, neurons);
-    const real wanted = desired_count(place, desired, labels, by_label, of_label, of_others, neurons);
-    error_of(
-        Column<bool>(s, samples * neurons, place.m), wanted,
-        Goal{first, last, count_scale, piecewise}, e, parts, error, arrived, steps, samples * neurons, dt,
-        Response{decay, gain, cut_p, cut_q, 0, 0}, cut, run_decay);
-}
-
-extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_numbers(
-    const real *__restrict__ s,            // (steps, columns), numbers
-    const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
-    real *__restrict__ e,                  // (steps, columns), error signal, written
-    double *__restrict__ parts,            // (blocks,), sums of squares, written
-    real *__restrict__ error,              // (1,), E, written
-    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
-    long long steps,                       // time steps
-    long long samples,                     // samples of the batch
-    long long neurons,                     // neurons of a sample
-    long long first,                       // first step of the region
-    long long last,                        // last step of the region, plus one
-    real count_scale,                      // factor of the error of counts
-    bool piecewise,                        // within the region the error depends on the count alone
-    bool by_label,                         // the desired counts are given by labels
-    real of_label,                         // desired count of the labelled neuron
-    real of_others,                        // desired count of the others
-    double dt,                             // ms
-    double decay,                          // exp(-dt / tau)
-    double gain,                           // amplitude e dt / tau
-    long long cut,                         // steps until an input leaves the filter; none does if cut >= steps
-    double cut_p,                          // decay^cut
-    double cut_q,                          // cut decay^cut
-    double run_decay)                      // decay to the power of the steps of a run
-{
-    const Place place(samples, neurons);
-    const real wanted = desired_count(place, desired, labels, by_label, of_label, of_others, neurons);
-    error_of(
-        Column<real>(s, samples * neurons, place.m), wanted,
-        Goal{first, last, count_scale, piecewise}, e, parts, error, arrived, steps, samples * neurons, dt,
-        Response{decay, gain, cut_p, cut_q, 0, 0}, cut, run_decay);
-}
-
-extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_packed(
-    const unsigned *__restrict__ s,        // (steps, samples, words of a sample), packed spikes
-    const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
-    real *__restrict__ e,                  // (steps, columns), error signal, written
-    double *__restrict__ parts,            // (blocks,), sums of squares, written
-    real *__restrict__ error,              // (1,), E, written
-    unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
-    long long steps,                       // time steps
-    long long samples,                     // samples of the batch
-    long long neurons,                     // neurons of a sample
-    long long first,                       // first step of the region
-    long long last,                        // last step of the region, plus one
-    real count_scale,                      // factor of the error of counts
-    bool piecewise,                        // within the region the error depends on the count alone
-    bool by_label,                         // the desired counts are given by labels
-    real of_label,                         // desired count of the labelled neuron
-    real of_others,                        // desired count of the others
-    double dt,                             // ms
-    double decay,                          // exp(-dt / tau)
-    double gain,                           // amplitude e dt / tau
-    long long cut,                         // steps until an input leaves the filter; none does if cut >= steps
-    double cut_p,                          // decay^cut
-    double cut_q,                          // cut decay^cut
-    double run_decay)                      // decay to the power of the steps of a run
-{
-    const Place place(samples, neurons);
-    const real wanted = desired_count(place, desired, labels, by_label, of_label, of_others, neurons);
-    error_of(
-        PackedColumn(s, samples, neurons, place.sample, place.neuron), wanted,
-        Goal{first, last, count_scale, piecewise}, e, parts, error, arrived, steps, samples * neurons, dt,
-        Response{decay, gain, cut_p, cut_q, 0, 0}, cut, run_decay);
-}
-
 // A column of the error signal, times a factor, from its last step to its first.
 struct Reversed {
     const real *last;
     long long columns;
     real factor;
 
-    __device__ __forceinline__ real operator()(long long k) const { return last[-k * columns] * factor; }
+    template <int count, typename Wanted>
+    __device__ __forceinline__ void read(real (&values)[count], long long k, Wanted wanted) const
+    {
+#pragma unroll
+        for (int i = 0; i < count; ++i)
+            values[i] = wanted(k + i) ? last[-(k + i) * columns] * factor : real(0);
+    }
     __device__ __forceinline__ bool enters(long long) const { return true; }
 };
 
