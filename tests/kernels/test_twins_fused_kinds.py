@@ -73,8 +73,8 @@ def stored_as(keep: str, dtype: str) -> Any:
     *(times, st.sampled_from([(0,), (40,), (9, 33, 1)]), st.sampled_from([0, 1, 33, 130]), rates, dtypes, seeds),
     *(fusable(), st.sampled_from([0, 1, 10, 32]), kept),
 )
-@example((70, 3), (40,), 130, 0.2, "float32", 1, cs.AdaptiveLIF().spiking, 10, "numbers")
-@example((70, 3), (40,), 10, 0.2, "float64", 1, EXACT, 0, "float16")
+@example((70, 3), (40,), 130, 0.2, "float32", 2, cs.AdaptiveLIF().spiking, 10, "numbers")
+@example((70, 3), (40,), 10, 0.2, "float64", 2, EXACT, 0, "float16")
 def test_dense_neuron(
     time: tuple[int, int],
     frame: tuple[int, ...],
