@@ -14,6 +14,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.recurrent.constants import Geometry, Program, StepProgram
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
@@ -21,7 +22,7 @@ from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
 from cuslayer.neurons.dynamics import are_fixed, of_constants
 from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, takes_packed
 
 _KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
 
@@ -45,6 +46,7 @@ class RecurrentStates:
 
 
 @differentiable
+@takes_packed
 @check.operation
 def recurrent(
     x: Array,
@@ -105,15 +107,19 @@ def recurrent(
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
     u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
-    potential = save_for_backward(k, u)
+    potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g, saved, late = g.astype(dtype, copy=False), potential(), min(delay, shape[0])
         before = None if earlier is None else earlier[1]
-        y = k.recurrent.adjoint(g, saved, more, w, program, constants, delay, geometry, before)
-        found: list[Array] = []
+        errors = k.recurrent.adjoint(g, saved, more, w, program, constants, delay, geometry, before)
+        y, found = errors[: shape[0]], list[Array]()
 
         def of_weight() -> Array:
+            if isinstance(s, PackedSpikes):
+                # After the last error come rows of 0.
+                of_bits: Array = k.dense.weight_adjoint(s.reshape(*rows), errors[late:].reshape(rows))
+                return of_bits
             if earlier is None:
                 return _weight_adjoint(k, s[: shape[0] - late], y[late:], w, geometry)
             sent = np.concatenate([earlier[0].reshape(delay, *shape[1:]), s])
@@ -132,7 +138,8 @@ def recurrent(
 
         return y, of_weight, *(partial(of_constant, number) if trained else None for number in range(len(given)))
 
-    return s, pullback
+    # Packed images have a line for each row.
+    return s.unpack() if isinstance(s, PackedSpikes) and len(shape) == 5 else s, pullback
 
 
 def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> None:

@@ -4,7 +4,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import cuslayer as cs
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -31,6 +34,41 @@ def test_a_training_step_keeps_its_budget(name, operations, upload, moved, moved
     assert costs.moved <= moved
     assert half.moved <= moved_float16
     assert half.own() == costs.own()
+
+
+def mlp(neuron):
+    return lambda: cs.Sequential(cs.Dense((34, 34, 2), 512), neuron, cs.Dense(512, 10), neuron)
+
+
+def recurrent():
+    return cs.Sequential(
+        cs.Dense((34, 34, 2), 128), cs.Recurrent(cs.Dense(128, 128), cs.LIF()), cs.Dense(128, 10), cs.LIF()
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "operations"),
+    [
+        *((mlp(neuron), 12) for neuron in (cs.LIF(), cs.AdaptiveLIF(), cs.CUBA(gradient="exact"), cs.ResonateAndFire())),
+        (lambda: cs.Network("34x34x2-16c5z-2a-32c3z-2a-64c3z-512d-10", cs.LIF()), 21),
+        (recurrent, 16),
+    ],
+    ids=["LIF", "AdaptiveLIF", "CUBA", "ResonateAndFire", "CNN", "recurrent"],
+)
+def test_steps_of_other_neurons_are_captured(make, operations):
+    """Only the batch and its labels are sent."""
+    costs = gpu_cost.count(gpu_cost.Network(make, 8))
+    assert costs.launches <= operations
+    assert (costs.readbacks, costs.uploads) == (0, 2)
+    assert all(operation.graph for operation in costs.operations[3:])
+
+
+def test_a_read_out_with_a_leak_of_each_output_is_captured():
+    def make():
+        return cs.Sequential(cs.Dense((34, 34, 2), 16), cs.LIF(), cs.Affine(16, 10, tau=np.linspace(5.0, 20.0, 10)))
+
+    costs = gpu_cost.count(gpu_cost.Network(make, 8))
+    assert costs.uploads == 2
 
 
 def test_the_page_has_the_counts():

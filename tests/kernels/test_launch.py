@@ -257,6 +257,40 @@ def test_integers_of_32_bits_and_halves(driver):
         kernel(1, i=0, u=0, words=np.zeros(2, np.int32), h=arrays["h"])
 
 
+STRUCT = """
+// Constants of neurons.
+struct Neurons {
+    real theta, decay;  // of all
+    long long cut;
+    bool exact;
+};
+struct Other {
+    real *x;
+    __device__ void run() {}
+};
+extern "C" __global__ void k(const __grid_constant__ Neurons neurons, real *y)
+{
+    if (threadIdx.x == 0 && blockIdx.x == 0)
+        y[0] = neurons.theta + neurons.decay * neurons.cut + (neurons.exact ? 100 : 0);
+}
+"""
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_struct_of_numbers_is_passed_by_value(dtype):
+    kernel, y = cs.kernel(STRUCT, "k"), np.zeros(1, dtype)
+    given = {"theta": 0.5, "decay": 2.0, "cut": 3, "exact": True}
+    with emulation():
+        kernel(1, neurons=given, y=y)
+        assert y[0] == 106.5
+        with pytest.raises(TypeError, match=r"^k: neurons\.exact must be a bool, got int$"):
+            kernel(1, neurons=given | {"exact": 1}, y=y)
+        with pytest.raises(TypeError, match=r"^k: neurons must have theta, decay, cut, exact, got theta$"):
+            kernel(1, neurons={"theta": 0.5}, y=y)
+    with pytest.raises(ValueError, match=r"a parameter must be real .*, got 'Other other'$"):
+        cs.kernel(STRUCT + 'extern "C" __global__ void two(Other other) {}', "two")
+
+
 # Kernels of the user's own
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import cuslayer as cs
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_dense
-from cuslayer.kernels.neuron.derive import StepSpiking
 from tests.kernels.test_twins import (
     Array,
     alphas,
@@ -33,8 +30,6 @@ from tests.kernels.test_twins import (
 )
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.kernels.test_twins_dense import activities, drawn_weights, of_every_activity
-from tests.kernels.test_twins_neuron import constants_of
-from tests.kernels.test_twins_neuron import spikings as kinds_of_step
 from tests.support.packed_bits import packed_on_host
 from tools.emulator.driver import emulation
 
@@ -138,61 +133,6 @@ def test_each_frame_is_summed_in_the_order_of_the_cpu(
     x = of_every_activity(outputs, frame, w).swapaxes(0, 1)
     potential = check(x, w, Sizes(len(x), 1, outputs), *filters(2))
     assert potential.any()
-
-
-def fusable(draw: st.DrawFn) -> StepSpiking:
-    """Draw neurons that are written as a step and whose backward needs nothing but the potential."""
-    spiking = draw(kinds_of_step(("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire")))
-    exact = spiking.exact and not replace(spiking, exact=True).saved(False)
-    return replace(spiking, graded=False, exact=exact)
-
-
-fusables = st.composite(fusable)()
-
-
-def check_kind(
-    sizes: Sizes, frame: tuple[int, ...], rate: float, dtype: str, seed: int, spiking: StepSpiking, next: int, keep: str
-) -> None:
-    """Hold both passes of neurons that are written as a step against the CPU's."""
-    x = train(seed, (sizes.steps, sizes.samples, *frame), rate)
-    w = normal(seed, (math.prod(frame), sizes.outputs), dtype, spiking.theta)
-    constants = constants_of(spiking, seed, sizes, dtype)
-    wanted = np.dtype("float16" if keep == "float16" else dtype)
-    u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, constants, spiking, wanted)
-    rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], len(w)))
-    weighted = cpu.dense.forward(rows, w).reshape(1, *sizes.by_step)
-    potential, fired, _ = cpu.neuron.forward(weighted, constants, spiking)
-    same_bits(u, stored(potential, keep))
-    expected = packed_on_host(fired.reshape(sizes))
-    same_bits(s.words, expected.words)
-    same_bits(s.by_neuron, expected.by_neuron)
-    g: Any = normal(seed + 1, sizes.by_row, dtype)
-    if next:
-        g = Product(normal(seed + 1, (len(g), next), dtype), normal(seed + 2, (sizes.outputs, next), dtype))
-    matrix = g if not next else (g.errors.astype(np.float64) @ g.weight.T.astype(np.float64)).astype(dtype)
-    ours = gpu_dense.dense_neuron_adjoint(g, u, sizes.steps, constants, spiking, spiking.exact)
-    given_ = matrix.reshape(sizes.by_step), u.astype(dtype), np.empty((0, *sizes.by_step), dtype), constants, spiking
-    theirs = cpu.neuron.adjoint(*given_)[0].reshape(sizes.by_row)
-    close(ours, theirs, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
-
-
-@drawn
-@given(
-    st.builds(Sizes, steps_drawn, samples_drawn, outputs_drawn),
-    frames_drawn,
-    st.sampled_from([0, 0.1, 1]),
-    dtypes,
-    seeds,
-    fusables,
-    st.sampled_from([0, 1, 10, 32]),
-    st.sampled_from(["real", "float16"]),
-)
-@example(Sizes(70, 3, 130), (40,), 0.2, "float32", 1, cs.AdaptiveLIF().spiking, 10, "real")
-@example(Sizes(70, 3, 10), (40,), 0.2, "float64", 1, cs.CUBA(gradient="exact").spiking, 0, "float16")
-def test_neurons_of_a_step(
-    sizes: Sizes, frame: tuple[int, ...], rate: float, dtype: str, seed: int, spiking: StepSpiking, next: int, keep: str
-) -> None:
-    check_kind(sizes, frame, rate, dtype, seed, spiking, next, keep)
 
 
 def test_no_steps() -> None:

@@ -213,12 +213,20 @@ def test_the_printed_files_are_of_these_steps() -> None:
     assert all(any(f"struct {kind.__name__} {{" in text for text in command.files().values()) for kind in SHIPPED)
 
 
+FUSED = [
+    f"{layer}{back}"
+    for layer in ("dense_neuron", "conv_neuron", "conv_pool", "pool_neuron")
+    for back in ("", "_adjoint")
+]
+
+
 @pytest.mark.parametrize("arch", ["sm_70", "sm_80", "sm_90", "sm_100", "sm_120"])
 @pytest.mark.parametrize("kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Compartments])
 def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
     """`test_nvrtc.py` compiles the same sources for LIF."""
     dtype = np.dtype("float64" if arch in ("sm_80", "sm_100") else "float32")
-    for topic in ("neuron", "recurrent_neuron") if kind is not cs.Loihi else ("neuron",):
+    topics = ["neuron", *(["recurrent_neuron"] if kind is not cs.Loihi else [])]
+    for topic in topics + (FUSED if kind in (cs.CUBA, cs.AdaptiveLIF, cs.ResonateAndFire) else []):
         code = printer.with_struct(source.source_of(topic), kind.kind())
         options = (*source.OPTIONS, "--ptxas-options=-v")
         machine, log = nvrtc.compile(source.with_header("source.cu", code, dtype), arch, options)

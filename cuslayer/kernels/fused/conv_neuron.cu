@@ -1,8 +1,8 @@
 // A convolution of packed spikes and its neurons in one pass over time.
 //
-//   conv_neuron   u[t] = psp(conv(x))[t] + sum over earlier spikes f of nu[t-f],   s[t] = (u[t] >= theta)
+//   conv_neuron   u, s: the potential and the spikes of the neurons for conv(x)
 //
-// with the convolution of kernels/conv/conv.cu, which is never written, and the response and nu as recurrences.
+// with the convolution of kernels/conv/conv.cu, which is never written. Neurons are those of srm_neurons.cuh, or of a step.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.
@@ -29,6 +29,7 @@
 
 #include "window.cuh"
 #include "packed_neuron.cuh"
+#include "srm_neurons.cuh"
 
 extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
@@ -59,17 +60,9 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     bool input_ring,                 // whether the rows of inputs are a ring buffer
     int input_rows,                  // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
     int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
-    real theta,                      // threshold
-    real decay,                      // exp(-dt / tau_sr)
-    real gain,                       // amplitude e dt / tau_sr
-    long long cut,                   // steps until an input leaves the response; none if >= steps
-    real cut_p,                      // decay^cut
-    real cut_q,                      // cut decay^cut
-    real ref_decay,                  // exp(-dt / tau_ref)
-    real ref_gain,                   // amplitude e dt / tau_ref, negative
-    long long ref_cut,               // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,                  // ref_decay^ref_cut
-    real ref_cut_q)                  // ref_cut ref_decay^ref_cut
+    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const __grid_constant__ Neurons neurons)  // constants of any other
 {
     if (in_shared)
         copy_weights(w, kernel_h * kernel_w * (channels / groups) * outputs);
@@ -86,28 +79,26 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const long long word_stride = samples * rows * out_words;
     const Frames frames{x + sample * frame_words, samples * frame_words, steps};
     const int weights = in_shared ? kernel_h * kernel_w * (channels / groups) * outputs : 0;
-    Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, cut);
+    Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, reach_of(neurons));
     Reader now(view, frames, 0);
-    const Constants constants{
-        theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
-    PackedNeuron neuron;
     const long long map = (long long)rows * out_columns * outputs;
     long long i = sample * map + (lane.row * out_columns + lane.column) * outputs + lane.channel;
+    PackedNeuron neuron(neurons, numbers, constants, i);
     for (long long t = 0; t < steps; t += AHEAD) {
-        if (ref_cut > REGISTER_STEPS) {
-            const long long old = t - ref_cut + threadIdx.x;
+        if (ref_reach_of(neurons) > REGISTER_STEPS) {
+            const long long old = t - ref_reach_of(neurons) + threadIdx.x;
             __syncwarp();  // other lanes wrote the words
             neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
         }
         const int count = min(steps - t, (long long)AHEAD);
         taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
-        if (!input_ring && t + AHEAD > cut) {
-            Reader before(view, frames, t - cut);
+        if (!input_ring && t + AHEAD > reach_of(neurons)) {
+            Reader before(view, frames, t - reach_of(neurons));
             taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
         }
 #pragma unroll
         for (int k = 0; k < AHEAD; ++k, i += samples * map) {
-            const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
+            const real potential = neuron.step(neurons, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
             if (lane.used && k < count)
                 save(potential, keep, u, half, i);
         }

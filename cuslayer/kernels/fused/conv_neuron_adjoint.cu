@@ -1,6 +1,6 @@
 // Gradients of a convolution of spikes and its neurons in one sweep back over time.
 //
-//   errors = neuron_adjoint(g, u), or neuron_adjoint_exact, of kernels/srm/srm.cu
+//   errors: the gradient by the neurons' input, of the gradient g of their spikes and the potential u
 //   g_w    = conv_weight_adjoint(x, errors) of kernels/conv/conv_adjoint.cu, in partial sums that add_parts adds
 //
 // Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`,
@@ -22,6 +22,7 @@
 // Twin: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "neuron_adjoint.cuh"
+#include "srm_adjoint.cuh"
 #include "tap_sums.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
@@ -43,7 +44,7 @@ struct NeuronErrors {
     __device__ __forceinline__ void compute(long long frame, real (&sums)[AHEAD])
     {
         neuron.compute(frame, g, sums);
-        neuron.write(errors, frame, sums);
+        write_errors(errors, frame, sums, neuron.u.steps, neuron.u.columns);
     }
 };
 
@@ -82,30 +83,18 @@ extern "C" __global__ void conv_neuron_adjoint(
     int left,                                  // padding to the left
     int gap_h,                                 // rows between taps
     int gap_w,                                 // columns between taps
-    real theta,                                // threshold
-    real steep,                                // 1 / (tau_rho theta)
-    real rho_height,                           // dt scale_rho / (tau_rho theta)
-    real decay,                                // exp(-dt / tau_sr)
-    real gain,                                 // amplitude e dt / tau_sr
-    long long cut,                             // steps until an input leaves the response; none if >= steps
-    real cut_p,                                // decay^cut
-    real cut_q,                                // cut decay^cut
-    real ref_decay,                            // exp(-dt / tau_ref)
-    real ref_gain,                             // amplitude e dt / tau_ref, negative
-    long long ref_cut,                         // steps until a spike leaves the refractory response
-    real ref_cut_p,                            // ref_decay^ref_cut
-    real ref_cut_q)                            // ref_cut ref_decay^ref_cut
+    const real *__restrict__ numbers,          // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,        // (constants, period), of each neuron of such a kind
+    const __grid_constant__ NeuronsBack neurons)    // constants of any other
 {
     const PackedWindow window(
         x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
-    const AdjointConstants of{theta, steep,     rho_height, decay,   gain,      cut,      cut_p,
-                              cut_q, ref_decay, ref_gain,   ref_cut, ref_cut_p, ref_cut_q};
     const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
     TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes, mine, channels / groups};
     sums.begin(reinterpret_cast<real *>(shared), 0, with_weight ? window.pieces() : 0, samples);
 
-    const long long neurons = samples * rows * out_columns * outputs;
+    const long long all_neurons = samples * rows * out_columns * outputs;
     for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * out_columns;
          sums.tile += (long long)gridDim.x * places) {
         const Place place = sums.place(threadIdx.x / lanes);
@@ -119,11 +108,14 @@ extern "C" __global__ void conv_neuron_adjoint(
         for (int i = 0; i < inputs; ++i)
             of_thread[i * blockDim.x] = active ? next_weight[feature * inputs + i] : 0;
         NeuronErrors of_neuron{
-            {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons},
+            {{active ? from : nullptr, steps, inputs ? samples * inputs : all_neurons},
              of_thread,
              inputs},
-            {of,
-             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
+            {neurons,
+             numbers,
+             constants,
+             m,
+             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, all_neurons},
              active && exact ? g_u + m : nullptr,
              exact},
             active && keep ? errors + m : nullptr};

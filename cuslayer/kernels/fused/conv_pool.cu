@@ -1,7 +1,9 @@
 // A convolution of packed spikes, its neurons, sum pooling and its neurons in one pass over time.
 //
-//   conv_pool   u[t] = psp(conv(x))[t] + sum over earlier spikes f of nu[t-f],         fired[t] = (u[t] >= theta)
-//               pooled_u[t], s[t]: the same of x' = gain times the sum of `fired` over windows that tile the map
+//   conv_pool   u, fired: the potential and the spikes of the neurons for conv(x)
+//               pooled_u, s: the same of x' = gain times the sum of `fired` over windows that tile the map
+//
+// Neurons are those of srm_neurons.cuh, or both are of the same step.
 //
 // Layout: as in conv_neuron.cu; s and the potentials of the pooled neurons have the shape of the pooled map.
 // A word of a line of s needs the 32 pooled neurons of its bits, and each of them the tile_h tile_w neurons of its
@@ -25,6 +27,7 @@
 
 #include "window.cuh"
 #include "packed_neuron.cuh"
+#include "srm_neurons.cuh"
 
 // The spikes of the positions of a window at the last steps: word (t modulo steps) tile + position is that of step t.
 struct Ring {
@@ -93,29 +96,13 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
     int input_rows,                   // rows of inputs of a warp: >= cut + AHEAD, or 2 AHEAD without a ring buffer
     bool ring_in_shared,              // whether the ring buffers fit in shared memory
     int keep,                         // 0: no potentials are saved, 1: as real, 2: as float16
-    real theta,                       // threshold
-    real decay,                       // exp(-dt / tau_sr)
-    real gain,                        // amplitude e dt / tau_sr
-    long long cut,                    // steps until an input leaves the response; none if >= steps
-    real cut_p,                       // decay^cut
-    real cut_q,                       // cut decay^cut
-    real ref_decay,                   // exp(-dt / tau_ref)
-    real ref_gain,                    // amplitude e dt / tau_ref, negative
-    long long ref_cut,                // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,                   // ref_decay^ref_cut
-    real ref_cut_q,                   // ref_cut ref_decay^ref_cut
     real pool_gain,                   // weight of each input of a pooled neuron
-    real pooled_theta,                // theta of the pooled neurons, and so on
-    real pooled_decay,                // decay
-    real pooled_gain,                 // gain
-    long long pooled_cut,             // cut
-    real pooled_cut_p,                // cut_p
-    real pooled_cut_q,                // cut_q
-    real pooled_ref_decay,            // ref_decay
-    real pooled_ref_gain,             // ref_gain
-    long long pooled_ref_cut,         // ref_cut
-    real pooled_ref_cut_p,            // ref_cut_p
-    real pooled_ref_cut_q)            // ref_cut_q
+    const real *__restrict__ numbers,           // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,         // (constants, period), of each neuron of such a kind
+    const real *__restrict__ pooled_numbers,    // the same of the pooled neurons
+    const real *__restrict__ pooled_constants,  // the same of the pooled neurons
+    const __grid_constant__ Neurons neurons,    // constants of any other
+    const __grid_constant__ Neurons pooled)     // the same of the pooled neurons
 {
     const int weights = kernel_h * kernel_w * (channels / groups) * outputs;
     if (in_shared)
@@ -146,21 +133,17 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
     const Frames frames{x + sample * frame_words, samples * frame_words, steps};
     Reader now(view, frames, 0);
 
-    const Constants constants{
-        theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
-    const Constants pooled{
-        pooled_theta,     pooled_decay,    pooled_gain,    pooled_cut,       pooled_cut_p,    pooled_cut_q,
-        pooled_ref_decay, pooled_ref_gain, pooled_ref_cut, pooled_ref_cut_p, pooled_ref_cut_q};
-    PackedNeuron neuron;
     const int width = pools ? pooled_columns : out_columns;
     const long long frame = (long long)(pools ? pooled_rows : rows) * width * outputs;
     long long i = sample * frame + ((long long)lane.row * width + lane.column) * outputs + lane.channel;
+    PackedNeuron neuron(
+        pools ? pooled : neurons, pools ? pooled_numbers : numbers, pools ? pooled_constants : constants, i);
 
     // Shared memory: the weights, the rows of inputs of each warp but the pooling ones, the ring buffers of spikes.
     real *const first_rows = shared_weights + (in_shared ? weights : 0);
     const int of_inputs = input_rows * LANES;
     Inputs inputs(
-        first_rows + (threadIdx.z * tile + position) * of_inputs, pools ? 0 : input_rows, input_ring, cut);
+        first_rows + (threadIdx.z * tile + position) * of_inputs, pools ? 0 : input_rows, input_ring, reach_of(neurons));
     unsigned *const behind_inputs = reinterpret_cast<unsigned *>(first_rows + blockDim.z * tile * of_inputs);
     unsigned *const rings = ring_in_shared ? behind_inputs : ring;
     const long long number = ring_in_shared ? threadIdx.z : word;  // of the ring buffer
@@ -170,29 +153,29 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
     for (long long pass = 0; pass < steps + AHEAD; pass += AHEAD) {
         const long long t = pass - delay;
         const int count = inside && 0 <= t && t < steps ? int(min(steps - t, (long long)AHEAD)) : 0;
-        const long long old = t + threadIdx.x - (pools ? pooled_ref_cut : ref_cut);
+        const long long old = t + threadIdx.x - (pools ? ref_reach_of(pooled) : ref_reach_of(neurons));
         const bool recalls = threadIdx.x < count && old >= 0;
         if (pools) {
-            if (pooled_ref_cut > REGISTER_STEPS)
+            if (ref_reach_of(pooled) > REGISTER_STEPS)
                 neuron.recall(recalls ? s[old * word_stride + word] : 0);
             for (int k = 0; k < count; ++k, i += frame * samples) {
                 const real entering = real(recent.count(k - AHEAD)) * pool_gain;
-                const bool leaves = t + k >= pooled_cut;
-                const real leaving = leaves ? real(recent.count(k - AHEAD - int(pooled_cut))) * pool_gain : real(0);
+                const bool leaves = t + k >= reach_of(pooled);
+                const real leaving = leaves ? real(recent.count(k - AHEAD - int(reach_of(pooled)))) * pool_gain : real(0);
                 const real potential = neuron.step(pooled, t, k, entering, leaving, lane.used);
                 if (lane.used)
                     save(potential, keep, pooled_u, pooled_half, i);
             }
         } else if (count > 0) {
-            if (ref_cut > REGISTER_STEPS)
-                neuron.recall(recalls ? recent.word(threadIdx.x - int(ref_cut), position) : 0);
+            if (ref_reach_of(neurons) > REGISTER_STEPS)
+                neuron.recall(recalls ? recent.word(threadIdx.x - int(ref_reach_of(neurons)), position) : 0);
             taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
-            if (!input_ring && t + AHEAD > cut) {
-                Reader before(view, frames, t - cut);
+            if (!input_ring && t + AHEAD > reach_of(neurons)) {
+                Reader before(view, frames, t - reach_of(neurons));
                 taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
             }
             for (int k = 0; k < count; ++k, i += frame * samples) {
-                const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
+                const real potential = neuron.step(neurons, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
                 if (lane.used)
                     save(potential, keep, u, half, i);
             }

@@ -1,10 +1,10 @@
 // Gradients of a convolution of spikes, its neurons, a pooling layer and its neurons, in one sweep back over time.
 //
-//   pooled = neuron_adjoint(pooled_g, pooled_u)                       errors of the pooled neurons
-//   errors = neuron_adjoint(gain times the pooled error of the tile, u)
+//   pooled: errors of the pooled neurons, the gradient by their input, of pooled_g and pooled_u
+//   errors: those of the neurons before, of gain times the pooled error of the tile, and u
 //   g_w    = conv_weight_adjoint(x, errors), in partial sums that add_parts adds
 //
-// with neuron_adjoint of kernels/srm/srm.cu. The pooling windows tile the map; the last ones of a row or column may be
+// Neurons are those of srm_adjoint.cuh, or both are of the same step. The pooling windows tile the map; the last ones of a row or column may be
 // cut off.
 //
 // Layout: pooled_g and pooled_u are (steps, samples, tile_rows, tile_columns, outputs), u and errors
@@ -25,6 +25,7 @@
 // Twin: kernels/fused/conv_pool.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "neuron_adjoint.cuh"
+#include "srm_adjoint.cuh"
 #include "tap_sums.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
@@ -80,7 +81,7 @@ struct PooledErrors {
     __device__ __forceinline__ void compute(long long frame, real (&sums)[AHEAD])
     {
         neuron.compute(frame, g, sums);
-        neuron.write(errors, frame, sums);
+        write_errors(errors, frame, sums, neuron.u.steps, neuron.u.columns);
     }
 };
 
@@ -117,29 +118,16 @@ extern "C" __global__ void conv_pool_adjoint(
     int left,                                  // padding to the left
     int gap_h,                                 // rows between taps
     int gap_w,                                 // columns between taps
-    real theta,                                // threshold
-    real steep,                                // 1 / (tau_rho theta)
-    real rho_height,                           // dt scale_rho / (tau_rho theta)
-    real decay,                                // exp(-dt / tau_sr)
-    real gain,                                 // amplitude e dt / tau_sr
-    long long cut,                             // steps until an input leaves the response; none if >= steps
-    real cut_p,                                // decay^cut
-    real cut_q,                                // cut decay^cut
-    real pooled_theta,                         // threshold
-    real pooled_steep,                         // 1 / (tau_rho theta)
-    real pooled_rho_height,                    // dt scale_rho / (tau_rho theta)
-    real pooled_decay,                         // exp(-dt / tau_sr)
-    real pooled_gain,                          // amplitude e dt / tau_sr
-    long long pooled_cut,                      // steps until an input leaves the response; none if >= steps
-    real pooled_cut_p,                         // decay^cut
-    real pooled_cut_q)                         // cut decay^cut
+    const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
+    const real *__restrict__ pooled_numbers,      // the same of the pooled neurons
+    const real *__restrict__ pooled_constants,    // the same of the pooled neurons
+    const __grid_constant__ NeuronsBack neurons,  // constants of any other
+    const __grid_constant__ NeuronsBack pooled)   // the same of the pooled neurons
 {
     const PackedWindow window(
         x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
-    const AdjointConstants neuron{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q};
-    const AdjointConstants pooled{pooled_theta, pooled_steep, pooled_rho_height, pooled_decay,
-                                  pooled_gain,  pooled_cut,   pooled_cut_p,      pooled_cut_q};
     const Tiles tiles{
         rows, out_columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (out_columns + tile_w - 1) / tile_w, samples};
     TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes, mine, channels / groups};
@@ -149,7 +137,7 @@ extern "C" __global__ void conv_pool_adjoint(
     sums.begin(ring + ring_rows * width, 0, window.pieces(), samples);
 
     const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
-    const long long neurons = samples * rows * out_columns * outputs;
+    const long long map_neurons = samples * rows * out_columns * outputs;
     for (sums.tile = (long long)blockIdx.x * step; sums.tile < count; sums.tile += (long long)gridDim.x * step) {
         const Place place = sums.place(threadIdx.x / lanes);
         const bool active = place.inside && lane < mine.used;
@@ -160,14 +148,22 @@ extern "C" __global__ void conv_pool_adjoint(
         PooledErrors of_neuron{
             {{pools ? pooled_g + pooled_m : nullptr, steps, pooled_neurons}, nullptr, 0},
             {pooled,
+             pooled_numbers,
+             pooled_constants,
+             pooled_m,
              {pools && !stored_half ? pooled_u + pooled_m : nullptr,
               pools && stored_half ? pooled_half + pooled_m : nullptr, steps, pooled_neurons},
-             nullptr},
+             nullptr,
+             {}},
             pools ? ring + column : nullptr,
-            {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, cut},
-            {neuron,
-             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
-             nullptr},
+            {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, reach_of(neurons)},
+            {neurons,
+             numbers,
+             constants,
+             m,
+             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, map_neurons},
+             nullptr,
+             {}},
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);
     }

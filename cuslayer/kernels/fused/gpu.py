@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.constants import Pooling, Spiking, Window
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
+from cuslayer.kernels.fused.neurons import is_fusable
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
@@ -37,26 +37,13 @@ class OnePass:
     exact: bool
     takes_products: ClassVar[bool] = True
 
-    def conv_neuron(
-        self, x: PackedSpikes, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
-    ) -> tuple[Array, PackedSpikes]:
+    def conv_neuron(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:
         """Return the potential and the spikes; see `gpu_conv.conv_neuron`."""
-        return gpu_conv.conv_neuron(x, steps, w, window, self.groups, response, spiking, keep)
+        return gpu_conv.conv_neuron(x, steps, w, window, self.groups, *rest)
 
-    def conv_neuron_adjoint(
-        self,
-        x: PackedSpikes,
-        steps: int,
-        g: Array | Product,
-        u: Array,
-        window: Window,
-        response: Alpha,
-        spiking: Spiking,
-        keep: bool,
-    ) -> tuple[Array | None, Array]:
+    def conv_neuron_adjoint(self, x: PackedSpikes, steps: int, g: Any, u: Array, window: Window, *rest: Any) -> Any:
         """Return the gradients of the weighted input and of the weight; see `gpu_conv_adjoint.conv_neuron_adjoint`."""
-        constants = window, self.groups, response, spiking
-        return gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, *constants, keep, self.exact)
+        return gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, window, self.groups, *(*rest, self.exact))
 
     def conv_pool(
         self,
@@ -64,43 +51,32 @@ class OnePass:
         steps: int,
         w: Array,
         window: Window,
-        response: Alpha,
-        spiking: Spiking,
+        response: Any,
+        spiking: Any,
         pooling: Pooling,
         keep: Any,
     ) -> tuple[Array, Array, PackedSpikes]:
         """Return both potentials and the spikes after pooling; see `gpu_conv.conv_pool`.
 
-        Windows that it does not take are pooled in a second pass.
+        Windows, or neurons, that it does not take are pooled in a second pass.
         """
-        if gpu_conv.pools_in_one_pass(pooling.window):
+        if gpu_conv.pools_in_one_pass(pooling, spiking):
             return gpu_conv.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
         u, fired = self.conv_neuron(x, steps, w, window, response, spiking, keep)
         return u, *gpu_pool.pool_neuron(fired, steps, *pooling, keep)
 
     def conv_pool_adjoint(
-        self,
-        x: PackedSpikes,
-        steps: int,
-        g: Array,
-        u: Array,
-        pooled_u: Array,
-        window: Window,
-        response: Alpha,
-        spiking: Spiking,
-        pooling: Pooling,
-        keep: bool,
-    ) -> tuple[Array | None, Array]:
+        self, x: PackedSpikes, steps: int, g: Array, u: Array, pooled_u: Array, window: Window, *rest: Any
+    ) -> Any:
         """Return the gradients of the weighted input and of the weight; see `gpu_conv_adjoint.conv_pool_adjoint`."""
-        constants = window, self.groups, response, spiking, pooling
-        return gpu_conv_adjoint.conv_pool_adjoint(x, steps, g, u, pooled_u, *constants, keep, self.exact)
+        return gpu_conv_adjoint.conv_pool_adjoint(x, steps, g, u, pooled_u, window, self.groups, *(*rest, self.exact))
 
 
 def conv_kernels(
     x: PackedSpikes | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution and its neurons; None if two are needed."""
-    fits = isinstance(x, PackedSpikes) and isinstance(spiking, Spiking)
+    fits = isinstance(x, PackedSpikes) and is_fusable(spiking)
     return OnePass(groups, exact) if fits else None
 
 
@@ -119,4 +95,4 @@ def dense_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> Mo
 
 def pool_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
     """Return the module that runs pooling of spikes and its neurons in one pass; None if two are needed."""
-    return gpu_pool if x.dtype == bool and isinstance(spiking, Spiking) else None
+    return gpu_pool if x.dtype == bool and is_fusable(spiking) else None

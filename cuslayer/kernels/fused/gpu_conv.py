@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
-from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import blocks, geometry, image, new_potentials, new_spikes
-from cuslayer.kernels.cuda.launch import TILE, contiguous, neuron_constants, zeros
+from cuslayer.kernels.cuda.launch import TILE, contiguous, zeros
+from cuslayer.kernels.fused.neurons import cut_of, forward_constants, kernel_for, same_kind
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
 __all__ = ["conv_neuron", "conv_pool"]
@@ -28,30 +28,18 @@ def conv_neuron(
     w: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     keep: Any,
 ) -> tuple[Array, PackedSpikes]:
-    """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, outputs).
-
-    Args:
-        x: (frames, H, W, C), the frames of all samples at a step one after the other.
-        steps: the number of steps of the frames.
-        w: (kh, kw, C / groups, outputs).
-        window: any.
-        groups: the number of groups of channels.
-        response: the spike response.
-        spiking: threshold and refractory response.
-        keep: the type in which u is saved, w's or float16; None for an empty u.
-    """
+    """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, outputs)."""
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     s = new_spikes(x, (rows, columns, w.shape[3]))
     kept = new_potentials(w, w.dtype, steps, s.size // max(steps, 1), keep)
-    constants = neuron_constants(w.dtype, steps, response, spiking)
-    rows_of_inputs = input_rows(constants["cut"], steps)
+    rows_of_inputs = input_rows(cut_of(response, w.dtype, steps), steps)
     found = blocks(w.nbytes, [count * WORD * w.dtype.itemsize for count in rows_of_inputs])
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]
-    kernel("conv_neuron", w.dtype).launch(
+    kernel_for("conv_neuron", w.dtype, spiking).launch(
         (-(-samples * rows * out_words // found.groups),),
         (WORD, found.groups),
         found.shared,
@@ -73,7 +61,7 @@ def conv_neuron(
         keep=kept.keep,
         **image(x),
         **geometry(window),
-        **constants,
+        **forward_constants(response, spiking, w.dtype, steps, w),
     )
     return kept.u, s
 
@@ -94,40 +82,30 @@ def conv_pool(
     w: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     pooling: Pooling,
     keep: Any,
 ) -> tuple[Array, Array, PackedSpikes]:
-    """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
-
-    Args:
-        x: see `conv_neuron`, as for all arguments but the next.
-        steps: the number of steps.
-        w: the weights.
-        window: the window of the convolution.
-        groups: the number of groups of channels.
-        response: the spike response of the neurons before pooling.
-        spiking: their threshold and refractory response.
-        pooling: windows that tile the map (`pools_in_one_pass`), their gain, and the neurons after pooling.
-        keep: the type in which the potentials are saved.
-    """
+    """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it."""
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     outputs, (tile_h, tile_w) = w.shape[3], pooling.window.kernel
     s = new_spikes(x, (-(-rows // tile_h), -(-columns // tile_w), outputs))
     samples, (_, pooled_rows, out_words) = x.frames // max(steps, 1), s.words.shape
     kept = new_potentials(w, w.dtype, steps, samples * rows * columns * outputs, keep)
     pooled = new_potentials(w, w.dtype, steps, s.size // max(steps, 1), keep)
-    constants = neuron_constants(w.dtype, steps, response, spiking)
-    constants |= neuron_constants(w.dtype, steps, pooling.response, pooling.spiking, "pooled_")
-    tile, ring_steps = tile_h * tile_w, _ring_steps(steps, constants)
+    constants = forward_constants(response, spiking, w.dtype, steps, w)
+    pooled_constants = forward_constants(pooling.response, pooling.spiking, w.dtype, steps, w)
+    cut, pooled_cut = (cut_of(of, w.dtype, steps) for of in (response, pooling.response))
+    ref_cut = steps if isinstance(spiking, StepSpiking) else cut_of(spiking.refractory, w.dtype, steps)
+    tile, ring_steps = tile_h * tile_w, _ring_steps(steps, pooled_cut, ref_cut)
     words = samples * pooled_rows * out_words
-    rows_of_inputs = input_rows(constants["cut"], steps)
+    rows_of_inputs = input_rows(cut, steps)
     inputs, ring = [tile * count * WORD * w.dtype.itemsize for count in rows_of_inputs], 4 * tile * ring_steps
     # Ring buffers of spikes are in memory only if they are too long for shared memory.
     found = blocks(w.nbytes, [size + ring for size in inputs] + inputs[-1:], tile + 1)
     ring_in_shared, option = found.option < len(inputs), min(found.option, len(inputs) - 1)
-    kernel("conv_pool", w.dtype).launch(
+    kernel_for("conv_pool", w.dtype, spiking).launch(
         (-(-words // found.groups),),
         (WORD, tile + 1, found.groups),
         found.shared,
@@ -160,17 +138,19 @@ def conv_pool(
         **image(x),
         **geometry(window),
         **constants,
+        pooled=pooled_constants.pop("neurons"),
+        **{f"pooled_{name}": value for name, value in pooled_constants.items()},
     )
     return kept.u, pooled.u, s
 
 
-def pools_in_one_pass(pool: Window) -> bool:
-    """Return whether `conv_pool` takes a pooling window: windows side by side, with at most 15 positions."""
-    return pool.tiles and pool.kernel[0] * pool.kernel[1] <= _MOST_POSITIONS
+def pools_in_one_pass(pooling: Pooling, spiking: Spiking | StepSpiking) -> bool:
+    """Return whether `conv_pool` takes windows, side by side, of at most 15 positions, and two layers of a kind."""
+    (rows, columns), tiles = pooling.window.kernel, pooling.window.tiles
+    return tiles and rows * columns <= _MOST_POSITIONS and same_kind(spiking, pooling.spiking)
 
 
-def _ring_steps(steps: int, constants: Mapping[str, Any]) -> int:
+def _ring_steps(steps: int, cut: int, ref_cut: int) -> int:
     """Return the steps of the ring buffer of spikes: those that are read later, and two batches."""
-    cut, ref_cut = constants["pooled_cut"], constants["ref_cut"]
     read = max(cut if cut < steps else 0, ref_cut if _REGISTER_STEPS < ref_cut < steps else 0)
     return _batches(read) + 2 * TILE

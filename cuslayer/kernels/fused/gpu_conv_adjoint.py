@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint, without_columns
 from cuslayer.kernels.conv.tap_sums import add_parts, blocks, blocks_of_sweep, count_parts, sums_of
-from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import geometry, stored_potential
-from cuslayer.kernels.cuda.launch import TILE, adjoint_constants, contiguous, empty, zeros
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
 from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.fused.gpu_pool_adjoint import pool_neuron_adjoint
+from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, kernel_for, same_kind
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["conv_neuron_adjoint", "conv_pool_adjoint"]
@@ -26,27 +26,14 @@ def conv_neuron_adjoint(
     u: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     keep: bool,
     exact: bool,
 ) -> tuple[Array | None, Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight.
 
     Where the sums of a window do not fit in shared memory, the errors are stored and read again for the weight.
-
-    Args:
-        x: (frames, H, W, C), the frames of all samples at a step one after the other.
-        steps: the number of steps of the frames.
-        g: the gradient of the spikes, (frames, rows, columns, outputs), or a product of (frames, k) and
-            (rows x columns x outputs, k).
-        u: the potential of these neurons, in g's type or float16.
-        window: the window of the convolution.
-        groups: the number of groups of channels.
-        response: the spike response.
-        spiking: threshold, refractory response and surrogate.
-        keep: whether the first gradient is wanted.
-        exact: whether the gradient includes the path through refraction.
 
     Raises:
         ValueError: the device has too little shared memory.
@@ -75,14 +62,14 @@ def conv_neuron_adjoint(
         arrays["weights"] = empty(u, (count * found.across, inputs, found.threads), dtype)
     else:
         arrays["g"] = contiguous(g)
-    kernel("conv_neuron_adjoint", dtype).launch(
+    kernel_for("conv_neuron_adjoint", dtype, spiking).launch(
         (count, found.across),
         (found.threads,),
         found.shared,
         x=x.words,
         **arrays,
         **stored_potential(u, dtype),
-        g_u=empty(u, map_shape, dtype) if exact else nothing,
+        g_u=empty(u, map_shape, dtype) if exact and isinstance(spiking, Spiking) else nothing,
         errors=nothing if errors is None else errors,
         parts=parts,
         steps=steps,
@@ -98,7 +85,7 @@ def conv_neuron_adjoint(
         lanes=found.lanes,
         **without_columns(x),
         **geometry(window),
-        **adjoint_constants(dtype, steps, response, spiking),
+        **adjoint_constants(response, spiking, dtype, steps, u),
     )
     if errors is not None and not in_sweep:
         return errors if keep else None, conv_weight_adjoint(x, errors, window, groups)
@@ -113,8 +100,8 @@ def conv_pool_adjoint(
     pooled_u: Array,
     window: Window,
     groups: int,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     pooling: Pooling,
     keep: bool,
     exact: bool,
@@ -123,20 +110,6 @@ def conv_pool_adjoint(
 
     One sweep computes both layers of neurons; two do if the gradient is exact, if the pooling windows do not tile the
     map, or if the sums of a window and the errors of the pooled neurons do not fit in shared memory.
-
-    Args:
-        x: see `conv_neuron_adjoint`, as for all arguments but these.
-        steps: the number of steps.
-        g: the gradient of the spikes after pooling, (frames, tile rows, tile columns, outputs).
-        u: the potential of the neurons before pooling.
-        pooled_u: the potential of the neurons after pooling.
-        window: the window of the convolution.
-        groups: the number of groups of channels.
-        response: the spike response before pooling.
-        spiking: the constants of these neurons.
-        pooling: any windows, their gain, and the neurons after pooling.
-        keep: whether the first gradient is wanted.
-        exact: whether the gradient includes the path through refraction of both layers.
     """
     channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
@@ -145,11 +118,12 @@ def conv_pool_adjoint(
     shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
     if 0 in map_shape:
         return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
-    constants = adjoint_constants(dtype, steps, response, spiking)
-    ring_rows = _ring_rows(steps, constants["cut"])
+    constants = adjoint_constants(response, spiking, dtype, steps, u)
+    pooled_constants = adjoint_constants(pooling.response, pooling.spiking, dtype, steps, u)
+    ring_rows = _ring_rows(steps, cut_of(response, dtype, steps))
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
     bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
-    if exact or found is None or not pooling.window.tiles:
+    if exact or found is None or not pooling.window.tiles or not same_kind(spiking, pooling.spiking):
         pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
         of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
         return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, response, spiking, keep, exact)
@@ -157,8 +131,7 @@ def conv_pool_adjoint(
     count = count_parts(-(-tiles // found.tiles), bits * outputs * dtype.itemsize)
     parts, nothing = empty(u, (count, bits * outputs), dtype), empty(u, (0,), dtype)
     errors = empty(u, map_shape, dtype) if keep else None
-    constants |= adjoint_constants(dtype, steps, pooling.response, pooling.spiking, "pooled_")
-    kernel("conv_pool_adjoint", dtype).launch(
+    kernel_for("conv_pool_adjoint", dtype, spiking).launch(
         (count, found.across),
         (found.threads,),
         found.shared,
@@ -182,11 +155,13 @@ def conv_pool_adjoint(
         lanes=found.lanes,
         **without_columns(x),
         **geometry(window),
-        **{name: value for name, value in constants.items() if "ref_" not in name},
+        **constants,
+        pooled=pooled_constants.pop("neurons"),
+        **{f"pooled_{name}": value for name, value in pooled_constants.items()},
     )
     return errors, add_parts(parts, shape)
 
 
-def _ring_rows(steps: int, cut: Any) -> int:
+def _ring_rows(steps: int, cut: int) -> int:
     """Return the steps of the ring buffer: two batches, and those after which an error leaves the response."""
-    return 2 * TILE + (-(-int(cut) // TILE) * TILE if cut < steps else 0)
+    return 2 * TILE + (-(-cut // TILE) * TILE if cut < steps else 0)

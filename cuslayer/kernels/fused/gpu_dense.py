@@ -65,14 +65,6 @@ def dense_neuron(
 ) -> tuple[Array, PackedSpikes]:
     """Return the potentials and the spikes of a dense layer's neurons.
 
-    Args:
-        x: spikes (rows, inputs); the rows are those of all samples at a step, for each of the steps.
-        steps: time steps.
-        w: (inputs, outputs).
-        response: the spike response of the neurons; of a step, the constants of each neuron, (constants, K).
-        spiking: their threshold and refractory response, or the step.
-        keep: the type of the potentials, w.dtype or float16; None stores none.
-
     Returns:
         The potentials (steps, samples x outputs), without rows if none are stored, and the spikes (rows, outputs), with
         `by_neuron`.
@@ -121,16 +113,7 @@ def dense_neuron_adjoint(
     spiking: Spiking | StepSpiking,
     exact: bool,
 ) -> Array:
-    """Return the gradient (rows, outputs) of the weighted input of a dense layer.
-
-    Args:
-        g: the gradient of the spikes (rows, outputs), or the product that it is.
-        u: the potentials, (steps, samples x outputs), also as float16.
-        steps: time steps.
-        response: the spike response of the neurons; of a step, the constants of each neuron, (constants, K).
-        spiking: their threshold, refractory response and surrogate, or the step.
-        exact: whether the gradient goes through the refractory response, or all that a spike changes.
-    """
+    """Return the gradient (rows, outputs) of the weighted input of a dense layer."""
     g = narrow(g)
     (rows, outputs), dtype = g.shape, g.dtype
     columns = rows // max(steps, 1) * outputs

@@ -8,10 +8,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import WARPS, geometry, image, new_potentials, new_spikes
-from cuslayer.kernels.cuda.launch import neuron_constants
 from cuslayer.kernels.fused.gpu_pool_adjoint import pool_neuron_adjoint
+from cuslayer.kernels.fused.neurons import forward_constants, kernel_for
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.gpu import packed
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
@@ -23,27 +23,17 @@ def pool_neuron(
     steps: int,
     window: Window,
     gain: Any,
-    response: Alpha,
-    spiking: Spiking,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
     keep: Any,
 ) -> tuple[Array, PackedSpikes]:
-    """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, C), in float32.
-
-    Args:
-        x: (frames, H, W, C), the frames of all samples at a step one after the other.
-        steps: the number of steps of the frames.
-        window: any.
-        gain: the weight of each spike.
-        response: the spike response.
-        spiking: threshold and refractory response.
-        keep: the type in which u is saved, float32 or float16; None for an empty u.
-    """
+    """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, C), in float32."""
     x, dtype = packed(x), np.dtype(np.float32)
     rows, columns = window.outputs(x.shape[-3:-1], ceil=True)
     s = new_spikes(x, (rows, columns, x.shape[-1]))
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]
     kept = new_potentials(x.words, dtype, steps, s.size // max(steps, 1), keep)
-    kernel("pool_neuron", dtype).launch(
+    kernel_for("pool_neuron", dtype, spiking).launch(
         (-(-samples * rows * out_words // WARPS),),
         (WORD, WARPS),
         x=x.words,
@@ -59,6 +49,6 @@ def pool_neuron(
         pool_gain=dtype.type(gain),
         **image(x),
         **geometry(window),
-        **neuron_constants(dtype, steps, response, spiking),
+        **forward_constants(response, spiking, dtype, steps, x.words),
     )
     return kept.u, s

@@ -1,6 +1,9 @@
 // Neurons that are written as a step in fused forward passes, in the place of srm_neurons.cuh: `Kind` is the struct of one
 // kind. Nothing leaves a response: the states have all that was.
 
+// Whether inputs leave a response.
+constexpr bool REMEMBERS = false;
+
 // The constants of a layer of neurons.
 struct Neurons {
     long long period;  // of the constants of each neuron: column m has those at m % period

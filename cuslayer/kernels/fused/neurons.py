@@ -1,4 +1,12 @@
-"""What launchers of fused passes take of the neurons: the kernel for their kind, and its constants."""
+"""What launchers of fused passes take of the neurons: the kernel for their kind, and its constants.
+
+Their arguments: ``x`` packed spikes, the frames of all samples at a step one after the other, ``steps`` of them; ``w``
+the weight; ``g`` the gradient of the spikes, an array or a `Product`; ``u`` the potential, in the number type or
+float16. ``response`` is the spike response and ``spiking`` has the other constants; for neurons that are written as a
+step ``spiking`` is the step, and ``response`` the constants of each neuron, (constants, K), on the device. ``keep`` is
+the type in which potentials are saved, None for none; of a gradient, whether that of the weighted input is wanted.
+``exact``: whether the gradient includes the path through refraction, or all that a spike changes.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +27,20 @@ from cuslayer.kernels.surrogate.constants import surrogate_numbers
 def kernel_for(name: str, dtype: np.dtype[Any], spiking: Spiking | StepSpiking) -> Any:
     """Return a kernel, whose source has its name, for a kind of neurons."""
     return kernel_of(name, name, spiking.kind) if isinstance(spiking, StepSpiking) else kernel(name, dtype)
+
+
+def is_fusable(spiking: Any) -> bool:
+    """Return whether backward of neurons needs nothing of forward but the potential, and their spikes are 1."""
+    if not isinstance(spiking, StepSpiking):
+        return True
+    one_input = len(spiking.kind.inputs) == 1 and spiking.kind.derived
+    return one_input and not spiking.graded and not spiking.saved(False) and not spiking.old(False)
+
+
+def same_kind(one: Spiking | StepSpiking, other: Spiking | StepSpiking) -> bool:
+    """Return whether one kernel can have both layers of neurons."""
+    kinds = [spiking.kind if isinstance(spiking, StepSpiking) else None for spiking in (one, other)]
+    return kinds[0] is kinds[1]
 
 
 def cut_of(response: Any, dtype: np.dtype[Any], steps: int) -> int:

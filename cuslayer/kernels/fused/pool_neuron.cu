@@ -1,8 +1,8 @@
 // Sum pooling of packed spikes and its neurons in one pass over time.
 //
-//   pool_neuron   u[t] = psp(pool(x))[t] + sum over earlier spikes f of nu[t-f],   s[t] = (u[t] >= theta)
+//   pool_neuron   u, s: the potential and the spikes of the neurons for pool(x)
 //
-// with the pooling of kernels/pool/pool.cu, which is never written, and the response and nu as recurrences.
+// with the pooling of kernels/pool/pool.cu, which is never written. Neurons are those of srm_neurons.cuh, or of a step.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, channels). Potentials are (steps, samples, rows, out_columns, channels), C-contiguous.
@@ -13,6 +13,7 @@
 
 #include "window_count.cuh"
 #include "packed_neuron.cuh"
+#include "srm_neurons.cuh"
 
 extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
@@ -38,17 +39,9 @@ extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     int gap_w,                       // columns between taps
     int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
     real pool_gain,                  // weight of each spike
-    real theta,                      // threshold
-    real decay,                      // exp(-dt / tau_sr)
-    real gain,                       // amplitude e dt / tau_sr
-    long long cut,                   // steps until an input leaves the response; none if >= steps
-    real cut_p,                      // decay^cut
-    real cut_q,                      // cut decay^cut
-    real ref_decay,                  // exp(-dt / tau_ref)
-    real ref_gain,                   // amplitude e dt / tau_ref, negative
-    long long ref_cut,               // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,                  // ref_decay^ref_cut
-    real ref_cut_q)                  // ref_cut ref_decay^ref_cut
+    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const __grid_constant__ Neurons neurons)  // constants of any other
 {
     const int width = out_columns * channels;
     const unsigned warp = blockIdx.x * blockDim.y + threadIdx.y;
@@ -63,23 +56,22 @@ extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     const long long frame_words = (long long)height * words;
     const long long word_stride = samples * rows * out_words;
     const unsigned *frames = x + sample * frame_words;
-    const Constants constants{
-        theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
-    PackedNeuron neuron;
     long long at = ((long long)sample * rows + row) * width + place;
+    PackedNeuron neuron(neurons, numbers, constants, at);
     for (long long t = 0; t < steps; t += AHEAD) {
-        if (ref_cut > REGISTER_STEPS) {
-            const long long old = t - ref_cut + threadIdx.x;
+        if (ref_reach_of(neurons) > REGISTER_STEPS) {
+            const long long old = t - ref_reach_of(neurons) + threadIdx.x;
             __syncwarp();  // other lanes wrote the words
             neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
         }
-        int entering[AHEAD], leaving[AHEAD];
+        int entering[AHEAD], leaving[AHEAD] = {};
         count(entering, frames, t, steps, samples * frame_words);
-        count(leaving, frames, t - cut, steps, samples * frame_words);
+        if (REMEMBERS)
+            count(leaving, frames, t - reach_of(neurons), steps, samples * frame_words);
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i, at += samples * rows * width) {
             const real potential =
-                neuron.step(constants, t, i, real(entering[i]) * pool_gain, real(leaving[i]) * pool_gain, used);
+                neuron.step(neurons, t, i, real(entering[i]) * pool_gain, real(leaving[i]) * pool_gain, used);
             if (used && t + i < steps)
                 save(potential, keep, u, half, at);
         }

@@ -1,6 +1,6 @@
 // The gradient of the input of a pooling layer and its neurons, in one sweep back over time.
 //
-//   pool_neuron_adjoint   pool_adjoint(neuron_adjoint(g, u)), or of neuron_adjoint_exact, of kernels/srm/srm.cu
+//   pool_neuron_adjoint   x: pool_adjoint of the gradient by the neurons' input, of the gradient g of their spikes and u
 //
 // for pooling windows that tile the image, so that each pixel is in one window; the last ones of a row or column may be
 // cut off.
@@ -14,6 +14,7 @@
 // Twins: kernels/srm/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "neuron_adjoint.cuh"
+#include "srm_adjoint.cuh"
 
 extern "C" __global__ void pool_neuron_adjoint(
     const real *__restrict__ g,        // (steps, samples, tile_rows, tile_columns, channels)
@@ -31,35 +32,26 @@ extern "C" __global__ void pool_neuron_adjoint(
     real pool_gain,                    // weight of each input
     bool stored_half,                  // whether `half` is the potential
     bool exact,                        // whether the path through refraction is included
-    real theta,                        // threshold
-    real steep,                        // 1 / (tau_rho theta)
-    real rho_height,                   // dt scale_rho / (tau_rho theta)
-    real decay,                        // exp(-dt / tau_sr)
-    real gain,                         // amplitude e dt / tau_sr
-    long long cut,                     // steps until an input leaves the response; none if >= steps
-    real cut_p,                        // decay^cut
-    real cut_q,                        // cut decay^cut
-    real ref_decay,                    // exp(-dt / tau_ref)
-    real ref_gain,                     // amplitude e dt / tau_ref, negative
-    long long ref_cut,                 // steps until a spike leaves the refractory response
-    real ref_cut_p,                    // ref_decay^ref_cut
-    real ref_cut_q)                    // ref_cut ref_decay^ref_cut
+    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const __grid_constant__ NeuronsBack neurons)  // constants of any other
 {
-    const AdjointConstants of{theta, steep,     rho_height, decay,   gain,      cut,      cut_p,
-                              cut_q, ref_decay, ref_gain,   ref_cut, ref_cut_p, ref_cut_q};
     const int tile_rows = (height + tile_h - 1) / tile_h, tile_columns = (columns + tile_w - 1) / tile_w;
-    const long long neurons = samples * tile_rows * tile_columns * channels;
+    const long long all_neurons = samples * tile_rows * tile_columns * channels;
     const long long step = samples * height * columns * channels;
-    GRID_STRIDE(m, neurons) {
+    GRID_STRIDE(m, all_neurons) {
         const long long tile = m / channels;
         const int top = tile / tile_columns % tile_rows * tile_h, left = tile % tile_columns * tile_w;
         const long long row = tile / tile_columns / tile_rows * height + top;
         real *const first = x + (row * columns + left) * channels + m % channels;
         const int below = min(tile_h, height - top), beside = min(tile_w, columns - left);
-        Gradient gradient{{g + m, steps, neurons}, nullptr, 0};
+        Gradient gradient{{g + m, steps, all_neurons}, nullptr, 0};
         NeuronAdjoint<bool> neuron{
-            of,
-            {stored_half ? nullptr : u + m, stored_half ? half + m : nullptr, steps, neurons},
+            neurons,
+            numbers,
+            constants,
+            m,
+            {stored_half ? nullptr : u + m, stored_half ? half + m : nullptr, steps, all_neurons},
             exact ? g_u + m : nullptr,
             exact};
         const long long last = (steps - 1) / AHEAD * AHEAD;

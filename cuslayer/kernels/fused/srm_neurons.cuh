@@ -2,6 +2,9 @@
 // the response after `cut` steps, and spikes the refractory response. For neurons that are written as a step, printer.py
 // puts kind_neurons.cuh in the place of this header.
 
+// Whether inputs leave a response.
+constexpr bool REMEMBERS = true;
+
 // The constants of a layer of neurons.
 struct Neurons {
     real theta;          // threshold

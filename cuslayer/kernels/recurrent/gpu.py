@@ -13,6 +13,7 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
 from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmProgram
+from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "forward"]
@@ -33,17 +34,25 @@ def forward(
 ) -> tuple[Array, Array, Array]:
     """Return the potential u and the spikes s, (T, N, ...), and what else backward needs, (values, T, N, ...).
 
+    Spikes of neurons that are written as a step are packed.
+
     Raises:
         ValueError: the synapses are a convolution.
     """
-    u, s, more = empty(x, x.shape, x.dtype), empty(x, x.shape, bool), empty(x, (len(saves), *x.shape), x.dtype)
-    given: dict[str, Any] = {"x": contiguous(x), "w": contiguous(weight), "u": u, "s": s}
+    u, more = empty(x, x.shape, x.dtype), empty(x, (len(saves), *x.shape), x.dtype)
+    given: dict[str, Any] = {"x": contiguous(x), "w": contiguous(weight), "u": u}
+    neurons = math.prod(x.shape[2:])
+    masks = words_of(neurons)
+    s: Any
     if isinstance(program, SrmProgram):
         given |= _filters(program, x.dtype, len(x)) | {"z": empty(x, x.shape, x.dtype)}
         given["theta"] = program.spiking.surrogate(x.dtype)[0]
+        s = given["s"] = empty(x, x.shape, bool)
     else:
-        given |= {"saved": more, "saves": len(saves)}
-    masks = -(-math.prod(x.shape[2:]) // _WARP)
+        words = empty(x, (x.shape[0] * x.shape[1], 1, masks), np.uint32)
+        by_neuron = empty(x, (neurons, x.shape[1], words_of(len(x))), np.uint32)
+        s = PackedSpikes(words, x.shape, neurons, by_neuron)
+        given |= {"saved": more, "saves": len(saves), "fired": words, "by_neuron": by_neuron}
     _launch("recurrent", x, program, constants, delay, geometry, 4 * (delay + 1) * masks, given)
     return u, s, more
 
@@ -59,13 +68,17 @@ def adjoint(
     geometry: Geometry | None = None,
     states: None = None,
 ) -> Array:
-    """Return the gradient of the weighted input, (T, N, ...), of that of the spikes from later layers g."""
-    y = empty(g, g.shape, g.dtype)
+    """Return the gradient of the weighted input, (T, N, ...), of that of the spikes from later layers g.
+
+    For neurons that are written as a step, rows of 0 follow, of as many steps as the delay, at most T.
+    """
+    late = 0 if isinstance(program, SrmProgram) else min(delay, len(g))
+    y = empty(g, (len(g) + late, *g.shape[1:]), g.dtype)
     given: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "w": contiguous(weight.T), "y": y}
     if isinstance(program, SrmProgram):
         given |= _filters(program, g.dtype, len(g)) | {"g_u": empty(g, g.shape, g.dtype), "exact": program.exact}
     else:
-        given |= {"saved": more, "saves": len(more), "exact": program.spiking.exact}
+        given |= {"saved": more, "saves": len(more), "exact": program.spiking.exact, "late": late}
     surrogate: Surrogate = program.spiking
     given |= surrogate_numbers(surrogate, g.dtype)._asdict()
     shared = math.prod(g.shape[2:]) * g.dtype.itemsize

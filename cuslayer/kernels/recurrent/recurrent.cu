@@ -34,6 +34,10 @@ struct Srm {
     long long cut, ref_cut;
     real theta;
 
+    __device__ __forceinline__ void write(const Place &place, bool fires) const { s[place.at] = fires; }
+
+    __device__ __forceinline__ void write_mask(long long, unsigned) const {}
+
     __device__ __forceinline__ real forward(const Place &place, real given, bool &fires) const
     {
         const bool begins = place.step == 0;
@@ -77,7 +81,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_srm(
     const Filter response{decay, gain, cut_p, cut_q, states};
     const Filter refractory{ref_decay, ref_gain, ref_cut_p, ref_cut_q, states + 2 * samples * neurons};
     run_forward(
-        Srm{response, refractory, z, s, cut, ref_cut, theta}, x, w, u, s, steps, samples, neurons, delay);
+        Srm{response, refractory, z, s, cut, ref_cut, theta}, x, w, u, steps, samples, neurons, delay);
 }
 
 struct SrmAdjoint {

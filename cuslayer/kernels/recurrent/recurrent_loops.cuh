@@ -64,8 +64,8 @@ __device__ __forceinline__ real sum_of_rows(const unsigned *words, int count, co
 
 template <typename Neurons>
 __device__ __forceinline__ void run_forward(
-    const Neurons &kind, const real *x, const real *w, real *u, bool *s, long long steps, long long samples,
-    long long neurons, long long delay)
+    const Neurons &kind, const real *x, const real *w, real *u, long long steps, long long samples, long long neurons,
+    long long delay)
 {
     unsigned *const words = reinterpret_cast<unsigned *>(shared);
     const int count = int((neurons + LANES - 1) / LANES);
@@ -85,11 +85,13 @@ __device__ __forceinline__ void run_forward(
                 const real given = x[place.at] + sum_of_rows(sent, count, w, neurons, j);
                 const real value = kind.forward(place, given, fires);
                 u[place.at] = value;
-                s[place.at] = fires;
+                kind.write(place, fires);
             }
             const unsigned ballot = __ballot_sync(ALL_LANES, fires);
-            if (j % LANES == 0 && j < count * LANES)
+            if (j % LANES == 0 && j < count * LANES) {
                 now[j / LANES] = ballot;
+                kind.write_mask((t * samples + n) * count + j / LANES, ballot);
+            }
         }
         __syncthreads();
     }

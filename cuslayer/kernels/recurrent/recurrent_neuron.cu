@@ -14,8 +14,22 @@ struct Stepped {
     const real *constants;  // (constants, period)
     real *states;           // (states, samples, neurons)
     real *saved;            // (saves, steps, samples, neurons)
-    long long steps, period;
+    unsigned *fired;        // (steps, samples, words of neurons)
+    unsigned *by_neuron;    // (neurons, samples, words of steps)
+    long long steps, period, time_words, samples;
     int saves;
+
+    __device__ __forceinline__ void write(const Place &place, bool fires) const
+    {
+        unsigned *const word = by_neuron + (place.neuron * samples + blockIdx.x) * time_words + place.step / LANES;
+        const int bit = place.step % LANES;
+        if (bit == 0)
+            *word = fires;
+        else if (fires)
+            *word |= 1u << bit;
+    }
+
+    __device__ __forceinline__ void write_mask(long long at, unsigned ballot) const { fired[at] = ballot; }
 
     __device__ __forceinline__ real forward(const Place &place, real given, bool &fires) const
     {
@@ -79,7 +93,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_of_kind(
     const real *__restrict__ constants,  // (constants, period), of each neuron
     real *states,                        // (states, samples, neurons), scratch
     real *u,                             // (steps, samples, neurons), potential, written
-    bool *s,                             // (steps, samples, neurons), spikes, written
+    unsigned *fired,                     // (steps, samples, words of neurons), spikes, written
+    unsigned *by_neuron,                 // (neurons, samples, words of steps), spikes, written
     real *saved,                         // (saves, steps, samples, neurons), values for backward, written
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
@@ -88,8 +103,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_of_kind(
     long long delay,                     // steps until a spike arrives
     int saves)                           // how many values are saved
 {
-    const Stepped<Kind> kind{numbers, constants, states, saved, steps, period, saves};
-    run_forward(kind, x, w, u, s, steps, samples, neurons, delay);
+    const long long time_words = (steps + LANES - 1) / LANES;
+    const Stepped<Kind> kind{
+        numbers, constants, states, saved, fired, by_neuron, steps, period, time_words, samples, saves};
+    run_forward(kind, x, w, u, steps, samples, neurons, delay);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_of_kind(
@@ -100,12 +117,14 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_of_ki
     const real *__restrict__ numbers,    // constants of all neurons
     const real *__restrict__ constants,  // (constants, period), of each neuron
     real *states,                        // (states, samples, neurons), scratch
-    real *y,                             // (steps, samples, neurons), gradient of the weighted input, read back
+    real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back,
+                                         // then 0
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
     long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives
+    long long late,                      // delay, at most steps
     int saves,                           // how many values are saved
     bool exact,                          // whether all paths through a spike are included
     int code,                            // the shape of the surrogate
@@ -115,6 +134,9 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_of_ki
     real a,                              // constant of the shape
     real b)                              // constant of the shape
 {
+    for (long long t = steps; t < steps + late; ++t)
+        for (int j = threadIdx.x; j < neurons; j += blockDim.x)
+            y[(t * samples + blockIdx.x) * neurons + j] = 0;
     const Slope slope{code, theta, steep, height, a, b};
     if (exact) {
         const SteppedAdjoint<true, Kind> kind{slope, numbers, constants, states, saved, u, steps, period, saves};
