@@ -1,5 +1,6 @@
 """benchmarks/gpu_cost.py: the budgets of a training step, and the counts of the page."""
 
+import runpy
 import sys
 from functools import cache
 from pathlib import Path
@@ -49,8 +50,11 @@ def recurrent():
 @pytest.mark.parametrize(
     ("make", "operations"),
     [
-        *((mlp(neuron), 12) for neuron in (cs.LIF(), cs.AdaptiveLIF(), cs.CUBA(gradient="exact"), cs.ResonateAndFire())),
-        (lambda: cs.Network("34x34x2-16c5z-2a-32c3z-2a-64c3z-512d-10", cs.LIF()), 21),
+        *(
+            (mlp(neuron), 12)
+            for neuron in (cs.LIF(), cs.AdaptiveLIF(), cs.CUBA(gradient="exact"), cs.ResonateAndFire())
+        ),
+        (lambda: runpy.run_path(str(BENCHMARKS.parent / "examples" / "nmnist_cnn.py"))["network"](cs.LIF()), 21),
         (recurrent, 16),
     ],
     ids=["LIF", "AdaptiveLIF", "CUBA", "ResonateAndFire", "CNN", "recurrent"],

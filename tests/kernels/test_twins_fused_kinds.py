@@ -172,7 +172,7 @@ def test_conv_pool(
     pooled_shape = (*window.outputs((rows, columns), ceil=True), outputs)
     pooling = Pooling(window, 1.5 * after.theta, constants_of(after, seed + 1, pooled_shape, "float32"), after)
     packed, kind = packed_on_host(x, 1), stored_as(keep, "float32")
-    fused = gpu.fused.conv_pool_kernels(packed, case.window, case.groups, window, spiking.exact)
+    fused = gpu.fused.conv_pool_kernels(packed, case.window, case.groups, pooling, spiking.exact, spiking)
     assert fused is not None
     u, pooled_u, s = fused.conv_pool(packed, steps, w, case.window, constants, spiking, pooling, kind)
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups)

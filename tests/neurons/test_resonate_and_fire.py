@@ -114,23 +114,6 @@ def test_rotation(imaginary):
     np.testing.assert_allclose(run(tau, frequency).data, w.imag if imaginary else w.real, rtol=1e-12)
 
 
-def test_a_state_is_kept_between_calls_when_asked():
-    whole, parts = (cs.ResonateAndFire(12.0, 40.0, trained=True, stateful=each) for each in (False, True))
-    x, g = RNG.normal(0.3, 1, (2, 30, 2, 4)).astype(np.float32)
-    np.testing.assert_array_equal(np.concatenate([parts(each).data for each in (x[:7], x[7:7], x[7:])]), whole(x).data)
-    parts.forget()
-    parts(x[:7])
-    parts(x[7:]).backward(g[7:])
-    fixed = cs.ResonateAndFire(12.0, 40.0)
-    w = turned(fixed)
-    _, of_re, of_im = step_programs.resonate_reverse(x.astype(float), g, w, fixed, since=7)
-    turn = 2 * np.pi / 1000
-    of_tau = (of_re.sum() * w.real + of_im.sum() * w.imag) / 12.0**2
-    of_frequency = turn * (of_im.sum() * w.real - of_re.sum() * w.imag)
-    np.testing.assert_allclose(parts.tau.grad, of_tau, rtol=1e-3)
-    np.testing.assert_allclose(parts.frequency.grad, of_frequency, rtol=1e-3)
-
-
 def network(**options):
     cs.seed(2)
     net = cs.Network("10-8-3", cs.ResonateAndFire(15.0, 30.0, **options))
