@@ -41,24 +41,19 @@ def mlp(neuron):
     return lambda: cs.Sequential(cs.Dense((34, 34, 2), 512), neuron, cs.Dense(512, 10), neuron)
 
 
-def recurrent():
-    return cs.Sequential(
-        cs.Dense((34, 34, 2), 128), cs.Recurrent(cs.Dense(128, 128), cs.LIF()), cs.Dense(128, 10), cs.LIF()
-    )
+OWN = cs.Recurrent(cs.Dense(128, 128), cs.LIF())
+CNN = runpy.run_path(str(BENCHMARKS.parent / "examples" / "nmnist_cnn.py"))["network"]
+CAPTURED = {
+    "LIF": (mlp(cs.LIF()), 12),
+    "AdaptiveLIF": (mlp(cs.AdaptiveLIF()), 12),
+    "CUBA": (mlp(cs.CUBA(gradient="exact")), 12),
+    "ResonateAndFire": (mlp(cs.ResonateAndFire()), 12),
+    "CNN": (lambda: CNN(cs.LIF()), 21),
+    "recurrent": (lambda: cs.Sequential(cs.Dense((34, 34, 2), 128), OWN, cs.Dense(128, 10), cs.LIF()), 16),
+}
 
 
-@pytest.mark.parametrize(
-    ("make", "operations"),
-    [
-        *(
-            (mlp(neuron), 12)
-            for neuron in (cs.LIF(), cs.AdaptiveLIF(), cs.CUBA(gradient="exact"), cs.ResonateAndFire())
-        ),
-        (lambda: runpy.run_path(str(BENCHMARKS.parent / "examples" / "nmnist_cnn.py"))["network"](cs.LIF()), 21),
-        (recurrent, 16),
-    ],
-    ids=["LIF", "AdaptiveLIF", "CUBA", "ResonateAndFire", "CNN", "recurrent"],
-)
+@pytest.mark.parametrize(("make", "operations"), CAPTURED.values(), ids=CAPTURED)
 def test_steps_of_other_neurons_are_captured(make, operations):
     """Only the batch and its labels are sent."""
     costs = gpu_cost.count(gpu_cost.Network(make, 8))

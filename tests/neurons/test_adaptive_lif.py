@@ -74,20 +74,6 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, graded, spread, 
         np.testing.assert_allclose(found.grad, total, rtol=0, atol=1e-10 * max(1.0, abs(total).max()))
 
 
-def test_a_graded_spike_has_a_gradient():
-    """Away from the threshold it is differentiable: with a surrogate of 0 there, backward is its derivative."""
-    neuron = neuron_of(gradient="exact", graded=True, tau_rho=1e-4, surrogate="triangle")
-    x = RNG.normal(0.6, 1, (30, 2, 4))
-    u, s, *_ = step_programs.adaptive(x, keeps(neuron), neuron)
-    assert abs(u - 1).min() > 1e-3
-    assert 0.1 < s.mean() < 0.9
-
-    def run(*given):
-        return functions.simulate(*given, spiking=neuron.spiking, trained=True)
-
-    assert cs.gradcheck(run, x, *(np.full(4, each) for each in keeps(neuron)), step=1e-6) < 1e-6
-
-
 def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
     monkeypatch.setattr(jit, "cores", lambda: 1)
     x, g = RNG.normal(0.4, 1, (2, 40, 1, 2500)).astype(np.float32)

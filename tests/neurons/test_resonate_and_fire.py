@@ -81,28 +81,6 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(reset, gradient, graded, s
         np.testing.assert_allclose(found.grad, total, rtol=0, atol=1e-10 * max(1.0, abs(total).max()))
 
 
-@pytest.mark.parametrize("reset", RESETS)
-def test_a_graded_spike_has_a_gradient(reset):
-    """Away from the threshold it is differentiable: with a surrogate of 0 there, backward is its derivative."""
-    options = {"reset": reset, "gradient": "exact", "graded": True, "tau_rho": 1e-5, "surrogate": "triangle"}
-    neuron = cs.ResonateAndFire(12.0, 40.0, **options)
-    x = RNG.normal(0.3, 1, (30, 2, 4))
-    z, s, _ = step_programs.resonate(x, turned(neuron), neuron)
-    assert abs(z.imag - 1).min() > 1e-4
-    assert 0.02 < s.mean() < 0.9
-    w = turned(neuron)
-
-    def run(*given):
-        return functions.simulate(*given, spiking=neuron.spiking, trained=True)
-
-    assert cs.gradcheck(run, x, np.full(4, w.real), np.full(4, w.imag), step=1e-6) < 1e-6
-
-    def of_constants(tau, frequency):
-        return cs.ResonateAndFire(tau, frequency, **options)(x)
-
-    assert cs.gradcheck(of_constants, np.full(4, 12.0), np.full(4, 40.0), step=1e-5) < 1e-6
-
-
 @pytest.mark.parametrize("imaginary", [False, True])
 def test_rotation(imaginary):
     def run(tau, frequency):
