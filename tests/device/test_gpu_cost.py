@@ -41,7 +41,6 @@ def mlp(neuron):
     return lambda: cs.Sequential(cs.Dense((34, 34, 2), 512), neuron, cs.Dense(512, 10), neuron)
 
 
-OWN = cs.Recurrent(cs.Dense(128, 128), cs.LIF())
 CNN = runpy.run_path(str(BENCHMARKS.parent / "examples" / "nmnist_cnn.py"))["network"]
 CAPTURED = {
     "LIF": (mlp(cs.LIF()), 12),
@@ -49,7 +48,7 @@ CAPTURED = {
     "CUBA": (mlp(cs.CUBA(gradient="exact")), 12),
     "ResonateAndFire": (mlp(cs.ResonateAndFire()), 12),
     "CNN": (lambda: CNN(cs.LIF()), 21),
-    "recurrent": (lambda: cs.Sequential(cs.Dense((34, 34, 2), 128), OWN, cs.Dense(128, 10), cs.LIF()), 16),
+    "recurrent": (lambda: cs.Network("34x34x2-128r-10", cs.LIF()), 16),
 }
 
 

@@ -22,7 +22,6 @@ geometries = st.fixed_dictionaries(
 )
 
 
-# Neurons before and behind pooling: spike response neurons and others, some with constants of their own.
 KINDS = {
     "srm": (cs.SRM(tau_sr=3.0, cutoff=0.2), cs.SRM(tau_sr=2.0, theta=9.0)),
     "lif": (cs.LIF(theta=10.0, tau=3.0), cs.CUBA(tau_i=2.0, theta=9.0, reset="subtract")),
