@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -41,7 +41,8 @@ def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, feat
     return _sent(tuple(names), key, features, like.dtype, xp, xp.cuda.Device().id)
 
 
-@lru_cache(maxsize=1024)
+# Never dropped: a captured graph reads them at their addresses as long as it lives.
+@cache
 def _sent(names: tuple[str, ...], key: Any, features: tuple[int, ...], dtype: Any, xp: Any, device: int) -> Array:
     given = [np.frombuffer(values, of).reshape(shape) for shape, of, values in key]
     check_upload()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -77,7 +77,7 @@ def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
     return _sent(spiking, beside.dtype, namespace(beside), driver, driver.device())
 
 
-@lru_cache(maxsize=256)
+@cache  # never dropped: a captured graph reads them at their addresses
 def _sent(spiking: StepSpiking, dtype: np.dtype[Any], xp: Any, driver: Any, device: int) -> Array:
     check_upload()
     return cast(Array, xp.asarray(np.array(spiking.numbers(dtype), dtype)))
