@@ -64,7 +64,7 @@ def test_bounds_of_wide_access() -> None:
 
 
 def table(*arrays: Any) -> source.Table:
-    found = np.zeros(1, source._STRUCT).view(source.Table)
+    found = np.zeros(1, source._TABLE_TYPE).view(source.Table)
     found["size"][0, : len(arrays)], found.arrays = [x.size for x in arrays], arrays
     return found
 

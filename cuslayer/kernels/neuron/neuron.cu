@@ -6,7 +6,7 @@ typedef LIF Kind;
 #include "surrogate_shapes.cuh"
 #include "neuron_loops.cuh"
 
-extern "C" __global__ __launch_bounds__(128, 6) void neuron_of_kind(
+extern "C" __global__ __launch_bounds__(128, sizeof(real) == 4 ? 6 : 4) void neuron_of_kind(
     const real *__restrict__ x,          // (inputs, steps, columns), weighted inputs
     const real *__restrict__ numbers,    // constants of all neurons
     const real *__restrict__ constants,  // (constants, period), of each neuron
