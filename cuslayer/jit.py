@@ -76,15 +76,12 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 _addressed: list[Any] = []
 
 
-def address_of(function: Callable[..., Any], signature: Any, digest: str = "") -> int:
-    """Return the address of a function that is compiled for C's types, cached on disk where possible.
-
-    `digest` takes the place of the sources' digest for a function that is printed: it has all that it is compiled from.
-    """
+def address_of(function: Callable[..., Any], signature: Any) -> int:
+    """Return the address of a function that is compiled for C's types, cached on disk where possible."""
     made: Any = CFunc(function, (signature.args, signature.return_type), {}, {"error_model": "numpy"})
     with suppress(RuntimeError):  # no folder for the cache is writable
         made.enable_caching()
-        check_files(made, digest or _stamp())
+        check_files(made, _stamp())
     made.compile()
     _addressed.append(made)
     return cast(int, made.address)

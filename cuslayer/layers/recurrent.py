@@ -101,7 +101,7 @@ def recurrent(
     check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
-    labels = [f"constant {number}" for number in range(len(given or fixed))]
+    labels = program.spiking.labels if isinstance(program, StepProgram) else ()
     constants = side_by_side(labels, given or fixed, x, x.shape[2:])
     held = None if states is None else states.begin(x, program, delay)
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))

@@ -46,7 +46,7 @@ class Fusion(NamedTuple):
 
 
 def one_pass(stage: Any) -> OnePass | None:
-    """Return the `OnePass` of a stage that is a spike response neuron; None for any other stage."""
+    """Return the `OnePass` of a stage of neurons that fused operations know; None for any other stage."""
     return getattr(stage, "one_pass", None)
 
 

@@ -212,9 +212,11 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
 
 
 def _needs_batch(stage: Any) -> bool:
-    """Return whether a stage needs the whole input now, to draw random numbers or for a mean over the batch.
+    """Return whether a stage needs the whole input now: it has a state, draws random numbers, or means over the batch.
 
-    These are dropout, batch normalization and layers of one's own, in training mode.
+    The last two are dropout, batch normalization and layers of one's own, in training mode.
     """
+    if getattr(getattr(stage, "neuron", stage), "stateful", False):
+        return True  # a call continues from the last, and a stream from the beginning
     own = not type(stage).__module__.startswith("cuslayer.")
     return bool(getattr(stage, "training", False)) and (own or isinstance(stage, (Dropout, BatchNorm)))

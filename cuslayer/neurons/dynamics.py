@@ -115,6 +115,8 @@ def _is_trained(value: Any) -> bool:
 def _kind(cls: Any) -> Kind:
     if cls.step is None:
         raise TypeError("neurons with states must define step")
+    if not cls.states:
+        raise ValueError("states must have at least one name, got none")
     columns = tuple(cls.decays) if cls.step_columns is None else cls.step_columns
     options = {"unfired": cls.as_if_unfired, "backward": cls.backward}
     return read_step(cls.__name__, cls.step, cls.states, columns, **options)
@@ -400,11 +402,11 @@ class StepNeuron(Neuron):
     @property
     def one_pass(self) -> OnePass | None:
         by_step, spiking = self.step_by_step, self.spiking
-        if by_step is None or self.stateful or any(map(_is_trained, self.columns.values())):
+        if by_step is None or self.stateful or any(map(_is_trained, by_step.keeps.values())):
             return None
         if not spiking.kind.derived or spiking.saved(False) or spiking.old(False):
             return None
-        return OnePass(tuple(map(_data, self.columns.values())), spiking, spiking.exact)
+        return OnePass(tuple(map(_data, by_step.keeps.values())), spiking, spiking.exact)
 
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""

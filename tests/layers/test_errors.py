@@ -106,9 +106,7 @@ VALUES = {
     "Recurrent: delay must be at least a step of 2 ms": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(dt=2.0), delay=1.0),
     "recurrent: weight must be (3, 3) for x's neurons (3,), got (4,": lambda: cs.Recurrent(cs.Dense(4, 4), cs.LIF())(X),
     "recurrent: a convolution must keep the frames (3,": lambda: cs.Recurrent(cs.Conv(1, 1, 3, padding=1), cs.LIF())(X),
-    "recurrent: constant 0 must broadcast to the neurons (3,": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(np.ones(2)))(
-        X
-    ),
+    "recurrent: tau must broadcast to the neurons (3": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(np.ones(2)))(X),
     "Decimate: how must be one of": lambda: cs.Decimate(2, how="or"),
     "Decimate: factor must be at least 1, got 0": lambda: cs.Decimate(0),
 }

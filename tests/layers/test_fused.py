@@ -69,12 +69,13 @@ def same_gradient(one, two):
     sizes=st.tuples(st.sampled_from([0, 1, 20, 32, 33, 100]), st.integers(0, 3)),
     together=st.sampled_from([1, 5, 9, 512, 1024]),
     numbers=st.booleans(),
+    steady=st.booleans(),
     kind=st.sampled_from(sorted(KINDS)),
     gradient=st.sampled_from(["slayer", "exact"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
 def test_one_pass_is_its_stages(
-    geometry, pool, kernel, image, channels, sizes, together, numbers, kind, gradient, dtype
+    geometry, pool, kernel, image, channels, sizes, together, numbers, steady, kind, gradient, dtype
 ):
     """Of a convolution and its neurons, or with pooling and the neurons behind it."""
     for axis in (0, 1):
@@ -99,7 +100,8 @@ def test_one_pass_is_its_stages(
                 s = functions.conv_pool(t, weight, pooling=pooling_of(layer, behind), **options)
             else:
                 s = functions.conv_neuron(t, weight, **options)
-            s.backward(np.random.default_rng(1).standard_normal(s.shape).astype(dtype))
+            g = np.random.default_rng(1).standard_normal(s.shape).astype(dtype)
+            s.backward(np.broadcast_to(g[:1], g.shape) if steady else g)
         runs.append((s.data, weight.grad, t.grad))
     (s, of_weight, of_x), apart = runs
     assert (s == apart[0]).all()

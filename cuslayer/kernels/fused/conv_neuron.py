@@ -135,7 +135,7 @@ def conv_neuron_adjoint(
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
     parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
     spikes = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
-    arrays = (*spikes, parts, g.reshape(steps, m.neurons), u, y)
+    arrays = (*spikes, parts, np.ascontiguousarray(g).reshape(steps, m.neurons), u, y)
     neurons = backward_of(g.dtype, steps, response, spiking)
     parallel_for(_backward, PARTS, weight_sums.bounds(m.blocks), m, *arrays, neurons, grain=1)
     return y.reshape(g.shape) if keep else None, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, groups)

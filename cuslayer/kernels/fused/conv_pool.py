@@ -286,7 +286,7 @@ def conv_pool_adjoint(
     checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, False, parts[0], forward)
     saved = np.empty((0, 0, 0), g.dtype) if isinstance(u, Checkpoints) else u, pooled_u
     given = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
-    arrays = (*given, parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
+    arrays = (*given, parts, np.ascontiguousarray(g).reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
     neurons = backward_of(g.dtype, steps, response, spiking)
     after = backward_of(g.dtype, steps, pooling.response, pooling.spiking)
     bounds, tiles = weight_sums.bounds(m.blocks), _tiles(m, pooling, g.dtype)

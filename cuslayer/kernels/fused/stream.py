@@ -308,9 +308,11 @@ class StreamedConv:
             if pooling:
                 widths.append(m.together // tiles.height * tiles.columns * m.outputs)
             image, like = (m.rows, m.columns, m.outputs), self._weight
+            made = list[Block]()
             for (response, spiking), maps in zip(self._kinds, (image, (*places, m.outputs)), strict=False):
                 given = placed(response, spiking, like, maps)
-                self._neurons.append(forward_of(like.dtype, _ENDLESS, given, spiking))
+                made.append(forward_of(like.dtype, _ENDLESS, given, spiking))
+            self._neurons = made
             sizes = zip(self._neurons, widths, strict=True)
             self._held = [Held.of(each, m.blocks, width, self._weight.dtype) for each, width in sizes]
         out = np.empty((steps, samples, *places, m.outputs), bool)

@@ -53,6 +53,9 @@ def generate_loop(builder: Any, count: Any, first: list[Any], body: Callable[[An
 
 
 def _call(typing_context: Any, address: Any, given: Any) -> Any:
+    if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in given):
+        return None  # the function that is called counts on rows one after the other
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         passed = []
         for number, kind in enumerate(given):
@@ -79,6 +82,9 @@ call: Any = intrinsic(_call)
 
 
 def _run(typing_context: Any, address: Any, given: Any) -> Any:
+    if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in given):
+        return None
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = [types.int64 if isinstance(kind, types.Integer) else kind for kind in given]
         values = [builder.extract_value(arguments[1], number) for number in range(len(kinds))]

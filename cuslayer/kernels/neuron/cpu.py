@@ -49,7 +49,7 @@ def row_functions(text: str, dtype: np.dtype[Any]) -> dict[str, int]:
     arguments = real, real, real, marks, real, types.int64, types.int64
     for name, function in found.items():
         function.__qualname__ = f"{name}_{digest}"
-        found[name] = address_of(function, types.void(*arguments), digest)
+        found[name] = address_of(function, types.void(*arguments))
     return found
 
 

@@ -195,8 +195,22 @@ class _Reverse:
             return
         self.terms.setdefault(of, []).append(g)
 
+    def as_unfired(self, value: ast.expr) -> ast.expr:
+        """Return a factor as it is if the neuron has not fired, where the gradient is the one without its spikes."""
+        if self.exact or not self.kind.unfired or self.kind.spike not in names_in(value):
+            return value
+        if isinstance(value, ast.Name):
+            return number(0.0)
+        if isinstance(value, ast.BinOp):
+            return ast.BinOp(self.as_unfired(value.left), value.op, self.as_unfired(value.right))
+        if isinstance(value, ast.UnaryOp):
+            return negative(self.as_unfired(value.operand))
+        if isinstance(value, ast.IfExp):
+            return self.as_unfired(value.orelse)
+        return value
+
     def push_arithmetic(self, value: ast.BinOp, g: ast.expr) -> None:
-        left, right = value.left, value.right
+        left, right = self.as_unfired(value.left), self.as_unfired(value.right)
         if isinstance(value.op, ast.Add):
             self.push(left, g)
             self.push(right, g)

@@ -8,13 +8,12 @@ it, from which `derive.py` derives the adjoint, and `printer.py` prints Python f
 from __future__ import annotations
 
 import ast
-import hashlib
 import inspect
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -97,8 +96,7 @@ class Kind:
     def with_columns(self, names: Sequence[str]) -> Kind:
         """Return the kind with further constants of which each neuron has its own."""
         more = tuple(name for name in self.numbers if name in names)
-        numbers = tuple(name for name in self.numbers if name not in names)
-        return replace(self, columns=(*self.columns, *more), numbers=numbers) if more else self
+        return _with_columns(self, more) if more else self
 
     @cached_property
     def definitions(self) -> Mapping[str, ast.expr]:
@@ -115,29 +113,16 @@ class Kind:
         """The constant that the potential is compared with."""
         return cast(ast.Name, cast(ast.Compare, self.definitions[self.spike]).comparators[0]).id
 
-    @cached_property
-    def digest(self) -> str:
-        """A digest of all that is compiled for it."""
-        parts = [
-            self.name,
-            self.states,
-            self.columns,
-            self.numbers,
-            self.inputs,
-            self.after,
-            self.potential,
-            self.spike,
-        ]
-        lines = [f"{name} = {ast.unparse(value)}" for name, value in self.body]
-        if self.own is not None:
-            lines += [f"{name} = {ast.unparse(value)}" for name, value in self.own[0]]
-            lines += map(ast.unparse, self.own[1])
-        return hashlib.sha256(repr((parts, lines, self.unfired)).encode()).hexdigest()[:16]
-
     @property
     def is_shipped(self) -> bool:
         """Whether its step is in this library, so that its CUDA is printed into a file."""
         return self.source.startswith("cuslayer/neurons/") and not set(self.columns) & {self.threshold}
+
+
+@cache
+def _with_columns(kind: Kind, more: tuple[str, ...]) -> Kind:
+    numbers = tuple(name for name in kind.numbers if name not in more)
+    return replace(kind, columns=(*kind.columns, *more), numbers=numbers)
 
 
 def names_in(value: ast.expr) -> Iterator[str]:
@@ -243,9 +228,9 @@ class _Reader:
         if isinstance(node, ast.Name):
             if node.id in self.current:
                 return name(self.current[node.id])
-            if node.id in self.known:
+            if math.isfinite(self.known.get(node.id, math.nan)):
                 return number(float(self.known[node.id]))
-            raise self.error(node, "must use its parameters, what it has assigned, and numbers of its file")
+            raise self.error(node, "must use its parameters, what it has assigned, and finite numbers of its file")
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == self.parameters[0]:
             if node.attr in self.parameters or node.attr in dict(self.body):
                 raise self.error(node, "must not have a variable with the name of a constant")
@@ -264,7 +249,10 @@ class _Reader:
         if isinstance(node, ast.BoolOp):
             return ast.BoolOp(node.op, [self.condition(value) for value in node.values])
         if isinstance(node, ast.IfExp):
-            return ast.IfExp(self.condition(node.test), self.expression(node.body), self.expression(node.orelse))
+            test, body, orelse = self.condition(node.test), self.expression(node.body), self.expression(node.orelse)
+            if isinstance(test, ast.UnaryOp):  # not
+                return ast.IfExp(test.operand, orelse, body)
+            return ast.IfExp(test, body, orelse)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             count = FUNCTIONS.get(node.func.id)
             if count == len(node.args):
@@ -349,6 +337,10 @@ def read_step(
     if derived and not _is_threshold(definition, potential, reader.numbers):
         rule = "must fire at 'u >= c.theta', u the potential that it returns"
         raise reader.error(returned[-1], rule)
+    for target, value in reader.body:
+        if target != spike and derived and backward is None and _asks_twice(value, spike, definition):
+            rule = "must use its spike s in arithmetic or as 'a if s else b', not within another condition"
+            raise reader.error(value, rule)
     inputs = tuple(parameters[len(expected) + 1 :])
     own = None if backward is None else _read_backward(backward, reader, states, columns, inputs, potential)
     source = str(reader.file.relative_to(_ROOT).as_posix()) if reader.file.is_relative_to(_ROOT) else reader.file.name
@@ -390,6 +382,12 @@ def _read_backward(
         raise ValueError(f"backward must return {rule}, got {len(returned)} results")
     step.numbers += [each for each in reader.numbers if each not in step.numbers]
     return tuple(reader.body), returned
+
+
+def _asks_twice(value: ast.expr, spike: str, definition: ast.expr) -> bool:
+    """Return whether an expression has the spike within another condition, or compares with the threshold again."""
+    conditions = [node for node in ast.walk(value) if isinstance(node, ast.expr) and is_condition(node)]
+    return any(ast.dump(node) == ast.dump(definition) or spike in names_in(node) for node in conditions)
 
 
 def _is_threshold(value: ast.expr, potential: str, constants: Sequence[str]) -> bool:

@@ -192,6 +192,7 @@ def adjoint(
     """
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
     y, flat = empty(g.shape, g.dtype), (steps, samples, neurons)
+    more = more[: len(program.saved(False))]  # behind these are what gradients of constants need
     rows = None
     if isinstance(program, StepProgram):
         rows = backward_row(program.spiking.kind, program.spiking.exact, False, g.dtype)
