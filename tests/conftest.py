@@ -27,8 +27,7 @@ _STATES: dict[str, Any] = {}
 
 
 def pytest_collection_finish() -> None:
-    """Search for garbage rarely, and not in what collection has made: compiling makes millions of objects."""
-    gc.freeze()
+    """Search for garbage rarely: compiling makes millions of objects."""
     gc.set_threshold(50_000, 20, 20)
 
 
