@@ -11,6 +11,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.fused import two_passes
 from cuslayer.kernels.neuron.columns import placed
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_frames
@@ -23,23 +24,15 @@ from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, ta
 
 def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
     """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
-    flat = weighted.reshape(_by_steps(weighted, steps))
-    if isinstance(spiking, StepSpiking):
-        u, s, _ = k.neuron.forward(flat[None], response, spiking)
-    else:
-        u, s = k.srm.neuron(flat, response, spiking, overwrite=True)
+    u, s = two_passes.fire(k, weighted.reshape(_by_steps(weighted, steps)), response, spiking)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
 def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking: Any, exact: bool) -> Array:
     """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
-    g, u_by_step = g.astype(u.dtype, copy=False).reshape(flat), u.reshape(flat)
-    if isinstance(spiking, StepSpiking):
-        y, _ = k.neuron.adjoint(g, u_by_step, u_by_step[None][:0], response, spiking)
-        return y[0].reshape(u.shape)
-    adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
-    return adjoint(g, u_by_step, response, spiking, overwrite=True).reshape(u.shape)
+    g = g.astype(u.dtype, copy=False).reshape(flat)
+    return two_passes.fire_adjoint(k, g, u.reshape(flat), response, spiking, exact).reshape(u.shape)
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
@@ -101,7 +94,7 @@ def dense_neuron(
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
     response = placed(response, spiking, weight, (outputs,))
-    fused = k.fused.dense_kernels(rows, spiking)
+    fused = k.fused.dense_kernels(rows)
     if fused:
         u, s = fused.dense_neuron(rows, shape[0], weight, response, spiking, wanted_dtype(weight.dtype))
     else:
@@ -311,7 +304,7 @@ def pool_neuron(
     frames = x.reshape(steps * shape[1], *shape[2:])
     like = namespace(x).empty(0, numeric_type(x.dtype))
     response = placed(response, spiking, like, (*window.outputs(image, ceil=True), shape[4]))
-    fused, dtype = k.fused.pool_kernels(frames, spiking), numeric_type(x.dtype)
+    fused, dtype = k.fused.pool_kernels(frames), numeric_type(x.dtype)
     if fused:
         u, s = fused.pool_neuron(frames, steps, window, gain, response, spiking, wanted_dtype(dtype))
     else:

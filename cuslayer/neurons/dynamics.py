@@ -402,9 +402,7 @@ class StepNeuron(Neuron):
     @property
     def one_pass(self) -> OnePass | None:
         by_step, spiking = self.step_by_step, self.spiking
-        if by_step is None or self.stateful or any(map(_is_trained, by_step.keeps.values())):
-            return None
-        if not spiking.kind.derived or spiking.saved(False) or spiking.old(False):
+        if by_step is None or self.stateful or not spiking.fusable or any(map(_is_trained, by_step.keeps.values())):
             return None
         return OnePass(tuple(map(_data, by_step.keeps.values())), spiking, spiking.exact)
 

@@ -230,8 +230,8 @@ class GradientFlow:
     """Records the size of each layer's gradient per epoch: the root mean square of its elements over the steps.
 
     A layer whose gradient is orders of magnitude below the others' hardly learns: the gradient vanishes in backward.
-    Each step costs a sum of squares per parameter, on a GPU one launch for eight parameters; nothing is copied from a
-    GPU before the epoch ends. `Trainer` has one in `gradients`; in a custom loop::
+    Each step costs a sum of squares per parameter, on a GPU one launch for up to 48 parameters; nothing is copied from
+    a GPU before the epoch ends. `Trainer` has one in `gradients`; in a custom loop::
 
         flow = GradientFlow(net)
         ...

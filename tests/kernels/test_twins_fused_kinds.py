@@ -18,7 +18,6 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
-from cuslayer.kernels.fused.neurons import is_fusable
 from cuslayer.kernels.neuron.derive import StepSpiking
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, train
 from tests.kernels.test_twins_conv import WIDE, cases, rates
@@ -213,6 +212,6 @@ def test_pool_neuron(
 def test_what_is_not_fused() -> None:
     """Neurons whose backward needs values of forward, or whose spikes carry the potential, take two operations."""
     for fits in (cs.LIF(gradient="exact"), cs.CUBA(gradient="exact"), cs.AdaptiveLIF(), cs.ResonateAndFire()):
-        assert is_fusable(fits.spiking)
+        assert fits.spiking.fusable
     for neuron in (cs.AdaptiveLIF(gradient="exact"), cs.LIF(graded=True), Quadratic(), Compartments()):
-        assert not is_fusable(neuron.spiking)
+        assert not neuron.spiking.fusable

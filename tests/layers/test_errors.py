@@ -9,6 +9,7 @@ import cuslayer as cs
 from cuslayer import functions as f
 
 SRM = cs.SRM()
+GRADED = cs.LIF(graded=True).spiking
 X, FRAMES = np.ones((3, 1, 3)), np.ones((2, 1, 5, 5, 3))
 CONV, UP, TAPS = np.ones((3, 3, 3, 4)), np.ones((3, 3, 4, 3)), np.ones((2, 2, 1, 1))
 PASS = {"response": SRM.filter, "spiking": SRM.spiking}
@@ -55,6 +56,7 @@ VALUES = {
     "Pool: what weight_hook returns has shap": lambda: cs.Pool(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(FRAMES),
     "conv_neuron: x has 3 channels, weight expects 4": lambda: f.conv_neuron(FRAMES, np.ones((3, 3, 4, 4)), **PASS),
     "dense_neuron: x has 3 features, weight expects 2": lambda: f.dense_neuron(X, np.ones((2, 2)), **PASS),
+    "dense_neuron: spiking must be of neuro": lambda: f.dense_neuron(X, np.ones((3, 2)), response=(), spiking=GRADED),
     "pool_neuron: x must be (T, N, H, W, C), got": lambda: f.pool_neuron(X, kernel_size=2, gain=1.0, **PASS),
     "Dense: in_features must be at least 1, got 0": lambda: cs.Dense((3, 0, 1), 2),
     "Dense: weight_scale must be positive, got 0": lambda: cs.Dense(3, 2, weight_scale=0),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, inlined, native_address, parallel_for
+from cuslayer.jit import compiled, native_address, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.busy import activity
 from cuslayer.kernels.conv.groups import Pieces
@@ -62,7 +62,7 @@ class Order(NamedTuple):
         channels: channels of a frame.
         keys: the number of keys.
         columns: columns of a line that have the same phase, at most.
-        adding: the address of `_weigh_adjoint`.
+        adding: the address of `weigh_adjoint`, which passes call by `llvm.run`.
     """
 
     key: Array
@@ -210,7 +210,7 @@ def _add_each(
 
 
 @compiled
-def _weigh_adjoint(
+def weigh_adjoint(
     first: int,
     last: int,
     lines: Any,
@@ -271,31 +271,12 @@ def _weigh_adjoint(
                         add_rows(*of_row, entry[key], after[key], shape, size)
 
 
-@inlined
-def weigh_adjoint(
-    first: int,
-    last: int,
-    lines: Any,
-    at: int,
-    sample: int,
-    low: int,
-    high: int,
-    m: Maps,
-    spikes: Where,
-    o: Order,
-    given: Room,
-    taps: Any,
-) -> None:
-    """Call `_weigh_adjoint`."""
-    run(o.adding, (first, last, lines, at, sample, low, high, m, spikes, o, given, taps))
-
-
 @cache
 def _adding(itemsize: int) -> int:
     lines, m, spikes = example(np.dtype(f"f{itemsize}"))
     o = Order(spikes.position, spikes.position, np.zeros((1, 1, 4), np.int64), 0, 0, 0, 0, 1, 1, 1, 0)
     given = Room(lines[0], np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int64))
-    return native_address(_weigh_adjoint, 0, 0, lines, 0, 0, 0, 0, m, spikes, o, given, lines[None])
+    return native_address(weigh_adjoint, 0, 0, lines, 0, 0, 0, 0, m, spikes, o, given, lines[None])
 
 
 @compiled
@@ -306,7 +287,8 @@ def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where
             sample, low, high = rows_of(block, m)
             at = (sample * m.rows + low) * m.columns * m.outputs
             for end in range(m.steps, 0, -CHUNK):
-                weigh_adjoint(max(end - CHUNK, 0), end, g, at, sample, low, high, m, spikes, o, given, taps[part])
+                t = max(end - CHUNK, 0)
+                run(o.adding, (t, end, g, at, sample, low, high, m, spikes, o, given, taps[part]))
 
 
 def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:

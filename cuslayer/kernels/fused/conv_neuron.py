@@ -17,7 +17,8 @@ from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
-from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
+from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room
+from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
@@ -79,7 +80,7 @@ def _backward(
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
                 blocks.backward(t, end, memory, ring, g, at, u[block], 0, errors, y_at, size, neurons)
-                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
+                run(order.adding, (t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part]))
 
 
 def conv_neuron(

@@ -18,9 +18,10 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
-from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
+from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room
 from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, new_checkpoints, store_spikes
 from cuslayer.kernels.fused.conv_neuron import new_potentials
+from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
 from cuslayer.kernels.host.streaming import prefetch
@@ -218,7 +219,7 @@ def _backward(
                         prefetch(behind[k - CHUNK, :pooled_size])
                 blocks.backward(t, end, memory, ring, g, 0, potential, 0, errors, y_at, size, neurons)
                 if with_weights:
-                    weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
+                    run(order.adding, (t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part]))
 
 
 def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:

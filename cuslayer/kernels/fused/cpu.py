@@ -100,10 +100,10 @@ def conv_pool_kernels(
     return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles and after else None
 
 
-def dense_kernels(x: SpikeList | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
+def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
     """Return the module that runs a dense layer of spikes and its neurons; None for numbers."""
     return dense_neuron if isinstance(x, SpikeList) else None
 
 
-def pool_kernels(x: Array, spiking: Spiking | StepSpiking) -> None:
+def pool_kernels(x: Array) -> None:
     """Return None: pooling and its neurons are two passes."""

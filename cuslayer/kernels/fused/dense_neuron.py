@@ -12,22 +12,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import forward, gather, has_busy_rows
 from cuslayer.kernels.dense.product import Product, narrow
+from cuslayer.kernels.fused.two_passes import fire, fire_adjoint
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.products import multiply
 from cuslayer.kernels.host.streaming import fence, is_large, write_row
 from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
-from cuslayer.kernels.neuron import cpu as stepwise
 from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import neuron, neuron_adjoint, neuron_adjoint_exact, padded
+from cuslayer.kernels.srm.cpu import padded
 
 # Neurons of a block: enough for SIMD, few enough for the second-level cache and, of a small layer, for the threads.
 _LEAST, _MOST, _PARTS = 128, 512, 8
@@ -81,21 +82,6 @@ def _forward(
     fence()
 
 
-def _fire(x: Array, response: Any, spiking: Any) -> tuple[Array, Array]:
-    """Return the potentials and spikes of neurons for a weighted input (T, columns), which may be overwritten."""
-    if isinstance(spiking, StepSpiking):
-        return stepwise.forward(x[None], response, spiking)[:2]
-    return neuron(x, response, spiking, overwrite=True)
-
-
-def _fire_adjoint(g: Array, u: Array, response: Any, spiking: Any, exact: bool) -> Array:
-    """Return the gradient of the weighted input in `_fire`; u may be overwritten."""
-    if isinstance(spiking, StepSpiking):
-        found: Array = stepwise.adjoint(g, u, np.empty((0, *u.shape), u.dtype), response, spiking)[0][0]
-        return found
-    return (neuron_adjoint_exact if exact else neuron_adjoint)(g, u, response, spiking, overwrite=True)
-
-
 def dense_neuron(
     x: SpikeList, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any = None
 ) -> tuple[Array, Array]:
@@ -108,7 +94,7 @@ def dense_neuron(
     w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
     if has_busy_rows(x, w):
         weighted = forward(x, w).reshape(steps, shape[0] // max(steps, 1) * shape[1])
-        u, s = (each.reshape(shape) for each in _fire(weighted, response, spiking))
+        u, s = (each.reshape(shape) for each in fire(kernels.cpu, weighted, response, spiking))
         return w[:0] if keep is None else u, s
     b, count = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
     u, s = w[:0] if keep is None else empty(shape, w.dtype), empty(shape, bool)
@@ -160,7 +146,7 @@ def dense_neuron_adjoint(
     if exact or not isinstance(g, Product) or g.dtype != u.dtype:
         given = g.materialize() if isinstance(g, Product) else g
         given = given.astype(u.dtype, copy=False).reshape(flat.shape)
-        return _fire_adjoint(given, flat, response, spiking, exact).reshape(u.shape)
+        return fire_adjoint(kernels.cpu, given, flat, response, spiking, exact).reshape(u.shape)
     b, count = blocks_of(steps, samples, outputs)
     arrays = np.ascontiguousarray(g.errors).reshape(-1), np.ascontiguousarray(g.weight.T), flat
     parallel_for(_backward, count, b, *arrays, backward_of(u.dtype, steps, response, spiking), grain=1)

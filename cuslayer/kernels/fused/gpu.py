@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Spiking, Window
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
-from cuslayer.kernels.fused.neurons import is_fusable
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
@@ -76,23 +75,21 @@ def conv_kernels(
     x: PackedSpikes | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution and its neurons; None if two are needed."""
-    fits = isinstance(x, PackedSpikes) and is_fusable(spiking)
-    return OnePass(groups, exact) if fits else None
+    return OnePass(groups, exact) if isinstance(x, PackedSpikes) else None
 
 
 def conv_pool_kernels(
     x: PackedSpikes | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None for numbers."""
-    after = conv_kernels(x, window, groups, exact, pooling.spiking)
-    return conv_kernels(x, window, groups, exact, spiking) if after else None
+    return conv_kernels(x, window, groups, exact, spiking)
 
 
-def dense_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
+def dense_kernels(x: PackedSpikes | Array) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
     return gpu_dense if isinstance(x, PackedSpikes) else None
 
 
-def pool_kernels(x: PackedSpikes | Array, spiking: Spiking | StepSpiking) -> ModuleType | None:
+def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
     """Return the module that runs pooling of spikes and its neurons in one pass; None if two are needed."""
-    return gpu_pool if x.dtype == bool and is_fusable(spiking) else None
+    return gpu_pool if x.dtype == bool else None

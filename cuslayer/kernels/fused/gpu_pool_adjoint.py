@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Spiking, Window
 from cuslayer.kernels.cuda.images import stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.float16 import gpu as float16
 from cuslayer.kernels.fused.neurons import adjoint_constants, kernel_for
-from cuslayer.kernels.neuron import gpu as neuron
+from cuslayer.kernels.fused.two_passes import fire_adjoint
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.pool import gpu as pool
-from cuslayer.kernels.srm import gpu as srm
 
 __all__ = ["pool_neuron_adjoint"]
 
@@ -35,12 +35,8 @@ def pool_neuron_adjoint(
     if not window.tiles:
         by_steps = (steps, g.size // max(steps, 1))
         potential = u if u.dtype == dtype else float16.load(u, dtype)
-        given = g.reshape(by_steps), potential.reshape(by_steps)
-        if isinstance(spiking, StepSpiking):
-            nothing = empty(g, (0, *by_steps), dtype)
-            errors = neuron.adjoint(*given, nothing, response, spiking)[0]
-        else:
-            errors = (srm.neuron_adjoint_exact if exact else srm.neuron_adjoint)(*given, response, spiking)
+        given = g.reshape(by_steps), potential.reshape(by_steps), response, spiking, exact
+        errors = fire_adjoint(kernels.gpu, *given, overwrite=False)
         return pool.adjoint(errors.reshape(g.shape), image, window, gain)
     x = empty(g, (frames, *image, channels), dtype)
     kernel_for("pool_neuron_adjoint", dtype, spiking)(

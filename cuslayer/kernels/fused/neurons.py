@@ -29,14 +29,6 @@ def kernel_for(name: str, dtype: np.dtype[Any], spiking: Spiking | StepSpiking) 
     return kernel_of(name, name, spiking.kind) if isinstance(spiking, StepSpiking) else kernel(name, dtype)
 
 
-def is_fusable(spiking: Any) -> bool:
-    """Return whether backward of neurons needs nothing of forward but the potential, and their spikes are 1."""
-    if not isinstance(spiking, StepSpiking):
-        return True
-    one_input = len(spiking.kind.inputs) == 1 and spiking.kind.derived
-    return one_input and not spiking.graded and not spiking.saved(False) and not spiking.old(False)
-
-
 def same_kind(one: Spiking | StepSpiking, other: Spiking | StepSpiking) -> bool:
     """Return whether one kernel can have both layers of neurons."""
     kinds = [spiking.kind if isinstance(spiking, StepSpiking) else None for spiking in (one, other)]

@@ -52,9 +52,14 @@ def generate_loop(builder: Any, count: Any, first: list[Any], body: Callable[[An
     return variables
 
 
+def _in_rows(given: Any) -> bool:
+    """Return whether all arrays of a tuple lie row after row, as functions that are called by an address expect."""
+    return all(kind.layout == "C" for kind in given if isinstance(kind, types.Array))
+
+
 def _call(typing_context: Any, address: Any, given: Any) -> Any:
-    if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in given):
-        return None  # the function that is called counts on rows one after the other
+    if not _in_rows(given):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         passed = []
@@ -82,7 +87,7 @@ call: Any = intrinsic(_call)
 
 
 def _run(typing_context: Any, address: Any, given: Any) -> Any:
-    if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in given):
+    if not _in_rows(given):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

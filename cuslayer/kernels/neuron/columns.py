@@ -60,5 +60,11 @@ def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features:
 
 
 def placed(response: Any, spiking: Any, like: Array, features: tuple[int, ...]) -> Any:
-    """Return what kernels take as the response of neurons of a shape: of a step, its constants (constants, K)."""
-    return side_by_side(spiking.labels, response, like, features) if isinstance(spiking, StepSpiking) else response
+    """Return what fused passes take as the response of neurons of a shape: of a step, its constants (constants, K)."""
+    if not isinstance(spiking, StepSpiking):
+        return response
+    if not spiking.fusable:
+        raise ValueError(
+            f"spiking must be of neurons that have `one_pass`, got {spiking.kind.name}; call layer and neurons"
+        )
+    return side_by_side(spiking.labels, response, like, features)

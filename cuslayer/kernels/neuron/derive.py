@@ -105,6 +105,15 @@ class StepSpiking(DynamicSpiking):
         """Return the values that forward saves for backward, with or without gradients of the columns' constants."""
         return saved(self.kind, self.exact, trained)
 
+    @property
+    def fusable(self) -> bool:
+        """Whether a pass with the layer before takes the neurons.
+
+        Then their spikes are 1, they have one input, and backward needs nothing of forward but the potential.
+        """
+        one_input = len(self.kind.inputs) == 1 and self.kind.derived
+        return one_input and not self.graded and not self.saved(False) and not self.old(False)
+
     def old(self, trained: bool) -> tuple[int, ...]:
         """Return the numbers of the states of the step before that backward needs."""
         return tuple(map(self.kind.states.index, adjoint(self.kind, self.exact, trained).old))

@@ -17,9 +17,8 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.neuron.blocks import Block, begin, forward_of
 from cuslayer.kernels.neuron.blocks import forward as run_forward
-from cuslayer.kernels.neuron.cpu import backward_row
-from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmNumbers, StepProgram
-from cuslayer.kernels.recurrent.steps import backward_step
+from cuslayer.kernels.recurrent.constants import Geometry, Program, StepProgram
+from cuslayer.kernels.recurrent.steps import StepNumbers, backward_step, numbers
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
@@ -193,13 +192,10 @@ def adjoint(
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
     y, flat = empty(g.shape, g.dtype), (steps, samples, neurons)
     more = more[: len(program.saved(False))]  # behind these are what gradients of constants need
-    rows = None
-    if isinstance(program, StepProgram):
-        rows = backward_row(program.spiking.kind, program.spiking.exact, False, g.dtype)
-    c = program.numbers(g.dtype, steps, constants, (samples, neurons), rows, states)
+    c = numbers(program, g.dtype, steps, constants, (samples, neurons), states)
     arrays = np.ascontiguousarray(g).reshape(flat), u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
     size = program.states
-    if not isinstance(c, SrmNumbers):
+    if isinstance(c, StepNumbers):
         size += 1 + len(constants) + len(more) + (len(c.old) + len(more) if len(c.old) else 0)
     sizes = backward_synapse(weight, g.shape[2:], geometry), delay, size, max(program.memory(steps)) + 1
     parallel_for(_adjoint, samples, *arrays, *sizes, c, grain=1)

@@ -10,16 +10,73 @@ neurons); the gradient of the weighted input, which is written; and the constant
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numba.extending import overload
 
+from cuslayer.backend import Array
 from cuslayer.jit import compiled
+from cuslayer.kernels.constants import Recurrence
 from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flush, flushed
-from cuslayer.kernels.neuron.cpu import call_row
-from cuslayer.kernels.recurrent.constants import SrmNumbers, StepNumbers
+from cuslayer.kernels.neuron.cpu import BackwardRow, backward_row, call_row, numbers_of
+from cuslayer.kernels.recurrent.constants import Program, SrmProgram
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
+
+
+class SrmNumbers(NamedTuple):
+    """Spike response neurons, in the number type of the arrays.
+
+    Attributes:
+        response: the spike response.
+        refractory: the refractory response.
+        surrogate: the surrogate.
+        exact: whether backward includes the path through refraction.
+    """
+
+    response: Recurrence
+    refractory: Recurrence
+    surrogate: SurrogateNumbers
+    exact: bool
+
+
+class StepNumbers(NamedTuple):
+    """Neurons that are written as a step, in the number type of the arrays.
+
+    Attributes:
+        constants: (constants x neurons,), those of which each neuron has its own, one after the other.
+        numbers: the other constants, and the absolute value under which states become 0.
+        surrogate: the surrogate.
+        old: the states before the first step that backward needs, (states, N, neurons).
+        rows: the functions that run a row of neurons back.
+        none: an array without elements.
+    """
+
+    constants: Array
+    numbers: Array
+    surrogate: SurrogateNumbers
+    old: Array
+    rows: BackwardRow
+    none: Array
+
+
+def numbers(
+    program: Program, dtype: np.dtype[Any], steps: int, constants: Array, shape: tuple[int, int], before: Array | None
+) -> SrmNumbers | StepNumbers:
+    """Return the constants of N x neurons for so many steps, and what backward needs of the states before the first."""
+    surrogate = surrogate_numbers(program.spiking, dtype)
+    if isinstance(program, SrmProgram):
+        response, refractory = program.response, program.spiking.refractory
+        filters = response.recurrence(dtype, steps), refractory.recurrence(dtype, steps)
+        return SrmNumbers(*filters, surrogate, program.exact)
+    spiking, neurons = program.spiking, shape[1]
+    old = list(spiking.old(False))
+    states = np.zeros((len(old), *shape), dtype) if before is None else before[old].reshape(len(old), *shape)
+    each = np.tile(constants, neurons // max(constants.shape[1], 1)).reshape(-1)
+    rows = backward_row(spiking.kind, spiking.exact, False, dtype)
+    return StepNumbers(each, numbers_of(spiking, constants), surrogate, states, rows, np.empty(0, np.uint8))
 
 
 def backward_step(
