@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
@@ -295,7 +295,7 @@ class StepNeuron(Neuron):
         """The potential after a small input, per input, (K,) float64, for the means of the constants."""
         numbers = {name: float(np.mean(to_numpy(_data(value)))) for name, value in self.columns.items()}
         numbers |= dict(zip(self.spiking.kind.numbers, self.spiking.values, strict=True))
-        return sampled(small_response(self.spiking.kind, numbers))
+        return _response(self.spiking.kind, tuple(numbers.items()))
 
     @property
     def peak(self) -> float:
@@ -477,6 +477,14 @@ def _text(value: Any) -> str:
     if isinstance(value, (Tensor, np.ndarray)) and value.size > 1:
         return f"array {value.shape}"
     return f"{float(value):g}" if isinstance(value, (Tensor, np.ndarray, float)) else repr(value)
+
+
+@lru_cache(64)
+def _response(kind: Kind, numbers: tuple[tuple[str, float], ...]) -> Array:
+    """Return the potential after a small input, which losses ask for in every step."""
+    found = sampled(small_response(kind, dict(numbers)))
+    found.setflags(write=False)
+    return found
 
 
 def sampled(step: Any) -> Array:
