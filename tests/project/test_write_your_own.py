@@ -69,16 +69,8 @@ def test_the_neuron():
         finally:
             cs.use("auto")
     np.testing.assert_array_equal(there, expected)
-    cs.seed(0)
-    neuron, x, labels = space["Quadratic"](tau=10.0), rng.random((100, 6, 20)) < 0.1, np.arange(6) % 3
-    net, loss = cs.Network("20-30-3", neuron), cs.SpikeCountLoss(neuron, true=20, false=2)
-    optimizer = cs.Adam(net.parameters(), lr=0.01)
-    for _ in range(40):
-        optimizer.zero_grad()
-        value = loss(net(x), labels)
-        value.backward()
-        optimizer.step()
-    assert (cs.classify(net(x)) == labels).all()
+    first, last = map(float, re.search(r"^Quadratic.*: loss ([\d.]+), then ([\d.]+);", said, re.MULTILINE).groups())
+    assert last < first / 10
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
