@@ -41,7 +41,8 @@ class Cuda:
     def describe(self) -> dict[str, Any]:
         """Return the card, the versions of driver, CUDA and CuPy, and the clocks as they are now, where known."""
         runtime = self._cupy.cuda.runtime
-        found = {"card": self.name, "cupy": self._cupy.__version__, "cuda": runtime.runtimeGetVersion()}
+        found = {"card": self.name, "architecture": self._cupy.cuda.Device().compute_capability}
+        found |= {"cupy": self._cupy.__version__, "cuda": runtime.runtimeGetVersion()}
         command = ["nvidia-smi", f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits", "-i"]
         try:
             bus = runtime.deviceGetPCIBusId(self._cupy.cuda.Device().id)

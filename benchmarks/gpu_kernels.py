@@ -85,7 +85,8 @@ def compile_all(run: Run) -> None:
                 pool.shutdown(wait=False, cancel_futures=True)
                 run.note(stopped="out of time")
                 break
-    run.check("every source compiles", not problems, "; ".join(problems))
+    late = [f"{done} of {len(jobs)} in time"] if done < len(jobs) else []
+    run.check("every source compiles", not problems + late, "; ".join(problems + late))
 
 
 def needs_tests() -> None:
@@ -117,6 +118,19 @@ def tests(run: Run) -> None:
     run.check("every test that ran has passed", not failing, f"{len(failing)} failed")
 
 
+def compile_for_cpu() -> None:
+    """Compile the kernels that stages use on the CPU, into the cache on disk."""
+    cs.use("cpu")
+    srm = cs.SRM()
+    cpu.srm.neuron(np.zeros((SILENCE, COLUMNS), np.float32), srm.filter, srm.spiking)
+    with suppress(Skipped):
+        needs_tests()
+        from tests.device.test_drawn_networks import drawn, run
+
+        for seed in range(DRAWN):
+            run(*drawn(seed)[:2])
+
+
 def networks(run: Run) -> None:
     """Compare drawn networks on the GPU and the CPU: equal spikes, and gradients to rounding."""
     needs_tests()
@@ -140,7 +154,8 @@ def networks(run: Run) -> None:
         differing += [] if close and there.tobytes() == spikes.tobytes() else [seed]
         fired += int(spikes.any())
         run.note(compared=seed + 1, fired=fired, differing=differing[:NAMED])
-    run.check("drawn networks have the CPU's spikes, and its gradients to rounding", not differing)
+    what = "drawn networks have the CPU's spikes, and its gradients to rounding"
+    run.check(what, not differing, f"{len(differing)} differ")
 
 
 def _close(ours: Any, theirs: Any, least: float) -> bool:
@@ -162,7 +177,7 @@ def copied(run: Run) -> float:
 
 
 def speed(run: Run) -> None:
-    """Time a copy, a launch by itself and within a graph, and a launch of a graph."""
+    """Time a copy, a launch by itself and within a graph, a launch of a graph, and a step of a narrow neuron kernel."""
     copied(run)
     x, nothing = backend.to_device(np.zeros(1, np.float32)), cs.kernel(NOTHING, "nothing")
 
@@ -174,6 +189,9 @@ def speed(run: Run) -> None:
     one, many = (run.card.seconds(run.card.graph(lambda count=count: some(count))) for count in (1, LAUNCHES))  # type: ignore[misc]
     run.note(launch_microseconds=1e6 * alone, graph_microseconds=1e6 * one)
     run.note(launch_in_graph_microseconds=1e6 * (many - one) / (LAUNCHES - 1))
+    srm, few, many_steps = cs.SRM(), *(backend.to_device(np.zeros((t, 80), np.float32)) for t in (STEPS, 10 * STEPS))
+    short, long = (run.card.seconds(lambda x=x: gpu.srm.neuron(x, srm.filter, srm.spiking)) for x in (few, many_steps))  # type: ignore[misc]
+    run.note(step_nanoseconds=1e9 * (long - short) / (9 * STEPS))
 
 
 class Recorder(source.Cuda):
