@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -53,9 +53,16 @@ def numbers(x: Array) -> Array:
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type and on the device of the signal; see `flushed_taps`."""
+    """Return the samples of a filter in the type of a signal, on its device, to which they are sent once."""
+    xp = namespace(beside)
+    return _sent(taps.tobytes(), taps.dtype, beside.dtype, xp, xp.cuda.Device().id)
+
+
+# Never dropped: a captured graph reads them at their addresses as long as it lives.
+@cache
+def _sent(taps: bytes, of: Any, dtype: Any, xp: Any, device: int) -> Array:
     check_upload()
-    return namespace(beside).asarray(flushed_taps(taps, beside.dtype), order="C")
+    return cast(Array, xp.asarray(flushed_taps(np.frombuffer(taps, of), dtype), order="C"))
 
 
 def arrived(beside: Array) -> Array:
