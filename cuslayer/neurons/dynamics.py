@@ -313,9 +313,9 @@ class StepNeuron(Neuron):
         return {"theta": self.theta, "exact": self.gradient == "exact", "graded": self.graded, **surrogate}
 
     def parameters(self) -> list[Tensor]:
-        """Return the time constants that are trained."""
-        found = (getattr(self, name) for name in self.time_constants)
-        return [tau for tau in found if isinstance(tau, Tensor) and tau.requires_grad]
+        """Return the constants that are trained, time constants first."""
+        names = dict.fromkeys((*self.time_constants, *(each.name for each in fields(self))))
+        return [value for name in names if _is_trained(value := getattr(self, name))]
 
     def keep(self, name: str) -> Any:
         """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
@@ -440,7 +440,8 @@ class StepNeuron(Neuron):
         shown = []
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name in self.time_constants or each.name == "theta" or value != each.default:
+            always = each.name in self.time_constants or each.name == "theta" or isinstance(value, (Tensor, np.ndarray))
+            if always or value != each.default:
                 shown.append(f"{each.name}={_text(value)}")
         order = sorted(shown, key=lambda text: text.partition("=")[0] not in self.time_constants)
         return f"{type(self).__name__}({', '.join(order)})"

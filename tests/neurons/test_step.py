@@ -138,3 +138,6 @@ def test_its_functions_run_as_plain_python():
     with pytest.raises(TypeError, match=r"^gradcheck: fn must be a neuron whose gradient is derived, got Loihi"):
         cs.gradcheck(cs.Loihi())
     assert re.match(r"Quadratic\(tau=20, theta=1\)$", repr(Quadratic()))
+    gain = Bounded(np.full(3, 0.1))
+    assert cs.Sequential(cs.Dense(2, 3), Compartments(gain=gain)).parameters()[1] is gain
+    assert "gain=array (3,)" in repr(Compartments(gain=gain))
