@@ -239,6 +239,22 @@ def to_numpy(x: Any) -> Array:
     return np.asarray(x) if module is np else module.asnumpy(x)
 
 
+def numeric(x: Array) -> Array:
+    """Return x with spikes counted as 1.0, in float32."""
+    return x.astype(numeric_type(x.dtype), copy=False)
+
+
+def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of numbers of a type, float32 for spikes."""
+    return np.dtype(np.float32) if dtype.kind == "b" else dtype
+
+
+def contiguous(x: Any) -> Array:
+    """Return x as a C-contiguous array of as many axes, copied only if necessary."""
+    xp = namespace(x)
+    return xp.ascontiguousarray(x) if x.ndim else xp.asarray(x)
+
+
 @check.operation
 def seed(value: int) -> None:
     """Seed the random generator of weights, dropout and shuffling.

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.array_functions.table import Row, function, implements
-from cuslayer.backend import Array, cupy, namespace, to_numpy
-from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, one_axis
-from cuslayer.tape import Tensor
+from cuslayer.array_functions.table import Row, all_axes, function, implements, one_axis
+from cuslayer.array_like import Axis
+from cuslayer.backend import Array, contiguous, cupy, namespace, to_numpy
+from cuslayer.tape import Pullback, Tensor
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
 

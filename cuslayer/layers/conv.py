@@ -6,11 +6,10 @@ import math
 from typing import Any
 
 from cuslayer import check, instead, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
-from cuslayer.operations.base import contiguous, saves
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
 def prepare(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, to_numpy
+from cuslayer.backend import Array, contiguous, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -18,8 +18,7 @@ from cuslayer.layers.base import Shape, Synapse, WeightHooks
 from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
-from cuslayer.operations.base import contiguous, saves
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, takes_packed
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 
 
 def check_dense(x: Array, weight: Array) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, instead, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.available import count_elements
 from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
-from cuslayer.operations.base import saves
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, numeric, takes_packed
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
 @differentiable

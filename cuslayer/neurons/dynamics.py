@@ -21,10 +21,9 @@ from cuslayer.kernels.neuron.smooth import small_response
 from cuslayer.kernels.recurrent.constants import StepProgram
 from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, shape_of
 from cuslayer.neurons.potential import save_for_backward
-from cuslayer.operations.base import to_shape
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, to_shape
 
 D = TypeVar("D", bound="StepNeuron")
 

@@ -14,8 +14,7 @@ from cuslayer.kernels.host.available import count_elements
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, StepNeuron
 from cuslayer.neurons.step import flushed
-from cuslayer.operations.base import to_shape
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, to_shape
 
 RESETS = ("izhikevich", "zero", "subtract", "none")
 

@@ -30,7 +30,7 @@ LEVELS = {
     "archive": 1,
     "backend": 1,
     "jit": 2,
-    "operations": 2,
+    "array_like": 2,
     "tape": 4,
     "surrogates": 4,
     "kernels": 3,
