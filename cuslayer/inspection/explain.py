@@ -15,9 +15,8 @@ from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
 from cuslayer.kernels.conv.rounding import exact_zeros
 from cuslayer.layers import Layer
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Address, Node, feeds
-from cuslayer.network.input import finite_input
+from cuslayer.network.graph import INPUT, Address, Node, feeds, finite_input
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.style import axes, color_bar, open_frame, palette

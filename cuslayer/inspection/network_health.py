@@ -12,8 +12,8 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Address
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_neuron
 from cuslayer.optim import Optimizer

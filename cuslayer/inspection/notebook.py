@@ -20,9 +20,8 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import Events
 from cuslayer.inspection.structure import output_shapes, rates_of
-from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, graph_of
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
 

@@ -16,9 +16,8 @@ from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Address, Graph, Node, output_neurons
-from cuslayer.network.input import as_input, finite_input
+from cuslayer.network.graph import Address, Graph, Node, as_input, finite_input, output_neurons
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 from cuslayer.tape import Tensor, no_grad

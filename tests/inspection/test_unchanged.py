@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.network.container import graph_of
+from cuslayer.network.network import graph_of
 from cuslayer.tape import as_tensor
 from cuslayer.training import GradientFlow, NotFiniteError, Trainer
 
