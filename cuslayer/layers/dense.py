@@ -14,27 +14,11 @@ from cuslayer.backend import Array, contiguous, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.layers.base import Shape, Synapse, WeightHooks
+from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
 from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
-
-
-def check_dense(x: Array, weight: Array) -> None:
-    """Validate the arguments of `dense`."""
-    check.time_first("x", x, least_dimensions=3)
-    check.floating("weight", weight)
-    if weight.ndim != 2:
-        raise ValueError(f"weight must be (inputs, outputs), got shape {weight.shape}")
-    check_features(x.shape[2:], weight.shape[0])
-
-
-def check_features(shape: Shape, expected: int) -> None:
-    """Raise ValueError unless a shape after T and N has so many features."""
-    features = math.prod(shape)
-    if features != expected:
-        raise ValueError(f"x has {features} features, weight expects {expected}")
 
 
 @differentiable

@@ -15,9 +15,7 @@ from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import two_passes
 from cuslayer.kernels.neuron.columns import placed
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.layers.base import Pair, check_frames
-from cuslayer.layers.conv import prepare
-from cuslayer.layers.dense import check_dense
+from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
 from cuslayer.tape import (
     DeferredGradient,

@@ -117,10 +117,6 @@ class Windowed(Sliding, Hooked):
     def scale_output(self, factor: float) -> None:
         self.gain *= factor
 
-    def geometry(self) -> dict[str, Any]:
-        """Return the options of the operation."""
-        return {name: getattr(self, name) for name in ("stride", "padding", "dilation")}
-
     def __repr__(self) -> str:
         rest = changed_options(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
         return f"{type(self).__name__}({self.kernel_size}{rest}, gain={self.gain:g})"

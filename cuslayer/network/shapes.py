@@ -10,8 +10,8 @@ from cuslayer import backend, check
 from cuslayer.kernels.host.available import available_memory, in_words
 from cuslayer.kernels.host.memory import held_memory
 from cuslayer.layers import Affine, Conv, Dense, Layer, Recurrent
-from cuslayer.layers.base import Shape
-from cuslayer.layers.conv import Convolution, check_frame
+from cuslayer.layers.base import Shape, check_frame
+from cuslayer.layers.conv import Convolution
 from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
