@@ -237,7 +237,7 @@ class SRM(Neuron):
     def parts(self) -> str:
         return "exact" if self._plain else "partial"
 
-    @property
+    @cached_property
     def one_pass(self) -> OnePass | None:
         if not self._plain or not self.spiking.shape.is_exponential:
             return None

@@ -21,7 +21,6 @@ LEVELS = {
     "device_random": 0,
     "extras": 0,
     "kernel_cache": 0,
-    "signals": 0,
     "hdf5_files": 4,
     "instead": 1,
     "keys": 1,
