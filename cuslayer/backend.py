@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from importlib import metadata
 from types import FrameType
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -90,6 +89,8 @@ def duplicate_cupy() -> str | None:
 
     They are installed in one folder, where each replaces files of the other.
     """
+    from importlib import metadata  # takes long, and is not needed where CuPy works
+
     names = {found.metadata["Name"] or "" for found in metadata.distributions()}
     packages = sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
     if len(packages) < 2:
