@@ -89,9 +89,9 @@ from cuslayer.loss.spike_time import spike_time_error as spike_time_error
 from cuslayer.network.join import on_gradient as on_gradient
 from cuslayer.network.join import join as join
 from cuslayer.network.synaptic import synaptic_operations as synaptic_operations
+from cuslayer.neurons.base import psp as psp
 from cuslayer.neurons.dynamics import simulate as simulate
 from cuslayer.neurons.loihi import loihi as loihi
-from cuslayer.neurons.response import psp as psp
 from cuslayer.neurons.sampled_srm import sampled_spike as sampled_spike
 from cuslayer.neurons.sigma_delta import sigma_delta as sigma_delta
 from cuslayer.neurons.srm import neuron as neuron, spike as spike

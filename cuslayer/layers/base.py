@@ -12,7 +12,7 @@ from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.available import count_elements
-from cuslayer.neurons.streamed import Remembering
+from cuslayer.neurons.base import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor
 

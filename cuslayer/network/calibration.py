@@ -248,7 +248,8 @@ class Run:
         data = node(*(value.tensor for value in inputs))
         upstream = tuple({id(layer): layer for value in inputs for layer in value.to_scale}.values())
         # Of several layers without neurons between, the last one with weights is scaled.
-        if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
+        scalable = isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
+        if scalable and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
             return Value(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
@@ -263,9 +264,6 @@ class Run:
             layers = (*x.to_scale, norm) if x.to_scale and not x.mixed else ()
         given = x.again if len(layers) > 1 else lambda factor: x.tensor
         return Value(data, lambda factor: _times(node(given(1.0)), factor), layers)
-
-    def _may_scale(self, stage: Any) -> bool:
-        return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
 
     def _neurons(self, node: Node, name: str, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""

@@ -156,21 +156,19 @@ class Fusion(NamedTuple):
         layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit,
             nor does pooling with a weight hook, or a layer with a bias.
         operation: the fused operation: a function of the input, the layers and the `OnePass` of their neurons.
-        condition: a further condition on the `OnePass` of the neurons.
     """
 
     layers: tuple[type[Layer], ...]
     operation: Callable[..., Tensor]
-    condition: Callable[[list[OnePass]], bool] = lambda neurons: True
 
     def fits(self, stages: Sequence[Any]) -> bool:
-        """Return whether the first stages are the pattern's layers and neurons."""
+        """Return whether the first stages are the pattern's layers, and neurons with one mode of the gradient."""
         count = len(self.layers)
         layers, neurons = stages[: 2 * count : 2], stages[1 : 2 * count : 2]
         if len(neurons) < count or not all(map(_computes_as, layers, self.layers)):
             return False
         found = [one_pass(neuron) for neuron in neurons]
-        return None not in found and self.condition(cast("list[OnePass]", found))
+        return None not in found and len({each.exact for each in cast("list[OnePass]", found)}) == 1
 
 
 def one_pass(stage: Any) -> OnePass | None:
@@ -183,10 +181,6 @@ def _computes_as(layer: Any, kind: type[Layer]) -> bool:
     hooked_pool = isinstance(layer, Pool) and bool(layer.weight_hook)
     biased = getattr(layer, "bias", None) is not None
     return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and not hooked_pool and not biased
-
-
-def _same_gradient(neurons: list[OnePass]) -> bool:
-    return neurons[0].exact == neurons[1].exact
 
 
 def _conv_pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
@@ -210,7 +204,7 @@ def _pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
 
 
 FUSIONS = (
-    Fusion((Conv, Pool), _conv_pool, condition=_same_gradient),
+    Fusion((Conv, Pool), _conv_pool),
     Fusion((Conv,), _conv),
     Fusion((Dense,), _dense),
     Fusion((Pool,), _pool),

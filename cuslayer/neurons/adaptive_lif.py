@@ -45,20 +45,8 @@ class AdaptiveLIF(StepNeuron):
         tau_ref: time constant of refraction, ms, the same.
         rise: what a spike adds to the threshold.
         scale_ref: what a spike adds to the refractory state, in thresholds of its step.
-        theta: the threshold without spikes.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the path through adaptation, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        trained: whether the time constants are trained.
-        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
-        graded: whether a spike carries u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
-
-    Raises:
-        ValueError: a constant is out of its range, or gradient or surrogate is unknown.
-        TypeError: a constant has the wrong type.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
+            are the errors.
 
     Source: Bellec et al. 2018, "Long short-term memory and learning-to-learn in networks of spiking neurons", arXiv
     1803.09574, for the threshold; the equations are those of lava-dl's documentation of ALIF.

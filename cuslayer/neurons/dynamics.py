@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
@@ -269,13 +269,10 @@ class StepNeuron(Neuron):
                 raise TypeError(f"{name} must be a bool, got {type(getattr(self, name)).__name__}")
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
-            object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))
+            value = time_constant(name, getattr(self, name), self.trained, partial(self.bounds_of, name))
+            object.__setattr__(self, name, value)
         scaled_surrogate(self, self.scale_rho / self.width)
         object.__setattr__(self, "held", States() if self.stateful else None)
-
-    def _time_constant(self, name: str, given: Any) -> Any:
-        """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
-        return time_constant(name, given, self.trained, lambda: self.bounds_of(name))
 
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the least and most of a trained constant."""

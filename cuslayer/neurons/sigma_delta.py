@@ -78,17 +78,11 @@ class SigmaDelta(StepNeuron):
         theta: the least change that is sent.
         activation: "relu", or "none" or None.
         sums: whether the input is summed over time: it is changes, not the signal itself.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the threshold, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        stateful: whether a call continues from the state after the last, until `forget`.
+        tau_rho, scale_rho, dt, gradient, surrogate, stateful: as in `StepNeuron`.
 
     Raises:
-        ValueError: a constant is out of its range, activation, gradient or surrogate is unknown, graded is False, or
-            trained is True: there are neither spikes without a size nor time constants.
-        TypeError: a constant has the wrong type.
+        ValueError: as for `StepNeuron`, or activation is unknown, graded is False, or trained is True: there are
+            neither spikes without a size nor time constants.
 
     Source: O'Connor and Welling 2016, "Sigma delta quantized networks", arXiv 1611.02024; the equations are those of
     lava-dl's documentation of its sigma-delta neuron.
