@@ -302,11 +302,7 @@ class Affine(_Flat):
         if self.neuron is not None or type(self).__call__ is not Affine.__call__:
             return None
         states, weight = States(), self.effective_weight()
-
-        def run(x: Array) -> Array:
-            return self.filtered(self.biased(dense(x, weight)), states).data
-
-        return run
+        return lambda x: self.filtered(self.biased(dense(x, weight)), states).data
 
     output_shape = _Flat.output_shape
 

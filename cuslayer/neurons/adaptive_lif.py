@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.neurons.base import Names
+from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, sampled, tau_of_decay
 from cuslayer.neurons.step import flushed
 
@@ -117,8 +117,7 @@ class AdaptiveLIF(StepNeuron):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("rise", "scale_ref"):
-            object.__setattr__(self, name, check.factor(name, getattr(self, name)))
+        set_checked(self, rise=check.factor, scale_ref=check.factor)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
 
     def step(c, a, b, e, f, i, v, h, r, x):  # type: ignore[no-untyped-def]

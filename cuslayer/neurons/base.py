@@ -18,7 +18,7 @@ Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -210,8 +210,9 @@ class Neuron:
 
     @property
     def width(self) -> float:
-        """The width of the surrogate, in units of the potential; by default the threshold."""
-        return abs(self.theta) or 1.0
+        """The width of the surrogate, in units of the potential: tau_rho thresholds, one of neurons without tau_rho."""
+        width: float = getattr(self, "tau_rho", 1.0) * abs(self.theta)
+        return width or 1.0
 
     @property
     def highest_rate(self) -> float:
@@ -302,8 +303,9 @@ class Neuron:
         return at_lags(self.response, lags), np.where(lags > 0, at_lags(self.refractory, lags), 0.0) * (spikes != 0)
 
     def with_gradient(self, mode: str) -> Neuron:
-        """Return the neuron with another gradient mode; a neuron with a single mode returns itself."""
-        return self
+        """Return the neuron with another gradient mode; itself unless it is a dataclass with the field `gradient`."""
+        modes = is_dataclass(self) and any(each.name == "gradient" for each in fields(self))
+        return replace(self, gradient=mode) if modes else self  # type: ignore[type-var]
 
 
 def at_lags(samples: Array, lags: Array) -> Array:
@@ -357,6 +359,17 @@ def shown(neuron: Any) -> str:
     if constants["surrogate"] == Exponential():
         del constants["surrogate"]
     return f"{type(neuron).__name__}({', '.join(f'{name}={value!r}' for name, value in constants.items())})"
+
+
+def set_checked(neuron: Any, **rules: Callable[[str, Any], Any]) -> None:
+    """Validate constants of a frozen neuron, each by its rule, and set them to what the rule returns."""
+    for name, rule in rules.items():
+        object.__setattr__(neuron, name, rule(name, getattr(neuron, name)))
+
+
+def word_or_none(*words: str) -> Callable[[str, Any], str]:
+    """Return the rule of one of some words, or None for "none"."""
+    return lambda name, value: check.one_of(name, "none" if value is None else value, words)
 
 
 def scaled_surrogate(neuron: Any, height: float) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import small_response
 from cuslayer.kernels.recurrent.constants import StepProgram
-from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, shape_of
+from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
@@ -121,9 +121,11 @@ def _kind(cls: Any) -> Kind:
     return read_step(cls.__name__, cls.step, cls.states, columns, **options)
 
 
-def are_fixed(columns: Iterable[Any]) -> bool:
-    """Return whether constants are arrays of the host: none of them is a tensor."""
-    return not any(isinstance(column, Tensor) for column in columns)
+def with_columns(operation: Callable[..., Tensor], *arrays: Any, columns: tuple[Any, ...], **options: Any) -> Tensor:
+    """Return the result of an operation for constants of each neuron, which are arrays of the host or tensors."""
+    if not any(isinstance(column, Tensor) for column in columns):
+        return operation(*arrays, fixed=columns, **options)
+    return operation(*arrays, *columns, trained=any(map(_is_trained, columns)), **options)
 
 
 @differentiable
@@ -261,12 +263,8 @@ class StepNeuron(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
-        for name in ("trained", "graded", "stateful"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be a bool, got {type(getattr(self, name)).__name__}")
+        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
+        set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
             value = time_constant(name, getattr(self, name), self.trained, partial(self.bounds_of, name))
@@ -277,10 +275,6 @@ class StepNeuron(Neuron):
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the least and most of a trained constant."""
         return bounds_in_ms(self.bounds, self.dt)
-
-    @property
-    def width(self) -> float:
-        return self.tau_rho * self.theta
 
     @property
     def parts(self) -> str:
@@ -405,12 +399,9 @@ class StepNeuron(Neuron):
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
         columns = tuple(self.columns.values())
-        if are_fixed(columns):
-            return simulate(x, *more, spiking=self.spiking, fixed=columns, states=states)
-        trained = any(map(_is_trained, columns))
-        if trained and self.backward is not None:
+        if self.backward is not None and any(map(_is_trained, columns)):
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
-        return simulate(x, *more, *columns, spiking=self.spiking, states=states, trained=trained)
+        return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
     def __call__(self, x: Any, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), and of the step's further inputs."""
@@ -422,15 +413,7 @@ class StepNeuron(Neuron):
         if type(self).__call__ is not StepNeuron.__call__:
             return None
         states = States()
-
-        def run(x: Array) -> Array:
-            out: Array = self.operate(x, states).data
-            return out
-
-        return run
-
-    def with_gradient(self: D, mode: str) -> D:
-        return replace(self, gradient=mode)
+        return lambda x: self.operate(x, states).data
 
     def __repr__(self) -> str:
         shown = []

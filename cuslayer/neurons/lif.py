@@ -8,13 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.neurons.base import LeakyForm, Names
+from cuslayer.neurons.base import LeakyForm, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, sampled, to_array
 from cuslayer.neurons.step import flushed
-
-RESETS = ("zero", "subtract", "none")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -28,8 +25,7 @@ class Leaky(StepNeuron):
     reset: Any = "zero"
 
     def __post_init__(self) -> None:
-        reset = "none" if self.reset is None else self.reset
-        object.__setattr__(self, "reset", check.one_of("reset", reset, RESETS))
+        set_checked(self, reset=word_or_none("zero", "subtract", "none"))
         super().__post_init__()
 
     @property

@@ -11,12 +11,10 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.available import count_elements
-from cuslayer.neurons.base import Names
+from cuslayer.neurons.base import Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron
 from cuslayer.neurons.step import flushed
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, to_shape
-
-RESETS = ("izhikevich", "zero", "subtract", "none")
 
 
 @differentiable
@@ -85,8 +83,7 @@ class ResonateAndFire(StepNeuron):
     )
 
     def __post_init__(self) -> None:
-        reset = "none" if self.reset is None else self.reset
-        object.__setattr__(self, "reset", check.one_of("reset", reset, RESETS))
+        set_checked(self, reset=word_or_none("izhikevich", "zero", "subtract", "none"))
         super().__post_init__()
 
     def bounds_of(self, name: str) -> tuple[float, float]:

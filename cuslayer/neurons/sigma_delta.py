@@ -9,12 +9,10 @@ from typing import Any, ClassVar
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
-from cuslayer.neurons.base import SURROGATE, Names
+from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import States, StepNeuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
-
-ACTIVATIONS = ("relu", "none")
 
 
 @differentiable
@@ -108,10 +106,7 @@ class SigmaDelta(StepNeuron):
     )
 
     def __post_init__(self) -> None:
-        activation = "none" if self.activation is None else self.activation
-        object.__setattr__(self, "activation", check.one_of("activation", activation, ACTIVATIONS))
-        if not isinstance(self.sums, bool):
-            raise TypeError(f"sums must be a bool, got {type(self.sums).__name__}")
+        set_checked(self, activation=word_or_none("relu", "none"), sums=check.flag)
         super().__post_init__()
         for name, only in (("graded", True), ("trained", False)):
             if getattr(self, name) is not only:
