@@ -305,10 +305,8 @@ class Run:
 
 
 def _grow(layers: list[Layer], x: Value) -> float:
-    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input.
-
-    A weight hook that rounds, such as `quantize`, makes small weights zero.
-    """
+    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input."""
+    # A weight hook that rounds, such as `quantize`, makes small weights zero.
     for exponent in range(1, _REACH + 1):
         for layer in layers:
             layer.scale_output(2.0)
@@ -326,10 +324,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
-    """Return the factor of the weighted input x at which neurons fire at a rate in Hz; 1 if they fire at none.
-
-    `fixed` is the part of the input that is not scaled.
-    """
+    """Return the factor of x, but for its part `fixed`, at which neurons fire at a rate in Hz; 1 if at none."""
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
     size = float(abs(scaled).max())
@@ -368,10 +363,7 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
 
 
 def _spread(x: Array) -> Array:
-    """Return the input of about `_COLUMNS` neurons, in the shape of the layer, each from some of the samples.
-
-    For a layer of more neurons the result has one sample, with each neuron's input from a sample drawn at random.
-    """
+    """Return the input of about `_COLUMNS` neurons, in the shape of the layer, each from samples drawn at random."""
     steps, samples, *shape = x.shape
     neurons = int(np.prod(shape))
     count = min(samples, -(-_COLUMNS // max(neurons, 1)))

@@ -458,11 +458,7 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
 
 
 def _shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Return what to do with an input of another shape than (T, N) and `wanted`, or '' if that is not known.
-
-    >>> _shape_hint((300, 34, 34, 2), (34, 34, 2))
-    '; one sample needs a batch axis, x[:, None]'
-    """
+    """Return what to do with an input of another shape than (T, N) and `wanted`, or '' if that is not known."""
     if got[1:] == wanted:
         return "; one sample needs a batch axis, x[:, None]"
     if len(wanted) == 3 and len(got) == 5:

@@ -210,10 +210,7 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
 
 
 def _needs_batch(stage: Any) -> bool:
-    """Return whether a stage needs the whole input now: it has a state, draws random numbers, or means over the batch.
-
-    The last two are dropout, batch normalization and layers of one's own, in training mode.
-    """
+    """Return whether a stage needs the whole input now: it has a state, or is in training and draws or takes means."""
     if getattr(getattr(stage, "neuron", stage), "stateful", False):
         return True  # a call continues from the last, and a stream from the beginning
     own = not type(stage).__module__.startswith("cuslayer.")

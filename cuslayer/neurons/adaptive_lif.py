@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
-from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, sampled, tau_of_decay
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, leaky_response, tau_of_decay
 from cuslayer.neurons.step import flushed
 
 
@@ -134,15 +134,7 @@ class AdaptiveLIF(StepNeuron):
     @property
     def response(self) -> Array:
         """The potential after an input of 1 without spikes, (K,) float64, for the mean time constants."""
-
-        def steps() -> Iterator[float]:
-            i, v = 1.0, 0.0
-            while True:
-                v = self.mean_keep("tau_v") * v + i
-                yield v
-                i *= self.mean_keep("tau_i")
-
-        return sampled(steps())
+        return leaky_response(self.mean_keep("tau_i"), self.mean_keep("tau_v"))
 
     @property
     def refractory(self) -> Array:

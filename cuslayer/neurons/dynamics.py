@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
@@ -461,13 +461,25 @@ def _text(value: Any) -> str:
 @lru_cache(64)
 def _response(kind: Kind, numbers: tuple[tuple[str, float], ...]) -> Array:
     """Return the potential after a small input, which losses ask for in every step."""
-    found = sampled(small_response(kind, dict(numbers)))
-    found.setflags(write=False)
-    return found
+    return sampled(small_response(kind, dict(numbers)))
+
+
+@lru_cache(64)
+def leaky_response(i_keep: float, v_keep: float) -> Array:
+    """Return the voltage after an input of 1, for the shares of a current and a voltage that a step keeps."""
+
+    def steps() -> Iterator[float]:
+        i, v = 1.0, 0.0
+        while True:
+            v = v_keep * v + i
+            yield v
+            i *= i_keep
+
+    return sampled(steps())
 
 
 def sampled(step: Any) -> Array:
-    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it.
+    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it, read-only.
 
     A response that does not fall, as without a leak, has 65,536 samples.
     """
@@ -477,4 +489,6 @@ def sampled(step: Any) -> Array:
         if len(found) > 1 and abs(value) < _CUT * most and abs(value) <= abs(found[-1]):
             break
         found.append(value)
-    return np.array(found)
+    samples = np.array(found)
+    samples.setflags(write=False)
+    return samples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import LeakyForm, Names, set_checked, word_or_none
-from cuslayer.neurons.dynamics import NAMED, StepNeuron, sampled, to_array
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, leaky_response, to_array
 from cuslayer.neurons.step import flushed
 
 
@@ -51,16 +51,7 @@ class Leaky(StepNeuron):
     @property
     def response(self) -> Array:
         """The voltage after an input of 1 without spikes, (K,) float64, for the mean time constants."""
-
-        def steps() -> Iterator[float]:
-            i, v = 1.0, 0.0
-            i_keep, v_keep = self._keeps_of(self.mean_keep)
-            while True:
-                v = v_keep * v + i
-                yield v
-                i *= i_keep
-
-        return sampled(steps())
+        return leaky_response(*self._keeps_of(self.mean_keep))
 
     @property
     def refractory(self) -> Array:
