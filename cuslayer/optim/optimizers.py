@@ -258,8 +258,7 @@ class Optimizer:
 
     def _update_alone(self, moving: list[Moving]) -> None:
         """Update the parameters that are not updated together on a GPU: on the CPU those of a type in one pass."""
-        # Not where a subclass has only an _update of its own.
-        one_pass = issubclass(self._definer("_update_several"), self._definer("_update"))
+        one_pass = self._applies("_update_several")
         found: dict[Any, list[tuple[int, Array, Update]]] = {}
         for i, group, p in moving:
             grad = namespace(p.grad).ascontiguousarray(p.grad).astype(p.dtype, copy=False)
@@ -334,7 +333,7 @@ class Optimizer:
     def _grow_one(self, i: int, gradient: float, bounds: Bounds) -> None:
         """Let the bounds of parameter i hold after a step with a gradient of at most a size."""
         p, group, taken = self.parameters[i], self._group_of[i], self._taken[i]
-        if not issubclass(self._definer("_grow"), self._definer("_update")):
+        if not self._applies("_grow"):
             bounds.weight = math.inf
             return
         self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.lr)))
@@ -348,6 +347,10 @@ class Optimizer:
     def _definer(self, name: str) -> type:
         """Return the class that defines a method of this optimizer."""
         return next(c for c in type(self).__mro__ if name in vars(c))
+
+    def _applies(self, name: str) -> bool:
+        """Return whether a method goes with `_update`: not where a subclass has only an `_update` of its own."""
+        return issubclass(self._definer(name), self._definer("_update"))
 
     def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
         """Return what is to move: parameters that are updated alone, and, by type, those together on a GPU."""
@@ -368,11 +371,7 @@ class Optimizer:
 
     def _updates_together(self, k: Any) -> bool:
         """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
-        if k is kernels.cpu:
-            return False
-        one, many = self._definer("_update"), self._definer("_update_all")
-        # Not where a subclass has only an _update of its own.
-        return many is not Optimizer and issubclass(many, one)
+        return k is not kernels.cpu and self._definer("_update_all") is not Optimizer and self._applies("_update_all")
 
     def _prepared(self, dtype: np.dtype[Any], moving: list[Moving]) -> StepsAhead:
         """Return the table of parameters that move, with the numbers of the next steps."""
