@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 ONLY_WITH_ALL = {
     "cuslayer/layers": ["delay", "filter_bank"],
     "cuslayer/loss": ["spike_time"],
-    "cuslayer/neurons": ["response", "sampled_srm"],
+    "cuslayer/neurons": ["base", "sampled_srm"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
     "tests/cli": ["after_training", "errors", "signals", "train_options"],

@@ -24,8 +24,8 @@ from comparison.works import NAMES
 from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, Network, prepared
 
 from cuslayer.data import Loader
-from cuslayer.network.container import Container, graph_of
-from cuslayer.network.fusion import observe
+from cuslayer.network.graph import observe
+from cuslayer.network.network import Container, graph_of
 from cuslayer.tape import Node, Tensor
 from cuslayer.training import Trainer
 from cuslayer.training.score import Tally

@@ -7,9 +7,10 @@
 README.md begins with a whole example; docs/design.md has the conventions and the mathematics.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cuslayer import inspection, instead
+from cuslayer import instead, surrogates as surrogates
 from cuslayer.backend import device as device, seed as seed, use as use
 from cuslayer.data.events import Events as Events
 from cuslayer.data.formats import read_events as read_events, write_events as write_events
@@ -74,26 +75,6 @@ from cuslayer.functions import (
     where as where,
 )
 from cuslayer.gradcheck import gradcheck as gradcheck
-from cuslayer.inspection import (
-    calibrate as calibrate,
-    compare_gradients as compare_gradients,
-    demo as demo,
-    explain as explain,
-    health as health,
-    ops as ops,
-    reassignment as reassignment,
-    record as record,
-    report as report,
-)
-from cuslayer.interchange import (
-    export_hdf5 as export_hdf5,
-    export_nir as export_nir,
-    from_nchwt as from_nchwt,
-    import_hdf5 as import_hdf5,
-    import_nir as import_nir,
-    load_slayer as load_slayer,
-    to_nchwt as to_nchwt,
-)
 from cuslayer.kernels.cuda.own import kernel as kernel
 from cuslayer.layers import (
     Affine as Affine,
@@ -141,24 +122,73 @@ from cuslayer.optim import (
     cosine_decay as cosine_decay,
     step_decay as step_decay,
 )
-from cuslayer.saving import load as load, save as save
 from cuslayer.tape import Tensor as Tensor, differentiable as differentiable, no_grad as no_grad
-from cuslayer.training import (
-    GradientFlow as GradientFlow,
-    Params as Params,
-    Stats as Stats,
-    load_config as load_config,
-    load_run as load_run,
-)
 from cuslayer.version import __version__ as __version__
 
-__all__ = [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("cuslayer.")]
-__all__ += ["distributed", "plot", "surrogates"]  # noqa: F405
+if TYPE_CHECKING:
+    from cuslayer import distributed as distributed, plot as plot
+    from cuslayer.inspection.compare import compare_gradients as compare_gradients
+    from cuslayer.inspection.explain import explain as explain
+    from cuslayer.inspection.health import health as health
+    from cuslayer.inspection.ops import ops as ops
+    from cuslayer.inspection.reassign import reassignment as reassignment
+    from cuslayer.inspection.record import record as record
+    from cuslayer.inspection.report import demo as demo, report as report
+    from cuslayer.interchange import (
+        export_hdf5 as export_hdf5,
+        export_nir as export_nir,
+        from_nchwt as from_nchwt,
+        import_hdf5 as import_hdf5,
+        import_nir as import_nir,
+        load_slayer as load_slayer,
+        to_nchwt as to_nchwt,
+    )
+    from cuslayer.network.calibration import calibrate as calibrate
+    from cuslayer.saving import load as load, save as save
+    from cuslayer.training import (
+        GradientFlow as GradientFlow,
+        Params as Params,
+        Stats as Stats,
+        load_config as load_config,
+        load_run as load_run,
+    )
 
-inspection.show_in_notebooks()
+# The parts that are imported at their first use, so that the import of the package is short, and the names that the
+# package has from each.
+_LATER = {
+    "inspection": "calibrate compare_gradients demo explain health ops reassignment record report",
+    "interchange": "export_hdf5 export_nir from_nchwt import_hdf5 import_nir load_slayer to_nchwt",
+    "saving": "load save",
+    "training": "GradientFlow Params Stats load_config load_run",
+    "distributed": "",
+    "plot": "",
+}
+
+__all__ = [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("cuslayer.")]
+__all__ += ["distributed", "plot", "surrogates", *" ".join(_LATER.values()).split()]
+
+
+def _repr_html_(shown: Any) -> str:
+    """Return what a notebook shows."""
+    from cuslayer.inspection.notebook import html
+
+    return html(shown)
+
+
+for _kind in (Events, Neuron, Sequential, Tensor):  # noqa: F405
+    _kind._repr_html_ = _repr_html_  # type: ignore[union-attr]
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            return import_module(f"cuslayer.{name}")
+        for part, names in _LATER.items():
+            if name in names.split():
+                globals()[name] = found = getattr(import_module(f"cuslayer.{part}"), name)
+                return found
         meant = instead.ATTRIBUTES["package"].get(name)
         raise AttributeError(f"cuslayer: {name} is {f'elsewhere; {meant}' if meant else 'no name of the package'}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, *_LATER})

@@ -1,4 +1,4 @@
-"""Devices, arrays and the random generator.
+"""Devices, arrays, the random generator, and signals that wait until a piece of work is done.
 
 The only module that imports CuPy, after it has found a CUDA driver. CuPy is not needed on a CPU.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from importlib import metadata
+from types import FrameType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -88,6 +89,8 @@ def duplicate_cupy() -> str | None:
 
     They are installed in one folder, where each replaces files of the other.
     """
+    from importlib import metadata  # takes long, and is not needed where CuPy works
+
     names = {found.metadata["Name"] or "" for found in metadata.distributions()}
     packages = sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
     if len(packages) < 2:
@@ -239,6 +242,22 @@ def to_numpy(x: Any) -> Array:
     return np.asarray(x) if module is np else module.asnumpy(x)
 
 
+def numeric(x: Array) -> Array:
+    """Return x with spikes counted as 1.0, in float32."""
+    return x.astype(numeric_type(x.dtype), copy=False)
+
+
+def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of numbers of a type, float32 for spikes."""
+    return np.dtype(np.float32) if dtype.kind == "b" else dtype
+
+
+def contiguous(x: Any) -> Array:
+    """Return x as a C-contiguous array of as many axes, copied only if necessary."""
+    xp = namespace(x)
+    return xp.ascontiguousarray(x) if x.ndim else xp.asarray(x)
+
+
 @check.operation
 def seed(value: int) -> None:
     """Seed the random generator of weights, dropout and shuffling.
@@ -378,3 +397,69 @@ def check_upload() -> None:
     """Raise RuntimeError if a CUDA graph is being captured."""
     if _capturing.get():
         raise RuntimeError("capture: an array of the host cannot be sent to the GPU in a step that is captured")
+
+
+# Signals that end a program, such as that of Ctrl-C.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Deferred:
+    """The signal that has come.
+
+    Attributes:
+        number: its number; None if there was none.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self) -> bool:
+        """Return whether a signal has come."""
+        return self.number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a program that a signal has ended; 0 without a signal."""
+        return 0 if self.number is None else 128 + self.number
+
+
+@contextmanager
+def deferred() -> Iterator[Deferred]:
+    """Note the first signal within the block instead of ending; a second one does what it did before the block.
+
+    Signals that are ignored stay so. In a thread that is not the main one, nothing is changed: no signal comes there.
+    """
+    found = Deferred()
+    if threading.current_thread() is not threading.main_thread():
+        yield found
+        return
+    # A handler that is None was not set by Python, which could not set it again.
+    kept = None, signal.SIG_IGN
+    before: dict[int, Any] = {n: handler for n in _SIGNALS if (handler := signal.getsignal(n)) not in kept}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if found.number is None:
+            found.number = number
+            return
+        signal.signal(number, before[number])
+        signal.raise_signal(number)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield found
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a signal that comes within the block do after it what it would have done at once, as to interrupt."""
+    noted = Deferred()
+    try:
+        with deferred() as noted:
+            yield
+    finally:
+        if noted.number is not None:
+            signal.raise_signal(noted.number)

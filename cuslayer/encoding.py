@@ -9,8 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
-from cuslayer.operations.base import saves
-from cuslayer.tape import Pullback, differentiable
+from cuslayer.tape import Pullback, differentiable, saves
 
 # How many random numbers are drawn at a time, which bounds memory. The spikes do not depend on it.
 _BLOCK = 1 << 20

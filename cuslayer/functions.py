@@ -79,19 +79,19 @@ from cuslayer.layers.pool import (
 from cuslayer.layers.recurrent import recurrent as recurrent
 from cuslayer.layers.weight_hooks import quantize as quantize, weight_norm as weight_norm
 from cuslayer.layers.weightless import decimate as decimate, dropout as dropout, k_winners as k_winners
+from cuslayer.loss.base import spike_count_error as spike_count_error
 from cuslayer.loss.cross_entropy import (
     binary_cross_entropy as binary_cross_entropy,
     cross_entropy as cross_entropy,
     moving_count as moving_count,
 )
-from cuslayer.loss.spike_count import spike_count_error as spike_count_error
 from cuslayer.loss.spike_time import spike_time_error as spike_time_error
 from cuslayer.network.join import on_gradient as on_gradient
 from cuslayer.network.join import join as join
 from cuslayer.network.synaptic import synaptic_operations as synaptic_operations
+from cuslayer.neurons.base import psp as psp
 from cuslayer.neurons.dynamics import simulate as simulate
 from cuslayer.neurons.loihi import loihi as loihi
-from cuslayer.neurons.response import psp as psp
 from cuslayer.neurons.sampled_srm import sampled_spike as sampled_spike
 from cuslayer.neurons.sigma_delta import sigma_delta as sigma_delta
 from cuslayer.neurons.srm import neuron as neuron, spike as spike

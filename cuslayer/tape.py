@@ -16,48 +16,68 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cache, wraps
-from typing import Any
+from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import ref
 
 import numpy as np
 
 from cuslayer import check, instead
-from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
+from cuslayer.array_like import ArrayLike
+from cuslayer.backend import Array, Setting, namespace, numeric_type, to_device, to_numpy
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.array_like import ArrayLike
-from cuslayer.operations.base import (
-    DeferredGradient,
-    Gradient,
-    Number,
-    Operation,
-    Pullback,
-    as_array,
-    numeric,
-    numeric_type,
-)
 
-__all__ = [
-    "Gradient",
-    "Node",
-    "Operation",
-    "Pullback",
-    "Tensor",
-    "apply",
-    "as_tensor",
-    "differentiable",
-    "grad_enabled",
-    "gradients",
-    "no_grad",
-    "numeric",
-    "on_gradient",
-    "takes_deferred",
-    "takes_packed",
-]
+# The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
+Gradient: TypeAlias = "Array | Callable[[], Array | DeferredGradient] | None"
+# Takes the gradient of an operation's result; returns that of its only array, or a tuple or list, one for each array.
+Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
+# Takes arrays by position and options by keyword. A pullback of None: no gradient passes.
+Operation: TypeAlias = "Callable[..., tuple[Array, Pullback | None]]"
+F = TypeVar("F", bound=Callable[..., Any])
 
 _serial = itertools.count()
 _grad_enabled = Setting(True)
 _on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
+
+
+class Deferred(Protocol):
+    """A gradient that is computed where it is used, such as `kernels.dense.product.Product`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+
+    def materialize(self) -> Array:
+        """Return the array."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeferredGradient:
+    """A deferred gradient in the shape of its tensor, for the pullback of an operation that takes it as it is.
+
+    Attributes:
+        value: the gradient, a matrix.
+        shape: the shape of the tensor.
+    """
+
+    value: Deferred
+    shape: tuple[int, ...]
+
+    def materialize(self) -> Array:
+        """Return the gradient as an array."""
+        return self.value.materialize().reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """A number among the arrays of an operation. It has no gradient, and is an argument of kernels, not an array.
+
+    Attributes:
+        value: the number as NumPy's scalar, which has a type, a shape of () and no device.
+    """
+
+    value: Any
 
 
 class Node:
@@ -161,6 +181,26 @@ class Tensor(ArrayLike["Tensor"]):
         self.stored = to_numpy(array) if isinstance(array, np.ma.MaskedArray) else array
         self.unpacked = None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of data."""
+        return tuple(self.stored.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of data."""
+        return self.stored.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements of data."""
+        return int(self.stored.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of data: float32, float64 or bool."""
+        return self.stored.dtype
+
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
         found = _tensor(self.stored)
@@ -257,6 +297,20 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
     tensor.unpacked, tensor.changes = None, [0]
     return tensor
+
+
+def as_array(g: Any) -> Array:
+    """Return a gradient as an array, computed if it was deferred."""
+    return g.materialize() if isinstance(g, DeferredGradient) else g
+
+
+def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
+    """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    return grad.sum(axis=stretched, keepdims=True) if stretched else grad
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -388,6 +442,16 @@ def keep_unpacked(x: Tensor, keep: bool = True) -> None:
         x.unpacked = None
     elif x.unpacked is None and isinstance(x.stored, PackedSpikes):
         x.unpacked = []
+
+
+def saves(what: str | None) -> Callable[[F], F]:
+    """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result."""
+
+    def mark(operation: F) -> F:
+        operation.saves = what  # type: ignore[attr-defined]
+        return operation
+
+    return mark
 
 
 def takes_deferred(operation: Operation) -> Operation:

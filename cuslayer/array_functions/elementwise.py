@@ -10,9 +10,8 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.array_functions.table import Row, binary, function, implements, operands
-from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.operations.base import Gradient, Pullback, numeric, to_shape
-from cuslayer.tape import Tensor, apply
+from cuslayer.backend import Array, namespace, numeric, to_numpy
+from cuslayer.tape import Gradient, Pullback, Tensor, apply, to_shape
 
 
 def _broadcast(compute: Callable[..., Array], *arrays: Array) -> Array:

@@ -12,10 +12,9 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.array_functions.elementwise import product
-from cuslayer.array_functions.table import Row, binary, function, implements
-from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, saves, to_shape
-from cuslayer.tape import Tensor, apply
+from cuslayer.array_functions.table import Row, all_axes, binary, function, implements
+from cuslayer.backend import Array, contiguous, namespace, numeric
+from cuslayer.tape import Pullback, Tensor, apply, saves, to_shape
 
 
 @binary(np.matmul, operators="__matmul__ __rmatmul__", saves="others")

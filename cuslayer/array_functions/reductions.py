@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.array_functions.table import Row, function, implements
-from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, numeric, one_axis
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.array_functions.table import Row, all_axes, function, implements, one_axis
+from cuslayer.array_like import Axis
+from cuslayer.backend import Array, contiguous, namespace, numeric
+from cuslayer.tape import Pullback, Tensor, as_tensor
 
 
 def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.array_functions.table import Row, function, implements
-from cuslayer.backend import Array, cupy, namespace, to_numpy
-from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, one_axis
-from cuslayer.tape import Tensor
+from cuslayer.array_functions.table import Row, all_axes, function, implements, one_axis
+from cuslayer.array_like import Axis
+from cuslayer.backend import Array, contiguous, cupy, namespace, to_numpy
+from cuslayer.tape import Pullback, Tensor
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
 
@@ -331,11 +331,8 @@ def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
 
 
 def _arrays_in_front(x: Array, index: tuple[Any, ...]) -> tuple[Array, list[Array], int]:
-    """Return a view of x whose first axes are those that arrays index, these arrays, and an axis of x[index].
-
-    That is the first axis that the arrays make: in the place of the first array if they are neighbours, else 0. The
-    other axes of the view are those of x[index], in their order.
-    """
+    """Return a view of x with the axes that arrays index in front, these arrays, and the first axis they make."""
+    # It is in the place of the first array if they are neighbours, else 0. The other axes keep their order.
     entries = _entries(index, x.ndim)
     picked = [n for n, entry in enumerate(entries) if not _is_axis(entry)]
     others = [n for n, entry in enumerate(entries) if _is_axis(entry)]
@@ -346,10 +343,7 @@ def _arrays_in_front(x: Array, index: tuple[Any, ...]) -> tuple[Array, list[Arra
 
 
 def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
-    """Return an index with an entry for each axis and each new axis: a slice, None, or an array of integers.
-
-    The arrays are broadcast to one shape.
-    """
+    """Return an index with an entry for each axis: a slice, None for a new one, or integers, broadcast to one shape."""
     entries: list[Any] = []
     for part in index:
         if part is Ellipsis or _is_axis(part):
@@ -372,10 +366,8 @@ def _is_axis(entry: Any) -> bool:
 
 
 def _sum_of_equal(places: Array, rows: Array, move: Callable[[Array], Array]) -> tuple[Array, Array]:
-    """Return each place once, and the sum of the rows that have it: of pairs, then of pairs of these, and so on.
-
-    places (R,) is on the host, rows (R, ...) on any device; `move` brings integers there.
-    """
+    """Return each place once, and the sum of the rows that have it: of pairs, then of pairs of these, and so on."""
+    # The places (R,) are on the host, the rows (R, ...) on any device; `move` brings integers there.
     order = np.argsort(places, kind="stable")
     places, rows = places[order], rows[move(order)]
     while True:

@@ -11,6 +11,7 @@ From a row come the public function on tensors, what ``np.NAME(tensor)`` calls, 
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -18,11 +19,10 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array
-from cuslayer.operations.array_like import IMPLEMENTATIONS
-from cuslayer.operations.base import Pullback, number_like
-from cuslayer.operations.base import saves as mark
-from cuslayer.tape import Tensor, apply, as_tensor
+from cuslayer.array_like import IMPLEMENTATIONS, Axis
+from cuslayer.backend import Array, numeric_type
+from cuslayer.tape import Number, Pullback, Tensor, apply, as_tensor
+from cuslayer.tape import saves as mark
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,7 +52,7 @@ def function(
     """Make a row, whose first arguments are arrays, a function on tensors; see `implements`.
 
     `arrays` is how many arrays it has, 0 if its first argument is a sequence of arrays, and `saves` says which arrays
-    its pullback reads, as in `cuslayer.operations.base.saves`.
+    its pullback reads, as in `cuslayer.tape.saves`.
     """
 
     def add(row: Callable[P, Row]) -> Callable[P, Tensor]:
@@ -147,3 +147,39 @@ def _each(name: str, arrays: Any) -> list[Any]:
         return list(arrays)
     except TypeError:
         raise TypeError(f"{name}: arrays must be a sequence of arrays, got {type(arrays).__name__}") from None
+
+
+def number_like(value: Any, x: Any) -> Any:
+    """Return value; a plain number becomes a `Number` of the type of x's numbers, so that no result is wider."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        return Number(np.asarray(value, numeric_type(x.dtype))[()])
+    return value
+
+
+class AxisError(np.exceptions.AxisError):
+    """An axis is out of range; NumPy's own error ignores its arguments."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def one_axis(axis: Any, ndim: int) -> int:
+    """Return an axis of an array of `ndim` axes, counted from 0."""
+    try:
+        found = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {type(axis).__name__}") from None
+    if not -ndim <= found < ndim:
+        raise AxisError(f"axis {found} is out of range for an array of {ndim} axes")
+    return found % ndim
+
+
+def all_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return the axes that `axis` names, counted from 0: all for None, else one or several."""
+    if axis is None:
+        return tuple(range(ndim))
+    named = axis if isinstance(axis, (tuple, list)) else (axis,)
+    found = tuple(one_axis(a, ndim) for a in named)
+    if len(set(found)) != len(found):
+        raise ValueError(f"axis must name each axis once, got {axis}")
+    return found

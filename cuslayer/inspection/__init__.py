@@ -4,7 +4,6 @@ from cuslayer.inspection.compare import Comparison, GradientComparison, compare_
 from cuslayer.inspection.explain import Explanation, Trace, explain
 from cuslayer.inspection.health import health
 from cuslayer.inspection.network_health import Advice, LayerHealth, NetworkHealth
-from cuslayer.inspection.notebook import show_in_notebooks
 from cuslayer.inspection.ops import LayerOperations, Operations, ops
 from cuslayer.inspection.reassign import Reassignment, reassignment
 from cuslayer.inspection.record import Labelled, Record, Recording, record
@@ -39,5 +38,4 @@ __all__ = [
     "reassignment",
     "record",
     "report",
-    "show_in_notebooks",
 ]

@@ -15,10 +15,9 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.structure import check_loss, default_loss
 from cuslayer.layers import Delay, Layer
 from cuslayer.layers.base import Hooked, Synapse
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Address, Node
-from cuslayer.network.input import finite_input
+from cuslayer.network.graph import INPUT, Address, Node, finite_input
 from cuslayer.network.join import on_gradient
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.style import axes, open_frame, palette

@@ -29,10 +29,9 @@ from cuslayer.layers.base import Synapse
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.calibration import Run
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Address, output_neurons
-from cuslayer.network.input import SILENT_INPUT, finite_input
+from cuslayer.network.graph import SILENT_INPUT, Address, finite_input, output_neurons
 from cuslayer.network.join import on_gradient
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copied, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Optimizer

@@ -12,12 +12,12 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Address
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_neuron
 from cuslayer.optim import Optimizer
-from cuslayer.optim.schedules import Constant
+from cuslayer.optim.optimizers import Constant
 from cuslayer.plot.style import axes_grid, open_frame, palette, percent_axis
 
 # The settings of layers, which scale their output.

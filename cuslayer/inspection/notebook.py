@@ -1,7 +1,7 @@
 """HTML views of networks, neurons, tensors and events in notebooks, for light and dark themes.
 
-`show_in_notebooks`, called by the package, adds `_repr_html_` to each class, so that the classes do not depend on this
-module. The HTML is self-contained, its text has the color of the page, and matplotlib is not needed.
+The package gives each class a `_repr_html_` that calls `html`, so that the classes do not depend on this module. The
+HTML is self-contained, its text has the color of the page, and matplotlib is not needed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import Events
 from cuslayer.inspection.structure import output_shapes, rates_of
-from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, graph_of
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
 
@@ -225,16 +224,14 @@ _VIEWS: dict[Any, Callable[[Any], str]] = {
 }
 
 
-def show_in_notebooks() -> None:
-    """Add `_repr_html_`, the method that notebooks call, to each class; `repr` does not change.
+def html(shown: Any) -> str:
+    """Return the view of a network, neurons, a tensor or events.
 
     >>> from cuslayer.neurons import SRM
-    >>> show_in_notebooks()
-    >>> SRM()._repr_html_().startswith("<div")
+    >>> html(SRM()).startswith("<div")
     True
     """
-    for kind, show in _VIEWS.items():
-        kind._repr_html_ = show
+    return next(view for kind, view in _VIEWS.items() if isinstance(shown, kind))(shown)
 
 
 def _raster(time: Array, neuron: Array, steps: int, count: int, what: str) -> str:

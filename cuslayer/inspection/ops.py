@@ -9,8 +9,7 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.layers import Affine, Layer
-from cuslayer.network.graph import Address
-from cuslayer.network.input import finite_input
+from cuslayer.network.graph import Address, finite_input
 from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.network.walk import Walk, check_network, eval_mode, units
 from cuslayer.tape import Tensor, no_grad

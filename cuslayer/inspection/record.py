@@ -17,8 +17,7 @@ from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.extras import optional
 from cuslayer.inspection.structure import dt_at, find_unit, is_path, note_rates
 from cuslayer.kernels.constants import Sampled
-from cuslayer.network.fusion import Run, Step, observe
-from cuslayer.network.graph import Address
+from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, OnePass

@@ -13,8 +13,8 @@ from cuslayer.backend import to_numpy
 from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
 from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
-from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, as_address
+from cuslayer.network.network import Container, graph_of
 from cuslayer.network.shapes import known_shapes
 from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron

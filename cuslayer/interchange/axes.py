@@ -14,8 +14,7 @@ from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.files import write_whole
 from cuslayer.layers import Delay, Dense
-from cuslayer.network.container import chain_of
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, chain_of
 from cuslayer.tape import Tensor, no_grad
 
 

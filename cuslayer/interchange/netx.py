@@ -16,8 +16,7 @@ from cuslayer.hdf5_files import FEW, checked
 from cuslayer.interchange import axes
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
-from cuslayer.network.container import chain_of
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants

@@ -13,9 +13,8 @@ from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import channels_first, inward
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm
 from cuslayer.layers.weight_hooks import length
-from cuslayer.network.container import chain_of
 from cuslayer.network.graph import Node
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, chain_of
 
 _BUFFERS = ("srmKernel", "refKernel")
 _SYNAPSES, _FILTERS = (Dense, Conv, ConvTranspose), (TemporalFilter, FilterBank)

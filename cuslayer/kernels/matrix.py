@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, numeric_type
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.dense.matmul import matmul
-from cuslayer.operations.base import numeric_type
 
 # Bytes of the patches of a block: enough for a fast product, little compared with the memory of a network.
 _BLOCK_BYTES = 8 << 20

@@ -1,18 +1,18 @@
-"""Base classes of layers: parameters and output shapes, a weight with hooks and a bias."""
+"""What layers share: parameters and output shapes, a weight with hooks and a bias, windows, checks of the input."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from cuslayer import check, instead
+from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.available import count_elements
-from cuslayer.neurons.streamed import Remembering
+from cuslayer.neurons.base import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor
 
@@ -370,16 +370,10 @@ def changed_options(layer: Layer, **defaults: Any) -> str:
 Pair: TypeAlias = "int | tuple[int, int]"
 
 
-def check_frames(shape: tuple[Any, ...]) -> None:
-    """Raise ValueError unless a shape is (T, N, H, W, C)."""
-    if len(shape) != 5:
-        hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
-        raise ValueError(f"x must be (T, N, H, W, C), got shape {shape}{hint}")
-
-
 class Sliding:
     """Mixin of layers with a window that slides over frames."""
 
+    options: ClassVar[tuple[str, ...]] = ("stride", "padding", "dilation")
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -394,3 +388,61 @@ class Sliding:
     def window(self) -> Window:
         """The window in the form that kernels take."""
         return Window(self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def geometry(self) -> dict[str, Any]:
+        """Return the options of the operation."""
+        return {name: getattr(self, name) for name in self.options}
+
+
+def check_dense(x: Array, weight: Array) -> None:
+    """Validate the arguments of `dense`."""
+    check.time_first("x", x, least_dimensions=3)
+    check.floating("weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"weight must be (inputs, outputs), got shape {weight.shape}")
+    check_features(x.shape[2:], weight.shape[0])
+
+
+def check_features(shape: Shape, expected: int) -> None:
+    """Raise ValueError unless a shape after T and N has so many features."""
+    features = math.prod(shape)
+    if features != expected:
+        raise ValueError(f"x has {features} features, weight expects {expected}")
+
+
+def check_frames(shape: tuple[Any, ...]) -> None:
+    """Raise ValueError unless a shape is (T, N, H, W, C)."""
+    if len(shape) != 5:
+        hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
+        raise ValueError(f"x must be (T, N, H, W, C), got shape {shape}{hint}")
+
+
+def check_channels(shape: tuple[Any, ...], expected: int) -> None:
+    """Raise ValueError unless a shape (T, N, H, W, C) has the channels that a weight expects."""
+    if shape[4] != expected:
+        hint = "; channels come last, np.moveaxis(x, 2, -1)" if shape[2] == expected else ""
+        raise ValueError(f"x has {shape[4]} channels, weight expects {expected}{hint}")
+
+
+def check_frame(shape: Shape, channels: int) -> None:
+    """Raise ValueError unless frames of a shape (H, W, C) have so many channels."""
+    check_frames(("T", "N", *shape))
+    check_channels(("T", "N", *shape), channels)
+
+
+def prepare(
+    x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int, *, transposed: bool = False
+) -> tuple[Any, Array, Window, int]:
+    """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups."""
+    check_frames(x.shape)
+    if weight.ndim != 4:
+        sizes = "outputs / groups, channels" if transposed else "channels / groups, outputs"
+        raise ValueError(f"weight must be (kh, kw, {sizes}), got shape {weight.shape}")
+    check.floating("weight", weight)
+    groups = check.integer("groups", groups, least=1)
+    check_channels(x.shape, weight.shape[3] if transposed else weight.shape[2] * groups)
+    if weight.shape[3] % groups:
+        got = f"{'x' if transposed else 'weight'} has {weight.shape[3]} {'channels' if transposed else 'outputs'}"
+        raise ValueError(f"{got}, not a multiple of {groups} groups")
+    window, k = Window.of(weight.shape[:2], stride, padding, dilation), kernels.of(weight)
+    return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups

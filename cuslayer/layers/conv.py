@@ -5,41 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cuslayer import check, instead, kernels
-from cuslayer.backend import Array
+from cuslayer import check, instead
+from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
-from cuslayer.operations.base import contiguous, saves
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
-
-
-def prepare(
-    x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> tuple[Any, Array, Window, int]:
-    """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups."""
-    check_frames(x.shape)
-    if weight.ndim != 4:
-        raise ValueError(f"weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
-    check.floating("weight", weight)
-    groups = check.integer("groups", groups, least=1)
-    check_channels(x.shape, weight.shape[2] * groups)
-    if weight.shape[3] % groups:
-        raise ValueError(f"weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
-    window, k = Window.of(weight.shape[:2], stride, padding, dilation), kernels.of(weight)
-    return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups
-
-
-def check_channels(shape: tuple[Any, ...], expected: int) -> None:
-    """Raise ValueError unless a shape (T, N, H, W, C) has the channels that a weight expects."""
-    if shape[4] != expected:
-        hint = "; channels come last, np.moveaxis(x, 2, -1)" if shape[2] == expected else ""
-        raise ValueError(f"x has {shape[4]} channels, weight expects {expected}{hint}")
-
-
-def check_frame(shape: Shape, channels: int) -> None:
-    """Raise ValueError unless frames of a shape (H, W, C) have so many channels."""
-    check_frames(("T", "N", *shape))
-    check_channels(("T", "N", *shape), channels)
+from cuslayer.layers.base import (
+    Pair,
+    Shape,
+    Sliding,
+    Synapse,
+    WeightHooks,
+    changed_options,
+    check_frame,
+    prepare,
+)
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
 @differentiable
@@ -92,6 +71,7 @@ class Convolution(Sliding, Synapse):
     """Base class of `Conv` and `ConvTranspose`: channels, a window, groups and one weight."""
 
     usual_scale = 100.0
+    options = (*Sliding.options, "groups")
 
     @instead.constructor
     def __init__(
@@ -124,10 +104,6 @@ class Convolution(Sliding, Synapse):
     def fan_in(self) -> int:
         """Return the largest number of inputs of an output."""
         return math.prod(self.kernel_size) * self.in_channels // self.groups
-
-    def geometry(self) -> dict[str, Any]:
-        """Return the options of the operation."""
-        return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
 
     def __repr__(self) -> str:
         rest = changed_options(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
@@ -224,19 +200,9 @@ def conv_transpose(
     >>> conv_transpose(x, np.float32([1, 2, 4]).reshape(1, 3, 1, 1), stride=(1, 2)).data.ravel().tolist()
     [1.0, 2.0, 4.0, 0.0, 1.0, 2.0, 4.0]
     """
-    check_frames(x.shape)
-    if weight.ndim != 4:
-        raise ValueError(f"weight must be (kh, kw, outputs / groups, channels), got shape {weight.shape}")
-    check.floating("weight", weight)
-    groups = check.integer("groups", groups, least=1)
-    check_channels(x.shape, weight.shape[3])
-    if x.shape[4] % groups:
-        raise ValueError(f"x has {x.shape[4]} channels, not a multiple of {groups} groups")
-    window = Window.of(weight.shape[:2], stride, padding, dilation)
+    k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups, transposed=True)
     shape = x.shape
     image = window.image(shape[2:4], output_padding_of(output_padding, window))
-    k = kernels.of(weight)
-    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     out = k.conv_transpose.forward(frames, weight, image, window, groups)
     maps = out.shape
 

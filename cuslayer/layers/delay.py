@@ -11,9 +11,8 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
-from cuslayer.operations.base import saves
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
+from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled, saves
 
 MODES = ("floor", "linear")
 

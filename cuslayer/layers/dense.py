@@ -10,32 +10,15 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, to_numpy
+from cuslayer.backend import Array, contiguous, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.layers.base import Shape, Synapse, WeightHooks
+from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
 from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
-from cuslayer.operations.base import contiguous, saves
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, takes_packed
-
-
-def check_dense(x: Array, weight: Array) -> None:
-    """Validate the arguments of `dense`."""
-    check.time_first("x", x, least_dimensions=3)
-    check.floating("weight", weight)
-    if weight.ndim != 2:
-        raise ValueError(f"weight must be (inputs, outputs), got shape {weight.shape}")
-    check_features(x.shape[2:], weight.shape[0])
-
-
-def check_features(shape: Shape, expected: int) -> None:
-    """Raise ValueError unless a shape after T and N has so many features."""
-    features = math.prod(shape)
-    if features != expected:
-        raise ValueError(f"x has {features} features, weight expects {expected}")
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 
 
 @differentiable
@@ -319,11 +302,7 @@ class Affine(_Flat):
         if self.neuron is not None or type(self).__call__ is not Affine.__call__:
             return None
         states, weight = States(), self.effective_weight()
-
-        def run(x: Array) -> Array:
-            return self.filtered(self.biased(dense(x, weight)), states).data
-
-        return run
+        return lambda x: self.filtered(self.biased(dense(x, weight)), states).data
 
     output_shape = _Flat.output_shape
 

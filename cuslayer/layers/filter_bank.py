@@ -12,8 +12,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.host.available import count_elements
 from cuslayer.layers.base import Layer, Shape, draw_uniform
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.operations.base import saves
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves
 
 
 @differentiable

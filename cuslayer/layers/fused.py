@@ -9,17 +9,24 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, numeric_type
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import two_passes
 from cuslayer.kernels.neuron.columns import placed
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.layers.base import Pair, check_frames
-from cuslayer.layers.conv import prepare
-from cuslayer.layers.dense import check_dense
+from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
-from cuslayer.operations.base import DeferredGradient, as_array, numeric_type, saves
-from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, takes_packed
+from cuslayer.tape import (
+    DeferredGradient,
+    Gradient,
+    Pullback,
+    as_array,
+    differentiable,
+    saves,
+    takes_deferred,
+    takes_packed,
+)
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
@@ -108,7 +115,7 @@ def dense_neuron(
         else:
             errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
         return (
-            lambda: k.dense.deferred_input_adjoint(errors, weight, shape),
+            lambda: DeferredGradient(Product(errors, weight), shape),
             lambda: k.dense.weight_adjoint(rows, errors),
         )
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, instead, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.available import count_elements
 from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
-from cuslayer.operations.base import saves
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, numeric, takes_packed
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
 @differentiable
@@ -117,10 +116,6 @@ class Windowed(Sliding, Hooked):
 
     def scale_output(self, factor: float) -> None:
         self.gain *= factor
-
-    def geometry(self) -> dict[str, Any]:
-        """Return the options of the operation."""
-        return {name: getattr(self, name) for name in ("stride", "padding", "dilation")}
 
     def __repr__(self) -> str:
         rest = changed_options(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))

@@ -20,7 +20,7 @@ from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
-from cuslayer.neurons.dynamics import are_fixed, of_constants
+from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, takes_packed
 
@@ -286,22 +286,13 @@ class Recurrent(Layer, Neuron):
 
     def streamed(self) -> Callable[[Array], Array] | None:
         states = RecurrentStates()
-
-        def run(x: Array) -> Array:
-            out: Array = self._operate(x, states).data
-            return out
-
-        return run
+        return lambda x: self._operate(x, states).data
 
     def _operate(self, x: Any, states: RecurrentStates | None) -> Tensor:
         program, keeps = cast(StepByStep, self.neuron.step_by_step)
         geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
         options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states}
-        weight, columns = self.layer.effective_weight(), tuple(keeps.values())
-        if are_fixed(columns):
-            return recurrent(x, weight, fixed=columns, **options)
-        trained = any(isinstance(keep, Tensor) and keep.requires_grad for keep in columns)
-        return recurrent(x, weight, *columns, trained=trained, **options)
+        return with_columns(recurrent, x, self.layer.effective_weight(), columns=tuple(keeps.values()), **options)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...) of the layer before."""

@@ -7,8 +7,7 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse, scale_parameter
-from cuslayer.operations.base import saves
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, differentiable, saves
 
 
 def length(v: Array, shape: tuple[int, ...]) -> Array:

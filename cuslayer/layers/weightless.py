@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, contiguous, namespace, numeric
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.operations.base import contiguous, saves
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, saves
 
 
 @differentiable

@@ -1,9 +1,9 @@
 """Losses of spike trains, and decisions."""
 
+from cuslayer.loss.base import SpikeCountLoss
 from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss, ProbabilityWindowLoss, SpikeMaxLoss
 from cuslayer.loss.decision import classify, confidence, decision_time, running_decision
 from cuslayer.loss.rates import RateRegularizer, SpikeRateLoss
-from cuslayer.loss.spike_count import SpikeCountLoss
 from cuslayer.loss.spike_time import SpikeTimeLoss, van_rossum
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.backend import Array, contiguous, namespace, numeric, to_device, to_numpy
 from cuslayer.loss.base import (
     OVER,
     ClassLoss,
@@ -20,8 +20,7 @@ from cuslayer.loss.base import (
     within,
 )
 from cuslayer.neurons.base import Neuron
-from cuslayer.operations.base import contiguous
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 PROBABILITIES = ("softmax", "ratio")
 

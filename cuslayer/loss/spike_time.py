@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, numeric
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 
 
 @differentiable

@@ -16,9 +16,8 @@ from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Address, Graph, Node, output_neurons
-from cuslayer.network.input import as_input, finite_input
+from cuslayer.network.graph import Address, Graph, Node, as_input, finite_input, output_neurons
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 from cuslayer.tape import Tensor, no_grad
@@ -249,7 +248,8 @@ class Run:
         data = node(*(value.tensor for value in inputs))
         upstream = tuple({id(layer): layer for value in inputs for layer in value.to_scale}.values())
         # Of several layers without neurons between, the last one with weights is scaled.
-        if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
+        scalable = isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
+        if scalable and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
             return Value(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
@@ -264,9 +264,6 @@ class Run:
             layers = (*x.to_scale, norm) if x.to_scale and not x.mixed else ()
         given = x.again if len(layers) > 1 else lambda factor: x.tensor
         return Value(data, lambda factor: _times(node(given(1.0)), factor), layers)
-
-    def _may_scale(self, stage: Any) -> bool:
-        return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
 
     def _neurons(self, node: Node, name: str, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""
@@ -308,10 +305,8 @@ class Run:
 
 
 def _grow(layers: list[Layer], x: Value) -> float:
-    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input.
-
-    A weight hook that rounds, such as `quantize`, makes small weights zero.
-    """
+    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input."""
+    # A weight hook that rounds, such as `quantize`, makes small weights zero.
     for exponent in range(1, _REACH + 1):
         for layer in layers:
             layer.scale_output(2.0)
@@ -329,10 +324,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
-    """Return the factor of the weighted input x at which neurons fire at a rate in Hz; 1 if they fire at none.
-
-    `fixed` is the part of the input that is not scaled.
-    """
+    """Return the factor of x, but for its part `fixed`, at which neurons fire at a rate in Hz; 1 if at none."""
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
     size = float(abs(scaled).max())
@@ -371,10 +363,7 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
 
 
 def _spread(x: Array) -> Array:
-    """Return the input of about `_COLUMNS` neurons, in the shape of the layer, each from some of the samples.
-
-    For a layer of more neurons the result has one sample, with each neuron's input from a sample drawn at random.
-    """
+    """Return the input of about `_COLUMNS` neurons, in the shape of the layer, each from samples drawn at random."""
     steps, samples, *shape = x.shape
     neurons = int(np.prod(shape))
     count = min(samples, -(-_COLUMNS // max(neurons, 1)))

@@ -1,21 +1,36 @@
-"""The graph of a network: its stages in the order in which they run, each with its address and its inputs.
+"""What a forward pass takes: the graph of a network, the plan of its steps with their observers, and its input.
 
-Nested networks and branches are part of the graph. Whatever visits the stages of a network visits `Graph.nodes`.
+The graph has the stages in the order in which they run, each with its address and its inputs. Nested networks and
+branches are part of it. Whatever visits the stages of a network visits `Graph.nodes`.
+
+The plan says which layers and neurons run as one fused operation. `FUSIONS` has all patterns. The first pattern that
+fits is used; a stage that fits none runs by itself. With and without fusion a network computes the same bits.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+
+import numpy as np
 
 from cuslayer import check
-from cuslayer.neurons.base import is_neuron
+from cuslayer.backend import Setting
+from cuslayer.data.events import Events
+from cuslayer.kernels.constants import Pooling
+from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.layers import Conv, Dense, Layer, Pool
+from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
+from cuslayer.neurons.base import OnePass, is_neuron
 from cuslayer.tape import Tensor, as_tensor
 
 # Longer descriptions of stages are left out of messages.
-_LONGEST = 60
+_LONGEST_TEXT = 60
 # The number of a network's input among the inputs of a node.
 INPUT = -1
 
@@ -46,7 +61,7 @@ class Node:
     def described(self) -> str:
         """The stage in messages: as its repr, or only its class where that is long or has no other."""
         text = check.one_line(self.stage)
-        return type(self.stage).__name__ if len(text) > _LONGEST or text.startswith("<") else text
+        return type(self.stage).__name__ if len(text) > _LONGEST_TEXT or text.startswith("<") else text
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the output of the stage."""
@@ -132,3 +147,242 @@ def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator
             if not left[number]:
                 del values[number]
         yield item, inputs
+
+
+class Fusion(NamedTuple):
+    """A pattern of stages that run as one operation.
+
+    Attributes:
+        layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit,
+            nor does pooling with a weight hook, or a layer with a bias.
+        operation: the fused operation: a function of the input, the layers and the `OnePass` of their neurons.
+    """
+
+    layers: tuple[type[Layer], ...]
+    operation: Callable[..., Tensor]
+
+    def fits(self, stages: Sequence[Any]) -> bool:
+        """Return whether the first stages are the pattern's layers, and neurons with one mode of the gradient."""
+        count = len(self.layers)
+        layers, neurons = stages[: 2 * count : 2], stages[1 : 2 * count : 2]
+        if len(neurons) < count or not all(map(_computes_as, layers, self.layers)):
+            return False
+        found = [one_pass(neuron) for neuron in neurons]
+        return None not in found and len({each.exact for each in cast("list[OnePass]", found)}) == 1
+
+
+def one_pass(stage: Any) -> OnePass | None:
+    """Return the `OnePass` of a stage of neurons that fused operations know; None for any other stage."""
+    return getattr(stage, "one_pass", None)
+
+
+def _computes_as(layer: Any, kind: type[Layer]) -> bool:
+    # The fused pass of pooling has one gain for all taps of a window.
+    hooked_pool = isinstance(layer, Pool) and bool(layer.weight_hook)
+    biased = getattr(layer, "bias", None) is not None
+    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and not hooked_pool and not biased
+
+
+def _conv_pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    conv, pool = layers
+    pooling = Pooling(pool.window, pool.gain, neurons[1].response, neurons[1].spiking)
+    weight, options = conv.effective_weight(), neurons[0]._asdict() | conv.geometry()
+    return conv_pool(x, weight, pooling=pooling, **options)
+
+
+def _conv(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    return conv_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict(), **layers[0].geometry())
+
+
+def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    return dense_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict())
+
+
+def _pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    pool = layers[0]
+    return pool_neuron(x, kernel_size=pool.kernel_size, gain=pool.gain, **neurons[0]._asdict(), **pool.geometry())
+
+
+FUSIONS = (
+    Fusion((Conv, Pool), _conv_pool),
+    Fusion((Conv,), _conv),
+    Fusion((Dense,), _dense),
+    Fusion((Pool,), _pool),
+)
+# The most stages that run as one.
+_LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Stages of a network that run as one.
+
+    Attributes:
+        start: the number of the first node in the network's graph.
+        stages: the stages.
+        fusion: the pattern they fit; None for a single stage.
+        inputs: the numbers of the nodes whose outputs the first stage takes.
+    """
+
+    start: int
+    stages: tuple[Any, ...]
+    fusion: Fusion | None = None
+    inputs: tuple[int, ...] = (INPUT,)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the stages for the input (T, N, ...), or for several inputs of a join."""
+        if self.fusion is None:
+            return as_tensor(self.stages[0](*inputs))
+        neurons = [one_pass(neuron) for neuron in self.stages[1::2]]
+        return self.fusion.operation(*inputs, list(self.stages[::2]), neurons)
+
+    @property
+    def last(self) -> int:
+        """The number of the last node."""
+        return self.start + len(self.stages) - 1
+
+    def parts(self) -> list[Step]:
+        """Return one step per stage."""
+        found = []
+        for number, stage in enumerate(self.stages):
+            at = self.start + number
+            found.append(Step(at, (stage,), inputs=(at - 1,) if number else self.inputs))
+        return found
+
+    def numbered_from(self, start: int) -> Step:
+        """Return the step with another number of its first node."""
+        return replace(self, start=start)
+
+
+def plan(graph: Graph) -> list[Step]:
+    """Return the steps of a forward pass through a graph.
+
+    Stages run as one only where each takes nothing but the output of the stage before it, which no other stage takes.
+    A step does not go over the edge of a nested network that has an observer.
+
+    >>> from cuslayer.network import Sequential
+    >>> from cuslayer.network.network import graph_of
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM()
+    >>> net = Sequential(Conv(2, 4, 3), srm, Sequential(Pool(2, gain=11.0), srm, Dense(16, 2)), srm)
+    >>> [len(step.stages) for step in plan(graph_of(net))]
+    [4, 2]
+    """
+    uses, starts = graph.uses(), {edge for part, _ in _observed_parts(graph.parts) for edge in (part.first, part.stop)}
+    steps, at = [], 0
+    while at < len(graph.nodes):
+        chain = [graph.nodes[at]]
+        for node in graph.nodes[at + 1 : at + _LONGEST]:
+            if node.inputs != (node.number - 1,) or uses[node.number - 1] > 1 or node.number in starts:
+                break
+            chain.append(node)
+        stages = [node.stage for node in chain]
+        fusion = next((fusion for fusion in FUSIONS if fusion.fits(stages)), None)
+        count = 1 if fusion is None else 2 * len(fusion.layers)
+        steps.append(Step(at, tuple(stages[:count]), fusion, chain[0].inputs))
+        at += count
+    return steps
+
+
+# Runs a step of a plan on its inputs.
+Run: TypeAlias = "Callable[..., Tensor]"
+# Runs a step in place of a `Run`: called with that `Run`, the step and its inputs; returns the output.
+Observer: TypeAlias = "Callable[..., Tensor]"
+
+_observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
+
+
+@contextmanager
+def observe(net: Any, observer: Observer) -> Iterator[None]:
+    """Let an observer run every step of a network's forward passes, within the block and this thread.
+
+    The observer may run the stages of a step one by one; it must return the output of the step. Of several observers
+    of a network, the last one is called first. A network that is nested in another is observed there too.
+    """
+    with _observers.set((*_observers.get(), (net, observer))):
+        yield
+
+
+def observed(net: Any, parts: Sequence[Part] = ()) -> Run:
+    """Return the function that runs the steps of a network, through its observers and those of its nested networks."""
+
+    def run(step: Step, *inputs: Tensor) -> Tensor:
+        return step(*inputs)
+
+    nested = _observed_parts(parts)
+    for other, observer in _observers.get():
+        if other is net:
+            run = partial(observer, run)
+        for part, of_part in nested:
+            if of_part is observer:
+                run = partial(_within, part, observer, run)
+    return run
+
+
+def is_observed(net: Any, parts: Sequence[Part]) -> bool:
+    """Return whether a network or one of its nested networks has an observer in this thread."""
+    return any(other is net for other, _ in _observers.get()) or bool(_observed_parts(parts))
+
+
+def _observed_parts(parts: Sequence[Part]) -> list[tuple[Part, Observer]]:
+    """Return the parts that have observers, with each of them."""
+    return [(part, observer) for net, observer in _observers.get() for part in parts if part.container is net]
+
+
+def _within(part: Part, observer: Observer, run: Run, step: Step, *inputs: Tensor) -> Tensor:
+    """Run a step through the observer of a nested network if it lies in it, numbered as in that network."""
+    if not part.first <= step.start < part.stop:
+        return run(step, *inputs)
+
+    def numbered_back(inner: Step, *inputs: Tensor) -> Tensor:
+        return run(inner.numbered_from(inner.start + part.first), *inputs)
+
+    return observer(numbered_back, step.numbered_from(step.start - part.first), *inputs)
+
+
+# What to do about an input without spikes.
+SILENT_INPUT = "check the recordings, and the duration, the region and the time step with which they are read"
+
+
+@check.operation("network")
+def as_input(x: Any) -> Tensor:
+    """Return the input of a network as a tensor."""
+    if isinstance(x, (Tensor, np.ndarray, PackedSpikes)) and x.dtype.kind in "biuf":
+        return as_tensor(x)
+    got = _not_an_array(x)
+    if got:
+        raise TypeError(f"x must be an array (T, N, ...), got {got}")
+    try:
+        return as_tensor(x)
+    except ValueError:
+        raise ValueError("x must be an array (T, N, ...), got rows of unequal length") from None
+
+
+def _not_an_array(x: Any) -> str:
+    """Return what x is instead of an array, and what to do; '' if it may become one."""
+    if isinstance(x, (str, os.PathLike)):
+        return f"the path {os.fspath(x)!r}; read the file first"
+    if isinstance(x, Events) or (isinstance(x, (list, tuple)) and len(x) and isinstance(x[0], Events)):
+        return "Events; events.to_spikes(shape, steps)[:, None] is a batch of one"
+    if isinstance(x, tuple) and len(x) == 2 and len({getattr(each, "ndim", 0) for each in x}) == 2:
+        return "a pair; a batch of a Loader is unpacked, as in for x, labels in loader"
+    if isinstance(x, (list, tuple, int, float)) or hasattr(x, "dtype") or hasattr(x, "__array__"):
+        return ""
+    more = "; iterate over its batches, as in for x, labels in loader" if hasattr(x, "__iter__") else ""
+    return f"{'None' if x is None else type(x).__name__}{more}"
+
+
+def finite_input(name: str, x: Any) -> Tensor:
+    """Return the input of an inspection as a tensor; errors name the operation."""
+    x = as_tensor(x)
+    number_range(name, x)
+    return x
+
+
+def number_range(name: str, x: Tensor) -> tuple[float, float] | None:
+    """Return the smallest and the largest number of x; None for spikes, and for an array without elements."""
+    if x.dtype == bool or not x.size:
+        return None
+    low, high = float(x.data.min()), float(x.data.max())
+    check.finite_range(name, low, high)
+    return low, high

@@ -9,10 +9,9 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.array_functions.shapes import joined
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.operations.base import saves
-from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+from cuslayer.tape import Pullback, Tensor, differentiable, saves
 
 
 @differentiable

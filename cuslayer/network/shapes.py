@@ -1,4 +1,4 @@
-"""The shape of each stage's output, and the time step of a network."""
+"""The shape of each stage's output, the memory that it needs, and the time step of a network."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cuslayer import check
+from cuslayer import backend, check
+from cuslayer.kernels.host.available import available_memory, in_words
+from cuslayer.kernels.host.memory import held_memory
 from cuslayer.layers import Affine, Conv, Dense, Layer, Recurrent
-from cuslayer.layers.base import Shape
-from cuslayer.layers.conv import Convolution, check_frame
+from cuslayer.layers.base import Shape, check_frame
+from cuslayer.layers.conv import Convolution
 from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
+from cuslayer.tape import grad_enabled
 
 # Frames whose rows and columns are not known, only their channels after these.
 _FRAME = ("H", "W")
@@ -117,3 +120,51 @@ def output_step(graph: Graph) -> float | None:
 def _check_one(steps: list[float]) -> None:
     if len(steps) > 1:
         raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
+
+
+# A potential and a spike of a neuron at a step, in bytes; and a gradient.
+_EACH, _GRADIENT = 5, 4
+# The share of the free memory that is counted on: blocks do not fit each other without gaps.
+_SHARE = 0.9
+
+
+class LayerMemoryError(MemoryError):
+    """There is not enough memory for a layer of a network, or for a step of training."""
+
+
+def layer_error(graph: Graph, number: int, shape: tuple[int, ...]) -> LayerMemoryError:
+    """Return the error for a layer whose arrays did not fit."""
+    node = graph.nodes[number]
+    sizes = _sizes(graph, shape)
+    needs = (
+        f" needs {in_words(_EACH * sizes[number] * shape[1])} for its potentials and spikes" if sizes[number] else ""
+    )
+    return LayerMemoryError(
+        f"layer {node}, {node.described},{needs or ' does not fit into memory'}; {_advice(graph, shape)}"
+    )
+
+
+def step_error(graph: Graph, shape: tuple[int, ...]) -> LayerMemoryError:
+    """Return the error for a step of training on an input of a shape (T, N, ...) whose gradients did not fit."""
+    return LayerMemoryError(f"the gradients of a batch of {shape[1]} do not fit into memory; {_advice(graph, shape)}")
+
+
+def _sizes(graph: Graph, shape: tuple[int, ...]) -> list[int]:
+    """Return the number of elements of each node's output for one sample at all steps; 0 where it is unknown."""
+    _, *known = known_shapes(graph, shape[2:]).values()
+    return [0 if each is None else shape[0] * math.prod(each) for each in known]
+
+
+def _advice(graph: Graph, shape: tuple[int, ...]) -> str:
+    """Return how much memory is free, and the largest batch that would fit."""
+    sizes, samples = _sizes(graph, shape), shape[1]
+    kept = _EACH * sum(sizes) if grad_enabled() else _EACH * max(sizes, default=0)
+    each = kept + 2 * _GRADIENT * max(sizes, default=0)
+    free = backend.free_memory() if backend.device() == "cuda" else available_memory()
+    if free is None:
+        return "a smaller batch needs less"
+    total = free + (0 if backend.device() == "cuda" else held_memory())
+    fits = min(int(_SHARE * total / each), samples - 1) if each else 0
+    if fits >= 1:
+        return f"{in_words(total)} are free: a batch of {fits} would fit"
+    return f"{in_words(total)} are free: a batch of 1 needs about {in_words(each)}; take fewer steps or smaller layers"

@@ -12,13 +12,11 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
-from cuslayer.network.fusion import Step, is_observed, one_pass, plan
-from cuslayer.network.graph import INPUT, Graph
-from cuslayer.network.input import as_input, finite_input
+from cuslayer.network.graph import INPUT, Graph, Step, as_input, finite_input, is_observed, one_pass, plan
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potentials_are_observed
-from cuslayer.tape import Tensor, grad_enabled, no_grad
+from cuslayer.tape import Tensor, no_grad
 
 # Runs a stage on one chunk (T, N, ...) after the other.
 Run: TypeAlias = "Callable[..., Array]"
@@ -171,11 +169,11 @@ _STEPS = 128
 def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
     """Return the output of a network for x (T, N, ...), computed chunk by chunk in time; None where it runs as a whole.
 
-    It runs in chunks without gradients, on the CPU, if the whole would need several times the memory of a chunk,
-    nobody observes its steps or potentials, every stage can keep a state (`Layer.streamed`, `Neuron.streamed`), and
-    none draws random numbers. The output is the same, to the bit.
+    It is called without gradients. The network runs in chunks on the CPU, if the whole would need several times the
+    memory of a chunk, nobody observes its steps or potentials, every stage can keep a state (`Layer.streamed`,
+    `Neuron.streamed`), and none draws random numbers. The output is the same, to the bit.
     """
-    if grad_enabled() or x.shape[0] < _LEAST_CHUNKS or not x.size or not isinstance(x.stored, np.ndarray):
+    if x.shape[0] < _LEAST_CHUNKS or not x.size or not isinstance(x.stored, np.ndarray):
         return None
     try:
         chunk = chunk_steps(graph, x.shape)
@@ -212,10 +210,7 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
 
 
 def _needs_batch(stage: Any) -> bool:
-    """Return whether a stage needs the whole input now: it has a state, draws random numbers, or means over the batch.
-
-    The last two are dropout, batch normalization and layers of one's own, in training mode.
-    """
+    """Return whether a stage needs the whole input now: it has a state, or is in training and draws or takes means."""
     if getattr(getattr(stage, "neuron", stage), "stateful", False):
         return True  # a call continues from the last, and a stream from the beginning
     own = not type(stage).__module__.startswith("cuslayer.")

@@ -18,7 +18,7 @@ from cuslayer.layers.pool import Windowed
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weightless import Average, Decimate, Dropout
 from cuslayer.loss.base import desired_rate, scored, sent_labels
-from cuslayer.network.fusion import Run, Step, observe
+from cuslayer.network.graph import Run, Step, observe
 from cuslayer.network.join import Join
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, no_grad
 

@@ -22,9 +22,8 @@ from cuslayer import check
 from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers import Affine, Layer, TemporalFilter
 from cuslayer.layers.recurrent import RecurrentStates
-from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.dynamics import States
 from cuslayer.neurons.potential import Potentials, on_potential

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.neurons.base import Names
-from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, sampled, tau_of_decay
+from cuslayer.neurons.base import Names, set_checked
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, leaky_response, tau_of_decay
 from cuslayer.neurons.step import flushed
 
 
@@ -45,20 +45,8 @@ class AdaptiveLIF(StepNeuron):
         tau_ref: time constant of refraction, ms, the same.
         rise: what a spike adds to the threshold.
         scale_ref: what a spike adds to the refractory state, in thresholds of its step.
-        theta: the threshold without spikes.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the path through adaptation, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        trained: whether the time constants are trained.
-        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
-        graded: whether a spike carries u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
-
-    Raises:
-        ValueError: a constant is out of its range, or gradient or surrogate is unknown.
-        TypeError: a constant has the wrong type.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
+            are the errors.
 
     Source: Bellec et al. 2018, "Long short-term memory and learning-to-learn in networks of spiking neurons", arXiv
     1803.09574, for the threshold; the equations are those of lava-dl's documentation of ALIF.
@@ -129,8 +117,7 @@ class AdaptiveLIF(StepNeuron):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("rise", "scale_ref"):
-            object.__setattr__(self, name, check.factor(name, getattr(self, name)))
+        set_checked(self, rise=check.factor, scale_ref=check.factor)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
 
     def step(c, a, b, e, f, i, v, h, r, x):  # type: ignore[no-untyped-def]
@@ -147,15 +134,7 @@ class AdaptiveLIF(StepNeuron):
     @property
     def response(self) -> Array:
         """The potential after an input of 1 without spikes, (K,) float64, for the mean time constants."""
-
-        def steps() -> Iterator[float]:
-            i, v = 1.0, 0.0
-            while True:
-                v = self.mean_keep("tau_v") * v + i
-                yield v
-                i *= self.mean_keep("tau_i")
-
-        return sampled(steps())
+        return leaky_response(self.mean_keep("tau_i"), self.mean_keep("tau_v"))
 
     @property
     def refractory(self) -> Array:

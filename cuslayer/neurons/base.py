@@ -18,18 +18,48 @@ Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
 from cuslayer.kernels.recurrent.constants import Program
-from cuslayer.neurons.response import psp
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
-from cuslayer.tape import Tensor
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+@differentiable
+@check.operation
+def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullback]:
+    """Filter each column of x causally in time: ``a[t] = sum_k eps[k] x[t-k]``.
+
+    Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function is computed as a recurrence, at a
+    cost that does not depend on its time constant; samples are computed as the direct sum.
+
+    Args:
+        x: (T, N, ...), numbers or spikes.
+        response: an alpha function, or the samples (K,) of any filter, the first at lag 0.
+
+    Returns:
+        The filtered signal, of x's shape.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or the samples are not (K,).
+
+    Source: Shrestha and Orchard 2018, equation 1.
+
+    >>> import numpy as np
+    >>> psp(np.array([[[True]], [[False]], [[True]]]), response=np.array([0.0, 1.0, 0.5])).data.ravel().tolist()
+    [0.0, 1.0, 0.5]
+    """
+    check.time_first("x", x)
+    if not isinstance(response, (Alpha, Sampled)):
+        response = Sampled(response, 1.0)
+    k = kernels.of(x)
+    return response.apply(k, x), lambda g: response.adjoint(k, g)
 
 
 class OnePass(NamedTuple):
@@ -180,8 +210,9 @@ class Neuron:
 
     @property
     def width(self) -> float:
-        """The width of the surrogate, in units of the potential; by default the threshold."""
-        return abs(self.theta) or 1.0
+        """The width of the surrogate, in units of the potential: tau_rho thresholds, one of neurons without tau_rho."""
+        width: float = getattr(self, "tau_rho", 1.0) * abs(self.theta)
+        return width or 1.0
 
     @property
     def highest_rate(self) -> float:
@@ -272,14 +303,34 @@ class Neuron:
         return at_lags(self.response, lags), np.where(lags > 0, at_lags(self.refractory, lags), 0.0) * (spikes != 0)
 
     def with_gradient(self, mode: str) -> Neuron:
-        """Return the neuron with another gradient mode; a neuron with a single mode returns itself."""
-        return self
+        """Return the neuron with another gradient mode; itself unless it is a dataclass with the field `gradient`."""
+        modes = is_dataclass(self) and any(each.name == "gradient" for each in fields(self))
+        return replace(self, gradient=mode) if modes else self  # type: ignore[type-var]
 
 
 def at_lags(samples: Array, lags: Array) -> Array:
     """Return the samples of a filter at lags, 0 before its first and beyond its last."""
     inside = (lags >= 0) & (lags < len(samples))
     return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
+
+
+class Remembering:
+    """A function of a signal (T, ...) that keeps as many of the last steps as its output depends on.
+
+    >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
+    >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
+    ([0.0, 1.0], [2.0])
+    """
+
+    def __init__(self, run: Callable[[Array], Array], memory: int) -> None:
+        self._run, self._memory = run, memory
+        self._before: Array | None = None
+
+    def __call__(self, x: Array) -> Array:
+        before = np.zeros((self._memory, *x.shape[1:]), x.dtype) if self._before is None else self._before
+        whole = np.concatenate([before, x])
+        self._before = whole[len(x) :].copy()
+        return self._run(whole)[self._memory :]
 
 
 class _Adapted(Neuron):
@@ -308,6 +359,17 @@ def shown(neuron: Any) -> str:
     if constants["surrogate"] == Exponential():
         del constants["surrogate"]
     return f"{type(neuron).__name__}({', '.join(f'{name}={value!r}' for name, value in constants.items())})"
+
+
+def set_checked(neuron: Any, **rules: Callable[[str, Any], Any]) -> None:
+    """Validate constants of a frozen neuron, each by its rule, and set them to what the rule returns."""
+    for name, rule in rules.items():
+        object.__setattr__(neuron, name, rule(name, getattr(neuron, name)))
+
+
+def word_or_none(*words: str) -> Callable[[str, Any], str]:
+    """Return the rule of one of some words, or None for "none"."""
+    return lambda name, value: check.one_of(name, "none" if value is None else value, words)
 
 
 def scaled_surrogate(neuron: Any, height: float) -> None:

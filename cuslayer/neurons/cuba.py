@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, in_64ths, tau_of_decay
-from cuslayer.neurons.leaky import Leaky
+from cuslayer.neurons.lif import Leaky
 from cuslayer.neurons.step import flushed
 
 
@@ -36,21 +36,9 @@ class CUBA(Leaky):
         tau_i: time constant of the current, ms: a number, or an array that broadcasts to the neurons of a layer, such
             as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
         tau_v: time constant of the voltage, ms, the same.
-        theta: the threshold.
         reset: "zero", "subtract", or None.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the path through the reset, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        trained: whether the time constants are trained.
-        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
-        graded: whether a spike carries u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
-
-    Raises:
-        ValueError: a constant is out of its range, or reset, gradient or surrogate is unknown.
-        TypeError: a constant has the wrong type.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
+            are the errors.
 
     Source: Davies et al. 2018, "Loihi: a neuromorphic manycore processor with on-chip learning", section 2.
 

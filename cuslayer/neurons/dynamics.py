@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
@@ -19,12 +19,11 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import small_response
 from cuslayer.kernels.recurrent.constants import StepProgram
-from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, shape_of
+from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.potential import save_for_backward
-from cuslayer.operations.base import to_shape
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, to_shape
 
 D = TypeVar("D", bound="StepNeuron")
 
@@ -122,9 +121,11 @@ def _kind(cls: Any) -> Kind:
     return read_step(cls.__name__, cls.step, cls.states, columns, **options)
 
 
-def are_fixed(columns: Iterable[Any]) -> bool:
-    """Return whether constants are arrays of the host: none of them is a tensor."""
-    return not any(isinstance(column, Tensor) for column in columns)
+def with_columns(operation: Callable[..., Tensor], *arrays: Any, columns: tuple[Any, ...], **options: Any) -> Tensor:
+    """Return the result of an operation for constants of each neuron, which are arrays of the host or tensors."""
+    if not any(isinstance(column, Tensor) for column in columns):
+        return operation(*arrays, fixed=columns, **options)
+    return operation(*arrays, *columns, trained=any(map(_is_trained, columns)), **options)
 
 
 @differentiable
@@ -262,29 +263,18 @@ class StepNeuron(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
-        for name in ("trained", "graded", "stateful"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be a bool, got {type(getattr(self, name)).__name__}")
+        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
+        set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
-            object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))
+            value = time_constant(name, getattr(self, name), self.trained, partial(self.bounds_of, name))
+            object.__setattr__(self, name, value)
         scaled_surrogate(self, self.scale_rho / self.width)
         object.__setattr__(self, "held", States() if self.stateful else None)
-
-    def _time_constant(self, name: str, given: Any) -> Any:
-        """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
-        return time_constant(name, given, self.trained, lambda: self.bounds_of(name))
 
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the least and most of a trained constant."""
         return bounds_in_ms(self.bounds, self.dt)
-
-    @property
-    def width(self) -> float:
-        return self.tau_rho * self.theta
 
     @property
     def parts(self) -> str:
@@ -409,12 +399,9 @@ class StepNeuron(Neuron):
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
         columns = tuple(self.columns.values())
-        if are_fixed(columns):
-            return simulate(x, *more, spiking=self.spiking, fixed=columns, states=states)
-        trained = any(map(_is_trained, columns))
-        if trained and self.backward is not None:
+        if self.backward is not None and any(map(_is_trained, columns)):
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
-        return simulate(x, *more, *columns, spiking=self.spiking, states=states, trained=trained)
+        return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
     def __call__(self, x: Any, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), and of the step's further inputs."""
@@ -426,15 +413,7 @@ class StepNeuron(Neuron):
         if type(self).__call__ is not StepNeuron.__call__:
             return None
         states = States()
-
-        def run(x: Array) -> Array:
-            out: Array = self.operate(x, states).data
-            return out
-
-        return run
-
-    def with_gradient(self: D, mode: str) -> D:
-        return replace(self, gradient=mode)
+        return lambda x: self.operate(x, states).data
 
     def __repr__(self) -> str:
         shown = []
@@ -483,13 +462,25 @@ def _text(value: Any) -> str:
 @lru_cache(64)
 def _response(kind: Kind, numbers: tuple[tuple[str, float], ...]) -> Array:
     """Return the potential after a small input, which losses ask for in every step."""
-    found = sampled(small_response(kind, dict(numbers)))
-    found.setflags(write=False)
-    return found
+    return sampled(small_response(kind, dict(numbers)))
+
+
+@lru_cache(64)
+def leaky_response(i_keep: float, v_keep: float) -> Array:
+    """Return the voltage after an input of 1, for the shares of a current and a voltage that a step keeps."""
+
+    def steps() -> Iterator[float]:
+        i, v = 1.0, 0.0
+        while True:
+            v = v_keep * v + i
+            yield v
+            i *= i_keep
+
+    return sampled(steps())
 
 
 def sampled(step: Any) -> Array:
-    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it.
+    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it, read-only.
 
     A response that does not fall, as without a leak, has 65,536 samples.
     """
@@ -499,4 +490,6 @@ def sampled(step: Any) -> Array:
         if len(found) > 1 and abs(value) < _CUT * most and abs(value) <= abs(found[-1]):
             break
         found.append(value)
-    return np.array(found)
+    samples = np.array(found)
+    samples.setflags(write=False)
+    return samples

@@ -1,15 +1,81 @@
-"""Leaky integrate-and-fire neurons: one decay."""
+"""Leaky integrate-and-fire neurons: one decay; and what they share with `CUBA`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cuslayer.neurons.base import Names
-from cuslayer.neurons.dynamics import NAMED
-from cuslayer.neurons.leaky import Leaky
+import numpy as np
+
+from cuslayer.backend import Array, to_numpy
+from cuslayer.neurons.base import LeakyForm, Names, set_checked, word_or_none
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, leaky_response, to_array
 from cuslayer.neurons.step import flushed
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Leaky(StepNeuron):
+    """Base class of neurons with a voltage that leaks, and a reset.
+
+    Args:
+        reset: what a spike does to the voltage: "zero" sets it to 0, "subtract" takes theta from it; "none" or None.
+    """
+
+    reset: Any = "zero"
+
+    def __post_init__(self) -> None:
+        set_checked(self, reset=word_or_none("zero", "subtract", "none"))
+        super().__post_init__()
+
+    @property
+    def share(self) -> float:
+        """The share of the voltage that a spike leaves."""
+        return 0.0 if self.reset == "zero" else 1.0
+
+    @property
+    def drop(self) -> float:
+        """What a spike then takes from the voltage."""
+        return self.theta if self.reset == "subtract" else 0.0
+
+    def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
+        """Return the shares of current and voltage that a step keeps, by a function of the name of a time constant."""
+        found = [share(name, *of) for name in self.time_constants]
+        return (found[0], found[1]) if len(found) > 1 else (0.0, found[0])
+
+    @property
+    def leaky_form(self) -> LeakyForm:
+        *i_keep, v_keep = (to_numpy(to_array(self.keep(name))).astype(np.float64) for name in self.time_constants)
+        return LeakyForm(i_keep[0] if i_keep else None, v_keep, self.theta, self.reset, self.graded)
+
+    @property
+    def response(self) -> Array:
+        """The voltage after an input of 1 without spikes, (K,) float64, for the mean time constants."""
+        return leaky_response(*self._keeps_of(self.mean_keep))
+
+    @property
+    def refractory(self) -> Array:
+        """What a spike subtracts from later voltages, (K,) float64, for the mean time constants; 0 for other resets."""
+        if self.reset != "subtract":
+            return np.zeros(1)
+        _, v_keep = self._keeps_of(self.mean_keep)
+        return -self.theta * v_keep ** np.arange(len(self.response)) * (np.arange(len(self.response)) > 0)
+
+    def parts_at(
+        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        if self.stateful:
+            return super().parts_at(spikes, time, neuron, shape)
+        i_keep, v_keep = self._keeps_of(self.keep_of, neuron, shape)
+        of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
+        of_voltage, of_input[time] = 1.0, 1.0
+        for t in range(time - 1, -1, -1):
+            of_voltage *= v_keep
+            if spikes[t]:
+                of_spikes[t] = -self.drop * of_voltage
+                of_voltage *= self.share
+            of_input[t] = of_voltage + i_keep * of_input[t + 1]
+        return of_input, of_spikes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,21 +101,9 @@ class LIF(Leaky):
     Args:
         tau: time constant of the voltage, ms: a number, or an array that broadcasts to the neurons of a layer, such as
             (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        theta: the threshold.
         reset: "zero", "subtract", or None.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the path through the reset, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        trained: whether tau is trained.
-        bounds: least and most of a trained tau, ms; by default a quarter of a step and 10,000 steps.
-        graded: whether a spike carries u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
-
-    Raises:
-        ValueError: a constant is out of its range, or reset, gradient or surrogate is unknown.
-        TypeError: a constant has the wrong type.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
+            are the errors.
 
     Source: Gerstner and Kistler 2002, "Spiking neuron models", section 4.1, with a step of the exact solution.
 

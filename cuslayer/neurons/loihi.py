@@ -15,7 +15,16 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled, flushed_taps
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
-from cuslayer.neurons.base import SURROGATE, Names, Neuron, scaled_or_none, scaled_surrogate, shape_of, shown
+from cuslayer.neurons.base import (
+    SURROGATE,
+    Names,
+    Neuron,
+    scaled_or_none,
+    scaled_surrogate,
+    set_checked,
+    shape_of,
+    shown,
+)
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.neurons.step import rint, trunc
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
@@ -185,11 +194,7 @@ class Loihi(Neuron):
             if value > most:
                 raise ValueError(f"{name} must be at most {most}, got {value}")
             object.__setattr__(self, name, value)
-        for name in ("tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
-        if not isinstance(self.first_bin, bool):
-            raise TypeError(f"first_bin must be a bool, got {type(self.first_bin).__name__}")
+        set_checked(self, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step, first_bin=check.flag)
         check.one_of("surrogate_at", self.surrogate_at, _SURROGATES)
         scaled_surrogate(self, self._height / self.dt)
 
@@ -294,10 +299,6 @@ class Loihi(Neuron):
     def peak(self) -> float:
         """The largest sample of the response."""
         return float(self.response.max())
-
-    @property
-    def width(self) -> float:
-        return self.tau_rho * self.theta
 
     @property
     def relaxed(self) -> Surrogate | None:

@@ -11,13 +11,10 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.available import count_elements
-from cuslayer.neurons.base import Names
+from cuslayer.neurons.base import Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron
 from cuslayer.neurons.step import flushed
-from cuslayer.operations.base import to_shape
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
-
-RESETS = ("izhikevich", "zero", "subtract", "none")
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, to_shape
 
 
 @differentiable
@@ -56,23 +53,11 @@ class ResonateAndFire(StepNeuron):
     Args:
         tau: time constant of the decay, ms: a number, or an array that broadcasts to the neurons of a layer, such as
             (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        frequency: the frequency, Hz, the same.
-        theta: the threshold.
+        frequency: the frequency, Hz, the same. A trained one stays between a thousandth and half of the rate of the
+            steps.
         reset: "izhikevich", "zero", "subtract", or None.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the path through the reset, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        trained: whether tau and frequency are trained.
-        bounds: least and most of a trained tau, ms; by default a quarter of a step and 10,000 steps. A trained
-            frequency stays between a thousandth and half of the rate of the steps.
-        graded: whether a spike carries u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
-
-    Raises:
-        ValueError: a constant is out of its range, or reset, gradient or surrogate is unknown.
-        TypeError: a constant has the wrong type.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
+            are the errors.
 
     Source: Izhikevich 2001, "Resonate-and-fire neurons", doi 10.1016/S0893-6080(01)00078-8.
 
@@ -98,8 +83,7 @@ class ResonateAndFire(StepNeuron):
     )
 
     def __post_init__(self) -> None:
-        reset = "none" if self.reset is None else self.reset
-        object.__setattr__(self, "reset", check.one_of("reset", reset, RESETS))
+        set_checked(self, reset=word_or_none("izhikevich", "zero", "subtract", "none"))
         super().__post_init__()
 
     def bounds_of(self, name: str) -> tuple[float, float]:

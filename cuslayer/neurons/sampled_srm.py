@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,9 +13,8 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, shape_of
+from cuslayer.neurons.base import Neuron, Remembering, scaled_or_none, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.potential import save_for_backward
-from cuslayer.neurons.streamed import Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
@@ -110,12 +109,9 @@ class SampledSRM(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.constant(name, getattr(self, name)))
-        object.__setattr__(self, "dt", check.time_step("dt", self.dt))
+        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
-        for name in ("response", "refractory"):
-            object.__setattr__(self, name, _samples(name, getattr(self, name)))
+        set_checked(self, response=_samples, refractory=_samples)
         if self.refractory[0] != 0:
             raise ValueError(f"refractory must begin with 0, at lag 0, got {self.refractory[0]:g}")
 
@@ -129,10 +125,6 @@ class SampledSRM(Neuron):
         """Threshold, refractory response and surrogate as an argument of operations."""
         height = self.dt * self.scale_rho / self.width
         return SampledSpiking(self.theta, self.refractory, self.width, height, shape_of(self))
-
-    @property
-    def width(self) -> float:
-        return self.tau_rho * self.theta
 
     @property
     def relaxed(self) -> Surrogate | None:
@@ -160,9 +152,6 @@ class SampledSRM(Neuron):
             return spikes
 
         return run
-
-    def with_gradient(self, mode: str) -> SampledSRM:
-        return replace(self, gradient=mode)
 
     def spike(self, u: Any) -> Tensor:
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.sampled_spike`."""

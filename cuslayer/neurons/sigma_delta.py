@@ -9,12 +9,10 @@ from typing import Any, ClassVar
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
-from cuslayer.neurons.base import SURROGATE, Names
+from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import States, StepNeuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
-
-ACTIVATIONS = ("relu", "none")
 
 
 @differentiable
@@ -78,17 +76,11 @@ class SigmaDelta(StepNeuron):
         theta: the least change that is sent.
         activation: "relu", or "none" or None.
         sums: whether the input is summed over time: it is changes, not the signal itself.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the threshold, or "exact", which includes it.
-        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
-        stateful: whether a call continues from the state after the last, until `forget`.
+        tau_rho, scale_rho, dt, gradient, surrogate, stateful: as in `StepNeuron`.
 
     Raises:
-        ValueError: a constant is out of its range, activation, gradient or surrogate is unknown, graded is False, or
-            trained is True: there are neither spikes without a size nor time constants.
-        TypeError: a constant has the wrong type.
+        ValueError: as for `StepNeuron`, or activation is unknown, graded is False, or trained is True: there are
+            neither spikes without a size nor time constants.
 
     Source: O'Connor and Welling 2016, "Sigma delta quantized networks", arXiv 1611.02024; the equations are those of
     lava-dl's documentation of its sigma-delta neuron.
@@ -114,10 +106,7 @@ class SigmaDelta(StepNeuron):
     )
 
     def __post_init__(self) -> None:
-        activation = "none" if self.activation is None else self.activation
-        object.__setattr__(self, "activation", check.one_of("activation", activation, ACTIVATIONS))
-        if not isinstance(self.sums, bool):
-            raise TypeError(f"sums must be a bool, got {type(self.sums).__name__}")
+        set_checked(self, activation=word_or_none("relu", "none"), sums=check.flag)
         super().__post_init__()
         for name, only in (("graded", True), ("trained", False)):
             if getattr(self, name) is not only:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from cuslayer.neurons.base import (
     StepByStep,
     scaled_or_none,
     scaled_surrogate,
+    set_checked,
     shape_of,
     shown,
 )
@@ -109,16 +110,6 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
 
-# The check of each constant that is not just positive.
-_RULES = {
-    "tau_sr": check.positive,
-    "tau_ref": check.positive,
-    "scale_ref": check.factor,
-    "cutoff": check.not_negative,
-    "ref_cutoff": check.not_negative,
-    "dt": check.time_step,
-}
-
 # Beyond this share of dt, the numbers of neighbouring steps are the same in float64.
 _LONGEST = 1e15
 
@@ -187,10 +178,9 @@ class SRM(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        for field in fields(self):
-            if field.name not in ("gradient", "surrogate"):
-                rule = _RULES.get(field.name, check.constant)
-                object.__setattr__(self, field.name, rule(field.name, getattr(self, field.name)))
+        set_checked(self, theta=check.constant, tau_sr=check.positive, tau_ref=check.positive, scale_ref=check.factor)
+        set_checked(self, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
+        set_checked(self, cutoff=check.not_negative, ref_cutoff=check.not_negative)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("tau_sr", "tau_ref"):
@@ -237,7 +227,7 @@ class SRM(Neuron):
     def parts(self) -> str:
         return "exact" if self._plain else "partial"
 
-    @property
+    @cached_property
     def one_pass(self) -> OnePass | None:
         if not self._plain or not self.spiking.shape.is_exponential:
             return None
@@ -268,15 +258,8 @@ class SRM(Neuron):
         return StreamedNeurons(self.filter, self.spiking)
 
     @property
-    def width(self) -> float:
-        return self.tau_rho * self.theta
-
-    @property
     def relaxed(self) -> Surrogate | None:
         return scaled_or_none(self) if self._plain else None
-
-    def with_gradient(self, mode: str) -> SRM:
-        return replace(self, gradient=mode)
 
     def spike(self, u: Any) -> Tensor:
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.spike`."""

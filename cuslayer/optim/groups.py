@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from cuslayer import check
-from cuslayer.optim.schedules import as_schedule
 from cuslayer.tape import Tensor
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
-# For each option of an optimizer besides lr, the function of a name and a value that checks it.
+# For each option of an optimizer, the function of a name and a value that checks it.
 Rule: TypeAlias = Callable[[str, Any], Any]
 Rules: TypeAlias = Mapping[str, Rule]
 
@@ -40,7 +39,7 @@ def read_groups(parameters: Any, rules: Rules) -> list[Given]:
 
 
 def _read_group(number: int, given: Mapping[str, Any], rules: Rules) -> Given:
-    name, known = f"group {number}'s ", ("params", "lr", *rules)
+    name, known = f"group {number}'s ", ("params", *rules)
     for key in given:
         if key not in known:
             raise ValueError(f"{name}option {key!r} is unknown{check.nearest(key, known)}")
@@ -49,8 +48,6 @@ def _read_group(number: int, given: Mapping[str, Any], rules: Rules) -> Given:
     params = given["params"]
     params = _tensors(f"{name}params", [params] if isinstance(params, Tensor) else params)
     options = {key: rules[key](name + key, value) for key, value in given.items() if key in rules}
-    if "lr" in given:
-        options["lr"] = as_schedule(f"{name}lr", given["lr"])
     return Given(name, params, options)
 
 

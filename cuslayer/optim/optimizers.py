@@ -1,24 +1,521 @@
-"""The optimizers."""
+"""Optimizers: parameters in groups, learning rates, frozen parameters, clipping, the state, and each one's step."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.backend import Array
-from cuslayer.optim.ahead import Numbers
-from cuslayer.optim.base import Group, Optimizer, Update
-from cuslayer.optim.finite import Bounds
-from cuslayer.optim.groups import Parameters, Rules, betas, optional
-from cuslayer.optim.schedules import Rate
+from cuslayer import check, instead, kernels
+from cuslayer.backend import Array, namespace, to_device, to_numpy, uninterrupted
+from cuslayer.optim.ahead import Numbers, StepsAhead
+from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
+from cuslayer.optim.groups import Given, Parameters, Rules, betas, optional, read_groups
+from cuslayer.parameter import Bounded
+from cuslayer.tape import Tensor, note_change
+
+Schedule: TypeAlias = Callable[[int], float]
+Rate: TypeAlias = float | Schedule
 
 # Its square is finite in float32.
 _LARGEST_SLOPE = 1e18
 # A smaller one may be 0 in float32.
 _LEAST_EPS = 1e-37
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The schedule of a rate that is a number."""
+
+    rate: float
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate."""
+        return self.rate
+
+
+def as_schedule(name: str, rate: Any) -> Schedule:
+    """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
+    if callable(rate):
+        return rate
+    return Constant(check.factor(name, rate))
+
+
+class Group:
+    """Parameters of an optimizer that share their options.
+
+    Attributes:
+        params: the tensors.
+        options: the options that differ from the optimizer's, by name.
+
+    >>> from cuslayer.tape import Tensor
+    >>> w, v = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([{"params": [w], "lr": 0.001}, {"params": [v]}], lr=0.1)
+    >>> [group.lr for group in optimizer.groups]
+    [0.001, 0.1]
+    """
+
+    def __init__(self, optimizer: Optimizer, given: Given) -> None:
+        self._optimizer, (self._name, self.params, self.options) = optimizer, given
+        self.assigned: float | None = None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate in the current epoch. A number or a schedule can be assigned."""
+        if "lr" not in self.options:
+            return self._optimizer.lr
+        return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
+
+    @lr.setter
+    def lr(self, rate: Rate) -> None:
+        with check.about(type(self._optimizer).__name__):
+            self.options["lr"] = as_schedule(f"{self._name}lr", rate)
+        self.assigned = None if callable(rate) else float(rate)
+
+    def option(self, name: str) -> Any:
+        """Return the group's own value of an option, or the optimizer's."""
+        return self.options[name] if name in self.options else getattr(self._optimizer, name)
+
+
+class Update(NamedTuple):
+    """The group of a parameter, the number of its step, from 1, and its learning rate in that step."""
+
+    group: Group
+    steps: int
+    lr: float
+
+
+# The number of a parameter that moves, its group, and the parameter.
+Moving: TypeAlias = tuple[int, Group, Tensor]
+
+
+def bounds_of(p: Tensor) -> tuple[float, ...] | None:
+    """Return the bounds that a kernel clips a parameter to: none for one without, None for one that clips itself."""
+    if not isinstance(p, Bounded):
+        return -math.inf, math.inf
+    return (p.least, p.most) if type(p).clamp is Bounded.clamp else None
+
+
+@instead.attributes("optimizer")
+@check.named
+class Optimizer:
+    """The base of all optimizers.
+
+    ``parameters`` is a list of tensors, or a list of groups: dictionaries with ``"params"``, a list of tensors, and any
+    option of the optimizer that differs for them, such as ``"lr"`` or ``"weight_decay"``. A parameter whose
+    ``requires_grad`` is False is frozen: no step moves it until it is True again.
+
+    ``lr``, of the optimizer or of a group, can be set at any time to a number or to a schedule, a function from the
+    epoch to the rate. Groups without a rate of their own have the optimizer's.
+
+    With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step: layers of
+    small weights and layers of large ones then change by the same share. A parameter of zeros has the rate ``lr``.
+    With ``warmup=n`` the rate rises linearly over the first n steps of a parameter. A group can have its own of both.
+
+    With ``clip_value`` a step first clips each element of the gradients to this absolute value. With ``clip_norm`` it
+    then scales them, if the Euclidean norm of all gradients together is larger, to this norm. Frozen parameters and
+    those without a gradient do not count. ``grad`` of a parameter is its clipped gradient after the step.
+
+    On a CPU one pass updates all parameters of a type. On a GPU they are updated 48 to a launch, with rates that were
+    sent for many steps ahead; see `StepsAhead`. A step reads nothing from the device, except for the first step of a
+    relative rate.
+
+    Attributes:
+        groups: the groups, one if none are given.
+        parameters: the tensors of all groups in order.
+        schedule: the learning rate as a function of the epoch.
+        epoch: the current epoch, from 0; the training loop sets it.
+        steps: the number of steps so far.
+        memory: for each parameter, the arrays of the optimizer's state, by name.
+    """
+
+    rules: ClassVar[Rules] = {
+        "lr": as_schedule,
+        "weight_decay": check.factor,
+        "relative": check.flag,
+        "warmup": partial(check.integer, least=0),
+    }
+    weight_decay: float
+    relative: bool
+    warmup: int
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Rate,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        **options: Any,
+    ) -> None:
+        limit = optional(check.constant)
+        self._clip_norm, self._clip_value = limit("clip_norm", clip_norm), limit("clip_value", clip_value)
+        for name, value in options.items():
+            setattr(self, name, self.rules[name](name, value))
+        self.epoch = self.steps = 0
+        self.schedule = as_schedule("lr", lr)
+        self._assigned: float | None = None
+        self.groups = [Group(self, given) for given in read_groups(parameters, self.rules)]
+        self.parameters = [p for group in self.groups for p in group.params]
+        self._check_frozen()
+        self.memory: list[dict[str, Array]] = [
+            {name: namespace(p.data).zeros_like(p.data) for name in self.memory_names(group)}
+            for group in self.groups
+            for p in group.params
+        ]
+        # A parameter that was frozen for some time has taken fewer steps: the corrections of its means begin later.
+        self._taken = [0 for _ in self.parameters]
+        self._sizes: list[float | None] = [None for _ in self.parameters]
+        self._ahead: dict[np.dtype[Any], StepsAhead] = {}
+        self._group_of = [group for group in self.groups for _ in group.params]
+        self._check = StepCheck()
+
+    def __init_subclass__(cls) -> None:
+        own: Any = vars(cls).get("__init__")
+        if own is not None:
+            cls.__init__ = instead.constructor(own)  # type: ignore[method-assign, assignment]
+
+    def __repr__(self) -> str:
+        return check.shown(self, parameters=len(self.parameters), lr=self.lr)
+
+    def _check_frozen(self) -> None:
+        """Raise ValueError if all parameters are frozen."""
+        if not any(p.requires_grad for p in self.parameters):
+            raise ValueError(f"a parameter must have requires_grad=True, all {len(self.parameters)} are frozen")
+
+    def memory_names(self, group: Group) -> tuple[str, ...]:
+        """Return the names of the arrays that a parameter of a group needs."""
+        return ()
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together; None for no limit."""
+        return self._clip_norm
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest absolute value of an element of a gradient; None for no limit."""
+        return self._clip_value
+
+    @property
+    @check.method
+    def lr(self) -> float:
+        """The learning rate in the current epoch. A number or a schedule can be assigned."""
+        return self.rate("lr", self.schedule)
+
+    @lr.setter
+    def lr(self, rate: Rate) -> None:
+        self.schedule = as_schedule("lr", rate)
+        self._assigned = None if callable(rate) else float(rate)
+
+    def rate(self, name: str, schedule: Schedule) -> float:
+        """Return the rate of a schedule in the current epoch; `name` is what a message calls it."""
+        return check.factor(name, schedule(self.epoch))
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters to None."""
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient and is not frozen; clip bounded ones to their bounds.
+
+        A step is counted when its weights have moved. SIGINT and SIGTERM wait until then; after another exception each
+        parameter that has moved, and no other, has taken the step.
+
+        Raises:
+            ValueError: all parameters are frozen.
+        """
+        with uninterrupted():
+            self._check_frozen()
+            alone, together = self._moving()
+            _clip([p for _, _, p in chain(alone, *together.values())], self._clip_value, self._clip_norm)
+            self._update_alone(alone)
+            for dtype, moving in together.items():
+                self._update_together(self._prepared(dtype, moving), moving)
+            self.steps += 1
+
+    def _update_together(self, ahead: StepsAhead, moving: list[Moving]) -> None:
+        """Update the parameters of a type on a GPU."""
+        numbers, _, parameters = zip(*moving, strict=True)
+        memory = [self.memory[i] for i in numbers]
+        weights, grads = [p.data for p in parameters], [p.grad for p in parameters]
+        try:
+            self._update_all(kernels.of(weights[0]), weights, grads, memory, ahead.arrays)
+        except BaseException:
+            ahead.expire()  # the kernel may have advanced the counter on the device
+            raise
+        ahead.advance()
+        for i, p in zip(numbers, parameters, strict=True):
+            if isinstance(p, Bounded) and not bounds_of(p):
+                p.clamp()
+            self._count(i)
+
+    def _update_alone(self, moving: list[Moving]) -> None:
+        """Update the parameters that are not updated together on a GPU: on the CPU those of a type in one pass."""
+        one_pass = self._applies("_update_several")
+        found: dict[Any, list[tuple[int, Array, Update]]] = {}
+        for i, group, p in moving:
+            grad = namespace(p.grad).ascontiguousarray(p.grad).astype(p.dtype, copy=False)
+            update = Update(group, self._taken[i] + 1, self._rate(i, group, self._taken[i] + 1, group.lr))
+            several = one_pass and kernels.of(p.data) is kernels.cpu
+            found.setdefault((several, p.dtype if several else i), []).append((i, grad, update))
+        for (several, _), given in found.items():
+            numbers, grads, updates = zip(*given, strict=True)
+            weights, memory = [self.parameters[i].data for i in numbers], [self.memory[i] for i in numbers]
+            of = type(self) if several else Optimizer
+            of._update_several(self, kernels.of(weights[0]), weights, list(grads), memory, list(updates))
+            for i in numbers:
+                p = self.parameters[i]
+                if isinstance(p, Bounded):
+                    p.clamp()
+                self._count(i)
+
+    def step_by(self, launch: Callable[[], None]) -> None:
+        """Take a step by the launch of a captured graph, and count it; send its rates if they are not on the device.
+
+        A graph that has captured `step` moves the weights whenever it runs, but no line of this class runs with it. So
+        each run goes through this method but the first, whose step the capture has counted.
+
+        Raises:
+            ValueError: all parameters are frozen, or they are not all updated together on a GPU.
+        """
+        with uninterrupted():
+            self._check_frozen()
+            alone, together = self._moving()
+            if alone:
+                raise ValueError("a step can be captured only if all parameters are on a GPU")
+            tables = [self._prepared(dtype, moving) for dtype, moving in together.items()]
+            launch()
+            for ahead in tables:
+                ahead.advance()
+            for i, _, _ in chain(*together.values()):
+                self._count(i)
+            self.steps += 1
+
+    def prepare(self) -> None:
+        """Send the rates of the next steps to the GPU, so that the next `step` sends nothing and can be captured."""
+        for dtype, moving in self._moving()[1].items():
+            self._prepared(dtype, moving)
+
+    def check_gradients(self) -> NotFinite | None:
+        """Return which gradient of the step to come is not finite, of several the last; None if all are.
+
+        Gradients on a GPU are not read: its kernels note what is not finite; see `not_finite`.
+        """
+        grads = [(i, p.grad) for i, _, p in self._moving()[0] if p.grad is not None]
+        wrong = self._check.gradients([(i, g) for i, g in grads if kernels.of(g) is kernels.cpu])
+        return None if wrong is None else NotFinite(self.steps + 1, wrong, "gradient")
+
+    def not_finite(self) -> NotFinite | None:
+        """Return the first number that is not finite since the last call: of a gradient, a weight or the state.
+
+        Of gradients that are not finite in one step, the last, which backward computes first. For parameters on a GPU
+        this waits for the device. For those on the CPU it looks at the last step, if `check_gradients` was called
+        before it.
+        """
+        found = [each for ahead in self._ahead.values() for each in ahead.not_finite()]
+        for i, gradient in self._check.taken():
+            if not self._check.stays(i, self.parameters[i].data, self.memory[i], partial(self._grow_one, i, gradient)):
+                found.append(NotFinite(self.steps, i, "update"))
+        order = {"gradient": -1, "update": 1}
+        return min(found, key=lambda x: (x.step, order[x.what], order[x.what] * x.parameter), default=None)
+
+    def restart_check(self) -> None:
+        """Let the next check read all parameters: they may have changed otherwise than by steps."""
+        self._check.forget()
+
+    def _grow_one(self, i: int, gradient: float, bounds: Bounds) -> None:
+        """Let the bounds of parameter i hold after a step with a gradient of at most a size."""
+        p, group, taken = self.parameters[i], self._group_of[i], self._taken[i]
+        if not self._applies("_grow"):
+            bounds.weight = math.inf
+            return
+        self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.lr)))
+        if isinstance(p, Bounded):
+            bounds.weight = max(bounds.weight, *(abs(x) for x in (p.least, p.most) if math.isfinite(x)))
+
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        """Let bounds hold after a step; by default they are unknown then."""
+        bounds.weight = math.inf
+
+    def _definer(self, name: str) -> type:
+        """Return the class that defines a method of this optimizer."""
+        return next(c for c in type(self).__mro__ if name in vars(c))
+
+    def _applies(self, name: str) -> bool:
+        """Return whether a method goes with `_update`: not where a subclass has only an `_update` of its own."""
+        return issubclass(self._definer(name), self._definer("_update"))
+
+    def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
+        """Return what is to move: parameters that are updated alone, and, by type, those together on a GPU."""
+        numbers = iter(range(len(self.parameters)))
+        alone, together = list[Moving](), dict[np.dtype[Any], list[Moving]]()
+        for group in self.groups:
+            for p, i in zip(group.params, numbers, strict=False):
+                if p.grad is None or not p.requires_grad:
+                    continue
+                moving = together.setdefault(p.dtype, []) if self._updates_together(kernels.of(p.data)) else alone
+                moving.append((i, group, p))
+        return alone, together
+
+    def _count(self, i: int) -> None:
+        """Count a step of parameter i, which has moved."""
+        self._taken[i] += 1
+        note_change(self.parameters[i])
+
+    def _updates_together(self, k: Any) -> bool:
+        """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
+        return k is not kernels.cpu and self._definer("_update_all") is not Optimizer and self._applies("_update_all")
+
+    def _prepared(self, dtype: np.dtype[Any], moving: list[Moving]) -> StepsAhead:
+        """Return the table of parameters that move, with the numbers of the next steps."""
+        ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
+        constants = [self._constants(group) + (bounds_of(p) or (-math.inf, math.inf)) for _, group, p in moving]
+        numbers = tuple(i for i, _, _ in moving)
+        ahead.prepare(self._rows(moving), constants, moving[0][2].data, numbers, self.steps)
+        return ahead
+
+    def _rows(self, moving: list[Moving]) -> Callable[[int], list[Numbers]]:
+        """Return a function from the number of a step, 0 for the next, to the numbers of each parameter in it."""
+        rates = {id(group): group.lr for _, group, _ in moving}
+        known: dict[tuple[int, int, float], Numbers] = {}
+
+        def row(n: int) -> list[Numbers]:
+            found = []
+            for i, group, _ in moving:
+                taken = self._taken[i] + 1 + n
+                key = id(group), taken, self._rate(i, group, taken, rates[id(group)])
+                if key not in known:
+                    known[key] = self._numbers(Update(group, taken, key[2]))
+                found.append(known[key])
+            return found
+
+        return row
+
+    def _rate(self, i: int, group: Group, taken: int, rate: float) -> float:
+        """Return the learning rate of parameter i in a step of it, counted from 1; `rate` is that of its group."""
+        warmup = group.option("warmup")
+        if taken < warmup:
+            rate *= taken / warmup
+        if group.option("relative"):
+            size = self._sizes[i]
+            if size is None:
+                size = self._sizes[i] = _root_mean_square(self.parameters[i].data) or 1.0
+            rate *= size
+        return rate
+
+    def _numbers(self, update: Update) -> Numbers:
+        """Return the numbers of a step of a parameter that differ from step to step."""
+        raise TypeError("an optimizer with _update_all must define _numbers")
+
+    def _constants(self, group: Group) -> Numbers:
+        """Return the numbers of a parameter of a group that do not."""
+        raise TypeError("an optimizer with _update_all must define _constants")
+
+    def _update_all(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
+    ) -> None:
+        """Update several weights on a GPU in place, by the constants, the table and the counter of `StepsAhead`."""
+
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
+        """Update a weight in place; an optimizer may define this alone."""
+        if self._definer("_update_several") is Optimizer:
+            raise TypeError("an optimizer must define _update")
+        self._update_several(k, [weight], [grad], [memory], [update])
+
+    def _update_several(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+    ) -> None:
+        """Update several weights of a type on the CPU in place."""
+        for given in zip(weights, grads, memory, updates, strict=True):
+            self._update(k, *given)
+
+    def state(self) -> dict[str, Array]:
+        """Return copies of the optimizer's state by name, on the CPU.
+
+        It has the number of steps, the arrays of each parameter, its initial root mean square where rates are relative
+        to it, and each learning rate that was assigned as a number.
+        Schedules are functions: they are not part of it.
+        """
+        found = {"steps": np.array(self.steps)}
+        for i, (memory, taken) in enumerate(zip(self.memory, self._taken, strict=True)):
+            found |= {f"{i}.{name}": to_numpy(a).copy() for name, a in memory.items()}
+            found |= {} if taken == self.steps else {f"{i}.steps": np.array(taken)}
+            found |= {} if self._sizes[i] is None else {f"{i}.size": np.array(self._sizes[i])}
+        rates = {"lr": self._assigned} | {f"group.{n}.lr": group.assigned for n, group in enumerate(self.groups)}
+        return found | {name: np.array(rate) for name, rate in rates.items() if rate is not None}
+
+    @check.operation
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Load a result of `state`, for the same parameters and groups. A rate that it does not have is not changed.
+
+        Raises:
+            ValueError: a name is missing or unknown, a shape differs, or a number is out of range; the optimizer is
+                unchanged then.
+        """
+        self.check_state(state)
+        steps, rates, sizes = dict[str, int](), dict[str, float](), dict[str, float]()
+        for name, a in state.items():
+            kind, what = name.split(".")[-1], f"optimizer's {name}"
+            if kind == "steps":
+                steps[name] = check.integer(what, a[()], least=0)
+            elif kind == "lr":
+                rates[name] = check.factor(what, a)
+            elif kind == "size":
+                sizes[name] = check.positive(what, a)
+        memory = [
+            {name: to_device(state[f"{i}.{name}"].astype(a.dtype)) for name, a in memory.items()}
+            for i, memory in enumerate(self.memory)
+        ]
+        self.memory, self.steps = memory, steps["steps"]
+        self._taken = [steps.get(f"{i}.steps", self.steps) for i in range(len(memory))]
+        self._sizes = [sizes.get(f"{i}.size") for i in range(len(memory))]
+        for ahead in self._ahead.values():
+            ahead.expire()
+        self.restart_check()
+        owners = {"lr": self} | {f"group.{number}.lr": group for number, group in enumerate(self.groups)}
+        for name, rate in rates.items():
+            owners[name].lr = rate
+
+    @check.operation("load_state")
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise the errors of `load_state` for what has the names and the shapes of a state."""
+        needed = {f"{i}.{name}": a for i, arrays in enumerate(self.memory) for name, a in arrays.items()}
+        needed |= {"steps": np.array(0)}
+        optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
+        optional += ["lr", *(f"group.{number}.lr" for number in range(len(self.groups)))]
+        known = needed | dict.fromkeys(optional, np.array(0))
+        for name in sorted(needed.keys() - state.keys()) + sorted(state.keys() - known.keys()):
+            raise ValueError(f"optimizer's {name} is {'missing' if name in needed else 'unknown'}")
+        for name, array in state.items():
+            check.same_shape(f"optimizer's {name}", array, "the parameter's", known[name])
+
+
+def _clip(moving: list[Tensor], value: float | None, norm: float | None) -> None:
+    """Clip the gradients of parameters: each element to an absolute value, then all together to a norm."""
+    limits = ("clip_values", value), ("clip_norm", norm)
+    if not moving or all(limit is None for _, limit in limits):
+        return
+    grads: list[Any] = [p.grad for p in moving]
+    k = kernels.of(grads[0])
+    if any(kernels.of(g) is not k for g in grads):
+        raise ValueError("clip_norm and clip_value need all parameters on one device, got two")
+    for name, limit in limits:
+        if limit is not None:
+            grads = getattr(k.optim, name)(grads, limit)
+    for p, g in zip(moving, grads, strict=True):
+        p.grad = g
+
+
+def _root_mean_square(a: Array) -> float:
+    """Return the root of the mean of the squares of an array; 0 for an empty one."""
+    return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0
 
 
 class _ByKernel(Optimizer):

@@ -3,32 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from cuslayer import check
-
-Schedule: TypeAlias = Callable[[int], float]
-Rate: TypeAlias = float | Schedule
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The schedule of a rate that is a number."""
-
-    rate: float
-
-    def __call__(self, epoch: int) -> float:
-        """Return the rate."""
-        return self.rate
-
-
-def as_schedule(name: str, rate: Any) -> Schedule:
-    """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
-    if callable(rate):
-        return rate
-    return Constant(check.factor(name, rate))
+from cuslayer.optim.optimizers import Schedule
 
 
 @check.operation

@@ -12,12 +12,11 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer.backend import Array, to_numpy
-from cuslayer.network.container import graph_of
-from cuslayer.network.input import as_input
-from cuslayer.network.network import Sequential
+from cuslayer.network.graph import as_input
+from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.walk import Walk, copied
-from cuslayer.optim.base import Optimizer
 from cuslayer.optim.finite import NotFinite, first_not_finite
+from cuslayer.optim.optimizers import Optimizer
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.score import Tally
 

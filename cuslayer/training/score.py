@@ -13,8 +13,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.files import read_table, write_table
 from cuslayer.loss.decision import check_output
-from cuslayer.network.container import graph_of
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, graph_of
 from cuslayer.plot import gradient_flow
 from cuslayer.tape import Tensor, as_tensor
 

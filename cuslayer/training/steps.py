@@ -24,6 +24,7 @@ from cuslayer.backend import (
     random_state,
     to_device,
     to_numpy,
+    uninterrupted,
 )
 from cuslayer.data.batches import Share, Shares
 from cuslayer.distributed.context import on_all
@@ -32,12 +33,10 @@ from cuslayer.distributed.sums import share
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.loss.base import observing, scored, sent_labels
-from cuslayer.network.container import graph_of
-from cuslayer.network.input import SILENT_INPUT, as_input
-from cuslayer.network.memory import step_error
-from cuslayer.network.network import Sequential
-from cuslayer.optim.base import Optimizer
-from cuslayer.signals import uninterrupted
+from cuslayer.network.graph import SILENT_INPUT, as_input
+from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.shapes import step_error
+from cuslayer.optim.optimizers import Optimizer
 from cuslayer.tape import Tensor
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.score import ROW, GradientFlow, Tally

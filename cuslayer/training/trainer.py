@@ -14,9 +14,8 @@ from cuslayer.data.batches import check_batches, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
-from cuslayer.network.container import graph_of
-from cuslayer.network.input import as_input
-from cuslayer.network.network import Sequential
+from cuslayer.network.graph import as_input
+from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import output_step
 from cuslayer.network.walk import check_network
 from cuslayer.optim import SGD, Adam

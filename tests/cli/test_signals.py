@@ -13,8 +13,8 @@ import time
 
 import pytest
 
+from cuslayer.backend import deferred
 from cuslayer.cli import main
-from cuslayer.signals import deferred
 from cuslayer.training import Trainer, train
 from cuslayer.training.steps import PlainStep
 from tests.support.deaths import results, tiny

@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.inspection.structure import find_unit, output_shapes
-from cuslayer.network.container import graph_of
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, units
 from cuslayer.tape import as_tensor
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, skip, spikes

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
+from cuslayer.backend import numeric
 from cuslayer.inspection.compare import Relaxed, _changed_bins
-from cuslayer.tape import differentiable, numeric
+from cuslayer.tape import differentiable
 
 SMALL = ("weight", "potential", "delay")
 SPIKES = ("shift", "add", "remove")

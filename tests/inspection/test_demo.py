@@ -10,7 +10,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Digits
 from cuslayer.inspection.structure import dt_at
-from cuslayer.network.container import graph_of
+from cuslayer.network.network import graph_of
 from tests.support import browser
 from tests.support.pages import IMAGES, Page, lively, seen
 

@@ -10,7 +10,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.inspection.explain import explain
-from cuslayer.network.fusion import Step, observe, observed
+from cuslayer.network.graph import Step, observe, observed
 
 SRM = cs.SRM(tau_sr=4.0)
 

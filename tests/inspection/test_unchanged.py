@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.network.container import graph_of
+from cuslayer.network.network import graph_of
 from cuslayer.tape import as_tensor
 from cuslayer.training import GradientFlow, NotFiniteError, Trainer
 
@@ -56,6 +56,7 @@ def network(neuron: Any = None, recurrent: bool = True) -> cs.Sequential:
         p.grad = np.full(p.shape, 0.5, np.float32) if p.requires_grad else None
     net.train()
     net(X)
+    assert own.one_pass or own.stateful  # neurons compute it once
     return net
 
 

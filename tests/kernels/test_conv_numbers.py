@@ -15,6 +15,8 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import cpu, patches, pixels, planes, winograd
 from cuslayer.kernels.conv.groups import merge, merged, split
 from cuslayer.kernels.conv.weight_sums import bounds
+from cuslayer.kernels.dense.product import Product
+from cuslayer.layers import fused
 from tests.support import reference
 
 pytestmark = pytest.mark.cpu_only
@@ -218,20 +220,21 @@ def test_nothing_is_computed_for_an_input_without_gradient(monkeypatch):
     # The input gradient of a transposed convolution is a convolution.
     names = {
         "conv": ["forward", "input_adjoint"],
-        "dense": ["input_adjoint", "deferred_input_adjoint"],
+        "dense": ["input_adjoint"],
         "pool": ["adjoint"],
     }
     for topic in names:
         module = getattr(kernels.cpu, topic)
         for name in names[topic]:
             monkeypatch.setattr(module, name, counted(f"{topic}.{name}", getattr(module, name)))
+    monkeypatch.setattr(fused, "Product", counted("product", Product))
     srm, s = cs.SRM(tau_sr=2.0), np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.3
     networks = {
         "6x6x2-4c3": [],
-        "6x6x2-4c3-2a-3": ["dense.deferred_input_adjoint"],
-        "6x6x2-2a-4c3-3": ["dense.deferred_input_adjoint"],
-        "72-5-3": ["dense.deferred_input_adjoint"],
-        "6x6x2-4c3-4c3-3": ["dense.deferred_input_adjoint", "conv.input_adjoint"],
+        "6x6x2-4c3-2a-3": ["product"],
+        "6x6x2-2a-4c3-3": ["product"],
+        "72-5-3": ["product"],
+        "6x6x2-4c3-4c3-3": ["product", "conv.input_adjoint"],
     }
     for notation, expected in networks.items():
         net = cs.Network(notation, srm)
@@ -239,7 +242,7 @@ def test_nothing_is_computed_for_an_input_without_gradient(monkeypatch):
         out = net(x)
         calls.clear()
         out.backward(np.ones(out.shape, np.float32))
-        # The deferred product of the CPU calls the other.
+        # A product that is computed calls the kernel.
         assert [name for name in calls if name != "dense.input_adjoint"] == expected, notation
     for numbers in (s, s.astype(np.float32)):
         for layer in (cs.Conv(2, 3, 3), cs.ConvTranspose(2, 3, 3), cs.Dense((6, 6, 2), 3)):

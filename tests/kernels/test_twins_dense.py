@@ -122,14 +122,6 @@ def test_a_product_is_its_matrix():
     np.testing.assert_allclose(product.materialize(), errors @ weight.T, rtol=1e-12)
 
 
-def test_deferred_input_adjoint():
-    g, w = normal(0, (6, 3), "float64"), normal(1, (4, 3), "float64")
-    for kernels in (gpu, cpu):
-        deferred = kernels.dense.deferred_input_adjoint(g, w, (2, 3, 4))
-        assert deferred.shape == (2, 3, 4)
-        close(deferred.value.materialize(), cpu.dense.input_adjoint(g, w))
-
-
 # Groups of inputs that are busy, whose bits are multiplied
 
 

@@ -9,8 +9,8 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.pool import weighted
-from cuslayer.network.container import graph_of
-from cuslayer.network.fusion import plan
+from cuslayer.network.graph import plan
+from cuslayer.network.network import graph_of
 from tests.support import reference
 
 RNG = np.random.default_rng(15)

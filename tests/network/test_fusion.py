@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.network.container import graph_of
-from cuslayer.network.fusion import FUSIONS, plan
+from cuslayer.network.graph import FUSIONS, plan
+from cuslayer.network.network import graph_of
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor
 

@@ -9,8 +9,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels.host import available, memory
-from cuslayer.network import memory as network_memory
-from cuslayer.network.memory import LayerMemoryError
+from cuslayer.network import shapes
+from cuslayer.network.shapes import LayerMemoryError
 from cuslayer.training import Trainer
 from tests.support.refused import raises
 from tools import fake_cupy
@@ -31,9 +31,9 @@ def free(monkeypatch):
     """Return a function that sets the bytes that are free."""
 
     def setting(size):
-        for module in (memory, network_memory):
+        for module in (memory, shapes):
             monkeypatch.setattr(module, "available_memory", lambda: size)
-        monkeypatch.setattr(network_memory, "held_memory", lambda: 0)
+        monkeypatch.setattr(shapes, "held_memory", lambda: 0)
 
     return setting
 

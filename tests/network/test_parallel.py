@@ -6,10 +6,9 @@ import pytest
 import cuslayer as cs
 from cuslayer.layers import Dense
 from cuslayer.network import Parallel, Sequential
-from cuslayer.network.container import graph_of
-from cuslayer.network.fusion import plan
-from cuslayer.network.graph import INPUT
+from cuslayer.network.graph import INPUT, plan
 from cuslayer.network.join import join
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk
 from cuslayer.tape import Tensor, no_grad
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, skip, spikes

@@ -17,7 +17,7 @@ from cuslayer.kernels.fused import dense_neuron as fused
 from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks
-from cuslayer.network.container import graph_of
+from cuslayer.network.network import graph_of
 from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.potential import on_potential

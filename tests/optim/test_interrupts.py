@@ -7,9 +7,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import jit
-from cuslayer.backend import to_device, to_numpy
+from cuslayer.backend import to_device, to_numpy, uninterrupted
 from cuslayer.kernels import cpu
-from cuslayer.signals import uninterrupted
 from cuslayer.training import Trainer
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order

@@ -23,7 +23,7 @@ from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused.gpu import OnePass
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.base import DeferredGradient
+from cuslayer.tape import DeferredGradient
 
 
 class Bridge:

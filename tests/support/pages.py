@@ -12,7 +12,7 @@ import numpy as np
 import cuslayer as cs
 from cuslayer.data import Events, digits, saccades, simulated_camera
 from cuslayer.inspection.report.contents import Contents
-from cuslayer.network.container import graph_of
+from cuslayer.network.network import graph_of
 from tests.support.browser import Browser
 
 IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_images())

@@ -141,9 +141,9 @@ def test_restore_changes_all_or_nothing(path, net, optimizer, monkeypatch):
     def full(given):
         raise MemoryError
 
-    from cuslayer.optim import base
+    from cuslayer.optim import optimizers
 
-    monkeypatch.setattr(base, "to_device", full)
+    monkeypatch.setattr(optimizers, "to_device", full)
     load = optimizer.load_state
     # The state before the attempt is loaded again without an error.
     monkeypatch.setattr(optimizer, "load_state", lambda given: load(given) if given is checkpoint.optimizer else None)

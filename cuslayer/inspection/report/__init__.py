@@ -14,7 +14,7 @@ from cuslayer.backend import to_numpy
 from cuslayer.files import write_whole
 from cuslayer.inspection.report.contents import contents, input_shape, live_contents
 from cuslayer.inspection.structure import check_loss, dt_at
-from cuslayer.network.input import finite_input
+from cuslayer.network.graph import finite_input
 from cuslayer.network.walk import check_network
 
 _HERE = Path(__file__).parent

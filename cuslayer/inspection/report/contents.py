@@ -24,9 +24,9 @@ from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.dense import costs
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
-from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.join import Join, on_gradient
+from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, gradients, no_grad

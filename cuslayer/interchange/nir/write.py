@@ -16,8 +16,7 @@ from cuslayer.interchange.axes import channels_first, input_shape_of, only_dt, v
 from cuslayer.interchange.nir.neurons import Written, dialect_of, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift
-from cuslayer.network.container import chain_of
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import no_grad

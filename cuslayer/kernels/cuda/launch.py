@@ -10,12 +10,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuslayer.backend import Array, check_upload, namespace
+from cuslayer.backend import Array, check_upload, namespace, numeric, numeric_type
 from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.base import numeric, numeric_type
 
 # Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
 TILE = 8

@@ -16,12 +16,10 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.dense import subsets
 from cuslayer.kernels.dense.costs import LISTED, SORTED, busy_above, pay
-from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_more_rows, sum_neighbours, sum_rows
 from cuslayer.kernels.host.blas import matmul
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
-from cuslayer.operations.base import DeferredGradient
 
 # More spikes than any row has: all rows are walked.
 _ENDLESS = 1 << 62
@@ -215,11 +213,6 @@ def walk_back(x: SpikeList, g: Array) -> Array:
     for end in range(together, lines + together, together):
         parallel_for(_add_rows_before, columns, min(end, lines), *arrays, width, grain=32)
     return out
-
-
-def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> DeferredGradient:
-    """Return g w' in a shape, computed where it is used."""
-    return DeferredGradient(Product(g, w), shape)
 
 
 def input_adjoint(g: Array, w: Array) -> Array:

@@ -7,12 +7,10 @@ from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.dense.costs import busy_above
-from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
-from cuslayer.operations.base import DeferredGradient
 
-__all__ = ["deferred_input_adjoint", "forward", "input_adjoint", "weight_adjoint"]
+__all__ = ["forward", "input_adjoint", "weight_adjoint"]
 
 # Warps of a block of `dense` and of `dense_weight_adjoint`: WARPS and PARTS.
 _WARPS = 8
@@ -75,11 +73,6 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
         outputs=outputs,
     )
     return g_w
-
-
-def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> DeferredGradient:
-    """Return g w' in a shape, computed where it is used."""
-    return DeferredGradient(Product(g, w), shape)
 
 
 def input_adjoint(g: Array, w: Array) -> Array:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric_type
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.pool.weighted import weight_adjoint, weighted_pool, weighted_pool_adjoint
-from cuslayer.operations.base import numeric_type
 
 __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
 

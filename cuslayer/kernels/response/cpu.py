@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric, numeric_type
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
 from cuslayer.kernels.filter_bank import cpu as bank
@@ -20,7 +20,6 @@ from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_m
 from cuslayer.kernels.host.streaming import fence, is_large, write_row
 from cuslayer.kernels.host.tiles import scratch
 from cuslayer.kernels.host.underflow import flush
-from cuslayer.operations.base import numeric, numeric_type
 
 
 @compiled

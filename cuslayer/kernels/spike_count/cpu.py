@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.kernels.host.memory import empty
-from cuslayer.operations.base import numeric_type
 
 
 def error(

@@ -7,16 +7,16 @@ arrays and returns NumPy's result, unless a gradient would be lost: then it rais
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.operations.base import Axis
 
+Axis: TypeAlias = "int | Sequence[int] | None"
 TensorT = TypeVar("TensorT", bound="ArrayLike[Any]")
 
 # Functions of NumPy, and ours; `cuslayer.array_functions.table` fills it.
@@ -63,32 +63,12 @@ class _OnTheClass:
 
 
 class ArrayLike(Generic[TensorT]):
-    """Base class of Tensor, which is TensorT: shape and type of `data`, conversions, NumPy's protocols, methods."""
+    """Base class of Tensor, which is TensorT: conversions, NumPy's protocols, methods."""
 
     __slots__ = ()
     data: Array
     # data as it is stored: the array itself, or on a GPU spikes as they are packed.
     stored: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of data."""
-        return tuple(self.stored.shape)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of data."""
-        return self.stored.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements of data."""
-        return int(self.stored.size)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of data: float32, float64 or bool."""
-        return self.stored.dtype
 
     def numpy(self) -> Array:
         """Return data as a NumPy array, copied only from a GPU."""
@@ -219,9 +199,15 @@ class ArrayLike(Generic[TensorT]):
     # Parameters are keys of dictionaries.
     __hash__ = object.__hash__
 
-    # The operators and methods that `cuslayer.array_functions` makes of its table.
+    # What Tensor has, and the operators and methods that `cuslayer.array_functions` makes of its table.
     if TYPE_CHECKING:
 
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+        @property
+        def ndim(self) -> int: ...
+        @property
+        def dtype(self) -> np.dtype[Any]: ...
         def __add__(self, other: Any) -> TensorT: ...
         def __radd__(self, other: Any) -> TensorT: ...
         def __sub__(self, other: Any) -> TensorT: ...

@@ -1,1 +1,0 @@
-"""What tensors, operations and kernels share."""
