@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cuslayer import backend
-from cuslayer.kernels.host.available import available_memory, in_words
-from cuslayer.kernels.host.memory import held_memory
+from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
 from cuslayer.network.graph import Graph
 from cuslayer.network.shapes import known_shapes
 from cuslayer.tape import Tensor, grad_enabled
