@@ -13,7 +13,6 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
-from cuslayer.kernels.conv.rounding import exact_zeros
 from cuslayer.layers import Layer
 from cuslayer.network.graph import INPUT, Address, Node, feeds, finite_input
 from cuslayer.network.network import graph_of
@@ -140,6 +139,8 @@ class _Run:
 
     def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
         """Return the layers of neurons whose spikes reach neurons through linear stages, and the share of constants."""
+        from cuslayer.kernels.conv.winograd import exact_zeros  # imports Numba
+
         nodes = self.graph.nodes
         found, between = feeds(nodes, neurons.inputs)
         recurrence = as_neuron(neurons.stage).recurrence

@@ -12,7 +12,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.host.available import available_memory, count_elements, in_words
+from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 
 
 class Window(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.host.available import count_elements
+from cuslayer.kernels.host.memory import count_elements
 from cuslayer.neurons.base import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor

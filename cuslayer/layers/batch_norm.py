@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace
-from cuslayer.kernels.host.available import count_elements
+from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.tape import Tensor, as_tensor, no_grad, note_change
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.host.available import count_elements
+from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Layer, Shape, draw_uniform
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves

@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.host.available import count_elements
+from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cuslayer import backend, check
-from cuslayer.kernels.host.available import available_memory, in_words
-from cuslayer.kernels.host.memory import held_memory
+from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
 from cuslayer.layers import Affine, Conv, Dense, Layer, Recurrent
 from cuslayer.layers.base import Shape, check_frame
 from cuslayer.layers.conv import Convolution

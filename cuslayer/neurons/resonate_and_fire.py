@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.host.available import count_elements
+from cuslayer.kernels.host.memory import count_elements
 from cuslayer.neurons.base import Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron
 from cuslayer.neurons.step import flushed

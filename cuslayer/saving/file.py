@@ -11,7 +11,7 @@ from typing import Any
 
 from cuslayer import backend, check
 from cuslayer.archive import Archive, Refused, open_archive, write_archive
-from cuslayer.kernels.host.available import elements_left
+from cuslayer.kernels.host.memory import elements_left
 from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron

@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import backend, check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Loader, read_events
-from cuslayer.kernels.host.available import elements_left
+from cuslayer.kernels.host.memory import elements_left
 from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.base import over_time
 from cuslayer.network.network import Network

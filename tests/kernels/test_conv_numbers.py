@@ -12,9 +12,8 @@ import cuslayer as cs
 from cuslayer import jit, kernels
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import cpu, patches, pixels, planes, winograd
-from cuslayer.kernels.conv.groups import merge, merged, split
-from cuslayer.kernels.conv.weight_sums import bounds
+from cuslayer.kernels.conv import cpu, planes, winograd
+from cuslayer.kernels.conv.cpu import merge, merged, split
 from cuslayer.kernels.dense.product import Product
 from cuslayer.layers import fused
 from tests.support import reference
@@ -142,7 +141,7 @@ def test_products_at_pixels(window, dtype):
             continue
         for frames, inputs, outputs in [(3, 17, 5), (2, 1, 1), (1, 50, 16), (2, 4, 0), (0, 3, 3)]:
             _, w, g = arrays(window, image, (frames, 1, inputs, outputs), dtype)
-            x = pixels.input_adjoint(g, w, image, window)
+            x = planes.by_pixels(g, w, image, window)
             cases += 1
             held(x, reference.conv_input_adjoint(g, w, image, window, 1), size_of(g, w, max(1, outputs)), 20)
     assert cases >= 15
@@ -150,10 +149,10 @@ def test_products_at_pixels(window, dtype):
 
 def every_pass(window, groups):
     x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
-    of_w = patches.weight_adjoint(x, g, window, groups, bounds(len(x)))
-    found = [patches.conv(x, w, window, groups), of_w, planes.input_adjoint(g, w, (7, 6), window, groups)]
+    of_w = cpu.weight_adjoint_by_patches(x, g, window, groups)
+    found = [cpu.by_patches(x, w, window, groups), of_w, planes.by_planes(g, w, (7, 6), window, groups)]
     if groups == 1:
-        found.append(pixels.input_adjoint(g, w, (7, 6), window))
+        found.append(planes.by_pixels(g, w, (7, 6), window))
     cut = winograd.tiling(w, (7, 6), window, groups)
     return [*found, winograd.conv_input_adjoint(g, w, (7, 6), groups, cut)] if cut else found
 
@@ -166,15 +165,15 @@ def groups(request):
 @pytest.mark.parametrize("window", [Window.of(3, 1, 1, 1), Window.of((3, 2), 2, 1, 1), Window.of(1, 1, 0, 1)])
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
     """Several frames at once, two, one, and parts of one; memory that is NaN until it is written."""
-    for module in (patches, pixels, planes, winograd):
+    for module in (cpu, planes, winograd):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     whole = every_pass(window, groups)
     of_a_row = window.outputs((7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
     for rows in (14, 7, 3, 1, 0):
-        monkeypatch.setattr(patches, "_PATCH_BYTES", rows * of_a_row)
+        monkeypatch.setattr(cpu, "_PATCH_BYTES", rows * of_a_row)
         monkeypatch.setattr(winograd, "_BLOCK_BYTES", rows * 5 * 6 * 2 * 10 * 4)
         monkeypatch.setattr(planes, "_BLOCK_BYTES", rows * 12 * 10 * groups * 4)
-        monkeypatch.setattr(pixels, "_BLOCK_BYTES", rows * 12 * 6 * 4)
+        monkeypatch.setattr(planes, "_ERROR_BYTES", rows * 12 * 6 * 4)
         for ours, theirs in zip(every_pass(window, groups), whole, strict=True):
             held(ours, theirs, 0, 8)
 
@@ -182,9 +181,9 @@ def test_blocks_leave_no_seam(window, groups, monkeypatch):
 @pytest.mark.parametrize("window", [Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1)])
 def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
     runs = []
-    monkeypatch.setattr(patches, "_PATCH_BYTES", 20_000)
-    for module in (pixels, planes, winograd):
-        monkeypatch.setattr(module, "_BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(cpu, "_PATCH_BYTES", 20_000)
+    for module, name in ((planes, "_ERROR_BYTES"), (planes, "_BLOCK_BYTES"), (winograd, "_BLOCK_BYTES")):
+        monkeypatch.setattr(module, name, 20_000)
     for cores in (1, 2, 3):
         monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
         runs.append([array.tobytes() for array in every_pass(window, groups)])

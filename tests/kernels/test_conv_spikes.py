@@ -7,9 +7,9 @@ import cuslayer as cs
 from cuslayer import functions, jit
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import busy, weight_sums
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.host import products, vectors
+from cuslayer.kernels.conv import weight_sums
+from cuslayer.kernels.host import vectors
 from cuslayer.kernels.spikes.cpu import find_spikes
 from tests.support import reference
 
@@ -180,7 +180,7 @@ def _multiply(out, a, b, sizes):
     rows, times, terms, width = sizes
     at = (3, b.shape[1] + 2, a, 0, terms * times, 1, terms, b.reshape(b.size), 1, b.shape[1], terms * b.shape[1])
     out_at, out_row, factor, a_at, a_row, a_k, a_j, other, b_at, b_k, b_j = at
-    products.multiply(
+    vectors.multiply(
         out, out_at, out_row, factor, a_at, a_row, a_k, a_j, other, b_at, b_k, b_j, terms, times, rows, width
     )
 
@@ -211,7 +211,7 @@ def test_products_of_every_size(rows, width, dtype):
 @jit.compiled
 def _multiply_listed(out, a, b, places, sizes):
     rows, terms, width = sizes
-    products.multiply_listed(out, 3, width + 5, a, 0, b, 7, places, 2, terms, rows, width)
+    vectors.multiply_listed(out, 3, width + 5, a, 0, b, 7, places, 2, terms, rows, width)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -241,7 +241,7 @@ def _both(x, w, window, rows=None, groups=1):
     low, high = rows or (0, height)
     product, walk = np.full((2, frames, (high - low) * columns * outputs + 4), 7, w.dtype)
     given = (2, (1, 0), low, high, columns * outputs, spikes, conv_spikes.taps_in_runs(w, window, groups))
-    made = busy.multiply_rows(0, frames, product, *given)
+    made = conv_spikes._multiply_rows(0, frames, product, *given)
     conv_spikes._walk(0, frames, walk, *given)
     return made, product, walk
 

@@ -9,9 +9,8 @@ import pytest
 import cuslayer as cs
 from cuslayer import jit
 from cuslayer.kernels import cpu
-from cuslayer.kernels.dense import costs, subsets
 from cuslayer.kernels.dense import cpu as dense
-from cuslayer.kernels.dense.product import WIDEST, Product
+from cuslayer.kernels.dense.product import SORTED, WIDEST, Product, break_even, busy_above
 from cuslayer.kernels.fused import dense_neuron as fused
 from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
 
@@ -42,7 +41,7 @@ def with_tables(x, w):
 
 
 def gradient_with_tables(x, g):
-    return subsets.weight_adjoint(cpu.spikes.find_spikes(x).words, x.shape[1], g)
+    return dense.look_up_back(cpu.spikes.find_spikes(x), g)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -78,12 +77,12 @@ def test_a_row_that_no_spike_names_does_not_count():
 
 def test_a_table_past_the_last_row_has_no_row():
     w = RNG.standard_normal((2, 3))
-    tables = np.full((subsets.TABLES << subsets.INPUTS) * 8, np.nan)
+    tables = np.full((dense.TABLES << dense.INPUTS) * 8, np.nan)
     # Scratch memory that has the rows of another part.
     scratch = np.zeros((36, 8))
     scratch[:, :3] = 1.0
-    subsets._fill_tables(tables, w, 0, 0, 8, scratch.ravel())
-    first, *others = tables.reshape(subsets.TABLES, -1, 8)
+    dense._fill_tables(tables, w, 0, 0, 8, scratch.ravel())
+    first, *others = tables.reshape(dense.TABLES, -1, 8)
     for k, sums in enumerate(first):
         assert np.array_equal(sums[:3], sum((w[i] for i in range(2) if k >> i & 1), np.zeros(3)))
         assert not sums[3:].any()
@@ -110,9 +109,9 @@ def test_the_same_bits_on_any_number_of_threads(monkeypatch, rows, inputs, outpu
 
 def test_the_choice_of_the_weight_gradient_at_its_boundary(monkeypatch):
     asked = []
-    monkeypatch.setattr(subsets, "weight_adjoint", lambda x, columns, g: asked.append("weight"))
+    monkeypatch.setattr(dense, "look_up_back", lambda x, g: asked.append("weight"))
     x, g = np.zeros((400, 100), bool), np.ones((400, 2), np.float32)
-    limit = next(n for n in range(x.size + 1) if costs.pay(n, 100, g, costs.SORTED))
+    limit = next(n for n in range(x.size + 1) if n > break_even(100, *g.shape, g.itemsize, SORTED))
     assert 0.02 * x.size < limit < 0.3 * x.size
     for count, busy in ((0, False), (limit - 1, False), (limit, True), (x.size, True)):
         x.ravel()[:] = np.arange(x.size) < count
@@ -136,7 +135,7 @@ def by_six(row, w):
 def test_each_row_is_summed_in_the_order_that_its_number_of_spikes_has(lines):
     inputs = 400
     w = RNG.standard_normal((inputs, 19), np.float32)
-    limit = costs.busy_above(w)
+    limit = busy_above(*w.shape, w.itemsize)
     assert 0.01 * inputs < limit < 0.3 * inputs
     counts = np.array([0, 1, limit, limit + 1, inputs, limit - 1, 3 * limit])[np.arange(lines) % 7]
     x = np.array([RNG.permutation(np.arange(inputs) < count) for count in counts])

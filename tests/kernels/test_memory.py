@@ -13,8 +13,8 @@ import cuslayer as cs
 from cuslayer import jit
 from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
-from cuslayer.kernels.host import memory, streaming
-from cuslayer.kernels.host.blas import matmul
+from cuslayer.kernels.dense.cpu import matmul
+from cuslayer.kernels.host import memory, rows
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.sampled_srm import SampledSRM
@@ -120,13 +120,13 @@ def test_a_child_of_fork_has_memory_of_its_own():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_a_row_is_copied_and_nothing_beside_it(dtype):
-    lanes = streaming.VECTOR_BYTES // np.dtype(dtype).itemsize
+    lanes = rows.VECTOR_BYTES // np.dtype(dtype).itemsize
     memory = np.zeros(8 * lanes, dtype)
     source = np.arange(1, 4 * lanes + 1).astype(dtype)
     for begin in range(lanes + 1):
         for size in (0, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 1):
             memory[:] = 0
-            streaming.write_row(memory[begin : begin + size], source[:size], True)
+            rows.write_row(memory[begin : begin + size], source[:size], True)
             np.testing.assert_array_equal(memory[begin : begin + size], source[:size])
             assert np.count_nonzero(memory) == size
 
@@ -199,7 +199,7 @@ def test_large_results_have_the_bits_of_small_ones(results, dtype, shape, monkey
     keep = np.full(1, 0.9, dtype)
     monkeypatch.setattr(jit, "cores", lambda: 1)
     small = results(x, g, keep)
-    monkeypatch.setattr(streaming, "_LARGE", 0)
+    monkeypatch.setattr(memory, "_PAST_CACHES", 0)
     for one, other in zip(small, results(x, g, keep), strict=True):
         assert one.tobytes() == other.tobytes()
 

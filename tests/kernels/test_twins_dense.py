@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.dense import matmul as launcher
-from cuslayer.kernels.dense.costs import busy_above
 from cuslayer.kernels.dense.matmul import matmul
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.dense.product import Product, busy_above
 from tests.kernels.test_twins import close, dtypes, norm, normal, same_bits, seeds, train
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host
@@ -52,7 +51,7 @@ def test_dense(steps, samples, frame, outputs, rate, dtype, seed):
 
 def of_every_activity(seed, frame, w):
     """Return a step of frames, one for each activity and number of spikes around the limit, and all spikes or none."""
-    inputs, limit = len(w), busy_above(w)
+    inputs, limit = len(w), busy_above(*w.shape, w.itemsize)
     numbers = [limit - 1, limit, limit + 1, 0, inputs, *(inputs * rate for rate in (0.005, 0.05, 0.09, 0.15, 0.4, 0.8))]
     rng = np.random.default_rng(seed)
     frames = [rng.permutation(np.arange(inputs) < round(number)) for number in numbers]
@@ -82,7 +81,7 @@ def test_each_frame_is_summed_in_the_order_of_the_cpu(frame, outputs, dtype):
     x = of_every_activity(outputs, frame, w)
     expected = cpu.dense.forward(listed(x), w)
     same_bits(gpu.dense.forward(packed_on_host(x), w), expected)
-    quiet = x.reshape(x.shape[1], -1).sum(axis=1) <= busy_above(w)
+    quiet = x.reshape(x.shape[1], -1).sum(axis=1) <= busy_above(*w.shape, w.itemsize)
     others = (cpu.dense.walk(listed(x), w) != expected).any(axis=1)
     assert not others[quiet].any()
     assert others[~quiet].any() or math.prod(frame) < 61

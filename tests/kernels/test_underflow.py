@@ -6,7 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, flushed_taps, least_state
-from cuslayer.kernels.host.underflow import flush, flushed
+from cuslayer.kernels.host.states import flush, flushed
 from cuslayer.neurons import SRM
 from tools.emulator.driver import emulation
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.pool import weighted
+from cuslayer.kernels.pool import cpu as pool
 from cuslayer.network.graph import plan
 from cuslayer.network.network import graph_of
 from tests.support import reference
@@ -50,8 +50,8 @@ def test_each_frame_adds_its_own_gradient():
     """Of the weights: a part of a thread is several frames."""
     x, window = RNG.standard_normal((64, 5, 6, 2)), Window.of((3, 2), 2, 1, 1)
     g = RNG.standard_normal((64, *window.outputs((5, 6), ceil=True), 2))
-    of_each = [weighted.weight_adjoint(x[n : n + 1], g[n : n + 1], window) for n in range(64)]
-    np.testing.assert_allclose(weighted.weight_adjoint(x, g, window), sum(of_each), rtol=1e-12)
+    of_each = [pool.weight_adjoint(x[n : n + 1], g[n : n + 1], window) for n in range(64)]
+    np.testing.assert_allclose(pool.weight_adjoint(x, g, window), sum(of_each), rtol=1e-12)
 
 
 @pytest.mark.parametrize("fn", [functions.weighted_pool, functions.weighted_unpool])

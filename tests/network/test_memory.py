@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.kernels.host import available, memory
+from cuslayer.kernels.host import memory
 from cuslayer.network import shapes
 from cuslayer.network.shapes import LayerMemoryError
 from cuslayer.training import Trainer
@@ -109,19 +109,19 @@ def test_the_least_limit_counts(tmp_path, monkeypatch):
     info, limit, used, details = (tmp_path / name for name in ("info", "limit", "used", "details"))
     info.write_text("MemTotal: 9000 kB\nMemAvailable:    2000 kB\nSwapFree: 1000 kB\n")
     limit.write_text("max\n")
-    monkeypatch.setattr(available, "_MEMORY", info)
-    monkeypatch.setattr(available, "_GROUPS", ((limit, used, details),))
-    monkeypatch.setattr(available, "_of_process", lambda: None)
-    assert available.available_memory() == 3000 * 1024
+    monkeypatch.setattr(memory, "_MEMORY", info)
+    monkeypatch.setattr(memory, "_GROUPS", ((limit, used, details),))
+    monkeypatch.setattr(memory, "_of_process", lambda: None)
+    assert memory.available_memory() == 3000 * 1024
     limit.write_text("1000000\n")
     used.write_text("700000\n")
     details.write_text("anon 5\ninactive_file 50000\n")
-    assert available.available_memory() == 350_000
+    assert memory.available_memory() == 350_000
     used.write_text("2000000\n")
-    assert available.available_memory() == 0
+    assert memory.available_memory() == 0
     info.write_text("nothing")
     limit.unlink()
-    assert available.available_memory() is None
+    assert memory.available_memory() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process as Linux has them")
@@ -130,7 +130,7 @@ def test_the_limit_of_a_process():
 import resource
 import numpy as np
 import cuslayer as cs
-from cuslayer.kernels.host.available import available_memory
+from cuslayer.kernels.host.memory import available_memory
 net = cs.Network("100-4000-10", cs.SRM())
 net(np.zeros((2, 1, 100), bool))
 with open("/proc/self/statm") as file:

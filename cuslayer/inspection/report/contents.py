@@ -21,7 +21,7 @@ from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.dense import costs
+from cuslayer.kernels.dense.product import INPUTS, busy_above
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, Node, feeds
@@ -199,7 +199,7 @@ def neuron_constants(neurons: Any) -> Json:
 
 def _dense(layer: Dense, before: Shape, after: Shape) -> Json:
     w = to_numpy(layer.effective_weight().data)
-    summed = {"sixesAbove": costs.busy_above(w), "together": costs.INPUTS}
+    summed = {"sixesAbove": busy_above(*w.shape, w.itemsize), "together": INPUTS}
     return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
 
 

@@ -1,13 +1,21 @@
-"""The input gradient of a convolution with any window, from planes: each channel of the errors by itself.
+"""The input gradient of a convolution with any window, from planes of errors or products at pixels.
 
-Each phase of an image (`phases.py`) is a sum of shifted planes times a weight, and neighbours in a plane lie together:
-a vector has 16 pixels, whatever the number of channels is, of a group or all. The planes of some rows, of one frame or
-several, have zeros where a window reaches over an edge; one line of a plane follows the other, so that a shift is a
-distance, and what is computed between two lines is left.
+By its row plus the padding, ``y + top = down q + r``, a pixel belongs to a phase r, and its gradient is a sum over the
+taps i of which ``gap i - r`` is a multiple of the stride, of the errors of row ``q - (gap i - r) / down``; columns
+likewise. The errors of some rows are put between zeros, for windows that reach over an edge.
+
+Where channels fill vectors, a phase is a product of the errors that its pixels see, which lie together along a row
+where the window has no gaps in its columns, and the taps of the phase: the channels of a pixel are a row of a product.
+
+Elsewhere a phase is a sum of shifted planes times a weight, each channel of the errors by itself: neighbours in a plane
+lie together, and a vector has 16 pixels, whatever the number of channels is, of a group or all. The planes are those of
+some rows, of one frame or several; one line of a plane follows the other, so that a shift is a distance, and what is
+computed between two lines is left.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +23,165 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.phases import Rows, phases, put_between_zeros, rows_of_errors
+from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import aligned, empty
-from cuslayer.kernels.host.products import multiply_listed
-from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
+from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
+from cuslayer.kernels.host.vectors import multiply, multiply_listed
 
-# Bytes of the planes of errors and pixels that are made at once: half of what a core's second cache holds.
-_BLOCK_BYTES = 256 << 10
+# Bytes of the planes of errors and pixels that are made at once, half of what a core's second cache holds; and of the
+# errors of pixels.
+_BLOCK_BYTES, _ERROR_BYTES = 256 << 10, 128 << 10
 # Numbers of a plane, at least, for which frames are taken together.
 _LEAST_PLANE = 256
+# For products at pixels: the share of a pixel's vectors that channels must fill, and the least terms of a row of taps,
+# as fewer are added faster than a product begins.
+_FILLED, _LEAST_TERMS = 0.75, 64
+
+
+class _Phase(NamedTuple):
+    """The pixels of one phase along rows or columns: every stride-th, from the first one of a rest on.
+
+    Attributes:
+        rest: r, see above.
+        taps: the taps of the window that they have.
+        back: for each of them, how many errors it lies back.
+    """
+
+    rest: int
+    taps: tuple[int, ...]
+    back: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
+    """Return the phases along one side of a window."""
+    found = []
+    for rest in range(stride):
+        taps = tuple(i for i in range(kernel) if (gap * i - rest) % stride == 0)
+        found.append(_Phase(rest, taps, tuple((gap * i - rest) // stride for i in taps)))
+    return found
+
+
+class _Rows(NamedTuple):
+    """The errors that some rows of an image receive, between zeros.
+
+    Attributes:
+        window: the window.
+        back: rows and columns that the farthest tap lies back.
+        line: columns of a row of errors.
+        at_once: rows of the image whose errors are put between zeros at once.
+    """
+
+    window: Window
+    back: tuple[int, int]
+    line: int
+    at_once: int
+
+
+def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, most: int) -> _Rows:
+    """Return how many rows of an image are computed at once: their errors, `of_a_column` bytes each, fill `most`."""
+    (high, wide), (down, across), (_, left), (gap, gap_across) = window
+    height, width = image
+    back = gap * (high - 1) // down, gap_across * (wide - 1) // across
+    line = (width - 1 + left) // across - left // across + 1 + back[1]
+    fitting = max(1, most // max(1, line * of_a_column) - back[0] - 1) * down
+    return _Rows(window, back, line, min(fitting, height))
+
+
+@compiled
+def _put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
+    """Write the errors g (frames, rows, columns, outputs) of the rows [low, high) of a frame, zeros around them.
+
+    They go to pixels from `to` on, a row of `line` pixels for each, of which the first is column `begin`.
+    """
+    (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
+    since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs
+    for y in range(low, high):
+        if y < 0 or y >= rows or until <= since:
+            pixels[to : to + size] = 0
+        else:
+            left, right = to + (since - begin) * outputs, to + (until - begin) * outputs
+            pixels[to:left] = 0
+            at = ((frame * rows + y) * columns + since) * outputs
+            copy(pixels[left:right], flat[at : at + right - left])
+            pixels[right : to + size] = 0
+        to += size
+
+
+def _at_pixels(w: Array, window: Window, groups: int) -> bool:
+    """Return whether this is the way for a weight (kh, kw, C, outputs): one group, no gaps in columns, full vectors."""
+    of_pixel, terms = w.shape[2] * w.itemsize, -(-w.shape[1] // window.stride[1]) * w.shape[3]
+    full = of_pixel >= _FILLED * -(-of_pixel // VECTOR_BYTES) * VECTOR_BYTES
+    return groups == 1 and window.dilation[1] == 1 and full and terms >= _LEAST_TERMS
+
+
+@compiled
+def _pixel_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: Any, p: _Rows) -> None:
+    """Compute blocks of rows of a frame.
+
+    Args:
+        first: the first block.
+        last: the block after the last.
+        g: (frames, rows, columns, outputs).
+        taps: the weights of each phase, flat: (rows of taps, columns of taps, outputs, C).
+        of_phases: for each phase the rests of its rows and columns, how many rows and columns of taps it has, how far
+            the first row lies back, how far each further one does, how far the last column does, and its first weight.
+        x: (frames, H, W, C).
+        p: the rows that are computed at once.
+    """
+    _, (down, across), (top, left), _ = p.window
+    (_, height, width, channels), outputs, flat = x.shape, g.shape[3], x.reshape(x.size)
+    line, begin, parts = p.line * outputs, left // across - p.back[1], -(-height // p.at_once)
+    pixels = scratch(((p.at_once - 1) // down + 2 + p.back[0]) * line, x)
+    for block in range(first, last):
+        frame, above = block // parts, block % parts * p.at_once
+        below = min(above + p.at_once, height)
+        low, high = (above + top) // down - p.back[0], (below - 1 + top) // down + 1
+        _put_between_zeros(g, frame, low, high, begin, p.line, pixels, 0)
+        for rest, rest_across, rows, columns, nearest, further, farthest, weight in of_phases:
+            # The first pixel of the phase; its columns are a row of a product.
+            y, z = above + (rest - top - above) % down, (rest_across - left) % across
+            count, terms = -(-(width - z) // across), columns * outputs
+            seen = ((z + left) // across - begin - farthest) * outputs
+            while y < below:
+                errors = ((y + top) // down - low - nearest) * line + seen
+                to = ((frame * height + y) * width + z) * channels
+                given = (pixels, errors, outputs, 1, -further * line, taps, weight, channels, terms * channels)
+                multiply(flat, to, across * channels, *given, terms, rows, count, channels)
+                y += down
+
+
+def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output.
+
+    Args:
+        g: (frames, rows, columns, outputs).
+        w: (kh, kw, C, outputs).
+        image: rows and columns of the image.
+        window: the window.
+    """
+    inputs, outputs = w.shape[2:]
+    x = empty((len(g), *image, inputs), g.dtype)
+    if not x.size:
+        return x
+    p = _rows_of_errors(window, image, outputs * g.itemsize, _ERROR_BYTES)
+    down, across = (_phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
+    numbers, weights, at = [], list[Array](), 0
+    for rows in down:
+        for columns in across:
+            nearest, *others = [*rows.back, 0]
+            further, farthest = others[0] - nearest if len(rows.back) > 1 else 0, max(columns.back, default=0)
+            taps = (len(rows.taps), len(columns.taps))
+            numbers.append((rows.rest, columns.rest, *taps, nearest, further, farthest, at))
+            mine = w[list(rows.taps)][:, list(reversed(columns.taps))].reshape(*taps, inputs, outputs)
+            weights.append(mine.swapaxes(2, 3).ravel())
+            at += weights[-1].size
+    taps_of_all = aligned((at,), g.dtype)
+    taps_of_all[...] = np.concatenate(weights)
+    blocks = len(g) * -(-image[0] // p.at_once)
+    arrays = (np.ascontiguousarray(g), taps_of_all, np.array(numbers, np.int64), x, p)
+    parallel_for(_pixel_blocks, blocks, *arrays, grain=1)
+    return x
 
 
 class _Layout(NamedTuple):
@@ -36,7 +194,7 @@ class _Layout(NamedTuple):
         room: numbers of a plane, at most.
     """
 
-    rows: Rows
+    rows: _Rows
     groups: int
     frames_at_once: int
     room: int
@@ -44,7 +202,7 @@ class _Layout(NamedTuple):
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:
     """Return how planes lie, for the sum of the channels of errors and image."""
-    rows = rows_of_errors(window, image, channels * itemsize, _BLOCK_BYTES)
+    rows = _rows_of_errors(window, image, channels * itemsize, _BLOCK_BYTES)
     lines = (rows.at_once - 1) // window.stride[0] + 2 + rows.back[0]
     size, frames = lines * rows.line, 1
     if rows.at_once == image[0] and size < _LEAST_PLANE:
@@ -79,12 +237,12 @@ def _spread(
     outputs = g.shape[3]
     for frame in range(first, last):
         at = (frame - first) * (high - low) * p.rows.line * outputs
-        put_between_zeros(g, frame, low, high, begin, p.rows.line, pixels, at)
+        _put_between_zeros(g, frame, low, high, begin, p.rows.line, pixels, at)
     _exchange(pixels, outputs, (last - first) * (high - low) * p.rows.line, outputs, planes, room)
 
 
 @compiled
-def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: Any, x: Any, p: _Layout) -> None:
+def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: Any, x: Any, p: _Layout) -> None:
     """Compute blocks of frames, or of rows of one frame.
 
     Args:
@@ -136,7 +294,7 @@ def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: An
                         to += across * channels
 
 
-def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output.
 
     Args:
@@ -151,7 +309,7 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     if not x.size:
         return x
     p = _layout(window, groups, image, outputs + inputs * groups, g.itemsize)
-    down, across = (phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
+    down, across = (_phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
     numbers, places, weights = [], list[Array](), list[Array]()
     at = [0, 0]
     for rows in down:
@@ -167,5 +325,12 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     taps[...] = np.concatenate(weights)
     blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows.at_once)
     arrays = (np.ascontiguousarray(g), taps, np.array(numbers, np.int64), np.concatenate(places), x, p)
-    parallel_for(_blocks, blocks, *arrays, grain=1)
+    parallel_for(_plane_blocks, blocks, *arrays, grain=1)
     return x
+
+
+def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
+    if _at_pixels(w, window, groups):
+        return by_pixels(g, w, image, window)
+    return by_planes(g, w, image, window, groups)

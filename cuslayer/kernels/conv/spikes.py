@@ -6,7 +6,9 @@ taps of 0 for outputs of other groups: they add nothing, and a part of a vector 
 
 Where few spikes are in a pixel, each is added by itself: how many it has cannot be foreseen, and to wait for that takes
 longer than to load and store the sums of each. Where there are many, the sums stay in registers while the taps of the
-spikes of a pixel and group are added, which reach the same outputs. Both ways add in ascending order.
+spikes of a pixel and group are added, which reach the same outputs. Where frames are busy and channels few, loads and
+stores of the sums cost more than the additions: a product of spikes, 0 or 1, and taps takes less. All add in ascending
+order, and give the same bits, so that the choice may depend on whatever is at hand.
 
 The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps` and `weigh`; the gradient of the
 weights is in `weight_sums.py`.
@@ -23,11 +25,11 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, inlined, native_address, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.busy import activity, multiply_rows
-from cuslayer.kernels.conv.groups import Pieces
-from cuslayer.kernels.host.llvm import run
+from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import aligned
-from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_places, add_rows, shape_of
+from cuslayer.kernels.host.numbers import are_finite
+from cuslayer.kernels.host.rows import copy, scratch
+from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_places, add_rows, multiply, shape_of
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Frames of a part that one thread computes.
@@ -39,6 +41,42 @@ CHUNK = 32
 _STEPS = 4
 # Spikes of a pixel and group, on average, from which on their sums stay in registers.
 _MANY = 1.6
+# Channels of a group, or outputs, that fill the vectors of a core.
+FULL = 16
+# Times, as measured, in units of about a cycle: of a row of taps of a pixel that has a spike, and of a vector that a
+# spike adds to sums in registers; of a row of taps of a spike that is added by itself, and of a vector of it; and of a
+# vector of a product.
+_PIXEL, _WALKED, _ALONE, _ALONE_VECTOR, _MULTIPLIED = 35.0, 1.1, 14.0, 2.8, 0.85
+
+
+class Pieces(NamedTuple):
+    """The vectors of a pixel that hold the outputs of each group: the same number for all groups.
+
+    Attributes:
+        outputs: outputs of all groups.
+        width: numbers of a piece.
+        first: the first number of the piece of each group.
+    """
+
+    outputs: int
+    width: int
+    first: tuple[int, ...]
+
+    @classmethod
+    def of(cls, outputs: int, groups: int, dtype: Any) -> Pieces:
+        """Return the pieces of so many outputs of a type."""
+        share, lanes = outputs // groups, REGISTER_BYTES // np.dtype(dtype).itemsize
+        begins = [group * share // lanes * lanes for group in range(groups)]
+        width = max(-(-((group + 1) * share - begin) // lanes) * lanes for group, begin in enumerate(begins))
+        if groups == 1 or width >= outputs:
+            return cls(outputs, outputs, (0,) * groups)
+        return cls(outputs, width, tuple(min(begin, outputs - width) for begin in begins))
+
+    def join(self, count: int, apart: int, taps_apart: int) -> tuple[int, int]:
+        """Return the pieces of so many columns, and the numbers of each: one piece where all are neighbours."""
+        if self.width == self.outputs and apart == taps_apart == 1:
+            return min(1, count), count * self.width
+        return count, self.width
 
 
 class Reach(NamedTuple):
@@ -118,18 +156,23 @@ def distances(window: Window) -> tuple[int, int]:
     return gap // math.gcd(stride, gap), 1 if gap == 1 else stride // math.gcd(stride, gap)
 
 
-def in_registers(pieces: int, width: int, itemsize: int) -> list[tuple[int, int, int, int]]:
-    """Return the parts of a row that fit in the registers, one at least.
+def parts_of(run: list[tuple[int, int]], window: Window, pieces: Pieces, itemsize: int) -> list[tuple[int, ...]]:
+    """Return the parts of a run that fit in the registers, one at least.
 
-    Each has its first piece, the first number of that, its pieces, and their numbers.
+    Each has the distance of its first output from the row's, that of its first tap in the taps of a row of the window,
+    and the shape and numbers of its pieces.
     """
+    apart, taps_apart = distances(window)
+    x, n = run[0] if run else (0, 0)
+    count, width = pieces.join(len(run), apart, taps_apart)
     most = KEPT_BYTES // itemsize
     at_once = KEPT_BYTES // (max(1, -(-min(width, most) * itemsize // REGISTER_BYTES)) * REGISTER_BYTES)
-    found = [
-        (piece, done, min(at_once, pieces - piece), min(most, width - done))
-        for piece in range(0, pieces, at_once)
-        for done in range(0, width, most)
-    ]
+    found = list[tuple[int, ...]]()
+    for piece in range(0, count, at_once):
+        for done in range(0, width, most):
+            output, tap = (x + piece * apart) * pieces.outputs, (n + piece * taps_apart) * pieces.width
+            size = min(most, width - done)
+            found.append((output + done, tap + done, shape_of(min(at_once, count - piece), size, itemsize), size))
     return found or [(0, 0, 0, 0)]
 
 
@@ -137,29 +180,19 @@ def in_registers(pieces: int, width: int, itemsize: int) -> list[tuple[int, int,
 def _reach(window: Window, width: int, channels: int, columns: int, pieces: Pieces, itemsize: int) -> Reach:
     apart, taps_apart = distances(window)
     inputs, of_channel = max(1, channels // len(pieces.first)), window.kernel[1] * pieces.width
-    of_positions = list[list[tuple[int, int, int, int]]]()
-    for column in range(width):
-        met = [(x, n) for x, n in runs_of(window, column) if 0 <= x < columns]
-        x, n = met[0] if met else (0, 0)
-        parts = in_registers(*pieces.join(len(met), apart, taps_apart), itemsize)
+    runs = [[(x, n) for x, n in runs_of(window, column) if 0 <= x < columns] for column in range(width)]
+    parts = [parts_of(run, window, pieces, itemsize) for run in runs]
+    places = np.zeros((width, channels, max(map(len, parts), default=1), 4), np.int32)
+    for column, rows in enumerate(parts):
         for channel in range(channels):
-            output, tap = x * pieces.outputs + pieces.first[channel // inputs], channel * of_channel + n * pieces.width
-            of_positions.append(
-                [
-                    (
-                        output + piece * apart * pieces.outputs + done,
-                        tap + piece * taps_apart * pieces.width + done,
-                        shape_of(count, size, itemsize),
-                        size,
-                    )
-                    for piece, done, count, size in parts
-                ]
-            )
-    places = np.zeros((len(of_positions), max(map(len, of_positions), default=1), 4), np.int32)
-    for position, rows in enumerate(of_positions):
-        places[position, : len(rows)] = rows
+            places[column, channel, : len(rows)] = rows
+            places[column, channel, : len(rows), :2] += pieces.first[channel // inputs], channel * of_channel
     return Reach(
-        places, apart * pieces.outputs, taps_apart * pieces.width, pieces.outputs, np.array(pieces.first, np.int64)
+        places.reshape(width * channels, *places.shape[2:]),
+        apart * pieces.outputs,
+        taps_apart * pieces.width,
+        pieces.outputs,
+        np.array(pieces.first, np.int64),
     )
 
 
@@ -175,6 +208,94 @@ def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
         begin = group * share - first
         taps[:, group, ..., begin : begin + share] = ordered[..., group * share : (group + 1) * share]
     return taps.reshape(kernel, groups * inputs, wide * pieces.width)
+
+
+@compiled
+def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
+    """Return the share of spikes in some rows of frames, from `row` on, of which some may lie outside."""
+    low, high, found = max(row, 0), min(row + rows, spikes.height), 0
+    for t in range(first, last if low < high else first):
+        line = (t * frames[0] + frames[1]) * spikes.height
+        found += spikes.start[line + high] - spikes.start[line + low]
+    return found / max(1, (last - first) * rows * len(spikes.reach.places))
+
+
+@compiled
+def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
+    """Write taps (kh, C, kw x piece) to w (kh, kw, C, outputs), and return whether all are finite.
+
+    w is the weight of all groups as one, and 0 before.
+    """
+    (kernel, across), (_, stride), _, _ = window
+    channels, piece, finite = taps.shape[1], taps.shape[2] // across, True
+    for i in range(kernel):
+        for c in range(channels):
+            source, begin = taps[i, c], begins[c // inputs]
+            n = 0
+            for phase in range(stride):
+                for back in range(-(-(across - phase) // stride) - 1, -1, -1):
+                    to = ((i * across + phase + back * stride) * channels + c) * outputs + begin
+                    row, tap = w[to : to + piece], source[n * piece : (n + 1) * piece]
+                    copy(row, tap)
+                    n += 1
+            finite = finite and are_finite(source)
+    return finite
+
+
+@compiled
+def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
+    """Write 1 where the spikes [first, last) are in a line of an image that begins at a place."""
+    one = image.dtype.type(1)
+    # Unsigned indices: NumPy's negative ones would cost more than the rest.
+    for e in range(np.uint64(first), np.uint64(last)):
+        image[np.uint64(begin) + np.uint64(position[e])] = one
+
+
+@compiled
+def _pays(share: float, spikes: Any, taps: Any) -> bool:
+    """Return whether a product takes less time than walking a share of all pixels' channels."""
+    (kernel, across), (_, over), _, _ = spikes.window
+    channels, groups, lanes = spikes.channels, spikes.channels // spikes.inputs, VECTOR_BYTES // taps.itemsize
+    # An output has as many pixels to itself as a stride steps over, and each of them reaches some rows of a map.
+    pixels, terms, of_piece = over * kernel, kernel * across * channels, -(-taps.shape[2] // across // lanes)
+    together = _PIXEL * pixels * groups * min(1.0, share * spikes.inputs) + _WALKED * share * terms * of_piece
+    alone = share * channels * (_ALONE * pixels + _ALONE_VECTOR * kernel * across * of_piece)
+    return min(together, alone) > _MULTIPLIED * terms * -(-spikes.reach.outputs // lanes)
+
+
+@compiled
+def _multiply_rows(
+    first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Any, taps: Any
+) -> bool:
+    """Write the rows [low, high) of maps for the steps [first, last), if a product pays; return whether it does.
+
+    It does not for windows with gaps in a row. The arguments are those of `_walk`.
+    """
+    (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
+    row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
+    share = activity(first, last, frames, row, rows, spikes)
+    if gap_across != 1 or taps.size == 0 or not _pays(share, spikes, taps):
+        return False
+    channels, outputs = spikes.channels, spikes.reach.outputs
+    w = scratch(kernel * across * channels * outputs, taps)
+    if not _plain(taps, spikes.window, spikes.inputs, outputs, spikes.reach.begins, w):
+        # A weight that is not finite must not reach an output without a spike.
+        return False
+    columns = width // outputs
+    line = max(len(spikes.reach.places) // channels + left, (columns - 1) * over + across) * channels
+    image, flat = scratch(rows * line, taps), lines.reshape(lines.size)
+    for t in range(first, last):
+        image[:] = 0
+        for n in range(max(row, 0) - row, min(row + rows, spikes.height) - row):
+            number = (t * frames[0] + frames[1]) * spikes.height + row + n
+            begin = n * line + left * channels
+            _mark(image, begin, spikes.position, spikes.start[number], spikes.start[number + 1])
+        for y in range(low, high):
+            place = t % len(lines) * lines.shape[1] + at + (y - low) * width
+            pixels = ((y - low) * down * line, over * channels, 1, gap * line)
+            of_taps = (0, outputs, across * channels * outputs)
+            multiply(flat, place, outputs, image, *pixels, w, *of_taps, across * channels, kernel, columns, outputs)
+    return True
 
 
 @compiled
@@ -320,7 +441,7 @@ def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Ma
 @compiled
 def _weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     where_to = (x, 0, (m.samples, sample), low, high, m.columns * m.outputs)
-    if not multiply_rows(first, last, *where_to, spikes, taps):
+    if not _multiply_rows(first, last, *where_to, spikes, taps):
         _walk(first, last, *where_to, spikes, taps)
 
 

@@ -16,24 +16,24 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, native_address, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.busy import activity
-from cuslayer.kernels.conv.groups import Pieces
 from cuslayer.kernels.conv.spikes import (
     CHUNK,
     Maps,
+    Pieces,
     Where,
+    activity,
     distances,
     example,
-    in_registers,
     maps,
     order_of_taps,
+    parts_of,
     rows_of,
     runs_of,
     where,
 )
 from cuslayer.kernels.host.llvm import run
-from cuslayer.kernels.host.tiles import copy, scratch
-from cuslayer.kernels.host.vectors import add_places, add_rows, shape_of
+from cuslayer.kernels.host.rows import copy, scratch
+from cuslayer.kernels.host.vectors import add_places, add_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Parts of the sum of a weight gradient: fixed, so that its bits do not depend on the number of cores.
@@ -101,20 +101,7 @@ def order(window: Window, width: int, channels: int, columns: int, pieces: Piece
     reached = [x for pairs in met for x, _ in pairs]
     before = max(0, -min(reached, default=0))
     after = max(0, max(reached, default=0) + (width - 1) // stride - (columns - 1))
-    runs = list[list[tuple[int, int, int, int]]]()
-    for pairs in met:
-        x, n = pairs[0] if pairs else (0, 0)
-        runs.append(
-            [
-                (
-                    (x + piece * apart) * pieces.outputs + done,
-                    (n + piece * taps_apart) * pieces.width + done,
-                    shape_of(count, size, itemsize),
-                    size,
-                )
-                for piece, done, count, size in in_registers(*pieces.join(len(pairs), apart, taps_apart), itemsize)
-            ]
-        )
+    runs = [parts_of(pairs, window, pieces, itemsize) for pairs in met]
     of_phases = np.zeros((stride, max(map(len, runs)), 4), np.int64)
     for phase, parts in enumerate(runs):
         of_phases[phase, : len(parts)] = parts

@@ -1,4 +1,6 @@
-"""The input gradient of a convolution whose windows step by one, with a third of the multiplications of its sum.
+"""The input gradient of a convolution: where windows step by one, with a third of the multiplications of its sum.
+
+Other windows are those of `planes.py`.
 
 Windows with gaps see only every gap-th row and column of an image: these are images of their own, and windows without
 gaps.
@@ -20,6 +22,9 @@ Source: Lavin and Gray 2016, arXiv 1509.09308, section 4; the points: Barabasz e
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +32,10 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.rounding import tiles_allowed
+from cuslayer.kernels.conv import planes
+from cuslayer.kernels.conv.spikes import FULL
 from cuslayer.kernels.host.memory import aligned, empty
-from cuslayer.kernels.host.products import multiply
+from cuslayer.kernels.host.vectors import multiply
 
 # Bytes of the elements of a block of tiles and of their products: what a core's second cache holds.
 _BLOCK_BYTES = 512 << 10
@@ -41,6 +47,19 @@ _1, _2, _3, _4, _5, _6 = (np.uint64(i * _FAR) for i in range(1, 7))
 # Indices of loops are unsigned: NumPy's negative indices would cost a comparison each, and SIMD.
 _UNSIGNED = np.uint64
 _POINTS: dict[int, tuple[float, ...]] = {5: (0, 1, -1, 2), 6: (0, 1, -1, 2, -0.5)}
+
+
+_tiles_allowed = ContextVar("tiles_allowed", default=True)
+
+
+@contextmanager
+def exact_zeros() -> Iterator[None]:
+    """Keep the gradient of a pixel that no error reaches at exactly 0, where tiles have a rounding error."""
+    before = _tiles_allowed.set(False)
+    try:
+        yield
+    finally:
+        _tiles_allowed.reset(before)
 
 
 class Tiling(NamedTuple):
@@ -69,7 +88,7 @@ def tiling(w: Array, image: tuple[int, int], window: Window, groups: int) -> Til
     It depends on shapes alone, and on `exact_zeros`.
     """
     small = all(2 <= size <= 5 for size in window.kernel)
-    if not tiles_allowed.get() or window.stride != (1, 1) or not small:
+    if not _tiles_allowed.get() or window.stride != (1, 1) or not small:
         return None
     parts = [-(-size // gap) for size, gap in zip(image, window.dilation, strict=True)]
     n = tuple(map(_elements, parts, window.kernel))
@@ -306,3 +325,10 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, 
     blocks = -(-len(g) * cut.tiles[0] // cut.lines)
     parallel_for(_blocks, blocks, g, taps, x, cut, grain=1, memory=lambda: (_memory(g.dtype),))
     return x
+
+
+def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
+    # A product of tiles has the channels of a group side by side: few do not fill a vector.
+    cut = tiling(w, image, window, groups) if groups == 1 or w.shape[2] >= FULL else None
+    return conv_input_adjoint(g, w, image, groups, cut) if cut else planes.input_adjoint(g, w, image, window, groups)

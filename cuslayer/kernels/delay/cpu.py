@@ -8,13 +8,19 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.delay.delayed import (
+    begin_block,
+    delayed_line,
+    delayed_row,
+    limits,
+    shifts_of,
+    stages_of,
+    store_step,
+)
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.host.delayed import begin_block, delayed_row, limits, stages_of
-from cuslayer.kernels.host.delayed_spikes import delayed_line, shifts_of, store_step
-from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import fence, scratch_rows, write_row
 from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
-from cuslayer.kernels.host.streaming import fence, is_large, write_row
-from cuslayer.kernels.host.tiles import scratch_rows
 
 
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:

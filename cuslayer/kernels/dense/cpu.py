@@ -4,21 +4,51 @@ Where a few inputs fire, the weight row of each is added. Where many do, the sum
 inputs are, which come from a table where many rows share it. Which of the two is decided forward row by row, by the
 number of its spikes alone: a sample at a step has the same bits whatever else is computed with it, so that a stream has
 the spikes of the whole pass. The gradient of the weights decides once for all.
+
+Of 6 rows of a matrix there are 64 subsets. Their sums are computed once, and each line of spikes adds one of them where
+a matrix product would multiply and add 6 rows, whatever the activity is. The method is known as that
+of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
+
+BLAS keeps its threads spinning for a while after each product, on the cores that the next kernel needs: a training step
+takes half as long again. So BLAS is limited to one thread while the library calls it, and the rows of a product are
+divided among the library's threads.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, cores
 from cuslayer.jit import compiled, inlined, parallel_for
-from cuslayer.kernels.dense import subsets
-from cuslayer.kernels.dense.costs import LISTED, SORTED, busy_above, pay
-from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_more_rows, sum_neighbours, sum_rows
-from cuslayer.kernels.host.blas import matmul
+from cuslayer.kernels.dense.product import (
+    INPUTS,
+    LISTED,
+    PARTS,
+    ROWS,
+    SORTED,
+    TABLES,
+    break_even,
+    busy_above,
+    lines_together,
+)
+from cuslayer.kernels.dense.row_sums import (
+    KEPT_BYTES,
+    add_subsets,
+    fill_table,
+    sum_more_rows,
+    sum_neighbours,
+    sum_rows,
+)
+from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy_vector
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
 
 # More spikes than any row has: all rows are walked.
@@ -28,6 +58,53 @@ _WORTH_A_THREAD = 1 << 19
 # Bytes of errors whose rows are walked together, a part of the last cache, and spikes of a column among them on average
 # at least, which are worth a load and a store of its sum.
 _WALKED_BYTES, _WORTH_A_SUM = 1 << 22, 4
+# Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.
+_PRODUCT_ROWS = 256
+_SIX = np.uint64((1 << INPUTS) - 1)
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+class _BlasLimit:
+    """The number of callers that limit BLAS to one thread; the last one restores its threads."""
+
+    lock = threading.Lock()
+    callers = 0
+    limits: Any = None
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread within this block."""
+    with _BlasLimit.lock:
+        if _BlasLimit.callers == 0:
+            _BlasLimit.limits = _controller().limit(limits=1, user_api="blas")
+        _BlasLimit.callers += 1
+    try:
+        yield
+    finally:
+        with _BlasLimit.lock:
+            _BlasLimit.callers -= 1
+            if _BlasLimit.callers == 0:
+                _BlasLimit.limits.restore_original_limits()
+
+
+def _multiply_rows(first: int, last: int, a: Array, b: Array, out: Array) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):  # as the compiled kernels, on every thread
+        for low in range(first, last, _PRODUCT_ROWS):
+            high = min(low + _PRODUCT_ROWS, last)
+            np.matmul(a[low:high], b, out=out[low:high])
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Return the product of the matrices a and b."""
+    out = empty((a.shape[0], b.shape[1]), a.dtype)
+    with single_threaded_blas():
+        parallel_for(_multiply_rows, len(a), a, b, out, grain=_PRODUCT_ROWS)
+    return out
 
 
 @inlined
@@ -47,7 +124,7 @@ def gather(
 def gather_by_six(
     total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int
 ) -> None:
-    """Write to total the same sum in the order of `subsets.py`: those of each six neighbours first."""
+    """Write to total the same sum in the other order: those of each six neighbours first."""
     kept = KEPT_BYTES // table.itemsize
     for low in range(0, size, kept):
         sum_neighbours(total, begin + low, table, at + low, stride, index, first, last, min(kept, size - low))
@@ -57,7 +134,7 @@ def gather_by_six(
 def add_rows(
     total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int, limit: int
 ) -> None:
-    """Write to total the same sum, in either order; see `busy_above` of `costs.py`."""
+    """Write to total the same sum, in either order; see `busy_above`."""
     if last - first > limit:
         gather_by_six(total, begin, size, first, last, index, table, at, stride)
     else:
@@ -71,12 +148,78 @@ def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: An
 
 
 @compiled
-def _list_and_add(
-    first: int, last: int, words: Any, start: Any, index: Any, table: Any, out: Any, width: int, limit: int
-) -> None:
-    for row in range(first, last):
-        list_words(row, words, index, start[row])
-        add_rows(out, row * width, width, start[row], start[row + 1], index, table, 0, width, limit)
+def _code_row(bits: Any, codes: Any, line: int) -> None:
+    """Write a line of the codes (words, lines) of a row of bits."""
+    for word in range(codes.shape[0]):
+        at, shift = word * ROWS // WORD, word * ROWS % WORD
+        found = bits[at] >> np.uint64(shift)
+        if shift > WORD - ROWS and at + 1 < bits.size:
+            found |= bits[at + 1] << np.uint64(WORD - shift)
+        code = np.uint64(0)
+        for table in range(TABLES):
+            code |= (found >> np.uint64(table * INPUTS) & _SIX) << np.uint64(8 * table)
+        codes[word, line] = code
+
+
+@compiled
+def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
+    """Write the codes (words, columns) of bits (rows, words), for their rows."""
+    columns = codes.shape[1]
+    for word in range(first, last):
+        line = codes[word]
+        line[:] = 0
+        for i in range(min(ROWS, len(words) - word * ROWS)):
+            shift = np.uint64(i // INPUTS * 8 + i % INPUTS)
+            row = words[word * ROWS + i]
+            for k in range(row.size):
+                bits, low = row[k], WORD * k
+                for column in range(min(WORD, columns - low) if bits else 0):
+                    line[low + column] |= (bits >> np.uint64(column) & np.uint64(1)) << shift
+
+
+@compiled
+def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
+    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on.
+
+    lines (ROWS lanes) is scratch memory, 0 past the last column.
+    """
+    (rows, width), flat = matrix.shape, matrix.reshape(-1)
+    used, there = min(lanes, width - at), min(ROWS, rows - low)
+    # All rows first: they are far from each other in memory, and are waited for together.
+    if used == lanes:
+        for i in range(there):
+            copy_vector(flat, (low + i) * width + at, lines, i * lanes)
+    else:
+        for i in range(there):
+            for j in range(used):
+                lines[i * lanes + j] = flat[(low + i) * width + at + j]
+    lines[there * lanes :] = 0
+    for table in range(TABLES):
+        fill_table(tables, (table << INPUTS) * lanes, lines, table * INPUTS * lanes)
+
+
+@compiled
+def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, rows: Any, out: Any) -> None:
+    lines, width, flat = codes.shape[1], out.shape[1], out.reshape(-1)
+    parts = -(-lines // together)
+    tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
+    total, scratch = np.empty(together * lanes, matrix.dtype), np.zeros(ROWS * lanes, matrix.dtype)
+    for part in range(first, last):
+        at, low = part // parts * lanes, part % parts * together
+        size, used = min(together, lines - low), min(lanes, width - at)
+        total[:] = 0
+        for word in range(codes.shape[0]):
+            _fill_tables(tables, matrix, word * ROWS, at, lanes, scratch)
+            code = codes[word]
+            for line in range(size):
+                add_subsets(total, line * lanes, code[low + line], tables)
+        for line in range(size):
+            to = rows[low + line] * width + at
+            if used == lanes:
+                copy_vector(total, line * lanes, flat, to)
+            else:
+                for j in range(used):
+                    flat[to + j] = total[line * lanes + j]
 
 
 @compiled
@@ -87,7 +230,7 @@ def _code_or_add(
     index = np.empty(WORD * words.shape[1], np.int32)
     for row in range(first, last):
         if start[row + 1] - start[row] > limit:
-            subsets.code_row(words[row], codes, lines[row] - 1)
+            _code_row(words[row], codes, lines[row] - 1)
         else:
             count = list_words(row, words, index, 0)
             gather(out, row * width, width, 0, count, index, table, 0, width)
@@ -105,14 +248,28 @@ def _count_busy(start: Any, limit: int) -> tuple[int, int]:
     return rows, spikes
 
 
+def _new_codes(rows: int, lines: int) -> Array:
+    """Return memory for the codes (words, lines) of lines that are sums of some rows of a matrix."""
+    return empty((-(-rows // ROWS), lines), np.uint64)
+
+
+def _add_subsets_of_rows(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
+    """Write to rows of out the sums of the rows of a matrix (rows, width) that the codes (words, lines) name."""
+    lines, width = codes.shape[1], matrix.shape[1]
+    lanes = VECTOR_BYTES // matrix.itemsize
+    blocks = -(-width // lanes)
+    together = lines_together(lines, blocks, PARTS // 2 * cores())
+    parallel_for(_add_tables, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
+
+
 def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
-    limit = busy_above(w)
+    limit = busy_above(*w.shape, w.itemsize)
     busy, spikes = _count_busy(x.start, limit) if x.count > limit else (0, 0)
-    if not busy or not pay(spikes, busy, w, LISTED):
-        return _walk_first(x, w, limit)
+    if not busy or spikes <= break_even(busy, *w.shape, w.itemsize, LISTED):
+        return walk(x, w, limit)
     return look_up(x, w, limit)
 
 
@@ -121,9 +278,9 @@ def look_up(x: SpikeList, w: Array, limit: int = -1) -> Array:
     w, lines, width = np.ascontiguousarray(w), x.shape[0], w.shape[1]
     is_busy = np.diff(x.start) > limit
     rows, out = np.flatnonzero(is_busy), empty((lines, width), w.dtype)
-    codes, end = subsets.new_codes(len(w), rows.size), (w.reshape(-1), out.reshape(-1), width, limit)
+    codes, end = _new_codes(len(w), rows.size), (w.reshape(-1), out.reshape(-1), width, limit)
     parallel_for(_code_or_add, lines, x.words, x.start, np.cumsum(is_busy), codes, *end, grain=32)
-    subsets.add_subsets_of_rows(codes, w, rows, out)
+    _add_subsets_of_rows(codes, w, rows, out)
     return out
 
 
@@ -132,27 +289,12 @@ def _grain(lines: int, additions: int) -> int:
     return max(1, min(32, lines * _WORTH_A_THREAD // max(1, additions)))
 
 
-def _walk_first(x: SpikeList, w: Array, limit: int) -> Array:
-    """Return x w as `_walk`, and list the spikes on the way: a list that is read at once is in the nearest cache."""
-    lines, width = x.shape[0], w.shape[1]
-    written: list[Array] = []
-
-    def fill(words: Array, index: Array) -> None:
-        out, flat = empty((lines, width), w.dtype), np.ascontiguousarray(w).reshape(-1)
-        end = flat, out.reshape(-1), width, limit
-        parallel_for(_list_and_add, lines, words, x.start, index, *end, grain=_grain(lines, x.count * width))
-        written.append(out)
-
-    index = x.listed(fill)
-    return written[0] if written else _walk(x.start, index, w, limit)
+def walk(x: SpikeList, w: Array, limit: int = _ENDLESS) -> Array:
+    """Return x w by adding the row of w of each spike, with those of six neighbours first in rows above a limit."""
+    return _sum_listed(x.start, x.index, w, limit)
 
 
-def walk(x: SpikeList, w: Array) -> Array:
-    """Return x w by adding the row of w of each spike, four at a time, however many there are."""
-    return _walk_first(x, w, _ENDLESS)
-
-
-def _walk(start: Array, index: Array, table: Array, limit: int) -> Array:
+def _sum_listed(start: Array, index: Array, table: Array, limit: int = _ENDLESS) -> Array:
     """Return the sums of the rows of a table that each line of a list names."""
     lines, width = start.size - 1, table.shape[1]
     out = empty((lines, width), table.dtype)
@@ -163,17 +305,27 @@ def _walk(start: Array, index: Array, table: Array, limit: int) -> Array:
 
 
 def has_busy_rows(x: SpikeList, w: Array) -> bool:
-    """Return whether there are rows of x whose spikes `forward` adds in the order of `subsets.py`."""
-    return _count_busy(x.start, busy_above(w))[0] > 0
+    """Return whether there are rows of x whose spikes `forward` adds with those of six neighbours first."""
+    return _count_busy(x.start, busy_above(*w.shape, w.itemsize))[0] > 0
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): for spikes, the sum of their rows of g."""
     if not isinstance(x, SpikeList):
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
-    if pay(x.count, x.shape[1], g, SORTED):
-        return subsets.weight_adjoint(x.words, x.shape[1], g)
+    if x.count > break_even(x.shape[1], *g.shape, g.itemsize, SORTED):
+        return look_up_back(x, g)
     return walk_back(x, g)
+
+
+def look_up_back(x: SpikeList, g: Array) -> Array:
+    """Return x' g, with sums of rows of g that are looked up in tables."""
+    words, columns = x.words, x.shape[1]
+    codes = _new_codes(len(words), columns)
+    parallel_for(_code_columns, len(codes), words, codes, grain=1)
+    out = empty((columns, g.shape[1]), g.dtype)
+    _add_subsets_of_rows(codes, np.ascontiguousarray(g), np.arange(columns), out)
+    return out
 
 
 @compiled
@@ -206,7 +358,7 @@ def walk_back(x: SpikeList, g: Array) -> Array:
     begin, rows = by_column(x.start, x.index, columns)
     together = max(_WALKED_BYTES // max(1, width * g.itemsize), _WORTH_A_SUM * columns * lines // max(1, x.count))
     if lines <= 2 * together:
-        return _walk(begin, rows, g, _ENDLESS)
+        return _sum_listed(begin, rows, g)
     out, done = empty((columns, width), g.dtype), begin[:-1].copy()
     out[...] = 0
     arrays = begin[1:], done, rows, np.ascontiguousarray(g).reshape(-1), out.reshape(-1)

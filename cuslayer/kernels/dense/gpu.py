@@ -6,7 +6,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty
-from cuslayer.kernels.dense.costs import busy_above
+from cuslayer.kernels.dense.product import busy_above
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
@@ -46,7 +46,7 @@ def forward(x: PackedSpikes | Array, w: Array) -> Array:
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
-        limit=busy_above(w),
+        limit=busy_above(*w.shape, w.itemsize),
     )
     return out
 

@@ -14,14 +14,12 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
+from cuslayer.kernels.filter_bank.events import MOST_VECTORS, add_products, add_taps, columns_memory, is_busy
 from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS
-from cuslayer.kernels.filter_bank.events import add_taps, columns_memory, is_busy
-from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
-from cuslayer.kernels.host.finite import are_finite
-from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.numbers import are_finite
+from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.spike_words import count_spikes, list_spikes, place_of, read_words, whole_words, words_memory
-from cuslayer.kernels.host.streaming import is_large
-from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.vectors import REGISTER_BYTES
 
 # The least steps of a chunk of the taps' gradient.

@@ -10,16 +10,91 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+
 from cuslayer.jit import compiled
-from cuslayer.kernels.filter_bank.registers import STEPS, filter_tile
-from cuslayer.kernels.host.streaming import fence, request, write_row
-from cuslayer.kernels.host.tiles import copy, scratch
-from cuslayer.kernels.host.vectors import REGISTER_BYTES
+from cuslayer.kernels.host.llvm import I8, Code, Flag, Flat, Int, Value, generated
+from cuslayer.kernels.host.rows import copy, fence, request, scratch, write_row
+from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
 
 # Columns of a block: enough that memory is read in long pieces, few enough that the tiles stay in the second cache.
 WIDE = 512
+# Steps, and taps, of a round of products: the sums of the steps and the inputs of both fit in the registers.
+STEPS = 8 if FEATURES.get("avx512f") else 4
 # How many tiles ahead inputs are asked for.
 _AHEAD = 2
+
+
+@generated
+def filter_tile(
+    code: Code,
+    x: Flat,
+    at: Int,
+    apart: Int,
+    memory: Flat,
+    block: Int,
+    blocks: Int,
+    taps: Flat,
+    used: Int,
+    y: Flat,
+    to: Int,
+    steps_apart: Int,
+    more: Flag,
+    large: Flag,
+) -> None:
+    """Filter the vector of columns at a place of x, STEPS steps that are `apart`, by the first `used` taps.
+
+    The sums go to a place of y, whose steps are `steps_apart`, and are added to what is there if `more`, and written
+    past the caches if `large`. All arrays are flat. The memory has the earlier steps, in a circle of `blocks` blocks of
+    STEPS vectors each, from block 1 on; block 0 is a copy of the last one. `block` is the one for these steps.
+    """
+    lanes, steps = REGISTER_BYTES // taps.itemsize, range(STEPS)
+    vector, builder = ir.VectorType(taps.number, lanes), code.builder
+
+    def times(tap: Value, sums: list[Value], rows: list[Value]) -> list[Value]:
+        return [total + tap * one for total, one in zip(sums, rows, strict=True)]
+
+    # The inputs of these steps; those of the last block also lie in front of the first.
+    inputs = [x.load(at + apart * i, ir.VectorType(x.number, lanes)) for i in steps]
+    if x.number == I8:
+        inputs = [each.into("uitofp", vector) for each in inputs]
+    here = block * (STEPS * lanes)
+    for i in steps:
+        memory.store(inputs[i], here + i * lanes)
+    with builder.if_then(block.compare("==", blocks).raw):
+        for i in steps:
+            memory.store(inputs[i], i * lanes)
+
+    zero, begin = Value(code, ir.Constant(vector, [0.0] * lanes)), builder.block
+    with builder.if_then(more.raw):
+        before, loaded = [y.load(to + steps_apart * i, vector) for i in steps], builder.block
+    sums = [Value(code, builder.phi(vector)) for _ in steps]
+    for total, value in zip(sums, before, strict=True):
+        total.raw.add_incoming(zero.raw, begin)
+        total.raw.add_incoming(value.raw, loaded)
+
+    def whole_round(turn: Value, variables: list[Value]) -> list[Value]:
+        (now, *found), first, origin = variables, turn * STEPS, variables[0] * (STEPS * lanes)
+        rows = {i: memory.load(origin + i * lanes, vector) for i in range(1 - STEPS, STEPS)}
+        for n in steps:
+            found = times(taps.load(first + n).splat(lanes), found, [rows[i - n] for i in steps])
+        return [now.compare("==", 1).choose(blocks, now - 1), *found]
+
+    rounds = used // STEPS
+    _, (now, *sums) = code.loop(0, rounds, [block, *sums], whole_round)
+    done, origin = rounds * STEPS, now * (STEPS * lanes)
+
+    def one_tap(n: Value, found: list[Value]) -> list[Value]:
+        tap, first = taps.load(done + n).splat(lanes), origin - n * lanes
+        return times(tap, found, [memory.load(first + i * lanes, vector) for i in steps])
+
+    _, sums = code.loop(0, used - done, sums, one_tap)
+    with builder.if_else(large.raw) as branches:
+        for temporal, branch in zip((False, True), branches, strict=True):
+            with branch:
+                for i in steps:
+                    align = 0 if temporal else REGISTER_BYTES
+                    y.store(sums[i], to + steps_apart * i, align, temporal=temporal)
 
 
 @compiled

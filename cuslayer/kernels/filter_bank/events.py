@@ -6,22 +6,59 @@ to the rows of arrays.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from cuslayer.jit import compiled
 from cuslayer.kernels.filter_bank.direct import put
-from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
+from cuslayer.kernels.host.llvm import I64, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.rows import LANES, fence, scratch, transpose
 from cuslayer.kernels.host.spike_words import column_at, count_spikes
-from cuslayer.kernels.host.streaming import fence
-from cuslayer.kernels.host.tiles import LANES, scratch, transpose
-from cuslayer.kernels.host.vectors import REGISTER_BYTES
+from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added
 
 # Columns of a block: memory is written in longer pieces than by direct sums.
 WIDE = 1024
+# Vectors of a sum over spikes that are in registers at once.
+MOST_VECTORS = 6
 # Signals with more numbers that are not 0 than this are faster as direct sums.
 _BUSY = 0.25
 # One step in so many is looked at to decide.
 _SAMPLED = 7
+
+
+@generated
+def add_products(
+    code: Code,
+    total: Flat,
+    begin: Int,
+    which: Flat,
+    first: Int,
+    count: Int,
+    turn: Int,
+    factors: Flat,
+    row: Flat,
+    at: Int,
+    vectors: Int,
+) -> None:
+    """Add ``sum_e factors[e] row[at + turn which[e] + j]``, e = first, first + turn, ..., to ``total[begin + j]``.
+
+    j < vectors lanes; there are MOST_VECTORS at most, `count` terms, and the arrays are flat. `turn` is 1 or -1. Each
+    product and sum is rounded.
+    """
+
+    def of_vectors(wide: int) -> None:
+        rows = Rows(code, total, wide, wide * REGISTER_BYTES // total.itemsize)
+
+        def add(term: Value, sums: list[Value]) -> list[Value]:
+            e = first + turn * term
+            factor = factors.load(e).splat(rows.lanes)
+            given = rows.load(row, at + turn * which.load(e).into("sext", I64))
+            return [total_ + factor * one for total_, one in zip(sums, given, strict=True)]
+
+        _, sums = code.loop(0, count, rows.zero, add)
+        rows.store(added(rows.load(total, begin), sums), total, begin)
+
+    code.cases(vectors, {wide: partial(of_vectors, wide) for wide in range(1, MOST_VECTORS + 1)})
 
 
 @compiled

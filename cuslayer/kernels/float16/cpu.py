@@ -12,9 +12,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.bits import bits_of_float, float_of_bits
-from cuslayer.kernels.host.halves import CONVERTS, HALVES, decode_vector, encode_vector
+from cuslayer.kernels.host.llvm import bits_of_float, float_of_bits
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.numbers import CONVERTS, HALVES, decode_vector, encode_vector
 
 _GRAIN = 1 << 16
 _LARGEST = np.float32(65504)

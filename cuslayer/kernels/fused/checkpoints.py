@@ -15,7 +15,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled
 from cuslayer.kernels.conv.spikes import CHUNK, Maps
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.rows import copy
 from cuslayer.kernels.neuron.blocks import Block
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import padded

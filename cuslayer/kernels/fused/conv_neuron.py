@@ -20,7 +20,7 @@ from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, whe
 from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room
 from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import scratch, scratch_rows
+from cuslayer.kernels.host.rows import scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking

@@ -21,14 +21,13 @@ from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, whe
 from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room
 from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, new_checkpoints, store_spikes
 from cuslayer.kernels.fused.conv_neuron import new_potentials
-from cuslayer.kernels.host.llvm import run
+from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
-from cuslayer.kernels.host.streaming import prefetch
-from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
+from cuslayer.kernels.host.rows import copy, prefetch, scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.pool.tiles import spread_tile, sum_tile
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import padded
 

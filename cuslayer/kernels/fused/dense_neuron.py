@@ -20,10 +20,9 @@ from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import forward, gather, has_busy_rows
 from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.fused.two_passes import fire, fire_adjoint
-from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.products import multiply
-from cuslayer.kernels.host.streaming import fence, is_large, write_row
-from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import copy, fence, scratch, scratch_rows, write_row
+from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking

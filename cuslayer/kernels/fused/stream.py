@@ -18,12 +18,12 @@ from cuslayer.kernels.constants import Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.cpu import forward as conv
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
-from cuslayer.kernels.dense.costs import busy_above
 from cuslayer.kernels.dense.cpu import add_rows, has_busy_rows
 from cuslayer.kernels.dense.cpu import forward as dense
+from cuslayer.kernels.dense.product import busy_above
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.rows import copy
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import Block, begin, forward_of
 from cuslayer.kernels.neuron.columns import placed
@@ -145,7 +145,7 @@ class StreamedDense:
     """
 
     def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
-        self._weight, self._limit = np.ascontiguousarray(weight), busy_above(weight)
+        self._weight, self._limit = np.ascontiguousarray(weight), busy_above(*weight.shape, weight.itemsize)
         response = placed(response, spiking, weight, (weight.shape[1],))
         self._neurons = forward_of(weight.dtype, _ENDLESS, response, spiking)
         self._steps = 0

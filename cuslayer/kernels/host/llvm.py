@@ -1,55 +1,297 @@
-"""Pieces of generated code, for functions that LLVM compiles into kernels: arrays, vectors, loops."""
+"""Code that Python generates and LLVM compiles: vectors in registers, and what LLVM has and Numba lacks.
+
+Kernels call a function under `generated` as a compiled one. It runs once for the types of its arguments, with a `Value`
+or a `Flat` in place of each, and generates instructions. Its annotations are the types: `Flat` is an array, `Number`
+the type of the first array's numbers, or of the first argument; the others are in `_KINDS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
+import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-_I64 = ir.IntType(64)
-_I32 = ir.IntType(32)
+from cuslayer.jit import compiled
+
+# Bytes of a vector in rows of arrays: a cache line, and one register of the widest kind, or several of a narrower one.
+VECTOR_BYTES = 64
+BOOL, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+_REAL = ir.HalfType, ir.FloatType, ir.DoubleType
+_function: Any = cgutils.get_or_insert_function
 
 
-def data_of(context: Any, builder: Any, signature: Any, arguments: Any, *numbers: int) -> list[Any]:
-    """Return the addresses of the arrays that the arguments of some numbers are."""
-    return [context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in numbers]
+class Value:
+    """A number or a vector in generated code; operators generate instructions.
 
-
-def vector_at(builder: Any, data: Any, at: Any, vector: Any) -> Any:
-    """Return the address of the vector of a type that begins at a place of an array."""
-    return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
-
-
-def splat(builder: Any, value: Any, vector: Any) -> Any:
-    """Return a vector that has a number in each lane."""
-    empty = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(empty, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(_I32, vector.count), None))
-
-
-def generate_loop(builder: Any, count: Any, first: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-    """Generate a loop of `count` passes over variables: `body` is given the pass and them, and returns the next ones.
-
-    Returns the variables after the last pass.
+    Whole numbers are compared with their sign, and divided and shifted without.
     """
-    before = builder.block
-    head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    turn = builder.phi(_I64)
-    variables = [builder.phi(value.type) for value in first]
-    builder.cbranch(builder.icmp_signed("<", turn, count), inside, after)
-    builder.position_at_end(inside)
-    following = [builder.add(turn, ir.Constant(_I64, 1)), *body(turn, variables)]
-    for variable, value, other in zip([turn, *variables], [ir.Constant(_I64, 0), *first], following, strict=True):
-        variable.add_incoming(value, before)
-        variable.add_incoming(other, builder.block)
-    builder.branch(head)
-    builder.position_at_end(after)
-    return variables
+
+    def __init__(self, code: Code, raw: Any) -> None:
+        self.code, self.raw, self.kind = code, raw, raw.type
+        self._real = isinstance(getattr(self.kind, "element", self.kind), _REAL)
+
+    def _made(self, whole: str, real: str, other: Value | float) -> Value:
+        operation = getattr(self.code.builder, real if self._real else whole)
+        return Value(self.code, operation(self.raw, self.code.value(other, self.kind).raw))
+
+    def __add__(self, other: Value | float) -> Value:
+        return self._made("add", "fadd", other)
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._made("sub", "fsub", other)
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self._made("mul", "fmul", other)
+
+    def __floordiv__(self, other: Value | int) -> Value:
+        return self._made("udiv", "", other)
+
+    def __rshift__(self, other: Value | int) -> Value:
+        return self._made("lshr", "", other)
+
+    def __and__(self, other: Value | int) -> Value:
+        return self._made("and_", "", other)
+
+    def __or__(self, other: Value | int) -> Value:
+        return self._made("or_", "", other)
+
+    def compare(self, sign: str, other: Value | float) -> Value:
+        """Return whether the numbers compare in a way, such as "<"."""
+        compare = self.code.builder.fcmp_ordered if self._real else self.code.builder.icmp_signed
+        return Value(self.code, compare(sign, self.raw, self.code.value(other, self.kind).raw))
+
+    def choose(self, yes: Value, no: Value) -> Value:
+        """Return one or the other, lane by lane where this is a vector of conditions."""
+        return Value(self.code, self.code.builder.select(self.raw, yes.raw, no.raw))
+
+    def into(self, conversion: str, kind: Any) -> Value:
+        """Return the value in another type by an instruction, such as "zext"."""
+        return Value(self.code, getattr(self.code.builder, conversion)(self.raw, kind))
+
+    def splat(self, lanes: int) -> Value:
+        """Return a vector that has the number in each lane."""
+        builder, vector = self.code.builder, ir.VectorType(self.kind, lanes)
+        empty = ir.Constant(vector, ir.Undefined)
+        one = builder.insert_element(empty, self.raw, ir.Constant(I32, 0))
+        return Value(self.code, builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(I32, lanes), None)))
+
+
+class Flat:
+    """An array in generated code, of whose numbers one follows the other in memory.
+
+    Attributes:
+        number: the type of its numbers.
+        itemsize: their bytes.
+        line: the type of a vector of VECTOR_BYTES.
+    """
+
+    def __init__(self, code: Code, context: Any, kind: Any, raw: Any) -> None:
+        array = context.make_array(kind)(context, code.builder, raw)
+        self.code, self._data = code, array.data
+        self._shape = array.shape
+        self.number = array.data.type.pointee
+        self.itemsize = context.get_abi_sizeof(self.number)
+        self.line = ir.VectorType(self.number, VECTOR_BYTES // self.itemsize)
+
+    @property
+    def size(self) -> Value:
+        """The length of an array with one axis."""
+        return Value(self.code, self.code.builder.extract_value(self._shape, 0))
+
+    def pointer(self, at: Value | int, kind: Any) -> Any:
+        """Return the address of what begins at a place, as of a type."""
+        builder = self.code.builder
+        return builder.bitcast(builder.gep(self._data, [self.code.value(at).raw]), kind.as_pointer())
+
+    def load(self, at: Value | int, kind: Any = None, align: int = 0) -> Value:
+        """Return the number at a place, or the vector of a type that begins there."""
+        kind, align = kind or self.number, align or self.itemsize
+        return Value(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
+
+    def store(self, value: Value, at: Value | int, align: int = 0, *, temporal: bool = True) -> None:
+        """Write a number or a vector to a place; if not `temporal`, past the caches, where its size is `align`."""
+        builder = self.code.builder
+        stored = builder.store(value.raw, self.pointer(at, value.kind), align=align or self.itemsize)
+        if not temporal:
+            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
+
+
+# What annotations of generated functions say.
+Int: TypeAlias = Value
+Int32: TypeAlias = Value
+Flag: TypeAlias = Value
+Bits: TypeAlias = Value
+Float: TypeAlias = Value
+Double: TypeAlias = Value
+Number: TypeAlias = Value
+_KINDS = {
+    "Int": types.int64,
+    "Int32": types.int32,
+    "Flag": types.boolean,
+    "Bits": types.uint64,
+    "Float": types.float32,
+    "Double": types.float64,
+    "None": types.none,
+}
+
+
+class Code:
+    """Generates values, loops and cases where a builder of LLVM stands."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    def value(self, given: Value | float, kind: Any = I64) -> Value:
+        """Return a value as it is, and a number of Python as a constant of a type."""
+        if isinstance(given, Value):
+            return given
+        count = getattr(kind, "count", 0)
+        return Value(self, ir.Constant(kind, [given] * count if count else given))
+
+    def call(self, name: str, result: Any, *given: Value) -> Value:
+        """Return what an intrinsic function of LLVM returns."""
+        function = ir.FunctionType(result, [each.kind for each in given])
+        return Value(self, self.builder.call(_function(self.builder.module, function, name), [v.raw for v in given]))
+
+    def loop(
+        self,
+        first: Value | int,
+        last: Value | int,
+        values: Sequence[Value],
+        body: Callable[[Value, list[Value]], Sequence[Value]],
+        step: int = 1,
+        *,
+        unrolled: bool = True,
+    ) -> tuple[Value, list[Value]]:
+        """Generate a loop over first, first + step, ... below last, and return both as they are after it.
+
+        `body` is given each of these numbers and the values before it, and returns the values after it. If the loop
+        shall not be unrolled, as few passes are likely, steps that end behind the last number are left out, and LLVM
+        cannot count the passes.
+        """
+        builder, before = self.builder, self.builder.block
+        head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        begin = [self.value(first), *values]
+        variables = [Value(self, builder.phi(value.kind)) for value in begin]
+        number = variables[0] + step
+        condition = variables[0].compare("<", last) if unrolled else number.compare("<=", last)
+        builder.cbranch(condition.raw, inside, after)
+        builder.position_at_end(inside)
+        following = [number, *body(variables[0], variables[1:])]
+        for variable, value, other in zip(variables, begin, following, strict=True):
+            variable.raw.add_incoming(value.raw, before)
+            variable.raw.add_incoming(other.raw, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return variables[0], variables[1:]
+
+    def cases(self, number: Value, cases: Mapping[int, Callable[[], None]]) -> None:
+        """Generate code for each whole number that a value may be; for any other, none."""
+        builder, done = self.builder, self.builder.append_basic_block("done")
+        choice = builder.switch(number.raw, done)
+        for each, generate in cases.items():
+            block = builder.append_basic_block(f"case{each}")
+            choice.add_case(ir.Constant(number.kind, each), block)
+            builder.position_at_end(block)
+            generate()
+            builder.branch(done)
+        builder.position_at_end(done)
+
+
+def generated(function: Callable[..., Any]) -> Any:
+    """Make a function that generates code one that kernels call; see above. Arrays must be contiguous."""
+    (_, *parameters), result = inspect.signature(function).parameters.values(), function.__annotations__["return"]
+
+    def typed(typing_context: Any, *given: Any) -> Any:
+        arrays = [kind for kind in given if isinstance(kind, types.Array)]
+        if any(kind.layout != "C" for kind in arrays):
+            raise TypingError(f"{function.__name__}: arrays must be contiguous, got {arrays}")
+        numbers = next((kind.dtype for kind in arrays), next(iter(given), None))
+        kinds: dict[str, Any] = {**_KINDS, "Number": numbers}
+        passed = [kinds.get(each.annotation, kind) for each, kind in zip(parameters, given, strict=True)]
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            code, values = Code(builder), list[Value | Flat]()
+            for kind, raw in zip(signature.args, arguments, strict=True):
+                is_array = isinstance(kind, types.Array)
+                values.append(Flat(code, context, kind, raw) if is_array else Value(code, raw))
+            found = function(code, *values)
+            return context.get_dummy_value() if found is None else found.raw
+
+        return kinds[result](*passed), generate
+
+    first = inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    typed.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
+    typed.__name__, typed.__doc__ = function.__name__, function.__doc__
+    return intrinsic(typed)
+
+
+@generated
+def float_of_bits(code: Code, bits: Int32) -> Float:
+    """Return the number that has these bits."""
+    return bits.into("bitcast", ir.FloatType())
+
+
+@generated
+def bits_of_float(code: Code, number: Float) -> Int32:
+    """Return the bits of a number."""
+    return number.into("bitcast", I32)
+
+
+@generated
+def double_of_bits(code: Code, bits: Int) -> Double:
+    """Return the number that has these bits."""
+    return bits.into("bitcast", ir.DoubleType())
+
+
+@generated
+def bits_of_double(code: Code, number: Double) -> Int:
+    """Return the bits of a number."""
+    return number.into("bitcast", I64)
+
+
+@generated
+def multiply_add(code: Code, x: Number, y: Number, z: Number) -> Number:
+    """Return ``x y + z``, rounded once where the processor has an instruction for it, and twice elsewhere."""
+    return code.call(f"llvm.fmuladd.{'f32' if x.kind == ir.FloatType() else 'f64'}", x.kind, x, y, z)
+
+
+@generated
+def trailing_zeros(code: Code, word: Bits) -> Bits:
+    """Return the number of zero bits below the lowest 1 of a word that is not 0."""
+    return Value(code, code.builder.cttz(word.raw, ir.Constant(BOOL, 1)))
+
+
+@generated
+def number_of_ones(code: Code, word: Bits) -> Bits:
+    """Return the number of bits of a word that are 1."""
+    return Value(code, code.builder.ctpop(word.raw))
+
+
+def _pointer(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
+
+
+_pointer_at: Any = intrinsic(_pointer)
+_carray: Any = vars(numba)["carray"]
+
+
+@compiled
+def array_at(address: int, size: int, like: Any) -> Any:
+    """Return the array (size,) at an address, in the type of another; the caller keeps its memory."""
+    return _carray(_pointer_at(address), (size,), like.dtype)
 
 
 def _in_rows(given: Any) -> bool:
@@ -71,7 +313,7 @@ def _call(typing_context: Any, address: Any, given: Any) -> Any:
             array = context.make_array(kind)(context, builder, value)
             passed.append(array.data)
             if kind.ndim == 2:
-                size = ir.Constant(_I64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+                size = ir.Constant(I64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
                 step = builder.extract_value(array.strides, 0)
                 passed += [builder.extract_value(array.shape, 0), builder.sdiv(step, size)]
         function = ir.FunctionType(ir.VoidType(), [each.type for each in passed])

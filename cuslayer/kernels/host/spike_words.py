@@ -11,12 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.host.bits import number_of_ones, trailing_zeros
-from cuslayer.kernels.host.simd import load_bits
-from cuslayer.kernels.host.streaming import prefetch
-from cuslayer.kernels.host.tiles import scratch
+from cuslayer.kernels.host.llvm import BOOL, I8, I64, Bits, Code, Flat, Int, generated, number_of_ones, trailing_zeros
+from cuslayer.kernels.host.rows import prefetch, scratch
 
 WORD = 64
 # How many rows ahead spikes are asked for, and how many of them: those that follow, the processor expects.
@@ -27,6 +26,18 @@ _MOST_COLUMNS = 4096
 _LEAST_COLUMNS = 512
 # The spikes of a word that are listed without a branch for each, which none foresees.
 _MANY = 4
+
+
+@generated
+def load_bits(code: Code, x: Flat, at: Int) -> Bits:
+    """Return the bytes x[at : at + WORD], each 0 or not, as the bits of a word, the first one lowest."""
+    return x.load(at, ir.VectorType(I8, WORD)).compare("!=", 0).into("bitcast", I64)
+
+
+@generated
+def store_bits(code: Code, x: Flat, at: Int, word: Bits) -> None:
+    """Write the bits of a word, the lowest first, as the bytes x[at : at + WORD], each 0 or 1."""
+    x.store(word.into("bitcast", ir.VectorType(BOOL, WORD)).into("zext", ir.VectorType(I8, WORD)), at)
 
 
 @compiled

@@ -1,139 +1,98 @@
-"""Sums of rows of a table that stay in vector registers while the rows are added; for compiled kernels only.
+"""Sums that stay in vector registers while their terms are added; for compiled kernels only.
 
 A loop over arrays loads and stores a sum for every row that it adds. LLVM's vectors keep up to six registers of it:
-what is left for each row is one addition from memory. Each element is added to in the order of the rows, as in a loop.
+what is left for each row is one addition from memory, and for a row of a product a multiplication. Each number is a sum
+in a fixed order, whatever the size of its block and the registers of a machine. The product of a number and a spike, 0
+or 1, is exact: such a sum has the bits of one that adds the number where there is a spike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from cuslayer.kernels.host.llvm import data_of, splat, vector_at
+from cuslayer.jit import compiled
+from cuslayer.kernels.host.llvm import I32, I64, Code, Flat, Int, Value, generated
 
 FEATURES = binding.get_host_cpu_features()
 REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
 _MOST_VECTORS = 6
 # Bytes of a sum that is kept in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
-
-_INDEX, _SHORT = ir.IntType(64), ir.IntType(32)
-_function: Any = cgutils.get_or_insert_function
-
-
-class Rows:
-    """Generates loads and stores of rows of some vectors, the last of which may be a part of a vector."""
-
-    def __init__(self, context: Any, builder: Any, number: Any, vectors: int, width: Any) -> None:
-        self.builder, self.vectors = builder, range(vectors)
-        self.lanes = REGISTER_BYTES * 8 // number.bitwidth
-        self.vector = ir.VectorType(context.get_value_type(number), self.lanes)
-        self._align = ir.Constant(_SHORT, number.bitwidth // 8)
-        self.suffix = f"v{self.lanes}f{number.bitwidth}"
-        bits = ir.VectorType(ir.IntType(1), self.lanes)
-        pointer = self.vector.as_pointer()
-        load = ir.FunctionType(self.vector, [pointer, _SHORT, bits, self.vector])
-        store = ir.FunctionType(ir.VoidType(), [self.vector, pointer, _SHORT, bits])
-        self._load = _function(builder.module, load, f"llvm.masked.load.{self.suffix}.p0")
-        self._store = _function(builder.module, store, f"llvm.masked.store.{self.suffix}.p0")
-        rest = builder.sub(width, ir.Constant(_INDEX, (vectors - 1) * self.lanes))
-        places = ir.Constant(ir.VectorType(_INDEX, self.lanes), list(range(self.lanes)))
-        self._within = builder.icmp_signed("<", places, self.splat(rest))
-
-    def splat(self, value: Any) -> Any:
-        """Return a vector that has a number in each lane."""
-        return splat(self.builder, value, ir.VectorType(value.type, self.lanes))
-
-    def _pointer(self, data: Any, at: Any, vector: int) -> Any:
-        place = self.builder.add(at, ir.Constant(_INDEX, vector * self.lanes))
-        return vector_at(self.builder, data, place, self.vector)
-
-    def load(self, data: Any, at: Any) -> list[Any]:
-        """Return the row that begins at a place; what is past its width is 0."""
-        pointers = [self._pointer(data, at, v) for v in self.vectors]
-        whole = [self.builder.load(p, align=self._align.constant) for p in pointers[:-1]]
-        zero = ir.Constant(self.vector, [0.0] * self.lanes)
-        return [*whole, self.builder.call(self._load, [pointers[-1], self._align, self._within, zero])]
-
-    def store(self, row: list[Any], data: Any, at: Any) -> None:
-        """Write a row to a place, and nothing past its width."""
-        pointers = [self._pointer(data, at, v) for v in self.vectors]
-        for value, pointer in zip(row[:-1], pointers[:-1], strict=True):
-            self.builder.store(value, pointer, align=self._align.constant)
-        self.builder.call(self._store, [row[-1], pointers[-1], self._align, self._within])
-
-
-def _places(builder: Any, at: Any, apart: Any, pieces: int) -> list[Any]:
-    """Return the places of so many pieces, the first of which begins at a place."""
-    return [builder.add(at, builder.mul(apart, ir.Constant(_INDEX, n))) for n in range(pieces)]
-
-
-def _load(builder: Any, rows: Rows, data: Any, at: Any, apart: Any, pieces: int) -> list[Any]:
-    return [vector for place in _places(builder, at, apart, pieces) for vector in rows.load(data, place)]
-
-
-def _generate(pieces: int, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-    """Generate the loop over rows of so many pieces of so many vectors."""
-    _, begin, apart, _, table_at, table_apart, stride, _, first, last, _, width = arguments
-    p_total, p_table, p_index = data_of(context, builder, signature, arguments, 0, 3, 7)
-    rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
-    before, start = _load(builder, rows, p_total, begin, apart, pieces), builder.block
-    head, add, after = (builder.append_basic_block(name) for name in ("head", "add", "after"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    entry = builder.phi(_INDEX)
-    entry.add_incoming(first, start)
-    sums = [builder.phi(rows.vector) for _ in before]
-    builder.cbranch(builder.icmp_signed("<", entry, last), add, after)
-    builder.position_at_end(add)
-    position = builder.sext(builder.load(builder.gep(p_index, [entry])), _INDEX)
-    at = builder.add(table_at, builder.mul(position, stride))
-    row = _load(builder, rows, p_table, at, table_apart, pieces)
-    found = [builder.fadd(one, other) for one, other in zip(sums, row, strict=True)]
-    for variable, value, result in zip(sums, before, found, strict=True):
-        variable.add_incoming(value, start)
-        variable.add_incoming(result, add)
-    entry.add_incoming(builder.add(entry, ir.Constant(_INDEX, 1)), add)
-    builder.branch(head)
-    builder.position_at_end(after)
-    for n, place in enumerate(_places(builder, begin, apart, pieces)):
-        rows.store(sums[n * vectors : (n + 1) * vectors], p_total, place)
-
-
-def vectors_of(builder: Any, width: Any, number: Any) -> Any:
-    """Return the number of vectors that so many numbers of a type take, the last of which may be a part of one."""
-    lanes = REGISTER_BYTES * 8 // number.bitwidth
-    return builder.sdiv(builder.add(width, ir.Constant(_INDEX, lanes - 1)), ir.Constant(_INDEX, lanes))
-
-
-def generate_cases(builder: Any, value: Any, cases: Mapping[int, Callable[[], Any]]) -> list[tuple[Any, Any]]:
-    """Generate code for each number that a value may be; for any other, none.
-
-    Returns what each case returns, and the block in which it ends.
-    """
-    done, ends = builder.append_basic_block("done"), []
-    choice = builder.switch(value, done)
-    for number, generate in cases.items():
-        block = builder.append_basic_block(f"case{number}")
-        choice.add_case(ir.Constant(_INDEX, number), block)
-        builder.position_at_end(block)
-        result = generate()
-        ends.append((result, builder.block))
-        builder.branch(done)
-    builder.position_at_end(done)
-    return ends
-
-
 # The pieces of a row, and the vectors of each, that fit in the registers.
 _SHAPES = [
     (pieces, vectors) for pieces in range(1, _MOST_VECTORS + 1) for vectors in range(1, _MOST_VECTORS // pieces + 1)
 ]
+# Rows and vectors of a block of a product: their sums, a row of the second factor and a number fit in the registers.
+_MOST_ROWS = 8 if FEATURES.get("avx512f") else 4
+_HEIGHTS = [count for count in (8, 4, 2, 1) if count <= _MOST_ROWS]
+_MOST_COLUMNS = 3
+_BLOCK_BYTES = _MOST_COLUMNS * REGISTER_BYTES
+
+
+class Rows:
+    """Generates loads and stores of rows in the number type of an array, in pieces of some vectors.
+
+    The last vector of a piece may be a part of one: a piece has `width` numbers.
+    """
+
+    def __init__(self, code: Code, like: Flat, vectors: int, width: Value | int, pieces: int = 1) -> None:
+        self.code, self.pieces, self.lanes = code, pieces, REGISTER_BYTES // like.itemsize
+        self.vector = ir.VectorType(like.number, self.lanes)
+        self.zero = [Value(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (pieces * vectors)
+        self._suffix = f"v{self.lanes}f{8 * like.itemsize}"
+        self._whole, done = range(vectors - 1), (vectors - 1) * self.lanes
+        lanes = Value(code, ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes))))
+        self._masked = lanes.compare("<", (code.value(width) - done).splat(self.lanes))
+
+    def _places(self, at: Value, apart: Value | None) -> list[Value]:
+        """Return where the vectors of each piece begin."""
+        starts = [at] if apart is None else [at + apart * piece for piece in range(self.pieces)]
+        return [start + v * self.lanes for start in starts for v in range(len(self._whole) + 1)]
+
+    def _is_whole(self, number: int) -> bool:
+        return number % (len(self._whole) + 1) in self._whole
+
+    def load(self, flat: Flat, at: Value, apart: Value | None = None) -> list[Value]:
+        """Return the row that begins at a place; what is past the width of a piece is 0."""
+        align, found = self.code.value(flat.itemsize, I32), list[Value]()
+        for number, place in enumerate(self._places(at, apart)):
+            if self._is_whole(number):
+                found.append(flat.load(place, self.vector))
+            else:
+                given = Value(self.code, flat.pointer(place, self.vector)), align, self._masked, self.zero[0]
+                found.append(self.code.call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *given))
+        return found
+
+    def store(self, row: list[Value], flat: Flat, at: Value, apart: Value | None = None) -> None:
+        """Write a row to a place, and nothing past the width of a piece."""
+        align = self.code.value(flat.itemsize, I32)
+        for number, (value, place) in enumerate(zip(row, self._places(at, apart), strict=True)):
+            if self._is_whole(number):
+                flat.store(value, place)
+            else:
+                given = value, Value(self.code, flat.pointer(place, self.vector)), align, self._masked
+                self.code.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), *given)
+
+    def add_product(self, number: Value, row: Value, total: Value) -> Value:
+        """Return a vector of a total plus a number times a row, with one rounding where the processor can."""
+        if not FEATURES.get("fma"):
+            return total + number * row
+        return self.code.call(f"llvm.fma.{self._suffix}", self.vector, number, row, total)
+
+
+def added(row: list[Value], other: list[Value]) -> list[Value]:
+    """Return the sum of two rows."""
+    return [one + more for one, more in zip(row, other, strict=True)]
+
+
+def vectors_of(width: Value, like: Flat) -> Value:
+    """Return the number of vectors that so many numbers of an array take, the last of which may be a part of one."""
+    lanes = REGISTER_BYTES // like.itemsize
+    return (width + (lanes - 1)) // lanes
 
 
 def shape_of(pieces: int, width: int, itemsize: int) -> int:
@@ -150,107 +109,248 @@ def shape_of(pieces: int, width: int, itemsize: int) -> int:
     return _SHAPES.index(found) + 1
 
 
-def _add_rows(
-    typing_context: Any,
-    total: Any,
-    begin: Any,
-    apart: Any,
-    table: Any,
-    table_at: Any,
-    table_apart: Any,
-    stride: Any,
-    index: Any,
-    first: Any,
-    last: Any,
-    shape: Any,
-    width: Any,
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        given = context, builder, signature, arguments
-        cases = {n + 1: partial(_generate, *shape, *given) for n, shape in enumerate(_SHAPES)}
-        generate_cases(builder, arguments[-2], cases)
-        return context.get_dummy_value()
+def _of_shape(code: Code, shape: Value, like: Flat, width: Value, generate: Callable[[Rows], None]) -> None:
+    """Generate code for rows of each shape."""
 
-    i = types.int64
-    return types.none(total, i, i, table, i, i, i, index, i, i, i, i), generate
+    def of_one(pieces: int, vectors: int) -> None:
+        generate(Rows(code, like, vectors, width, pieces))
+
+    code.cases(shape, {n + 1: partial(of_one, *found) for n, found in enumerate(_SHAPES)})
 
 
-# add_rows(total, begin, apart, table, table_at, table_apart, stride, index, first, last, shape, width): for e from
-# first to last, add the row of the flat table that begins at table_at + index[e] stride to the row of the flat array
-# total that begins at `begin`. A row has some pieces of `width` numbers, which lie `apart` in the total and
-# `table_apart` in the table; for the shape see `shape_of`.
-add_rows: Any = intrinsic(_add_rows)
+@generated
+def add_rows(
+    code: Code,
+    total: Flat,
+    begin: Int,
+    apart: Int,
+    table: Flat,
+    table_at: Int,
+    table_apart: Int,
+    stride: Int,
+    index: Flat,
+    first: Int,
+    last: Int,
+    shape: Int,
+    width: Int,
+) -> None:
+    """Add rows of a table to a row of the total, which begins at a place: those of the entries first to last.
+
+    The row of entry e begins at ``table_at + index[e] stride``. A row has some pieces of `width` numbers, which lie
+    `apart` in the total and `table_apart` in the table; for the shape see `shape_of`. All arrays are flat.
+    """
+
+    def add(rows: Rows) -> None:
+        def one_row(e: Value, sums: list[Value]) -> list[Value]:
+            at = table_at + index.load(e).into("sext", I64) * stride
+            return added(sums, rows.load(table, at, table_apart))
+
+        _, sums = code.loop(first, last, rows.load(total, begin, apart), one_row)
+        rows.store(sums, total, begin, apart)
+
+    _of_shape(code, shape, total, width, add)
 
 
-def _add_places(
-    typing_context: Any,
-    total: Any,
-    total_at: Any,
-    apart: Any,
-    of_total: Any,
-    table: Any,
-    table_at: Any,
-    table_apart: Any,
-    of_table: Any,
-    index: Any,
-    first: Any,
-    last: Any,
+@generated
+def add_places(
+    code: Code,
+    total: Flat,
+    total_at: Int,
+    apart: Int,
+    of_total: Int,
+    table: Flat,
+    table_at: Int,
+    table_apart: Int,
+    of_table: Int,
+    index: Flat,
+    first: Int,
+    last: Int,
+    places: Flat,
+    parts: Int,
+) -> None:
+    """Add some parts of a row of the table to a row of the total for each entry from first to last.
+
+    Both depend on index[e]. The flat array of places has four numbers for each index and part: two distances, of which
+    number of_total is that of the total from total_at and of_table that of the table from table_at, the shape
+    (`shape_of`) and the numbers of a piece. Pieces lie as in `add_rows`.
+    """
+
+    def one_entry(e: Value, _: list[Value]) -> list[Value]:
+        row = index.load(e).into("sext", I64) * parts * 4
+
+        def one_part(at_row: Value, _: list[Value]) -> list[Value]:
+            def number(column: Value | int) -> Value:
+                return places.load(at_row + column).into("sext", I64)
+
+            to, at = total_at + number(of_total), table_at + number(of_table)
+            shape, width = number(2), number(3)
+
+            def add(rows: Rows) -> None:
+                sums = added(rows.load(total, to, apart), rows.load(table, at, table_apart))
+                rows.store(sums, total, to, apart)
+
+            _of_shape(code, shape, total, width, add)
+            return []
+
+        code.loop(row, row + parts * 4, [], one_part, step=4)
+        return []
+
+    code.loop(first, last, [], one_entry)
+
+
+def _block(
+    code: Code,
+    out: Flat,
+    out_at: Value,
+    out_row: Value,
+    a: Flat,
+    a_row: Value,
+    b: Flat,
+    rows: Value,
+    width: Value,
+    loops: Callable[[list[Value], Callable[[Value, Value, list[Value]], list[Value]]], list[Value]],
+) -> None:
+    """Generate a block of a product for each number of rows and vectors that `rows` and `width` may ask for.
+
+    `loops` generates the loops over terms: given the sums before and a function that adds a term, by the place of its
+    number in the first row of a and of its row of b, it returns the sums after.
+    """
+
+    def of_size(count: int, vectors: int) -> None:
+        of = Rows(code, out, vectors, width)
+        offsets = [a_row * r for r in range(count)]
+
+        def add(at: Value, b_at: Value, sums: list[Value]) -> list[Value]:
+            line, found = of.load(b, b_at), list[Value]()
+            for r, offset in enumerate(offsets):
+                number, mine = a.load(at + offset).splat(of.lanes), sums[r * vectors : (r + 1) * vectors]
+                found += [of.add_product(number, one, total) for one, total in zip(line, mine, strict=True)]
+            return found
+
+        sums = loops(of.zero * count, add)
+        for r in range(count):
+            of.store(sums[r * vectors : (r + 1) * vectors], out, out_at + out_row * r)
+
+    sizes = [(count, vectors) for vectors in range(1, _MOST_COLUMNS + 1) for count in _HEIGHTS]
+    cases = {vectors * (_MOST_ROWS + 1) + count: partial(of_size, count, vectors) for count, vectors in sizes}
+    code.cases(vectors_of(width, out) * (_MOST_ROWS + 1) + rows, cases)
+
+
+@generated
+def _multiply(
+    code: Code,
+    out: Flat,
+    out_at: Int,
+    out_row: Int,
+    a: Flat,
+    a_at: Int,
+    a_row: Int,
+    a_k: Int,
+    a_j: Int,
+    b: Flat,
+    b_at: Int,
+    b_k: Int,
+    b_j: Int,
+    terms: Int,
+    times: Int,
+    rows: Int,
+    width: Int,
+) -> None:
+    def loops(zero: list[Value], add: Callable[..., list[Value]]) -> list[Value]:
+        def outer(j: Value, before: list[Value]) -> list[Value]:
+            a_from, b_from = a_at + j * a_j, b_at + j * b_j
+            return code.loop(0, terms, before, lambda k, sums: add(a_from + k * a_k, b_from + k * b_k, sums))[1]
+
+        return code.loop(0, times, zero, outer)[1]
+
+    _block(code, out, out_at, out_row, a, a_row, b, rows, width, loops)
+
+
+@generated
+def _multiply_listed(
+    code: Code,
+    out: Flat,
+    out_at: Int,
+    out_row: Int,
+    a: Flat,
+    a_at: Int,
+    a_row: Int,
+    b: Flat,
+    b_at: Int,
+    places: Flat,
+    places_at: Int,
+    terms: Int,
+    rows: Int,
+    width: Int,
+) -> None:
+    def loops(zero: list[Value], add: Callable[..., list[Value]]) -> list[Value]:
+        return code.loop(0, terms, zero, lambda k, sums: add(a_at + k, b_at + places.load(places_at + k), sums))[1]
+
+    _block(code, out, out_at, out_row, a, a_row, b, rows, width, loops)
+
+
+@compiled
+def multiply(
+    out: Any,
+    out_at: int,
+    out_row: int,
+    a: Any,
+    a_at: int,
+    a_row: int,
+    a_k: int,
+    a_j: int,
+    b: Any,
+    b_at: int,
+    b_k: int,
+    b_j: int,
+    terms: int,
+    times: int,
+    rows: int,
+    width: int,
+) -> None:
+    """Write ``out[r, c] = sum_j sum_k a[r, j, k] b[j, k, c]``, r < rows, c < width, j < times, k < terms.
+
+    The arrays are flat: `_at` is the place of the first number, `_row`, `_k` and `_j` are the distances of neighbours.
+    The numbers of a row lie together.
+    """
+    most = _BLOCK_BYTES // out.itemsize
+    for column in range(0, width, most):
+        wide = min(most, width - column)
+        row, tall = 0, _MOST_ROWS
+        while row < rows:
+            while tall > rows - row:
+                tall //= 2
+            at, given = out_at + row * out_row + column, a_at + row * a_row
+            _multiply(out, at, out_row, a, given, a_row, a_k, a_j, b, b_at + column, b_k, b_j, terms, times, tall, wide)
+            row += tall
+
+
+@compiled
+def multiply_listed(
+    out: Any,
+    out_at: int,
+    out_row: int,
+    a: Any,
+    a_at: int,
+    b: Any,
+    b_at: int,
     places: Any,
-    parts: Any,
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, total_at_, apart_, of_total_, _, table_at_, table_apart_, of_table_ = arguments[:8]
-        _, first_, last_, _, parts_ = arguments[8:]
-        p_total, p_table, p_index, p_places = data_of(context, builder, signature, arguments, 0, 4, 8, 11)
-        start, names = builder.block, ("head", "body", "part", "row", "next", "after")
-        head, body, part, add_row, following, after = (builder.append_basic_block(name) for name in names)
-        one, four = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, 4)
-        builder.branch(head)
-        builder.position_at_end(head)
-        entry = builder.phi(_INDEX)
-        entry.add_incoming(first_, start)
-        builder.cbranch(builder.icmp_signed("<", entry, last_), body, after)
-        builder.position_at_end(body)
-        position = builder.sext(builder.load(builder.gep(p_index, [entry])), _INDEX)
-        row = builder.mul(builder.mul(position, parts_), four)
-        end = builder.add(row, builder.mul(parts_, four))
-        builder.branch(part)
-        builder.position_at_end(part)
-        at_row = builder.phi(_INDEX)
-        at_row.add_incoming(row, body)
-        builder.cbranch(builder.icmp_signed("<", at_row, end), add_row, following)
-        builder.position_at_end(add_row)
+    places_at: int,
+    terms: int,
+    rows: int,
+    width: int,
+) -> None:
+    """Write ``out[r, c] = sum_k a[r, k] b[places[k] + c]``, r < rows, c < width, k < terms.
 
-        def number(column: Any) -> Any:
-            return builder.sext(builder.load(builder.gep(p_places, [builder.add(at_row, column)])), _INDEX)
-
-        to, at = builder.add(total_at_, number(of_total_)), builder.add(table_at_, number(of_table_))
-        shape, width = (number(ir.Constant(_INDEX, column)) for column in (2, 3))
-
-        def add(pieces: int, vectors: int) -> None:
-            rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
-            sums = _load(builder, rows, p_total, to, apart_, pieces)
-            more = _load(builder, rows, p_table, at, table_apart_, pieces)
-            found = [builder.fadd(one, other) for one, other in zip(sums, more, strict=True)]
-            for n, place in enumerate(_places(builder, to, apart_, pieces)):
-                rows.store(found[n * vectors : (n + 1) * vectors], p_total, place)
-
-        generate_cases(builder, shape, {n + 1: partial(add, *found) for n, found in enumerate(_SHAPES)})
-        at_row.add_incoming(builder.add(at_row, four), builder.block)
-        builder.branch(part)
-        builder.position_at_end(following)
-        entry.add_incoming(builder.add(entry, one), following)
-        builder.branch(head)
-        builder.position_at_end(after)
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.none(total, i, i, i, table, i, i, i, index, i, i, places, i), generate
-
-
-# add_places(total, total_at, apart, of_total, table, table_at, table_apart, of_table, index, first, last, places,
-# parts): for e from first to last, add some parts of a row of the flat table to a row of the flat array total, one part
-# after the other; both depend on index[e]. The flat array of places has four numbers for each index and part: two
-# distances, of which number of_total is that of the total from total_at and of_table that of the table from table_at,
-# the shape (`shape_of`) and the numbers of a piece. Pieces lie as in `add_rows`.
-add_places: Any = intrinsic(_add_places)
+    The arrays are flat: `_at` is the place of the first number. Rows of a have the distance of the number of terms.
+    """
+    most = _BLOCK_BYTES // out.itemsize
+    for column in range(0, width, most):
+        wide = min(most, width - column)
+        row, tall = 0, _MOST_ROWS
+        while row < rows:
+            while tall > rows - row:
+                tall //= 2
+            at, given = out_at + row * out_row + column, a_at + row * terms
+            _multiply_listed(out, at, out_row, a, given, terms, b, b_at + column, places, places_at, terms, tall, wide)
+            row += tall

@@ -17,9 +17,9 @@ from numba import types
 from cuslayer.backend import Array
 from cuslayer.jit import address_of, compiled, inlined
 from cuslayer.kernels.constants import Recurrence, Spiking
-from cuslayer.kernels.host.blocks import repeat
 from cuslayer.kernels.host.llvm import call
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.rows import copy
+from cuslayer.kernels.host.states import repeat
 from cuslayer.kernels.neuron.cpu import backward_row, call_row, forward_row, numbers_of
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants

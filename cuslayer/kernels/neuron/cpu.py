@@ -19,11 +19,10 @@ from numba import types
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, parallel_for
-from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.llvm import call
-from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
-from cuslayer.kernels.host.tiles import copy, scratch
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import PIECE, copy, fence, prefetch, scratch, write_row
+from cuslayer.kernels.host.states import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind

@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-# Under this absolute value a float64 state becomes 0: see kernels/host/underflow.py.
+# Under this absolute value a float64 state becomes 0: see kernels/host/states.py.
 _LEAST = 2.0**-904
 # The folder of the package.
 _ROOT = Path(__file__).parents[3]

@@ -15,10 +15,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.addresses import array_at
-from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import fence, is_large, write_row
-from cuslayer.kernels.host.tiles import scratch
+from cuslayer.kernels.host.llvm import array_at
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import fence, scratch, write_row
 
 __all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 

@@ -1,4 +1,7 @@
-"""Sum pooling on the CPU; with a weight for each tap, that of weighted.py."""
+"""Sum pooling on the CPU, with a gain for all or a weight for each tap of the window.
+
+A window's terms are added in the order of its taps, as on a GPU; what is beyond the edges of an image is left out.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,29 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, numeric_type
-from cuslayer.jit import compiled, parallel_for
+from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.pool.weighted import weight_adjoint, weighted_pool, weighted_pool_adjoint
 
 __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
 
 
+@inlined
+def _add(total: Any, pixel: Any, weight: Any, weighted: bool) -> None:
+    """Add a pixel to a sum, times its weight if there are weights."""
+    if weighted:
+        for c in range(total.size):
+            total[c] += weight * total.dtype.type(pixel[c])
+    else:
+        for c in range(total.size):
+            total[c] += pixel[c]
+
+
 @compiled
-def _pool(first: int, last: int, x: Any, out: Any, window: Any, gain: Any) -> None:
+def _pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any, gain: Any) -> None:
+    """Sum windows times their taps w (kh, kw); without taps, (0, 0), times the gain."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    weighted, real = w.size > 0, out.dtype.type
     for frame in range(first, last):
         for row in range(out.shape[1]):
             for column in range(out.shape[2]):
@@ -31,16 +46,16 @@ def _pool(first: int, last: int, x: Any, out: Any, window: Any, gain: Any) -> No
                         z = column * across + j * gap_w - left
                         if z < 0 or z >= x.shape[2]:
                             continue
-                        pixel = x[frame, y, z]
-                        for c in range(total.size):
-                            total[c] += pixel[c]
-                for c in range(total.size):
+                        _add(total, x[frame, y, z], w[i, j] if weighted else real(1), weighted)
+                for c in range(0 if weighted else total.size):
                     total[c] *= gain
 
 
 @compiled
-def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
+def _pool_adjoint(first: int, last: int, g: Any, w: Any, x: Any, window: Any, gain: Any) -> None:
+    """Sum for each pixel the errors of its windows, in the same way."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    weighted, real = w.size > 0, x.dtype.type
     for frame in range(first, last):
         for y in range(x.shape[1]):
             for z in range(x.shape[2]):
@@ -55,9 +70,8 @@ def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any)
                         if column < 0 or column % across or column // across >= g.shape[2]:
                             continue
                         error = g[frame, row // down, column // across]
-                        for c in range(total.size):
-                            total[c] += error[c]
-                for c in range(total.size):
+                        _add(total, error, w[i, j] if weighted else real(1), weighted)
+                for c in range(0 if weighted else total.size):
                     total[c] *= gain
 
 
@@ -75,18 +89,71 @@ def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, g
                         pixel[c] = gain * error[c]
 
 
+@compiled
+def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: Any) -> None:
+    """A part is the sum of a frame, each channel by itself: its bits do not depend on the number of cores."""
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    sums = np.empty((kernel_h * kernel_w, g.shape[3]), g.dtype)
+    for frame in range(first, last):
+        sums[:] = 0
+        for row in range(g.shape[1]):
+            for column in range(g.shape[2]):
+                error = g[frame, row, column]
+                for i in range(kernel_h):
+                    y = row * down + i * gap_h - top
+                    if y < 0 or y >= x.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel, total = x[frame, y, z], sums[i * kernel_w + j]
+                        for c in range(error.size):
+                            total[c] += pixel[c] * error[c]
+        for tap in range(len(sums)):
+            total = 0.0
+            for c in range(g.shape[3]):
+                total += sums[tap, c]
+            parts[frame, tap] = total
+
+
 def forward(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)
     out = empty((len(x), *window.outputs(x.shape[1:3], ceil=True), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
-    parallel_for(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
+    no_taps = np.empty((0, 0), dtype)
+    parallel_for(_pool, len(x), numbers, no_taps, out, window, dtype.type(gain), grain=1)
     return out
 
 
 def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
-    kernel = _pool_adjoint_of_tiles if window.tiles else _pool_adjoint
-    parallel_for(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
+    of_all = g.dtype.type(gain)
+    if window.tiles:
+        parallel_for(_pool_adjoint_of_tiles, len(g), g, x, window, of_all, grain=1)
+    else:
+        parallel_for(_pool_adjoint, len(g), g, np.empty((0, 0), g.dtype), x, window, of_all, grain=1)
     return x
+
+
+def weighted_pool(x: Array, w: Array, window: Window) -> Array:
+    """Sum each window of x (frames, H, W, C) channel by channel, with a weight w (kh, kw) for each tap."""
+    out = empty((len(x), *window.outputs(x.shape[1:3], ceil=True), x.shape[3]), x.dtype)
+    parallel_for(_pool, len(x), x, w, out, window, x.dtype.type(1), grain=1)
+    return out
+
+
+def weighted_pool_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
+    """Return the gradient of an image (H, W) in `weighted_pool`, g (frames, rows, columns, C)."""
+    x = empty((len(g), *image, g.shape[3]), g.dtype)
+    parallel_for(_pool_adjoint, len(g), g, w, x, window, g.dtype.type(1), grain=1)
+    return x
+
+
+def weight_adjoint(x: Array, g: Array, window: Window) -> Array:
+    """Return the gradient (kh, kw) of the weight in `weighted_pool`, x (frames, H, W, C), g like the output."""
+    parts = np.empty((len(g), window.kernel[0] * window.kernel[1]))
+    parallel_for(_weight_adjoint, len(g), x, g, parts, window, grain=1)
+    return parts.sum(axis=0).reshape(window.kernel).astype(g.dtype)

@@ -18,8 +18,8 @@ from numba.extending import overload
 from cuslayer.backend import Array
 from cuslayer.jit import compiled
 from cuslayer.kernels.constants import Recurrence
-from cuslayer.kernels.host.tiles import copy
-from cuslayer.kernels.host.underflow import flush, flushed
+from cuslayer.kernels.host.rows import copy
+from cuslayer.kernels.host.states import flush, flushed
 from cuslayer.kernels.neuron.cpu import BackwardRow, backward_row, call_row, numbers_of
 from cuslayer.kernels.recurrent.constants import Program, SrmProgram
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers

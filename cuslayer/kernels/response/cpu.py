@@ -12,14 +12,20 @@ import numpy as np
 from cuslayer.backend import Array, numeric, numeric_type
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
+from cuslayer.kernels.delay.delayed import (
+    begin_block,
+    delayed_line,
+    delayed_row,
+    limits,
+    shifts_of,
+    stages_of,
+    store_step,
+)
 from cuslayer.kernels.filter_bank import cpu as bank
-from cuslayer.kernels.host.delayed import begin_block, delayed_row, limits, stages_of
-from cuslayer.kernels.host.delayed_spikes import delayed_line, shifts_of, store_step
-from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import fence, scratch, write_row
 from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
-from cuslayer.kernels.host.streaming import fence, is_large, write_row
-from cuslayer.kernels.host.tiles import scratch
-from cuslayer.kernels.host.underflow import flush
+from cuslayer.kernels.host.states import flush
 
 
 @compiled

@@ -12,12 +12,11 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
-from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import VECTOR_BYTES, load_bits
-from cuslayer.kernels.host.spike_words import WORD, whole_words
-from cuslayer.kernels.host.streaming import fence, is_large, write_row
-from cuslayer.kernels.host.tiles import copy, scratch
-from cuslayer.kernels.host.underflow import flushed
+from cuslayer.kernels.host.llvm import VECTOR_BYTES
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import copy, fence, scratch, write_row
+from cuslayer.kernels.host.spike_words import WORD, load_bits, whole_words
+from cuslayer.kernels.host.states import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.sampled_srm.refraction import PAIR, refract_row, signs_of_zero
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.bits import number_of_ones, trailing_zeros
+from cuslayer.kernels.host.llvm import number_of_ones, trailing_zeros
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import load_bits
+from cuslayer.kernels.host.spike_words import load_bits
 
 # Bins of a word of bits.
 WORD = 64
@@ -57,15 +56,11 @@ class SpikeList:
     @property
     def index(self) -> Array:
         """The position of each spike within its line, ascending, int32. The bits are released."""
-        return self.listed(lambda words, index: parallel_for(_fill, len(words), words, self.start, index, grain=32))
-
-    def listed(self, fill: Callable[[Array, Array], None]) -> Array:
-        """Return `index`; if there is no list yet, by a function that writes it from the bits."""
         with self._lock:
             if self._index is None:
                 words: Any = self._words
                 index = empty((self.count,), np.int32)
-                fill(words, index)
+                parallel_for(_fill, len(words), words, self.start, index, grain=32)
                 self._index, self._words = index, None
             return self._index
 

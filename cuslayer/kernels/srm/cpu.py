@@ -14,11 +14,10 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
-from cuslayer.kernels.host.exponential import exp_of_negative
-from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import fence, is_large, write_row
-from cuslayer.kernels.host.tiles import LANES, copy, scratch, scratch_rows
-from cuslayer.kernels.host.underflow import flush, flushed
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.numbers import exp_of_negative
+from cuslayer.kernels.host.rows import LANES, copy, fence, scratch, scratch_rows, write_row
+from cuslayer.kernels.host.states import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16

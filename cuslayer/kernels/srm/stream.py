@@ -13,7 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.rows import copy
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # Steps that are run at once.

@@ -12,9 +12,9 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate
-from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.underflow import flush, flushed
+from cuslayer.kernels.host.numbers import exp_of_negative
+from cuslayer.kernels.host.states import flush, flushed
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 
 

@@ -1,7 +1,7 @@
-"""The loop over time of `encode_delta`. It imports Numba, so it is imported at the first use.
+"""Loops that prepare data once, before training. They import Numba, so they are imported at the first use.
 
-It has no CUDA twin: it prepares data once, before training. A loop in NumPy takes ten times as long for a few signals,
-because of several calls for each step.
+They have no CUDA twins. A loop in NumPy takes ten times as long for a few signals, because of several calls for each
+step.
 """
 
 from __future__ import annotations
@@ -32,3 +32,19 @@ def crossings(x: Array, threshold: float, spikes: Array) -> None:
     """Set spikes (T, signals, 2), all False, to True where x (T, signals) has changed by the threshold, down or up."""
     if len(x):
         parallel_for(_crossings, x.shape[1], x, x.dtype.type(threshold), spikes.view(np.uint8), grain=_GRAIN)
+
+
+@compiled
+def unfolded_bytes(raw: Any) -> int:
+    """Return the bytes of a chunk of HDF5 that lzf has compressed; -1 if the last of its parts is cut off."""
+    at = count = 0
+    while at < raw.size:
+        first = int(raw[at])
+        if first < 32:
+            at += first + 2
+            count += first + 1
+        else:
+            long = first >= 224
+            count += (first >> 5) + 2 + (int(raw[at + 1]) if long and at + 1 < raw.size else 0)
+            at += 3 if long else 2
+    return count if at == raw.size else -1

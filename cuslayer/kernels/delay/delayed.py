@@ -1,0 +1,167 @@
+"""Rows of a block of columns, each of which has its own delay, step after step.
+
+A delay of numbers is a sum of powers of two. Each has a stage: a column whose delay has this bit gets the number that
+came to the stage so many steps before, any other one the number that comes now. A stage keeps as many rows as its power
+of two; the row that comes takes the place of the one that leaves. That is one load, one store and a choice of two
+vectors for each stage, in order of memory. Number by number, the same takes several times as long.
+
+Of spikes, the steps of a column are bits of words, and a delay is a shift of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from cuslayer.jit import compiled
+from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.rows import copy, request, scratch
+from cuslayer.kernels.host.spike_words import WORD, place_of, store_bits, transpose_bits
+
+# Bytes of the rows of all stages, half of the second-level cache, unless that were too few columns.
+_BYTES = 1 << 19
+# Columns of a block: with more, memory is read and written in longer pieces.
+_MOST_COLUMNS = 2048
+_LEAST_COLUMNS = 64
+# Vectors that pass the stages together.
+_PAIR = 2
+# Lines of the row after the next that are asked for: those that follow, the processor expects.
+_LINES = 8
+
+
+@compiled
+def limits(delay: Any, steps: int) -> tuple[int, int]:
+    """Return the smallest delay, and the number of delays from there to the largest.
+
+    A delay outside of -steps - 1 .. steps, at which nothing is left of a signal, counts as the nearest of these.
+    """
+    least, most = steps, -steps - 1
+    for m in range(delay.size):
+        least, most = min(least, max(delay[m], -steps - 1)), max(most, min(delay[m], steps))
+    return least, max(most - least + 1, 1)
+
+
+@compiled
+def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
+    """Return the memory of a block for `turn` delays, in the type of an array, and how many of the columns it has.
+
+    Returns:
+        ``(rows, given, lags, places), width``: the rows of all stages, a row of input, the delay of each column beyond
+        the least, and where the row of each stage is.
+    """
+    count = 0
+    while 1 << count < turn:
+        count += 1
+    before = (1 << count) - 1
+    fit = _BYTES // (max(before, 1) * like.itemsize) // _LEAST_COLUMNS * _LEAST_COLUMNS
+    whole = max((columns + _LEAST_COLUMNS - 1) // _LEAST_COLUMNS, 1) * _LEAST_COLUMNS
+    width = min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS, whole)
+    lags = scratch(width, np.empty(0, np.int32))
+    return (scratch(before * width, like), scratch(width, like), lags, np.zeros(count, np.int64)), width
+
+
+@compiled
+def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
+    """Take the columns with these delays as a block; return the step, 0 or before, from which on `delayed_row` runs.
+
+    From there, step -1 has what is before step 0.
+    """
+    rows, given, lags, _ = memory
+    rows[:], given[:], lags[:] = 0, 0, 0
+    turn = 1
+    for j in range(delay.size):
+        lags[j] = min(max(delay[j], -steps - 1), steps) - least
+        turn = max(turn, lags[j] + 1)
+    return min(max(least, -turn), 0)
+
+
+@generated
+def _pass_stages(code: Code, out: Flat, x: Flat, at: Int, rows: Flat, lags: Flat, places: Flat, pairs: Int) -> None:
+    """Pass the vectors from x[at] on through all stages to `out`, _PAIR at a time; all arrays are flat."""
+    vector, lanes = out.line, out.line.count
+    whole, flags = ir.VectorType(I32, lanes), ir.VectorType(BOOL, lanes)
+
+    def one_pair(turn: Value, _: list[Value]) -> list[Value]:
+        columns = [turn * (_PAIR * lanes) + n * lanes for n in range(_PAIR)]
+        given = [x.load(at + column, vector) for column in columns]
+        left = [lags.load(column, whole) for column in columns]
+
+        def one_stage(stage: Value, variables: list[Value]) -> list[Value]:
+            bits, following, begin = variables[_PAIR:], [], places.load(stage)
+            for column, now, mine in zip(columns, variables[:_PAIR], bits, strict=True):
+                earlier = rows.load(begin + column, vector, VECTOR_BYTES)
+                rows.store(now, begin + column, VECTOR_BYTES)
+                following.append(mine.into("trunc", flags).choose(earlier, now))
+            return following + [mine >> 1 for mine in bits]
+
+        passed = code.loop(0, places.size, given + left, one_stage)[1]
+        for column, now in zip(columns, passed[:_PAIR], strict=True):
+            out.store(now, column, VECTOR_BYTES)
+        return []
+
+    code.loop(0, pairs, [], one_pair)
+
+
+@compiled
+def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, high: int) -> None:
+    """Write the delayed columns [low, high) of x at step t to the front of a row, which begins at a cache line.
+
+    Steps come one after the other, see `begin_block`. Outside of its steps x (T, columns), contiguous, is 0.
+    """
+    rows, given, lags, places = memory
+    steps, width, wide, size, now = x.shape[0], lags.size, x.shape[1], high - low, t - least
+    for stage in range(places.size):
+        before = (1 << stage) - 1
+        places[stage] = (before + (t & before)) * width
+    lanes = VECTOR_BYTES // x.itemsize
+    many = _PAIR * lanes
+    flat, pairs = x.reshape(x.size), (size + many - 1) // many
+    if now + 2 < steps:
+        for n in range(0, min(_LINES * lanes, size), lanes):
+            request(flat, (now + 2) * wide + low + n)
+    if 0 <= now < steps and size % many == 0:
+        _pass_stages(out, flat, now * wide + low, rows, lags, places, pairs)
+        return
+    if 0 <= now < steps:
+        copy(given[:size], x[now, low:high])
+    else:
+        given[:] = 0
+    _pass_stages(out, given, 0, rows, lags, places, pairs)
+
+
+@compiled
+def shifts_of(delay: Any, steps: int, wide: int) -> tuple[Any, Any]:
+    """Return how many words back, less one, and how many bits to the right the words of delayed columns begin.
+
+    Both have a number for each place of a line of a block with so many columns, `wide`.
+    """
+    back, right = np.zeros(wide, np.int64), np.zeros(wide, np.uint64)
+    for m in range(delay.size):
+        steps_back, place = min(max(delay[m], -steps - 1), steps), place_of(m, wide)
+        back[place] = (steps_back + WORD - 1) // WORD - 1
+        right[place] = -steps_back % WORD
+    return back, right
+
+
+@compiled
+def delayed_line(line: Any, words: Any, begin: int, back: Any, right: Any) -> None:
+    """Write 64 steps, from `begin` on, of the delayed columns whose words are given: step by step, a bit a column.
+
+    That of column ``64 i + c`` is bit c of word ``n t + i``, of n words a step.
+    """
+    one, most, last = np.uint64(1), np.uint64(WORD - 1), len(words) - 1
+    for place in range(line.size):
+        at = begin // WORD - back[place]
+        early, later = words[min(max(at, 0), last), place], words[min(max(at + 1, 0), last), place]
+        line[place] = (early >> right[place]) | ((later << one) << (most - right[place]))
+    transpose_bits(line)
+
+
+@compiled
+def store_step(row: Any, line: Any, i: int) -> None:
+    """Write step i of a line of `delayed_line` as bytes, 0 or 1."""
+    squares = line.size // WORD
+    for n in range(squares):
+        store_bits(row, n * WORD, line[i * squares + n])

@@ -1,0 +1,90 @@
+"""States and constants of loops over time: where they come from, and what becomes of those that are too small.
+
+A state or a constant of neighbouring columns lies side by side, and one kind follows the other in one array, as far
+apart as the block of columns is wide. That is also the number of passes of the inner loop, which tells the compiler
+that no two of them overlap. In a function of a row, which does not know the array's length, loops at another distance
+were not SIMD.
+
+After the last input a state decays towards 0 and would become subnormal, where arithmetic takes several times as long,
+and where CUDA differs: CuPy compiles with ``-ftz=true``, which replaces subnormal floats by 0. So states and gradients
+become 0 before that. `Recurrence::flush` in common.cuh has the same rule, so that the bits are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled
+from cuslayer.kernels.constants import least_state
+
+# AHEAD of common.cuh: a check at every step would take a tenth of a pass.
+_AHEAD = 8
+_FLOAT32 = np.float32(least_state(np.float32))
+_FLOAT64 = np.float64(least_state(np.float64))
+
+
+def at_rest(count: int, x: Array) -> Array:
+    """Return so many states of each column of x (T, ...) before the first step, (count, columns)."""
+    return np.zeros((count, math.prod(x.shape[1:])), x.dtype)
+
+
+def least_of(x: Array) -> Any:
+    """Return the absolute value under which states and gradients become 0, in the number type of an array."""
+    return x.dtype.type(least_state(x.dtype))
+
+
+@compiled
+def load_states(block: Any, states: Any, low: int, width: int) -> None:
+    """Copy the states (count, columns) of the columns from `low` on to the front of a block."""
+    for i in range(len(states)):
+        block[i * width : (i + 1) * width] = states[i, low : low + width]
+
+
+@compiled
+def store_states(states: Any, block: Any, low: int, width: int) -> None:
+    """Copy the front of a block back to the states (count, columns) of the columns from `low` on."""
+    for i in range(len(states)):
+        states[i, low : low + width] = block[i * width : (i + 1) * width]
+
+
+@compiled
+def repeat(out: Any, constants: Any, low: int) -> None:
+    """Write the constants of the columns from `low` on: that of column m is ``constants[m % constants.size]``."""
+    at = low % constants.size
+    for j in range(out.size):
+        out[j] = constants[at]
+        at = at + 1 if at + 1 < constants.size else 0
+
+
+def flushed(x: float) -> float:
+    """Return x, or 0 if its absolute value is under `least_state`."""
+    return 0.0 if abs(x) < least_state(np.float64) else x
+
+
+@overload(flushed, inline="always")
+def _flushed(x: Any) -> Any:
+    least = _FLOAT32 if x is types.float32 else _FLOAT64
+    zero = type(least)(0)
+
+    def compare(x: Any) -> Any:
+        return zero if abs(x) < least else x
+
+    return compare
+
+
+@compiled
+def flush(t: int, states: Any, decay: Any) -> None:
+    """Replace small states of a recurrence by 0 before the step t.
+
+    That is before each step that is a multiple of 8, in backward passes too, and before every step if the states can
+    lose more than a factor of 1e8 within 8 steps.
+    """
+    if t % _AHEAD == 0 or decay < states.dtype.type(0.1):
+        for j in range(states.size):
+            states[j] = flushed(states[j])
