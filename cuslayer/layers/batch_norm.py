@@ -131,9 +131,9 @@ class BatchNorm(Layer):
         self.output_shape(x.shape[2:])
         affine = [p for p in (self.gain, self.offset) if p is not None]
         explained = self.mean.requires_grad and not self.training
-        return _normalized(x, *affine, *([self.mean] if explained else []), norm=self)
+        return _batch_norm(x, *affine, *([self.mean] if explained else []), norm=self)
 
-    def of_batch(self, x: Array) -> tuple[Array, Array]:
+    def _statistics(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of a batch, and move the running ones towards them, or call what takes them."""
         take = _taken_by.get()
         for running in () if take else (self.mean, self.var):
@@ -177,7 +177,7 @@ class BatchNorm(Layer):
 
 
 @differentiable
-def _normalized(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Pullback]:
+def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Pullback]:
     """Return x normalized by its own statistics in training, else by the running ones.
 
     Given are gain and offset, if there are any, and the running mean, if it has a gradient.
@@ -185,7 +185,7 @@ def _normalized(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Pul
     x, trained = numeric(x), norm.gain is not None
     gain, offset = given[:2] if trained else (None, None)
     k, of_batch, through_hook = kernels.of(x).batch_norm, norm.training and x.size > 0, None
-    mean, var = norm.of_batch(x) if of_batch else (norm.mean.data, norm.var.data)
+    mean, var = norm._statistics(x) if of_batch else (norm.mean.data, norm.var.data)
     centre, scaling = mean, Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
     if norm.mean_hook is not None:
         leaf = Tensor(mean, requires_grad=True)

@@ -18,8 +18,8 @@
 //
 // Sums: a thread adds its rows, the block adds pairs of its threads as a tree, and the last block to end adds the sums of
 // all blocks in the same way. The order depends on the shape alone.
-// Precision: sums are double. A thread takes squares of distances from its first number, and the variances of threads are
-// combined by their means (Chan, Golub, LeVeque 1983): a large mean costs no digits. All else is `real`.
+// Precision: sums are double, those of statistics of distances from a channel's first number, so that a large mean costs no
+// digits. All else is `real`.
 // Twins: kernels/batch_norm/cpu.py. Tests: tests/kernels/test_twins_batch_norm.py.
 
 constexpr int THREADS = 256;
@@ -65,21 +65,7 @@ struct Share {
     }
 };
 
-// Number, mean and sum of squared distances of some numbers.
-struct Moments {
-    double count, mean, squares;
-
-    __device__ __forceinline__ void add(const Moments &other)
-    {
-        if (other.count == 0)
-            return;
-        const double all = count + other.count, distance = other.mean - mean, weight = other.count / all;
-        mean += distance * weight;
-        squares += other.squares + distance * distance * (count * weight);
-        count = all;
-    }
-};
-
+// A sum, and a sum of squares or of products.
 struct Pair {
     double plain, weighted;
 
@@ -91,10 +77,9 @@ struct Pair {
 };
 
 // The sum over the threads of a block that have a channel, for those of its first line.
-template <typename Sum>
-__device__ __forceinline__ Sum block_total(const Sum &mine, const Share &share)
+__device__ __forceinline__ Pair block_total(const Pair &mine, const Share &share)
 {
-    __shared__ Sum sums[THREADS];
+    __shared__ Pair sums[THREADS];
     __syncthreads();
     sums[threadIdx.x] = mine;
     for (int step = 1; step < share.rows_of_block; step *= 2) {
@@ -105,19 +90,19 @@ __device__ __forceinline__ Sum block_total(const Sum &mine, const Share &share)
     return sums[threadIdx.x];
 }
 
-// Adds the sums of all threads for each channel; the last block calls use(c, sum). parts: (parts, channels, a Sum).
-template <typename Sum, typename Use>
+// Adds the sums of all threads for each channel; the last block calls use(c, sum). parts: (parts, channels).
+template <typename Use>
 __device__ __forceinline__ void total(
-    const Sum &mine, const Share &share, double *parts, unsigned *arrived, Use use)
+    const Pair &mine, const Share &share, double *parts, unsigned *arrived, Use use)
 {
-    Sum *const sums = reinterpret_cast<Sum *>(parts);
-    const Sum of_block = block_total(mine, share);
+    Pair *const sums = reinterpret_cast<Pair *>(parts);
+    const Pair of_block = block_total(mine, share);
     if (share.line == 0 && share.exists(share.tile))
         sums[blockIdx.x / share.tiles * share.channels + share.channel(share.tile)] = of_block;
     if (!is_last_block(arrived))
         return;
     for (int tile = 0; tile < share.tiles; ++tile) {
-        Sum all = {};
+        Pair all = {};
         if (share.exists(tile))
 #pragma unroll 4
             for (int part = share.line; part < share.parts; part += share.rows_of_block)
@@ -134,7 +119,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_statistics(
     real *__restrict__ var,           // (channels), written
     real *__restrict__ running_mean,  // (channels), updated; empty with moves = false
     real *__restrict__ running_var,   // (channels), the same
-    double *__restrict__ parts,       // (parts, channels, 3), written and read back
+    double *__restrict__ parts,       // (parts, channels, 2), written and read back
     unsigned *__restrict__ arrived,   // (1,), blocks that have ended, 0 before and after
     Shape shape,                      // of x
     bool moves,                       // whether the running ones move
@@ -142,24 +127,20 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_statistics(
 {
     const Share share(shape);
     const long long rows = shape.rows, channels = shape.channels;
-    Moments mine = {};
+    Pair mine = {};
     if (share.exists(share.tile)) {
         const long long c = share.channel(share.tile);
-        const double shift = read_row(x, share.row, rows, channels, c);
-        double count = 0, sum = 0, squares = 0;
+        const double first = x[c];
 #pragma unroll 8
         for (long long r = share.row; r < rows; r += share.stride) {
-            const double distance = x[r * channels + c] - shift;
-            count += 1;
-            sum += distance;
-            squares += distance * distance;
+            const double distance = x[r * channels + c] - first;
+            mine.add({distance, distance * distance});
         }
-        if (count > 0)
-            mine = {count, shift + sum / count, squares - sum * (sum / count)};
     }
-    total(mine, share, parts, arrived, [=](long long c, const Moments &all) {
-        mean[c] = all.mean;
-        var[c] = all.squares / all.count;
+    total(mine, share, parts, arrived, [=](long long c, const Pair &all) {
+        const double from_first = all.plain / rows, found = all.weighted / rows - from_first * from_first;
+        mean[c] = x[c] + from_first;
+        var[c] = found < 0 ? 0 : found;
         if (moves) {
             running_mean[c] += momentum * (mean[c] - running_mean[c]);
             running_var[c] += momentum * (var[c] - running_var[c]);

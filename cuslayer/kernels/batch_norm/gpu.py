@@ -20,14 +20,14 @@ _THREADS, _BLOCKS, _ROWS = 256, 512, 32
 _KINDS = {"none": 0, "power": 1, "std": 2}
 
 
-def _launch(name: str, x: Array, sums: int = 0, /, **arguments: Any) -> None:
-    """Launch a kernel over the rows and channels of x; of sums, with so many numbers for each channel."""
+def _launch(name: str, x: Array, sums: bool = False, /, **arguments: Any) -> None:
+    """Launch a kernel over the rows and channels of x; of sums, which it adds in parts."""
     channels = x.shape[-1]
     rows, tiles = x.size // channels, -(-channels // _THREADS)
     width = -(-channels // tiles)
     count = max(min(-(-rows // (_THREADS // width * _ROWS)), _BLOCKS // tiles), 1)
     if sums:
-        parts = empty(x, (count, channels, sums), np.float64)
+        parts = empty(x, (count, channels, 2), np.float64)
         arguments |= {"parts": parts, "arrived": arrived(x)}
     shape = {"rows": rows, "channels": channels, "width": width, "parts": count}
     kernel(name, x.dtype).launch((tiles * count,), (_THREADS,), **arguments, shape=shape)
@@ -45,7 +45,7 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
     moves = running is not None and all(kept.dtype == x.dtype for kept in running)
     kept = running if running is not None and moves else (none, none)
     found = {"x": contiguous(x), "mean": mean, "var": var, "running_mean": kept[0], "running_var": kept[1]}
-    _launch("batch_norm_statistics", x, 3, **found, moves=moves, momentum=momentum)
+    _launch("batch_norm_statistics", x, True, **found, moves=moves, momentum=momentum)
     if running is not None and not moves:
         move(running[0], mean, momentum)
         move(running[1], var, momentum)
@@ -89,7 +89,7 @@ def adjoint(
     @cache
     def sums() -> dict[str, Array]:
         found = {name: empty(x, x.shape[-1:], dtype) for name in ("of_gain", "of_offset")}
-        _launch("batch_norm_adjoint_sums", x, 2, **given, **found, centre=applied.centre)
+        _launch("batch_norm_adjoint_sums", x, True, **given, **found, centre=applied.centre)
         return found
 
     def of_mean() -> Array:
