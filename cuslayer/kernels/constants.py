@@ -297,6 +297,22 @@ class DynamicSpiking(ScaledSurrogate):
     shape: Shape = EXPONENTIAL
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeltaSpiking(DynamicSpiking):
+    """Threshold, activation and surrogate gradient of sigma-delta neurons.
+
+    The threshold is the least change that is sent; `exact` is whether backward includes it, else it is that of sending
+    every change.
+
+    Attributes:
+        sums: whether the input is summed over time; else it is the signal.
+        rectifies: whether the activation is ``max(v, 0)``; else it is v.
+    """
+
+    sums: bool
+    rectifies: bool
+
+
 class Pooling(NamedTuple):
     """Sum pooling and the neurons after it.
 

@@ -1,4 +1,4 @@
-"""Dense layers and convolution of numbers as matrix products, for NumPy and CuPy, and pooling as sums of shifted views.
+"""Dense layers and convolution of numbers as matrix products, and weighted pooling as sums of shifted views.
 
 Convolution copies the patches of one block of frames at a time.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace, numeric_type
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.dense.matmul import matmul
 
@@ -124,18 +124,6 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
             found = product_of_transposed(part, g[block, ..., mine].reshape(-1, outputs))
             w[..., mine] += found.reshape(*window.kernel, inputs, outputs)
     return w
-
-
-@check.operation
-def pool(x: Array, window: Window, gain: Any) -> Array:
-    """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
-    dtype = numeric_type(x.dtype)
-    rows, columns = window.outputs(x.shape[1:3], ceil=True)
-    padded = _padded(x, window, (rows, columns))
-    out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), dtype)
-    for _, _, down, across in _taps(window, rows, columns):
-        out += padded[:, down, across]
-    return out * dtype.type(gain)
 
 
 @check.operation

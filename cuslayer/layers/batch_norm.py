@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.backend import Array, Setting, namespace
+from cuslayer import check, kernels
+from cuslayer.backend import Array, Setting, numeric
+from cuslayer.kernels.batch_norm.cpu import Scaling, move
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.tape import Tensor, as_tensor, no_grad, note_change
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, gradients, note_change
 
 SCALES = ("none", "power", "std")
 
@@ -111,18 +112,12 @@ class BatchNorm(Layer):
 
     def observe(self, x: Any) -> None:
         """Make the mean and the variance of x (T, N, ..., features) the running ones."""
-        with no_grad():
-            mean, var = self._statistics(as_tensor(x))
-        for running, found in ((self.mean, mean), (self.var, var)):
+        data = numeric(as_tensor(x).data)
+        for running, found in zip(
+            (self.mean, self.var), kernels.of(data).batch_norm.statistics(data, None, 0.0), strict=True
+        ):
             note_change(running)
-            running.data[...] = found.data.astype(running.dtype)
-
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and the variance of x, (features,) each."""
-        axes = tuple(range(x.ndim - 1))
-        mean = x.mean(axis=axes)
-        distance = x - mean
-        return mean, (distance * distance).mean(axis=axes)
+            running.data[...] = found.astype(running.dtype)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
@@ -133,39 +128,26 @@ class BatchNorm(Layer):
         x = as_tensor(x)
         check.time_first("x", x, least_dimensions=3)
         self.output_shape(x.shape[2:])
-        if self.training and x.size:
-            mean, var = self._statistics(x)
-            take = _taken_by.get() or BatchNorm._move
-            take(self, x.size // self.features, mean.data, var.data)
-        else:
-            mean, var = self.mean, self.var
-        y = x - (mean if self.mean_hook is None else self.mean_hook(mean))
-        if self.scale == "std":
-            y = y / (var + self.eps).sqrt()
-        elif self.scale == "power":
-            y = y * Tensor(self._inverse_power(var.data))
-        if self.gain is not None and self.offset is not None:
-            return y * self.gain + self.offset
-        return y if self.scale == "none" or self.height == 1.0 else y * self.height
+        affine = [p for p in (self.gain, self.offset) if p is not None]
+        explained = self.mean.requires_grad and not self.training
+        return _batch_norm(x, *affine, *([self.mean] if explained else []), norm=self)
 
-    def _move(self, count: int, mean: Array, var: Array) -> None:
-        self.move(mean, var)
+    def _statistics(self, x: Array) -> tuple[Array, Array]:
+        """Return mean and variance of a batch, and move the running ones towards them, or call what takes them."""
+        take = _taken_by.get()
+        for running in () if take else (self.mean, self.var):
+            note_change(running)
+        moved = None if take else (self.mean.data, self.var.data)
+        mean, var = kernels.of(x).batch_norm.statistics(x, moved, self.momentum)
+        if take:
+            take(self, x.size // self.features, mean, var)
+        return mean, var
 
     def move(self, mean: Array, var: Array) -> None:
         """Move the running mean and variance towards those of a batch, (features,) each."""
         for running, found in ((self.mean, mean), (self.var, var)):
-            # In place, so that a captured step finds it.
             note_change(running)
-            kept, share = running.data, running.dtype.type(self.momentum)
-            kept[...] = kept + share * (found.astype(kept.dtype) - kept)
-
-    def _inverse_power(self, var: Array) -> Array:
-        """Return one over the power of two at or above the standard deviation."""
-        xp, (least, most) = namespace(var), self.exponents
-        # The ceiling of the binary logarithm of the standard deviation, which lies between -64 and 64.
-        exponent = 64 - xp.trunc(64 - xp.log(var + self.eps) / (2 * math.log(2)))
-        power: Array = (0 * exponent + 2) ** -exponent.clip(least, most)
-        return power.astype(var.dtype)
+            move(running.data, found, self.momentum)
 
     def constants(self) -> list[Tensor]:
         return [p for p in (self.mean, self.offset) if p is not None]
@@ -191,6 +173,36 @@ class BatchNorm(Layer):
     def __repr__(self) -> str:
         scale = "" if self.scale == "std" else f", scale={self.scale!r}"
         return f"BatchNorm({self.features}{scale}{', trained=True' if self.trained else ''})"
+
+
+@differentiable
+def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Pullback]:
+    """Return x normalized by its own statistics in training, else by the running ones.
+
+    Given are gain and offset, if there are any, and the running mean, if it has a gradient.
+    """
+    x, trained = numeric(x), norm.gain is not None
+    gain, offset = given[:2] if trained else (None, None)
+    k, of_batch, through_hook = kernels.of(x).batch_norm, norm.training and x.size > 0, None
+    mean, var = norm._statistics(x) if of_batch else (norm.mean.data, norm.var.data)
+    centre, scaling = mean, Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
+    if norm.mean_hook is not None:
+        leaf = Tensor(mean, requires_grad=True)
+        hooked = norm.mean_hook(leaf)
+        centre, through_hook = hooked.data, partial(_of_mean, hooked, leaf)
+    y, applied = k.forward(x, mean, var, centre, gain, offset, scaling)
+
+    def pullback(g: Array) -> list[Gradient]:
+        of_x, of_mean, *affine = k.adjoint(g, x, applied, gain, scaling, of_batch, through_hook)
+        return [of_x, *(affine if trained else ()), of_mean][: 1 + len(given)]
+
+    return y, pullback
+
+
+def _of_mean(hooked: Tensor, leaf: Tensor, g: Array) -> Array:
+    """Return the gradient of a mean, of the gradient of what a hook has made of it."""
+    found = gradients(hooked, [leaf], g)[0] if hooked.requires_grad else None
+    return g * 0 if found is None else found
 
 
 Take = Callable[[BatchNorm, int, Array, Array], None]

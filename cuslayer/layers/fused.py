@@ -172,16 +172,20 @@ def conv_neuron(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def of_input(errors: Array) -> Array:
-        return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
+    def of_input(errors: Array, of_weight: Any) -> tuple[Array, Array]:
+        if fused:
+            found, of_weight = fused.input_adjoint(errors, weight, shape[2:4], window, of_weight)
+        else:
+            found = k.conv.input_adjoint(errors, weight, shape[2:4], window, groups)
+        return found.reshape(shape), of_weight
 
     pullback = _pullback(adjoint, of_input, s.shape, weight.dtype, deferred=bool(fused and fused.takes_products))
     return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 
 def _pullback(
-    adjoint: Callable[[Array, bool], tuple[Array, Array]],
-    of_input: Callable[[Array], Array],
+    adjoint: Callable[[Array, bool], tuple[Array, Any]],
+    of_input: Callable[[Array, Any], tuple[Array, Array]],
     fired: tuple[int, ...],
     dtype: Any,
     *,
@@ -193,9 +197,9 @@ def _pullback(
         g, weights = received(g, fired, dtype, deferred=deferred), list[Array]()
 
         def for_input() -> Array:
-            errors, of_weight = adjoint(g, True)
+            found, of_weight = of_input(*adjoint(g, True))
             weights.append(of_weight)
-            return of_input(errors)
+            return found
 
         return for_input, lambda: weights.pop() if weights else adjoint(g, False)[1]
 
@@ -270,8 +274,12 @@ def conv_pool(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def of_input(errors: Array) -> Array:
-        return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
+    def of_input(errors: Array, of_weight: Any) -> tuple[Array, Array]:
+        if fused:
+            found, of_weight = fused.input_adjoint(errors, weight, shape[2:4], window, of_weight)
+        else:
+            found = k.conv.input_adjoint(errors, weight, shape[2:4], window, groups)
+        return found.reshape(shape), of_weight
 
     return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, s.shape, dtype)
 

@@ -40,9 +40,8 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     """
     check.time_first("x", x)
     p = check.fraction("p", p)
-    x = numeric(x)
-    scale = kernels.of(x).dropout.scale(x, p)
-    return x * scale, lambda g: g * scale
+    y, scale = kernels.of(x).dropout.forward(x, p)
+    return y, lambda g: g * scale
 
 
 class Dropout(Layer):

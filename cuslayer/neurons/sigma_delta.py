@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from cuslayer.kernels.constants import DeltaSpiking
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import States, StepNeuron
 from cuslayer.neurons.potential import save_for_backward

@@ -53,7 +53,7 @@ def sums_on_devices(what: str, state: Any, count: int) -> dict[Any, Array]:
     return found
 
 
-# The totals of `kernels.score.add`.
+# The totals of `kernels.spike_count.score`.
 _TOTALS = 7
 # The numbers of a micro-batch: loss, right, samples, spiked, loss not finite, output not finite, targets are classes.
 ROW = 7
@@ -88,7 +88,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        # For each device that had a batch, the totals of `kernels.score.add`.
+        # For each device that had a batch, the totals of `kernels.spike_count.score`.
         self._totals: dict[Any, Array] = {}
         self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
@@ -119,7 +119,7 @@ class Tally:
             loss = float(loss)
         if k not in self._totals:
             self._totals[k] = kernels.module_of(output).zeros(_TOTALS, np.float64)
-        k.score.add(self._totals[k], output, labels, loss, scale)
+        k.spike_count.score(self._totals[k], output, labels, loss, scale)
         self.count()
 
     def row(self) -> list[float]:

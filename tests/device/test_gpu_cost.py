@@ -25,7 +25,7 @@ def costs_of(name, potentials="full"):
 
 @pytest.mark.parametrize(
     ("name", "operations", "upload", "moved", "moved_float16"),
-    [("MLP", 12, 0.52e6, 157e6, 158e6), ("CNN", 21, 0.13e6, 1.1e9, 770e6)],
+    [("MLP", 12, 0.52e6, 157e6, 158e6), ("CNN", 21, 0.13e6, 1.12e9, 780e6)],
 )
 def test_a_training_step_keeps_its_budget(name, operations, upload, moved, moved_float16):
     costs, half = costs_of(name), costs_of(name, "float16")
@@ -41,6 +41,14 @@ def mlp(neuron):
     return lambda: cs.Sequential(cs.Dense((34, 34, 2), 512), neuron, cs.Dense(512, 10), neuron)
 
 
+def normalized(neuron):
+    def stages(inputs, outputs, kernel):
+        norm = cs.BatchNorm(outputs, height=neuron.theta, trained=True)
+        return cs.Conv(inputs, outputs, kernel), norm, neuron, cs.Dropout(0.2), cs.Pool(2, 11.0), neuron
+
+    return lambda: cs.Sequential(*stages(2, 16, 5), *stages(16, 32, 3), cs.Dense((7, 7, 32), 10), neuron)
+
+
 CNN = runpy.run_path(str(BENCHMARKS.parent / "examples" / "nmnist_cnn.py"))["network"]
 CAPTURED = {
     "LIF": (mlp(cs.LIF()), 12),
@@ -48,12 +56,14 @@ CAPTURED = {
     "CUBA": (mlp(cs.CUBA(gradient="exact")), 12),
     "ResonateAndFire": (mlp(cs.ResonateAndFire()), 12),
     "CNN": (lambda: CNN(cs.LIF()), 21),
+    "BatchNorm and Dropout": (normalized(cs.LIF()), 45),
+    "BatchNorm and Dropout, SRM": (normalized(cs.SRM()), 45),
     "recurrent": (lambda: cs.Network("34x34x2-128r-10", cs.LIF()), 16),
 }
 
 
 @pytest.mark.parametrize(("make", "operations"), CAPTURED.values(), ids=CAPTURED)
-def test_steps_of_other_neurons_are_captured(make, operations):
+def test_steps_of_other_networks_are_captured(make, operations):
     """Only the batch and its labels are sent."""
     costs = gpu_cost.count(gpu_cost.Network(make, 8))
     assert costs.launches <= operations

@@ -165,10 +165,6 @@ OPERATIONS = {
     "quantize to limits": (lambda w: cs.quantize(w, 2, limits=(-4, 2)), [normal(5, 6, scale=4)], True),
     "weight norm": (functions.weight_norm, [normal(5, 6), normal(1, 6)], False),
     "weight norm, transposed": (functions.weight_norm, [normal(3, 2, 4, 2, 3), normal(1, 1, 4, 2, 1)], False),
-    **{
-        f"batch norm, {scale}": (lambda x, s=scale: cs.BatchNorm(5, scale=s)(x), [normal(30, 2, 3, 5)], False)
-        for scale in ("none", "power", "std")
-    },
     "winners": (lambda x: functions.k_winners(x, k=2), [normal(30, 2, 3, 5)], False),
     "winners of channels": (
         lambda x: functions.k_winners(x, k=2, among="channels"),

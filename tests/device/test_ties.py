@@ -7,8 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Shape, Spiking
-from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from cuslayer.kernels.constants import Alpha, DeltaSpiking, Shape, Spiking
 from cuslayer.neurons.potential import on_potential
 from tools.emulator.driver import emulation
 

@@ -15,7 +15,7 @@ import pytest
 
 from cuslayer.kernels import TOPICS, cpu, gpu
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
+from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
 from tools import nvrtc
 
 ROOT = Path(__file__).parents[2]
@@ -82,15 +82,15 @@ NAMES = [(topic, name) for topic in TOPICS for name in getattr(gpu, topic).__all
 GPU_ONLY = {"add_parts", "matmul", "pack_bits", "set_bits", "transpose_bits", "unpack_bits"}
 GPU_ONLY |= STEPS
 # Fused passes are in modules that the functions `..._kernels` return.
-FUSED = [gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint]
+FUSED = [gpu_conv, gpu_dense, gpu_pool]
 GPU_ONLY |= {name for module in FUSED for name in module.__all__}
 PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
 PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}
-PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add", "scale": "_scale"}
+PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "score": "_score", "statistics": "_statistics"}
 # A kernel whose name says more than the function's, beside its topic's.
 STORED = {"store_float16": "store"}
-# A function that takes several kinds of neurons, has a kernel for each.
-FORMS = ("", "_srm", "_of_kind")
+# A function that takes several kinds of neurons or input, or that sums first, has a kernel for each.
+FORMS = ("", "_srm", "_of_kind", "_numbers", "_sums")
 
 
 def whole_name(topic, name):

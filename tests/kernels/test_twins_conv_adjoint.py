@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.conv import gpu as conv_gpu
 from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.dense.product import Product
-from cuslayer.kernels.fused import gpu_conv_adjoint, gpu_pool_adjoint
+from cuslayer.kernels.fused import gpu_conv, gpu_pool
 from tests.kernels.test_twins import (
     CLOSE,
     Array,
@@ -122,6 +123,19 @@ def terms_of(g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, 
     return found
 
 
+def added(errors: Array | None, of_weight: Any, case: Case) -> tuple[Array | None, Array]:
+    """Return errors and weight gradient; parts of it are added beside the input's gradient, to the same bits."""
+    if not isinstance(of_weight, tap_sums.Parts):
+        return errors, of_weight
+    assert errors is not None
+    w = normal(3, of_weight.shape, errors.dtype.name)
+    options = errors.reshape(-1, *case.maps), w, case.image, case.window, case.groups
+    x, sums = conv_gpu.adjoints(*options, of_weight)
+    same_bits(x, gpu.conv.input_adjoint(*options))
+    same_bits(sums, tap_sums.add_parts(*of_weight))
+    return errors, sums
+
+
 def compare_conv_neuron(
     case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, constants: Any, seed: int
 ) -> None:
@@ -139,7 +153,7 @@ def compare_conv_neuron(
     )
     packed = packed_on_host(x, 1)
     options = (case.window, case.groups, response, spiking, keep, exact)
-    errors, ours = gpu_conv_adjoint.conv_neuron_adjoint(packed, steps, g, u, *options)
+    errors, ours = added(*gpu_conv.conv_neuron_adjoint(packed, steps, g, u, *options), case)
     terms = terms_of(whole, numbers, steps, response, spiking, exact)
     held(ours, case, x, expected, double, terms)
     assert (errors is not None) == keep
@@ -245,7 +259,8 @@ def compare_conv_pool(
 
     expected, double = expected_in("float32"), expected_in("float64")
     options = (case.window, case.groups, response, spiking, pooling, keep, exact)
-    errors, ours = gpu_conv_adjoint.conv_pool_adjoint(packed_on_host(x, 1), steps, g, u, pooled_u, *options)
+    found = gpu_conv.conv_pool_adjoint(packed_on_host(x, 1), steps, g, u, pooled_u, *options)
+    errors, ours = added(*found, case)
     terms = terms_of(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact)
     terms = cpu.pool.adjoint(terms, (rows, columns), pooling.window, gain)
     terms = terms_of(terms, numbers, steps, response, spiking, exact)
@@ -301,8 +316,9 @@ def test_flush_to_zero_changes_no_bit(exact: bool) -> None:
     found = []
     for flush in (False, True):
         with emulation(flush=flush):
-            found += gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, *options, True, exact)
-            found += gpu_conv_adjoint.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True, exact)
+            first = gpu_conv.conv_neuron_adjoint(x, steps, g, u, *options, True, exact)
+            second = gpu_conv.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True, exact)
+            found += [*added(*first, case), *added(*second, case)]
     for plain, flushed in zip(found[:4], found[4:], strict=True):
         assert plain is not None
         assert flushed is not None
@@ -341,6 +357,6 @@ def test_pool_neuron_adjoint(
         cpu.pool.adjoint(neuron_adjoint(g, numbers, steps, response, spiking, exact, each), case.image, window, 0.7)
         for each in (dtype, "float64")
     )
-    ours = gpu_pool_adjoint.pool_neuron_adjoint(g, u, steps, window, 0.7, case.image, response, spiking, exact)
+    ours = gpu_pool.pool_neuron_adjoint(g, u, steps, window, 0.7, case.image, response, spiking, exact)
     terms = terms_of(g, numbers, steps, response, spiking, exact)
     close(ours, expected, least=norm(cpu.pool.adjoint(terms, case.image, window, 0.7)), double=double)

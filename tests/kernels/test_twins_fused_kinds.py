@@ -17,11 +17,12 @@ import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.dense.product import Product
-from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
+from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
 from cuslayer.kernels.neuron.derive import StepSpiking
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, train
 from tests.kernels.test_twins_conv import WIDE, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator
+from tests.kernels.test_twins_conv_adjoint import added
 from tests.kernels.test_twins_neuron import constants_of
 from tests.kernels.test_twins_neuron import spikings as of_every_kind
 from tests.support.kinds import Compartments, Quadratic
@@ -136,7 +137,7 @@ def test_conv_neuron(
         g = Product(normal(seed, (len(g), following), dtype), normal(seed, (features, following), dtype))
         whole = (g.errors @ g.weight.T).reshape(weighted.shape)
     options = case.window, case.groups, constants, spiking, with_input, spiking.exact
-    errors, of_weight = gpu_conv_adjoint.conv_neuron_adjoint(packed, steps, g, ours[0], *options)
+    errors, of_weight = added(*gpu_conv.conv_neuron_adjoint(packed, steps, g, ours[0], *options), case)
     expected = adjoint_of(whole, ours[0], steps, constants, spiking)
     assert (errors is not None) == with_input
     if errors is not None:
@@ -180,9 +181,8 @@ def test_conv_pool(
     pooled = cpu.pool.forward(fired, window, pooling.gain)
     same_neurons((pooled_u, s), neurons_of(pooled, steps, pooling.response, after), kind)
     g = normal(seed, pooled.shape, "float32")
-    errors, of_weight = fused.conv_pool_adjoint(
-        packed, steps, g, u, pooled_u, case.window, constants, spiking, pooling, True
-    )
+    options = u, pooled_u, case.window, constants, spiking, pooling, True
+    errors, of_weight = added(*fused.conv_pool_adjoint(packed, steps, g, *options), case)
     of_pooled = adjoint_of(g, pooled_u, steps, pooling.response, after)
     of_spikes = cpu.pool.adjoint(of_pooled, (rows, columns), window, pooling.gain)
     expected = adjoint_of(of_spikes, u, steps, constants, spiking)
@@ -206,7 +206,7 @@ def test_pool_neuron(
     g = normal(seed, pooled.shape, "float32")
     options = window, 1.1, case.image, constants, spiking, spiking.exact
     expected = cpu.pool.adjoint(adjoint_of(g, ours[0], steps, constants, spiking), case.image, window, 1.1)
-    near(gpu_pool_adjoint.pool_neuron_adjoint(g, ours[0], steps, *options), expected)
+    near(gpu_pool.pool_neuron_adjoint(g, ours[0], steps, *options), expected)
 
 
 def test_what_is_not_fused() -> None:

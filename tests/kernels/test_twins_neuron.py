@@ -213,11 +213,8 @@ def test_the_printed_files_are_of_these_steps() -> None:
     assert all(any(f"struct {kind.__name__} {{" in text for text in command.files().values()) for kind in SHIPPED)
 
 
-FUSED = [
-    f"{layer}{back}"
-    for layer in ("dense_neuron", "conv_neuron", "conv_pool", "pool_neuron")
-    for back in ("", "_adjoint")
-]
+FUSED = [f"{layer}_neuron{back}" for layer in ("dense", "conv", "pool") for back in ("", "_adjoint")]
+FUSED.append("conv_pool_adjoint")
 
 
 @pytest.mark.parametrize("arch", ["sm_70", "sm_80", "sm_90", "sm_100", "sm_120"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from cuslayer.kernels.constants import DeltaSpiking
 from tests.kernels.test_twins import close, dtypes, many, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins_neuron import common

@@ -106,7 +106,7 @@ def test_a_gradient_of_packed_spikes():
 def totals_of(kernels, s, *arguments):
     """Return the totals after a batch, from others than zero."""
     totals = np.array([1.5, 2.0, 3.0, 4.0, 5.0, 0.0, 0.0])
-    kernels.score.add(totals, s, *arguments)
+    kernels.spike_count.score(totals, s, *arguments)
     return totals.tolist()
 
 
@@ -121,7 +121,7 @@ def outputs(draw):
 
 @settings(max_examples=30)
 @given(outputs(), st.sampled_from(["bool", "packed", "float32", "float64"]), dtypes, st.booleans(), st.booleans())
-def test_score_add(drawn, form, dtype, by_class, as_number):
+def test_spike_count_score(drawn, form, dtype, by_class, as_number):
     s, labels, seed = drawn
     # Quarters, as a mean of four neurons has: their sums are exact in any order.
     x = s if form in ("bool", "packed") else (s * np.random.default_rng(seed).integers(-4, 9, s.shape) / 4).astype(form)
@@ -171,5 +171,5 @@ def test_the_first_batch_that_is_not_finite_is_noted(form):
         for error, noted in zip(errors, ([1, 0, 0], [2, 2, 0], [3, 2, 0], [4, 2, 4], [5, 2, 4]), strict=True):
             if noted[0] == 4 and x.dtype != bool:
                 x[7, 2, 39] = math.nan
-            kernels.score.add(totals, given, np.zeros(3, np.int64), error, 1.0)
+            kernels.spike_count.score(totals, given, np.zeros(3, np.int64), error, 1.0)
             assert totals[4:].tolist() == (noted if x.dtype != bool else [*noted[:2], 0])

@@ -1,5 +1,6 @@
 """Batch normalization over time: of the mean alone, by powers of two, by the standard deviation."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.layers import BatchNorm
+from tools.fake_cupy import in_use
 
 RNG = np.random.default_rng(31)
 X = RNG.standard_normal((9, 3, 2, 2, 4)) * [1.0, 3.0, 0.2, 5.0] + [2.0, 0.0, -1.0, 1.0]
@@ -29,16 +31,20 @@ def test_the_formulas(height):
 
 
 @pytest.mark.parametrize("scale", ["none", "std", "power"])
-@pytest.mark.parametrize("training", [True, False])
-def test_gradients(scale, training):
-    norm = BatchNorm(4, scale=scale, height=1.5, trained=True)
-    norm.training = training
+@pytest.mark.parametrize("where", [nullcontext, pytest.param(in_use, marks=pytest.mark.all)])
+def test_gradients(scale, where):
+    with where():
+        for training, hook in ((True, None), (False, None), (True, lambda mean: mean * mean)):
+            norm = BatchNorm(4, scale=scale, height=1.5, trained=True, mean_hook=hook)
+            norm.training = training
 
-    def run(x, gain, offset):
-        norm.gain, norm.offset = gain, offset
-        return norm(x)
+            def run(x, gain, offset, norm=norm):
+                norm.gain, norm.offset = gain, offset
+                return norm(x)
 
-    assert cs.gradcheck(run, X, RNG.random(4), RNG.random(4)) < 1e-6
+            assert cs.gradcheck(run, X[:4], RNG.random(4), RNG.random(4)) < 1e-6
+            norm.gain = norm.offset = None
+            assert cs.gradcheck(norm, X[:4]) < 1e-6
 
 
 def test_running_statistics_are_those_of_evaluation():

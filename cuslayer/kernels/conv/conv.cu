@@ -13,6 +13,8 @@
 // Precision: `real`; weights are added one by one in the CPU's order, so y equals the CPU's to the bit.
 // Twin: kernels/conv/spikes.py. Tests: tests/kernels/test_twins_conv.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "window.cuh"
 
 // Frames of a warp: several rounds, so that words are loaded while others are used.
@@ -23,44 +25,30 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv(
     const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ y,            // (frames, rows, out_columns, outputs), written
     long long frames,                // frames
-    int height,                      // lines of a frame
-    int columns,                     // columns of a frame
-    int channels,                    // channels of a frame
-    int words,                       // words of a line
-    int rows,                        // rows of y
-    int out_columns,                 // columns of y
-    int outputs,                     // channels of y
+    Image image,                     // of x
+    Map map,                         // of y
+    Window window,                   // of the convolution
     int groups,                      // groups of channels
-    int kernel_h,                    // rows of the window
-    int kernel_w,                    // columns of the window
-    int down,                        // rows between windows
-    int across,                      // columns between windows
-    int top,                         // rows of padding
-    int left,                        // columns of padding
-    int gap_h,                       // rows between taps
-    int gap_w,                       // columns between taps
     bool in_shared)                  // whether the weights fit in shared memory
 {
     if (in_shared)
-        copy_weights(w, kernel_h * kernel_w * (channels / groups) * outputs);
-    const int width = (out_columns * outputs + LANES - 1) / LANES;
+        copy_weights(w, window.kernel_h * window.kernel_w * (image.channels / groups) * map.channels);
+    const int width = (map.columns * map.channels + LANES - 1) / LANES;
     const long long warp = (long long)blockIdx.x * blockDim.y + threadIdx.y;
-    const long long first = warp / width / rows * RUN;
+    const long long first = warp / width / map.rows * RUN;
     if (first >= frames)
         return;
-    const Image image{height, columns, channels, words};
-    const Window window{kernel_h, kernel_w, down, across, top, left, gap_h, gap_w};
-    const Outputs lane = outputs_of_word(warp / width % rows, warp % width, out_columns, outputs);
-    const Taps taps(w, in_shared, image, window, lane, outputs, groups);
-    const View view(image, window, lane, true);
+    const Outputs lane = outputs_of_word(warp / width % map.rows, warp % width, map.columns, map.channels);
+    const Taps taps(w, in_shared, image, window, lane, map.channels, groups);
+    const View view(image, window, lane);
     const long long count = min(frames - first, (long long)RUN);
-    const long long frame_words = (long long)height * words;
-    const long long size = (long long)rows * out_columns * outputs;
+    const long long frame_words = (long long)image.height * image.words;
+    const long long size = (long long)map.rows * map.columns * map.channels;
     const Frames run{x + first * frame_words, frame_words, count};
     Reader reader(view, run, 0);
-    const int weights = in_shared ? kernel_h * kernel_w * (channels / groups) * outputs : 0;
+    const int weights = in_shared ? window.kernel_h * window.kernel_w * (image.channels / groups) * map.channels : 0;
     real *const sums = shared_weights + weights + threadIdx.y * AHEAD * LANES + threadIdx.x;
-    long long i = first * size + (lane.row * out_columns + lane.column) * outputs + lane.channel;
+    long long i = first * size + (lane.row * map.columns + lane.column) * map.channels + lane.channel;
     for (long long t = 0; t < count; t += AHEAD) {
         taps.weigh(reader, view, run, [&](int k) -> real & { return sums[k * LANES]; });
 #pragma unroll

@@ -3,13 +3,13 @@
 //   conv_weight_adjoint  g_w[i, j, c, o] = sum_{f, r, k} x[f, stride r + gap i - top, ...] errors[f, r, k, o]
 //   add_parts            the sum of the partial sums of the blocks, in their order
 //   conv_input_adjoint   g_x[f, y, z, c] = sum_{i, j, o} w[i, j, c, o] errors[f, r, k, o], stride r + gap i - top = y
+//                        its first blocks do what add_parts does
 //
 // Layout: spikes are packed by rows, (frames, H, words of W C bits); errors are (frames, rows, columns, outputs),
 // weights (kh, kw, C / groups, outputs), the gradient of the input (frames, H, W, C). C-contiguous.
 //
 // conv_weight_adjoint: block (part, channels, slice) takes `places` pixels of the map, `lanes` output channels,
 // some pieces of the window, and chunks of frames; see TapSums in tap_sums.cuh. Only spikes cost additions.
-// add_parts: a block of 32 x 16 threads adds 32 neighbouring elements; row r adds the parts r, r + 16, ...
 // conv_input_adjoint: a product of the matrices errors (pixels of x, taps x outputs of a group), which is gathered, not
 // stored, and w (taps x outputs, channels of a group). A block of 128 threads computes 8,192 elements in float, 4,096
 // in double, a fourth of them with few channels: a thread PIXELS x CHANNELS of them in registers; errors and weights of
@@ -19,6 +19,8 @@
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twins: kernels/conv/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "tap_sums.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
@@ -48,54 +50,65 @@ struct StoredErrors {
 };
 
 extern "C" __global__ void conv_weight_adjoint(
-    const unsigned *__restrict__ x,      // (frames, height, words), packed spikes
-    const real *__restrict__ errors,     // (frames, rows, columns, outputs)
-    real *__restrict__ parts,            // (gridDim.x, kh, kw, channels / groups, outputs), written
-    long long frames,                    // frames
-    long long chunk,                     // frames of a partial sum, a multiple of AHEAD
-    long long rows,                      // rows of the map
-    long long out_columns,               // columns of the map
-    long long outputs,                   // output channels
-    int groups,                          // groups of channels
-    int lanes,                           // output channels of a block: of a group, or all of several groups
-    int slice,                           // pieces of the window of a block
-    int height,                          // lines of a frame of x
-    int words,                           // words of a line of x
-    int channels,                        // channels of x
-    int kernel_h,                        // rows of the window
-    int kernel_w,                        // columns of the window
-    int down,                            // rows between windows
-    int across,                          // columns between windows
-    int top,                             // padding above
-    int left,                            // padding to the left
-    int gap_h,                           // rows between taps
-    int gap_w)                           // columns between taps
+    const unsigned *__restrict__ x,   // (frames, height, words), packed spikes
+    const real *__restrict__ errors,  // (frames, rows, columns, outputs)
+    real *__restrict__ parts,         // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long frames,                 // frames
+    long long chunk,                  // frames of a partial sum, a multiple of AHEAD
+    Image image,                      // of x
+    Map map,                          // of the errors
+    Window window,                    // of the convolution
+    int groups,                       // groups of channels
+    int lanes,                        // output channels of a block: of a group, or all of several groups
+    int slice)                        // pieces of the window of a block
 {
-    const PackedWindow window(
-        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
-    const Lanes mine(outputs, groups, lanes, blockIdx.y);
+    const PackedWindow packed(x, image, window, groups);
+    const Lanes mine(map.channels, groups, lanes, blockIdx.y);
     const int places = blockDim.x / lanes;
-    const int first = blockIdx.z * slice, last = min(first + slice, window.pieces());
-    const Tiles map{int(rows), int(out_columns), 1, 1, int(rows), int(out_columns), 1};
-    TapSums sums{window, map, places, lanes, mine, channels / groups};
+    const int first = blockIdx.z * slice, last = min(first + slice, packed.pieces());
+    const Tiles pixels{map.rows, map.columns, 1, 1, map.rows, map.columns, 1};
+    const long long size = (long long)map.rows * map.columns;
+    TapSums sums{packed, pixels, places, lanes, mine, image.channels / groups};
     sums.begin(reinterpret_cast<real *>(shared), first, last - first, 1);
 
-    const long long tiles = (rows * out_columns + places - 1) / places, chunks = (frames + chunk - 1) / chunk;
+    const long long tiles = (size + places - 1) / places, chunks = (frames + chunk - 1) / chunk;
     for (long long item = blockIdx.x; item < tiles * chunks; item += gridDim.x) {
         const long long pixel = item % tiles * places + threadIdx.x / lanes;
         const int lane = threadIdx.x % lanes;
-        const bool active = pixel < rows * out_columns && lane < mine.used;
+        const bool active = pixel < size && lane < mine.used;
         const long long begin = item / tiles * chunk, end = min(begin + chunk, frames);
-        const real *const column = errors + pixel * outputs + mine.first + lane;
-        StoredErrors stored{active ? column : nullptr, end, rows * out_columns * outputs};
+        const real *const column = errors + pixel * map.channels + mine.first + lane;
+        StoredErrors stored{active ? column : nullptr, end, size * map.channels};
         sums.tile = item % tiles * places;
         sums.sum(stored, begin, end);
     }
-    sums.write(parts + (long long)blockIdx.x * window.first_bit(window.pieces()) * outputs, outputs);
+    sums.write(parts + (long long)blockIdx.x * packed.first_bit(packed.pieces()) * map.channels, map.channels);
 }
 
-// Rows of threads that add parts side by side.
+// Adds parts, 32 neighbouring elements in a block: first the parts row, row + PART_ROWS, ... of each row, then the rows.
 constexpr int PART_ROWS = 16;
+
+__device__ __forceinline__ void add_elements(
+    const real *__restrict__ parts, real *__restrict__ sums, long long count, long long size, long long block)
+{
+    real (*const partial)[LANES + 1] = reinterpret_cast<real (*)[LANES + 1]>(shared);
+    const int lane = threadIdx.x % LANES;
+    const long long i = block * LANES + lane;
+    for (int row = threadIdx.x / LANES; row < PART_ROWS && i < size; row += blockDim.x / LANES) {
+        real total = 0;
+#pragma unroll 8
+        for (long long part = row; part < count; part += PART_ROWS)
+            total += parts[part * size + i];
+        partial[row][lane] = total;
+    }
+    __syncthreads();
+    if (threadIdx.x < LANES && i < size) {
+        real total = partial[0][lane];
+        for (int row = 1; row < PART_ROWS; ++row)
+            total += partial[row][lane];
+        sums[i] = total;
+    }
+}
 
 extern "C" __global__ void add_parts(
     const real *__restrict__ parts,  // (count, size)
@@ -103,23 +116,7 @@ extern "C" __global__ void add_parts(
     long long count,                 // parts
     long long size)                  // elements of a part
 {
-    __shared__ real partial[PART_ROWS][33];
-    for (long long first = blockIdx.x * 32ll; first < size; first += gridDim.x * 32ll) {
-        const long long i = first + threadIdx.x;
-        real total = 0;
-        if (i < size)
-#pragma unroll 8
-            for (long long part = threadIdx.y; part < count; part += PART_ROWS)
-                total += parts[part * size + i];
-        partial[threadIdx.y][threadIdx.x] = total;
-        __syncthreads();
-        if (threadIdx.y == 0 && i < size) {
-            for (int row = 1; row < PART_ROWS; ++row)
-                total += partial[row][threadIdx.x];
-            sums[i] = total;
-        }
-        __syncthreads();
-    }
+    add_elements(parts, sums, count, size, blockIdx.x);
 }
 
 // Threads of a block, and outputs of a tap that it multiplies at a time.
@@ -131,19 +128,21 @@ constexpr int PIXELS = sizeof(real) == 4 ? 8 : 4;
 // The errors that the elements of an image get through a window.
 struct Errors {
     const real *errors;  // (frames, rows, columns, outputs)
-    int rows, columns, height, width;
-    int down, across, top, left, gap_h, gap_w;
+    const Image &image;
+    const Map &map;
+    const Window &window;
     long long pixels;    // of all images
 
     // The pixel of the map that reaches a pixel of x through tap (i, j); -1 if none does.
     __device__ __forceinline__ long long through(long long pixel, int i, int j) const
     {
-        const int place = pixel % (height * width);
-        const int row = place / width + top - i * gap_h, column = place % width + left - j * gap_w;
-        const bool meets = pixel < pixels && row >= 0 && column >= 0 && row % down == 0 && column % across == 0;
-        if (!meets || row / down >= rows || column / across >= columns)
+        const int size = image.height * image.columns, place = pixel % size;
+        const int row = place / image.columns + window.top - i * window.gap_h;
+        const int column = place % image.columns + window.left - j * window.gap_w;
+        const bool meets = row >= 0 && column >= 0 && row % window.down == 0 && column % window.across == 0;
+        if (pixel >= pixels || !meets || row / window.down >= map.rows || column / window.across >= map.columns)
             return -1;
-        return (pixel / (height * width) * rows + row / down) * columns + column / across;
+        return (pixel / size * map.rows + row / window.down) * map.columns + column / window.across;
     }
 };
 
@@ -173,9 +172,10 @@ __device__ __forceinline__ void read_vectors(real (&numbers)[COUNT], const real 
 // which lie those of its neighbours, so that threads side by side write to successive addresses.
 template <int CHANNELS>
 __device__ __forceinline__ void add_taps(
-    const Errors &from, const real *__restrict__ w, real *__restrict__ x, int kernel_h, int kernel_w, int group,
-    int groups, int inputs, int of_group, int side)
+    const Errors &from, const real *__restrict__ w, real *__restrict__ x, long long block, int group, int groups, int inputs,
+    int of_group, int side)
 {
+    const int kernel_h = from.window.kernel_h, kernel_w = from.window.kernel_w;
     const int pixels = THREADS / side * PIXELS, row = pixels + 4;
     real *const errors = reinterpret_cast<real *>(shared);             // (DEPTH, pixels + 4): writes meet no bank twice
     real *const weights = errors + DEPTH * row;                        // (DEPTH, side CHANNELS)
@@ -183,7 +183,7 @@ __device__ __forceinline__ void add_taps(
     constexpr int SIZE = Vector<CHANNELS>::SIZE;
     const int t = threadIdx.x, mine = t / side * PIXELS, channel = t % side * SIZE;
     const int block_channel = blockIdx.y / groups * side * CHANNELS;
-    const long long first = (long long)blockIdx.x * pixels, outputs = (long long)groups * of_group;
+    const long long first = block * pixels, outputs = (long long)groups * of_group;
     real sums[PIXELS][CHANNELS] = {};
     for (int tap = 0; tap < kernel_h * kernel_w; ++tap) {
         for (int p = t; p < pixels; p += THREADS)
@@ -240,30 +240,28 @@ extern "C" __global__ void conv_input_adjoint(
     const real *__restrict__ errors,  // (frames, rows, columns, outputs)
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ x,             // (frames, height, columns, channels), written
+    const real *__restrict__ parts,   // (count, size), of the weight's gradient, or empty
+    real *__restrict__ sums,          // (size), written
     long long frames,                 // frames
-    int rows,                         // rows of the map
-    int out_columns,                  // columns of the map
-    int outputs,                      // output channels
-    int height,                       // rows of x
-    int columns,                      // columns of x
-    int channels,                     // channels of x
+    Image image,                      // of x
+    Map map,                          // of the errors
+    Window window,                    // of the convolution
     int groups,                       // groups of channels
     int side,                         // threads side by side over the channels of a group
     bool wide,                        // whether a thread has 8 channels, else 2
-    int kernel_h,                     // rows of the window
-    int kernel_w,                     // columns of the window
-    int down,                         // rows between windows
-    int across,                       // columns between windows
-    int top,                          // padding above
-    int left,                         // padding to the left
-    int gap_h,                        // rows between taps
-    int gap_w)                        // columns between taps
+    long long adders,                 // blocks that add parts
+    long long count,                  // parts
+    long long size)                   // elements of a part
 {
-    const Errors from{errors, rows, out_columns, height, columns, down, across, top, left, gap_h, gap_w,
-                      frames * height * columns};
-    const int group = blockIdx.y % groups, inputs = channels / groups, of_group = outputs / groups;
+    if (blockIdx.x < adders) {
+        if (blockIdx.y == 0)
+            add_elements(parts, sums, count, size, blockIdx.x);
+        return;
+    }
+    const Errors from{errors, image, map, window, frames * image.height * image.columns};
+    const int group = blockIdx.y % groups, inputs = image.channels / groups, of_group = map.channels / groups;
     if (wide)
-        add_taps<8>(from, w, x, kernel_h, kernel_w, group, groups, inputs, of_group, side);
+        add_taps<8>(from, w, x, blockIdx.x - adders, group, groups, inputs, of_group, side);
     else
-        add_taps<2>(from, w, x, kernel_h, kernel_w, group, groups, inputs, of_group, side);
+        add_taps<2>(from, w, x, blockIdx.x - adders, group, groups, inputs, of_group, side);
 }

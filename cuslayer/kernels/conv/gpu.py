@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.gpu_adjoint import conv_input_adjoint as input_adjoint
-from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint
+from cuslayer.kernels.conv.tap_sums import Parts, add_parts, count_parts, sums_of
+from cuslayer.kernels.conv.tap_sums import blocks as blocks_of_sums
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import blocks, geometry, image
-from cuslayer.kernels.cuda.launch import TILE, contiguous, empty
+from cuslayer.kernels.cuda.images import blocks, image_of, map_of, struct_of
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["forward", "input_adjoint", "weight_adjoint"]
 
 # RUN of conv.cu: the frames of a warp.
 _RUN = 32
+# Taps that a thread sums at most: more are computed by several blocks.
+_SLICE = 128
+# Frames of a partial sum.
+_CHUNK = 64
+# THREADS, DEPTH and, by the bytes of a number, PIXELS of conv_adjoint.cu.
+_THREADS, _DEPTH, _PIXELS = 128, 8, {4: 8, 8: 4}
+# Channels of a thread, and threads side by side over the channels of a group at most.
+_WIDE, _NARROW, _MOST_SIDE = 8, 2, 8
 
 
 def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> Array:
@@ -35,19 +45,86 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
         w=contiguous(w),
         y=y,
         frames=x.frames,
-        rows=rows,
-        out_columns=columns,
-        outputs=outputs,
         groups=groups,
         in_shared=found.weights,
-        **image(x),
-        **geometry(window),
+        image=image_of(x),
+        map=map_of(y),
+        window=struct_of(window),
     )
     return y
 
 
 def weight_adjoint(x: PackedSpikes | Array, g: Array, window: Window, groups: int, steps: int = 1) -> Array:
     """Return the gradient (kh, kw, C / groups, outputs) of the weight, whatever the steps; of numbers by a product."""
-    if isinstance(x, PackedSpikes):
-        return conv_weight_adjoint(x, g, window, groups)
-    return matrix.conv_weight_adjoint(x, g, window, groups)
+    if not isinstance(x, PackedSpikes):
+        return matrix.conv_weight_adjoint(x, g, window, groups)
+    channels, dtype = x.shape[-1], g.dtype
+    rows, columns, outputs = g.shape[-3:]
+    shape = (*window.kernel, channels // groups, outputs)
+    if g.size == 0:
+        return zeros(g, shape, dtype)
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, pieces = sums.bits, sums.pieces
+    slice_pieces = -(-pieces // -(-bits // _SLICE))
+    found = blocks_of_sums(sums._replace(bits=min(bits, WORD * slice_pieces), pieces=slice_pieces))
+    items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
+    parts = empty(g, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
+    kernel("conv_weight_adjoint", dtype).launch(
+        (len(parts), found.across, -(-pieces // slice_pieces)),
+        (found.threads,),
+        found.shared,
+        x=x.words,
+        errors=contiguous(g),
+        parts=parts,
+        frames=x.frames,
+        chunk=_CHUNK,
+        image=image_of(x),
+        map=map_of(g),
+        window=struct_of(window),
+        groups=groups,
+        lanes=found.lanes,
+        slice=slice_pieces,
+    )
+    return add_parts(parts, shape)
+
+
+def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
+    return adjoints(g, w, image, window, groups)[0]
+
+
+def adjoints(
+    g: Array, w: Array, image: tuple[int, int], window: Window, groups: int, of_weight: Parts | Array | None = None
+) -> tuple[Array, Array | None]:
+    """Return the gradient (frames, H, W, C) of an image (H, W), and the weight's, whose parts the same launch adds."""
+    frames, inputs, itemsize = len(g), w.shape[2], g.dtype.itemsize
+    x = empty(g, (frames, *image, inputs * groups), g.dtype)
+    wide = inputs > _NARROW
+    channels = _WIDE if wide else _NARROW
+    side = 1
+    while wide and side < _MOST_SIDE and side * channels < inputs:
+        side *= 2
+    pixels = _THREADS // side * _PIXELS[itemsize]
+    shared = itemsize * _DEPTH * (pixels + 4 + side * channels) + 8 * pixels
+    adders, nothing = 0, empty(g, (0,), g.dtype)
+    added: dict[str, Any] = {"parts": nothing, "sums": nothing, "count": 0, "size": 0}
+    if isinstance(of_weight, Parts):
+        adders, (of_weight, added) = of_weight.blocks, of_weight.arguments()
+    kernel("conv_input_adjoint", g.dtype).launch(
+        (adders + -(-frames * image[0] * image[1] // pixels), groups * -(-inputs // (side * channels))),
+        (_THREADS,),
+        shared,
+        errors=contiguous(g),
+        w=contiguous(w),
+        x=x,
+        frames=frames,
+        image=image_of(x),
+        map=map_of(g),
+        window=struct_of(window),
+        groups=groups,
+        side=side,
+        wide=wide,
+        adders=adders,
+        **added,
+    )
+    return x, of_weight

@@ -6,24 +6,19 @@
 // or, with a dilation or groups, those of each tap. A run is cut into pieces of 32 bits.
 struct PackedWindow {
     const unsigned *x;  // (frames, height, words)
-    int height;         // lines of a frame
-    int words;          // of a line
-    int channels;       // of a pixel
-    int kernel_h, down, across, top, left, gap_h, gap_w;
+    const Image &image;  // of x
+    const Window &window;
     int runs;           // of a row of the window
     int run;            // bits of a run
 
-    __device__ __forceinline__ PackedWindow(
-        const unsigned *x, int height, int words, int channels, int groups, int kernel_h, int kernel_w, int down,
-        int across, int top, int left, int gap_h, int gap_w)
-        : x(x), height(height), words(words), channels(channels), kernel_h(kernel_h), down(down), across(across),
-          top(top), left(left), gap_h(gap_h), gap_w(gap_w)
+    __device__ __forceinline__ PackedWindow(const unsigned *x, const Image &image, const Window &window, int groups)
+        : x(x), image(image), window(window)
     {
-        runs = gap_w == 1 && groups == 1 ? 1 : kernel_w;
-        run = kernel_w / runs * (channels / groups);
+        runs = window.gap_w == 1 && groups == 1 ? 1 : window.kernel_w;
+        run = window.kernel_w / runs * (image.channels / groups);
     }
 
-    __device__ __forceinline__ int pieces() const { return kernel_h * runs * pieces_of_run(); }
+    __device__ __forceinline__ int pieces() const { return window.kernel_h * runs * pieces_of_run(); }
     __device__ __forceinline__ int pieces_of_run() const { return (run + 31) / 32; }
 
     // The first bit of the window in piece q.
@@ -42,19 +37,20 @@ struct Piece {
     bool high = false;   // and the next word
 
     // Piece q of the window of output (y, x), the channels from `channel` on.
-    __device__ __forceinline__ Piece(const PackedWindow &window, int y, int x, int channel, int q)
+    __device__ __forceinline__ Piece(const PackedWindow &of, int y, int x, int channel, int q)
     {
-        const int parts = window.pieces_of_run(), part = q % parts;
-        const int line = y * window.down - window.top + q / parts / window.runs * window.gap_h;
-        const int column = x * window.across - window.left + q / parts % window.runs * window.gap_w;
-        const int bit = column * window.channels + channel + 32 * part, count = window.run - 32 * part;
+        const Window &window = of.window;
+        const int parts = of.pieces_of_run(), part = q % parts;
+        const int line = y * window.down - window.top + q / parts / of.runs * window.gap_h;
+        const int column = x * window.across - window.left + q / parts % of.runs * window.gap_w;
+        const int bit = column * of.image.channels + channel + 32 * part, count = of.run - 32 * part;
         const int in_line = bit >> 5;
         shift = bit & 31;
         mask = count < 32 ? (1u << count) - 1 : 0xFFFFFFFF;
-        word = (long long)line * window.words + in_line;
-        const bool inside = 0 <= line && line < window.height;
-        low = inside && 0 <= in_line && in_line < window.words;
-        high = inside && 0 <= in_line + 1 && in_line + 1 < window.words;
+        word = (long long)line * of.image.words + in_line;
+        const bool inside = 0 <= line && line < of.image.height;
+        low = inside && 0 <= in_line && in_line < of.image.words;
+        high = inside && 0 <= in_line + 1 && in_line + 1 < of.image.words;
     }
 
     __device__ __forceinline__ Piece() {}
@@ -118,7 +114,7 @@ struct Place {
 // fill a warp, it does not diverge. Threads e = 0, 1, ... read a batch of AHEAD frames, a piece of a window each, while
 // the batch before is added.
 struct TapSums {
-    PackedWindow window;
+    PackedWindow packed;
     Tiles tiles;
     int places, lanes;
     Lanes of;
@@ -144,8 +140,8 @@ struct TapSums {
         windows = places * of.groups;
         piece = from_piece;
         count = pieces_of_block;
-        bits = window.first_bit(piece + count) - window.first_bit(piece);
-        frame_words = frames * window.height * window.words;
+        bits = packed.first_bit(piece + count) - packed.first_bit(piece);
+        frame_words = frames * packed.image.height * packed.image.words;
         errors = shared;
         columns = errors + AHEAD * blockDim.x;
         pieces = reinterpret_cast<unsigned *>(columns + bits * blockDim.x);
@@ -156,7 +152,7 @@ struct TapSums {
         for (int i = threadIdx.x; i < 3 * AHEAD * windows; i += blockDim.x)
             busy[i] = 0;
         for (int q = threadIdx.x; q < count; q += blockDim.x)
-            first[q] = window.first_bit(piece + q) - window.first_bit(piece);
+            first[q] = packed.first_bit(piece + q) - packed.first_bit(piece);
         __syncthreads();
     }
 
@@ -176,9 +172,9 @@ struct TapSums {
         my_window = e / count;
         const Place at = place(my_window / of.groups);
         const int channel = (of.group + my_window % of.groups) * inputs;
-        if (at.inside && channel < window.channels)
-            mine = {window, at.y, at.x, channel, piece + e % count};
-        frames = window.x + at.sample * window.height * window.words;
+        if (at.inside && channel < packed.image.channels)
+            mine = {packed, at.y, at.x, channel, piece + e % count};
+        frames = packed.x + at.sample * packed.image.height * packed.image.words;
     }
 
     // Reads the piece at the AHEAD frames from `frame` on; there is nothing from `end` on.
@@ -274,7 +270,7 @@ struct TapSums {
     // Writes the sums over the places of the block, in their order, to (bits of a window, outputs).
     __device__ __forceinline__ void write(real *part, long long outputs) const
     {
-        real *const out = part + window.first_bit(piece) * outputs + of.first;
+        real *const out = part + packed.first_bit(piece) * outputs + of.first;
         for (int i = threadIdx.x; i < bits * lanes; i += blockDim.x) {
             real total = 0;
             for (int number = 0; number < places; ++number)

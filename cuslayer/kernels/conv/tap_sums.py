@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
@@ -22,8 +22,8 @@ _LANES = 64
 _RESERVED = 1024
 # Bytes of all parts at most: they are written and read once.
 _PART_BYTES = 24 << 20
-# PART_ROWS of conv_adjoint.cu.
-_PART_ROWS = 16
+# PART_ROWS of conv_adjoint.cu, and threads that add parts.
+_PART_ROWS, _ADDERS = 16, 512
 # Blocks of a launch at most along x.
 _MOST_BLOCKS = 1 << 16
 
@@ -80,11 +80,7 @@ def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: 
 
 
 def blocks(sums: Sums) -> Blocks:
-    """Return the blocks that keep most threads on a multiprocessor.
-
-    Raises:
-        ValueError: a block has no room for one thread.
-    """
+    """Return the blocks that keep most threads on a multiprocessor; ValueError if a block has no room for a thread."""
     found = _blocks(sums, most_shared())
     if found is None:
         raise ValueError(f"a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
@@ -136,12 +132,39 @@ def count_parts(items: int, part_bytes: int) -> int:
     return -(-items // -(-items // most))
 
 
+class Parts(NamedTuple):
+    """A sum that is still to be added.
+
+    Attributes:
+        parts: (count, elements).
+        shape: the shape of the sum.
+    """
+
+    parts: Array
+    shape: tuple[int, ...]
+
+    @property
+    def blocks(self) -> int:
+        """The blocks that add the parts."""
+        return -(-self.parts.shape[1] // WORD)
+
+    def arguments(self) -> tuple[Array, dict[str, Any]]:
+        """Return the sum, which is not computed yet, and the arguments of a kernel that computes it."""
+        sums, (count, size) = empty(self.parts, self.shape, self.parts.dtype), self.parts.shape
+        return sums, {"parts": self.parts, "sums": sums, "count": count, "size": size}
+
+
+def later(parts: Array, shape: tuple[int, ...]) -> Parts | Array:
+    """Return the sum of parts (count, elements) for a launch that adds them; a single part as it is."""
+    return parts.reshape(shape) if len(parts) == 1 else Parts(parts, shape)
+
+
 def add_parts(parts: Array, shape: tuple[int, ...]) -> Array:
     """Return the sum of parts (count, elements), in their order, in a shape."""
-    count, size = parts.shape
-    if count == 1:
-        return parts.reshape(shape)
-    sums = empty(parts, shape, parts.dtype)
-    grid = (min(-(-size // 32), _MOST_BLOCKS),)
-    kernel("add_parts", parts.dtype).launch(grid, (32, _PART_ROWS), 0, parts=parts, sums=sums, count=count, size=size)
+    given = later(parts, shape)
+    if not isinstance(given, Parts):
+        return given
+    (sums, arguments), dtype = given.arguments(), given.parts.dtype
+    shared = _PART_ROWS * (WORD + 1) * dtype.itemsize
+    kernel("add_parts", dtype).launch((given.blocks,), (_ADDERS,), shared, **arguments)
     return sums

@@ -1,4 +1,4 @@
-// Windows of a convolution on packed images, for the warps of conv.cu, conv_neuron.cu and conv_pool.cu.
+// Windows of a convolution on packed images, for the warps of conv.cu and conv_neuron.cu.
 //
 // A line of an image is a row (columns, channels) of a frame; its bits are in words of 32, the first bit lowest. The
 // rows of a window are ranges of bits of some lines. The 32 outputs of a warp are in one row of the result, so that
@@ -15,9 +15,6 @@
 // kernels/conv/spikes.py, hence its bits. A step costs some twenty instructions for each spike in the rectangle; empty
 // words cost nothing.
 
-constexpr int LANES = 32;
-constexpr unsigned ALL_LANES = 0xFFFFFFFF;
-
 // Rounds that a warp loads before it uses the first.
 constexpr int ROUNDS = 4;
 // Spikes of a word above which every place of it is tried.
@@ -25,26 +22,6 @@ constexpr int MANY = 16;
 
 // Weights in dynamic shared memory, and behind them what else a kernel keeps there.
 extern __shared__ real shared_weights[];
-
-// The images of the input.
-struct Image {
-    int height;
-    int columns;
-    int channels;
-    int words;  // of a line
-};
-
-// See `Window` of kernels/constants.py.
-struct Window {
-    int kernel_h;
-    int kernel_w;
-    int down;
-    int across;
-    int top;
-    int left;
-    int gap_h;
-    int gap_w;
-};
 
 // Up to 32 outputs in a row of a map, one for each lane.
 struct Outputs {
@@ -91,7 +68,7 @@ struct View {
     int step;        // the step of the round that this lane loads
     Item mine;       // the word that this lane loads in every round, if a step has one round
 
-    __device__ __forceinline__ View(const Image &image, const Window &window, const Outputs &outputs, bool used)
+    __device__ __forceinline__ View(const Image &image, const Window &window, const Outputs &outputs)
     {
         top = outputs.row * window.down - window.top;
         gap = window.gap_h;
@@ -101,7 +78,7 @@ struct View {
         const int reach = (window.kernel_w - 1) * window.gap_w + 1;
         begin = max(outputs.low * window.across - window.left, 0) * image.channels;
         end = min(outputs.high * window.across - window.left + reach, image.columns) * image.channels;
-        const bool empty = !used || stop <= first_tap || end <= begin;
+        const bool empty = stop <= first_tap || end <= begin;
         across = empty ? 1 : (end - 1) / LANES - begin / LANES + 1;
         inverse = ((1u << 31) + across - 1) / across;
         items = empty ? 0 : (stop - first_tap) * across;

@@ -7,7 +7,7 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.gpu_adjoint import conv_input_adjoint
+from cuslayer.kernels.conv.gpu import input_adjoint
 from cuslayer.kernels.spikes.gpu import unpack
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
@@ -19,7 +19,7 @@ def forward(x: PackedSpikes | Array, w: Array, image: tuple[int, int], window: W
 
     It is the adjoint of conv with the same w (kh, kw, outputs / groups, C); spikes count as 1.
     """
-    return conv_input_adjoint(_numbers(x, w.dtype), w, image, window, groups)
+    return input_adjoint(_numbers(x, w.dtype), w, image, window, groups)
 
 
 def weight_adjoint(x: PackedSpikes | Array, g: Array, window: Window, groups: int) -> Array:

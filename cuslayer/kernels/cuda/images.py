@@ -1,8 +1,9 @@
-"""Arguments of the kernels on packed images by the names of their parameters, and the shapes of their blocks."""
+"""Arguments of the kernels of images, with the structs of images.cuh, and the shapes of their blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +22,25 @@ _WARPS = 4, 8, 16
 _RESERVED = 1 << 10
 
 
-def image(x: PackedSpikes) -> Mapping[str, int]:
-    """Return the size of the images (frames, H, W, C), and the words of a line."""
-    height, columns, channels = x.shape[-3:]
-    return {"height": height, "columns": columns, "channels": channels, "words": x.words.shape[2]}
+def image_of(x: PackedSpikes | Array) -> Mapping[str, int]:
+    """Return the struct `Image`, the size of images (frames, H, W, C), and the words of a line of spikes."""
+    return _frames("height", x)
 
 
-def geometry(window: Window) -> Mapping[str, int]:
-    """Return kernel size, stride, padding and dilation."""
+def map_of(x: PackedSpikes | Array) -> Mapping[str, int]:
+    """Return the struct `Map` of an output (frames, rows, columns, channels)."""
+    return _frames("rows", x)
+
+
+def _frames(lines: str, x: PackedSpikes | Array) -> Mapping[str, int]:
+    rows, columns, channels = x.shape[-3:]
+    words = x.words.shape[2] if isinstance(x, PackedSpikes) else 0
+    return {lines: rows, "columns": columns, "channels": channels, "words": words}
+
+
+@cache
+def struct_of(window: Window) -> Mapping[str, int]:
+    """Return the struct `Window`."""
     names = ("kernel_h", "kernel_w", "down", "across", "top", "left", "gap_h", "gap_w")
     return dict(zip(names, (size for pair in window for size in pair), strict=True))
 
@@ -37,10 +49,10 @@ class Blocks(NamedTuple):
     """The blocks of a launch.
 
     Attributes:
-        groups: groups of warps in a block.
+        groups: warps of a block.
         shared: bytes of shared memory of a block.
         weights: whether the weights are in shared memory.
-        option: the number of the bytes that a group has.
+        option: the number of the bytes that a warp has.
     """
 
     groups: int
@@ -49,23 +61,18 @@ class Blocks(NamedTuple):
     option: int
 
 
-def blocks(weights: int, options: Sequence[int] = (0,), warps: int = 1) -> Blocks:
-    """Return blocks of which a multiprocessor has many warps at a time.
+def blocks(weights: int, options: Sequence[int]) -> Blocks:
+    """Return blocks of which a multiprocessor has many warps at a time, for bytes of weights, and of a warp by options.
 
     Weights in shared memory are preferred to weights in memory, then earlier options to later ones, then small blocks.
-
-    Args:
-        weights: the bytes of the weights.
-        options: bytes of shared memory that a group of warps may have.
-        warps: warps of a group.
     """
     most, reached = most_shared(), 0
     best = Blocks(1, min(options), False, options.index(min(options)))
     for staged in (True, False):
         for option, size in enumerate(options):
-            for groups in sorted({max(count // warps, 1) for count in _WARPS}):
+            for groups in _WARPS:
                 shared = staged * weights + groups * size
-                resident = (most + _RESERVED) // (shared + _RESERVED) * groups * warps
+                resident = (most + _RESERVED) // (shared + _RESERVED) * groups
                 if min(resident, _RESIDENT) > reached:
                     best, reached = Blocks(groups, shared, staged, option), min(resident, _RESIDENT)
     return best
@@ -81,15 +88,7 @@ class Kept(NamedTuple):
 
 
 def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int, keep: Any) -> Kept:
-    """Return an array (steps, neurons) for potentials that are saved as a type; it is empty if the type is None.
-
-    Args:
-        beside: an array on the device.
-        dtype: the kernel's number type.
-        steps: time steps.
-        neurons: numbers of a step.
-        keep: the kernel's number type, float16, or None.
-    """
+    """Return an array (steps, neurons) for potentials that are saved as a type; it is empty if the type is None."""
     nothing, no_half = empty(beside, (0, 0), dtype), empty(beside, (0, 0), np.float16)
     if keep is None:
         return Kept(nothing, nothing, no_half, 0)
@@ -98,15 +97,9 @@ def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int
 
 
 def stored_potential(u: Array, dtype: np.dtype[Any], prefix: str = "") -> Mapping[str, Any]:
-    """Return a saved potential by the names of the kernels' parameters.
+    """Return a saved potential by the names of the kernels' parameters: an array of numbers, and one of float16.
 
-    Args:
-        u: the potential, in the kernel's number type or float16.
-        dtype: the kernel's number type.
-        prefix: of the names; without one, `stored_half` says which of the two arrays the potential is.
-
-    Returns:
-        Two arrays of which one is empty, for numbers and for float16.
+    One of them is empty; without a prefix of the names, `stored_half` says which is the potential.
     """
     half = u.dtype == np.float16
     real = empty(u, (0,), dtype) if half else contiguous(u)

@@ -1,13 +1,12 @@
-"""Random factors of dropout on the CPU. On a GPU they come from another generator: `dropout.cu`."""
+"""Dropout on the CPU. On a GPU its random factors come from another generator: `dropout.cu`."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from cuslayer.backend import Array, generator
+from cuslayer.backend import Array, generator, numeric
 
 
-def scale(x: Array, p: float) -> Array:
-    """Return a factor for each neuron of x (T, ...): 0 with probability p, else 1 / (1 - p)."""
-    active = generator().random(x.shape[1:]) >= p
-    return (active / (1 - p)).astype(np.dtype(x.dtype))
+def forward(x: Array, p: float) -> tuple[Array, Array]:
+    """Return x (T, ...) times a factor for each neuron, 0 with probability p, else 1 / (1 - p), and the factors."""
+    x = numeric(x)
+    scale = ((generator().random(x.shape[1:]) >= p) / (1 - p)).astype(x.dtype)
+    return x * scale, scale

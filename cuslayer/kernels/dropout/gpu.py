@@ -1,31 +1,41 @@
-"""Launcher of `dropout.cu`: random factors of dropout."""
+"""Launcher of `dropout.cu`."""
 
 from __future__ import annotations
 
-from cuslayer.backend import Array, random_state
+from cuslayer.backend import Array, numeric_type, random_state
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import arrived, empty, sizes
+from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, sizes
 
-__all__ = ["scale"]
+__all__ = ["forward"]
 
 # Columns of a warp: each lane draws four words, for columns 32 apart.
 _LANES, _COLUMNS = 32, 128
+# Threads that occupy a GPU, and the fewest steps of one.
+_THREADS, _LEAST_STEPS = 1 << 17, 8
 
 
-def scale(x: Array, p: float) -> Array:
-    """Return a factor for each neuron of x (T, ...): 0 with probability p, else 1 / (1 - p).
+def forward(x: Array, p: float) -> tuple[Array, Array]:
+    """Return x (T, ...) times a factor for each neuron, 0 with probability p, else 1 / (1 - p), and the factors.
 
     The neurons are those of a generator that is keyed by the library's; see `random_state`.
     """
-    columns = sizes(x)[1]
-    factors = empty(x, x.shape[1:], x.dtype)
-    kernel("dropout_scale", x.dtype)(
-        -(-columns // _COLUMNS) * _LANES,
+    (steps, columns), dtype, fired = sizes(x), numeric_type(x.dtype), x.dtype == bool
+    scale, y, none = empty(x, x.shape[1:], dtype), empty(x, x.shape, dtype), empty(x, (0,), dtype if fired else bool)
+    groups = -(-columns // _COLUMNS) * _LANES
+    chunk = max(-(-steps * groups // _THREADS), _LEAST_STEPS)
+    kernel("dropout", dtype)(
+        groups * max(-(-steps // chunk), 1),
         state=random_state(x),
         arrived=arrived(x),
-        scale=factors,
+        spikes=contiguous(x) if fired else none,
+        numbers=none if fired else contiguous(x),
+        scale=scale,
+        y=y,
         silent=int(p * 2.0**32),
         factor=1 / (1 - p),
+        steps=steps,
         columns=columns,
+        chunk=chunk,
+        fired=fired,
     )
-    return factors
+    return y, scale

@@ -27,62 +27,49 @@
 // Precision: `real`; u and s equal the CPU's to the bit.
 // Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "window.cuh"
 #include "packed_neuron.cuh"
 #include "srm_neurons.cuh"
 
 extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
-    const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
-    const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
-    real *__restrict__ u,            // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
-    float16 *__restrict__ half,      // the same, written if keep is 2
-    unsigned *__restrict__ s,        // (steps, samples, rows, out_words), spikes, written
-    long long steps,                 // time steps
-    long long samples,               // frames of a step
-    int height,                      // lines of a frame of x
-    int columns,                     // columns of x
-    int channels,                    // channels of x
-    int words,                       // words of a line of x
-    int rows,                        // rows of s
-    int out_columns,                 // columns of s
-    int outputs,                     // channels of s
-    int out_words,                   // words of a line of s
-    int groups,                      // groups of channels
-    int kernel_h,                    // rows of the window
-    int kernel_w,                    // columns of the window
-    int down,                        // rows between windows
-    int across,                      // columns between windows
-    int top,                         // rows of padding
-    int left,                        // columns of padding
-    int gap_h,                       // rows between taps
-    int gap_w,                       // columns between taps
-    bool in_shared,                  // whether the weights fit in shared memory
-    bool input_ring,                 // whether the rows of inputs are a ring buffer
-    int input_rows,                  // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
-    int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
-    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const unsigned *__restrict__ x,           // (steps, samples, height, words), spikes, columns x channels bits a line
+    const real *__restrict__ w,               // (kernel_h, kernel_w, channels / groups, outputs)
+    real *__restrict__ u,                     // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
+    float16 *__restrict__ half,               // the same, written if keep is 2
+    unsigned *__restrict__ s,                 // (steps, samples, rows, out_words), spikes, written
+    long long steps,                          // time steps
+    long long samples,                        // frames of a step
+    const __grid_constant__ Image image,      // of x
+    const __grid_constant__ Map map,          // of s
+    const __grid_constant__ Window window,    // of the convolution
+    int groups,                               // groups of channels
+    bool in_shared,                           // whether the weights fit in shared memory
+    bool input_ring,                          // whether the rows of inputs are a ring buffer
+    int input_rows,                           // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
+    int keep,                                 // 0: no potentials are saved, 1: in u, 2: in half
+    const real *__restrict__ numbers,         // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,       // (constants, period), of each neuron of such a kind
     const __grid_constant__ Neurons neurons)  // constants of any other
 {
     if (in_shared)
-        copy_weights(w, kernel_h * kernel_w * (channels / groups) * outputs);
+        copy_weights(w, window.kernel_h * window.kernel_w * (image.channels / groups) * map.channels);
     const unsigned warp = blockIdx.x * blockDim.y + threadIdx.y;
-    const unsigned sample = warp / out_words / rows;
+    const unsigned sample = warp / map.words / map.rows;
     if (sample >= samples)
         return;
-    const Image image{height, columns, channels, words};
-    const Window window{kernel_h, kernel_w, down, across, top, left, gap_h, gap_w};
-    const Outputs lane = outputs_of_word(warp / out_words % rows, warp % out_words, out_columns, outputs);
-    const Taps taps(w, in_shared, image, window, lane, outputs, groups);
-    const View view(image, window, lane, true);
-    const long long frame_words = (long long)height * words;
-    const long long word_stride = samples * rows * out_words;
+    const Outputs lane = outputs_of_word(warp / map.words % map.rows, warp % map.words, map.columns, map.channels);
+    const Taps taps(w, in_shared, image, window, lane, map.channels, groups);
+    const View view(image, window, lane);
+    const long long frame_words = (long long)image.height * image.words;
+    const long long word_stride = samples * map.rows * map.words;
     const Frames frames{x + sample * frame_words, samples * frame_words, steps};
-    const int weights = in_shared ? kernel_h * kernel_w * (channels / groups) * outputs : 0;
+    const int weights = in_shared ? window.kernel_h * window.kernel_w * (image.channels / groups) * map.channels : 0;
     Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, reach_of(neurons));
     Reader now(view, frames, 0);
-    const long long map = (long long)rows * out_columns * outputs;
-    long long i = sample * map + (lane.row * out_columns + lane.column) * outputs + lane.channel;
+    const long long size = (long long)map.rows * map.columns * map.channels;
+    long long i = sample * size + (lane.row * map.columns + lane.column) * map.channels + lane.channel;
     PackedNeuron neuron(neurons, numbers, constants, i);
     for (long long t = 0; t < steps; t += AHEAD) {
         if (ref_reach_of(neurons) > REGISTER_STEPS) {
@@ -97,7 +84,7 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
             taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
         }
 #pragma unroll
-        for (int k = 0; k < AHEAD; ++k, i += samples * map) {
+        for (int k = 0; k < AHEAD; ++k, i += samples * size) {
             const real potential = neuron.step(neurons, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
             if (lane.used && k < count)
                 save(potential, keep, u, half, i);

@@ -21,6 +21,8 @@
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twin: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "neuron_adjoint.cuh"
 #include "srm_adjoint.cuh"
 #include "tap_sums.cuh"
@@ -49,58 +51,47 @@ struct NeuronErrors {
 };
 
 extern "C" __global__ void conv_neuron_adjoint(
-    const unsigned *__restrict__ x,            // (steps samples, height, words), packed spikes
-    const real *__restrict__ g,                // (steps, samples, rows, columns, outputs), or empty for a product
-    const real *__restrict__ next_errors,      // (steps, samples, inputs), errors after a dense layer, or empty
-    const real *__restrict__ next_weight,      // (rows, columns, outputs, inputs), weight of the dense layer, or empty
-    real *weights,                             // (gridDim.x, gridDim.y, inputs, blockDim.x), rows of next_weight,
-                                               // written and read back; or empty
-    const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
-    const float16 *__restrict__ half,          // the potential as float16, or empty
-    real *__restrict__ g_u,                    // like g, gradient of the potential if exact, written and read back
-    real *__restrict__ errors,                 // like g, gradient of the weighted input if keep, written
-    real *__restrict__ parts,                  // (gridDim.x, kh, kw, channels / groups, outputs), written
-    long long steps,                           // time steps
-    long long samples,                         // samples of a batch
-    int rows,                                  // rows of the map
-    int out_columns,                           // columns of the map
-    int outputs,                               // output channels
-    int inputs,                                // inputs of the product; 0 without one
-    bool stored_half,                          // whether `half` is the potential
-    bool exact,                                // whether the path through refraction is included
-    bool keep,                                 // whether errors are written
-    bool with_weight,                          // whether sums are written
-    int groups,                                // groups of channels
-    int lanes,                                 // output channels of a block: of a group, or all of several groups
-    int height,                                // lines of a frame of x
-    int words,                                 // words of a line of x
-    int channels,                              // channels of x
-    int kernel_h,                              // rows of the window
-    int kernel_w,                              // columns of the window
-    int down,                                  // rows between windows
-    int across,                                // columns between windows
-    int top,                                   // padding above
-    int left,                                  // padding to the left
-    int gap_h,                                 // rows between taps
-    int gap_w,                                 // columns between taps
-    const real *__restrict__ numbers,          // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,        // (constants, period), of each neuron of such a kind
-    const __grid_constant__ NeuronsBack neurons)    // constants of any other
+    const unsigned *__restrict__ x,               // (steps samples, height, words), packed spikes
+    const real *__restrict__ g,                   // (steps, samples, rows, columns, outputs), or empty for a product
+    const real *__restrict__ next_errors,         // (steps, samples, inputs), errors after a dense layer, or empty
+    const real *__restrict__ next_weight,         // (rows, columns, outputs, inputs), weight of the dense layer, or empty
+    real *weights,                                // (gridDim.x, gridDim.y, inputs, blockDim.x), rows of next_weight,
+                                                  // written and read back; or empty
+    const real *__restrict__ u,                   // (steps, samples, rows, columns, outputs), potential, or empty
+    const float16 *__restrict__ half,             // the potential as float16, or empty
+    real *__restrict__ g_u,                       // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ errors,                    // like g, gradient of the weighted input if keep, written
+    real *__restrict__ parts,                     // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long steps,                              // time steps
+    long long samples,                            // samples of a batch
+    const __grid_constant__ Image image,          // of x
+    const __grid_constant__ Map map,              // of the errors
+    const __grid_constant__ Window window,        // of the convolution
+    int inputs,                                   // inputs of the product; 0 without one
+    bool stored_half,                             // whether `half` is the potential
+    bool exact,                                   // whether the path through refraction is included
+    bool keep,                                    // whether errors are written
+    bool with_weight,                             // whether sums are written
+    int groups,                                   // groups of channels
+    int lanes,                                    // output channels of a block: of a group, or all of several groups
+    const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
+    const __grid_constant__ NeuronsBack neurons)  // constants of any other
 {
-    const PackedWindow window(
-        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
-    const Lanes mine(outputs, groups, lanes, blockIdx.y);
+    const PackedWindow packed(x, image, window, groups);
+    const Lanes mine(map.channels, groups, lanes, blockIdx.y);
     const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
-    TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes, mine, channels / groups};
-    sums.begin(reinterpret_cast<real *>(shared), 0, with_weight ? window.pieces() : 0, samples);
+    const Tiles pixels{map.rows, map.columns, 1, 1, map.rows, map.columns, samples};
+    TapSums sums{packed, pixels, places, lanes, mine, image.channels / groups};
+    sums.begin(reinterpret_cast<real *>(shared), 0, with_weight ? packed.pieces() : 0, samples);
 
-    const long long all_neurons = samples * rows * out_columns * outputs;
-    for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * out_columns;
+    const long long all_neurons = samples * map.rows * map.columns * map.channels;
+    for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * map.rows * map.columns;
          sums.tile += (long long)gridDim.x * places) {
         const Place place = sums.place(threadIdx.x / lanes);
         const bool active = place.inside && lane < mine.used;
-        const long long feature = ((long long)place.y * out_columns + place.x) * outputs + mine.first + lane;
-        const long long m = place.sample * ((long long)rows * out_columns * outputs) + feature;
+        const long long feature = ((long long)place.y * map.columns + place.x) * map.channels + mine.first + lane;
+        const long long m = place.sample * ((long long)map.rows * map.columns * map.channels) + feature;
         const real *const from = inputs ? next_errors + place.sample * inputs : g + m;
         const long long block = (long long)blockIdx.x * gridDim.y + blockIdx.y;
         real *const of_thread = weights + block * inputs * blockDim.x + threadIdx.x;
@@ -121,5 +112,5 @@ extern "C" __global__ void conv_neuron_adjoint(
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);
     }
-    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs);
+    sums.write(parts + (long long)blockIdx.x * sums.bits * map.channels, map.channels);
 }

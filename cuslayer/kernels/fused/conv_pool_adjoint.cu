@@ -24,6 +24,8 @@
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twin: kernels/fused/conv_pool.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "neuron_adjoint.cuh"
 #include "srm_adjoint.cuh"
 #include "tap_sums.cuh"
@@ -86,38 +88,27 @@ struct PooledErrors {
 };
 
 extern "C" __global__ void conv_pool_adjoint(
-    const unsigned *__restrict__ x,            // (steps samples, height, words), packed spikes
-    const real *__restrict__ pooled_g,         // (steps, samples, tile_rows, tile_columns, outputs)
-    const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
-    const float16 *__restrict__ half,          // the potential as float16, or empty
-    const real *__restrict__ pooled_u,         // like pooled_g, potential after pooling, or empty
-    const float16 *__restrict__ pooled_half,   // this potential as float16, or empty
-    real *__restrict__ errors,                 // like u, gradient of the weighted input if keep, written
-    real *__restrict__ parts,                  // (gridDim.x, kh, kw, channels / groups, outputs), written
-    long long steps,                           // time steps
-    long long samples,                         // samples of a batch
-    int rows,                                  // rows of the map
-    int out_columns,                           // columns of the map
-    int outputs,                               // output channels
-    int tile_h,                                // rows of a pooling window
-    int tile_w,                                // columns of a pooling window
-    real pool_gain,                            // weight of the pooling layer
-    int ring_rows,                             // steps of the ring buffer, a multiple of AHEAD
-    bool stored_half,                          // whether `half` and `pooled_half` are the potentials
-    bool keep,                                 // whether errors are written
-    int groups,                                // groups of channels
-    int lanes,                                 // output channels of a block: of a group, or all of several groups
-    int height,                                // lines of a frame of x
-    int words,                                 // words of a line of x
-    int channels,                              // channels of x
-    int kernel_h,                              // rows of the window
-    int kernel_w,                              // columns of the window
-    int down,                                  // rows between windows
-    int across,                                // columns between windows
-    int top,                                   // padding above
-    int left,                                  // padding to the left
-    int gap_h,                                 // rows between taps
-    int gap_w,                                 // columns between taps
+    const unsigned *__restrict__ x,               // (steps samples, height, words), packed spikes
+    const real *__restrict__ pooled_g,            // (steps, samples, tile_rows, tile_columns, outputs)
+    const real *__restrict__ u,                   // (steps, samples, rows, columns, outputs), potential, or empty
+    const float16 *__restrict__ half,             // the potential as float16, or empty
+    const real *__restrict__ pooled_u,            // like pooled_g, potential after pooling, or empty
+    const float16 *__restrict__ pooled_half,      // this potential as float16, or empty
+    real *__restrict__ errors,                    // like u, gradient of the weighted input if keep, written
+    real *__restrict__ parts,                     // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long steps,                              // time steps
+    long long samples,                            // samples of a batch
+    const __grid_constant__ Image image,          // of x
+    const __grid_constant__ Map map,              // of the errors
+    const __grid_constant__ Window window,        // of the convolution
+    int tile_h,                                   // rows of a pooling window
+    int tile_w,                                   // columns of a pooling window
+    real pool_gain,                               // weight of the pooling layer
+    int ring_rows,                                // steps of the ring buffer, a multiple of AHEAD
+    bool stored_half,                             // whether `half` and `pooled_half` are the potentials
+    bool keep,                                    // whether errors are written
+    int groups,                                   // groups of channels
+    int lanes,                                    // output channels of a block: of a group, or all of several groups
     const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
     const real *__restrict__ pooled_numbers,      // the same of the pooled neurons
@@ -125,25 +116,24 @@ extern "C" __global__ void conv_pool_adjoint(
     const __grid_constant__ NeuronsBack neurons,  // constants of any other
     const __grid_constant__ NeuronsBack pooled)   // the same of the pooled neurons
 {
-    const PackedWindow window(
-        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
-    const Lanes mine(outputs, groups, lanes, blockIdx.y);
-    const Tiles tiles{
-        rows, out_columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (out_columns + tile_w - 1) / tile_w, samples};
-    TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes, mine, channels / groups};
+    const PackedWindow packed(x, image, window, groups);
+    const Lanes mine(map.channels, groups, lanes, blockIdx.y);
+    const int tile_rows = (map.rows + tile_h - 1) / tile_h, tile_columns = (map.columns + tile_w - 1) / tile_w;
+    const Tiles tiles{map.rows, map.columns, tile_h, tile_w, tile_rows, tile_columns, samples};
+    TapSums sums{packed, tiles, int(blockDim.x) / lanes, lanes, mine, image.channels / groups};
     real *const ring = reinterpret_cast<real *>(shared);
     const int step = sums.tiles_of_block(), width = step * lanes;
     const int lane = threadIdx.x % lanes, column = threadIdx.x % width;
-    sums.begin(ring + ring_rows * width, 0, window.pieces(), samples);
+    sums.begin(ring + ring_rows * width, 0, packed.pieces(), samples);
 
-    const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
-    const long long map_neurons = samples * rows * out_columns * outputs;
+    const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * map.channels;
+    const long long map_neurons = samples * map.rows * map.columns * map.channels;
     for (sums.tile = (long long)blockIdx.x * step; sums.tile < count; sums.tile += (long long)gridDim.x * step) {
         const Place place = sums.place(threadIdx.x / lanes);
         const bool active = place.inside && lane < mine.used;
         const long long m =
-            ((place.sample * rows + place.y) * out_columns + place.x) * outputs + mine.first + lane;
-        const long long tile = sums.tile + column / lanes, pooled_m = tile * outputs + mine.first + lane;
+            ((place.sample * map.rows + place.y) * map.columns + place.x) * map.channels + mine.first + lane;
+        const long long tile = sums.tile + column / lanes, pooled_m = tile * map.channels + mine.first + lane;
         const bool pools = threadIdx.x / width == blockIdx.x % (tile_h * tile_w) && lane < mine.used && tile < count;
         PooledErrors of_neuron{
             {{pools ? pooled_g + pooled_m : nullptr, steps, pooled_neurons}, nullptr, 0},
@@ -167,5 +157,5 @@ extern "C" __global__ void conv_pool_adjoint(
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);
     }
-    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs);
+    sums.write(parts + (long long)blockIdx.x * sums.bits * map.channels, map.channels);
 }

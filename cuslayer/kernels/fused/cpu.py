@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Spiking, Window
+from cuslayer.kernels.conv import cpu as conv
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.checkpoints import Checkpoints, saved_type
 from cuslayer.kernels.fused.potentials import from_blocks
@@ -48,6 +49,12 @@ class OnePass:
     ) -> tuple[Array | None, Array]:
         """Return the gradients of the weighted input and of the weight; see `fused/conv_neuron.py`."""
         return conv_neuron.conv_neuron_adjoint(x, steps, g, u, window, self.groups, response, spiking, keep)
+
+    def input_adjoint(
+        self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Array
+    ) -> tuple[Array, Array]:
+        """Return the gradients of the input and of the weight, of what the passes backward return."""
+        return conv.input_adjoint(errors, w, image, window, self.groups), of_weight
 
     def conv_pool(
         self,

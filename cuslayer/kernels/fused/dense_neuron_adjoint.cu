@@ -23,6 +23,7 @@
 // Precision: `real` throughout. Differs from the CPU's by the rounding of exp, and by the order of the product.
 // Twins: kernels/srm/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
+#include "warp.cuh"
 #include "neuron_adjoint.cuh"
 #include "srm_adjoint.cuh"
 

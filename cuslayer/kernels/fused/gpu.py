@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Spiking, Window
-from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
+from cuslayer.kernels.conv.gpu import adjoints
+from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
@@ -41,34 +42,27 @@ class OnePass:
         return gpu_conv.conv_neuron(x, steps, w, window, self.groups, *rest)
 
     def conv_neuron_adjoint(self, x: PackedSpikes, steps: int, g: Any, u: Array, window: Window, *rest: Any) -> Any:
-        """Return the gradients of the weighted input and of the weight; see `gpu_conv_adjoint.conv_neuron_adjoint`."""
-        return gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, window, self.groups, *(*rest, self.exact))
+        """Return the gradients of the weighted input and of the weight; see `gpu_conv.conv_neuron_adjoint`."""
+        return gpu_conv.conv_neuron_adjoint(x, steps, g, u, window, self.groups, *(*rest, self.exact))
 
-    def conv_pool(
-        self,
-        x: PackedSpikes,
-        steps: int,
-        w: Array,
-        window: Window,
-        response: Any,
-        spiking: Any,
-        pooling: Pooling,
-        keep: Any,
-    ) -> tuple[Array, Array, PackedSpikes]:
-        """Return both potentials and the spikes after pooling; see `gpu_conv.conv_pool`.
+    def input_adjoint(
+        self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Any
+    ) -> tuple[Array, Any]:
+        """Return the gradients of the input and of the weight, of what the passes backward return."""
+        return adjoints(errors, w, image, window, self.groups, of_weight)
 
-        Windows, or neurons, that it does not take are pooled in a second pass.
-        """
-        if gpu_conv.pools_in_one_pass(pooling, spiking):
-            return gpu_conv.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
-        u, fired = self.conv_neuron(x, steps, w, window, response, spiking, keep)
+    def conv_pool(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:
+        """Return both potentials and the spikes after pooling, in two passes; backward is one."""
+        pooling: Pooling
+        *neurons, pooling, keep = rest
+        u, fired = self.conv_neuron(x, steps, w, window, *neurons, keep)
         return u, *gpu_pool.pool_neuron(fired, steps, *pooling, keep)
 
     def conv_pool_adjoint(
         self, x: PackedSpikes, steps: int, g: Array, u: Array, pooled_u: Array, window: Window, *rest: Any
     ) -> Any:
-        """Return the gradients of the weighted input and of the weight; see `gpu_conv_adjoint.conv_pool_adjoint`."""
-        return gpu_conv_adjoint.conv_pool_adjoint(x, steps, g, u, pooled_u, window, self.groups, *(*rest, self.exact))
+        """Return the gradients of the weighted input and of the weight; see `gpu_conv.conv_pool_adjoint`."""
+        return gpu_conv.conv_pool_adjoint(x, steps, g, u, pooled_u, window, self.groups, *(*rest, self.exact))
 
 
 def conv_kernels(

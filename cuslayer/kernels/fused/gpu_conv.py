@@ -1,25 +1,32 @@
-"""Launchers of `conv_neuron.cu` and `conv_pool.cu`: a convolution of packed spikes and what follows it in one pass."""
+"""Launchers of a convolution of packed spikes and its neurons in one pass, and of gradients, with pooling too."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
-from cuslayer.kernels.cuda.images import blocks, geometry, image, new_potentials, new_spikes
-from cuslayer.kernels.cuda.launch import TILE, contiguous, zeros
-from cuslayer.kernels.fused.neurons import cut_of, forward_constants, kernel_for, same_kind
+from cuslayer.kernels.conv import tap_sums
+from cuslayer.kernels.conv.gpu import weight_adjoint
+from cuslayer.kernels.conv.tap_sums import Parts, add_parts, blocks_of_sweep, count_parts, later, sums_of
+from cuslayer.kernels.cuda.images import (
+    blocks,
+    image_of,
+    map_of,
+    new_potentials,
+    new_spikes,
+    stored_potential,
+    struct_of,
+)
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
+from cuslayer.kernels.dense.product import Product, narrow
+from cuslayer.kernels.fused.gpu_pool import pool_neuron_adjoint
+from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for, same_kind
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
-__all__ = ["conv_neuron", "conv_pool"]
-
-# The largest cut of the refractory response for which spikes are in a register: REGISTER_STEPS of packed_neuron.cuh.
-_REGISTER_STEPS = 64
-# Positions of a pooling window: a warp each, and one for the pooled neurons, in a block of at most 512 threads.
-_MOST_POSITIONS = 15
+__all__ = ["conv_neuron", "conv_neuron_adjoint", "conv_pool_adjoint"]
 
 
 def conv_neuron(
@@ -50,17 +57,14 @@ def conv_neuron(
         s=s.words,
         steps=steps,
         samples=samples,
-        rows=rows,
-        out_columns=columns,
-        outputs=w.shape[3],
-        out_words=out_words,
         groups=groups,
         in_shared=found.weights,
         input_ring=found.option < len(rows_of_inputs) - 1,
         input_rows=rows_of_inputs[found.option],
         keep=kept.keep,
-        **image(x),
-        **geometry(window),
+        image=image_of(x),
+        map=map_of(s),
+        window=struct_of(window),
         **forward_constants(response, spiking, w.dtype, steps, w),
     )
     return kept.u, s
@@ -68,89 +72,145 @@ def conv_neuron(
 
 def input_rows(cut: int, steps: int) -> list[int]:
     """Return the rows of a ring buffer of inputs, and the rows without one: inputs that enter, and those that leave."""
-    return ([_batches(cut) + TILE] if cut < steps else []) + [2 * TILE]
+    return ([-(-cut // TILE) * TILE + TILE] if cut < steps else []) + [2 * TILE]
 
 
-def _batches(steps: int) -> int:
-    """Return a number of steps, rounded up to whole batches."""
-    return -(-steps // TILE) * TILE
-
-
-def conv_pool(
+def conv_neuron_adjoint(
     x: PackedSpikes,
     steps: int,
-    w: Array,
+    g: Array | Product,
+    u: Array,
+    window: Window,
+    groups: int,
+    response: Alpha | Array,
+    spiking: Spiking | StepSpiking,
+    keep: bool,
+    exact: bool,
+) -> tuple[Array | None, Parts | Array]:
+    """Return the gradients of the weighted input, None without `keep`, and of the weight, with `keep` in parts.
+
+    Where the sums of a window do not fit in shared memory, the errors are stored and read again for the weight.
+    """
+    g = narrow(g)
+    channels, dtype = x.shape[-1], g.dtype
+    rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
+    samples = x.frames // max(steps, 1)
+    outputs = math.prod(g.shape[1:]) // (rows * columns)
+    shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
+    nothing = empty(u, (0,), dtype)
+    if 0 in map_shape:
+        return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, found = sums.bits, blocks_of_sweep(sums)
+    in_sweep = found is not None
+    found = found or tap_sums.blocks(sums._replace(bits=0, pieces=0))
+    part_bytes = bits * outputs * dtype.itemsize if in_sweep else 0
+    count = count_parts(-(-samples * rows * columns // found.tiles), part_bytes)
+    parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
+    errors = empty(u, map_shape, dtype) if keep or not in_sweep else None
+    arrays, inputs = {"g": nothing, "next_errors": nothing, "next_weight": nothing, "weights": nothing}, 0
+    if isinstance(g, Product):
+        inputs = g.errors.shape[1]
+        arrays |= {"next_errors": contiguous(g.errors), "next_weight": contiguous(g.weight)}
+        arrays["weights"] = empty(u, (count * found.across, inputs, found.threads), dtype)
+    else:
+        arrays["g"] = contiguous(g)
+    kernel_for("conv_neuron_adjoint", dtype, spiking).launch(
+        (count, found.across),
+        (found.threads,),
+        found.shared,
+        x=x.words,
+        **arrays,
+        **stored_potential(u, dtype),
+        g_u=empty(u, map_shape, dtype) if exact and isinstance(spiking, Spiking) else nothing,
+        errors=nothing if errors is None else errors,
+        parts=parts,
+        steps=steps,
+        samples=samples,
+        inputs=inputs,
+        exact=exact,
+        keep=errors is not None,
+        with_weight=in_sweep,
+        groups=groups,
+        lanes=found.lanes,
+        image=image_of(x),
+        map={"rows": rows, "columns": columns, "channels": outputs, "words": 0},
+        window=struct_of(window),
+        **adjoint_constants(response, spiking, dtype, steps, u),
+    )
+    if errors is not None and not in_sweep:
+        return errors if keep else None, weight_adjoint(x, errors, window, groups)
+    return errors, later(parts, shape) if keep else add_parts(parts, shape)
+
+
+def conv_pool_adjoint(
+    x: PackedSpikes,
+    steps: int,
+    g: Array,
+    u: Array,
+    pooled_u: Array,
     window: Window,
     groups: int,
     response: Alpha | Array,
     spiking: Spiking | StepSpiking,
     pooling: Pooling,
-    keep: Any,
-) -> tuple[Array, Array, PackedSpikes]:
-    """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it."""
+    keep: bool,
+    exact: bool,
+) -> tuple[Array | None, Parts | Array]:
+    """Return the gradients of the weighted input, None without `keep`, and of the weight, with `keep` in parts.
+
+    One sweep computes both layers of neurons; two do if the gradient is exact, if the pooling windows do not tile the
+    map, or if the sums of a window and the errors of the pooled neurons do not fit in shared memory.
+    """
+    channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
-    outputs, (tile_h, tile_w) = w.shape[3], pooling.window.kernel
-    s = new_spikes(x, (-(-rows // tile_h), -(-columns // tile_w), outputs))
-    samples, (_, pooled_rows, out_words) = x.frames // max(steps, 1), s.words.shape
-    kept = new_potentials(w, w.dtype, steps, samples * rows * columns * outputs, keep)
-    pooled = new_potentials(w, w.dtype, steps, s.size // max(steps, 1), keep)
-    constants = forward_constants(response, spiking, w.dtype, steps, w)
-    pooled_constants = forward_constants(pooling.response, pooling.spiking, w.dtype, steps, w)
-    cut, pooled_cut = (cut_of(of, w.dtype, steps) for of in (response, pooling.response))
-    ref_cut = steps if isinstance(spiking, StepSpiking) else cut_of(spiking.refractory, w.dtype, steps)
-    tile, ring_steps = tile_h * tile_w, _ring_steps(steps, pooled_cut, ref_cut)
-    words = samples * pooled_rows * out_words
-    rows_of_inputs = input_rows(cut, steps)
-    inputs, ring = [tile * count * WORD * w.dtype.itemsize for count in rows_of_inputs], 4 * tile * ring_steps
-    # Ring buffers of spikes are in memory only if they are too long for shared memory.
-    found = blocks(w.nbytes, [size + ring for size in inputs] + inputs[-1:], tile + 1)
-    ring_in_shared, option = found.option < len(inputs), min(found.option, len(inputs) - 1)
-    kernel_for("conv_pool", w.dtype, spiking).launch(
-        (-(-words // found.groups),),
-        (WORD, tile + 1, found.groups),
+    tile_h, tile_w = pooling.window.kernel
+    samples, outputs = x.frames // max(steps, 1), g.shape[-1]
+    shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
+    if 0 in map_shape:
+        return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
+    constants = adjoint_constants(response, spiking, dtype, steps, u)
+    pooled_constants = adjoint_constants(pooling.response, pooling.spiking, dtype, steps, u)
+    ring_rows = _ring_rows(steps, cut_of(response, dtype, steps))
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
+    if exact or found is None or not pooling.window.tiles or not same_kind(spiking, pooling.spiking):
+        pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
+        of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
+        return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, response, spiking, keep, exact)
+    tiles = samples * -(-rows // tile_h) * -(-columns // tile_w)
+    count = count_parts(-(-tiles // found.tiles), bits * outputs * dtype.itemsize)
+    parts, nothing = empty(u, (count, bits * outputs), dtype), empty(u, (0,), dtype)
+    errors = empty(u, map_shape, dtype) if keep else None
+    kernel_for("conv_pool_adjoint", dtype, spiking).launch(
+        (count, found.across),
+        (found.threads,),
         found.shared,
         x=x.words,
-        w=contiguous(w),
-        u=kept.real,
-        half=kept.half,
-        pooled_u=pooled.real,
-        pooled_half=pooled.half,
-        s=s.words,
-        ring=zeros(w, (0 if ring_in_shared else words, ring_steps, tile), np.uint32),
+        pooled_g=contiguous(g),
+        **stored_potential(u, dtype),
+        **stored_potential(pooled_u, dtype, "pooled_"),
+        errors=nothing if errors is None else errors,
+        parts=parts,
         steps=steps,
         samples=samples,
-        rows=rows,
-        out_columns=columns,
-        outputs=outputs,
-        groups=groups,
         tile_h=tile_h,
         tile_w=tile_w,
-        pooled_rows=pooled_rows,
-        pooled_columns=s.shape[2],
-        out_words=out_words,
-        ring_steps=ring_steps,
-        in_shared=found.weights,
-        input_ring=option < len(inputs) - 1,
-        input_rows=rows_of_inputs[option],
-        ring_in_shared=ring_in_shared,
-        keep=kept.keep,
-        pool_gain=w.dtype.type(pooling.gain),
-        **image(x),
-        **geometry(window),
+        pool_gain=dtype.type(pooling.gain),
+        ring_rows=ring_rows,
+        keep=keep,
+        groups=groups,
+        lanes=found.lanes,
+        image=image_of(x),
+        map={"rows": rows, "columns": columns, "channels": outputs, "words": 0},
+        window=struct_of(window),
         **constants,
         pooled=pooled_constants.pop("neurons"),
         **{f"pooled_{name}": value for name, value in pooled_constants.items()},
     )
-    return kept.u, pooled.u, s
+    return errors, later(parts, shape) if keep else add_parts(parts, shape)
 
 
-def pools_in_one_pass(pooling: Pooling, spiking: Spiking | StepSpiking) -> bool:
-    """Return whether `conv_pool` takes windows, side by side, of at most 15 positions, and two layers of a kind."""
-    (rows, columns), tiles = pooling.window.kernel, pooling.window.tiles
-    return tiles and rows * columns <= _MOST_POSITIONS and same_kind(spiking, pooling.spiking)
-
-
-def _ring_steps(steps: int, cut: int, ref_cut: int) -> int:
-    """Return the steps of the ring buffer of spikes: those that are read later, and two batches."""
-    read = max(cut if cut < steps else 0, ref_cut if _REGISTER_STEPS < ref_cut < steps else 0)
-    return _batches(read) + 2 * TILE
+def _ring_rows(steps: int, cut: int) -> int:
+    """Return the steps of the ring buffer: two batches, and those after which an error leaves the response."""
+    return 2 * TILE + (-(-cut // TILE) * TILE if cut < steps else 0)

@@ -62,12 +62,7 @@ def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _
 def dense_neuron(
     x: PackedSpikes, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any
 ) -> tuple[Array, PackedSpikes]:
-    """Return the potentials and the spikes of a dense layer's neurons.
-
-    Returns:
-        The potentials (steps, samples x outputs), without rows if none are stored, and the spikes (rows, outputs), with
-        `by_neuron`.
-    """
+    """Return the potentials (steps, samples x outputs), none if `keep` is None, and the spikes with `by_neuron`."""
     rows, outputs = x.frames, w.shape[1]
     samples, out_words, time_words = rows // max(steps, 1), words_of(outputs), words_of(steps)
     kept = new_potentials(w, w.dtype, steps, samples * outputs, keep)

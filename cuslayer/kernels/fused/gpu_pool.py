@@ -1,4 +1,4 @@
-"""Launcher of `pool_neuron.cu`: pooling of packed spikes and its neurons in one pass."""
+"""Launchers of `pool_neuron.cu` and `pool_neuron_adjoint.cu`: pooling of packed spikes and its neurons in one pass."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.kernels.cuda.images import WARPS, geometry, image, new_potentials, new_spikes
-from cuslayer.kernels.fused.gpu_pool_adjoint import pool_neuron_adjoint
-from cuslayer.kernels.fused.neurons import forward_constants, kernel_for
+from cuslayer.kernels.cuda.images import (
+    WARPS,
+    image_of,
+    map_of,
+    new_potentials,
+    new_spikes,
+    stored_potential,
+    struct_of,
+)
+from cuslayer.kernels.cuda.launch import contiguous, empty
+from cuslayer.kernels.float16 import gpu as float16
+from cuslayer.kernels.fused.neurons import adjoint_constants, forward_constants, kernel_for
+from cuslayer.kernels.fused.two_passes import fire_adjoint
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.pool import gpu as pool
 from cuslayer.kernels.spikes.gpu import packed
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
@@ -42,13 +54,50 @@ def pool_neuron(
         s=s.words,
         steps=steps,
         samples=samples,
-        rows=rows,
-        out_columns=columns,
-        out_words=out_words,
         keep=kept.keep,
         pool_gain=dtype.type(gain),
-        **image(x),
-        **geometry(window),
+        image=image_of(x),
+        map=map_of(s),
+        window=struct_of(window),
         **forward_constants(response, spiking, dtype, steps, x.words),
     )
     return kept.u, s
+
+
+def pool_neuron_adjoint(
+    g: Array,
+    u: Array,
+    steps: int,
+    window: Window,
+    gain: Any,
+    image: tuple[int, int],
+    response: Any,
+    spiking: Spiking | StepSpiking,
+    exact: bool,
+) -> Array:
+    """Return the gradient (frames, H, W, C) of the input of a pooling layer; one pass if the windows tile the image."""
+    channels, dtype = g.shape[-1], g.dtype
+    frames = g.shape[0]
+    if not window.tiles:
+        by_steps = (steps, g.size // max(steps, 1))
+        potential = u if u.dtype == dtype else float16.load(u, dtype)
+        given = g.reshape(by_steps), potential.reshape(by_steps), response, spiking, exact
+        errors = fire_adjoint(kernels.gpu, *given, overwrite=False)
+        return pool.adjoint(errors.reshape(g.shape), image, window, gain)
+    x = empty(g, (frames, *image, channels), dtype)
+    kernel_for("pool_neuron_adjoint", dtype, spiking)(
+        g.size // max(steps, 1),
+        g=contiguous(g),
+        **stored_potential(u, dtype),
+        g_u=empty(g, g.shape if exact and isinstance(spiking, Spiking) else (0,), dtype),
+        x=x,
+        steps=steps,
+        samples=frames // max(steps, 1),
+        image=image_of(x),
+        tile_h=window.kernel[0],
+        tile_w=window.kernel[1],
+        pool_gain=dtype.type(gain),
+        exact=exact,
+        **adjoint_constants(response, spiking, dtype, steps, g),
+    )
+    return x

@@ -1,7 +1,6 @@
 // What the fused gradients of images share: gradients and potentials of a neuron, from the last step to the first, a batch
 // of AHEAD steps at a time.
 
-constexpr int LANES = 32;
 // Steps of a chunk of the gradient of a dense layer.
 constexpr int CHUNK = 32;
 

@@ -43,34 +43,22 @@ def cut_of(response: Any, dtype: np.dtype[Any], steps: int) -> int:
 def forward_constants(
     response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int, beside: Array
 ) -> dict[str, Any]:
-    """Return the constants of neurons by the names of the kernels' parameters."""
-    return arrays_of(response, spiking, dtype, beside) | {"neurons": numbers(response, spiking, dtype, steps)}
+    """Return the constants of neurons by the names of the kernels' parameters, `Neurons` among them."""
+    if isinstance(spiking, StepSpiking):
+        period = {"period": max(response.shape[1], 1)}
+        return {"numbers": numbers_of(spiking, response), "constants": response, "neurons": period}
+    nothing = empty(beside, (0,), dtype)
+    neurons = launch.neuron_constants(dtype, steps, response, spiking)
+    return {"numbers": nothing, "constants": nothing, "neurons": neurons}
 
 
 def adjoint_constants(
     response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int, beside: Array
 ) -> dict[str, Any]:
-    """Return the constants of neurons and the surrogate by the names of the kernels' parameters."""
-    return arrays_of(response, spiking, dtype, beside) | {"neurons": adjoint_numbers(response, spiking, dtype, steps)}
-
-
-def arrays_of(response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], beside: Array) -> dict[str, Array]:
-    """Return the arrays of constants of a kind that is written as a step; of others, empty ones."""
+    """Return the same of a gradient, with the surrogate: `NeuronsBack`."""
+    found = forward_constants(response, spiking, dtype, steps, beside)
     if isinstance(spiking, StepSpiking):
-        return {"numbers": numbers_of(spiking, response), "constants": response}
-    nothing = empty(beside, (0,), dtype)
-    return {"numbers": nothing, "constants": nothing}
-
-
-def numbers(response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
-    """Return the fields of `Neurons` in srm_neurons.cuh or kind_neurons.cuh."""
-    if isinstance(spiking, StepSpiking):
-        return {"period": max(response.shape[1], 1)}
-    return launch.neuron_constants(dtype, steps, response, spiking)
-
-
-def adjoint_numbers(response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
-    """Return the fields of `NeuronsBack` in srm_adjoint.cuh or kind_adjoint.cuh."""
-    if isinstance(spiking, StepSpiking):
-        return numbers(response, spiking, dtype, steps) | surrogate_numbers(spiking, dtype)._asdict()
-    return launch.adjoint_constants(dtype, steps, response, spiking)
+        found["neurons"] |= surrogate_numbers(spiking, dtype)._asdict()
+    else:
+        found["neurons"] = launch.adjoint_constants(dtype, steps, response, spiking)
+    return found

@@ -11,52 +11,41 @@
 // Precision: a count is exact, the rest is `real`: u and s equal the CPU's to the bit.
 // Twins: kernels/pool/cpu.py, then kernels/srm/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "window_count.cuh"
 #include "packed_neuron.cuh"
 #include "srm_neurons.cuh"
 
 extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
-    const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
-    real *__restrict__ u,            // (steps, samples, rows, out_columns, channels), potential, written if keep is 1
-    float16 *__restrict__ half,      // the same, written if keep is 2
-    unsigned *__restrict__ s,        // (steps, samples, rows, out_words), spikes, written
-    long long steps,                 // time steps
-    long long samples,               // frames of a step
-    int height,                      // lines of a frame of x
-    int columns,                     // columns of x
-    int channels,                    // channels
-    int words,                       // words of a line of x
-    int rows,                        // rows of s
-    int out_columns,                 // columns of s
-    int out_words,                   // words of a line of s
-    int kernel_h,                    // rows of the window
-    int kernel_w,                    // columns of the window
-    int down,                        // rows between windows
-    int across,                      // columns between windows
-    int top,                         // rows of padding
-    int left,                        // columns of padding
-    int gap_h,                       // rows between taps
-    int gap_w,                       // columns between taps
-    int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
-    real pool_gain,                  // weight of each spike
-    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const unsigned *__restrict__ x,           // (steps, samples, height, words), spikes, columns x channels bits a line
+    real *__restrict__ u,                     // (steps, samples, rows, out_columns, channels), potential, written if keep is 1
+    float16 *__restrict__ half,               // the same, written if keep is 2
+    unsigned *__restrict__ s,                 // (steps, samples, rows, out_words), spikes, written
+    long long steps,                          // time steps
+    long long samples,                        // frames of a step
+    const __grid_constant__ Image image,      // of x
+    const __grid_constant__ Map map,          // of s
+    const __grid_constant__ Window window,    // pooling window
+    int keep,                                 // 0: no potentials are saved, 1: in u, 2: in half
+    real pool_gain,                           // weight of each spike
+    const real *__restrict__ numbers,         // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,       // (constants, period), of each neuron of such a kind
     const __grid_constant__ Neurons neurons)  // constants of any other
 {
-    const int width = out_columns * channels;
+    const int width = map.columns * map.channels;
     const unsigned warp = blockIdx.x * blockDim.y + threadIdx.y;
-    const unsigned sample = warp / out_words / rows;
+    const unsigned sample = warp / map.words / map.rows;
     if (sample >= samples)
         return;
-    const int row = warp / out_words % rows;
-    const int place = int(warp % out_words) * LANES + threadIdx.x;
+    const int row = warp / map.words % map.rows;
+    const int place = int(warp % map.words) * LANES + threadIdx.x;
     const bool used = place < width;
-    const WindowCount count(
-        row, place, height, columns, channels, words, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
-    const long long frame_words = (long long)height * words;
-    const long long word_stride = samples * rows * out_words;
+    const WindowCount count(row, place, image, window);
+    const long long frame_words = (long long)image.height * image.words;
+    const long long word_stride = samples * map.rows * map.words;
     const unsigned *frames = x + sample * frame_words;
-    long long at = ((long long)sample * rows + row) * width + place;
+    long long at = ((long long)sample * map.rows + row) * width + place;
     PackedNeuron neuron(neurons, numbers, constants, at);
     for (long long t = 0; t < steps; t += AHEAD) {
         if (ref_reach_of(neurons) > REGISTER_STEPS) {
@@ -69,7 +58,7 @@ extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
         if (REMEMBERS)
             count(leaving, frames, t - reach_of(neurons), steps, samples * frame_words);
 #pragma unroll
-        for (int i = 0; i < AHEAD; ++i, at += samples * rows * width) {
+        for (int i = 0; i < AHEAD; ++i, at += samples * map.rows * width) {
             const real potential =
                 neuron.step(neurons, t, i, real(entering[i]) * pool_gain, real(leaving[i]) * pool_gain, used);
             if (used && t + i < steps)

@@ -13,38 +13,38 @@
 // Precision: `real`.
 // Twins: kernels/srm/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "neuron_adjoint.cuh"
 #include "srm_adjoint.cuh"
 
 extern "C" __global__ void pool_neuron_adjoint(
-    const real *__restrict__ g,        // (steps, samples, tile_rows, tile_columns, channels)
-    const real *__restrict__ u,        // the same, potential, or empty
-    const float16 *__restrict__ half,  // the potential as float16, or empty
-    real *__restrict__ g_u,            // like g, gradient of the potential if exact, written and read back
-    real *__restrict__ x,              // (steps, samples, height, columns, channels), written
-    long long steps,                   // time steps
-    long long samples,                 // samples of a batch
-    int height,                        // rows of x
-    int columns,                       // columns of x
-    int channels,                      // channels
-    int tile_h,                        // rows of a window
-    int tile_w,                        // columns of a window
-    real pool_gain,                    // weight of each input
-    bool stored_half,                  // whether `half` is the potential
-    bool exact,                        // whether the path through refraction is included
-    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const real *__restrict__ g,                   // (steps, samples, tile_rows, tile_columns, channels)
+    const real *__restrict__ u,                   // the same, potential, or empty
+    const float16 *__restrict__ half,             // the potential as float16, or empty
+    real *__restrict__ g_u,                       // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ x,                         // (steps, samples, height, columns, channels), written
+    long long steps,                              // time steps
+    long long samples,                            // samples of a batch
+    const __grid_constant__ Image image,          // of x
+    int tile_h,                                   // rows of a window
+    int tile_w,                                   // columns of a window
+    real pool_gain,                               // weight of each input
+    bool stored_half,                             // whether `half` is the potential
+    bool exact,                                   // whether the path through refraction is included
+    const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
     const __grid_constant__ NeuronsBack neurons)  // constants of any other
 {
-    const int tile_rows = (height + tile_h - 1) / tile_h, tile_columns = (columns + tile_w - 1) / tile_w;
-    const long long all_neurons = samples * tile_rows * tile_columns * channels;
-    const long long step = samples * height * columns * channels;
+    const int tile_rows = (image.height + tile_h - 1) / tile_h, tile_columns = (image.columns + tile_w - 1) / tile_w;
+    const long long all_neurons = samples * tile_rows * tile_columns * image.channels;
+    const long long step = samples * image.height * image.columns * image.channels;
     GRID_STRIDE(m, all_neurons) {
-        const long long tile = m / channels;
+        const long long tile = m / image.channels;
         const int top = tile / tile_columns % tile_rows * tile_h, left = tile % tile_columns * tile_w;
-        const long long row = tile / tile_columns / tile_rows * height + top;
-        real *const first = x + (row * columns + left) * channels + m % channels;
-        const int below = min(tile_h, height - top), beside = min(tile_w, columns - left);
+        const long long row = tile / tile_columns / tile_rows * image.height + top;
+        real *const first = x + (row * image.columns + left) * image.channels + m % image.channels;
+        const int below = min(tile_h, image.height - top), beside = min(tile_w, image.columns - left);
         Gradient gradient{{g + m, steps, all_neurons}, nullptr, 0};
         NeuronAdjoint<bool> neuron{
             neurons,
@@ -70,7 +70,8 @@ extern "C" __global__ void pool_neuron_adjoint(
 #pragma unroll
                     for (int j = 0; j < AHEAD; ++j)
                         if (j < left_over)
-                            first[(frame + j) * step + ((long long)i * columns + k) * channels] = pool_gain * errors[j];
+                            first[(frame + j) * step + ((long long)i * image.columns + k) * image.channels] =
+                                pool_gain * errors[j];
         }
     }
 }

@@ -82,10 +82,7 @@ def _take_step(
             step=step,
             watch=watch,
             arrived=arrived(step),
-            rows=rates.shape[0],
-            columns=columns,
-            first=first,
-            last_launch=first + ARRAYS >= columns,
+            place={"rows": len(rates), "columns": columns, "first": first, "last_launch": first + ARRAYS >= columns},
         )
 
 

@@ -28,7 +28,7 @@
 // Twins: kernels/optim/cpu.py. Tests: tests/kernels/test_twins_optim.py.
 
 #include "arrays.cuh"
-#include "columns.cuh"
+#include "warp.cuh"
 
 // A step of an optimizer: constants and rates of an array, and the update of an element by them. STATES are the arrays
 // beside the weights; the first WATCHED are always there, and are to be finite.
@@ -105,15 +105,21 @@ __device__ __forceinline__ real not_finite(real x)
     return x - x;
 }
 
-// The table of a rule's numbers on the device, and the place of the first array of a launch in it.
+// The place of the first array of a launch in a table, which all launches of a step have.
+struct Place {
+    long long rows;     // steps of the table
+    long long columns;  // arrays of all launches of this step
+    long long first;    // those of earlier launches
+    bool last_launch;   // whether this is the last one
+};
+
+// The table of a rule's numbers on the device.
 struct Table {
     const real *constants;  // (columns, ...): those of the rule, least, most
     const real *rates;      // (rows, columns, ...)
     long long *step;        // (2,), row of the rates of this step and the steps before row 0
     long long *watch;       // (columns, 2), first steps whose gradient or update is not finite, else 0
-    long long rows;         // steps of the table
-    long long columns;      // arrays of all launches of this step
-    long long first;        // those of earlier launches
+    const Place &place;
 };
 
 // Moves the weights of a tile. A state without an array is null.
@@ -121,11 +127,11 @@ template <typename Rule, int STATES = Rule::STATES>
 __device__ __forceinline__ void take_step(
     const Tile &tile, real *w, const real *g, real *const (&arrays)[STATES], const Table &table)
 {
-    const long long column = table.first + tile.array;
+    const long long column = table.place.first + tile.array;
     // The last row is that of a graph which is run more often than its table has rows.
-    const long long row = *table.step < table.rows ? *table.step : table.rows - 1;
+    const long long row = *table.step < table.place.rows ? *table.step : table.place.rows - 1;
     const real *constants = table.constants + column * (Rule::CONSTANTS + 2), *bounds = constants + Rule::CONSTANTS;
-    const Rule rule(constants, table.rates + (row * table.columns + column) * Rule::RATES);
+    const Rule rule(constants, table.rates + (row * table.place.columns + column) * Rule::RATES);
 
     real weights[EACH], slopes[EACH], states[EACH][STATES], gradients = 0, updates = 0;
     tile.visit([&](int i, long long j) {
@@ -159,53 +165,47 @@ __device__ __forceinline__ void end_step(long long *step, unsigned *arrived, boo
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
-    Arrays<real> w,                      // weights, updated
-    Arrays<const real> g,                // gradients
-    Arrays<real> v,                      // velocities, updated
-    const real *__restrict__ constants,  // (columns, 4): momentum, weight decay, least, most
-    const real *__restrict__ rates,      // (rows, columns, 1): learning rate
-    long long *__restrict__ step,        // (2,), row of the rates of this step, advanced by the last launch, and the steps
-                                         // before row 0
-    long long *__restrict__ watch,       // (columns, 2), first steps whose gradient or update is not finite, else 0
-    unsigned *__restrict__ arrived,      // (1,), blocks that have ended, 0 before and after
-    long long rows,                      // steps of the table
-    long long columns,                   // arrays of all launches of this step
-    long long first,                     // those of earlier launches
-    bool last_launch)                    // whether this is the last launch of this step
+    Arrays<real> w,                       // weights, updated
+    Arrays<const real> g,                 // gradients
+    Arrays<real> v,                       // velocities, updated
+    const real *__restrict__ constants,   // (columns, 4): momentum, weight decay, least, most
+    const real *__restrict__ rates,       // (rows, columns, 1): learning rate
+    long long *__restrict__ step,         // (2,), row of the rates of this step, advanced by the last launch, and the steps
+                                          // before row 0
+    long long *__restrict__ watch,        // (columns, 2), first steps whose gradient or update is not finite, else 0
+    unsigned *__restrict__ arrived,       // (1,), blocks that have ended, 0 before and after
+    const __grid_constant__ Place place)  // of this launch in the table
 {
     const Tile tile(w);
     if (tile.exists()) {
         real *const states[] = {v.at[tile.array]};
-        const Table table{constants, rates, step, watch, rows, columns, first};
+        const Table table{constants, rates, step, watch, place};
         take_step<Sgd>(tile, w.at[tile.array], g.at[tile.array], states, table);
     }
-    end_step(step, arrived, last_launch);
+    end_step(step, arrived, place.last_launch);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
-    Arrays<real> w,                      // weights, updated
-    Arrays<const real> g,                // gradients
-    Arrays<real> m,                      // means of the gradients, updated
-    Arrays<real> v,                      // means of the squared gradients, updated
-    Arrays<real> peak,                   // largest v so far, updated; none without AMSGrad
-    const real *__restrict__ constants,  // (columns, 6): beta1, beta2, eps, weight decay, least, most
-    const real *__restrict__ rates,      // (rows, columns, 3): rate_m, rate_g, scale_v
-    long long *__restrict__ step,        // (2,), row of the rates of this step, advanced by the last launch, and the steps
-                                         // before row 0
-    long long *__restrict__ watch,       // (columns, 2), first steps whose gradient or update is not finite, else 0
-    unsigned *__restrict__ arrived,      // (1,), blocks that have ended, 0 before and after
-    long long rows,                      // steps of the table
-    long long columns,                   // arrays of all launches of this step
-    long long first,                     // those of earlier launches
-    bool last_launch)                    // whether this is the last launch of this step
+    Arrays<real> w,                       // weights, updated
+    Arrays<const real> g,                 // gradients
+    Arrays<real> m,                       // means of the gradients, updated
+    Arrays<real> v,                       // means of the squared gradients, updated
+    Arrays<real> peak,                    // largest v so far, updated; none without AMSGrad
+    const real *__restrict__ constants,   // (columns, 6): beta1, beta2, eps, weight decay, least, most
+    const real *__restrict__ rates,       // (rows, columns, 3): rate_m, rate_g, scale_v
+    long long *__restrict__ step,         // (2,), row of the rates of this step, advanced by the last launch, and the steps
+                                          // before row 0
+    long long *__restrict__ watch,        // (columns, 2), first steps whose gradient or update is not finite, else 0
+    unsigned *__restrict__ arrived,       // (1,), blocks that have ended, 0 before and after
+    const __grid_constant__ Place place)  // of this launch in the table
 {
     const Tile tile(w);
     if (tile.exists()) {
         real *const states[] = {m.at[tile.array], v.at[tile.array], peak.at[tile.array]};
-        const Table table{constants, rates, step, watch, rows, columns, first};
+        const Table table{constants, rates, step, watch, place};
         take_step<Adam>(tile, w.at[tile.array], g.at[tile.array], states, table);
     }
-    end_step(step, arrived, last_launch);
+    end_step(step, arrived, place.last_launch);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void add_squares(

@@ -1,4 +1,4 @@
-"""Sum pooling on a GPU: `pool.cu` for packed spikes, sums of shifted views for numbers."""
+"""Sum pooling on a GPU: `pool.cu`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import WARPS, geometry, image
+from cuslayer.kernels.cuda.images import WARPS, image_of, map_of, struct_of
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty
 from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
 from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
@@ -23,42 +22,23 @@ __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_po
 def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     x = synapse_input(x)
-    if not isinstance(x, PackedSpikes):
-        return matrix.pool(x, window, gain)
-    dtype = np.dtype(np.float32)
-    rows, columns = window.outputs(x.shape[-3:-1], ceil=True)
-    y = empty(x.words, (x.frames, rows, columns, x.shape[-1]), dtype)
-    warps = -(-x.frames // TILE) * rows * words_of(columns * x.shape[-1])
-    kernel("pool", dtype).launch(
-        (-(-warps // WARPS),),
-        (WORD, WARPS),
-        x=x.words,
-        y=y,
-        frames=x.frames,
-        rows=rows,
-        out_columns=columns,
-        gain=dtype.type(gain),
-        **image(x),
-        **geometry(window),
-    )
+    (*image, channels), frames = x.shape[-3:], x.frames if isinstance(x, PackedSpikes) else len(x)
+    given = x.words if isinstance(x, PackedSpikes) else contiguous(x)
+    dtype = np.dtype(np.float32) if isinstance(x, PackedSpikes) else x.dtype
+    y = empty(given, (frames, *window.outputs(tuple(image), ceil=True), channels), dtype)
+    arguments = {"x": given, "y": y, "frames": frames, "gain": dtype.type(gain)}
+    arguments |= {"image": image_of(x), "map": map_of(y), "window": struct_of(window)}
+    if isinstance(x, PackedSpikes):
+        warps = -(-frames // TILE) * y.shape[1] * words_of(y.shape[2] * channels)
+        kernel("pool", dtype).launch((-(-warps // WARPS),), (WORD, WARPS), **arguments)
+    else:
+        kernel("pool_numbers", dtype)(y.size, **arguments)
     return y
 
 
 def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
-    frames, rows, columns, channels = g.shape
-    x = empty(g, (frames, *image, channels), g.dtype)
-    kernel("pool_adjoint", g.dtype)(
-        x.size,
-        g=contiguous(g),
-        x=x,
-        frames=frames,
-        height=image[0],
-        columns=image[1],
-        channels=channels,
-        rows=rows,
-        out_columns=columns,
-        gain=g.dtype.type(gain),
-        **geometry(window),
-    )
+    x = empty(g, (len(g), *image, g.shape[3]), g.dtype)
+    structs = {"image": image_of(x), "map": map_of(g), "window": struct_of(window)}
+    kernel("pool_adjoint", g.dtype)(x.size, g=contiguous(g), x=x, frames=len(g), gain=g.dtype.type(gain), **structs)
     return x

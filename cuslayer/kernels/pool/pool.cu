@@ -1,52 +1,98 @@
-// Sum pooling of packed spikes.
+// Sum pooling, of packed spikes and of numbers, and the gradient of its input.
 //
-//   pool   y[f, r, c, k] = gain times the number of spikes x[f, r down + i gap_h - top, c across + j gap_w - left, k]
+//   pool, pool_numbers   y[f, r, c, k] = gain sum_{i, j} x[f, r down + i gap_h - top, c across + j gap_w - left, k]
+//   pool_adjoint         g_x[f, y, z, k] = gain sum_{i, j} g[f, r, c, k]
+//                        over the outputs (r, c) with down r + gap_h i - top = y and across c + gap_w j - left = z
 //
 // over the rows i and columns j of the window; pixels outside of the image are 0.
 //
-// Layout: the bits of a line of x are (columns, channels) of one row of a frame; y is (frames, rows, out_columns,
-// channels), C-contiguous.
-// A warp computes 32 neighbouring numbers of one row, a lane each, for AHEAD frames whose words are loaded together.
-// The words of the lanes are neighbours in a line of x.
-// Precision: a count is exact, its product with the gain is `real`: y equals the CPU's to the bit.
-// Twin: kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
+// Layout: numbers are (frames, rows, columns, channels), C-contiguous; the bits of a line of packed spikes are (columns,
+// channels) of one row of a frame.
+// Of spikes a warp computes 32 neighbouring numbers of one row, a lane each, for AHEAD frames whose words are loaded
+// together; the words of the lanes are neighbours in a line of x. Otherwise a thread computes one number, neighbouring
+// threads neighbouring channels and columns, and adds by i, then j, from 0.
+// Precision: a count is exact, all else is `real`; the bits are the CPU's.
+// Twin: kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py, test_twins_conv_adjoint.py.
 
+#include "warp.cuh"
+#include "images.cuh"
 #include "window_count.cuh"
 
 extern "C" __global__ void pool(
-    const unsigned *__restrict__ x,  // (frames, height, words), spikes, columns x channels bits a line
-    real *__restrict__ y,            // (frames, rows, out_columns, channels), written
+    const unsigned *__restrict__ x,  // (frames, height, words), spikes
+    real *__restrict__ y,            // (frames, rows, columns, channels), written
     long long frames,                // frames
-    int height,                      // lines of a frame
-    int columns,                     // columns of a frame
-    int channels,                    // channels
-    int words,                       // words of a line
-    int rows,                        // rows of y
-    int out_columns,                 // columns of y
-    int kernel_h,                    // rows of the window
-    int kernel_w,                    // columns of the window
-    int down,                        // rows between windows
-    int across,                      // columns between windows
-    int top,                         // rows of padding
-    int left,                        // columns of padding
-    int gap_h,                       // rows between taps
-    int gap_w,                       // columns between taps
+    Image image,                     // of x
+    Map map,                         // of y
+    Window window,                   // pooling window
     real gain)                       // weight of each spike
 {
-    const int width = out_columns * channels;
+    const int width = map.columns * map.channels;
     const int line_warps = (width + LANES - 1) / LANES;
     const long long warp = (long long)blockIdx.x * blockDim.y + threadIdx.y;
-    const long long first = warp / line_warps / rows * AHEAD;
-    const int row = warp / line_warps % rows;
+    const long long first = warp / line_warps / map.rows * AHEAD;
+    const int row = warp / line_warps % map.rows;
     const int place = int(warp % line_warps) * LANES + threadIdx.x;
     if (first >= frames || place >= width)
         return;
-    const WindowCount count(
-        row, place, height, columns, channels, words, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
+    const WindowCount count(row, place, image, window);
     int counts[AHEAD];
-    count(counts, x, first, frames, (long long)height * words);
+    count(counts, x, first, frames, (long long)image.height * image.words);
 #pragma unroll
     for (int i = 0; i < AHEAD; ++i)
         if (first + i < frames)
-            y[((first + i) * rows + row) * width + place] = real(counts[i]) * gain;
+            y[((first + i) * map.rows + row) * width + place] = real(counts[i]) * gain;
+}
+
+extern "C" __global__ void pool_numbers(
+    const real *__restrict__ x,  // (frames, height, columns, channels)
+    real *__restrict__ y,        // (frames, rows, columns, channels), written
+    long long frames,            // frames
+    Image image,                 // of x
+    Map map,                     // of y
+    Window window,               // pooling window
+    real gain)                   // weight of each input
+{
+    GRID_STRIDE(n, frames * map.rows * map.columns * map.channels) {
+        const long long pixel = n / map.channels, frame = pixel / map.columns / map.rows;
+        const int top = pixel / map.columns % map.rows * window.down - window.top;
+        const int left = pixel % map.columns * window.across - window.left;
+        real total = 0;
+        for (int i = 0; i < window.kernel_h; ++i)
+            for (int j = 0; j < window.kernel_w; ++j) {
+                const int y_in = top + i * window.gap_h, x_in = left + j * window.gap_w;
+                if (0 <= y_in && y_in < image.height && 0 <= x_in && x_in < image.columns)
+                    total += x[((frame * image.height + y_in) * image.columns + x_in) * map.channels + n % map.channels];
+            }
+        y[n] = total * gain;
+    }
+}
+
+extern "C" __global__ void pool_adjoint(
+    const real *__restrict__ g,  // (frames, rows, columns, channels)
+    real *__restrict__ x,        // (frames, height, columns, channels), written
+    long long frames,            // frames
+    Image image,                 // of x
+    Map map,                     // of g
+    Window window,               // pooling window
+    real gain)                   // weight of each input
+{
+    GRID_STRIDE(n, frames * image.height * image.columns * image.channels) {
+        const long long pixel = n / image.channels, frame = pixel / image.columns / image.height;
+        const int y = pixel / image.columns % image.height, z = pixel % image.columns;
+        real total = 0;
+        for (int i = 0; i < window.kernel_h; ++i) {
+            const int row = y + window.top - i * window.gap_h;
+            if (row < 0 || row % window.down != 0 || row / window.down >= map.rows)
+                continue;
+            for (int j = 0; j < window.kernel_w; ++j) {
+                const int column = z + window.left - j * window.gap_w;
+                if (column < 0 || column % window.across != 0 || column / window.across >= map.columns)
+                    continue;
+                const long long at = (frame * map.rows + row / window.down) * map.columns + column / window.across;
+                total += g[at * image.channels + n % image.channels];
+            }
+        }
+        x[n] = total * gain;
+    }
 }

@@ -4,9 +4,6 @@
 // window in a line of x are `channels gap_w` apart: where they span no more than 32 places, they are cut out of two
 // words and counted by one instruction.
 
-constexpr int LANES = 32;
-constexpr unsigned ALL_LANES = 0xFFFFFFFF;
-
 struct WindowCount {
     int words;        // of a line
     int gap_h;        // rows between taps
@@ -19,21 +16,20 @@ struct WindowCount {
     bool one_word;    // whether they span at most 32 places
     unsigned mask;    // these bits, the first one lowest
 
-    __device__ __forceinline__ WindowCount(
-        int row, int place, int height, int columns, int channels, int words, int kernel_h, int kernel_w, int down,
-        int across, int top_padding, int left, int gap_h, int gap_w)
-        : words(words), gap_h(gap_h)
+    __device__ __forceinline__ WindowCount(int row, int place, const Image &image, const Window &window)
+        : words(image.words), gap_h(window.gap_h)
     {
-        top = row * down - top_padding;
+        const int gap_w = window.gap_w, channels = image.channels;
+        top = row * window.down - window.top;
         first_tap = top < 0 ? (gap_h - 1 - top) / gap_h : 0;
-        stop = top < height ? min(kernel_h, (height - 1 - top) / gap_h + 1) : 0;
-        const int column = place / channels * across - left;
+        stop = top < image.height ? min(window.kernel_h, (image.height - 1 - top) / gap_h + 1) : 0;
+        const int column = place / channels * window.across - window.left;
         const int skipped = column < 0 ? (gap_w - 1 - column) / gap_w : 0;
-        const int past = column < columns ? min(kernel_w, (columns - 1 - column) / gap_w + 1) : 0;
+        const int past = column < image.columns ? min(window.kernel_w, (image.columns - 1 - column) / gap_w + 1) : 0;
         bits = max(past - skipped, 0);
         first = (column + skipped * gap_w) * channels + place % channels;
         apart = gap_w * channels;
-        one_word = (kernel_w - 1) * apart < LANES;
+        one_word = (window.kernel_w - 1) * apart < LANES;
         mask = 0;
         if (one_word)
             for (int j = 0; j < bits; ++j)

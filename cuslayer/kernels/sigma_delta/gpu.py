@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer.backend import Array
+from cuslayer.kernels.constants import DeltaSpiking
 from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, over_time
-from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "forward"]
@@ -35,5 +35,5 @@ def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tup
 def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
     """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...)."""
     arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "passes": contiguous(passes)}
-    arguments = arrays | surrogate_numbers(spiking, g.dtype)._asdict() | {"sums": spiking.sums, "exact": spiking.exact}
-    return over_time("sigma_delta_adjoint", g, **arguments)
+    flags = {"sums": spiking.sums, "exact": spiking.exact}
+    return over_time("sigma_delta_adjoint", g, **arrays, **flags, of=surrogate_numbers(spiking, g.dtype)._asdict())

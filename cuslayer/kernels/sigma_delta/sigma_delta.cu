@@ -61,14 +61,9 @@ extern "C" __global__ void sigma_delta_adjoint(
     long long columns,                // neurons
     bool sums,                        // whether the input is summed
     bool exact,                       // whether backward includes the threshold
-    int code,                         // the shape of the surrogate
-    real theta,                       // threshold
-    real steep,                       // 1 / width
-    real height,                      // factor of the shape
-    real a,                           // constant of the shape
-    real b)                           // constant of the shape
+    Surrogate of)                     // the shape and its constants
 {
-    const Slope slope{code, theta, steep, height, a, b};
+    const Slope slope{of};
     GRID_STRIDE(m, columns) {
         real of_total = 0, of_sent = 0;
         for (long long t = end_of_batch(steps - 1); t >= 0; t -= AHEAD) {
@@ -79,7 +74,7 @@ extern "C" __global__ void sigma_delta_adjoint(
             for (int i = 0; i < AHEAD; ++i)
                 if (t - i < steps) {
                     const real size = fabs(change[i]);
-                    const real factor = exact ? size * slope(size) + (size >= theta ? real(1) : real(0)) : real(1);
+                    const real factor = exact ? size * slope(size) + (size >= of.theta ? real(1) : real(0)) : real(1);
                     const real of_change = (grad[i] + of_sent) * factor;
                     of_sent = flushed(of_sent - of_change);
                     const bool through = passes[(t - i) * columns + m];

@@ -1,4 +1,4 @@
-"""Launchers of `spike_count.cu`: the error of spike counts and its gradient."""
+"""Launchers of `spike_count.cu`: the error of spike counts, its gradient, and the score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, recurrence, sizes, train
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
-__all__ = ["error", "error_adjoint"]
+__all__ = ["error", "error_adjoint", "score"]
 
 # LANES and RUNS of spike_count.cu: the columns of a block, and the parts of its time.
 _LANES, _RUNS = 32, 16
@@ -38,12 +38,12 @@ def error(
     blocks = max(1, -(-columns // _LANES))
     e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
-        goal = {"desired": e, "labels": contiguous(desired.labels), "by_label": True}
-        goal |= {"of_label": desired.true, "of_others": desired.false}
+        goal = {"desired": e, "labels": contiguous(desired.labels)}
+        by_label = {"given": True, "of_label": desired.true, "of_others": desired.false}
     else:
         unread = empty(beside, (0,), "int64")
-        goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread, "by_label": False}
-        goal |= {"of_label": 0.0, "of_others": 0.0}
+        goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread}
+        by_label = {"given": False, "of_label": 0.0, "of_others": 0.0}
     kernel("spike_count_error", dtype).launch(
         (blocks,),
         (_LANES, _RUNS),
@@ -55,13 +55,11 @@ def error(
         steps=steps,
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
-        first=first,
-        last=last,
-        count_scale=count_scale,
-        piecewise=piecewise,
         dt=float(response.dt),
+        region={"first": first, "last": last, "count_scale": count_scale, "piecewise": piecewise},
+        by_label=by_label,
         **goal,
-        **(_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE),
+        alpha=_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE,
     )
     if isinstance(response, Alpha) or last - first == steps:
         return value, e
@@ -94,6 +92,35 @@ def error_adjoint(e: Array, g: Array, response: Alpha | Sampled) -> Array:
         steps=steps,
         columns=columns,
         dt=float(response.dt),
-        **_constants(response, steps),
+        alpha=_constants(response, steps),
     )
     return y
+
+
+def score(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Array | float, scale: float) -> None:
+    """Add a batch to the totals of an epoch, as the function of the CPU; the output may be packed spikes."""
+    if isinstance(error, (int, float)):
+        given, beside, dtype = train(s)
+        loss, factor = empty(beside, (0,), dtype), error * scale
+    else:
+        given, beside, dtype = train(s, error.dtype)
+        loss, factor = contiguous(error.astype(dtype, copy=False)), scale
+    columns = math.prod(s.shape[1:])
+    blocks = max(1, -(-columns // _LANES))
+    kernel("spike_count_score", dtype).launch(
+        (blocks,),
+        (_LANES, _RUNS),
+        **given,
+        labels=empty(beside, (0,), np.int64) if labels is None else contiguous(labels),
+        error=loss,
+        counts=empty(beside, (columns,), np.float64),
+        fired=empty(beside, (blocks,), bool),
+        totals=totals,
+        arrived=arrived(beside),
+        steps=s.shape[0],
+        samples=s.shape[1],
+        neurons=math.prod(s.shape[2:]),
+        by_class=labels is not None,
+        with_error=loss.size > 0,
+        factor=factor,
+    )

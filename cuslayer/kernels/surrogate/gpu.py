@@ -14,13 +14,12 @@ __all__ = ["adjoint", "adjoint_exact"]
 def adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
     """Return the gradient of the potential, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y, numbers = empty(g, g.shape, g.dtype), surrogate_numbers(spiking, g.dtype)._asdict()
-    arrays = {"g": contiguous(g), "u": contiguous(u), "y": y}
-    kernel("surrogate_adjoint", g.dtype)(g.size, **arrays, size=g.size, **numbers)
+    kernel("surrogate_adjoint", g.dtype)(g.size, g=contiguous(g), u=contiguous(u), y=y, size=g.size, of=numbers)
     return y
 
 
 def adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     numbers = surrogate_numbers(spiking, g.dtype)._asdict()
-    numbers |= recurrence(spiking.refractory, g.dtype, len(g), "ref_")
-    return over_time("surrogate_adjoint_exact", g, g=contiguous(g), u=contiguous(u), **numbers)
+    refractory = recurrence(spiking.refractory, g.dtype, len(g), "ref_")
+    return over_time("surrogate_adjoint_exact", g, g=contiguous(g), u=contiguous(u), of=numbers, **refractory)

@@ -18,14 +18,9 @@ extern "C" __global__ void surrogate_adjoint(
     const real *__restrict__ u,  // (size,), potential
     real *__restrict__ y,        // (size,), gradient of the potential, written
     long long size,              // steps times neurons
-    int code,                    // the shape of the surrogate
-    real theta,                  // threshold
-    real steep,                  // 1 / width
-    real height,                 // factor of the shape
-    real a,                      // constant of the shape
-    real b)                      // constant of the shape
+    Surrogate of)                // the shape and its constants
 {
-    const Slope slope{code, theta, steep, height, a, b};
+    const Slope slope{of};
     GRID_STRIDE(i, size)
         y[i] = flushed(slope(u[i]) * g[i]);
 }
@@ -36,19 +31,14 @@ extern "C" __global__ void surrogate_adjoint_exact(
     real *__restrict__ y,        // (steps, columns), gradient of the potential, written
     long long steps,             // time steps
     long long columns,           // neurons
-    int code,                    // the shape of the surrogate
-    real theta,                  // threshold
-    real steep,                  // 1 / width
-    real height,                 // factor of the shape
-    real a,                      // constant of the shape
-    real b,                      // constant of the shape
+    Surrogate of,                // the shape and its constants
     real ref_decay,              // exp(-dt / tau_ref)
     real ref_gain,               // amplitude e dt / tau_ref, negative
     long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
     real ref_cut_p,              // ref_decay^ref_cut
     real ref_cut_q)              // ref_cut ref_decay^ref_cut
 {
-    const Slope slope{code, theta, steep, height, a, b};
+    const Slope slope{of};
     // This thread has written y[t + ref_cut]: it can be read in advance unless it belongs to the current batch.
     const bool in_advance = ref_cut >= AHEAD;
     GRID_STRIDE(m, columns) {

@@ -6,11 +6,14 @@ __device__ __forceinline__ real exp_of_negative(real x)
     return sizeof(real) == 4 && !(x >= -40) ? real(0) : exp(x);
 }
 
-// A surrogate gradient times the time step, dt rho(u) = height f((u - theta) steep); NaN for u that is not finite.
-struct Slope {
+// SurrogateNumbers of kernels/surrogate/constants.py.
+struct Surrogate {
     int code;
     real theta, steep, height, a, b;
+};
 
+// A surrogate gradient times the time step, dt rho(u) = height f((u - theta) steep); NaN for u that is not finite.
+struct Slope : Surrogate {
     __device__ __forceinline__ real operator()(real u) const
     {
         if (code == 0)

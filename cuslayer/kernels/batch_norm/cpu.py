@@ -1,0 +1,144 @@
+"""Batch normalization on the CPU: statistics of channels, the normalized signal and its gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+
+
+class Scaling(NamedTuple):
+    """What follows the subtraction of the mean.
+
+    Attributes:
+        kind: "none", "power" or "std".
+        height: a factor, unless there is a gain for each channel, or none of them is scaled.
+        eps: added to the variance.
+        exponents: the least and the most exponent of "power".
+    """
+
+    kind: str
+    height: float
+    eps: float
+    exponents: tuple[float, float]
+
+
+class Applied(NamedTuple):
+    """What a forward pass has subtracted and divided by, (channels,) each, and the mean of its batch."""
+
+    centre: Array
+    divisor: Array
+    mean: Array
+
+
+def move(running: Array, found: Array, momentum: float) -> None:
+    """Move a running statistic towards that of a batch, in place; on either device."""
+    running[...] = running + running.dtype.type(momentum) * (found.astype(running.dtype) - running)
+
+
+def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -> tuple[Array, Array]:
+    """Return mean and variance of the channels, the last axis of x; move the running ones towards them, if given."""
+    axes = tuple(range(x.ndim - 1))
+    share = x.dtype.type(x.shape[-1] / x.size)
+    mean = x.sum(axis=axes) * share
+    distance = x - mean
+    distance *= distance
+    var = distance.sum(axis=axes) * share
+    for kept, found in zip(running or (), (mean, var), strict=False):
+        move(kept, found, momentum)
+    return mean, var
+
+
+def forward(
+    x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
+) -> tuple[Array, Applied]:
+    """Return the normalized signal of x (..., channels), and what `adjoint` needs besides.
+
+    Args:
+        x: numbers.
+        mean: the mean of each channel; of a batch, or a running one.
+        var: the variance, as well.
+        centre: what is subtracted: the mean, or what a hook makes of it.
+        gain: the factor of each channel, with an offset; None for the height.
+        offset: added to each channel.
+        scaling: what follows the subtraction.
+    """
+    divisor = _divisor(var, scaling)
+    y = x - centre
+    if scaling.kind != "none":
+        y = np.divide(y, divisor, out=y if y.dtype == np.result_type(y, divisor) else None)
+    if gain is not None and offset is not None:
+        y = y * gain + offset
+    elif scaling.kind != "none" and scaling.height != 1.0:
+        y *= y.dtype.type(scaling.height)
+    # Running statistics may move before the gradients are computed.
+    return y, Applied(centre.copy(), divisor, mean)
+
+
+def _divisor(var: Array, scaling: Scaling) -> Array:
+    """Return what each channel is divided by: its standard deviation, or the power of two at or above it."""
+    deviation = var + var.dtype.type(scaling.eps)
+    if scaling.kind == "std":
+        return np.sqrt(deviation)
+    if scaling.kind == "none":
+        return np.ones_like(var)
+    # The ceiling of the binary logarithm of the standard deviation, which lies between -64 and 64.
+    exponent = 64 - np.trunc(64 - np.log(deviation) / (2 * math.log(2)))
+    power: Array = 2.0 ** exponent.clip(*scaling.exponents)
+    return power.astype(var.dtype)
+
+
+def adjoint(
+    g: Array,
+    x: Array,
+    applied: Applied,
+    gain: Array | None,
+    scaling: Scaling,
+    of_batch: bool,
+    hook: Callable[[Array], Array] | None,
+) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
+    """Return the gradients of x and of the mean, which are computed on demand, of the gain and of the offset.
+
+    Args:
+        g: the gradient of the output.
+        x: the input.
+        applied: what `forward` has returned.
+        gain: the factor of each channel, or None.
+        scaling: what follows the subtraction.
+        of_batch: whether mean and variance are those of x, so that the gradient goes through them.
+        hook: takes the gradient of what is subtracted to that of the mean; None if it is the mean.
+    """
+    axes, of_gain, of_offset = tuple(range(x.ndim - 1)), None, None
+    through_var = of_batch and scaling.kind == "std"
+    normal = (x - applied.centre) / applied.divisor if through_var or gain is not None else x
+    if gain is not None:
+        of_gain, of_offset = (g * normal).sum(axis=axes), g.sum(axis=axes)
+
+    def of_difference() -> Array:
+        scaled = g if gain is None else g * gain
+        if gain is None and scaling.kind != "none" and scaling.height != 1.0:
+            scaled = g * g.dtype.type(scaling.height)
+        return scaled
+
+    def through_centre(found: Array) -> Array:
+        of_centre: Array = -found.sum(axis=axes)
+        return of_centre if hook is None else hook(of_centre)
+
+    def of_input() -> Array:
+        scaled, divisor = of_difference(), applied.divisor
+        found: Array = scaled / divisor
+        if not of_batch:
+            return found
+        share, of_mean = x.dtype.type(x.shape[-1] / x.size), through_centre(found)
+        if through_var:
+            of_var = (-scaled * normal / divisor).sum(axis=axes) / (2 * divisor)
+            of_distance = 2 * (of_var * share) * (x - applied.mean)
+            found = found + of_distance
+            of_mean = of_mean - of_distance.sum(axis=axes)
+        return found + of_mean * share
+
+    return of_input, lambda: through_centre(of_difference() / applied.divisor), of_gain, of_offset

@@ -1,0 +1,108 @@
+"""Launchers of `batch_norm.cu`: statistics of channels, the normalized signal and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels.batch_norm.cpu import Applied, Scaling, move
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import arrived, contiguous, empty
+
+__all__ = ["adjoint", "forward", "statistics"]
+
+# Threads of a block; the most blocks of a launch, enough for all of a GPU; rows that a thread should have at least.
+_THREADS, _BLOCKS, _ROWS = 256, 512, 32
+_KINDS = {"none": 0, "power": 1, "std": 2}
+
+
+def _launch(name: str, x: Array, sums: bool = False, /, **arguments: Any) -> None:
+    """Launch a kernel over the rows and channels of x; of sums, which it adds in parts."""
+    channels = x.shape[-1]
+    rows, tiles = x.size // channels, -(-channels // _THREADS)
+    width = -(-channels // tiles)
+    count = max(min(-(-rows // (_THREADS // width * _ROWS)), _BLOCKS // tiles), 1)
+    if sums:
+        parts = empty(x, (count, channels, 2), np.float64)
+        arguments |= {"parts": parts, "arrived": arrived(x)}
+    shape = {"rows": rows, "channels": channels, "width": width, "parts": count}
+    kernel(name, x.dtype).launch((tiles * count,), (_THREADS,), **arguments, shape=shape)
+
+
+def _numbers(scaling: Scaling) -> dict[str, Any]:
+    least, most = map(float, scaling.exponents)
+    numbers = {"kind": _KINDS[scaling.kind], "height": scaling.height, "eps": scaling.eps, "least": least, "most": most}
+    return {"scaling": numbers}
+
+
+def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -> tuple[Array, Array]:
+    """Return mean and variance of the channels, the last axis of x; move the running ones towards them, if given."""
+    mean, var, none = (empty(x, (size,), x.dtype) for size in (x.shape[-1], x.shape[-1], 0))
+    moves = running is not None and all(kept.dtype == x.dtype for kept in running)
+    kept = running if running is not None and moves else (none, none)
+    found = {"x": contiguous(x), "mean": mean, "var": var, "running_mean": kept[0], "running_var": kept[1]}
+    _launch("batch_norm_statistics", x, True, **found, moves=moves, momentum=momentum)
+    if running is not None and not moves:
+        move(running[0], mean, momentum)
+        move(running[1], var, momentum)
+    return mean, var
+
+
+def forward(
+    x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
+) -> tuple[Array, Applied]:
+    """Return the normalized signal of x (..., channels), and what `adjoint` needs; see the function of the CPU."""
+    trained = gain is not None and offset is not None
+    dtype = np.result_type(*(a.dtype for a in (x, mean, var, centre, gain, offset) if a is not None))
+    x, mean, var, centre = (a.astype(dtype, copy=False) for a in (x, mean, var, centre))
+    affine = {
+        name: empty(x, (0,), dtype) if a is None else contiguous(a.astype(dtype, copy=False))
+        for name, a in (("gain", gain), ("offset", offset))
+    }
+    y, subtracted, divisor = empty(x, x.shape, dtype), *(empty(x, mean.shape, dtype) for _ in range(2))
+    given = {"x": contiguous(x), "var": contiguous(var), "centre": contiguous(centre), **affine}
+    given |= {"y": y, "subtracted": subtracted, "divisor": divisor}
+    _launch("batch_norm", x, **given, trained=trained, **_numbers(scaling))
+    return y, Applied(subtracted, divisor, mean)
+
+
+def adjoint(
+    g: Array,
+    x: Array,
+    applied: Applied,
+    gain: Array | None,
+    scaling: Scaling,
+    of_batch: bool,
+    hook: Callable[[Array], Array] | None,
+) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
+    """Return the gradients of x and of the mean, on demand, of gain and of offset; see the function of the CPU."""
+    dtype, trained = applied.divisor.dtype, gain is not None
+    g, x = (contiguous(a.astype(dtype, copy=False)) for a in (g, x))
+    none = empty(x, (0,), dtype)
+    factor = none if gain is None else contiguous(gain.astype(dtype, copy=False))
+    given: dict[str, Any] = {"g": g, "x": x, "divisor": applied.divisor}
+
+    @cache
+    def sums() -> dict[str, Array]:
+        found = {name: empty(x, x.shape[-1:], dtype) for name in ("of_gain", "of_offset")}
+        _launch("batch_norm_adjoint_sums", x, True, **given, **found, centre=applied.centre)
+        return found
+
+    def of_mean() -> Array:
+        height = scaling.height if scaling.kind != "none" else 1.0
+        of_centre = sums()["of_offset"] * (height if gain is None else factor) / -applied.divisor
+        return of_centre if hook is None else hook(of_centre)
+
+    def of_input() -> Array:
+        found, hooked = empty(x, x.shape, dtype), of_batch and hook is not None
+        more = sums() if of_batch else {"of_gain": none, "of_offset": none}
+        more = more | {"mean": applied.mean, "gain": factor, "of_mean": of_mean() if hooked else none, "of_x": found}
+        flags = {"trained": trained, "of_batch": of_batch, "hooked": hooked}
+        _launch("batch_norm_adjoint", x, **given, **more, **flags, **_numbers(scaling))
+        return found
+
+    return of_input, of_mean, *((sums()["of_gain"], sums()["of_offset"]) if trained else (None, None))

@@ -1,0 +1,45 @@
+"""Emulated CUDA kernels of batch normalization against the CPU's, whose sums are in float64."""
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.batch_norm.cpu import Scaling
+from tests.kernels.test_twins import close, dtypes, few, normal, seeds
+from tests.kernels.test_twins import emulator as emulator
+
+# Threads without a channel, blocks of some channels, channels of several blocks; some rows, and several blocks of them.
+channels = st.sampled_from([1, 3, 5, 16, 130, 256, 257, 600])
+frames = st.sampled_from([(1, 1), (2, 3), (7, 1, 2), (40, 2, 3, 4)])
+
+
+@few
+@given(frames, channels, dtypes, st.sampled_from(["none", "power", "std"]), st.booleans(), st.booleans(), seeds)
+@example((400, 2, 9), 3, "float32", "std", True, True, 0)
+@example((60, 2, 9), 130, "float64", "std", True, True, 1)
+@example((0, 2), 3, "float32", "std", True, False, 2)
+def test_batch_norm(frames, count, dtype, kind, trained, of_batch, seed):
+    x = normal(seed, (*frames, count), dtype, 3) + normal(seed + 1, (count,), dtype, 20)
+    g, given_mean = normal(seed + 2, x.shape, dtype), normal(seed + 3, (count,), dtype)
+    gain, offset = (normal(seed + i, (count,), dtype) if trained else None for i in (4, 5))
+    scaling, found = Scaling(kind, 2.5, 1e-5, (-3, 2)), []
+    for device in (gpu, cpu):
+        # The error of float32 sums on the CPU is not the kernels'.
+        real = np.float64 if device is cpu else x.dtype
+        arrays = [None if a is None else a.astype(real) for a in (x, g, gain, offset)]
+        running = (given_mean.astype(real), np.square(given_mean).astype(real))
+        if of_batch and x.size:
+            mean, var = device.batch_norm.statistics(arrays[0], running, 0.25)
+            more = device.batch_norm.statistics(arrays[0], None, 0.0)
+            np.testing.assert_array_equal(more, (mean, var))
+        else:
+            mean, var = running
+        y, applied = device.batch_norm.forward(arrays[0], mean, var, mean, *arrays[2:], scaling)
+        hooked = (lambda of_centre: of_centre * 0.5) if seed % 2 else None
+        given = arrays[1], arrays[0], applied, arrays[2]
+        gradients = device.batch_norm.adjoint(*given, scaling, of_batch and x.size > 0, hooked)
+        found.append([mean, var, *running, y, gradients[0](), gradients[1](), *gradients[2:]])
+    for ours, theirs in zip(*found, strict=True):
+        if theirs is not None:
+            close(ours, theirs.astype(dtype), 3e-6 if dtype == "float32" else 1e-11)
