@@ -66,12 +66,6 @@ def training_step(network: str, kind: str) -> Callable[[], None]:
     return step
 
 
-def peak(network: str, kind: str) -> float:
-    """Return the peak of the memory of a process that takes two steps, MB."""
-    command = [sys.executable, __file__, "--peak", network, kind]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=list(KINDS), help="kinds of neurons, the first to compare with")
@@ -90,16 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         steps = {kind: training_step(network, kind) for kind in options.kinds}
         times: dict[str, list[float]] = {kind: [] for kind in steps}
         for number in range(-1, options.rounds):  # in the round before the first, kernels are compiled
-            first = number % len(steps)
-            for kind in [*steps, *steps][first : first + len(steps)]:
+            turn = number % len(steps)
+            for kind in [*steps, *steps][turn : turn + len(steps)]:
                 for _ in range(2 if network == "CNN" else 6):
                     start = time.perf_counter()
                     steps[kind]()
                     if number >= 0:
                         times[kind].append(1e3 * (time.perf_counter() - start))
-        memory = {kind: peak(network, kind) for kind in steps}
-        first_times, first_memory = times[options.kinds[0]], memory[options.kinds[0]]
-        begin, low = np.median(first_times), np.quantile(first_times, 0.25)
+        command = [sys.executable, __file__, "--peak", network]
+        memory = {kind: float(subprocess.check_output([*command, kind])) for kind in steps}
+        first, first_memory = times[options.kinds[0]], memory[options.kinds[0]]
+        begin, low = np.median(first), np.quantile(first, 0.25)
         for kind, each in times.items():
             half, quarter = np.median(each), np.quantile(each, 0.25)
             print(
