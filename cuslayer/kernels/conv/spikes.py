@@ -253,7 +253,7 @@ def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
 
 @compiled
 def _pays(share: float, spikes: Any, taps: Any) -> bool:
-    """Return whether a product takes less time than walking a share of all pixels' channels."""
+    """Return whether a product takes less time than the spikes, a share of all pixels' channels, one by one."""
     (kernel, across), (_, over), _, _ = spikes.window
     channels, groups, lanes = spikes.channels, spikes.channels // spikes.inputs, VECTOR_BYTES // taps.itemsize
     # An output has as many pixels to itself as a stride steps over, and each of them reaches some rows of a map.

@@ -51,11 +51,11 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy_vector
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
 
-# More spikes than any row has: all rows are walked.
+# More spikes than any row has: no row counts as busy.
 _ENDLESS = 1 << 62
 # Additions that take some tens of microseconds, as long as it takes to wake a thread.
 _WORTH_A_THREAD = 1 << 19
-# Bytes of errors whose rows are walked together, a part of the last cache, and spikes of a column among them on average
+# Bytes of errors whose rows are added together, a part of the last cache, and spikes of a column among them on average
 # at least, which are worth a load and a store of its sum.
 _WALKED_BYTES, _WORTH_A_SUM = 1 << 22, 4
 # Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.

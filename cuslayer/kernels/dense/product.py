@@ -1,7 +1,7 @@
 """What the dense layers of both devices share: a deferred product, and which rows of spikes are busy.
 
-Busy rows are those in which it costs the CPU less to look up sums than to walk the spikes. Forward, this decides the
-order in which the spikes of a row are added. A GPU adds them in the same order.
+In a busy row, the CPU takes less time to look up precomputed sums than to add a row of weights for each spike. Forward,
+this decides the order in which the spikes of a row are added. A GPU adds them in the same order.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ TABLES, INPUTS = 6, 6
 ROWS = TABLES * INPUTS
 # VECTOR_BYTES of host/llvm.py.
 _VECTOR_BYTES = 64
-# Nanoseconds of a core by which both ways are compared, measured on an AMD EPYC. A spike that is walked: to
+# Nanoseconds of a core by which both ways are compared, measured on an AMD EPYC. A spike that adds its row: to
 # list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
 LISTED, SORTED = 0.8, 7.0
 _VECTOR = [(64 << 10, 0.9), (10 << 20, 0.95), (18 << 20, 1.35), (1 << 62, 1.75)]
 _IN_PARTS = 10 << 20
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
-# lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
-# walked.
+# lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line
+# whose spikes add their rows.
 _LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 2.5, 480.0, 5.0, 27.0, 0.2, 5.0
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
 # that are wanted for two threads.
 _MOST_LINES, _LEAST_LINES, PARTS = 4096, 256, 8
-# Spikes of a row that are walked whatever the sizes are: they take a tenth of a microsecond.
+# Spikes of a row that add their rows whatever the sizes are: they take a tenth of a microsecond.
 _FEW = 4
 # Rows that share the tables where a row's number of spikes alone decides.
 _SHARED = 2048
@@ -80,7 +80,7 @@ def narrow(g: Array | Product) -> Array | Product:
 
 @lru_cache
 def break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float) -> float:
-    """Return the number of spikes above which this is faster than walking them.
+    """Return the number of spikes above which precomputed sums are faster than a row for each of them.
 
     Args:
         lines: the lines of spikes, each of which is the sum of some rows of the matrix.
@@ -92,7 +92,7 @@ def break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float
     vectors = _vectors(width, itemsize)
     parts = max(1, -(-lines // lines_together(lines, vectors, PARTS)))
     a_line, a_spike = _costs(rows, width, itemsize, max(1.0, lines / parts), of_spike)
-    # One part is the work of one thread, while two walk.
+    # One part is the work of one thread, while two add rows.
     alone = 2 if parts * vectors == 1 else 1
     return lines * (alone * a_line - _LINE) / a_spike
 
@@ -112,11 +112,11 @@ def _vectors(width: int, itemsize: int) -> int:
 
 
 def _costs(rows: int, width: int, itemsize: int, shared: float, of_spike: float) -> tuple[float, float]:
-    """Return what the sums of a line cost where so many lines share tables, and a spike that is walked."""
+    """Return what the sums of a line cost where so many lines share tables, and a spike that adds its row."""
     vectors, words, part = _vectors(width, itemsize), -(-rows // ROWS), width * itemsize % _VECTOR_BYTES > 0
     write, size = vectors * _WRITE + part * _WRITE_PART, rows * width * itemsize
     if of_spike == SORTED:
-        # Errors that are larger than the caches are walked in parts, weights are not.
+        # Errors that are larger than the caches are added in parts, weights are not.
         size = min(size, _IN_PARTS)
     of_vector = next(cost for most, cost in _VECTOR if size <= most)
     a_line = words * vectors * (_LOOK_UP + _FILL / shared) + write + words * ROWS * _CODE

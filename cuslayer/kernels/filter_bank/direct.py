@@ -44,9 +44,9 @@ def filter_tile(
 ) -> None:
     """Filter the vector of columns at a place of x, STEPS steps that are `apart`, by the first `used` taps.
 
-    The sums go to a place of y, whose steps are `steps_apart`, and are added to what is there if `more`, and written
-    past the caches if `large`. All arrays are flat. The memory has the earlier steps, in a circle of `blocks` blocks of
-    STEPS vectors each, from block 1 on; block 0 is a copy of the last one. `block` is the one for these steps.
+    The sums go to a place of y, whose steps are `steps_apart`, and are added to what is there if `more`, by
+    non-temporal stores if `large`. All arrays are flat. The memory has the earlier steps, in a ring of `blocks` blocks
+    of STEPS vectors each, from block 1 on; block 0 is a copy of the last one. `block` is the one for these steps.
     """
     lanes, steps = REGISTER_BYTES // taps.itemsize, range(STEPS)
     vector, builder = ir.VectorType(taps.number, lanes), code.builder
@@ -153,7 +153,7 @@ def filter_columns(
         targets: as many columns of y, ascending.
         backward: from the last step to the first.
         more: y has a part of the sums.
-        large: y is written past the caches.
+        large: y is written with non-temporal stores.
         memory: `tiles` for as many taps, or more.
     """
     steps, size, lanes = x.shape[0], sources.size, REGISTER_BYTES // y.itemsize

@@ -98,7 +98,7 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
         taps: the filter (K,).
         y: (T, ...).
         targets: as many columns of y, ascending.
-        large: y is written past the caches.
+        large: y is written with non-temporal stores.
         memory: see `columns_memory`.
     """
     (begins, which, values), wide = spikes, words.shape[1]

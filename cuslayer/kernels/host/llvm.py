@@ -116,7 +116,7 @@ class Flat:
         return Value(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
 
     def store(self, value: Value, at: Value | int, align: int = 0, *, temporal: bool = True) -> None:
-        """Write a number or a vector to a place; if not `temporal`, past the caches, where its size is `align`."""
+        """Write a number or a vector to a place; if not `temporal`, its size is `align`, and it stays in no cache."""
         builder = self.code.builder
         stored = builder.store(value.raw, self.pointer(at, value.kind), align=align or self.itemsize)
         if not temporal:

@@ -255,5 +255,5 @@ def held_memory() -> int:
 
 
 def is_large(*results: Array) -> bool:
-    """Return whether the results of a kernel are so large that they are written past the caches."""
+    """Return whether the results of a kernel are so large that non-temporal stores write them."""
     return sum(result.nbytes for result in results) >= _PAST_CACHES

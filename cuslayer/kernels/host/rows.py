@@ -56,7 +56,7 @@ def copy_vector(code: Code, x: Flat, at: Int, y: Flat, to: Int) -> None:
 
 @generated
 def _copy_line(code: Code, x: Flat, at: Int, y: Flat, to: Int) -> None:
-    """Copy a vector past the caches to a place that is a cache line."""
+    """Copy a vector to a place that is a cache line, by a non-temporal store."""
     if x.number != y.number:
         raise TypingError(f"write_row: rows must be of one type, got {x.number} and {y.number}")
     y.store(x.load(at, x.line), to, VECTOR_BYTES, temporal=False)
@@ -64,7 +64,7 @@ def _copy_line(code: Code, x: Flat, at: Int, y: Flat, to: Int) -> None:
 
 @generated
 def fence(code: Code) -> None:
-    """Complete what was written past the caches before anything that follows, for other threads too."""
+    """Complete non-temporal stores before anything that follows, for other threads too."""
     code.builder.fence("seq_cst")
 
 
@@ -85,7 +85,7 @@ def prefetch(row: Any) -> None:
 
 @compiled
 def write_row(target: Any, source: Any, large: bool) -> None:
-    """Copy a row to another as long as itself, past the caches if it is one of a large result.
+    """Copy a row to another as long as itself, with non-temporal stores if it is one of a large result.
 
     `memory.is_large` says which results are. A kernel calls `fence` after its last row.
     """

@@ -1,7 +1,7 @@
 """The spikes that dense and convolutional layers receive on the CPU, forward and for the weight gradient.
 
 The boolean array is read once, 64 bytes at a time, and becomes a bit a bin; it belongs to the caller, who may change
-it before backward. Spike trains are mostly sparse, and then spikes are walked: a list of them is built from the bits,
+it before backward. Spike trains are mostly sparse, and then layers work spike by spike: a list is built from the bits,
 and only the list is saved for backward. Where many neurons fire, a layer takes the bits themselves, and those are
 saved. Which of them is decided by the layer; the number of spikes is counted for it.
 """
