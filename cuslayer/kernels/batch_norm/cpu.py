@@ -58,14 +58,7 @@ def forward(
 ) -> tuple[Array, Applied]:
     """Return the normalized signal of x (..., channels), and what `adjoint` needs besides.
 
-    Args:
-        x: numbers.
-        mean: the mean of each channel; of a batch, or a running one.
-        var: the variance, as well.
-        centre: what is subtracted: the mean, or what a hook makes of it.
-        gain: the factor of each channel, with an offset; None for the height.
-        offset: added to each channel.
-        scaling: what follows the subtraction.
+    `centre` is subtracted: the mean, or what a hook makes of it. The height replaces gain and offset that are None.
     """
     divisor = _divisor(var, scaling)
     y = x - centre
@@ -103,26 +96,25 @@ def adjoint(
 ) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
     """Return the gradients of x and of the mean, which are computed on demand, of the gain and of the offset.
 
-    Args:
-        g: the gradient of the output.
-        x: the input.
-        applied: what `forward` has returned.
-        gain: the factor of each channel, or None.
-        scaling: what follows the subtraction.
-        of_batch: whether mean and variance are those of x, so that the gradient goes through them.
-        hook: takes the gradient of what is subtracted to that of the mean; None if it is the mean.
+    With `of_batch`, mean and variance are those of x, and the gradient goes through them. `hook` takes the gradient of
+    what is subtracted to that of the mean; it is None if that is the mean.
     """
     axes, of_gain, of_offset = tuple(range(x.ndim - 1)), None, None
     through_var = of_batch and scaling.kind == "std"
-    normal = (x - applied.centre) / applied.divisor if through_var or gain is not None else x
+
+    def divided(a: Array) -> Array:
+        found: Array = a if scaling.kind == "none" else a / applied.divisor
+        return found
+
+    if through_var or gain is not None:
+        normal = divided(x - applied.centre)
     if gain is not None:
         of_gain, of_offset = (g * normal).sum(axis=axes), g.sum(axis=axes)
 
     def of_difference() -> Array:
-        scaled = g if gain is None else g * gain
-        if gain is None and scaling.kind != "none" and scaling.height != 1.0:
-            scaled = g * g.dtype.type(scaling.height)
-        return scaled
+        if gain is not None:
+            return g * gain
+        return g if scaling.kind == "none" or scaling.height == 1.0 else g * g.dtype.type(scaling.height)
 
     def through_centre(found: Array) -> Array:
         of_centre: Array = -found.sum(axis=axes)
@@ -130,7 +122,7 @@ def adjoint(
 
     def of_input() -> Array:
         scaled, divisor = of_difference(), applied.divisor
-        found: Array = scaled / divisor
+        found = divided(scaled)
         if not of_batch:
             return found
         share, of_mean = x.dtype.type(x.shape[-1] / x.size), through_centre(found)
@@ -141,4 +133,4 @@ def adjoint(
             of_mean = of_mean - of_distance.sum(axis=axes)
         return found + of_mean * share
 
-    return of_input, lambda: through_centre(of_difference() / applied.divisor), of_gain, of_offset
+    return of_input, lambda: through_centre(divided(of_difference())), of_gain, of_offset

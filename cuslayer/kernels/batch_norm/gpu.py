@@ -46,9 +46,8 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
     kept = running if running is not None and moves else (none, none)
     found = {"x": contiguous(x), "mean": mean, "var": var, "running_mean": kept[0], "running_var": kept[1]}
     _launch("batch_norm_statistics", x, True, **found, moves=moves, momentum=momentum)
-    if running is not None and not moves:
-        move(running[0], mean, momentum)
-        move(running[1], var, momentum)
+    for statistic, of_batch in () if moves else zip(running or (), (mean, var), strict=False):
+        move(statistic, of_batch, momentum)
     return mean, var
 
 
