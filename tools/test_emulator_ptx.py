@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cuslayer.kernels.cuda import compile as source
 from tools import nvrtc
 from tools.emulator import ptx
+from tools.emulator.build import ARCHITECTURE
 from tools.emulator.counts import ArrayCounts, LaunchCounts
 from tools.emulator.driver import Emulator
 from tools.emulator.kernel import SINGLE, N, kernel, refused, zeros
@@ -20,6 +23,16 @@ LONG = np.random.default_rng(2).integers(0, 2**64, N, dtype=np.uint64)
 @pytest.fixture(params=nvrtc.releases())
 def emulator(request: Any) -> Emulator:
     return Emulator(release=request.param)
+
+
+@pytest.mark.parametrize("topic", source.topics())
+def test_every_release_makes_the_same_ptx(topic: str) -> None:
+    """What the emulator executes of one release, it executes of all."""
+    text, options = source.text(topic, np.dtype(SINGLE)), (*source.OPTIONS, "-ftz=true", "-lineinfo")
+    made = [nvrtc.compile(text, ARCHITECTURE, options, release)[0].decode() for release in nvrtc.releases()]
+    # But for comments and the version of PTX.
+    instructions = [re.sub(r"//.*|\.version.*", "", each) for each in made]
+    assert instructions[0] == instructions[-1]
 
 
 def test_bits(emulator: Emulator) -> None:
