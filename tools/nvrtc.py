@@ -16,6 +16,9 @@ import pytest
 
 from cuslayer.files import write_whole
 
+# The folder of the wheel of each release.
+_WHEELS = {"12": "cuda_nvrtc", "13": "cu13"}
+
 
 def missing(reason: str) -> NoReturn:
     """Skip the test, except on CI, where what it needs has to be there."""
@@ -29,25 +32,41 @@ class CompileError(Exception):
 
 
 @cache
-def _library() -> Any:
-    try:
-        spec = find_spec("nvidia.cuda_nvrtc")
-    except ModuleNotFoundError:
-        spec = None
-    folders = spec.submodule_search_locations if spec else None
-    found = [file for folder in folders or [] for file in Path(folder).glob("lib/libnvrtc.so.12")]
-    return ctypes.CDLL(str(found[0])) if found else None
+def _libraries() -> dict[str, Any]:
+    """Return the libraries that are installed, by their releases."""
+    spec = find_spec("nvidia")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or []]
+    found = {}
+    for release, wheel in _WHEELS.items():
+        for folder in (folder / wheel / "lib" for folder in folders):
+            if (library := folder / f"libnvrtc.so.{release}").exists():
+                # NVRTC opens it by its name alone.
+                for builtins in folder.glob(f"libnvrtc-builtins.so.{release}.*"):
+                    ctypes.CDLL(str(builtins))
+                found[release] = ctypes.CDLL(str(library))
+    return found
 
 
-def compile(text: str, arch: str, options: tuple[str, ...] = ()) -> tuple[bytes, str]:
-    """Return the machine code of a source for an architecture, as sm_90, and the compiler's log.
+def releases() -> tuple[str, ...]:
+    """Return the releases of NVRTC that are installed, of "12" and "13"."""
+    return tuple(_libraries())
+
+
+def compile(text: str, arch: str, options: tuple[str, ...] = (), release: str = "12") -> tuple[bytes, str]:
+    """Return what the compiler makes of a source, and its log.
+
+    Args:
+        text: the source.
+        arch: sm_90 for machine code, compute_90 for PTX.
+        options: more options of the compiler.
+        release: of NVRTC.
 
     Raises:
         CompileError: the source does not compile.
     """
-    nvrtc = _library()
+    nvrtc = _libraries().get(release)
     if nvrtc is None:
-        missing("the package nvidia-cuda-nvrtc-cu12 is not installed")
+        missing(f"NVRTC {release} is not installed (nvidia-cuda-nvrtc-cu12, or nvidia-cuda-nvrtc for 13)")
     known = _kept(text, arch, options, nvrtc)
     if known.exists():
         found: tuple[bytes, str] = pickle.loads(known.read_bytes())
@@ -60,7 +79,8 @@ def compile(text: str, arch: str, options: tuple[str, ...] = ()) -> tuple[bytes,
         log = _read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program).rstrip(b"\0").decode()
         if outcome:
             raise CompileError(log)
-        made = _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program), log
+        code = "PTX" if arch.startswith("compute") else "CUBIN"
+        made = _read(nvrtc[f"nvrtcGet{code}Size"], nvrtc[f"nvrtcGet{code}"], program), log
         data = pickle.dumps(made)
         write_whole(known, lambda file: file.write(data))
         return made

@@ -24,7 +24,7 @@ def test_a_missing_barrier() -> None:
     assert (y == INTEGERS[::-1]).all()
     run(INTEGERS, y, np.False_, np.True_)
     assert (y == INTEGERS).all()
-    with refused("thread 0 of block 0 reads shared memory, which nothing wrote"):
+    with refused("thread 0 of block 0 reads .*tile.*, which nothing wrote"):
         run(INTEGERS, y, np.False_, np.False_)
 
 
@@ -41,21 +41,63 @@ def test_a_barrier_is_missing_before_memory_is_used_again() -> None:
     y = zeros()
     run(y, np.True_)
     assert (y == 3).all()
-    with refused("thread 5 of block 0 writes shared memory, which thread 0 read with no barrier between"):
+    with refused("thread 5 of block 0 writes .*held.*, which thread 0 read with no barrier between"):
         run(y, np.False_)
 
 
 def test_shared_memory_is_another_in_every_block() -> None:
     body = """
         __shared__ real held;
-        if (blockIdx.x == 0 || all) held = 1;
+        if (blockIdx.x == 0 || all) held = x[0];
         y[blockIdx.x] = held;"""
-    run = kernel("real *y, bool all", body)
-    run(numbers(), np.True_, grid=2, block=1)
-    with refused("thread 0 of block 1 reads shared memory, which nothing wrote"):
-        run(numbers(), np.False_, grid=2, block=1)
-    with refused("thread 0 of block 0 reads shared memory, which nothing wrote"):
-        kernel("real *y", "__shared__ real held[64];\ny[threadIdx.x] = held[threadIdx.x];")(numbers())
+    run = kernel("const real *x, real *y, bool all", body)
+    run(numbers(), numbers(), np.True_, grid=2, block=1)
+    with refused("thread 0 of block 1 reads .*held.*, which nothing wrote"):
+        run(numbers(), numbers(), np.False_, grid=2, block=1)
+
+
+def test_bounds_of_shared_memory() -> None:
+    """An access past the end of a variable does not reach the next one, and past dynamic shared memory none."""
+    body = """
+        __shared__ real one[64], other[64];
+        extern __shared__ __align__(16) unsigned char shared[];
+        one[threadIdx.x] = x[threadIdx.x];
+        other[threadIdx.x] = x[threadIdx.x];
+        reinterpret_cast<real *>(shared)[threadIdx.x + by] = x[threadIdx.x];
+        __syncthreads();
+        y[threadIdx.x] = one[(threadIdx.x + 1) % 64 + at] + other[threadIdx.x];"""
+    run = kernel("const real *x, real *y, long long at, long long by", body)
+    run(numbers(), numbers(), 0, 0, shared_mem=4 * N)
+    with refused("thread 62 of block 0 reads .*, of no variable"):
+        run(numbers(), numbers(), 1, 0, shared_mem=4 * N)
+    for by in 0, 1, -65, -(10**6):
+        with refused("thread .* of block 0 writes .*, of no variable"):
+            run(numbers(), numbers(), 0, by, shared_mem=4 * N if by else 4 * N - 4)
+
+
+MOST = 227 << 10
+
+
+def test_more_shared_memory_than_a_kernel_may_have() -> None:
+    body = """
+        __shared__ real tile[1000];
+        extern __shared__ unsigned char shared[];
+        tile[threadIdx.x] = y[threadIdx.x];
+        shared[threadIdx.x] = 1;
+        __syncthreads();
+        y[threadIdx.x] = tile[63 - threadIdx.x] + shared[0];"""
+    run = kernel("real *y", body)
+    most = (48 << 10) - 4000
+    run(numbers(), shared_mem=most)
+    said = "a block has 4000 bytes of static and {} of dynamic shared memory, more than the {} that it may have"
+    with refused(said.format(most + 4, 48 << 10) + " without a larger max_dynamic_shared_size_bytes"):
+        run(numbers(), shared_mem=most + 4)
+    run(numbers(), shared_mem=most + 4, most_dynamic=most + 4)
+    with refused(said.format(MOST - 3999, MOST)):
+        run(numbers(), shared_mem=MOST - 3999, most_dynamic=MOST)
+    run(numbers(), shared_mem=MOST - 4000)
+    with refused(f"max_dynamic_shared_size_bytes is {MOST + 1}, of {MOST} bytes of shared memory"):
+        run(numbers(), most_dynamic=MOST + 1)
 
 
 # One thread writes y[0]; past a barrier of some kind another one reads or writes it.

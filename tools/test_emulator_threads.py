@@ -27,9 +27,9 @@ def test_a_sum_over_a_block() -> None:
 def test_a_barrier_that_some_threads_do_not_reach() -> None:
     run = kernel("long long *y, long long n", "if (threadIdx.x < n)\n__syncthreads();\ny[threadIdx.x] = 1;")
     run(zeros(), N)
-    with refused(r"block 0 stands still: 63 threads wait at __syncthreads\(\) in line 4, 1 thread has ended"):
+    with refused(r"block 0 stands still: 63 threads wait at bar.sync 0 in kernels.cu:4, 1 thread has ended"):
         run(zeros(), N - 1)
-    with refused(r"block 0 stands still: 1 thread waits at __syncthreads\(\) in line 4, 63 threads have ended"):
+    with refused(r"block 0 stands still: 1 thread waits at bar.sync 0 in kernels.cu:4, 63 threads have ended"):
         run(zeros(), 1)
     # The fibers of a refused launch begin anew.
     run(zeros(), N)
@@ -41,8 +41,8 @@ def test_barriers_of_two_branches() -> None:
     )
     run(zeros(), 1, block=1)
     with refused(
-        r"block 0 stands still: 2 threads wait at __syncthreads\(\) in line 4,"
-        r" 62 threads wait at __syncthreads\(\) in line 6, 0 threads have ended"
+        r"block 0 stands still: 2 threads wait at bar.sync 0 in kernels.cu:4,"
+        r" 62 threads wait at bar.sync 0 in kernels.cu:6, 0 threads have ended"
     ):
         run(zeros(), 2)
 
@@ -69,9 +69,6 @@ def test_shuffles(operation: str) -> None:
             run(y, operand, width)
             lanes = [shuffled(operation, lane, operand, width) for lane in range(32)]
             assert y.tolist() == [*lanes, *(32 + lane for lane in lanes)]
-    for width in 0, 3, 64:
-        with refused(rf"thread 0 of block 0 shuffles in line 3 with a width of {width}, which is no power of two .*"):
-            run(np.zeros(N, SINGLE), 1, width)
 
 
 def test_a_sum_over_a_warp() -> None:
@@ -83,7 +80,7 @@ def test_a_sum_over_a_warp() -> None:
     x, y = np.arange(N, dtype=SINGLE), np.zeros(2, SINGLE)
     run(x, y)
     assert y.tolist() == [sum(range(32)), sum(range(32, 64))]
-    with refused(r"thread 32 of block 0 shuffles in line 5 from lane 16, which takes no part"):
+    with refused(r"thread 32 of block 0 takes a number of lane 16, which takes no part"):
         run(x, y, block=40)
 
 
@@ -95,7 +92,7 @@ def test_shuffles_from_lanes_that_have_ended() -> None:
     y = zeros()
     run(y, 8, 7)
     assert y.tolist() == 8 * [7] + 56 * [0]
-    with refused("thread 0 of block 0 shuffles in line 5 from lane 8, which takes no part"):
+    with refused("thread 0 of block 0 takes a number of lane 8, which takes no part"):
         run(y, 8, 8)
 
 
@@ -109,13 +106,11 @@ def test_masks() -> None:
     y = zeros()
     run(y, 9, 0xFFFF0000)
     assert y.tolist() == 2 * (16 * [9] + [lane ^ 1 for lane in range(16, 32)])
-    with refused("thread 0 of block 0 shuffles in line 5 from lane 16, which takes no part"):
+    with refused("thread 0 of block 0 takes a number of lane 16, which takes no part"):
         run(y, 16, 0xFFFF0000)
-    with refused(
-        r"thread 31 of block 0 calls __shfl_xor_sync\(\) in line 6 with a mask that leaves it out, 0x7fff0000"
-    ):
+    with refused(r"thread 31 of block 0 names lanes without its own, 0x7fff0000"):
         run(y, 9, 0x7FFF0000)
-    with refused(r"block 0 stands still: 32 threads wait at __syncthreads.*, 32 threads wait at __shfl_xor_sync.*"):
+    with refused(r"block 0 stands still: 32 threads wait at bar.sync 0 in .*, 32 threads wait at shfl.sync.bfly.*"):
         run(y, 9, 0xFFFFFFFF)
 
 

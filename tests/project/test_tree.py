@@ -177,7 +177,7 @@ BUDGETS = {
     "tests/project": 1_310,
     "tests/support": 2_550,
     "tests/training": 5_150,
-    "tools": 7_100,
+    "tools": 6_450,
     "benchmarks": 6_000,
 }
 WORDS = 46_000

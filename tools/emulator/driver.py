@@ -1,32 +1,31 @@
-"""Emulation of the CUDA kernels on a CPU: the unmodified sources, compiled for the host, over the full grid.
+"""Emulation of the CUDA kernels on a CPU: the PTX that NVRTC makes of them, executed over the full grid.
 
 It is a driver of `kernels.cuda.compile`, so that NumPy arrays pass through all of `kernels.gpu`: the launchers, the
-binding of arguments, the index arithmetic of every thread. A fault that is undefined on a GPU raises `EmulationError`:
+binding of arguments, the index arithmetic of every thread. The compiler's options are the library's and CuPy's, so that
+contraction, rounding and flushing are those of a GPU. A fault that is undefined on a GPU raises `EmulationError`:
 
-- an access outside of every argument or past the dynamic shared memory of the launch, or a write to a const argument;
-- an access to a number of 2 to 8 bytes, or to a whole vector of CUDA's, at an address that is no multiple of its size;
+- an access outside of every argument or variable in shared memory, or a write to a const argument;
+- an access at an address that is no multiple of its size;
 - a read of uninitialized memory (shared memory too, of each block anew), an output that is not completely written, a
   bool that is neither True nor False;
+- a read by an instruction for constant memory (ld.global.nc) of what the kernel wrote;
 - a barrier that some threads of a block do not reach, a shuffle from an inactive lane;
 - a data race: two threads access an element without a barrier between them, and one of them writes it;
 - a result that depends on the order of threads, such as a sum of floats by atomicAdd;
-- a shift by a negative number or by all bits, a division of integers by zero;
-- a grid or block that no GPU launches;
+- a division of integers by zero;
+- a grid or block that no GPU launches, or larger than the launch bounds;
 - more shared memory than the launch may have: 48 KiB or what `max_dynamic_shared_size_bytes` was set to, and 227 KiB.
-  A static variable counts where the launch touches it.
 
-The compiler inserts a call at every memory access (build.py), which checks the bounds of the argument and the earlier
-accesses of other threads (memory.cpp). Each launch runs twice, with threads and blocks in ascending and descending
-order and different poison in uninitialized memory, a third time if threads wait for one another; the results must be
-the same to the bit (launch.py). Threads are plain calls; once a kernel reaches a barrier they are fibers (threads.cpp).
-On request it counts what the accesses of warps would cost on a GPU (counts.py).
+An instruction that is not known raises `PtxError`, and so does an addition or a multiplication that the assembler may
+contract (ptx.py). Every access goes through memory.cpp. Each launch runs twice, with threads and blocks in ascending
+and descending order and different poison in uninitialized memory, a third time if threads wait for one another; the
+results must be the same to the bit (launch.py). Threads are plain calls, or fibers where the kernel has barriers
+(threads.cpp). On request it counts what the accesses of warps would cost on a GPU (counts.py).
 
-Not detected: the alignment of structures that are no vectors of CUDA's, the rounding of CUDA's exp and of __expf, other
-lanes in __activemask() than those with which the warp began, memcpy, accesses past the end of a local or static shared
-array that reach another variable, aliases of __restrict__ pointers, and races between blocks after a __threadfence().
-Subnormal numbers are flushed only on request (`Emulator`), and not by fabs, fmin, fmax and a change of sign. A thread
-that spins until another has written waits forever. It needs a POSIX system with makecontext; it is tested on Linux, and
-macOS is supported but not tested (there, static shared memory does not count).
+Not detected: what the assembler makes of the PTX, the error of approximate instructions beyond two units in the last
+place (`Emulator`), the bits of NaN, other lanes in activemask than those with which the warp began, aliases of
+__restrict__ pointers, and races between blocks after a __threadfence(). A thread that spins until another has written
+waits forever. It needs a POSIX system with makecontext, and NVRTC, which is not there for macOS.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ from cuslayer import kernels
 from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
+from tools import nvrtc
 from tools.emulator import build as emulator_build
 from tools.emulator import launch as passes
 from tools.emulator.counts import LaunchCounts
@@ -55,21 +55,30 @@ class Emulator:
     """A driver for `source.Library` that runs kernels on NumPy arrays.
 
     Attributes:
-        flush: whether subnormal numbers become 0, as arguments and as results of arithmetic: CuPy compiles with
-            ``-ftz=true``. On a GPU that holds for float only. A CPU flushes double too, so a kernel with a double
-            among its parameters runs without it; in the other kernels doubles are flushed below 2.2e-308.
-            Only an x86 CPU can do so; elsewhere the test is skipped.
+        flush: whether floats that are subnormal become 0, as arguments and as results: CuPy compiles with
+            ``-ftz=true``.
+        counting: whether accesses are counted.
+        perturbed: whether the results of approximate instructions, as ex2.approx of exp, are up to two units in the
+            last place off, by a hash of their bits.
+        options: of the compiler, in place of the library's.
+        release: of NVRTC; by default the first that is installed.
         built: the sources that were compiled.
-        counting: whether accesses are counted, by kernels that are built from then on; it takes ten times as long.
         launches: the names of the kernels that ran.
         counts: for each of them, if counting, what its accesses would cost on a GPU; see `counts.py`.
     """
 
-    def __init__(self, flush: bool = False, counting: bool = False) -> None:
-        if flush and not emulator_build.runtime().emulator_flushes():
-            pytest.skip("this CPU cannot flush subnormal numbers to 0")
-        self.flush = flush
+    def __init__(
+        self,
+        flush: bool = True,
+        counting: bool = False,
+        perturbed: bool = True,
+        options: tuple[str, ...] = source.OPTIONS,
+        release: str | None = None,
+    ) -> None:
+        self.options = (*options, f"-ftz={str(flush).lower()}")
         self.counting = counting
+        self.perturbed = perturbed
+        self.release = release or next(iter(nvrtc.releases()), "12")
         self.built: list[str] = []
         self.launches: list[str] = []
         self.counts: list[LaunchCounts] = []
@@ -93,11 +102,15 @@ class Emulator:
         """Return an array of poison, for a kernel to write."""
         return self.blank.empty(shape, dtype)
 
-    def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
-        parameters = emulator_build.signatures(text)
-        library = emulator_build.kernels(text, parameters, self.counting)
+    def build(
+        self, text: str, names: Iterable[str], options: tuple[str, ...] | None = None
+    ) -> Mapping[str, source.Launch]:
+        # The last option changes no instruction: it says where they come from.
+        options = (*(options or self.options), "-lineinfo")
+        made = nvrtc.compile(text, emulator_build.ARCHITECTURE, options, self.release)[0].rstrip(b"\0").decode()
+        constants = emulator_build.signatures(text)
         self.built.append(text)
-        return {name: Kernel(name, parameters[name], library, self) for name in names}
+        return {name: Kernel(name, constants[name], made, self) for name in names}
 
 
 class _Namespace:
@@ -111,14 +124,14 @@ class _Namespace:
 
 
 @contextmanager
-def emulation(flush: bool = False, counting: bool = False) -> Iterator[Emulator]:
+def emulation(flush: bool = True, **options: Any) -> Iterator[Emulator]:
     """Run all kernels of cuslayer by `kernels.gpu` and emulated CUDA, with NumPy arrays.
 
     Args:
         flush: see `Emulator`.
-        counting: see `Emulator`.
+        options: more of its arguments.
     """
-    emulator = Emulator(flush, counting)
+    emulator = Emulator(flush, **options)
     namespace = _Namespace(emulator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "library", source.Library(emulator))

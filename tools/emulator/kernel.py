@@ -33,7 +33,8 @@ def kernel(parameters: str, body: str, above: str = "", emulator: Emulator | Non
 
 
 def refused(message: str) -> Any:
-    return pytest.raises(EmulationError, match=f"^k: {message}$")
+    """Expect an error with this message, and behind it the instruction in parentheses, where it names one."""
+    return pytest.raises(EmulationError, match=rf"^k: {message}( \(.*\))?$")
 
 
 def numbers(size: int = N) -> np.ndarray[Any, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,8 +14,9 @@ import numpy as np
 
 from cuslayer.kernels.cuda.compile import Table
 from tools.emulator import build as emulator_build
-from tools.emulator.counts import LaunchCounts, argument_counts, totals
-from tools.emulator.memory import POISON, EmulationError, Memory, address_of
+from tools.emulator import ptx
+from tools.emulator.counts import LaunchCounts, argument_counts, shared_counts
+from tools.emulator.memory import POISON, EmulationError, Memory
 
 if TYPE_CHECKING:
     from tools.emulator.driver import Emulator
@@ -32,23 +34,32 @@ _ORDERS = ("ascending", "descending", "shuffled")
 _PLAIN = (_Pass("ascending", POISON), _Pass("descending", 0x7E))
 _FIBERS = (*_PLAIN, _Pass("shuffled", 0))
 
-_REFUSED, _NEEDS_FIBERS = 1, 2
-_NOT_COUNTING, _LEARN, _COUNT = range(3)
+
+class _Three(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_uint) for name in "xyz")
+
+
+class _Shared(ctypes.Structure):
+    """The Shared of state.h."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_uint64), ("size", ctypes.c_uint64))
 
 
 class _Launch(ctypes.Structure):
-    """The Launch of runtime.h."""
+    """The Launch of state.h."""
 
     _fields_ = (
-        ("grid", ctypes.c_uint * 3),
-        ("block", ctypes.c_uint * 3),
-        ("arguments", ctypes.c_void_p),
-        ("shared", ctypes.c_uint),
+        ("kernel", ctypes.c_void_p),
+        ("parameters", ctypes.c_char_p),
+        ("grid", _Three),
+        ("block", _Three),
+        ("shared", ctypes.POINTER(_Shared)),
+        ("variables", ctypes.c_uint),
         ("order", ctypes.c_uint),
         ("fibers", ctypes.c_uint),
-        ("flush", ctypes.c_uint),
+        ("perturbed", ctypes.c_uint),
         ("counting", ctypes.c_uint),
-        ("message", ctypes.c_char * 256),
+        ("message", ctypes.c_char * 512),
     )
 
 
@@ -66,19 +77,10 @@ class Kernel:
     # All launches use the same places and the same fibers.
     _lock = Lock()
 
-    def __init__(self, name: str, parameters: Sequence[str], library: ctypes.CDLL, emulator: Emulator):
+    def __init__(self, name: str, constants: Mapping[str, bool], text: str, emulator: Emulator):
         self.name = name
-        self._names = parameters
-        self._emulator = emulator
-        self._library = library
-        self._run = library[f"launch_{name}"]
-        self._constant = ctypes.POINTER(ctypes.c_bool).in_dll(library, f"constant_{name}")
-        self._sizes = ctypes.POINTER(ctypes.c_uint).in_dll(library, f"sizes_{name}")
-        # A plain call cannot wait. The first thread that wants to ends the pass, which begins again on fibers: kernels
-        # without barriers do not pay for what they do not use.
-        self._fibers = False
+        self._constants, self._text, self._emulator = constants, text, emulator
         self._most_dynamic: int | None = None
-        self._counting = emulator.counting
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -100,57 +102,60 @@ class Kernel:
         self._emulator.launches.append(self.name)
         with self._lock:
             try:
-                blocks, threads = _three("a grid", grid, *_GRID), _three("a block", block, *_BLOCK)
-                self._launch(_Launch(blocks, threads, shared=shared_mem, flush=self._emulator.flush), arguments)
+                self._launch(_three("a grid", grid, *_GRID), _three("a block", block, *_BLOCK), arguments, shared_mem)
             except EmulationError as error:
                 raise EmulationError(f"{self.name}: {error}") from None
 
-    def _launch(self, launch: _Launch, arguments: Sequence[Any]) -> None:
-        self._check_shared(launch.shared, 0)
-        placed = self._placed(arguments)
+    def _launch(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: Sequence[Any], dynamic: int) -> None:
+        kernel, function = emulator_build.kernel(self._text, self.name)
+        if math.prod(block) > kernel.most_threads:
+            raise EmulationError(f"a block has {math.prod(block)} threads, the launch bounds say {kernel.most_threads}")
+        sizes = [dynamic if each is kernel.shared[-1] else each.size for each in kernel.shared]
+        static = sum(sizes) - dynamic
+        self._check_shared(dynamic, static)
+        shared = [
+            _Shared(each.name.encode(), each.offset, size) for each, size in zip(kernel.shared, sizes, strict=True)
+        ]
+        launch = _Launch(
+            kernel=ctypes.cast(function, ctypes.c_void_p),
+            grid=_Three(*grid),
+            block=_Three(*block),
+            shared=(_Shared * len(shared))(*shared),
+            variables=len(shared),
+            fibers=kernel.waits,
+            perturbed=self._emulator.perturbed,
+        )
+        placed = self._placed(kernel, arguments)
         memories = [memory for memory in dict.fromkeys(chain(*placed)) if memory]
         written = [memory for memory in memories if not memory.constant]
 
         def results(this: _Pass) -> list[bytes]:
             for memory in memories:
                 memory.begin(this.poison)
-            if self._ends(launch, this, placed, arguments):
-                return [memory.end() for memory in written]
-            self._fibers = True
-            return results(this)
+            launch.parameters = _bytes(kernel, placed, arguments)
+            launch.order = _ORDERS.index(this.order)
+            if emulator_build.runtime().machine_run(ctypes.byref(launch)):
+                # A number stands for an instruction.
+                raise EmulationError(re.sub(r"#(\d+)", lambda at: kernel.sites[int(at[1])], launch.message.decode()))
+            return [memory.end() for memory in written]
 
-        if self._counting:
-            launch.counting = _LEARN
-        expected = results(_PLAIN[0])
-        static = self._static_shared()
-        self._check_shared(launch.shared, static)
-        if self._counting:
-            launch.counting = _COUNT
-            results(_PLAIN[0])
-            launch.counting = _NOT_COUNTING
-            self._count(launch, static, memories)
-        for this in (_FIBERS if self._fibers else _PLAIN)[1:]:
+        launch.counting = self._emulator.counting
+        first, *others = _FIBERS if kernel.waits else _PLAIN
+        expected = results(first)
+        if launch.counting:
+            sectors = {memory.name: argument_counts(memory.number) for memory in memories}
+            self._emulator.counts.append(
+                LaunchCounts(self.name, grid, block, static + dynamic, sectors, *shared_counts())
+            )
+            launch.counting = False
+        for this in others:
             found = results(this)
             if found != expected:
-                ordered = results(_Pass(_PLAIN[0].order, this.poison)) == expected
+                ordered = results(_Pass(first.order, this.poison)) == expected
                 raise EmulationError(_difference(written, expected, found, this.order if ordered else ""))
         for memory, result in zip(written, expected, strict=True):
             memory.keep(result)
             self._emulator.blank.written(memory.array)
-
-    def _count(self, launch: _Launch, static: int, memories: Sequence[Memory]) -> None:
-        sectors = {memory.name: argument_counts(memory.number) for memory in memories}
-        shared = static + launch.shared
-        counts = LaunchCounts(self.name, tuple(launch.grid), tuple(launch.block), shared, sectors, *totals())
-        self._emulator.counts.append(counts)
-
-    def _static_shared(self) -> int:
-        """Return the bytes of the __shared__ variables that the last pass touched."""
-        offsets, sizes = emulator_build.variables(self._library._name)
-        table = ctypes.c_size_t * len(sizes)
-        touched = emulator_build.runtime().emulator_touched
-        touched.restype = ctypes.c_size_t
-        return int(touched(ctypes.c_size_t(len(sizes)), table(*offsets), table(*sizes)))
 
     def _check_shared(self, dynamic: int, static: int) -> None:
         if static > SHARED:
@@ -164,7 +169,7 @@ class Kernel:
                 f" more than the {limit} that it may have{advice}"
             )
 
-    def _placed(self, arguments: Sequence[Any]) -> list[list[Memory | None]]:
+    def _placed(self, kernel: ptx.Kernel, arguments: Sequence[Any]) -> list[list[Memory | None]]:
         """Return the memory of each argument, those of all arrays of a table, and none for a number."""
         memories: list[Memory] = []
 
@@ -177,41 +182,31 @@ class Kernel:
                 memories.append(new)
             return found
 
-        def placed_all(name: str, constant: bool, size: int, x: Any) -> list[Memory | None]:
+        def placed_all(name: str, parameter: ptx.Variable, x: Any) -> list[Memory | None]:
+            constant = self._constants[name]
             if isinstance(x, Table):
                 return [placed(f"{name}{i}", constant, array) for i, array in enumerate(x.arrays)]
             if isinstance(x, np.ndarray) and not x.dtype.names:
                 return [placed(name, constant, x)]
-            if np.array(x).itemsize != size:
-                raise EmulationError(f"{name} takes {size} bytes, got {type(x).__name__}")
+            if np.array(x).nbytes != parameter.size:
+                raise EmulationError(f"{name} takes {parameter.size} bytes, got {type(x).__name__}")
             return []
 
-        count = len(self._names)
-        return list(map(placed_all, self._names, self._constant[:count], self._sizes[:count], arguments))
-
-    def _ends(
-        self, launch: _Launch, this: _Pass, placed: Sequence[Sequence[Memory | None]], arguments: Sequence[Any]
-    ) -> bool:
-        """Run the kernel once; return whether it came to its end, and not to a barrier that plain calls cannot pass."""
-        # A pointer is passed by the address of a cell that holds it, a number or a table by the address of its bytes.
-        cells = list(map(_cell, placed, arguments))
-        table = (ctypes.c_void_p * len(cells))(*map(address_of, cells))
-        launch.arguments = ctypes.addressof(table)
-        launch.order, launch.fibers = _ORDERS.index(this.order), self._fibers
-        outcome = self._run(ctypes.byref(launch))
-        if outcome == _REFUSED:
-            raise EmulationError(launch.message.decode())
-        return outcome != _NEEDS_FIBERS
+        return list(map(placed_all, self._constants, kernel.parameters, arguments))
 
 
-def _cell(placed: Sequence[Memory | None], argument: Any) -> np.ndarray[Any, Any]:
-    """Return what the address of an argument points to: a pointer, a number, or a table of pointers."""
-    places = [memory.place if memory else 0 for memory in placed]
-    if isinstance(argument, Table):
-        cell = np.array(argument)
-        cell["at"][0, : len(places)] = places
-        return cell
-    return np.array(places[0], np.uintp) if places else np.array(argument)
+def _bytes(kernel: ptx.Kernel, placed: Sequence[Sequence[Memory | None]], arguments: Sequence[Any]) -> bytes:
+    """Return what is passed to a kernel: pointers, numbers and structs at the offsets of its parameters."""
+    made = bytearray(max((each.offset + each.size for each in kernel.parameters), default=0))
+    for parameter, memories, argument in zip(kernel.parameters, placed, arguments, strict=True):
+        places = [memory.place if memory else 0 for memory in memories]
+        if isinstance(argument, Table):
+            cell = np.array(argument)
+            cell["at"][0, : len(places)] = places
+        else:
+            cell = np.array(places[0], np.uintp) if places else np.array(argument)
+        made[parameter.offset : parameter.offset + parameter.size] = cell.tobytes()
+    return bytes(made)
 
 
 def _three(what: str, size: tuple[int, ...], most: tuple[int, ...], most_of_all: int) -> tuple[int, ...]:

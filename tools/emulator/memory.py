@@ -116,7 +116,7 @@ class Memory:
 
     def begin(self, poison: int) -> None:
         """Copy the array to its place; there, poison stands for what nothing wrote."""
-        place = emulator_build.runtime().emulator_place
+        place = emulator_build.runtime().machine_place
         place.restype = ctypes.c_void_p
         self.place = place(
             ctypes.c_uint(self.number),
@@ -144,7 +144,7 @@ class Memory:
         result = ctypes.string_at(self.place, self.array.nbytes)
         if self.unwritten is not None:
             first = ctypes.c_size_t()
-            left = emulator_build.runtime().emulator_unwritten(ctypes.c_uint(self.number), ctypes.byref(first))
+            left = emulator_build.runtime().machine_unwritten(ctypes.c_uint(self.number), ctypes.byref(first))
             if left:
                 raise EmulationError(
                     f"no thread writes {left} of the {self.array.size} elements of {self.name},"

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-namespace emulator {
+namespace machine {
 
 // The numbers 0 to count - 1, ascending, descending, or shuffled.
 class Order {
@@ -36,4 +36,4 @@ private:
     std::mt19937 random_{20180907};
 };
 
-}  // namespace emulator
+}  // namespace machine

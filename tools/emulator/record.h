@@ -4,7 +4,7 @@
 
 #include "state.h"
 
-namespace emulator {
+namespace machine {
 
 enum Spread { NOBODY, BEFORE, THREAD, WARP_MATES, BLOCK_MATES, GRID_MATES };
 
@@ -75,4 +75,4 @@ struct Cell {
 // No bit is left out, so that equal cells are equal bytes.
 static_assert(sizeof(Cell) == 16);
 
-}  // namespace emulator
+}  // namespace machine

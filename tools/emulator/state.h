@@ -1,10 +1,31 @@
-// What the two halves of the emulator share: which thread runs, and when.
+// What the parts of the machine share: which thread runs, and when.
 
 #pragma once
 
-#include "runtime.h"
+#include "machine.h"
 
-namespace emulator {
+namespace machine {
+
+// A variable in shared memory.
+struct Shared {
+    const char *name;
+    std::uint64_t offset, size;
+};
+
+// One pass over a grid. tools/emulator/launch.py holds the same fields.
+struct Launch {
+    void (*kernel)(const char *parameters);
+    const char *parameters;
+    Three grid;
+    Three block;
+    const Shared *shared;
+    unsigned variables;
+    unsigned order;      // of threads and blocks: ascending, descending, shuffled
+    unsigned fibers;     // whether threads can wait
+    unsigned perturbed;  // whether approximate instructions miss what is nearest
+    unsigned counting;
+    char message[512];  // why the pass was refused
+};
 
 // Of the time below.
 constexpr unsigned TIME_BITS = 18;
@@ -16,27 +37,24 @@ struct Now {
     std::uint32_t first = 0;     // the interval in which this block began
     std::uint32_t time = 0;      // counts the barriers of the warp that this lane took part in
     std::uint16_t thread = 0;
-    bool fenced = false;         // a thread has called __threadfence()
+    bool fenced = false;  // a thread has called __threadfence()
 };
 
 extern Now now;
 extern unsigned block_number;
 
-// The stack of the running thread.
-struct Stack {
-    const char *low = nullptr;
-    const char *high = nullptr;
-};
+// The arguments have the spaces 0, 1, ...
+constexpr unsigned SHARED_SPACE = 256;
 
-extern Stack stack;
+// Forgets what shared memory held.
+void begin_shared(const Shared *variables, unsigned count);
 
-enum Access { READ, WRITE, ATOMIC };
+// Counts of what the accesses of warps cost on a GPU. tools/emulator/counts.py says what is counted.
 
-// Refuses an access of the running thread, by the instruction at an address, to memory that is not its own to touch, or
-// not yet.
-void touch(const void *address, std::size_t size, Access access, const void *instruction);
+extern bool counting;
+void begin_counting(bool counts);
+void count(unsigned space, std::uint64_t address, unsigned size, Access access, unsigned site);
+// The threads of a block have ended.
+void end_accesses();
 
-// Forgets what the shared memory of a kernel's library held, and makes room for some bytes of dynamic shared memory.
-void begin_shared(Enter kernel, std::size_t dynamic);
-
-}  // namespace emulator
+}  // namespace machine

@@ -3,13 +3,6 @@
 // A fiber begins on a stack of its own by makecontext and goes on by _longjmp, which, unlike swapcontext, asks nothing
 // of the system. It serves one thread after another; a refused pass leaves its fibers where they are, to begin anew.
 
-#ifdef __APPLE__
-#define _XOPEN_SOURCE 700
-#define _DARWIN_C_SOURCE
-#endif
-
-#include "counts.h"
-#include "flush.h"
 #include "order.h"
 #include "state.h"
 
@@ -19,100 +12,89 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cfenv>
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
 
-namespace emulator {
+namespace machine {
 
-uint3 threadIdx, blockIdx;
-dim3 blockDim, gridDim;
+Three tid, ctaid, ntid, nctaid;
+unsigned threads;
 Now now;
-Stack stack;
 unsigned block_number;
 
 namespace {
 
-constexpr std::size_t STACK = 256 << 10;
-// What a thread without a fiber may use of the caller's stack.
-constexpr std::size_t CALLERS_STACK = 4 << 20;
+constexpr std::size_t STACK = 1 << 20;
 constexpr std::size_t MOST_THREADS = 1024;
-
-constexpr const char *NAMES[] = {
-    "__syncthreads()", "__syncthreads_count()", "__syncthreads_and()", "__syncthreads_or()",
-    "__syncwarp()",    "__shfl_sync()",         "__shfl_up_sync()",    "__shfl_down_sync()",
-    "__shfl_xor_sync()", "__ballot_sync()",     "__any_sync()",        "__all_sync()",
-    "__reduce_add_sync()", "__reduce_min_sync()", "__reduce_max_sync()",
-    "__reduce_and_sync()", "__reduce_or_sync()", "__reduce_xor_sync()",
-};
 
 enum State { READY, WAITING, OVER };
 
 struct Fiber {
     jmp_buf here;
     ucontext_t start;
-    Stack stack;
+    char *stack;
     bool begun = false;
     State state = OVER;
     std::uint32_t time = 0;
     Wait wait;
-    int line;
-    unsigned mask;
-    std::uint64_t value;
+    unsigned site;
+    std::uint32_t mask;
+    std::uint32_t value;
     Exchange exchange;  // of the lanes that were released together with this one as the first
     const Exchange *received;
 };
 
 Fiber *fibers;  // never given back
 jmp_buf scheduler, door;
-Enter kernel;
 Launch *launch;
-unsigned threads;
 Fiber *running;
 
 [[noreturn]] void refuse_launch(const char *format, unsigned number, const char *text)
 {
     std::snprintf(launch->message, sizeof launch->message, format, number, text);
-    _longjmp(door, REFUSED);
+    _longjmp(door, 1);
 }
 
 void make_fibers()
 {
     const std::size_t guard = sysconf(_SC_PAGESIZE);
     const std::size_t each = guard + STACK;
-    void *memory = mmap(nullptr, MOST_THREADS * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    void *memory = mmap(nullptr, MOST_THREADS * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         refuse_launch("there is no memory for the stacks of %u threads", MOST_THREADS, "");
     fibers = new Fiber[MOST_THREADS];
     for (std::size_t i = 0; i < MOST_THREADS; ++i) {
         char *low = static_cast<char *>(memory) + i * each;
         mprotect(low, guard, PROT_NONE);
-        fibers[i].stack = {low + guard, low + each};
+        fibers[i].stack = low + guard;
     }
 }
 
 Order blocks, turns;
 
-uint3 position(unsigned number, const dim3 &size)
+Three position(unsigned number, const Three &size)
 {
     return {number % size.x, number / size.x % size.y, number / size.x / size.y};
 }
 
-std::vector<uint3> positions;  // of the threads of a block
+std::vector<Three> positions;  // of the threads of a block
 
 void enter(unsigned thread, std::uint32_t time)
 {
     now.thread = thread;
     now.time = time;
-    threadIdx = positions[thread];
+    tid = positions[thread];
 }
 
 void fiber_main()
 {
     for (;;) {
-        kernel(launch->arguments);
+        launch->kernel(launch->parameters);
         running->state = OVER;
         if (!_setjmp(running->here))
             _longjmp(scheduler, 1);
@@ -123,7 +105,6 @@ void resume(unsigned thread)
 {
     Fiber &fiber = fibers[thread];
     running = &fiber;
-    stack = fiber.stack;
     enter(thread, fiber.time);
     if (_setjmp(scheduler))
         return;
@@ -131,19 +112,19 @@ void resume(unsigned thread)
         _longjmp(fiber.here, 1);
     fiber.begun = true;
     getcontext(&fiber.start);
-    fiber.start.uc_stack.ss_sp = const_cast<char *>(fiber.stack.low);
-    fiber.start.uc_stack.ss_size = fiber.stack.high - fiber.stack.low;
+    fiber.start.uc_stack.ss_sp = fiber.stack;
+    fiber.start.uc_stack.ss_size = STACK;
     fiber.start.uc_link = nullptr;
     makecontext(&fiber.start, fiber_main, 0);
     setcontext(&fiber.start);
 }
 
-void wait_here(Wait wait, int line, unsigned mask, std::uint64_t value)
+void wait_here(unsigned site, Wait wait, std::uint32_t mask, std::uint32_t value)
 {
     Fiber &fiber = *running;
     fiber.state = WAITING;
     fiber.wait = wait;
-    fiber.line = line;
+    fiber.site = site;
     fiber.mask = mask;
     fiber.value = value;
     if (!_setjmp(fiber.here))
@@ -152,18 +133,14 @@ void wait_here(Wait wait, int line, unsigned mask, std::uint64_t value)
 
 bool release_block()
 {
-    std::uint64_t count = 0;
+    unsigned count = 0;
     for (unsigned t = 0; t < threads; ++t) {
         const Fiber &fiber = fibers[t];
-        if (fiber.state != WAITING || fiber.wait > SYNCTHREADS_OR)
-            return false;
-        if (fiber.wait != fibers[0].wait || fiber.line != fibers[0].line)
+        if (fiber.state != WAITING || fiber.wait != BLOCK || fiber.site != fibers[0].site)
             return false;
         count += fiber.value;
     }
     ++now.interval;
-    if (counting)
-        end_accesses();
     for (unsigned t = 0; t < threads; ++t) {
         fibers[t].state = READY;
         fibers[t].value = count;
@@ -190,7 +167,7 @@ bool release_warp(Fiber *warp, unsigned size)
 {
     bool any = false;
     for (unsigned first = 0; first < size; ++first) {
-        if (warp[first].state != WAITING || warp[first].wait < SYNCWARP)
+        if (warp[first].state != WAITING || warp[first].wait == BLOCK)
             continue;
         const unsigned released = together(warp, size, warp[first]);
         if (!released)
@@ -204,11 +181,11 @@ bool release_warp(Fiber *warp, unsigned size)
             time = std::max(time, warp[lane].time + 1);
         }
         if (time >> TIME_BITS)
-            refuse_launch("block %u calls __syncwarp() more often than the emulator can count", block_number, "");
+            refuse_launch("block %u calls __syncwarp() more often than can be counted", block_number, "");
         for (unsigned lane = 0; lane < size; ++lane)
             if (released >> lane & 1) {
                 // Shuffles and votes put no order into memory.
-                if (warp[lane].wait == SYNCWARP)
+                if (warp[lane].wait == SYNC)
                     warp[lane].time = time;
                 warp[lane].received = &exchange;
                 warp[lane].state = READY;
@@ -240,14 +217,13 @@ std::string counted(unsigned count)
     for (const Fiber *each = begin; each < end; ++each) {
         const Fiber &fiber = *each;
         const auto alike = [&](const Fiber &other) {
-            return other.state == WAITING && other.wait == fiber.wait && other.line == fiber.line;
+            return other.state == WAITING && other.site == fiber.site;
         };
         over += fiber.state == OVER;
         if (fiber.state == OVER || std::any_of(begin, &fiber, alike))
             continue;
         const unsigned count = std::count_if(&fiber, end, alike);
-        waits += counted(count) + (count == 1 ? "waits at " : "wait at ") + NAMES[fiber.wait] + " in line " +
-                 std::to_string(fiber.line) + ", ";
+        waits += counted(count) + (count == 1 ? "waits at " : "wait at ") + "#" + std::to_string(fiber.site) + ", ";
     }
     waits += counted(over) + (over == 1 ? "has ended" : "have ended");
     refuse_launch("block %u stands still: %s", block_number, waits.c_str());
@@ -269,56 +245,49 @@ void run_fibers()
             refuse_stall();
         turns.again();
     }
-    if (counting)
-        end_accesses();
 }
 
 void run_block()
 {
     now.first = ++now.interval;
-    blockIdx = position(block_number, launch->grid);
+    ctaid = position(block_number, launch->grid);
     turns.begin(threads, launch->order);
-    if (counting)
-        begin_block();
     if (launch->fibers)
         run_fibers();
     else
         for (const unsigned t : turns) {
             enter(t, 0);
-            kernel(launch->arguments);
-            if (counting && (t % WARP == WARP - 1 || t == threads - 1))
-                end_accesses();
+            launch->kernel(launch->parameters);
         }
+    if (counting)
+        end_accesses();
 }
 
-Outcome run_pass()
+int run_pass()
 {
-    blockDim = launch->block;
-    gridDim = launch->grid;
-    threads = blockDim.x * blockDim.y * blockDim.z;
+    ntid = launch->block;
+    nctaid = launch->grid;
+    threads = ntid.x * ntid.y * ntid.z;
     now = Now();
-    const char *here = static_cast<const char *>(__builtin_frame_address(0));
-    stack = {here - CALLERS_STACK, here};
-    const int outcome = _setjmp(door);
-    if (outcome) {
+    if (_setjmp(door)) {
         // The fibers of a refused pass hang in the middle of the kernel.
         for (std::size_t t = 0; fibers && t < MOST_THREADS; ++t)
             fibers[t].begun = false;
-        return static_cast<Outcome>(outcome);
+        return 1;
     }
     if (launch->fibers && !fibers)
         make_fibers();
     positions.resize(threads);
     for (unsigned t = 0; t < threads; ++t)
         positions[t] = position(t, launch->block);
-    begin_shared(kernel, launch->shared);
-    begin_counting(static_cast<Counting>(launch->counting));
-    blocks.begin(gridDim.x * gridDim.y * gridDim.z, launch->order);
+    begin_shared(launch->shared, launch->variables);
+    begin_counting(launch->counting);
+    blocks.begin(nctaid.x * nctaid.y * nctaid.z, launch->order);
     for (const unsigned number : blocks) {
         block_number = number;
         run_block();
     }
-    return ENDED;
+    return 0;
 }
 
 }  // namespace
@@ -332,35 +301,48 @@ void refuse(const char *format, ...)
     va_start(values, format);
     std::vsnprintf(launch->message + used, room - used, format, values);
     va_end(values);
-    _longjmp(door, REFUSED);
+    _longjmp(door, 1);
 }
 
-Outcome run(Enter entered, Launch &asked)
+unsigned wait_for_block(unsigned site, bool predicate)
 {
-    const Flushing flushing(asked.flush);
-    kernel = entered;
-    launch = &asked;
-    const Outcome outcome = run_pass();
-    counting = OFF;
-    return outcome;
-}
-
-unsigned wait_for_block(Wait wait, int line, bool predicate)
-{
-    if (!launch->fibers)
-        _longjmp(door, NEEDS_FIBERS);
-    wait_here(wait, line, 0, predicate);
+    wait_here(site, BLOCK, 0, predicate);
     return running->value;
 }
 
-const Exchange &wait_for_warp(Wait wait, int line, unsigned mask, std::uint64_t value)
+const Exchange &wait_for_warp(unsigned site, Wait wait, std::uint32_t mask, std::uint32_t value)
 {
-    if (!launch->fibers)
-        _longjmp(door, NEEDS_FIBERS);
     if (!(mask >> lane() & 1))
-        refuse("calls %s in line %d with a mask that leaves it out, 0x%08x", NAMES[wait], line, mask);
-    wait_here(wait, line, mask, value);
+        refuse("names lanes without its own, 0x%08x (#%u)", mask, site);
+    wait_here(site, wait, mask, value);
     return *running->received;
+}
+
+Vote vote(unsigned site, std::uint32_t mask, bool predicate)
+{
+    const Exchange &all = wait_for_warp(site, VOTE, mask, predicate);
+    Vote found{all.lanes, 0};
+    for (unsigned i = 0; i < WARP; ++i)
+        found.ballot |= (all.lanes >> i & 1 && all.values[i]) << i;
+    return found;
+}
+
+// By the description of shfl.sync in NVIDIA's manual of PTX.
+std::uint32_t shuffle(
+    unsigned site, Wait kind, std::uint32_t mask, std::uint32_t value, std::uint32_t by, std::uint32_t clamp, bool &valid)
+{
+    const Exchange &all = wait_for_warp(site, kind, mask, value);
+    const unsigned segment = clamp >> 8 & 31, here = lane();
+    const int most = (here & segment) | (clamp & 31 & ~segment);
+    const int from = kind == SHUFFLE_UP     ? int(here) - int(by & 31)
+                     : kind == SHUFFLE_DOWN ? int(here + (by & 31))
+                     : kind == SHUFFLE_BFLY ? int(here ^ (by & 31))
+                                            : int((here & segment) | (by & 31 & ~segment));
+    valid = kind == SHUFFLE_UP ? from >= most : from <= most;
+    const unsigned source = valid ? from : here;
+    if (!(all.lanes >> source & 1))
+        refuse("takes a number of lane %u, which takes no part (#%u)", source, site);
+    return all.values[source];
 }
 
 unsigned lane()
@@ -379,10 +361,33 @@ void fence()
     now.fenced = true;
 }
 
-}  // namespace emulator
-
-// Returns whether the CPU can flush subnormal numbers to 0.
-extern "C" int emulator_flushes()
+float fma_down(float a, float b, float c)
 {
-    return emulator::Flushing::possible;
+    std::fesetround(FE_DOWNWARD);
+    volatile float x = a, y = b, z = c;
+    volatile float result = std::fma(x, y, z);
+    std::fesetround(FE_TONEAREST);
+    return result;
+}
+
+float near(double exact)
+{
+    float result = static_cast<float>(exact);
+    if (launch->perturbed && std::isfinite(result)) {
+        std::uint32_t hash = __builtin_bit_cast(std::uint32_t, result) * 0x9E3779B1u;
+        for (hash = (hash ^ hash >> 15) % 5; hash != 2; hash += hash < 2 ? 1 : -1)
+            result = std::nextafter(result, hash < 2 ? -INFINITY : INFINITY);
+    }
+    return result;
+}
+
+}  // namespace machine
+
+// Runs a kernel once over its grid; returns whether it was refused.
+extern "C" int machine_run(machine::Launch *asked)
+{
+    machine::launch = asked;
+    const int refused = machine::run_pass();
+    machine::counting = false;
+    return refused;
 }

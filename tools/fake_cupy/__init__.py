@@ -28,7 +28,6 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tools.emulator import build as emulator_build
 from tools.emulator.driver import Emulator
 from tools.fake_cupy import cuda, elementwise, indexing, products, reductions, shapes
 from tools.fake_cupy.array import METADATA, DeviceArray
@@ -88,8 +87,7 @@ def strict(*, memory: int | None = None, compute: bool = True, counting: bool = 
             of a large network takes the time of its Python code; `counted` counts the same.
         counting: whether the emulator counts the accesses of own kernels to memory, in its `counts`.
     """
-    # CuPy compiles with -ftz=true, see `RawModule`.
-    emulator = Emulator(compute and bool(emulator_build.runtime().emulator_flushes()), counting)
+    emulator = Emulator(counting=counting)
     cupy = _CuPy(emulator)
     with pytest.MonkeyPatch.context() as patch, fresh(compute, memory):
         patch.setitem(sys.modules, "cupy", cupy)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
 from cuslayer.kernels.cuda import compile as source
+from tools.emulator import build
 from tools.emulator.driver import Emulator
 from tools.fake_cupy import costs
 from tools.fake_cupy.array import DeviceArray, check_devices, distinct_bytes, execute, record
@@ -47,24 +47,16 @@ class RawModule:
         """
         if self._kernels is None:
             names = source.signatures(self._code)
-            build = self._emulator.build if state().compute else lambda code, names: dict.fromkeys(names)
-            self._kernels = dict(build(self._code, names))
+            made = self._emulator.build if state().compute else lambda code, names, options: dict.fromkeys(names)
+            self._kernels = dict(made(self._code, names, self.options))
         if name not in self._kernels:
             raise CUDADriverError("CUDA_ERROR_NOT_FOUND: named symbol not found")
-        return RawKernel(name, _constants(self._code, name), self._kernels[name], self._emulator)
+        return RawKernel(name, build.signatures(self._code)[name], self._kernels[name], self._emulator)
 
 
 def is_struct(x: Any) -> bool:
     """Return whether an argument is a struct that is passed by value."""
     return isinstance(x, np.ndarray) and x.dtype.names is not None and x.shape == ()
-
-
-def _constants(code: str, kernel: str) -> dict[str, bool]:
-    """Return the parameters of a kernel by name, and whether they are const."""
-    code = re.sub(r"//[^\n]*|/\*.*?\*/", "", code, flags=re.DOTALL)
-    inside = re.search(rf"\bvoid\s+{kernel}\s*\(([^)]*)\)", code)
-    parameters = inside[1].split(",") if inside and inside[1].strip() not in ("", "void") else []
-    return {re.findall(r"\w+", parameter)[-1]: bool(re.search(r"\bconst\b", parameter)) for parameter in parameters}
 
 
 def _arrays(argument: Any) -> list[DeviceArray]:
