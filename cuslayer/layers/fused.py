@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
-from cuslayer.kernels.fused import two_passes
+from cuslayer.kernels.neuron import columns
 from cuslayer.kernels.neuron.columns import placed
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_frames
@@ -24,7 +24,7 @@ from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, ta
 
 def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
     """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
-    u, s = two_passes.fire(k, weighted.reshape(_by_steps(weighted, steps)), response, spiking)
+    u, s = columns.fire(k, weighted.reshape(_by_steps(weighted, steps)), response, spiking)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
@@ -32,7 +32,7 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking:
     """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
     g = g.astype(u.dtype, copy=False).reshape(flat)
-    return two_passes.fire_adjoint(k, g, u.reshape(flat), response, spiking, exact).reshape(u.shape)
+    return columns.fire_adjoint(k, g, u.reshape(flat), response, spiking, exact).reshape(u.shape)
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:

@@ -263,7 +263,7 @@ class SRM(Neuron):
     def streamed(self) -> Callable[[Array], Array] | None:
         if not self._plain:
             return None
-        from cuslayer.kernels.srm.stream import StreamedNeurons  # imports Numba
+        from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
 
         return StreamedNeurons(self.filter, self.spiking)
 

@@ -12,7 +12,7 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.dense import costs, subsets
 from cuslayer.kernels.dense import cpu as dense
 from cuslayer.kernels.dense.product import WIDEST, Product
-from cuslayer.kernels.fused import dense_neuron as fused
+from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
 
 pytestmark = pytest.mark.cpu_only

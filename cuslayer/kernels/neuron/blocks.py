@@ -19,12 +19,16 @@ from cuslayer.jit import address_of, compiled, inlined
 from cuslayer.kernels.constants import Recurrence, Spiking
 from cuslayer.kernels.host.blocks import repeat
 from cuslayer.kernels.host.llvm import call
+from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.neuron.cpu import backward_row, call_row, forward_row, numbers_of
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
+
+# More steps than any stream has: a filter is cut after its last sample.
+ENDLESS = 1 << 62
 
 
 class Block(NamedTuple):
@@ -51,6 +55,32 @@ class Block(NamedTuple):
     numbers: Array
     places: Array
     constants: Array
+
+
+class Held(NamedTuple):
+    """What blocks of neurons keep from one call to the next; without elements where each call begins anew.
+
+    Attributes:
+        memory: (blocks, rows width), the memory of each block.
+        inputs: (blocks, steps, width), a ring buffer of the inputs within the response.
+        fired: (blocks, steps, width), a ring buffer of the spikes within refraction, uint8.
+    """
+
+    memory: Array
+    inputs: Array
+    fired: Array
+
+
+def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
+    """Return what `count` blocks of a width keep, for any number of chunks of so many steps; nothing for a width of 0.
+
+    Ring buffers have a multiple of 128 steps: in a call that begins at one, a step has the same row in the call and in
+    the ring buffer. What lies before the first step is not read.
+    """
+    dtype, rows = neurons.numbers.dtype, [-(-(cut + chunk) // 128) * 128 for cut in (neurons.history, neurons.spikes)]
+    count = count if width else 0
+    memory = np.empty((count, neurons.rows * width), dtype)
+    return Held(memory, empty((count, rows[0], width), dtype), empty((count, rows[1], width), np.uint8))
 
 
 def forward_of(
