@@ -135,7 +135,7 @@ def conv_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
 
-    On the CPU, spikes run in one pass, but for SRM neurons with `exact`: a few rows of a map at a time are weighted,
+    On the CPU, spikes run in one pass: a few rows of a map at a time are weighted,
     filtered and thresholded while they are in the cache. The list of spikes and the potential are saved for backward.
 
     Arguments and errors are those of `conv` and `dense_neuron`; returned are spikes, boolean, (T, N, H', W', outputs).

@@ -55,10 +55,10 @@ def test_blocks_of_columns_begin_at_rest(monkeypatch):
     def everything(x, g):
         u, s = cpu.srm.neuron(x, RESPONSE, neurons)
         return [
-            *(u, s, *cpu.srm.spike(x, neurons), cpu.response.psp(x, RESPONSE), cpu.response.psp_adjoint(g, RESPONSE)),
+            *(u, s, *cpu.srm.spike(x, neurons), cpu.srm.psp(x, RESPONSE), cpu.srm.psp_adjoint(g, RESPONSE)),
             *(cpu.response.fir(x, RESPONSE.samples()), cpu.response.fir_adjoint(g, RESPONSE.samples())),
-            *(cpu.srm.spike_adjoint(g, u, neurons), cpu.srm.spike_adjoint_exact(g, u, neurons)),
-            *(cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons), cpu.srm.neuron_adjoint_exact(g, u, RESPONSE, neurons)),
+            *(cpu.surrogate.adjoint(g, u, neurons), cpu.surrogate.adjoint_exact(g, u, neurons)),
+            *(cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons), cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons, True)),
         ]
 
     whole = everything(x, g)
@@ -88,15 +88,15 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
                 *gpu.srm.neuron(x, RESPONSE, neurons),
                 *gpu.srm.spike(x, neurons),
             ),
-            *(gpu.response.psp(x, RESPONSE), gpu.response.psp(x > 1, RESPONSE), gpu.response.psp_adjoint(g, RESPONSE)),
+            *(gpu.srm.psp(x, RESPONSE), gpu.srm.psp(x > 1, RESPONSE), gpu.srm.psp_adjoint(g, RESPONSE)),
             *(
                 gpu.response.fir(x, taps),
                 gpu.response.fir_adjoint(g, taps),
                 gpu.response.shift(x, delay),
                 gpu.response.shift_spikes(x > 1, delay),
             ),
-            *(gpu.srm.spike_adjoint(g, x, neurons), gpu.srm.spike_adjoint_exact(g, x, neurons)),
-            *(gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons), gpu.srm.neuron_adjoint_exact(g, x, RESPONSE, neurons)),
+            *(gpu.surrogate.adjoint(g, x, neurons), gpu.surrogate.adjoint_exact(g, x, neurons)),
+            *(gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons), gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons, True)),
         ]
 
     for ours, theirs in zip(everything(*broken), everything(*whole), strict=True):

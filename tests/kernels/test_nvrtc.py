@@ -89,8 +89,8 @@ PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}
 PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add", "scale": "_scale"}
 # A kernel whose name says more than the function's, beside its topic's.
 STORED = {"store_float16": "store"}
-# A function that takes several kinds of neurons, has a kernel for each.
-FORMS = ("", "_srm", "_of_kind")
+# What a function has a kernel of its own for: a kind of neurons, the exact gradient.
+FORMS = ("", "_exact", "_of_kind")
 
 
 def whole_name(topic, name):

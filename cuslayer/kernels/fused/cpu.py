@@ -51,20 +51,15 @@ _NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0
 def conv_kernels(
     x: SpikeList | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
-    """Return the passes of a convolution and its neurons; None if two are needed.
-
-    `exact` gradients of spike response neurons, with the path through refraction, need two.
-    """
-    two = exact and not isinstance(spiking, StepSpiking)
-    return OnePass(groups) if isinstance(x, SpikeList) and not two else None
+    """Return the passes of a convolution and its neurons; None for numbers."""
+    return OnePass(groups, exact) if isinstance(x, SpikeList) else None
 
 
 def conv_pool_kernels(
     x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
-    after = conv_kernels(x, window, groups, exact, pooling.spiking)
-    return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles and after else None
+    return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles else None
 
 
 def dense_kernels(x: SpikeList | Array) -> ModuleType | None:

@@ -376,10 +376,12 @@ class OnePass:
 
     Attributes:
         groups: the number of groups of channels.
+        exact: whether gradients of spike response neurons include the path through refraction.
         takes_products: whether the gradient of the spikes may be a product of matrices.
     """
 
     groups: int
+    exact: bool
     takes_products: ClassVar[bool] = False
 
     def conv_neuron(
@@ -479,9 +481,9 @@ class OnePass:
         apart = m != alone
         y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
         parts = weight_sums.new_parts(x, m, window, self.groups, g.dtype)
-        neurons = after = backward_of(g.dtype, steps, response, spiking)
+        neurons = after = backward_of(g.dtype, steps, response, spiking, self.exact)
         if pooling is not None:
-            after = backward_of(g.dtype, steps, pooling.response, pooling.spiking)
+            after = backward_of(g.dtype, steps, pooling.response, pooling.spiking, self.exact)
         if isinstance(u, Checkpoints):
             saved, u = u, np.empty((0, 0, 0), g.dtype)
         else:

@@ -96,6 +96,5 @@ def fire_adjoint(
     if isinstance(spiking, StepSpiking):
         found: Array = k.neuron.adjoint(g, u, u[None][:0], response, spiking)[0][0]
     else:
-        adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
-        found = adjoint(g, u, response, spiking, overwrite=overwrite)
+        found = k.srm.neuron_adjoint(g, u, response, spiking, exact, overwrite=overwrite)
     return found

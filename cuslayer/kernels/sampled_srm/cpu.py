@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import flushed_taps
+from cuslayer.kernels.constants import SurrogateNumbers, flushed_taps, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, load_bits
 from cuslayer.kernels.host.spike_words import WORD, whole_words
@@ -20,7 +20,6 @@ from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.sampled_srm.refraction import PAIR, refract_row, signs_of_zero
-from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
 
