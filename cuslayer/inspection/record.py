@@ -161,12 +161,12 @@ def _potential_error(srm: OnePass, g: Array, u: Array, float16: bool) -> Array:
     """Return the error on potentials for the error on spikes; backward reads potentials as they were saved."""
     k = kernels.of(u)
     saved = k.float16.load(k.float16.store(u), u.dtype) if float16 else u
-    adjoint = k.srm.spike_adjoint_exact if srm.exact else k.srm.spike_adjoint
+    adjoint = k.surrogate.adjoint_exact if srm.exact else k.surrogate.adjoint
     return cast(Array, adjoint(g.astype(u.dtype, copy=False), saved, srm.spiking))
 
 
 def _weighted_error(srm: OnePass, g: Array) -> Array:
-    return cast(Array, kernels.of(g).response.psp_adjoint(g, srm.response))
+    return cast(Array, kernels.of(g).srm.psp_adjoint(g, srm.response))
 
 
 def _array(name: str, meaning: str) -> Any:

@@ -166,11 +166,11 @@ class Alpha:
 
     def apply(self, k: Any, x: Array) -> Array:
         """Return x (T, ...) filtered, ``a[t] = sum_k h[k] x[t-k]``, by the kernels k of its device."""
-        return k.response.psp(x, self)
+        return k.srm.psp(x, self)
 
     def adjoint(self, k: Any, g: Array) -> Array:
         """Return the correlation ``sum_k h[k] g[t+k]`` of g (T, ...)."""
-        return k.response.psp_adjoint(g, self)
+        return k.srm.psp_adjoint(g, self)
 
     def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
         """Return the recurrence in a number type for `steps` steps; a cut after the last step is left out."""
@@ -311,6 +311,32 @@ class DeltaSpiking(DynamicSpiking):
 
     sums: bool
     rectifies: bool
+
+
+class SurrogateNumbers(NamedTuple):
+    """A surrogate, ``dt rho(u) = height f((u - theta) steep)``, in the number type of the arrays.
+
+    Attributes:
+        code: the number of the shape f.
+        theta: the threshold.
+        steep: 1 / width.
+        height: the factor of f.
+        a: a constant of the shape.
+        b: another.
+    """
+
+    code: int
+    theta: Any
+    steep: Any
+    height: Any
+    a: Any
+    b: Any
+
+
+def surrogate_numbers(spiking: Surrogate, dtype: np.dtype[Any]) -> SurrogateNumbers:
+    """Return the surrogate of neurons in a number type."""
+    real, shape = dtype.type, spiking.shape
+    return SurrogateNumbers(shape.code, *spiking.surrogate(dtype), real(shape.a), real(shape.b))
 
 
 class Pooling(NamedTuple):

@@ -12,7 +12,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, numeric_type
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.dense.product import Product
-from cuslayer.kernels.fused import two_passes
+from cuslayer.kernels.neuron import columns
 from cuslayer.kernels.neuron.columns import placed
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
@@ -31,7 +31,7 @@ from cuslayer.tape import (
 
 def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
     """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
-    u, s = two_passes.fire(k, weighted.reshape(_by_steps(weighted, steps)), response, spiking)
+    u, s = columns.fire(k, weighted.reshape(_by_steps(weighted, steps)), response, spiking)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
@@ -39,7 +39,7 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking:
     """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
     g = g.astype(u.dtype, copy=False).reshape(flat)
-    return two_passes.fire_adjoint(k, g, u.reshape(flat), response, spiking, exact).reshape(u.shape)
+    return columns.fire_adjoint(k, g, u.reshape(flat), response, spiking, exact).reshape(u.shape)
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
@@ -142,7 +142,7 @@ def conv_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
 
-    On the CPU, spikes run in one pass, but for SRM neurons with `exact`: a few rows of a map at a time are weighted,
+    On the CPU, spikes run in one pass: a few rows of a map at a time are weighted,
     filtered and thresholded while they are in the cache. The list of spikes and the potential are saved for backward.
 
     Arguments and errors are those of `conv` and `dense_neuron`; returned are spikes, boolean, (T, N, H', W', outputs).

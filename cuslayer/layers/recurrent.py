@@ -13,7 +13,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.recurrent.constants import Geometry, Program, StepProgram
+from cuslayer.kernels.recurrent.constants import Geometry, Program
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
@@ -101,8 +101,7 @@ def recurrent(
     check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
-    labels = program.spiking.labels if isinstance(program, StepProgram) else ()
-    constants = side_by_side(labels, given or fixed, x, x.shape[2:])
+    constants = side_by_side(program.labels, given or fixed, x, x.shape[2:])
     held = None if states is None else states.begin(x, program, delay)
     earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
@@ -132,8 +131,8 @@ def recurrent(
 
         def of_constant(number: int) -> Array:
             if not found:
-                spiking = cast(StepProgram, program).spiking
-                found.extend(k.neuron.adjoint(of_spikes(), saved, more, constants, spiking, before, True)[1])
+                given_to = of_spikes(), saved, more, constants, program.spiking, before, True
+                found.extend(k.neuron.adjoint(*given_to)[1])
             return of_constants(found[number], given[number], shape)
 
         return y, of_weight, *(partial(of_constant, number) if trained else None for number in range(len(given)))

@@ -122,7 +122,8 @@ def _items(graph: Graph, step: Step) -> list[_Item]:
 
 def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
     """Return a layer and its neurons, perhaps pooling and its neurons, with a state; None if they run one by one."""
-    from cuslayer.kernels.fused.stream import StreamedConv, StreamedDense  # imports Numba
+    from cuslayer.kernels.fused.cpu import StreamedDense  # imports Numba
+    from cuslayer.kernels.fused.cpu_conv import StreamedConv
 
     if kinds == (Pool,):
         return None

@@ -18,7 +18,7 @@ from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import small_response
-from cuslayer.kernels.recurrent.constants import StepProgram
+from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.parameter import Bounded
@@ -387,7 +387,7 @@ class StepNeuron(Neuron):
         own = type(self).__call__ is StepNeuron.__call__ and type(self).operate is StepNeuron.operate
         if not own or self.step is None or self.graded or len(self.spiking.kind.inputs) > 1:
             return None
-        return StepByStep(StepProgram(self.spiking), self.columns)
+        return StepByStep(Program(self.spiking), self.columns)
 
     @property
     def one_pass(self) -> OnePass | None:

@@ -83,8 +83,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
 
 def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint) -> Array:
     """Return the gradient of the weighted input, ``sum_k h[k] rho(u[t+k]) g[t+k]``, by the kernels k."""
-    spike_adjoint = k.srm.spike_adjoint if constants.shape.is_exponential else k.surrogate.adjoint
-    found: Array = spike_adjoint(g, u, constants)
+    found: Array = k.surrogate.adjoint(g, u, constants)
     if k is not kernels.cpu:
         return cast(Array, k.response.fir_adjoint(found, constants.samples))
     flat = found.reshape(len(found), math.prod(found.shape[1:]))

@@ -49,8 +49,7 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
     check.floating("a", a)
     k = kernels.of(a)
     u, s = k.sampled_srm.sampled_spike(a, spiking)
-    of_potential = k.srm.spike_adjoint if spiking.shape.is_exponential else k.surrogate.adjoint
-    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else of_potential
+    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else k.surrogate.adjoint
     potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 

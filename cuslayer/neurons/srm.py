@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.kernels.recurrent.constants import SrmProgram
+from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import (
     SURROGATE,
     Names,
@@ -66,8 +66,8 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     if not spiking.shape.is_exponential:
         back = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
         return s, lambda g: response.adjoint(k, back(g.astype(dtype, copy=False), potential(), spiking))
-    adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
-    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), response, spiking, overwrite=True)
+    back = k.srm.neuron_adjoint
+    return s, lambda g: back(g.astype(dtype, copy=False), potential(), response, spiking, exact, overwrite=True)
 
 
 @differentiable
@@ -102,10 +102,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     check.weighted_input("a", a)
     k = kernels.of(a)
     u, s = k.srm.spike(a, spiking)
-    if spiking.shape.is_exponential:
-        adjoint = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint
-    else:
-        adjoint = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
+    adjoint = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
     potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
@@ -239,7 +236,8 @@ class SRM(Neuron):
 
     @property
     def step_by_step(self) -> StepByStep | None:
-        return StepByStep(SrmProgram(self.filter, self.spiking, self.gradient == "exact"), {}) if self._plain else None
+        program = Program(self.spiking, self.filter, self.gradient == "exact")
+        return StepByStep(program, {}) if self._plain else None
 
     def simulation(self, steps: int) -> dict[str, Any] | None:
         if not self._plain:
@@ -253,7 +251,7 @@ class SRM(Neuron):
     def streamed(self) -> Callable[[Array], Array] | None:
         if not self._plain:
             return None
-        from cuslayer.kernels.srm.stream import StreamedNeurons  # imports Numba
+        from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
 
         return StreamedNeurons(self.filter, self.spiking)
 

@@ -42,5 +42,5 @@ def test_numbers_before_a_convolution_and_a_dense_layer(gradient, emulated):
 
 def test_every_launch_is_the_emulators(emulated):
     x = np.ones((5, 3), np.float32)
-    kernels.of(x).response.psp(x, Alpha(1, 5, 1, 0))
+    kernels.of(x).srm.psp(x, Alpha(1, 5, 1, 0))
     assert emulated.launches == ["psp"]

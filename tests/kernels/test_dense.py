@@ -11,7 +11,7 @@ from cuslayer import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.dense import cpu as dense
 from cuslayer.kernels.dense.product import SORTED, WIDEST, Product, break_even, busy_above
-from cuslayer.kernels.fused import dense_neuron as fused
+from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
 
 pytestmark = pytest.mark.cpu_only

@@ -9,7 +9,8 @@ from cuslayer.jit import BLOCK
 from cuslayer.kernels import cpu, gpu, matrix
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.fused import conv_neuron, dense_neuron
+from cuslayer.kernels.conv.spikes import CHUNK
+from cuslayer.kernels.fused import cpu as fused
 from tools.emulator.driver import emulation
 
 RESPONSE = Alpha(1.0, 4.0, 1.0, 0.05)
@@ -54,10 +55,10 @@ def test_blocks_of_columns_begin_at_rest(monkeypatch):
     def everything(x, g):
         u, s = cpu.srm.neuron(x, RESPONSE, neurons)
         return [
-            *(u, s, *cpu.srm.spike(x, neurons), cpu.response.psp(x, RESPONSE), cpu.response.psp_adjoint(g, RESPONSE)),
+            *(u, s, *cpu.srm.spike(x, neurons), cpu.srm.psp(x, RESPONSE), cpu.srm.psp_adjoint(g, RESPONSE)),
             *(cpu.response.fir(x, RESPONSE.samples()), cpu.response.fir_adjoint(g, RESPONSE.samples())),
-            *(cpu.srm.spike_adjoint(g, u, neurons), cpu.srm.spike_adjoint_exact(g, u, neurons)),
-            *(cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons), cpu.srm.neuron_adjoint_exact(g, u, RESPONSE, neurons)),
+            *(cpu.surrogate.adjoint(g, u, neurons), cpu.surrogate.adjoint_exact(g, u, neurons)),
+            *(cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons), cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons, True)),
         ]
 
     whole = everything(x, g)
@@ -87,15 +88,15 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
                 *gpu.srm.neuron(x, RESPONSE, neurons),
                 *gpu.srm.spike(x, neurons),
             ),
-            *(gpu.response.psp(x, RESPONSE), gpu.response.psp(x > 1, RESPONSE), gpu.response.psp_adjoint(g, RESPONSE)),
+            *(gpu.srm.psp(x, RESPONSE), gpu.srm.psp(x > 1, RESPONSE), gpu.srm.psp_adjoint(g, RESPONSE)),
             *(
                 gpu.response.fir(x, taps),
                 gpu.response.fir_adjoint(g, taps),
                 gpu.response.shift(x, delay),
                 gpu.response.shift_spikes(x > 1, delay),
             ),
-            *(gpu.srm.spike_adjoint(g, x, neurons), gpu.srm.spike_adjoint_exact(g, x, neurons)),
-            *(gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons), gpu.srm.neuron_adjoint_exact(g, x, RESPONSE, neurons)),
+            *(gpu.surrogate.adjoint(g, x, neurons), gpu.surrogate.adjoint_exact(g, x, neurons)),
+            *(gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons), gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons, True)),
         ]
 
     for ours, theirs in zip(everything(*broken), everything(*whole), strict=True):
@@ -130,8 +131,8 @@ def same(ours, theirs, rate):
 
 def without_gradients(x, w, constants, monkeypatch):
     """Return the spikes behind a dense layer where no gradient is wanted, and see that they were made in one pass."""
-    one_pass, calls = dense_neuron.dense_neuron, []
-    monkeypatch.setattr(dense_neuron, "dense_neuron", lambda *given: calls.append(len(given)) or one_pass(*given))
+    one_pass, calls = fused.dense_neuron, []
+    monkeypatch.setattr(fused, "dense_neuron", lambda *given: calls.append(len(given)) or one_pass(*given))
     with cs.no_grad():
         s = functions.dense_neuron(x, w, **constants)
     assert len(calls) == 1
@@ -142,8 +143,8 @@ def without_gradients(x, w, constants, monkeypatch):
 def test_whole_chunks_of_a_dense_layer(least, most, monkeypatch):
     # One thread brings all blocks through time, 15 of one sample or 2 of three and two.
     monkeypatch.setattr(jit, "cores", lambda: 1)
-    monkeypatch.setattr(dense_neuron, "_LEAST", least)
-    monkeypatch.setattr(dense_neuron, "_MOST", most)
+    monkeypatch.setattr(fused, "_LEAST", least)
+    monkeypatch.setattr(fused, "_MOST", most)
     x, w = steady(5, 9), np.random.default_rng(1).standard_normal((9, 7)) * 9
     same([without_gradients(x, w, FIRST, monkeypatch)], [neurons(functions.dense(x, w), FIRST).data], 0.05)
 
@@ -211,7 +212,7 @@ LONG = Spiking(10.0, Alpha(-20.0, 12.0, 1.0, 2.0), 1.5, 0.4)
 @pytest.mark.parametrize("layer", ["dense", "conv", "conv_pool"])
 def test_a_refraction_longer_than_a_chunk(layer, monkeypatch):
     cut = LONG.refractory.recurrence(np.dtype(np.float32), 200).cut
-    assert conv_neuron.CHUNK < cut < 2 * conv_neuron.CHUNK
+    assert CHUNK < cut < 2 * CHUNK
     constants = FIRST | {"spiking": LONG}
     generator = np.random.default_rng(3)
     if layer == "dense":

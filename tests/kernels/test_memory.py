@@ -150,7 +150,7 @@ def leaky(x, g, keep):
 def srm(x, g, keep):
     neuron = SRM(theta=1.0)
     constants = neuron.filter, neuron.spiking
-    return [cpu.srm.neuron_adjoint(g, x, *constants), cpu.srm.neuron_adjoint_exact(g, x, *constants)]
+    return [cpu.srm.neuron_adjoint(g, x, *constants), cpu.srm.neuron_adjoint(g, x, *constants, True)]
 
 
 def sampled(x, g, keep):
@@ -214,4 +214,4 @@ def test_kernels_complete_what_they_write_past_the_caches():
             if any(re.search(rf"\b{writer}\(", ast.unparse(node.body)) for writer in writers):
                 found += 1
                 assert ast.unparse(node.body[-1]) == "fence()", f"{path.name}: {node.name}"
-    assert found >= 12
+    assert found >= 11

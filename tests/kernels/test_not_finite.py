@@ -19,10 +19,8 @@ LOIHI = cs.Loihi().constants
 def adjoints(k):
     """Return functions of the gradient of spikes and the potential."""
     return {
-        "spike": lambda g, u: k.srm.spike_adjoint(g, u, SRM.spiking),
-        "spike, exact": lambda g, u: k.srm.spike_adjoint_exact(g, u, SRM.spiking),
         "neuron": lambda g, u: k.srm.neuron_adjoint(g, u, SRM.filter, SRM.spiking),
-        "neuron, exact": lambda g, u: k.srm.neuron_adjoint_exact(g, u, SRM.filter, SRM.spiking),
+        "neuron, exact": lambda g, u: k.srm.neuron_adjoint(g, u, SRM.filter, SRM.spiking, True),
         "sampled": lambda g, u: k.sampled_srm.sampled_spike_adjoint_exact(g, u, SAMPLED.spiking),
         "Loihi": lambda g, u: loihi.adjoint(k, g, u, LOIHI),
     }

@@ -89,8 +89,9 @@ PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}
 PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "score": "_score", "statistics": "_statistics"}
 # A kernel whose name says more than the function's, beside its topic's.
 STORED = {"store_float16": "store"}
-# A function that takes several kinds of neurons or input, or that sums first, has a kernel for each.
-FORMS = ("", "_srm", "_of_kind", "_numbers", "_sums")
+# A function that takes several kinds of neurons or input, or that sums first, has a kernel for each; so has the exact
+# gradient.
+FORMS = ("", "_exact", "_of_kind", "_numbers", "_sums")
 
 
 def whole_name(topic, name):

@@ -75,10 +75,10 @@ def train(seed, shape, rate=0.2):
 @given(shapes, dtypes, alphas, seeds)
 def test_psp(shape, dtype, response, seed):
     x = normal(seed, shape, dtype)
-    same_bits(gpu.response.psp(x, response), cpu.response.psp(x, response))
+    same_bits(gpu.srm.psp(x, response), cpu.srm.psp(x, response))
     s = train(seed, shape)
-    same_bits(gpu.response.psp(s, response), cpu.response.psp(s, response))
-    same_bits(gpu.response.psp_adjoint(x, response), cpu.response.psp_adjoint(x, response))
+    same_bits(gpu.srm.psp(s, response), cpu.srm.psp(s, response))
+    same_bits(gpu.srm.psp_adjoint(x, response), cpu.srm.psp_adjoint(x, response))
 
 
 @many
@@ -147,9 +147,9 @@ def test_filters_of_every_length(cut, dtype):
     for other in (response, Alpha(0.3, 10, 1, 0.01)):
         same_spikes(gpu.srm.neuron(a, other, spiking), cpu.srm.neuron(a, other, spiking))
         close(gpu.srm.neuron_adjoint(a, u, other, spiking), cpu.srm.neuron_adjoint(a, u, other, spiking))
-        exact = cpu.srm.neuron_adjoint_exact(a, u, other, spiking)
-        close(gpu.srm.neuron_adjoint_exact(a, u, other, spiking), exact)
-    close(gpu.srm.spike_adjoint_exact(a, u, spiking), cpu.srm.spike_adjoint_exact(a, u, spiking))
+        exact = cpu.srm.neuron_adjoint(a, u, other, spiking, True)
+        close(gpu.srm.neuron_adjoint(a, u, other, spiking, True), exact)
+    close(gpu.surrogate.adjoint_exact(a, u, spiking), cpu.surrogate.adjoint_exact(a, u, spiking))
 
 
 def gradient(seed, shape, dtype, theta):
@@ -158,29 +158,18 @@ def gradient(seed, shape, dtype, theta):
 
 
 @many
-@given(shapes, dtypes, spikings(), seeds)
-def test_spike_adjoint(shape, dtype, spiking, seed):
-    g, u = gradient(seed, shape, dtype, spiking.theta)
-    close(gpu.srm.spike_adjoint(g, u, spiking), cpu.srm.spike_adjoint(g, u, spiking))
-    theirs, double = (
-        cpu.srm.spike_adjoint_exact(*each, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
-    )
-    close(gpu.srm.spike_adjoint_exact(g, u, spiking), theirs, double=double)
-
-
-@many
 @given(shapes, dtypes, alphas, spikings(), seeds)
 def test_neuron_adjoint(shape, dtype, response, spiking, seed):
     g, u = gradient(seed, shape, dtype, spiking.theta)
     # A filter may be cut so short that the rounding of its two states is all that is left.
-    least = response.amplitude * norm(cpu.srm.spike_adjoint(g, u, spiking))
+    least = response.amplitude * norm(cpu.surrogate.adjoint(g, u, spiking))
     ours = gpu.srm.neuron_adjoint(g, u, response, spiking)
     close(ours, cpu.srm.neuron_adjoint(g, u, response, spiking), least=least)
-    least = response.amplitude * norm(cpu.srm.spike_adjoint_exact(g, u, spiking))
+    least = response.amplitude * norm(cpu.surrogate.adjoint_exact(g, u, spiking))
     theirs, double = (
-        cpu.srm.neuron_adjoint_exact(*each, response, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
+        cpu.srm.neuron_adjoint(*each, response, spiking, True) for each in ((g, u), (g.astype(float), u.astype(float)))
     )
-    close(gpu.srm.neuron_adjoint_exact(g, u, response, spiking), theirs, least=least, double=double)
+    close(gpu.srm.neuron_adjoint(g, u, response, spiking, True), theirs, least=least, double=double)
 
 
 @few

@@ -110,14 +110,13 @@ def potentials(seed: int, shape: tuple[int, ...], dtype: str, kept: str, theta: 
 def neuron_adjoint(
     g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool, dtype: str | None = None
 ) -> Array:
-    adjoint = cpu.srm.neuron_adjoint_exact if exact else cpu.srm.neuron_adjoint
     given = (x.reshape(steps, g.size // max(steps, 1)).astype(dtype or x.dtype) for x in (g, u))
-    return adjoint(*given, response, spiking).reshape(g.shape)
+    return cpu.srm.neuron_adjoint(*given, response, spiking, exact).reshape(g.shape)
 
 
 def terms_of(g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
     """Return how large the terms of `neuron_adjoint` are: those of a filter that is cut very short cancel."""
-    adjoint = cpu.srm.spike_adjoint_exact if exact else cpu.srm.spike_adjoint
+    adjoint = cpu.surrogate.adjoint_exact if exact else cpu.surrogate.adjoint
     of_spikes = adjoint(*(x.reshape(steps, g.size // max(steps, 1)) for x in (g, u)), spiking).reshape(g.shape)
     found: Array = abs(neuron_adjoint(g, u, steps, response, spiking, exact)) + response.amplitude * abs(of_spikes)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,8 +189,8 @@ def test_a_long_silence(flush: bool) -> None:
         found = [gpu_dense.dense_neuron_adjoint(g, u, 600, *neurons, exact) for exact in (False, True)]
     same_bits(u, potential)
     assert (u[-1] == 0).all()
-    for ours, adjoint in zip(found, (cpu.srm.neuron_adjoint, cpu.srm.neuron_adjoint_exact), strict=True):
-        close(ours, adjoint(g, potential, *neurons))
+    for ours, exact in zip(found, (False, True), strict=True):
+        close(ours, cpu.srm.neuron_adjoint(g, potential, *neurons, exact))
         assert (ours[0] == 0).all()
 
 
@@ -211,18 +210,17 @@ def check_adjoint(
             normal(seed + 1, (sizes.by_row[0], following), dtype), normal(seed + 2, (sizes.outputs, following), dtype)
         )
     matrix = g if following is None else (g.errors.astype(np.float64) @ g.weight.T.astype(np.float64)).astype(dtype)
-    twins: list[tuple[bool, Callable[..., Array], Callable[..., Array]]] = [
-        (False, cpu.srm.neuron_adjoint, cpu.srm.spike_adjoint),
-        (True, cpu.srm.neuron_adjoint_exact, cpu.srm.spike_adjoint_exact),
-    ]
-    for exact, neuron_adjoint, spike_adjoint in twins:
-        given_ = matrix.reshape(sizes.by_step), kept.astype(dtype)
+    given_ = matrix.reshape(sizes.by_step), kept.astype(dtype)
+    for exact, spike_adjoint in ((False, cpu.surrogate.adjoint), (True, cpu.surrogate.adjoint_exact)):
         ours = gpu_dense.dense_neuron_adjoint(g, kept, sizes.steps, response, spiking, exact)
         # Of a filter that is cut very short only the rounding of its two states is left, and a product may cancel.
         factors = norm(g.errors) * norm(g.weight) if following else 0
         least = response.amplitude * max(norm(spike_adjoint(*given_, spiking)), spiking.height * factors)
-        double = neuron_adjoint(*(x.astype(float) for x in given_), response, spiking).reshape(sizes.by_row)
-        close(ours, neuron_adjoint(*given_, response, spiking).reshape(sizes.by_row), least=least, double=double)
+        theirs, double = (
+            cpu.srm.neuron_adjoint(*(x.astype(of) for x in given_), response, spiking, exact).reshape(sizes.by_row)
+            for of in (dtype, float)
+        )
+        close(ours, theirs, least=least, double=double)
 
 
 @drawn

@@ -222,7 +222,7 @@ FUSED.append("conv_pool_adjoint")
 def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
     """`test_nvrtc.py` compiles the same sources for LIF."""
     dtype = np.dtype("float64" if arch in ("sm_80", "sm_100") else "float32")
-    topics = ["neuron", *(["recurrent_neuron"] if kind is not cs.Loihi else [])]
+    topics = ["neuron", *(["recurrent"] if kind is not cs.Loihi else [])]
     for topic in topics + (FUSED if kind in (cs.CUBA, cs.AdaptiveLIF, cs.ResonateAndFire) else []):
         code = printer.with_struct(source.source_of(topic), kind.kind())
         options = (*source.OPTIONS, "--ptxas-options=-v")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.kernels.recurrent.constants import Geometry, Program, SrmProgram, StepProgram
+from cuslayer.kernels.recurrent.constants import Geometry, Program
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.kernels import test_twins_neuron
 from tests.kernels.test_twins import Array, alphas, close, dtypes, few, normal, same_bits, seeds, spikings
@@ -34,13 +34,13 @@ def programs(draw: st.DrawFn) -> Program:
     if draw(st.booleans()):
         spiking = draw(spikings())
         spiking = Spiking(*(getattr(spiking, n) for n in ("theta", "refractory", "width", "height")), draw(kinds))
-        return SrmProgram(draw(alphas), spiking, draw(st.booleans()))
+        return Program(spiking, draw(alphas), draw(st.booleans()))
     names = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic")
-    return StepProgram(draw(test_twins_neuron.spikings(names).filter(lambda s: not s.graded)))
+    return Program(draw(test_twins_neuron.spikings(names).filter(lambda s: not s.graded)))
 
 
 def constants_of(program: Program, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-    if isinstance(program, SrmProgram):
+    if program.response is not None:
         return np.empty((0, 1), dtype)
     return test_twins_neuron.constants_of(program.spiking, seed, shape, dtype)
 
@@ -85,9 +85,8 @@ def test_recurrent_adjoint(shape: tuple[int, ...], dtype: str, program: Program,
     close(ours[: len(g)], theirs, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 
 
-LIF = StepProgram(cs.CUBA(gradient="exact", tau_rho=0.5).spiking)
-NONE = np.empty((0, 1), np.float32)
-SRM = SrmProgram(Alpha(1.0, 2.0, 1.0, 0.01), Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), True)
+LIF = Program(cs.CUBA(gradient="exact", tau_rho=0.5).spiking)
+SRM = Program(Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), Alpha(1.0, 2.0, 1.0, 0.01), True)
 
 
 def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
@@ -103,8 +102,8 @@ def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
 
 def test_what_is_older_than_a_response_has_left_it() -> None:
     """Inputs and spikes, in a run that is longer than both responses."""
-    x, w, _ = case(SRM, (40, 2, 5), "float64", 4)
-    ours, theirs = (k.recurrent.forward(x, w, SRM, NONE, 1) for k in (gpu, cpu))
+    x, w, keeps = case(SRM, (40, 2, 5), "float64", 4)
+    ours, theirs = (spikes_of(k.recurrent.forward(x, w, SRM, keeps, 1)) for k in (gpu, cpu))
     assert theirs[1].any()
     for mine, other in zip(ours, theirs, strict=True):
         same_bits(mine, other)
@@ -127,7 +126,7 @@ def test_a_long_silence_has_no_subnormal_number(device: Any, program: Any, dtype
     steps = 1500 if dtype == "float32" else 9000
     x, w = np.zeros((steps, 1, 3), dtype), np.zeros((3, 3), dtype)
     x[:9] = abs(normal(0, (9, 1, 3), dtype))
-    keeps = NONE if program is SRM else np.array([[0.9, 0.5, 0.0], [0.5, 0.9, 0.0]], dtype)
+    keeps = np.empty((0, 1), dtype) if program is SRM else np.array([[0.9, 0.5, 0.0], [0.5, 0.9, 0.0]], dtype)
     u, _, more = device.recurrent.forward(x, w, program, keeps, 1)
     y = device.recurrent.adjoint(np.ascontiguousarray(x[::-1]), u, more, w, program, keeps, 1)
     for found in (u, y):

@@ -38,7 +38,7 @@ def forward(k, srm, x):
     u, s = k.srm.neuron(x.copy(), srm.filter, srm.spiking)
     alone, fired = k.srm.spike(x, srm.spiking)
     backward = np.ascontiguousarray(x[::-1])
-    psp, psp_adjoint = k.response.psp(x, srm.filter), k.response.psp_adjoint(backward, srm.filter)
+    psp, psp_adjoint = k.srm.psp(x, srm.filter), k.srm.psp_adjoint(backward, srm.filter)
     return {"u": u, "s": s, "alone": alone, "fired": fired, "psp": psp, "psp_adjoint": psp_adjoint}
 
 
@@ -47,9 +47,7 @@ def backward(k, srm, x, u):
     g = x[::-1] * x.dtype.type(1e-8)
     return {
         "slayer": k.srm.neuron_adjoint(g, u.copy(), srm.filter, srm.spiking),
-        "exact": k.srm.neuron_adjoint_exact(g, u.copy(), srm.filter, srm.spiking),
-        "spike": k.srm.spike_adjoint(g, u, srm.spiking),
-        "spike_exact": k.srm.spike_adjoint_exact(g, u, srm.spiking),
+        "exact": k.srm.neuron_adjoint(g, u.copy(), srm.filter, srm.spiking, True),
     }
 
 
@@ -166,9 +164,9 @@ def test_the_surrogate_ends_where_exp_does_on_both_devices(distance, passes):
     u = np.array([[1 + distance], [1 - distance]], np.float32)
     g = np.full_like(u, 1.0)
     with emulation():
-        both = [k.srm.spike_adjoint(g, u, spiking) for k in (cpu, gpu)]
-        both += [k.srm.neuron_adjoint_exact(g, u, SRM().filter, spiking)[:1] for k in (cpu, gpu)]
+        both = [k.surrogate.adjoint(g, u, spiking) for k in (cpu, gpu)]
+        both += [k.srm.neuron_adjoint(g, u, SRM().filter, spiking, True)[:1] for k in (cpu, gpu)]
     for y in both:
         assert (y != 0).all() == passes
         assert (y == 0).all() == (not passes)
-    assert (cpu.srm.spike_adjoint(g.astype(float), u.astype(float), spiking) != 0).all()
+    assert (cpu.surrogate.adjoint(g.astype(float), u.astype(float), spiking) != 0).all()

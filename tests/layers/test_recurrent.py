@@ -1,5 +1,8 @@
 """Recurrent populations: against the programs of their neurons, whose output is their input too."""
 
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,8 @@ import cuslayer as cs
 from cuslayer import functions, jit
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.recurrent.constants import Geometry
+from cuslayer.neurons.step import flushed
+from cuslayer.parameter import Bounded
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
 
 RNG = np.random.default_rng(3)
@@ -99,20 +104,37 @@ def test_another_surrogate(kind, surrogate):
     np.testing.assert_allclose(leaves[0].grad, leaves[1].grad, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Driven(cs.LIF):
+    """Backward needs the voltage before the step and the current after it; the gradient of the gain the input too."""
+
+    gain: Any = field(default_factory=lambda: Bounded(0.7, least=0.0))
+
+    states = ("v", "w")
+
+    def step(c, d, v, w, x):
+        w = flushed(d * w + x)
+        u = flushed(d * v + 0.3 * v * w + c.gain * x)
+        s = u >= c.theta
+        v = 0.25 * u if s else u
+        return v, w, u, s
+
+
+@pytest.mark.parametrize("kind", [*sorted(KINDS), "driven"])
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 def test_without_weights_it_is_the_neurons(kind, gradient):
-    """To the bit, in float32."""
-    neuron = KINDS[kind](gradient=gradient)
-    population = cs.Recurrent(cs.Dense(140, 140), neuron)
-    population.layer.weight.data[:] = 0
+    """To the bit, in float32; a trained constant too, if there is one."""
     x, g = RNG.normal(0.3, 1, (2, 60, 3, 140)).astype(np.float32)
-    leaves = [cs.Tensor(x, requires_grad=True) for _ in range(2)]
-    ours, theirs = population(leaves[0]), neuron(leaves[1])
-    np.testing.assert_array_equal(ours.data, theirs.data)
-    ours.backward(g)
-    theirs.backward(g)
-    np.testing.assert_array_equal(leaves[0].grad, leaves[1].grad)
+    found = []
+    for alone in (True, False):
+        neuron = (KINDS | {"driven": Driven})[kind](gradient=gradient)
+        population, leaf = cs.Recurrent(cs.Dense(140, 140), neuron), cs.Tensor(x, requires_grad=True)
+        population.layer.weight.data[:] = 0
+        out = (neuron if alone else population)(leaf)
+        out.backward(g)
+        found.append((out.data, leaf.grad, getattr(neuron, "gain", leaf).grad))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import cuslayer as cs
 import cuslayer.layers
 import cuslayer.neurons
 from cuslayer import functions
-from cuslayer.kernels.fused import dense_neuron as fused
+from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks

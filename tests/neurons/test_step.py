@@ -41,6 +41,13 @@ def number_for_a_condition(c, v, x):
     return u, u, u >= c.theta
 
 
+def spike_in_a_condition(c, v, x):
+    u = v + x
+    s = u >= c.theta
+    v = 0 if s and x > 2 else u
+    return v, u, s
+
+
 def one_result(c, v, x):
     return v + x
 
@@ -57,6 +64,7 @@ def other_parameters(c, w, x):
         (unknown, r"step must use its parameters, .*, got 'nothing' in line 30 of test_step.py"),
         (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 36 of test_step.py"),
         (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line 40 of test_step.py"),
+        (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line 47 of test_step.py"),
         (one_result, r"step must return v after the step, the potential, the spike, got 1 results"),
         (other_parameters, r"step must have the parameters \(c, v, x\), got \(c, w, x\)"),
         (abs, r"step must be a function in a file, got <built-in function abs>; its source is read"),

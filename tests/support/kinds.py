@@ -44,7 +44,7 @@ class Compartments(StepNeuron):
         u = flushed(d * v + c.gain * open * x - min(max(w, -1), 2) * 0.1)
         u -= 0.2 * old if old > 0 and not w > 5 else 0
         s = u >= c.theta
-        old = 0.5 * old + s
+        old = 0.5 * old if not s else 0.5 * old + 1
         v = u - c.theta * s
         return v, w, old, u, s
 

@@ -3,7 +3,7 @@
 `emulation(counting=True)` fills `emulator.counts`, one `LaunchCounts` for each launch:
 
     with emulation(counting=True) as emulator:
-        gpu.response.psp(x, response)
+        gpu.srm.psp(x, response)
     (launch,) = emulator.counts
     launch.kernel                           # "psp"
     launch.sectors["x"].read                # 32-byte sectors that the warps read from x

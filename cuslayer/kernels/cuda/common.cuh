@@ -182,4 +182,51 @@ struct Recurrence {
     {
         p = decay * p + x - cut_p * old;
     }
+
+    __device__ __forceinline__ real step(long long t, real x, real old)
+    {
+        flush(t);
+        const real value = output(old);
+        accept(x, old);
+        return value;
+    }
 };
+
+// The constants of such a filter.
+struct Filter {
+    real decay;     // exp(-dt / tau)
+    real gain;      // amplitude e dt / tau
+    long long cut;  // steps until an input leaves the filter; none if >= steps
+    real cut_p;     // decay^cut
+    real cut_q;     // cut decay^cut
+};
+
+__device__ __forceinline__ Recurrence recurrence_of(const Filter &of)
+{
+    return {of.decay, of.gain, of.cut_p, of.cut_q};
+}
+
+// A neuron of the spike response model at step t: its response to inputs, and nu to its own spikes. `leaving` and
+// `old_spike` leave them. If `filters` is false, the input is filtered already. Returns the potential.
+template <bool filters = true>
+__device__ __forceinline__ real srm_forward(
+    Recurrence &response, Recurrence &nu, long long t, real theta, real entering, real leaving, real old_spike, bool &fires)
+{
+    const real filtered = filters ? response.step(t, entering, leaving) : entering;
+    nu.flush(t);
+    const real value = filtered + nu.output(old_spike);
+    fires = value >= theta;
+    nu.accept(fires, old_spike);
+    return value;
+}
+
+// Its exact adjoint, for the gradient of the spike and dt rho(u): writes the gradient of the potential, and returns that of
+// the input. Without the path through nu, the adjoint is response.step of rho times the gradient.
+__device__ __forceinline__ real srm_backward(
+    Recurrence &response, Recurrence &nu, long long t, real rho, real grad, real leaving, real old, real &g_u)
+{
+    nu.flush(t);
+    g_u = flushed(rho * (grad + nu.output(old)));
+    nu.accept(g_u, old);
+    return response.step(t, g_u, leaving);
+}

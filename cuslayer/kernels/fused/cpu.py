@@ -1,116 +1,297 @@
-"""Decide which layers, neurons and pooling layers run in one pass on the CPU."""
+"""Layers with their neurons in one pass on the CPU: which ones there are, and the pass of a dense layer of spikes.
+
+A block, some neurons of several samples, is computed for all time in chunks: the weighted input is never written to
+memory, and without gradients memory does not grow with time. The results are those of `dense` and `neuron` to the bit.
+A stream runs the same loop: its blocks keep their state from call to call. Backward, the gradient that a narrow next
+layer sends is computed chunk by chunk, and never written either. The gradient of the weights is a pass of its own,
+which is faster. Convolutions are in `cpu_conv.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import sys
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from cuslayer import kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Pooling, Spiking, Window
-from cuslayer.kernels.conv import cpu as conv
-from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
-from cuslayer.kernels.fused.checkpoints import Checkpoints, saved_type
-from cuslayer.kernels.fused.potentials import from_blocks
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.conv.spikes import CHUNK
+from cuslayer.kernels.dense.cpu import add_rows, forward, has_busy_rows
+from cuslayer.kernels.dense.product import Product, busy_above, narrow
+from cuslayer.kernels.fused.cpu_conv import OnePass, from_blocks, saved_type
+from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.rows import copy, fence, scratch, scratch_rows, write_row
+from cuslayer.kernels.host.vectors import multiply
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
+from cuslayer.kernels.neuron.columns import fire, fire_adjoint, placed
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.spikes.cpu import SpikeList
+from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
+from cuslayer.kernels.srm.cpu import padded
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels", "saved_type"]
 
-
-@dataclass(frozen=True)
-class OnePass:
-    """The passes of a convolution, its neurons and what follows them, with the GPU's arguments.
-
-    Attributes:
-        groups: the number of groups of channels.
-        takes_products: whether the gradient of the spikes may be a product of matrices.
-    """
-
-    groups: int
-    takes_products: ClassVar[bool] = False
-
-    def conv_neuron(
-        self, x: SpikeList, steps: int, w: Array, window: Window, response: Any, spiking: Any, keep: Any
-    ) -> tuple[Array, Array]:
-        """Return the potential and the spikes; see `fused/conv_neuron.py`."""
-        return conv_neuron.conv_neuron(x, steps, w, window, self.groups, response, spiking, keep)
-
-    def conv_neuron_adjoint(
-        self,
-        x: SpikeList,
-        steps: int,
-        g: Array,
-        u: Array,
-        window: Window,
-        response: Any,
-        spiking: Any,
-        keep: bool,
-    ) -> tuple[Array | None, Array]:
-        """Return the gradients of the weighted input and of the weight; see `fused/conv_neuron.py`."""
-        return conv_neuron.conv_neuron_adjoint(x, steps, g, u, window, self.groups, response, spiking, keep)
-
-    def input_adjoint(
-        self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Array
-    ) -> tuple[Array, Array]:
-        """Return the gradients of the input and of the weight, of what the passes backward return."""
-        return conv.input_adjoint(errors, w, image, window, self.groups), of_weight
-
-    def conv_pool(
-        self,
-        x: SpikeList,
-        steps: int,
-        w: Array,
-        window: Window,
-        response: Any,
-        spiking: Any,
-        pooling: Pooling,
-        keep: Any,
-    ) -> tuple[Any, Array, Array]:
-        """Return both potentials and the spikes after pooling; see `fused/conv_pool.py`."""
-        return conv_pool.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
-
-    def conv_pool_adjoint(
-        self,
-        x: SpikeList,
-        steps: int,
-        g: Array,
-        u: Array | Checkpoints,
-        pooled_u: Array,
-        window: Window,
-        response: Any,
-        spiking: Any,
-        pooling: Pooling,
-        keep: bool,
-    ) -> tuple[Array | None, Array]:
-        """Return the gradients of the weighted input and of the weight; see `fused/conv_pool.py`."""
-        constants = window, self.groups, response, spiking, pooling
-        return conv_pool.conv_pool_adjoint(x, steps, g, u, pooled_u, *constants, keep)
+# Neurons of a block: enough for SIMD, few enough for the second-level cache and, of a small layer, for the threads.
+_LEAST, _MOST, _PARTS = 128, 512, 8
+# In a stream: outputs of a sample, and neurons of all samples.
+_WIDTH, _TOGETHER = 256, 1024
+# Bins of an input, and steps of neurons, that are less work than what it takes to wake other threads.
+_FEW = 1 << 19
+# In place of the spikes of an input that is numbers.
+_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0, 0, 0))
 
 
 def conv_kernels(
     x: SpikeList | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
-    """Return the passes of a convolution and its neurons; None if two are needed.
-
-    `exact` gradients of spike response neurons, with the path through refraction, need two.
-    """
-    two = exact and not isinstance(spiking, StepSpiking)
-    return OnePass(groups) if isinstance(x, SpikeList) and not two else None
+    """Return the passes of a convolution and its neurons; None for numbers."""
+    return OnePass(groups, exact) if isinstance(x, SpikeList) else None
 
 
 def conv_pool_kernels(
     x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
 ) -> OnePass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
-    after = conv_kernels(x, window, groups, exact, pooling.spiking)
-    return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles and after else None
+    return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles else None
 
 
 def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
-    """Return the module that runs a dense layer of spikes and its neurons; None for numbers."""
-    return dense_neuron if isinstance(x, SpikeList) else None
+    """Return this module, which runs a dense layer of spikes and its neurons; None for numbers."""
+    return sys.modules[__name__] if isinstance(x, SpikeList) else None
 
 
 def pool_kernels(x: Array) -> None:
     """Return None: pooling and its neurons are two passes."""
+
+
+class Blocks(NamedTuple):
+    """The neurons of all samples as blocks: `width` neurons of `together` samples."""
+
+    steps: int
+    samples: int
+    outputs: int
+    width: int
+    together: int
+
+    @property
+    def number(self) -> int:
+        return -(-self.outputs // self.width) * -(-self.samples // self.together)
+
+
+def blocks_of(steps: int, samples: int, outputs: int) -> Blocks:
+    """Return the blocks of neurons. A block of several samples has all of their neurons."""
+    width = max(1, min(outputs, _MOST, max(_LEAST, -(-samples * outputs // _PARTS))))
+    together = max(1, min(_MOST // width, samples)) if width == outputs else 1
+    return Blocks(steps, samples, outputs, width, together)
+
+
+@compiled
+def _forward(
+    first: int,
+    last: int,
+    b: Blocks,
+    begun: int,
+    start: Any,
+    index: Any,
+    w: Any,
+    limit: int,
+    weighted: Any,
+    held: Held,
+    u: Any,
+    s: Any,
+    neurons: Block,
+    large: bool,
+) -> None:
+    """Write the spikes s (steps, neurons) of blocks, and the potentials u if there is memory for them.
+
+    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). Blocks that are held go on from
+    the step `begun`.
+    """
+    groups, most, goes_on = -(-b.samples // b.together), padded(b.width * b.together), held.memory.size > 0
+    own, table = 0 if goes_on else most, w.reshape(-1)
+    own_inputs, own_fired = scratch_rows(neurons.history + CHUNK, own, w), scratch_rows(neurons.spikes + CHUNK, own, s)
+    own_memory, potential = np.empty(neurons.rows * own, w.dtype), scratch_rows(CHUNK if u.size else 1, most, w)
+    for block in range(first, last):
+        at, low = block // groups * b.width, block % groups * b.together
+        size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
+        to, wide = low * b.outputs + at, count * size
+        memory, x, fired = own_memory, own_inputs, own_fired
+        if goes_on:
+            memory, x, fired = held.memory[block], held.inputs[block], held.fired[block]
+        if begun == 0:
+            begin(memory, to, wide, neurons)
+        ring, distance = x.reshape(-1), x.shape[1]
+        for t in range(0, b.steps, CHUNK):
+            end = min(t + CHUNK, b.steps)
+            for k in range(t, end):
+                row = (begun + k) % len(x)
+                if len(weighted):
+                    copy(x[row, :wide], weighted[k, to : to + wide])
+                else:
+                    for i in range(count):
+                        line, place = k * b.samples + low + i, row * distance + i * size
+                        rows = start[line], start[line + 1]
+                        add_rows(ring, place, size, rows[0], rows[1], index, table, at, b.outputs, limit)
+            blocks.forward(begun + t, begun + end, memory, x, 0, potential, 0, fired, 0, wide, neurons)
+            for k in range(t, end):
+                copy(s[k, to : to + wide], fired[(begun + k) % len(fired), :wide])
+                if u.size:
+                    write_row(u[k, to : to + wide], potential[(begun + k) % len(potential), :wide], large)
+    fence()
+
+
+def dense_neuron(
+    x: SpikeList, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any = None
+) -> tuple[Array, Array]:
+    """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
+
+    The rows are those of all samples at a step, one after the other, for each of the steps. There are no potentials if
+    `keep` is None. Where rows are busy, the layer and the neurons are two passes. Of neurons that are written as a
+    step, `response` is their constants; see `blocks.py`.
+    """
+    w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
+    b = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
+    flat = steps, b.samples * b.outputs
+    if has_busy_rows(x, w):
+        u, s = (each.reshape(shape) for each in fire(kernels.cpu, forward(x, w).reshape(flat), response, spiking))
+        return w[:0] if keep is None else u, s
+    u, s = empty((0, 0) if keep is None else flat, w.dtype), empty(flat, bool)
+    neurons = forward_of(w.dtype, steps, response, spiking)
+    spikes = x.start, x.index, w, busy_above(*w.shape, w.itemsize), w[:0], held_by(neurons, 0, 0, CHUNK)
+    parallel_for(_forward, b.number, b, 0, *spikes, u, s.view(np.uint8), neurons, is_large(u), grain=1)
+    return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
+
+
+@compiled
+def _backward(first: int, last: int, b: Blocks, errors: Any, w: Any, u: Any, neurons: Block) -> None:
+    """Overwrite the potentials u (steps, neurons) of blocks with the gradients; w (next, outputs)."""
+    groups, most, table = -(-b.samples // b.together), padded(b.width * b.together), w.reshape(-1)
+    g, rows = scratch_rows(CHUNK, most, u), scratch_rows(CHUNK, most, u)
+    spikes, of_step = g.reshape(-1), b.samples * len(w)
+    memory, ring = scratch(neurons.rows * most, u), scratch_rows(max(neurons.history, 1), most, u)
+    for block in range(first, last):
+        at, low = block // groups * b.width, block % groups * b.together
+        size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
+        to, wide = low * b.outputs + at, count * size
+        begin(memory, to, wide, neurons)
+        ring[:] = 0
+        for t in range((b.steps - 1) // CHUNK * CHUNK, -1, -CHUNK):
+            end = min(t + CHUNK, b.steps)
+            for i in range(count):
+                given = errors, t * of_step + (low + i) * len(w), of_step, 1, 0
+                multiply(spikes, i * size, most, *given, table, at, b.outputs, 0, len(w), 1, end - t, size)
+            blocks.backward(t, end, memory, ring, g, 0, u, to, rows, 0, wide, neurons)
+            for k in range(t, end):
+                copy(u[k, to : to + wide], rows[k - t, :wide])
+
+
+def dense_neuron_adjoint(
+    g: Array | Product, u: Array, steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking, exact: bool
+) -> Array:
+    """Return the gradient (rows, outputs) of the weighted input of a dense layer; u is overwritten.
+
+    Args:
+        g: the gradient of the spikes (rows, outputs), or the product that it is.
+        u: the potentials (rows, outputs).
+        steps: time steps.
+        response: the spike response of the neurons; see `dense_neuron`.
+        spiking: their threshold, refractory response and surrogate.
+        exact: whether the gradient goes through the refractory response.
+    """
+    b, g = blocks_of(steps, u.shape[0] // max(steps, 1), u.shape[1]), narrow(g)
+    flat = u.reshape(steps, b.samples * b.outputs)
+    if exact or not isinstance(g, Product) or g.dtype != u.dtype:
+        given = g.materialize() if isinstance(g, Product) else g
+        given = given.astype(u.dtype, copy=False).reshape(flat.shape)
+        return fire_adjoint(kernels.cpu, given, flat, response, spiking, exact).reshape(u.shape)
+    arrays = np.ascontiguousarray(g.errors).reshape(-1), np.ascontiguousarray(g.weight.T), flat
+    parallel_for(_backward, b.number, b, *arrays, backward_of(u.dtype, steps, response, spiking), grain=1)
+    return u
+
+
+@compiled
+def _few(b: Blocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, s: Any, neurons: Block) -> None:
+    """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
+    start, index, none = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32), np.empty((0, 0), w.dtype)
+    start[0] = 0
+    for row in range(len(x)):
+        start[row + 1] = list_row(row, x, index, start[row])
+    _forward(0, count, b, begun, start, index, w, limit, none, held, none, s, neurons, False)
+
+
+class _Streamed:
+    """Neurons that keep their state from call to call."""
+
+    def __init__(self, response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any]) -> None:
+        self.neurons, self.dtype, self.steps = forward_of(dtype, ENDLESS, response, spiking), dtype, 0
+        self.held: Held | None = None
+
+    def begin(self, steps: int, samples: int, outputs: int) -> tuple[Blocks, Held, Array, Array]:
+        """Return the blocks of a call and what they keep, no potentials, and new spikes (steps, neurons)."""
+        width = max(1, min(_WIDTH, outputs))
+        b = Blocks(steps, samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples)))
+        if self.held is None:
+            self.held = held_by(self.neurons, b.number, b.width * b.together, CHUNK)
+        return b, self.held, np.empty((0, 0), self.dtype), np.empty((steps, samples * outputs), bool)
+
+
+class StreamedNeurons:
+    """Neurons that are called with one chunk (T, ...) of their weighted input after the other, and return its spikes.
+
+    Args:
+        response: the spike response.
+        spiking: threshold and refractory response.
+    """
+
+    def __init__(self, response: Alpha, spiking: Spiking) -> None:
+        self._constants = response, spiking
+        self._run: _Streamed | None = None
+
+    def __call__(self, x: Array) -> Array:
+        flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
+        run = self._run = self._run or _Streamed(*self._constants, x.dtype)
+        b, held, none, s = run.begin(len(x), 1, flat.shape[1])
+        given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, none, s.view(np.uint8)
+        parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, False, grain=8)
+        run.steps += len(x)
+        return s.reshape(x.shape)
+
+
+class StreamedDense(_Streamed):
+    """A dense layer and its neurons, called with one chunk (T, N, ...) after the other.
+
+    Args:
+        weight: (inputs, outputs).
+        response: the spike response; of neurons that are written as a step, the constants of each, arrays that
+            broadcast to the neurons.
+        spiking: threshold and refractory response.
+    """
+
+    def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
+        self._weight, self._limit = np.ascontiguousarray(weight), busy_above(*weight.shape, weight.itemsize)
+        super().__init__(placed(response, spiking, weight, (weight.shape[1],)), spiking, weight.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        steps, samples, w = len(x), x.shape[1], self._weight
+        rows = x.reshape(steps * samples, math.prod(x.shape[2:]))
+        if rows.shape[1] != len(w):
+            raise ValueError(f"x has {rows.shape[1]} features, weight expects {len(w)}")
+        b, held, none, s = self.begin(steps, samples, w.shape[1])
+        spikes = s.view(np.uint8)
+        if rows.dtype == bool and rows.size + s.size <= _FEW:
+            _few(b, b.number, self.steps, as_bytes(rows), w, self._limit, held, spikes, self.neurons)
+        else:
+            found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
+            # Rows that share tables are weighted before the neurons run.
+            apart = found is _NO_SPIKES or has_busy_rows(found, w)
+            weighted = forward(rows if found is _NO_SPIKES else found, w).reshape(s.shape) if apart else w[:0]
+            found = _NO_SPIKES if apart else found
+            given = found.start, found.index, w, self._limit, weighted, held, none, spikes
+            parallel_for(_forward, b.number, b, self.steps, *given, self.neurons, False, grain=1)
+        self.steps += steps
+        return s.reshape(steps, samples, w.shape[1])

@@ -21,7 +21,7 @@ from cuslayer.kernels.cuda.images import (
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.float16 import gpu as float16
 from cuslayer.kernels.fused.neurons import adjoint_constants, forward_constants, kernel_for
-from cuslayer.kernels.fused.two_passes import fire_adjoint
+from cuslayer.kernels.neuron.columns import fire_adjoint
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.pool import gpu as pool
 from cuslayer.kernels.spikes.gpu import packed

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.constants import Alpha, Spiking, surrogate_numbers
 from cuslayer.kernels.cuda import launch
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import empty
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
-from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 
 def kernel_for(name: str, dtype: np.dtype[Any], spiking: Spiking | StepSpiking) -> Any:

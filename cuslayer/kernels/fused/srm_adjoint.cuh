@@ -67,9 +67,7 @@ struct NeuronAdjoint {
         for (int j = AHEAD - 1; j >= 0; --j) {
             const real leaving = flushed(rho(old[j]) * g.later(frame, j));
             const real entering = flushed(rho(now[j]) * g.at(frame, j));
-            response.flush(frame + j);
-            sums[j] = response.output(leaving);
-            response.accept(entering, leaving);
+            sums[j] = response.step(frame + j, entering, leaving);
         }
     }
 
@@ -91,12 +89,8 @@ struct NeuronAdjoint {
                 old[j] = written.at(t + of.cut);
             if (!ref_in_advance)
                 ref_old[j] = written.at(t + of.ref_cut);
-            response.flush(t);
-            refractory.flush(t);
-            const real value = flushed(rho(now[j]) * (g.at(frame, j) + refractory.output(ref_old[j])));
-            sums[j] = response.output(old[j]);
-            response.accept(value, old[j]);
-            refractory.accept(value, ref_old[j]);
+            real value;
+            sums[j] = srm_backward(response, refractory, t, rho(now[j]), g.at(frame, j), old[j], ref_old[j], value);
             if (g_u && t < u.steps)
                 g_u[t * u.columns] = value;
         }
@@ -166,14 +160,12 @@ struct WalkerBack {
                 const long long t = begin + i - k;
                 if (!in_advance)
                     read(leaving[k], ref_leaving[k], t);
-                response.flush(AHEAD - 1 - k);
+                const int step = AHEAD - 1 - k;
+                real value = term[k], filtered;
                 if (exact)
-                    nu.flush(AHEAD - 1 - k);
-                const real value = exact ? flushed(rho[k] * (term[k] + nu.output(ref_leaving[k]))) : term[k];
-                const real filtered = response.output(leaving[k]);
-                response.accept(value, leaving[k]);
-                if (exact)
-                    nu.accept(value, ref_leaving[k]);
+                    filtered = srm_backward(response, nu, step, rho[k], term[k], leaving[k], ref_leaving[k], value);
+                else
+                    filtered = response.step(step, value, leaving[k]);
                 if (t < steps) {
                     past.mine[past.row * past.pitch] = value;
                     errors[t * columns] = filtered;

@@ -93,13 +93,7 @@ struct Walker {
     // Step k of a batch of AHEAD steps: returns the potential.
     __device__ __forceinline__ real step(int k, real entering, real leaving, bool &fires)
     {
-        const real old_spike = queue & 1;
-        response.flush(k);
-        nu.flush(k);
-        const real value = response.output(leaving) + nu.output(old_spike);
-        fires = value >= theta;
-        response.accept(entering, leaving);
-        nu.accept(fires, old_spike);
+        const real value = srm_forward(response, nu, k, theta, entering, leaving, queue & 1, fires);
         queue = queue >> 1 | (fires ? insert : 0);
         return value;
     }
@@ -137,12 +131,8 @@ struct PackedNeuron {
         Recurrence refractory{c.ref_decay, c.ref_gain, c.ref_cut_p, c.ref_cut_q, ref_q, ref_p};
         const unsigned in_register = recent >> (min(c.ref_cut, REGISTER_STEPS) - 1);
         const real old_spike = int((c.ref_cut <= REGISTER_STEPS ? in_register : past >> i) & 1);
-        response.flush(t + i);
-        refractory.flush(t + i);
-        const real u = response.output(leaving) + refractory.output(old_spike);
-        const bool fires = u >= c.theta;
-        response.accept(entering, leaving);
-        refractory.accept(fires, old_spike);
+        bool fires;
+        const real u = srm_forward(response, refractory, t + i, c.theta, entering, leaving, old_spike, fires);
         q = response.q;
         p = response.p;
         ref_q = refractory.q;

@@ -16,15 +16,18 @@ from numba import types
 
 from cuslayer.backend import Array
 from cuslayer.jit import address_of, compiled, inlined
-from cuslayer.kernels.constants import Recurrence, Spiking
+from cuslayer.kernels.constants import Recurrence, Spiking, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.llvm import call
+from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy
 from cuslayer.kernels.host.states import repeat
 from cuslayer.kernels.neuron.cpu import backward_row, call_row, forward_row, numbers_of
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants
-from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.srm.cpu import backward_block, filters, forward_block, ring_rows
 from cuslayer.kernels.surrogate.cpu import slopes
+
+# More steps than any stream has: a filter is cut after its last sample.
+ENDLESS = 1 << 62
 
 
 class Block(NamedTuple):
@@ -53,6 +56,32 @@ class Block(NamedTuple):
     constants: Array
 
 
+class Held(NamedTuple):
+    """What blocks of neurons keep from one call to the next; without elements where each call begins anew.
+
+    Attributes:
+        memory: (blocks, rows width), the memory of each block.
+        inputs: (blocks, steps, width), a ring buffer of the inputs within the response.
+        fired: (blocks, steps, width), a ring buffer of the spikes within refraction, uint8.
+    """
+
+    memory: Array
+    inputs: Array
+    fired: Array
+
+
+def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
+    """Return what `count` blocks of a width keep, for any number of chunks of so many steps; nothing for a width of 0.
+
+    Ring buffers have a multiple of 128 steps: in a call that begins at one, a step has the same row in the call and in
+    the ring buffer. What lies before the first step is not read.
+    """
+    dtype, rows = neurons.numbers.dtype, [-(-(cut + chunk) // 128) * 128 for cut in (neurons.history, neurons.spikes)]
+    count = count if width else 0
+    memory = np.empty((count, neurons.rows * width), dtype)
+    return Held(memory, empty((count, rows[0], width), dtype), empty((count, rows[1], width), np.uint8))
+
+
 def forward_of(
     dtype: np.dtype[Any], steps: int, response: Any, spiking: Spiking | StepSpiking, saves: tuple[str, ...] = ()
 ) -> Block:
@@ -72,26 +101,38 @@ def forward_of(
         rows = states + len(constants) + len(saves)
         places = np.array([row, rows], np.int64)
         return Block(_functions(dtype)[1], states, rows, states, 0, 0, numbers, places, constants)
-    theta, f, nu = forward_constants(dtype, steps, response, spiking)
-    numbers = np.array([theta, *_numbers(f), *_numbers(nu)], dtype)
+    f, nu = filters(dtype, steps, response, spiking)
+    numbers = np.array([spiking.surrogate(dtype)[0], *_numbers(f), *_numbers(nu)], dtype)
     places = np.array([f.cut, nu.cut], np.int64)
     return Block(_functions(dtype)[0], 4, 4, 4, f.cut, nu.cut, numbers, places, none)
 
 
-def backward_of(dtype: np.dtype[Any], steps: int, response: Any, spiking: Spiking | StepSpiking) -> Block:
-    """Return the backward block of neurons; see `forward_of`. Its gradients need no more than the potential."""
+def backward_of(
+    dtype: np.dtype[Any], steps: int, response: Any, spiking: Spiking | StepSpiking, exact: bool = False
+) -> Block:
+    """Return the backward block of neurons; see `forward_of`.
+
+    Of neurons that are written as a step, rows behind the constants have what `load_saved` writes, if their gradients
+    need more than the potential. `exact`, of spike response neurons, says whether they go through refraction.
+    """
     none = np.empty((0, 1), dtype)
+    surrogate = surrogate_numbers(spiking, dtype)
     if isinstance(spiking, StepSpiking):
         states, found = len(spiking.kind.states), backward_row(spiking.kind, spiking.exact, False, dtype)
-        constants, surrogate = np.asarray(response, dtype), surrogate_numbers(spiking, dtype)
-        own = numbers_of(spiking, none)
+        constants, own = np.asarray(response, dtype), numbers_of(spiking, none)
         numbers = np.array([*own, *surrogate[1:]], dtype)
-        rows = states + 1 + len(constants)
-        places = np.array([found.row, rows, states, len(own), surrogate.code, found.threshold], np.int64)
-        return Block(_functions(dtype)[3], states, rows, states + 1, 0, 0, numbers, places, constants)
-    theta, steep, height, f = backward_constants(dtype, steps, response, spiking)
-    numbers = np.array([theta, steep, height, *_numbers(f)], dtype)
-    return Block(_functions(dtype)[2], 2, 2, 2, f.cut, 0, numbers, np.array([f.cut], np.int64), none)
+        kept, old = len(spiking.saved(False)), len(spiking.old(False))
+        rows = states + 1 + len(constants) + kept + (old + kept if old else 0)
+        places = np.array([found.row, rows, states, len(own), surrogate.code, found.threshold, found.old_row], np.int64)
+        return Block(_functions(dtype)[5], states, rows, states + 1, 0, 0, numbers, places, constants)
+    f, nu = filters(dtype, steps, response, spiking)
+    function = 4 if surrogate.code else 3 if exact else 2
+    if surrogate.code and not exact:
+        nu = nu._replace(gain=dtype.type(0))
+    numbers = np.array([*surrogate[1:], *_numbers(f), *_numbers(nu)], dtype)
+    states, rows = (2, max(f.cut, 1)) if function == 2 else (4, ring_rows(f, nu))
+    places = np.array([surrogate.code, f.cut, nu.cut], np.int64)
+    return Block(_functions(dtype)[function], states, states, states, rows, 0, numbers, places, none)
 
 
 def _numbers(f: Recurrence) -> tuple[Any, Any, Any, Any]:
@@ -119,10 +160,10 @@ _array: Any = vars(numba)["carray"]
 
 def _srm_forward(first, last, memory, x, xs, xw, x_at, u, us, uw, u_at, s, ss, sw, s_at, width, numbers, places):  # type: ignore[no-untyped-def]
     n, p = _array(numbers, (9,)), _array(places, (2,))
-    c = n[0], _recurrence(n, 1, p[0]), _recurrence(n, 5, p[1])
     rows, potential, fired = _array(x, (xs, xw)), _array(u, (us, uw)), _array(s, (ss, sw))
     state = _array(memory, (4 * width,))
-    forward_block(first, last, state, rows, x_at, potential, u_at, fired, s_at, width, c)
+    f, nu = _recurrence(n, 1, p[0]), _recurrence(n, 5, p[1])
+    forward_block(first, last, state, rows, x_at, potential, u_at, fired, s_at, width, n[0], f, nu)
 
 
 def _step_forward(first, last, memory, x, xs, xw, x_at, u, us, uw, u_at, s, ss, sw, s_at, width, numbers, places):  # type: ignore[no-untyped-def]
@@ -135,20 +176,49 @@ def _step_forward(first, last, memory, x, xs, xw, x_at, u, us, uw, u_at, s, ss, 
         call_row(p[0], own, given, written, fired[t % ss, s_at : s_at + width], n, width, 0)
 
 
+@compiled
+def _srm_rows(memory, width, ring, rs, rw, g, gs, gw, u, us, uw, y, ys, yw):  # type: ignore[no-untyped-def]
+    state, errors = _array(memory, (4 * width,)), _array(ring, (rs, rw))
+    return state, errors, _array(g, (gs, gw)), _array(u, (us, uw)), _array(y, (ys, yw))
+
+
+@compiled
+def _srm_constants(numbers, places):  # type: ignore[no-untyped-def]
+    n, p = _array(numbers, (13,)), _array(places, (3,))
+    return SurrogateNumbers(p[0], n[0], n[1], n[2], n[3], n[4]), _recurrence(n, 5, p[1]), _recurrence(n, 9, p[2])
+
+
 def _srm_backward(  # type: ignore[no-untyped-def]
     first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
 ):
-    n, p = _array(numbers, (7,)), _array(places, (1,))
-    c = n[0], n[1], n[2], _recurrence(n, 3, p[0])
-    grads, potential, out = _array(g, (gs, gw)), _array(u, (us, uw)), _array(y, (ys, yw))
-    state, errors = _array(memory, (2 * width,)), _array(ring, (rs, rw))
-    backward_block(first, last, state, errors, grads, g_at, potential, u_at, out, y_at, width, c)
+    rows = _srm_rows(memory, width, ring, rs, rw, g, gs, gw, u, us, uw, y, ys, yw)
+    state, errors, grads, potential, out = rows
+    surrogate, f, _ = _srm_constants(numbers, places)
+    backward_block(first, last, state, errors, grads, g_at, potential, u_at, out, y_at, width, surrogate, f, None, None)
+
+
+def _srm_backward_exact(  # type: ignore[no-untyped-def]
+    first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
+):
+    rows = _srm_rows(memory, width, ring, rs, rw, g, gs, gw, u, us, uw, y, ys, yw)
+    state, errors, grads, potential, out = rows
+    surrogate, f, nu = _srm_constants(numbers, places)
+    backward_block(first, last, state, errors, grads, g_at, potential, u_at, out, y_at, width, surrogate, f, nu, None)
+
+
+def _srm_backward_shaped(  # type: ignore[no-untyped-def]
+    first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
+):
+    rows = _srm_rows(memory, width, ring, rs, rw, g, gs, gw, u, us, uw, y, ys, yw)
+    state, errors, grads, potential, out = rows
+    surrogate, f, nu = _srm_constants(numbers, places)
+    backward_block(first, last, state, errors, grads, g_at, potential, u_at, out, y_at, width, surrogate, f, nu, True)
 
 
 def _step_backward(  # type: ignore[no-untyped-def]
     first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
 ):
-    p = _array(places, (6,))
+    p = _array(places, (7,))
     row, states, own, code, threshold = p[0], p[2], p[3], p[4], p[5]
     n, cells = _array(numbers, (own + 5,)), _array(memory, (p[1] * width,))
     surrogate = SurrogateNumbers(code, n[own], n[own + 1], n[own + 2], n[own + 3], n[own + 4])
@@ -170,15 +240,17 @@ def _step_backward(  # type: ignore[no-untyped-def]
 
 @cache
 def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Return the addresses of the four functions above for a number type."""
+    """Return the addresses of the functions above for a number type."""
     pointer: Any = types.CPointer
     real, number = pointer(types.float32 if dtype == np.float32 else types.float64), types.int64
     array, marks = (real, number, number, number), (pointer(types.uint8), number, number, number)
     ends = (number, real, pointer(number))
     forward = types.void(number, number, real, *array, *array, *marks, *ends)
     backward = types.void(number, number, real, *array[:3], *array, *array, *array, *ends)
-    each = (_srm_forward, forward), (_step_forward, forward), (_srm_backward, backward), (_step_backward, backward)
-    return tuple(address_of(function, signature) for function, signature in each)
+    back = _srm_backward, _srm_backward_exact, _srm_backward_shaped, _step_backward
+    return *(address_of(each, forward) for each in (_srm_forward, _step_forward)), *(
+        address_of(e, backward) for e in back
+    )
 
 
 @inlined

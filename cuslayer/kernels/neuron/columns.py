@@ -1,4 +1,4 @@
-"""Constants of which each neuron may have its own, as kernels take them."""
+"""Neurons of any kind as operations hand them to kernels: the constants of each by column, and the pass over time."""
 
 from __future__ import annotations
 
@@ -68,3 +68,33 @@ def placed(response: Any, spiking: Any, like: Array, features: tuple[int, ...]) 
             f"spiking must be of neurons that have `one_pass`, got {spiking.kind.name}; call layer and neurons"
         )
     return side_by_side(spiking.labels, response, like, features)
+
+
+def fire(k: Any, x: Array, response: Any, spiking: Any) -> tuple[Array, Array]:
+    """Return the potentials and spikes of neurons for a weighted input (T, columns), which may be overwritten.
+
+    Args:
+        k: the kernels of the device.
+        x: the weighted input.
+        response: the spike response; of neurons that are written as a step, their constants (constants, K).
+        spiking: the neurons' other constants.
+    """
+    if isinstance(spiking, StepSpiking):
+        u, s, _ = k.neuron.forward(x[None], response, spiking)
+    else:
+        u, s = k.srm.neuron(x, response, spiking, overwrite=True)
+    return u, s
+
+
+def fire_adjoint(
+    k: Any, g: Array, u: Array, response: Any, spiking: Any, exact: bool, *, overwrite: bool = True
+) -> Array:
+    """Return the gradient of the weighted input in `fire`, for g and u (T, columns).
+
+    With `overwrite`, it may take the place of u.
+    """
+    if isinstance(spiking, StepSpiking):
+        found: Array = k.neuron.adjoint(g, u, u[None][:0], response, spiking)[0][0]
+    else:
+        found = k.srm.neuron_adjoint(g, u, response, spiking, exact, overwrite=overwrite)
+    return found

@@ -18,7 +18,8 @@ import numpy as np
 from numba import types
 
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, parallel_for
+from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, inlined, parallel_for
+from cuslayer.kernels.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.memory import empty, is_large
 from cuslayer.kernels.host.rows import PIECE, copy, fence, prefetch, scratch, write_row
@@ -26,7 +27,6 @@ from cuslayer.kernels.host.states import at_rest, least_of, load_states, repeat,
 from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind
-from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
 _WORDS = {"_exp": np.exp, "_rint": np.rint, "_trunc": np.trunc, "_carray": vars(numba)["carray"], "__name__": __name__}
@@ -169,6 +169,41 @@ def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
     return np.array([*spiking.numbers(beside.dtype), least_of(beside)], beside.dtype)
 
 
+@inlined
+def load_saved(
+    memory: Any,
+    at: int,
+    width: int,
+    t: int,
+    first: int,
+    u: Any,
+    kept: Any,
+    states: Any,
+    old: Any,
+    old_row: int,
+    c: Any,
+    graded: int,
+) -> None:
+    """Write what backward over the step t needs besides the potential to the memory's parts from `at` on.
+
+    These are, of `width` columns from the first on, the saved values of the step, and if there are numbers of old
+    states those, and the saved values of the step before.
+    """
+    for i in range(len(kept)):
+        copy(memory[(at + i) * width : (at + i + 1) * width], kept[i, t, first : first + width])
+    at_old = at + len(kept)
+    at_earlier = at_old + len(old)
+    if len(old) > 0 and t > 0:
+        for i in range(len(kept)):
+            to = (at_earlier + i) * width
+            copy(memory[to : to + width], kept[i, t - 1, first : first + width])
+        before = u[t - 1, first : first + width]
+        call_row(old_row, memory, before, before, np.empty(0, np.uint8), c, width, graded)
+    elif len(old) > 0:
+        for i in range(len(old)):
+            copy(memory[(at_old + i) * width : (at_old + i + 1) * width], states[old[i], first : first + width])
+
+
 @compiled
 def _adjoint(
     first: int,
@@ -191,9 +226,7 @@ def _adjoint(
     # See `printer.backward_rows`.
     at_constants = count + 1
     at_kept = at_constants + len(constants)
-    at_old = at_kept + len(kept)
-    at_earlier = at_old + len(old)
-    at_sums = at_earlier + (len(kept) if len(old) > 0 else 0)
+    at_sums = at_kept + len(kept) + (len(old) + len(kept) if len(old) > 0 else 0)
     at_more = at_sums + len(sums)
     rows = at_more + len(y) - 1
     block, results, away = scratch(rows * most, g), scratch(most, g), scratch(PIECE, g)
@@ -222,19 +255,7 @@ def _adjoint(
                     slopes(slope, away[:width], surrogate)
                 else:
                     slopes(slope, potential, surrogate)
-                for i in range(len(kept)):
-                    at = (at_kept + i) * width
-                    copy(memory[at : at + width], kept[i, t, begin:end])
-                if len(old) > 0 and t > 0:
-                    for i in range(len(kept)):
-                        at = (at_earlier + i) * width
-                        copy(memory[at : at + width], kept[i, t - 1, begin:end])
-                    before = u[t - 1, begin:end]
-                    call_row(rows_of.old_row, memory, before, before, none, c, width, graded)
-                elif len(old) > 0:
-                    for i in range(len(old)):
-                        at = (at_old + i) * width
-                        copy(memory[at : at + width], states[old[i], begin:end])
+                load_saved(memory, at_kept, width, t, begin, u, kept, states, old, rows_of.old_row, c, graded)
                 call_row(rows_of.row, memory, grads, potential, none, c, width, graded)
                 copy(results[begin - low : end - low], slope)
                 for i in range(1, len(y)):

@@ -8,13 +8,13 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer.backend import Array, check_upload, namespace
+from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.cuda import compile as compiled
 from cuslayer.kernels.cuda import own
 from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
 from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind
-from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "forward"]
 

@@ -218,7 +218,7 @@ class _Reader:
 
     def expression(self, node: ast.expr, top: bool = False) -> ast.expr:
         """Return an expression of known names; what some functions return is assigned to a name."""
-        found = self._expression(node)
+        found = ast.copy_location(self._expression(node), node)
         atoms = isinstance(found, ast.Call) and found.func.id in _OF_NAMES  # type: ignore[attr-defined]
         return name(self.assign("part", found)) if atoms and not top else found
 

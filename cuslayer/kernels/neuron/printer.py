@@ -266,7 +266,7 @@ class _Cuda(_Printer):
 
 
 def struct(kind: Kind) -> str:
-    """Return the struct of a kind for the loops of `neuron_loops.cuh` and `recurrent_loops.cuh`."""
+    """Return the struct of a kind for the loops of `neuron_loops.cuh` and `recurrent.cu`."""
     show = _Cuda(kind.conditions)
     kept = saved(kind, True, True)
     blocks = []
@@ -363,6 +363,8 @@ def with_struct(code: str, kind: Kind) -> str:
     printed = f"{struct(kind)}typedef {word(kind.name)} Kind;\n"
     code = code.replace('#include "lif.cuh"\ntypedef LIF Kind;\n', printed)
     code = code.replace('#include "srm_neurons.cuh"\n', f'{printed}#include "kind_neurons.cuh"\n')
+    in_populations = '#include "neuron_loops.cuh"\n#include "kind_recurrent.cuh"\n'
+    code = code.replace('#include "srm_recurrent.cuh"\n', printed + in_populations)
     of_gradients = '#include "surrogate_shapes.cuh"\n#include "kind_adjoint.cuh"\n'
     return code.replace('#include "srm_adjoint.cuh"\n', printed + of_gradients)
 

@@ -15,15 +15,14 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.neuron.blocks import Block, begin, forward_of
+from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of
+from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
-from cuslayer.kernels.recurrent.constants import Geometry, Program, StepProgram
-from cuslayer.kernels.recurrent.steps import StepNumbers, backward_step, numbers
+from cuslayer.kernels.neuron.cpu import load_saved
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.recurrent.constants import Geometry, Program
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
-
-# More steps than any stream has: a filter is cut after its last sample.
-_ENDLESS = 1 << 62
 
 
 class Held:
@@ -36,13 +35,12 @@ class Held:
         fired: (samples, steps, neurons), a ring buffer of the spikes within refraction and delay, uint8.
     """
 
-    def __init__(self, x: Array, program: Program, delay: int, steps: int) -> None:
+    def __init__(self, x: Array, block: Block, delay: int) -> None:
         samples, neurons = x.shape[1], math.prod(x.shape[2:])
-        inputs, spikes = program.memory(steps)
         self.steps = 0
-        self.states = np.zeros((samples, program.states * neurons), x.dtype)
-        self.inputs = np.zeros((samples, inputs + 1, neurons), x.dtype)
-        self.fired = np.zeros((samples, max(spikes, delay) + 1, neurons), np.uint8)
+        self.states = np.zeros((samples, block.states * neurons), x.dtype)
+        self.inputs = np.zeros((samples, block.history + 1, neurons), x.dtype)
+        self.fired = np.zeros((samples, max(block.spikes, delay) + 1, neurons), np.uint8)
 
     def last_spikes(self, delay: int) -> Array:
         """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
@@ -57,7 +55,8 @@ class Held:
 
 def held(x: Array, program: Program, delay: int) -> Held:
     """Return the state of a population before its first step, for any number of calls."""
-    return Held(x, program, delay, _ENDLESS)
+    constants = np.empty((0, 1), x.dtype)
+    return Held(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
 
 
 @compiled
@@ -119,12 +118,11 @@ def forward(
         saves: the names of what backward needs besides the potential, as `saved` of the program says.
     """
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    endless = before is not None
-    before = Held(x, program, delay, steps) if before is None else before
+    response = program.response_of(constants)
+    block = forward_of(x.dtype, steps if before is None else ENDLESS, response, program.spiking, saves)
+    before = Held(x, block, delay) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
-    response = constants if isinstance(program, StepProgram) else program.response
-    block = forward_of(x.dtype, _ENDLESS if endless else steps, response, program.spiking, saves)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
     held = before.states, before.inputs, before.fired
@@ -139,28 +137,30 @@ def _adjoint(
     last: int,
     g: Any,
     u: Any,
-    more: Any,
+    kept: Any,
     y: Any,
     synapse: Any,
     delay: int,
-    errors: int,
-    history: int,
-    c: Any,
+    states: Any,
+    old: Any,
+    b: Block,
 ) -> None:
-    steps, width = g.shape[0], g.shape[2]
-    state, ring = np.empty(errors * width, g.dtype), np.empty((history, width), g.dtype)
-    slope, total = np.empty(width, g.dtype), np.empty(width, g.dtype)
+    steps, width, at_kept = g.shape[0], g.shape[2], b.at + len(b.constants)
+    memory, ring = np.empty(b.rows * width, g.dtype), np.empty((max(b.history, 1), width), g.dtype)
+    total, old_row = np.empty((1, width), g.dtype), b.places[-1]
     for n in range(first, last):
-        state[:] = 0
+        at = n * width
+        begin(memory, 0, width, b)
         ring[:] = 0
         for t in range(steps - 1, -1, -1):
             if t + delay < steps:
-                receive_errors(total, y[t + delay, n], synapse)
+                receive_errors(total[0], y[t + delay, at : at + width], synapse)
             else:
                 total[:] = 0
             for j in range(width):
-                total[j] += g[t, n, j]
-            backward_step(t, n, state, ring, slope, total, u, more, y[t, n], c)
+                total[0, j] += g[t, n, j]
+            load_saved(memory, at_kept, width, t, at, u, kept, states, old, old_row, b.numbers, 0)
+            run_backward(t, t + 1, memory, ring, total, 0, u, at, y, at, width, b)
 
 
 def adjoint(
@@ -190,13 +190,13 @@ def adjoint(
         states: (states, columns), the states before the first step; by default 0.
     """
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
-    y, flat = empty(g.shape, g.dtype), (steps, samples, neurons)
+    y, flat, spiking = empty(g.shape, g.dtype), (steps, samples * neurons), program.spiking
     more = more[: len(program.saved(False))]  # behind these are what gradients of constants need
-    c = numbers(program, g.dtype, steps, constants, (samples, neurons), states)
-    arrays = np.ascontiguousarray(g).reshape(flat), u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
-    size = program.states
-    if isinstance(c, StepNumbers):
-        size += 1 + len(constants) + len(more) + (len(c.old) + len(more) if len(c.old) else 0)
-    sizes = backward_synapse(weight, g.shape[2:], geometry), delay, size, max(program.memory(steps)) + 1
-    parallel_for(_adjoint, samples, *arrays, *sizes, c, grain=1)
+    block = backward_of(g.dtype, steps, program.response_of(constants), spiking, program.exact)
+    old = np.array(spiking.old(False) if isinstance(spiking, StepSpiking) else (), np.int64)
+    states = np.zeros((program.states, samples * neurons), g.dtype) if states is None else states
+    given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
+    arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
+    to = backward_synapse(weight, g.shape[2:], geometry)
+    parallel_for(_adjoint, samples, *arrays, to, delay, states, old, block, grain=1)
     return y

@@ -1,146 +1,221 @@
-// Populations of spike response neurons, with a dense layer from their own spikes to themselves: see recurrent_loops.cuh.
+// Populations of neurons of any kind, with a dense layer from their own spikes to themselves.
+//
+//   forward    z[t] = x[t] + sum over the spikes i of step t - delay of w[i],   u, s: the neurons for z
+//   backward   g_s[t] = g[t] + w y[t + delay],   y[t]: the gradient of z[t] by g_s, from step to step
+//
+// A block computes one sample, step by step; a thread has the neurons threadIdx.x, threadIdx.x + blockDim.x, ...
+// Forward, the ballots of the warps are the bit masks of a step's spikes, which stay in shared memory for `delay` steps:
+// every thread visits the bits that are set, and reads its column of the weights, neighbouring threads neighbouring
+// columns. Backward, the errors of step t + delay are copied to shared memory, then every thread multiplies its column of
+// the transposed weights. A barrier ends each step. All other memory is a thread's own: states are in global memory, since
+// a thread may have several neurons.
+//
+// srm_recurrent.cuh has spike response neurons. For neurons that are written as a step, printer.py puts
+// kind_recurrent.cuh in its place.
+//
+// Layout: arrays are (steps, samples, neurons), C-contiguous.
+// Precision: `real` throughout; compiled without fused multiply-add, forward equals the CPU's to the bit. Backward differs
+// by the rounding of exp and of sums. States and gradients under LEAST_STATE are 0.
+// Twins: kernels/recurrent/cpu.py. Tests: tests/kernels/test_twins_recurrent.py.
 
 #include "surrogate_shapes.cuh"
-#include "recurrent_loops.cuh"
 
-// An alpha function whose states are columns of two rows of memory.
-struct Filter {
-    real decay, gain, cut_p, cut_q;
-    real *states;
+// Threads of a block at most.
+constexpr int THREADS = 512;
+constexpr unsigned ALL_LANES = 0xFFFFFFFF;
+constexpr int LANES = 32;
 
-    // Reads the states; at the first step of a sweep they are 0.
-    __device__ __forceinline__ Recurrence load(const Place &place, bool begins) const
+// Where a thread is: in its sample, in a row of columns, in time.
+struct Place {
+    long long columns, column, step, at;
+    int neuron;
+};
+
+// The spikes, as packed rows and as packed columns.
+struct Fired {
+    unsigned *rows;     // (steps, samples, words of neurons)
+    unsigned *columns;  // (neurons, samples, words of steps)
+    long long samples, time_words;
+
+    __device__ __forceinline__ unsigned *word(const Place &place, long long step) const
     {
-        Recurrence found{decay, gain, cut_p, cut_q};
-        if (!begins) {
-            found.q = states[place.column];
-            found.p = states[place.columns + place.column];
-        }
-        found.flush(place.step);
-        return found;
+        return columns + (place.neuron * samples + blockIdx.x) * time_words + step / LANES;
     }
 
-    __device__ __forceinline__ void store(const Place &place, const Recurrence &found) const
+    __device__ __forceinline__ void write(const Place &place, bool fires) const
     {
-        states[place.column] = found.q;
-        states[place.columns + place.column] = found.p;
+        unsigned *const at = word(place, place.step);
+        const int bit = place.step % LANES;
+        *at = bit == 0 ? fires : *at | unsigned(fires) << bit;
+    }
+
+    __device__ __forceinline__ bool at(const Place &place, long long step) const
+    {
+        return *word(place, step) >> step % LANES & 1;
     }
 };
 
-struct Srm {
-    Filter response, refractory;
-    real *z;
-    bool *s;
-    long long cut, ref_cut;
-    real theta;
-
-    __device__ __forceinline__ void write(const Place &place, bool fires) const { s[place.at] = fires; }
-
-    __device__ __forceinline__ void write_mask(long long, unsigned) const {}
-
-    __device__ __forceinline__ real forward(const Place &place, real given, bool &fires) const
-    {
-        const bool begins = place.step == 0;
-        Recurrence f = response.load(place, begins), nu = refractory.load(place, begins);
-        const real leaving = place.step >= cut ? z[place.at - cut * place.columns] : real(0);
-        const real old_spike = place.step >= ref_cut && s[place.at - ref_cut * place.columns] ? real(1) : real(0);
-        const real value = f.output(leaving) + nu.output(old_spike);
-        fires = value >= theta;
-        f.accept(given, leaving);
-        nu.accept(fires, old_spike);
-        z[place.at] = given;
-        response.store(place, f);
-        refractory.store(place, nu);
-        return value;
-    }
+// What the neurons have besides their spikes.
+struct Population {
+    const real *numbers;    // constants of all neurons of a kind
+    const real *constants;  // (constants, period), of each neuron of a kind
+    real *states;           // (states, samples, neurons); backward, their gradients
+    long long steps, period;
+    int saves;
+    Filter response, refractory;  // of spike response neurons
 };
 
-extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_srm(
-    const real *__restrict__ x,  // (steps, samples, neurons), weighted input from other layers
-    const real *__restrict__ w,  // (neurons, neurons), weights of what each neuron sends
-    real *states,                // (4, samples, neurons), scratch
-    real *z,                     // (steps, samples, neurons), weighted input, scratch
-    real *u,                     // (steps, samples, neurons), potential, written
-    bool *s,                     // (steps, samples, neurons), spikes, written and read back
-    long long steps,             // time steps
-    long long samples,           // samples of the batch
-    long long neurons,           // neurons of the population
-    long long delay,             // steps until a spike arrives
-    real theta,                  // threshold
-    real decay,                  // exp(-dt / tau_sr)
-    real gain,                   // amplitude e dt / tau_sr
-    long long cut,               // steps until an input leaves the response; none if >= steps
-    real cut_p,                  // decay^cut
-    real cut_q,                  // cut decay^cut
-    real ref_decay,              // exp(-dt / tau_ref)
-    real ref_gain,               // amplitude e dt / tau_ref, negative
-    long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,              // ref_decay^ref_cut
-    real ref_cut_q)              // ref_cut ref_decay^ref_cut
+// Returns a state, 0 at the first step of a sweep.
+__device__ __forceinline__ real state_of(const real *states, int number, const Place &place, bool begins)
 {
-    const Filter response{decay, gain, cut_p, cut_q, states};
-    const Filter refractory{ref_decay, ref_gain, ref_cut_p, ref_cut_q, states + 2 * samples * neurons};
-    run_forward(
-        Srm{response, refractory, z, s, cut, ref_cut, theta}, x, w, u, steps, samples, neurons, delay);
+    return begins ? real(0) : states[number * place.columns + place.column];
 }
 
-struct SrmAdjoint {
-    Filter response, refractory;
-    real *g_u;
-    long long steps, cut, ref_cut;
-    bool exact;
-    Slope slope;
+#include "srm_recurrent.cuh"
 
-    __device__ __forceinline__ real backward(const Place &place, real grad, real u) const
-    {
-        const bool begins = place.step == steps - 1;
-        Recurrence f = response.load(place, begins), nu = refractory.load(place, begins);
-        const real leaving = place.step + cut < steps ? g_u[place.at + cut * place.columns] : real(0);
-        const real old = place.step + ref_cut < steps ? g_u[place.at + ref_cut * place.columns] : real(0);
-        const real through = nu.output(old);
-        const real value = flushed(slope(u) * (grad + (exact ? through : real(0))));
-        const real filtered = f.output(leaving);
-        f.accept(value, leaving);
-        nu.accept(value, old);
-        g_u[place.at] = value;
-        response.store(place, f);
-        refractory.store(place, nu);
-        return filtered;
-    }
-};
+extern __shared__ __align__(16) unsigned char shared[];
 
-extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_srm(
-    const real *__restrict__ g,  // (steps, samples, neurons), gradient of the spikes
-    const real *__restrict__ u,  // (steps, samples, neurons), potential
-    const real *__restrict__ w,  // (neurons, neurons), the weights transposed
-    real *states,                // (4, samples, neurons), scratch
-    real *g_u,                   // (steps, samples, neurons), gradient of the potential, scratch
-    real *y,                     // (steps, samples, neurons), gradient of the weighted input, written and read back
-    long long steps,             // time steps
-    long long samples,           // samples of the batch
-    long long neurons,           // neurons of the population
-    long long delay,             // steps until a spike arrives
-    bool exact,                  // whether the path through refraction is included
-    int code,                    // the shape of the surrogate
-    real theta,                  // threshold
-    real steep,                  // 1 / width
-    real height,                 // factor of the shape
-    real a,                      // constant of the shape
-    real b,                      // constant of the shape
-    real decay,                  // exp(-dt / tau_sr)
-    real gain,                   // amplitude e dt / tau_sr
-    long long cut,               // steps until an input leaves the response; none if >= steps
-    real cut_p,                  // decay^cut
-    real cut_q,                  // cut decay^cut
-    real ref_decay,              // exp(-dt / tau_ref)
-    real ref_gain,               // amplitude e dt / tau_ref, negative
-    long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,              // ref_decay^ref_cut
-    real ref_cut_q)              // ref_cut ref_decay^ref_cut
+// Adds rows of the weights in fours, as `gather` of kernels/dense/cpu.py does: the sum of the rows of the bits that are
+// set in `count` words.
+__device__ __forceinline__ real sum_of_rows(const unsigned *words, int count, const real *w, long long neurons, int j)
 {
-    const Filter response{decay, gain, cut_p, cut_q, states};
-    const Filter refractory{ref_decay, ref_gain, ref_cut_p, ref_cut_q, states + 2 * samples * neurons};
+    real total = 0, taken[4];
+    int held = 0;
+    for (int word = 0; word < count; ++word)
+        for (unsigned bits = words[word]; bits; bits &= bits - 1) {
+            const real value = w[(word * LANES + __ffs(bits) - 1) * neurons + j];
+            taken[0] = held == 0 ? value : taken[0];
+            taken[1] = held == 1 ? value : taken[1];
+            taken[2] = held == 2 ? value : taken[2];
+            taken[3] = held == 3 ? value : taken[3];
+            if (++held == 4) {
+                total += (taken[0] + taken[1]) + (taken[2] + taken[3]);
+                held = 0;
+            }
+        }
+    if (held > 0)
+        total += taken[0];
+    if (held > 1)
+        total += taken[1];
+    if (held > 2)
+        total += taken[2];
+    return total;
+}
+
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
+    const real *__restrict__ x,          // (steps, samples, neurons), weighted input from other layers
+    const real *__restrict__ w,          // (neurons, neurons), weights of what each neuron sends
+    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    real *states,                        // (states, samples, neurons), scratch
+    real *u,                             // (steps, samples, neurons), potential, written
+    unsigned *fired,                     // (steps, samples, words of neurons), spikes, written
+    unsigned *by_neuron,                 // (neurons, samples, words of steps), spikes, written
+    real *saved,                         // (saves, steps, samples, neurons), values for backward, or z, written
+    long long steps,                     // time steps
+    long long samples,                   // samples of the batch
+    long long neurons,                   // neurons of the population
+    long long period,                    // divides neurons
+    long long delay,                     // steps until a spike arrives
+    int saves,                           // how many values are saved
+    real theta,                          // threshold of spike response neurons
+    const Filter response,
+    const Filter refractory)
+{
+    const Population of{numbers, constants, states, steps, period, saves, response, refractory};
+    const Fired spikes{fired, by_neuron, samples, (steps + LANES - 1) / LANES};
+    unsigned *const words = reinterpret_cast<unsigned *>(shared);
+    const int count = int((neurons + LANES - 1) / LANES);
+    for (long long i = threadIdx.x; i < (delay + 1) * count; i += blockDim.x)
+        words[i] = 0;
+    __syncthreads();
+    const long long n = blockIdx.x;
+    for (long long t = 0; t < steps; ++t) {
+        const unsigned *const sent = words + (t + 1) % (delay + 1) * count;  // of step t - delay
+        unsigned *const now = words + t % (delay + 1) * count;
+        for (int first = 0; first < count * LANES; first += blockDim.x) {
+            const int j = first + threadIdx.x;
+            bool fires = false;
+            if (j < neurons) {
+                const long long column = n * neurons + j, columns = samples * neurons;
+                const Place place{columns, column, t, t * columns + column, j};
+                const real given = x[place.at] + sum_of_rows(sent, count, w, neurons, j);
+                u[place.at] = neuron_forward(of, spikes, saved, theta, place, given, fires);
+                spikes.write(place, fires);
+            }
+            const unsigned ballot = __ballot_sync(ALL_LANES, fires);
+            if (j % LANES == 0 && j < count * LANES) {
+                now[j / LANES] = ballot;
+                spikes.rows[(t * samples + n) * count + j / LANES] = ballot;
+            }
+        }
+        __syncthreads();
+    }
+}
+
+template <bool exact>
+__device__ __forceinline__ void run_backward(
+    const Population &of, const Slope &slope, const real *g, const real *u, const real *w, const real *saved, real *g_u,
+    real *y, long long samples, long long neurons, long long delay)
+{
+    real *const errors = reinterpret_cast<real *>(shared);
+    const long long n = blockIdx.x, columns = samples * neurons;
+    for (long long t = of.steps - 1; t >= 0; --t) {
+        const bool reached = t + delay < of.steps;
+        if (reached) {
+            for (int j = threadIdx.x; j < neurons; j += blockDim.x)
+                errors[j] = y[(t + delay) * columns + n * neurons + j];
+            __syncthreads();
+        }
+        for (int j = threadIdx.x; j < neurons; j += blockDim.x) {
+            real total = 0;
+            if (reached)
+                for (int i = 0; i < neurons; ++i)
+                    total += errors[i] * w[i * neurons + j];
+            const long long column = n * neurons + j;
+            const Place place{columns, column, t, t * columns + column, j};
+            y[place.at] = neuron_backward<exact>(of, slope, u, saved, g_u, place, total + g[place.at]);
+        }
+        if (reached)
+            __syncthreads();
+    }
+}
+
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
+    const real *__restrict__ g,          // (steps, samples, neurons), gradient of the spikes
+    const real *__restrict__ u,          // (steps, samples, neurons), potential
+    const real *__restrict__ w,          // (neurons, neurons), the weights transposed
+    const real *__restrict__ saved,      // (saves, steps, samples, neurons), values of forward
+    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
+    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    real *states,                        // (states, samples, neurons), scratch
+    real *g_u,                           // (steps, samples, neurons), gradient of the potential of spike response neurons
+    real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back,
+                                         // then 0
+    long long steps,                     // time steps
+    long long samples,                   // samples of the batch
+    long long neurons,                   // neurons of the population
+    long long period,                    // divides neurons
+    long long delay,                     // steps until a spike arrives
+    long long late,                      // delay, at most steps
+    int saves,                           // how many values are saved
+    bool exact,                          // whether all paths through a spike are included
+    int code,                            // the shape of the surrogate
+    real theta,                          // threshold; 0 if each neuron has its own
+    real steep,                          // 1 / width
+    real height,                         // factor of the shape
+    real a,                              // constant of the shape
+    real b,                              // constant of the shape
+    const Filter response,
+    const Filter refractory)
+{
+    for (long long t = steps; t < steps + late; ++t)
+        for (int j = threadIdx.x; j < neurons; j += blockDim.x)
+            y[(t * samples + blockIdx.x) * neurons + j] = 0;
+    const Population of{numbers, constants, states, steps, period, saves, response, refractory};
     const Slope slope{code, theta, steep, height, a, b};
-    run_backward(
-        SrmAdjoint{response, refractory, g_u, steps, cut, ref_cut, exact, slope}, g, u, w, y, steps, samples, neurons, delay);
+    if (exact)
+        run_backward<true>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay);
+    else
+        run_backward<false>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay);
 }

@@ -5,7 +5,7 @@ Which function runs is decided by the type of the synapse when a loop is compile
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -13,7 +13,39 @@ from numba.extending import overload
 from cuslayer.backend import Array
 from cuslayer.jit import compiled
 from cuslayer.kernels.dense.cpu import gather
-from cuslayer.kernels.recurrent.constants import ConvSynapse, DenseSynapse, Geometry
+from cuslayer.kernels.recurrent.constants import Geometry
+
+
+class DenseSynapse(NamedTuple):
+    """A dense layer from a population to itself.
+
+    Attributes:
+        weight: (neurons, neurons): row i has the weights of what neuron i sends.
+    """
+
+    weight: Array
+
+
+class ConvSynapse(NamedTuple):
+    """A convolution from a population to itself.
+
+    Attributes:
+        weight: (kh, kw, channels of a group, channels); for errors, the last two axes the other way round.
+        rows: of the frame.
+        columns: of the frame.
+        channels: of the frame.
+        groups: the number of groups of channels.
+        padding: rows and columns.
+        dilation: rows and columns.
+    """
+
+    weight: Array
+    rows: int
+    columns: int
+    channels: int
+    groups: int
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
 
 
 def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseSynapse | ConvSynapse:

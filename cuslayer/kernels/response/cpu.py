@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, numeric, numeric_type
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
+from cuslayer.backend import Array, numeric_type
+from cuslayer.jit import GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.delay.delayed import (
     begin_block,
     delayed_line,
@@ -25,47 +25,6 @@ from cuslayer.kernels.filter_bank import cpu as bank
 from cuslayer.kernels.host.memory import empty, is_large
 from cuslayer.kernels.host.rows import fence, scratch, write_row
 from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
-from cuslayer.kernels.host.states import flush
-
-
-@compiled
-def _psp(first: int, last: int, x: Any, a: Any, f: Recurrence, backward: bool) -> None:
-    steps = x.shape[0]
-    state = np.empty(2 * BLOCK, x.dtype)
-    zeros = np.zeros(BLOCK, x.dtype)
-    for low in range(first, last, BLOCK):
-        high = min(low + BLOCK, last)
-        state[:] = 0
-        for k in range(steps):
-            t = steps - 1 - k if backward else k
-            new = x[t, low:high]
-            old = x[t + f.cut if backward else t - f.cut, low:high] if 0 < f.cut <= k else zeros[: high - low]
-            out = a[t, low:high]
-            flush(t, state, f.decay)
-            for j in range(high - low):
-                q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
-                state[j] = q
-                state[j + BLOCK] = f.decay * state[j + BLOCK] + new[j] - f.cut_p * old[j]
-                out[j] = f.gain * q
-
-
-def psp(x: Array, response: Alpha) -> Array:
-    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, with two states a column for any tau."""
-    return _filtered(numeric(x), response, backward=False)
-
-
-def psp_adjoint(g: Array, response: Alpha) -> Array:
-    """Correlate each column of g (T, ...) with the response: ``y[t] = sum_k eps[k] g[t+k]``."""
-    # Correlation is the same recurrence, from the last step to the first.
-    return _filtered(g, response, backward=True)
-
-
-def _filtered(x: Array, response: Alpha, *, backward: bool) -> Array:
-    out = empty(x.shape, x.dtype)
-    flat = columns(x)
-    constants = response.recurrence(x.dtype, len(x))
-    parallel_for(_psp, flat.shape[1], flat, columns(out), constants, backward, grain=GRAIN)
-    return out
 
 
 def fir(x: Array, taps: Array) -> Array:

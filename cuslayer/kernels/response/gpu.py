@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha
-from cuslayer.kernels.cuda.launch import contiguous, numbers, over_time, recurrence, samples
+from cuslayer.kernels.cuda.launch import contiguous, numbers, over_time, samples
 
-__all__ = ["fir", "fir_adjoint", "psp", "psp_adjoint", "shift", "shift_spikes"]
-
-
-def psp(x: Array, response: Alpha) -> Array:
-    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, with two states a column for any tau."""
-    x = numbers(x)
-    return over_time("psp", x, "a", x=x, **recurrence(response, x.dtype, len(x)))
-
-
-def psp_adjoint(g: Array, response: Alpha) -> Array:
-    """Correlate each column of g (T, ...) with the response: ``y[t] = sum_k eps[k] g[t+k]``."""
-    return over_time("psp_adjoint", g, g=contiguous(g), **recurrence(response, g.dtype, len(g)))
+__all__ = ["fir", "fir_adjoint", "shift", "shift_spikes"]
 
 
 def fir(x: Array, taps: Array) -> Array:

@@ -1,69 +1,13 @@
 // Filters in time, and delays.
 //
-//   psp           a[t] = sum_k eps[k] x[t-k]    the alpha function, cut or not, as a recurrence (common.cuh)
-//   psp_adjoint   y[t] = sum_k eps[k] g[t+k]    the same recurrence, from the last step to the first
 //   fir           a[t] = sum_k taps[k] x[t-k]   any filter, as the direct sum
 //   fir_adjoint   y[t] = sum_k taps[k] g[t+k]
 //   shift         y[t, m] = x[t - delay[m], m]  0 outside [0, steps); shift_spikes: for booleans
 //
 // Layout: x, a, g, y are (steps, columns), C-contiguous.
-// A thread of psp computes one column step by step; its states stay in registers. The input that leaves the filter is
-// read from x a second time, `cut` rows back: these rows are mostly still in the L2 cache.
-// A thread of fir and shift computes AHEAD steps of one column: fir reads a row once for AHEAD outputs.
+// A thread computes AHEAD steps of one column: fir reads a row once for AHEAD outputs.
 // Precision: `real` throughout; compiled without fused multiply-add, the results equal the CPU's to the bit.
 // Twins: kernels/response/cpu.py. Tests: tests/kernels/test_twins.py.
-
-template <int direction>
-__device__ __forceinline__ void filter(
-    const real *__restrict__ x, real *__restrict__ a, long long steps, long long columns, long long m, long long cut,
-    Recurrence f)
-{
-    const long long start = direction > 0 ? 0 : end_of_batch(steps - 1);
-    for (long long k = 0; k < steps; k += AHEAD) {
-        const long long t = start + direction * k;
-        real entering[AHEAD], leaving[AHEAD];
-        read_rows<direction>(entering, x, t, steps, columns, m);
-        read_rows<direction>(leaving, x, t - direction * cut, steps, columns, m);
-#pragma unroll
-        for (int i = 0; i < AHEAD; ++i) {
-            f.flush(t + direction * i);
-            const real value = f.output(leaving[i]);
-            f.accept(entering[i], leaving[i]);
-            if (t + direction * i < steps)
-                a[(t + direction * i) * columns + m] = value;
-        }
-    }
-}
-
-extern "C" __global__ void psp(
-    const real *__restrict__ x,  // (steps, columns)
-    real *__restrict__ a,        // (steps, columns), written
-    long long steps,             // time steps
-    long long columns,           // signals
-    real decay,                  // exp(-dt / tau)
-    real gain,                   // amplitude e dt / tau
-    long long cut,               // steps until an input leaves the filter; none does if cut >= steps
-    real cut_p,                  // decay^cut
-    real cut_q)                  // cut decay^cut
-{
-    GRID_STRIDE(m, columns)
-        filter<1>(x, a, steps, columns, m, cut, Recurrence{decay, gain, cut_p, cut_q});
-}
-
-extern "C" __global__ void psp_adjoint(
-    const real *__restrict__ g,  // (steps, columns)
-    real *__restrict__ y,        // (steps, columns), written
-    long long steps,             // time steps
-    long long columns,           // signals
-    real decay,                  // exp(-dt / tau)
-    real gain,                   // amplitude e dt / tau
-    long long cut,               // steps until an input leaves the filter; none does if cut >= steps
-    real cut_p,                  // decay^cut
-    real cut_q)                  // cut decay^cut
-{
-    GRID_STRIDE(m, columns)
-        filter<-1>(g, y, steps, columns, m, cut, Recurrence{decay, gain, cut_p, cut_q});
-}
 
 template <int direction>
 __device__ __forceinline__ void direct_sum(

@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import flushed_taps
+from cuslayer.kernels.constants import SurrogateNumbers, flushed_taps, surrogate_numbers
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty, is_large
 from cuslayer.kernels.host.rows import copy, fence, scratch, write_row
@@ -19,7 +19,6 @@ from cuslayer.kernels.host.spike_words import WORD, load_bits, whole_words
 from cuslayer.kernels.host.states import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.sampled_srm.refraction import PAIR, refract_row, signs_of_zero
-from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer.backend import Array
+from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.cuda.launch import contiguous, neurons_over_time, over_time, samples, surrogate
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["sampled_spike", "sampled_spike_adjoint_exact"]
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import DeltaSpiking
+from cuslayer.kernels.constants import DeltaSpiking, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.states import at_rest, least_of, load_states, store_states
-from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
 

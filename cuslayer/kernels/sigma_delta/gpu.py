@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import DeltaSpiking
+from cuslayer.kernels.constants import DeltaSpiking, surrogate_numbers
 from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, over_time
-from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "forward"]
 

@@ -1,23 +1,25 @@
-"""Launchers of `srm.cu`: neurons of the spike response model and their gradients."""
+"""Launchers of `srm.cu`: neurons of the spike response model, their gradients, and their response as a filter."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Spiking, Surrogate
-from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import (
-    contiguous,
-    empty,
-    neuron_constants,
-    neurons_over_time,
-    over_time,
-    recurrence,
-    surrogate,
-)
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, numbers, over_time, recurrence, surrogate
 
-__all__ = ["neuron", "neuron_adjoint", "neuron_adjoint_exact", "spike", "spike_adjoint", "spike_adjoint_exact"]
+__all__ = ["neuron", "neuron_adjoint", "psp", "psp_adjoint", "spike"]
+
+
+def psp(x: Array, response: Alpha) -> Array:
+    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, with two states a column for any tau."""
+    x = numbers(x)
+    return over_time("psp", x, "a", x=x, response=recurrence(response, x.dtype, len(x)))
+
+
+def psp_adjoint(g: Array, response: Alpha) -> Array:
+    """Correlate each column of g (T, ...) with the response: ``y[t] = sum_k eps[k] g[t+k]``."""
+    return over_time("psp_adjoint", g, g=contiguous(g), response=recurrence(response, g.dtype, len(g)))
 
 
 def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
@@ -25,8 +27,8 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``, ``s[t] = (u[t] >= theta)``.
     """
-    theta, refractory = surrogate(spiking, a.dtype)["theta"], recurrence(spiking.refractory, a.dtype, len(a), "ref_")
-    return neurons_over_time("spike", a, a=contiguous(a), theta=theta, **refractory)
+    theta, refractory = surrogate(spiking, a.dtype)["theta"], recurrence(spiking.refractory, a.dtype, len(a))
+    return neurons_over_time("spike", a, a=contiguous(a), theta=theta, refractory=refractory)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
@@ -34,34 +36,26 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
 
     x is never overwritten here.
     """
-    return neurons_over_time("neuron", x, x=contiguous(x), **neuron_constants(x.dtype, len(x), response, spiking))
+    theta, filters = surrogate(spiking, x.dtype)["theta"], _filters(x, response, spiking)
+    return neurons_over_time("neuron", x, x=contiguous(x), theta=theta, **filters)
 
 
-def spike_adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
-    """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
-    y = empty(g, g.shape, g.dtype)
-    kernel("spike_adjoint", g.dtype)(
-        g.size, g=contiguous(g), u=contiguous(u), y=y, size=g.size, **surrogate(spiking, g.dtype)
-    )
-    return y
+def neuron_adjoint(
+    g: Array, u: Array, response: Alpha, spiking: Spiking, exact: bool = False, overwrite: bool = False
+) -> Array:
+    """Return the gradient of the input of `neuron`, of those of its spikes g and the potentials u (T, ...).
+
+    It is the correlation of the response with the gradient of u, ``g_u[t] = dt rho(u[t]) g[t]``, or if `exact`
+    ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``. u is never overwritten here.
+    """
+    given: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), **surrogate(spiking, g.dtype)}
+    filters = _filters(g, response, spiking)
+    if exact:
+        return over_time("neuron_adjoint_exact", g, g_u=empty(g, g.shape, g.dtype), **given, **filters)
+    return over_time("neuron_adjoint", g, **given, response=filters["response"])
 
 
-def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
-    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    return _adjoint("spike_adjoint_exact", g, u, spiking, **recurrence(spiking.refractory, g.dtype, len(g), "ref_"))
-
-
-def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
-    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u is never overwritten here."""
-    return _adjoint("neuron_adjoint", g, u, spiking, **recurrence(response, g.dtype, len(g)))
-
-
-def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
-    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); see `neuron_adjoint`."""
-    constants, g_u = recurrence(response, g.dtype, len(g)), empty(g, g.shape, g.dtype)
-    refractory = recurrence(spiking.refractory, g.dtype, len(g), "ref_")
-    return _adjoint("neuron_adjoint_exact", g, u, spiking, g_u=g_u, **constants, **refractory)
-
-
-def _adjoint(name: str, g: Array, u: Array, spiking: Spiking, **arguments: Any) -> Array:
-    return over_time(name, g, g=contiguous(g), u=contiguous(u), **surrogate(spiking, g.dtype), **arguments)
+def _filters(x: Array, response: Alpha, spiking: Spiking) -> dict[str, Any]:
+    """Return the arguments of both filters for x (T, ...)."""
+    given = {"response": response, "refractory": spiking.refractory}
+    return {name: recurrence(each, x.dtype, len(x)) for name, each in given.items()}

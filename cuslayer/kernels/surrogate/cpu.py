@@ -11,11 +11,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate
+from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative
 from cuslayer.kernels.host.states import flush, flushed
-from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 
 
 @compiled

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Spiking, Surrogate
+from cuslayer.kernels.constants import Spiking, Surrogate, surrogate_numbers
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, recurrence
-from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["adjoint", "adjoint_exact"]
 

@@ -3,8 +3,7 @@
 //   surrogate_adjoint         g_u[t] = dt rho(u[t]) g[t]                                      gradient "slayer"
 //   surrogate_adjoint_exact   g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])        gradient "exact"
 //
-// with dt rho(u) = height f((u - theta) steep), f as in surrogate_shapes.cuh; nu is an alpha function. For f(z) =
-// exp(-|z|) they are spike_adjoint and spike_adjoint_exact (srm.cu).
+// with dt rho(u) = height f((u - theta) steep), f as in surrogate_shapes.cuh; nu is an alpha function.
 //
 // Layout: all arrays are (steps, columns), C-contiguous.
 // A thread computes one element, or one column from the last step to the first.
