@@ -1,7 +1,7 @@
 """Check the built site as a reader meets it: links, names, contrast, console, width, and that nothing is loaded.
 
-    mkdocs build --strict && python benchmarks/site_check.py            # the folder site/
-    python benchmarks/site_check.py FOLDER --pages index gpu
+    mkdocs build --strict && python tools/site_check.py            # the folder site/
+    python tools/site_check.py FOLDER --pages index gpu
 
 Of every page, from its HTML: nothing is loaded from another host; links and anchors within the site exist; pictures
 have a text; links have a name.
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from common import ROOT
+ROOT = Path(__file__).parents[1]
 
 WIDTHS = (1400, 390)
 LOADS = dict.fromkeys(("script", "img", "iframe", "source", "video", "audio", "embed"), "src")

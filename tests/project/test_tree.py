@@ -166,8 +166,8 @@ def test_no_assert_and_no_print_for_callers():
 # The most lines of a folder's text files, but for results in JSON and printed CUDA, and the most words of docs/ and
 # README. What would exceed one shrinks something else.
 BUDGETS = {
-    "cuslayer": 59_700,
-    "cuslayer/kernels": 21_950,
+    "cuslayer": 57_900,
+    "cuslayer/kernels": 20_600,
     "tests": 42_000,
     "tests/cli": 1_440,
     "tests/device": 1_800,
@@ -177,7 +177,7 @@ BUDGETS = {
     "tests/project": 1_310,
     "tests/support": 2_550,
     "tests/training": 5_150,
-    "tools": 6_450,
+    "tools": 6_600,
     "benchmarks": 6_000,
 }
 WORDS = 46_000
