@@ -7,19 +7,25 @@ backward, gradient flow, optimizer and score. It runs on the stand-in for CuPy, 
 computes none, so that a step of any network takes about as long as its Python code. The table has operations, matrix
 products, reads back to the host, bytes and floating-point operations, by phase and layer.
 
-The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
-the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
-files of benchmarks/results/, is written beside it.
+The model: an operation takes the longest of a launch, its bytes at the bandwidth of the memory, the sectors that its
+warps read and write at the bandwidth of the L2 cache, its floating-point operations, and the chain of dependent
+instructions of its steps. Operations follow one another. Sectors are counted by executing the step of one and of two
+samples; they are linear in the samples. Another library's step is in the same model, by its products and its passes
+over arrays. Nothing of it is measured. What gpu.py has measured on a card is written beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import common
+import example_networks
+from comparison.models.stages import shapes
 from comparison.works import NAMES
 from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, Network, prepared
 
@@ -33,13 +39,20 @@ from cuslayer.training.steps import GraphStep
 from tools.fake_cupy import Costs, counted, in_use
 
 # Of an H100: operations a second in float32; seconds of a launch through CuPy, and of one within a graph; bytes a
-# second from ordinary memory of the host.
+# second from ordinary memory of the host, and from the L2 cache.
 FLOPS = 50e12
 LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
+L2 = 5.5e12
+# Seconds of a neuron's step: some 15 dependent instructions of 4 cycles, at 1.755 GHz.
+STEP = 60 / 1.755e9
+# The kernels that compute steps one after the other, and the part of a name that says so.
+IN_STEPS = ("neuron", "conv_pool", "recurrent")
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
+# The steps in which sectors are counted.
+SHORT = 30
 # The recordings of an epoch.
 EPOCH = 60_000
 
@@ -52,15 +65,6 @@ TOTALS = {
     "flops": "floating-point operations of products",
     "microseconds": "model: time on the device",
     "microseconds_up": "model: time of the transfers before",
-}
-
-# The same totals before spikes were packed and layers had kernels of their own.
-BEFORE: dict[str, dict[str, float]] = {
-    name: dict(zip(TOTALS, numbers, strict=True))
-    for name, numbers in (
-        ("MLP", (42, 5, 3, 22197760, 725638509, 45750681600, 1201.5, 2611.5)),
-        ("CNN", (6102, 318, 3, 5549440, 13629627005, 42428006400, 31591.2, 652.9)),
-    )
 }
 
 
@@ -137,12 +141,64 @@ def _label_nodes(node: Node | Tensor | None, layer: str, layers: dict[int, str])
             _label_nodes(other, layer, layers)
 
 
+def sectors(network: Network) -> dict[str, list[float]]:
+    """Return the bytes of the sectors that each launch of a kernel reads and writes in a step, by the kernel's name."""
+    found = []
+    with mock.patch.object(example_networks, "STEPS", SHORT), in_use(counting=True) as emulator:
+        for batch in (1, 2):
+            trainer, loader = prepared(network._replace(batch=batch), 1, graph=False)
+            emulator.counts.clear()
+            trainer.train(loader)
+            found.append(
+                [(each.kernel, sum(a.read + a.written for a in each.sectors.values())) for each in emulator.counts]
+            )
+    by_kernel: dict[str, list[float]] = {}
+    for (name, one), (_, two) in zip(*found, strict=True):
+        by_kernel.setdefault(name, []).append(32.0 * (2 * one - two + network.batch * STEPS / SHORT * (two - one)))
+    return by_kernel
+
+
+def with_sectors(costs: Costs, found: dict[str, list[float]]) -> Costs:
+    """Return costs whose launches have the bytes of their sectors, from what `sectors` returns."""
+    left = {name: iter(each) for name, each in found.items()}
+    return Costs(replace(o, sectors=next(left.get(o.name, iter(())), 0.0)) for o in costs.operations)
+
+
 def microseconds(costs: Costs) -> float:
     """Return the model's time of the operations on the device, one after the other."""
-    launched = (o for o in costs.operations if o.kind not in ("upload", "readback"))
     return 1e6 * sum(
-        max(LAUNCH_IN_GRAPH if o.graph else LAUNCH, o.bytes / BANDWIDTH, o.flops / FLOPS) for o in launched
+        max(
+            LAUNCH_IN_GRAPH if o.graph else LAUNCH,
+            *(o.bytes / BANDWIDTH, o.sectors / L2, o.flops / FLOPS),
+            STEPS * STEP * any(part in o.name for part in IN_STEPS),
+        )
+        for o in costs.operations
+        if o.kind not in ("upload", "readback")
     )
+
+
+def peer_microseconds(network: Network) -> float:
+    """Return the model's time of a step of SpikingJelly: frames of float32, a kernel for a layer's neurons.
+
+    A layer is a product or a convolution. Its neurons read its output and write spikes and potentials. Backward has
+    both gradients of the product, and a pass of the neurons that reads two arrays and writes one.
+    """
+    frames, total, weights = STEPS * network.batch, 0.0, 0
+
+    def add(numbers: float, flops: float = 0.0, chain: bool = False, times: int = 1) -> None:
+        nonlocal total
+        total += times * max(LAUNCH, 4 * numbers / BANDWIDTH, flops / FLOPS, STEPS * STEP * chain)
+
+    for place, ((kind, size, *rest), (before, after)) in enumerate(
+        zip(network.layers, shapes(network.layers, network.shape), strict=True)
+    ):
+        fan_in = {"conv": before[-1] * rest[0] ** 2 if rest else 0, "pool": 0, "dense": math.prod(before)}[kind]
+        inputs, outputs, own = frames * math.prod(before), frames * math.prod(after), fan_in * size
+        weights += own if kind != "pool" else 0
+        add(inputs + outputs + own, 2.0 * outputs * fan_in, times=1 + (kind != "pool") + (place > 0))
+        add(3 * outputs, chain=True, times=2)
+    add(7 * weights)
+    return 1e6 * total
 
 
 def totals(costs: Costs) -> dict[str, float]:
@@ -175,15 +231,11 @@ def kernels(costs: Costs) -> list[dict[str, Any]]:
 def measure(name: str) -> dict[str, Any]:
     """Return everything about a training step of a network."""
     made = NETWORKS[name]
-    costs = count(made)
-    found = {
-        "network": name,
-        "steps": STEPS,
-        "batch": made.batch,
-        **totals(costs),
-        "float16": totals(count(made.half())),
-    }
-    return found | {"parts": parts(costs), "kernels": kernels(costs)}
+    found = sectors(made)
+    costs, half = with_sectors(count(made), found), totals(count(made.half()))
+    row = {"network": name, "steps": STEPS, "batch": made.batch, "sectors": found, **totals(costs)}
+    row |= {"float16": half | {"microseconds": None}, "peer_microseconds": peer_microseconds(made)}
+    return row | {"parts": parts(costs), "kernels": kernels(costs)}
 
 
 def size(number: float) -> str:
@@ -195,8 +247,10 @@ def size(number: float) -> str:
     return f"{number:.3g} G"
 
 
-def shown(name: str, number: float) -> str:
+def shown(name: str, number: float | None) -> str:
     """Return a number of TOTALS as text."""
+    if number is None:
+        return ""
     if name.startswith("microseconds"):
         return f"{number:,.0f} µs"
     return f"{number:,.0f}" if name in ("operations", "products", "readbacks") else size(number)
@@ -207,22 +261,11 @@ def of_totals(rows: list[dict[str, Any]]) -> list[str]:
     heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
     for row in rows:
         columns = {f"{row['network']}, T {row['steps']}, batch {row['batch']}": row}
-        columns |= {"potentials as float16": row["float16"], "before": BEFORE[row["network"]]}
+        columns["potentials as float16"] = row["float16"]
         heads += columns
         for line, name in zip(cells, TOTALS, strict=True):
             line += [shown(name, column[name]) for column in columns.values()]
     return common.table(heads, cells, 1)
-
-
-def of_parts(row: dict[str, Any]) -> list[str]:
-    """Return the table of a network by phase and layer."""
-    names = list(TOTALS)
-    cells = [
-        [part["phase"], part["layer"], *(shown(name, part[name]) if part[name] else "" for name in names)]
-        for part in row["parts"]
-    ]
-    heads = ["operations", "products", "reads back", "sent", "moved", "flops", "time", "to send"]
-    return common.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
 
 
 def on_cards(model: dict[str, dict[str, Any]]) -> list[str]:
@@ -242,11 +285,14 @@ def _of_model(model: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return the cells of the model."""
     cells = {}
     for name, row in model.items():
-        full, half = (f"{each['microseconds'] / 1e3:.3f} ms" for each in (row, row["float16"]))
+        full = f"{row['microseconds'] / 1e3:.3f} ms"
         cells |= {f"{name}: a step launched one by one": "", f"{name}: a step as a graph": full}
-        cells |= {f"{name}: with potentials as float16": half, f"{name}: the fastest peer": ""}
+        peer, times = row["peer_microseconds"] / 1e3, row["peer_microseconds"] / row["microseconds"]
+        cells[f"{name}: with potentials as float16"] = ""
+        cells[f"{name}: the fastest peer"] = f"{peer:.2f} ms, {times:.1f} times (SpikingJelly, multi-step)"
     seconds = EPOCH / NETWORKS["MLP"].batch * model["MLP"]["microseconds"] / 1e6
     cells |= {f"MLP: an epoch of {EPOCH:,} recordings": f"{seconds:.2f} s", "a copy": f"{BANDWIDTH / 1e9:,.0f} GB/s"}
+    cells["a step of a narrow neuron kernel"] = f"{1e9 * STEP:.0f} ns"
     return cells | dict.fromkeys(("an empty launch; one in a graph", "tests", "bits of equal steps"), "")
 
 
@@ -274,6 +320,8 @@ def _of_card(found: dict[str, Any]) -> dict[str, str]:
     if "launch_in_graph_microseconds" in speed:
         both = speed["launch_microseconds"], speed["launch_in_graph_microseconds"]
         cells["an empty launch; one in a graph"] = "; ".join(f"{each:.1f} µs" for each in both)
+    if "step_nanoseconds" in speed:
+        cells["a step of a narrow neuron kernel"] = f"{speed['step_nanoseconds']:.0f} ns"
     if "passed" in of.get("tests", {}):
         cells["tests"] = f"{of['tests']['passed']:,} passed, {of['tests']['failed']} failed"
     if checks := of.get("bits", {}).get("checks"):
@@ -285,8 +333,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = common.parser(__doc__).parse_args(arguments)
     rows = [measure(name) for name in NETWORKS]
     common.save("gpu_cost", rows, options.out)
-    lines = [*of_totals(rows), *(line for row in rows for line in ("", *of_parts(row)))]
-    common.show(options.out, "kernels", "gpu-cost", lines)
+    common.show(options.out, "kernels", "gpu-cost", of_totals(rows))
     common.show(options.out, "kernels", "gpu-card", on_cards({row["network"]: row for row in rows}))
 
 

@@ -165,7 +165,7 @@ def test_numbers_become_integers(emulator: Emulator) -> None:
         [2, 1, 1, 1, 1],
         [most, most, most, 3 * 10**9, 3 * 10**9],
         [least, least, least, 0, -(2**63)],
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, -(2**63)],
     ]
 
 

@@ -169,12 +169,13 @@ def test_sums_of_floats_by_atomics_depend_on_the_order() -> None:
 def test_the_last_block_sums_up() -> None:
     body = """
         y[blockIdx.x] = blockIdx.x;
-        if (fence) __threadfence();
+        if ((long long)blockIdx.x < fences) __threadfence();
         if (atomicAdd((unsigned long long *)count, 1ull) == gridDim.x - 1)
             for (int b = 0; b < gridDim.x; ++b) sum[0] += y[b];"""
-    run = kernel("long long *y, long long *count, long long *sum, bool fence", body)
+    run = kernel("long long *y, long long *count, long long *sum, long long fences", body)
     total = zeros(1)
-    run(zeros(), zeros(1), total, np.True_, grid=5, block=1)
+    run(zeros(), zeros(1), total, 5, grid=5, block=1)
     assert total == 10
-    with refused(r"thread 0 of block 4 reads y\[0\], which another block wrote"):
-        run(zeros(), zeros(1), total, np.False_, grid=5, block=1)
+    for fences in (0, 1, 3):
+        with refused(r"thread 0 of block 4 reads y\[\d\], which another block wrote"):
+            run(zeros(), zeros(1), total, fences, grid=5, block=1)

@@ -11,6 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
+from tests.support.recorder import psp
 from tools.fake_cupy import begin_capture, counted, end_capture, strict
 
 N = 6 * 4  # bytes of the arrays x and y (2, 3) of float32
@@ -121,9 +122,7 @@ WORK: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], list[Row]]] = {
         [],
     ),
     "own kernel": (
-        lambda cupy, x, y, row: source.kernel("psp", np.dtype(np.float32))(
-            3, x=x, a=y, steps=2, columns=3, gain=1.0, decay=0.5, cut=2, cut_q=0.0, cut_p=0.0
-        ),
+        lambda cupy, x, y, row: source.kernel("psp", np.dtype(np.float32))(3, **psp(x=x, a=y, steps=2, columns=3)),
         [("psp", "own", N, N)],
     ),
 }

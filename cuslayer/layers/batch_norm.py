@@ -111,8 +111,14 @@ class BatchNorm(Layer):
                 parameter.data = parameter.data * parameter.dtype.type(factor)
 
     def observe(self, x: Any) -> None:
-        """Make the mean and the variance of x (T, N, ..., features) the running ones."""
+        """Make the mean and the variance of x (T, N, ..., features) the running ones.
+
+        Raises:
+            ValueError: x is empty.
+        """
         data = numeric(as_tensor(x).data)
+        if not data.size:
+            raise ValueError(f"x must hold a number, got shape {data.shape}")
         for running, found in zip(
             (self.mean, self.var), kernels.of(data).batch_norm.statistics(data, None, 0.0), strict=True
         ):

@@ -72,10 +72,10 @@ STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
         ({"x": STRIDED}, ValueError, "psp: x must be C-contiguous, got strides (24, 8) of shape (4, 3)"),
         ({"steps": 4.0}, TypeError, "psp: steps must be an integer, got float"),
         ({"steps": True}, TypeError, "psp: steps must be an integer, got bool"),
-        ({"cut": 1 << 63}, ValueError, "psp: cut does not fit int64, got 9223372036854775808"),
-        ({"decay": True}, TypeError, "psp: decay must be a number, got bool"),
-        ({"gain": 1e39}, ValueError, "psp: gain does not fit float32, got 1e+39"),
-        ({"gain": 10**400}, ValueError, "psp: gain does not fit float32, got an integer past every float"),
+        ({"cut": 1 << 63}, ValueError, "psp: response.cut does not fit int64, got 9223372036854775808"),
+        ({"decay": True}, TypeError, "psp: response.decay must be a number, got bool"),
+        ({"gain": 1e39}, ValueError, "psp: response.gain does not fit float32, got 1e+39"),
+        ({"gain": 10**400}, ValueError, "psp: response.gain does not fit float32, got an integer past every float"),
     ],
 )
 def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, changed, error, message):
@@ -86,13 +86,13 @@ def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, chang
 
 
 def test_a_missing_or_unknown_name_is_refused(library, driver):
-    names = "x, a, steps, columns, decay, gain, cut, cut_p, cut_q"
+    names = "x, a, steps, columns, response"
     fitting = psp()
-    less = {name: x for name, x in fitting.items() if name not in ("gain", "cut_q")}
+    less = {name: x for name, x in fitting.items() if name not in ("steps", "response")}
     for arguments, found in (
-        (less, "lack gain, cut_q"),
+        (less, "lack steps, response"),
         (fitting | {"theta": 1, "y": 1}, "have unknown theta, y"),
-        (less | {"height": 1, "cuts": 1}, "lack gain, cut_q and have unknown height, cuts"),
+        (less | {"height": 1, "cuts": 1}, "lack steps, response and have unknown height, cuts"),
         ({}, f"lack {names}"),
     ):
         with pytest.raises(TypeError) as raised:
@@ -109,7 +109,8 @@ def test_names_bind_in_any_order(library, driver):
     first, then = (launch[3] for launch in driver.launches)
     assert first[0] is then[0] is fitting["x"]
     assert first[1] is then[1] is fitting["a"]
-    assert first[2:] == then[2:] == (4, 3, SINGLE.type(0.9), 1.0, 4, 0, 0)
+    assert first[2:4] == then[2:4] == (4, 3)
+    assert first[4].tolist() == then[4].tolist() == (SINGLE.type(0.9).item(), 1.0, 4, 0.0, 0.0)
     x = np.zeros((4, 3), np.float32)
     shift = library.kernel("shift", SINGLE)
     with pytest.raises(TypeError, match=r"^shift: delay is int32, the kernel wants int64$"):
@@ -167,12 +168,12 @@ def test_numbers_arrive_in_the_exact_type(library, driver):
         library.kernel("psp", dtype)(3, **given)
         arguments = driver.launches[-1][3]
         assert arguments[0] is arguments[1] is x
-        assert [type(a) for a in arguments[2:]] == [
-            *(np.int64, np.int64, dtype.type, dtype.type, np.int64, dtype.type, dtype.type)
-        ]
+        assert [type(a) for a in arguments[2:4]] == [np.int64, np.int64]
         assert arguments[2] == 4
-        assert arguments[5] == dtype.type(0.1)
-        assert arguments[8] == np.inf
+        response = arguments[4]
+        assert {response.dtype[name] for name in ("decay", "gain", "cut_p", "cut_q")} == {dtype}
+        assert response.dtype["cut"] == np.int64
+        assert (response["gain"], response["cut_q"]) == (dtype.type(0.1), np.inf)
 
 
 def test_what_was_bound_before_is_no_excuse(library, driver):
@@ -182,9 +183,9 @@ def test_what_was_bound_before_is_no_excuse(library, driver):
     zero, one = 0.0, 1.0
     for gain in (zero, -zero, one, one, 1, zero):
         kernel(3, **psp(x=x, a=x, gain=gain, columns=1))
-        bound = driver.launches[-1][3][5]
+        bound = driver.launches[-1][3][4]["gain"]
         assert (bound, np.signbit(bound)) == (gain, np.signbit(gain))
-        assert type(bound) is np.float64
+        assert bound.dtype == np.float64
     for changed, message in (
         ({"gain": True}, "gain must be a number, got bool"),
         ({"columns": True}, "columns must be an integer, got bool"),
@@ -210,16 +211,16 @@ def test_a_grid_covers_its_threads_and_has_a_top(library, driver):
 def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
     first = library.kernel("psp", SINGLE)
     assert library.kernel("psp", SINGLE) is first
-    library.kernel("fir", np.dtype("f4"))
-    assert driver.built == [(source.text("response", SINGLE), 0)]
+    library.kernel("spike", np.dtype("f4"))
+    assert driver.built == [(source.text("srm", SINGLE), 0)]
     library.kernel("psp", DOUBLE)
-    library.kernel("spike", SINGLE)
+    library.kernel("fir", SINGLE)
     driver.current = 1
     assert library.kernel("psp", SINGLE) is not first
     assert driver.built[1:] == [
-        (source.text("response", DOUBLE), 0),
-        (source.text("srm", SINGLE), 0),
-        (source.text("response", SINGLE), 1),
+        (source.text("srm", DOUBLE), 0),
+        (source.text("response", SINGLE), 0),
+        (source.text("srm", SINGLE), 1),
     ]
 
 

@@ -46,7 +46,8 @@ class Recorder:
 
 
 def psp(**changed: Any) -> dict[str, Any]:
-    """Return arguments that the kernel psp takes, except for those changed."""
+    """Return arguments that the kernel psp takes, except for those changed, of the filter too."""
     x = np.zeros((4, 3), np.float32)
-    fitting = {"x": x, "a": x, "steps": 4, "columns": 3, "decay": 0.9, "gain": 1.0, "cut": 4, "cut_p": 0, "cut_q": 0}
-    return fitting | changed
+    response = {"decay": 0.9, "gain": 1.0, "cut": 4, "cut_p": 0, "cut_q": 0}
+    response |= {name: changed.pop(name) for name in response.keys() & changed.keys()}
+    return {"x": x, "a": x, "steps": 4, "columns": 3, "response": response} | changed

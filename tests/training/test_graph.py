@@ -173,7 +173,7 @@ def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize(("name", "captured"), [("SigmaDelta", True), ("LIF", True), ("SampledSRM", False)])
+@pytest.mark.parametrize(("name", "captured"), [("SigmaDelta", True), ("LIF", True), ("SampledSRM", True)])
 def test_the_neurons_whose_steps_are_captured(name: str, captured: bool) -> None:
     trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), getattr(cs, name)(), cs.Dense(5, 3), LOW], None)
     trainer.train(loader())

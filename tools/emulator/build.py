@@ -27,7 +27,7 @@ _TRANSLATOR = ("ptx.py", "machine.h")
 # _longjmp leaves one stack for another, which a fortified one takes for an attack.
 _FLAGS = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-fno-exceptions", "-ffp-contract=off", f"-I{_HERE}")
 _RUNTIME = (*_FLAGS, "-O2", "-Wall", "-Wextra")
-_KERNEL = (*_FLAGS, "-w", "-fno-math-errno", "-fno-strict-aliasing")
+_KERNEL = (*_FLAGS, "-w", "-fno-math-errno", "-fno-strict-aliasing", "-fwrapv")
 # Of a long kernel the compiler takes longer to optimize the code than the tests to run it.
 _LONG = 4000
 
@@ -94,7 +94,7 @@ def kernel(text: str, name: str) -> tuple[ptx.Kernel, Any]:
     """Return a kernel of a module of PTX: its description and its function."""
     kept = _kept(_compiler(), *_KERNEL, *map(_text, _TRANSLATOR), text, name)
     library, description = kept.with_suffix(".so"), kept.with_suffix(".pickle")
-    if not library.exists():
+    if not (library.exists() and description.exists()):
         made = ptx.kernel(text, name)
         write_whole(description, lambda file: file.write(pickle.dumps(made)))
         optimize = "-O0" if made.code.count("\n") > _LONG else "-O1"

@@ -107,6 +107,24 @@ float fma_down(float a, float b, float c);
 // The result of an approximate instruction: rounded, or up to two units in the last place beside it.
 float near(double exact);
 
+INLINE float reciprocal(float x)
+{
+    return near(1 / double(x));
+}
+
+// Of a double, the upper half alone is read, and written; a subnormal one is 0.
+INLINE double reciprocal(double x)
+{
+    const auto upper = [](double y) {
+        uint64_t bits;
+        __builtin_memcpy(&bits, &y, 8);
+        bits = (bits >> 52 & 0x7ff ? bits : bits & 1ull << 63) & ~0xffffffffull;
+        __builtin_memcpy(&y, &bits, 8);
+        return y;
+    };
+    return upper(1 / upper(x));
+}
+
 // -0 is less than 0, and a number less than NaN.
 template <typename T>
 INLINE T least(T a, T b)
@@ -122,13 +140,13 @@ INLINE T saturated(T x)
     return x > 1 ? T(1) : x > 0 ? x : T(0);
 }
 
-// A whole number as an integer: the nearest that there is, and 0 for NaN.
+// A whole number as an integer: the nearest that there is; of NaN 0, or with 64 bits on either side the highest bit.
 template <typename Integer, typename T>
 INLINE Integer clamped(T x)
 {
     using Limits = std::numeric_limits<Integer>;
     if (__builtin_isnan(x))
-        return 0;
+        return sizeof(T) == 8 || sizeof(Integer) == 8 ? Integer(uint64_t(1) << (8 * sizeof(Integer) - 1)) : Integer(0);
     const T end = 2 * T(Limits::max() / 2 + 1);
     return x >= end ? Limits::max() : x < T(Limits::min()) ? Limits::min() : static_cast<Integer>(x);
 }

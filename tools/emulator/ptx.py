@@ -83,7 +83,7 @@ _FLOAT: dict[str, tuple[str, str]] = {
     "max": ("-machine::least(-{0}, -{1})", ""),
     "ex2.approx": ("machine::near(__builtin_exp2(double({0})))", "f32"),
     "lg2.approx": ("machine::near(__builtin_log2(double({0})))", "f32"),
-    "rcp.approx": ("machine::near(1 / double({0}))", "f32"),
+    "rcp.approx": ("machine::reciprocal({0})", ""),
     "sqrt.approx": ("machine::near(__builtin_sqrt(double({0})))", "f32"),
     "rsqrt.approx": ("machine::near(1 / __builtin_sqrt(double({0})))", "f32"),
 }
@@ -315,8 +315,9 @@ class _Function:
             return self._set(to, kind, value)
         if kind[0] == "f":
             form, only = _FLOAT[name]
-            if only not in ("", kind) or (flush and kind != "f32"):
+            if only not in ("", kind) or (flush and kind != "f32" and name != "rcp.approx"):
                 return None
+            flush = flush and kind == "f32"
             values = [self._read(each, kind) for each in sources]
             value = form.format(*map(_flushed, values) if flush else values, f="f" * (kind == "f32"))
             return self._set(to, kind, _flushed(value) if flush else value)
@@ -332,7 +333,7 @@ class _Function:
             by = f"({by} & 31)" if found[2] == "wrap" else f"({by} < 32 ? {by} : 32)"
             both = f"(uint64_t({high}) << 32 | {low})"
             return self._set(to, "u32", f"{both} >> {by}" if found[1] == "r" else f"{both} << {by} >> 32")
-        if name in ("bfi", "bfe"):
+        if name == "bfi":
             *numbers, begin, count = sources
             values = [self._read(each, kind) for each in numbers] + [self._read(each, "u32") for each in (begin, count)]
             return self._set(to, kind, f"machine::{name}({', '.join(values)})")

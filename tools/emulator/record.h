@@ -35,7 +35,7 @@ struct Record {
         if (spread <= BEFORE)
             return false;
         if (spread == GRID_MATES || other_block())
-            return !now.fenced;
+            return !now.all_fenced;
         if (interval != now.interval)
             return false;
         if (spread == BLOCK_MATES || !same_warp())

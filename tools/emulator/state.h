@@ -37,7 +37,8 @@ struct Now {
     std::uint32_t first = 0;     // the interval in which this block began
     std::uint32_t time = 0;      // counts the barriers of the warp that this lane took part in
     std::uint16_t thread = 0;
-    bool fenced = false;  // a thread has called __threadfence()
+    bool fenced = true;  // a thread of this block has called __threadfence()
+    bool all_fenced = true;  // one of every block before
 };
 
 extern Now now;

@@ -250,6 +250,8 @@ void run_fibers()
 void run_block()
 {
     now.first = ++now.interval;
+    now.all_fenced = now.all_fenced && now.fenced;
+    now.fenced = false;
     ctaid = position(block_number, launch->grid);
     turns.begin(threads, launch->order);
     if (launch->fibers)

@@ -29,6 +29,7 @@ class Operation:
         block: the threads of each of its blocks.
         shared: the bytes of its dynamic shared memory.
         graph: whether it ran as a part of a graph.
+        sectors: the bytes of the 32-byte sectors that its warps read and write, where they were counted.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Operation:
     block: tuple[int, ...] = ()
     shared: int = 0
     graph: bool = False
+    sectors: float = 0.0
 
     @property
     def bytes(self) -> int:

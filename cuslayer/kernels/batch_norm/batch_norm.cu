@@ -148,6 +148,17 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_statistics(
     });
 }
 
+// 2^e, exactly; e is from -126 to 127.
+__device__ __forceinline__ float power_of_two(int e, float)
+{
+    return __int_as_float((e + 127) << 23);
+}
+
+__device__ __forceinline__ double power_of_two(int e, double)
+{
+    return __longlong_as_double((e + 1023LL) << 52);
+}
+
 extern "C" __global__ __launch_bounds__(THREADS) void batch_norm(
     const real *__restrict__ x,       // (rows, channels)
     const real *__restrict__ var,     // (channels), variance
@@ -172,7 +183,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm(
     } else if (scaling.kind == POWER) {
         // The ceiling of the binary logarithm of the standard deviation, which lies between -64 and 64.
         const real exponent = 64 - trunc(64 - log(var[c] + scaling.eps) / real(2 * 0.693147180559945309417));
-        by = exp2(fmin(fmax(exponent, scaling.least), scaling.most));
+        const real kept = exponent < scaling.least ? scaling.least : exponent > scaling.most ? scaling.most : exponent;
+        by = kept == kept ? power_of_two(int(kept), real(0)) : kept;
     }
     const real middle = centre[c], factor = (trained ? gain[c] : scaling.kind ? scaling.height : real(1)) / by;
     const real added = trained ? offset[c] : real(0);

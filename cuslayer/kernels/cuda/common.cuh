@@ -131,7 +131,7 @@ __device__ __forceinline__ void write_tile(
 // The absolute value under which a state of a recurrence, or a gradient of a potential, becomes 0: `least_state` of
 // kernels/constants.py. CuPy compiles with -ftz=true, which replaces subnormal floats by 0 and the CPU does not: with
 // this bound, subnormals do not arise on either.
-constexpr real LEAST_STATE = sizeof(real) == 4 ? real(0x1p-66) : real(0x1p-904);
+constexpr real LEAST_STATE = sizeof(real) == 4 ? 0x1p-66 : 0x1p-904;
 
 __device__ __forceinline__ real flushed(real x)
 {

@@ -213,7 +213,7 @@ def _forward(
     own_fired = np.empty((neurons.spikes + CHUNK, own if pools else 0), np.uint8)
     own_pooled = 0 if goes_on or not pools else pooled_distance
     own_sums, own_after = scratch_rows(after.history + CHUNK, own_pooled, taps), scratch(after.rows * own_pooled, taps)
-    rows = scratch_rows(CHUNK, distance if goes_on else 0, taps)
+    rows = np.empty((min(CHUNK, m.steps), distance if goes_on else 0), taps.dtype)
     passing = scratch_rows(1, distance, taps)  # potentials that nobody reads
     for block in range(first, last):
         p = _part(block, m, tiles)
@@ -459,7 +459,7 @@ class OnePass:
             after = forward_of(w.dtype, steps, pooling.response, pooling.spiking)
         taps, nothing = conv_spikes.taps_in_runs(w, window, self.groups), held_by(neurons, 0, 0, CHUNK)
         saved = _checkpoints(m, again, taps, neurons)
-        spikes = where(x, window, m.outputs, w.dtype, self.groups), taps, w[:0].reshape(0, 0), nothing, nothing
+        spikes = where(x, window, m.outputs, w.dtype, self.groups), taps, np.empty((0, 0), w.dtype), nothing, nothing
         arrays = saved, u, pooled_u, s.view(np.uint8), neurons, after
         parallel_for(_forward, m.blocks, m, tiles, 0, *spikes, *arrays, grain=1)
         return saved if again else u, pooled_u, s.reshape(x.shape[0], *image, m.outputs)
@@ -578,7 +578,7 @@ class StreamedConv:
         found = find_spikes(np.zeros(frames.shape, bool) if numbers else frames)
         maps = conv_spikes.maps(found, 1, w.shape[3], window)._replace(steps=steps, samples=samples)
         m, tiles, image = _blocks(maps, self._pooling, w.dtype)
-        weighted = (conv(frames, w, window, 1) if numbers else w[:0]).reshape(-1, m.neurons or 1)
+        weighted = (conv(frames, w, window, 1) if numbers else np.empty(0, w.dtype)).reshape(-1, m.neurons or 1)
         self._blocks = self._blocks or self._begin(m, tiles, image)
         s, none = np.empty((steps, samples, *image, m.outputs), bool), np.empty((0, 0, 0), w.dtype)
         saved = _checkpoints(m, False, self._taps, self._blocks[0])
