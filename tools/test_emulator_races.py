@@ -179,3 +179,15 @@ def test_the_last_block_sums_up() -> None:
     for fences in (0, 1, 3):
         with refused(r"thread 0 of block 4 reads y\[\d\], which another block wrote"):
             run(zeros(), zeros(1), total, fences, grid=5, block=1)
+
+
+def test_lanes_that_wait_without_the_others() -> None:
+    """What they order is not kept apart from what the others do, so it is refused."""
+    body = """
+        if (all || threadIdx.x < 4) __syncwarp(all ? ~0u : 15u);
+        __syncthreads();
+        y[threadIdx.x] = 1;"""
+    run = kernel("long long *y, bool all", body)
+    run(zeros(), np.True_)
+    with refused(r"block 0 calls __syncwarp\(\) for a part of a warp, which is not known here"):
+        run(zeros(), np.False_)

@@ -172,6 +172,9 @@ bool release_warp(Fiber *warp, unsigned size)
         const unsigned released = together(warp, size, warp[first]);
         if (!released)
             continue;
+        for (unsigned lane = 0; warp[first].wait == SYNC && lane < size; ++lane)
+            if (!(released >> lane & 1) && warp[lane].state != OVER)
+                refuse_launch("block %u calls __syncwarp() for %s", block_number, "a part of a warp, which is not known here");
         // All lanes read it before any is released again.
         Exchange &exchange = warp[first].exchange;
         exchange.lanes = released;
