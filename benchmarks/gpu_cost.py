@@ -1,11 +1,10 @@
 """What a training step asks of a GPU, counted without one, and a model of its time.
 
-    python benchmarks/gpu_cost.py     # the examples' MLP and CNN, into gpu_cost.json and docs/kernels.md
+    python benchmarks/gpu_cost.py     # the examples' MLP and CNN, into gpu_cost.json; totals into docs/kernels.md
 
 The step is that of a `Trainer` with a `Loader` of recordings of an event camera: events from the host, forward, loss,
 backward, gradient flow, optimizer and score. It runs on the stand-in for CuPy, which counts every operation and
-computes none, so that a step of any network takes about as long as its Python code. The table has operations, matrix
-products, reads back to the host, bytes and floating-point operations, by phase and layer.
+computes none. The table has the totals; gpu_cost.json has them by phase, layer and kernel too.
 
 The model: an operation takes the longest of a launch, its bytes at the bandwidth of the memory, the sectors that its
 warps read and write at the bandwidth of the L2 cache, its floating-point operations, and the chain of dependent
@@ -47,7 +46,7 @@ TRANSFER = 8.5e9
 L2 = 5.5e12
 # Seconds of a neuron's step: some 15 dependent instructions of 4 cycles, at 1.755 GHz.
 STEP = 60 / 1.755e9
-# The kernels that compute steps one after the other, and the part of a name that says so.
+# Parts of the names of kernels that compute steps one after the other.
 IN_STEPS = ("neuron", "conv_pool", "recurrent")
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
