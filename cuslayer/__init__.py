@@ -99,6 +99,7 @@ from cuslayer.layers import (
 from cuslayer.loss import (
     BinaryCrossEntropyLoss as BinaryCrossEntropyLoss,
     CrossEntropyLoss as CrossEntropyLoss,
+    MeanSquaredError as MeanSquaredError,
     ProbabilityWindowLoss as ProbabilityWindowLoss,
     RateRegularizer as RateRegularizer,
     SpikeCountLoss as SpikeCountLoss,

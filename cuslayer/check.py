@@ -460,6 +460,18 @@ def time_first(name: str, x: Any, *, least_dimensions: int = 2) -> None:
         raise refusal(name, f"must be {layout}", x, f"shape {tuple(x.shape)}{hint}")
 
 
+def lengths(given: Any, shape: tuple[int, ...]) -> Any:
+    """Return the numbers of steps of recordings in a batch of a shape, (T, N, ...), as int64 (N,); or raise."""
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers, got {given.dtype}")
+    if len(shape) < 2 or given.shape != shape[1:2]:
+        raise ValueError(f"lengths must be one for each recording of x (T, N, ...), got {given.shape} for {shape}")
+    if given.size and not 1 <= given.min() <= given.max() <= shape[0]:
+        wrong = given[(given < 1) | (given > shape[0])][0]
+        raise ValueError(f"lengths must be from 1 to {shape[0]}, the steps of x, got {wrong}")
+    return given.astype(np.int64)
+
+
 def floating(name: str, x: Any) -> None:
     """Raise TypeError unless x is of type float32 or float64."""
     if x.dtype.name not in ("float32", "float64"):

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import ref
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import check, instead
 from cuslayer.array_like import ArrayLike
@@ -128,13 +129,18 @@ class Tensor(ArrayLike["Tensor"]):
         data: numbers or booleans (spikes) of any shape; float32, float64 and boolean arrays keep their type,
             everything else becomes float32. It is moved to the device in use.
         requires_grad: whether `backward` writes a gradient to `grad`.
+        lengths: of a padded batch (T, N, ...), the number of steps of each recording, (N,), from 1 to T.
 
     Attributes:
         data: the array, NumPy's or CuPy's; see `data` for what may be written to it.
+        lengths: of a padded batch, int64 (N,); None where all recordings have T steps. A network passes them on to its
+            output, and losses, scores and decisions leave out what comes after the end of a recording. Other functions
+            do not pass them on: set ``y.lengths = x.lengths`` after one.
         grad: after `backward`, the gradient of a leaf, of data's shape; None before.
 
     Raises:
-        TypeError: data is not made of real numbers.
+        TypeError: data is not made of real numbers, or lengths are not integers.
+        ValueError: lengths are not one for each recording, or one of them is not from 1 to T.
 
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -142,9 +148,9 @@ class Tensor(ArrayLike["Tensor"]):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "changes", "grad", "node", "requires_grad", "stored", "unpacked")
+    __slots__ = ("__weakref__", "_lengths", "changes", "grad", "node", "requires_grad", "stored", "unpacked")
 
-    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+    def __init__(self, data: Any, requires_grad: bool = False, lengths: Any = None) -> None:
         if isinstance(data, Tensor):
             raise TypeError("data is a Tensor already")
         self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
@@ -155,6 +161,16 @@ class Tensor(ArrayLike["Tensor"]):
         self.grad: Array | None = None
         self.node: Node | None = None
         self.requires_grad = requires_grad
+        self.lengths = lengths
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64] | None:
+        """The number of steps of each recording of a padded batch."""
+        return self._lengths
+
+    @lengths.setter
+    def lengths(self, given: Any) -> None:
+        self._lengths = None if given is None else check.lengths(to_numpy(given), self.shape)
 
     @property
     def data(self) -> Array:
@@ -204,7 +220,7 @@ class Tensor(ArrayLike["Tensor"]):
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
         found = _tensor(self.stored)
-        found.changes = self.changes
+        found.changes, found._lengths = self.changes, self._lengths
         return found
 
     def backward(self, grad: Any = None) -> None:
@@ -295,7 +311,7 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     if isinstance(data, np.generic):
         data = np.asarray(data)
     tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
-    tensor.unpacked, tensor.changes = None, [0]
+    tensor.unpacked, tensor.changes, tensor._lengths = None, [0], None
     return tensor
 
 

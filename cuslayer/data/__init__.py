@@ -24,7 +24,7 @@ from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
 from cuslayer.data.formats import SpikeCounts, read_counts, read_events, write_counts, write_events
-from cuslayer.data.loader import Loader
+from cuslayer.data.loader import Batch, Loader
 from cuslayer.data.sounds import Sounds, read_sounds, read_wave
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Arrays",
     "AudioToSpikes",
     "Bands",
+    "Batch",
     "Code",
     "Compose",
     "Crop",

@@ -83,12 +83,16 @@ class Arrays:
         classes: the number of classes; for target spike trains, of outputs.
         labels: the class of each sample, int64 (samples,); None for target spike trains.
         steps: the number of steps T of arrays, the largest of a list; None for `Events`.
+        lengths: the number of steps of each array, int64 (samples,); None for `Events`.
+        targets: what the targets are: "classes", "steps" for labels at each step, "numbers" of a sample, or "trains".
         dt: the step of arrays in ms, or None.
 
     Args:
         x: an array (samples, T, ...); a list of arrays (T, ...), whose T may differ; or a list of `Events`.
-        y: the classes (samples,), integers from 0; or one-hot (samples, classes); or, for `SpikeTimeLoss`, target spike
-            trains (samples, T, outputs). A tensor may hold classes as whole numbers.
+        y: the classes (samples,), integers from 0; or one-hot (samples, classes). Labels at each step, (samples, T), as
+            integers, where -1 is a step that does not count, or a list of arrays (T,). Numbers (samples, outputs) for a
+            read-out. Numbers or target spike trains at each step, (samples, T, outputs). A tensor may hold classes as
+            whole numbers.
         shape: for `Events`, the sensor (H, W, C), or the number of neurons. By default the smallest that holds all
             events: name it where other data have to have the same.
         classes: the number of classes; by default the highest class plus one.
@@ -128,17 +132,19 @@ class Arrays:
         if isinstance(x, Events):
             raise TypeError("x must be a list of Events, got one Events; write [events]")
         self.dt = None if dt is None else check.time_step("dt", dt)
+        self.lengths: npt.NDArray[np.int64] | None
         self._x: Sequence[Any] | Array
         if isinstance(x, np.ndarray) and x.dtype == object:
             x = list(x)
         if isinstance(x, (list, tuple)) and any(isinstance(each, Events) for each in x):
-            self._x, self.steps = list(x), None
+            self._x, self.steps, self.lengths = list(x), None, None
             self.shape, self._kind = _sensor(self._x, shape), "events"
         else:
             if shape is not None:
                 raise ValueError(f"shape is for Events, arrays have their own, got {shape}")
             self._x = _recordings(x, time_first)
-            self.steps = max(map(len, self._x), default=0)
+            self.lengths = np.array([len(each) for each in self._x], np.int64)
+            self.steps = int(self.lengths.max(initial=0))
             self.shape = tuple(self._x[0].shape[1:]) if len(self._x) else ()
             self._kind = "spikes" if all(each.dtype == np.bool_ for each in self._x) else "signals"
         if not len(self._x):
@@ -147,8 +153,11 @@ class Arrays:
         self._targets = _targets(y, time_first)
         if len(self._targets) != len(self._x):
             raise ValueError(f"x and y must have one length, got {_lengths(x, self._targets, time_first)}")
-        if isinstance(self._targets, np.ndarray) and self._targets.ndim < 3:
-            self.labels, least = _labels(self._targets, isinstance(y, Tensor))
+        self.targets = _kind(self._targets, self.lengths)
+        if self.targets == "classes":
+            self.labels, least = _labels(np.asarray(self._targets), isinstance(y, Tensor))
+        elif self.targets == "steps":
+            least = 1 + max(int(each.max(initial=0)) for each in self._targets)
         else:
             least = self._targets[0].shape[-1]
         self.classes = number_of_classes(classes, least)
@@ -162,7 +171,7 @@ class Arrays:
 
     def __repr__(self) -> str:
         steps = "" if self.steps is None else f"{self.steps} steps, "
-        what = "outputs" if self.labels is None else "classes"
+        what = "classes" if self.targets in ("classes", "steps") else "outputs"
         return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {self.classes} {what})"
 
 
@@ -210,15 +219,40 @@ def _targets(y: Any, time_first: bool) -> Sequence[Array] | Array:
     """Return classes (samples,), one-hot classes (samples, classes), or target spike trains, samples first."""
     if isinstance(y, (list, tuple)) and any(getattr(each, "ndim", 0) > 1 for each in y):
         return [spikes_or_signal(f"y[{i}]", numbers(f"y[{i}]", each)) for i, each in enumerate(y)]
+    if isinstance(y, (list, tuple)) and len({len(each) for each in y if isinstance(each, (list, np.ndarray))}) > 1:
+        return [numbers(f"y[{i}]", each) for i, each in enumerate(y)]  # labels at each step
     if np.asarray(y).dtype.kind in "US" and not isinstance(y, (str, bytes)):
         hint = "np.unique(y, return_inverse=True)[1]"
         raise TypeError(f"y must be integers from 0, got strings; number the classes, as {hint} does")
     array = numbers("y", y)
     if array.ndim > 2:
         return spikes_or_signal("y", np.moveaxis(array, 0, 1) if time_first else array)
-    if array.ndim == 0 or (array.ndim == 2 and array.shape[1] == 1):
+    if array.ndim == 0 or (array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "f"):
         raise ValueError(f"y must be (samples,), one-hot (samples, classes) or trains, got shape {array.shape}")
     return array
+
+
+def _kind(y: Sequence[Array] | Array, lengths: npt.NDArray[np.int64] | None) -> str:
+    """Return what targets are: "classes", "steps", "numbers" or "trains"; raise where labels miss a step."""
+    if y[0].ndim > 1:
+        return "trains"
+    one_hot = isinstance(y, np.ndarray) and (y.ndim < 2 or ((y != 0).sum(axis=1) == 1).all() & (y.max() == 1))
+    if not one_hot and y[0].dtype.kind == "f":
+        return "numbers"
+    if one_hot or (isinstance(y, np.ndarray) and lengths is None):
+        return "classes"
+    fits = lengths is not None and [len(each) for each in y] == lengths.tolist()
+    if not fits and isinstance(y, np.ndarray):
+        return "classes"  # which are not one-hot: `_labels` says so
+    for i, each in enumerate(y):
+        if each.dtype.kind not in "iu" or each.ndim != 1:
+            raise TypeError(f"y[{i}] must be integers (T,), labels at each step, got {each.dtype} {each.shape}")
+        if lengths is None or len(each) != lengths[i]:
+            steps = "events" if lengths is None else f"{lengths[i]} steps"
+            raise ValueError(f"y[{i}] must have a label for each step of x[{i}], {steps}, got {len(each)}")
+        if len(each) and each.min() < -1:
+            raise ValueError(f"y[{i}] must be classes from 0, or -1 for a step that does not count, got {each.min()}")
+    return "steps"
 
 
 def number_of_classes(given: int | None, least: int) -> int:
@@ -312,7 +346,10 @@ class Subset:
         if name == "labels":
             labels = self.dataset.labels  # type: ignore[attr-defined]
             return None if labels is None else labels[self.indices]
-        if name in ("steps", "dt", "duration"):
+        if name == "lengths":
+            lengths = self.dataset.lengths  # type: ignore[attr-defined]
+            return None if lengths is None else lengths[self.indices]
+        if name in ("steps", "dt", "duration", "targets"):
             return getattr(self.dataset, name)
         raise AttributeError(f"Subset: {name!r} is missing")
 

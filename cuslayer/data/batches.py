@@ -99,15 +99,21 @@ class Shares:
     def _of_batch(self, batch: Any) -> Any:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             return batch  # `pairs` says what is wrong
-        x, target = as_tensor(batch[0]).data, batch[1]
+        x, target = as_tensor(batch[0]), batch[1]
         target = target.data if isinstance(target, Tensor) else target
         target = np.asarray(target) if isinstance(target, (list, tuple)) else target
         cuts = self._cuts(x.shape[1])
         own = self._part(len(cuts))
-        # Targets (T, N, ...) are spike trains; others are (N,) or (N, classes).
-        trains = getattr(target, "ndim", 1) > 2
-        pairs = ((x[:, cuts[i]], target[:, cuts[i]] if trains else target[cuts[i]]) for i in own)
+        shape = getattr(target, "shape", ())
+        # Targets (T, N, ...) are spike trains, (T, N) labels at each step; others are (N,) or (N, classes).
+        trains = len(shape) > 2 or (len(shape) == 2 and shape == x.shape[:2] and target.dtype.kind in "iu")
+        pairs = ((_cut(x, cuts[i]), target[:, cuts[i]] if trains else target[cuts[i]]) for i in own)
         return Share(len(cuts), own, pairs), None
 
     def _cuts(self, samples: int) -> list[slice]:
         return [slice(first, first + self._micro) for first in range(0, max(samples, 1), self._micro)]
+
+
+def _cut(x: Tensor, part: slice) -> Any:
+    """Return some recordings of a batch."""
+    return x.data[:, part] if x.lengths is None else Tensor(x.data[:, part], lengths=x.lengths[part])

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
+from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import FromStart
 from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events, sensor_shape
+from cuslayer.data.time_series import READERS
 from cuslayer.extras import optional
 
 _US_PER_MS = 1000.0
@@ -127,7 +129,7 @@ _KNOWN = {
     "shd": _Known("SHD", (700,), 20, 1400.0, _TRAIN),
     "ssc": _Known("SSC", (700,), 35, 1000.0, {name: {"split": name} for name in ("train", "valid", "test")}),
 }
-NAMES = tuple(_KNOWN)
+NAMES = (*_KNOWN, *READERS)
 
 
 class Loaded(Recordings):
@@ -173,8 +175,8 @@ def load(
     dt: float = 1.0,
     duration: float | None = None,
     download: bool = False,
-) -> Loaded:
-    """Return a known data set, read by the package tonic (``pip install 'cuslayer[tonic]'``).
+) -> Loaded | Arrays:
+    """Return a known data set: recordings of events by the package tonic, and numbers in time from their own files.
 
     Steps are of 1 ms, as in SLAYER; events later than `duration` are dropped by the `Loader`. Times of dvsgesture and
     cifar10dvs count from a recording's first event. Recordings that tonic finds as files are in the order of their
@@ -191,25 +193,46 @@ def load(
     ntidigits  NTIDIGITS18   (64,)         11      1,000 ms train, test; single digits
     ========== ============= ============= ======= ======== ======================================
 
+    ============== ================================= ====== ======= ===== =================================
+    name           file                              shape  classes steps splits
+    ============== ================================= ====== ======= ===== =================================
+    arrays         train.npz, test.npz               own    own     own   train, test
+    qtdb           QTDB_train.mat, QTDB_test.mat     (4,)   6       1,301 train, test; a label at each step
+    braille        letters.npz, numbers              (12,)  27      76    train, test: repetitions from 40
+    braille-spikes letters.npz, spikes of changes    (96,)  27      76    train, test: repetitions from 40
+    ============== ================================= ====== ======= ===== =================================
+
+    Files of arrays are written by ``np.savez(file, x=x, y=y)``, x and y as `Arrays` takes them; or with ``lengths``,
+    where the recordings in x, and labels at each step in y, stand one after the other.
+    tonic is installed by ``pip install 'cuslayer[tonic]'``, what reads ``.mat`` by ``pip install 'cuslayer[mat]'``.
+
     Args:
         name: the name of the data set.
-        root: the folder in which tonic keeps its data sets: the files of SHD are in ``root/SHD``.
+        root: the folder of its files, or the file; the folder in which tonic keeps its data sets: the files of SHD are
+            in ``root/SHD``.
         split: "train", "test" or, of ssc, "valid".
         dt: the step in ms, for `Loader`.
-        duration: the duration in ms; None: that of the table.
+        duration: the duration in ms; None: that of the table. Numbers in time have the steps of their files.
         download: whether tonic may download the data set where it is not in root.
 
+    Source: Laguna and others 1997, "A database for evaluation of algorithms for measurement of QT"; Mueller-Cleve and
+    others 2022 (arXiv 2205.15864).
+
     Raises:
-        ImportError: tonic is not installed.
+        ImportError: tonic, or for qtdb SciPy, is not installed.
         ValueError: name or split is unknown, a number is out of range, or the data set is not in root.
 
     >>> load("mnist", "data")
     Traceback (most recent call last):
         ...
-    ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, got 'mnist'; did you \
-mean nmnist?
+    ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, \
+braille, braille-spikes, qtdb, got 'mnist'; did you mean nmnist?
     """
-    known = _KNOWN[check.one_of("name", name, _KNOWN)]
+    if check.one_of("name", name, NAMES) in READERS:
+        found: Arrays = READERS[name](check.path("root", root), check.one_of("split", split, ("train", "test")))
+        found.dt = check.time_step("dt", dt)
+        return found
+    known = _KNOWN[name]
     options = known.splits[check.one_of(f"split of {name}", split, known.splits)]
     dt = check.time_step("dt", dt)
     duration = known.duration if duration is None else check.positive("duration", duration)
@@ -219,13 +242,13 @@ mean nmnist?
     kind = getattr(optional("tonic.datasets", "tonic"), known.kind)
     source = (kind if download else _without_download(kind, name, folder))(str(folder), **options)
     _list_classes(source)
-    found = FromTonic(source, duration=duration, classes=known.classes)
-    if found.shape != known.shape:
-        raise ValueError(f"recordings of {name} must have the shape {known.shape}, tonic's have {found.shape}")
+    of_tonic = FromTonic(source, duration=duration, classes=known.classes)
+    if of_tonic.shape != known.shape:
+        raise ValueError(f"recordings of {name} must have the shape {known.shape}, tonic's have {of_tonic.shape}")
     order = _order(source)
     if known.splits is _OWN_SPLIT:
-        order = order[_is_test(found.labels[order]) == (split == "test")]
-    return Loaded(name, split, found, order, dt)
+        order = order[_is_test(of_tonic.labels[order]) == (split == "test")]
+    return Loaded(name, split, of_tonic, order, dt)
 
 
 def _without_download(kind: Any, name: str, folder: os.PathLike[str]) -> Any:

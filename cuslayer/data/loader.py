@@ -17,7 +17,7 @@ from cuslayer import backend, check, instead
 from cuslayer.data.arrays import numbers, to_steps
 from cuslayer.data.augment import Transform
 from cuslayer.data.datasets import Dataset, name_of
-from cuslayer.data.events import ROUNDINGS, Events, flat_bins, misfit, sensor_shape
+from cuslayer.data.events import EDGE, ROUNDINGS, Events, flat_bins, misfit, sensor_shape
 from cuslayer.data.packed import PackedBits, PackedEvents, Resident, pack_bins, pack_frames
 from cuslayer.tape import Tensor
 
@@ -26,15 +26,31 @@ _FEW = 0.02
 # Recordings begin at 0 ms, or not much later.
 _FAR = 100.0
 
-# Spikes or signals, NumPy's or packed on the GPU, and labels.
-Batch = tuple[Any, npt.NDArray[Any]]
+
+class Batch(NamedTuple):
+    """A batch of a `Loader`, a pair.
+
+    Attributes:
+        x: spikes or signals (T, N, ...), NumPy's or packed on the GPU; of recordings with lengths a `Tensor`.
+        target: classes (N,), labels at each step (T, N), or numbers or spike trains.
+    """
+
+    x: Any
+    target: npt.NDArray[Any]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64] | None:
+        """The number of steps of each recording, (N,); None where all have T."""
+        return getattr(self.x, "lengths", None)
 
 
 class _Prepared(NamedTuple):
-    """A batch as it leaves the host, and descriptions of times that do not fit the window, by kind."""
+    """A batch as it leaves the host, with descriptions of times that do not fit the window, by kind."""
 
     x: npt.NDArray[Any] | PackedEvents | PackedBits
-    labels: npt.NDArray[Any]
+    target: npt.NDArray[Any]
+    steps: int
+    lengths: npt.NDArray[np.int64] | None
     misfits: dict[str, str]
 
 
@@ -79,7 +95,7 @@ class Misfits:
 
 @check.named
 class Loader:
-    """Iterate over batches (x, labels): x boolean (T, N, H, W, C) or (T, N, C), labels int64 (N,).
+    """Iterate over batches (x, target): x boolean (T, N, H, W, C) or (T, N, C), target the classes, int64 (N,).
 
     A background thread prepares the next batch while the caller uses the current one. Each iteration is one epoch over
     the whole data set. ``loader[i]`` is batch i of the next epoch.
@@ -91,7 +107,12 @@ class Loader:
     arrays on every device; a network copies them.
 
     Recordings that are arrays (T, ...) end at the last step, or are followed by zeros up to it; x is floating if they
-    are. Targets that are spike trains (T, outputs) become (T, N, outputs) in the same way.
+    are. Targets that are spike trains or numbers at each step, (T, outputs), become (T, N, outputs) in the same way,
+    labels at each step (T,) become (T, N), with -1 after their end, and numbers of a sample (outputs,) become (N,
+    outputs).
+
+    With `lengths`, x is a `Tensor` with the lengths of its recordings, and T is the longest of the batch. Networks,
+    losses and scores leave out what comes after the end of a recording: it counts as if it were alone.
 
     A warning, once for a data set, says if all events of the recordings of a batch, or of one that begins much later,
     lie past the last step, or if times look like microseconds.
@@ -113,7 +134,9 @@ class Loader:
         drop_last: whether to drop a smaller last batch.
         transform: applied to each recording before binning: `Crop`, `Downsample`, `FromStart`, `RandomShift`, `Jitter`,
             `Flip`, `Drop`, a `Compose` of several, or another `Transform`. Spikes of arrays become `Events` for it.
-        resident: "cuda" to keep all recordings in the memory of the GPU in use; not with a transform.
+        resident: "cuda" to keep all recordings in the memory of the GPU in use; not with a transform, nor with lengths.
+        lengths: whether recordings have lengths: an array its own, at most `steps`, and events up to the last one. By
+            default if no steps are given and the arrays of the data set differ in length.
 
     Raises:
         TypeError: dataset is not a data set, or an argument has the wrong type.
@@ -166,6 +189,7 @@ class Loader:
         drop_last: bool = False,
         transform: Transform | None = None,
         resident: str | None = None,
+        lengths: bool | None = None,
     ) -> None:
         _check_dataset(dataset)
         self.dataset = dataset
@@ -173,6 +197,10 @@ class Loader:
         self.batch = check.integer("batch", batch, least=1)
         self._own_dt: float | None = getattr(dataset, "dt", None)
         self.dt = check.time_step("dt", (self._own_dt or 1.0) if dt is None else dt)
+        own_lengths = getattr(dataset, "lengths", None)
+        self.lengths = steps is None and own_lengths is not None and own_lengths.min() < own_lengths.max()
+        if lengths is not None:
+            self.lengths = check.flag("lengths", lengths)
         if steps is None:
             own_steps: int | None = getattr(dataset, "steps", None)
             if own_steps is None:
@@ -193,6 +221,8 @@ class Loader:
             check.one_of("resident", resident, ("cuda",))
             if transform is not None:
                 raise ValueError(f"transform must be None with resident, got {type(transform).__name__}")
+            if self.lengths:
+                raise ValueError("lengths must be False with resident, whose batches all have `steps` steps")
             if backend.device() != resident:
                 raise ValueError(f"resident must be the device in use, {backend.device()}, got {resident}")
         self.resident = resident
@@ -245,8 +275,8 @@ class Loader:
         place = check.position(index, len(self), "batches")
         epoch, parts = self._parts()
         if self.resident:
-            return self._on_device().batch(parts[place])
-        return self._sent(*self._with_warnings(self._prepare(parts[place], epoch)))
+            return Batch(*self._on_device().batch(parts[place]))
+        return self._sent(self._with_warnings(self._prepare(parts[place], epoch)))
 
     def _parts(self) -> tuple[int, list[npt.NDArray[np.int64]]]:
         """Return the epoch, and the samples of each of its batches."""
@@ -265,21 +295,24 @@ class Loader:
         """Yield a batch for each part."""
         if not parts:
             return
-        sent = (self._sent(*each) for each in self._on_host(parts, epoch))
-        yield from map(self._on_device().batch, parts) if self.resident else sent
+        sent = map(self._sent, self._on_host(parts, epoch))
+        yield from (Batch(*each) for each in map(self._on_device().batch, parts)) if self.resident else sent
 
-    def _sent(self, x: Any, labels: npt.NDArray[Any]) -> Batch:
+    def _sent(self, prepared: _Prepared) -> Batch:
         """Return a batch, of which spikes are sent to the GPU."""
-        return x if isinstance(x, np.ndarray) else x.send(self.steps, self.shape), labels
+        x: Any = prepared.x
+        x = x if isinstance(x, np.ndarray) else x.send(prepared.steps, self.shape)
+        return Batch(x if prepared.lengths is None else Tensor(x, lengths=prepared.lengths), prepared.target)
 
     def _on_device(self) -> Resident:
         """Return all recordings on the GPU."""
         if self._held is None:
             parts = self._cut(np.arange(len(self.dataset)))
-            self._held = Resident(self._on_host(parts, 0), self.steps, self.shape)
+            on_host = ((each.x, each.target) for each in self._on_host(parts, 0))
+            self._held = Resident(on_host, self.steps, self.shape)
         return self._held
 
-    def _on_host(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
+    def _on_host(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[_Prepared]:
         """Yield each part as it leaves the host; the thread also ends if the iteration is abandoned."""
         with ThreadPoolExecutor(1, thread_name_prefix="cuslayer-loader") as pool:
             following = pool.submit(self._prepare, parts[0], epoch)
@@ -289,37 +322,40 @@ class Loader:
                 yield self._with_warnings(ready)
             yield self._with_warnings(following.result())
 
-    def _with_warnings(self, prepared: _Prepared) -> Batch:
+    def _with_warnings(self, prepared: _Prepared) -> _Prepared:
         """Issue the warnings of a batch, in the caller's thread, and return it."""
         for kind, message in prepared.misfits.items():
             if _first_time(self.dataset, kind):
                 check.warn(message)
-        return prepared.x, prepared.labels
+        return prepared
 
     def _prepare(self, samples: npt.NDArray[np.int64], epoch: int) -> _Prepared:
         """Return the batch of some samples."""
         misfits = Misfits()
         chosen = samples.tolist()
-        binned = self._fast_binning(chosen, misfits) if self._has_labels else None
+        binned = self._fast_binning(chosen, misfits) if self._has_labels and not self.lengths else None
         if binned is not None:
-            return _Prepared(binned, self.dataset.labels[samples], misfits.warnings())  # type: ignore[attr-defined]
+            labels = self.dataset.labels[samples]  # type: ignore[attr-defined]
+            return _Prepared(binned, labels, self.steps, None, misfits.warnings())
         found = [self._recording(sample, epoch, misfits) for sample in chosen]
         recordings, targets = [each for each, _ in found], [target for _, target in found]
-        trains = [target for target in targets if isinstance(target, np.ndarray)]
-        if trains and len(trains) < len(targets):
-            raise TypeError("labels must be classes or spike trains throughout, got both")
-        y = self._stack(trains, trains[0].shape[1:]) if trains else np.array(targets, np.int64)
-        return _Prepared(self._collated(recordings), y, misfits.warnings())
+        lengths, steps = None, self.steps
+        if self.lengths:
+            lengths = np.array([_length(each) for each in recordings], np.int64)
+            steps = int(lengths.max())
+        return _Prepared(
+            self._collated(recordings, steps), _stacked(targets, steps), steps, lengths, misfits.warnings()
+        )
 
-    def _collated(self, recordings: list[Any]) -> npt.NDArray[Any] | PackedEvents | PackedBits:
+    def _collated(self, recordings: list[Any], steps: int) -> npt.NDArray[Any] | PackedEvents | PackedBits:
         """Return recordings, bins or arrays (T, ...), as they leave the host."""
         if backend.device() == "cuda" and all(isinstance(each, _Binned) for each in recordings):
-            return pack_bins(recordings, self.steps, int(np.prod(self.shape)))
-        x = self._stack(recordings, self.shape)
+            return pack_bins(recordings, steps, int(np.prod(self.shape)))
+        x = _stack(recordings, self.shape, steps)
         return pack_frames(x) if backend.device() == "cuda" and x.dtype == np.bool_ else x
 
     def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
-        """Return a recording as bins or as an array (T, ...), and its class or target (T, ...)."""
+        """Return a recording as bins or as an array (T, ...), and its class or target, an array."""
         found, name = self.dataset[sample], name_of(self.dataset, sample)
         with check.about(name):
             recording, target = self._unbinned(found, sample, epoch)
@@ -335,9 +371,9 @@ class Loader:
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise TypeError(f"a data set must return (recording, label), got {type(found).__name__}")
         recording, label = found
-        target = self._target(label)
-        if not isinstance(recording, Events):
-            x = numbers("a recording", recording)
+        x = None if isinstance(recording, Events) else numbers("a recording", recording)
+        target = self._target(label, None if x is None or not x.ndim else len(x))
+        if x is not None:
             if x.shape[1:] != self._sensor or not x.ndim:
                 wanted = ", ".join(map(str, self._sensor))
                 raise ValueError(f"a recording must be Events or (T, {wanted}), got shape {x.shape}")
@@ -352,12 +388,19 @@ class Loader:
             recording = self.transform(recording, self._sensor, rng)
         return recording, target
 
-    def _target(self, label: Any) -> Any:
-        """Return a class as an int, or a target as an array (T, ...)."""
+    def _target(self, label: Any, length: int | None) -> Any:
+        """Return a class as an int, labels at each step or numbers as an array (T,) or (C,), or an array (T, ...)."""
         label = backend.to_numpy(label) if isinstance(label, np.ndarray) else label
         label = label.numpy() if isinstance(label, Tensor) else label
         if np.ndim(label) >= 2:
             return to_steps(numbers("label", label), self.steps, self.dt, self._own_dt)
+        given = np.asarray(label)
+        if given.ndim == 1 and given.dtype.kind == "f":
+            return given.astype(np.float32)
+        if given.ndim == 1 and given.dtype.kind in "iu" and len(given) == length:
+            step = (self._own_dt or self.dt) / self.dt
+            at = np.floor(np.arange(round(length * step)) / step + EDGE).astype(np.int64)
+            return given[at[: self.steps]]
         try:
             found = operator.index(label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label)
         except TypeError:
@@ -369,20 +412,6 @@ class Loader:
             rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
             raise ValueError(f"label must be {rule}, got {found}")
         return found
-
-    def _stack(self, recordings: list[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Return recordings, bins or arrays (T, ...), as one array (T, N, ...)."""
-        n, features = len(recordings), int(np.prod(shape))
-        types = {x.dtype for x in recordings if not isinstance(x, _Binned) and x.dtype != np.bool_}
-        real = np.float64 if np.dtype(np.float64) in types else np.float32
-        x = np.zeros(self.steps * n * features, dtype=real if types else np.bool_)
-        rows = x.reshape(self.steps, n, *shape)
-        for i, each in enumerate(recordings):
-            if isinstance(each, _Binned):
-                x[(each.step * n + i) * features + each.feature] = True
-            else:
-                rows[: len(each), i] = each
-        return rows
 
     def _fast_binning(self, samples: list[int], misfits: Misfits) -> npt.NDArray[np.bool_] | PackedEvents | None:
         """Return the spikes of samples that are available as the bytes of `.bs2` files; None for others.
@@ -408,6 +437,45 @@ class Loader:
             else:
                 misfits.recordings += 1
         return spikes
+
+
+def _stack(recordings: list[Any], shape: tuple[int, ...], steps: int) -> npt.NDArray[Any]:
+    """Return recordings, bins or arrays (T, ...), as one array (steps, N, ...)."""
+    n, features = len(recordings), int(np.prod(shape))
+    types = {x.dtype for x in recordings if not isinstance(x, _Binned) and x.dtype != np.bool_}
+    real = np.float64 if np.dtype(np.float64) in types else np.float32
+    x = np.zeros(steps * n * features, dtype=real if types else np.bool_)
+    rows = x.reshape(steps, n, *shape)
+    for i, each in enumerate(recordings):
+        if isinstance(each, _Binned):
+            x[(each.step * n + i) * features + each.feature] = True
+        else:
+            rows[: len(each), i] = each[:steps]
+    return rows
+
+
+def _stacked(targets: list[Any], steps: int) -> npt.NDArray[Any]:
+    """Return targets of one kind as one array: (N,), (N, outputs), (steps, N) or (steps, N, ...)."""
+    kinds = {each.ndim if isinstance(each, np.ndarray) else 0 for each in targets}
+    if len(kinds) > 1:
+        raise TypeError("labels must be classes or spike trains throughout, got both")
+    if kinds == {0}:
+        return np.array(targets, np.int64)
+    if kinds != {1}:
+        return _stack(targets, targets[0].shape[1:], steps)
+    if targets[0].dtype.kind == "f":
+        return np.stack(targets)
+    y = np.full((steps, len(targets)), -1, np.int64)
+    for i, each in enumerate(targets):
+        y[: len(each), i] = each[:steps]
+    return y
+
+
+def _length(recording: Any) -> int:
+    """Return the steps of an array, or the last of events; at least 1."""
+    if not isinstance(recording, _Binned):
+        return max(len(recording), 1)
+    return int(recording.step.max(initial=0)) + 1
 
 
 def _check_dataset(dataset: Any) -> None:

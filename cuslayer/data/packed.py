@@ -98,8 +98,9 @@ class Resident:
                 raise ValueError(f"resident recordings must fit into the GPU's {have} free, got {want} or more")
             found.append(x)
             labels.append(y)
-        # Target spike trains are (steps, recordings, outputs).
-        self._labels = np.concatenate(labels, axis=1 if labels[0].ndim > 1 else 0)
+        # Target spike trains are (steps, recordings, outputs), labels at each step (steps, recordings).
+        self._along = int(labels[0].ndim > 2 or (labels[0].ndim == 2 and labels[0].dtype.kind in "iu"))
+        self._labels = np.concatenate(labels, axis=self._along)
         self._begin: Any = None
         if isinstance(found[0], PackedEvents):
             lengths = np.concatenate([np.diff(x.begin) for x in found])
@@ -110,7 +111,7 @@ class Resident:
 
     def batch(self, samples: npt.NDArray[np.int64]) -> tuple[PackedSpikes, npt.NDArray[Any]]:
         """Return the spikes of some recordings, whose numbers are sent to the GPU, and their labels."""
-        labels = self._labels[:, samples] if self._labels.ndim > 1 else self._labels[samples]
+        labels = self._labels.take(samples, axis=self._along)
         return self.spikes(backend.cupy().asarray(samples)), labels
 
     def spikes(self, samples: Any) -> PackedSpikes:

@@ -85,7 +85,7 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     ([300, 400], [1, 0], [False, True])
     """
     file_path = check.path("path", path)
-    arrays = _arrays(file_path)
+    arrays = read_arrays(file_path)
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
         raise ValueError(f"{file_path} has no array {missing[0]!r}; it must have audio, start and label")
@@ -114,7 +114,7 @@ def _edges(audio: npt.NDArray[Any], start: npt.NDArray[Any], label: npt.NDArray[
     return edges
 
 
-def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an archive, if they are not much larger than it and fit into memory."""
 
     def read(file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:

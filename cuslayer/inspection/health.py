@@ -35,6 +35,7 @@ from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copied, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Optimizer
+from cuslayer.sequences import ended, own
 from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
@@ -143,11 +144,13 @@ def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tup
     Steps of all samples, whether there is any input, distances of potentials from the threshold, and of each neuron
     the spikes, the steps over the threshold by the input alone, and for each sample the largest potential by it.
     """
-    s, away = to_numpy(spikes.data), np.zeros(0)
+    s, away = to_numpy(own(spikes)), np.zeros(0)
     if u is not None:
-        away = (_sampled(u) - neurons.theta) / float(neurons.width)
+        away = (_sampled(own(Tensor(u, lengths=spikes.lengths))) - neurons.theta) / float(neurons.width)
     with no_grad():
-        alone = to_numpy(neurons.psp(x.detach()).data)
+        response = neurons.psp(x.detach())
+        response = response if spikes.lengths is None else ended(response, lengths=spikes.lengths)
+    alone = to_numpy(response.data)
     peaks = alone.max(axis=0, initial=0.0).ravel() * neurons.peak
     over = (alone >= neurons.theta / neurons.peak).sum(axis=(0, 1))
     return s.shape[0] * s.shape[1], bool(x.data.any()), away, s.sum(axis=(0, 1)), over, peaks
@@ -197,17 +200,20 @@ def _measure(net: Any, batches: Batches, loss: Any) -> NetworkHealth:
         with eval_mode(net):
             with no_grad(active=False):
                 # An input that requires a gradient makes every layer receive one.
-                steps = Walk(graph, Tensor(as_tensor(x).data, requires_grad=True))
+                given = as_tensor(x)
+                steps = Walk(graph, Tensor(given.data, requires_grad=True))
                 for at in steps:
                     if at.number in seen:
                         unit, counted, errors = seen[at.number]
                         at.inputs = (on_gradient(at.inputs[0], callback=partial(_add_square, errors)),)
+                        at.output.lengths = given.lengths
                         counted.append(_counted(cast(Neuron, unit.model), at.inputs[0], at.output, at.potentials))
                 y = steps.output
+                y.lengths = given.lengths
                 error = loss or default_loss(net, y, target)
                 found = error(y, target)
             with no_grad():
-                mixed += max(error(Tensor(other), target).item() for other in _others(y.data))
+                mixed += max(error(Tensor(other, lengths=y.lengths), target).item() for other in _others(y.data))
             gradients(found)
         desired = None if y.ndim < 3 else desired_rate(error, target, y.shape[-1], len(y))
         value, samples, fires = value + found.item(), samples + y.shape[1], fires or bool(to_numpy(y.stored.any()))

@@ -122,8 +122,8 @@ _COUNTS = (60, 10)
 def default_loss(net: Any, out: Tensor, target: Any) -> Any:
     """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
 
-    Of fewer than 60 steps, the labelled class should fire in each. Of a read-out without spikes, it is
-    `CrossEntropyLoss`.
+    Of fewer than 60 steps, or with a recording of fewer, the labelled class should fire in each. Of a read-out without
+    spikes, it is `CrossEntropyLoss`.
     """
     if ends_in_read_out(net):
         return CrossEntropyLoss()
@@ -131,7 +131,8 @@ def default_loss(net: Any, out: Tensor, target: Any) -> Any:
     given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
     if given.shape == out.shape:
         return SpikeTimeLoss(last)
-    true, false = (min(count, len(out)) for count in _COUNTS)
+    steps = len(out) if out.lengths is None else int(out.lengths.min())
+    true, false = (min(count, steps) for count in _COUNTS)
     return SpikeCountLoss(last, true, false)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, Setting, numeric
+from cuslayer.backend import Array, Setting, namespace, numeric
 from cuslayer.kernels.batch_norm.cpu import Scaling, move
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Layer, Shape
+from cuslayer.sequences import Lengths, own, own_steps
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, gradients, note_change
 
 SCALES = ("none", "power", "std")
@@ -28,7 +29,8 @@ class BatchNorm(Layer):
         scale="power"    y = height (x - m) / 2^ceil(log2 sqrt(v + eps))
         scale="std"      y = height (x - m) / sqrt(v + eps)
 
-    and with ``trained=True`` a trained gain for each channel in place of the height, and an offset. In evaluation m and
+    and with ``trained=True`` a trained gain for each channel in place of the height, and an offset. Of a padded batch,
+    steps after the end of a recording do not count. In evaluation m and
     v are the running ones, ``m += momentum (m_batch - m)`` at each batch of training. "none" and "power" suit
     neuromorphic hardware: a mean is a bias of the neuron, and a power of two a shift. The gradient goes through mean
     and variance; the power of two is taken for a constant. For the normalization that depends on the threshold,
@@ -116,7 +118,7 @@ class BatchNorm(Layer):
         Raises:
             ValueError: x is empty.
         """
-        data = numeric(as_tensor(x).data)
+        data = numeric(own(as_tensor(x)))
         if not data.size:
             raise ValueError(f"x must hold a number, got shape {data.shape}")
         for running, found in zip(
@@ -136,7 +138,8 @@ class BatchNorm(Layer):
         self.output_shape(x.shape[2:])
         affine = [p for p in (self.gain, self.offset) if p is not None]
         explained = self.mean.requires_grad and not self.training
-        return _batch_norm(x, *affine, *([self.mean] if explained else []), norm=self)
+        lengths = x.lengths if self.training and x.size else None
+        return _batch_norm(x, *affine, *([self.mean] if explained else []), norm=self, lengths=lengths)
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of a batch, and move the running ones towards them, or call what takes them."""
@@ -182,11 +185,30 @@ class BatchNorm(Layer):
 
 
 @differentiable
-def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Pullback]:
+def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Pullback]:
     """Return x normalized by its own statistics in training, else by the running ones.
 
     Given are gain and offset, if there are any, and the running mean, if it has a gradient.
     """
+    if lengths is None:
+        return _normalized(x, *given, norm=norm)
+    xp = namespace(x)
+    kept = own_steps(lengths, len(x), xp)
+    of_own, back = _normalized(x[kept][:, None], *given, norm=norm)
+    y = xp.zeros(x.shape, of_own.dtype)
+    y[kept] = of_own[:, 0]
+
+    def pullback(g: Array) -> list[Gradient]:
+        first, *rest = back(g[kept][:, None])
+        of_x = xp.zeros(x.shape, g.dtype)
+        of_x[kept] = (first() if callable(first) else first)[:, 0]
+        return [of_x, *rest]
+
+    return y, pullback
+
+
+def _normalized(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Callable[[Array], list[Any]]]:
+    """Return x (T, N, ..., features) normalized, with its pullback."""
     x, trained = numeric(x), norm.gain is not None
     gain, offset = given[:2] if trained else (None, None)
     k, of_batch, through_hook = kernels.of(x).batch_norm, norm.training and x.size > 0, None
@@ -198,7 +220,7 @@ def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Pul
         centre, through_hook = hooked.data, partial(_of_mean, hooked, leaf)
     y, applied = k.forward(x, mean, var, centre, gain, offset, scaling)
 
-    def pullback(g: Array) -> list[Gradient]:
+    def pullback(g: Array) -> list[Any]:
         of_x, of_mean, *affine = k.adjoint(g, x, applied, gain, scaling, of_batch, through_hook)
         return [of_x, *(affine if trained else ()), of_mean][: 1 + len(given)]
 

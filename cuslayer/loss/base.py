@@ -15,6 +15,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.sequences import Lengths, ended, own_steps, sum_of_parts
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 
 # The count of the labelled class where none is given, as in SLAYER-PyTorch's examples.
@@ -45,6 +46,8 @@ class ClassLoss:
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
 
+        Of a padded batch, with `Tensor.lengths`, it is the sum over the recordings, each up to its end.
+
         Args:
             spikes: the output's spikes.
             labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may hold whole numbers.
@@ -65,7 +68,15 @@ class ClassLoss:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None
-        return self._error(spikes, chosen, *within(self.region, spikes.shape[0], self.dt))
+        first, last = within(self.region, spikes.shape[0], self.dt)
+        if spikes.lengths is None:
+            return self._error(spikes, chosen, first, last)
+        lengths_within(spikes.lengths, first, last)
+
+        def of_part(part: Tensor, length: int, numbers: Lengths) -> Tensor:
+            return self._error(part, part_of(chosen, numbers, length), first, min(last, length))
+
+        return sum_of_parts(spikes, lengths=spikes.lengths, loss=of_part)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
         """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it."""
@@ -80,7 +91,8 @@ class ClassLoss:
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         """Return output and target as a score takes them: the class with the largest sum over time is the decision."""
-        return output, target
+        lengths = as_tensor(output).lengths
+        return output if lengths is None else ended(output, lengths=lengths), target
 
     def __repr__(self) -> str:
         return check.shown(self, region=in_ms(self.region, self.dt))
@@ -234,14 +246,25 @@ class SpikeCountLoss(ClassLoss):
 OVER = ("sum", "mean", "max", "last", "every")
 
 
-def over_time(y: Any, over: str) -> Any:
+def over_time(y: Any, over: str, lengths: Lengths | None = None) -> Any:
     """Return the sum, mean or maximum of y (T, N, classes) over time, or its last step, (N, classes).
+
+    Of an array with the lengths of its recordings, each is taken up to its end.
 
     >>> import numpy as np
     >>> y = np.array([[[1.0, 5.0]], [[3.0, 0.0]]])
     >>> [over_time(y, over).tolist() for over in ("sum", "max", "last")]
     [[[4.0, 5.0]], [[3.0, 5.0]], [[3.0, 0.0]]]
     """
+    if lengths is not None:
+        xp = namespace(y)
+        if over == "last":
+            return y[xp.asarray(lengths - 1), xp.arange(y.shape[1])]
+        kept = own_steps(lengths, len(y), xp)[..., None]
+        if over == "max":
+            return xp.where(kept, y, False if y.dtype == bool else -np.inf).max(axis=0)
+        found = (y * kept).sum(axis=0)
+        return found if over == "sum" else found / xp.asarray(lengths)[:, None]
     if over == "last":
         return y[len(y) - 1]
     if over == "sum":
@@ -299,6 +322,25 @@ def within(region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, 
         reach, end = region[1] * dt, steps * dt
         raise ValueError(f"region reaches to {reach:g} ms, the spikes end at {end:g} ms")
     return region
+
+
+def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | None:
+    """Return the steps that recordings have in a region, or raise ValueError where one ends before it."""
+    if lengths is None:
+        return None
+    if lengths.size and lengths.min() <= first:
+        i = int(lengths.argmin())
+        raise ValueError(f"region begins at step {first}, recording {i} ends after {lengths[i]} steps")
+    found: Lengths = np.minimum(lengths, last) - first
+    return found
+
+
+def part_of(chosen: Any, numbers: Lengths, length: int) -> Any:
+    """Return what a loss takes of the targets of some recordings up to a length; (T, N, ...) has three axes or more."""
+    if isinstance(chosen, ClassCounts):
+        return chosen._replace(labels=chosen.labels[numbers])
+    here = namespace(chosen).asarray(numbers)
+    return chosen[:length, here] if chosen.ndim > 2 else chosen[here]
 
 
 def one_hot(labels: Any, shape: tuple[int, ...]) -> Array:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, kernels
 from cuslayer.backend import Array, contiguous, namespace, numeric, to_device, to_numpy
 from cuslayer.loss.base import (
     OVER,
     ClassLoss,
     classes_beside,
     in_ms,
+    lengths_within,
     over_time,
     send_classes,
     window_counts,
@@ -20,6 +21,7 @@ from cuslayer.loss.base import (
     within,
 )
 from cuslayer.neurons.base import Neuron
+from cuslayer.sequences import own_steps
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 PROBABILITIES = ("softmax", "ratio")
@@ -27,7 +29,15 @@ PROBABILITIES = ("softmax", "ratio")
 
 @differentiable
 @check.operation
-def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softmax") -> tuple[Array, Pullback]:
+def cross_entropy(
+    counts: Array,
+    /,
+    *,
+    chosen: Array,
+    probability: str = "softmax",
+    smoothing: float = 0.0,
+    factors: Array | None = None,
+) -> tuple[Array, Pullback]:
     """Return ``E = -sum log p[label]`` of the counts c of each class, summed over samples and windows.
 
     ``probability="softmax"``::
@@ -39,10 +49,14 @@ def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softma
 
         p[i] = (c[i] + 1) / sum_j (c[j] + 1)        g[i] = (p[i] - (i is the label)) / (c[i] + 1)
 
+    With smoothing, ``-sum_i q[i] log p[i]`` with ``q = smoothing / classes``, and ``1 - smoothing`` more at the label.
+
     Args:
         counts: (N, classes), or (T, N, classes) for a window at each step; not negative.
-        chosen: (N, classes), True at the label of each sample.
+        chosen: (N, classes), True at the label of each sample; or (T, N, classes), at that of each step.
         probability: "softmax" or "ratio".
+        smoothing: the share of the probability that all classes have alike, from 0 to 1.
+        factors: (N,) or (T, N), the factor of each sample's or step's error; None for 1.
 
     Returns:
         The cross-entropy in nats, a scalar.
@@ -58,7 +72,7 @@ def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softma
     4
     """
     check.one_of("probability", probability, PROBABILITIES)
-    if counts.ndim < 2 or chosen.shape != counts.shape[-2:]:
+    if counts.ndim < 2 or chosen.shape not in (counts.shape, counts.shape[-2:]):
         raise ValueError(f"chosen has shape {chosen.shape}, counts have shape {counts.shape}")
     if counts.shape[-1] == 0:
         raise ValueError(f"counts must have a class, got shape {counts.shape}")
@@ -74,10 +88,20 @@ def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softma
     others = xp.where(label, counts.dtype.type(0), share).sum(axis=-1, keepdims=True)
     certain = others <= share
     error = xp.where(certain, xp.log1p(others / xp.where(certain, share, 1)), xp.log(total) - log)
-    error = xp.asarray(xp.where(label, error, 0).sum(), dtype=counts.dtype)
+    error = xp.where(label, error, 0)
+    if smoothing:
+        even = (xp.log(total) - log) / counts.shape[-1]
+        error = error * (1 - smoothing) + even * smoothing
+    if factors is not None:
+        factors = factors.astype(counts.dtype)[..., None]
+        error = error * factors
+    error = xp.asarray(error.sum(), dtype=counts.dtype)
 
     def pullback(g: Array) -> Array:
-        of_log = xp.where(label, -others, share) / total * g
+        of_log = xp.where(label, -others, share) / total
+        if smoothing:
+            of_log = of_log * (1 - smoothing) + (share / total - 1 / counts.shape[-1]) * smoothing
+        of_log = of_log * g if factors is None else of_log * factors * g
         return of_log if scale is None else of_log / scale
 
     return error, pullback
@@ -210,24 +234,51 @@ class CrossEntropyLoss(ClassLoss):
     `functions.cross_entropy`. The gradient is exact. The decision, in the scores of a training too, is the class with
     the largest z; for "every" with the largest mean. `classify` and `confidence` take the same `over`.
 
+    With "every", labels may be given at each step, (T, N), or one-hot (T, N, classes): E is then the mean over the
+    steps that have one, and the accuracy of a training is the share of these steps that are right.
+
     Args:
         over: "max", "mean", "sum", "last" or "every".
         region: start and stop in ms of the time that counts; by default all of it.
         dt: the step, ms.
+        weights: the factor of each class's error, (classes,); None for 1.
+        smoothing: the share of the probability that all classes are to have alike, from 0 to under 1.
+        ignore: among labels at each step, the value of a step that does not count; one-hot it has no class.
 
     Raises:
-        ValueError: over is unknown, dt is not positive, or the region is empty or begins before 0.
-        TypeError: dt or a time is not a number.
+        ValueError: over is unknown, dt is not positive, the region is empty or begins before 0, a weight is negative,
+            or smoothing is not a share; when it is called, also if labels at each step meet another `over`.
+        TypeError: dt, a time, a weight or smoothing is not a number, or ignore is not an integer.
 
     >>> import numpy as np
     >>> y = np.zeros((10, 1, 2)); y[4, 0, 1] = np.log(3)
     >>> round(CrossEntropyLoss("max")(y, [1]).item(), 4)
     0.2877
+    >>> every = CrossEntropyLoss("every")  # a label at each step, of which all but one are left out
+    >>> round(every(y, np.where(np.arange(10) == 4, 1, -1)[:, None]).item(), 4)
+    0.2877
     """
 
-    def __init__(self, over: str = "max", *, region: tuple[float, float] | None = None, dt: float = 1.0) -> None:
+    def __init__(
+        self,
+        over: str = "max",
+        *,
+        region: tuple[float, float] | None = None,
+        dt: float = 1.0,
+        weights: Any = None,
+        smoothing: float = 0.0,
+        ignore: int = -1,
+    ) -> None:
         self.over = check.one_of("over", over, OVER)
         self._set_time(region, dt)
+        self.weights = None if weights is None else [check.not_negative("weights", each) for each in weights]
+        self.smoothing = check.fraction("smoothing", smoothing)
+        self.ignore = check.integer("ignore", ignore, least=-(2**31))
+
+    def __repr__(self) -> str:
+        usual = {"weights": None, "smoothing": 0.0, "ignore": -1}
+        hidden = [name for name, value in usual.items() if getattr(self, name) == value]
+        return check.shown(self, *hidden, region=in_ms(self.region, self.dt))
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
         return send_classes(labels, spikes)
@@ -235,10 +286,46 @@ class CrossEntropyLoss(ClassLoss):
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
         first, last = within(self.region, output.shape[0], self.dt)
+        y, lengths = output.data[first:last], lengths_within(output.lengths, first, last)
+        chosen = self._at_each_step(target, output)
+        if chosen is not None:
+            counted = chosen[first:last].any(axis=-1)
+            if lengths is not None:
+                counted &= own_steps(lengths, len(y), namespace(y))
+            return y[counted][None], chosen[first:last][counted].argmax(axis=-1)
         # An output of one step, (1, N, classes).
-        return over_time(output.data[first:last], self.over)[None], target
+        return over_time(y, self.over, lengths)[None], target
+
+    def _at_each_step(self, labels: Any, spikes: Tensor) -> Array | None:
+        """Return labels at each step as booleans (T, N, classes); None for labels of another kind."""
+        given = labels.data if isinstance(labels, Tensor) else labels
+        given = to_numpy(given) if namespace(given) is np else given
+        if given.ndim < 2 or given.shape not in (spikes.shape, spikes.shape[:2]):
+            return None
+        if given.shape == spikes.shape[1:] and ((given == 1).sum(axis=1) == 1).all():
+            return None  # as many steps as samples and classes: one-hot classes of samples
+        if self.over != "every":
+            raise ValueError(f"labels at each step, of shape {given.shape}, need over='every', got {self.over!r}")
+        classes = namespace(given).arange(spikes.shape[-1])
+        if given.ndim == 3:
+            if not ((given != 0).sum(axis=-1) <= 1).all():
+                raise ValueError("labels (T, N, classes) must be one-hot, or all 0 for a step that does not count")
+            chosen = given != 0
+        else:
+            if given.dtype.kind not in "iu" and not (isinstance(labels, Tensor) and (given % 1 == 0).all()):
+                raise TypeError(f"labels must be integers, got {given.dtype}; labels.astype(int) converts them")
+            wrong = (given != self.ignore) & ((given < 0) | (given >= len(classes)))
+            if wrong.any():
+                step, sample = (int(each[0]) for each in wrong.nonzero())
+                label, rule = int(given[step, sample]), f"is none of {len(classes)} classes, nor {self.ignore}"
+                raise ValueError(f"label {label} of sample {sample} at step {step} {rule}")
+            chosen = (given[..., None] == classes) & (given != self.ignore)[..., None]
+        return chosen if kernels.of(spikes.stored) is kernels.cpu else to_device(chosen)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array:
+        at_steps = self._at_each_step(labels, spikes)
+        if at_steps is not None:
+            return at_steps
         chosen = classes_beside(labels, spikes)
         # Without a transfer, which a captured step may not have.
         classes = namespace(chosen).ones((spikes.shape[-1],), "int64").cumsum() - 1
@@ -246,10 +333,20 @@ class CrossEntropyLoss(ClassLoss):
         return one_hot
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
-        y = spikes[first:last]
+        y, factors = spikes[first:last], None
+        if self.weights is not None:
+            if len(self.weights) != spikes.shape[-1]:
+                raise ValueError(f"weights must be one for each of {spikes.shape[-1]} classes, got {len(self.weights)}")
+            factors = (chosen * to_device(np.array(self.weights))).sum(axis=-1)
+        if chosen.ndim > 2:
+            chosen = chosen[first:last]
+            counted = chosen.any(axis=-1)
+            share = counted / counted.sum(axis=0).clip(1)
+            factors = share if factors is None else factors[first:last] * share
+            return cross_entropy(y, chosen=chosen, smoothing=self.smoothing, factors=factors)
         if self.over == "every":
-            return cross_entropy(y, chosen=chosen) / (last - first)
-        return cross_entropy(over_time(y, self.over), chosen=chosen)
+            return cross_entropy(y, chosen=chosen, smoothing=self.smoothing, factors=factors) / (last - first)
+        return cross_entropy(over_time(y, self.over), chosen=chosen, smoothing=self.smoothing, factors=factors)
 
 
 @differentiable
@@ -329,22 +426,23 @@ class BinaryCrossEntropyLoss(ClassLoss):
         Raises:
             ValueError: the output is not (T, N, classes), T is 0, or the region reaches past T.
         """
-        output = as_tensor(output)
-        check.time_first("output", output, least_dimensions=3)
-        z = to_numpy(self._z(output, *within(self.region, output.shape[0], self.dt)).data)
-        return np.exp(-np.logaddexp(0, -z))
+        check.time_first("output", as_tensor(output), least_dimensions=3)
+        return np.exp(-np.logaddexp(0, -to_numpy(self._read(output))))
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
-        output = as_tensor(output)
-        z = self._z(Tensor(output.data), *within(self.region, output.shape[0], self.dt)).data
-        right = ((z > 0) == self._targets(target, output)).all(axis=-1)
+        z = self._read(output)
+        right = ((z > 0) == self._targets(target, as_tensor(output))).all(axis=-1)
         xp = namespace(z)
         # Two classes, wrong and right; the label of each sample is right.
         return xp.stack([~right, right], axis=-1)[None], xp.ones(right.shape, "int64")
 
-    def _z(self, output: Tensor, first: int, last: int) -> Tensor:
-        z: Tensor = (over_time(output[first:last], self.over) - self.offset) * self.slope
-        return z
+    def _read(self, output: Any) -> Array:
+        """Return ``slope (r - offset)`` of an output, (N, classes), without a gradient."""
+        output = as_tensor(output)
+        first, last = within(self.region, output.shape[0], self.dt)
+        lengths = lengths_within(output.lengths, first, last)
+        read = over_time(numeric(output.data[first:last]), self.over, lengths)
+        return (read - self.offset) * self.slope
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array:
         """Return labels (N, classes) as booleans on the device of spikes."""
@@ -362,4 +460,5 @@ class BinaryCrossEntropyLoss(ClassLoss):
         return given.astype(bool)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
-        return binary_cross_entropy(self._z(spikes, first, last), chosen=chosen)
+        z = (over_time(spikes[first:last], self.over) - self.offset) * self.slope
+        return binary_cross_entropy(z, chosen=chosen)

@@ -17,7 +17,8 @@ def classify(spikes: Any, *, over: str = "sum") -> Array:
     """Return the class with most spikes for each sample, or of the largest read-out; of equals, the lowest class.
 
     Args:
-        spikes: (T, N, classes): spikes, counts, or the potentials of a read-out.
+        spikes: (T, N, classes): spikes, counts, or the potentials of a read-out; of a padded batch, with
+            `Tensor.lengths`, each recording counts up to its end.
         over: what counts: the "sum", the "mean" or the "max" over time, or the "last" step; "every" is the mean.
 
     Returns:
@@ -59,7 +60,7 @@ def _read(spikes: Any, over: str) -> Array:
     data, over = _output(spikes), check.one_of("over", over, OVER)
     if over != "sum" and not len(data):
         raise ValueError(f"spikes must have a step for over={over!r}, got T = 0")
-    read: Array = over_time(data, over)
+    read: Array = over_time(data, over, as_tensor(spikes).lengths)
     return read
 
 
@@ -67,7 +68,8 @@ def _read(spikes: Any, over: str) -> Array:
 def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
 
-    In a window without spikes the decision is that of the step before. Before the first spike it is -1.
+    In a window without spikes the decision is that of the step before. Before the first spike it is -1, and after the
+    end of a recording in a padded batch the last one.
 
     Args:
         spikes: (T, N, classes), boolean or counts.
@@ -138,7 +140,11 @@ def _running(spikes: Any, window: float | None, dt: float, over: str) -> Array:
     at = np.where(count.any(axis=2), np.arange(len(data))[:, None], -1)
     at = np.maximum.accumulate(at, axis=0)
     decided = np.take_along_axis(count.argmax(axis=2), np.maximum(at, 0), axis=0)
-    return np.where(at >= 0, decided, -1)
+    found = np.where(at >= 0, decided, -1)
+    lengths = as_tensor(spikes).lengths
+    if lengths is None:
+        return found
+    return np.take_along_axis(found, np.minimum(np.arange(len(data))[:, None], lengths - 1), axis=0)
 
 
 def _output(spikes: Any) -> Array:

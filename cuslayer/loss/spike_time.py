@@ -10,7 +10,9 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.constants import Alpha, Sampled
+from cuslayer.loss.base import part_of
 from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
+from cuslayer.sequences import Lengths, sum_of_parts
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 
 
@@ -76,7 +78,7 @@ class SpikeTimeLoss:
         self.neuron = as_neuron(neuron)
 
     def __call__(self, spikes: Any, target: Any) -> Tensor:
-        """Return the loss of spikes against target, both (T, N, ...), as a scalar.
+        """Return the loss of spikes against target, both (T, N, ...), as a scalar; of a padded batch up to each end.
 
         Raises:
             ValueError: the shapes differ.
@@ -86,7 +88,13 @@ class SpikeTimeLoss:
             got = f"got shape {target.shape}; for classes take SpikeCountLoss"
             raise ValueError(f"target must be spike trains of shape {spikes.shape}, {got}")
         check.same_shape("spikes", spikes, "target", target)
-        return spike_time_error(spikes, target, response=self.neuron.filter)
+        if spikes.lengths is None:
+            return spike_time_error(spikes, target, response=self.neuron.filter)
+
+        def of_part(part: Tensor, length: int, numbers: Lengths) -> Tensor:
+            return spike_time_error(part, part_of(target.data, numbers, length), response=self.neuron.filter)
+
+        return sum_of_parts(spikes, lengths=spikes.lengths, loss=of_part)
 
     def __repr__(self) -> str:
         return check.shown(self)

@@ -20,6 +20,7 @@ from cuslayer.network.graph import Address, Graph, Node, as_input, finite_input,
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
+from cuslayer.sequences import Lengths, own, own_steps
 from cuslayer.tape import Tensor, no_grad
 
 # A search for a scale looks at so many neurons, spread over the samples.
@@ -156,7 +157,7 @@ def calibrate(
     with preserved_epoch(batches):
         x = _gather(batches, samples)
     with eval_mode(net), no_grad():
-        net(x[:, :1])  # an input that does not fit is an error before a weight changes
+        net(x.data[:, :1])  # an input that does not fit is an error before a weight changes
         run = Run(wanted, kept, {})
         run.scale(net, x)
     return Calibration(tuple(run.rows))
@@ -189,7 +190,7 @@ def wanted_rates(graph: Graph, rate: float, last: float) -> dict[int, float]:
 
 def _gather(batches: Iterable[Any], samples: int) -> Tensor:
     """Return the first samples of batches as one tensor (T, N, ...)."""
-    found, left = list[Array](), samples
+    found, left = list[Tensor](), samples
     if not isinstance(batches, Iterable) or isinstance(batches, Tensor) or hasattr(batches, "dtype"):
         raise TypeError(f"batches must be batches (x, target), got {type(batches).__name__}; pass [(x, target)]")
     for batch in batches:
@@ -197,15 +198,31 @@ def _gather(batches: Iterable[Any], samples: int) -> Tensor:
             raise ValueError(f"a batch must be x or (x, target), got {len(batch)} items")
         x = as_input(batch[0] if isinstance(batch, (tuple, list)) else batch)
         check.time_first("x", finite_input("x", x))
-        if found and (x.shape[0], x.shape[2:]) != (found[0].shape[0], found[0].shape[2:]):
+        if found and not _fits(x, found[0]):
             raise ValueError(f"batches must have one shape, got {x.shape} after {found[0].shape}")
-        found.append(x.data[:, :left])
+        lengths = None if x.lengths is None else x.lengths[:left]
+        found.append(Tensor(x.data[:, :left], lengths=lengths))
         left -= found[-1].shape[1]
         if not left:
             break
     if not any(each.size for each in found):
         raise ValueError("batches must have a sample with a time step, got none")
-    return Tensor(namespace(found[0]).concatenate(found, axis=1))
+    return _padded(found)
+
+
+def _fits(x: Tensor, other: Tensor) -> bool:
+    """Return whether an input may stand beside another: of as many steps, unless both are padded batches."""
+    padded = x.lengths is not None and other.lengths is not None
+    return x.shape[2:] == other.shape[2:] and (padded or len(x) == len(other))
+
+
+def _padded(parts: list[Tensor]) -> Tensor:
+    """Return inputs as one, with zeros after shorter ones."""
+    xp, steps = namespace(parts[0].data), max(map(len, parts))
+    pads = [[(0, steps - len(x)), *[(0, 0)] * (x.ndim - 1)] for x in parts]
+    data = [x.data if len(x) == steps else xp.pad(x.data, pad) for x, pad in zip(parts, pads, strict=True)]
+    known = [x.lengths for x in parts if x.lengths is not None]
+    return Tensor(xp.concatenate(data, axis=1), lengths=np.concatenate(known) if known else None)
 
 
 @dataclass
@@ -233,11 +250,18 @@ class Run:
         self.wanted, self.done, self.fine = wanted, kept, fine
         self.rows: list[LayerCalibration] = []
         self.scaled: dict[int, tuple[list[Layer], float]] = {}
+        self._lengths: Lengths | None = None
 
     def scale(self, net: Any, x: Tensor) -> None:
         """Scale the layers of a network for an input, which runs in evaluation mode without gradients."""
+        self._lengths = x.lengths
         for at in Walk(net, Value(x, lambda factor: x)):
             at.output = self._value(at.node, at.name, *at.inputs)
+
+    def _rate(self, spikes: Tensor, neuron: Neuron) -> float:
+        """Return the mean rate in Hz of spikes up to the end of each recording."""
+        spikes.lengths = self._lengths
+        return mean_rate(own(spikes), neuron.dt)
 
     def _value(self, node: Node, name: str, *inputs: Value) -> Value:
         stage = node.stage
@@ -258,6 +282,7 @@ class Run:
 
     def _normalized(self, node: Node, norm: BatchNorm, x: Value) -> Value:
         """Return the output of a normalization, which takes away what layers before it are scaled by."""
+        x.tensor.lengths = self._lengths
         norm.observe(x.tensor)
         data, layers = node(x.tensor), tuple[Layer, ...]() if id(norm) in self.done else (norm,)
         if layers and norm.scale == "none" and norm.gain is None:
@@ -268,7 +293,7 @@ class Run:
     def _neurons(self, node: Node, name: str, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""
         wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
-        before = now = mean_rate(spikes.data, neuron.dt)
+        before = now = self._rate(spikes, neuron)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         low, high = self.fine.get(node.number, (math.inf, -math.inf))
         layers = [] if before > 0 and low <= before <= high else layers
@@ -281,11 +306,12 @@ class Run:
                 layer.scale_output(factor)
             no_input = not x.tensor.data.any()
             spikes = node(x.tensor)
-            now = mean_rate(spikes.data, neuron.dt)
+            now = self._rate(spikes, neuron)
         for _ in range(_REPEATS if layers else 0):
             if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
                 break
-            step = _factor(node, neuron, x.tensor.data, x.again(0.0).data if x.mixed else None, wanted)
+            fixed = x.again(0.0).data if x.mixed else None
+            step = _factor(node, neuron, x.tensor.data, fixed, wanted, self._lengths)
             if abs(step - 1.0) < _NEAR:  # the wanted rate cannot be reached
                 break
             if (step > 1.0) != (last > 1.0) and last != 1.0:  # the last one went too far
@@ -296,7 +322,7 @@ class Run:
             factor *= step
             x.tensor = x.again(1.0)
             spikes = node(x.tensor)
-            now = mean_rate(spikes.data, neuron.dt)
+            now = self._rate(spikes, neuron)
         self.done.update(map(id, (*layers, *within)))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
@@ -323,21 +349,29 @@ def _times(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1.0 else x * factor
 
 
-def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
+def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float, lengths: Lengths | None) -> float:
     """Return the factor of x, but for its part `fixed`, at which neurons fire at a rate in Hz; 1 if at none."""
+    kept = None
+    if lengths is not None:
+        xp = namespace(x)
+        here = own_steps(lengths, len(x), xp).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+        kept = _spread(xp.broadcast_to(here, x.shape))
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
     size = float(abs(scaled).max())
     if not size:
         return 1.0
 
+    def counted(y: Tensor) -> Array:
+        return y.data if kept is None else y.data[kept]
+
     def rate(exponent: float) -> float:
         weighted = scaled * scaled.dtype.type(start * 2.0**exponent)
         spikes = node(Tensor(weighted if fixed is None else weighted + fixed))
-        return mean_rate(spikes.data, neuron.dt)
+        return mean_rate(counted(spikes), neuron.dt)
 
     theta = abs(neuron.theta) or neuron.width
-    deviation = float(to_numpy(neuron.psp(Tensor(scaled)).data).std(dtype=np.float64)) * neuron.peak
+    deviation = float(to_numpy(counted(neuron.psp(Tensor(scaled)))).std(dtype=np.float64)) * neuron.peak
     start = _START * theta / deviation if deviation else theta / size
     most = rate(_REACH)
     if not most:
@@ -389,7 +423,7 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> C
     if not layers or not all(layer.as_drawn for layer in layers):
         return None
     inputs = [as_input(x) for x, _ in batches]
-    inputs = [x for x in inputs if (x.shape[0], x.shape[2:]) == (inputs[0].shape[0], inputs[0].shape[2:])]
+    inputs = [x for x in inputs if _fits(x, inputs[0])]
     neurons = [as_neuron(node.stage) for node in nodes if is_neuron(node.stage)]
     if not neurons or not any(x.size for x in inputs):
         return None

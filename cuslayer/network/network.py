@@ -20,6 +20,7 @@ from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error,
 from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.potential import FORMATS, potential_format
+from cuslayer.sequences import ended
 from cuslayer.tape import Tensor, grad_enabled, keep_unpacked
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
@@ -71,6 +72,9 @@ class Container(Layer):
         Without gradients, on the CPU, a long input runs in chunks of time, so that the memory besides input and output
         does not grow with T; the output is the same to the bit. See `in_chunks`.
 
+        Of a padded batch, a tensor with `lengths`, every stage gets an input with these, and the output has them; after
+        the end of a recording it is 0.
+
         Raises:
             TypeError: x is not made of numbers or booleans.
             ValueError: x does not fit the first layer, or holds NaN or an infinity.
@@ -87,7 +91,12 @@ class Container(Layer):
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
         with _inside.set(True), saved:
             y = None if grad_enabled() else in_chunks(self, graph, x)
-            return self._run(graph, x) if y is None else y
+            y = self._run(graph, x) if y is None else y
+        if x.lengths is None or _inside.get():
+            return y
+        y = ended(y, lengths=x.lengths)
+        y.lengths = x.lengths
+        return y
 
     def _run(self, graph: Graph, x: Tensor) -> Tensor:
         run, uses, values = observed(self, graph.parts), graph.uses(), {INPUT: x}
@@ -102,6 +111,11 @@ class Container(Layer):
                     raise
                 except MemoryError:
                     raise layer_error(graph, step.start, x.shape) from None
+                if x.lengths is not None:
+                    if output.shape[:2] != x.shape[:2]:
+                        made = f"layer {graph.nodes[step.last]} made {output.shape[0]} steps of {x.shape[0]}"
+                        raise ValueError(f"x with lengths needs layers that keep the number of steps, {made}")
+                    output.lengths = x.lengths
                 if uses[step.last] > 1:
                     keep_unpacked(output)
         finally:
@@ -121,13 +135,16 @@ class Container(Layer):
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x fits the network, for networks that know the shape of their input."""
 
-    def stream(self) -> Stream:
+    def stream(self, lengths: Any = None) -> Stream:
         """Return the network with a state, for one step or one chunk of steps at a time; see `Stream`.
+
+        Args:
+            lengths: the number of steps of each recording of a padded batch, (N,), after which its output is 0.
 
         Raises:
             ValueError: the network is on a GPU, or a stage cannot keep a state.
         """
-        return Stream(self, graph_of(self))
+        return Stream(self, graph_of(self), lengths)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         graph = graph_of(self)

@@ -16,6 +16,7 @@ from cuslayer.network.graph import INPUT, Graph, Step, as_input, finite_input, i
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potentials_are_observed
+from cuslayer.sequences import own_steps
 from cuslayer.tape import Tensor, no_grad
 
 # Runs a stage on one chunk (T, N, ...) after the other.
@@ -36,13 +37,15 @@ class Stream:
 
     The spikes are those of ``net(x)`` for the whole input at once: to the bit where layers take spikes, and up to
     rounding where they take numbers. Memory does not grow with the number of steps. The weights are those that the
-    network has when the stream is made or reset. Streams run on the CPU.
+    network has when the stream is made or reset. Streams run on the CPU. After the end of a recording, by its length,
+    the output is 0.
 
     Args:
         net: a network on the CPU, of layers and neurons that can keep a state. The library's can, but for `Decimate`,
             an `Affine` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
             one's own, or a class of these with a ``__call__`` of its own, says so by its attribute `memory` or its
             method `streamed`, neurons of one's own by their method `streamed`.
+        lengths: the number of steps of each recording of a padded batch, (N,); None for no end.
 
     Attributes:
         steps: the number of steps since the start.
@@ -59,8 +62,9 @@ class Stream:
     ((1, 3), True, 50)
     """
 
-    def __init__(self, net: Any, graph: Graph) -> None:
+    def __init__(self, net: Any, graph: Graph, lengths: Any = None) -> None:
         self._net, self._graph = net, graph
+        self._lengths = None if lengths is None else np.asarray(lengths)
         self.reset()
 
     @check.operation("stream")
@@ -94,8 +98,13 @@ class Stream:
             raise ValueError(f"x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
         if given.dtype != bool:
             finite_input("x", given)
-        self._shape = given.shape[1:]
-        return self.advance(given.data)
+        if self._lengths is not None:
+            check.lengths(self._lengths, (max(int(self._lengths.max(initial=0)), 1), *given.shape[1:]))
+        self._shape, before = given.shape[1:], self.steps
+        y = self.advance(given.data)
+        if self._lengths is not None:
+            y[own_steps(self._lengths - before, len(y)) == 0] = 0
+        return y
 
     def advance(self, x: Array) -> Array:
         """Return the output for the next steps of an array that fits the network and the calls before."""

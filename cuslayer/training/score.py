@@ -60,7 +60,7 @@ ROW = 7
 
 
 class Score(NamedTuple):
-    """Mean loss per sample, and accuracy: the fraction of samples classified correctly.
+    """Mean loss per sample, and accuracy: the fraction of samples, or of labelled steps, classified correctly.
 
     The accuracy is None if the targets are spike trains instead of classes.
     """

@@ -37,7 +37,7 @@ from cuslayer.network.graph import SILENT_INPUT, as_input
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import step_error
 from cuslayer.optim.optimizers import Optimizer
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, as_tensor
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.score import ROW, GradientFlow, Tally
 
@@ -121,7 +121,7 @@ class PlainStep:
                     task.flow.add()
                 task.optimizer.step()
                 task.finite.updates(number)
-                task.score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
+                add_score(task.score, task, spikes, target, value)
 
     def test(self, task: Task, batch: Any, number: int) -> None:
         """Add a batch to the score."""
@@ -129,7 +129,7 @@ class PlainStep:
         task.silence.note(task.silence.has_spikes(x), number)
         spikes, target, value = forward(task, x, target)
         task.finite.loss(number, x, spikes, value)
-        task.score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
+        add_score(task.score, task, spikes, target, value)
 
     def end(self, task: Task) -> None:
         """Look at the last batch of an epoch in which the output had no spikes."""
@@ -148,6 +148,13 @@ def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
         spikes = task.net(x)
     target = sent_labels(task.loss, target, spikes)
     return spikes, target, task.loss(spikes, target)
+
+
+def add_score(score: Tally, task: Task, spikes: Tensor, target: Any, value: Tensor) -> None:
+    """Add a batch to a score; where labels stand at each step, a sample counts as often as it has decisions."""
+    output, labels = scored(task.loss, spikes, target)
+    share = as_tensor(output).shape[1] / max(spikes.shape[1], 1)
+    score.add(output, labels, value, scale=task.scale * share)
 
 
 def backward(task: Task, x: Any, value: Tensor) -> None:
@@ -450,7 +457,7 @@ class ParallelStep(PlainStep):
     ) -> None:
         """Note the score of a micro-batch, and what is not finite."""
         score = found.scores[leaf] = Tally()
-        score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
+        add_score(score, task, spikes, target, value)
         if self.last is None or leaf == 0:
             self.last = x, target
         try:

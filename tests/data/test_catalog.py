@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, FromTonic, Loader, load
-from cuslayer.data.catalog import _KNOWN, NAMES
+from cuslayer.data.catalog import _KNOWN
 from tests.support import fake_tonic
 from tests.support.fake_tonic import CLASSES, SHD
 from tests.support.refused import refused, refuses
@@ -19,7 +19,7 @@ def tonic(monkeypatch):
     fake_tonic.install(monkeypatch)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", _KNOWN)
 def test_every_data_set_is_prepared(name, tonic, tmp_path):
     known = _KNOWN[name]
     for split in known.splits:
@@ -88,7 +88,7 @@ def test_without_tonic_the_error_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
-    names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc"
+    names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, braille, braille-spikes, qtdb"
     refused(f"load: name must be one of {names}, got 'SHDD'; did you mean shd?", lambda: load("SHDD", tmp_path))
     refused("load: split of shd must be one of train, test, got 'valid'", lambda: load("shd", tmp_path, "valid"))
     refused("load: dt must be positive, got 0", lambda: load("shd", tmp_path, dt=0))

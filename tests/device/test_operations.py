@@ -65,6 +65,12 @@ def run(where, fn, arrays):
     return [backend.to_numpy(x) for x in (out.data, *grads)]
 
 
+def padded(x):
+    x.lengths = [30, 7]
+    return x
+
+
+AT_STEPS = RNG.integers(-1, 5, (30, 2))
 # The operation, its arrays, and whether its result is the CPU's to the bit.
 OPERATIONS = {
     "psp": (SRM.psp, [normal(30, 2, 5)], True),
@@ -128,6 +134,14 @@ OPERATIONS = {
     "filter bank of nothing": (functions.filter_bank, [normal(0, 2, 5), normal(3, 7)], True),
     "time loss": (cs.SpikeTimeLoss(SRM), [normal(30, 2, 5), spikes(30, 2, 5)], False),
     "count loss": (lambda s: cs.SpikeCountLoss(SRM, region=(5, 25))(s, [1, 4]), [normal(30, 2, 5)], False),
+    "count loss, padded": (lambda s: cs.SpikeCountLoss(SRM, 5, 1)(padded(s), [1, 4]), [normal(30, 2, 5)], False),
+    "labels at each step": (lambda a: cs.CrossEntropyLoss("every")(padded(a), AT_STEPS), [normal(30, 2, 5)], False),
+    "normalized, padded": (lambda x: cs.BatchNorm(5)(padded(x)), [normal(30, 2, 5)], False),
+    "network, padded": (
+        lambda x: cs.Sequential(cs.Dense(5, 4, weight_scale=30.0), SRM)(padded(x)),
+        [spikes(30, 2, 5)],
+        True,
+    ),
     "arithmetic": (lambda a, b: (a * 2.0 - b) / (abs(b) + 1.0) + (-a).exp(), [normal(3, 4), normal(3, 1)], False),
     "spikes in arithmetic": (lambda s, a: 1.0 - s * a, [spikes(3, 4), normal(3, 4)], False),
     "sum and mean": (lambda a: a.sum(axis=1) * a.mean(axis=0).sum() + a.mean(), [normal(3, 4)], False),

@@ -455,7 +455,7 @@ def test_paths_of_a_known_data_set(tmp_path):
         return document
 
     assert load_config(given(**{"dataset": "ssc", "in": "data"})).data == "data"
-    names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc"
+    names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, braille, braille-spikes, qtdb"
     with refuses(f"load_config: training.path.dataset must be one of {names}, got 'shdd'; did you mean shd?"):
         load_config(given(dataset="shdd"))
     with refuses("load_config: training.path.train is for a folder of recordings, training.path.dataset is shd"):

@@ -1,0 +1,122 @@
+"""Recordings in time with labels, from files of arrays: your own, heartbeats, and Braille letters under a finger."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer import check
+from cuslayer.data.arrays import Arrays
+from cuslayer.data.codes import Delta
+from cuslayer.data.sounds import read_arrays
+from cuslayer.extras import optional
+
+# The repetitions of a Braille letter from this one on are the test set.
+_FIRST_TEST = 40
+# The pressure of a taxel that nothing touches, and the changes, as shares of it, at which it fires.
+_REST, _CHANGES = 255.0, (0.01, 0.02, 0.04, 0.08)
+_MOST_BYTES = 1 << 30
+
+
+def own_arrays(root: Path, split: str) -> Arrays:
+    """Return the recordings of ``train.npz`` or ``test.npz``: x and y as `Arrays` takes them.
+
+    Recordings of different lengths stand one after the other, x (steps of all, ...), and ``lengths`` says how many
+    steps each has; y has then a class for each recording, or a label for each step of all.
+    """
+    path = _file(root, f"{split}.npz")
+    x, y, *lengths = _named(path, "x", "y", more="lengths")
+    with check.about(path):
+        if lengths:
+            ends = _ends(lengths[0], len(x))
+            return Arrays(np.split(x, ends), np.split(y, ends) if len(y) == len(x) else y)
+        return Arrays(x, y)
+
+
+def heartbeats(root: Path, split: str) -> Arrays:
+    """Return stretches of electrocardiograms, (1301, 4) of -1, 0 and 1, with one of six waves at each step.
+
+    The files are ``QTDB_train.mat`` and ``QTDB_test.mat``, which B. Yin and others made of PhysioNet's QT Database
+    (github.com/byin-cwi/Efficient-spiking-networks).
+    """
+    path = _file(root, f"QTDB_{split}.mat")
+    scipy = optional("scipy.io", "mat")
+    try:
+        shapes = {name: shape for name, shape, _ in scipy.whosmat(str(path))}
+        x, y = (shapes.get(name, ()) for name in "xy")
+        if len(x) != 3 or len(y) != 3 or x[:2] != y[:2] or 8 * (np.prod(x) + np.prod(y)) > _MOST_BYTES:
+            raise ValueError(f"x and y must be (recordings, steps, ...) of at most 1 GB, got {x} and {y}")
+        found = scipy.loadmat(str(path), variable_names=["x", "y"])
+        return Arrays(np.asarray(found["x"], np.float32), np.asarray(found["y"]).argmax(axis=2), classes=y[2])
+    except MemoryError:
+        raise
+    except Exception as problem:  # of damaged files SciPy raises errors of many kinds
+        raise ValueError(f"{path} is no file of heartbeats: {check.one_line(str(problem))}") from None
+
+
+def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
+    """Return the pressure on 12 taxels under a Braille letter, or spikes of its changes, with the letter as the class.
+
+    The file is ``letters.npz``: ``pressure`` (steps of all recordings, 12), ``lengths``, ``letter``, ``repetition``.
+    Repetitions from 40 on are the test set. Numbers are ``1 - pressure / 255``. As spikes, each taxel has eight
+    neurons, which fire where its number has fallen or risen by 0.01, 0.02, 0.04 or 0.08; see `Delta`.
+
+    Source: Mueller-Cleve and others 2022 (arXiv 2205.15864), CC BY 4.0.
+    """
+    path = _file(root, "letters.npz")
+    pressure, lengths, letter, repetition = _named(path, "pressure", "lengths", "letter", "repetition")
+    with check.about(path):
+        columns = [array.shape == letter.shape and array.dtype.kind in "iu" for array in (letter, lengths, repetition)]
+        if letter.ndim != 1 or not letter.size or not all(columns) or letter.min() < 0:
+            raise ValueError("lengths, letter and repetition must be integers from 0, one for each recording")
+        if pressure.ndim != 2 or pressure.dtype.kind not in "iuf" or not np.isfinite(pressure).all():
+            raise ValueError(f"pressure must be finite numbers (steps, taxels), got shape {pressure.shape}")
+        parts = np.split((1 - pressure / _REST).clip(0, 1).astype(np.float32), _ends(lengths, len(pressure)))
+        chosen = np.flatnonzero((repetition >= _FIRST_TEST) == (split == "test"))
+        if not chosen.size:
+            raise ValueError(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
+    found = [_changes(parts[i]) if spikes else parts[i] for i in chosen]
+    return Arrays(found, letter[chosen], classes=int(letter.max()) + 1)
+
+
+def _changes(x: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return spikes (T, 8 taxels) where numbers (T, taxels) from 0 to 1 have changed."""
+    return np.concatenate([Delta(change)(x, 1.0) for change in _CHANGES], axis=1)
+
+
+def _named(path: Path, *names: str, more: str = "") -> list[npt.NDArray[Any]]:
+    """Return arrays of an npz file by name, and one more if the file has it."""
+    arrays = read_arrays(path)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} has no array {missing[0]!r}")
+    return [arrays[name] for name in (*names, more) if name in arrays]
+
+
+def _ends(lengths: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:
+    """Return where all recordings but the last end, of numbers of steps that add up to those of all."""
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
+        raise ValueError(f"lengths must be integers from 1, got {lengths.dtype} of shape {lengths.shape}")
+    if lengths.sum() != steps:
+        raise ValueError(f"lengths must add up to the {steps} steps of all recordings, got {lengths.sum()}")
+    return np.cumsum(lengths)[:-1].astype(np.int64)
+
+
+def _file(root: Path, name: str) -> Path:
+    """Return a file of a folder, or the path itself if it is a file; raise ValueError where there is none."""
+    path = root / name if root.is_dir() else root
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
+    return path
+
+
+READERS: dict[str, Any] = {
+    "arrays": own_arrays,
+    "braille": letters,
+    "braille-spikes": partial(letters, spikes=True),
+    "qtdb": heartbeats,
+}

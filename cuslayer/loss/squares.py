@@ -1,0 +1,65 @@
+"""The square error of read-outs against numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, numeric, to_device, to_numpy
+from cuslayer.loss.base import OVER, ClassLoss, lengths_within, over_time, within
+from cuslayer.tape import Tensor, as_tensor
+
+
+class MeanSquaredError(ClassLoss):
+    """The square error of a read-out against numbers: a mean over steps and outputs, summed over the batch.
+
+    With y the output of C numbers, R steps in the region, and targets (T, N, C) or (N, C)::
+
+        E = sum 1/(R C) sum_t sum_i (y[t, i] - target[t, i])^2      over="every"
+        E = sum 1/C sum_i (r[i] - target[i])^2                      r = max, mean or sum of y over the region, or last y
+
+    The gradient is exact. For "every", targets (N, C) are those of every step.
+
+    Args:
+        over: "every", "max", "mean", "sum" or "last".
+        region: start and stop in ms of the time that counts; by default all of it.
+        dt: the step, ms.
+
+    Raises:
+        ValueError: over is unknown, dt is not positive, or the region is empty or begins before 0; when it is called,
+            also if the target has another shape, or is not finite.
+        TypeError: dt or a time is not a number.
+
+    >>> import numpy as np
+    >>> MeanSquaredError()(np.zeros((10, 1, 2)), np.full((10, 1, 2), 3.0)).item()
+    9.0
+    >>> MeanSquaredError("last")(np.zeros((10, 1, 2)), [[1.0, 0.0]]).item()
+    0.5
+    """
+
+    def __init__(self, over: str = "every", *, region: tuple[float, float] | None = None, dt: float = 1.0) -> None:
+        self.over = check.one_of("over", over, OVER)
+        self._set_time(region, dt)
+
+    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+        output = as_tensor(output)
+        first, last = within(self.region, output.shape[0], self.dt)
+        y = over_time(numeric(output.data[first:last]), self.over, lengths_within(output.lengths, first, last))[None]
+        return y, y  # numbers have no accuracy
+
+    def _targets(self, labels: Any, spikes: Tensor) -> Array:
+        given = as_tensor(labels).data
+        shapes = [spikes.shape, spikes.shape[1:]] if self.over == "every" else [spikes.shape[1:]]
+        if given.shape not in shapes:
+            raise ValueError(f"target has shape {given.shape}, the output expects {' or '.join(map(str, shapes))}")
+        if given.size and kernels.of(given) is kernels.cpu:
+            check.finite_range("target", float(given.min()), float(given.max()))
+        return to_numpy(given) if kernels.of(spikes.stored) is kernels.cpu else to_device(given)
+
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
+        outputs = max(spikes.shape[-1], 1)
+        if self.over == "every":
+            error = spikes[first:last] - Tensor(chosen[first:last] if chosen.ndim > 2 else chosen)
+            return (error * error).sum() / float((last - first) * outputs)
+        error = over_time(spikes[first:last], self.over) - Tensor(chosen)
+        return (error * error).sum() / float(outputs)

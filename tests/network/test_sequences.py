@@ -1,0 +1,197 @@
+"""Recordings of different lengths in one batch, labels at each step, and numbers as targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.data import Arrays, Events, Loader
+from cuslayer.functions import cross_entropy
+from cuslayer.network.stream import Stream
+from cuslayer.training import Trainer
+
+LENGTHS = np.array([20, 7, 13, 20, 6])
+LABELS = np.array([0, 1, 2, 0, 1])
+RNG = np.random.default_rng(0)
+X = RNG.random((20, 5, 6)) < 0.4  # spikes after the ends, too: they must not count
+AT_STEPS = RNG.integers(-1, 3, (20, 5))
+SRM = cs.SRM()
+LOSSES = [
+    (cs.SpikeCountLoss(SRM, true=5, false=1), LABELS),
+    (cs.SpikeRateLoss(SRM), LABELS),
+    (cs.SpikeMaxLoss(SRM), LABELS),
+    (cs.ProbabilityWindowLoss(SRM, window=5), LABELS),
+    (cs.BinaryCrossEntropyLoss(), np.eye(3)[LABELS]),
+    (cs.SpikeTimeLoss(SRM), RNG.random((20, 5, 3)) < 0.1),
+    *(
+        (cs.CrossEntropyLoss(over, smoothing=0.1, weights=[1, 2, 0.5]), LABELS)
+        for over in ("max", "mean", "sum", "last")
+    ),
+    (cs.CrossEntropyLoss("every"), AT_STEPS),
+    (cs.CrossEntropyLoss("every", weights=[1, 2, 0.5]), (AT_STEPS[..., None] == np.arange(3))),
+    (cs.MeanSquaredError(), RNG.random((20, 5, 3))),
+    (cs.MeanSquaredError("mean"), RNG.random((5, 3))),
+]
+
+
+def network(*, read_out: bool = False, norm: bool = False) -> cs.Sequential:
+    cs.seed(0)
+    end = cs.Affine(8, 3, tau=5.0) if read_out else cs.Sequential(cs.Dense(8, 3, weight_scale=40.0), SRM)
+    between = [cs.BatchNorm(8, height=10.0)] if norm else []
+    return cs.Sequential(cs.Dense(6, 8, weight_scale=40.0), *between, cs.Recurrent(cs.Dense(8, 8), cs.LIF()), end)
+
+
+def gradients(net: cs.Sequential) -> list[np.ndarray]:
+    found = [p.grad.copy() for p in net.parameters() if p.requires_grad]
+    for p in net.parameters():
+        p.grad = None
+    return found
+
+
+def part(target: np.ndarray, i: int) -> np.ndarray:
+    return target[: LENGTHS[i], i : i + 1] if target.shape[:2] == (20, 5) else target[i : i + 1]
+
+
+@pytest.mark.parametrize(("loss", "target"), LOSSES, ids=lambda value: type(value).__name__)
+def test_a_recording_counts_as_if_it_were_alone(loss, target):
+    net = network(read_out=isinstance(loss, (cs.CrossEntropyLoss, cs.MeanSquaredError)))
+    y = net(cs.Tensor(X, lengths=LENGTHS))
+    together = loss(y, target)
+    together.backward()
+    found, total, sums = gradients(net), 0.0, 0.0
+    for i, length in enumerate(LENGTHS):
+        alone = net(X[:length, i : i + 1])
+        assert np.array_equal(alone.data[:, 0], y.data[:length, i])
+        assert not y.data[length:, i].any()
+        value = loss(alone, part(target, i))
+        value.backward()
+        total += value.item()
+        sums = [a + b for a, b in zip(sums or [0.0] * len(found), gradients(net), strict=False)]
+    assert together.item() == pytest.approx(total, rel=1e-5)
+    for g, expected in zip(found, sums, strict=True):
+        assert np.abs(g - expected).max() <= 1e-5 * np.abs(expected).max() > 0
+
+
+@pytest.mark.parametrize("over", ["sum", "mean", "max", "last"])
+def test_decisions_and_scores(over):
+    net = network(read_out=True)
+    y = net(cs.Tensor(X, lengths=LENGTHS))
+    alone = [net(X[:length, i : i + 1]) for i, length in enumerate(LENGTHS)]
+    decided = cs.classify(y, over=over)
+    assert decided.tolist() == [int(cs.classify(each, over=over)[0]) for each in alone]
+    assert cs.confidence(y, over=over) == pytest.approx([float(cs.confidence(each, over=over)[0]) for each in alone])
+    times = cs.decision_time(y, LABELS, over=over)
+    assert times.tolist() == [float(cs.decision_time(e, LABELS[i : i + 1], over=over)[0]) for i, e in enumerate(alone)]
+    trainer = Trainer(net, cs.CrossEntropyLoss(over), cs.Adam(net.parameters()), calibrate=None)
+    score = trainer.test([(cs.Tensor(X, lengths=LENGTHS), LABELS)])
+    assert score.accuracy == pytest.approx(np.mean(decided == LABELS))
+
+
+def test_the_score_of_labels_at_each_step_is_over_all_of_them():
+    net = network(read_out=True)
+    trainer = Trainer(net, cs.CrossEntropyLoss("every"), cs.Adam(net.parameters()), calibrate=None)
+    score = trainer.test([(cs.Tensor(X, lengths=LENGTHS), AT_STEPS)])
+    counted = (np.arange(20)[:, None] < LENGTHS) & (AT_STEPS >= 0)
+    right = net(X).data.argmax(axis=2) == AT_STEPS
+    assert score.accuracy == pytest.approx(right[counted].mean())
+    assert trainer.test([(X[:, :1], np.full((20, 1), -1))]).loss == 0.0
+
+
+def test_batch_norm_takes_own_steps_only():
+    kept = np.arange(20)[:, None] < LENGTHS
+    x = RNG.normal(size=(20, 5, 4))
+    norm, flat = cs.BatchNorm(4, trained=True), cs.BatchNorm(4, trained=True)
+    padded, one = cs.Tensor(x, requires_grad=True, lengths=LENGTHS), cs.Tensor(x[kept][:, None], requires_grad=True)
+    g = RNG.normal(size=x.shape)
+    norm(padded).backward(np.where(kept[..., None], g, 0.0))
+    y = flat(one)
+    y.backward(g[kept][:, None])
+    assert np.array_equal(norm(padded).data[kept], flat(one).data[:, 0])
+    assert np.array_equal(padded.grad[kept], one.grad[:, 0])
+    assert not padded.grad[~kept].any()
+    assert np.array_equal(norm.gain.grad, flat.gain.grad)
+    for a, b in ((norm.mean, flat.mean), (norm.var, flat.var)):
+        assert np.array_equal(a.data, b.data)
+
+
+def test_calibration_and_health_count_own_steps():
+    x = np.concatenate([X, np.zeros((60, 5, 6), bool)])  # silence after the ends would lower a rate fourfold
+    rates = []
+    for given in (X, cs.Tensor(x, lengths=np.full(5, 20))):
+        net = network(norm=True)
+        found = cs.calibrate(net, [given], rate=100.0)
+        rates.append([(row.rate, row.factor) for row in found.layers])
+        health = cs.health(net, [(given, LABELS)], loss=cs.SpikeRateLoss(SRM))
+        rates[-1] += [(layer.rate, layer.distance) for layer in health.layers]
+    assert np.array(rates[0]) == pytest.approx(np.array(rates[1]), rel=1e-6)
+
+
+def test_a_stream_ends_each_recording():
+    net = network()
+    stream, y = net.stream(LENGTHS), net(cs.Tensor(X, lengths=LENGTHS)).data
+    assert isinstance(stream, Stream)
+    assert np.array_equal(np.concatenate([stream(X[:6]), stream(X[6:7]), stream(X[7:])]), y)
+
+
+def test_a_loader_pads_to_the_longest_of_a_batch():
+    x = [X[:length, i] for i, length in enumerate(LENGTHS)]
+    steps = [AT_STEPS[:length, i] for i, length in enumerate(LENGTHS)]
+    batches = list(Loader(Arrays(x, steps), 2))
+    assert [batch.x.shape for batch in batches] == [(20, 2, 6), (20, 2, 6), (6, 1, 6)]
+    assert [batch.lengths.tolist() for batch in batches] == [[20, 7], [13, 20], [6]]
+    assert (batches[0].target[7:, 1] == -1).all()
+    assert np.array_equal(batches[0].target[:7, 1], steps[1])
+    assert [batch.lengths for batch in Loader(Arrays(x, LABELS), 5, steps=20)] == [None]
+    (x, target), *_ = Loader(Arrays([Events([0.5, 3.5], [1, 2]), Events([1.0], [0])], [0, 1]), 2, steps=9, lengths=True)
+    assert (x.shape, x.lengths.tolist(), target.tolist()) == ((4, 2, 3), [4, 2], [0, 1])
+    numbers = next(iter(Loader(Arrays(X.swapaxes(0, 1), np.full((5, 1), 0.5)), 5))).target
+    assert numbers.shape == (5, 1)
+    assert numbers.dtype == np.float32
+
+
+def test_training_in_parts_is_training_as_a_whole():
+    from cuslayer.distributed import DataParallel
+
+    data, found = Arrays([X[:length, i] for i, length in enumerate(LENGTHS)], LABELS), []
+    for parallel in (None, DataParallel(micro=2)):
+        for batches in (Loader(data, 5), list(Loader(data, 5))):
+            net = network(read_out=True)
+            trainer = Trainer(net, cs.CrossEntropyLoss("mean"), cs.SGD(net.parameters(), 0.1), parallel=parallel)
+            found.append((trainer.train(batches).loss, net.parameters()[0].data))
+    for loss, weight in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        assert np.allclose(weight, found[0][1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_gradient_of_smoothed_and_weighted_cross_entropy(smoothing):
+    chosen, factors = AT_STEPS[:4, :3, None] == np.arange(3), RNG.random((4, 3)) * (AT_STEPS[:4, :3] >= 0)
+
+    def error(z):
+        return cross_entropy(z, chosen=chosen, smoothing=smoothing, factors=factors)
+
+    z = RNG.normal(size=(4, 3, 3))
+    assert cs.gradcheck(error, z)
+    log = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    wanted = chosen * (1 - smoothing) + smoothing / 3
+    assert error(z).item() == pytest.approx(-(wanted * log * factors[..., None]).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda y: cs.Tensor(X, lengths=[20, 7]), "lengths must be one for each recording"),
+        (lambda y: cs.Tensor(X, lengths=[0] * 5), "lengths must be from 1 to 20, the steps of x, got 0"),
+        (lambda y: cs.CrossEntropyLoss("max")(y, AT_STEPS), "need over='every'"),
+        (lambda y: cs.CrossEntropyLoss("every")(y, AT_STEPS + 1), "is none of 3 classes, nor -1"),
+        (lambda y: cs.CrossEntropyLoss("max", region=(6.0, 20.0))(y, LABELS), "recording 4 ends after 6 steps"),
+        (lambda y: cs.CrossEntropyLoss(weights=[1, 2])(y, LABELS), "weights must be one for each of 3 classes, got 2"),
+        (lambda y: cs.MeanSquaredError()(y, X), r"target has shape \(20, 5, 6\)"),
+        (lambda y: Arrays([X[:, 0], X[:9, 1]], [[0] * 20, [1] * 8]), r"y\[1\] must have a label for each step"),
+        (lambda y: cs.Sequential(cs.Decimate(2))(cs.Tensor(X, lengths=LENGTHS)), "keep the number of steps"),
+    ],
+)
+def test_errors_in_one_line(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(network(read_out=True)(cs.Tensor(X, lengths=LENGTHS)))
