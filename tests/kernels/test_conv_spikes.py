@@ -31,14 +31,6 @@ def _rows(total, table, index, begin, end, shape, width, apart, table_apart):
     vectors.add_rows(total, 3, apart, flat, 4, table_apart, stride, index, begin, end, shape, width)
 
 
-@jit.compiled
-def _places(total, table, index, places, apart, table_apart, swap):
-    columns = (1, 0) if swap else (0, 1)
-    flat = table.reshape(table.size)
-    of_rows = (3, apart, columns[0], flat, 4, table_apart, columns[1], index)
-    vectors.add_places(total, *of_rows, 1, len(index) - 1, places.reshape(places.size), places.shape[1])
-
-
 def _sizes(itemsize):
     """Return pieces and their numbers that fit in the registers."""
     lanes = vectors.REGISTER_BYTES // itemsize
@@ -67,32 +59,6 @@ def test_rows_of_every_width(dtype):
                     sums[to : to + width] += table[row, at : at + width]
             _rows(total, table, index, begin, end, vectors.shape_of(pieces, width, itemsize), width, apart, table_apart)
             assert total.tobytes() == sums.tobytes()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("swap", [False, True])
-def test_rows_at_places(dtype, swap):
-    """Each index has places, shapes and sizes of two parts; overlapping rows are added one after the other."""
-    generator, itemsize = np.random.default_rng(0), np.dtype(dtype).itemsize
-    index = np.array([0, 1, 2, 2, 4, 3, 1], np.int32)
-    for pieces, width in _sizes(itemsize):
-        apart, table_apart = width + 2, width + 3
-        total, table = (generator.standard_normal(pieces * (width + 3) + 60).astype(dtype) for _ in range(2))
-        places = np.zeros((5, 2, 4), np.int32)
-        for number in range(10):
-            # One reaches nothing, another less than the others.
-            count, size = ((0, 0), (pieces, -(-width // 2)), (pieces, width))[min(number, 2)]
-            at = generator.integers(0, 40, 2)
-            places[number // 2, number % 2] = *at, vectors.shape_of(count, size, itemsize), size
-        sums = total.copy()
-        for number in index[1:-1]:
-            for part in range(2):
-                to, at, shape, size = places[number, part, [1, 0, 2, 3] if swap else [0, 1, 2, 3]]
-                for piece in range(pieces if shape else 0):
-                    source = table[4 + at + piece * table_apart :][:size]
-                    sums[3 + to + piece * apart :][:size] += source
-        _places(total, table, index, places, apart, table_apart, swap)
-        assert total.tobytes() == sums.tobytes()
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.8])
@@ -296,7 +262,7 @@ def test_weight_gradients_are_summed_in_order(window, rate):
     """Chunks from the last to the first, eight steps at a time, then rows, steps and columns, to the bit."""
     generator, steps = np.random.default_rng(0), 41
     outputs = 1 if window == SHAPES["more padding than image"] else 3
-    x = generator.random((steps, 5, 6, 2)) < rate  # where few fire, each spike is added by itself
+    x = generator.random((steps, 5, 6, 2)) < rate
     found = find_spikes(x)
     m = conv_spikes.maps(found, steps, outputs, window)
     assert m.blocks == 1

@@ -4,11 +4,10 @@ In a row of a map a spike reaches one run of neighbours; or as many pieces as th
 that has gaps, or where a group has a part of the outputs of each column. The pieces of a group are whole vectors, with
 taps of 0 for outputs of other groups: they add nothing, and a part of a vector would take longer.
 
-Where few spikes are in a pixel, each is added by itself: how many it has cannot be foreseen, and to wait for that takes
-longer than to load and store the sums of each. Where there are many, the sums stay in registers while the taps of the
-spikes of a pixel and group are added, which reach the same outputs. Where frames are busy and channels few, loads and
-stores of the sums cost more than the additions: a product of spikes, 0 or 1, and taps takes less. All add in ascending
-order, and give the same bits, so that the choice may depend on whatever is at hand.
+The sums stay in registers while the taps of the spikes of a pixel and group are added, which reach the same outputs.
+Where frames are busy and channels few, loads and stores of the sums cost more than the additions: a product of spikes,
+0 or 1, and taps takes less. Both add in ascending order, and give the same bits, so that the choice may depend on
+whatever is at hand.
 
 The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps` and `weigh`; the gradient of the
 weights is in `weight_sums.py`.
@@ -29,7 +28,7 @@ from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import aligned
 from cuslayer.kernels.host.numbers import are_finite
 from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_places, add_rows, multiply, shape_of
+from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_rows, multiply, shape_of
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Frames of a part that one thread computes.
@@ -39,14 +38,11 @@ _TOGETHER = 1024
 CHUNK = 32
 # Steps for which a row of the taps is used before the next row: both fit in the first-level cache.
 _STEPS = 4
-# Spikes of a pixel and group, on average, from which on their sums stay in registers.
-_MANY = 1.6
 # Channels of a group, or outputs, that fill the vectors of a core.
 FULL = 16
-# Times, as measured, in units of about a cycle: of a row of taps of a pixel that has a spike, and of a vector that a
-# spike adds to sums in registers; of a row of taps of a spike that is added by itself, and of a vector of it; and of a
-# vector of a product.
-_PIXEL, _WALKED, _ALONE, _ALONE_VECTOR, _MULTIPLIED = 35.0, 1.1, 14.0, 2.8, 0.85
+# Times, as measured, in units of about a cycle: of a row of taps of a pixel that has a spike, of a vector that a spike
+# adds to sums in registers, and of a vector of a product.
+_PIXEL, _WALKED, _MULTIPLIED = 35.0, 1.1, 0.85
 
 
 class Pieces(NamedTuple):
@@ -84,7 +80,7 @@ class Reach(NamedTuple):
 
     Attributes:
         places: (W C, parts, 4), for each position in a line the distance of its first output from the row's, that of
-            its first tap in the taps of a row of the window, and the shape and numbers of its pieces; see `add_places`.
+            its first tap in the taps of a row of the window, and the shape and numbers of its pieces; see `add_rows`.
             What does not fit in the registers is another part.
         apart: outputs between two pieces.
         taps_apart: numbers between two pieces in the taps.
@@ -259,8 +255,7 @@ def _pays(share: float, spikes: Any, taps: Any) -> bool:
     # An output has as many pixels to itself as a stride steps over, and each of them reaches some rows of a map.
     pixels, terms, of_piece = over * kernel, kernel * across * channels, -(-taps.shape[2] // across // lanes)
     together = _PIXEL * pixels * groups * min(1.0, share * spikes.inputs) + _WALKED * share * terms * of_piece
-    alone = share * channels * (_ALONE * pixels + _ALONE_VECTOR * kernel * across * of_piece)
-    return min(together, alone) > _MULTIPLIED * terms * -(-spikes.reach.outputs // lanes)
+    return together > _MULTIPLIED * terms * -(-spikes.reach.outputs // lanes)
 
 
 @compiled
@@ -329,9 +324,7 @@ def _walk(
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     start, position, height, _, inputs, _, (places, apart, taps_apart, _, _), _ = spikes
-    flat, row_of_taps, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
-    above, reached = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
-    each = activity(first, last, frames, above, reached, spikes) * inputs < _MANY
+    flat, row_of_taps = lines.reshape(lines.size), taps.reshape(taps.size)
     for begin in range(first, last, _STEPS):
         until = min(begin + _STEPS, last)
         for t in range(begin, until):
@@ -348,10 +341,6 @@ def _walk(
                     row += (t * frames[0] + frames[1]) * height
                     line = t % len(lines) * lines.shape[1] + at + (y - low) * width
                     e, end = start[row], start[row + 1]
-                    if each:
-                        of_rows = (line, apart, 0, row_of_taps, tap, taps_apart, 1, position, e, end)
-                        add_places(flat, *of_rows, of_places, places.shape[1])
-                        continue
                     while e < end:
                         of_unit = position[e]
                         limit, after = (of_unit // inputs + 1) * inputs, e + 1

@@ -21,7 +21,6 @@ from cuslayer.kernels.conv.spikes import (
     Maps,
     Pieces,
     Where,
-    activity,
     distances,
     example,
     maps,
@@ -33,15 +32,13 @@ from cuslayer.kernels.conv.spikes import (
 )
 from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.vectors import add_places, add_rows
+from cuslayer.kernels.host.vectors import add_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Parts of the sum of a weight gradient: fixed, so that its bits do not depend on the number of cores.
 PARTS = 16
 # Steps whose spikes are sorted at a time: their errors fit in the first-level cache.
 _STEPS = 8
-# Spikes of a key in a row and these steps, on average, from which on it pays to sort them.
-_FEW = 7.0
 # Entries between the lists of two channels: at distances of a power of two they would displace each other in a cache.
 _APART = 16
 
@@ -166,37 +163,6 @@ def _sort(
 
 
 @compiled
-def _add_each(
-    first: int,
-    last: int,
-    lines: Any,
-    at: int,
-    frames: Any,
-    low: int,
-    high: int,
-    width: int,
-    spikes: Where,
-    taps: Any,
-) -> None:
-    """Add the errors that each spike reaches to its taps, in the order of `weigh_adjoint`; the arguments of `_walk`."""
-    (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    start, position, height, _, _, _, (places, apart, taps_apart, _, _), _ = spikes
-    errors, sums, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
-    for begin in range(first, last, _STEPS):
-        for i in range(kernel):
-            tap = i * taps.shape[1] * taps.shape[2]
-            for y in range(low, high):
-                row = y * down + i * gap - top
-                if row < 0 or row >= height:
-                    continue
-                for t in range(begin, min(begin + _STEPS, last)):
-                    line = (t * frames[0] + frames[1]) * height + row
-                    error = t % len(lines) * lines.shape[1] + at + (y - low) * width
-                    of_rows = (tap, taps_apart, 1, errors, error, apart, 0, position, start[line], start[line + 1])
-                    add_places(sums, *of_rows, of_places, places.shape[1])
-
-
-@compiled
 def weigh_adjoint(
     first: int,
     last: int,
@@ -231,10 +197,6 @@ def weigh_adjoint(
     sums, distance, row_of_taps = taps.reshape(taps.size), o.padded * m.outputs, taps.shape[1] * taps.shape[2]
     lists, errors, channels = given.lists.reshape(given.lists.size), given.errors, o.channels
     frames = m.samples, sample
-    above, reached = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
-    if activity(first, last, frames, above, reached, spikes) * o.columns * _STEPS < _FEW:
-        _add_each(first, last, lines, at, frames, low, high, m.columns * m.outputs, spikes, taps)
-        return
     begin_row = max(0, low * down - top)
     rows = min(spikes.height, (high - 1) * down + (kernel - 1) * gap - top + 1) - begin_row
     for begin in range(first, last, _STEPS):

@@ -18,8 +18,8 @@ from cuslayer.kernels.delay.delayed import (
     store_step,
 )
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.host.memory import empty, is_large
-from cuslayer.kernels.host.rows import fence, scratch_rows, write_row
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import scratch_rows
 from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
 
 
@@ -40,23 +40,22 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 
 
 @compiled
-def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any, large: bool) -> None:
+def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
     memory, width = stages_of(turn, last - first, x)
-    rows = scratch_rows(3, width, x)
+    rows = scratch_rows(2, width, x)
     for low in range(first, last, width):
         size = min(width, last - low)
-        weight, other, out = near[low : low + size], far[low : low + size], rows[2, :size]
-        rows[:2] = 0
+        weight, other = near[low : low + size], far[low : low + size]
+        rows[:] = 0
         for t in range(begin_block(memory, delay[low : low + size], steps, least), steps):
             now, before = rows[t % 2], rows[1 - t % 2]
             delayed_row(now, memory, x, t, least, low, low + size)
             if t >= 0:
+                out = y[t, low : low + size]
                 for j in range(size):
                     out[j] = weight[j] * now[j] + other[j] * before[j]
-                write_row(y[t, low : low + size], out, large)
-    fence()
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
@@ -67,7 +66,7 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
     """
     y = empty(x.shape, x.dtype)
     arrays = np.ascontiguousarray(columns(x)), delay, near, far, columns(y)
-    parallel_for(_shift_linear, delay.size, *arrays, is_large(y), grain=GRAIN)
+    parallel_for(_shift_linear, delay.size, *arrays, grain=GRAIN)
     return y
 
 

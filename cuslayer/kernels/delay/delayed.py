@@ -17,7 +17,7 @@ from llvmlite import ir
 
 from cuslayer.jit import compiled
 from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
-from cuslayer.kernels.host.rows import copy, request, scratch
+from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, place_of, store_bits, transpose_bits
 
 # Bytes of the rows of all stages, half of the second-level cache, unless that were too few columns.
@@ -27,8 +27,6 @@ _MOST_COLUMNS = 2048
 _LEAST_COLUMNS = 64
 # Vectors that pass the stages together.
 _PAIR = 2
-# Lines of the row after the next that are asked for: those that follow, the processor expects.
-_LINES = 8
 
 
 @compiled
@@ -118,9 +116,6 @@ def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, hig
     lanes = VECTOR_BYTES // x.itemsize
     many = _PAIR * lanes
     flat, pairs = x.reshape(x.size), (size + many - 1) // many
-    if now + 2 < steps:
-        for n in range(0, min(_LINES * lanes, size), lanes):
-            request(flat, (now + 2) * wide + low + n)
     if 0 <= now < steps and size % many == 0:
         _pass_stages(out, flat, now * wide + low, rows, lags, places, pairs)
         return

@@ -16,7 +16,7 @@ from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
 from cuslayer.kernels.filter_bank.events import MOST_VECTORS, add_products, add_taps, columns_memory, is_busy
 from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS
-from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import are_finite
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.spike_words import count_spikes, list_spikes, place_of, read_words, whole_words, words_memory
@@ -36,21 +36,19 @@ def _output_columns(low: int, high: int, i: int, channels: int, filters: int) ->
 
 
 @compiled
-def _filter_events(
-    x: Any, low: int, high: int, w: Any, y: Any, channels: int, large: bool, words: Any, memory: Any
-) -> bool:
+def _filter_events(x: Any, low: int, high: int, w: Any, y: Any, channels: int, words: Any, memory: Any) -> bool:
     """Filter the columns [low, high) of x number by number that is not 0; return False if one is not finite."""
     read_words(words, x, low, high)
     found = list_spikes(words, x, low, w)
     finite = are_finite(found[2])
     for i in range(len(w) if finite else 0):
         targets = _output_columns(low, high, i, channels, len(w))
-        add_taps(words, found, high - low, w[i], y, targets, large, memory)
+        add_taps(words, found, high - low, w[i], y, targets, memory)
     return finite
 
 
 @compiled
-def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int, large: bool) -> None:
+def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -> None:
     filters, taps = w.shape
     wide = min(whole_words(max(last - first, 1)), WIDE_OF_EVENTS)
     of_tiles, of_columns = tiles(min(taps, x.shape[0]), w), columns_memory(wide, w)
@@ -59,14 +57,14 @@ def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int, l
     no: Any = np.bool_(False)
     for begin in range(first, last, wide):
         end = min(begin + wide, last)
-        if not is_busy(x, begin, end) and _filter_events(x, begin, end, w, y, channels, large, words, of_columns):
+        if not is_busy(x, begin, end) and _filter_events(x, begin, end, w, y, channels, words, of_columns):
             continue
         for low in range(begin, end, WIDE):
             high = min(low + WIDE, end)
             sources = _output_columns(low, high, 0, channels, 1)
             for i in range(filters):
                 targets = _output_columns(low, high, i, channels, filters)
-                filter_columns(x, sources, w[i], y, targets, no, no, large, of_tiles)
+                filter_columns(x, sources, w[i], y, targets, no, no, of_tiles)
 
 
 def forward(x: Array, w: Array) -> Array:
@@ -76,7 +74,7 @@ def forward(x: Array, w: Array) -> Array:
     """
     y = empty((*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
     flat = _numbers(x, w)
-    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], is_large(y), grain=GRAIN)
+    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], grain=GRAIN)
     return y
 
 
@@ -87,7 +85,7 @@ def _numbers(x: Array, like: Array) -> Array:
 
 
 @compiled
-def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int, large: bool) -> None:
+def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int) -> None:
     filters, taps = w.shape
     memory = tiles(min(taps, g.shape[0]), g)
     yes: Any = np.bool_(True)
@@ -96,9 +94,7 @@ def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels
         targets = _output_columns(low, high, 0, channels, 1)
         for i in range(filters):
             sources = _output_columns(low, high, i, channels, filters)
-            # What the next filter reads stays in a cache.
-            past = large and i == filters - 1
-            filter_columns(g, sources, w[i], y, targets, yes, i > 0, past, memory)
+            filter_columns(g, sources, w[i], y, targets, yes, i > 0, memory)
 
 
 def adjoint(g: Array, w: Array) -> Array:
@@ -109,9 +105,7 @@ def adjoint(g: Array, w: Array) -> Array:
 def adjoint_into(y: Array, g: Array, w: Array) -> Array:
     """Write `adjoint` to y and return it; where there is one filter, y may be g."""
     flat, target = np.ascontiguousarray(columns(g)), columns(y)
-    # What was just read is in a cache.
-    large = is_large(y) and not np.may_share_memory(y, g)
-    parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], large, grain=GRAIN)
+    parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], grain=GRAIN)
     return y
 
 

@@ -3,7 +3,6 @@
 A tile is a vector of columns. Its inputs lie step after step in scratch memory, as far back as the filter reaches: in
 the signal itself, rows are often a power of two apart, where few of them fit into a cache. An input is loaded once for
 eight products, and the sums of eight steps stay in registers. Each is taken in the order of the taps, as on a GPU.
-Memory is read and written while other tiles are computed.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from llvmlite import ir
 
 from cuslayer.jit import compiled
 from cuslayer.kernels.host.llvm import I8, Code, Flag, Flat, Int, Value, generated
-from cuslayer.kernels.host.rows import copy, fence, request, scratch, write_row
+from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
 
 # Columns of a block: enough that memory is read in long pieces, few enough that the tiles stay in the second cache.
 WIDE = 512
 # Steps, and taps, of a round of products: the sums of the steps and the inputs of both fit in the registers.
 STEPS = 8 if FEATURES.get("avx512f") else 4
-# How many tiles ahead inputs are asked for.
-_AHEAD = 2
 
 
 @generated
@@ -40,13 +37,12 @@ def filter_tile(
     to: Int,
     steps_apart: Int,
     more: Flag,
-    large: Flag,
 ) -> None:
     """Filter the vector of columns at a place of x, STEPS steps that are `apart`, by the first `used` taps.
 
-    The sums go to a place of y, whose steps are `steps_apart`, and are added to what is there if `more`, by
-    non-temporal stores if `large`. All arrays are flat. The memory has the earlier steps, in a ring of `blocks` blocks
-    of STEPS vectors each, from block 1 on; block 0 is a copy of the last one. `block` is the one for these steps.
+    The sums go to a place of y, whose steps are `steps_apart`, and are added to what is there if `more`. All
+    arrays are flat. The memory has the earlier steps, in a ring of `blocks` blocks of STEPS vectors each, from block 1
+    on; block 0 is a copy of the last one. `block` is the one for these steps.
     """
     lanes, steps = REGISTER_BYTES // taps.itemsize, range(STEPS)
     vector, builder = ir.VectorType(taps.number, lanes), code.builder
@@ -89,12 +85,8 @@ def filter_tile(
         return times(tap, found, [memory.load(first + i * lanes, vector) for i in steps])
 
     _, sums = code.loop(0, used - done, sums, one_tap)
-    with builder.if_else(large.raw) as branches:
-        for temporal, branch in zip((False, True), branches, strict=True):
-            with branch:
-                for i in steps:
-                    align = 0 if temporal else REGISTER_BYTES
-                    y.store(sums[i], to + steps_apart * i, align, temporal=temporal)
+    for i in steps:
+        y.store(sums[i], to + steps_apart * i)
 
 
 @compiled
@@ -115,11 +107,11 @@ def take(row: Any, x: Any, t: int, places: Any) -> None:
 
 
 @compiled
-def put(y: Any, t: int, places: Any, row: Any, large: bool) -> None:
-    """Copy the front of a row to the columns `places`, ascending, of step t of y; see `write_row`."""
+def put(y: Any, t: int, places: Any, row: Any) -> None:
+    """Copy the front of a row to the columns `places`, ascending, of step t of y."""
     size = places.size
     if are_neighbours(places):
-        write_row(y[t, places[0] : places[0] + size], row[:size], large)
+        copy(y[t, places[0] : places[0] + size], row[:size])
     else:
         for j in range(size):
             y[t, places[j]] = row[j]
@@ -139,7 +131,7 @@ def tiles(reach: int, like: Any) -> Any:
 
 @compiled
 def filter_columns(
-    x: Any, sources: Any, taps: Any, y: Any, targets: Any, backward: bool, more: bool, large: bool, memory: Any
+    x: Any, sources: Any, taps: Any, y: Any, targets: Any, backward: bool, more: bool, memory: Any
 ) -> None:
     """Filter the columns `sources` of x into the columns `targets` of y, which may be the same array.
 
@@ -153,7 +145,6 @@ def filter_columns(
         targets: as many columns of y, ascending.
         backward: from the last step to the first.
         more: y has a part of the sums.
-        large: y is written with non-temporal stores.
         memory: `tiles` for as many taps, or more.
     """
     steps, size, lanes = x.shape[0], sources.size, REGISTER_BYTES // y.itemsize
@@ -164,7 +155,6 @@ def filter_columns(
     # Before the first step there is nothing.
     before[: length * ((size + lanes - 1) // lanes)] = 0
     whole = size % lanes == 0 and are_neighbours(sources) and are_neighbours(targets)
-    large = large and (y.ctypes.data + targets[0] * y.itemsize) % REGISTER_BYTES == 0 and y.shape[1] % lanes == 0
     all_x, all_y, turn = x.reshape(x.size), y.reshape(y.size), -1 if backward else 1
     block = 0
     for k in range(0, steps, STEPS):
@@ -173,10 +163,8 @@ def filter_columns(
             apart, steps_apart = turn * x.shape[1], turn * y.shape[1]
             for j in range(0, size, lanes):
                 at, to = t * x.shape[1] + sources[0] + j, t * y.shape[1] + targets[0] + j
-                for i in range(STEPS):
-                    request(all_x, at + i * apart + _AHEAD * lanes)
                 tile = before[j // lanes * length :]
-                filter_tile(all_x, at, apart, tile, block, blocks, taps, used, all_y, to, steps_apart, more, large)
+                filter_tile(all_x, at, apart, tile, block, blocks, taps, used, all_y, to, steps_apart, more)
             continue
         here = min(STEPS, steps - k)
         for i in range(here):
@@ -186,7 +174,6 @@ def filter_columns(
             take(found[i * WIDE :], y, t + turn * i, targets)
         for j in range(0, size, lanes):
             tile = before[j // lanes * length :]
-            filter_tile(given, j, WIDE, tile, block, blocks, taps, used, found, j, WIDE, more, False)
+            filter_tile(given, j, WIDE, tile, block, blocks, taps, used, found, j, WIDE, more)
         for i in range(here):
-            put(y, t + turn * i, targets, found[i * WIDE :], large)
-    fence()
+            put(y, t + turn * i, targets, found[i * WIDE :])

@@ -12,7 +12,7 @@ from typing import Any
 from cuslayer.jit import compiled
 from cuslayer.kernels.filter_bank.direct import put
 from cuslayer.kernels.host.llvm import I64, Code, Flat, Int, Value, generated
-from cuslayer.kernels.host.rows import LANES, fence, scratch, transpose
+from cuslayer.kernels.host.rows import LANES, scratch, transpose
 from cuslayer.kernels.host.spike_words import column_at, count_spikes
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added
 
@@ -86,7 +86,7 @@ def columns_memory(wide: int, like: Any) -> Any:
 
 
 @compiled
-def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any, large: bool, memory: Any) -> None:
+def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any, memory: Any) -> None:
     """Filter numbers that are not 0 into columns of y: ``y[t] = sum_k taps[k] x[t-k]``.
 
     Each sum begins with tap 0: the last spike that reaches a step comes first.
@@ -98,7 +98,6 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
         taps: the filter (K,).
         y: (T, ...).
         targets: as many columns of y, ascending.
-        large: y is written with non-temporal stores.
         memory: see `columns_memory`.
     """
     (begins, which, values), wide = spikes, words.shape[1]
@@ -127,5 +126,4 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
             for group in range(0, size, LANES):
                 transpose(out, group, wide, sums, group * length + n, length)
             for i in range(min(LANES, steps - begin - n)):
-                put(y, begin + n + i, targets, out[i * wide : (i + 1) * wide], large)
-    fence()
+                put(y, begin + n + i, targets, out[i * wide : (i + 1) * wide])

@@ -24,8 +24,8 @@ from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import add_rows, forward, has_busy_rows
 from cuslayer.kernels.dense.product import Product, busy_above, narrow
 from cuslayer.kernels.fused.cpu_conv import OnePass, from_blocks, saved_type
-from cuslayer.kernels.host.memory import empty, is_large
-from cuslayer.kernels.host.rows import copy, fence, scratch, scratch_rows, write_row
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
@@ -105,7 +105,6 @@ def _forward(
     u: Any,
     s: Any,
     neurons: Block,
-    large: bool,
 ) -> None:
     """Write the spikes s (steps, neurons) of blocks, and the potentials u if there is memory for them.
 
@@ -141,8 +140,7 @@ def _forward(
             for k in range(t, end):
                 copy(s[k, to : to + wide], fired[(begun + k) % len(fired), :wide])
                 if u.size:
-                    write_row(u[k, to : to + wide], potential[(begun + k) % len(potential), :wide], large)
-    fence()
+                    copy(u[k, to : to + wide], potential[(begun + k) % len(potential), :wide])
 
 
 def dense_neuron(
@@ -163,7 +161,7 @@ def dense_neuron(
     u, s = empty((0, 0) if keep is None else flat, w.dtype), empty(flat, bool)
     neurons = forward_of(w.dtype, steps, response, spiking)
     spikes = x.start, x.index, w, busy_above(*w.shape, w.itemsize), w[:0], held_by(neurons, 0, 0, CHUNK)
-    parallel_for(_forward, b.number, b, 0, *spikes, u, s.view(np.uint8), neurons, is_large(u), grain=1)
+    parallel_for(_forward, b.number, b, 0, *spikes, u, s.view(np.uint8), neurons, grain=1)
     return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
 
 
@@ -221,7 +219,7 @@ def _few(b: Blocks, count: int, begun: int, x: Any, w: Any, limit: int, held: He
     start[0] = 0
     for row in range(len(x)):
         start[row + 1] = list_row(row, x, index, start[row])
-    _forward(0, count, b, begun, start, index, w, limit, none, held, none, s, neurons, False)
+    _forward(0, count, b, begun, start, index, w, limit, none, held, none, s, neurons)
 
 
 class _Streamed:
@@ -257,7 +255,7 @@ class StreamedNeurons:
         run = self._run = self._run or _Streamed(*self._constants, x.dtype)
         b, held, none, s = run.begin(len(x), 1, flat.shape[1])
         given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, none, s.view(np.uint8)
-        parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, False, grain=8)
+        parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, grain=8)
         run.steps += len(x)
         return s.reshape(x.shape)
 
@@ -292,6 +290,6 @@ class StreamedDense(_Streamed):
             weighted = forward(rows if found is _NO_SPIKES else found, w).reshape(s.shape) if apart else w[:0]
             found = _NO_SPIKES if apart else found
             given = found.start, found.index, w, self._limit, weighted, held, none, spikes
-            parallel_for(_forward, b.number, b, self.steps, *given, self.neurons, False, grain=1)
+            parallel_for(_forward, b.number, b, self.steps, *given, self.neurons, grain=1)
         self.steps += steps
         return s.reshape(steps, samples, w.shape[1])

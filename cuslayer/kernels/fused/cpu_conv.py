@@ -30,7 +30,7 @@ from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, whe
 from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room
 from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import copy, prefetch, scratch, scratch_rows
+from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
 from cuslayer.kernels.neuron.columns import placed
@@ -343,10 +343,6 @@ def _backward(
                     )
                     for k in range(t, end):
                         _pool_adjoint(k, pooled, spread, p.low, p.high, m, tiles)
-                        # What the next chunk reads lies in short rows, of which no processor foresees the next one.
-                        if k >= CHUNK:
-                            prefetch(g[k - CHUNK, of : of + p.pooled_size])
-                            prefetch(behind[k - CHUNK, : p.pooled_size])
                 blocks.backward(t, end, memory, ring, received, g_at, potential, 0, errors, y_at, p.size, neurons)
                 if with_weights:
                     where_from = t, end, errors, y_at, p.sample, p.low, p.high, m, spikes, order, given, taps[part]

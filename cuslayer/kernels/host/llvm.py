@@ -115,12 +115,9 @@ class Flat:
         kind, align = kind or self.number, align or self.itemsize
         return Value(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
 
-    def store(self, value: Value, at: Value | int, align: int = 0, *, temporal: bool = True) -> None:
-        """Write a number or a vector to a place; if not `temporal`, its size is `align`, and it stays in no cache."""
-        builder = self.code.builder
-        stored = builder.store(value.raw, self.pointer(at, value.kind), align=align or self.itemsize)
-        if not temporal:
-            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
+    def store(self, value: Value, at: Value | int, align: int = 0) -> None:
+        """Write a number or a vector to a place."""
+        self.code.builder.store(value.raw, self.pointer(at, value.kind), align=align or self.itemsize)
 
 
 # What annotations of generated functions say.

@@ -25,8 +25,6 @@ from cuslayer.backend import Array, Setting
 _LEAST_BYTES = 1 << 20
 # Of larger blocks it is known whether there is memory for them.
 _LARGE = 1 << 28
-# Bytes of results that stay in no cache: what the cores of a socket share is about as much.
-_PAST_CACHES = 1 << 25
 # Allocations begin at multiples of this: a cache line, and the width of the widest SIMD register.
 _ALIGNMENT = 64
 _MEMORY = Path("/proc/meminfo")
@@ -252,8 +250,3 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
 def held_memory() -> int:
     """Return the bytes of the memory pool, used and unused."""
     return _pool.size
-
-
-def is_large(*results: Array) -> bool:
-    """Return whether the results of a kernel are so large that non-temporal stores write them."""
-    return sum(result.nbytes for result in results) >= _PAST_CACHES

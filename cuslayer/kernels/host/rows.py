@@ -1,11 +1,4 @@
-"""Rows of arrays in compiled kernels: scratch memory, copies, transposes, non-temporal stores, requests.
-
-A processor reads a line of memory before it changes a part of it. Vectors that fill a line at once need not
-(non-temporal stores): a result that stays in no cache then takes half the traffic, if it is written in long pieces.
-
-A loop over neighbouring columns reads a row far from the one before, which no processor expects, and waits for it. A
-kernel that asks for a piece of the next row before it computes with that piece of this one does not.
-"""
+"""Rows of arrays in compiled kernels: scratch memory, copies, transposes."""
 
 from __future__ import annotations
 
@@ -13,15 +6,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core.errors import TypingError
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.host.llvm import I8, I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
 
 # Rows and columns of a tile that is transposed: a vector of float32 is a cache line.
 LANES = 16
-# Columns of a piece of a row: more requests than a few hundred at once are waited for.
-PIECE = 512
 
 
 @compiled
@@ -52,54 +42,6 @@ def copy(target: Any, source: Any) -> None:
 def copy_vector(code: Code, x: Flat, at: Int, y: Flat, to: Int) -> None:
     """Copy x[at : at + lanes] to y[to : to + lanes], a vector of VECTOR_BYTES; x and y are flat."""
     y.store(x.load(at, x.line), to)
-
-
-@generated
-def _copy_line(code: Code, x: Flat, at: Int, y: Flat, to: Int) -> None:
-    """Copy a vector to a place that is a cache line, by a non-temporal store."""
-    if x.number != y.number:
-        raise TypingError(f"write_row: rows must be of one type, got {x.number} and {y.number}")
-    y.store(x.load(at, x.line), to, VECTOR_BYTES, temporal=False)
-
-
-@generated
-def fence(code: Code) -> None:
-    """Complete non-temporal stores before anything that follows, for other threads too."""
-    code.builder.fence("seq_cst")
-
-
-@generated
-def request(code: Code, x: Flat, at: Int) -> None:
-    """Ask for the cache line of x[at]; x is flat."""
-    # To read it, into every cache, as data.
-    how = (code.value(n, I32) for n in (0, 3, 1))
-    code.call("llvm.prefetch.p0", ir.VoidType(), Value(code, x.pointer(at, I8)), *how)
-
-
-@compiled
-def prefetch(row: Any) -> None:
-    """Ask for a row that is read soon."""
-    for j in range(0, row.size, VECTOR_BYTES // row.itemsize):
-        request(row, j)
-
-
-@compiled
-def write_row(target: Any, source: Any, large: bool) -> None:
-    """Copy a row to another as long as itself, with non-temporal stores if it is one of a large result.
-
-    `memory.is_large` says which results are. A kernel calls `fence` after its last row.
-    """
-    size, lanes = source.size, VECTOR_BYTES // source.itemsize
-    before = -target.ctypes.data % VECTOR_BYTES
-    if not large or before % source.itemsize:
-        copy(target, source)
-        return
-    first = min(before // source.itemsize, size)
-    last = first + (size - first) // lanes * lanes
-    copy(target[:first], source[:first])
-    for j in range(first, last, lanes):
-        _copy_line(source, j, target, j)
-    copy(target[last:], source[last:])
 
 
 def _exchanged(code: Code, rows: list[Value]) -> list[Value]:

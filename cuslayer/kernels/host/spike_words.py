@@ -15,11 +15,9 @@ from llvmlite import ir
 
 from cuslayer.jit import compiled
 from cuslayer.kernels.host.llvm import BOOL, I8, I64, Bits, Code, Flat, Int, generated, number_of_ones, trailing_zeros
-from cuslayer.kernels.host.rows import prefetch, scratch
+from cuslayer.kernels.host.rows import scratch
 
 WORD = 64
-# How many rows ahead spikes are asked for, and how many of them: those that follow, the processor expects.
-_AHEAD, _FRONT = 4, 1024
 # Bytes of the words of a block, a quarter of the second-level cache, unless that were too few columns.
 _BYTES = 1 << 18
 _MOST_COLUMNS = 4096
@@ -107,8 +105,6 @@ def read_words(words: Any, x: Any, low: int, high: int) -> None:
         line = words[begin // WORD + 1]
         for i in range(WORD):
             if begin + i < steps:
-                if begin + i + _AHEAD < steps:
-                    prefetch(x[begin + i + _AHEAD, low : min(low + _FRONT, high)])
                 given = x[begin + i, low:high]
                 for j in range(size):
                     row[j] = given[j] != 0

@@ -151,53 +151,6 @@ def add_rows(
     _of_shape(code, shape, total, width, add)
 
 
-@generated
-def add_places(
-    code: Code,
-    total: Flat,
-    total_at: Int,
-    apart: Int,
-    of_total: Int,
-    table: Flat,
-    table_at: Int,
-    table_apart: Int,
-    of_table: Int,
-    index: Flat,
-    first: Int,
-    last: Int,
-    places: Flat,
-    parts: Int,
-) -> None:
-    """Add some parts of a row of the table to a row of the total for each entry from first to last.
-
-    Both depend on index[e]. The flat array of places has four numbers for each index and part: two distances, of which
-    number of_total is that of the total from total_at and of_table that of the table from table_at, the shape
-    (`shape_of`) and the numbers of a piece. Pieces lie as in `add_rows`.
-    """
-
-    def one_entry(e: Value, _: list[Value]) -> list[Value]:
-        row = index.load(e).into("sext", I64) * parts * 4
-
-        def one_part(at_row: Value, _: list[Value]) -> list[Value]:
-            def number(column: Value | int) -> Value:
-                return places.load(at_row + column).into("sext", I64)
-
-            to, at = total_at + number(of_total), table_at + number(of_table)
-            shape, width = number(2), number(3)
-
-            def add(rows: Rows) -> None:
-                sums = added(rows.load(total, to, apart), rows.load(table, at, table_apart))
-                rows.store(sums, total, to, apart)
-
-            _of_shape(code, shape, total, width, add)
-            return []
-
-        code.loop(row, row + parts * 4, [], one_part, step=4)
-        return []
-
-    code.loop(first, last, [], one_entry)
-
-
 def _block(
     code: Code,
     out: Flat,

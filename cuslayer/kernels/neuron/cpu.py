@@ -3,8 +3,8 @@
 The loops exist once, and are compiled once. They call what a kind does with a row of neurons by its address: functions
 that `printer.py` prints and Numba compiles, and keeps on disk under a name that has a digest of their text.
 
-The loops run over blocks of columns; see `cuslayer/jit.py`. A block is divided into pieces, whose states, constants and
-other rows lie one after the other in one array.
+The loops run over blocks of columns; see `cuslayer/jit.py`. The states, constants and other rows of a block lie one
+after the other in one array.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, inlined, parallel_for
 from cuslayer.kernels.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.llvm import call
-from cuslayer.kernels.host.memory import empty, is_large
-from cuslayer.kernels.host.rows import PIECE, copy, fence, prefetch, scratch, write_row
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.states import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -92,48 +92,26 @@ def _forward(
     kept: Any,
     c: Any,
     row: int,
-    large: bool,
 ) -> None:
     most, parts = min(BLOCK, last - first), len(states) + len(constants)
     more = parts + len(kept)
-    rows = more + len(inputs) - 1
-    block, values, marks = scratch(rows * most, u), scratch(most, u), scratch(most, s)
+    memory = scratch((more + len(inputs) - 1) * most, u)
     for low in range(first, last, BLOCK):
-        high, size = min(low + BLOCK, last), min(BLOCK, last - low)
-        for begin in range(low, high, PIECE):
-            end = min(begin + PIECE, high)
-            memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
-            load_states(memory, states, begin, width)
-            for i in range(len(constants)):
-                at = (len(states) + i) * width
-                repeat(memory[at : at + width], constants[i], begin)
+        high = min(low + BLOCK, last)
+        width = high - low
+        load_states(memory, states, low, width)
+        for i in range(len(constants)):
+            at = (len(states) + i) * width
+            repeat(memory[at : at + width], constants[i], low)
         for t in range(inputs.shape[1]):
-            value = values[:size] if large else u[t, low:high]
-            mark = marks[:size] if large else s[t, low:high]
-            for begin in range(low, high, PIECE):
-                end = min(begin + PIECE, high)
-                memory, width, at, to = (
-                    block[rows * (begin - low) : rows * (end - low)],
-                    end - begin,
-                    begin - low,
-                    end - low,
-                )
-                if t + 1 < inputs.shape[1]:
-                    prefetch(inputs[0, t + 1, begin:end])
-                for i in range(1, len(inputs)):
-                    place = (more + i - 1) * width
-                    copy(memory[place : place + width], inputs[i, t, begin:end])
-                call_row(row, memory, inputs[0, t, begin:end], value[at:to], mark[at:to], c, width, 0)
-                for i in range(len(kept)):
-                    place = (parts + i) * width
-                    write_row(kept[i, t, begin:end], memory[place : place + width], large)
-            if large:
-                write_row(u[t, low:high], value, large)
-                write_row(s[t, low:high], mark, large)
-        for begin in range(low, high, PIECE):
-            end = min(begin + PIECE, high)
-            store_states(states, block[rows * (begin - low) :], begin, end - begin)
-    fence()
+            for i in range(1, len(inputs)):
+                place = (more + i - 1) * width
+                copy(memory[place : place + width], inputs[i, t, low:high])
+            call_row(row, memory, inputs[0, t, low:high], u[t, low:high], s[t, low:high], c, width, 0)
+            for i in range(len(kept)):
+                place = (parts + i) * width
+                copy(kept[i, t, low:high], memory[place : place + width])
+        store_states(states, memory, low, width)
 
 
 def forward(
@@ -158,9 +136,7 @@ def forward(
     flat, row = columns(u), forward_row(spiking.kind, saves, dtype)
     given = np.ascontiguousarray(inputs).reshape(len(inputs), *flat.shape)
     written = flat, columns(s.view(np.uint8)), kept.reshape(len(saves), *flat.shape)
-    # Potentials alone are written as fast without a copy.
-    flags = numbers_of(spiking, u), row, bool(saves) and is_large(u, s, kept)
-    parallel_for(_forward, flat.shape[1], states, given, constants, *written, *flags, grain=GRAIN)
+    parallel_for(_forward, flat.shape[1], states, given, constants, *written, numbers_of(spiking, u), row, grain=GRAIN)
     return u, s, kept
 
 
@@ -220,7 +196,6 @@ def _adjoint(
     c: Any,
     rows_of: BackwardRow,
     graded: int,
-    large: bool,
 ) -> None:
     most, count = min(BLOCK, last - first), len(states)
     # See `printer.backward_rows`.
@@ -228,45 +203,32 @@ def _adjoint(
     at_kept = at_constants + len(constants)
     at_sums = at_kept + len(kept) + (len(old) + len(kept) if len(old) > 0 else 0)
     at_more = at_sums + len(sums)
-    rows = at_more + len(y) - 1
-    block, results, away = scratch(rows * most, g), scratch(most, g), scratch(PIECE, g)
+    memory, away = scratch((at_more + len(y) - 1) * most, g), scratch(most, g)
     none = np.empty(0, np.uint8)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
-        block[:] = 0
-        for begin in range(low, high, PIECE):
-            end = min(begin + PIECE, high)
-            memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
-            for i in range(len(constants)):
-                at = (at_constants + i) * width
-                repeat(memory[at : at + width], constants[i], begin)
+        width = high - low
+        memory[:] = 0
+        slope = memory[count * width : at_constants * width]
+        for i in range(len(constants)):
+            at = (at_constants + i) * width
+            repeat(memory[at : at + width], constants[i], low)
         for t in range(g.shape[0] - 1, -1, -1):
-            for begin in range(low, high, PIECE):
-                end = min(begin + PIECE, high)
-                memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
-                grads, potential, slope = g[t, begin:end], u[t, begin:end], memory[count * width : at_constants * width]
-                if t > 0:
-                    prefetch(g[t - 1, begin:end])
-                    prefetch(u[t - 1, begin:end])
-                if rows_of.threshold >= 0:
-                    at = (at_constants + rows_of.threshold) * width
-                    for j in range(width):
-                        away[j] = potential[j] - memory[at + j]
-                    slopes(slope, away[:width], surrogate)
-                else:
-                    slopes(slope, potential, surrogate)
-                load_saved(memory, at_kept, width, t, begin, u, kept, states, old, rows_of.old_row, c, graded)
-                call_row(rows_of.row, memory, grads, potential, none, c, width, graded)
-                copy(results[begin - low : end - low], slope)
-                for i in range(1, len(y)):
-                    at = (at_more + i - 1) * width
-                    write_row(y[i, t, begin:end], memory[at : at + width], large)
-            write_row(y[0, t, low:high], results[: high - low], large)
-        for begin in range(low, high, PIECE):
-            end = min(begin + PIECE, high)
-            memory, width = block[rows * (begin - low) : rows * (end - low)], end - begin
-            store_states(sums, memory[at_sums * width :], begin, width)
-    fence()
+            grads, potential = g[t, low:high], u[t, low:high]
+            if rows_of.threshold >= 0:
+                at = (at_constants + rows_of.threshold) * width
+                for j in range(width):
+                    away[j] = potential[j] - memory[at + j]
+                slopes(slope, away[:width], surrogate)
+            else:
+                slopes(slope, potential, surrogate)
+            load_saved(memory, at_kept, width, t, low, u, kept, states, old, rows_of.old_row, c, graded)
+            call_row(rows_of.row, memory, grads, potential, none, c, width, graded)
+            copy(y[0, t, low:high], slope)
+            for i in range(1, len(y)):
+                at = (at_more + i - 1) * width
+                copy(y[i, t, low:high], memory[at : at + width])
+        store_states(sums, memory[at_sums * width :], low, width)
 
 
 def adjoint(
@@ -297,6 +259,6 @@ def adjoint(
     arrays = flat, columns(np.ascontiguousarray(u)), kept.reshape(len(kept), *flat.shape), states, old, constants
     written = y.reshape(len(y), *flat.shape), sums
     rows = backward_row(kind, spiking.exact, trained, g.dtype)
-    flags = surrogate_numbers(spiking, g.dtype), numbers_of(spiking, g), rows, int(spiking.graded), is_large(y)
+    flags = surrogate_numbers(spiking, g.dtype), numbers_of(spiking, g), rows, int(spiking.graded)
     parallel_for(_adjoint, flat.shape[1], *arrays, *written, *flags, grain=GRAIN)
     return y, sums

@@ -16,8 +16,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.llvm import array_at
-from cuslayer.kernels.host.memory import empty, is_large
-from cuslayer.kernels.host.rows import fence, scratch, write_row
+from cuslayer.kernels.host.memory import empty
 
 __all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 
@@ -179,24 +178,22 @@ def _sum_of_squares(g: Array) -> float:
 
 # A loop over rows, not over a range of the whole: of an index that may be negative, LLVM makes gathers and scatters.
 @compiled
-def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any, large: bool) -> None:
-    zero, rows = g.dtype.type(0), scratch(_ROW, g)
+def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any) -> None:
+    zero = g.dtype.type(0)
     for low in range(first, last, _ROW):
         given = g[low : min(low + _ROW, last)]
-        row = rows[: given.size]
+        row = y[low : low + given.size]
         for j in range(given.size):
             value = given[j]
             clipped = limit if value > limit else -limit if value < -limit else value
             row[j] = factor * (clipped if value - value == zero else value)
-        write_row(y[low : low + given.size], row, large)
-    fence()
 
 
 def _clipped(g: Array, limit: float, factor: float) -> Array:
     """Return a gradient whose elements are clipped to an absolute value and scaled."""
     y, real = empty(g.shape, g.dtype), g.dtype.type
     flat = np.ascontiguousarray(g).reshape(-1)
-    parallel_for(_clip, g.size, flat, y.reshape(-1), real(limit), real(factor), is_large(y), grain=_PART)
+    parallel_for(_clip, g.size, flat, y.reshape(-1), real(limit), real(factor), grain=_PART)
     return y
 
 

@@ -22,8 +22,8 @@ from cuslayer.kernels.delay.delayed import (
     store_step,
 )
 from cuslayer.kernels.filter_bank import cpu as bank
-from cuslayer.kernels.host.memory import empty, is_large
-from cuslayer.kernels.host.rows import fence, scratch, write_row
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
 
 
@@ -39,7 +39,7 @@ def fir_adjoint(g: Array, taps: Array) -> Array:
 
 
 @compiled
-def _shift(first: int, last: int, x: Any, delay: Any, y: Any, large: bool) -> None:
+def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
     memory, width = stages_of(turn, last - first, x)
@@ -49,20 +49,19 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any, large: bool) -> No
         for t in range(begin_block(memory, delay[low:high], steps, least), steps):
             delayed_row(row, memory, x, t, least, low, high)
             if t >= 0:
-                write_row(y[t, low:high], row[: high - low], large)
-    fence()
+                copy(y[t, low:high], row[: high - low])
 
 
 def shift(x: Array, delay: Array) -> Array:
     """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
     y = empty(x.shape, x.dtype)
     flat = np.ascontiguousarray(columns(x))
-    parallel_for(_shift, flat.shape[1], flat, delay, columns(y), is_large(y), grain=GRAIN)
+    parallel_for(_shift, flat.shape[1], flat, delay, columns(y), grain=GRAIN)
     return y
 
 
 @compiled
-def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any, large: bool) -> None:
+def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
     steps, wide = x.shape[0], wide_of(x.shape[0], last - first)
     words = words_memory(steps, wide)
     line, row = np.empty(wide, np.uint64), np.empty(wide, np.uint8)
@@ -74,13 +73,12 @@ def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any, large: bool
             delayed_line(line, words, begin, back, right)
             for i in range(min(WORD, steps - begin)):
                 store_step(row, line, i)
-                write_row(y[begin + i, low:high], row[: high - low], large)
-    fence()
+                copy(y[begin + i, low:high], row[: high - low])
 
 
 def shift_spikes(x: Array, delay: Array) -> Array:
     """Delay the columns of spikes x (T, ...), booleans, as `shift` does."""
     y = empty(x.shape, bool)
     arrays = columns(x.view(np.uint8)), delay, columns(y.view(np.uint8))
-    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, is_large(y), grain=GRAIN)
+    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, grain=GRAIN)
     return y

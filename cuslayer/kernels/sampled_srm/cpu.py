@@ -13,8 +13,8 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import SurrogateNumbers, flushed_taps, surrogate_numbers
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
-from cuslayer.kernels.host.memory import empty, is_large
-from cuslayer.kernels.host.rows import copy, fence, scratch, write_row
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, load_bits, whole_words
 from cuslayer.kernels.host.states import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
@@ -37,9 +37,7 @@ def _add_one(sums: Any, tap: Any, row: Any) -> None:
 
 
 @compiled
-def _spike(
-    first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any, before: int, theta: Any, large: bool
-) -> None:
+def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any, before: int, theta: Any) -> None:
     """The first `before` rows of s are the spikes of earlier steps; `marks` has the type of the bits of a vector."""
     lanes = VECTOR_BYTES // a.itemsize
     most = whole_words(min(BLOCK, last - first))
@@ -65,9 +63,8 @@ def _spike(
                 at = t * a.shape[1] + low
                 refract_row(sums, fired, flat, at, taps, count, earlier, row * apart, apart, signs[count], theta, pairs)
             _repeat_row(earlier, row, ring, apart)
-            write_row(s[before + t, low : low + size], fired[:size], large)
-            write_row(u[t, low : low + size], sums[:size], large)
-    fence()
+            copy(s[before + t, low : low + size], fired[:size])
+            copy(u[t, low : low + size], sums[:size])
 
 
 @compiled
@@ -91,7 +88,7 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
     flat, taps = np.ascontiguousarray(columns(a)), flushed_taps(spiking.refractory, a.dtype)
     marks = np.empty(0, np.uint16 if a.dtype == np.float32 else np.uint8)
     arguments = flat, taps, columns(u), columns(s.view(np.uint8)), marks, len(before), spiking.surrogate(a.dtype)[0]
-    parallel_for(_spike, flat.shape[1], *arguments, is_large(u), grain=GRAIN)
+    parallel_for(_spike, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from cuslayer.backend import Array, numeric
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, SurrogateNumbers, surrogate_numbers
-from cuslayer.kernels.host.memory import empty, is_large
+from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative
-from cuslayer.kernels.host.rows import LANES, copy, fence, scratch, scratch_rows, write_row
+from cuslayer.kernels.host.rows import LANES, copy, scratch, scratch_rows
 from cuslayer.kernels.host.states import flush, flushed
 from cuslayer.kernels.surrogate.cpu import slopes
 
@@ -225,7 +225,6 @@ def _neuron_adjoint(
     f: Recurrence,
     nu: Recurrence | None,
     rows: int,
-    large: bool,
 ) -> None:
     written = scratch_rows(_CHUNK, padded(_BLOCK), g)
     for low in range(first, last, _BLOCK):
@@ -235,8 +234,7 @@ def _neuron_adjoint(
             begin = max(end - _CHUNK, 0)
             backward_block(begin, end, state, ring, g, low, u, low, written, _ZERO, width, c, f, nu, None)
             for t in range(begin, end):
-                write_row(y[t, low : low + width], written[t % _CHUNK, :width], large)
-    fence()
+                copy(y[t, low : low + width], written[t % _CHUNK, :width])
 
 
 def neuron_adjoint(
@@ -250,7 +248,7 @@ def neuron_adjoint(
     y, flat = u if overwrite else empty(g.shape, g.dtype), columns(g)
     f, refractory = filters(g.dtype, len(g), response, spiking)
     nu = refractory if exact else None
-    constants = surrogate_numbers(spiking, g.dtype), f, nu, ring_rows(f, nu), is_large(y) and not overwrite
+    constants = surrogate_numbers(spiking, g.dtype), f, nu, ring_rows(f, nu)
     parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 
