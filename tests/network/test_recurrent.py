@@ -11,6 +11,9 @@ KINDS = {
     "LIF": lambda **o: cs.LIF(6.0, reset="subtract", **o),
     "CUBA": lambda **o: cs.CUBA(2.0, 6.0, **o),
     "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
+    "ADLIF": lambda **o: cs.AdLIF(6.0, 60.0, theta=0.2, **o),
+    "BRF": lambda **o: cs.BalancedResonateAndFire(40.0, 5.0, theta=0.02, **o),
+    "SRNN": lambda **o: cs.NormalizedALIF(6.0, 30.0, theta=0.2, **o),
 }
 
 
