@@ -119,12 +119,12 @@ PLAIN = {
         cs.ResonateAndFire(gradient="exact", tau_rho=0.5, scale_rho=0.1),
         [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
     ),
-    "AdLIF": (cs.AdLIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.95] * 5, [0.5, 0.0, 1.0, 0.1, 0.5], [1.0] * 5]),
+    "AdLIF": (cs.AdLIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5, [0.1, 0.0, 0.1, 0.1, 0.2], [0.05] * 5]),
     "BalancedResonateAndFire": (
-        cs.BalancedResonateAndFire(1.0, dt=500.0),
+        cs.BalancedResonateAndFire(1.0, dt=500.0, scale_rho=1e-3),
         [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
     ),
-    "NormalizedALIF": (cs.NormalizedALIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.95] * 5]),
+    "NormalizedALIF": (cs.NormalizedALIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5]),
 }
 
 
