@@ -62,11 +62,11 @@ class AdLIF(StepNeuron):
     Source: Baronig, Ferrand, Sabathiel and Legenstein 2024, "Advancing spatio-temporal processing in spiking neural
     networks through adaptation", arXiv 2408.07517.
 
-    >>> neuron = AdLIF(tau_u=10.0, tau_w=60.0, a=1.0, b=0.5, theta=0.7)
-    >>> s = neuron(np.full((200, 1, 1), 3.0)).data
-    >>> int(s[:50].sum()), int(s[50:100].sum()), int(s[150:].sum())  # strong at first
-    (5, 0, 0)
-    >>> bool(neuron.response.min() < -0.2 * neuron.peak)  # it swings below 0
+    >>> neuron = AdLIF(tau_u=10.0, tau_w=60.0, a=0.2, b=0.1)
+    >>> s = neuron(np.full((200, 1, 1), 6.0)).data
+    >>> int(s[:50].sum()), int(s[50:].sum())  # it fires where its input begins
+    (6, 0)
+    >>> bool(neuron.response.min() < -0.4 * neuron.peak)  # and swings below 0 after an input
     True
     """
 

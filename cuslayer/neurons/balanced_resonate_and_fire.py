@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, to_numpy
+from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
 from cuslayer.neurons.step import flushed
@@ -39,8 +39,9 @@ class BalancedResonateAndFire(StepNeuron):
     `cs.surrogates.MultiGaussian`, with both sides at the threshold.
 
     Args:
-        omega: the angular frequency, rad/s, from 0 to ``0.95 / D``: a number, or an array that broadcasts to the neurons
-            of a layer, such as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
+        omega: the angular frequency, rad/s, from 0 to ``0.95 / D``: a number, or an array that broadcasts to the
+            neurons of a layer, such as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share
+            it.
         b_offset: the damping, 1/s, from 0 to ``0.5 / D``, the same. The time constant of the decay is ``1 / b_offset``.
         gamma: the share of refraction that a step keeps, from 0 to 1.
         gradient: "exact" or "slayer".

@@ -30,7 +30,7 @@ KINDS = {
     "AdLIF": (cs.AdLIF, ("tau_u", "tau_w", "a", "b", "q", "theta", "tau_rho", "scale_rho", "dt")),
     "BalancedResonateAndFire": (
         cs.BalancedResonateAndFire,
-        ("omega", "b_offset", "gamma", "theta", "tau_rho", "scale_rho", "dt"),
+        ("omega", "b_offset", "theta", "tau_rho", "scale_rho", "dt"),
     ),
     "NormalizedALIF": (cs.NormalizedALIF, ("tau_v", "tau_theta", "rise", "theta", "tau_rho", "scale_rho", "dt")),
     "SigmaDelta": (cs.SigmaDelta, ("theta", "tau_rho", "scale_rho", "dt")),
