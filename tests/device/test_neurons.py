@@ -19,7 +19,9 @@ LEAKY = {
 TRAINED = LEAKY | {
     "ResonateAndFire": lambda **options: cs.ResonateAndFire(TAUS, 50 * TAUS, theta=2.0, reset="zero", **options),
     "AdLIF": lambda **options: cs.AdLIF(2 * TAUS + 3, 100.0, TAUS / 9, theta=0.3, **options),
-    "BalancedResonateAndFire": lambda **options: cs.BalancedResonateAndFire(TAUS / 9, dt=500.0, **options),
+    "BalancedResonateAndFire": lambda **options: cs.BalancedResonateAndFire(
+        50 * TAUS, **{"theta": 0.005, "scale_rho": 1e-3, **options}
+    ),
     "NormalizedALIF": lambda **options: cs.NormalizedALIF(TAUS, 20.0, theta=0.5, **options),
 }
 NEURONS = TRAINED | {

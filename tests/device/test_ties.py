@@ -24,7 +24,7 @@ NEURONS = {
     ),
     "ResonateAndFire": lambda theta: cs.ResonateAndFire(theta=theta, gradient="exact", trained=True),
     "AdLIF": lambda theta: cs.AdLIF(theta=theta, trained=True),
-    "BalancedResonateAndFire": lambda theta: cs.BalancedResonateAndFire(theta=theta, trained=True),
+    "BalancedResonateAndFire": lambda theta: cs.BalancedResonateAndFire(theta=theta, trained=True, scale_rho=1e-4),
     "NormalizedALIF": lambda theta: cs.NormalizedALIF(theta=theta, trained=True),
 }
 
