@@ -36,8 +36,8 @@ class AdLIF(StepNeuron):
     The adaptation w follows the new voltage v[t], which is the symplectic Euler step: without spikes a step shrinks the
     area of states by ``d e`` for any coupling, while the forward Euler step, with v[t-1], diverges for strong ones.
 
-    Backward is the adjoint of these equations. ``gradient="slayer"`` takes the spikes in v and w for constants. The
-    published gradient has the path of a spike to w, but not to v; "exact", the default, has both.
+    Backward is the adjoint of these equations, with the reset of v as a constant, as published: with
+    ``gradient="exact"``, the default, a spike gets the error of what it adds to w; with "slayer" it does not.
 
     Args:
         tau_u: time constant of the voltage, ms: a number, or an array that broadcasts to the neurons of a layer, such
@@ -108,8 +108,8 @@ class AdLIF(StepNeuron):
     def step(c, d, e, a, b, v, w, x):  # type: ignore[no-untyped-def]
         u = flushed(d * v + (1 - d) * (x - w))
         s = u >= c.theta
-        v = 0 if s else u
-        w = flushed(e * w + (1 - e) * c.q * (b if s else a * u))
+        v = u if u < c.theta else 0  # not by s: no gradient of the spike passes the reset
+        w = flushed(e * w + (1 - e) * c.q * (a * v + (b if s else 0)))
         return v, w, u, s
 
     @property

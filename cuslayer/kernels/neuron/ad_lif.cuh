@@ -25,8 +25,8 @@ struct AdLIF {
         const real x = input[0];
         const real u = flushed(d * v + (real(1) - d) * (x - w_));
         const bool s = u >= theta;
-        const real v_1 = s ? real(0) : u;
-        const real w_1 = flushed(e * w_ + (real(1) - e) * q * (s ? b : a * u));
+        const real v_1 = u < theta ? u : real(0);
+        const real w_1 = flushed(e * w_ + (real(1) - e) * q * (a * v_1 + (s ? b : real(0))));
         state[0] = v_1;
         state[1] = w_1;
         potential = u;
@@ -45,8 +45,7 @@ struct AdLIF {
     __device__ __forceinline__ void after(real *before, real u, const real *saved) const
     {
         const real w_1 = saved[1];
-        const bool s = u >= theta;
-        const real v_1 = s ? real(0) : u;
+        const real v_1 = u < theta ? u : real(0);
         before[0] = v_1;
         before[1] = w_1;
     }
@@ -61,16 +60,17 @@ struct AdLIF {
         const real w_ = before[1];
         const real x = saved[0];
         const bool s = u >= theta;
+        const real v_1 = u < theta ? u : real(0);
         const real of_w_1 = flushed(later_w);
+        const real of_v_1 = later_v + of_w_1 * ((real(1) - e) * q) * a;
         const real of_s = graded ? grad * u : grad;
-        const real of_u = flushed((graded && s ? grad : real(0)) + (s ? real(0) : of_w_1 * ((real(1) - e) * q)) * a + (s
-            ? real(0) : later_v) + slope * of_s);
+        const real of_u = flushed((graded && s ? grad : real(0)) + (u < theta ? of_v_1 : real(0)) + slope * of_s);
         later[0] = of_u * d;
         later[1] = of_w_1 * e - of_u * (real(1) - d);
         of_input[0] = of_u * (real(1) - d);
         total[0] = total[0] + (of_u * v - of_u * (x - w_));
-        total[1] = total[1] + (of_w_1 * w_ - of_w_1 * (s ? b : a * u) * q);
-        total[2] = total[2] + (s ? real(0) : of_w_1 * ((real(1) - e) * q)) * u;
+        total[1] = total[1] + (of_w_1 * w_ - of_w_1 * (a * v_1 + (s ? b : real(0))) * q);
+        total[2] = total[2] + of_w_1 * ((real(1) - e) * q) * v_1;
         total[3] = total[3] + (s ? of_w_1 * ((real(1) - e) * q) : real(0));
     }
 
@@ -84,16 +84,17 @@ struct AdLIF {
         const real w_ = before[1];
         const real x = saved[0];
         const bool s = u >= theta;
+        const real v_1 = u < theta ? u : real(0);
         const real of_w_1 = flushed(later_w);
-        const real of_s = (graded ? grad * u : grad) + of_w_1 * ((real(1) - e) * q) * (b - a * u) - later_v * u;
-        const real of_u = flushed((graded && s ? grad : real(0)) + (s ? real(0) : of_w_1 * ((real(1) - e) * q)) * a + (s
-            ? real(0) : later_v) + slope * of_s);
+        const real of_v_1 = later_v + of_w_1 * ((real(1) - e) * q) * a;
+        const real of_s = (graded ? grad * u : grad) + of_w_1 * ((real(1) - e) * q) * b;
+        const real of_u = flushed((graded && s ? grad : real(0)) + (u < theta ? of_v_1 : real(0)) + slope * of_s);
         later[0] = of_u * d;
         later[1] = of_w_1 * e - of_u * (real(1) - d);
         of_input[0] = of_u * (real(1) - d);
         total[0] = total[0] + (of_u * v - of_u * (x - w_));
-        total[1] = total[1] + (of_w_1 * w_ - of_w_1 * (s ? b : a * u) * q);
-        total[2] = total[2] + (s ? real(0) : of_w_1 * ((real(1) - e) * q)) * u;
+        total[1] = total[1] + (of_w_1 * w_ - of_w_1 * (a * v_1 + (s ? b : real(0))) * q);
+        total[2] = total[2] + of_w_1 * ((real(1) - e) * q) * v_1;
         total[3] = total[3] + (s ? of_w_1 * ((real(1) - e) * q) : real(0));
     }
 
