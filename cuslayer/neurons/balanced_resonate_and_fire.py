@@ -14,7 +14,6 @@ from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
 from cuslayer.neurons.step import flushed
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,13 +109,8 @@ class BalancedResonateAndFire(StepNeuron):
     @property
     def columns(self) -> dict[str, Any]:
         """What multiplies the state in a step without refraction: real part and imaginary part."""
-        omega, b_offset = (
-            each if isinstance(each, Tensor) else np.asarray(each) for each in (self.omega, self.b_offset)
-        )
-        turned: Any = self.delta * omega
-        if isinstance(turned, Tensor):
-            return {"damped": (1.0 - turned * turned).sqrt() - self.delta * b_offset, "turned": turned}
-        return {"damped": np.sqrt(1.0 - turned * turned) - self.delta * b_offset, "turned": turned}
+        turned: Any = np.multiply(self.delta, self.omega)
+        return {"damped": np.sqrt(1.0 - turned * turned) - self.delta * self.b_offset, "turned": turned}
 
     @property
     def response(self) -> Array:
@@ -140,8 +134,8 @@ class BalancedResonateAndFire(StepNeuron):
         for t in range(time):
             held[t + 1] = self.gamma * held[t] + bool(spikes[t])
             of_spikes[t] = -(self.gamma ** (time - 1 - t)) * bool(spikes[t])
-        error = complex(self.delta)  # the gradient of re[time] with respect to re, im of a step, times the step
+        response = complex(self.delta)  # of re[time] and im[time] to the input of a step
         for t in range(time, -1, -1):
-            of_input[t] = error.real
-            error *= (w - self.delta * held[t]).conjugate()
+            of_input[t] = response.real
+            response *= w - self.delta * held[t]
         return of_input, of_spikes
