@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 ONLY_WITH_ALL = {
     "cuslayer/layers": ["delay", "filter_bank"],
     "cuslayer/loss": ["spike_time"],
-    "cuslayer/neurons": ["base", "sampled_srm"],
+    "cuslayer/neurons": ["ad_lif", "balanced_resonate_and_fire", "base", "normalized_alif", "sampled_srm"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
     "tests/cli": ["after_training", "errors", "signals", "train_options"],
@@ -36,8 +36,8 @@ ONLY_WITH_ALL = {
     "tests/loss": ["decision"],
     "tests/network": ["changed_in_place", "fusion", "memory", "recurrent", "stream", "synaptic"],
     "tests/neurons": [
-        *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
-        "sigma_delta",
+        *("adaptive_lif", "every_kind", "lava_dl", "loihi", "long_filters", "potential", "published_kinds"),
+        *("resonate_and_fire", "sampled_srm", "sigma_delta"),
     ],
     "tests/optim": ["interrupts"],
     "tests/project": ["examples", "supply", "write_your_own"],

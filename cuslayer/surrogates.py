@@ -99,6 +99,9 @@ class Surrogate:
 class Exponential(Surrogate):
     """SLAYER's surrogate, Laplace's density: ``f(z) = exp(-|z|)``, ``F(z) = sgn(z) (1 - exp(-|z|))``.
 
+    Others write ``c alpha / 2 exp(-alpha |u - theta|)``, c the area under it: ``tau_rho = 1 / (alpha theta)`` and
+    ``scale_rho = c / 2``, for a dt of 1.
+
     Source: Shrestha and Orchard 2018, section 3.1.
 
     >>> Exponential()(np.array([0.0])).tolist()
@@ -240,7 +243,8 @@ class MultiGaussian(Surrogate):
 
         f(z) = (1 + h) exp(-z^2 / 2) - h / s (exp(-(z - 1)^2 / (2 s^2)) + exp(-(z + 1)^2 / (2 s^2)))
 
-    which is ``sqrt(2 pi) sigma`` times the published sum of three normal densities, with z in units of sigma.
+    which is ``sqrt(2 pi) sigma`` times the published sum of three normal densities, with z in units of sigma. Theirs,
+    times gamma, has ``tau_rho = sigma / theta`` and ``scale_rho = gamma / sqrt(2 pi)``, for a dt of 1.
 
     Args:
         h: the share of the sides.

@@ -31,6 +31,7 @@ class AdaptiveLIF(StepNeuron):
         r'[t] = r[t] + scale_ref (theta + h[t]) s[t]
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
+    `NormalizedALIF` is SRNN's adaptive neuron, whose inputs and spikes count less the slower its states decay.
     lava-dl's decays are ``1 - a`` and so on, ``tau = -dt / log(1 - decay)``; its threshold_step is rise, and its
     scale_ref is 2.
 

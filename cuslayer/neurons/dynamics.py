@@ -37,7 +37,7 @@ _LEAST, _MOST = 0.25, 1e4
 # The share of its peak under which a response is cut.
 _CUT = 0.01
 # The most samples of a response that does not fall.
-_LONGEST = 1 << 16
+LONGEST = 1 << 16
 
 
 class States:
@@ -64,17 +64,22 @@ def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
     return namespace(g).asarray(found, keep.dtype)
 
 
-def time_constant(name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]]) -> Any:
+def time_constant(
+    name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]], may_be_zero: bool = False
+) -> Any:
     """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
     values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
     if values.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be a number or an array of numbers, got {values.dtype}")
-    if not (np.isfinite(values) & (values > 0)).all():
-        wrong = values[~(np.isfinite(values) & (values > 0))].flat[0]
-        raise ValueError(f"{name} must be positive and finite, got {wrong:g}")
+    right = np.isfinite(values) & (values >= 0 if may_be_zero else values > 0)
+    if not right.all():
+        rule = "at least 0" if may_be_zero else "positive"
+        raise ValueError(f"{name} must be {rule} and finite, got {values[~right].flat[0]:g}")
     for extreme in (values.min(initial=1.0), values.max(initial=1.0)):
+        if may_be_zero:
+            check.factor(name, extreme)
         # Of a long time constant without a gradient only the share that a step keeps is used, which is 1.
-        if extreme < 1 or trained or isinstance(given, Tensor):
+        elif extreme < 1 or trained or isinstance(given, Tensor):
             check.constant(name, extreme)
     if isinstance(given, Tensor) and (isinstance(given, Bounded) or not trained):
         return given
@@ -95,6 +100,13 @@ def bounds_in_ms(given: Any, dt: float) -> tuple[float, float]:
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"bounds must be least and most, got {given!r}")
     return check.constant("bounds", given[0]), check.constant("bounds", given[1])
+
+
+def check_within(name: str, values: Array, least: float, most: float, where: str) -> None:
+    """Raise ValueError unless constants, rounded to float32, lie within bounds."""
+    wrong = values[~((np.float32(values) >= np.float32(least)) & (np.float32(values) <= np.float32(most)))]
+    if wrong.size:
+        raise ValueError(f"{name} must be from {least:g} to {most:g} {where}, got {wrong.flat[0]:g}")
 
 
 def kept_share(tau: Any, dt: float) -> Any:
@@ -255,6 +267,8 @@ class StepNeuron(Neuron):
     step_columns: ClassVar[tuple[str, ...] | None] = None
     # The names of the attributes that are time constants, or are checked like them.
     time_constants: ClassVar[tuple[str, ...]] = ()
+    # Those of them that may be 0.
+    may_be_zero: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -267,8 +281,8 @@ class StepNeuron(Neuron):
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
-            value = time_constant(name, getattr(self, name), self.trained, partial(self.bounds_of, name))
-            object.__setattr__(self, name, value)
+            options = self.trained, partial(self.bounds_of, name), name in self.may_be_zero
+            object.__setattr__(self, name, time_constant(name, getattr(self, name), *options))
         scaled_surrogate(self, self.scale_rho / self.width)
         object.__setattr__(self, "held", States() if self.stateful else None)
 
@@ -366,8 +380,9 @@ class StepNeuron(Neuron):
         if kind.threshold in kind.columns:
             constants["theta"] = 0.0
         values = tuple(check.number(name, getattr(self, name)) for name in kind.numbers)
-        labels = {name: self.decays.get(name, " and ".join(self.time_constants)) for name in self.kind().columns}
-        labels_of = tuple(labels.get(name, name) for name in kind.columns)
+        # What is neither a decay nor a constant follows from all of them.
+        labels = {name: name if hasattr(self, name) else " and ".join(self.time_constants) for name in kind.columns}
+        labels_of = tuple(self.decays.get(name, labels[name]) for name in kind.columns)
         return StepSpiking(kind=kind, values=values, labels=labels_of, **constants)
 
     def column(self, name: str) -> Any:
@@ -485,7 +500,7 @@ def sampled(step: Any) -> Array:
     A response that does not fall, as without a leak, has 65,536 samples.
     """
     found, most = list[float](), 0.0
-    for value in islice(step, _LONGEST):
+    for value in islice(step, LONGEST):
         most = max(most, abs(value))
         if len(found) > 1 and abs(value) < _CUT * most and abs(value) <= abs(found[-1]):
             break

@@ -54,6 +54,7 @@ CAPTURED = {
     "LIF": (mlp(cs.LIF()), 12),
     "AdaptiveLIF": (mlp(cs.AdaptiveLIF()), 12),
     "CUBA": (mlp(cs.CUBA(gradient="exact")), 12),
+    "AdLIF": (mlp(cs.AdLIF()), 12),
     "ResonateAndFire": (mlp(cs.ResonateAndFire()), 12),
     "Loihi": (mlp(cs.Loihi()), 19),
     "SampledSRM": (mlp(cs.SampledSRM()), 21),

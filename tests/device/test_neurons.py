@@ -18,11 +18,16 @@ LEAKY = {
 }
 TRAINED = LEAKY | {
     "ResonateAndFire": lambda **options: cs.ResonateAndFire(TAUS, 50 * TAUS, theta=2.0, reset="zero", **options),
+    "AdLIF": lambda **options: cs.AdLIF(2 * TAUS + 3, 100.0, TAUS / 9, theta=0.3, **options),
+    "BalancedResonateAndFire": lambda **options: cs.BalancedResonateAndFire(
+        50 * TAUS, **{"theta": 0.005, "scale_rho": 1e-3, **options}
+    ),
+    "NormalizedALIF": lambda **options: cs.NormalizedALIF(TAUS, 20.0, theta=0.5, **options),
 }
 NEURONS = TRAINED | {
     "SampledSRM": lambda **options: cs.SampledSRM([1.0, 0.8, -0.2, 0.4], [0.0, -9.0, -5.0, 1.0], theta=5.0, **options),
 }
-RECURRENT = {"SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, **options), **LEAKY}
+RECURRENT = {"SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, **options), **LEAKY, "AdLIF": TRAINED["AdLIF"]}
 KINDS = [*NEURONS, *(f"recurrent {kind}" for kind in RECURRENT)]
 
 

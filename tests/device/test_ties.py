@@ -23,6 +23,9 @@ NEURONS = {
         3.0, 5.0, 20.0, 4.0, rise=0.3, theta=theta, gradient="exact", trained=True
     ),
     "ResonateAndFire": lambda theta: cs.ResonateAndFire(theta=theta, gradient="exact", trained=True),
+    "AdLIF": lambda theta: cs.AdLIF(theta=theta, trained=True),
+    "BalancedResonateAndFire": lambda theta: cs.BalancedResonateAndFire(theta=theta, trained=True, scale_rho=1e-4),
+    "NormalizedALIF": lambda theta: cs.NormalizedALIF(theta=theta, trained=True),
 }
 
 
@@ -36,7 +39,7 @@ CASES = {
     **{
         f"{name}, recurrent": ((20,), lambda: cs.Dense(20, 7), lambda theta, make=make: recurrent(make(theta)))
         for name, make in NEURONS.items()
-        if name in ("SRM", "LIF", "CUBA", "AdaptiveLIF")
+        if name in ("SRM", "LIF", "CUBA", "AdaptiveLIF", "AdLIF", "BalancedResonateAndFire", "NormalizedALIF")
     },
     "convolution": ((5, 5, 2), lambda: cs.Conv(2, 3, 3), NEURONS["SRM"]),
     "pooling": ((6, 6, 2), lambda: cs.Pool(2, gain=1.5), NEURONS["SRM"]),

@@ -280,7 +280,7 @@ def spoil(file, name, value=None):
         ("layer/1/groups", None, "layer/1/groups is missing"),
         ("layer/1/neuron", None, "layer/1/neuron is missing"),
         ("layer/1/neuron/type", None, "layer/1/neuron/type is missing"),
-        ("layer/1/neuron/type", b"RF", "layer/1/neuron/type must be one of SRMALPHA, SIGMADELTA, RESONATE, LOIHI, "),
+        ("layer/1/neuron/type", b"RF", "layer/1/neuron/type must be one of SRNN, SRMALPHA, SIGMADELTA, RESONATE, "),
         ("layer/1/neuron/vThMant", None, "layer/1/neuron/vThMant is missing"),
         ("layer/1/neuron/vDecay", 0, "layer/1/neuron/vDecay must be at least 1, got 0"),
         ("layer/2/weight", [[28, 28], [28, 27]], "layer/2/weight of a pool layer must be one number throughout"),

@@ -37,7 +37,7 @@ EXACT = cs.CUBA(gradient="exact").spiking
 @st.composite
 def fusable(draw: st.DrawFn) -> StepSpiking:
     """Draw neurons whose backward needs nothing of forward but the potential."""
-    spiking = replace(draw(of_every_kind(("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire"))), graded=False)
+    spiking = replace(draw(of_every_kind(("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "AdLIF"))), graded=False)
     return spiking if not spiking.saved(False) else replace(spiking, exact=False)
 
 
@@ -211,7 +211,8 @@ def test_pool_neuron(
 
 def test_what_is_not_fused() -> None:
     """Neurons whose backward needs values of forward, or whose spikes carry the potential, take two operations."""
-    for fits in (cs.LIF(gradient="exact"), cs.CUBA(gradient="exact"), cs.AdaptiveLIF(), cs.ResonateAndFire()):
+    exact = cs.LIF(gradient="exact"), cs.CUBA(gradient="exact"), cs.AdLIF()
+    for fits in (*exact, cs.AdaptiveLIF(), cs.ResonateAndFire()):
         assert fits.spiking.fusable
     for neuron in (cs.AdaptiveLIF(gradient="exact"), cs.LIF(graded=True), Quadratic(), Compartments()):
         assert not neuron.spiking.fusable

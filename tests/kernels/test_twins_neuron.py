@@ -35,6 +35,7 @@ KINDS: dict[str, Any] = {
     "ResonateAndFire": lambda draw, **o: cs.ResonateAndFire(
         reset=draw(st.sampled_from(["izhikevich", "zero", "subtract", None])), **o
     ),
+    "BalancedResonateAndFire": lambda draw, **o: cs.BalancedResonateAndFire(1.0, 0.5, dt=500.0, **o),
     "Quadratic": lambda draw, **o: Quadratic(**o),
     "Compartments": lambda draw, **o: Compartments(**o),
 }
@@ -118,6 +119,12 @@ PLAIN = {
         cs.ResonateAndFire(gradient="exact", tau_rho=0.5, scale_rho=0.1),
         [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
     ),
+    "AdLIF": (cs.AdLIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5, [0.1, 0.0, 0.1, 0.1, 0.2], [0.05] * 5]),
+    "BalancedResonateAndFire": (
+        cs.BalancedResonateAndFire(1.0, dt=500.0, scale_rho=1e-3),
+        [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
+    ),
+    "NormalizedALIF": (cs.NormalizedALIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5]),
 }
 
 
@@ -223,7 +230,7 @@ def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(k
     """`test_nvrtc.py` compiles the same sources for LIF."""
     dtype = np.dtype("float64" if arch == "sm_100" else "float32")
     topics = ["neuron", *(["recurrent"] if kind is not cs.Loihi else [])]
-    for topic in topics + (FUSED if kind in (cs.CUBA, cs.AdaptiveLIF, cs.ResonateAndFire) else []):
+    for topic in topics + (FUSED if kind in (cs.CUBA, cs.AdaptiveLIF, cs.ResonateAndFire, cs.AdLIF) else []):
         code = printer.with_struct(source.source_of(topic), kind.kind())
         options = (*source.OPTIONS, "--ptxas-options=-v")
         machine, log = nvrtc.compile(source.with_header("source.cu", code, dtype), arch, options)

@@ -35,8 +35,8 @@ def programs(draw: st.DrawFn) -> Program:
         spiking = draw(spikings())
         spiking = Spiking(*(getattr(spiking, n) for n in ("theta", "refractory", "width", "height")), draw(kinds))
         return Program(spiking, draw(alphas), draw(st.booleans()))
-    names = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic")
-    return Program(draw(test_twins_neuron.spikings(names).filter(lambda s: not s.graded)))
+    names = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic", "AdLIF", "NormalizedALIF")
+    return Program(draw(test_twins_neuron.spikings((*names, "BalancedResonateAndFire")).filter(lambda s: not s.graded)))
 
 
 def constants_of(program: Program, seed: int, shape: tuple[int, ...], dtype: str) -> Array:

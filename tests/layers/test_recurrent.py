@@ -120,14 +120,21 @@ class Driven(cs.LIF):
         return v, w, u, s
 
 
-@pytest.mark.parametrize("kind", [*sorted(KINDS), "driven"])
+PUBLISHED = {
+    "ADLIF": lambda **o: cs.AdLIF(theta=0.1, **o),
+    "BRF": lambda **o: cs.BalancedResonateAndFire(dt=10.0, theta=0.05, scale_rho=1e-3, **o),
+    "SRNN": lambda **o: cs.NormalizedALIF(theta=0.2, **o),
+}
+
+
+@pytest.mark.parametrize("kind", [*sorted(KINDS), *PUBLISHED, "driven"])
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 def test_without_weights_it_is_the_neurons(kind, gradient):
     """To the bit, in float32; a trained constant too, if there is one."""
     x, g = RNG.normal(0.3, 1, (2, 60, 3, 140)).astype(np.float32)
     found = []
     for alone in (True, False):
-        neuron = (KINDS | {"driven": Driven})[kind](gradient=gradient)
+        neuron = (KINDS | PUBLISHED | {"driven": Driven})[kind](gradient=gradient)
         population, leaf = cs.Recurrent(cs.Dense(140, 140), neuron), cs.Tensor(x, requires_grad=True)
         population.layer.weight.data[:] = 0
         out = (neuron if alone else population)(leaf)

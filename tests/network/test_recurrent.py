@@ -11,6 +11,9 @@ KINDS = {
     "LIF": lambda **o: cs.LIF(6.0, reset="subtract", **o),
     "CUBA": lambda **o: cs.CUBA(2.0, 6.0, **o),
     "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
+    "ADLIF": lambda **o: cs.AdLIF(6.0, 60.0, q=5.0, theta=0.1, **o),
+    "BRF": lambda **o: cs.BalancedResonateAndFire(40.0, 5.0, gamma=0.5, **o),
+    "SRNN": lambda **o: cs.NormalizedALIF(6.0, 30.0, 0.2, theta=0.1, **o),
 }
 
 
@@ -18,8 +21,9 @@ def network(kind, notation="12-7r-4", **options):
     cs.seed(3)
     net = cs.Network(notation, KINDS[kind](**options))
     for stage in net.layers:
-        if isinstance(stage, cs.Recurrent):
-            stage.layer.weight.data *= 6
+        layer = getattr(stage, "layer", stage)
+        if hasattr(layer, "weight"):
+            layer.weight.data *= (1 if layer is stage else 6) * (600 if kind == "BRF" else 1)
     return net, np.random.default_rng(1).random((60, 3, 12)) < 0.2
 
 
@@ -83,7 +87,7 @@ def test_recorded_and_explained(kind, delay):
     record, steps = seen[1], int(delay)
     spikes = record.spikes.values
     sent = np.concatenate([np.zeros_like(spikes[:steps]), spikes])[:60].astype(np.float64)
-    np.testing.assert_allclose(record.recurrent.values, sent @ net[1].layer.weight.data, atol=1e-5)
+    np.testing.assert_allclose(record.recurrent.values, sent @ net[1].layer.weight.data, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(record.weighted.values, net[0](x).data)
     assert record.weighted_error.values.any()
     assert "recurrent" in repr(record)

@@ -195,10 +195,13 @@ def test_stages_that_keep_no_state(stage, why):
 
 
 STAGES = {
+    "AdLIF": [cs.AdLIF(theta=0.04)],
     "AdaptiveLIF": [cs.AdaptiveLIF(theta=0.5)],
+    "BalancedResonateAndFire": [cs.BalancedResonateAndFire(1.0, dt=500.0, theta=0.2)],
     "CUBA": [cs.CUBA(theta=0.5), cs.CUBA(theta=0.5, reset="subtract", graded=True), cs.CUBA(theta=0.5, stateful=True)],
     "LIF": [cs.LIF(theta=0.5), cs.LIF(theta=0.5, tau=np.linspace(2, 9, 2), trained=True)],
     "Loihi": [cs.Loihi(vth_mant=1)],
+    "NormalizedALIF": [cs.NormalizedALIF(theta=0.04)],
     "ResonateAndFire": [cs.ResonateAndFire(theta=0.5)],
     "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
     "SampledSRM": [cs.SampledSRM([0.0, 1.0], theta=0.5)],

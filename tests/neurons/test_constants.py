@@ -27,6 +27,12 @@ KINDS = {
         ("tau_i", "tau_v", "tau_theta", "tau_ref", "rise", "scale_ref", "theta", "tau_rho", "scale_rho", "dt"),
     ),
     "ResonateAndFire": (cs.ResonateAndFire, ("tau", "frequency", "theta", "tau_rho", "scale_rho", "dt")),
+    "AdLIF": (cs.AdLIF, ("tau_u", "tau_w", "a", "b", "q", "theta", "tau_rho", "scale_rho", "dt")),
+    "BalancedResonateAndFire": (
+        cs.BalancedResonateAndFire,
+        ("omega", "b_offset", "theta", "tau_rho", "scale_rho", "dt"),
+    ),
+    "NormalizedALIF": (cs.NormalizedALIF, ("tau_v", "tau_theta", "rise", "theta", "tau_rho", "scale_rho", "dt")),
     "SigmaDelta": (cs.SigmaDelta, ("theta", "tau_rho", "scale_rho", "dt")),
 }
 SIZES = (1e-320, 1e-45, 1e-37, 1e-30, 1e-20, 1e-10, 1e10, 1e18, 1e20, 1e30, 1e38, 1e39, 1e300)

@@ -68,8 +68,6 @@ TYPES = {
     "LIF: tau must be a number or an array of numbers, got <U4": lambda: cs.LIF("long"),
     "LIF: trained must be a bool, got int": lambda: cs.LIF(trained=1),
     "LIF: bounds must be least and most, got 3": lambda: cs.LIF(trained=True, bounds=3),
-    "CUBA: x must be the weighted input of a layer": lambda: cs.CUBA()(SPIKES),
-    "AdaptiveLIF: x must be the weighted input of a layer": lambda: cs.AdaptiveLIF()(SPIKES),
     "ResonateAndFire: x must be the weighted input of a layer": lambda: cs.ResonateAndFire()(SPIKES),
     "SigmaDelta: sums must be a bool, got int": lambda: cs.SigmaDelta(sums=1),
     "Loihi: first_bin must be a bool, got int": lambda: cs.Loihi(first_bin=1),

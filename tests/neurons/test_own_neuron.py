@@ -1,4 +1,4 @@
-"""A neuron that a user writes, leaky integrate-and-fire with a surrogate of its own, works everywhere."""
+"""The contract of a neuron: its defaults; one that a user writes, leaky with a surrogate of its own, everywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.neurons.base import Neuron, is_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import differentiable
 
@@ -48,7 +48,8 @@ class LIF(Neuron):
 class Duck:
     """Not a `Neuron`, but with a threshold and a response."""
 
-    theta, dt = 1.0, 1.0
+    theta, dt, peak = 0.5, 2.0, 4.0
+    response = np.array([2.0, 4.0])
 
     def psp(self, x):
         return cs.SRM(theta=1.0).psp(x)
@@ -156,7 +157,7 @@ def test_an_object_with_a_threshold_and_a_response_is_one_too():
     with cs.record(net) as seen:
         out = net(x)
     np.testing.assert_array_equal(seen[1].spikes.values, out.data)
-    assert cs.health(net, [(x, [0, 1])])[1].theta == 1.0
+    assert cs.health(net, [(x, [0, 1])])[1].theta == 0.5
     assert cs.Network("5-3", duck)[1] is duck
 
 
@@ -187,3 +188,94 @@ def test_a_neuron_that_saves_no_potential():
         TypeError, match=r"^explain: layer 1 .* saves no potential for backward that could be explained$"
     ):
         cs.explain(net, x, layer=1, neuron=0, time=3)
+
+
+def test_what_a_neuron_is():
+    assert is_neuron(LIF())
+    assert is_neuron(Duck())
+    for part in ("theta", "psp"):
+        lacking = {name: value for name, value in vars(Duck).items() if name not in (part, "__dict__", "__weakref__")}
+        assert not is_neuron(type("Lacking", (), lacking)())
+    assert not is_neuron(cs.Dense(2, 2))
+    with pytest.raises(TypeError, match=r"^neuron must be a neuron, got Dense$"):
+        as_neuron(cs.Dense(2, 2))
+
+
+def test_an_object_is_completed_by_the_defaults():
+    """What it has goes before what the contract says."""
+    neuron = LIF()
+    assert as_neuron(neuron) is neuron
+    duck = as_neuron(Duck())
+    assert (duck.theta, duck.dt, duck.peak, duck.period, duck.gradient) == (0.5, 2.0, 4.0, 1, "slayer")
+    assert duck.response.tolist() == [2.0, 4.0]
+    assert duck.refractory.tolist() == [0.0]
+    assert duck.pool_gain == pytest.approx(0.55)
+    assert duck.one_pass is None
+
+
+@pytest.mark.all
+def test_the_defaults():
+    class Bare(Neuron):
+        theta = -2.0
+
+    bare = Bare()
+    assert (bare.dt, bare.period, bare.peak, bare.parts, bare.width) == (1.0, 1, 1.0, "partial", 2.0)
+    assert bare.pool_gain == pytest.approx(-2.2)
+    assert (bare.one_pass, bare.relaxed, bare.surrogate(np.zeros(3)), bare.names) == (None, None, None, None)
+    assert bare.with_gradient("exact") is bare
+    x = np.random.default_rng(0).standard_normal((5, 1, 2))
+    np.testing.assert_array_equal(bare.psp(cs.Tensor(x)).data, x)
+    with pytest.raises(TypeError, match=r"^Bare: a neuron must define __call__$"):
+        bare(x)
+    Bare.theta = 0.0
+    assert bare.width == 1.0
+
+
+def test_a_potential_at_the_threshold_fires():
+    """The threshold is rounded to the potential's type, as kernels have it."""
+    neuron = LIF(theta=np.float64(0.7))
+    for dtype in (np.float32, np.float64):
+        at = dtype(0.7)
+        below, above = np.nextafter(at, dtype(0)), np.nextafter(at, dtype(1))
+        assert neuron.fires(np.array([below, at, above])).tolist() == [False, True, True]
+
+
+def test_psp_has_a_peak_of_one():
+    class Slow(LIF):
+        peak = 2.0
+        response = np.array([0.0, 2.0, 1.0])
+
+    x = np.zeros((4, 1, 1), np.float32)
+    x[0] = 1
+    assert Slow().psp(cs.Tensor(x)).data.ravel().tolist() == [0.0, 1.0, 0.5, 0.0]
+
+
+def test_a_network_of_ones_own_neurons_learns():
+    net, x, labels = case()
+    loss, optimizer, losses = cs.SpikeCountLoss(net[7], true=12, false=2), cs.Adam(net.parameters(), lr=0.01), []
+    for _ in range(30):
+        value = loss(net(x), labels)
+        losses.append(value.item())
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_neurons_with_a_call_of_their_own_are_recorded_by_it():
+    """Spikes of one derived from SRM are what it returns, not where its potential reaches the threshold."""
+
+    class Every(cs.SRM):
+        def __call__(self, x):
+            s = super().__call__(x)
+            return cs.Tensor(s.data & (np.arange(len(s.data)) % 2 == 0)[:, None, None])
+
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(4, 3, weight_scale=20.0), Every())
+    x = np.ones((40, 1, 4), bool)
+    assert cs.Sequential(net[0], cs.SRM())(x).data[1::2].any()
+    with cs.record(net) as seen:
+        out = net(x)
+    assert out.data.any()
+    assert not out.data[1::2].any()
+    np.testing.assert_array_equal(seen[1].spikes.values, out.data)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.resonate_and_fire import rotation
 from tests.support import step_programs
 
@@ -90,53 +89,3 @@ def test_rotation(imaginary):
     assert cs.gradcheck(run, tau, frequency) < 1e-6
     w = np.exp(-0.5 / tau + 2j * np.pi * frequency * 0.5 / 1000)
     np.testing.assert_allclose(run(tau, frequency).data, w.imag if imaginary else w.real, rtol=1e-12)
-
-
-def network(**options):
-    cs.seed(2)
-    net = cs.Network("10-8-3", cs.ResonateAndFire(15.0, 30.0, **options))
-    return net, np.random.default_rng(0).random((40, 6, 10)) < 0.3, np.arange(6) % 3
-
-
-@pytest.mark.parametrize("reset", RESETS)
-@pytest.mark.parametrize("spread", [False, True])
-def test_recorded_and_explained(reset, spread):
-    net, x, labels = network()
-    constants = (RNG.uniform(5, 20, 8), RNG.uniform(10, 80, 8)) if spread else (15.0, 30.0)
-    net = cs.Sequential(net[0], cs.ResonateAndFire(*constants, reset=reset), *net.layers[2:])
-    with cs.record(net) as seen:
-        out = net(x)
-        out.backward(np.ones(out.shape, np.float32))
-    z, *_ = step_programs.resonate(net[0](x).data.astype(float), turned(net[1]), net[1])
-    np.testing.assert_allclose(seen[1].potential.values, z.imag, rtol=1e-3, atol=1e-4)
-    assert seen[1].weighted_error.values.any()
-    assert seen[1].spikes.values.any()
-    for time, sample, neuron in np.argwhere(seen[1].spikes.values)[::20].tolist():
-        why = cs.explain(net, x, layer=1, neuron=neuron, time=time, sample=sample)
-        assert why.exact
-        assert sum(part.size for part in why.parts()) == pytest.approx(why.potential, abs=1e-4)
-    assert cs.health(net, [(x, labels)]).layers
-
-
-def test_its_response():
-    neuron = cs.ResonateAndFire(12.0, 40.0, dt=0.5)
-    x = np.zeros((200, 1, 1))
-    x[0] = 0.1
-    z, s, _ = step_programs.resonate(x, turned(neuron), neuron)
-    assert not s.any()
-    found = neuron.response
-    np.testing.assert_allclose(found, z.imag[: len(found), 0, 0] / 0.1, atol=1e-12)
-    assert 100 < len(found) < 120
-
-
-def test_streamed_and_saved_and_named(tmp_path):
-    net, x, _ = network(trained=True, surrogate="arctan", reset=None)
-    out = net(x).data
-    stream = net.stream()
-    np.testing.assert_array_equal(np.concatenate([stream(x[:3]), stream(x[3:])]), out)
-    cs.save(net, tmp_path / "net.npz")
-    np.testing.assert_array_equal(cs.load(tmp_path / "net.npz")(x).data, out)
-    constants = neuron_constants(net[1])
-    named = make_neuron("net: neuron.", constants, net[1].dt)
-    assert neuron_constants(named) == constants
-    assert repr(named) == repr(net[1])

@@ -155,7 +155,11 @@ RANGES = [
         *((path, value, f"{rule}, got {value}") for value, rule, paths in RANGES for path in paths),
         ("simulation/tSample", float("nan"), "must be finite, got nan"),
         ("simulation/tSample", 2.0**31, "must be less than 2**31 steps of simulation.Ts, got 2.14748e+09 ms in st"),
-        ("neuron/type", "IF", "must be one of SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, CUBA, ALIF, got 'IF'; "),
+        (
+            "neuron/type",
+            "IF",
+            "must be one of SRNN, SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, CUBA, BRF, ALIF, ADLIF, got",
+        ),
         ("neuron/theta", "inf", "must be finite, got inf"),
         ("layer", [{"dim": "34x34x2"}], "must be a list of an input and at least one layer"),
         ("layer/1/groups", 2, "is not for '512', a dense word"),

@@ -1,0 +1,102 @@
+"""Adaptive leaky integrate-and-fire neurons of SRNN: inputs and spikes weigh what a decay leaves room for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.neurons.base import Names, set_checked
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, leaky_response
+from cuslayer.neurons.step import flushed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NormalizedALIF(StepNeuron):
+    """An adaptive leaky integrate-and-fire neuron whose time constants are trained without a change of gain, SRNN's.
+
+    ::
+
+        h[t] = e h[t-1] + (1 - e) rise s[t-1]                         e = exp(-dt / tau_theta)
+        v[t] = d v[t-1] + (1 - d) x[t] - (theta + h[t]) s[t-1]        d = exp(-dt / tau_v)
+        u[t] = v[t] - h[t]
+        s[t] = (u[t] >= theta)                                        that is v[t] >= theta + h[t]
+        rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
+
+    `AdaptiveLIF` differs in three ways, so that a trained time constant means something else there: x and rise have no
+    factor ``1 - d`` and ``1 - e``; a spike takes the threshold from the potential as it was, not as it has risen; and
+    what it takes has a time constant of its own.
+
+    Backward is the adjoint of these equations. ``gradient="slayer"`` takes the spikes in h and v for constants; the
+    published gradient is "exact", the default, with ``theta = 0.01``, ``rise = 1.8``, ``tau_rho theta = 0.5``,
+    ``scale_rho = 0.2`` and the surrogate `cs.surrogates.MultiGaussian`.
+
+    Args:
+        tau_v: time constant of the voltage, ms: a number, or an array that broadcasts to the neurons of a layer, such
+            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
+        tau_theta: time constant of the threshold, ms, the same.
+        rise: how far the threshold would rise if the neuron fired in every step.
+        gradient: "exact" or "slayer".
+        theta, tau_rho, scale_rho, dt, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as are the
+            errors.
+
+    Source: Yin, Corradi and Bohte 2021, "Accurate and efficient time-domain classification with adaptive spiking
+    recurrent neural networks", arXiv 2103.12593.
+
+    >>> neuron = NormalizedALIF(tau_v=5.0, tau_theta=30.0)
+    >>> s = neuron(np.full((60, 1, 1), 4.0)).data
+    >>> int(s[:30].sum()) > int(s[30:].sum())
+    True
+    """
+
+    tau_v: Any = 20.0
+    tau_theta: Any = 100.0
+    rise: float = 1.8
+    _: KW_ONLY
+    gradient: str = "exact"
+
+    states = ("left", "h")
+    decays: ClassVar[Mapping[str, str]] = {"d": "tau_v", "e": "tau_theta"}
+    as_if_unfired = False
+    names: ClassVar[Names] = Names(
+        "SRNN",
+        needed={"theta": "theta", "tauV": "tau_v", "tauTheta": "tau_theta", "rise": "rise"},
+        options=NAMED,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_checked(self, rise=check.factor)
+
+    def step(c, d, e, left, h, x):  # type: ignore[no-untyped-def]
+        v = flushed(left + (1 - d) * x)
+        u = v - h
+        s = u >= c.theta
+        h = flushed(e * h + ((1 - e) * c.rise if s else 0))
+        # What is left of the voltage in the next step.
+        left = d * v - (c.theta + h if s else 0)
+        return left, h, u, s
+
+    @property
+    def response(self) -> Array:
+        """The potential after an input of 1 without spikes, (K,) float64, for the mean time constants."""
+        d = self.mean_keep("tau_v")
+        return (1 - d) * leaky_response(0.0, d)
+
+    def parts_at(
+        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        if self.stateful:
+            return super().parts_at(spikes, time, neuron, shape)
+        d, e = (self.keep_of(name, neuron, shape) for name in self.time_constants)
+        of_input, of_spikes, h = np.zeros(len(spikes)), np.zeros(len(spikes)), 0.0
+        of_input[: time + 1] = (1 - d) * d ** np.arange(time, -1, -1)
+        for t in range(time):
+            fires = bool(spikes[t])
+            h = e * h + (1 - e) * self.rise * fires
+            of_spikes[t] = -fires * ((self.theta + h) * d ** (time - 1 - t) + (1 - e) * self.rise * e ** (time - 1 - t))
+        return of_input, of_spikes
