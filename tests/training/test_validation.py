@@ -20,7 +20,7 @@ from cuslayer.training import (
     train,
 )
 from cuslayer.training.config import OptimizerConfig
-from cuslayer.training.data_of_run import load_data
+from cuslayer.training.data_of_run import described, load_data
 from tests.support.deaths import results
 from tests.support.tiny import memory, no_figures, silent, weights, write_folder
 
@@ -52,7 +52,7 @@ def files(loader):
     return {loader.dataset.where(i).rpartition("/")[2] for i in range(len(loader.dataset))}
 
 
-def test_recordings_are_split_off_by_class_and_seed(config):
+def test_recordings_are_split_off_by_class_and_seed(config, tmp_path):
     parts = {}
     for seed in range(4):
         data = load_data(config.with_options(seed=seed), config.network(), train=True)
@@ -65,6 +65,14 @@ def test_recordings_are_split_off_by_class_and_seed(config):
     assert len({frozenset(each) for each in parts.values()}) > 1
     assert files(load_data(config, config.network(), train=True).validation) == parts[0]
     assert len(load_data(config, config.network()).train.dataset) == 12  # of a run that is read
+    # A run goes on with its own recordings alone.
+    before = described(data.train, config)
+    for name in files(data.train):
+        file = tmp_path / "data" / name
+        raw = file.read_bytes()
+        file.write_bytes(raw[::-1])
+        assert described(data.train, config) != before
+        file.write_bytes(raw)
 
 
 def test_a_list_of_recordings(config, tmp_path):
@@ -97,7 +105,7 @@ def test_the_test_set_is_read_once_with_the_weights_of_the_best_epoch(config, lo
     best = load_run(out, best=True)
     assert (best.epoch, load_run(out).stats.best) == (2, rows[1])
     assert evaluate(best)[0] == pytest.approx((rows[1].test_loss, rows[1].test_accuracy), rel=1e-9)
-    assert evaluate(load_run(out))[0].loss != rows[1].test_loss
+    assert evaluate(load_run(out))[0].loss != pytest.approx(rows[1].test_loss, rel=1e-9)
     assert said[-1] == f"epoch   2 | test loss {rows[1].test_loss:.4g}, accuracy {rows[1].test_accuracy:.2%}"
     # The run goes on from its last epoch, and reads the test set again where another epoch is better.
     titles.clear()
