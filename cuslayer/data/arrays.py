@@ -358,7 +358,7 @@ def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0, by_class: bool 
     >>> len(train), len(test), sorted({*train.indices, *test.indices}) == list(range(360))
     (270, 90, True)
     >>> np.bincount(split(Digits("test"), 0.1, by_class=True)[1].labels)
-    array([4, 4, 4, 4, 4, 4, 4, 4, 3, 4])
+    array([4, 3, 3, 5, 4, 4, 3, 3, 4, 5])
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "shape") or isinstance(dataset, np.ndarray):
         raise TypeError(f"dataset must be a data set such as Arrays(x, y), got {type(dataset).__name__}")
