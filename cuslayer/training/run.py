@@ -174,7 +174,8 @@ def _train(
             log(line)
         read = [row.epoch for row in rows if row.test_loss is not None]
         if read:
-            log(f"the test set was read with epoch {read[-1]}; it is read again if another one is the best at the end")
+            again = "it is read again if another epoch is the best at the end"
+            log(f"the test set was read with the weights of epoch {read[-1]}; {again}")
         if saver.place is not None:
             log(f"it goes on in epoch {len(stats.epochs) + 1} after {saver.place.batches} of {saver.place.of} batches")
         calibration = trainer.prepare(data.train)

@@ -378,7 +378,7 @@ def test_checkpoints_of_earlier_versions(run, capsys, change):
     code, out, _ = resumed(run, capsys, "--epochs", "3")
     assert code == 0
     assert "warning: training.epochs is 3, was 2" in out
-    assert "the test set was read with epoch 2; it is read again if another one is the best at the end\n" in out
+    assert "the test set was read with the weights of epoch 2; it is read again" in out
     assert "epoch   3 | train" in out
     assert out.splitlines()[-1].startswith("epoch   3 | test loss ")
     rows = load_run(run).stats.epochs
