@@ -59,7 +59,7 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
 
 
 def train(data: Path, kind: str, seed: int, speaker: str | None, epochs: int | None) -> dict:
-    """Return the accuracies in % and the seconds of each epoch of a run of the command line, and its whole time."""
+    """Return the accuracies in % and the seconds of the epochs of a run of the command line, and its whole time."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "spoken.yaml"
@@ -77,7 +77,7 @@ def lines(results: dict) -> list[str]:
         if mine:
             last = [r["test"][-1] for r in mine]
             cells = [", ".join(f"{a:.1f}" for a in last), f"{mean(last):.1f}"]
-            cells += [f"{mean(r['train'][-1] for r in mine):.1f}", str(len(mine[0]["test"]))]
+            cells += [f"{mean(r['train'][-1] for r in mine):.1f}", str(len(mine[0]["train"]))]
             rows.append([name, *cells, f"{mean(r['minutes'] for r in mine):.1f}"])
     heads = ["network", "test accuracy of each seed, %", "mean, %", "in training, %", "epochs", "minutes"]
     found = common.table(heads, rows, 2)

@@ -32,6 +32,7 @@ INTERRUPTED = "; --resume goes on from the last checkpoint"
 EXAMPLES = (
     "cuslayer train",
     "cuslayer train --epochs 2 --out runs/short",
+    "cuslayer train --validation 0.1 --patience 5",
     "cuslayer train net.yaml --data recordings --network 34x34x2-16c5-2a-32c3-2a-64c3-10",
     "cuslayer train shd --data datasets --download",
     "cuslayer train --resume --out runs/1",
@@ -43,9 +44,11 @@ JSON = {
     "epoch": "epochs that it has been trained",
     "train_loss": "loss of a sample of the training set in the last epoch",
     "train_accuracy": "accuracy on it; null without classes",
-    "test_loss": "loss of a sample of the test set after the last epoch; null without one",
+    "validation_loss": "loss of a sample of the validation set after the best epoch; null without one",
+    "validation_accuracy": "accuracy on it; null without one, or without classes",
+    "test_loss": "loss of a sample of the test set with the weights of the best epoch; null without one",
     "test_accuracy": "accuracy on it; null without one, or without classes",
-    "best_epoch": "the epoch of best.npz",
+    "best_epoch": "the epoch of best.npz: the best by validation, without it the last one",
 }
 _LARGEST = 2**63
 # The help of the options that are fields of a configuration or of its optimizer; their keys have types and ranges.
@@ -55,7 +58,10 @@ _FIELDS = {
     "lr": "initial learning rate; its schedule stays",
     "clip_norm": "scale the gradients if their common norm is larger than this",
     "clip_value": "clip each element of the gradients to +-this",
-    "seed": "seed of weights, sample order and dropout",
+    "seed": "seed of weights, sample order, dropout and the choice of validation recordings",
+    "validation": "share of the training recordings, such as 0.1, by which the best epoch is chosen and which are not "
+    "trained on; or, for a folder of recordings, their list",
+    "patience": "end after so many epochs without a better validation score; needs validation",
     "checkpoint_minutes": "write a checkpoint after so many minutes, also within an epoch, by default 5",
     "checkpoint_steps": "write a checkpoint after so many steps, too",
     "micro": "recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
@@ -99,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
     for name, text in _FIELDS.items():
         kind, metavar = (number, "X") if "float" in _KEYS[name][0].type else (integer, "N")
-        add(_flag(name), type=kind, metavar=metavar, help=text)
+        add(_flag(name), type=_number_or_text if name == "validation" else kind, metavar=metavar, help=text)
     add(
         "--timeout",
         type=number,
@@ -123,6 +129,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--trial", help=argparse.SUPPRESS)  # of `sweep`
     add_json(parser, JSON)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return number(text)
+    except ValueError:
+        return text
 
 
 @contextmanager
@@ -191,17 +204,18 @@ def _run(options: argparse.Namespace, context: Context) -> int:
 def _result(out: Path, config: Config) -> dict[str, Any]:
     """Return the values of `JSON` for a run that is complete."""
     rows = training.load_stats(out / METRICS)
-    last, best = rows[-1], training.Stats(rows).best
-    metrics = {name: getattr(last, name) for name in JSON if name.startswith(("train_", "test_"))}
+    last, best = rows[-1], training.Stats(rows).best or rows[-1]
+    parts = {"train": last, "validation": best, "test": best}
+    metrics = {f"{part}_{x}": getattr(row, f"{part}_{x}") for part, row in parts.items() for x in ("loss", "accuracy")}
     named = {"run": str(out), "network": "-".join(rows_first(word).text for word in config.layers), "epoch": last.epoch}
-    return {**named, **metrics, "best_epoch": None if best is None else best.epoch}
+    return {**named, **metrics, "best_epoch": best.epoch}
 
 
 def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
     given = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
     for name, value in given.items():
-        if _KEYS[name][1].rule(_flag(name), value) >= _LARGEST and isinstance(value, int):
+        if isinstance(_KEYS[name][1].rule(_flag(name), value), int) and value >= _LARGEST:
             raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
     if options.timeout is not None:
         check.positive("--timeout", options.timeout)

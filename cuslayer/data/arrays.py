@@ -373,33 +373,43 @@ class Subset:
 
 
 @check.operation
-def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0) -> tuple[Subset, Subset]:
-    """Divide a data set at random into training and test samples.
+def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0, by_class: bool = False) -> tuple[Subset, Subset]:
+    """Divide a data set at random into training and test samples, or into training and validation samples.
 
     Args:
         dataset: any `Dataset` of at least two samples.
         test: the share of the test samples, between 0 and 1; each part has at least one sample.
         seed: seed of the choice.
+        by_class: whether each class is divided by the share, for a data set with `labels`: each part has a sample of
+            each class, unless the class has one sample alone, which is for training.
 
     Returns:
         The training samples and the test samples, each in the order of the data set.
 
     Raises:
-        TypeError: dataset is not a data set, or an argument is of another type.
-        ValueError: test is out of range, or there are fewer than two samples.
+        TypeError: dataset is not a data set, has no labels to divide it by, or an argument is of another type.
+        ValueError: test is out of range, or there are fewer than two samples, by_class of any class.
 
     >>> from cuslayer.data import Digits
     >>> train, test = split(Digits("test"), 0.25)
     >>> len(train), len(test), sorted({*train.indices, *test.indices}) == list(range(360))
     (270, 90, True)
+    >>> np.bincount(split(Digits("test"), 0.1, by_class=True)[1].labels)
+    array([4, 3, 3, 5, 4, 4, 3, 3, 4, 5])
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "shape") or isinstance(dataset, np.ndarray):
         raise TypeError(f"dataset must be a data set such as Arrays(x, y), got {type(dataset).__name__}")
     share, samples = check.number("test", test), len(dataset)
     if not 0 < share < 1:
         raise ValueError(f"test must be a share between 0 and 1, got {share:g}")
-    if samples < 2:
-        raise ValueError(f"dataset must have at least two samples, got {samples}")
     order = np.random.default_rng(check.integer("seed", seed, least=0)).permutation(samples)
-    count = min(max(round(share * samples), 1), samples - 1)
-    return Subset(dataset, np.sort(order[count:])), Subset(dataset, np.sort(order[:count]))
+    labels = getattr(dataset, "labels", None) if by_class else np.zeros(samples)
+    if labels is None:
+        raise TypeError(f"dataset must have labels to be divided by class, got {type(dataset).__name__}")
+    parts = [order[labels[order] == each] for each in np.unique(labels)]
+    counts = [min(max(round(share * len(part)), 1), len(part) - 1) for part in parts]
+    if not any(counts):
+        whose = " of a class" if by_class else ""
+        raise ValueError(f"dataset must have at least two samples{whose}, got {max(map(len, parts), default=0)}")
+    chosen = np.sort(np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)]))
+    return Subset(dataset, np.setdiff1d(order, chosen)), Subset(dataset, chosen)

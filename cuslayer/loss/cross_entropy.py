@@ -86,7 +86,7 @@ def cross_entropy(
     total, label = share.sum(axis=-1, keepdims=True), chosen.astype(bool, copy=False)
     # The share of all other classes: for a sample that is nearly certain, the difference of 1 and p would be 0.
     others = xp.where(label, counts.dtype.type(0), share).sum(axis=-1, keepdims=True)
-    certain = others <= share
+    certain = label & (others <= share)
     error = xp.where(certain, xp.log1p(others / xp.where(certain, share, 1)), xp.log(total) - log)
     error = xp.where(label, error, 0)
     if smoothing:

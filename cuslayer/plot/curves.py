@@ -28,13 +28,13 @@ _FEW = 4
 
 @check.operation
 def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
-    """Draw the loss or the accuracy of training and test over the epochs.
+    """Draw the loss or the accuracy of training, validation and test over the epochs.
 
     The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
 
     Args:
-        epochs: the rows of a log, each with epoch, train_loss, test_loss, train_accuracy and test_accuracy, the last
-            three None where they are not known; or an object with such rows as its `epochs`.
+        epochs: the rows of a log, such as `EpochStats`, each with epoch, train_loss, train_accuracy, and the same of
+            validation and test, None or missing where they are not known; or an object with such rows as its `epochs`.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         value: "loss" or "accuracy".
 
@@ -55,7 +55,8 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     for row in rows:
         if not hasattr(row, f"train_{value}"):
             raise TypeError(f"a row must have train_{value}, got {type(row).__name__}")
-    lines = {part: [getattr(row, f"{part}_{value}") for row in rows] for part in ("train", "test")}
+    parts = ("train", "validation", "test")
+    lines: dict[str, list[Any]] = {part: [getattr(row, f"{part}_{value}", None) for row in rows] for part in parts}
     ax = axes(ax, (5.0, 3.2))
     _over_epochs(ax, [row.epoch for row in rows], lines)
     if value == "loss":
@@ -101,11 +102,12 @@ def gradient_flow(epochs: Any, ax: Any = None) -> Any:
 
 
 def _over_epochs(ax: Any, epochs: Sequence[int], lines: Mapping[str, Sequence[float | None]]) -> None:
-    """Draw each line that has a value, with gaps where values are missing."""
+    """Draw each line that has a value, with gaps where values are missing; a single value is a larger mark."""
     drawn = {name: values for name, values in lines.items() if any(value is not None for value in values)}
     for (name, values), shade in zip(drawn.items(), palette(ax).series(len(drawn)), strict=True):
         numbers = [np.nan if value is None else value for value in values]
-        ax.plot(epochs, numbers, color=shade, marker="o", markersize=3, linewidth=1.4, label=name)
+        single = np.count_nonzero(~np.isnan(numbers)) == 1
+        ax.plot(epochs, numbers, color=shade, marker="o", markersize=6 if single else 3, linewidth=1.4, label=name)
     ax.set_xlabel("epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(color=palette(ax).line, linewidth=0.8)

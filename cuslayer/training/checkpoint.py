@@ -18,11 +18,11 @@ from cuslayer.training.config import Config, load_config
 from cuslayer.training.score import Tally, Wrong, check_fields, is_number
 from cuslayer.training.stats import EpochStats
 
-_FORMAT = 3
-# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, and the record of
-# format 2 says nothing of the recordings.
+_FORMAT = 4
+# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, the record of format 2
+# says nothing of the recordings, and that of format 3 has no validation.
 _FIELDS: dict[Any, set[str]] = {1: {"format", "epoch", "generator"}}
-_FIELDS[2] = _FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
+_FIELDS[2] = _FIELDS[3] = _FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
 # The arrays of a checkpoint, and the words before their names in errors.
 _PARTS = {"network": "parameter", "optimizer": "optimizer's"}
 
@@ -31,7 +31,7 @@ _PARTS = {"network": "parameter", "optimizer": "optimizer's"}
 class Place:
     """A place in the middle of an epoch.
 
-    It has the number of training batches of the epoch, the scores of the training and of the test batches so far, as
+    It has the number of training batches of the epoch, the scores of its training and validation batches so far, as
     `Tally.state` has them, and the sizes of the gradients, as `GradientFlow.state` has them.
     """
 
@@ -57,7 +57,7 @@ class Place:
         if type(whole) is not int or not 1 <= batches <= whole:
             raise Wrong(f"batches must be from 1 to {check.one_line(whole)}, got {batches}")
         if given["tested"] is not None and batches < whole:
-            raise Wrong(f"batches must be {whole} where the test has begun, got {batches}")
+            raise Wrong(f"batches must be {whole} where validation has begun, got {batches}")
         return cls(**given)
 
 
@@ -100,7 +100,8 @@ class Record:
         if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
             raise Wrong(f"the digests must be a list of texts, got {check.one_line(digests)}")
         if recordings is not None:
-            check_fields("recordings", recordings, ("training", "test"))
+            names = [name for name in ("validation",) if isinstance(recordings, dict) and name in recordings]
+            check_fields("recordings", recordings, ("training", *names, "test"))
         if not isinstance(given["config"], dict):
             raise Wrong(f"the configuration must be a mapping, got {check.one_line(given['config'])}")
         found = cls(given["config"], statistics, tuple(digests), recordings)
@@ -119,11 +120,11 @@ class Record:
 
 def _row(row: Any, epoch: int) -> EpochStats:
     """Return the statistics of an epoch; what was not measured is None, what overflowed is inf or nan."""
-    sound = isinstance(row, list) and len(row) == 6 and type(row[0]) is int and row[0] == epoch
+    sound = isinstance(row, list) and len(row) in (6, 8) and type(row[0]) is int and row[0] == epoch
     if not sound or not all(
-        type(x) is float or is_number(x) or (x is None and place in (2, 3, 4)) for place, x in enumerate(row)
+        type(x) is float or is_number(x) or (x is None and place not in (0, 1, 5)) for place, x in enumerate(row)
     ):
-        raise Wrong(f"the statistics of epoch {epoch} must be 6 numbers, got {check.one_line(row)}")
+        raise Wrong(f"the statistics of epoch {epoch} must be 8 numbers, got {check.one_line(row)}")
     return EpochStats(*row)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 from cuslayer.training.params import Params, read_yaml
 from cuslayer.training.sound import SoundConfig, read_sound
+from cuslayer.training.stats import Stats, plateaus
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
 _DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
@@ -67,10 +69,11 @@ class OptimizerConfig:
         amsgrad: whether to divide by the largest second moment so far; for Adam, and NAdam without momentum_decay.
         momentum: momentum of SGD.
         weight_decay: weight decay.
-        schedule: "constant", "step" (multiplied by `factor` every `every` epochs) or "cosine" (to zero over the run);
-            None for the default.
-        every: epochs between the steps of "step".
-        factor: factor of each step of "step".
+        schedule: "constant", "step" (multiplied by `factor` every `every` epochs), "cosine" (to zero over the run) or
+            "plateau" (multiplied by `factor` after `every` epochs without a better validation score); None for the
+            default.
+        every: epochs between the steps of "step", or that "plateau" waits.
+        factor: factor of each step of "step" and "plateau".
         momentum_decay: for NAdam; None, in YAML ``none``, for the constant momentum of SLAYER-PyTorch.
         relative: whether lr is a fraction of each weight's initial root mean square; None for the default.
         warmup: the number of steps in which the rate rises linearly to lr, in a run at most a tenth of its steps; None
@@ -84,7 +87,7 @@ class OptimizerConfig:
     amsgrad: bool = field(default=True, metadata=key(flag))
     momentum: float = field(default=0.0, metadata=key(check.fraction))
     weight_decay: float = field(default=0.0, metadata=key(check.not_negative))
-    schedule: str | None = field(default=None, metadata=key(choice(("constant", "step", "cosine"))))
+    schedule: str | None = field(default=None, metadata=key(choice(("constant", "step", "cosine", "plateau"))))
     every: int = field(default=10, metadata=key(counted))
     factor: float = field(default=0.1, metadata=key(check.positive))
     momentum_decay: float | None = field(
@@ -136,6 +139,15 @@ class _Simulation:
     batch: int | None = field(default=None, metadata=key(counted, "simulation.nSample"))
 
 
+def _share_or_list(name: str, value: Any) -> float | str:
+    if isinstance(value, str):
+        return value
+    share = check.number(name, value)
+    if not 0 < share < 1:
+        raise ValueError(f"{name} must be a share between 0 and 1, or a label list, got {share:g}")
+    return share
+
+
 ERRORS = ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy")
 _COUNTED = "NumSpikes ProbSpikes"
 
@@ -162,7 +174,11 @@ class Config:
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
-        seed: seed of weights, sample order and dropout.
+        seed: seed of weights, sample order, dropout and the choice of validation recordings.
+        validation: the share of the training recordings of each class, 0 to 1, by whose score the best epoch is chosen
+            instead of being trained on; or, for a folder of recordings, their label list. None for no validation: the
+            last epoch is the best then.
+        patience: the run ends after so many epochs without a better validation score; None for no such number.
         initialization: "calibrated", for weights that `calibrate` scales before the first step, except those of layers
             with a weight_scale of their own; or "slayer", for SLAYER's scales.
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
@@ -214,6 +230,8 @@ class Config:
     epochs: int = field(default=8, metadata=key(counted, "training.epochs"))
     batch: int = field(default=16, metadata=key(counted, "training.batch"))
     seed: int = field(default=0, metadata=key(from_zero, "training.seed"))
+    validation: float | str | None = field(default=None, metadata=key(_share_or_list, "training.validation"))
+    patience: int | None = field(default=None, metadata=key(counted, "training.patience"))
     initialization: str = field(
         default="calibrated", metadata=key(choice(("calibrated", "slayer")), "training.initialization")
     )
@@ -234,6 +252,13 @@ class Config:
         if isinstance(self.layers, str):
             raise TypeError(f"layers must be a tuple of words, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(w if isinstance(w, Word) else Word(w) for w in given))
+        if self.validation is None:
+            plateau = self.optimizer.schedule == "plateau"
+            if plateau or self.patience is not None:
+                what = "the schedule plateau" if plateau else "patience"
+                raise ValueError(f"{what} needs a validation set, got none; give validation, such as 0.1")
+        elif self.error == "SpikeTime":
+            raise ValueError(f"validation is for classes, SpikeTime has one pair of recordings, got {self.validation}")
 
     @property
     def steps(self) -> int:
@@ -271,12 +296,15 @@ class Config:
             piecewise=self.piecewise,
         )
 
-    def make_optimizer(self, parameters: Iterable[Tensor], *, steps: int | None = None) -> SGD | Adam | NAdam:
+    def make_optimizer(
+        self, parameters: Iterable[Tensor], *, steps: int | None = None, stats: Stats | None = None
+    ) -> SGD | Adam | NAdam:
         """Return a new optimizer of the parameters.
 
         Args:
             parameters: the tensors to train.
             steps: the number of steps of the run; the warm-up takes at most a tenth of them.
+            stats: the log of the run, whose validation scores the schedule "plateau" looks at.
         """
         o = self.optimizer
         warmup = o.warmup if steps is None else min(cast(int, o.warmup), steps // 10)
@@ -286,6 +314,9 @@ class Config:
             lr = step_decay(first, every=o.every, factor=o.factor)
         elif o.schedule == "cosine":
             lr = cosine_decay(first, epochs=self.epochs)
+        elif o.schedule == "plateau" and stats is not None:
+            # The rows before an epoch stay as they are.
+            lr = cache(lambda epoch: first * o.factor ** plateaus(stats.epochs[:epoch], o.every))
         options: dict[str, Any] = {"weight_decay": o.weight_decay, "relative": o.relative, "warmup": warmup}
         options |= {"clip_norm": o.clip_norm, "clip_value": o.clip_value}
         if o.type == "SGD":
@@ -358,8 +389,9 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
     tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
     ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
-    ``training.epochs``, ``training.batch``, ``training.seed``, ``training.initialization`` (calibrated or slayer),
-    ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
+    ``training.epochs``, ``training.batch``, ``training.seed``, ``training.validation`` (a share or a list),
+    ``training.patience``, ``training.initialization`` (calibrated or slayer), ``training.firingRate`` (Hz),
+    ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
     ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight, allowed: see
     `SparsityLoss`).
 

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, load, open_folder, read_events
+from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, load, open_folder, read_events, split
 from cuslayer.data.datasets import Dataset
 from cuslayer.network.network import Network
 from cuslayer.network.walk import eval_mode
@@ -31,17 +31,22 @@ _RECORDINGS = 8
 
 @dataclass(frozen=True)
 class Data:
-    """Batches of training and test data, and one recording: title, spikes (T, ...), target of one sample."""
+    """Batches of training, validation and test data, and a recording: title, spikes (T, ...), target of one sample."""
 
     train: Any
     test: Loader | None
     example: tuple[str, Array, Any]
+    validation: Loader | None = None
 
 
 def load_data(config: Config, net: Network, *, other: bool = False, train: bool = False) -> Data:
-    """Return the data of a configuration, which must fit a network; with train, warn of outputs without a class."""
+    """Return the data of a configuration, which must fit a network.
+
+    With `train`, validation recordings are split off, and outputs without a class are warned of.
+    """
     train_set: Dataset
     test_set: Dataset
+    validation_set: Dataset | None = None
     if config.error == "SpikeTime":
         return _load_spike_trains(config, net)
     if config.dataset is not None:
@@ -60,29 +65,53 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
         train_set, test_set = open_folder(config.data, *lists, shape=net.input_shape)
     if net.input_shape != tuple(train_set.shape):
         raise ValueError(f"the network expects input {net.input_shape}, the recordings are {train_set.shape}")
+    classes = train_set.classes
+    if train and config.validation is not None:
+        train_set, validation_set = _split(config, train_set, net)
+        classes = max(classes, validation_set.classes)
     outputs = _output_size(net)
-    if outputs < train_set.classes:
-        raise ValueError(f"the network has {outputs} outputs, the recordings have {train_set.classes} classes")
-    if outputs > train_set.classes and train:
+    if outputs < classes:
+        raise ValueError(f"the network has {outputs} outputs, the recordings have {classes} classes")
+    if outputs > classes and train:
         check.warn(
-            f"the network has {outputs} outputs, the recordings have {train_set.classes} classes: the last "
-            f"{outputs - train_set.classes} stand for no class"
+            f"the network has {outputs} outputs, the recordings have {classes} classes: the last "
+            f"{outputs - classes} stand for no class"
         )
     if round(config.region[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
     changed = None if config.sound is None else config.sound.transform()
     train_loader, test_loader = loader(train_set, shuffle=True, transform=changed), loader(test_set)
+    validation_loader = None if validation_set is None else loader(validation_set)
     events, label = test_set[0]
-    if isinstance(events, np.ndarray):
-        return Data(train_loader, test_loader, (f"input, class {label}", events, np.array([label])))
+    spikes = events
     try:
-        spikes = events.to_spikes(net.input_shape, config.steps, config.neuron.dt)
+        if not isinstance(events, np.ndarray):
+            spikes = events.to_spikes(net.input_shape, config.steps, config.neuron.dt)
     except ValueError as problem:
         reason = check.reason(problem)
         where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
         raise ValueError(f"the network expects input {net.input_shape}, {where} has another: {reason}") from None
-    return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])))
+    return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])), validation_loader)
+
+
+def _split(config: Config, train_set: Dataset, net: Network) -> tuple[Dataset, Dataset]:
+    """Return what is left of the training recordings, and the validation recordings."""
+    if not isinstance(config.validation, str):
+        labels = getattr(train_set, "labels", None)
+        by_class = labels is not None and labels.ndim == 1
+        return split(train_set, cast(float, config.validation), seed=config.seed, by_class=by_class)
+    if config.dataset is not None or config.sound is not None or config.data is None:
+        raise ValueError(
+            f"validation must be a share of the recordings, a list is for a folder, got {config.validation}"
+        )
+    lists = (_label_list(Path(config.data), name) for name in (config.train_list, config.validation))
+    chosen: Any = open_folder(config.data, *lists, shape=net.input_shape)[1]
+    files, given = {chosen.where(i) for i in range(len(chosen))}, cast(Any, train_set)
+    left = [i for i in range(len(given)) if given.where(i) not in files]
+    if not left:
+        raise ValueError(f"a training recording must be left, {config.validation} has all of them")
+    return (given if len(left) == len(given) else Subset(given, left)), chosen
 
 
 def _label_list(folder: Path, name: str | None) -> Path | None:
@@ -124,9 +153,9 @@ def described(batches: Any, config: Config) -> str:
         names = [] if batches is None or config.data is None else [str(Path(config.data, name)) for name in _PAIR]
         found.update(_of_files(names, config.data))
         return f"{len(names) // 2} pairs, digest {found.hexdigest()[:12]}"
-    dataset = batches.dataset
+    dataset: Any = batches.dataset
     found.update(_of_arrays(getattr(dataset, name, None) for name in ("labels", "indices")))
-    if isinstance(dataset, (EventFolder, NMNIST)):
+    if isinstance(getattr(dataset, "dataset", dataset), (EventFolder, NMNIST)):
         found.update(_of_files([dataset.where(i) for i in range(len(dataset))], config.data))
     elif config.sound is not None:
         found.update(_of_files([str(config.data)], os.path.dirname(str(config.data))))
@@ -139,7 +168,7 @@ def described(batches: Any, config: Config) -> str:
 
 def read_some(data: Data) -> None:
     """Read the recordings whose content is in a digest; one that is missing or damaged is named by the error."""
-    for loader in (data.train, data.test):
+    for loader in (data.train, data.validation, data.test):
         if isinstance(loader, Loader):
             for i in _spread(len(loader.dataset), _FILES):
                 loader.dataset[i]

@@ -68,7 +68,8 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
 
     Args:
         path: the folder of the run, such as ``"runs/1"``, or a checkpoint file in it.
-        best: whether to take the weights of the best epoch, not the last ones; see `Stats.best`.
+        best: whether to take the weights of the best epoch, not the last ones; see `Stats.best`. These have the score
+            on the test set that the run has said.
 
     Raises:
         ValueError: the folder, its checkpoint, its configuration or its metrics are missing or damaged, or do not

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
 from cuslayer.training.finite import NotFiniteError, naming_checkpoint
 from cuslayer.training.run_folder import (
+    BEST,
     CHECKPOINT,
     FIGURES,
     GRADIENTS,
@@ -30,6 +31,7 @@ from cuslayer.training.run_folder import (
     changes,
     earlier,
     find_run,
+    goes_on_by,
     locked_folder,
     new_run,
     save_figures,
@@ -58,15 +60,17 @@ def train(
 
     A checkpoint is written after each epoch, and within an epoch after some minutes or steps: a run that dies at any
     time goes on from there, with the results of a run that did not. ``checkpoint.npz`` is the last one, ``best.npz``
-    that of the best epoch; see `Stats.best`. Files are replaced as a whole. A run that fails before its first one
-    leaves no folder; one that dies leaves a folder in which a run can begin anew. The folder is locked meanwhile.
+    that of the best epoch; see `Stats.best`. The test set is read once, at the end of the run, with the weights of the
+    best epoch; `metrics.csv` has the score in the row of that epoch. Files are replaced as a whole. A run that fails
+    before its first one leaves no folder; one that dies leaves a folder in which a run can begin anew. The folder is
+    locked meanwhile.
 
     Several processes call it alike, and divide the work: see `DataParallel`. Process 0 reads and writes the folder.
 
     Args:
         config: the configuration of the run.
-        resume: continue from the checkpoint in config.out, by default from the last run under runs/. Of a run that has
-            all its epochs, only missing figures are drawn.
+        resume: continue from the checkpoint in config.out, by default from the last run under runs/. A run that has all
+            its epochs reads the test set and draws figures where it has not yet.
         progress: whether to show a progress bar on a terminal.
         log: called with each line of progress, as with `print`.
         checkpoint_minutes: a checkpoint is written after so many minutes; None: as the configuration says.
@@ -133,22 +137,21 @@ def _train(
     """Train in a folder that is locked."""
     rows, changed = list[EpochStats](), list[str]()
     if resume:
-        summary, rows, changed = context.from_root(lambda: earlier(config, out))
-        if summary.epoch >= config.epochs:
-            log(
-                f"{out} stands at epoch {summary.epoch}, nothing is left to train; to go on, give --epochs N, N above "
-                f"{summary.epoch}"
-            )
-            if context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
-                return
+        rows, changed = context.from_root(lambda: earlier(config, out))
     stats = Stats(rows)
+    option, best = goes_on_by(config, stats), stats.best
+    complete = option is not None and best is not None and (config.error == "SpikeTime" or best.test_loss is not None)
+    if resume and option is not None:
+        log(f"{out} stands at epoch {len(rows)}, nothing is left to train; to go on, give {option}")
+        if complete and context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
+            return
     net = context.on_each(config.network)
     data = context.on_each(lambda: load_data(config, net, train=True))
     recordings = _described(data, config)
     if context.size > 1:
         context.agree(**{f"{name} data": text for name, text in recordings.items()})
     steps = config.epochs * len(data.train)
-    loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
+    loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps, stats=stats)
     rate = config.firing_rate if config.initialization == "calibrated" else None
     parallel = None if config.micro is None else DataParallel(context, micro=config.micro, fast=config.fast)
     trainer = Trainer(net, loss, optimizer, progress=progress, calibrate=rate, parallel=parallel)
@@ -160,7 +163,7 @@ def _train(
         checkpoint.restore(net, optimizer)
     stop = agreed(stop, parallel)
     saver = Saver(out, config, trainer, stats, len(data.train), stop, recordings, checkpoint, writes=context.rank == 0)
-    if len(stats.epochs) < config.epochs:
+    if option is None:
         weights = sum(p.data.size for p in net.parameters())
         devices = backend.device_name() + (f" each of {context.size} processes" if context.size > 1 else "")
         log(f"{net.notation}: {weights:,} weights on {devices}; results go to {out}")
@@ -169,15 +172,22 @@ def _train(
             _note_idle(config, context, log)
         for line in changed:
             log(line)
+        read = [row.epoch for row in rows if row.test_loss is not None]
+        if read:
+            again = "it is read again if another epoch is the best at the end"
+            log(f"the test set was read with the weights of epoch {read[-1]}; {again}")
         if saver.place is not None:
             log(f"it goes on in epoch {len(stats.epochs) + 1} after {saver.place.batches} of {saver.place.of} batches")
         calibration = trainer.prepare(data.train)
         if calibration is not None:
             log(str(calibration))
+    if not complete:
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
             try:
                 _run_epochs(config, trainer, data, stats, saver, log, report, health)
+                if data.test is not None:
+                    _test(out, trainer, data.test, stats, saver, context, log)
             except (NotFiniteError, NotWritten, Lost):
                 raise
             except ValueError:
@@ -204,7 +214,8 @@ def _agree(context: Context, config: Config) -> None:
 
 
 def _described(data: Data, config: Config) -> dict[str, str]:
-    return {"training": described(data.train, config), "test": described(data.test, config)}
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    return {name: described(part, config) for name, part in parts.items() if name != "validation" or part is not None}
 
 
 def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> None:
@@ -252,7 +263,8 @@ def _run_epochs(
 ) -> None:
     """Run the remaining epochs, and write the results after each."""
     warned = False
-    for epoch in range(len(stats.epochs), config.epochs):
+    while goes_on_by(config, stats) is None:
+        epoch = len(stats.epochs)
         trainer.optimizer.epoch = epoch
         if isinstance(data.train, Loader):
             data.train.epoch = epoch
@@ -262,11 +274,13 @@ def _run_epochs(
             data.train, title=f"epoch {epoch + 1}/{config.epochs}", state=state, after_step=saver.after_training_step
         )
         seconds = time.perf_counter() - start + (0.0 if state is None else state["seconds"])
-        tested: tuple[float | None, float | None] = (None, None)
-        if data.test is not None:
+        validated: tuple[float | None, float | None] = (None, None)
+        if data.validation is not None:
             state = None if place is None else place.tested
-            tested = trainer.test(data.test, state=state, after_step=saver.after_test_step)
-        row = EpochStats(epoch + 1, *trained, *tested, seconds)
+            validated = trainer.test(
+                data.validation, title="validation", state=state, after_step=saver.after_validation_step
+            )
+        row = EpochStats(epoch + 1, *trained, None, None, seconds, *validated)
         stats.epochs.append(row)
         saver.after_epoch()
         log(str(row))
@@ -276,6 +290,30 @@ def _run_epochs(
         if warning:
             log(warning)
         saver.check_stop(report is not None and report(stats.epochs))
+    if len(stats.epochs) < config.epochs:
+        best = len(stats.epochs) - stats.waited
+        log(f"the run ends, as {stats.waited} epochs had no better validation score than epoch {best}")
+
+
+def _test(
+    out: Path,
+    trainer: Trainer,
+    batches: Loader,
+    stats: Stats,
+    saver: Saver,
+    context: Context,
+    log: Callable[[str], None],
+) -> None:
+    """Read the test set with the weights of the best epoch, unless it was, and say its score."""
+    best = cast(EpochStats, stats.best)
+    if best.test_loss is None:
+        last = trainer.net.state()
+        if best.epoch < len(stats.epochs):
+            trainer.net.load_state(context.from_root(lambda: load_checkpoint(out / BEST, trainer.net).network))
+        score = trainer.test(batches, after_step=lambda tally: saver.check_stop())
+        trainer.net.load_state(last)
+        saver.after_test(score)
+    log(stats.epochs[best.epoch - 1].text("test"))
 
 
 def _silence_warning(trainer: Trainer, health: Callable[..., Any] | None) -> str | None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from cuslayer.plot.style import style_of_new_figures
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
-from cuslayer.training.score import GradientFlow, Tally
+from cuslayer.training.score import GradientFlow, Score, Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ NETWORK = ("layer", "neuron", "simulation.Ts")
 ALL = ("layer", "neuron", "simulation", "training")
 _FIXED = ("training.optimizer.type", "training.optimizer.amsgrad", "training.optimizer.relative")
 # Keys that are used before the first step alone.
-_BEGUN = ("training.seed", "training.initialization", "training.firingRate")
+_BEGUN = ("training.seed", "training.initialization", "training.firingRate", "training.validation")
 # Keys that decide what is in the batches of an epoch, and what is summed over them.
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
@@ -278,7 +278,7 @@ def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bo
     return [f"warning: {each}" for each in found]
 
 
-def earlier(config: Config, out: Path) -> tuple[Checkpoint, list[EpochStats], list[str]]:
+def earlier(config: Config, out: Path) -> tuple[list[EpochStats], list[str]]:
     """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
     summary = read_summary(out / CHECKPOINT)
     record, rows = summary.record, completed(out, summary.epoch)
@@ -289,7 +289,16 @@ def earlier(config: Config, out: Path) -> tuple[Checkpoint, list[EpochStats], li
         rows = list(record.rows)
     lines = check_resumed(record, config, out, within_epoch=summary.batches > 0)
     _repair_best(out, summary, Stats(rows))
-    return summary, rows, lines
+    return rows, lines
+
+
+def goes_on_by(config: Config, stats: Stats) -> str | None:
+    """Return the option by which a run without an epoch left to train would go on; None if it has one left."""
+    if len(stats.epochs) >= config.epochs:
+        return f"--epochs N, N above {len(stats.epochs)}"
+    if config.patience is not None and stats.waited >= config.patience:
+        return f"--patience N, N above {stats.waited}"
+    return None
 
 
 def config_of_run(folder: Path) -> Config:
@@ -333,8 +342,9 @@ class Saver:
 
     The first file of a run is a checkpoint: without it, files of these names are the user's. Of an epoch that is
     complete, `metrics.csv` is written before the checkpoint and has at least its epochs; the best checkpoint is written
-    after it, and anew by a run that is resumed. A configuration is written after the checkpoint, which knows it and the
-    one before. `place` is where the run was resumed within an epoch; None after that epoch.
+    after it, and anew by a run that is resumed. The test, once at the end, is in the row of its epoch. A configuration
+    is written after the checkpoint, which knows it and the one before. `place` is where the run was resumed within an
+    epoch; None after that epoch.
     """
 
     def __init__(
@@ -382,7 +392,7 @@ class Saver:
         if stop:
             raise Stopped(self._out, self._saved)
 
-    def after_test_step(self, score: Tally) -> None:
+    def after_validation_step(self, score: Tally) -> None:
         """Save the run if it is time to, or if it is to stop."""
         stop = self._stop()
         if self._trained is not None and (stop or self._is_due()):
@@ -400,6 +410,13 @@ class Saver:
         self._save(None)
         if self._writes and self._stats.best is self._stats.epochs[-1]:
             self._write(BEST, self._checkpoint(None, self._stats.epochs).save)
+
+    def after_test(self, score: Score) -> None:
+        """Save the score of the best epoch on the test set."""
+        best = cast(EpochStats, self._stats.best)
+        row = replace(best, test_loss=score.loss, test_accuracy=score.accuracy)
+        self._stats.epochs[best.epoch - 1] = row
+        self._save(None)
 
     def forget_recordings(self) -> None:
         """Let the checkpoint go on with other recordings than those that it notes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ class EpochStats:
         epoch: the number of the epoch, from 1.
         train_loss: mean loss per training sample, during training.
         train_accuracy: fraction of training samples classified correctly, during training.
-        test_loss: mean loss per test sample after the epoch.
+        test_loss: mean loss per test sample after the epoch; of a run of `train`, the best epoch alone has it.
         test_accuracy: fraction of test samples classified correctly after the epoch.
-        seconds: duration of training, without testing.
+        seconds: duration of training, without validation and test.
+        validation_loss: mean loss per validation sample after the epoch.
+        validation_accuracy: fraction of validation samples classified correctly after the epoch.
     """
 
     epoch: int
@@ -33,25 +35,50 @@ class EpochStats:
     test_loss: float | None
     test_accuracy: float | None
     seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
     @property
     def scores(self) -> tuple[float | None, float]:
-        """The accuracy and the loss: of the test, or of training without one."""
-        if self.test_loss is None:
+        """The accuracy and the loss: of validation, or of training without one."""
+        if self.validation_loss is None:
             return self.train_accuracy, self.train_loss
-        return self.test_accuracy, self.test_loss
+        return self.validation_accuracy, self.validation_loss
 
     def __str__(self) -> str:
-        def part(name: str, loss: float | None, accuracy: float | None) -> str:
-            if loss is None:
-                return ""
-            return f" | {name} loss {loss:.4g}" + ("" if accuracy is None else f", accuracy {accuracy:.2%}")
+        return f"{self.text(*_PARTS)} | {self.seconds:.2f} s"
 
-        train = part("train", self.train_loss, self.train_accuracy)
-        return f"epoch {self.epoch:3d}{train}{part('test', self.test_loss, self.test_accuracy)} | {self.seconds:.2f} s"
+    def text(self, *parts: str) -> str:
+        """Return the scores of parts, "train", "validation" or "test", that were measured, in a line."""
+        text = f"epoch {self.epoch:3d}"
+        for name in parts:
+            loss, accuracy = getattr(self, f"{name}_loss"), getattr(self, f"{name}_accuracy")
+            if loss is not None:
+                text += f" | {name} loss {loss:.4g}" + ("" if accuracy is None else f", accuracy {accuracy:.2%}")
+        return text
 
 
-_NAMES = [field.name for field in fields(EpochStats)]
+_PARTS = ("train", "validation", "test")
+_COLUMNS = ["epoch", *(f"{part}_{value}" for part in _PARTS for value in ("loss", "accuracy")), "seconds"]
+# The columns of earlier versions.
+_EARLIER = [name for name in _COLUMNS if not name.startswith("validation")]
+
+
+def _rank(row: EpochStats) -> tuple[float, float]:
+    """Return what is larger for a better epoch: the accuracy, then the loss."""
+    accuracy, loss = row.scores
+    return -math.inf if accuracy is None else accuracy, -math.inf if math.isnan(loss) else -loss
+
+
+def plateaus(rows: Sequence[EpochStats], every: int) -> int:
+    """Return how often a number of epochs, one after the other, had no better score than the epochs before."""
+    best, since, found = (-math.inf, -math.inf), 0, 0
+    for row in rows:
+        better = _rank(row) > best
+        best, since = (_rank(row), 0) if better else (best, since + 1)
+        if since == every:
+            since, found = 0, found + 1
+    return found
 
 
 @check.named
@@ -65,9 +92,9 @@ class Stats:
             for x, labels in train_batches:
                 ...
                 stats.training.add(spikes, labels, value)
-            for x, labels in test_batches:
+            for x, labels in validation_batches:
                 ...
-                stats.test.add(spikes, labels, loss(spikes, labels))
+                stats.validation.add(spikes, labels, loss(spikes, labels))
             print(stats.end_epoch())
             if stats.epochs[-1] is stats.best:
                 ...  # keep the weights
@@ -79,6 +106,7 @@ class Stats:
     Attributes:
         epochs: one row for each completed epoch.
         training: the score of the training samples in the current epoch.
+        validation: the score of the validation samples in the current epoch, by which `best` is chosen; optional.
         test: the score of the test samples in the current epoch; optional.
 
     >>> import numpy as np
@@ -92,7 +120,7 @@ class Stats:
 
     def __init__(self, epochs: Iterable[EpochStats] = ()) -> None:
         self.epochs = list(epochs)
-        self.training, self.test = Tally(), Tally()
+        self.training, self.validation, self.test = Tally(), Tally(), Tally()
 
     def end_epoch(self, *, seconds: float | None = None) -> EpochStats:
         """End the epoch: append its row to `epochs`, and return it.
@@ -109,26 +137,30 @@ class Stats:
         if seconds is None:
             seconds = self.training.last - self.training.start
         seconds = check.not_negative("seconds", seconds)
-        tested: tuple[float | None, float | None] = self.test.score() if self.test.samples else (None, None)
-        row = EpochStats(len(self.epochs) + 1, *self.training.score(), *tested, seconds)
+        scores: list[tuple[float | None, float | None]] = [
+            each.score() if each.samples else (None, None) for each in (self.test, self.validation)
+        ]
+        row = EpochStats(len(self.epochs) + 1, *self.training.score(), *scores[0], seconds, *scores[1])
         self.epochs.append(row)
-        self.training, self.test = Tally(), Tally()
+        self.training, self.validation, self.test = Tally(), Tally(), Tally()
         return row
 
     @property
     def best(self) -> EpochStats | None:
-        """The epoch with the highest accuracy; ties are broken by the lowest loss, then by the first epoch.
+        """The epoch with the highest validation accuracy; ties are broken by the loss, then by the first epoch.
 
-        Test scores are compared if any epoch has them, otherwise training scores; without classes, only the loss.
-        None before the first epoch has ended.
+        Without classes, the epoch with the lowest loss, of validation or else of training. With classes and without
+        validation, the last epoch: the test set must not choose. None before the first epoch has ended.
         """
-        tested = [row for row in self.epochs if row.test_loss is not None]
+        validated = [row for row in self.epochs if row.validation_loss is not None]
+        if not validated and self.epochs and self.epochs[-1].train_accuracy is not None:
+            return self.epochs[-1]
+        return max(validated or self.epochs, key=_rank, default=None)
 
-        def rank(row: EpochStats) -> tuple[float, float]:
-            accuracy, loss = row.scores
-            return -math.inf if accuracy is None else accuracy, -math.inf if math.isnan(loss) else -loss
-
-        return max(tested or self.epochs, key=rank, default=None)
+    @property
+    def waited(self) -> int:
+        """The number of epochs after the best one."""
+        return 0 if self.best is None else len(self.epochs) - self.best.epoch
 
     def __str__(self) -> str:
         best = self.best
@@ -137,7 +169,7 @@ class Stats:
         return "\n".join([*map(str, self.epochs), f"best: epoch {best.epoch}"])
 
     def plot(self, ax: Any = None, *, value: str = "loss") -> Any:
-        """Draw training and test curves over the epochs, and return the axes; see `plot.learning_curves`.
+        """Draw the scores of each part over the epochs, and return the axes; see `plot.learning_curves`.
 
         Args:
             ax: the matplotlib axes; by default those of a new figure.
@@ -215,24 +247,29 @@ def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
 
 def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
     """Write the log as CSV, atomically; with `durable`, wait until it is on the disk."""
-    write_table(path, _NAMES, map(astuple, rows), durable=durable)
+    write_table(path, _COLUMNS, ([getattr(row, name) for name in _COLUMNS] for row in rows), durable=durable)
 
 
 @check.operation
 def load_stats(path: str | Path) -> list[EpochStats]:
-    """Read a log that `save_stats` wrote.
+    """Read a log that `save_stats` wrote, also in an earlier version, which had no validation.
 
     Raises:
         ValueError: the file is missing or is not such a log.
     """
-    found = []
-    for line, row in enumerate(read_table(path, _NAMES), start=2):
+    found, names = [], _EARLIER
+    try:
+        rows = read_table(path, names)
+    except ValueError:
+        names = _COLUMNS
+        rows = read_table(path, names)
+    for line, row in enumerate(rows, start=2):
         try:
-            epoch, train_loss, *rest, seconds = row
-            optional = [float(value) if value else None for value in rest]
-            train_accuracy, test_loss, test_accuracy = optional
-            stats = EpochStats(int(epoch), float(train_loss), train_accuracy, test_loss, test_accuracy, float(seconds))
+            values: dict[str, Any] = {
+                name: float(value) if value or name in ("train_loss", "seconds") else None
+                for name, value in zip(names, row, strict=True)
+            }
+            found.append(EpochStats(**values | {"epoch": int(row[0])}))
         except ValueError:
-            raise ValueError(f"{path} line {line} is no row of {len(_NAMES)} numbers") from None
-        found.append(stats)
+            raise ValueError(f"{path} line {line} is no row of {len(names)} numbers") from None
     return found

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from math import inf, prod
@@ -27,7 +27,17 @@ from cuslayer.keys import a_path, check_keys, choice, counted, flag, from_zero, 
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.params import read_yaml
-from cuslayer.training.run_folder import CHECKPOINT, LOCK, METRICS, PATHS, Lock, changes, locked, save_figure
+from cuslayer.training.run_folder import (
+    CHECKPOINT,
+    LOCK,
+    METRICS,
+    PATHS,
+    Lock,
+    changes,
+    goes_on_by,
+    locked,
+    save_figure,
+)
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
@@ -38,6 +48,8 @@ _PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "
 _PLACES = tuple(f"config.{each}" for each in PATHS)
 # No sweep of more runs is meant.
 _MOST = 100_000
+# The share of validation recordings, without which the runs would be compared by the test set.
+_VALIDATION = 0.1
 # Seconds for which a process waits until another one has noted what it does in the folder.
 _PATIENCE = 60.0
 # Of the first argument, the cores, none for all.
@@ -108,7 +120,7 @@ class Result:
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy of the best epoch: of the test, or of training without one."""
+        """The accuracy of the best epoch: of validation, or of training without classes."""
         return None if self.best is None else self.best.scores[0]
 
     @property
@@ -131,7 +143,8 @@ def load_sweep(source: str | Path) -> Sweep:
     ``runs`` points that a generator of the ``seed`` draws, or "tpe", for points that Optuna's sampler chooses by the
     results so far. ``keys`` has for each key a list of values, or, not for "grid", ``low`` and ``high`` of an interval,
     with ``log: true`` for a logarithmic one; numbers are whole if both ends are. ``pruning`` ends runs early that do
-    worse than others at the same epoch: "median", "halving" or "hyperband" of Optuna; by default "none"::
+    worse than others at the same epoch: "median", "halving" or "hyperband" of Optuna; by default "none". Runs are
+    compared by validation recordings, a tenth of those for training unless ``training.validation`` says otherwise::
 
         config: net.yaml
         out: sweeps/rates
@@ -159,6 +172,8 @@ def _read(document: Any, folder: Path) -> Sweep:
     if base is not None and not isinstance(base, dict):
         base = folder / a_path("config", base)
     config = Config() if base is None else load_config(base)
+    if config.validation is None and config.error != "SpikeTime":
+        config = config.with_options(validation=_VALIDATION)
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
     search = given.get("search", Sweep.search)
@@ -223,6 +238,9 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
     jobs = check.integer("jobs", jobs, least=1)
     given.out.mkdir(parents=True, exist_ok=True)
     shared, ended = _Study(given, study), Event()
+    share = given.base["training"].get("validation")
+    if share is not None:
+        log(f"runs are compared by their validation recordings, training.validation {shown(share)}")
 
     def work(place: int) -> None:
         cores = _part(place, jobs)
@@ -419,7 +437,9 @@ class _Study:
         """Note the end of a run, and return a line that says so."""
         with self.locked():
             metrics = self._folder(number) / METRICS
-            rows = load_stats(metrics) if metrics.is_file() else []
+            # The score on the test set stays in the folder of the run.
+            found = load_stats(metrics) if metrics.is_file() else []
+            rows = [replace(row, test_loss=None, test_accuracy=None) for row in found]
             state, best = self._optuna.trial.TrialState, Stats(rows).best
             attributes = self._study.get_trials(deepcopy=False)[trial.number].user_attrs
             point = tuple(attributes["point"])
@@ -427,7 +447,7 @@ class _Study:
                 trial.set_user_attr("best", astuple(best))
             if problem is None and attributes.get("pruned"):
                 self._study.tell(trial, state=state.PRUNED)
-            elif problem is None and best is not None and len(rows) >= self._given.config(point).epochs:
+            elif problem is None and best is not None and goes_on_by(self._given.config(point), Stats(rows)):
                 self._study.tell(trial, _value(self._study, best))
             else:
                 problem = problem or "the run ended before its last epoch"

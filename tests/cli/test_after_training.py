@@ -361,7 +361,7 @@ def test_of_train(yaml, answer):
     assert (found["run"], found["network"], found["epoch"]) == ("out", "34x34x2-8-3", 2)
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         assert found[name] == pytest.approx(getattr(last, name))
-    assert found["best_epoch"] in (1, 2)
+    assert (found["best_epoch"], found["validation_loss"], found["validation_accuracy"]) == (2, None, None)
     # Lines of progress are on standard error.
     assert "epoch   2 | train loss" in err
     # A finished run that is resumed says the same.
@@ -378,7 +378,7 @@ def test_of_sweep(yaml, answer, tmp_path):
     ]
     assert {(each["status"], each["error"]) for each in found} == {("done", "")}
     assert all(each["loss"] > 0 and each["epoch"] in (1, 2) for each in found)
-    assert err.count("\n") == 2
+    assert err.count("\n") == 3  # of validation, and of each run
 
 
 def test_after_an_error_nothing_is_on_standard_output(command):

@@ -75,14 +75,14 @@ def test_a_run(run, tmp_path, pictures):
     out = tmp_path / "out"
     code, said, err = run("--out", out, "--epochs", 2, "--batch", 2, "--lr", 0.02, "--seed", 5, "--device", "cpu")
     assert (code, err) == (0, "")
-    first, *table, one, two = (line for line in said.splitlines() if "warning" not in line)
+    first, *table, one, two, test = (line for line in said.splitlines() if "warning" not in line)
     assert first.startswith("34x34x2-8-3: 18,520 weights on cpu")
     assert table[0] == "weights times  rate before  after (Hz)  layer"
     assert [line.split("  ")[-1] for line in table[1:]] == [
         "layer 1 (Dense((34, 34, 2), 8), SRM)",
         "layer 3 (Dense(8, 3), SRM)",
     ]
-    assert (one[:9], two[:9]) == ("epoch   1", "epoch   2")
+    assert (one[:9], two[:9], test[:16]) == ("epoch   1", "epoch   2", "epoch   2 | test")
     assert sorted(p.name for p in out.iterdir()) == FILES
     header, *rows = (out / "metrics.csv").read_text().splitlines()
     assert header == HEADER
@@ -121,14 +121,25 @@ def test_what_does_not_fit_is_one_line(refused, yaml, data):
     refused("of two lines.yaml is no file", config=data / "of two\nlines.yaml")
 
 
-@pytest.mark.parametrize("number", [1, 9])
-def test_bad_recordings(refused, data, number):
-    path = data / f"{number}.bs2"
+def test_bad_recordings(refused, run, data, tmp_path):
+    path = data / "1.bs2"
+    whole = path.read_bytes()
     path.write_bytes(b"123456")
     refused(f"{path} is 6 bytes, not a multiple of 5")
     events = recording(0, np.random.default_rng(0))
     write_events(path, type(events)(events.t, events.x, events.y + 32, events.p))
     refused("events must lie within the sensor (34, 34, 2)")
+    path.write_bytes(whole)
+    # One of the test set is read at the end.
+    (data / "9.bs2").write_bytes(b"123456")
+    code, said, err = run("--out", tmp_path / "out")
+    assert (code, err) == (2, f"cuslayer: read_events: {data / '9.bs2'} is 6 bytes, not a multiple of 5\n")
+    assert load_checkpoint(tmp_path / "out" / "checkpoint.npz").epoch == 1
+    assert "test loss" not in said
+    (data / "9.bs2").write_bytes(whole)
+    code, said, err = run("--resume", "--out", tmp_path / "out", config=None)
+    assert (code, err) == (0, "")
+    assert said.splitlines()[-1].startswith("epoch   1 | test loss ")
 
 
 def test_classes_out_of_range(refused, tmp_path, yaml):

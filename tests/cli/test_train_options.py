@@ -58,6 +58,7 @@ def test_a_rate_of_the_same_value_changes_nothing(run, file, tmp_path, kind):
         ("--batch", 3, "batch"),
         ("--epochs", 1, "epochs"),
         ("--seed", 4, "seed"),
+        ("--validation", 0.5, "validation"),
         ("--micro", 1, "micro"),
         ("--checkpoint-steps", 3, "checkpoint_steps"),
         ("--checkpoint-minutes", 3.0, "checkpoint_minutes"),

@@ -262,6 +262,19 @@ def test_a_split_is_a_partition_by_its_seed():
     assert len({tuple(split(data, 0.3, seed=seed)[1].indices) for seed in range(9)}) > 3
     assert [len(part) for part in split(data, 0.01)] == [5, 1]
     assert [len(part) for part in split(data, 0.99)] == [1, 5]
+    # Of each class the share, a training sample always.
+    labels = np.repeat([0, 1, 2, 3], [10, 5, 2, 1])
+    data = Arrays(np.zeros((18, 3, 1), bool), labels)
+    for seed in range(9):
+        train, test = split(data, 0.3, seed=seed, by_class=True)
+        assert [np.bincount(part.labels).tolist() for part in (train, test)] == [[7, 3, 1, 1], [3, 2, 1]]
+        assert sorted([*train.indices, *test.indices]) == list(range(18))
+    assert len({tuple(split(data, 0.3, seed=seed, by_class=True)[1].indices) for seed in range(9)}) > 3
+    for wrong, message, kind in (
+        (Subset(data, [0, 17]), "at least two samples of a class, got 1", ValueError),
+        (Arrays(SPIKES, SPIKES), "labels to be divided by class, got Arrays", TypeError),
+    ):
+        refused(f"split: dataset must have {message}", lambda wrong=wrong: split(wrong, by_class=True), kind)
     for share in (0, 1, -0.5):
         with refuses(f"split: test must be a share between 0 and 1, got {share:g}"):
             split(data, share)

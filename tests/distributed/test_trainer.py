@@ -212,10 +212,11 @@ def run_of(config, context, log=silent, **options):
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (4, 1)])
 def test_a_run_that_is_stopped_and_resumed_by_another_number_of_processes(tmp_path, monkeypatch, before, after):
-    """With normalization, whose running statistics go on, and dropout, whose random numbers do."""
+    """With normalization, whose running statistics go on, and dropout, whose random numbers do; with validation too."""
     no_figures(monkeypatch)
+    validation, batches = (0.5, 1) if before == 4 else (None, 2)
     layers = "6x6x2", Word("4", norm="std", dropout=0.2), "2"
-    config = tiny(tmp_path, checkpoint_steps=None, micro=1, layers=layers)
+    config = tiny(tmp_path, checkpoint_steps=None, micro=1, layers=layers, validation=validation, epochs=3)
     whole = train(config.with_options(out=str(tmp_path / "whole")), log=silent)
     config = config.with_options(out=str(tmp_path / "out"))
 
@@ -223,7 +224,7 @@ def test_a_run_that_is_stopped_and_resumed_by_another_number_of_processes(tmp_pa
         asked = []
         return run_of(config, context, stop=lambda: len(asked) == 1 or asked.append(1) is not None)
 
-    assert together(before, first) == [(0, 2)] * before
+    assert together(before, first) == [(0, batches)] * before
     assert together(after, lambda context: run_of(config, context, resume=True)) == [None] * after
     assert results(tmp_path / "out") == results(whole)
 

@@ -254,8 +254,8 @@ def test_the_spikes_are_those_of_the_neuron():
 
 ROWS = [
     EpochStats(1, 4.0, 0.2, None, None, 1.0),
-    EpochStats(2, 2.0, 0.5, 3.0, 0.4, 1.0),
-    EpochStats(4, 1.0, 0.8, 2.5, 0.6, 1.0),
+    EpochStats(2, 2.0, 0.5, None, None, 1.0, 3.0, 0.4),
+    EpochStats(4, 1.0, 0.8, 2.5, 0.6, 1.0, 2.0, 0.5),
 ]
 
 
@@ -268,8 +268,9 @@ def test_learning_curves():
         for rows in (ROWS, cs.Stats(ROWS)):
             ax = cs.plot.learning_curves(rows, Figure().subplots(), value=value)
             lines = drawn(ax)
-            assert list(lines) == names(ax) == ["train", "test"]
-            for part in ("train", "test"):
+            assert list(lines) == names(ax) == ["train", "validation", "test"]
+            assert [line.get_markersize() for line in ax.get_lines()] == [3, 3, 6]  # the test is a single mark
+            for part in lines:
                 values = [getattr(row, f"{part}_{value}") for row in ROWS]
                 assert list(lines[part][0]) == [1, 2, 4]
                 np.testing.assert_array_equal(lines[part][1], [np.nan if v is None else v for v in values])

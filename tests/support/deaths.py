@@ -7,6 +7,7 @@ import pathlib
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,7 @@ def results(out: pathlib.Path) -> dict[str, Any]:
         arrays = {**checkpoint.network, **{f"optimizer {n}": a for n, a in checkpoint.optimizer.items()}}
         found[name] = checkpoint.epoch, checkpoint.batches, checkpoint.generator
         found |= {f"{name} {key}": a.tobytes() for key, a in arrays.items()}
-        found[f"{name} rows"] = [(*vars(row).values(),)[:-1] for row in checkpoint.record.rows]
+        found[f"{name} rows"] = [vars(replace(row, seconds=0)) for row in checkpoint.record.rows]
     found["metrics.csv"] = [line.rsplit(",", 1)[0] for line in (out / "metrics.csv").read_text().splitlines()]
     found["gradients.csv"] = (out / "gradients.csv").read_text()
     # A lock that could not be removed is that of no process.

@@ -10,7 +10,7 @@ import pytest
 from cuslayer.data import Events, write_events
 from cuslayer.training import load_checkpoint, run_folder, train
 
-HEADER = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds"
+HEADER = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_loss,test_accuracy,seconds"
 FILES = [
     "best.npz",
     "checkpoint.npz",
@@ -65,6 +65,11 @@ def silent(line):
 
 def rows_without_seconds(out):
     return [line.rsplit(",", 1)[0] for line in (out / "metrics.csv").read_text().splitlines()]
+
+
+def rows_of_training(out):
+    """The rows without the test, which a run that is trained on has in several."""
+    return [line.rsplit(",", 3)[0] for line in (out / "metrics.csv").read_text().splitlines()]
 
 
 def weights(out):

@@ -167,13 +167,16 @@ RANGES = [
         ("layer/1/dim", "5x5x2", "'5x5x2' is an input, which must be the first word"),
         ("training/error/type", "NumSpike", "must be one of NumSpikes, ProbSpikes, SpikeTime, CrossEntropy, got"),
         ("training/error", {"type": "CrossEntropy", "over": "most"}, ".over must be one of "),
+        ("training/validation", 0, "must be a share between 0 and 1, or a label list, got 0"),
+        ("training/validation", 1.0, "must be a share between 0 and 1, or a label list, got 1"),
+        ("training/patience", 0, "must be at least 1, got 0"),
         ("training/initialization", 3, "must be one of calibrated, slayer, got 3"),
         ("training/checkpoint", {"minutes": 0}, ".minutes must be positive, got 0"),
         ("training/checkpoint", {"steps": 0}, ".steps must be at least 1, got 0"),
         ("training/sparsity", {"weight": -1}, ".weight must not be negative, got -1"),
         ("training/parallel", {"micro": 0}, ".micro must be at least 1, got 0"),
         ("training/optimizer/type", "adam", "must be one of SGD, Adam, NAdam, got 'adam'; did you mean Adam?"),
-        ("training/optimizer/schedule", "stepp", "must be one of constant, step, cosine, got 'stepp'; did you"),
+        ("training/optimizer/schedule", "stepp", "must be one of constant, step, cosine, plateau, got 'stepp'; did"),
     ],
 )
 def test_a_value_out_of_range(path, value, message):

@@ -333,13 +333,3 @@ def test_what_is_drawn_in_a_block_that_preserves_the_generator() -> None:
         assert backend.generator_state() == before
         assert (drawn(), drawn()) == within
     assert within[0] != within[1]
-
-
-def test_a_state_that_is_none() -> None:
-    before = backend.generator_state()
-    for device in ([1], [1, 2.0], "12"):
-        with pytest.raises(ValueError, match=r"^load_generator_state: device must be a key and a number, got "):
-            backend.load_generator_state(before | {"device": device})
-    with pytest.raises(ValueError, match="PCG64"):
-        backend.load_generator_state({"bit_generator": "MT19937", "device": [1, 2]})
-    assert backend.generator_state() == before

@@ -86,9 +86,9 @@ def test_generators(refused):
 
 
 def test_fields(refused):
-    refused("has format 'two', this version reads 1 to 3", lambda about: about.update(format="two"))
-    refused("has format True, this version reads 1 to 3", lambda about: about.update(format=True))
-    refused("'extra' is unknown in format 3", lambda about: about.update(extra=1))
+    refused("has format 'two', this version reads 1 to 4", lambda about: about.update(format="two"))
+    refused("has format True, this version reads 1 to 4", lambda about: about.update(format=True))
+    refused("'extra' is unknown in format 4", lambda about: about.update(extra=1))
     refused("is damaged or no checkpoint (KeyError)", lambda about: about.pop("place"))
     refused("the place must have of, trained, gradients, tested, got 3", lambda about: about.update(place=3))
     refused("the run must have config, statistics, digests, recordings, got {}", lambda about: about.update(run={}))
@@ -286,11 +286,11 @@ def test_a_table_of_statistics_without_all_epochs(run, capsys):
     file.write_text(header + first)
     assert resumed(run, capsys)[2] == f"cuslayer: train: {file} has 1 epochs, the checkpoint has 2\n"
     file.write_text(header + first + second[:4])
-    assert resumed(run, capsys)[2] == f"cuslayer: load_stats: {file} line 3 is no row of 6 numbers\n"
+    assert resumed(run, capsys)[2] == f"cuslayer: load_stats: {file} line 3 is no row of 8 numbers\n"
     file.unlink()
     assert resumed(run, capsys)[2] == f"cuslayer: train: {file} is missing, the checkpoint has 2 epochs\n"
     # The rows of the checkpoint count.
-    file.write_text(header + "1,9,,9,,9\n" + second + "3,1,1,1,1,1\n")
+    file.write_text(header + "1,9,,9,,9,,9\n" + second + "3,1,1,1,1,1,1,1\n")
     assert resumed(run, capsys, "--epochs", "3")[0] == 0
     assert file.read_text().splitlines(keepends=True)[1:3] == [first, second]
     assert len(load_run(run).stats.epochs) == 3
@@ -307,10 +307,11 @@ def rewrite_run(run, change):
     [
         (lambda run: run["statistics"].pop(), "epoch must be the number of rows of statistics, 1, got 2"),
         (lambda run: run.update(statistics=3), "epoch must be the number of rows of statistics, 0, got 2"),
-        (lambda run: run["statistics"][0].pop(), "the statistics of epoch 1 must be 6 numbers, got [1, "),
+        (lambda run: run["statistics"][0].pop(), "the statistics of epoch 1 must be 8 numbers, got [1, "),
         (lambda run: run.update(digests=3), "the digests must be a list of texts, got 3"),
         (lambda run: run.update(config=[]), "the configuration must be a mapping, got []"),
         (lambda run: run.update(recordings=3), "the recordings must have training, test, got 3"),
+        (lambda run: run["recordings"].update(valid=""), "the recordings must have training, test, got {'training'"),
     ],
 )
 def test_records(run, capsys, change, said):
@@ -329,13 +330,17 @@ def test_places(tmp_path, monkeypatch, capsys):
         (lambda place: place.update(of=0), "batches must be from 1 to 0, got 1"),
         (lambda place: place.update(of=True), "batches must be from 1 to True, got 1"),
         (lambda place: place["trained"].update(batches=3), "batches must be from 1 to 2, got 3"),
-        (lambda place: place.update(tested=place["trained"]), "batches must be 2 where the test has begun, got 1"),
+        (lambda place: place.update(tested=place["trained"]), "batches must be 2 where validation has begun, got 1"),
         (lambda place: place.update(gradients={}), "the gradient flow must have steps, squares, got {}"),
     ):
         rewrite_run(run, lambda about, c=change: c(about["place"]))
         assert f": {said}\n" in resumed(run, capsys)[2]
         (run / "checkpoint.npz").write_bytes(whole)
     assert resumed(run, capsys)[0] == 0
+
+
+# The rows of earlier versions have the test of each epoch, and no validation.
+EARLIER = [[1, 2.0, 0.5, 1.0, 1.0, 1.0], [2, 2.0, 0.5, 1.0, 0.5, 1.0]]
 
 
 def first_format(about):
@@ -348,22 +353,34 @@ def second_format(about):
     given = about["run"]
     given["sha256"] = {"config.yaml": given.pop("digests"), "metrics.csv": "0"}
     del given["recordings"]
+    given["statistics"] = EARLIER
     about.update(format=2)
 
 
-@pytest.mark.parametrize("change", [first_format, second_format])
+def third_format(about):
+    about["run"]["statistics"] = EARLIER
+    about.update(format=3)
+
+
+@pytest.mark.parametrize("change", [first_format, second_format, third_format])
 def test_checkpoints_of_earlier_versions(run, capsys, change):
     """They go on, also where metrics.csv has the row of an epoch that the checkpoint has not."""
     rewrite_run(run, change)
     (run / "best.npz").unlink()
-    with (run / "metrics.csv").open("a") as file:
-        file.write("3,1,1,1,1,1\n")
+    header = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n"
+    rows = [*EARLIER, [3, 1, 1, 1, 1, 1]]
+    (run / "metrics.csv").write_text(header + "".join(f"{','.join(map(str, row))}\n" for row in rows))
     before = load_run(run).stats.epochs
     assert len(before) == 2
+    assert main(["test", str(run)]) == main(["predict", str(run), "--test", "0"]) == main(["report", str(run)]) == 0
+    (run / "report.html").unlink()
+    capsys.readouterr()
     code, out, _ = resumed(run, capsys, "--epochs", "3")
     assert code == 0
     assert "warning: training.epochs is 3, was 2" in out
+    assert "the test set was read with the weights of epoch 2; it is read again" in out
     assert "epoch   3 | train" in out
+    assert out.splitlines()[-1].startswith("epoch   3 | test loss ")
     rows = load_run(run).stats.epochs
     assert rows[:2] == before
     assert rows[2].seconds != 1

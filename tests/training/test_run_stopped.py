@@ -51,7 +51,7 @@ def stopped(config, at, log=silent, **options):
 
 
 OPTIMIZERS = {
-    "SGD": OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="cosine"),
+    "SGD": OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="plateau", every=1, factor=0.5),
     "Adam": OptimizerConfig(),
     "NAdam": OptimizerConfig("NAdam", 0.02, schedule="step", every=1, factor=0.5, warmup=3, relative=True),
 }
@@ -59,10 +59,11 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_run_that_is_stopped_again_and_again(tmp_path, kind):
-    """Within training, within the test and between epochs; the first layer is calibrated before the first step."""
-    config = tiny(tmp_path, optimizer=OPTIMIZERS[kind], batch=1, initialization="calibrated", checkpoint_steps=None)
+    """Within training, validation and test, and between epochs; the first layer is calibrated before the first step."""
+    options = {"batch": 1, "initialization": "calibrated", "checkpoint_steps": None, "validation": 0.5, "epochs": 3}
+    config = tiny(tmp_path, optimizer=OPTIMIZERS[kind], **options)
     expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
-    assert len({row.split(",", 1)[1] for row in expected["metrics.csv"]}) == 3
+    assert len({row.split(",", 1)[1] for row in expected["metrics.csv"]}) >= 3
     places = set()
     for first in (1, 4):
         config = config.with_options(out=str(tmp_path / f"out{first}"))
@@ -73,10 +74,10 @@ def test_a_run_that_is_stopped_again_and_again(tmp_path, kind):
             checkpoint = load_checkpoint(found.folder / "checkpoint.npz")
             assert (checkpoint.epoch, checkpoint.batches) == (found.epoch, found.batches)
             backend.generator().random(3)  # what is drawn in between does not matter
-            found = stopped(config, 2, resume=True)
+            found = stopped(config, 3, resume=True)
         assert results(tmp_path / f"out{first}") == expected
-    assert {epoch for epoch, _ in places} == {0, 1, 2}
-    assert {batches for _, batches in places} >= {1, 2, 3, 4}
+    assert {epoch for epoch, _ in places} == {0, 1, 2, 3}
+    assert {batches for _, batches in places} >= {0, 1, 2}
 
 
 def test_a_stop_before_the_first_step_leaves_no_folder(tmp_path):
@@ -112,16 +113,17 @@ def test_minutes_and_steps_between_checkpoints(tmp_path, monkeypatch):
         train(config.with_options(out=str(tmp_path / str(len(list(tmp_path.iterdir()))))), log=silent, **options)
         return saved
 
-    assert places() == [None]
-    assert places(checkpoint_steps=3) == [3, None]
-    assert places(checkpoint_steps=2) == [2, 4, None]
+    # The last one has the test.
+    assert places() == [None, None]
+    assert places(checkpoint_steps=3) == [3, None, None]
+    assert places(checkpoint_steps=2) == [2, None, None]
     # A clock that moves by half a minute from one look to the next: at the begin, after a step, after a save.
     clock = iter(range(0, 10**6, 30))
     monkeypatch.setattr(saver.time, "monotonic", lambda: next(clock))
     # A step more would end after two minutes, where the third ends after one and a half.
-    assert places(checkpoint_minutes=1.5) == [3, None]
-    assert places(checkpoint_minutes=1.49) == [2, 4, None]
-    assert places(checkpoint_minutes=1e6) == [None]
+    assert places(checkpoint_minutes=1.5) == [3, None, None]
+    assert places(checkpoint_minutes=1.49) == [2, None, None]
+    assert places(checkpoint_minutes=1e6) == [None, None]
 
 
 @pytest.mark.parametrize("resident", [None, "cuda"])
@@ -152,7 +154,7 @@ def test_captured_steps_go_on_within_an_epoch(tmp_path, monkeypatch):
         expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
         config = config.with_options(out=str(tmp_path / "out"))
         assert stopped(config, 2).batches == 2
-        assert stopped(config, 6, resume=True).epoch == 1
+        assert stopped(config, 4, resume=True).epoch == 1
         train(config, resume=True, log=silent)
         assert results(tmp_path / "out") == expected
 
@@ -190,29 +192,29 @@ def test_states_of_scores_and_gradients():
 
 
 def test_the_seconds_before_a_stop_count(tmp_path):
-    """Of the training part of an epoch, stopped within it, and after it within the test."""
-    config = tiny(tmp_path, batch=1, epochs=1, out=str(tmp_path / "out"), checkpoint_steps=None)
-    assert stopped(config, 2).batches == 2
+    """Of the training part of an epoch, stopped within it, and after it within validation."""
+    config = tiny(tmp_path, batch=1, epochs=1, out=str(tmp_path / "out"), checkpoint_steps=None, validation=0.5)
+    assert stopped(config, 1).batches == 1
     path = tmp_path / "out" / "checkpoint.npz"
     checkpoint = load_checkpoint(path)
     checkpoint.place.trained["seconds"] = 1e6
     checkpoint.save(path)
-    assert stopped(config, 3, resume=True).batches == 4
+    assert stopped(config, 2, resume=True).batches == 2
     assert load_checkpoint(path).place.tested is not None
     train(config, resume=True, log=silent)
     assert 1e6 < load_checkpoint(path).record.rows[0].seconds < 2e6
     assert load_run(tmp_path / "out").stats.epochs[0].seconds > 1e6
 
 
-def test_a_test_goes_on_in_its_middle(tmp_path, monkeypatch):
-    config = tiny(tmp_path, batch=1, out=str(tmp_path / "out"), checkpoint_steps=None)
-    assert stopped(config, 5).batches == 4  # before the first step, after four of them, and after a step of the test
+def test_validation_goes_on_in_its_middle(tmp_path, monkeypatch):
+    config = tiny(tmp_path, batch=1, out=str(tmp_path / "out"), checkpoint_steps=None, validation=0.5)
+    assert stopped(config, 3).batches == 2  # before the first step, after two of them, and after one of validation
     place = load_checkpoint(tmp_path / "out" / "checkpoint.npz").place
-    assert (place.batches, place.of, place.tested["batches"]) == (4, 4, 1)
+    assert (place.batches, place.of, place.tested["batches"]) == (2, 2, 1)
     tested = []
     add = Tally.add
     monkeypatch.setattr(Tally, "add", lambda self, *given, **options: tested.append(1) or add(self, *given, **options))
-    assert stopped(config, 1, resume=True).batches == 4
+    assert stopped(config, 1, resume=True).batches == 2
     assert len(tested) == 1
 
 
@@ -226,7 +228,7 @@ def whole(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: None)
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
     monkeypatch.setattr(run_folder, "save_figure", png)
-    config = tiny(tmp_path)
+    config = tiny(tmp_path, batch=1, validation=0.5)
     train(config.with_options(out=str(tmp_path / "warm")), log=silent)
     disk = Disk(tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -243,8 +245,9 @@ def go_on(config, out: Path) -> None:
 @FORKS
 def test_a_death_at_every_change_of_the_disk(whole, tmp_path):
     config, expected, changes = whole
-    # Of each epoch one within training, one within the test, three at its end; configuration, best, three figures.
-    assert changes.count("replace") == 15
+    # Of each epoch one within training, one within validation, three at its end; best, configuration, three with the
+    # test, three figures.
+    assert changes.count("replace") == 18
     assert {"mkdir", "open", "write a part", "fsync", "replace", "unlink"} < set(changes)
     out = tmp_path / "out"
     for at in range(len(changes)):
@@ -262,7 +265,7 @@ def test_a_death_before_the_first_checkpoint_leaves_no_file(whole, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         disk.patch(patch)
         expected = results(train(config.with_options(out=str(tmp_path / "once")), log=silent))
-    assert disk.changes.count("replace") == 12
+    assert disk.changes.count("replace") == 15
     without = 0
     for at in range(len(disk.changes)):
         assert dies(lambda: train(config.with_options(out=str(out)), log=silent), out, at), disk.changes[at]

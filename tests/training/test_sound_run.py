@@ -19,7 +19,7 @@ from cuslayer.data import Events
 from cuslayer.training import Config, load_config, load_run, train
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.sound import SoundConfig
-from tests.support.tiny import silent, write_folder
+from tests.support.tiny import rows_of_training, silent, write_folder
 
 SOUND = SoundConfig(
     rate=4000.0,
@@ -209,8 +209,7 @@ def test_a_run_with_a_read_out(tmp_path: Path, capsys: pytest.CaptureFixture[str
         for number, count in enumerate(epochs):
             options = ["--resume"] if number else [str(path)]
             assert cli.main(["train", *options, "--epochs", str(count), "--out", str(tmp_path / name)]) == 0
-    rows = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("one", "two")]
-    assert [row.rsplit(",", 1)[0] for row in rows[0]] == [row.rsplit(",", 1)[0] for row in rows[1]]
+    assert rows_of_training(tmp_path / "one") == rows_of_training(tmp_path / "two")
     run = load_run(tmp_path / "one")
     assert (tmp_path / "one" / "raster.png").stat().st_size > 1000
     capsys.readouterr()

@@ -16,13 +16,13 @@ from tests.support.tiny import HEADER
 
 # Two samples of two classes, classified as 0 and 1.
 SPIKES = np.array([[[True, False], [False, True]]])
-ROWS = [EpochStats(1, 1234.5, 0.25, 99.0, 0.5, 1.5), EpochStats(2, 1e-9, 0.0, None, None, 0.0)]
+ROWS = [EpochStats(1, 1234.5, 0.25, 99.0, 0.5, 1.5, 2.0, 0.75), EpochStats(2, 1e-9, 0.0, None, None, 0.0)]
 
 
-def log(*tests, train=(1.0, 0.5)):
-    """A log with the (loss, accuracy) of the test samples of each epoch, or None without test samples."""
-    rows = enumerate((test or (None, None) for test in tests), start=1)
-    return cs.Stats(EpochStats(epoch, *train, *test, 1.0) for epoch, test in rows)
+def log(*scores, train=(1.0, 0.5)):
+    """A log with the (loss, accuracy) of the validation of each epoch, or None without it; the test says nothing."""
+    rows = enumerate((score or (None, None) for score in scores), start=1)
+    return cs.Stats(EpochStats(epoch, *train, 1 / epoch, 1 / epoch, 1.0, *score) for epoch, score in rows)
 
 
 def test_seconds_are_those_of_training(monkeypatch):
@@ -35,8 +35,9 @@ def test_seconds_are_those_of_training(monkeypatch):
         clock[0] = trained
         stats.training.add(SPIKES, [0, 1], 1.0)
         clock[0] = tested
-        stats.test.add(SPIKES, [0, 1], 1.0)
-        assert stats.end_epoch().seconds == trained - begin
+        stats.validation.add(SPIKES, [0, 1], 1.0)
+        row = stats.end_epoch()
+        assert (row.seconds, row.validation_accuracy, row.test_accuracy) == (trained - begin, 1.0, None)
     stats.training.add(SPIKES, [0, 1], 1.0)
     assert stats.end_epoch(seconds=7).seconds == 7.0
 
@@ -104,7 +105,7 @@ def test_an_empty_test_set(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tests", "best"),
+    ("scores", "best"),
     [
         ([(1.0, 0.5)], 1),
         ([(1.0, 0.9), (0.5, 0.8), (2.0, 0.8)], 1),
@@ -115,13 +116,19 @@ def test_an_empty_test_set(tmp_path):
         ([(math.nan, 0.8), (1.0, 0.8)], 2),
         ([(math.nan, None), (math.inf, None)], 1),
         ([None, (5.0, 0.1), None], 2),
-        ([None, None], 1),
+        ([None, None], 2),
     ],
 )
-def test_the_best_epoch(tests, best):
-    stats = log(*tests)
+def test_the_best_epoch(scores, best):
+    stats = log(*scores)
     assert stats.best is stats.epochs[best - 1]
+    assert stats.waited == len(scores) - best
     assert str(stats).endswith(f"\nbest: epoch {best}")
+
+
+def test_the_best_epoch_without_classes_and_validation_has_the_lowest_loss():
+    rows = [EpochStats(n, loss, None, None, None, 1.0) for n, loss in enumerate((3.0, 1.0, 2.0), start=1)]
+    assert cs.Stats(rows).best is rows[1]
 
 
 def test_no_epoch_yet(tmp_path):
@@ -163,7 +170,7 @@ def test_errors(tmp_path):
 def test_the_file(tmp_path):
     path = tmp_path / "metrics.csv"
     save_stats(path, ROWS)
-    assert path.read_bytes().decode() == f"{HEADER}\n1,1234.5,0.25,99,0.5,1.5\n2,1e-09,0,,,0\n"
+    assert path.read_bytes().decode() == f"{HEADER}\n1,1234.5,0.25,2,0.75,99,0.5,1.5\n2,1e-09,0,,,,,0\n"
     assert load_stats(path) == ROWS
     # A resumed run writes what it has read: rounding must not accumulate.
     save_stats(path, [EpochStats(1, 1 / 3, 2 / 3, 1e20 / 7, 1 / 7, 1e-7 / 3)])
@@ -172,10 +179,13 @@ def test_the_file(tmp_path):
     save_stats(path, [EpochStats(1, math.inf, 0.0, math.nan, 0.0, 1.0)])
     (row,) = load_stats(path)
     assert (row.train_loss, math.isnan(row.test_loss)) == (math.inf, True)
+    path.write_text("epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n1,3,,2,0.5,1\n")  # as it was
+    assert load_stats(path) == [EpochStats(1, 3.0, None, 2.0, 0.5, 1.0)]
 
 
 def test_the_text_of_an_epoch():
-    assert str(ROWS[0]) == ("epoch   1 | train loss 1234, accuracy 25.00% | test loss 99, accuracy 50.00% | 1.50 s")
+    scores = "train loss 1234, accuracy 25.00% | validation loss 2, accuracy 75.00% | test loss 99, accuracy 50.00%"
+    assert str(ROWS[0]) == f"epoch   1 | {scores} | 1.50 s"
     assert str(EpochStats(12, 3.0, None, None, None, 0.25)) == "epoch  12 | train loss 3 | 0.25 s"
 
 
@@ -186,8 +196,8 @@ def test_files_that_are_no_log(tmp_path):
         (b"", f"does not begin with {HEADER}"),
         (HEADER.replace("test", "tset").encode(), f"does not begin with {HEADER}"),
         *(
-            (f"{HEADER}\n1,2,3,4,5,6\n{row}\n".encode(), "line 3 is no row of 6 numbers")
-            for row in ("1,2,3,4,5", "1,2,3,4,5,6,7", "1.5,2,3,4,5,6", "1,,3,4,5,6")
+            (f"{HEADER}\n1,2,3,4,5,6,7,8\n{row}\n".encode(), "line 3 is no row of 8 numbers")
+            for row in ("1,2,3,4,5,6", "1,2,3,4,5,6,7,8,9", "1.5,2,3,4,5,6,7,8", "1,,3,4,5,6,7,8", "1,2,3,4,5,6,7,")
         ),
         (b"\xff\xfe\x00", "is no CSV"),
         (b'"' + b"x" * 200_000, "is no CSV"),
@@ -213,7 +223,7 @@ def read(folder):
 
 
 def scores(rows):
-    return [astuple(row)[:-1] for row in rows]
+    return [astuple(row)[:5] for row in rows]
 
 
 def test_the_files_are_slayers(tmp_path):
@@ -232,7 +242,6 @@ def test_a_log_of_slayers_is_read(tmp_path):
     stats = cs.Stats.load_slayer(f"{tmp_path}/")
     assert scores(stats.epochs) == scores(BOTH)
     assert all(math.isnan(row.seconds) for row in stats.epochs)
-    assert stats.best.epoch == 1
     assert stats.plot().get_lines()
     stats.training.add(np.zeros((3, 2, 2), bool), [0, 1], 4.0)
     assert stats.end_epoch(seconds=1.0).epoch == 3

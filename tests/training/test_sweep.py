@@ -73,10 +73,13 @@ def test_a_grid(write):
     assert found.points == ((0.1, 4, 2), (0.1, "5", 2), (0.01, 4, 2), (0.01, "5", 2))
     assert [found.config(point).optimizer.lr for point in found.points] == [0.1, 0.1, 0.01, 0.01]
     assert [found.config(point).layers[1].text for point in found.points] == ["4", "5", "4", "5"]
+    # A tenth is for validation, unless the configuration says otherwise.
+    assert found.base["training"]["validation"] == 0.1
     # Of the usual configuration, and of one within the file.
     assert load_sweep(write(config=None, keys={BATCH: [4]})).config((4,)).layers[1].text == "256"
-    inside = {"layer": [{"dim": "6x6x2"}, {"dim": 7}]}
-    assert load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,)).layers[1].text == "7"
+    inside = {"layer": [{"dim": "6x6x2"}, {"dim": 7}], "training": {"validation": 0.3}}
+    config = load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,))
+    assert (config.layers[1].text, config.validation) == ("7", 0.3)
 
 
 def test_a_random_search(write, tmp_path, monkeypatch):
@@ -149,6 +152,7 @@ def test_a_sweep_goes_on(write, trained, monkeypatch):
     again = sweep(given, log=silent)
     assert [result.status for result in again] == [DONE] * 4
     assert again[1].best.epoch == 1
+    assert again[1].best.test_loss is None
     assert trained == ["002"]
     # More points are added; others are refused.
     trained.clear()
@@ -265,7 +269,8 @@ def test_a_search_by_results(write, trained):
     study = study_of(given)
     assert study.direction.name == "MAXIMIZE"
     assert [trial.value for trial in study.trials] == [result.accuracy for result in found]
-    assert [trial.intermediate_values for trial in study.trials] == [{1: result.best.test_accuracy} for result in found]
+    reported = [trial.intermediate_values for trial in study.trials]
+    assert reported == [{1: result.best.validation_accuracy} for result in found]
     config = load_config(given.out / "002" / "config.yaml")
     assert (config.optimizer.lr, int(config.layers[1].text), config.batch) == found[1].point
 
@@ -286,7 +291,7 @@ def test_a_run_that_does_worse_is_pruned(write, trained, monkeypatch):
     found = sweep(given, log=lines.append)
     assert [result.status for result in found] == [DONE, DONE, PRUNED]
     assert [result.best.epoch for result in found][2] == 1
-    assert "run 3 (training.epochs 3, training.batch 3) was pruned: epoch   1" in lines[2]
+    assert "run 3 (training.epochs 3, training.batch 3) was pruned: epoch   1" in lines[3]
     trained.clear()
     assert [r.status for r in sweep(given, log=silent)] == [DONE, DONE, PRUNED]
     assert not trained
@@ -314,9 +319,9 @@ def test_a_loss_is_minimized_where_there_are_no_classes(write, monkeypatch):
 
 
 def test_the_table():
-    """The best run is first. Of an epoch with a test set its scores count, of one without those of training."""
-    best = EpochStats(3, 2.0, 0.75, None, None, 1.0), EpochStats(4, 9.0, 0.9, 1.0, 0.5, 1.0)
-    found = [Result(1, (1,), DONE, replace(best[1], test_loss=2.0)), Result(2, (2,), DONE, best[1])]
+    """The best run is first. Of an epoch with validation its scores count, of one without those of training."""
+    best = EpochStats(3, 2.0, 0.75, 0.1, 1.0, 1.0), EpochStats(4, 9.0, 0.9, None, None, 1.0, 1.0, 0.5)
+    found = [Result(1, (1,), DONE, replace(best[1], validation_loss=2.0)), Result(2, (2,), DONE, best[1])]
     found += [Result(3, (3,), DONE, best[0]), Result(4, (0.1,), WAITING)]
     assert [(r.accuracy, r.loss) for r in found[1:3]] == [(0.5, 1.0), (0.75, 2.0)]
     assert [line.split() for line in table(("n",), found).splitlines()] == [
@@ -326,7 +331,7 @@ def test_the_table():
         ["1", "1", "0.5", "2", "4"],
         ["4", "0.1", "waiting"],
     ]
-    assert Result(1, (1,), DONE, EpochStats(3, 2.0, None, 1.0, None, 1.0)).accuracy is None
+    assert Result(1, (1,), DONE, EpochStats(3, 2.0, None, None, None, 1.0, 1.0)).accuracy is None
 
 
 def test_runs_are_processes(write, tmp_path, capsys, monkeypatch):
