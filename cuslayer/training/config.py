@@ -162,6 +162,7 @@ class Config:
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
+        truncate: steps of a chunk of time, at whose edge gradients stop, see `Trainer`; None for whole recordings.
         seed: seed of weights, sample order and dropout.
         initialization: "calibrated", for weights that `calibrate` scales before the first step, except those of layers
             with a weight_scale of their own; or "slayer", for SLAYER's scales.
@@ -213,6 +214,7 @@ class Config:
     optimizer: OptimizerConfig = field(default=OptimizerConfig(), metadata=key(OptimizerConfig, "training.optimizer"))
     epochs: int = field(default=8, metadata=key(counted, "training.epochs"))
     batch: int = field(default=16, metadata=key(counted, "training.batch"))
+    truncate: int | None = field(default=None, metadata=key(counted, "training.truncate"))
     seed: int = field(default=0, metadata=key(from_zero, "training.seed"))
     initialization: str = field(
         default="calibrated", metadata=key(choice(("calibrated", "slayer")), "training.initialization")
@@ -358,10 +360,10 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
     tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
     ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
-    ``training.epochs``, ``training.batch``, ``training.seed``, ``training.initialization`` (calibrated or slayer),
-    ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
-    ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight, allowed: see
-    `SparsityLoss`).
+    ``training.epochs``, ``training.batch``, ``training.truncate`` (steps: see `Trainer`), ``training.seed``,
+    ``training.initialization`` (calibrated or slayer), ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes,
+    steps: how often a checkpoint is written), ``training.parallel`` (micro, fast: see `DataParallel`) and
+    ``training.sparsity`` (weight, allowed: see `SparsityLoss`).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
