@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, capturing, namespace, to_numpy
 from cuslayer.layers.recurrent import Recurrent, on_errors
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.optim.optimizers import Optimizer
@@ -44,7 +44,8 @@ class GradientWatch:
 
     def during(self, looks: bool) -> AbstractContextManager[None]:
         """Look at the errors of recurrent populations within the block, if wanted and not yet warned of."""
-        on = looks and self._populations and "growth" not in self._warned
+        # A captured graph would do so in each of its runs.
+        on = looks and self._populations and "growth" not in self._warned and not capturing()
         return on_errors.set(self._note) if on else nullcontext()
 
     def add(self) -> None:
