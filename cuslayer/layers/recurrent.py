@@ -329,10 +329,10 @@ class Recurrent(Layer, Neuron):
     def _followed(self, x: Any) -> tuple[float, float]:
         """Return the growth of an error, and the deviation of what comes back as a share of that of x."""
         given = as_tensor(x).data
-        size = math.prod(given.shape[2:])
-        given = given[:_STEPS, : max(1, min(_SAMPLES, _PRODUCTS // (_STEPS * size**2)))]
+        products = _STEPS * math.prod(given.shape[2:]) ** 2
+        given = given[:_STEPS, : max(1, min(_SAMPLES, _PRODUCTS // max(products, 1)))]
         xp, count = namespace(given), -(-_STEPS // max(len(given), 1))
-        leaf = Tensor(xp.concatenate([given] * count)[:_STEPS], requires_grad=True)
+        leaf = Tensor(xp.concatenate([given] * count, axis=0)[:_STEPS], requires_grad=True)
         g = np.zeros(leaf.shape, leaf.dtype)
         g[-_BLOCK:] = np.random.default_rng(0).standard_normal(g[-_BLOCK:].shape)
         with no_grad(False), np.errstate(over="ignore", invalid="ignore"):

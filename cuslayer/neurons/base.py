@@ -343,7 +343,7 @@ class Remembering:
         given = x.data if isinstance(x, Tensor) else x
         shape = self._memory, *x.shape[1:]
         before = namespace(given).zeros(shape, x.dtype) if self._before is None else self._before
-        self._before = namespace(given).concatenate([before, given])[len(x) :].copy()
+        self._before = namespace(given).concatenate([before, given], axis=0)[len(x) :].copy()
         return self._run(np.concatenate([Tensor(before) if isinstance(x, Tensor) else before, x]))[self._memory :]
 
 
