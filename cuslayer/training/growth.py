@@ -68,11 +68,11 @@ class GradientWatch:
             f"of their norms is {np.median(norms):.3g}, and clip_norm={rare:.3g} would cut 1 in 10"
         )
 
-    def warn_of_growth(self) -> None:
-        """Warn of the first population in which most backward passes of the epoch showed growth."""
+    def warn_of_growth(self, share: float = 0.5) -> None:
+        """Warn of the first population in which more than a share of the epoch's backward passes showed growth."""
         found = {number: to_numpy(counts).tolist() for (number, _), counts in self._counts.items()}
         self._counts = {}
-        grown = [number for number, (grew, passes) in found.items() if 2 * grew > passes]
+        grown = [number for number, (grew, passes) in found.items() if grew > share * passes]
         if not grown or "growth" in self._warned:
             return
         self._warned.add("growth")
@@ -80,7 +80,7 @@ class GradientWatch:
         own = ', the neurons\' gradient="slayer" or a smaller tau_rho' if node.stage.gradient == "exact" else ""
         check.warn(
             f"gradients grow by more than {_MOST:,.0f} through time in layer {node} ({type(node.stage).__name__}); set "
-            f"smaller recurrent weights, a smaller scale_rho of its neurons{own}, or truncate"
+            f"a lower rate of its weights (relative=True), a smaller scale_rho of its neurons{own}, or truncate"
         )
 
     def _note(self, population: Any, errors: Array) -> None:

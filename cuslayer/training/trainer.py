@@ -193,7 +193,7 @@ class Trainer:
                     after_step(progress)
             self.check_finite()
         except NotFiniteError:
-            self._watch.warn_of_growth()
+            self._watch.warn_of_growth(share=0.0)
             raise
         self._running = None
         if step.problem and step.problem != self.graph_problem and self.graph:
