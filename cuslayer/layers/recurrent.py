@@ -39,9 +39,9 @@ _KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
 # Potentials of neurons at work, in thresholds: normal, with the deviation at which `calibrate` begins its search.
 _AT_WORK = np.array([NormalDist(0.0, 0.5).inv_cdf((i + 0.5) / 64) for i in range(64)])
 # The gain of the loop at which errors keep their size, under 1, since the surrogate differs from step to step; and the
-# most of what comes back: the potential's deviation, in thresholds, for a spike in every step, and that
-# of the weighted input, as a share of the deviation of what comes from the layer before.
-_GAIN, _MOST, _SHARE = 0.9, 0.5, 1 / 3
+# most of what comes back: as a share of the threshold, the potential's deviation for spikes in all steps; as a share of
+# the deviation of what comes from the layer before, that of the weighted input.
+_GAIN, _SHARE = 0.9, 0.5
 # Errors are followed over so many steps of up to so many samples, fewer of large populations, by products of numbers,
 # and compared between blocks of steps at both ends.
 _STEPS, _SAMPLES, _PRODUCTS, _BLOCK = 1000, 8, 1 << 28, 20
@@ -291,7 +291,7 @@ class Recurrent(Layer, Neuron):
         rho, response = self.neuron.surrogate(_AT_WORK * self.theta), self.response
         largest = abs(np.fft.rfft(response, max(len(response), 1 << 12))).max()
         gain = 0.0 if rho is None else float(self.dt * np.mean(rho) * largest)
-        loudest = _MOST * abs(self.theta) / math.sqrt(np.square(response).sum())
+        loudest = _SHARE * abs(self.theta) / math.sqrt(np.square(response).sum())
         return min(_GAIN / gain, loudest) if gain > 0 else None
 
     def _size(self) -> float:
@@ -349,7 +349,7 @@ class Recurrent(Layer, Neuron):
     def balance(self, x: Any) -> None:
         """Scale the layer so that errors keep their size, see `growth`, for the weighted input x (T, N, ...).
 
-        What comes back has at most a third of the deviation of x: with a low surrogate errors may fade. Where no scale
+        What comes back has at most half of the deviation of x: with a low surrogate errors may fade. Where no scale
         within a factor of 16 fits, that of a `Recurrent` without data stays: errors grow in the neurons themselves, as
         those of ``gradient="exact"`` may with a wide surrogate.
         """
