@@ -151,6 +151,12 @@ def test_growing_gradients_give_one_warning():
         t.train([batch, batch])
     t.train([batch, batch])
     recurrent(10.0).train([batch, batch])  # as drawn again: a loss at every step adds up, and does not grow
+    # From the last step to the first: a rise in all of time, one at the end, and errors that add up.
+    rises = np.geomspace(1e6, 1, 200), np.where(np.arange(200) < 150, 1.0, 1e-9), np.arange(200.0)[::-1]
+    t._watch.start_epoch()
+    for number, rise in enumerate(rises, start=1):
+        t._watch._note(t.net[1], rise[:, None, None] * np.ones((1, 2, 8), np.float32))
+        assert [counts.tolist() for counts in t._watch._counts.values()] == [[1.0, number]]
     with pytest.warns(UserWarning, match="gradients grow"), pytest.raises(NotFiniteError):
         recurrent(8.0).train([(np.tile(X, (20, 1, 1)), LABELS)])
 
