@@ -151,8 +151,9 @@ def test_growing_gradients_give_one_warning():
         t.train([batch, batch])
     t.train([batch, batch])
     recurrent(10.0).train([batch, batch])  # as drawn again: a loss at every step adds up, and does not grow
-    # From the last step to the first: a rise in all of time, one at the end, and errors that add up.
-    rises = np.geomspace(1e6, 1, 200), np.where(np.arange(200) < 150, 1.0, 1e-9), np.arange(200.0)[::-1]
+    # From the last step to the first: a rise in all of time, one at either end, and errors that add up.
+    late, early = (np.where(np.arange(200) < edge, 1e6, 1.0) for edge in (150, 50))
+    rises = np.geomspace(1e6, 1, 200), late, early, np.arange(200.0)[::-1]
     t._watch.start_epoch()
     for number, rise in enumerate(rises, start=1):
         t._watch._note(t.net[1], rise[:, None, None] * np.ones((1, 2, 8), np.float32))
