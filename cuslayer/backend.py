@@ -393,6 +393,11 @@ def capture() -> AbstractContextManager[None]:
     return _capturing.set(True)
 
 
+def capturing() -> bool:
+    """Return whether a CUDA graph is being captured, in this thread."""
+    return _capturing.get()
+
+
 def check_upload() -> None:
     """Raise RuntimeError if a CUDA graph is being captured."""
     if _capturing.get():

@@ -55,6 +55,7 @@ _LARGEST = 2**63
 _FIELDS = {
     "epochs": "number of passes over the training set",
     "batch": "recordings per optimizer step",
+    "truncate": "steps of a chunk of time, at whose edge gradients stop, for long recordings",
     "lr": "initial learning rate; its schedule stays",
     "clip_norm": "scale the gradients if their common norm is larger than this",
     "clip_value": "clip each element of the gradients to +-this",

@@ -12,9 +12,9 @@ from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.neurons.base import Remembering
+from cuslayer.neurons.base import Remembering, on_arrays
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
@@ -184,20 +184,23 @@ class Layer:
         """
         return shape if self.keeps_shape else None
 
+    def continued(self) -> Callable[..., Any] | None:
+        """Return the layer with a state of its own, for training in chunks of time; None if it cannot keep a state.
+
+        It is called with one chunk (T, N, ...) of the input after the other, as tensors, and returns the output.
+        """
+        owner = next(c for c in type(self).__mro__ if "__call__" in vars(c) or "memory" in vars(c))
+        if self.memory is None or "memory" not in {*vars(owner), *vars(self)}:
+            return None
+        return Remembering(self, self.memory) if self.memory else self
+
     def streamed(self) -> Callable[..., Array] | None:
         """Return the layer with a state of its own, for `stream`; None if it cannot keep a state.
 
         It is called with one chunk (T, N, ...) of the input after the other, as arrays on the CPU, and returns the
         output.
         """
-        owner = next(c for c in type(self).__mro__ if "__call__" in vars(c) or "memory" in vars(c))
-        if self.memory is None or "memory" not in {*vars(owner), *vars(self)}:
-            return None
-
-        def run(*inputs: Array) -> Array:
-            return as_tensor(self(*map(as_tensor, inputs))).data
-
-        return Remembering(run, self.memory) if self.memory else run
+        return on_arrays(self.continued())
 
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""
@@ -295,6 +298,7 @@ class Synapse(Hooked):
         bias: a trained number for each output, added at each step; None for a layer without.
         usual_scale: the weight_scale of the kind of layer.
         own_scale: whether the layer was given another weight_scale.
+        drawn_again: whether the initial weight is that of `draw_again`.
     """
 
     usual_scale = 10.0
@@ -306,9 +310,9 @@ class Synapse(Hooked):
         scale = check.constant("weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
-        drawn = draw_uniform(-bound, bound, shape)
-        self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
-        self.weight = Tensor(drawn, requires_grad=True)
+        self.own_scale, self.drawn_again = scale != self.usual_scale, False
+        self.weight = Tensor(draw_uniform(-bound, bound, shape), requires_grad=True)
+        self._drawn_sum = self._sum()
         self.bias = as_bias(bias, shape[-1])
         self._attach_hooks(weight_hook)
 
@@ -333,7 +337,15 @@ class Synapse(Hooked):
     @property
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
-        return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
+        return self._sum() == self._drawn_sum
+
+    def draw_again(self, weight: Array) -> None:
+        """Make an array the initial weight, in the place of what was drawn."""
+        self.weight.data = to_device(weight.astype(self.weight.dtype))
+        self._drawn_sum, self.drawn_again = self._sum(), True
+
+    def _sum(self) -> float:
+        return float(to_numpy(self.weight.data).sum(dtype=np.float64))
 
 
 def as_bias(given: Any, outputs: int) -> Tensor | None:

@@ -161,6 +161,10 @@ class BatchNorm(Layer):
     def constants(self) -> list[Tensor]:
         return [p for p in (self.mean, self.offset) if p is not None]
 
+    def continued(self) -> Callable[..., Any] | None:
+        # In training, mean and variance are those of all steps.
+        return None if self.training and type(self).__call__ is BatchNorm.__call__ else super().continued()
+
     def streamed(self) -> Callable[..., Array] | None:
         if type(self).__call__ is not BatchNorm.__call__:
             return super().streamed()

@@ -297,12 +297,12 @@ class Affine(_Flat):
             return leaky_integral(x, keep, states=states)
         return _integral(x, keep=keep, states=states)
 
-    def streamed(self) -> Callable[..., Array] | None:
+    def continued(self) -> Callable[..., Tensor] | None:
         # The recurrence of a spike response cannot begin within a recording.
         if self.neuron is not None or type(self).__call__ is not Affine.__call__:
             return None
-        states, weight = States(), self.effective_weight()
-        return lambda x: self.filtered(self.biased(dense(x, weight)), states).data
+        states = States()
+        return lambda x: self.filtered(self.biased(dense(x, self.effective_weight())), states)
 
     output_shape = _Flat.output_shape
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import NormalDist
 from typing import Any, cast
 
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.recurrent.constants import Geometry, Program
@@ -22,9 +23,33 @@ from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, takes_packed
+from cuslayer.tape import (
+    Gradient,
+    Pullback,
+    Tensor,
+    as_tensor,
+    differentiable,
+    grad_enabled,
+    gradients,
+    no_grad,
+    takes_packed,
+)
 
 _KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
+# Potentials of neurons at work, in thresholds: normal, with the deviation at which `calibrate` begins its search.
+_AT_WORK = np.array([NormalDist(0.0, 0.5).inv_cdf((i + 0.5) / 64) for i in range(64)])
+# The gain of the loop at which errors keep their size, under 1, since the surrogate differs from step to step; and the
+# most of what comes back: as a share of the threshold, the potential's deviation for spikes in all steps; as a share of
+# the deviation of what comes from the layer before, that of the weighted input.
+_GAIN, _SHARE = 0.9, 0.5
+# Errors are followed over so many steps of up to so many samples, fewer of large populations, by products of numbers,
+# and compared between blocks of steps at both ends.
+_STEPS, _SAMPLES, _PRODUCTS, _BLOCK = 1000, 8, 1 << 28, 20
+# The search for a scale: so many halvings of its step, a factor of 4 at first.
+_HALVINGS = 8
+
+# What backward calls with a population and the errors of its weighted input (T, N, ...); None for nothing.
+on_errors: Setting[Callable[[Any, Array], None] | None] = Setting(None)
 
 
 class RecurrentStates:
@@ -59,6 +84,7 @@ def recurrent(
     fixed: Sequence[Array] = (),
     states: RecurrentStates | None = None,
     trained: bool = False,
+    noted: Callable[[Array], None] | None = None,
 ) -> tuple[Array, Pullback]:
     """Return the spikes of neurons that also get their own earlier spikes through weights.
 
@@ -80,6 +106,7 @@ def recurrent(
         fixed: these constants as arrays of the host, instead; they have no gradients.
         states: the state between calls; None to begin with 0.
         trained: whether they have gradients.
+        noted: called in backward with the gradient of x; None for nothing.
 
     Returns:
         Spikes of x's shape, boolean.
@@ -113,6 +140,8 @@ def recurrent(
         before = None if earlier is None else earlier[1]
         errors = k.recurrent.adjoint(g, saved, more, w, program, constants, delay, geometry, before)
         y, found = errors[: shape[0]], list[Array]()
+        if noted is not None:
+            noted(y)
 
         def of_weight() -> Array:
             if isinstance(s, PackedSpikes):
@@ -187,6 +216,17 @@ class Recurrent(Layer, Neuron):
     explanations and the like see neurons with one more source of weighted input, themselves. See
     `functions.recurrent`, also for the gradients.
 
+    A layer without a weight_scale of its own gets other initial weights, with which errors keep their size through
+    time: orthogonal ones, those of a convolution random and as large::
+
+        W = 0.9 Q / (D max |H|)             Q orthogonal
+        max |H| = 1 / (1 - d)               LIF
+        max |H| = 1 / ((1 - a) (1 - b))     CUBA
+
+    D is the mean of ``dt rho(u)``, for potentials around 0 with a deviation of ``theta / 2``, and H the frequency
+    response of the potential to a weighted input: an error that goes once round the loop is multiplied by
+    ``|e| D |H|``, e an eigenvalue of W. `calibrate` measures and sets the scale for real input; see `balance`.
+
     Args:
         layer: a `Dense` layer with as many outputs as inputs, or a `Conv` that keeps the frame and its channels.
         neuron: SRM or a `StepNeuron`, such as LIF, or a subclass that computes the same, whose spikes are 1.
@@ -228,6 +268,8 @@ class Recurrent(Layer, Neuron):
         if self.steps < 1:
             raise ValueError(f"delay must be at least a step of {self.dt:g} ms, got {self.delay:g}")
         self._states = RecurrentStates() if getattr(neuron, "stateful", False) else None
+        if self.layer.as_drawn and not (self.layer.own_scale or self.layer.drawn_again):
+            self._draw_weight()
 
     def _check_layer(self) -> None:
         layer = self.layer
@@ -244,10 +286,85 @@ class Recurrent(Layer, Neuron):
         if layer.bias is not None:
             raise ValueError(f"layer must have no bias, the layer before it may have one, got {layer!r}")
 
+    def _usual_size(self) -> float | None:
+        """Return the size of weights with which errors keep theirs; None of neurons of which it is not known."""
+        rho, response = self.neuron.surrogate(_AT_WORK * self.theta), self.response
+        largest = abs(np.fft.rfft(response, max(len(response), 1 << 12))).max()
+        gain = 0.0 if rho is None else float(self.dt * np.mean(rho) * largest)
+        loudest = _SHARE * abs(self.theta) / math.sqrt(np.square(response).sum())
+        return min(_GAIN / gain, loudest) if gain > 0 else None
+
+    def _size(self) -> float:
+        """Return the size of the weights: of orthogonal ones, their factor."""
+        return math.sqrt(np.square(to_numpy(self.layer.weight.data), dtype=np.float64).mean() * self._fan_in)
+
+    @property
+    def _fan_in(self) -> int:
+        return math.prod(self.layer.weight.shape[:-1])
+
+    def _draw_weight(self) -> None:
+        """Make the initial weight orthogonal, that of a convolution as large, so that errors keep their size."""
+        size = self._usual_size()
+        if size is None:
+            return
+        drawn = to_numpy(self.layer.weight.data).astype(np.float64)
+        if isinstance(self.layer, Dense):
+            q, r = np.linalg.qr(drawn)
+            self.layer.draw_again(size * q * np.sign(np.diag(r)))
+        else:
+            self.layer.draw_again(drawn * size / self._size())
+
     @property
     def own_layer(self) -> Any:
         """The layer."""
         return self.layer
+
+    def growth(self, x: Any) -> float:
+        """Return the factor by which an error grows from the last of 1,000 steps back to the first; a median.
+
+        Args:
+            x: the weighted input (T, N, ...) of the layer before, repeated where T is less.
+        """
+        return self._followed(x)[0]
+
+    def _followed(self, x: Any) -> tuple[float, float]:
+        """Return the growth of an error, and the deviation of what comes back as a share of that of x."""
+        given = as_tensor(x).data
+        products = _STEPS * math.prod(given.shape[2:]) ** 2
+        given = given[:_STEPS, : max(1, min(_SAMPLES, _PRODUCTS // max(products, 1)))]
+        xp, count = namespace(given), -(-_STEPS // max(len(given), 1))
+        leaf = Tensor(xp.concatenate([given] * count, axis=0)[:_STEPS], requires_grad=True)
+        g = np.zeros(leaf.shape, leaf.dtype)
+        g[-_BLOCK:] = np.random.default_rng(0).standard_normal(g[-_BLOCK:].shape)
+        with no_grad(False), np.errstate(over="ignore", invalid="ignore"):
+            spikes = self._operate(leaf, None)
+            found = to_numpy(gradients(spikes, [leaf], to_device(g))[0])
+            ends = [np.square(part, dtype=np.float64) for part in (found[:_BLOCK], found[-_BLOCK:])]
+            first, last = (part.sum(axis=(0, *range(2, part.ndim))) for part in ends)
+            ratio = np.sqrt(first / np.maximum(last, 1e-300))
+            growth = float(np.median(np.where(np.isnan(ratio), np.inf, ratio)))
+        back, deviation = to_numpy(self.recurrence(spikes.detach()).data), to_numpy(leaf.data).std()
+        return growth, float(back.std() / max(deviation, 1e-30))
+
+    def balance(self, x: Any) -> None:
+        """Scale the layer so that errors keep their size, see `growth`, for the weighted input x (T, N, ...).
+
+        What comes back has at most half of the deviation of x: with a low surrogate errors may fade. Where no scale
+        within a factor of 16 fits, that of a `Recurrent` without data stays: errors grow in the neurons themselves, as
+        those of ``gradient="exact"`` may with a wide surrogate.
+        """
+        usual, now = self._usual_size(), self._size()
+        if usual is not None and now:
+            self.layer.scale_output(usual / now)
+        steps = [2.0 ** (1 - number) for number in range(_HALVINGS if as_tensor(x).size else 0)]
+        total = 0.0
+        for step in steps:
+            growth, share = self._followed(x)
+            change = step if growth <= 1.0 and share <= _SHARE else -step
+            self.layer.scale_output(2.0**change)
+            total += change
+        if abs(total) == sum(steps):
+            self.layer.scale_output(2.0**-total)
 
     @property
     def scalable(self) -> bool:
@@ -283,14 +400,16 @@ class Recurrent(Layer, Neuron):
         if self._states is not None:
             self._states.held = None
 
-    def streamed(self) -> Callable[[Array], Array] | None:
+    def continued(self) -> Callable[[Any], Tensor] | None:
         states = RecurrentStates()
-        return lambda x: self._operate(x, states).data
+        return lambda x: self._operate(x, states)
 
     def _operate(self, x: Any, states: RecurrentStates | None) -> Tensor:
         program, keeps = cast(StepByStep, self.neuron.step_by_step)
         geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
-        options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states}
+        call = on_errors.get()
+        noted = None if call is None else partial(call, self)
+        options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states, "noted": noted}
         return with_columns(recurrent, x, self.layer.effective_weight(), columns=tuple(keeps.values()), **options)
 
     def __call__(self, x: Any) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, contiguous, namespace, numeric
+from cuslayer.backend import Array, contiguous, namespace, numeric, numeric_type
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, saves
 
@@ -65,6 +65,19 @@ class Dropout(Layer):
         if self.training:
             return dropout(x, p=self.p)
         return as_tensor(x)
+
+    def continued(self) -> Callable[..., Tensor] | None:
+        if type(self).__call__ is not Dropout.__call__:
+            return super().continued()
+        factors = list[Tensor]()
+
+        def run(x: Tensor) -> Tensor:
+            if self.training and not factors:
+                ones = namespace(x.data).ones((1, *x.shape[1:]), numeric_type(x.dtype))
+                factors.append(self(ones).detach())
+            return x * factors[0] if self.training else x
+
+        return run
 
     def streamed(self) -> Callable[..., Array] | None:
         # A stream is an evaluation.

@@ -103,8 +103,9 @@ def calibrate(
 
     Layer after layer, the weights are multiplied by the factor c for which the neurons after the layer, with the
     potential ``u = c psp(W s) + refraction``, have the given mean rate. Gains of pooling layers are scaled as weights
-    are, and the weights among `Recurrent` neurons as those before them. A `BatchNorm` gets the mean and the variance of
-    the input, and its factor is scaled in place of the weights before it.
+    are. A `BatchNorm` gets the mean and the variance of the input, and its factor is scaled in place of the weights
+    before it. The weights among `Recurrent` neurons then get the scale at which errors keep their size through time,
+    by `Recurrent.balance`.
 
     The search for c starts where the potential has a standard deviation of ``theta / 2`` (fluctuation-driven
     initialization) and is a bisection. The directions of the weights do not change. Layers see the spikes of the layers
@@ -298,32 +299,34 @@ class Run:
         low, high = self.fine.get(node.number, (math.inf, -math.inf))
         layers = [] if before > 0 and low <= before <= high else layers
         power, last, no_input = 1.0, 1.0, False
-        own = neuron.own_layer if layers else None
-        within = [] if own is None or id(own) in self.done else [own]
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
-            for layer in within:
-                layer.scale_output(factor)
             no_input = not x.tensor.data.any()
             spikes = node(x.tensor)
             now = self._rate(spikes, neuron)
-        for _ in range(_REPEATS if layers else 0):
-            if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
+        among = neuron.own_layer
+        # Other weights among the neurons change their rate, and other rates these weights.
+        balances = 0 if among is None or id(among) in self.done else 2
+        for _ in range(_REPEATS + balances if layers else min(balances, 1)):
+            near = not layers or abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted
+            given = None if near or not x.mixed else x.again(0.0).data
+            step = 1.0 if near else _factor(node, neuron, x.tensor.data, given, wanted, self._lengths)
+            if abs(step - 1.0) >= _NEAR:
+                if (step > 1.0) != (last > 1.0) and last != 1.0:  # the last one went too far
+                    power /= 2
+                last, step = step, step**power
+                for layer in layers:
+                    layer.scale_output(step)
+                factor *= step
+                x.tensor = x.again(1.0)
+            elif balances:
+                node.stage.balance(x.tensor)
+                balances -= 1
+            else:  # near enough, or the wanted rate cannot be reached
                 break
-            fixed = x.again(0.0).data if x.mixed else None
-            step = _factor(node, neuron, x.tensor.data, fixed, wanted, self._lengths)
-            if abs(step - 1.0) < _NEAR:  # the wanted rate cannot be reached
-                break
-            if (step > 1.0) != (last > 1.0) and last != 1.0:  # the last one went too far
-                power /= 2
-            last, step = step, step**power
-            for layer in (*layers, *within):
-                layer.scale_output(step)
-            factor *= step
-            x.tensor = x.again(1.0)
             spikes = node(x.tensor)
             now = self._rate(spikes, neuron)
-        self.done.update(map(id, (*layers, *within)))
+        self.done.update(map(id, (*layers, among) if among is not None else layers))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
         self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input))
@@ -432,6 +435,8 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> C
     output_rate = _output_rate(net, inputs[0], batches[0][1], loss, rate)
     stages = [node.stage for node in nodes if isinstance(node.stage, Layer) and node.stage.scalable]
     keep = [stage for stage in stages if not _usual(stage, gains)]
+    back = [(node.stage, as_neuron(node.stage).own_layer) for node in nodes if is_neuron(node.stage)]
+    keep += [stage for stage, own in back if own is not None and not _usual(own, gains)]
     return calibrate(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
 
 

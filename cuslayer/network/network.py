@@ -318,8 +318,8 @@ class Network(Sequential):
 
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer; ``256r`` a dense layer whose neurons are `Recurrent`, with weights among them that start at a tenth of
-    its own; ``10avg`` the mean over each of 10 groups of channels, and ``10out`` a read-out of 10 potentials
+    dense layer; ``256r`` a dense layer whose neurons are `Recurrent`, with orthogonal weights among them at first;
+    ``10avg`` the mean over each of 10 groups of channels, and ``10out`` a read-out of 10 potentials
     (`Affine`), both without neurons after them. An input without rows and columns is a bare number: ``200-256-200``.
 
     Args:

@@ -40,10 +40,6 @@ _WORD = re.compile(
     re.ASCII,
 )
 
-# The scale of the weights among recurrent neurons, as a share of that of the weights before them: an error that goes
-# round then neither grows nor fades much from step to step.
-_OWN = 0.1
-
 _WEIGHTED = ("weight_scale", "bias", "norm", "winners", "neuron", "delay", "max_delay", "initial_delay", "dropout")
 # The options that each kind of word takes.
 TAKES: dict[str, tuple[str, ...]] = {
@@ -275,11 +271,9 @@ def _inputs(shape: Shape) -> int | Shape:
 
 
 def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
-    """Return the neurons of a recurrent word, whose own weights begin smaller than those before them."""
-    weight = _weight_options(word, as_neuron(neuron))
-    layer = Dense(shape[0], shape[0], **weight | {"weight_scale": weight.get("weight_scale", Dense.usual_scale) * _OWN})
-    layer.own_scale = word.weight_scale is not None
-    return Recurrent(layer, neuron, delay=word.recurrent_delay)
+    """Return the neurons of a recurrent word; the scale of the word is that of the weights before them."""
+    weight = _weight_options(word, as_neuron(neuron)) | {"weight_scale": Dense.usual_scale}
+    return Recurrent(Dense(shape[0], shape[0], **weight), neuron, delay=word.recurrent_delay)
 
 
 def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:

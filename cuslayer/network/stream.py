@@ -1,9 +1,9 @@
-"""`Stream`, a network that takes one chunk of steps at a time and keeps its state; inference in such chunks."""
+"""Networks that take one chunk of steps at a time and keep their state: `Stream`, long inputs, and training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,12 +12,12 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
-from cuslayer.network.graph import INPUT, Graph, Step, as_input, finite_input, is_observed, one_pass, plan
+from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_input, flow, is_observed, one_pass, plan
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potentials_are_observed
 from cuslayer.sequences import own_steps
-from cuslayer.tape import Tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, no_grad
 
 # Runs a stage on one chunk (T, N, ...) after the other.
 Run: TypeAlias = "Callable[..., Array]"
@@ -162,6 +162,49 @@ def _streamed(graph: Graph, step: Step) -> Run:
     if run is None:
         what = "the neurons have no method streamed" if is_neuron(stage) else "it may depend on any other step"
         raise ValueError(f"layer {graph.nodes[step.start]} {check.one_line(stage)} keeps no state: {what}")
+    return run
+
+
+def with_gradients(net: Any, graph: Graph, x: Tensor, steps: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the output of a network for chunks of so many steps of x (T, N, ...), each with its place in time.
+
+    States go on from chunk to chunk, gradients stop at the edges: the output of a chunk depends on no tensor of an
+    earlier one. Stages run one by one.
+
+    Raises:
+        ValueError: a stage cannot keep a state, or x does not fit.
+    """
+    runs = [_continued(node) for node in graph.nodes]
+    net.check_input(x)
+    check.time_first("x", x)
+    if x.dtype != bool:
+        finite_input("x", x)
+    for first in range(0, len(x), steps):
+        place = slice(first, min(first + steps, len(x)))
+        values: dict[int, Any] = {INPUT: Tensor(x.data[place])}
+        for node, inputs in flow(graph.nodes, graph.output, values):
+            values[node.number] = as_tensor(runs[node.number](*inputs))
+        yield place, values[graph.output]
+
+
+def check_continued(graph: Graph) -> None:
+    """Raise ValueError unless each stage can go on from chunk to chunk in training."""
+    for node in graph.nodes:
+        _continued(node)
+
+
+def _continued(node: Node) -> Run:
+    """Return a stage that goes on from chunk to chunk in training."""
+    stage = node.stage
+    run = stage.continued() if hasattr(stage, "continued") else None
+    if getattr(getattr(stage, "neuron", stage), "stateful", False):
+        why = "its state goes on from batch to batch"
+    elif isinstance(stage, BatchNorm):
+        why = "its mean and variance are those of all steps"
+    else:
+        why = "the neurons have no method continued" if is_neuron(stage) else "it may depend on any other step"
+    if run is None or why.startswith("its state"):
+        raise ValueError(f"layer {node} {check.one_line(stage)} cannot be trained in chunks of time: {why}")
     return run
 
 

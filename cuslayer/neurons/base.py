@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 
 @differentiable
@@ -180,7 +180,7 @@ class Neuron:
     names: ClassVar[Names | None] = None
     # The weighted input that the neurons get from their own spikes (T, N, ...), for neurons that are recurrent.
     recurrence: Callable[[Any], Tensor] | None = None
-    # The layer that it comes through, whose output `calibrate` scales with the layer before the neurons.
+    # The layer that it comes through, whose weights `calibrate` sets by the method `balance` of the neurons.
     own_layer: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -260,13 +260,21 @@ class Neuron:
         """
         return None
 
+    def continued(self) -> Callable[[Any], Tensor] | None:
+        """Return the neurons with a state of their own, for training in chunks of time; None if they keep none.
+
+        It is called with one chunk (T, N, ...) of the weighted input after the other, as tensors, and returns its
+        spikes.
+        """
+        return None
+
     def streamed(self) -> Callable[[Array], Array] | None:
         """Return the neurons with a state of their own, for `stream`; None if they cannot keep a state.
 
         It is called with one chunk (T, N, ...) of the weighted input after the other, as arrays on the CPU, and returns
         its spikes.
         """
-        return None
+        return on_arrays(self.continued())
 
     def psp(self, x: Any) -> Tensor:
         """Filter x (T, N, ...), spikes or numbers, by the response: ``a[t] = sum_k eps[k] x[t-k]``."""
@@ -314,23 +322,29 @@ def at_lags(samples: Array, lags: Array) -> Array:
     return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
 
 
+def on_arrays(run: Callable[..., Any] | None) -> Callable[..., Array] | None:
+    """Return a function of tensors as one of arrays; None as it is."""
+    return None if run is None else lambda *inputs: as_tensor(run(*map(as_tensor, inputs))).data
+
+
 class Remembering:
-    """A function of a signal (T, ...) that keeps as many of the last steps as its output depends on.
+    """A function of a signal (T, ...), an array or a tensor, that keeps the last steps that its output depends on.
 
     >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
     >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
     ([0.0, 1.0], [2.0])
     """
 
-    def __init__(self, run: Callable[[Array], Array], memory: int) -> None:
+    def __init__(self, run: Callable[[Any], Any], memory: int) -> None:
         self._run, self._memory = run, memory
         self._before: Array | None = None
 
-    def __call__(self, x: Array) -> Array:
-        before = np.zeros((self._memory, *x.shape[1:]), x.dtype) if self._before is None else self._before
-        whole = np.concatenate([before, x])
-        self._before = whole[len(x) :].copy()
-        return self._run(whole)[self._memory :]
+    def __call__(self, x: Any) -> Any:
+        given = x.data if isinstance(x, Tensor) else x
+        shape = self._memory, *x.shape[1:]
+        before = namespace(given).zeros(shape, x.dtype) if self._before is None else self._before
+        self._before = namespace(given).concatenate([before, given], axis=0)[len(x) :].copy()
+        return self._run(np.concatenate([Tensor(before) if isinstance(x, Tensor) else before, x]))[self._memory :]
 
 
 class _Adapted(Neuron):

@@ -424,11 +424,11 @@ class StepNeuron(Neuron):
         check.weighted_input("x", x)
         return self.operate(x, self.held, *more)
 
-    def streamed(self) -> Callable[[Array], Array] | None:
+    def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not StepNeuron.__call__:
             return None
         states = States()
-        return lambda x: self.operate(x, states).data
+        return lambda x: self.operate(x, states)
 
     def __repr__(self) -> str:
         shown = []

@@ -32,7 +32,9 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 
 @differentiable
 @check.operation
-def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
+def neuron(
+    x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False, held: Any = None
+) -> tuple[Array, Pullback]:
     """Return ``spike(psp(x))`` in one forward and one backward pass.
 
     Only the potential u is saved for backward.
@@ -42,12 +44,13 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
         response: the spike response.
         spiking: threshold, refractory response and surrogate.
         exact: whether backward includes the path through refraction.
+        held: the state between calls, `kernels.fused.cpu.StreamedNeurons` of the same constants; None to begin with 0.
 
     Returns:
         Spikes, boolean, of x's shape.
 
     Raises:
-        ValueError: x is not (T, N, ...).
+        ValueError: x is not (T, N, ...), or is on a GPU and there is a state.
         TypeError: x is not floating.
 
     Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
@@ -61,7 +64,9 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     """
     check.weighted_input("x", x)
     k = kernels.of(x)
-    u, s = k.srm.neuron(x, response, spiking)
+    if held is not None and k is not kernels.cpu:
+        raise ValueError("a state between calls is kept on the CPU only, got x on a GPU")
+    u, s = k.srm.neuron(x, response, spiking) if held is None else held.run(x)
     potential, dtype = save_for_backward(k, u), x.dtype  # not x: the closure must not keep the weighted input alive
     if not spiking.shape.is_exponential:
         back = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
@@ -248,9 +253,16 @@ class SRM(Neuron):
         numbers = {name: {each: float(value) for each, value in given.items()} for name, given in found.items()}
         return {"kind": "alpha", "theta": float(self.spiking.surrogate(single)[0]), **numbers}
 
-    def streamed(self) -> Callable[[Array], Array] | None:
+    def continued(self) -> Callable[[Any], Tensor] | None:
         if not self._plain:
             return None
+        held, options = self._held(), {"spiking": self.spiking, "exact": self.gradient == "exact"}
+        return lambda x: neuron(x, response=self.filter, held=held, **options)
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        return self._held() if self._plain else None
+
+    def _held(self) -> Any:
         from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
 
         return StreamedNeurons(self.filter, self.spiking)

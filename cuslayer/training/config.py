@@ -174,6 +174,7 @@ class Config:
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
+        truncate: steps of a chunk of time, at whose edge gradients stop, see `Trainer`; None for whole recordings.
         seed: seed of weights, sample order, dropout and the choice of validation recordings.
         validation: the share of the training recordings of each class, 0 to 1, by whose score the best epoch is chosen
             instead of being trained on; or, for a folder of recordings, their label list. None for no validation: the
@@ -229,6 +230,7 @@ class Config:
     optimizer: OptimizerConfig = field(default=OptimizerConfig(), metadata=key(OptimizerConfig, "training.optimizer"))
     epochs: int = field(default=8, metadata=key(counted, "training.epochs"))
     batch: int = field(default=16, metadata=key(counted, "training.batch"))
+    truncate: int | None = field(default=None, metadata=key(counted, "training.truncate"))
     seed: int = field(default=0, metadata=key(from_zero, "training.seed"))
     validation: float | str | None = field(default=None, metadata=key(_share_or_list, "training.validation"))
     patience: int | None = field(default=None, metadata=key(counted, "training.patience"))
@@ -389,9 +391,9 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
     tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
     ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
-    ``training.epochs``, ``training.batch``, ``training.seed``, ``training.validation`` (a share or a list),
-    ``training.patience``, ``training.initialization`` (calibrated or slayer), ``training.firingRate`` (Hz),
-    ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
+    ``training.epochs``, ``training.batch``, ``training.truncate`` (steps: see `Trainer`), ``training.seed``,
+    ``training.validation`` (a share or a list), ``training.patience``, ``training.initialization`` (calibrated or
+    slayer), ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
     ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight, allowed: see
     `SparsityLoss`).
 

@@ -281,6 +281,10 @@ class GradientFlow:
         """Count a step whose gradients a captured graph adds."""
         self._steps += 1
 
+    def total(self) -> list[Array]:
+        """Return the sum of squares of all gradients of the epoch so far, a scalar of each device; nothing is read."""
+        return [squares.sum() for squares in self._squares.values()]
+
     def state(self) -> dict[str, Any]:
         """Return the sums of the epoch so far as numbers, lists and dictionaries; on a GPU this reads them."""
         return {"steps": self._steps, "squares": devices_of_sums(self._squares)}

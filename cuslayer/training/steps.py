@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from cuslayer.backend import (
     derived_generator,
     device_draws,
     generator,
+    namespace,
     preserved_generator,
     random_state,
     to_device,
@@ -36,9 +37,12 @@ from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.graph import SILENT_INPUT, as_input
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import step_error
+from cuslayer.network.stream import with_gradients
+from cuslayer.neurons.potential import potential_format
 from cuslayer.optim.optimizers import Optimizer
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor, as_tensor, grad_enabled, no_grad
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
+from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import ROW, GradientFlow, Tally
 
 # The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
@@ -78,6 +82,12 @@ class Task:
     silence: Silence
     score: Tally
     finite: FiniteCheck
+    watch: GradientWatch
+    truncate: int | None = None
+
+    def cuts(self, x: Any) -> bool:
+        """Return whether backward runs in chunks of time for an input."""
+        return self.truncate is not None and grad_enabled() and as_input(x).shape[0] > self.truncate
 
 
 class PlainStep:
@@ -108,13 +118,16 @@ class PlainStep:
             task.finite.first(x)
         self.last = batch
         self.take(task, x, target, has_sizes(number), number)
+        if has_sizes(number):
+            task.watch.add()
 
     def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
         """Take a step for a batch; add the sizes of its gradients if wanted."""
         with np.errstate(over="ignore", invalid="ignore"):  # the check says more than NumPy's warning
-            spikes, target, value = forward(task, x, target)
-            task.finite.loss(number, x, spikes, value)
-            backward(task, x, value)
+            with task.watch.during(sizes):
+                spikes, target, value = forward(task, x, target)
+                task.finite.loss(number, x, spikes, value)
+                backward(task, x, spikes, value)
             task.finite.gradients(number, x)
             with uninterrupted():  # who goes on after an interrupt finds a step that is counted everywhere or nowhere
                 if sizes:
@@ -144,8 +157,11 @@ def has_sizes(number: int) -> bool:
 
 def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
     """Return the output for a batch, the target where loss and score need it, and the loss."""
-    with observing(task.loss, task.net):
-        spikes = task.net(x)
+    if task.cuts(x):
+        spikes = _in_chunks(task, as_input(x))
+    else:
+        with observing(task.loss, task.net):
+            spikes = task.net(x)
     target = sent_labels(task.loss, target, spikes)
     return spikes, target, task.loss(spikes, target)
 
@@ -157,13 +173,35 @@ def add_score(score: Tally, task: Task, spikes: Tensor, target: Any, value: Tens
     score.add(output, labels, value, scale=task.scale * share)
 
 
-def backward(task: Task, x: Any, value: Tensor) -> None:
-    """Compute the gradients of a loss."""
+def backward(task: Task, x: Any, spikes: Tensor, value: Tensor) -> None:
+    """Compute the gradients of a loss of the output for x."""
     task.optimizer.zero_grad()
     try:
         value.backward()
+        if task.cuts(x) and spikes.grad is not None:
+            for place, part in _chunks(task, as_input(x)):
+                part.backward(spikes.grad[place])
     except MemoryError:
         raise step_error(graph_of(task.net), as_input(x).shape) from None
+
+
+def _chunks(task: Task, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the output for chunks of the steps of x, each with its place."""
+    with potential_format(task.net.potentials or "full"):
+        yield from with_gradients(task.net, graph_of(task.net), x, cast(int, task.truncate))
+
+
+def _in_chunks(task: Task, x: Tensor) -> Tensor:
+    """Return the output for x without a graph, whose gradient is then given to one chunk after the other.
+
+    Any loss has the gradient that it has for the whole output. What is drawn here, as by dropout, is drawn again there.
+    """
+    found: Any = None
+    with no_grad(), preserved_generator():
+        for place, part in _chunks(task, x):
+            found = namespace(part.data).empty((len(x), *part.shape[1:]), part.dtype) if found is None else found
+            found[place] = part.data
+    return Tensor(found, requires_grad=True, lengths=x.lengths)
 
 
 class _Graph(NamedTuple):
@@ -248,7 +286,7 @@ class GraphStep(PlainStep):
 
         def gradient() -> None:
             spikes, _, value = forward(task, held, labels)
-            backward(task, held, value)
+            backward(task, held, spikes, value)
             classes.append(spikes.shape[-1])
 
         with preserved_generator():
@@ -428,9 +466,10 @@ class ParallelStep(PlainStep):
                 if self.last is None:
                     task.finite.first(x)
                 noted = self._statistics.noted(found.statistics[leaf])
-                with derived_generator(key, leaf), sums.during(leaf, last), noted:
+                watched = task.watch.during(has_sizes(number))
+                with derived_generator(key, leaf), sums.during(leaf, last), noted, watched:
                     spikes, target, value = forward(task, x, target)
-                    backward(task, x, value)
+                    backward(task, x, spikes, value)
                 sums.add(leaf, last)
                 self._note(task, found, leaf, number, x, spikes, target, value)
             self._end_batch(task, found, number)
@@ -438,6 +477,7 @@ class ParallelStep(PlainStep):
             task.finite.gradients(number, None if self.last is None else self.last[0])
             if has_sizes(number):
                 task.flow.add()
+                task.watch.add()
             task.optimizer.step()
             task.finite.updates(number)
 

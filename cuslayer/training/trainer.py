@@ -17,10 +17,12 @@ from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
 from cuslayer.network.graph import as_input
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import output_step
+from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
-from cuslayer.training.finite import FiniteCheck
+from cuslayer.training.finite import FiniteCheck, NotFiniteError
+from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import GradientFlow, Score, Tally
 from cuslayer.training.steps import GraphStep, ParallelStep, PlainStep, RunningStatistics, Silence, Task
 
@@ -43,13 +45,20 @@ class Trainer:
         loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
         graph: whether steps on a GPU are captured as CUDA graphs, which spares the host the launches; by default where
             it is possible: the input is spikes of a `Loader`, the targets are classes, and no layer needs the host.
+        truncate: the number of steps of a chunk of time in training: the states of neurons, delays and filters go on
+            from chunk to chunk, gradients stop at its edge, so that memory besides input and output does not grow with
+            T. A pass without gradients gives the output, the loss its gradient, and each chunk, which runs again, takes
+            its part; there is one optimizer step for a batch, and dropout silences the same neurons in both passes.
+            None for whole recordings.
         parallel: how batches are divided among processes, see `distributed.DataParallel`: each trains and tests its
             part, and all have the same weights and scores. None for one process and whole batches.
 
     Raises:
         TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, a number is none, graph
             is not a bool, or parallel is not a DataParallel.
-        ValueError: calibrate or loss_scale is not positive, or graph is True on the CPU or with parallel.
+        ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate is
+            less than 1, or given with graph or parallel, with a loss that observes the network, or for a network with a
+            stage that cannot keep a state in training, such as `BatchNorm`.
 
     Warns:
         UserWarning: the neuron of the loss has another dt than the network's.
@@ -83,6 +92,7 @@ class Trainer:
         loss_scale: float = 1.0,
         graph: bool | None = None,
         parallel: DataParallel | None = None,
+        truncate: int | None = None,
     ) -> None:
         check_network(net)
         check.instance("loss", loss)
@@ -106,10 +116,20 @@ class Trainer:
             raise TypeError(f"parallel must be a DataParallel or None, got {type(parallel).__name__}")
         if graph and parallel is not None:
             raise ValueError("graph must not be True with parallel, whose steps are not captured")
+        self.truncate = None if truncate is None else check.integer("truncate", truncate, least=1)
+        if self.truncate is not None:
+            if graph or parallel is not None:
+                raise ValueError("truncate must be None with graph=True or parallel, whose steps are whole")
+            if callable(getattr(loss, "observing", None)):
+                raise ValueError(
+                    f"truncate must be None with {type(loss).__name__}, which looks at all steps of layers"
+                )
+            check_continued(graph_of(net))
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
+        self._watch = GradientWatch(net, optimizer, self.gradients)
         self.silent_batch: tuple[Any, Any] | None = None
         self._silence = Silence()
         # The check and the progress of the epoch that runs.
@@ -163,18 +183,24 @@ class Trainer:
         self._running = task.finite, progress
         if state is None:
             self.gradients.start_epoch()  # of an epoch that was interrupted, nothing counts
+        self._watch.start_epoch()
         self.silent_batch = None
         self.net.train()
-        for number, batch in enumerate(progress.bar, start=progress.batches + 1):
-            step.train(task, batch, number)
-            if after_step is not None:
-                after_step(progress)
-        self.check_finite()
+        try:
+            for number, batch in enumerate(progress.bar, start=progress.batches + 1):
+                step.train(task, batch, number)
+                if after_step is not None:
+                    after_step(progress)
+            self.check_finite()
+        except NotFiniteError:
+            self._watch.warn_of_growth(share=0.0)
+            raise
         self._running = None
         if step.problem and step.problem != self.graph_problem and self.graph:
             check.warn(f"steps are not captured as a CUDA graph: {step.problem}")
         self.graph_problem = step.problem
         if progress.samples:
+            self._watch.end_epoch()
             self.gradients.end_epoch()
             if not progress.spiked:
                 self.silent_batch = step.last
@@ -227,7 +253,8 @@ class Trainer:
         """Return how this epoch takes its steps."""
         if self.parallel is not None:
             return ParallelStep(self.parallel, self._statistics)
-        return PlainStep() if self.graph is False or device() != "cuda" else GraphStep(self.optimizer)
+        captured = self.graph is not False and self.truncate is None and device() == "cuda"
+        return GraphStep(self.optimizer) if captured else PlainStep()
 
     def _begin(
         self, train: bool, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None
@@ -246,7 +273,7 @@ class Trainer:
             step.start(self.net, self.optimizer.steps)
         progress = Progress(step.own(batches), title, self.progress and step.shows, total, steps, state, finite.look)
         given = self.net, self.loss, self.optimizer, self.loss_scale, self.gradients, self._silence
-        return Task(*given, progress, finite), progress
+        return Task(*given, progress, finite, self._watch, self.truncate), progress
 
     def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
         """Return batches after calibration by the first of them, of at most so many; an iterator has these again."""

@@ -80,7 +80,7 @@ def test_the_script_of_each_shell(command, monkeypatch, refused):
         ("cuslayer train --device c", {"cpu", "cuda"}),
         pytest.param("cuslayer train --ch", {"--checkpoint-minutes", "--checkpoint-steps"}, marks=pytest.mark.all),
         pytest.param("cuslayer train n", {"net.yaml", "nmnist", "ntidigits"}, marks=pytest.mark.all),
-        pytest.param("cuslayer train --tr", set(), marks=pytest.mark.all),
+        pytest.param("cuslayer train --tri", set(), marks=pytest.mark.all),
     ],
 )
 def test_the_tab_key_is_answered(tmp_path, line, expected):

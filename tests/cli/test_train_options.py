@@ -61,6 +61,7 @@ def test_a_rate_of_the_same_value_changes_nothing(run, file, tmp_path, kind):
         ("--validation", 0.5, "validation"),
         ("--micro", 1, "micro"),
         ("--checkpoint-steps", 3, "checkpoint_steps"),
+        ("--truncate", 50, "truncate"),
         ("--checkpoint-minutes", 3.0, "checkpoint_minutes"),
     ],
 )

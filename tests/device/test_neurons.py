@@ -7,6 +7,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.functions import leaky_integral
 from cuslayer.surrogates import SURROGATES
+from cuslayer.training import Trainer
 from tests.device.test_operations import device as device
 from tests.device.test_operations import module, normal, run
 
@@ -113,6 +114,42 @@ def test_a_state_between_calls_is_the_cpus():
     made = population("LIF", stateful=True)
     with pytest.raises(ValueError, match=r"^recurrent: a state between calls is kept on the CPU only, got x on a GPU$"):
         made(backend.to_device(np.zeros((3, 1, 5), np.float32)))
+
+
+def test_chunks_of_time_are_the_cpus():
+    """Of neurons whose state is kept between calls on a GPU, with delays and dropout; others are refused."""
+    batch, found = (np.random.default_rng(0).random((30, 2, 6)) < 0.4, np.array([0, 2])), []
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        cs.seed(1)
+        stages = cs.Dense(6, 5), cs.CUBA(), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.Affine(5, 3)
+        net = cs.Sequential(*stages)
+        t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters(), 0.1, clip_norm=0.01), truncate=11)
+        found.append((t.train([batch]).loss, *(backend.to_numpy(p.grad) for p in net.parameters())))
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
+    cs.use("cuda")
+    for stage in (population("LIF"), cs.SRM()):
+        net = cs.Sequential(cs.Dense(6, 5), stage)
+        t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters()), calibrate=None, truncate=9)
+        with pytest.raises(ValueError, match=r": a state between calls is kept on the CPU only, got x on a GPU$"):
+            t.train([batch])
+
+
+def test_growth_is_noted_on_a_device():
+    """As on the CPU, and the scale that `calibrate` finds is the same."""
+    x, found = np.random.default_rng(0).random((60, 2, 6)) < 0.2, []
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        cs.seed(1)
+        net = cs.Sequential(cs.Dense(6, 5), cs.Recurrent(cs.Dense(5, 5), cs.LIF()))
+        cs.calibrate(net, [x])
+        found.append(backend.to_numpy(net[1].layer.weight.data).copy())
+        net[1].layer.weight.data *= 20
+        t = Trainer(net, cs.SpikeCountLoss(cs.LIF(), true=9, false=2), cs.SGD(net.parameters(), 0.1))
+        with pytest.warns(UserWarning, match="gradients grow by more than 1,000 through time in layer 1"):
+            t.train([(x, np.array([0, 2]))])
+    np.testing.assert_array_equal(*found)
 
 
 def test_the_current_of_loihis_neurons_is_the_cpus():

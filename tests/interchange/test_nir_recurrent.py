@@ -18,11 +18,13 @@ DOUBT = r"^export_nir: snntorch reads a Recurrent layer by nirtorch: 2\.0\.2 fai
 
 
 def dense(neuron=CUBA, delay=None, bias=None):
-    return cs.Sequential(cs.Dense(6, 8, bias=bias), Recurrent(cs.Dense(8, 8), neuron, delay=delay), cs.Dense(8, 4), LIF)
+    return cs.Sequential(
+        cs.Dense(6, 8, bias=bias), Recurrent(cs.Dense(8, 8, weight_scale=9.0), neuron, delay=delay), cs.Dense(8, 4), LIF
+    )
 
 
 def conv(delay):
-    population = Recurrent(cs.Conv(4, 4, 3, padding=1), CUBA, delay=delay)
+    population = Recurrent(cs.Conv(4, 4, 3, padding=1, weight_scale=9.0), CUBA, delay=delay)
     return cs.Sequential(cs.Conv(1, 4, 3, padding=1), population, cs.Dense((5, 4, 4), 3), CUBA)
 
 

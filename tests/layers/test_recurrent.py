@@ -258,3 +258,28 @@ def test_attributes_are_those_of_the_neurons():
     assert population.output_shape((3,)) == (3,)
     with pytest.raises(ValueError, match="dense: x has 4 features, weight expects 3"):
         population.output_shape((4,))
+
+
+BALANCED = {
+    "LIF": cs.LIF(),
+    "exact LIF": cs.LIF(gradient="exact", tau_rho=0.4),
+    "ALIF": cs.AdaptiveLIF(),
+    "SRM": cs.SRM(),
+}
+
+
+@pytest.mark.parametrize("size", [16, 64])
+@pytest.mark.parametrize("kind", BALANCED)
+def test_errors_keep_their_size_through_a_thousand_steps(kind, size):
+    """At the scale of `calibrate`, for a firing rate of 20 Hz."""
+    cs.seed(0)
+    neuron = BALANCED[kind]
+    net = cs.Sequential(cs.Dense(20, size), cs.Recurrent(cs.Dense(size, size), neuron))
+    w = net[1].layer.weight.data
+    np.testing.assert_allclose(w.T @ w, np.eye(size) * float(w[0] @ w[0]), atol=1e-6)
+    assert net[1].layer.as_drawn
+    x = np.random.default_rng(0).random((300, 4, 20)) < 0.03
+    cs.calibrate(net, [x], rate=20.0)
+    assert 0.1 < net[1].growth(net[0](x)) < 10
+    net[1].layer.weight.data *= 2
+    assert net[1].growth(net[0](x)) > 1e3

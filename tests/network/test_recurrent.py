@@ -5,6 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.network import stream as chunked
+from cuslayer.training import Trainer
 
 KINDS = {
     "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **o),
@@ -49,14 +50,12 @@ def test_words_have_options():
     assert population.neuron is own
     assert delay.max_delay == 3.0
     assert 0.9 < abs(dense.weight.data).max() * 12**0.5 / 4.0 <= 1
-    assert 0.9 < abs(population.layer.weight.data).max() * 64**0.5 / 0.4 <= 1
+    # The scale is of the weights before the neurons alone.
     assert dense.own_scale
-    assert population.layer.own_scale
-    # Without a scale, that of the neurons, or of the layer.
-    for given, scale in ((neuron, 2.0), (cs.SRM(), 10.0)):
-        population = cs.Network("12-64r-4", given).layers[1]
-        assert 0.9 < abs(population.layer.weight.data).max() * 8 / (0.1 * scale) <= 1
-        assert not population.layer.own_scale
+    plain = cs.Network("12-64r-4", own).layers[1]
+    for given in (population.layer, plain.layer):
+        np.testing.assert_allclose(given.weight.data.T @ given.weight.data, np.eye(64) * 0.0196**2, atol=2e-6)
+        assert not given.own_scale
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -157,15 +156,22 @@ def test_a_convolution_to_itself_in_a_network():
 
 
 def test_calibration_scales_what_goes_round_too():
-    """So that the weights among the neurons keep their share of those before them."""
+    """By the errors, whatever the scale was; a scale of one's own is kept by a trainer, and any in `keep`."""
     net, x = network("LIF", "12-40r-4")
-    share = abs(net[1].layer.weight.data).mean() / abs(net[0].weight.data).mean()
+    other, _ = network("LIF", "12-40r-4")
+    other[1].layer.weight.data *= 20
     found = cs.calibrate(net, [x], rate=60.0)
     assert [50 < layer.rate < 70 for layer in found.layers] == [True, True]
-    now = abs(net[1].layer.weight.data).mean() / abs(net[0].weight.data).mean()
-    assert now == pytest.approx(share, rel=1e-4)
+    cs.calibrate(other, [x], rate=60.0)
+    np.testing.assert_allclose(other[1].layer.weight.data, net[1].layer.weight.data, rtol=0.1)
     kept, _ = network("LIF", "12-40r-4")
     before = [p.data.copy() for p in kept.parameters()]
     cs.calibrate(kept, [x], rate=60.0, keep=[0, 1])
     np.testing.assert_array_equal(kept[0].weight.data, before[0])
     np.testing.assert_array_equal(kept[1].layer.weight.data, before[1])
+    for scale, same in ((3.0, True), (10.0, False)):
+        own = cs.Recurrent(cs.Dense(7, 7, weight_scale=scale), cs.LIF())
+        drawn, net = own.layer.weight.data.copy(), cs.Sequential(cs.Dense(12, 7), own)
+        loss = cs.SpikeCountLoss(cs.LIF(), true=9, false=2)
+        Trainer(net, loss, cs.SGD(net.parameters(), 0.1)).prepare([(x, [0, 1, 2])])
+        assert (own.layer.weight.data == drawn).all() == same

@@ -78,6 +78,7 @@ OTHER = Config(
     **{"validation": 0.25, "patience": 4},
     **{"data": "some/folder", "train_list": "a.txt", "test_list": "b.txt", "out": "results/1"},
     **{"checkpoint_minutes": 0.5, "checkpoint_steps": 7, "micro": 4, "fast": True, "sparsity": (1e-6, 200.0)},
+    truncate=50,
 )
 
 

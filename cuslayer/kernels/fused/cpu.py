@@ -239,7 +239,7 @@ class _Streamed:
 
 
 class StreamedNeurons:
-    """Neurons that are called with one chunk (T, ...) of their weighted input after the other, and return its spikes.
+    """Neurons that run over one chunk (T, ...) of their weighted input after the other; a call returns its spikes.
 
     Args:
         response: the spike response.
@@ -251,13 +251,18 @@ class StreamedNeurons:
         self._run: _Streamed | None = None
 
     def __call__(self, x: Array) -> Array:
+        return self.run(x, potentials=False)[1]
+
+    def run(self, x: Array, potentials: bool = True) -> tuple[Array, Array]:
+        """Return the potentials, if they are wanted, and the spikes of a chunk, both of its shape."""
         flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
         run = self._run = self._run or _Streamed(*self._constants, x.dtype)
         b, held, none, s = run.begin(len(x), 1, flat.shape[1])
-        given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, none, s.view(np.uint8)
+        u = empty(flat.shape, x.dtype) if potentials else none
+        given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, u, s.view(np.uint8)
         parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, grain=8)
         run.steps += len(x)
-        return s.reshape(x.shape)
+        return u.reshape(x.shape) if potentials else u, s.reshape(x.shape)
 
 
 class StreamedDense(_Streamed):

@@ -1,0 +1,106 @@
+"""One-line warnings, each once, of gradients that grow through time, and of a limit that cuts all of them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, capturing, namespace, to_numpy
+from cuslayer.layers.recurrent import Recurrent, on_errors
+from cuslayer.network.network import Sequential, graph_of
+from cuslayer.optim.optimizers import Optimizer
+from cuslayer.training.score import GradientFlow
+
+# Gradients that grow by more than this from the last step to the first; the rows of time that are looked at.
+_MOST, _ROWS = 1000.0, 100
+# The least number of norms by which an epoch is judged.
+_LEAST = 3
+
+
+class GradientWatch:
+    """Looks at the gradients of the steps whose sizes are recorded, every fourth, and warns at the end of an epoch.
+
+    Of a recurrent population it takes the errors of the weighted input: their sum of squares in the last, the middle
+    and the first tenth of the steps that have one. They grow if they do in both halves, so that neither a loss at every
+    step, whose errors add up, nor silence at one end is taken for growth. On a GPU nothing is read before the epoch
+    ends.
+    """
+
+    def __init__(self, net: Sequential, optimizer: Optimizer, flow: GradientFlow) -> None:
+        self._net, self._optimizer, self._flow = net, optimizer, flow
+        self._populations = {id(node.stage): node for node in graph_of(net).nodes if isinstance(node.stage, Recurrent)}
+        self._warned = set[str]()
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Begin an epoch: drop what was noted since the last."""
+        # By the identity of a population, and the kernels of a device: backward passes with growth, and all.
+        self._counts: dict[tuple[int, Any], Array] = {}
+        # Sums of squares of all gradients since the start of the epoch, at the beginning and after each step.
+        self._totals = [self._flow.total()]
+
+    def during(self, looks: bool) -> AbstractContextManager[None]:
+        """Look at the errors of recurrent populations within the block, if wanted and not yet warned of."""
+        # A captured graph would do so in each of its runs.
+        on = looks and self._populations and "growth" not in self._warned and not capturing()
+        return on_errors.set(self._note) if on else nullcontext()
+
+    def add(self) -> None:
+        """Add the norm of the gradients of a step, whose sizes were recorded."""
+        if self._optimizer.clip_norm is not None and self._optimizer.clip_value is None:
+            self._totals.append(self._flow.total())
+
+    def end_epoch(self) -> None:
+        """Warn of what the epoch has shown."""
+        self.warn_of_growth()
+        limit, totals = self._optimizer.clip_norm, np.array([sum(map(float, each)) for each in self._totals])
+        self._totals = []
+        norms = np.sqrt(np.maximum(np.diff(totals), 0.0)) if limit is not None else np.empty(0)
+        if limit is None or len(norms) < _LEAST or not (norms > limit).all() or "clip" in self._warned:
+            return
+        self._warned.add("clip")
+        rare = float(np.quantile(norms, 0.9))
+        check.warn(
+            f"clip_norm={limit:g} has cut the gradients of every step of epoch {self._optimizer.epoch + 1}; the median "
+            f"of their norms is {np.median(norms):.3g}, and clip_norm={rare:.3g} would cut 1 in 10"
+        )
+
+    def warn_of_growth(self, share: float = 0.5) -> None:
+        """Warn of the first population in which more than a share of the epoch's backward passes showed growth."""
+        found = {number: to_numpy(counts).tolist() for (number, _), counts in self._counts.items()}
+        self._counts = {}
+        grown = [number for number, (grew, passes) in found.items() if grew > share * passes]
+        if not grown or "growth" in self._warned:
+            return
+        self._warned.add("growth")
+        node = self._populations[grown[0]]
+        own = ', the neurons\' gradient="slayer" or a smaller tau_rho' if node.stage.gradient == "exact" else ""
+        check.warn(
+            f"gradients grow by more than {_MOST:,.0f} through time in layer {node} ({type(node.stage).__name__}); set "
+            f"a lower rate of its weights (relative=True), a smaller scale_rho of its neurons{own}, or truncate"
+        )
+
+    def _note(self, population: Any, errors: Array) -> None:
+        """Note whether the errors of a backward pass (T, N, ...) grow."""
+        if id(population) not in self._populations or not errors.size:
+            return
+        xp, key = namespace(errors), (id(population), kernels.of(errors))
+        rows = errors[:: max(1, len(errors) // _ROWS)]
+        e = rows.reshape(len(rows), rows.shape[1], rows[0, 0].size).astype(np.float64)
+        e = (e * e).sum(axis=2)
+        # How many rows of a sample, from the last on, have an error.
+        alive = e != 0
+        rank = alive[::-1].astype(np.float64).cumsum(axis=0)[::-1]
+        count = rank[:1]
+        tenth = xp.maximum(count / 10, 1.0)
+        parts = rank <= tenth, abs(rank - count / 2) <= tenth / 2, rank > count - tenth
+        last, middle, first = (xp.where(alive & part, e, 0.0).sum() for part in parts)
+        # Those that are not finite have grown, unless they are not at the last steps already.
+        grew = (last < np.inf) & ~(middle <= last * _MOST) & ~((first <= middle * _MOST) & (first < np.inf))
+        if key not in self._counts:
+            self._counts[key] = xp.zeros(2, np.float64)
+        self._counts[key][:1] += grew.astype(np.float64)
+        self._counts[key][1:] += 1.0

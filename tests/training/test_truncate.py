@@ -1,0 +1,174 @@
+"""Training in chunks of time, and the warnings of gradients that grow through time or are cut in every step."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.distributed import Context, DataParallel
+from cuslayer.training import NotFiniteError, Trainer
+
+RNG = np.random.default_rng(0)
+X = RNG.random((50, 3, 6)) < 0.3
+WEIGHTS = RNG.standard_normal((50, 3, 5)).astype(np.float32)
+LABELS = np.array([0, 1, 0])
+KINDS = {
+    "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **o),
+    "LIF": lambda **o: cs.LIF(6.0, **o),
+    "CUBA": lambda **o: cs.CUBA(2.0, 6.0, reset="subtract", **o),
+    "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
+    "RF": lambda **o: cs.ResonateAndFire(**o),
+}
+FAST = cs.LIF(0.01)  # which forgets within a step
+
+
+def loss(out, target):
+    return (out * WEIGHTS[..., : out.shape[-1]]).sum()
+
+
+def trainer(*stages, loss=loss, calibrate=None, rate=0.0, clip_norm=None, **options):
+    net = cs.Sequential(*stages)
+    return Trainer(net, loss, cs.SGD(net.parameters(), rate, clip_norm=clip_norm), calibrate=calibrate, **options)
+
+
+def trained(*stages, seed=1, **options):
+    """Return the score and the gradients of a step."""
+    cs.seed(seed)
+    t = trainer(*(stage() for stage in stages), **options)
+    score = t.train([(X, LABELS)])
+    return score, [p.grad for p in t.net.parameters()]
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_go_on_and_gradients_stop(kind, recurrent, gradient):
+    """The gradient is that of each chunk's part of the loss, without what it gives to steps before the chunk."""
+    cs.seed(1)
+    neuron = KINDS[kind](gradient=gradient)
+    stage = cs.Recurrent(cs.Dense(5, 5, weight_scale=2.0), neuron) if recurrent else neuron
+    t = trainer(cs.Dense(6, 5, weight_scale=2.0), stage, truncate=17)
+    score = t.train([(X, LABELS)])
+    found = t.net[0].weight.grad
+    assert score.loss == pytest.approx(float((t.net(X).data * WEIGHTS).sum()) / 3)
+    expected, own = np.zeros_like(found), np.zeros((5, 5))
+    for chunk in (slice(0, 17), slice(17, 34), slice(34, 50)):
+        leaf = cs.Tensor(t.net[0](X).data, requires_grad=True)
+        g = np.zeros_like(WEIGHTS)
+        g[chunk] = WEIGHTS[chunk]
+        out = stage(leaf)
+        out.backward(g)
+        y = leaf.grad[chunk].reshape(-1, 5)
+        expected += X[chunk].reshape(-1, 6).astype(np.float32).T @ y
+        own += np.concatenate([np.zeros((1, 3, 5)), out.data])[chunk].reshape(-1, 5).T @ y
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * abs(expected).max())
+    if recurrent:
+        stage.layer.weight.grad = None
+        t.train([(X, LABELS)])
+        np.testing.assert_allclose(stage.layer.weight.grad, own, rtol=0, atol=1e-5 * abs(own).max())
+
+
+def test_the_whole_is_one_chunk_and_memory_alone_makes_a_difference():
+    """A network that remembers nothing, its delay and its dropout have the same gradients in chunks, for any loss."""
+    stages = lambda: cs.Dense(6, 8), lambda: FAST, lambda: cs.Dropout(0.4), lambda: cs.Dense(8, 5), lambda: FAST
+    for of in (loss, cs.SpikeCountLoss(FAST, true=9, false=2), cs.CrossEntropyLoss("max")):
+        whole = trained(*stages, loss=of)
+        for steps, tolerance in ((50, 0), (49, 1e-5), (7, 1e-5), (1, 1e-5)):
+            score, grads = trained(*stages, loss=of, truncate=steps)
+            assert score == pytest.approx(whole[0])
+            for found, expected in zip(grads, whole[1], strict=True):
+                np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * abs(expected).max())
+
+
+def test_layers_that_remember_go_on():
+    stages = (
+        lambda: cs.Sequential(cs.Dense(6, 4), cs.Delay(4, dt=1.0, initial=5.0), cs.FilterBank(2, 3)),
+        lambda: cs.Parallel(cs.Sequential(cs.Dense(8, 5), KINDS["SRM"](), cs.Shift(2.0)), cs.Affine(8, 5)),
+    )
+    found, expected = trained(*stages, truncate=9), trained(*stages)
+    assert found[0].loss == pytest.approx(expected[0].loss, rel=1e-5)
+    assert all(g.any() for g in found[1])
+
+
+def test_memory_does_not_grow_with_time():
+    peaks = []
+    for steps in (400, 3200):
+        cs.seed(0)
+        net = cs.Sequential(cs.Dense(10, 150), cs.Recurrent(cs.Dense(150, 150), cs.LIF()), cs.Affine(150, 2))
+        t = Trainer(net, cs.CrossEntropyLoss("last"), cs.SGD(net.parameters(), 0.0), calibrate=None, truncate=200)
+        batch = (np.random.default_rng(0).random((steps, 2, 10)) < 0.1, np.array([0, 1]))
+        t.train([batch])
+        tracemalloc.start()
+        try:
+            t.train([batch])
+            peaks.append(tracemalloc.get_traced_memory()[1] - 2 * 4 * steps * 2 * 2)  # the output and its gradient
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+class Own(cs.Layer):
+    keeps_shape = True
+
+    def __call__(self, x):
+        return x
+
+
+def test_what_cannot_run_in_chunks():
+    dense, lif = cs.Dense(6, 5), cs.LIF()
+    cases = {
+        "layer 1 BatchNorm(5) cannot be trained in chunks of time: its mean and": [
+            dense,
+            cs.BatchNorm(5),
+            lif,
+        ],
+        "layer 1 LIF(tau=20, theta=1, stateful=True) cannot be": [dense, cs.LIF(stateful=True)],
+        "layer 0 Own() cannot be trained in chunks of time: it may depend on any": [Own(), dense, lif],
+        "layer 1 Loihi(": [dense, cs.Loihi()],
+    }
+    for text, stages in cases.items():
+        with pytest.raises(ValueError) as problem:
+            trainer(*stages, truncate=9)
+        assert str(problem.value).startswith(f"Trainer: {text}")
+    options = {"parallel": DataParallel(Context()), "loss": cs.SparsityLoss(loss, weight=1.0)}
+    for name, value in options.items():
+        with pytest.raises(ValueError, match=r"^Trainer: truncate must be None with"):
+            trainer(dense, lif, truncate=9, **{name: value})
+    with pytest.raises(ValueError, match=r"^Trainer: truncate must be at least 1, got 0$"):
+        trainer(dense, lif, truncate=0)
+
+
+def recurrent(scale, **options):
+    cs.seed(1)
+    stages = cs.Dense(6, 8), cs.Recurrent(cs.Dense(8, 8, weight_scale=scale), cs.LIF(**options)), cs.Affine(8, 5)
+    return trainer(*stages, loss=cs.CrossEntropyLoss("every"))
+
+
+def test_growing_gradients_give_one_warning():
+    t, batch = recurrent(8.0), (np.tile(X, (4, 1, 1)), LABELS)
+    with pytest.warns(UserWarning, match=r"^train: gradients grow by more than 1,000 through time in layer 1 \(Recurr"):
+        t.train([batch, batch])
+    t.train([batch, batch])
+    recurrent(10.0).train([batch, batch])  # as drawn again: a loss at every step adds up, and does not grow
+    # From the last step to the first: a rise in all of time, one at either end, and errors that add up.
+    late, early = (np.where(np.arange(200) < edge, 1e6, 1.0) for edge in (150, 50))
+    rises = np.geomspace(1e6, 1, 200), late, early, np.arange(200.0)[::-1]
+    t._watch.start_epoch()
+    for number, rise in enumerate(rises, start=1):
+        t._watch._note(t.net[1], rise[:, None, None] * np.ones((1, 2, 8), np.float32))
+        assert [counts.tolist() for counts in t._watch._counts.values()] == [[1.0, number]]
+    with pytest.warns(UserWarning, match="gradients grow"), pytest.raises(NotFiniteError):
+        recurrent(8.0).train([(np.tile(X, (20, 1, 1)), LABELS)])
+
+
+def test_a_limit_that_cuts_every_step_gives_one_warning():
+    batches = [(X, LABELS)] * 9
+    t = trainer(cs.Dense(6, 5), FAST, clip_norm=1e-3)
+    text = "^train: clip_norm=0.001 has cut the gradients of every step of epoch 1; the median of their norms"
+    with pytest.warns(UserWarning, match=text) as seen:
+        t.train(batches)
+    t.train(batches)
+    norm = np.linalg.norm(trained(lambda: t.net[0], lambda: FAST)[1][0])
+    assert f"norms is {norm:.3g}, and clip_norm={norm:.3g} would cut 1 in 10" in str(seen[0].message)
+    trainer(cs.Dense(6, 5), FAST, clip_norm=2 * float(norm) + 1e3).train(batches)
