@@ -62,8 +62,9 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
     """Return the pressure on 12 taxels under a Braille letter, or spikes of its changes, with the letter as the class.
 
     The file is ``letters.npz``: ``pressure`` (steps of all recordings, 12), ``lengths``, ``letter``, ``repetition``.
-    Repetitions from 40 on are the test set. Numbers are ``1 - pressure / 255``. As spikes, each taxel has eight
-    neurons, which fire where its number has fallen or risen by 0.01, 0.02, 0.04 or 0.08; see `Delta`.
+    Repetitions from 40 on are the test set. Numbers are ten times the change of ``1 - pressure / 255`` since the first
+    step. As spikes, each taxel has eight neurons, which fire where it has fallen or risen by 0.01, 0.02, 0.04 or 0.08;
+    see `Delta`.
 
     Source: Mueller-Cleve and others 2022 (arXiv 2205.15864), CC BY 4.0.
     """
@@ -79,7 +80,7 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
         chosen = np.flatnonzero((repetition >= _FIRST_TEST) == (split == "test"))
         if not chosen.size:
             raise ValueError(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
-    found = [_changes(parts[i]) if spikes else parts[i] for i in chosen]
+    found = [_changes(parts[i]) if spikes else 10 * (parts[i] - parts[i][:1]) for i in chosen]
     return Arrays(found, letter[chosen], classes=int(letter.max()) + 1)
 
 

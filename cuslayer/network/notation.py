@@ -27,6 +27,7 @@ from cuslayer.layers import (
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.dynamics import StepNeuron
 from cuslayer.neurons.names import neuron_constants
 
 GRAMMAR = (
@@ -40,7 +41,10 @@ _WORD = re.compile(
     re.ASCII,
 )
 
-_WEIGHTED = ("weight_scale", "bias", "norm", "winners", "neuron", "delay", "max_delay", "initial_delay", "dropout")
+_WEIGHTED = (
+    *("weight_scale", "bias", "norm", "winners", "neuron", "spread"),
+    *("delay", "max_delay", "initial_delay", "dropout"),
+)
 # The options that each kind of word takes.
 TAKES: dict[str, tuple[str, ...]] = {
     "input": (),
@@ -63,6 +67,19 @@ def _one_or_two(least: int) -> Any:
         return found if isinstance(value, list) else found[0]
 
     return rule
+
+
+def _ranges(name: str, value: Any) -> tuple[tuple[str, float, float], ...]:
+    """Return ranges of constants, each with its name, from a mapping of two numbers each."""
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{name} must be the least and the most of constants by name, got {value!r}")
+    found = list[tuple[str, float, float]]()
+    for constant, ends in value.items():
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise ValueError(f"{name}.{constant} must be [least, most], got {ends!r}")
+        least, most = (check.number(f"{name}.{constant}", end) for end in ends)
+        found.append((str(constant), least, most))
+    return tuple(found)
 
 
 def _only_true(value: bool) -> bool | None:
@@ -92,6 +109,8 @@ class Word:
         initial_delay: delays begin uniform between 0 and this, ms; by default 1.
         dropout: the probability of `Dropout` after the neurons; by default there is none.
         neuron: the neurons of this layer; by default those of the network.
+        spread: of neurons with trained constants, the name, the least and the most of constants that begin uniform
+            between these, one for each neuron or channel, see `StepNeuron.spread`; by default there is none.
 
     Raises:
         ValueError: the word is unknown, or of a kind that does not take an option that is given.
@@ -122,6 +141,11 @@ class Word:
     dropout: float | None = field(default=None, metadata=key(check.fraction))
     neuron: Any = field(
         default=None, metadata=key(as_given, write=lambda neuron: None if neuron is None else neuron_constants(neuron))
+    )
+
+    spread: tuple[tuple[str, float, float], ...] | None = field(
+        default=None,
+        metadata=key(_ranges, write=lambda ranges: {name: list(ends) for name, *ends in ranges or ()} or None),
     )
 
     def __post_init__(self) -> None:
@@ -208,6 +232,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
         given = neuron if word.neuron is None else word.neuron
+        if word.spread is not None:
+            given = _spread(where, given, word)
         own = as_neuron(given)
         if own.dt != dt:
             raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
@@ -230,6 +256,16 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         if word.dropout is not None:
             stages.append(Dropout(word.dropout))
     return begin, stages
+
+
+def _spread(where: str, neuron: Any, word: Word) -> Any:
+    """Return neurons with constants of their own, which a network's file has since they are trained."""
+    names = {} if getattr(neuron, "names", None) is None else neuron.names.all
+    ranges = {names.get(name, name): (least, most) for name, least, most in word.spread or ()}
+    if not isinstance(neuron, StepNeuron) or not getattr(neuron, "trained", False):
+        raise ValueError(f"{where} needs neurons with trained constants for spread, got {check.one_line(neuron)}")
+    with check.about(where):
+        return neuron.spread(word.numbers[0], **ranges)
 
 
 def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:

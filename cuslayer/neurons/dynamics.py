@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, generator, namespace, to_numpy
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
@@ -285,6 +285,29 @@ class StepNeuron(Neuron):
             object.__setattr__(self, name, time_constant(name, getattr(self, name), *options))
         scaled_surrogate(self, self.scale_rho / self.width)
         object.__setattr__(self, "held", States() if self.stateful else None)
+
+    @check.operation
+    def spread(self, count: int, **ranges: tuple[float, float]) -> Any:
+        """Return these neurons with constants that are drawn uniformly, one for each neuron or channel.
+
+        Args:
+            count: the number of neurons or channels.
+            ranges: for each constant to draw, by name, its least and most.
+
+        Raises:
+            ValueError: a constant is unknown, a range descends, or a drawn value is out of the constant's own range.
+
+        >>> from cuslayer.neurons.lif import LIF
+        >>> LIF().spread(5, tau=(10, 30)).tau.shape
+        (5,)
+        """
+        count, drawn = check.integer("count", count, least=1), dict[str, Array]()
+        for name, (least, most) in ranges.items():
+            check.one_of("a constant", name, self.time_constants)
+            if not check.number(name, least) <= check.number(name, most):
+                raise ValueError(f"{name} must ascend, got {least:g} to {most:g}")
+            drawn[name] = generator().uniform(least, most, count)
+        return replace(self, **drawn)  # type: ignore[arg-type]
 
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the least and most of a trained constant."""

@@ -40,7 +40,7 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 from cuslayer.training.params import Params, read_yaml
-from cuslayer.training.sound import SoundConfig, read_sound
+from cuslayer.training.sound import SoundConfig, numbers, read_sound
 from cuslayer.training.stats import Stats, plateaus
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
@@ -165,6 +165,8 @@ class Config:
         sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
         error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
         over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
+        smoothing: for CrossEntropy, the share of the probability that all classes are to have alike.
+        weights: for CrossEntropy, the factor of each class's error; None for 1.
         window: for ProbSpikes, the length of the sliding window in ms.
         region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
         true: for NumSpikes, the target spike count of the true class.
@@ -209,6 +211,12 @@ class Config:
     )
     error: str = field(default="NumSpikes", metadata=key(choice(ERRORS), "training.error.type", "always"))
     over: str = field(default="max", metadata=key(choice(OVER), "training.error.over", types="CrossEntropy"))
+    smoothing: float = field(
+        default=0.0, metadata=key(check.fraction, "training.error.smoothing", types="CrossEntropy")
+    )
+    weights: tuple[float, ...] | None = field(
+        default=None, metadata=key(numbers, "training.error.weights", types="CrossEntropy")
+    )
     # SLAYER's files have the window with every type.
     window: float = field(
         default=20.0, metadata=key(check.positive, "training.error.probSlidingWin", "ProbSpikes", _COUNTED)
@@ -288,7 +296,8 @@ class Config:
         if self.error == "ProbSpikes":
             return ProbabilityWindowLoss(self.neuron, window=self.window, region=self.region)
         if self.error == "CrossEntropy":
-            return CrossEntropyLoss(self.over, region=self.region, dt=self.neuron.dt)
+            options: dict[str, Any] = {"weights": self.weights, "smoothing": self.smoothing}
+            return CrossEntropyLoss(self.over, region=self.region, dt=self.neuron.dt, **options)
         return SpikeCountLoss(
             self.neuron,
             true=None if self.true == Config.true else self.true,
@@ -408,7 +417,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     Args:
         source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
-            cifar10dvs, shd, ssc, ntidigits, spoken-digits; or a mapping of the same keys, such as `Params`.
+            cifar10dvs, shd, ssc, ntidigits, spoken-digits, qtdb, braille, braille-spikes; or a mapping of the same
+            keys, such as `Params`.
 
     Raises:
         ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known

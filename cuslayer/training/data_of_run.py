@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, load, open_folder, read_events, split
 from cuslayer.data.datasets import Dataset
+from cuslayer.data.time_series import READERS
 from cuslayer.network.network import Network
 from cuslayer.network.walk import eval_mode
 from cuslayer.tape import no_grad
@@ -45,15 +46,19 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     With `train`, validation recordings are split off, and outputs without a class are warned of.
     """
     train_set: Dataset
-    test_set: Dataset
+    test_set: Dataset | None
     validation_set: Dataset | None = None
     if config.error == "SpikeTime":
         return _load_spike_trains(config, net)
     if config.dataset is not None:
         if config.data is None:
-            raise ValueError(f"{config.dataset} needs --data ROOT, the folder in which tonic keeps its data sets")
+            where = "of its files" if config.dataset in READERS else "in which tonic keeps its data sets"
+            raise ValueError(f"{config.dataset} needs --data ROOT, the folder {where}")
         of_run = partial(load, config.dataset, config.data, dt=config.neuron.dt, duration=config.duration)
-        train_set, test_set = of_run("train"), of_run("test")
+        if config.dataset in READERS:
+            train_set, test_set = _of_files_in_time(of_run, other, train)
+        else:
+            train_set, test_set = of_run("train"), of_run("test")
     elif config.sound is not None:
         if config.data is None:
             raise ValueError("the configuration reads audio, it needs --data FILE, an npz file of recordings")
@@ -80,19 +85,38 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     if round(config.region[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
+    lengths = getattr(train_set, "lengths", None)
+    loader = partial(loader, lengths=lengths is not None and bool(lengths.min() < config.steps))
     changed = None if config.sound is None else config.sound.transform()
-    train_loader, test_loader = loader(train_set, shuffle=True, transform=changed), loader(test_set)
-    validation_loader = None if validation_set is None else loader(validation_set)
-    events, label = test_set[0]
-    spikes = events
+    train_loader = loader(train_set, shuffle=True, transform=changed)
+    test_loader, validation_loader = (None if each is None else loader(each) for each in (test_set, validation_set))
+    shown: Any = train_set if test_set is None else test_set
+    spikes, label = events, target = shown[0]
+    of_class = "" if isinstance(label, np.ndarray) else f", class {label}"
     try:
         if not isinstance(events, np.ndarray):
             spikes = events.to_spikes(net.input_shape, config.steps, config.neuron.dt)
     except ValueError as problem:
         reason = check.reason(problem)
-        where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
+        where = shown.where(0) if hasattr(shown, "where") else "recording 0"
         raise ValueError(f"the network expects input {net.input_shape}, {where} has another: {reason}") from None
-    return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])), validation_loader)
+    example = f"input{of_class}", spikes[: config.steps], np.stack([target], axis=-1)[: config.steps]
+    return Data(train_loader, test_loader, example, validation_loader)
+
+
+def _of_files_in_time(of_run: Callable[[str], Dataset], other: bool, train: bool) -> tuple[Dataset, Dataset | None]:
+    """Return the training set and the test set, which others than the maker of a task may not have."""
+    if other:
+        found = of_run("test")
+        return found, found
+    train_set = of_run("train")
+    try:
+        return train_set, of_run("test")
+    except ValueError as problem:
+        if not train:
+            raise
+        check.warn(f"the run ends without a test: {check.reason(problem)}")
+        return train_set, None
 
 
 def _split(config: Config, train_set: Dataset, net: Network) -> tuple[Dataset, Dataset]:

@@ -15,7 +15,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Loader, read_events
 from cuslayer.kernels.host.memory import elements_left
 from cuslayer.loss import classify, confidence, decision_time
-from cuslayer.loss.base import over_time
+from cuslayer.loss.base import lengths_within, over_time
 from cuslayer.network.network import Network
 from cuslayer.network.walk import eval_mode
 from cuslayer.tape import as_tensor, no_grad
@@ -195,7 +195,7 @@ def predict_test(run: Run, number: int) -> Prediction:
     if check.integer("test", number, least=0) >= len(recordings):
         raise ValueError(f"test must be from 0 to {len(recordings) - 1} in this test set, got {number}")
     name = recordings.where(number) if hasattr(recordings, "where") else f"test recording {number}"
-    x, _ = Loader(recordings, 1, steps=run.config.steps, dt=run.config.neuron.dt)[number]
+    x, _ = Loader(recordings, 1, steps=run.config.steps, dt=run.config.neuron.dt, lengths=False)[number]
     return _predictions(run, [name], x)[0]
 
 
@@ -212,8 +212,13 @@ def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
     if config.error == "CrossEntropy":
         first_step, stop = (round(edge / config.neuron.dt) for edge in config.region)
         over = config.over
-    out = as_tensor(out)[first_step:stop]
-    labels, totals, sure = classify(out, over=over), to_numpy(over_time(out.data, over)), confidence(out, over=over)
+    out, lengths = as_tensor(out)[first_step:stop], as_tensor(out).lengths
+    out.lengths = lengths_within(lengths, first_step, stop)
+    labels, totals, sure = (
+        classify(out, over=over),
+        to_numpy(over_time(out.data, over, out.lengths)),
+        confidence(out, over=over),
+    )
     times = decision_time(out, labels, dt=config.neuron.dt, over=over) + first_step * config.neuron.dt
     found = []
     lists = (each.tolist() for each in (labels, totals, times, sure))

@@ -29,7 +29,8 @@ from cuslayer.data import (
 from cuslayer.keys import choice, flag, from_zero, key, read, write
 
 
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """Return a list of numbers as a tuple, or raise TypeError."""
     if not isinstance(value, list):
         raise TypeError(f"{name} must be a list of numbers, got {value!r}")
     return tuple(check.number(name, each) for each in value)
@@ -72,7 +73,7 @@ class SoundConfig:
     low: float = field(default=80.0, metadata=key(check.not_negative))
     scale: str = field(default="mel", metadata=key(choice(("mel", "gammatone"))))
     range_db: float = field(default=60.0, metadata=key(check.not_negative))
-    levels: tuple[float, ...] = field(default=(0.4, 0.6, 0.8), metadata=key(_numbers))
+    levels: tuple[float, ...] = field(default=(0.4, 0.6, 0.8), metadata=key(numbers))
     falling: bool = field(default=True, metadata=key(flag))
     lead: float = field(default=0.0, metadata=key(check.not_negative))
     stretch: float = field(default=1.0, metadata=key(check.not_negative))
