@@ -275,6 +275,25 @@ class Spiking(ScaledSurrogate):
     height: float
     shape: Shape = EXPONENTIAL
 
+    def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
+        """Return the spike response of neurons of a shape as fused passes take it."""
+        return response
+
+    def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
+        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten.
+
+        Args:
+            k: the kernels of its device.
+            x: the weighted input.
+            response: what `placed` returns.
+        """
+        u, s = k.srm.neuron(x, response, self, overwrite=True)
+        return u, s
+
+    def fire_adjoint(self, k: Any, g: Array, u: Array, response: Any, exact: bool, *, overwrite: bool = True) -> Array:
+        """Return the gradient of the weighted input in `fire`; with `overwrite`, it may take the place of u."""
+        return k.srm.neuron_adjoint(g, u, response, self, exact, overwrite=overwrite)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSpiking(ScaledSurrogate):
