@@ -43,7 +43,7 @@ _on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
 
 
 class Deferred(Protocol):
-    """A gradient that is computed where it is used, such as `kernels.dense.product.Product`."""
+    """A gradient that is computed where it is used, such as `kernels.constants.Product`."""
 
     @property
     def shape(self) -> tuple[int, ...]:

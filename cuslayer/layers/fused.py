@@ -10,8 +10,7 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, numeric_type
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype

@@ -19,10 +19,10 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
 from cuslayer.kernels.conv.spikes import CHUNK
+from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.dense.cpu import add_rows, forward, has_busy_rows
-from cuslayer.kernels.dense.product import Product, busy_above, narrow
 from cuslayer.kernels.fused.cpu_conv import OnePass, from_blocks, saved_type
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
