@@ -13,16 +13,18 @@ from cuslayer.backend import Array, namespace, numeric_type
 from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
-from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
 from cuslayer.tape import (
     DeferredGradient,
     Gradient,
     Pullback,
     as_array,
     differentiable,
+    recomputable,
+    save_for_backward,
     saves,
     takes_deferred,
     takes_packed,
+    wanted_dtype,
 )
 
 

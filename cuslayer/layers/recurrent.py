@@ -21,8 +21,16 @@ from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
-from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, takes_packed
+from cuslayer.tape import (
+    Gradient,
+    Pullback,
+    Tensor,
+    as_tensor,
+    differentiable,
+    grad_enabled,
+    save_for_backward,
+    takes_packed,
+)
 
 _KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
 

@@ -120,7 +120,7 @@ class StepSpiking(DynamicSpiking):
         """Return the numbers of the states of the step before that backward needs."""
         return tuple(map(self.kind.states.index, adjoint(self.kind, self.exact, trained).old))
 
-    def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Array:
+    def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
         """Return the constants of neurons of a shape as fused passes take them, (constants, K)."""
         if not self.fusable:
             raise ValueError(
