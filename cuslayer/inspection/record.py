@@ -21,8 +21,7 @@ from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, OnePass
-from cuslayer.neurons.potential import saves_float16
-from cuslayer.tape import Tensor, no_grad
+from cuslayer.tape import Tensor, no_grad, saves_float16
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)

@@ -1,4 +1,4 @@
-"""Arguments of kernels: windows, filters in time, pooling, and the threshold and surrogate of neurons."""
+"""Arguments of kernels: windows, filters in time, pooling, neurons' thresholds and surrogates, deferred gradients."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
+
+# The widest next layer whose product is computed within a kernel, again at each step. A wider one is computed in
+# advance by `dense_input_adjoint`, which reads each of its errors for 64 outputs at a time.
+WIDEST = 32
 
 
 class Window(NamedTuple):
@@ -275,6 +279,25 @@ class Spiking(ScaledSurrogate):
     height: float
     shape: Shape = EXPONENTIAL
 
+    def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
+        """Return the spike response of neurons of a shape as fused passes take it."""
+        return response
+
+    def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
+        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten.
+
+        Args:
+            k: the kernels of its device.
+            x: the weighted input.
+            response: what `placed` returns.
+        """
+        u, s = k.srm.neuron(x, response, self, overwrite=True)
+        return u, s
+
+    def fire_adjoint(self, k: Any, g: Array, u: Array, response: Any, exact: bool, *, overwrite: bool = True) -> Array:
+        """Return the gradient of the weighted input in `fire`; with `overwrite`, it may take the place of u."""
+        return k.srm.neuron_adjoint(g, u, response, self, exact, overwrite=overwrite)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSpiking(ScaledSurrogate):
@@ -367,3 +390,38 @@ class ClassCounts(NamedTuple):
     labels: Array
     true: float
     false: float
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """The gradient of the spikes in front of a dense layer, ``errors @ weight.T``.
+
+    A kernel that takes a product computes each element when it needs it; it does not store the matrix.
+
+    Attributes:
+        errors: the gradient of the layer's weighted input, (rows, next).
+        weight: the layer's weight, (outputs, next).
+    """
+
+    errors: Array
+    weight: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the matrix, (rows, outputs)."""
+        return self.errors.shape[0], self.weight.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+        return self.errors.dtype
+
+    def materialize(self) -> Array:
+        """Return the matrix."""
+        g: Array = kernels.of(self.errors).dense.input_adjoint(self.errors, self.weight)
+        return g
+
+
+def narrow(g: Array | Product) -> Array | Product:
+    """Return a gradient as it is, but a product of no inputs, or of more than `WIDEST`, as an array."""
+    return g.materialize() if isinstance(g, Product) and not 0 < g.errors.shape[1] <= WIDEST else g

@@ -10,28 +10,27 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, numeric_type
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
-from cuslayer.kernels.dense.product import Product
-from cuslayer.kernels.neuron import columns
-from cuslayer.kernels.neuron.columns import placed
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
-from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
 from cuslayer.tape import (
     DeferredGradient,
     Gradient,
     Pullback,
     as_array,
     differentiable,
+    recomputable,
+    save_for_backward,
     saves,
     takes_deferred,
     takes_packed,
+    wanted_dtype,
 )
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
     """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
-    u, s = columns.fire(k, weighted.reshape(_by_steps(weighted, steps)), response, spiking)
+    u, s = spiking.fire(k, weighted.reshape(_by_steps(weighted, steps)), response)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
@@ -39,7 +38,7 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking:
     """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
     g = g.astype(u.dtype, copy=False).reshape(flat)
-    return columns.fire_adjoint(k, g, u.reshape(flat), response, spiking, exact).reshape(u.shape)
+    return spiking.fire_adjoint(k, g, u.reshape(flat), response, exact).reshape(u.shape)
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
@@ -100,7 +99,7 @@ def dense_neuron(
     check_dense(x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    response = placed(response, spiking, weight, (outputs,))
+    response = spiking.placed(response, weight, (outputs,))
     fused = k.fused.dense_kernels(rows)
     if fused:
         u, s = fused.dense_neuron(rows, shape[0], weight, response, spiking, wanted_dtype(weight.dtype))
@@ -157,7 +156,7 @@ def conv_neuron(
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps, maps = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
-    response = placed(response, spiking, weight, (*maps, weight.shape[3]))
+    response = spiking.placed(response, weight, (*maps, weight.shape[3]))
     fused = k.fused.conv_kernels(frames, window, groups, exact, spiking)
     if fused:
         u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted_dtype(weight.dtype))
@@ -245,10 +244,10 @@ def conv_pool(
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps, image = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
-    response = placed(response, spiking, weight, (*image, weight.shape[3]))
+    response = spiking.placed(response, weight, (*image, weight.shape[3]))
     maps = (*pooling.window.outputs(image, ceil=True), weight.shape[3])
     single = weight.astype(np.float32, copy=False)
-    pooling = pooling._replace(response=placed(pooling.response, pooling.spiking, single, maps))
+    pooling = pooling._replace(response=pooling.spiking.placed(pooling.response, single, maps))
     # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
     fuse = weight.dtype == np.float32
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, exact, spiking) if fuse else None
@@ -318,7 +317,7 @@ def pool_neuron(
     k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
     frames = x.reshape(steps * shape[1], *shape[2:])
     like = namespace(x).empty(0, numeric_type(x.dtype))
-    response = placed(response, spiking, like, (*window.outputs(image, ceil=True), shape[4]))
+    response = spiking.placed(response, like, (*window.outputs(image, ceil=True), shape[4]))
     fused, dtype = k.fused.pool_kernels(frames), numeric_type(x.dtype)
     if fused:
         u, s = fused.pool_neuron(frames, steps, window, gain, response, spiking, wanted_dtype(dtype))

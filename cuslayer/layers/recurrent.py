@@ -22,7 +22,6 @@ from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
-from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import (
     Gradient,
     Pullback,
@@ -32,6 +31,7 @@ from cuslayer.tape import (
     grad_enabled,
     gradients,
     no_grad,
+    save_for_backward,
     takes_packed,
 )
 

@@ -19,9 +19,8 @@ from cuslayer.network.notation import Word, build, read_words
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of
 from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.neurons.potential import FORMATS, potential_format
 from cuslayer.sequences import ended
-from cuslayer.tape import Tensor, grad_enabled, keep_unpacked
+from cuslayer.tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
@@ -295,7 +294,7 @@ class Sequential(Container):
     """
 
     def __init__(self, *layers: Stage, potentials: str = "full") -> None:
-        self.potentials = check.one_of("potentials", potentials, FORMATS)
+        self.potentials = check.one_of("potentials", potentials, POTENTIAL_FORMATS)
         self.layers: list[Any] = list(layers)
         self._check_stages()
 
@@ -310,7 +309,7 @@ class Sequential(Container):
         return source
 
     def _with_stages(self, stages: list[Any]) -> Sequential:
-        return Sequential(*stages, potentials=self.potentials or FORMATS[0])
+        return Sequential(*stages, potentials=self.potentials or POTENTIAL_FORMATS[0])
 
 
 class Network(Sequential):

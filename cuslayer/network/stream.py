@@ -15,9 +15,8 @@ from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
 from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_input, flow, is_observed, one_pass, plan
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
-from cuslayer.neurons.potential import potentials_are_observed
 from cuslayer.sequences import own_steps
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, no_grad, potentials_are_observed
 
 # Runs a stage on one chunk (T, N, ...) after the other.
 Run: TypeAlias = "Callable[..., Array]"

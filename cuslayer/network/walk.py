@@ -26,8 +26,7 @@ from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
 from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.dynamics import States
-from cuslayer.neurons.potential import Potentials, on_potential
-from cuslayer.tape import Tensor
+from cuslayer.tape import Potentials, Tensor, on_potential
 
 # What to do with layers that a graph does not show.
 VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"

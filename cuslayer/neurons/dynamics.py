@@ -20,10 +20,18 @@ from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import small_response
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, set_checked, shape_of
-from cuslayer.neurons.potential import save_for_backward
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, to_shape
+from cuslayer.tape import (
+    Gradient,
+    Pullback,
+    Tensor,
+    as_tensor,
+    differentiable,
+    grad_enabled,
+    save_for_backward,
+    to_shape,
+)
 
 D = TypeVar("D", bound="StepNeuron")
 

@@ -25,10 +25,9 @@ from cuslayer.neurons.base import (
     shape_of,
     shown,
 )
-from cuslayer.neurons.potential import save_for_backward
 from cuslayer.neurons.step import rint, trunc
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 UNIT, SHARE = 4096.0, 1 / 4096.0  # decays are multiples of 1 / 2^12
 MOST = 2.0**23 - 1  # the largest state

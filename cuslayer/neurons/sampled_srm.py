@@ -14,9 +14,8 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, Remembering, scaled_or_none, scaled_surrogate, set_checked, shape_of
-from cuslayer.neurons.potential import save_for_backward
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 
 
 @differentiable

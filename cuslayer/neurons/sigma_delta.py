@@ -11,8 +11,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import DeltaSpiking
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import States, StepNeuron
-from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 
 @differentiable

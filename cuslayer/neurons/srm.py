@@ -25,9 +25,8 @@ from cuslayer.neurons.base import (
     shape_of,
     shown,
 )
-from cuslayer.neurons.potential import save_for_backward
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 
 @differentiable

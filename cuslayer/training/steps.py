@@ -38,9 +38,8 @@ from cuslayer.network.graph import SILENT_INPUT, as_input
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import step_error
 from cuslayer.network.stream import with_gradients
-from cuslayer.neurons.potential import potential_format
 from cuslayer.optim.optimizers import Optimizer
-from cuslayer.tape import Tensor, as_tensor, grad_enabled, no_grad
+from cuslayer.tape import Tensor, as_tensor, grad_enabled, no_grad, potential_format
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import ROW, GradientFlow, Tally

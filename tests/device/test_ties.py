@@ -8,7 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, DeltaSpiking, Shape, Spiking
-from cuslayer.neurons.potential import on_potential
+from cuslayer.tape import on_potential
 from tools.emulator.driver import emulation
 
 # Neurons by their threshold; an exact gradient has the path through what a spike changes, that of time constants too.

@@ -13,7 +13,7 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused.cpu_conv import Checkpoints, OnePass, saved_type
-from cuslayer.neurons.potential import on_potential, recomputable
+from cuslayer.tape import on_potential, recomputable
 
 pytestmark = pytest.mark.cpu_only
 

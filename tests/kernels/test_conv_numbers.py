@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer import jit, kernels
 from cuslayer.kernels import matrix
-from cuslayer.kernels.constants import Window
+from cuslayer.kernels.constants import Product, Window
 from cuslayer.kernels.conv import cpu, planes, winograd
 from cuslayer.kernels.conv.cpu import merge, merged, split
-from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import cpu_conv
 from cuslayer.layers import fused
 from tests.support import reference

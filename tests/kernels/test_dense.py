@@ -9,8 +9,10 @@ import pytest
 import cuslayer as cs
 from cuslayer import jit
 from cuslayer.kernels import cpu
+from cuslayer.kernels.constants import WIDEST, Product
 from cuslayer.kernels.dense import cpu as dense
-from cuslayer.kernels.dense.product import SORTED, WIDEST, Product, break_even, busy_above
+from cuslayer.kernels.dense.busy import SORTED, busy_above
+from cuslayer.kernels.dense.cpu import break_even
 from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
 

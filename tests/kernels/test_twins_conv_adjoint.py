@@ -10,10 +10,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
 from cuslayer.kernels.conv import gpu as conv_gpu
 from cuslayer.kernels.conv import tap_sums
-from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_conv, gpu_pool
 from tests.kernels.test_twins import (
     CLOSE,

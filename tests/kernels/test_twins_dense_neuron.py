@@ -11,8 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.constants import Alpha, Product, Spiking
 from cuslayer.kernels.fused import gpu_dense
 from tests.kernels.test_twins import (
     Array,

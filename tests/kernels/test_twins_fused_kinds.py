@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.constants import Pooling, Product, Window
 from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
 from cuslayer.kernels.neuron.derive import StepSpiking
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, train

@@ -10,7 +10,7 @@ from cuslayer import functions, kernels
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.neurons.potential import on_potential
+from cuslayer.tape import on_potential
 
 geometries = st.fixed_dictionaries(
     {

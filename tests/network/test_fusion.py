@@ -6,8 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.network.graph import FUSIONS, plan
 from cuslayer.network.network import graph_of
-from cuslayer.neurons.potential import potential_format
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, potential_format
 
 SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")
 NEURON = cs.SRM(tau_sr=4.0)

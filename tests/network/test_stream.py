@@ -20,7 +20,7 @@ from cuslayer.network import stream as chunks
 from cuslayer.network.network import graph_of
 from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import Neuron
-from cuslayer.neurons.potential import on_potential
+from cuslayer.tape import on_potential
 from tests.support.refused import raises
 from tools.fake_cupy import in_use
 

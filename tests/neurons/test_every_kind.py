@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.neurons.potential import on_potential
+from cuslayer.tape import on_potential
 from tests.neurons.test_published_kinds import KINDS as PUBLISHED
 from tests.neurons.test_published_kinds import drawn
 

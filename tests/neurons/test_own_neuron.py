@@ -8,8 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import kernels
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import differentiable
+from cuslayer.tape import differentiable, save_for_backward
 
 
 @differentiable

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions
+from cuslayer import functions, tape
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.neurons import potential
 from tools.emulator.driver import emulation
 
 finite = st.floats(-65504, 65504, width=32)
@@ -190,19 +189,19 @@ def test_nested_settings_are_restored():
     """The end of an inner block restores the setting and the observers of the outer one."""
     srm, x = cs.SRM(), cs.Tensor(np.ones((5, 1, 2), np.float32), requires_grad=True)
     outer, inner = [], []
-    with potential.on_potential(lambda u: outer.append(u.values.dtype)):
-        with potential.on_potential(lambda u: inner.append(u.values.dtype)):
+    with tape.on_potential(lambda u: outer.append(u.values.dtype)):
+        with tape.on_potential(lambda u: inner.append(u.values.dtype)):
             srm(x)
         srm(x)
     srm(x)
     assert (len(outer), len(inner)) == (2, 1)
     single = np.dtype(np.float32)
-    with potential.potential_format("float16"):
-        assert potential.wanted_dtype(single) == np.float16
-        with potential.potential_format("full"):
-            assert potential.wanted_dtype(single) == single
-        assert potential.wanted_dtype(single) == np.float16
-    assert potential.wanted_dtype(single) == single
+    with tape.potential_format("float16"):
+        assert tape.wanted_dtype(single) == np.float16
+        with tape.potential_format("full"):
+            assert tape.wanted_dtype(single) == single
+        assert tape.wanted_dtype(single) == np.float16
+    assert tape.wanted_dtype(single) == single
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -211,17 +210,17 @@ def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
     srm, seen = cs.SRM(), []
     pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
     x, w = np.ones((5, 1, 4, 4, 1), bool), np.ones((3, 3, 1, 2), dtype)
-    with potential.on_potential(lambda u: seen.append(u.values.dtype)):
+    with tape.on_potential(lambda u: seen.append(u.values.dtype)):
         functions.conv_pool(x, w, response=srm.filter, spiking=srm.spiking, pooling=pooling)
     assert seen == [dtype, np.float32]
 
 
-@pytest.mark.parametrize("form", potential.FORMATS)
+@pytest.mark.parametrize("form", tape.POTENTIAL_FORMATS)
 def test_a_potential_is_returned_once(form):
     """Backward overwrites it: a second call would have other numbers, or none."""
     u = np.linspace(-3, 3, 7, dtype=np.float32)
-    with potential.potential_format(form):
-        saved = potential.save_for_backward(cpu, u)
+    with tape.potential_format(form):
+        saved = tape.save_for_backward(cpu, u)
     assert saved().shape == (7,)
     with pytest.raises(
         ValueError, match=r"^save_for_backward: the potential was returned before, .*; call the function"

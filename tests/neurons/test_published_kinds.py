@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.neurons.potential import on_potential
 from cuslayer.parameter import Bounded
+from cuslayer.tape import on_potential
 from tests.support.recurrent_programs import ConvWeights, DenseWeights
 
 SPREADS = [(), (3,), (2, 1, 3)]

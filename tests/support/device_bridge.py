@@ -19,8 +19,8 @@ import pytest
 
 from cuslayer import backend, kernels
 from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import Product
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused.gpu import OnePass
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.tape import DeferredGradient

@@ -21,7 +21,7 @@ from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.dense.product import INPUTS, busy_above
+from cuslayer.kernels.dense.busy import INPUTS, busy_above
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, Node, feeds

@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,17 +27,7 @@ from threadpoolctl import ThreadpoolController
 
 from cuslayer.backend import Array, cores
 from cuslayer.jit import compiled, inlined, parallel_for
-from cuslayer.kernels.dense.product import (
-    INPUTS,
-    LISTED,
-    PARTS,
-    ROWS,
-    SORTED,
-    TABLES,
-    break_even,
-    busy_above,
-    lines_together,
-)
+from cuslayer.kernels.dense.busy import INPUTS, LINE, LISTED, ROWS, SORTED, TABLES, busy_above, costs
 from cuslayer.kernels.dense.row_sums import (
     KEPT_BYTES,
     add_subsets,
@@ -60,6 +50,9 @@ _WORTH_A_THREAD = 1 << 19
 _WALKED_BYTES, _WORTH_A_SUM = 1 << 22, 4
 # Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.
 _PRODUCT_ROWS = 256
+# The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
+# that are wanted for two threads.
+_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 8
 _SIX = np.uint64((1 << INPUTS) - 1)
 
 
@@ -248,6 +241,30 @@ def _count_busy(start: Any, limit: int) -> tuple[int, int]:
     return rows, spikes
 
 
+@lru_cache
+def break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float) -> float:
+    """Return the number of spikes above which precomputed sums are faster than a row for each of them.
+
+    Args:
+        lines: the lines of spikes, each of which is the sum of some rows of the matrix.
+        rows: rows of the matrix.
+        width: columns of the matrix.
+        itemsize: bytes of its numbers.
+        of_spike: LISTED or SORTED.
+    """
+    vectors = -(-width * itemsize // VECTOR_BYTES)
+    parts = max(1, -(-lines // _lines_together(lines, vectors, _PARTS)))
+    a_line, a_spike = costs(rows, width, itemsize, max(1.0, lines / parts), of_spike)
+    # One part is the work of one thread, while two add rows.
+    alone = 2 if parts * vectors == 1 else 1
+    return lines * (alone * a_line - LINE) / a_spike
+
+
+def _lines_together(lines: int, blocks: int, parts: int) -> int:
+    """Return the lines that share tables, for some blocks of columns and at least so many parts of the work."""
+    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // parts)))
+
+
 def _new_codes(rows: int, lines: int) -> Array:
     """Return memory for the codes (words, lines) of lines that are sums of some rows of a matrix."""
     return empty((-(-rows // ROWS), lines), np.uint64)
@@ -258,7 +275,7 @@ def _add_subsets_of_rows(codes: Array, matrix: Array, rows: Array, out: Array) -
     lines, width = codes.shape[1], matrix.shape[1]
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
-    together = lines_together(lines, blocks, PARTS // 2 * cores())
+    together = _lines_together(lines, blocks, _PARTS // 2 * cores())
     parallel_for(_add_tables, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
 
 

@@ -46,7 +46,7 @@
 //
 // Busy frames: a frame of `dense` with more than `limit` spikes is summed as on the CPU, which looks the sums of the
 // subsets of six neighbouring inputs up in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
-// on the sizes of the layer alone: `busy_above` of product.py. The bits of a frame are counted before they are listed: 4
+// on the sizes of the layer alone: `busy_above` of busy.py. The bits of a frame are counted before they are listed: 4
 // popcounts and 5 shuffles for 4,096 inputs. A spike of a busy frame loads what another does; for 128 outputs it takes 12
 // additions and selections more, by the source, and 4 instructions to find its neighbours.
 //

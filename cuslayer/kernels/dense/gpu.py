@@ -6,7 +6,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty
-from cuslayer.kernels.dense.product import busy_above
+from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 

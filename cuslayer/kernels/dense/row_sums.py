@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from cuslayer.kernels.dense.product import INPUTS, TABLES
+from cuslayer.kernels.dense.busy import INPUTS, TABLES
 from cuslayer.kernels.host.llvm import I32, I64, Bits, Code, Flat, Int, Value, generated
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added, vectors_of
 

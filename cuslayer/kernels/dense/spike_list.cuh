@@ -258,7 +258,7 @@ __device__ __forceinline__ void add_in_fours(
         add_rows<groups, false>(total, list, size, table + column + lane, columns, int(left) - lane);
 }
 
-// The neighbouring inputs whose rows are added to each other first where a frame is busy: INPUTS of product.py.
+// The neighbouring inputs whose rows are added to each other first where a frame is busy: INPUTS of busy.py.
 constexpr unsigned NEIGHBOURS = 6;
 
 // The sums of a lane over the spikes of a busy frame, one for each of its columns, 32 apart.

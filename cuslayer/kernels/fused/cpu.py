@@ -19,17 +19,16 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
 from cuslayer.kernels.conv.spikes import CHUNK
+from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.dense.cpu import add_rows, forward, has_busy_rows
-from cuslayer.kernels.dense.product import Product, busy_above, narrow
 from cuslayer.kernels.fused.cpu_conv import OnePass, from_blocks, saved_type
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
-from cuslayer.kernels.neuron.columns import fire, fire_adjoint, placed
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
 from cuslayer.kernels.srm.cpu import padded
@@ -156,7 +155,7 @@ def dense_neuron(
     b = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
     flat = steps, b.samples * b.outputs
     if has_busy_rows(x, w):
-        u, s = (each.reshape(shape) for each in fire(kernels.cpu, forward(x, w).reshape(flat), response, spiking))
+        u, s = (each.reshape(shape) for each in spiking.fire(kernels.cpu, forward(x, w).reshape(flat), response))
         return w[:0] if keep is None else u, s
     u, s = empty((0, 0) if keep is None else flat, w.dtype), empty(flat, bool)
     neurons = forward_of(w.dtype, steps, response, spiking)
@@ -206,7 +205,7 @@ def dense_neuron_adjoint(
     if exact or not isinstance(g, Product) or g.dtype != u.dtype:
         given = g.materialize() if isinstance(g, Product) else g
         given = given.astype(u.dtype, copy=False).reshape(flat.shape)
-        return fire_adjoint(kernels.cpu, given, flat, response, spiking, exact).reshape(u.shape)
+        return spiking.fire_adjoint(kernels.cpu, given, flat, response, exact).reshape(u.shape)
     arrays = np.ascontiguousarray(g.errors).reshape(-1), np.ascontiguousarray(g.weight.T), flat
     parallel_for(_backward, b.number, b, *arrays, backward_of(u.dtype, steps, response, spiking), grain=1)
     return u
@@ -277,7 +276,7 @@ class StreamedDense(_Streamed):
 
     def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
         self._weight, self._limit = np.ascontiguousarray(weight), busy_above(*weight.shape, weight.itemsize)
-        super().__init__(placed(response, spiking, weight, (weight.shape[1],)), spiking, weight.dtype)
+        super().__init__(spiking.placed(response, weight, (weight.shape[1],)), spiking, weight.dtype)
 
     def __call__(self, x: Array) -> Array:
         steps, samples, w = len(x), x.shape[1], self._weight

@@ -33,7 +33,6 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
-from cuslayer.kernels.neuron.columns import placed
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.pool.tiles import spread_tile, sum_tile
 from cuslayer.kernels.spikes.cpu import SpikeList, find_spikes
@@ -553,10 +552,10 @@ class StreamedConv:
     def _begin(self, m: Maps, tiles: Tiles, image: tuple[int, int]) -> tuple[Block, Block]:
         """Return the neurons before and behind pooling, and begin their states."""
         w, pooling, (response, spiking) = self._weight, self._pooling, self._constants
-        given = placed(response, spiking, w, (m.rows, m.columns, m.outputs))
+        given = spiking.placed(response, w, (m.rows, m.columns, m.outputs))
         neurons = after = forward_of(w.dtype, ENDLESS, given, spiking)
         if pooling is not None:
-            given = placed(pooling.response, pooling.spiking, w, (*image, m.outputs))
+            given = pooling.spiking.placed(pooling.response, w, (*image, m.outputs))
             after = forward_of(w.dtype, ENDLESS, given, pooling.spiking)
         behind = held_by(after, m.blocks, _of_block(m, tiles), CHUNK)
         self._held = held_by(neurons, m.blocks, m.together * m.width, CHUNK), behind

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
 from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.conv.gpu import weight_adjoint
 from cuslayer.kernels.conv.tap_sums import Parts, add_parts, blocks_of_sweep, count_parts, later, sums_of
@@ -20,7 +20,6 @@ from cuslayer.kernels.cuda.images import (
     struct_of,
 )
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
-from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.fused.gpu_pool import pool_neuron_adjoint
 from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for, same_kind
 from cuslayer.kernels.neuron.derive import StepSpiking

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.constants import Alpha, Product, Spiking, narrow
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
-from cuslayer.kernels.dense.product import Product, busy_above, narrow
+from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of

@@ -21,7 +21,6 @@ from cuslayer.kernels.cuda.images import (
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.float16 import gpu as float16
 from cuslayer.kernels.fused.neurons import adjoint_constants, forward_constants, kernel_for
-from cuslayer.kernels.neuron.columns import fire_adjoint
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.pool import gpu as pool
 from cuslayer.kernels.spikes.gpu import packed
@@ -81,8 +80,8 @@ def pool_neuron_adjoint(
     if not window.tiles:
         by_steps = (steps, g.size // max(steps, 1))
         potential = u if u.dtype == dtype else float16.load(u, dtype)
-        given = g.reshape(by_steps), potential.reshape(by_steps), response, spiking, exact
-        errors = fire_adjoint(kernels.gpu, *given, overwrite=False)
+        given = g.reshape(by_steps), potential.reshape(by_steps), response, exact
+        errors = spiking.fire_adjoint(kernels.gpu, *given, overwrite=False)
         return pool.adjoint(errors.reshape(g.shape), image, window, gain)
     x = empty(g, (frames, *image, channels), dtype)
     kernel_for("pool_neuron_adjoint", dtype, spiking)(

@@ -1,4 +1,4 @@
-"""Neurons of any kind as operations hand them to kernels: the constants of each by column, and the pass over time."""
+"""The constants of each neuron as kernels take them: by column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from cuslayer.backend import Array, check_upload, namespace
 from cuslayer.kernels.constants import least_factor
-from cuslayer.kernels.neuron.derive import StepSpiking
 
 
 def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -> Array:
@@ -57,44 +56,3 @@ def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features:
     most = max((keep.size for keep in each), default=1)
     rows = [xp.broadcast_to(keep, (most // max(keep.size, 1), keep.size)).reshape(1, most) for keep in each]
     return cast(Array, xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), like.dtype))
-
-
-def placed(response: Any, spiking: Any, like: Array, features: tuple[int, ...]) -> Any:
-    """Return what fused passes take as the response of neurons of a shape: of a step, its constants (constants, K)."""
-    if not isinstance(spiking, StepSpiking):
-        return response
-    if not spiking.fusable:
-        raise ValueError(
-            f"spiking must be of neurons that have `one_pass`, got {spiking.kind.name}; call layer and neurons"
-        )
-    return side_by_side(spiking.labels, response, like, features)
-
-
-def fire(k: Any, x: Array, response: Any, spiking: Any) -> tuple[Array, Array]:
-    """Return the potentials and spikes of neurons for a weighted input (T, columns), which may be overwritten.
-
-    Args:
-        k: the kernels of the device.
-        x: the weighted input.
-        response: the spike response; of neurons that are written as a step, their constants (constants, K).
-        spiking: the neurons' other constants.
-    """
-    if isinstance(spiking, StepSpiking):
-        u, s, _ = k.neuron.forward(x[None], response, spiking)
-    else:
-        u, s = k.srm.neuron(x, response, spiking, overwrite=True)
-    return u, s
-
-
-def fire_adjoint(
-    k: Any, g: Array, u: Array, response: Any, spiking: Any, exact: bool, *, overwrite: bool = True
-) -> Array:
-    """Return the gradient of the weighted input in `fire`, for g and u (T, columns).
-
-    With `overwrite`, it may take the place of u.
-    """
-    if isinstance(spiking, StepSpiking):
-        found: Array = k.neuron.adjoint(g, u, u[None][:0], response, spiking)[0][0]
-    else:
-        found = k.srm.neuron_adjoint(g, u, response, spiking, exact, overwrite=overwrite)
-    return found

@@ -15,7 +15,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import DynamicSpiking
+from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.kind import (
     GRAD,
     GRADED,
@@ -117,6 +119,24 @@ class StepSpiking(DynamicSpiking):
     def old(self, trained: bool) -> tuple[int, ...]:
         """Return the numbers of the states of the step before that backward needs."""
         return tuple(map(self.kind.states.index, adjoint(self.kind, self.exact, trained).old))
+
+    def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
+        """Return the constants of neurons of a shape as fused passes take them, (constants, K)."""
+        if not self.fusable:
+            raise ValueError(
+                f"spiking must be of neurons that have `one_pass`, got {self.kind.name}; call layer and neurons"
+            )
+        return side_by_side(self.labels, response, like, features)
+
+    def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
+        """Return the potentials and spikes; see `Spiking.fire`."""
+        u, s, _ = k.neuron.forward(x[None], response, self)
+        return u, s
+
+    def fire_adjoint(self, k: Any, g: Array, u: Array, response: Any, exact: bool, *, overwrite: bool = True) -> Array:
+        """Return the gradient of the weighted input; see `Spiking.fire_adjoint`."""
+        found: Array = k.neuron.adjoint(g, u, u[None][:0], response, self)[0][0]
+        return found
 
 
 class _Reverse:
