@@ -37,7 +37,7 @@ ONLY_WITH_ALL = {
     "tests/network": ["changed_in_place", "fusion", "memory", "recurrent", "stream", "synaptic"],
     "tests/neurons": [
         *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
-        "sigma_delta",
+        *("sigma_delta", "step_kinds"),
     ],
     "tests/optim": ["interrupts"],
     "tests/project": ["examples", "supply", "write_your_own"],

@@ -1,18 +1,13 @@
-"""AdaptiveLIF: against a program of a step, and a plain reverse sweep through it."""
+"""AdaptiveLIF: against a program of a step; `test_step.py` has its gradient."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions, jit
-from cuslayer.neurons.names import make_neuron, neuron_constants
 from tests.support import step_programs
-
-RNG = np.random.default_rng(13)
 
 
 def neuron_of(taus=(2.0, 6.0, 20.0, 3.0), **options):
@@ -45,93 +40,6 @@ def test_spikes_are_those_of_a_program_to_the_bit(spread, steps, theta, dt, seed
     assert neuron(x[:0]).shape == (0, 2, 2, 3)
 
 
-@settings(deadline=None, max_examples=80)
-@given(
-    st.sampled_from(["slayer", "exact"]),
-    st.booleans(),
-    st.sampled_from([(), (3,), (2, 3)]),
-    st.integers(1, 40),
-    st.integers(0, 999),
-)
-def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, graded, spread, steps, seed):
-    """Of the input and of the shares that a step keeps, to 1e-10."""
-    generator = np.random.default_rng(seed)
-    taus = generator.uniform(0.5, 12, (4, *spread))
-    options = {"theta": 0.8, "gradient": gradient, "graded": graded, "dt": 0.5, "tau_rho": 0.6, "scale_rho": 0.4}
-    neuron = neuron_of(taus, **options)
-    x, g = generator.normal(0.4, 1, (steps, 2, 2, 3)), generator.standard_normal((steps, 2, 2, 3))
-    shares = [np.broadcast_to(keep, spread).copy() for keep in keeps(neuron)]
-    expected = step_programs.adaptive_reverse(x, g, shares, neuron, graded=graded)
-    leaf = cs.Tensor(x, requires_grad=True)
-    neuron(leaf).backward(g)
-    np.testing.assert_allclose(leaf.grad, expected[0], rtol=0, atol=1e-10 * max(1.0, abs(expected[0]).max()))
-    leaves = [cs.Tensor(each, requires_grad=True) for each in (x, *shares)]
-    functions.simulate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
-    np.testing.assert_array_equal(leaves[0].grad, leaf.grad)
-    for found, each in zip(leaves[1:], expected[1:], strict=True):
-        total = each.sum(axis=0).sum(axis=tuple(range(2 - len(spread))))
-        assert found.grad.shape == found.shape
-        np.testing.assert_allclose(found.grad, total, rtol=0, atol=1e-10 * max(1.0, abs(total).max()))
-
-
-def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
-    monkeypatch.setattr(jit, "cores", lambda: 1)
-    x, g = RNG.normal(0.4, 1, (2, 40, 1, 2500)).astype(np.float32)
-    taus = RNG.uniform(1, 9, (4, 2500))
-    leaf, trained = cs.Tensor(x, requires_grad=True), neuron_of(taus, gradient="exact", trained=True)
-    trained(leaf).backward(g)
-    for part in (slice(0, 1), slice(2040, 2060), slice(2499, 2500)):
-        few, own = cs.Tensor(x[..., part], requires_grad=True), neuron_of(taus[:, part], gradient="exact", trained=True)
-        own(few).backward(g[..., part])
-        np.testing.assert_array_equal(few.grad, leaf.grad[..., part])
-        for mine, other in zip(own.parameters(), trained.parameters(), strict=True):
-            np.testing.assert_array_equal(mine.grad, other.grad[part])
-
-
-def test_a_state_is_kept_between_calls_when_asked():
-    whole, parts = neuron_of(trained=True), neuron_of(trained=True, stateful=True)
-    x, g = RNG.normal(0.5, 1, (2, 30, 2, 4)).astype(np.float32)
-    expected = whole(x).data
-    np.testing.assert_array_equal(np.concatenate([parts(each).data for each in (x[:7], x[7:7], x[7:])]), expected)
-    parts.forget()
-    parts(x[:7])
-    parts(x[7:]).backward(g[7:])
-    # The whole run, with no gradient before step 7: only the path within the second call is left of it for the first
-    # step, whose states are constants.
-    later = step_programs.adaptive_reverse(
-        x.astype(float), np.where(np.arange(30)[:, None, None] < 7, 0, g), keeps(neuron_of()), whole, since=7
-    )
-    for p, name, each in zip(parts.parameters(), whole.time_constants, later[1:], strict=True):
-        tau = getattr(neuron_of(), name)
-        np.testing.assert_allclose(p.grad, each.sum() * np.exp(-1 / tau) / tau**2, rtol=2e-3)
-
-
-def network(**options):
-    cs.seed(2)
-    net = cs.Network("10-8-3", neuron_of(**options))
-    return net, np.random.default_rng(0).random((40, 6, 10)) < 0.2, np.arange(6) % 3
-
-
-@pytest.mark.parametrize("spread", [False, True])
-def test_recorded_and_explained(spread):
-    net, x, labels = network()
-    taus = RNG.uniform(2, 9, (3, 8)) if spread else (6.0, 20.0, 3.0)
-    net = cs.Sequential(net[0], neuron_of((2.0, *taus)), *net.layers[2:])
-    with cs.record(net) as seen:
-        out = net(x)
-        out.backward(np.ones(out.shape, np.float32))
-    weighted = net[0](x).data
-    u, _, current, *_ = step_programs.adaptive(weighted.astype(float), keeps(net[1]), net[1])
-    np.testing.assert_allclose(seen[1].potential.values, u, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(seen[1].current.values, current, rtol=1e-4, atol=1e-5)
-    assert seen[1].weighted_error.values.any()
-    for time, sample, neuron in np.argwhere(seen[1].spikes.values)[::20].tolist():
-        why = cs.explain(net, x, layer=1, neuron=neuron, time=time, sample=sample)
-        assert why.exact
-        assert sum(part.size for part in why.parts()) == pytest.approx(why.potential, abs=1e-4)
-    assert cs.health(net, [(x, labels)]).layers
-
-
 def test_its_response_and_the_part_of_a_spike():
     neuron = neuron_of((0.5, 4.0, 20.0, 6.0), theta=1.0)
     x = np.zeros((40, 1, 1))
@@ -146,16 +54,3 @@ def test_its_response_and_the_part_of_a_spike():
     found = (u - without)[:, 0, 0]
     np.testing.assert_allclose(neuron.refractory[:40], found[: len(neuron.refractory)], atol=1e-12)
     assert len(neuron.refractory) > 60
-
-
-def test_streamed_and_saved_and_named(tmp_path):
-    net, x, _ = network(trained=True, surrogate="arctan")
-    out = net(x).data
-    stream = net.stream()
-    np.testing.assert_array_equal(np.concatenate([stream(x[:3]), stream(x[3:])]), out)
-    cs.save(net, tmp_path / "net.npz")
-    np.testing.assert_array_equal(cs.load(tmp_path / "net.npz")(x).data, out)
-    constants = neuron_constants(net[1])
-    named = make_neuron("net: neuron.", constants, net[1].dt)
-    assert neuron_constants(named) == constants
-    assert repr(named) == repr(net[1])

@@ -77,24 +77,6 @@ def test_a_run_with_branches_goes_on_to_the_bit(tmp_path):
     assert straight.gradients.epochs[1].keys() == {"0 Dense", "3.0 Dense"}
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam", "AMSGrad", "NAdam"])
-def test_resumed_training_equals_uninterrupted_training(tmp_path, kind):
-    net, optimizer = model(kind)
-    Checkpoint.of(3, net, optimizer).save(tmp_path / "c.npz")
-    before = everything(net, optimizer)
-    for _ in range(3):
-        step(net, optimizer)
-    other = model(kind, steps=1)
-    assert everything(*other) != before
-    checkpoint = load_checkpoint(tmp_path / "c.npz")
-    checkpoint.restore(*other)
-    assert checkpoint.epoch == 3
-    assert everything(*other) == before
-    for _ in range(3):
-        step(*other)
-    assert everything(*other) == everything(net, optimizer)
-
-
 def test_a_checkpoint_is_a_copy():
     net, optimizer = model()
     before = everything(net, optimizer)
@@ -132,32 +114,6 @@ def test_a_checkpoint_that_does_not_fit_raises_and_changes_nothing(saved, other,
     with pytest.raises(ValueError, match=message):
         load_checkpoint(saved).restore(net, optimizer)
     assert everything(net, optimizer) == before
-
-
-def test_truncated_anywhere(saved):
-    whole = saved.read_bytes()
-    for length in (0, 1, 3, 10, len(whole) // 2, len(whole) - 30, len(whole) - 1):
-        saved.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"checkpoint\.npz is damaged or no checkpoint \(\w+\)$"):
-            load_checkpoint(saved)
-
-
-def test_a_changed_byte(saved):
-    # Zip has checksums of the content only: a changed byte is detected or has no effect.
-    whole = saved.read_bytes()
-    sound = load_checkpoint(saved)
-    refused = 0
-    for place in range(0, len(whole), 41):
-        saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
-        try:
-            found = load_checkpoint(saved)
-        except ValueError:
-            refused += 1
-        else:
-            assert found.generator == sound.generator
-            for name, a in found.network.items():
-                np.testing.assert_array_equal(a, sound.network[name])
-    assert refused > 20
 
 
 class Trap:
@@ -221,17 +177,3 @@ def test_a_checkpoint_is_on_the_disk_before_and_after_it_has_its_name(saved, mon
     ]
     assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
     assert load_checkpoint(saved).epoch == 4
-
-
-def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch):
-    old = saved.read_bytes()
-
-    def full(file, **arrays):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left"):
-        Checkpoint.of(4, *model()).save(saved)
-    assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
-    assert saved.read_bytes() == old
