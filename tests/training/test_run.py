@@ -37,7 +37,6 @@ from tests.support.tiny import (
     FILES,
     HEADER,
     fails,
-    memory,
     no_figures,
     rows_without_seconds,
     silent,
@@ -45,7 +44,6 @@ from tests.support.tiny import (
     write_folder,
     write_pair,
 )
-from tools.fake_cupy import strict
 
 
 @pytest.fixture(autouse=True)
@@ -99,32 +97,6 @@ def test_the_files_of_a_run(config, tmp_path, pictures):
     assert said[0] == f"34x34x2-8-3: 18,520 weights on {backend.device_name()}; results go to {out}"
     assert said[1].startswith("weights times  rate before  after (Hz)  layer\n")
     assert [line.split("|")[0] for line in said[2:] if "warning" not in line] == ["epoch   1 ", "epoch   2 "]
-
-
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(backend._driver_problem()), reason="no CUDA")]
-        ),
-    ],
-)
-@pytest.mark.parametrize("kind", ["Adam", "NAdam", "SGD"])
-def test_a_resumed_run_equals_an_uninterrupted_run(config, tmp_path, device, kind):
-    cs.use(device)
-    optimizer = OptimizerConfig(type=kind, lr=0.02, momentum=0.5, schedule="step", every=1, factor=0.5)
-    config = config.with_options(optimizer=optimizer)
-    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), log=silent)
-    out = train(config.with_options(epochs=2), log=silent)
-    assert rows_without_seconds(out) == rows_without_seconds(whole)[:3]
-    assert weights(out) != weights(whole)
-    # Random numbers drawn in between do not matter.
-    backend.generator().random(7)
-    train(config.with_options(epochs=4), resume=True, log=silent)
-    assert rows_without_seconds(out) == rows_without_seconds(whole)
-    assert weights(out) == weights(whole)
-    assert memory(out) == memory(whole)
 
 
 def test_the_tables_of_a_run_that_was_killed_between_them_and_its_checkpoint(config, tmp_path):
@@ -335,28 +307,6 @@ def test_nothing_to_resume(config, tmp_path, monkeypatch):
         find_run(None)
 
 
-def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypatch):
-    real, count = np.savez, []
-
-    def full(file, **arrays):
-        count.append(1)
-        if len(count) == 4:  # two checkpoints and the best one of the first epoch, and a checkpoint
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
-        real(file, **arrays)
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left"):
-        train(config, log=silent)
-    out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == [name for name in FILES if not name.endswith(".png")]
-    assert load_checkpoint(out / "checkpoint.npz").epoch == 1
-    # The log is written first; its additional epochs are dropped.
-    assert len(load_stats(out / "metrics.csv")) == 2
-    train(config, resume=True, log=silent)
-    assert len(load_stats(out / "metrics.csv")) == 2
-
-
 # The figures: their data, not their style.
 
 
@@ -486,20 +436,6 @@ def test_spike_times_and_other_neurons(tmp_path, neuron):
     assert run.config == config
     assert run.net[1] == neuron
     assert run.stats.epochs[0].train_accuracy is None
-
-
-@pytest.mark.all
-def test_on_the_gpu(varied):
-    out = train(varied, log=silent)
-    x = next(iter(cs_loader(varied)))[0][:8]
-    expected = load_run(out).net(x).numpy()
-    with strict():
-        cs.use("cuda")
-        net = load_run(out).net
-        assert all(backend.namespace(p.data) is not np for p in net.parameters())
-        found = net(x).numpy()
-        cs.use("cpu")
-    assert (found == expected).all()
 
 
 @pytest.mark.all
