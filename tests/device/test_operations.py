@@ -284,12 +284,12 @@ def test_a_resumed_run_is_the_run_that_never_stopped(ascending, error, tmp_path)
         error=error, layers=layers, data=data, duration=20.0, region=(0.0, 20.0), batch=4, true=6.0, false=1.0
     )
     said = []
-    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=said.append)
+    whole = train(config.with_options(epochs=2, out=str(tmp_path / "whole")), log=said.append)
     assert backend.device_name() in said[0]
     half = config.with_options(epochs=1, out=str(tmp_path / "half"))
     out = train(half, log=silent)
     assert weights(out) != weights(whole)
-    train(half.with_options(epochs=3), resume=True, log=silent)
+    train(half.with_options(epochs=2), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
     assert memory(out) == memory(whole)
@@ -311,8 +311,8 @@ def test_labels_and_answers_may_be_on_the_device():
 def test_the_tests_of_a_device_run(device):
     """`pytest -m gpu`, on the stand-in: one quick test of every module that it takes up, and what once failed there."""
     quick = "twins_psp twins_store response_shapes srm_one_pass_equals_two linear_without_steps_or_samples"
-    quick += " dense_a_spike_is_a_row conv_spikes_and_numbers pool_equals_the_formula delay_a_layer_is_its_function"
-    quick += " fused_neurons losses_spike_time layers_state_round_trip optimizers_sgd trainer"
+    quick += " dense_a_spike_is_a_row conv_what_lies_beyond pool_equals_the_formula delay_a_layer_is_its_function"
+    quick += " fused_neurons losses_spike_time layers_state_round_trip optimizers_sgd trainer_training_equals"
     quick += " emulated_networks_a_training_step"
     command = [
         sys.executable,
