@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
+from cuslayer import jit
 from tests.support import step_programs
 
 
@@ -38,6 +39,21 @@ def test_spikes_are_those_of_a_program_to_the_bit(spread, steps, theta, dt, seed
     carried = neuron_of([getattr(neuron, name) for name in neuron.time_constants], theta=theta, dt=dt, graded=True)
     np.testing.assert_array_equal(carried(x).data, np.where(s, u, 0.0))
     assert neuron(x[:0]).shape == (0, 2, 2, 3)
+
+
+def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
+    monkeypatch.setattr(jit, "cores", lambda: 1)
+    generator = np.random.default_rng(4)
+    x, g = generator.normal(0.4, 1, (2, 40, 1, 2500)).astype(np.float32)
+    taus = generator.uniform(1, 9, (4, 2500))
+    leaf, trained = cs.Tensor(x, requires_grad=True), neuron_of(taus, gradient="exact", trained=True)
+    trained(leaf).backward(g)
+    for part in (slice(0, 1), slice(2040, 2060), slice(2499, 2500)):
+        few, own = cs.Tensor(x[..., part], requires_grad=True), neuron_of(taus[:, part], gradient="exact", trained=True)
+        own(few).backward(g[..., part])
+        np.testing.assert_array_equal(few.grad, leaf.grad[..., part])
+        for mine, other in zip(own.parameters(), trained.parameters(), strict=True):
+            np.testing.assert_array_equal(mine.grad, other.grad[part])
 
 
 def test_its_response_and_the_part_of_a_spike():
