@@ -3,8 +3,8 @@
     python benchmarks/compile_report.py
 
 Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
-compiler says, with a digest of each source. The tests compile each source for every architecture too, but in one type
-for each, and hold the rest of the file against the digests.
+compiler says, with a digest of each source. The tests compile each source in each type for one architecture, and
+hold the rest of the file against the digests.
 """
 
 from __future__ import annotations

@@ -144,37 +144,6 @@ def test_the_gradient_of_loihi(surrogate):
     np.testing.assert_allclose(leaf.grad[:, 0], back, rtol=0, atol=1e-12 * abs(back).max())
 
 
-def test_a_network_with_another_surrogate_is_what_it_is_with_slayers():
-    """Spikes do not depend on the surrogate; recording, explaining, streaming, saving work; it learns."""
-    cs.seed(1)
-    first = cs.Network("12-8-3", cs.SRM(tau_rho=0.6))
-    second = cs.Network("12-8-3", cs.SRM(tau_rho=0.6, surrogate="arctan"))
-    second.load_state(first.state())
-    x = RNG.random((40, 4, 12)) < 0.25
-    for net in (first, second):
-        net[0].weight.data *= 3
-    assert (first(x).data == second(x).data).all()
-    with cs.record(second) as seen:
-        out = second(x)
-    out.backward(np.ones(out.shape, np.float32))
-    u = seen[1].potential.values
-    np.testing.assert_allclose(seen[1].surrogate.values, second[1].surrogate(u), rtol=1e-6)
-    np.testing.assert_allclose((seen[1].filtered.values + seen[1].refractory.values), u, rtol=1e-4, atol=1e-4)
-    why = cs.explain(second, x, layer=1, neuron=2, time=20)
-    assert why.exact
-    assert sum(part.size for part in why.parts()) == pytest.approx(why.potential, abs=1e-4)
-    stream = second.stream()
-    assert (np.concatenate([stream(part) for part in np.split(x, 4)]) == out.data).all()
-    found = cs.compare_gradients(second, x, np.array([0, 1, 2, 0]))
-    assert found is not None
-
-
-def test_saved_and_loaded(tmp_path):
-    net = cs.Network("4-3", cs.SRM(surrogate=cs.surrogates.MultiGaussian(0.3, 4)))
-    cs.save(net, tmp_path / "net.npz")
-    assert cs.load(tmp_path / "net.npz")[1] == net[1]
-
-
 def test_a_subclass_may_have_a_method_of_this_name():
     class Own(cs.SRM):
         def surrogate(self, u):

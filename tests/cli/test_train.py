@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from cuslayer.cli import main
 from cuslayer.data import Events, write_events
 from cuslayer.extras import optional
 from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, run_folder
-from cuslayer.training import run as run_module
 from tests.support import fake_tonic
 from tests.support.tiny import FILES, HEADER, recording, write_folder
 from tests.training.test_run import _quick as _quick
@@ -269,16 +267,6 @@ def test_a_missing_library_is_one_line(refused, monkeypatch):
     refused("train: no_such_library is not installed; pip install 'cuslayer[hdf5]'")
 
 
-def test_an_interrupt(run, tmp_path, monkeypatch):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_module.Trainer, "train", interrupt)
-    code, _, err = run("--out", tmp_path / "out")
-    assert (code, err) == (130, "cuslayer: interrupted; --resume goes on from the last checkpoint\n")
-    assert not (tmp_path / "out").exists()
-
-
 def test_info(capsys):
     assert main(["info"]) == 0
     out, err = capsys.readouterr()
@@ -365,11 +353,3 @@ def test_errors_are_one_line(command, tmp_path, monkeypatch):
     ):
         assert command("train", *arguments) == (2, "", f"cuslayer: {message}\n")
         assert os.listdir() == []
-
-
-def test_without_tonic_the_error_names_the_extra(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "tonic", None)
-    monkeypatch.delitem(sys.modules, "tonic.datasets", raising=False)
-    code, _, error = command("train", "shd", "--data", "sets")
-    assert (code, error) == (2, "cuslayer: load: tonic is not installed; pip install 'cuslayer[tonic]'\n")

@@ -13,8 +13,6 @@ from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 from tests.training.test_run_stopped import stopped
 
-RECIPE = OptimizerConfig()
-
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):

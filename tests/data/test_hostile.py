@@ -366,7 +366,8 @@ def test_columns_that_are_no_events(path, denied, columns, message):
     denied(message)
 
 
-def test_damaged_or_incomplete_files(path, denied):
+def test_incomplete_files(path, denied):
+    """tests/test_hdf5_files.py and tests/data/test_formats.py have damaged ones, the former links and sizes too."""
     with h5py.File(path, "w") as file:
         file["events"] = [1, 2]
     denied("must hold a group events with x, y, p and t")
@@ -376,29 +377,13 @@ def test_damaged_or_incomplete_files(path, denied):
             if options:
                 column[3] = 1
         denied("must hold all of events/t, a part is missing")
-    path.write_bytes(b"no HDF5")
-    denied("cannot be read as HDF5 (")
-    write_events(path, Events(np.arange(99), np.full(99, 77), np.full(99, 77), np.ones(99, int)))
-    raw = path.read_bytes()
-    for end in (len(raw) - 1, 97, 970):
-        path.write_bytes(raw[:end])
-        denied("cannot be read as HDF5 (")
-    for place in (raw.index(bytes([77] * 50)) + 20, raw.index(b"OHDR") + 8):  # of events, of the file's structure
-        broken = bytearray(raw)
-        broken[place] ^= 1
-        path.write_bytes(broken)
-        denied("cannot be read as HDF5 (")
 
 
-def test_other_filters_and_links(path, denied):
+def test_other_filters(path, denied):
     with with_columns(path, "y", "p", "t") as file:
         file.create_dataset("events/x", (4,), "i8", chunks=(4,), compression=32001, allow_unknown_filter=True)
         file["events/x"].id.write_direct_chunk((0,), b"blosc")
     denied("cannot be read as HDF5 (events/x is compressed in another way; gzip, lzf, shuffle and checksums are read)")
-    # Links, sizes and chunks have more tests in tests/test_hdf5_files.py.
-    with with_columns(path, "y", "p", "t") as file:
-        file["events/x"] = h5py.ExternalLink("other.h5", "x")
-    denied("cannot be read as HDF5 (events/x is a link to another place or file, which is not followed)")
 
 
 @pytest.mark.all

@@ -322,17 +322,6 @@ def test_a_short_window_may_miss_some_recordings():
     assert not warned(lambda: list(Loader(Arrays([recording(0), recording(1, start=101.0)], [0, 1]), 2, steps=60)))
 
 
-@pytest.mark.parametrize("late", [0, 5])
-def test_one_late_file_among_many_that_fit_does_not_warn(tmp_path, late):
-    for number in range(6):
-        write_events(tmp_path / f"{number}.bs2", recording(number, start=60.0 if number == late else 0.0))
-    (tmp_path / "list.txt").write_text("".join(f"{number} 0\n" for number in range(6)))
-    data = EventFolder(tmp_path, tmp_path / "list.txt")
-    assert not warned(lambda: list(Loader(data, 6, steps=50)))
-    (message,) = warned(lambda: list(Loader(data, 1, steps=50)))  # a batch of its own
-    assert message.startswith(f"Loader: {tmp_path / f'{late}.bs2'}: all of the 500 events lie past the window of 50 ms")
-
-
 def test_microseconds_warn_once_for_a_data_set():
     data = dataset(unit=1000.0)
     messages = warned(lambda: [list(Loader(data, 2, steps=300)) for _ in range(2)])

@@ -127,12 +127,12 @@ def test_numbers_are_sent_when_they_run_out_or_change(device, monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
-@pytest.mark.parametrize("change", [change_rates, go_back])
-def test_a_captured_step_takes_the_next_rates(change, device, monkeypatch):
+@pytest.mark.parametrize(("name", "change"), [("adam", change_rates), ("amsgrad", go_back)])
+def test_a_captured_step_takes_the_next_rates(name, change, device, monkeypatch):
     monkeypatch.setattr(ahead, "STEPS", 4)
 
     def moved(captured):
-        optimizer, launch, found = with_gradients(MAKERS["adam"]), None, []
+        optimizer, launch, found = with_gradients(MAKERS[name]), None, []
         for step in range(STEPS):
             change(step, optimizer)
             if not captured:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.backend import numeric
-from cuslayer.inspection.compare import Relaxed, _changed_bins
+from cuslayer.inspection.compare import Relaxed
 from cuslayer.tape import differentiable
 
 SMALL = ("weight", "potential", "delay")
@@ -222,24 +222,6 @@ def test_the_rest_of_the_network_keeps_its_thresholds():
     assert found[1, "remove"].measured.tolist() == [-5.0, -5.0]
     assert set(found[3, "remove"].measured) == {-5.0}
     assert set(found[3, "add"].measured) == {5.0}
-
-
-@pytest.mark.parametrize("kind", SPIKES)
-def test_changed_bins_add_remove_or_shift_one_spike(kind):
-    spikes = spread((9, 5), 0.3)
-    times, columns = _changed_bins(spikes, kind, 1000, np.random.default_rng(0))
-    after = [spikes.copy() for _ in columns]
-    for perturbed, steps, column in zip(after, times, columns, strict=True):
-        perturbed[steps, column] ^= True
-    change = {"add": 1, "remove": -1, "shift": 0}[kind]
-    assert {int(m.sum() - spikes.sum()) for m in after} == {change}
-    assert len({m.tobytes() for m in after}) == len(after)
-    if kind == "shift":
-        assert len(after) == (spikes[1:] != spikes[:-1]).sum()
-    else:
-        assert len(after) == (spikes == (kind == "remove")).sum()
-    for empty in (np.zeros((0, 3), bool), np.zeros((4, 0), bool), np.full((4, 2), kind == "add")):
-        assert len(_changed_bins(empty, kind, 3, np.random.default_rng(0))[1]) == 0
 
 
 def test_trials_in_several_batches_give_the_same_result(monkeypatch):

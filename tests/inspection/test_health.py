@@ -316,14 +316,6 @@ def test_layers_without_an_error_are_named():
     assert cs.health(small(), [(BUSY, PAIRS)], loss=lambda spikes, target: (spikes * 0.0).sum()).hints == ()
 
 
-def test_a_healthy_network_has_no_hints():
-    net = small()
-    cs.calibrate(net, [BUSY], 60.0)
-    found = cs.health(net, [(BUSY, PAIRS)])
-    assert (found.hints, found.advice) == ((), ())
-    assert str(found).endswith("advice: nothing to change")
-
-
 def test_an_output_that_is_to_be_nearly_silent_is_aimed_at_five_hertz():
     """A loss that desires a spike in a thousand seconds: a silent output could not learn it."""
 

@@ -383,15 +383,6 @@ def test_the_current_of_a_network(potentials, gradients):
     np.testing.assert_array_equal(part[1].current, whole[..., [1, 5]])
 
 
-def test_neurons_without_a_current_say_so():
-    for neuron in (cs.SRM(), cs.SampledSRM()):
-        net = cs.Sequential(cs.Dense(3, 2), neuron)
-        with cs.record(net) as seen:
-            net(spikes_for((10, 1, 3), 0.5))
-        with pytest.raises(ValueError, match=r"record: layer 1 .* has no current, only weighted, potential, spikes"):
-            _ = seen[1].current
-
-
 # A subclass of SRM with its own `__call__`: every view has what the network had, or refuses it.
 
 
@@ -475,27 +466,6 @@ def test_a_record_has_the_arrays_of_the_network(name, selected):
         with pytest.raises(ValueError, match=r"EvenSteps\) has no refractory, only weighted, potential, spikes"):
             _ = record.refractory
     assert ((recording[1].potential >= 10.0) > recording[1].spikes).any()
-
-
-def test_an_explanation_has_what_is_left_of_the_potential():
-    """The refraction of dropped spikes is in the potential, but not in the recorded spikes: it is not explained."""
-    net, x = of_subclass("dense")
-    spikes = spikes_by_hand(net, x)[1]
-    with cs.record(net) as recording:
-        net(x)
-    potential = recording[1].potential
-    rest = []
-    for time, sample, neuron in np.argwhere(potential.values > 9.0).tolist():
-        why = cs.explain(net, x, 1, neuron, time, sample=sample)
-        assert why.fired == spikes[time, sample, neuron]
-        assert why.potential == pytest.approx(float(potential[time, sample, neuron]), rel=1e-5)
-        assert not why.exact
-        assert why.filtered + why.refractory + why.unexplained == pytest.approx(why.potential, abs=1e-6)
-        assert all(time % 2 == 0 for time in why.refractory_spikes.time)
-        rest.append(why.unexplained)
-    assert min(rest) < -1.0
-    time, sample, neuron = np.argwhere(spikes_by_hand(net, x)[3])[-1].tolist()
-    assert cs.explain(net, x, 3, neuron, time, sample=sample).trace(2).events
 
 
 def test_health_and_a_page_have_what_the_network_had_and_others_refuse_it():

@@ -174,31 +174,6 @@ def test_products_of_every_size(rows, width, dtype):
         assert np.allclose(out, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
 
 
-@jit.compiled
-def _multiply_listed(out, a, b, places, sizes):
-    rows, terms, width = sizes
-    vectors.multiply_listed(out, 3, width + 5, a, 0, b, 7, places, 2, terms, rows, width)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows", [0, 1, 3, 8, 21])
-@pytest.mark.parametrize("width", [0, 1, 16, 33, 100])
-def test_products_of_listed_rows(rows, width, dtype):
-    """The rows of the second factor begin anywhere; nothing beside the product is touched."""
-    generator, terms = np.random.default_rng(rows * 100 + width), 9
-    b, places = generator.standard_normal(200).astype(dtype), generator.integers(0, 200 - 7 - width, terms + 2)
-    a = generator.standard_normal((rows, terms)).astype(dtype)
-    out = generator.standard_normal(rows * (width + 5) + 3).astype(dtype)
-    expected = out.copy()
-    for row in range(rows):
-        total = np.zeros(width)
-        for k in range(terms):
-            total += float(a[row, k]) * b[7 + places[2 + k] : 7 + places[2 + k] + width]
-        expected[3 + row * (width + 5) : 3 + row * (width + 5) + width] = total
-    _multiply_listed(out, a.ravel(), b, places, (rows, terms, width))
-    assert np.allclose(out, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
-
-
 def _both(x, w, window, rows=None, groups=1):
     """Return whether a product is made, and the rows of all maps by the product and by the walk."""
     frames, outputs = len(x), w.shape[3]

@@ -77,20 +77,6 @@ def test_a_row_that_no_spike_names_does_not_count():
     assert np.flatnonzero(~np.isfinite(gradient_with_tables(x, g)).all(axis=1)).tolist() == [4]
 
 
-def test_a_table_past_the_last_row_has_no_row():
-    w = RNG.standard_normal((2, 3))
-    tables = np.full((dense.TABLES << dense.INPUTS) * 8, np.nan)
-    # Scratch memory that has the rows of another part.
-    scratch = np.zeros((36, 8))
-    scratch[:, :3] = 1.0
-    dense._fill_tables(tables, w, 0, 0, 8, scratch.ravel())
-    first, *others = tables.reshape(dense.TABLES, -1, 8)
-    for k, sums in enumerate(first):
-        assert np.array_equal(sums[:3], sum((w[i] for i in range(2) if k >> i & 1), np.zeros(3)))
-        assert not sums[3:].any()
-    assert not np.any(others)
-
-
 def with_threads(monkeypatch, threads, work):
     monkeypatch.setattr(jit, "cores", lambda: threads)
     return work()

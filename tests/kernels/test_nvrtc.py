@@ -1,8 +1,8 @@
-"""Every CUDA source compiles with NVRTC for every architecture; no GPU is needed.
+"""Every CUDA source compiles with NVRTC; no GPU is needed.
 
-Compiling takes longer than all other tests of kernels. So a test compiles a source for an architecture in one type
-only, each in the other type than its neighbours, and `benchmarks/compile_report.py` compiles all: its results must be
-of these very sources.
+Compiling takes longer than all other tests of kernels. So the tests compile a source in each type for one architecture,
+another than its neighbours', and `benchmarks/compile_report.py` compiles all for all: its results must be of these very
+sources.
 """
 
 import inspect
@@ -26,9 +26,9 @@ from compile_report import ARCHITECTURES, DTYPES, compiled, rows_of  # noqa: E40
 
 AGAIN = "run python benchmarks/compile_report.py"
 EACH = [
-    (topic, DTYPES[(i + j) % 2], arch)
+    (topic, dtype, ARCHITECTURES[(i + 2 * j) % len(ARCHITECTURES)])
     for i, topic in enumerate(source.topics())
-    for j, arch in enumerate(ARCHITECTURES)
+    for j, dtype in enumerate(DTYPES)
 ]
 
 

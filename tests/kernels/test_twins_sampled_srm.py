@@ -1,4 +1,4 @@
-"""Emulated CUDA kernels of neurons with a sampled refractory response against the CPU's, and against plain loops."""
+"""Emulated CUDA kernels of neurons with a sampled refractory response against the CPU's."""
 
 import numpy as np
 from hypothesis import given
@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from tests.kernels.test_twins import close, dtypes, few, many, normal, same_spikes, seeds, shapes
+from tests.kernels.test_twins import close, dtypes, many, normal, same_spikes, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
-from tests.support import reference
 
 
 @st.composite
@@ -28,25 +27,6 @@ def test_sampled_spike(shape, dtype, spiking, seed):
     ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
     double = cpu.sampled_srm.sampled_spike_adjoint_exact(g.astype(float), u.astype(float), spiking)
     close(ours, cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking), double=double)
-
-
-@few
-@given(st.integers(0, 40), st.integers(0, 4), spikings(), seeds)
-def test_plain_loops(steps, columns, spiking, seed):
-    a = normal(seed, (steps, columns), "float64", 2 * spiking.theta)
-    u, s = gpu.sampled_srm.sampled_spike(a, spiking)
-    expected, spikes = reference.spike(a, spiking.refractory, spiking.theta)
-    np.testing.assert_allclose(u, expected, rtol=1e-9, atol=1e-9)
-    np.testing.assert_array_equal(s, spikes)
-    g = normal(seed + 1, (steps, columns), "float64")
-    out = np.zeros(g.shape)
-    for t in reversed(range(steps)):
-        through = g[t] + sum(
-            spiking.refractory[k] * out[t + k] for k in range(1, min(steps - t, 50, len(spiking.refractory)))
-        )
-        out[t] = spiking.height * np.exp(-abs(u[t] - spiking.theta) / spiking.width) * through
-    found = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
-    np.testing.assert_allclose(found, out, rtol=1e-9, atol=1e-12 * max(1.0, abs(out).max(initial=0)))
 
 
 def test_rows_that_are_not_contiguous():

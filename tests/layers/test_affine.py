@@ -76,22 +76,6 @@ def test_parameters_are_the_trained_ones():
     np.testing.assert_array_equal(layer(x).data, 4 * before)
 
 
-def network():
-    return cs.Sequential(
-        cs.Dense(6, 8, bias=True), cs.LIF(), Affine(8, 3, tau=[2.0, 5.0, 8.0], trained=True, bias=True)
-    )
-
-
-def test_a_stream_has_the_bits_of_the_whole():
-    net, x = network(), RNG.random((40, 2, 6)) < 0.3
-    net[2].bias.data[:] = [1.0, 2.0, 3.0]
-    stream = net.stream()
-    found = np.concatenate([stream(x[:7]), stream(x[7:8]), stream(x[8:])])
-    np.testing.assert_array_equal(found, net(x).data)
-    with pytest.raises(ValueError, match=r"^stream: layer 0 Affine\(4, 2, neuron=SRM\) keeps no state"):
-        cs.Sequential(Affine(4, 2, neuron=cs.SRM())).stream()
-
-
 def test_inspection_knows_a_read_out():
     net = cs.Sequential(cs.Dense(6, 8), cs.SRM(), Affine(8, 3))
     x, labels = RNG.random((30, 4, 6)) < 0.3, [0, 1, 2, 0]

@@ -84,26 +84,3 @@ def test_a_state_is_a_copy():
     for p in (*a.parameters(), *b.parameters()):
         p.data += 1
     assert all((state[name] == before[name]).all() for name in before)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [lambda: cs.Dense(6, 3, weight_scale=40.0), pytest.param(lambda: cs.Conv(1, 3, (2, 3)), marks=pytest.mark.all)],
-)
-def test_neurons_behind_a_synapse_have_their_own_gradient(layer):
-    """In fused passes too: the path through refraction is kept only where the neuron's gradient is "exact"."""
-    cs.seed(2)
-    layer, grads = layer(), {}
-    shape = (6,) if isinstance(layer, cs.Dense) else (2, 3, 1)
-    x = np.random.default_rng(1).random((40, 2, *shape)) < 0.4
-    for gradient in ("slayer", "exact"):
-        srm = cs.SRM(tau_sr=3.0, tau_ref=3.0, gradient=gradient)
-        for together in (True, False):
-            layer.weight.grad = None
-            s = cs.Sequential(layer, srm)(x) if together else srm(layer(x))
-            s.backward(np.random.default_rng(2).standard_normal(s.shape).astype(np.float32))
-            grads[gradient, together] = layer.weight.grad
-        scale = np.abs(grads[gradient, True]).max()
-        # A float32 sum of 80 terms in another order.
-        np.testing.assert_allclose(grads[gradient, True], grads[gradient, False], rtol=0, atol=1e-5 * scale)
-    assert np.abs(grads["slayer", True] - grads["exact", True]).max() > 0.01 * scale

@@ -80,16 +80,6 @@ def test_a_region_of_all_the_time_has_no_outside(dtype):
     assert found[0] == found[1]
 
 
-@pytest.mark.all
-def test_loihi_neurons_count_by_their_response():
-    loihi = cs.Loihi()
-    s = RNG.random((30, 2, 2)) < 0.3
-    theirs, desired = cs.to_nchwt(s, dt=1.0).astype(np.float64), np.full((2, 2, 1, 1), 3.0)
-    expected, *_ = reference.slayer_num_spikes(theirs, desired, 10, 25, loihi.response / 195, 1.0)
-    value = cs.SpikeCountLoss(loihi, true=3, false=3, region=(10, 25))(s, [0, 1])
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_empty_batches():
     for shape in ((10, 0, 3), (10, 2, 0)):
         s, desired = np.zeros(shape, bool), np.zeros(shape[1:])

@@ -118,23 +118,6 @@ def test_recorded_and_explained(kind, delay):
     assert "spike of layer 1, neuron" in repr(trace)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_file_and_copies(kind, tmp_path):
-    net, x = network(kind, **({} if kind == "SRM" else {"trained": True}))
-    net.layers[1] = cs.Recurrent(net[1].layer, net[1].neuron, delay=2.0)
-    cs.save(net, tmp_path / "net")
-    again = cs.load(tmp_path / "net")
-    assert repr(again) == repr(net)
-    assert again[1].steps == 2
-    assert list(again.state()) == list(net.state())
-    np.testing.assert_array_equal(again(x).data, net(x).data)
-    state = net.state()
-    fresh, _ = network(kind, **({} if kind == "SRM" else {"trained": True}))
-    fresh[1].layer.weight.data *= 0
-    fresh.load_state(state)
-    np.testing.assert_array_equal(fresh[1].layer.weight.data, net[1].layer.weight.data)
-
-
 def test_a_convolution_to_itself_in_a_network():
     cs.seed(0)
     lif = cs.LIF(6.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -113,16 +111,6 @@ def test_the_gradient_is_its_formula(neuron, steps, columns, tau_rho, scale_rho,
     rho = scale / width * np.exp(-np.abs(recorded(neuron, v, s) - neuron.theta) / width)
     expected = 0.5 * reference.psp_adjoint(g * rho, neuron.response[:steps])
     np.testing.assert_allclose(t.grad[:, 0], expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize("count", range(1, 10))
-def test_adjoint_of_any_samples(count):
-    c = replace(cs.Loihi().constants, samples=RNG.standard_normal(count))
-    theta = c.theta
-    for steps in range(12):
-        g = RNG.standard_normal((steps, 3))
-        back = adjoint(g, np.full(g.shape, theta), c)
-        np.testing.assert_allclose(back, c.height * reference.psp_adjoint(g, c.samples), rtol=1e-12)
 
 
 def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):

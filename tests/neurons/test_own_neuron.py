@@ -140,15 +140,6 @@ def test_an_explanation_says_what_it_cannot_take_apart():
     assert why.trace(depth=3).events
 
 
-@pytest.mark.all
-def test_what_compares_gradients_refuses_it_in_one_line():
-    net, x, labels = case()
-    with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got LIF$"):
-        cs.compare_gradients(net, x, labels)
-    with pytest.raises(TypeError, match=r"^reassignment: layer 7 .* has no SRM neurons$"):
-        cs.reassignment(net, x, labels, layer=7, neuron=0)
-
-
 def test_an_object_with_a_threshold_and_a_response_is_one_too():
     duck, x = Duck(), np.random.default_rng(0).random((40, 2, 5)) < 0.2
     net = cs.Sequential(cs.Dense(5, 3, weight_scale=3.0), duck)

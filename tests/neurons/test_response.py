@@ -90,16 +90,3 @@ def test_float32_recurrence_over_10000_steps(tau, cutoff):
     first = np.argmax(differ, axis=0)
     for column in np.flatnonzero(differ.any(axis=0)):
         assert abs(u64[first[0, column], 0, column] - srm.theta) < 1e-4
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-@pytest.mark.parametrize(
-    "response", [Alpha(1.0, 5.0, 1.0, 0.01), Alpha(-3.0, 2.0, 0.5, 0.0), by_samples([0.1, 1.0, -2])]
-)
-def test_adjoint(dtype, tolerance, response):
-    x, y = RNG.standard_normal((2, 80, 2, 33)).astype(dtype)
-    t = cs.Tensor(x, requires_grad=True)
-    ax = functions.psp(t, response=response)
-    ax.backward(y)
-    left, right = np.vdot(ax.data.astype(float), y), np.vdot(x, t.grad.astype(float))
-    assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.compare import Relaxed
 from tests.support import reference
 
 RNG = np.random.default_rng(41)
@@ -55,43 +54,6 @@ def test_the_samples_of_an_srm_make_the_srm(gradient, dt, tau):
         np.testing.assert_allclose(a.grad, b.grad, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(neuron.surrogate(x), srm.surrogate(x))
     np.testing.assert_allclose(neuron.psp(x).data, srm.psp(x).data, atol=1e-12)
-
-
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_the_gradient_is_the_formula(gradient, dt):
-    neuron = own(gradient=gradient, dt=dt, tau_rho=0.5, scale_rho=0.8)
-    x, g = signal((30, 2, 3)), RNG.standard_normal((30, 2, 3))
-    t = cs.Tensor(x, requires_grad=True)
-    neuron(t).backward(g)
-    u, _ = reference.spike(reference.psp(x, RESPONSE), REFRACTORY, 4.0)
-    rho = dt * 0.8 / 2.0 * np.exp(-np.abs(u - 4.0) / 2.0)
-    g_u = np.zeros(u.shape)
-    for step in reversed(range(30)):
-        through = g[step].copy()
-        for k in range(1, min(5, 30 - step)) if gradient == "exact" else ():
-            through += REFRACTORY[k] * g_u[step + k]
-        g_u[step] = rho[step] * through
-    np.testing.assert_allclose(t.grad, reference.psp_adjoint(g_u, RESPONSE), atol=1e-12)
-
-
-def test_the_exact_gradient_is_the_derivative_of_relaxed_neurons():
-    """A smooth threshold around the run, whose slope is the surrogate; central differences in float64."""
-    neuron = own(gradient="exact")
-    x, g = signal((16, 1, 2)), RNG.standard_normal((16, 1, 2))
-    t = cs.Tensor(x, requires_grad=True)
-    neuron(t).backward(g)
-    u, _ = reference.spike(reference.psp(x, RESPONSE), REFRACTORY, 4.0)
-    relaxed, step, found = Relaxed(neuron, u), 1e-5, np.zeros(x.shape)
-    for at in np.ndindex(x.shape):
-        values = []
-        for sign in (1, -1):
-            change = np.zeros(x.shape)
-            change[at] = sign * step
-            changes = relaxed.changes(reference.psp(change, RESPONSE)[:, None])[:, 0]
-            values.append((g * changes).sum())
-        found[at] = (values[0] - values[1]) / (2 * step)
-    assert np.linalg.norm(found - t.grad) < 1e-6 * np.linalg.norm(found)
 
 
 def test_gradients_of_losses():

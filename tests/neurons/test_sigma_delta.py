@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -35,17 +33,6 @@ def test_what_is_sent_is_that_of_a_program_to_the_bit(shape, activation, sums):
             net(x)
         assert (seen[0].potential == change).all()
         assert (neuron.fires(change) == sent).all()
-
-
-@pytest.mark.parametrize(("activation", "sums"), KINDS)
-def test_receivers_know_the_activation_within_the_threshold(activation, sums):
-    x = drawn((200, 2, 5))
-    neuron = cs.SigmaDelta(theta=0.3, activation=activation, sums=sums)
-    value = x.cumsum(axis=0) if sums else x
-    value = np.maximum(value, 0) if activation == "relu" else value
-    out = neuron(x).data
-    assert abs(out.cumsum(axis=0) - value).max() < 0.3 + 1e-9
-    assert (out == 0).any()
 
 
 def test_a_network_computes_what_its_activations_do():
@@ -80,15 +67,7 @@ def test_without_a_surrogate_the_exact_gradient_is_that_of_differences(activatio
     assert cs.gradcheck(neuron, drawn((12, 2, 3), 5)) < 1e-6
 
 
-def test_the_default_gradient_is_that_of_sending_every_change():
-    neuron = cs.SigmaDelta(theta=0.5, activation=None)
-    given = cs.Tensor(drawn((12, 1, 3)), requires_grad=True)
-    g = drawn((12, 1, 3), 1)
-    neuron(given).backward(g)
-    assert np.allclose(given.grad, g)
-
-
-def test_state_and_stream():
+def test_a_state_is_kept_between_calls():
     x = drawn((30, 2, 5)).astype(np.float32)
     whole = cs.SigmaDelta(theta=0.4)(x).data
     kept = cs.SigmaDelta(theta=0.4, stateful=True)
@@ -96,19 +75,3 @@ def test_state_and_stream():
     assert (np.concatenate(parts) == whole).all()
     kept.forget()
     assert (kept(x).data == whole).all()
-    net = cs.Sequential(cs.SigmaDelta(theta=0.4))
-    stream = net.stream()
-    assert (np.concatenate([stream(part) for part in (x[:11], x[11:])]) == whole).all()
-    with cs.no_grad():
-        assert (cs.SigmaDelta(theta=0.4)(x).data == whole).all()
-
-
-def test_saved_and_named(tmp_path):
-    neuron = cs.SigmaDelta(theta=0.4, activation=None, sums=False, gradient="exact", surrogate="arctan")
-    net = cs.Sequential(cs.Dense(4, 3), neuron)
-    cs.save(net, tmp_path / "net.npz")
-    again = cs.load(tmp_path / "net.npz").layers[1]
-    assert repr(again) == repr(neuron)
-    assert neuron.with_gradient("slayer").gradient == "slayer"
-    assert repr(cs.SigmaDelta()) == "SigmaDelta(theta=0.1)"
-    assert replace(neuron, theta=1.0).spiking.theta == 1.0

@@ -160,22 +160,6 @@ def test_errors(make, message):
         make([cs.Tensor([1.0], requires_grad=True)])
 
 
-@pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.NAdam])
-def test_a_step_has_the_learning_rate_of_the_epoch(make):
-    """Two optimizers along one gradient: one with a schedule, one that is told its rates."""
-    rates = [0.8, 0.4 + 0.2 * 2**0.5, 0.4, 0.4 - 0.2 * 2**0.5, 0.0]
-    weights = [cs.Tensor(np.array([3.0, -2.0]), requires_grad=True) for _ in range(2)]
-    planned, told = make(weights[:1], cs.cosine_decay(0.8, epochs=4)), make(weights[1:])
-    assert planned.epoch == 0
-    for epoch, rate in enumerate(rates):
-        planned.epoch, told.schedule = epoch, lambda _, rate=rate: rate
-        assert planned.lr == pytest.approx(rate, abs=1e-15)
-        for w, optimizer in zip(weights, (planned, told), strict=True):
-            w.grad = np.array([1.0, 0.5])
-            optimizer.step()
-        np.testing.assert_allclose(weights[0].data, weights[1].data, rtol=1e-12)
-
-
 @pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
 def test_a_state_is_a_copy(make):
     """What was read stays, and what was loaded is not written to, whatever steps follow."""

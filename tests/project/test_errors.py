@@ -106,15 +106,6 @@ def test_a_layer_that_does_not_fit_into_memory(capsys):
     assert "does not fit into memory" in capsys.readouterr().err
 
 
-def test_a_loader_of_another_step_warns():
-    loader = Loader(Arrays(X.swapaxes(0, 1), LABELS), 4, dt=0.5)
-    message = r"^(train|test): the loader has a dt of 0.5 ms, the neuron of the loss one of 1 ms$"
-    for run in (trainer().train, trainer().test):
-        with pytest.warns(UserWarning, match=message) as found:
-            run(loader)
-        assert found[0].filename == __file__
-
-
 def test_warnings_name_the_callers_line_through_the_library():
     recordings = [Events([time], [1], None, [0]) for time in (10.0, 900.0)]
     loader = Loader(Arrays(recordings, [0, 1], shape=20, classes=3), 2, steps=50)

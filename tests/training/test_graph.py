@@ -90,15 +90,6 @@ def test_graphs_have_the_bits_of_plain_steps(notation: str, monkeypatch: pytest.
     assert len(captured) == 2 * 2 * 2
 
 
-@pytest.mark.parametrize("options", [{"relative": True, "warmup": 3, "amsgrad": True}, {"weight_decay": 0.1}])
-def test_schedules_and_options(options: Any) -> None:
-    def make(parameters: Any, lr: float, **more: Any) -> Any:
-        return cs.Adam(parameters, lr=lambda epoch: lr / (1 + epoch), **more)
-
-    found, expected = (two_epochs(MLP, graph, make, **options)[0] for graph in (True, False))
-    assert found == expected
-
-
 def ten_batches(loader: Loader, marks: list[int], costs: Costs) -> Iterator[Any]:
     """Yield the batches of two epochs, the last two looked at before, and note the operations before each."""
     for number, batch in enumerate(islice((batch for _ in range(2) for batch in loader), 10)):

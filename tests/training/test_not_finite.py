@@ -82,7 +82,6 @@ POTENTIAL = r"the potential of layer 1 \(SRM\) is not finite \(-?(inf|nan)\)"
 INPUT = r"the output of layer 0 \(Dense\(3, 5\)\) is not finite \((inf|nan|-inf)\)"
 WEIGHT = r"[02]\.weight \(Dense\(\d, \d\)\) is not finite \(-?(inf|nan)\) after the step"
 STATE = r"the optimizer's state of 0\.weight \(Dense\(3, 5\)\) is not finite after the step"
-GRADIENT = r"the gradient of 2\.weight \(Dense\(5, 2\)\) is not finite \(nan\)"
 LOSS = r"the loss is not finite \((inf|nan)\)"
 
 WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
@@ -130,15 +129,6 @@ def test_training_stops_at_the_first_batch(way: str) -> None:
 )
 def test_training_goes_on_with_finite_numbers(options: Any) -> None:
     run(options.pop("net", None) or mlp(), **options)
-
-
-@pytest.mark.parametrize(("dtype", "number"), [(np.float16, math.nan), (np.float32, -math.inf)])
-def test_input_that_is_not_finite_is_refused(dtype: Any, number: float) -> None:
-    x = ONES.astype(dtype)
-    x[7, 1, 2] = number
-    for given in (x, cs.Tensor(x), x.tolist()):
-        with pytest.raises(ValueError, match=r"^network: x must be finite, got (nan|inf|-inf) in it$"):
-            run(mlp(), x=given)
 
 
 def test_the_gradient_is_found_before_the_weights_change() -> None:
