@@ -16,6 +16,8 @@ from cuslayer.training.score import GradientFlow
 
 # Gradients that grow by more than this from the last step to the first; the rows of time that are looked at.
 _MOST, _ROWS = 1000.0, 100
+# The least number of steps with an error by which growth is judged: over fewer, the delay of a response looks like it.
+_SHORT = 50
 # The least number of norms by which an epoch is judged.
 _LEAST = 3
 
@@ -96,6 +98,7 @@ class GradientWatch:
         rank = alive[::-1].astype(np.float64).cumsum(axis=0)[::-1]
         count = rank[:1]
         tenth = xp.maximum(count / 10, 1.0)
+        alive &= count >= _SHORT
         parts = rank <= tenth, abs(rank - count / 2) <= tenth / 2, rank > count - tenth
         last, middle, first = (xp.where(alive & part, e, 0.0).sum() for part in parts)
         # Those that are not finite have grown, unless they are not at the last steps already.

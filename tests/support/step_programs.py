@@ -29,13 +29,13 @@ def leaky(x, i_keep, v_keep, theta, reset):
     return [np.array(part) for part in zip(*steps, strict=True)]
 
 
-def leaky_reverse(x, g, i_keep, v_keep, neuron, *, graded=False, since=0):
-    """Return the gradients of x, i_keep and v_keep, the last two by neuron and sample, of the steps from `since` on."""
+def leaky_reverse(x, g, i_keep, v_keep, neuron, *, graded=False):
+    """Return the gradients of x, i_keep and v_keep, the last two for each neuron and sample."""
     current, u, spikes, after = leaky(x, i_keep, v_keep, neuron.theta, neuron.reset)
     zeros = np.zeros(x.shape[1:])
     of_x, of_i_keep, of_v_keep = np.zeros(x.shape), zeros.copy(), zeros.copy()
     of_current, of_after = zeros.copy(), zeros.copy()
-    for t in reversed(range(since, len(x))):
+    for t in reversed(range(len(x))):
         # output = s, or s u
         of_s = g[t] * (u[t] if graded else 1.0)
         of_u = g[t] * spikes[t] if graded else zeros.copy()
@@ -79,6 +79,39 @@ def adaptive(x, keeps, neuron):
     return [np.array(part) for part in zip(*steps, strict=True)]
 
 
+def adaptive_reverse(x, g, keeps, neuron, *, graded=False, since=0):
+    """Return the gradients of x and of the shares, by neuron and sample, of the steps from `since` on."""
+    u, s, current, voltage, above, _, risen, refraction = adaptive(x, keeps, neuron)
+    zeros = np.zeros(x.shape[1:])
+    of_x, of_keeps = np.zeros(x.shape), [zeros.copy() for _ in range(4)]
+    of_current, of_voltage, of_risen, of_refraction = (zeros.copy() for _ in range(4))
+    for t in reversed(range(since, len(x))):
+        of_s = g[t] * (u[t] if graded else 1.0)
+        of_u = g[t] * s[t] if graded else zeros.copy()
+        # risen = above + s rise;  refraction = held + s scale_ref (theta + above)
+        of_above = of_risen + of_refraction * s[t] * neuron.scale_ref
+        of_held = of_refraction.copy()
+        if neuron.gradient == "exact":
+            of_s = of_s + of_risen * neuron.rise
+            of_s = of_s + of_refraction * neuron.scale_ref * (neuron.theta + above[t])
+        # s = step(u - theta)
+        of_u = of_u + slope(neuron, u[t]) * of_s
+        # u = voltage - held - above
+        of_voltage = of_voltage + of_u
+        of_held = of_held - of_u
+        of_above = of_above - of_u
+        # Each state is a share of what was after the step before.
+        of_current = of_current + of_voltage
+        of_x[t] = of_current
+        for number, (error, was) in enumerate(
+            [(of_current, current), (of_voltage, voltage), (of_above, risen), (of_held, refraction)]
+        ):
+            of_keeps[number] += error * (was[t - 1] if t else 0.0)
+        of_current, of_voltage = keeps[0] * of_current, keeps[1] * of_voltage
+        of_risen, of_refraction = keeps[2] * of_above, keeps[3] * of_held
+    return of_x, *of_keeps
+
+
 def resonate(x, w, neuron):
     """Return the complex state before the reset, the spikes, and the state after it, of each step."""
     after = np.zeros(x.shape[1:], complex)
@@ -98,6 +131,37 @@ def resonate(x, w, neuron):
         after = np.where(s, left, before)
         steps.append((before, s, after))
     return [np.array(part) for part in zip(*steps, strict=True)]
+
+
+def resonate_reverse(x, g, w, neuron, *, graded=False, since=0):
+    """Return the gradients of x and of the parts of w, these by neuron and sample, of the steps from `since` on."""
+    z, s, after = resonate(x, w, neuron)
+    zeros = np.zeros(x.shape[1:])
+    of_x, of_re_w, of_im_w = np.zeros(x.shape), zeros.copy(), zeros.copy()
+    after_re, after_im = zeros.copy(), zeros.copy()
+    for t in reversed(range(since, len(x))):
+        re, im = z[t].real, z[t].imag
+        of_s = g[t] * (im if graded else 1.0)
+        of_im = g[t] * s[t] if graded else zeros.copy()
+        if neuron.gradient == "slayer" or neuron.reset in ("none", "subtract"):
+            of_re = after_re
+            of_im = of_im + after_im
+            if neuron.gradient == "exact" and neuron.reset == "subtract":
+                of_s = of_s - neuron.theta * after_im
+        else:
+            of_re = after_re * (1.0 - s[t])
+            of_im = of_im + after_im * (1.0 - s[t])
+            left = neuron.theta if neuron.reset == "izhikevich" else 0.0
+            of_s = of_s - re * after_re + (left - im) * after_im
+        of_im = of_im + slope(neuron, im) * of_s
+        of_x[t] = of_re
+        before = after[t - 1] if t else np.zeros(x.shape[1:], complex)
+        # re = w_re before_re - w_im before_im + x;  im = w_im before_re + w_re before_im
+        of_re_w += of_re * before.real + of_im * before.imag
+        of_im_w += of_im * before.real - of_re * before.imag
+        after_re = w.real * of_re + w.imag * of_im
+        after_im = w.real * of_im - w.imag * of_re
+    return of_x, of_re_w, of_im_w
 
 
 def sigma_delta(x, theta, activation, sums):
