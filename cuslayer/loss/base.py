@@ -68,7 +68,7 @@ class ClassLoss:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None
-        first, last = within(self.region, spikes.shape[0], self.dt)
+        first, last = within(self.region, spikes.shape[0], self.dt, spikes.lengths)
         if spikes.lengths is None:
             return self._error(spikes, chosen, first, last)
         lengths_within(spikes.lengths, first, last)
@@ -313,11 +313,16 @@ def window_counts(x: Array, window: int) -> Array:
     return count
 
 
-def within(region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
-    """Return a region in steps, by default all of them; raise ValueError where it reaches past the end."""
+def within(region: tuple[int, int] | None, steps: int, dt: float, lengths: Lengths | None = None) -> tuple[int, int]:
+    """Return a region in steps, by default all of them; raise ValueError where it reaches past the end.
+
+    Of recordings with lengths it ends with the longest.
+    """
     if steps == 0:
         raise ValueError("spikes must have a step, got T = 0")
     region = region or (0, steps)
+    if region[1] > steps and lengths is not None:
+        return region[0], steps
     if region[1] > steps:
         reach, end = region[1] * dt, steps * dt
         raise ValueError(f"region reaches to {reach:g} ms, the spikes end at {end:g} ms")

@@ -285,7 +285,7 @@ class CrossEntropyLoss(ClassLoss):
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
-        first, last = within(self.region, output.shape[0], self.dt)
+        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
         y, lengths = output.data[first:last], lengths_within(output.lengths, first, last)
         chosen = self._at_each_step(target, output)
         if chosen is not None:
@@ -439,7 +439,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
     def _read(self, output: Any) -> Array:
         """Return ``slope (r - offset)`` of an output, (N, classes), without a gradient."""
         output = as_tensor(output)
-        first, last = within(self.region, output.shape[0], self.dt)
+        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
         lengths = lengths_within(output.lengths, first, last)
         read = over_time(numeric(output.data[first:last]), self.over, lengths)
         return (read - self.offset) * self.slope

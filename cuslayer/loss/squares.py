@@ -43,7 +43,7 @@ class MeanSquaredError(ClassLoss):
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
-        first, last = within(self.region, output.shape[0], self.dt)
+        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
         y = over_time(numeric(output.data[first:last]), self.over, lengths_within(output.lengths, first, last))[None]
         return y, y  # numbers have no accuracy
 

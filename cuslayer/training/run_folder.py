@@ -531,7 +531,9 @@ def save_figures(
         save_figure(curves, lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
         save_figure(flow, lambda figure: gradients.plot(figure.subplots()), size=(6, 3.5))
     title, spikes, _ = example
-    trains = [(title, spikes), *_layer_spikes(net, spikes)]
+    # Numbers in time have no raster.
+    given = [(title, spikes)] if spikes.dtype.kind != "f" else []
+    trains = [*given, *_layer_spikes(net, spikes)]
     save_figure(rasters, lambda f: draw_rasters(f, trains, dt), size=(8, 2 + 1.6 * len(trains)))
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cuslayer as cs
 from cuslayer.data import Delta, Loader, load
+from cuslayer.training import Config, evaluate, load_run, train
 
 RNG = np.random.default_rng(0)
 PRESSURE = RNG.integers(55, 256, (17, 12)).astype(np.float32)
@@ -56,6 +58,32 @@ def test_own_arrays(tmp_path):
     assert np.array_equal(train[1][1], np.arange(5, 11) % 3)
     save(tmp_path, "train.npz", x=x[None].repeat(2, 0), y=[0, 1])
     assert np.array_equal(load("arrays", tmp_path)[1][0], x)
+
+
+def test_a_run_on_own_arrays(tmp_path):
+    config = Config(
+        **{"layers": ("4", cs.Word("8r", spread=(("tau", 5.0, 20.0),)), "3out"), "neuron": cs.LIF(trained=True)},
+        **{"dataset": "arrays", "data": str(tmp_path), "error": "CrossEntropy", "over": "every", "smoothing": 0.1},
+        **{
+            "duration": 9.0,
+            "region": (0.0, 9.0),
+            "epochs": 1,
+            "batch": 2,
+            "validation": 0.3,
+            "out": str(tmp_path / "r"),
+        },
+    )
+    x = RNG.normal(size=(33, 4)).astype(np.float32)
+    save(tmp_path, "train.npz", x=x, y=np.arange(33) % 4 - 1, lengths=[5, 8, 4, 6, 5, 5])
+    with pytest.warns(UserWarning, match="the run ends without a test"):
+        train(config, log=lambda line: None)
+    save(tmp_path, "test.npz", x=x[:11], y=[0] * 11, lengths=[5, 6])
+    run = load_run(tmp_path / "r")
+    right, found = 0, run.net.layers[1].neuron.parameters()[0]
+    assert found.shape == (8,)
+    for part in np.split(x[:11], [5]):
+        right += (run.net(part[:, None]).data.argmax(axis=2) == 0).sum()
+    assert evaluate(run)[0].accuracy == pytest.approx(right / 11)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.kernels.test_twins_neuron import constants_of
 from tests.support.kinds import Compartments, Quadratic
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
-drawn = settings(max_examples=25, deadline=None)
+drawn = settings(max_examples=15, deadline=None)
 times = st.tuples(st.sampled_from([1, 9, 33, 70]), st.integers(0, 3))
 kept = st.sampled_from(["numbers", "float16"])
 EXACT = cs.CUBA(gradient="exact").spiking

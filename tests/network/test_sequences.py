@@ -96,6 +96,8 @@ def test_the_score_of_labels_at_each_step_is_over_all_of_them():
     right = net(X).data.argmax(axis=2) == AT_STEPS
     assert score.accuracy == pytest.approx(right[counted].mean())
     assert trainer.test([(X[:, :1], np.full((20, 1), -1))]).loss == 0.0
+    trainer.loss = cs.CrossEntropyLoss("every", region=(0.0, 30.0))  # it ends with the longest
+    assert trainer.test([(cs.Tensor(X, lengths=LENGTHS), AT_STEPS)]) == score
 
 
 def test_batch_norm_takes_own_steps_only():
