@@ -68,10 +68,9 @@ class ClassLoss:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None
-        first, last = within(self.region, spikes.shape[0], self.dt, spikes.lengths)
+        first, last, _ = self._within(spikes)
         if spikes.lengths is None:
             return self._error(spikes, chosen, first, last)
-        lengths_within(spikes.lengths, first, last)
 
         def of_part(part: Tensor, length: int, numbers: Lengths) -> Tensor:
             return self._error(part, part_of(chosen, numbers, length), first, min(last, length))
@@ -96,6 +95,11 @@ class ClassLoss:
 
     def __repr__(self) -> str:
         return check.shown(self, region=in_ms(self.region, self.dt))
+
+    def _within(self, output: Tensor) -> tuple[int, int, Lengths | None]:
+        """Return the region of an output (T, N, ...) in steps, and how many of them each recording has."""
+        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
+        return first, last, lengths_within(output.lengths, first, last)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes."""

@@ -13,12 +13,10 @@ from cuslayer.loss.base import (
     ClassLoss,
     classes_beside,
     in_ms,
-    lengths_within,
     over_time,
     send_classes,
     window_counts,
     window_steps,
-    within,
 )
 from cuslayer.neurons.base import Neuron
 from cuslayer.sequences import own_steps
@@ -285,8 +283,8 @@ class CrossEntropyLoss(ClassLoss):
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
-        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
-        y, lengths = output.data[first:last], lengths_within(output.lengths, first, last)
+        first, last, lengths = self._within(output)
+        y = output.data[first:last]
         chosen = self._at_each_step(target, output)
         if chosen is not None:
             counted = chosen[first:last].any(axis=-1)
@@ -439,8 +437,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
     def _read(self, output: Any) -> Array:
         """Return ``slope (r - offset)`` of an output, (N, classes), without a gradient."""
         output = as_tensor(output)
-        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
-        lengths = lengths_within(output.lengths, first, last)
+        first, last, lengths = self._within(output)
         read = over_time(numeric(output.data[first:last]), self.over, lengths)
         return (read - self.offset) * self.slope
 

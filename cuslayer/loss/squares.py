@@ -6,7 +6,7 @@ from typing import Any
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, numeric, to_device, to_numpy
-from cuslayer.loss.base import OVER, ClassLoss, lengths_within, over_time, within
+from cuslayer.loss.base import OVER, ClassLoss, over_time
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -43,8 +43,8 @@ class MeanSquaredError(ClassLoss):
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
-        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
-        y = over_time(numeric(output.data[first:last]), self.over, lengths_within(output.lengths, first, last))[None]
+        first, last, lengths = self._within(output)
+        y = over_time(numeric(output.data[first:last]), self.over, lengths)[None]
         return y, y  # numbers have no accuracy
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array:

@@ -15,7 +15,7 @@ from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
 from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_input, flow, is_observed, one_pass, plan
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
-from cuslayer.sequences import own_steps
+from cuslayer.sequences import ended
 from cuslayer.tape import Tensor, as_tensor, no_grad, potentials_are_observed
 
 # Runs a stage on one chunk (T, N, ...) after the other.
@@ -93,17 +93,15 @@ class Stream:
             raise ValueError("x must be on the CPU, got an array on a GPU")
         if self._shape is None:
             self._net.check_input(given)
+            if self._lengths is not None:
+                check.lengths(self._lengths, (max(int(self._lengths.max(initial=0)), 1), *given.shape[1:]))
         elif given.shape[1:] != self._shape:
             raise ValueError(f"x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
         if given.dtype != bool:
             finite_input("x", given)
-        if self._lengths is not None:
-            check.lengths(self._lengths, (max(int(self._lengths.max(initial=0)), 1), *given.shape[1:]))
         self._shape, before = given.shape[1:], self.steps
         y = self.advance(given.data)
-        if self._lengths is not None:
-            y[own_steps(self._lengths - before, len(y)) == 0] = 0
-        return y
+        return y if self._lengths is None else ended(y, lengths=self._lengths - before).data
 
     def advance(self, x: Array) -> Array:
         """Return the output for the next steps of an array that fits the network and the calls before."""

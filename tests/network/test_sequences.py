@@ -134,6 +134,10 @@ def test_a_stream_ends_each_recording():
     stream, y = net.stream(LENGTHS), net(cs.Tensor(X, lengths=LENGTHS)).data
     assert isinstance(stream, Stream)
     assert np.array_equal(np.concatenate([stream(X[:6]), stream(X[6:7]), stream(X[7:])]), y)
+    x = np.ones((20, 5, 2), bool)
+    passed = cs.Sequential().stream(LENGTHS)(x)
+    assert passed.sum() == 2 * LENGTHS.sum()
+    assert x.all()  # an output that is the input itself is not written to
 
 
 def test_a_loader_pads_to_the_longest_of_a_batch():
