@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass, replace
 from functools import partial
 from statistics import NormalDist
 from typing import Any, cast
@@ -20,7 +21,7 @@ from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
-from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
+from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.tape import (
     Gradient,
@@ -41,7 +42,9 @@ _AT_WORK = np.array([NormalDist(0.0, 0.5).inv_cdf((i + 0.5) / 64) for i in range
 # The gain of the loop at which errors keep their size, under 1, since the surrogate differs from step to step; and the
 # most of what comes back: as a share of the threshold, the potential's deviation for spikes in all steps; as a share of
 # the deviation of what comes from the layer before, that of the weighted input.
-_GAIN, _SHARE = 0.9, 0.5
+_GAIN, _LOUDEST, _SHARE = 0.9, 0.5, 2.0
+# The scale of a surrogate that nobody has chosen: at 1, a step of the optimizer already takes the loop out of balance.
+_SCALE = 0.1
 # Errors are followed over so many steps of up to so many samples, fewer of large populations, by products of numbers,
 # and compared between blocks of steps at both ends.
 _STEPS, _SAMPLES, _PRODUCTS, _BLOCK = 1000, 8, 1 << 28, 20
@@ -204,6 +207,13 @@ def _input_adjoint(k: Any, y: Array, w: Array, geometry: Geometry | None) -> Arr
     return found.reshape(y.shape)
 
 
+def _with_low_surrogate(neuron: Neuron) -> Any:
+    """Return neurons whose surrogate is low, unless its scale was chosen: errors then grow less in the loop."""
+    if not (isinstance(getattr(neuron, "scale_rho", None), UsualScale) and is_dataclass(neuron)):
+        return neuron
+    return replace(neuron, scale_rho=_SCALE)
+
+
 def _of_neuron(name: str) -> Any:
     """Return a property that is an attribute of the neurons of a `Recurrent`."""
     return property(lambda self: getattr(self.neuron, name))
@@ -226,6 +236,9 @@ class Recurrent(Layer, Neuron):
     D is the mean of ``dt rho(u)``, for potentials around 0 with a deviation of ``theta / 2``, and H the frequency
     response of the potential to a weighted input: an error that goes once round the loop is multiplied by
     ``|e| D |H|``, e an eigenvalue of W. `calibrate` measures and sets the scale for real input; see `balance`.
+
+    Neurons whose scale_rho was not chosen get one of 0.1: with a lower surrogate the weights W are larger, and a step
+    of the optimizer changes the loop less.
 
     Args:
         layer: a `Dense` layer with as many outputs as inputs, or a `Conv` that keeps the frame and its channels.
@@ -259,7 +272,7 @@ class Recurrent(Layer, Neuron):
     weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
 
     def __init__(self, layer: Any, neuron: Any, *, delay: float | None = None) -> None:
-        self.layer, self.neuron = layer, as_neuron(neuron)
+        self.layer, self.neuron = layer, _with_low_surrogate(as_neuron(neuron))
         self._check_layer()
         if self.neuron.step_by_step is None:
             raise TypeError(f"neuron must be {_KINDS}, got {check.one_line(neuron)}")
@@ -291,7 +304,7 @@ class Recurrent(Layer, Neuron):
         rho, response = self.neuron.surrogate(_AT_WORK * self.theta), self.response
         largest = abs(np.fft.rfft(response, max(len(response), 1 << 12))).max()
         gain = 0.0 if rho is None else float(self.dt * np.mean(rho) * largest)
-        loudest = _SHARE * abs(self.theta) / math.sqrt(np.square(response).sum())
+        loudest = _LOUDEST * abs(self.theta) / math.sqrt(np.square(response).sum())
         return min(_GAIN / gain, loudest) if gain > 0 else None
 
     def _size(self) -> float:
@@ -329,9 +342,13 @@ class Recurrent(Layer, Neuron):
 
     def _followed(self, x: Any) -> tuple[float, float]:
         """Return the growth of an error, and the deviation of what comes back as a share of that of x."""
-        given = as_tensor(x).data
+        given, lengths = as_tensor(x).data, as_tensor(x).lengths
         products = _STEPS * math.prod(given.shape[2:]) ** 2
-        given = given[:_STEPS, : max(1, min(_SAMPLES, _PRODUCTS // max(products, 1)))]
+        samples = max(1, min(_SAMPLES, _PRODUCTS // max(products, 1)))
+        if lengths is not None:  # the longest samples, without what pads them
+            longest = np.argsort(-lengths, kind="stable")[:samples]
+            given = given[: lengths[longest[-1]], longest]
+        given = given[:_STEPS, :samples]
         xp, count = namespace(given), -(-_STEPS // max(len(given), 1))
         leaf = Tensor(xp.concatenate([given] * count, axis=0)[:_STEPS], requires_grad=True)
         g = np.zeros(leaf.shape, leaf.dtype)
@@ -349,7 +366,7 @@ class Recurrent(Layer, Neuron):
     def balance(self, x: Any) -> None:
         """Scale the layer so that errors keep their size, see `growth`, for the weighted input x (T, N, ...).
 
-        What comes back has at most half of the deviation of x: with a low surrogate errors may fade. Where no scale
+        What comes back has at most twice the deviation of x: with a very low surrogate errors may fade. Where no scale
         within a factor of 16 fits, that of a `Recurrent` without data stays: errors grow in the neurons themselves, as
         those of ``gradient="exact"`` may with a wide surrogate.
         """

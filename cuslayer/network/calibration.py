@@ -320,7 +320,7 @@ class Run:
                 factor *= step
                 x.tensor = x.again(1.0)
             elif balances:
-                node.stage.balance(x.tensor)
+                node.stage.balance(Tensor(x.tensor.data, lengths=self._lengths))
                 balances -= 1
             else:  # near enough, or the wanted rate cannot be reached
                 break

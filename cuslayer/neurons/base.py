@@ -381,6 +381,18 @@ def set_checked(neuron: Any, **rules: Callable[[str, Any], Any]) -> None:
         object.__setattr__(neuron, name, rule(name, getattr(neuron, name)))
 
 
+class UsualScale(float):
+    """The scale of a surrogate that nobody has chosen; `Recurrent` then takes a lower one."""
+
+
+USUAL_SCALE = UsualScale(1.0)
+
+
+def scale_of_surrogate(name: str, value: Any) -> float:
+    """Return the scale of a surrogate as a float, as `check.constant` does."""
+    return value if isinstance(value, UsualScale) else check.constant(name, value)
+
+
 def word_or_none(*words: str) -> Callable[[str, Any], str]:
     """Return the rule of one of some words, or None for "none"."""
     return lambda name, value: check.one_of(name, "none" if value is None else value, words)

@@ -19,7 +19,17 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import small_response
 from cuslayer.kernels.recurrent.constants import Program
-from cuslayer.neurons.base import SURROGATE, Neuron, OnePass, StepByStep, scaled_surrogate, set_checked, shape_of
+from cuslayer.neurons.base import (
+    SURROGATE,
+    USUAL_SCALE,
+    Neuron,
+    OnePass,
+    StepByStep,
+    scale_of_surrogate,
+    scaled_surrogate,
+    set_checked,
+    shape_of,
+)
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
 from cuslayer.tape import (
@@ -226,7 +236,7 @@ class StepNeuron(Neuron):
     Args:
         theta: the threshold.
         tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
+        scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
         dt: the step, ms.
         gradient: "slayer", which drops what a spike changes in later steps, or "exact", the derivative of all.
         surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
@@ -256,7 +266,7 @@ class StepNeuron(Neuron):
 
     theta: float = 1.0
     tau_rho: float = 1.0
-    scale_rho: float = 1.0
+    scale_rho: float = USUAL_SCALE
     dt: float = 1.0
     gradient: str = "slayer"
     surrogate: Any = EXPONENTIAL
@@ -285,7 +295,9 @@ class StepNeuron(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
+        set_checked(
+            self, theta=check.constant, tau_rho=check.constant, scale_rho=scale_of_surrogate, dt=check.time_step
+        )
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import to_numpy
-from cuslayer.neurons.base import KINDS, Neuron
+from cuslayer.neurons.base import KINDS, Neuron, UsualScale
 from cuslayer.surrogates import Surrogate, as_constant
 from cuslayer.tape import Tensor
 
@@ -28,6 +28,8 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     if names is None:
         raise TypeError(f"neuron must be of a named kind ({', '.join(KINDS)}), got {type(neuron).__name__}")
     found = {"type": names.type} | {theirs: _plain(getattr(neuron, ours)) for theirs, ours in names.all.items()}
+    if isinstance(getattr(neuron, "scale_rho", None), UsualScale) and "scaleRho" in names.options:
+        del found["scaleRho"]
     if isinstance(found.get("surrogate"), Surrogate):
         found["surrogate"] = as_constant(found["surrogate"])
         if found["surrogate"] is None:
@@ -39,7 +41,7 @@ def _plain(value: Any) -> Any:
     """Return a constant for a file: a number or a list in place of an array or a tensor."""
     if isinstance(value, (Tensor, np.ndarray)):
         return to_numpy(value.data if isinstance(value, Tensor) else value).astype(np.float64).tolist()
-    return value
+    return float(value) if isinstance(value, UsualScale) else value
 
 
 def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:

@@ -15,10 +15,12 @@ from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import (
     SURROGATE,
+    USUAL_SCALE,
     Names,
     Neuron,
     OnePass,
     StepByStep,
+    scale_of_surrogate,
     scaled_or_none,
     scaled_surrogate,
     set_checked,
@@ -135,7 +137,7 @@ class SRM(Neuron):
         tau_ref: time constant of the refractory response, ms.
         scale_ref: size of the refractory response, in thresholds.
         tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
+        scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
         dt: the step, ms.
         gradient: "slayer", as published, or "exact", which includes the path through refraction.
         cutoff: the spike response is truncated where it falls below this value; 0 for no truncation.
@@ -161,7 +163,7 @@ class SRM(Neuron):
     tau_ref: float = 1.0
     scale_ref: float = 2.0
     tau_rho: float = 1.0
-    scale_rho: float = 1.0
+    scale_rho: float = USUAL_SCALE
     dt: float = 1.0
     gradient: str = "slayer"
     cutoff: float = 0.01
@@ -180,7 +182,7 @@ class SRM(Neuron):
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
         set_checked(self, theta=check.constant, tau_sr=check.positive, tau_ref=check.positive, scale_ref=check.factor)
-        set_checked(self, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
+        set_checked(self, tau_rho=check.constant, scale_rho=scale_of_surrogate, dt=check.time_step)
         set_checked(self, cutoff=check.not_negative, ref_cutoff=check.not_negative)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)

@@ -76,6 +76,8 @@ class Description:
         """Return a value as JSON: plain data as it is, everything else as a dictionary of one key."""
         if type(x) in _PLAIN:
             return x
+        if isinstance(x, float):
+            return float(x)
         if isinstance(x, np.generic):
             return self._value(where, x.item())
         if isinstance(x, list):

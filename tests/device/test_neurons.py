@@ -142,7 +142,7 @@ def test_growth_is_noted_on_a_device():
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(1)
-        net = cs.Sequential(cs.Dense(6, 5), cs.Recurrent(cs.Dense(5, 5), cs.LIF()))
+        net = cs.Sequential(cs.Dense(6, 5), cs.Recurrent(cs.Dense(5, 5), cs.LIF(scale_rho=1.0)))
         cs.calibrate(net, [x])
         found.append(backend.to_numpy(net[1].layer.weight.data).copy())
         net[1].layer.weight.data *= 20

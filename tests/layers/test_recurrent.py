@@ -136,6 +136,7 @@ def test_without_weights_it_is_the_neurons(kind, gradient):
     for alone in (True, False):
         neuron = (KINDS | PUBLISHED | {"driven": Driven})[kind](gradient=gradient)
         population, leaf = cs.Recurrent(cs.Dense(140, 140), neuron), cs.Tensor(x, requires_grad=True)
+        neuron = population.neuron
         population.layer.weight.data[:] = 0
         out = (neuron if alone else population)(leaf)
         out.backward(g)
@@ -149,7 +150,7 @@ def test_without_weights_it_is_the_neurons(kind, gradient):
 )
 @pytest.mark.parametrize("kind", ["SRM", "LIF"])
 def test_a_convolution_to_itself(kind, padding, dilation, groups, kernel):
-    neuron = KINDS[kind](gradient="exact")
+    neuron = KINDS[kind](gradient="exact", scale_rho=1)
     layer = cs.Conv(4, 4, kernel, padding=padding, dilation=dilation, groups=groups)
     population = cs.Recurrent(layer, neuron, delay=2.0)
     w = layer.weight.data = grid(RNG, layer.weight.shape, 0.5)
@@ -239,7 +240,7 @@ def test_a_state_is_kept_between_calls(kind, delay):
 
 
 def test_attributes_are_those_of_the_neurons():
-    neuron = cs.CUBA(3.0, 9.0, theta=2.0, dt=0.5, gradient="exact")
+    neuron = cs.CUBA(3.0, 9.0, theta=2.0, scale_rho=1.0, dt=0.5, gradient="exact")
     population = cs.Recurrent(cs.Dense(3, 3), neuron, delay=1.25)
     assert population.steps == 2
     assert population.delay == 1.25
@@ -262,9 +263,9 @@ def test_attributes_are_those_of_the_neurons():
 
 BALANCED = {
     "LIF": cs.LIF(),
-    "exact LIF": cs.LIF(gradient="exact", tau_rho=0.4),
+    "exact LIF": cs.LIF(gradient="exact", tau_rho=0.4, scale_rho=1.0),
     "ALIF": cs.AdaptiveLIF(),
-    "SRM": cs.SRM(),
+    "SRM": cs.SRM(scale_rho=1.0),
 }
 
 
@@ -283,3 +284,21 @@ def test_errors_keep_their_size_through_a_thousand_steps(kind, size):
     assert 0.1 < net[1].growth(net[0](x)) < 10
     net[1].layer.weight.data *= 2
     assert net[1].growth(net[0](x)) > 1e3
+
+
+def test_a_scale_of_the_surrogate_that_nobody_chose_is_low():
+    """At a scale of 1, the first steps of the optimizer make errors grow without bound."""
+    kinds = cs.LIF(), cs.SRM(), cs.CUBA().spread(3, tau_v=(5, 9)), cs.LIF(scale_rho=1), cs.AdLIF(scale_rho=0.7)
+    assert [cs.Recurrent(cs.Dense(3, 3), kind).neuron.scale_rho for kind in kinds] == [0.1, 0.1, 0.1, 1.0, 0.7]
+    x, growth = np.random.default_rng(0).random((400, 8, 9)) < 0.05, []
+    for scale in ({}, {"scale_rho": 1.0}):
+        cs.seed(0)
+        net = cs.Sequential(cs.Dense(9, 20), cs.Recurrent(cs.Dense(20, 20), cs.CUBA(**scale)), cs.Affine(20, 3))
+        cs.calibrate(net, [x])
+        optimizer = cs.Adam(net.parameters(), lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            cs.CrossEntropyLoss("every")(net(x), np.tile(np.arange(8) % 3, (400, 1))).backward()
+            optimizer.step()
+        growth.append(net[1].growth(net[0](x)))
+    assert growth[0] < 1e3 < 1e6 < growth[1]

@@ -7,11 +7,13 @@ import cuslayer as cs
 from cuslayer.network import stream as chunked
 from cuslayer.training import Trainer
 
+# The scale of the surrogate of neurons elsewhere.
+PLAIN = {"scale_rho": 1.0}
 KINDS = {
-    "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **o),
-    "LIF": lambda **o: cs.LIF(6.0, reset="subtract", **o),
-    "CUBA": lambda **o: cs.CUBA(2.0, 6.0, **o),
-    "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
+    "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **PLAIN, **o),
+    "LIF": lambda **o: cs.LIF(6.0, reset="subtract", **PLAIN, **o),
+    "CUBA": lambda **o: cs.CUBA(2.0, 6.0, **PLAIN, **o),
+    "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **PLAIN, **o),
     "ADLIF": lambda **o: cs.AdLIF(6.0, 60.0, q=5.0, theta=0.1, **o),
     "BRF": lambda **o: cs.BalancedResonateAndFire(40.0, 5.0, gamma=0.5, **o),
     "SRNN": lambda **o: cs.NormalizedALIF(6.0, 30.0, 0.2, theta=0.1, **o),
@@ -44,7 +46,7 @@ def test_notation():
 
 
 def test_words_have_options():
-    neuron, own = cs.LIF(), cs.CUBA()
+    neuron, own = cs.LIF(), cs.CUBA(**PLAIN)
     words = [cs.Word("12"), cs.Word("64r", weight_scale=4.0, neuron=own, delay=True, max_delay=3.0), cs.Word("4")]
     dense, population, delay, *_ = cs.Network(words, neuron).layers
     assert population.neuron is own
