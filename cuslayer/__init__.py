@@ -92,6 +92,7 @@ from cuslayer.layers import (
     Pool as Pool,
     Recurrent as Recurrent,
     Shift as Shift,
+    SynapticDelays as SynapticDelays,
     TemporalFilter as TemporalFilter,
     Unpool as Unpool,
     WeightNorm as WeightNorm,

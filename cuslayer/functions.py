@@ -77,6 +77,7 @@ from cuslayer.layers.pool import (
     weighted_unpool as weighted_unpool,
 )
 from cuslayer.layers.recurrent import recurrent as recurrent
+from cuslayer.layers.synaptic_delay import lagged as lagged, weights_over_lags as weights_over_lags
 from cuslayer.layers.weight_hooks import quantize as quantize, weight_norm as weight_norm
 from cuslayer.layers.weightless import decimate as decimate, dropout as dropout, k_winners as k_winners
 from cuslayer.loss.base import spike_count_error as spike_count_error

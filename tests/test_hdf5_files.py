@@ -196,11 +196,6 @@ def test_groups_of_compressed_names_are_refused():
     refused("g has names that are compressed", fill)
 
 
-def test_messages_are_one_line_of_printable_text():
-    refused("g/a b?[31m is a link", lambda file: file.update({"g/a\nb\x1b[31m": h5py.SoftLink("/x")}))
-    refused("a" * 297 + "...", lambda file: file.update({"a" * 9999: h5py.SoftLink("/x")}))
-
-
 def test_other_types_are_refused():
     for dtype in (np.dtype([("a", "i4")]), h5py.vlen_dtype(np.int32), h5py.ref_dtype, "c8"):
         refused("x has neither numbers nor text", lambda file, dtype=dtype: file.create_dataset("x", (2,), dtype))

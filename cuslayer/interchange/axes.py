@@ -94,6 +94,8 @@ def _array(x: Any) -> Array:
 
 def weight_of(layer: Any, shape: tuple[int, ...] = ()) -> Array:
     """Return the weight of a layer after its hooks, as (outputs, inputs in C, H, W), or (outputs, inputs, kh, kw)."""
+    if getattr(layer, "delays", None) is not None:
+        raise ValueError(f"{check.one_line(layer)} has a delay for each synapse, for which the file has no place")
     with no_grad():
         weight = to_numpy(layer.effective_weight().data)
     if weight.ndim == 4:

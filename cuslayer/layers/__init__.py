@@ -8,6 +8,7 @@ from cuslayer.layers.dense import Affine, Dense
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.pool import Pool, Unpool
 from cuslayer.layers.recurrent import Recurrent
+from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.layers.weight_hooks import WeightNorm
 from cuslayer.layers.weightless import Average, Decimate, Dropout, KWinners
 
@@ -27,6 +28,7 @@ __all__ = [
     "Pool",
     "Recurrent",
     "Shift",
+    "SynapticDelays",
     "TemporalFilter",
     "Unpool",
     "WeightHook",

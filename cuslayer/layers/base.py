@@ -296,6 +296,7 @@ class Synapse(Hooked):
         weight: the trained weight.
         weight_hook: the hooks; see `Hooked`.
         bias: a trained number for each output, added at each step; None for a layer without.
+        delays: the trained delays of the synapses; None for a layer without.
         usual_scale: the weight_scale of the kind of layer.
         own_scale: whether the layer was given another weight_scale.
         drawn_again: whether the initial weight is that of `draw_again`.
@@ -303,6 +304,7 @@ class Synapse(Hooked):
 
     usual_scale = 10.0
     scalable = True
+    delays: Any = None
 
     def __init__(
         self, shape: Shape, fan_in: int, weight_scale: float, weight_hook: WeightHooks, bias: Any = False
@@ -315,6 +317,17 @@ class Synapse(Hooked):
         self._drawn_sum = self._sum()
         self.bias = as_bias(bias, shape[-1])
         self._attach_hooks(weight_hook)
+
+    def _set_delays(self, delays: Any) -> None:
+        """Set the delays of the synapses, which get the shape of the weight; None for none."""
+        if delays is not None and not hasattr(delays, "over_lags"):
+            raise check.mistyped("delays", "must be SynapticDelays", delays)
+        self.delays = None if delays is None else delays.attach(self.weight.shape)
+
+    @property
+    def memory(self) -> int:
+        """The number of earlier steps on which a step of the output depends."""
+        return 0 if self.delays is None else int(self.delays.memory)
 
     def biased(self, y: Tensor) -> Tensor:
         """Return the weighted input with the bias, if there is one."""

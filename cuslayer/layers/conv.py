@@ -18,6 +18,7 @@ from cuslayer.layers.base import (
     check_frame,
     prepare,
 )
+from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
@@ -87,6 +88,7 @@ class Convolution(Sliding, Synapse):
         weight_scale: float = 100.0,
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
+        delays: SynapticDelays | None = None,
     ) -> None:
         self.in_channels = check.integer("in_channels", in_channels, least=1)
         self.out_channels = check.integer("out_channels", out_channels, least=1)
@@ -96,6 +98,7 @@ class Convolution(Sliding, Synapse):
             if channels % self.groups:
                 raise ValueError(f"{name} must be a multiple of {self.groups} groups, got {channels}")
         super().__init__(self.weight_shape(), self.fan_in(), weight_scale, weight_hook, bias)
+        self._set_delays(delays)
 
     def weight_shape(self) -> tuple[int, ...]:
         """Return the shape of the weight, (kh, kw, in_channels / groups, out_channels)."""
@@ -108,6 +111,7 @@ class Convolution(Sliding, Synapse):
     def __repr__(self) -> str:
         rest = changed_options(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
         rest += "" if self.bias is None else ", bias=True"
+        rest += "" if self.delays is None else f", delays={self.delays!r}"
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size}{rest})"
 
 
@@ -121,7 +125,7 @@ class Conv(Convolution):
         stride, padding, dilation: as in `functions.conv`.
         groups: the number of groups of channels; it divides both numbers of channels.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
-        weight_hook, bias: as in `Dense`, as are the errors; a bias is added to each map.
+        weight_hook, bias, delays: as in `Dense`, as are the errors; a bias is added to each map.
 
     Attributes:
         weight: (kh, kw, in_channels / groups, out_channels).
@@ -133,10 +137,13 @@ class Conv(Convolution):
     ((5, 5, 2, 16), (3, 1, 32, 32, 16))
     """
 
-    memory = 0
+    memory = Convolution.memory  # of this __call__, not of a subclass's
 
     def __call__(self, x: Any) -> Tensor:
-        return self.biased(conv(x, self.effective_weight(), **self.geometry()))
+        if self.delays is None:
+            return self.biased(conv(x, self.effective_weight(), **self.geometry()))
+        x = lagged(x, lags=self.delays.lags, groups=self.groups)
+        return self.biased(conv(x, self.delays.over_lags(self.effective_weight()), **self.geometry()))
 
     @check.operation("conv")
     def output_shape(self, shape: Shape | None) -> Shape | None:

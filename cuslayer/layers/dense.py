@@ -15,6 +15,7 @@ from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
+from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
 from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
@@ -77,6 +78,7 @@ class _Flat(Synapse):
 
     def _text(self, options: str = "") -> str:
         sizes, bias = self.in_features, "" if self.bias is None else ", bias=True"
+        bias += "" if self.delays is None else f", delays={self.delays!r}"
         inputs = sizes if len(sizes) > 1 else sizes[0]
         return f"{type(self).__name__}({inputs}, {self.out_features}{options}{bias})"
 
@@ -92,6 +94,8 @@ class Dense(_Flat):
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
         weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
         bias: whether a trained constant is added at each step, initially 0; or the parameter (outputs,) itself.
+        delays: a `SynapticDelays`: each weight has a trained delay, ``y[t, n, j] = sum over i of w[i, j] x[t - d[i, j],
+            n, i]``, d in steps.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.
@@ -99,15 +103,14 @@ class Dense(_Flat):
 
     Raises:
         ValueError: a size or the scale is out of range, or a bias has another shape.
-        TypeError: a size is not an integer, the hook is not callable, or bias is neither a bool nor a tensor.
+        TypeError: a size is not an integer, the hook is not callable, bias is neither a bool nor a tensor, or delays
+            are no `SynapticDelays`.
 
     >>> import numpy as np
     >>> layer = Dense((2, 2, 1), 3)
     >>> layer.weight.shape, layer(np.zeros((5, 1, 2, 2, 1), bool)).shape
     ((4, 3), (5, 1, 3))
     """
-
-    memory = 0
 
     def __init__(
         self,
@@ -117,14 +120,21 @@ class Dense(_Flat):
         weight_scale: float = 10.0,
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
+        delays: SynapticDelays | None = None,
     ) -> None:
         shape = self._set_features(in_features, out_features)
         super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
+        self._set_delays(delays)
 
     def __call__(self, x: Any) -> Tensor:
-        return self.biased(dense(x, self.effective_weight()))
+        if self.delays is None:
+            return self.biased(dense(x, self.effective_weight()))
+        x, weight = as_tensor(x), self.effective_weight()
+        self.output_shape(x.shape[2:])
+        x = lagged(x.reshape(*x.shape[:2], len(weight)), lags=self.delays.lags)
+        return self.biased(dense(x, self.delays.over_lags(weight)))
 
-    output_shape = _Flat.output_shape  # of this __call__, not of a subclass's
+    output_shape, memory = _Flat.output_shape, _Flat.memory  # of this __call__, not of a subclass's
 
     def __repr__(self) -> str:
         return self._text()

@@ -154,7 +154,7 @@ class Fusion(NamedTuple):
 
     Attributes:
         layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit,
-            nor does pooling with a weight hook, or a layer with a bias.
+            nor does pooling with a weight hook, or a layer with a bias or delays.
         operation: the fused operation: a function of the input, the layers and the `OnePass` of their neurons.
     """
 
@@ -179,8 +179,8 @@ def one_pass(stage: Any) -> OnePass | None:
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
     # The fused pass of pooling has one gain for all taps of a window.
     hooked_pool = isinstance(layer, Pool) and bool(layer.weight_hook)
-    biased = getattr(layer, "bias", None) is not None
-    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and not hooked_pool and not biased
+    plain = all(getattr(layer, name, None) is None for name in ("bias", "delays")) and not hooked_pool
+    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and plain
 
 
 def _conv_pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:

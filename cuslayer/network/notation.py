@@ -23,6 +23,7 @@ from cuslayer.layers import (
     Pool,
     Recurrent,
     Shift,
+    SynapticDelays,
 )
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
@@ -43,7 +44,7 @@ _WORD = re.compile(
 
 _WEIGHTED = (
     *("weight_scale", "bias", "norm", "winners", "neuron", "spread"),
-    *("delay", "max_delay", "initial_delay", "dropout"),
+    *("delay", "max_delay", "initial_delay", "synaptic_delay", "narrowing", "dropout"),
 )
 # The options that each kind of word takes.
 TAKES: dict[str, tuple[str, ...]] = {
@@ -107,6 +108,8 @@ class Word:
         delay: whether a trained `Delay` follows, one delay for each channel.
         max_delay: the longest delay, ms.
         initial_delay: delays begin uniform between 0 and this, ms; by default 1.
+        synaptic_delay: the longest trained delay of a synapse, ms, see `SynapticDelays`; by default there are none.
+        narrowing: the number of training passes in which these delays narrow to one lag; by default 1,000.
         dropout: the probability of `Dropout` after the neurons; by default there is none.
         neuron: the neurons of this layer; by default those of the network.
         spread: of neurons with trained constants, the name, the least and the most of constants that begin uniform
@@ -138,6 +141,8 @@ class Word:
     delay: bool = field(default=False, metadata=key(flag, write=_only_true))
     max_delay: float | None = field(default=None, metadata=key(check.not_negative))
     initial_delay: float | None = field(default=None, metadata=key(check.not_negative))
+    synaptic_delay: float | None = field(default=None, metadata=key(check.positive))
+    narrowing: int | None = field(default=None, metadata=key(counted))
     dropout: float | None = field(default=None, metadata=key(check.fraction))
     neuron: Any = field(
         default=None, metadata=key(as_given, write=lambda neuron: None if neuron is None else neuron_constants(neuron))
@@ -158,6 +163,8 @@ class Word:
         for name in ("max_delay", "initial_delay"):
             if getattr(self, name) is not None and not self.delay:
                 raise ValueError(f"{self.text!r} has {name} {getattr(self, name):g} and no delay")
+        if self.narrowing is not None and self.synaptic_delay is None:
+            raise ValueError(f"{self.text!r} has narrowing {self.narrowing} and no synaptic_delay")
 
     @property
     def kind(self) -> str:
@@ -291,7 +298,7 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
         return Affine(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
     if word.kind == "pool":
         return Pool(number, gain=neuron.pool_gain, **options)
-    weight = _weight_options(word, neuron) | {"bias": word.bias}
+    weight = _weight_options(word, neuron) | {"bias": word.bias, "delays": _delays(word, neuron)}
     layer: Dense | Conv
     if word.kind in ("dense", "recurrent"):
         layer = Dense(_inputs(shape), number, **weight)
@@ -310,6 +317,14 @@ def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
     """Return the neurons of a recurrent word; the scale of the word is that of the weights before them."""
     weight = _weight_options(word, as_neuron(neuron)) | {"weight_scale": Dense.usual_scale}
     return Recurrent(Dense(shape[0], shape[0], **weight), neuron, delay=word.recurrent_delay)
+
+
+def _delays(word: Word, neuron: Neuron) -> SynapticDelays | None:
+    """Return the delays of the synapses of a word's layer."""
+    if word.synaptic_delay is None:
+        return None
+    passes: dict[str, Any] = {} if word.narrowing is None else {"passes": word.narrowing}
+    return SynapticDelays(word.synaptic_delay, dt=neuron.dt, **passes)
 
 
 def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:

@@ -52,8 +52,10 @@ DATA: tuple[str, ...] = ()
 PARTS = ("class",)
 CALLABLES = ("class", "function", "method", "partial")
 # The arguments of constructors of the library that may be more than data, besides stages.
-_ARGUMENTS = dict.fromkeys(("layer", "neuron", "surrogate"), PARTS) | dict.fromkeys(
-    ("weight_hook", "mean_hook"), CALLABLES
+_ARGUMENTS = (
+    dict.fromkeys(("layer", "neuron", "surrogate"), PARTS)
+    | dict.fromkeys(("weight_hook", "mean_hook"), CALLABLES)
+    | {"delays": PARTS}
 )
 _PLAIN = (bool, int, float, str, type(None))
 

@@ -110,24 +110,6 @@ def test_addresses_that_are_none(layer, message):
     assert str(error.value).partition("; its layers are 0 ")[0] == message
 
 
-def test_names_and_errors_are_one_line():
-    class Twice(cs.Sequential):
-        def __call__(self, x):
-            return super().__call__(super().__call__(x))
-
-    net = cs.Sequential(Twice(cs.Dense(4, 4), SRM), cs.Dense(4, 2), SRM)
-    assert len(units(net)) == 2  # what Twice computes is not what its layers do one after the other
-    with cs.record(net) as seen:
-        net(spikes(4))
-    assert repr(seen[0]).startswith("Record(layer 0 (Twice( 0: Dense(4, 4) 1: SRM(")
-    assert "\n" not in repr(seen[0])
-    other = cs.Sequential(cs.Dense(4, 4))
-    for call in (lambda: net[other], lambda: cs.explain(net, spikes(4), other, 0, 3)):
-        with pytest.raises(ValueError, match=r"Sequential\( 0: Dense\(4, 4\) \) is none of") as error:
-            call()
-        assert "\n" not in str(error.value)
-
-
 def test_an_index_into_a_layer():
     net = nested()
     with pytest.raises(IndexError, match=r"^Sequential: no layer \(1, 0\): SRM is no network$"):

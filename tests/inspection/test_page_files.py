@@ -40,17 +40,6 @@ def test_a_page_is_deterministic_the_only_file_loads_nothing_and_escapes_text(tm
     assert "{{style}} \\\\1" in text
 
 
-def test_pages_are_small(tmp_path):
-    """A CNN, untrained, with millions of spikes: a trained network has fewer. And the weights of an MLP."""
-    cs.seed(0)
-    net = cs.Network("34x34x2-16c5-2a-32c3-2a-64c3-10", cs.SRM())
-    x = np.random.default_rng(0).random((300, 1, 34, 34, 2)) < 0.007
-    assert cs.report(net, x, tmp_path / "cnn.html", target=[3]).stat().st_size < 15_000_000
-    page = cs.demo(cs.Network("34x34x2-256-10", cs.SRM()), tmp_path / "a.html")
-    # The weights take 4/3 of their bytes, everything else under 250 kB.
-    assert page.stat().st_size < 594_432 * 4 * 4 / 3 + 250_000
-
-
 @pytest.mark.parametrize("shape", [(34, 34), (1, 1), (13, 20), (128, 100)])
 def test_the_camera_stays_on_the_canvas(shape):
     seen = saccades.saccades(*shape, 8, seed=0)

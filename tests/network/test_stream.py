@@ -1,6 +1,5 @@
 """`net.stream()`: one step or chunk at a time gives the spikes of the whole input, to the bit."""
 
-import re
 import tracemalloc
 from itertools import pairwise
 
@@ -18,7 +17,6 @@ from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks
 from cuslayer.network.network import graph_of
-from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import on_potential
 from tests.support.refused import raises
@@ -235,20 +233,6 @@ REFUSED = {
     "Delay": backwards(cs.Delay(2, dt=1.0, max_delay=5.0)),
     "Shift": cs.Shift(-1.0),
 }
-
-
-def kinds():
-    """Return the names of all layers and neurons of the library."""
-    modules = cuslayer.layers, cuslayer.neurons
-    classes = [(name, getattr(module, name)) for module in modules for name in module.__all__]
-    return {name for name, found in classes if hasattr(found, "streamed")} - {"Layer", "Neuron", "StepNeuron"}
-
-
-def test_the_docstring_says_which_stages_keep_a_state():
-    assert kinds() == STAGES.keys() | REFUSED.keys()
-    text = " ".join(Stream.__doc__.split("net: ")[1].split("Attributes:")[0].split())
-    exceptions = text.split("but for ")[1].split(". ")[0]
-    assert set(re.findall("`([A-Z][A-Za-z]+)`", exceptions)) == REFUSED.keys()
 
 
 @pytest.mark.parametrize("stage", [stage for stages in STAGES.values() for stage in stages], ids=repr)
@@ -491,22 +475,6 @@ def test_who_observes_sees_the_whole(taken, monkeypatch):
                 assert not long(net, taken)
             assert seen[1].spikes.shape[0] == 40
         assert long(net, taken)
-
-
-def test_wrong_inputs_are_the_same_errors(taken, monkeypatch):
-    monkeypatch.setattr(chunks, "_BYTES", 1)
-    monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 1)
-    monkeypatch.setattr(chunks, "_ROWS", 1)
-    net = cs.Network("6x5x2-3", SRM)
-    with cs.no_grad():
-        raises(r"^network: x must be \(T, N, 6, 5, 2\)", lambda: net(spikes()[..., :1]))
-        x = np.zeros((40, 1, *FRAME), np.float32)
-        x[33] = np.nan
-        raises(r"^network: x must be finite", lambda: net(x))
-        with pytest.raises(ValueError, match=r"^dense_neuron: x has 7 features, weight expects 60$"):
-            NETWORKS["dense"]()(np.ones((40, 1, 7), bool))
-        with pytest.raises(ValueError, match=r"^conv_pool: x has 3 channels, weight expects 2"):
-            NETWORKS["convolutions"]()(np.ones((40, 1, 6, 5, 3), bool))
 
 
 @pytest.mark.parametrize("notation", ["60-300-10", CNN])

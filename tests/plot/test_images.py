@@ -168,14 +168,6 @@ def test_the_fields_of_a_dense_layer():
     assert tile(cs.plot.receptive_fields(cs.Dense(6, 2), shape=[3, 2, 1]), 0)[0].shape == (3, 2)
 
 
-def test_white_is_zero():
-    ax = cs.plot.receptive_fields(np.array([[0.5, -0.25], [0.0, 1.0]]), shape=(1, 2, 1))
-    assert ax.images[0].get_clim() == (-1.0, 1.0)
-    (red, _, blue, _), (less, _, more, _) = ax.images[0].to_rgba(np.array([1.0, -1.0]))
-    assert (red > blue, less < more) == (True, True)
-    assert cs.plot.receptive_fields(np.zeros((1, 1, 1, 1))).images[0].get_clim() == (-1.0, 1.0)
-
-
 def test_the_kernels_of_a_convolution():
     layer = cs.Conv(2, 6, (3, 5), groups=2)
     ax = cs.plot.receptive_fields(layer, neurons=[4, 1], columns=1)

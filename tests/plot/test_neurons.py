@@ -133,15 +133,6 @@ def test_the_current_of_a_potential(traces):
     assert drawn["_current of neuron 2"].get_ydata().tolist() == current[:, 1, 2].tolist()
 
 
-@pytest.mark.all
-def test_pictures_of_little():
-    for shape in ((1, 1), (0, 1, 3), (5, 1, 0), (4, 1, 2, 2, 0)):
-        ax = cs.plot.raster(np.ones(shape, bool), groups="channel" if len(shape) > 2 else None)
-        assert sum(len(line.get_xdata()) for line in ax.get_lines()) == np.prod(shape)
-        ax.figure.savefig(io.BytesIO())
-        cs.plot.potential(np.zeros(shape), neuron=SRM).figure.savefig(io.BytesIO())
-
-
 def test_what_a_potential_refuses():
     u = np.zeros((3, 1, 2))
     refused(
@@ -275,15 +266,6 @@ def test_learning_curves():
                 assert list(lines[part][0]) == [1, 2, 4]
                 np.testing.assert_array_equal(lines[part][1], [np.nan if v is None else v for v in values])
             assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("epoch", label, scale)
-
-
-def test_curves_of_little_and_losses_of_which_one_is_0():
-    assert not cs.plot.learning_curves([]).get_lines()
-    assert not cs.plot.learning_curves([EpochStats(1, 1.0, None, None, None, 1.0)], value="accuracy").get_lines()
-    for losses, scale in (([2.0, 0.5], "log"), ([2.0, 0.0], "linear"), ([2.0, np.nan], "linear")):
-        rows = [EpochStats(n, loss, 0.5, None, None, 1.0) for n, loss in enumerate(losses, 1)]
-        assert cs.plot.learning_curves(rows).get_yscale() == scale
-        assert cs.plot.gradient_flow([{"0 Dense": size, "2 Dense": 1.0} for size in losses]).get_yscale() == scale
 
 
 def test_gradient_flow():

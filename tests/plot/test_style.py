@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import cuslayer as cs
-from cuslayer.plot.style import DARK, LIGHT, palette
+from cuslayer.plot.style import DARK
 from cuslayer.training import EpochStats
 from tests.support.pictures import image_spikes
 
@@ -83,20 +83,6 @@ def test_figures_have_units_and_are_drawn_in_the_dark(name):
     assert to_hex(figure.get_facecolor()).upper() == DARK.page
     for text in (" ".join(label.split()) for ax in figure.axes for label in (ax.get_xlabel(), ax.get_ylabel())):
         assert text in PLAIN or re.search(UNIT, text), text
-
-
-def test_a_dark_setting_makes_new_figures_dark():
-    for color, expected in (("black", DARK), ("none", LIGHT)):
-        with mpl.rc_context({"figure.facecolor": color}):
-            assert palette(None) is expected
-
-
-def test_the_colours_are_those_for_the_background_of_given_axes():
-    figure = Figure(facecolor="#101010")
-    left, right = figure.subplots(1, 2)
-    left.set_facecolor("none")  # the figure's is seen
-    assert cs.plot.raster(np.ones((3, 1, 1), bool), left).get_lines()[0].get_color() == DARK.ink
-    assert cs.plot.raster(np.ones((3, 1, 1), bool), right).get_lines()[0].get_color() == LIGHT.ink
 
 
 def test_an_unknown_background():

@@ -175,6 +175,16 @@ def test_the_neurons_whose_steps_are_captured(name: str) -> None:
     assert trainer.graph_problem is None
 
 
+def test_delays_of_synapses_narrow_in_a_graph() -> None:
+    found = []
+    for graph in (True, False):
+        delays = cs.SynapticDelays(4.0, passes=5)
+        trainer = trainer_of(lambda d=delays: [cs.Dense((4, 4, 2), 5, delays=d), LOW, cs.Dense(5, 3), LOW], graph)
+        found.append((trainer.train(loader()), weights(trainer)))
+        assert (trainer.graph_problem, float(to_numpy(delays.passed.data)[0])) == (None, 7.0)
+    assert found[0] == found[1]
+
+
 def test_what_is_not_spikes_and_classes_runs_as_it_is() -> None:
     net = cs.Network(MLP, SRM)
     x, target = np.ones((12, 2, 4, 4, 2), np.float32), np.zeros((12, 2, 3), bool)

@@ -183,12 +183,6 @@ def test_the_file(tmp_path):
     assert load_stats(path) == [EpochStats(1, 3.0, None, 2.0, 0.5, 1.0)]
 
 
-def test_the_text_of_an_epoch():
-    scores = "train loss 1234, accuracy 25.00% | validation loss 2, accuracy 75.00% | test loss 99, accuracy 50.00%"
-    assert str(ROWS[0]) == f"epoch   1 | {scores} | 1.50 s"
-    assert str(EpochStats(12, 3.0, None, None, None, 0.25)) == "epoch  12 | train loss 3 | 0.25 s"
-
-
 def test_files_that_are_no_log(tmp_path):
     path = tmp_path / "metrics.csv"
     # Of the last one csv raises csv.Error.

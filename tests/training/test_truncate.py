@@ -150,9 +150,7 @@ def test_growing_gradients_give_one_warning():
     with pytest.warns(UserWarning, match=r"^train: gradients grow by more than 1,000 through time in layer 1 \(Recurr"):
         t.train([batch, batch])
     t.train([batch, batch])
-    recurrent(10.0, scale_rho=1.0).train(
-        [batch, batch]
-    )  # drawn again: a loss at every step adds up
+    recurrent(10.0, scale_rho=1.0).train([batch, batch])  # drawn again: a loss at every step adds up
     # From the last step to the first: a rise in all of time, one at either end, and errors that add up.
     late, early = (np.where(np.arange(200) < edge, 1e6, 1.0) for edge in (150, 50))
     rises = np.geomspace(1e6, 1, 200), late, early, np.arange(200.0)[::-1]

@@ -104,7 +104,7 @@ class Contents:
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
-        elif type(stage) in _KINDS and getattr(stage, "bias", None) is None:
+        elif type(stage) in _KINDS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
             found = _KINDS[type(stage)](stage, given[0], self.shapes[node.number])
         return {"kind": None, "inputs": [number + 1 for number in node.inputs]} | found
 

@@ -1,0 +1,194 @@
+"""A trained delay for each synapse: weights over lags, as Gaussians that narrow to one lag."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
+from cuslayer.parameter import Bounded
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled, note_change
+
+# The least width of a Gaussian whose delay learns, and the width at which one lag has all of the weight, in steps.
+_NARROW, _ONE_LAG = 0.5, 1e-3
+
+
+@differentiable
+@check.operation
+def lagged(x: Array, /, *, lags: int, groups: int = 1) -> tuple[Array, Pullback]:
+    """Put the last steps of each channel beside each other: ``y[t, ..., l, c] = x[t - l, ..., c]``.
+
+    Args:
+        x: (T, N, ..., C), spikes or numbers.
+        lags: the number of lags l, from 0 on.
+        groups: the number of groups of channels; the lags of a group stand together.
+
+    Returns:
+        (T, N, ..., lags C), of x's type; 0 before the first step.
+
+    Raises:
+        ValueError: x is not (T, N, ..., C), or lags is less than 1.
+
+    >>> import numpy as np
+    >>> lagged(np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), lags=2).data[:, 0].tolist()
+    [[1.0, 0.0], [2.0, 1.0], [3.0, 2.0]]
+    """
+    check.time_first("x", x, least_dimensions=3)
+    lags, xp, shape = check.integer("lags", lags, least=1), namespace(x), x.shape
+    inputs = (*shape[:-1], groups, shape[-1] // groups)
+    out = xp.zeros((*inputs[:-1], lags, inputs[-1]), x.dtype)
+    for lag in range(min(lags, len(x))):
+        out[lag:, ..., lag, :] = x.reshape(inputs)[: len(x) - lag]
+
+    def pullback(g: Array) -> Array:
+        parts, total = g.reshape(*inputs[:-1], lags, inputs[-1]), xp.zeros(inputs, g.dtype)
+        for lag in range(min(lags, len(total))):
+            total[: len(total) - lag] += parts[lag:, ..., lag, :]
+        return total.reshape(shape)
+
+    return out.reshape(*shape[:-1], lags * shape[-1]), pullback
+
+
+@differentiable
+@check.operation
+def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) -> tuple[Array, Pullback]:
+    """Spread each weight over lags, as a Gaussian around its delay whose sum is 1.
+
+    ::
+
+        W[l, i, j] = w[i, j] k[l] / sum over m of k[m]        k[l] = exp(-(l - d[i, j])^2 / (2 width^2))
+
+    With a width of 0 the lag nearest to the delay has the weight, and the gradient of the delay is 0.
+
+    Args:
+        weight: (..., inputs, outputs), float32 or float64.
+        delay: the delays d in steps, of the same shape.
+        lags: the number of lags l, from 0 on.
+        width: in steps; a number, or an array of one number that is not 0.
+
+    Returns:
+        (..., lags inputs, outputs), inputs of lag 0 first.
+
+    Raises:
+        ValueError: the shapes differ, or a number is out of range.
+
+    Source: Hammouamri, Khalfaoui-Hassani and Masquelier 2024, "Learning delays in spiking neural networks using dilated
+    convolutions with learnable spacings", arXiv 2306.17670.
+
+    >>> import numpy as np
+    >>> weights_over_lags(np.array([[2.0]]), np.array([[1.2]]), lags=3, width=0.0).data.ravel().tolist()
+    [0.0, 2.0, 0.0]
+    """
+    check.floating("weight", weight)
+    check.same_shape("delay", delay, "weight", weight)
+    lags = check.integer("lags", lags, least=1)
+    narrow = not hasattr(width, "ndim") and check.not_negative("width", width) == 0
+    xp, dtype, shape = namespace(weight), weight.dtype, weight.shape
+    lag = xp.ones((lags, 1, 1)).cumsum(axis=0) - 1
+    # In float64, so that the weights of a CPU and of a GPU are the same numbers of float32 but for rare cases.
+    off = lag - delay.astype(np.float64)[..., None, :, :]
+    if not narrow:
+        exponents = off * off * (-0.5 / width**2)
+        shares = xp.exp(exponents - exponents.max(axis=-3, keepdims=True))
+        shares /= shares.sum(axis=-3, keepdims=True)
+    else:
+        shares = xp.asarray(lag == xp.rint(delay)[..., None, :, :].clip(0, lags - 1), np.float64)
+    out = (weight[..., None, :, :] * shares).astype(dtype)
+
+    def of_weight(g: Array) -> Array:
+        return (g * shares).sum(axis=-3).astype(dtype)
+
+    def of_delay(g: Array) -> Array:
+        if narrow:
+            return xp.zeros(shape, delay.dtype)
+        slopes = off / width**2
+        slopes = shares * (slopes - (shares * slopes).sum(axis=-3, keepdims=True))
+        return (weight * (g * slopes).sum(axis=-3)).astype(delay.dtype)
+
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
+        g = g.reshape(out.shape)
+        return lambda: of_weight(g), lambda: of_delay(g)
+
+    return out.reshape(*shape[:-2], lags * shape[-2], shape[-1]), pullback
+
+
+class SynapticDelays(Layer):
+    """The delays of the synapses of a layer, trained with its weights; the argument `delays` of `Dense` and `Conv`.
+
+    In training a weight is spread over lags by a Gaussian around its delay, see `functions.weights_over_lags`. Each
+    training pass p narrows the Gaussians, from `width` ms to half a step::
+
+        w[p] = width (dt / (2 width))^(p / passes)          p < passes
+
+    From then on, and in evaluation, each weight has one lag, the nearest to its delay: the delays no longer change, and
+    the weights adapt to them.
+
+    Args:
+        max_delay: the longest delay, ms.
+        dt: the step, ms.
+        passes: the number of training passes after which the delays stay.
+        width: of the Gaussians at the beginning, ms; by default a third of max_delay.
+
+    Attributes:
+        delay: ms, of the shape of the weight, initially uniform in ``0 .. max_delay``; None before a layer has it.
+        passed: the number of training passes so far.
+
+    Raises:
+        ValueError: a number is out of range.
+        TypeError: a number is none.
+
+    Source: Hammouamri, Khalfaoui-Hassani and Masquelier 2024, arXiv 2306.17670.
+
+    >>> from cuslayer.layers import Dense
+    >>> layer = Dense(3, 2, delays=SynapticDelays(20.0, passes=300))
+    >>> layer.delays.delay.shape, layer.delays.lags
+    ((3, 2), 21)
+    """
+
+    keeps_steps = True
+
+    def __init__(self, max_delay: float, *, dt: float = 1.0, passes: int = 1000, width: float | None = None) -> None:
+        self.max_delay, self.dt = check.not_negative("max_delay", max_delay), check.time_step("dt", dt)
+        self.passes = check.integer("passes", passes, least=1)
+        self.width = self.max_delay / 3 if width is None else check.not_negative("width", width)
+        self.delay: Bounded | None = None
+        self.passed = Tensor(np.zeros(1, np.float32))
+
+    @property
+    def lags(self) -> int:
+        """The number of lags."""
+        return math.floor(self.max_delay / self.dt + 0.5) + 1
+
+    @property
+    def memory(self) -> int:
+        return self.lags - 1
+
+    def attach(self, shape: Shape) -> SynapticDelays:
+        """Draw the delays of a weight of a shape, unless there are some; return the object."""
+        if self.delay is None:
+            self.delay = Bounded(draw_uniform(0.0, self.max_delay, shape), least=0.0, most=self.max_delay)
+        if self.delay.shape != shape:
+            raise ValueError(f"delays must be those of a weight of shape {shape}, got {self.delay.shape}")
+        return self
+
+    def width_now(self) -> Any:
+        """Return the width of the Gaussians in steps, an array of one number."""
+        first, share = max(self.width / self.dt, _NARROW), self.passed.data / self.passes
+        xp = namespace(share)
+        return xp.where(share < 1.0, first * xp.exp(share * math.log(_NARROW / first)), share * 0 + _ONE_LAG)
+
+    def over_lags(self, weight: Tensor) -> Tensor:
+        """Return a weight (..., inputs, outputs) as (..., lags inputs, outputs); a training pass narrows."""
+        width = self.width_now() if self.training else 0.0
+        if self.training and grad_enabled():
+            note_change(self.passed)
+            self.passed.data += 1
+        delay = cast(Bounded, self.delay)
+        return weights_over_lags(weight, delay * (1.0 / self.dt), lags=self.lags, width=width)
+
+    def __repr__(self) -> str:
+        return f"SynapticDelays({self.max_delay:g}{changed_options(self, dt=1.0, passes=1000)})"

@@ -1,0 +1,98 @@
+"""A trained delay for each synapse: against plain loops, its gradients, its widths, and its place in a network."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.functions import conv, lagged, weights_over_lags
+
+RNG = np.random.default_rng(5)
+
+
+def delays(longest=6.0, **options):
+    return cs.SynapticDelays(longest, **options)
+
+
+def test_a_dense_layer_is_a_plain_loop():
+    layer = cs.Dense((2, 3, 1), 4, bias=True, delays=delays(6.0, dt=2.0))
+    layer.train(False)
+    layer.bias.data[:] = RNG.normal(size=4)
+    x = RNG.random((9, 2, 2, 3, 1)) < 0.4
+    lag, flat, w = np.rint(layer.delays.delay.data / 2).astype(int), x.reshape(9, 2, 6), layer.weight.data
+    assert lag.min() == 0
+    assert lag.max() == 3
+    expected = np.zeros((9, 2, 4)) + layer.bias.data
+    for i, j in np.ndindex(6, 4):
+        expected[lag[i, j] :, :, j] += w[i, j] * flat[: 9 - lag[i, j], :, i]
+    np.testing.assert_allclose(layer(x).data, expected, atol=1e-5)
+    assert layer(x[:2]).shape == (2, 2, 4)  # fewer steps than lags
+    assert layer(x[:0]).shape == (0, 2, 4)
+
+
+def test_a_convolution_is_the_sum_of_convolutions_at_each_lag():
+    layer = cs.Conv(4, 6, 3, padding=1, groups=2, delays=delays(3.0))
+    layer.train(False)
+    x = RNG.random((8, 1, 4, 5, 4)) < 0.3
+    lag, expected = np.rint(layer.delays.delay.data), np.zeros((8, 1, 4, 5, 6))
+    for each in range(4):
+        part = conv(x[: 8 - each], np.where(lag == each, layer.weight.data, 0), padding=1, groups=2).data
+        expected[each:] += part
+    np.testing.assert_allclose(layer(x).data, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 3), (4, 1, 2, 2, 4), (1, 1, 1)])
+def test_gradients_are_exact(shape):
+    x = RNG.normal(size=shape)
+    assert cs.gradcheck(partial(lagged, lags=3, groups=1), x) < 1e-8
+    if shape[-1] % 2 == 0:
+        assert cs.gradcheck(partial(lagged, lags=6, groups=2), x) < 1e-8
+    weight, delay = RNG.normal(size=(2, shape[-1], 3)), RNG.uniform(0, 4, (2, shape[-1], 3))
+    for width in (0.5, 2.0, np.array([1.3])):
+        run = partial(weights_over_lags, lags=5, width=width)
+        assert cs.gradcheck(run, weight, delay) < 1e-6
+        shares = run(np.ones_like(weight), delay).data.reshape(2, 5, shape[-1], 3)
+        np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert cs.gradcheck(partial(weights_over_lags, delay, lags=5, width=0.0), np.zeros_like(delay)) < 1e-8
+
+
+def test_passes_narrow_the_delays_until_training_is_evaluation():
+    layer, x = cs.Dense(5, 4, delays=delays(9.0, passes=4, width=4.0)), RNG.random((12, 2, 5)) < 0.4
+    widths, found = [], []
+    for _ in range(5):
+        widths.append(float(layer.delays.width_now()[0]))
+        layer.delays.delay.grad = None
+        found.append(layer(x))
+        found[-1].backward(np.ones((12, 2, 4), np.float32))
+    assert widths[:4] == pytest.approx([4 * 0.125 ** (p / 4) for p in range(4)])
+    assert layer.delays.delay.grad.any() == False  # noqa: E712
+    layer.train(False)
+    np.testing.assert_array_equal(layer(x).data, found[-1].data)
+    assert abs(found[0].data - found[-1].data).max() > 0.1
+    assert float(layer.state()["delays.passed"][0]) == 5
+
+
+def test_in_a_network(tmp_path):
+    cs.seed(0)
+    words = [cs.Word("12"), cs.Word("9", synaptic_delay=7.0, narrowing=30), cs.Word("4")]
+    net, x = cs.Network(words, cs.SRM(theta=1.0)), RNG.random((30, 2, 12)) < 0.2
+    assert repr(net[0]) == "Dense(12, 9, delays=SynapticDelays(7, passes=30))"
+    net(x).sum().backward()
+    assert net[0].delays.delay.grad.any()
+    net.train(False)
+    expected, stream = net(x).data, net.stream()
+    assert expected.any()
+    np.testing.assert_array_equal(np.concatenate([stream(x[:4]), stream(x[4:5]), stream(x[5:])]), expected)
+    why = cs.explain(net, x, 0, 3, 25, sample=1)
+    assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4)
+    cs.save(net, tmp_path / "net.h5")
+    loaded = cs.load(tmp_path / "net.h5")
+    loaded.train(False)
+    np.testing.assert_array_equal(loaded(x).data, expected)
+    assert loaded[0].delays.delay.most == 7.0
+    for export in (cs.export_nir, cs.export_hdf5):
+        with pytest.raises(ValueError, match="has a delay for each synapse, for which the file has no place"):
+            export(net, tmp_path / "out")
+    with pytest.raises(TypeError, match="Dense: delays must be SynapticDelays, got int"):
+        cs.Dense(3, 2, delays=5)
