@@ -15,12 +15,13 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.recurrent.constants import Geometry, Program
+from cuslayer.kernels.recurrent.constants import Geometry, Program, by_lag, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
+from cuslayer.layers.synaptic_delay import lagged
 from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.tape import (
@@ -93,18 +94,18 @@ def recurrent(
 
     ::
 
-        z[t] = x[t] + W s[t - delay]
+        z[t] = x[t] + sum over lags l of W[l] s[t - delay - l]
         s[t] = the neurons' spikes for the weighted input z
 
-    Backward goes back in time: ``g_s[t] + W' g_z[t + delay]`` is the gradient of a spike, g_z that of the weighted
-    input, ``g_x = g_z`` and ``g_W = sum over t, n of s[t - delay, n] g_z[t, n]'``.
+    Backward goes back in time: ``g_s[t] + sum over l of W[l]' g_z[t + delay + l]`` is the gradient of a spike, g_z that
+    of the weighted input, ``g_x = g_z`` and ``g_W[l] = sum of s[t - delay - l, n] g_z[t, n]'`` over t and n.
 
     Args:
         x: (T, N, ...), the weighted input from other layers, float32 or float64.
-        weight: (neurons, neurons), that of a dense layer; or (kh, kw, C / groups, C), that of a convolution.
+        weight: (lags neurons, neurons) of a dense layer, lag 0 first; or (kh, kw, C / groups, C) of a convolution.
         given: constants of which each neuron has its own, such as decays; each broadcasts to the neurons.
         program: the neurons.
-        delay: the steps after which a spike reaches its own population, 1 or more.
+        delay: the steps after which a spike reaches its own population by lag 0, 1 or more.
         geometry: that of a convolution, which keeps the frame; None for a dense layer.
         fixed: these constants as arrays of the host, instead; they have no gradients.
         states: the state between calls; None to begin with 0.
@@ -132,8 +133,10 @@ def recurrent(
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
     constants = side_by_side(program.labels, given or fixed, x, x.shape[2:])
-    held = None if states is None else states.begin(x, program, delay)
-    earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
+    lags = lags_of(weight, geometry)
+    longest = delay + lags - 1
+    held = None if states is None else states.begin(x, program, longest)
+    earlier = None if held is None else (held.last_spikes(longest), held.by_column(program.states))
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
     u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
     potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))
@@ -147,6 +150,12 @@ def recurrent(
             noted(y)
 
         def of_weight() -> Array:
+            if lags > 1:
+                now, kept = s.unpack() if isinstance(s, PackedSpikes) else s, (longest, *shape[1:])
+                before = namespace(now).zeros(kept, bool) if earlier is None else earlier[0].reshape(kept)
+                all_of_them = namespace(now).concatenate([before, now]).reshape(longest + shape[0], shape[1], -1)
+                sent = lagged(all_of_them, lags=lags).data[lags - 1 : lags - 1 + shape[0]]
+                return _weight_adjoint(k, sent, y, w, geometry)
             if isinstance(s, PackedSpikes):
                 # After the last error come rows of 0.
                 of_bits: Array = k.dense.weight_adjoint(s.reshape(*rows), errors[late:].reshape(rows))
@@ -158,7 +167,9 @@ def recurrent(
 
         def of_spikes() -> Array:
             total = g.copy()
-            total[: shape[0] - late] += _input_adjoint(k, y[late:], w, geometry)
+            for lag, of_lag in enumerate(by_lag(w) if geometry is None else [w]):
+                after = min(delay + lag, shape[0])
+                total[: shape[0] - after] += _input_adjoint(k, y[after:], of_lag, geometry)
             return total
 
         def of_constant(number: int) -> Array:
@@ -177,7 +188,7 @@ def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> No
     """Raise ValueError unless a weight of a shape goes from neurons of a shape to themselves."""
     count = math.prod(neurons)
     if geometry is None:
-        if shape != (count, count):
+        if len(shape) != 2 or shape[1] != count or not shape[0] >= count or shape[0] % max(count, 1):
             raise ValueError(f"weight must be ({count}, {count}) for x's neurons {neurons}, got {shape}")
         return
     fits = len(shape) == 4 and len(neurons) == 3 and shape[3] == neurons[2] == shape[2] * geometry.groups
@@ -187,8 +198,9 @@ def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> No
 
 def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | None) -> Array:
     """Return the gradient of the weight for the spikes s that reached the weighted inputs with the errors y."""
-    shape = (s.shape[0] * s.shape[1], *((w.shape[0],) if geometry is None else s.shape[2:]))
-    sent, errors = k.spikes.synapse_input(s.reshape(shape)), y.reshape(shape)
+    frames = s.shape[0] * s.shape[1]
+    sent_as, got_as = ((each,) for each in w.shape) if geometry is None else (s.shape[2:], s.shape[2:])
+    sent, errors = k.spikes.synapse_input(s.reshape(frames, *sent_as)), y.reshape(frames, *got_as)
     found: Array = (
         k.dense.weight_adjoint(sent, errors)
         if geometry is None
@@ -241,7 +253,8 @@ class Recurrent(Layer, Neuron):
     of the optimizer changes the loop less.
 
     Args:
-        layer: a `Dense` layer with as many outputs as inputs, or a `Conv` that keeps the frame and its channels.
+        layer: a `Dense` layer with as many outputs as inputs, also with `delays`, which come in addition to delay; or a
+            `Conv` that keeps the frame and its channels.
         neuron: SRM or a `StepNeuron`, such as LIF, or a subclass that computes the same, whose spikes are 1.
         delay: the time after which a spike reaches its own population, ms, at least a step; by default one step.
 
@@ -296,6 +309,8 @@ class Recurrent(Layer, Neuron):
             fits = layer.in_channels == layer.out_channels and layer.stride == (1, 1) and all(kept)
         if not fits:
             raise ValueError(f"layer must go from a population to itself, got {layer!r}")
+        if isinstance(layer, Conv) and layer.delays is not None:
+            raise ValueError(f"layer must be Dense to have delays of its synapses, got {layer!r}")
         if layer.bias is not None:
             raise ValueError(f"layer must have no bias, the layer before it may have one, got {layer!r}")
 
@@ -427,7 +442,9 @@ class Recurrent(Layer, Neuron):
         call = on_errors.get()
         noted = None if call is None else partial(call, self)
         options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states, "noted": noted}
-        return with_columns(recurrent, x, self.layer.effective_weight(), columns=tuple(keeps.values()), **options)
+        weight = self.layer.effective_weight()
+        weight = weight if self.layer.delays is None else self.layer.delays.over_lags(weight)
+        return with_columns(recurrent, x, weight, columns=tuple(keeps.values()), **options)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...) of the layer before."""

@@ -11,7 +11,7 @@ from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled, note_change
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, note_change
 
 # The least width of a Gaussian whose delay learns, and the width at which one lag has all of the weight, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
@@ -116,13 +116,28 @@ def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) 
     return out.reshape(*shape[:-2], lags * shape[-2], shape[-1]), pullback
 
 
+class _Delays(Bounded):
+    """Delays whose Gaussians narrow with each step of an optimizer, which clips them."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self, data: Any, *, least: float, most: float, taken: Tensor) -> None:
+        super().__init__(data, least=least, most=most)
+        self.taken = taken
+
+    def clamp(self) -> None:
+        super().clamp()
+        note_change(self.taken)
+        self.taken.data += 1
+
+
 class SynapticDelays(Layer):
     """The delays of the synapses of a layer, trained with its weights; the argument `delays` of `Dense` and `Conv`.
 
-    In training a weight is spread over lags by a Gaussian around its delay, see `functions.weights_over_lags`. Each
-    training pass p narrows the Gaussians, from `width` ms to half a step::
+    In training a weight is spread over lags by a Gaussian around its delay, see `functions.weights_over_lags`. A step k
+    of an optimizer narrows the Gaussians, from `width` ms to half a step::
 
-        w[p] = width (dt / (2 width))^(p / passes)          p < passes
+        w[k] = width (dt / (2 width))^(k / steps)          k < steps
 
     From then on, and in evaluation, each weight has one lag, the nearest to its delay: the delays no longer change, and
     the weights adapt to them.
@@ -130,12 +145,12 @@ class SynapticDelays(Layer):
     Args:
         max_delay: the longest delay, ms.
         dt: the step, ms.
-        passes: the number of training passes after which the delays stay.
+        steps: the number of steps of the optimizer after which the delays stay.
         width: of the Gaussians at the beginning, ms; by default a third of max_delay.
 
     Attributes:
         delay: ms, of the shape of the weight, initially uniform in ``0 .. max_delay``; None before a layer has it.
-        passed: the number of training passes so far.
+        taken: the number of steps so far.
 
     Raises:
         ValueError: a number is out of range.
@@ -144,19 +159,19 @@ class SynapticDelays(Layer):
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier 2024, arXiv 2306.17670.
 
     >>> from cuslayer.layers import Dense
-    >>> layer = Dense(3, 2, delays=SynapticDelays(20.0, passes=300))
+    >>> layer = Dense(3, 2, delays=SynapticDelays(20.0, steps=300))
     >>> layer.delays.delay.shape, layer.delays.lags
     ((3, 2), 21)
     """
 
     keeps_steps = True
 
-    def __init__(self, max_delay: float, *, dt: float = 1.0, passes: int = 1000, width: float | None = None) -> None:
+    def __init__(self, max_delay: float, *, dt: float = 1.0, steps: int = 1000, width: float | None = None) -> None:
         self.max_delay, self.dt = check.not_negative("max_delay", max_delay), check.time_step("dt", dt)
-        self.passes = check.integer("passes", passes, least=1)
+        self.steps = check.integer("steps", steps, least=1)
         self.width = self.max_delay / 3 if width is None else check.not_negative("width", width)
-        self.delay: Bounded | None = None
-        self.passed = Tensor(np.zeros(1, np.float32))
+        self.delay: _Delays | None = None
+        self.taken = Tensor(np.zeros(1, np.float32))
 
     @property
     def lags(self) -> int:
@@ -170,25 +185,22 @@ class SynapticDelays(Layer):
     def attach(self, shape: Shape) -> SynapticDelays:
         """Draw the delays of a weight of a shape, unless there are some; return the object."""
         if self.delay is None:
-            self.delay = Bounded(draw_uniform(0.0, self.max_delay, shape), least=0.0, most=self.max_delay)
+            drawn = draw_uniform(0.0, self.max_delay, shape)
+            self.delay = _Delays(drawn, least=0.0, most=self.max_delay, taken=self.taken)
         if self.delay.shape != shape:
             raise ValueError(f"delays must be those of a weight of shape {shape}, got {self.delay.shape}")
         return self
 
     def width_now(self) -> Any:
         """Return the width of the Gaussians in steps, an array of one number."""
-        first, share = max(self.width / self.dt, _NARROW), self.passed.data / self.passes
+        first, share = max(self.width / self.dt, _NARROW), self.taken.data / self.steps
         xp = namespace(share)
         return xp.where(share < 1.0, first * xp.exp(share * math.log(_NARROW / first)), share * 0 + _ONE_LAG)
 
     def over_lags(self, weight: Tensor) -> Tensor:
-        """Return a weight (..., inputs, outputs) as (..., lags inputs, outputs); a training pass narrows."""
-        width = self.width_now() if self.training else 0.0
-        if self.training and grad_enabled():
-            note_change(self.passed)
-            self.passed.data += 1
-        delay = cast(Bounded, self.delay)
+        """Return a weight (..., inputs, outputs) as (..., lags inputs, outputs)."""
+        delay, width = cast(_Delays, self.delay), self.width_now() if self.training else 0.0
         return weights_over_lags(weight, delay * (1.0 / self.dt), lags=self.lags, width=width)
 
     def __repr__(self) -> str:
-        return f"SynapticDelays({self.max_delay:g}{changed_options(self, dt=1.0, passes=1000)})"
+        return f"SynapticDelays({self.max_delay:g}{changed_options(self, dt=1.0, steps=1000)})"

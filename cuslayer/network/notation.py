@@ -109,7 +109,7 @@ class Word:
         max_delay: the longest delay, ms.
         initial_delay: delays begin uniform between 0 and this, ms; by default 1.
         synaptic_delay: the longest trained delay of a synapse, ms, see `SynapticDelays`; by default there are none.
-        narrowing: the number of training passes in which these delays narrow to one lag; by default 1,000.
+        narrowing: the number of steps of the optimizer in which these delays narrow to one lag; by default 1,000.
         dropout: the probability of `Dropout` after the neurons; by default there is none.
         neuron: the neurons of this layer; by default those of the network.
         spread: of neurons with trained constants, the name, the least and the most of constants that begin uniform
@@ -323,8 +323,8 @@ def _delays(word: Word, neuron: Neuron) -> SynapticDelays | None:
     """Return the delays of the synapses of a word's layer."""
     if word.synaptic_delay is None:
         return None
-    passes: dict[str, Any] = {} if word.narrowing is None else {"passes": word.narrowing}
-    return SynapticDelays(word.synaptic_delay, dt=neuron.dt, **passes)
+    steps: dict[str, Any] = {} if word.narrowing is None else {"steps": word.narrowing}
+    return SynapticDelays(word.synaptic_delay, dt=neuron.dt, **steps)
 
 
 def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def spikes_of(found: Any) -> Any:
 def case(program: Program, shape: tuple[int, ...], dtype: str, seed: int) -> tuple[Any, ...]:
     count, theta = math.prod(shape[2:]), program.spiking.theta
     x = normal(seed, shape, dtype, 2 * theta)
-    w = normal(seed + 1, (count, count), dtype, theta / max(count, 1) ** 0.5)
+    lags = 1 + seed % 3
+    w = normal(seed + 1, (lags * count, count), dtype, theta / max(lags * count, 1) ** 0.5)
     return x, w, constants_of(program, seed, shape, dtype)
 
 

@@ -57,27 +57,31 @@ def test_gradients_are_exact(shape):
     assert cs.gradcheck(partial(weights_over_lags, delay, lags=5, width=0.0), np.zeros_like(delay)) < 1e-8
 
 
-def test_passes_narrow_the_delays_until_training_is_evaluation():
-    layer, x = cs.Dense(5, 4, delays=delays(9.0, passes=4, width=4.0)), RNG.random((12, 2, 5)) < 0.4
-    widths, found = [], []
-    for _ in range(5):
+def test_steps_narrow_the_delays_until_training_is_evaluation():
+    layer, x = cs.Dense(5, 4, delays=delays(9.0, steps=4, width=4.0)), RNG.random((12, 2, 5)) < 0.4
+    optimizer, widths = cs.SGD(layer.parameters(), lr=0.0), []
+    first = layer(x).data
+    for _ in range(4):
         widths.append(float(layer.delays.width_now()[0]))
-        layer.delays.delay.grad = None
-        found.append(layer(x))
-        found[-1].backward(np.ones((12, 2, 4), np.float32))
-    assert widths[:4] == pytest.approx([4 * 0.125 ** (p / 4) for p in range(4)])
-    assert layer.delays.delay.grad.any() == False  # noqa: E712
+        layer(x).sum().backward()
+        assert layer.delays.delay.grad.any()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert widths == pytest.approx([4 * 0.125 ** (k / 4) for k in range(4)])
+    last = layer(x)
+    last.sum().backward()
+    assert not layer.delays.delay.grad.any()
     layer.train(False)
-    np.testing.assert_array_equal(layer(x).data, found[-1].data)
-    assert abs(found[0].data - found[-1].data).max() > 0.1
-    assert float(layer.state()["delays.passed"][0]) == 5
+    np.testing.assert_array_equal(layer(x).data, last.data)
+    assert abs(first - last.data).max() > 0.1
+    assert layer.state()["delays.taken"].tolist() == [4.0]
 
 
 def test_in_a_network(tmp_path):
     cs.seed(0)
     words = [cs.Word("12"), cs.Word("9", synaptic_delay=7.0, narrowing=30), cs.Word("4")]
     net, x = cs.Network(words, cs.SRM(theta=1.0)), RNG.random((30, 2, 12)) < 0.2
-    assert repr(net[0]) == "Dense(12, 9, delays=SynapticDelays(7, passes=30))"
+    assert repr(net[0]) == "Dense(12, 9, delays=SynapticDelays(7, steps=30))"
     net(x).sum().backward()
     assert net[0].delays.delay.grad.any()
     net.train(False)
@@ -90,9 +94,33 @@ def test_in_a_network(tmp_path):
     loaded = cs.load(tmp_path / "net.h5")
     loaded.train(False)
     np.testing.assert_array_equal(loaded(x).data, expected)
-    assert loaded[0].delays.delay.most == 7.0
+    loaded[0].delays.delay.clamp()
+    assert (loaded[0].delays.delay.most, loaded[0].delays.taken.data.tolist()) == (7.0, [1.0])
     for export in (cs.export_nir, cs.export_hdf5):
         with pytest.raises(ValueError, match="has a delay for each synapse, for which the file has no place"):
             export(net, tmp_path / "out")
     with pytest.raises(TypeError, match="Dense: delays must be SynapticDelays, got int"):
         cs.Dense(3, 2, delays=5)
+
+
+def test_a_population_with_delays_to_itself():
+    cs.seed(1)
+    layer = cs.Dense(4, 4, delays=delays(5.0, steps=9))
+    population, x = cs.Recurrent(layer, cs.LIF(5.0), delay=2.0), RNG.normal(0.2, 0.6, (40, 2, 4)).astype(np.float32)
+    population(x).sum().backward()
+    assert layer.delays.delay.grad.any()
+    population.train(False)
+    s, lag, z = population(x).data, np.rint(layer.delays.delay.data).astype(int), x.copy()
+    for i, j in np.ndindex(4, 4):
+        late = 2 + lag[i, j]
+        z[late:, :, j] += layer.weight.data[i, j] * s[: 40 - late, :, i]
+    np.testing.assert_array_equal(population.neuron(z).data, s)
+    np.testing.assert_allclose(population.recurrence(s).data, z - x, atol=1e-5)
+    net = cs.Sequential(cs.Dense(4, 4), population)
+    net.train(False)
+    stream = net.stream()
+    np.testing.assert_array_equal(np.concatenate([stream(x[:7]), stream(x[7:])]), net(x).data)
+    why = cs.explain(net, x, 1, 2, 39, sample=1)
+    assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4)
+    with pytest.raises(ValueError, match="Recurrent: layer must be Dense to have delays of its synapses"):
+        cs.Recurrent(cs.Conv(2, 2, 3, padding=1, delays=delays()), cs.LIF())

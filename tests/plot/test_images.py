@@ -137,19 +137,6 @@ def test_an_animation_is_one_page_that_loads_nothing(tmp_path):
     assert re.search(r'id="([^"]+)"', other)[1] not in page
 
 
-def test_what_an_animation_refuses(tmp_path):
-    clip = cs.plot.animation(image_spikes())
-    with pytest.raises(IndexError, match="animation: number must be under 2, got 2"):
-        clip.show(2)
-    with pytest.raises(ValueError, match=r"animation: the ending of path must be one of .gif, .html, got '.mp4'"):
-        clip.save(tmp_path / "clip.mp4")
-    with pytest.raises(OSError):
-        clip.save(tmp_path / "nowhere" / "clip.gif")
-    with pytest.raises(ValueError, match="animation: fps must be positive, got 0"):
-        cs.plot.animation(image_spikes(), fps=0)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_fields_of_a_dense_layer():
     layer = cs.Dense((3, 4, 2), 5, weight_hook=lambda weight: weight * 2.0)  # drawn as it is used
     ax = cs.plot.receptive_fields(layer)

@@ -281,12 +281,6 @@ def test_gradient_flow():
     assert len({str(line.get_color()) for line in many.get_lines()}) == 9
 
 
-def test_results_of_a_sweep():
-    panels = cs.plot.sweep_results(["lr", "kind"], [((1e-3, "a"), 3.0), ((0.1, "b"), 2.0)], "loss")
-    assert panels[0].get_xscale() == "log"
-    assert [line.get_ydata().tolist() for line in panels[1].get_lines()] == [[3.0, 2.0], [2.0]]
-
-
 def test_what_curves_refuse():
     refused(
         cs.plot.learning_curves,

@@ -50,20 +50,28 @@ def errors(neuron, z, g):
 
 
 class DenseWeights:
-    """A dense layer from a population to itself."""
+    """A dense layer from a population to itself, w (lags neurons, neurons)."""
 
     def __init__(self, w):
-        self.w = w
+        self.w = w.reshape(-1, w.shape[1], w.shape[1])
 
     def send(self, s):
-        return (s.reshape(*s.shape[:2], len(self.w)).astype(float) @ self.w).reshape(s.shape)
+        flat = s.reshape(*s.shape[:2], self.w.shape[1]).astype(float)
+        return sum(shifted(flat, lag) @ w for lag, w in enumerate(self.w)).reshape(s.shape)
 
     def back(self, y):
-        return (y.reshape(*y.shape[:2], len(self.w)) @ self.w.T).reshape(y.shape)
+        flat = y.reshape(*y.shape[:2], self.w.shape[1])[::-1]
+        return sum(shifted(flat, lag) @ w.T for lag, w in enumerate(self.w))[::-1].reshape(y.shape)
 
     def gradient(self, s, y):
-        rows = len(self.w)
-        return s.reshape(-1, rows).astype(float).T @ y.reshape(-1, rows)
+        flat, errors = s.reshape(*s.shape[:2], self.w.shape[1]).astype(float), y.reshape(-1, self.w.shape[2])
+        sent = (shifted(flat, lag).reshape(errors.shape) for lag in range(len(self.w)))
+        return np.concatenate([each.T @ errors for each in sent])
+
+
+def shifted(x, lag):
+    """Return x (T, ...) so many steps later."""
+    return np.concatenate([np.zeros_like(x[:lag]), x[: max(0, len(x) - lag)]])
 
 
 class ConvWeights:

@@ -178,10 +178,10 @@ def test_the_neurons_whose_steps_are_captured(name: str) -> None:
 def test_delays_of_synapses_narrow_in_a_graph() -> None:
     found = []
     for graph in (True, False):
-        delays = cs.SynapticDelays(4.0, passes=5)
+        delays = cs.SynapticDelays(4.0, steps=5)
         trainer = trainer_of(lambda d=delays: [cs.Dense((4, 4, 2), 5, delays=d), LOW, cs.Dense(5, 3), LOW], graph)
         found.append((trainer.train(loader()), weights(trainer)))
-        assert (trainer.graph_problem, float(to_numpy(delays.passed.data)[0])) == (None, 7.0)
+        assert (trainer.graph_problem, float(to_numpy(delays.taken.data)[0])) == (None, 7.0)
     assert found[0] == found[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.neuron.derive import StepSpiking
 
@@ -46,3 +47,13 @@ class Geometry(NamedTuple):
 
     window: Window
     groups: int
+
+
+def by_lag(weight: Array) -> Array:
+    """Return a weight (lags neurons, neurons) as (lags, neurons, neurons)."""
+    return weight.reshape(-1, weight.shape[1], weight.shape[1]) if weight.size else weight[None]
+
+
+def lags_of(weight: Array, geometry: Geometry | None) -> int:
+    """Return the number of lags of the weight of a population to itself."""
+    return 1 if geometry else len(by_lag(weight))

@@ -20,7 +20,7 @@ from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
 from cuslayer.kernels.neuron.cpu import load_saved
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.recurrent.constants import Geometry, Program
+from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
@@ -32,7 +32,7 @@ class Held:
         steps: the number of steps so far.
         states: (samples, states x neurons).
         inputs: (samples, steps, neurons), a ring buffer of the weighted inputs within the response.
-        fired: (samples, steps, neurons), a ring buffer of the spikes within refraction and delay, uint8.
+        fired: (samples, steps, neurons), a ring buffer of the spikes within refraction and the longest delay, uint8.
     """
 
     def __init__(self, x: Array, block: Block, delay: int) -> None:
@@ -54,7 +54,7 @@ class Held:
 
 
 def held(x: Array, program: Program, delay: int) -> Held:
-    """Return the state of a population before its first step, for any number of calls."""
+    """Return the state of a population before its first step, for any number of calls and delays up to one."""
     constants = np.empty((0, 1), x.dtype)
     return Held(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
 
@@ -67,6 +67,7 @@ def _forward(
     x: Any,
     synapse: Any,
     delay: int,
+    lags: int,
     states: Any,
     inputs: Any,
     fired: Any,
@@ -76,7 +77,7 @@ def _forward(
     b: Block,
 ) -> None:
     width, size, kept = x.shape[2], states.shape[1], b.rows - len(more)
-    total, index = np.empty(width, x.dtype), np.empty(width, np.int32)
+    total, index = np.empty(width, x.dtype), np.empty(lags * width, np.int32)
     memory = np.empty(b.rows * width, x.dtype)
     for n in range(first, last):
         begin(memory, 0, width, b)
@@ -84,7 +85,12 @@ def _forward(
         for k in range(x.shape[0]):
             t = start + k
             given, now = inputs[n, t % inputs.shape[1]], t % fired.shape[1]
-            count = list_row((t - delay) % fired.shape[1], fired[n], index, 0)
+            count = 0
+            for lag in range(lags):
+                first_of_lag = count
+                count = list_row((t - delay - lag) % fired.shape[1], fired[n], index, count)
+                for e in range(first_of_lag, count if lag else 0):
+                    index[e] += lag * width
             send_spikes(total, index, count, synapse)
             for j in range(width):
                 given[j] = x[k, n, j] + total[j]
@@ -109,10 +115,10 @@ def forward(
 
     Args:
         x: (T, N, ...), the weighted input from other layers.
-        weight: that of a dense layer (neurons, neurons), or of a convolution.
+        weight: that of a dense layer (lags neurons, neurons), lag 0 first, or of a convolution.
         program: the neurons.
         constants: (constants, K), those of which each neuron has its own.
-        delay: the steps after which a spike reaches its own population.
+        delay: the steps after which a spike reaches its own population, by lag 0.
         geometry: that of a convolution.
         before: the state before the first step, which becomes that after the last; by default 0.
         saves: the names of what backward needs besides the potential, as `saved` of the program says.
@@ -120,10 +126,11 @@ def forward(
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     response = program.response_of(constants)
     block = forward_of(x.dtype, steps if before is None else ENDLESS, response, program.spiking, saves)
-    before = Held(x, block, delay) if before is None else before
+    lags = lags_of(weight, geometry)
+    before = Held(x, block, delay + lags - 1) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
-    given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay
+    given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
     held = before.states, before.inputs, before.fired
     parallel_for(_forward, samples, before.steps, *given, *held, *written, block, grain=1)
@@ -141,6 +148,7 @@ def _adjoint(
     y: Any,
     synapse: Any,
     delay: int,
+    lags: int,
     states: Any,
     old: Any,
     b: Block,
@@ -153,10 +161,9 @@ def _adjoint(
         begin(memory, 0, width, b)
         ring[:] = 0
         for t in range(steps - 1, -1, -1):
-            if t + delay < steps:
-                receive_errors(total[0], y[t + delay, at : at + width], synapse)
-            else:
-                total[:] = 0
+            total[:] = 0
+            for lag in range(min(lags, steps - t - delay)):
+                receive_errors(total[0], y[t + delay + lag, at : at + width], synapse, lag)
             for j in range(width):
                 total[0, j] += g[t, n, j]
             load_saved(memory, at_kept, width, t, at, u, kept, states, old, old_row, b.numbers, 0)
@@ -198,5 +205,5 @@ def adjoint(
     given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
     arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
     to = backward_synapse(weight, g.shape[2:], geometry)
-    parallel_for(_adjoint, samples, *arrays, to, delay, states, old, block, grain=1)
+    parallel_for(_adjoint, samples, *arrays, to, delay, lags_of(weight, geometry), states, old, block, grain=1)
     return y

@@ -14,7 +14,7 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
-from cuslayer.kernels.recurrent.constants import Geometry, Program
+from cuslayer.kernels.recurrent.constants import Geometry, Program, by_lag, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
 __all__ = ["adjoint", "forward"]
@@ -41,7 +41,7 @@ def forward(
     """
     u, more = empty(x, x.shape, x.dtype), empty(x, (len(saves), *x.shape), x.dtype)
     neurons = math.prod(x.shape[2:])
-    masks = words_of(neurons)
+    masks, lags = words_of(neurons), lags_of(weight, geometry)
     words = empty(x, (x.shape[0] * x.shape[1], 1, masks), np.uint32)
     by_neuron = empty(x, (neurons, x.shape[1], words_of(len(x))), np.uint32)
     # Of spike response neurons there is the weighted input, which backward does not need.
@@ -54,8 +54,8 @@ def forward(
         "by_neuron": by_neuron,
         "saved": saved,
     }
-    given = arrays | {"saves": len(saves), "theta": program.spiking.surrogate(x.dtype)[0]}
-    _launch("recurrent", x, program, constants, delay, geometry, 4 * (delay + 1) * masks, given)
+    given = arrays | {"lags": lags, "saves": len(saves), "theta": program.spiking.surrogate(x.dtype)[0]}
+    _launch("recurrent", x, program, constants, delay, geometry, 4 * (delay + lags) * masks, given)
     return u, PackedSpikes(words, x.shape, neurons, by_neuron), more
 
 
@@ -77,7 +77,8 @@ def adjoint(
     late, spiking = min(delay, len(g)), program.spiking
     y = empty(g, (len(g) + late, *g.shape[1:]), g.dtype)
     g_u = empty(g, g.shape if program.response else (0,), g.dtype)
-    arrays = {"g": contiguous(g), "u": contiguous(u), "w": contiguous(weight.T), "saved": more, "g_u": g_u, "y": y}
+    w = contiguous(by_lag(weight).swapaxes(1, 2)) if geometry is None else weight
+    arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "g_u": g_u, "y": y, "lags": len(w)}
     exact = spiking.exact if isinstance(spiking, StepSpiking) else program.exact
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
     shared = math.prod(g.shape[2:]) * g.dtype.itemsize

@@ -1,10 +1,10 @@
 // Populations of neurons of any kind, with a dense layer from their own spikes to themselves.
 //
-//   forward    z[t] = x[t] + sum over the spikes i of step t - delay of w[i],   u, s: the neurons for z
-//   backward   g_s[t] = g[t] + w y[t + delay],   y[t]: the gradient of z[t] by g_s, from step to step
+//   forward    z[t] = x[t] + sum over lags l, spikes i of step t - delay - l of w[l, i],   u, s: the neurons for z
+//   backward   g_s[t] = g[t] + sum over l of w[l] y[t + delay + l],   y[t]: the gradient of z[t] by g_s
 //
 // A block computes one sample, step by step; a thread has the neurons threadIdx.x, threadIdx.x + blockDim.x, ...
-// Forward, the ballots of the warps are the bit masks of a step's spikes, which stay in shared memory for `delay` steps:
+// Forward, the ballots of the warps are the bit masks of a step's spikes, which stay in shared memory for all lags:
 // every thread visits the bits that are set, and reads its column of the weights, neighbouring threads neighbouring
 // columns. Backward, the errors of step t + delay are copied to shared memory, then every thread multiplies its column of
 // the transposed weights. A barrier ends each step. All other memory is a thread's own: states are in global memory, since
@@ -76,23 +76,28 @@ __device__ __forceinline__ real state_of(const real *states, int number, const P
 extern __shared__ __align__(16) unsigned char shared[];
 
 // Adds rows of the weights in fours, as `gather` of kernels/dense/cpu.py does: the sum of the rows of the bits that are
-// set in `count` words.
-__device__ __forceinline__ real sum_of_rows(const unsigned *words, int count, const real *w, long long neurons, int j)
+// set in `count` words of each lag; `words` has `ring` steps, of which `latest` is that of lag 0.
+__device__ __forceinline__ real sum_of_rows(
+    const unsigned *words, long long latest, long long lags, long long ring, int count, const real *w,
+    long long neurons, int j)
 {
     real total = 0, taken[4];
     int held = 0;
-    for (int word = 0; word < count; ++word)
-        for (unsigned bits = words[word]; bits; bits &= bits - 1) {
-            const real value = w[(word * LANES + __ffs(bits) - 1) * neurons + j];
-            taken[0] = held == 0 ? value : taken[0];
-            taken[1] = held == 1 ? value : taken[1];
-            taken[2] = held == 2 ? value : taken[2];
-            taken[3] = held == 3 ? value : taken[3];
-            if (++held == 4) {
-                total += (taken[0] + taken[1]) + (taken[2] + taken[3]);
-                held = 0;
+    for (long long lag = 0; lag < lags; ++lag, w += neurons * neurons) {
+        const unsigned *const sent = words + (latest + ring - lag) % ring * count;
+        for (int word = 0; word < count; ++word)
+            for (unsigned bits = sent[word]; bits; bits &= bits - 1) {
+                const real value = w[(word * LANES + __ffs(bits) - 1) * neurons + j];
+                taken[0] = held == 0 ? value : taken[0];
+                taken[1] = held == 1 ? value : taken[1];
+                taken[2] = held == 2 ? value : taken[2];
+                taken[3] = held == 3 ? value : taken[3];
+                if (++held == 4) {
+                    total += (taken[0] + taken[1]) + (taken[2] + taken[3]);
+                    held = 0;
+                }
             }
-        }
+    }
     if (held > 0)
         total += taken[0];
     if (held > 1)
@@ -104,7 +109,7 @@ __device__ __forceinline__ real sum_of_rows(const unsigned *words, int count, co
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     const real *__restrict__ x,          // (steps, samples, neurons), weighted input from other layers
-    const real *__restrict__ w,          // (neurons, neurons), weights of what each neuron sends
+    const real *__restrict__ w,          // (lags, neurons, neurons), weights of what each neuron sends
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
     real *states,                        // (states, samples, neurons), scratch
@@ -116,7 +121,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
     long long period,                    // divides neurons
-    long long delay,                     // steps until a spike arrives
+    long long delay,                     // steps until a spike arrives, by lag 0
+    long long lags,                      // lags
     int saves,                           // how many values are saved
     real theta,                          // threshold of spike response neurons
     const Filter response,
@@ -126,20 +132,21 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     const Fired spikes{fired, by_neuron, samples, (steps + LANES - 1) / LANES};
     unsigned *const words = reinterpret_cast<unsigned *>(shared);
     const int count = int((neurons + LANES - 1) / LANES);
-    for (long long i = threadIdx.x; i < (delay + 1) * count; i += blockDim.x)
+    const long long ring = delay + lags;
+    for (long long i = threadIdx.x; i < ring * count; i += blockDim.x)
         words[i] = 0;
     __syncthreads();
     const long long n = blockIdx.x;
     for (long long t = 0; t < steps; ++t) {
-        const unsigned *const sent = words + (t + 1) % (delay + 1) * count;  // of step t - delay
-        unsigned *const now = words + t % (delay + 1) * count;
+        unsigned *const now = words + t % ring * count;
         for (int first = 0; first < count * LANES; first += blockDim.x) {
             const int j = first + threadIdx.x;
             bool fires = false;
             if (j < neurons) {
                 const long long column = n * neurons + j, columns = samples * neurons;
                 const Place place{columns, column, t, t * columns + column, j};
-                const real given = x[place.at] + sum_of_rows(sent, count, w, neurons, j);
+                const real sent = sum_of_rows(words, (t + lags) % ring, lags, ring, count, w, neurons, j);
+                const real given = x[place.at] + sent;
                 u[place.at] = neuron_forward(of, spikes, saved, theta, place, given, fires);
                 spikes.write(place, fires);
             }
@@ -156,35 +163,39 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
 template <bool exact>
 __device__ __forceinline__ void run_backward(
     const Population &of, const Slope &slope, const real *g, const real *u, const real *w, const real *saved, real *g_u,
-    real *y, long long samples, long long neurons, long long delay)
+    real *y, long long samples, long long neurons, long long delay, long long lags)
 {
     real *const errors = reinterpret_cast<real *>(shared);
     const long long n = blockIdx.x, columns = samples * neurons;
-    for (long long t = of.steps - 1; t >= 0; --t) {
-        const bool reached = t + delay < of.steps;
-        if (reached) {
-            for (int j = threadIdx.x; j < neurons; j += blockDim.x)
-                errors[j] = y[(t + delay) * columns + n * neurons + j];
-            __syncthreads();
-        }
-        for (int j = threadIdx.x; j < neurons; j += blockDim.x) {
-            real total = 0;
+    for (long long t = of.steps - 1; t >= 0; --t)
+        for (long long lag = 0; lag < lags; ++lag) {
+            const long long late = t + delay + lag;
+            const bool reached = late < of.steps;
+            if (reached) {
+                for (int j = threadIdx.x; j < neurons; j += blockDim.x)
+                    errors[j] = y[late * columns + n * neurons + j];
+                __syncthreads();
+            }
+            for (int j = threadIdx.x; j < neurons; j += blockDim.x) {
+                const long long column = n * neurons + j;
+                const Place place{columns, column, t, t * columns + column, j};
+                real total = lag ? y[place.at] : real(0);
+                if (reached)
+                    for (int i = 0; i < neurons; ++i)
+                        total += errors[i] * w[(lag * neurons + i) * neurons + j];
+                if (lag == lags - 1)
+                    total = neuron_backward<exact>(of, slope, u, saved, g_u, place, total + g[place.at]);
+                y[place.at] = total;
+            }
             if (reached)
-                for (int i = 0; i < neurons; ++i)
-                    total += errors[i] * w[i * neurons + j];
-            const long long column = n * neurons + j;
-            const Place place{columns, column, t, t * columns + column, j};
-            y[place.at] = neuron_backward<exact>(of, slope, u, saved, g_u, place, total + g[place.at]);
+                __syncthreads();
         }
-        if (reached)
-            __syncthreads();
-    }
 }
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const real *__restrict__ g,          // (steps, samples, neurons), gradient of the spikes
     const real *__restrict__ u,          // (steps, samples, neurons), potential
-    const real *__restrict__ w,          // (neurons, neurons), the weights transposed
+    const real *__restrict__ w,          // (lags, neurons, neurons), the weights of each lag transposed
     const real *__restrict__ saved,      // (saves, steps, samples, neurons), values of forward
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
@@ -196,7 +207,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
     long long period,                    // divides neurons
-    long long delay,                     // steps until a spike arrives
+    long long delay,                     // steps until a spike arrives, by lag 0
+    long long lags,                      // lags
     long long late,                      // delay, at most steps
     int saves,                           // how many values are saved
     bool exact,                          // whether all paths through a spike are included
@@ -215,7 +227,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const Population of{numbers, constants, states, steps, period, saves, response, refractory};
     const Slope slope{code, theta, steep, height, a, b};
     if (exact)
-        run_backward<true>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay);
+        run_backward<true>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay, lags);
     else
-        run_backward<false>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay);
+        run_backward<false>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay, lags);
 }

@@ -5,7 +5,7 @@ Which function runs is decided by the type of the synapse when a loop is compile
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numba.extending import overload
@@ -13,14 +13,24 @@ from numba.extending import overload
 from cuslayer.backend import Array
 from cuslayer.jit import compiled
 from cuslayer.kernels.dense.cpu import gather
-from cuslayer.kernels.recurrent.constants import Geometry
+from cuslayer.kernels.recurrent.constants import Geometry, by_lag
 
 
 class DenseSynapse(NamedTuple):
     """A dense layer from a population to itself.
 
     Attributes:
-        weight: (neurons, neurons): row i has the weights of what neuron i sends.
+        weight: (lags neurons, neurons): row ``l neurons + i`` has the weights of what neuron i sends at lag l.
+    """
+
+    weight: Array
+
+
+class DenseErrors(NamedTuple):
+    """The same for the errors that come back.
+
+    Attributes:
+        weight: (lags, neurons, neurons): row i of a lag has the weights of what reaches neuron i.
     """
 
     weight: Array
@@ -57,9 +67,11 @@ def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) ->
     return ConvSynapse(np.ascontiguousarray(weight), rows, columns, channels, groups, window.padding, window.dilation)
 
 
-def backward_synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseSynapse | ConvSynapse:
+def backward_synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseErrors | ConvSynapse:
     """Return the synapse that `receive_errors` takes: the weight has its last two axes the other way round."""
-    return synapse(np.swapaxes(weight, -1, -2), image, geometry)
+    if geometry is None:
+        return DenseErrors(np.ascontiguousarray(by_lag(weight).swapaxes(1, 2)))
+    return cast(ConvSynapse, synapse(np.swapaxes(weight, -1, -2), image, geometry))
 
 
 def send_spikes(total: Any, index: Any, count: int, synapse: Any) -> None:
@@ -67,8 +79,8 @@ def send_spikes(total: Any, index: Any, count: int, synapse: Any) -> None:
     raise TypeError("runs in compiled loops only")
 
 
-def receive_errors(total: Any, errors: Any, synapse: Any) -> None:
-    """Write to total, (neurons,), what a spike of each neuron gets of the errors of the weighted inputs."""
+def receive_errors(total: Any, errors: Any, synapse: Any, lag: int) -> None:
+    """Add to total, (neurons,), what a spike of each neuron gets of the errors of the weighted inputs of a lag."""
     raise TypeError("runs in compiled loops only")
 
 
@@ -102,9 +114,8 @@ def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None
 
 
 @compiled
-def _receive_rows(total: Any, errors: Any, synapse: DenseSynapse) -> None:
-    weight, size = synapse.weight, total.size
-    total[:] = 0
+def _receive_rows(total: Any, errors: Any, synapse: DenseErrors, lag: int) -> None:
+    weight, size = synapse.weight[lag], total.size
     i = 0
     # Four rows at a time: the sum is loaded and stored once for all four.
     while i + 4 <= size:
@@ -121,9 +132,8 @@ def _receive_rows(total: Any, errors: Any, synapse: DenseSynapse) -> None:
 
 
 @compiled
-def _receive_taps(total: Any, errors: Any, synapse: ConvSynapse) -> None:
+def _receive_taps(total: Any, errors: Any, synapse: ConvSynapse, lag: int) -> None:
     weight, width = synapse.weight, synapse.channels // synapse.groups
-    total[:] = 0
     for row in range(synapse.rows):
         for column in range(synapse.columns):
             at = (row * synapse.columns + column) * synapse.channels
@@ -154,10 +164,10 @@ def _send(total: Any, index: Any, count: Any, synapse: Any) -> Any:
 
 
 @overload(receive_errors)
-def _receive(total: Any, errors: Any, synapse: Any) -> Any:
-    receive: Any = _receive_rows if synapse.instance_class is DenseSynapse else _receive_taps
+def _receive(total: Any, errors: Any, synapse: Any, lag: Any) -> Any:
+    receive: Any = _receive_rows if synapse.instance_class is DenseErrors else _receive_taps
 
-    def run(total: Any, errors: Any, synapse: Any) -> Any:
-        receive(total, errors, synapse)
+    def run(total: Any, errors: Any, synapse: Any, lag: Any) -> Any:
+        receive(total, errors, synapse, lag)
 
     return run
