@@ -26,8 +26,8 @@ _REFERENCES = ("recording", "channel")
 # The frequencies of a spectrum are so much closer than the slope of the narrowest filter is wide.
 _PER_SLOPE = 2
 _MOST_SAMPLES = 2**20
-# A change is the difference from so many steps before.
-_BACK = 2
+# A change is the difference from so many steps before, and what is quieter than the loudest step by so many dB is cut.
+_BACK, _QUIET = 2, 35.0
 # The width of a gammatone filter in equivalent rectangular bandwidths.
 _ERBS = 1.019
 
@@ -331,7 +331,8 @@ class AudioToNumbers(_OfBands):
     """Make numbers of a wave: the level of each band, and after all bands the change of each.
 
     Levels are in units of 2 dB and relative to their mean over bands and steps, so that loudness does not count. A
-    change is the difference from two steps before, 0 in the first two steps. `OtherVoice` changes such recordings.
+    change is the difference from two steps before, 0 in the first two steps. Steps before and after the sound, 35 dB
+    under the loudest one, are cut, but for one on each side. `OtherVoice` changes such recordings.
 
     Attributes:
         neurons: the numbers at a step, twice the bands.
@@ -363,7 +364,9 @@ class AudioToNumbers(_OfBands):
     def __call__(self, wave: Any) -> npt.NDArray[np.float32]:
         """Return the numbers of a wave (samples,), float32 (T, neurons), at least one step."""
         steps = max(1, min(self.bands.steps(np.size(wave)), self.steps))
-        return self.of_levels(self.bands(wave, duration=steps * self.dt) * self.bands.range_db)
+        levels = self.bands(wave, duration=steps * self.dt) * self.bands.range_db
+        loud = np.flatnonzero(levels.max(axis=1) >= levels.max() - _QUIET)
+        return self.of_levels(levels[max(0, loud[0] - 1) : loud[-1] + 2])
 
     def of_levels(self, levels: Floats) -> npt.NDArray[np.float32]:
         """Return the numbers of levels (T, channels) in dB."""

@@ -168,7 +168,7 @@ def test_numbers_are_levels_without_loudness_and_their_changes():
     np.testing.assert_allclose(x[2:, 10:], levels[2:] - levels[:-2], atol=1e-6)
     assert not x[:2, 10:].any()
     np.testing.assert_allclose(TO_NUMBERS(wave / 9), x, atol=1e-5)
-    assert [len(TO_NUMBERS(each)) for each in (np.tile(wave, 2), [])] == [80, 1]
+    assert [len(TO_NUMBERS(each)) for each in (np.tile(wave, 2), [], np.pad(wave, 1000))] == [80, 1, 50]
 
 
 def test_another_voice():
