@@ -27,18 +27,15 @@ from learning import trained
 CONFIG = common.ROOT / "examples" / "configs" / "spoken-digits.yaml"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 DELAYS = {"delay": True, "maxDelay": 200.0, "initialDelay": 120.0}
-DROPOUT = 0.2
-# An alpha response is that of two equal time constants; the threshold rises by a tenth with each spike.
-ADAPTIVE = {"type": "ALIF", "theta": 10.0, "tauI": 40.0, "tauV": 40.0, "tauTheta": 300.0, "tauRef": 10.0}
-ADAPTIVE |= {"rise": 1.0, "scaleRef": 1.0, "tauRho": 1.0, "scaleRho": 1.0}
-# The neurons of the configuration with a surrogate of full height: without recurrence no error is fed back.
+# Neurons without adaptation, whose initial weights are the usual ones.
 PLAIN = {"type": "SRMALPHA", "theta": 10.0, "tauSr": 40.0, "tauRef": 10.0, "scaleRef": 2.0}
 PLAIN |= {"tauRho": 1.0, "scaleRho": 1.0}
-# The hidden layers of each kind: their sizes come from the configuration.
+DENSE = {"neuron": PLAIN, "wScale": None, "spread": None}
+# The hidden layers of each kind: their sizes and other options come from the configuration.
 KINDS: dict[str, tuple[str, str, dict]] = {
-    "dense": ("two dense layers", "{}", {"neuron": PLAIN}),
-    "delays": ("with trained delays", "{}", {"neuron": PLAIN, **DELAYS}),
-    "adaptive": ("with adaptive neurons", "{}", {"neuron": ADAPTIVE}),
+    "dense": ("two dense layers", "{}", DENSE),
+    "delays": ("with trained delays", "{}", DENSE | DELAYS),
+    "adaptive": ("with adaptive neurons", "{}", {}),
     "recurrent": ("with recurrent neurons", "{}r", {}),
 }
 BEST = "recurrent"
@@ -49,8 +46,8 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
     found = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     first, *hidden, last = found["layer"]
     _, word, options = KINDS[kind]
-    words = [{"dim": word.format(layer["dim"].rstrip("r")), "dropout": DROPOUT, **options} for layer in hidden]
-    found["layer"] = [first, *words, last]
+    words = [layer | {"dim": word.format(layer["dim"].rstrip("r"))} | options for layer in hidden]
+    found["layer"] = [first, *({k: v for k, v in each.items() if v is not None} for each in words), last]
     if speaker is not None:
         found["sound"]["test"] = {"speaker": [speaker]}
     if epochs is not None:

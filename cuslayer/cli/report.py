@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from cuslayer import training
 from cuslayer.cli import arguments as shared
 from cuslayer.inspection import report
@@ -38,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     if options.files and options.data:
         raise ValueError("--data must not be given with files")
     if options.files:
-        samples = np.stack([training.read_spikes(found, file) for file in options.files], axis=1)
+        samples = training.read_batch(found, options.files)
         target = loss = None
         what = ", ".join(Path(file).name for file in options.files)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cuslayer.data.arrays import Arrays, Subset, split
-from cuslayer.data.audio import AudioToSpikes, Bands, Waves
+from cuslayer.data.audio import AudioToNumbers, AudioToSpikes, Bands, Waves
 from cuslayer.data.augment import (
     Compose,
     Crop,
@@ -13,6 +13,7 @@ from cuslayer.data.augment import (
     FromStart,
     Jitter,
     Mask,
+    OtherVoice,
     RandomShift,
     ShiftChannels,
     Stretch,
@@ -30,6 +31,7 @@ from cuslayer.data.sounds import Sounds, read_sounds, read_wave
 __all__ = [
     "NMNIST",
     "Arrays",
+    "AudioToNumbers",
     "AudioToSpikes",
     "Bands",
     "Batch",
@@ -52,6 +54,7 @@ __all__ = [
     "Loaded",
     "Loader",
     "Mask",
+    "OtherVoice",
     "RandomShift",
     "Rate",
     "ShiftChannels",

@@ -1,4 +1,4 @@
-"""Sound to spikes: `Bands` of frequency over time, `AudioToSpikes`, and `Waves`, a data set of labelled waves.
+"""Sound to spikes or numbers: `Bands` of frequency over time, what is made of them, and `Waves`, a data set of waves.
 
 A wave is cut into overlapping frames, one a step. The power spectrum of a frame is weighted by each band's filter.
 """
@@ -26,6 +26,8 @@ _REFERENCES = ("recording", "channel")
 # The frequencies of a spectrum are so much closer than the slope of the narrowest filter is wide.
 _PER_SLOPE = 2
 _MOST_SAMPLES = 2**20
+# A change is the difference from so many steps before, and what is quieter than the loudest step by so many dB is cut.
+_BACK, _QUIET = 2, 35.0
 # The width of a gammatone filter in equivalent rectangular bandwidths.
 _ERBS = 1.019
 
@@ -230,18 +232,37 @@ def _samples(wave: Any) -> Floats:
     return found
 
 
-@dataclass(frozen=True)
 @check.named
-class AudioToSpikes:
+class _OfBands:
+    """What spikes and numbers of bands share."""
+
+    bands: Bands
+    duration: float
+
+    @property
+    def steps(self) -> int:
+        """The number of steps T; of numbers, the most."""
+        return round(self.duration / self.bands.dt)
+
+    @property
+    def dt(self) -> float:
+        """The step in ms."""
+        return self.bands.dt
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bands, Bands):
+            raise TypeError(f"bands must be Bands, got {type(self.bands).__name__}")
+        check.positive("duration", self.duration)
+        if not self.steps:
+            raise ValueError(f"duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
+
+
+@dataclass(frozen=True)
+class AudioToSpikes(_OfBands):
     """Make spikes of a wave: its bands, from 0 to 1, coded by each of the codes.
 
     The neurons are the populations of the first code, then those of the next; a population has a neuron for each band,
     the lowest first. Neuron ``p * channels + c`` belongs to band c.
-
-    The Heidelberg data sets (Cramer et al. 2020) go another way: a travelling wave along a basilar membrane in 700
-    channels, hair cells with pools of transmitter, and bushy cells, leaky integrators that sharpen the phase. Here
-    energies of frames stand for membrane and hair cells: no phase of the wave is left, no adaptation unless by `Delta`,
-    and a spike's time is a step of the bands. It takes milliseconds a recording, and has no random numbers.
 
     Attributes:
         populations: the number of neurons for each band.
@@ -274,8 +295,7 @@ class AudioToSpikes:
     lead: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bands, Bands):
-            raise TypeError(f"bands must be Bands, got {type(self.bands).__name__}")
+        super().__post_init__()
         codes = self.codes if isinstance(self.codes, (tuple, list)) else (self.codes,)
         object.__setattr__(self, "codes", tuple(codes))
         if not self.codes:
@@ -284,11 +304,8 @@ class AudioToSpikes:
             check.instance("a code", code)
             if not (callable(code) and hasattr(code, "populations")):
                 raise TypeError(f"a code must be one such as Rate(...), got {type(code).__name__}")
-        check.positive("duration", self.duration)
         if check.not_negative("lead", self.lead) >= self.duration:
             raise ValueError(f"lead must be under duration, {self.duration:g} ms, got {self.lead:g}")
-        if not self.steps:
-            raise ValueError(f"duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
 
     @property
     def populations(self) -> int:
@@ -300,16 +317,6 @@ class AudioToSpikes:
         """The number of neurons."""
         return self.populations * self.bands.channels
 
-    @property
-    def steps(self) -> int:
-        """The number of steps T."""
-        return round(self.duration / self.bands.dt)
-
-    @property
-    def dt(self) -> float:
-        """The step in ms."""
-        return self.bands.dt
-
     def __call__(self, wave: Any) -> npt.NDArray[np.bool_]:
         """Return the spikes of a wave (samples,), boolean (T, neurons)."""
         silent = round(self.lead / self.dt)
@@ -317,6 +324,57 @@ class AudioToSpikes:
         if silent < self.steps:
             x[silent:] = self.bands(wave, duration=(self.steps - silent) * self.dt)
         return np.concatenate([code(x, self.dt) for code in self.codes], axis=1)
+
+
+@dataclass(frozen=True)
+class AudioToNumbers(_OfBands):
+    """Make numbers of a wave: the level of each band, and after all bands the change of each.
+
+    Levels are in units of 2 dB and relative to their mean over bands and steps, so that loudness does not count. A
+    change is the difference from two steps before, 0 in the first two steps. Steps before and after the sound, 35 dB
+    under the loudest one, are cut, but for one on each side. `OtherVoice` changes such recordings.
+
+    Attributes:
+        neurons: the numbers at a step, twice the bands.
+        steps: the most steps of a recording.
+        dt: the step in ms.
+
+    Args:
+        bands: the bank of filters; its `range_db` under the loudest band and step is the least level.
+        duration: the longest recording in ms: longer ones are cut, shorter ones keep their length.
+
+    Raises:
+        TypeError: bands is of another type, or duration is no number.
+        ValueError: duration has no step.
+
+    >>> t = np.arange(1600) / 8000
+    >>> numbers = AudioToNumbers(Bands(8000, channels=2, dt=20.0), duration=500.0)(np.sin(2000 * t * (1 + 4 * t)))
+    >>> numbers.shape, numbers[8].round().tolist()
+    ((10, 4), [12.0, 4.0, 0.0, 15.0])
+    """
+
+    bands: Bands
+    duration: float
+
+    @property
+    def neurons(self) -> int:
+        """The numbers at a step."""
+        return 2 * self.bands.channels
+
+    def __call__(self, wave: Any) -> npt.NDArray[np.float32]:
+        """Return the numbers of a wave (samples,), float32 (T, neurons), at least one step."""
+        steps = max(1, min(self.bands.steps(np.size(wave)), self.steps))
+        levels = self.bands(wave, duration=steps * self.dt) * self.bands.range_db
+        loud = np.flatnonzero(levels.max(axis=1) >= levels.max() - _QUIET)
+        return self.of_levels(levels[max(0, loud[0] - 1) : loud[-1] + 2])
+
+    def of_levels(self, levels: Floats) -> npt.NDArray[np.float32]:
+        """Return the numbers of levels (T, channels) in dB."""
+        levels = np.maximum(levels, levels.max() - self.bands.range_db)
+        levels = (levels - levels.mean()) / 2
+        changes = np.zeros_like(levels)
+        changes[_BACK:] = levels[_BACK:] - levels[:-_BACK]
+        return np.concatenate([levels, changes], axis=1, dtype=np.float32)
 
 
 class Waves(Recordings):

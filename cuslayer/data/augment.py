@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
+from cuslayer.data.audio import AudioToNumbers
 from cuslayer.data.events import Events, on_sensor, sensor_shape
 
 Shape: TypeAlias = "int | Sequence[int]"
@@ -23,10 +24,10 @@ Generator: TypeAlias = np.random.Generator
 
 
 class Transform(Protocol):
-    """Interface of a transform of recordings."""
+    """Interface of a transform of recordings: of events, or of arrays (T, ...) if it has ``of_signals = True``."""
 
-    def __call__(self, events: Events, shape: tuple[int, ...], rng: Generator, /) -> Events:
-        """Return the new events; random numbers are drawn from rng."""
+    def __call__(self, recording: Any, shape: tuple[int, ...], rng: Generator, /) -> Any:
+        """Return the new events or the new array; random numbers are drawn from rng."""
 
     def sensor(self, shape: tuple[int, ...], /) -> tuple[int, ...]:
         """Return the sensor of the new events, given the sensor of the events."""
@@ -288,12 +289,10 @@ class Stretch(SameSensor):
     factor: float
 
     def __post_init__(self) -> None:
-        if check.number("factor", self.factor) < 1:
-            raise ValueError(f"factor must be at least 1, got {self.factor:g}")
+        _at_least_1("factor", self.factor)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        most = math.log(self.factor)
-        return changed(events, t=events.t * math.exp(generator(rng).uniform(-most, most)))
+        return changed(events, t=events.t * _factor(self.factor, generator(rng)))
 
 
 @dataclass(frozen=True)
@@ -345,6 +344,70 @@ class Mask(SameSensor):
         heard = (events.t < start) | (events.t >= start + length)
         place = events.x % width
         return changed(events, heard & ((place < first) | (place >= first + count)))
+
+
+@dataclass(frozen=True)
+class OtherVoice(SameSensor):
+    """Change a recording of `AudioToNumbers` as if another speaker had said it, in another room.
+
+    In this order: times are stretched; all frequencies are multiplied by one factor, as those of a shorter or longer
+    vocal tract, and bands that would come from above the highest one are silent; a smooth curve over the bands is
+    added, as of another microphone; and noise is added, whose slope over all bands is normal with a deviation of 6 dB.
+
+    Args:
+        to_numbers: what made the recordings.
+        stretch: the largest factor of all times, log-uniform in 1/stretch .. stretch.
+        warp: the largest factor of all frequencies, the same.
+        gain: the deviation of the curve's first cosine, dB; those of two more fall by the root of their number.
+        noise: the least and the most noise under the loudest band and step, dB, uniform; None: no noise.
+
+    Raises:
+        TypeError: a number is of another type, or to_numbers is not `AudioToNumbers`.
+        ValueError: a number is out of range.
+
+    Source: Jaitly and Hinton 2013, "Vocal Tract Length Perturbation", for the factor of frequencies.
+
+    >>> from cuslayer.data import AudioToNumbers, Bands
+    >>> to_numbers = AudioToNumbers(Bands(8000, channels=4, dt=20.0), duration=500.0)
+    >>> numbers = to_numbers(np.sin(np.arange(1600)))
+    >>> OtherVoice(to_numbers, stretch=1.5, warp=1.2)(numbers, (8,), np.random.default_rng(0)).shape
+    (11, 8)
+    """
+
+    of_signals: ClassVar[bool] = True
+
+    to_numbers: AudioToNumbers
+    stretch: float = 1.0
+    warp: float = 1.0
+    gain: float = 0.0
+    noise: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.to_numbers, AudioToNumbers):
+            raise TypeError(f"to_numbers must be AudioToNumbers, got {type(self.to_numbers).__name__}")
+        _at_least_1("stretch", self.stretch)
+        _at_least_1("warp", self.warp)
+        check.not_negative("gain", self.gain)
+        levels = [check.number("noise", level) for level in self.noise or (0, 0)]
+        if len(levels) != 2 or levels[0] > levels[1]:
+            raise ValueError(f"noise must be the least and the most, got {self.noise}")
+
+    def __call__(self, recording: Any, shape: Shape, rng: Generator | None = None) -> npt.NDArray[np.float32]:
+        rng, channels = generator(rng), self.to_numbers.bands.channels
+        place, frequencies = np.arange(channels) / channels, self.to_numbers.bands.frequencies
+        x = 2.0 * np.asarray(recording)[:, :channels]  # dB
+        factor = _factor(self.stretch, rng)
+        x = _between(x, (np.arange(max(1, round(len(x) * factor))) + 0.5) / factor - 0.5)
+        came = frequencies * _factor(self.warp, rng)
+        x = _between(x.T, np.interp(came, frequencies, np.arange(channels))).T
+        x[:, came > frequencies[-1]] = x.min()
+        curve = sum(rng.normal() * np.cos(np.pi * k * place) / math.sqrt(k) for k in (1, 2, 3))
+        x = x + self.gain * curve
+        if self.noise is not None:
+            level = x.max() + rng.uniform(self.noise[0], self.noise[1]) + 6 * rng.normal() * (place - 0.5)
+            # The power of noise in a frame is exponential.
+            x = 10 * np.log10(10 ** (x / 10) + 10 ** (level / 10) * rng.exponential(size=x.shape))
+        return self.to_numbers.of_levels(x)
 
 
 @dataclass(frozen=True)
@@ -456,3 +519,22 @@ def _width(sides: tuple[int, ...], populations: int) -> int:
     if width % populations:
         raise ValueError(f"populations must divide the {width} neurons, got {populations}")
     return width // populations
+
+
+def _at_least_1(name: str, factor: float) -> None:
+    if check.number(name, factor) < 1:
+        raise ValueError(f"{name} must be at least 1, got {factor:g}")
+
+
+def _factor(most: float, rng: Generator) -> float:
+    """Return a factor, log-uniform in 1/most .. most."""
+    limit = math.log(most)
+    return math.exp(rng.uniform(-limit, limit))
+
+
+def _between(x: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return rows of x at places between them."""
+    places = np.clip(places, 0, len(x) - 1)
+    row = places.astype(np.int64)
+    share = (places - row)[:, None]
+    return x[row] * (1 - share) + x[np.minimum(row + 1, len(x) - 1)] * share

@@ -133,7 +133,8 @@ class Loader:
         rounding: "floor" or "nearest", as in `Events.to_spikes`.
         drop_last: whether to drop a smaller last batch.
         transform: applied to each recording before binning: `Crop`, `Downsample`, `FromStart`, `RandomShift`, `Jitter`,
-            `Flip`, `Drop`, a `Compose` of several, or another `Transform`. Spikes of arrays become `Events` for it.
+            `Flip`, `Drop`, a `Compose` of several, or another `Transform`. Spikes of arrays become `Events` for it;
+            `OtherVoice`, and others whose `of_signals` is True, get the array.
         resident: "cuda" to keep all recordings in the memory of the GPU in use; not with a transform, nor with lengths.
         lengths: whether recordings have lengths: an array its own, at most `steps`, and events up to the last one. By
             default if no steps are given and the arrays of the data set differ in length.
@@ -379,13 +380,16 @@ class Loader:
                 raise ValueError(f"a recording must be Events or (T, {wanted}), got shape {x.shape}")
             if self.transform is None:
                 return to_steps(x, self.steps, self.dt, self._own_dt), target
-            if x.dtype != np.bool_:
+            of_signals = getattr(self.transform, "of_signals", False)
+            if x.dtype != np.bool_ and not of_signals:
                 raise TypeError(f"transform is for events and spikes, got {x.dtype}")
-            recording = Events.from_spikes(x, self._own_dt or self.dt)
+            recording = x if of_signals else Events.from_spikes(x, self._own_dt or self.dt)
         if self.transform is not None:
             # One generator per sample: the result does not depend on the batch.
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
             recording = self.transform(recording, self._sensor, rng)
+        if not isinstance(recording, Events):
+            recording = to_steps(recording, self.steps, self.dt, self._own_dt)
         return recording, target
 
     def _target(self, label: Any, length: int | None) -> Any:

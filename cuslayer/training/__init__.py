@@ -11,6 +11,7 @@ from cuslayer.training.load import (
     load_run,
     predict,
     predict_test,
+    read_batch,
     read_spikes,
 )
 from cuslayer.training.params import Params
@@ -44,6 +45,7 @@ __all__ = [
     "load_stats",
     "predict",
     "predict_test",
+    "read_batch",
     "read_spikes",
     "save_stats",
     "train",

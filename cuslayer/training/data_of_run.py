@@ -87,7 +87,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
     lengths = getattr(train_set, "lengths", None)
     loader = partial(loader, lengths=lengths is not None and bool(lengths.min() < config.steps))
-    changed = None if config.sound is None else config.sound.transform()
+    changed = None if config.sound is None else config.sound.transform(config.neuron.dt, config.duration)
     train_loader = loader(train_set, shuffle=True, transform=changed)
     test_loader, validation_loader = (None if each is None else loader(each) for each in (test_set, validation_set))
     shown: Any = train_set if test_set is None else test_set

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cuslayer import backend, check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.data import Loader, read_events
+from cuslayer.data import Arrays, Loader, read_events
 from cuslayer.kernels.host.memory import elements_left
 from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.base import lengths_within, over_time
@@ -172,8 +170,7 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
     found = []
     for first in range(0, len(paths), size):
         some = paths[first : first + size]
-        x = np.stack([read_spikes(run, path) for path in some], axis=1)
-        found += _predictions(run, list(map(str, some)), x)
+        found += _predictions(run, list(map(str, some)), read_batch(run, some))
     return found
 
 
@@ -195,7 +192,8 @@ def predict_test(run: Run, number: int) -> Prediction:
     if check.integer("test", number, least=0) >= len(recordings):
         raise ValueError(f"test must be from 0 to {len(recordings) - 1} in this test set, got {number}")
     name = recordings.where(number) if hasattr(recordings, "where") else f"test recording {number}"
-    x, _ = Loader(recordings, 1, steps=run.config.steps, dt=run.config.neuron.dt, lengths=False)[number]
+    lengths = getattr(recordings, "lengths", None) is not None
+    x, _ = Loader(recordings, 1, steps=run.config.steps, dt=run.config.neuron.dt, lengths=lengths)[number]
     return _predictions(run, [name], x)[0]
 
 
@@ -230,19 +228,25 @@ def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
 
 
 def read_spikes(run: Run, path: str | os.PathLike[str]) -> Array:
-    """Return the spikes (T, ...) of a recording, as the network of a run takes them.
+    """Return the spikes or numbers (T, ...) of a recording, as the network of a run takes them.
 
     Raises:
         ValueError: the file is missing or damaged, or the recording does not fit the network.
     """
     sound, dt = run.config.sound, run.config.neuron.dt
     if sound is not None:
-        return sound.spikes_of_file(path, dt, run.config.duration)
+        return sound.of_file(path, dt, run.config.duration)
     events = read_events(path)
     try:
         return events.to_spikes(run.net.input_shape, run.config.steps, dt)
     except ValueError as problem:
         raise ValueError(f"{path}: {str(problem).removeprefix('to_spikes: ')}") from None
+
+
+def read_batch(run: Run, paths: Sequence[str | os.PathLike[str]]) -> Any:
+    """Return recordings, as of `read_spikes`, as one batch (T, N, ...), with lengths where they differ."""
+    recordings = [read_spikes(run, path) for path in paths]
+    return Loader(Arrays(recordings, [0] * len(recordings)), len(recordings))[0].x
 
 
 @check.operation("report")

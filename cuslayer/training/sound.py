@@ -1,4 +1,4 @@
-"""How a run hears sounds: bands and levels, the changes in training, and which recordings are the test set."""
+"""How a run hears sounds: bands, as spikes or numbers, the changes in training, which recordings are the test set."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.data import (
+    Arrays,
+    AudioToNumbers,
     AudioToSpikes,
     Bands,
     Compose,
     Levels,
     Mask,
+    OtherVoice,
     RandomShift,
     ShiftChannels,
     Stretch,
     Subset,
+    Transform,
     Waves,
     read_sounds,
     read_wave,
 )
 from cuslayer.keys import choice, flag, from_zero, key, read, write
+
+# The options of one kind of input alone.
+_OF_SPIKES = ("falling", "lead", "shift", "shift_channels", "mask", "mask_channels")
+_OF_NUMBERS = ("warp", "gain", "noise")
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
@@ -46,7 +54,7 @@ def _test(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class SoundConfig:
-    """The sounds of a run. Each recording becomes spikes by `Bands` and `Levels`.
+    """The sounds of a run. Each recording becomes spikes by `Bands` and `Levels`, or numbers by `AudioToNumbers`.
 
     Attributes:
         rate: samples per second, Hz.
@@ -55,14 +63,17 @@ class SoundConfig:
         low: the lowest frequency, Hz.
         scale: "mel" or "gammatone".
         range_db: how far below the loudest band and step of a recording values are 0, dB.
-        levels: the values, from 0 to 1, at whose crossing a neuron fires.
+        levels: the values, from 0 to 1, at whose crossing a neuron fires; without any, recordings are numbers.
         falling: whether downward crossings are spikes too.
-        lead: silence before each recording, ms.
+        lead: silence before each recording of spikes, ms.
         stretch: in training, the largest factor of all times.
-        shift: in training, the longest shift in time, ms.
-        shift_channels: in training, the longest shift in frequency, channels.
-        mask: in training, the longest interval of time that is left out, ms.
-        mask_channels: in training, the most neighbouring channels that are left out.
+        shift: in training, of spikes, the longest shift in time, ms.
+        shift_channels: in training, of spikes, the longest shift in frequency, channels.
+        warp: in training, of numbers, the largest factor of all frequencies, see `OtherVoice`.
+        gain: in training, of numbers, the deviation of a smooth curve over the bands, dB.
+        noise: in training, of numbers, the least and the most noise under the loudest band and step, dB; None for none.
+        mask: in training, of spikes, the longest interval of time that is left out, ms.
+        mask_channels: in training, of spikes, the most neighbouring channels that are left out.
         test_field: the field of the file that says which recordings are the test set; None: every fifth recording.
         test_values: the values of that field.
     """
@@ -79,35 +90,49 @@ class SoundConfig:
     stretch: float = field(default=1.0, metadata=key(check.not_negative))
     shift: float = field(default=0.0, metadata=key(check.not_negative))
     shift_channels: int = field(default=0, metadata=key(from_zero))
+    warp: float = field(default=1.0, metadata=key(check.not_negative))
+    gain: float = field(default=0.0, metadata=key(check.not_negative))
+    noise: tuple[float, ...] | None = field(default=None, metadata=key(numbers))
     mask: float = field(default=0.0, metadata=key(check.not_negative))
     mask_channels: int = field(default=0, metadata=key(from_zero))
     test_field: str | None = field(default=None, metadata=key(_test, "test"))
     test_values: tuple[Any, ...] = ()
 
-    def to_spikes(self, dt: float, duration: float) -> AudioToSpikes:
-        """Return what makes spikes of a wave, for steps of dt ms and recordings of a duration in ms."""
+    def __post_init__(self) -> None:
+        for name in _OF_NUMBERS if self.levels else _OF_SPIKES:
+            if getattr(self, name) != getattr(SoundConfig, name):
+                raise ValueError(f"{name} is for {'numbers, without' if self.levels else 'spikes, with'} levels")
+
+    def to_input(self, dt: float, duration: float) -> AudioToSpikes | AudioToNumbers:
+        """Return what makes the input of a wave, for steps of dt ms and recordings of a duration in ms."""
         names = ("channels", "low", "window", "scale", "range_db")
         bands = Bands(self.rate, dt=dt, **{name: getattr(self, name) for name in names})
+        if not self.levels:
+            return AudioToNumbers(bands, duration)
         return AudioToSpikes(bands, (Levels(self.levels, falling=self.falling),), duration, self.lead)
 
-    def transform(self) -> Compose:
+    def transform(self, dt: float, duration: float) -> Transform:
         """Return what changes a recording differently in each epoch."""
-        populations = len(self.levels) * (1 + self.falling)
-        stretch, shift = Stretch(self.stretch), RandomShift(self.shift)
-        channels, mask = (
-            ShiftChannels(self.shift_channels, populations),
-            Mask(self.mask, self.mask_channels, populations),
-        )
-        return Compose((stretch, shift, channels, mask))
+        to_input = self.to_input(dt, duration)
+        if isinstance(to_input, AudioToNumbers):
+            return OtherVoice(to_input, self.stretch, self.warp, self.gain, self.noise)
+        shift = ShiftChannels(self.shift_channels, to_input.populations)
+        mask = Mask(self.mask, self.mask_channels, to_input.populations)
+        return Compose((Stretch(self.stretch), RandomShift(self.shift), shift, mask))
 
     @check.operation("read_sounds")
     def sets(
         self, path: str | os.PathLike[str], dt: float, duration: float, *, all_are_test: bool = False
-    ) -> tuple[Waves | Subset, Waves | Subset]:
+    ) -> tuple[Waves | Arrays | Subset, Waves | Arrays | Subset]:
         """Return the training set and the test set of a file; with all_are_test, both have all its recordings."""
         sounds = read_sounds(path)
         classes = int(sounds.labels.max()) + 1
-        data = Waves(sounds.waves, sounds.labels, self.to_spikes(dt, duration), classes=classes)
+        to_input = self.to_input(dt, duration)
+        data: Waves | Arrays
+        if isinstance(to_input, AudioToSpikes):
+            data = Waves(sounds.waves, sounds.labels, to_input, classes=classes)
+        else:
+            data = Arrays([to_input(wave) for wave in sounds.waves], sounds.labels, classes=classes, dt=dt)
         if all_are_test:
             return data, data
         if self.test_field is None:
@@ -120,12 +145,12 @@ class SoundConfig:
         return Subset(data, np.flatnonzero(~chosen)), Subset(data, np.flatnonzero(chosen))
 
     @check.operation("read_wave")
-    def spikes_of_file(self, path: str | os.PathLike[str], dt: float, duration: float) -> Array:
-        """Return the spikes (T, neurons) of a WAV file."""
+    def of_file(self, path: str | os.PathLike[str], dt: float, duration: float) -> Array:
+        """Return the spikes or numbers (T, neurons) of a WAV file."""
         samples, rate = read_wave(path)
         if rate != self.rate:
             raise ValueError(f"{path} has {rate} samples per second, the network takes {self.rate:g}")
-        return self.to_spikes(dt, duration)(samples)
+        return self.to_input(dt, duration)(samples)
 
     def to_yaml(self) -> dict[str, Any]:
         """Return the section of a configuration's file."""
@@ -138,10 +163,9 @@ def read_sound(section: Mapping[str, Any], dt: float, duration: float) -> SoundC
     given = read(SoundConfig, section, "sound.", [])
     if "test_field" in given:
         given["test_field"], given["test_values"] = given["test_field"]
-    found = SoundConfig(**given)
     try:
-        found.to_spikes(dt, duration)
-        found.transform()
+        found = SoundConfig(**given)
+        found.transform(dt, duration)
     except ValueError as problem:
         raise ValueError(f"sound: {problem}") from None
     return found

@@ -1,6 +1,5 @@
 """`AudioToSpikes` and `Waves`: labelled sounds as spikes, in a loader, with other spikes in each epoch."""
 
-import os
 import re
 import struct
 import tracemalloc
@@ -13,9 +12,10 @@ import pytest
 
 from cuslayer import check
 from cuslayer.data import (
+    Arrays,
+    AudioToNumbers,
     AudioToSpikes,
     Bands,
-    Compose,
     Delta,
     Drop,
     Events,
@@ -23,7 +23,7 @@ from cuslayer.data import (
     Levels,
     Loader,
     Mask,
-    RandomShift,
+    OtherVoice,
     Rate,
     ShiftChannels,
     Stretch,
@@ -38,6 +38,7 @@ from tests.support.refused import raises, refused, refuses
 CODES = (Rate(100.0), Delta(0.2), Levels((0.5, 0.8)), Latency(50.0))
 BANDS = Bands(8000, channels=10)
 TO_SPIKES = AudioToSpikes(BANDS, CODES, duration=200.0)
+TO_NUMBERS = AudioToNumbers(BANDS, duration=400.0)
 
 
 def waves(count=6, seed=0):
@@ -86,27 +87,6 @@ def test_waves_are_a_data_set():
     assert (part.labels.tolist(), part.steps, part.dt) == ([1, 0], 40, 5.0)
     train, test = split(data, test=0.5, seed=0)
     assert (len(train), len(test), train.classes) == (3, 3, 3)
-
-
-def test_a_loader_changes_the_spikes_differently_in_each_epoch_and_equally_for_a_seed():
-    data = Waves(waves(), [0] * 6, TO_SPIKES)
-    change = Compose((Stretch(1.2), RandomShift(20.0), ShiftChannels(2, populations=6), Drop(0.1)))
-
-    def epochs(seed, batch=3, shuffle=False):
-        loader = Loader(data, batch=batch, seed=seed, transform=change, shuffle=shuffle)
-        return [np.concatenate([x for x, _ in loader], axis=1) for _ in range(2)]
-
-    first, second = epochs(0)
-    assert first.shape == (40, 6, 60)
-    assert (first != second).any()
-    assert all((a != b).any() for a, b in zip(first.swapaxes(0, 1), second.swapaxes(0, 1), strict=True))
-    np.testing.assert_array_equal(epochs(0), [first, second])
-    np.testing.assert_array_equal(epochs(0, batch=4), [first, second])
-    assert (epochs(1)[0] != first).any()
-    # The order of the samples does not matter to what is drawn.
-    order = np.arange(6)
-    np.random.default_rng((0, 0)).shuffle(order)
-    np.testing.assert_array_equal(epochs(0, shuffle=True)[0], first[:, order])
 
 
 def test_channels_move_together_and_stay_within_their_population():
@@ -178,6 +158,66 @@ def test_silence_before_a_wave():
         AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=20.0)
     with refuses("AudioToSpikes: lead must not be negative, got -1"):
         AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=-1.0)
+
+
+def test_numbers_are_levels_without_loudness_and_their_changes():
+    wave = waves()[1]
+    x, levels = TO_NUMBERS(wave), 30 * BANDS(wave)
+    assert (x.shape, x.dtype) == ((BANDS.steps(len(wave)), 20), np.float32)
+    np.testing.assert_allclose(x[:, :10], levels - levels.mean(), atol=1e-6)
+    np.testing.assert_allclose(x[2:, 10:], levels[2:] - levels[:-2], atol=1e-6)
+    assert not x[:2, 10:].any()
+    np.testing.assert_allclose(TO_NUMBERS(wave / 9), x, atol=1e-5)
+    assert [len(TO_NUMBERS(each)) for each in (np.tile(wave, 2), [], np.pad(wave, 1000))] == [80, 1, 50]
+
+
+def test_another_voice():
+    """Each change alone, of a tone in band 4 that begins and ends, with a little noise."""
+    t = np.arange(1200) / 8000
+    tone = np.where((t > 0.05) & (t < 0.1), np.sin(2 * np.pi * BANDS.frequencies[4] * t), 0)
+    x = TO_NUMBERS(tone + 0.1 * np.random.default_rng(0).standard_normal(len(t)))
+
+    def changed(**options):
+        voice = OtherVoice(TO_NUMBERS, **options)
+        return [voice(x, (20,), np.random.default_rng(seed)) for seed in range(80)]
+
+    np.testing.assert_allclose(changed()[0], x, atol=1e-5)
+    for each in changed(stretch=1.5, warp=1.3, gain=3.0, noise=(-40, -20)):
+        again = TO_NUMBERS.of_levels(2.0 * each[:, :10])
+        np.testing.assert_allclose(each, again, atol=1e-5)  # of levels around 0, with their own changes
+    slow = [(len(each), np.ptp(np.flatnonzero(each[:, 4] > each[:, 4].max() - 5))) for each in changed(stretch=1.5)]
+    assert all(abs(length / 30 - loud / 10) < 0.2 for length, loud in slow)
+    assert min(slow)[0] < 22 < 40 < max(slow)[0] <= 45
+    warped = [each[15, :10] for each in changed(warp=1.3)]
+    assert {int(each.argmax()) for each in warped} == {3, 4, 5}
+    assert all((each[9] == each.min()) == (each.argmax() == 3) for each in warped if each.argmax() != 4)
+    curves = np.array([(each - x)[:, :10] for each in changed(gain=1.0)])
+    np.testing.assert_allclose(curves, np.broadcast_to(curves[:, :1], curves.shape), atol=1e-5)
+    assert 0.3 < curves[:, 0].std(axis=0).min() < curves[:, 0].std(axis=0).max() < 1
+    noisy = [each[:9, :10].mean() - each[:, :10].max() for each in changed(noise=(-20, -15))]
+    assert -14 < min(noisy) < -9.5 < -8.5 < max(noisy) < -6
+
+
+def test_a_loader_makes_another_voice_of_each_recording_in_each_epoch():
+    data = Arrays([TO_NUMBERS(wave) for wave in waves()], [0] * 6, dt=5.0)
+    loader = Loader(data, 6, seed=0, transform=OtherVoice(TO_NUMBERS, stretch=1.2, noise=(-40.0, -20.0)))
+    (first, _), (second, _) = next(iter(loader)), next(iter(loader))
+    assert first.lengths.tolist() != second.lengths.tolist() != data.lengths.tolist()
+    assert max(first.lengths) <= data.steps
+    with refuses("Loader: sample 0: transform is for events and spikes, got float32", TypeError):
+        next(iter(Loader(data, 6, transform=Drop(0.1))))
+
+
+def test_errors_of_numbers():
+    for name, value, rule in (
+        ("stretch", 0.9, "at least 1, got 0.9"),
+        ("warp", 0.9, "at least 1, got 0.9"),
+        ("noise", (-20, -30), "the least and the most, got (-20, -30)"),
+        ("noise", (-20,), "the least and the most, got (-20,)"),
+    ):
+        refused(f"OtherVoice: {name} must be {rule}", lambda o={name: value}: OtherVoice(TO_NUMBERS, **o))
+    refused("OtherVoice: to_numbers must be AudioToNumbers, got Bands", lambda: OtherVoice(BANDS), TypeError)
+    refused("AudioToNumbers: duration must be at least a step of 5 ms, got 2", lambda: AudioToNumbers(BANDS, 2.0))
 
 
 def test_errors_of_transforms():
@@ -299,18 +339,6 @@ def test_archives_that_are_none(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "_machine_memory", lambda: 19)
     with pytest.raises(ValueError, match=r"^read_sounds: .*: array audio must fit into memory, got shape \(10,\) of "):
         read_sounds(saved(tmp_path))
-
-
-@pytest.mark.parametrize("read", [read_sounds, read_wave])
-def test_what_is_no_file_is_not_opened(tmp_path, read):
-    pipe, device, folder = (tmp_path / name for name in ("pipe", "device", "folder"))
-    os.mkfifo(pipe)
-    device.symlink_to("/dev/zero")
-    folder.mkdir()
-    for path, what in ((pipe, "named pipe"), (device, "device"), (folder, "folder")):
-        with pytest.raises(ValueError, match=f"^{read.__name__}: {path} is a {what}, not a file$"):
-            read(path)
-    raises(f"^{read.__name__}: path must be a path, got int$", lambda: read(3), TypeError)
 
 
 @pytest.mark.all

@@ -192,18 +192,6 @@ def test_learned_filters(wrap):
         cs.plot.filters(wrap(np.ones(shape))).figure.savefig(io.BytesIO())
 
 
-def test_what_filters_refuse():
-    refused(
-        cs.plot.filters,
-        [
-            (ValueError, "taps must be (taps,) or (filters, taps), got shape (1, 1, 2)", np.ones((1, 1, 2)), {}),
-            (TypeError, "taps must be numbers, got bool", np.ones(3, bool), {}),
-            (ValueError, "dt must be left out for a neuron, whose own is 0.5 ms", SRM, {"dt": 1.0}),
-            (TypeError, "ax must be matplotlib Axes, got int", SRM, {"ax": 1}),
-        ],
-    )
-
-
 def test_the_surrogate_is_what_backward_multiplies_by():
     ax = cs.plot.surrogate(SRM)
     u, rho = lines(ax)[r"$\rho(u)$"].get_data()
@@ -305,21 +293,6 @@ def test_confusion_has_the_truth_downward():
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")) == ("taken for", "class", "40.0% of 5 right")
     assert ax.yaxis_inverted()
     assert ax.images[0].get_clim() == (0.0, 1.0)
-
-
-def test_confusion_of_names_of_many_classes_and_of_none():
-    ax = cs.plot.confusion(np.array([0]), cs.Tensor(np.array([1.0])).data.astype(int), names=["a", "b", "c"], classes=3)
-    for ticks in (ax.get_xticklabels(), ax.get_yticklabels()):
-        assert [tick.get_text() for tick in ticks] == ["a", "b", "c"]
-    assert ax.images[0].get_array()[0].tolist() == [0.0, 1.0, 0.0]
-    assert [len(cs.plot.confusion([0, 1, 19], [0, 2, 19], classes=n).texts) for n in (20, 21)] == [3, 0]
-    ax = cs.plot.confusion([], [], classes=2)
-    assert ax.get_title(loc="left") == "no samples"
-    ax.figure.savefig(io.BytesIO())
-    spikes = np.zeros((5, 2, 3), bool)
-    spikes[:2, 0, 1] = spikes[:3, 1, 2] = True
-    ax = cs.plot.confusion([1, 0], cs.classify(spikes))
-    assert ax.images[0].get_array().tolist() == [[0, 0, 1], [0, 1, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,6 @@ def test_figures_have_units_and_are_drawn_in_the_dark(name):
         assert text in PLAIN or re.search(UNIT, text), text
 
 
-def test_an_unknown_background():
-    with pytest.raises(ValueError, match=r"^style: background must be one of light, dark, got 'grey'$"):
-        cs.plot.style("grey").__enter__()
-
-
 def test_matplotlib_waits_for_the_first_picture_and_pyplot_is_never_touched():
     code = (
         "import sys, numpy as np, cuslayer as cs; a = 'matplotlib' in sys.modules; "

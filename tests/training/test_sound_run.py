@@ -15,8 +15,8 @@ import yaml
 
 import cuslayer as cs
 from cuslayer import cli
-from cuslayer.data import Events
-from cuslayer.training import Config, load_config, load_run, train
+from cuslayer.network.notation import Word
+from cuslayer.training import Config, load_config, load_run, predict_test, train
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.sound import SoundConfig
 from tests.support.tiny import rows_of_training, silent, write_folder
@@ -39,6 +39,8 @@ SOUND = SoundConfig(
     test_field="take",
     test_values=(3, 4),
 )
+OF_BOTH = {name: getattr(SOUND, name) for name in ("rate", "channels", "window", "low", "test_field", "test_values")}
+OF_NUMBERS = SoundConfig(**OF_BOTH, levels=(), stretch=1.2, warp=1.1, gain=3.0, noise=(-50.0, -30.0))
 CONFIG = Config(
     neuron=cs.SRM(tau_sr=10.0, dt=5.0),
     duration=200.0,
@@ -66,12 +68,19 @@ def write_sounds(path: Path, takes: range = range(5), **changes: Any) -> str:
     return str(path)
 
 
+def write_wave(path: str, samples: np.ndarray, rate: int = 4000) -> None:
+    with wave.open(path, "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+
+
 def test_round_trip() -> None:
-    for config in (CONFIG, replace(CONFIG, sound=SoundConfig()), replace(CONFIG, sound=None)):
+    for sound in (SOUND, OF_NUMBERS, SoundConfig(), None):
+        config = replace(CONFIG, sound=sound)
         assert load_config(yaml.safe_load(config.to_yaml())) == config
     assert load_config(document(test={"speaker": "ann"})).sound.test_values == ("ann",)  # one need be no list
     usual = SoundConfig()
-    assert not [name for name in vars(usual) if getattr(SOUND, name) == getattr(usual, name)]
+    assert not [n for n in vars(usual) if getattr(SOUND, n) == getattr(OF_NUMBERS, n) == getattr(usual, n)]
 
 
 def document(**sound: Any) -> dict[str, Any]:
@@ -92,6 +101,8 @@ def document(**sound: Any) -> dict[str, Any]:
         ("low", 3000.0, "load_config: sound: Bands: low must be under high, 2000 Hz, got 3000"),
         ("lead", 200.0, "load_config: sound: AudioToSpikes: lead must be under duration, 200 ms, got 200"),
         ("stretch", 0.5, "load_config: sound: Stretch: factor must be at least 1, got 0.5"),
+        ("warp", 1.2, "load_config: sound: warp is for numbers, without levels"),
+        ("levels", [], "load_config: sound: falling is for spikes, with levels"),
     ],
 )
 def test_what_is_refused(key: str, value: Any, message: str) -> None:
@@ -117,18 +128,35 @@ def test_a_run_learns_and_is_tested_on_its_test_set_and_on_all_of_another_file(
 
 
 def test_classes_of_wav_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for label in range(3):
-        with wave.open(str(tmp_path / f"{label}.wav"), "wb") as file:
-            file.setparams((1, 2, 4000, 0, "NONE", ""))
-            file.writeframes(tone(label, 3).tobytes())
     files = [str(tmp_path / f"{label}.wav") for label in range(3)]
+    for label in range(3):
+        write_wave(files[label], tone(label, 3))
     assert cli.main(["predict", str(run), *files, "--json"]) == 0
     assert [row["class"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 2]
-    with wave.open(files[0], "wb") as file:
-        file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes(tone(0, 3).tobytes())
+    write_wave(files[0], tone(0, 3), rate=8000)
     assert cli.main(["predict", str(run), files[0]]) == 2
     assert "has 8000 samples per second, the network takes 4000" in capsys.readouterr().err
+
+
+def test_a_run_of_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It learns, and says the same of a WAV file alone and beside a longer one."""
+    layers, data = ("16", "24r", Word("3out", tau=50.0)), write_sounds(tmp_path / "tones.npz")
+    config = replace(CONFIG, sound=OF_NUMBERS, layers=layers, data=data, out=str(tmp_path / "run"))
+    folder = str(train(config, log=silent))
+    assert cli.main(["test", folder]) == 0
+    assert float(re.search(r"6 recordings, .* accuracy (\S+)%", capsys.readouterr().out)[1]) > 80
+    files, rows = [str(tmp_path / "short.wav"), str(tmp_path / "long.wav")], []
+    write_wave(files[0], tone(1, 3))
+    write_wave(files[1], np.tile(tone(2, 3), 2))
+    for some in (files, files[:1], files[1:]):
+        assert cli.main(["predict", folder, *some, "--json"]) == 0
+        rows += json.loads(capsys.readouterr().out)
+    assert [row["class"] for row in rows[:2]] == [1, 2]
+    assert rows[:2] == rows[2:]
+    run = load_run(folder)
+    x = load_data(run.config, run.net).test.dataset[0][0]
+    with cs.no_grad():
+        np.testing.assert_array_equal(predict_test(run, 0).counts, run.net(x[:, None]).numpy().max(axis=0)[0])
 
 
 def test_training_changes_the_recordings_and_testing_does_not(tmp_path: Path) -> None:
@@ -144,29 +172,6 @@ def test_training_changes_the_recordings_and_testing_does_not(tmp_path: Path) ->
         assert sum(spikes.tobytes() not in plain for spikes in changed.swapaxes(0, 1)) > 6
     every_fifth = replace(config, sound=replace(SOUND, test_field=None, test_values=()))
     assert load_data(every_fifth, config.network()).test.dataset.indices.tolist() == [4, 9, 14]
-
-
-@pytest.mark.parametrize("falling", [False, True], ids=["rising", "rising and falling"])
-@pytest.mark.parametrize("change", ["shift_channels", "mask_channels"])
-def test_training_changes_the_channels_of_each_level_and_direction_alike(change: str, falling: bool) -> None:
-    """No spike moves to another population, and all populations lose the same channels; 8 channels of each fire."""
-    sound = SoundConfig(channels=8, levels=(0.3, 0.5, 0.8), falling=falling, **{change: 3})
-    hears = sound.to_spikes(5.0, 200.0)
-    assert (hears.populations, hears.neurons) == ((6, 48) if falling else (3, 24))
-    neuron = np.arange(hears.neurons)
-    # The time of an event says from which neuron it comes.
-    events = Events(neuron.astype(float), neuron, None, 0 * neuron)
-    seen = set()
-    for seed in range(40):
-        found = sound.transform()(events, (hears.neurons,), np.random.default_rng(seed))
-        came = found.t.astype(int)
-        assert (found.x // 8 == came // 8).all()
-        left = np.zeros((hears.populations, 8), bool)
-        left[came // 8, came % 8] = True
-        assert (left == left[0]).all()
-        seen.add(8 - left[0].sum())
-        assert len(set(found.x - came)) == 1
-    assert seen == {0, 1, 2, 3}
 
 
 def test_errors(tmp_path: Path) -> None:
@@ -185,10 +190,8 @@ def test_errors(tmp_path: Path) -> None:
 def test_the_configuration_of_spoken_digits_fits_its_recordings() -> None:
     config = load_config("spoken-digits")
     assert config.sound is not None
-    hears = config.sound.to_spikes(config.neuron.dt, config.duration)
-    net = config.network()
-    assert net.input_shape == (hears.neurons,)
-    assert net(np.zeros((1, 1, hears.neurons), bool)).shape == (1, 1, 10)
+    x = config.sound.to_input(config.neuron.dt, config.duration)(np.ones(800))
+    assert config.network()(x[:, None]).shape == (5, 1, 10)
     assert (config.sound.test_field, config.sound.test_values) == ("take", (5, 6, 7, 8, 9))
 
 
