@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,8 +38,10 @@ BARS = {
 }
 
 
-def trained(*arguments: str, threads: int | None = None) -> dict[str, list[float]]:
-    """Run `cuslayer train`; return the accuracies in % and the seconds of its epochs, of the test at the end alone."""
+def trained(
+    *arguments: str, threads: int | None = None, look: Callable[[Path], None] | None = None
+) -> dict[str, list[float]]:
+    """Run `cuslayer train`, look at its folder, and return the accuracies in % and the seconds of its epochs."""
     names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads else ()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", *arguments, "--out", f"{folder}/run"]
@@ -47,7 +49,9 @@ def trained(*arguments: str, threads: int | None = None) -> dict[str, list[float
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
         with open(f"{folder}/run/metrics.csv", encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    accuracies = {part: [row[f"{part}_accuracy"] for row in rows] for part in ("train", "test")}
+        if look is not None:
+            look(Path(folder) / "run")
+    accuracies = {part: [row[f"{part}_accuracy"] for row in rows] for part in ("train", "validation", "test")}
     found = {part: [100 * float(each) for each in given if each] for part, given in accuracies.items()}
     return found | {"seconds": [float(row["seconds"]) for row in rows]}
 

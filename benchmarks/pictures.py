@@ -1,7 +1,7 @@
 """Draw the pictures of README and of the pages in docs/, into docs/images/.
 
     python benchmarks/pictures.py               # all, in a minute; the first two need a Chromium
-    python benchmarks/pictures.py data gpu      # these
+    python benchmarks/pictures.py data health   # these
 
 Pictures of pages are of a headless Chromium in light colours; the others are cuslayer's own plots, on white.
 """
@@ -31,7 +31,7 @@ from tests.support.browser import Browser
 matplotlib.use("Agg")
 
 IMAGES = common.DOCS / "images"
-BLUE, GREY = "#0072B2", "#6a6a6a"
+BLUE = "#0072B2"
 # Of the report, the raster and the parts of one potential.
 ONLY_RASTER_AND_PARTS = (
     "#pictures, #traces, #pictures + h2, #no-errors, .choice, .hint, #controls, header { display: none !important }"
@@ -193,22 +193,6 @@ def recurrent() -> None:
     save(figure, "recurrent")
 
 
-def gpu() -> None:
-    """Bytes that a training step moves on the device, of the table in docs/kernels.md."""
-    text = (common.DOCS / "kernels.md").read_text("utf-8")
-    row = next(line for line in text.splitlines() if line.startswith("| bytes moved on the device"))
-    prefixes, cells = {"k": 1e-3, "M": 1.0, "G": 1e3}, [cell.split() for cell in row.split("|")[2:6]]
-    mlp, mlp_half, cnn, cnn_half = (float(size) * prefixes[unit] for size, unit in cells)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
-    # Before: counted when spikes were bytes and layers had no kernels of their own.
-    shown = (("MLP, batch 32", (725.6, mlp, mlp_half)), ("CNN, batch 8", (13_629.6, cnn, cnn_half)))
-    for axis, (title, sizes) in zip(axes, shown, strict=True):
-        axis.barh(("before", "now", "potentials as float16"), sizes, color=(GREY, BLUE, BLUE))
-        axis.invert_yaxis()
-        axis.set(xlabel="MB moved in a training step", title=title)
-    save(figure, "gpu")
-
-
 def migrating() -> None:
     """The two responses of SLAYER's usual constants."""
     figure, axis = plt.subplots(figsize=(8, 2.8), layout="constrained")
@@ -224,7 +208,7 @@ def surrogates() -> None:
 DRAWN = {
     draw.__name__.replace("_", "-"): draw
     for draw in (
-        *(explanation, demo, health, after_training, data, neurons, recurrent, gpu, migrating),
+        *(explanation, demo, health, after_training, data, neurons, recurrent, migrating),
         surrogates,
     )
 }

@@ -57,9 +57,11 @@ def test_reliability(script):
     assert fuzz["problems"] == []
 
 
-def test_spoken_digits(script):
-    lines = script("spoken_digits").lines(script("common").load("spoken_digits"))
-    assert marked(script, "docs/spoken-digits.md", "spoken-digits") == "\n".join(lines)
+@pytest.mark.parametrize("name", ["qtdb", "braille", "braille-spikes", "spoken-digits"])
+def test_tasks(script, name):
+    tasks = script("tasks")
+    lines = tasks.lines(name, script("common").load("tasks"))
+    assert marked(script, f"docs/{tasks.PAGES[name]}.md", name) == "\n".join(lines)
 
 
 def test_exchange(script):
