@@ -34,7 +34,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="an npz file: audio, start, label, speaker, take")
     parser.add_argument("--test-speaker", help="the speaker whose recordings are the test set")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 
@@ -50,9 +50,9 @@ def main(arguments=None):
     loaders = data.Loader(many, 32, shuffle=True, seed=options.seed, transform=change), data.Loader(few, 100)
 
     net = network(to_numbers.neurons)
-    error = cs.CrossEntropyLoss("mean", dt=DT)
+    error = cs.CrossEntropyLoss("mean", dt=DT, smoothing=0.1)
     rate = cosine_decay(0.02, epochs=options.epochs)
-    optimizer = cs.Adam(net.parameters(), lr=rate, relative=True, warmup=30, amsgrad=False, clip_norm=16.0)
+    optimizer = cs.Adam(net.parameters(), lr=rate, relative=True, warmup=30, amsgrad=False, clip_norm=1000.0)
     for number in range(options.epochs):
         optimizer.epoch = number
         net.train()
