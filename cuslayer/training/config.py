@@ -34,7 +34,7 @@ from cuslayer.loss.base import OVER
 from cuslayer.network.network import Network
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
-from cuslayer.neurons.base import KINDS, Neuron
+from cuslayer.neurons.base import KINDS, Neuron, UsualScale
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
@@ -283,7 +283,8 @@ class Config:
         """
         if not self.layers:
             raise ValueError("layer is missing: the configuration has no network")
-        return Network([rows_first(word) for word in self.layers], self.neuron)
+        words = [replace(rows_first(word), neuron=_as_written(word.neuron)) for word in self.layers]
+        return Network(words, _as_written(self.neuron))
 
     def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss | SparsityLoss:
         """Return a new loss."""
@@ -367,6 +368,13 @@ class Config:
             del document["training"]["parallel"]
         document["training"].setdefault("path", {})
         return document
+
+
+def _as_written(neuron: Any) -> Any:
+    """Return neurons as they are after the file was read: one of SRM always has the scale of the surrogate."""
+    if isinstance(neuron, SRM) and isinstance(neuron.scale_rho, UsualScale):
+        return replace(neuron, scale_rho=float(neuron.scale_rho))
+    return neuron
 
 
 _ALL_OR_NONE = (

@@ -41,15 +41,6 @@ def test_a_raster_has_time_to_the_right_and_neurons_upward():
     assert line.get_linestyle() == "None"
 
 
-def test_a_raster_shows_the_sample_that_is_asked_for():
-    for given, options, expected in (
-        (image_spikes(), {"sample": 1}, [(1.0, 16), (7.0, 7), (8.0, 7)]),
-        (image_spikes(), {}, [(5.0, 10)]),
-        (image_spikes()[:, 1], {"sample": None}, [(1.0, 16), (7.0, 7), (8.0, 7)]),
-    ):
-        assert marks(cs.plot.raster(given, **options).get_lines()[0]) == expected
-
-
 def test_a_raster_colours_polarities_and_classes():
     ax = cs.plot.raster(image_spikes(), sample=1, groups="channel")
     off, on = ax.get_lines()

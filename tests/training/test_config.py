@@ -143,6 +143,12 @@ def test_round_trips(load, config):
     assert type(load(text).loss()) is type(config.loss())
 
 
+@pytest.mark.parametrize(("neuron", "scale"), [(cs.SRM(), 1.0), (cs.LIF(), 0.1), (cs.LIF(scale_rho=1.0), 1.0)])
+def test_a_run_and_its_resume_have_the_same_surrogate_in_the_loop(load, neuron, scale):
+    config = Config(neuron=neuron).with_options(network="12-8r-3")
+    assert [each.network()[1].neuron.scale_rho for each in (config, load(config.to_yaml()))] == [scale, scale]
+
+
 def test_the_text_of_a_file():
     """What is compared with the digests of checkpoints: it may not change."""
     text = Config(data="d", epochs=3).to_yaml()
