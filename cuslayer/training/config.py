@@ -371,8 +371,9 @@ class Config:
 
 
 def _as_written(neuron: Any) -> Any:
-    """Return neurons as they are after the file was read: one of SRM always has the scale of the surrogate."""
-    if isinstance(neuron, SRM) and isinstance(neuron.scale_rho, UsualScale):
+    """Return neurons as they are after the file was read, which always has the scale of the surrogate of some."""
+    always = "scaleRho" in getattr(getattr(neuron, "names", None), "needed", ())
+    if always and isinstance(neuron.scale_rho, UsualScale):
         return replace(neuron, scale_rho=float(neuron.scale_rho))
     return neuron
 
