@@ -153,8 +153,10 @@ def recurrent(
             if lags > 1:
                 now, kept = s.unpack() if isinstance(s, PackedSpikes) else s, (longest, *shape[1:])
                 before = namespace(now).zeros(kept, bool) if earlier is None else earlier[0].reshape(kept)
-                all_of_them = namespace(now).concatenate([before, now]).reshape(longest + shape[0], shape[1], -1)
-                sent = lagged(all_of_them, lags=lags).data[lags - 1 : lags - 1 + shape[0]]
+                history = (
+                    namespace(now).concatenate([before, now], axis=0).reshape(longest + shape[0], shape[1], w.shape[1])
+                )
+                sent = lagged(history, lags=lags).data[lags - 1 : lags - 1 + shape[0]]
                 return _weight_adjoint(k, sent, y, w, geometry)
             if isinstance(s, PackedSpikes):
                 # After the last error come rows of 0.

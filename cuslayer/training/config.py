@@ -162,7 +162,7 @@ class Config:
         duration: simulated time of a recording in ms (SLAYER's tSample).
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
             SLAYER's files. Empty for a configuration without a network.
-        sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
+        sound: how sounds are read, where `data` is a file of them; None for recordings of events.
         error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
         over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
         smoothing: for CrossEntropy, the share of the probability that all classes are to have alike.

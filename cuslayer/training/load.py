@@ -159,7 +159,7 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
 
     Args:
         run: the run, as of `load_run`.
-        files: event files of any format that `read_events` reads; of a run that hears sounds, WAV files.
+        files: event files of any format that `read_events` reads; of a run on sounds, WAV files.
         batch: the number of recordings to compute at a time; by default that of the training.
 
     Raises:

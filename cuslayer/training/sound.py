@@ -1,4 +1,4 @@
-"""How a run hears sounds: bands, as spikes or numbers, the changes in training, which recordings are the test set."""
+"""How a run reads sounds: bands, as spikes or numbers, the changes in training, which recordings are the test set."""
 
 from __future__ import annotations
 

@@ -1,53 +1,49 @@
 """A trained delay for each synapse: against plain loops, its gradients, its widths, and its place in a network."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.backend import to_device, to_numpy
 from cuslayer.functions import conv, lagged, weights_over_lags
+from tools.fake_cupy import in_use
 
 RNG = np.random.default_rng(5)
 
 
-def delays(longest=6.0, **options):
-    return cs.SynapticDelays(longest, **options)
-
-
 def test_a_dense_layer_is_a_plain_loop():
-    layer = cs.Dense((2, 3, 1), 4, bias=True, delays=delays(6.0, dt=2.0))
+    layer = cs.Dense((2, 3, 1), 4, bias=True, delays=cs.SynapticDelays(6.0, dt=2.0))
     layer.train(False)
     layer.bias.data[:] = RNG.normal(size=4)
     x = RNG.random((9, 2, 2, 3, 1)) < 0.4
     lag, flat, w = np.rint(layer.delays.delay.data / 2).astype(int), x.reshape(9, 2, 6), layer.weight.data
-    assert lag.min() == 0
-    assert lag.max() == 3
+    assert (lag.min(), lag.max()) == (0, 3)
     expected = np.zeros((9, 2, 4)) + layer.bias.data
     for i, j in np.ndindex(6, 4):
         expected[lag[i, j] :, :, j] += w[i, j] * flat[: 9 - lag[i, j], :, i]
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-5)
-    assert layer(x[:2]).shape == (2, 2, 4)  # fewer steps than lags
-    assert layer(x[:0]).shape == (0, 2, 4)
+    assert [layer(x[:steps]).shape for steps in (2, 0)] == [(2, 2, 4), (0, 2, 4)]  # fewer steps than lags
 
 
 def test_a_convolution_is_the_sum_of_convolutions_at_each_lag():
-    layer = cs.Conv(4, 6, 3, padding=1, groups=2, delays=delays(3.0))
+    layer = cs.Conv(4, 6, 3, padding=1, groups=2, delays=cs.SynapticDelays(3.0))
     layer.train(False)
     x = RNG.random((8, 1, 4, 5, 4)) < 0.3
     lag, expected = np.rint(layer.delays.delay.data), np.zeros((8, 1, 4, 5, 6))
     for each in range(4):
-        part = conv(x[: 8 - each], np.where(lag == each, layer.weight.data, 0), padding=1, groups=2).data
-        expected[each:] += part
+        weight = np.where(lag == each, layer.weight.data, 0)
+        expected[each:] += conv(x[: 8 - each], weight, padding=1, groups=2).data
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 3), (4, 1, 2, 2, 4), (1, 1, 1)])
 def test_gradients_are_exact(shape):
     x = RNG.normal(size=shape)
-    assert cs.gradcheck(partial(lagged, lags=3, groups=1), x) < 1e-8
-    if shape[-1] % 2 == 0:
-        assert cs.gradcheck(partial(lagged, lags=6, groups=2), x) < 1e-8
+    for lags, groups in ((3, 1), (6, 2 - shape[-1] % 2)):
+        assert cs.gradcheck(partial(lagged, lags=lags, groups=groups), x) < 1e-8
     weight, delay = RNG.normal(size=(2, shape[-1], 3)), RNG.uniform(0, 4, (2, shape[-1], 3))
     for width in (0.5, 2.0, np.array([1.3])):
         run = partial(weights_over_lags, lags=5, width=width)
@@ -58,7 +54,7 @@ def test_gradients_are_exact(shape):
 
 
 def test_steps_narrow_the_delays_until_training_is_evaluation():
-    layer, x = cs.Dense(5, 4, delays=delays(9.0, steps=4, width=4.0)), RNG.random((12, 2, 5)) < 0.4
+    layer, x = cs.Dense(5, 4, delays=cs.SynapticDelays(9.0, steps=4, width=4.0)), RNG.random((12, 2, 5)) < 0.4
     optimizer, widths = cs.SGD(layer.parameters(), lr=0.0), []
     first = layer(x).data
     for _ in range(4):
@@ -105,10 +101,11 @@ def test_in_a_network(tmp_path):
 
 def test_a_population_with_delays_to_itself():
     cs.seed(1)
-    layer = cs.Dense(4, 4, delays=delays(5.0, steps=9))
+    layer = cs.Dense(4, 4, delays=cs.SynapticDelays(5.0, steps=9))
     population, x = cs.Recurrent(layer, cs.LIF(5.0), delay=2.0), RNG.normal(0.2, 0.6, (40, 2, 4)).astype(np.float32)
     population(x).sum().backward()
     assert layer.delays.delay.grad.any()
+    population(x[:, :0]).sum().backward()
     population.train(False)
     s, lag, z = population(x).data, np.rint(layer.delays.delay.data).astype(int), x.copy()
     for i, j in np.ndindex(4, 4):
@@ -117,10 +114,24 @@ def test_a_population_with_delays_to_itself():
     np.testing.assert_array_equal(population.neuron(z).data, s)
     np.testing.assert_allclose(population.recurrence(s).data, z - x, atol=1e-5)
     net = cs.Sequential(cs.Dense(4, 4), population)
-    net.train(False)
     stream = net.stream()
     np.testing.assert_array_equal(np.concatenate([stream(x[:7]), stream(x[7:])]), net(x).data)
     why = cs.explain(net, x, 1, 2, 39, sample=1)
     assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4)
     with pytest.raises(ValueError, match="Recurrent: layer must be Dense to have delays of its synapses"):
-        cs.Recurrent(cs.Conv(2, 2, 3, padding=1, delays=delays()), cs.LIF())
+        cs.Recurrent(cs.Conv(2, 2, 3, padding=1, delays=cs.SynapticDelays(6.0)), cs.LIF())
+
+
+def test_a_population_with_delays_on_a_device():
+    (x, g), found = RNG.normal(0.3, 1, (2, 30, 2, 5)).astype(np.float32), []
+    for device in (nullcontext(), in_use()):
+        with device:
+            cs.seed(1)
+            layer, leaf = cs.Dense(5, 5, delays=cs.SynapticDelays(4.0)), cs.Tensor(x, requires_grad=True)
+            s = cs.Recurrent(layer, cs.LIF(4.0), delay=2.0)(leaf)
+            s.backward(to_device(g))
+            found.append([to_numpy(a) for a in (s.data, leaf.grad, layer.weight.grad, layer.delays.delay.grad)])
+    assert found[0][0].any()
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,6 @@ import cuslayer as cs
 from cuslayer.network import stream as chunked
 from cuslayer.training import Trainer
 
-# The scale of the surrogate of neurons elsewhere.
 PLAIN = {"scale_rho": 1.0}
 KINDS = {
     "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **PLAIN, **o),

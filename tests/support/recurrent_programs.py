@@ -57,21 +57,16 @@ class DenseWeights:
 
     def send(self, s):
         flat = s.reshape(*s.shape[:2], self.w.shape[1]).astype(float)
-        return sum(shifted(flat, lag) @ w for lag, w in enumerate(self.w)).reshape(s.shape)
+        return sum(later(flat, lag) @ w for lag, w in enumerate(self.w)).reshape(s.shape)
 
     def back(self, y):
         flat = y.reshape(*y.shape[:2], self.w.shape[1])[::-1]
-        return sum(shifted(flat, lag) @ w.T for lag, w in enumerate(self.w))[::-1].reshape(y.shape)
+        return sum(later(flat, lag) @ w.T for lag, w in enumerate(self.w))[::-1].reshape(y.shape)
 
     def gradient(self, s, y):
         flat, errors = s.reshape(*s.shape[:2], self.w.shape[1]).astype(float), y.reshape(-1, self.w.shape[2])
-        sent = (shifted(flat, lag).reshape(errors.shape) for lag in range(len(self.w)))
+        sent = (later(flat, lag).reshape(errors.shape) for lag in range(len(self.w)))
         return np.concatenate([each.T @ errors for each in sent])
-
-
-def shifted(x, lag):
-    """Return x (T, ...) so many steps later."""
-    return np.concatenate([np.zeros_like(x[:lag]), x[: max(0, len(x) - lag)]])
 
 
 class ConvWeights:
