@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ EXAMPLES = (
     "cuslayer train --validation 0.1 --patience 5",
     "cuslayer train net.yaml --data recordings --network 34x34x2-16c5-2a-32c3-2a-64c3-10",
     "cuslayer train shd --data datasets --download",
+    "cuslayer train smnist --data mnist --permuted",
     "cuslayer train --resume --out runs/1",
     "mpiexec -n 8 cuslayer train --batch 64",
 )
@@ -56,6 +58,8 @@ _FIELDS = {
     "epochs": "number of passes over the training set",
     "batch": "recordings per optimizer step",
     "truncate": "steps of a chunk of time, at whose edge gradients stop, for long recordings",
+    "recompute": "steps of a chunk of time that backward runs again, for whole gradients of long recordings in little "
+    "memory",
     "lr": "initial learning rate; its schedule stays",
     "clip_norm": "scale the gradients if their common norm is larger than this",
     "clip_value": "clip each element of the gradients to +-this",
@@ -85,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="CONFIG",
         help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
-        "shd, ssc, ntidigits, spoken-digits",
+        "shd, ssc, ntidigits, spoken-digits, qtdb, braille, braille-spikes, smnist",
     )
     config.completer = _configs
     add = parser.add_argument
@@ -104,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sounds, their npz file",
     )
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
+    add("--permuted", action="store_true", help="the pixels of smnist in a fixed random order, psmnist")
     for name, text in _FIELDS.items():
         kind, metavar = (number, "X") if "float" in _KEYS[name][0].type else (integer, "N")
         add(_flag(name), type=_number_or_text if name == "validation" else kind, metavar=metavar, help=text)
@@ -232,6 +237,11 @@ def _config(options: argparse.Namespace) -> Config:
             names = ", ".join(map(key_of, lost))
             check.warn(f"{options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
+    if options.permuted:
+        config = training.load_config("psmnist") if options.config == "smnist" else config
+        if config.dataset not in ("smnist", "psmnist"):
+            raise ValueError(f"--permuted is for the configuration smnist, got the data set {config.dataset}")
+        config = replace(config, dataset="psmnist")
     more = {name: getattr(options, name) for name in ("network", "data", "out", "fast")}
     return config.with_options(**given, **more)
 

@@ -200,6 +200,8 @@ def load(
     qtdb           QTDB_train.mat, QTDB_test.mat     (4,)   6       1,301 train, test; a label at each step
     braille        letters.npz, numbers              (12,)  27      76    train, test: repetitions from 40
     braille-spikes letters.npz, spikes of changes    (96,)  27      76    train, test: repetitions from 40
+    smnist         train-images-idx3-ubyte and so on (1,)   10      784   train, test: MNIST, a pixel a step
+    psmnist        the same, in a fixed random order (1,)   10      784   train, test
     ============== ================================= ====== ======= ===== =================================
 
     Files of arrays are written by ``np.savez(file, x=x, y=y)``, x and y as `Arrays` takes them; or with ``lengths``,
@@ -226,7 +228,7 @@ def load(
     Traceback (most recent call last):
         ...
     ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, \
-braille, braille-spikes, qtdb, got 'mnist'; did you mean nmnist?
+braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean nmnist?
     """
     if check.one_of("name", name, NAMES) in READERS:
         found: Arrays = READERS[name](check.path("root", root), check.one_of("split", split, ("train", "test")))

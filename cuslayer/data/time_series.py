@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cuslayer import check
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.codes import Delta
+from cuslayer.data.mnist import pixels_in_time
 from cuslayer.data.sounds import read_arrays
 from cuslayer.extras import optional
 
@@ -119,5 +120,7 @@ READERS: dict[str, Any] = {
     "arrays": own_arrays,
     "braille": letters,
     "braille-spikes": partial(letters, spikes=True),
+    "psmnist": partial(pixels_in_time, permuted=True),
     "qtdb": heartbeats,
+    "smnist": pixels_in_time,
 }

@@ -12,7 +12,8 @@ from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.neurons.base import Remembering, on_arrays
+from cuslayer.neurons.base import on_arrays
+from cuslayer.neurons.states import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 

@@ -17,8 +17,9 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
 from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
 from cuslayer.neurons.base import as_neuron
-from cuslayer.neurons.dynamics import States, bounds_in_ms, kept_share, of_constants, time_constant
+from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
+from cuslayer.neurons.states import States
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 
 
@@ -207,7 +208,8 @@ def _integrate(
 
     def pullback(g: Array) -> tuple[Array, Callable[[], Array]]:
         reversed_g = contiguous(g[::-1]).astype(dtype, copy=False)
-        g_x = contiguous(k.neuron.forward(reversed_g[None], given, integrator)[0][::-1])
+        later = None if states is None else states.end(reversed_g, 1)
+        g_x = contiguous(k.neuron.forward(reversed_g[None], given, integrator, later)[0][::-1])
 
         def of_keep() -> Array:
             found = (g_x[1:] * y[:-1]).sum(axis=0).reshape(-1)

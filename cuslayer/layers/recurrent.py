@@ -15,7 +15,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.recurrent.constants import Geometry, Program, by_lag, lags_of
+from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
@@ -24,6 +24,7 @@ from cuslayer.layers.dense import Dense
 from cuslayer.layers.synaptic_delay import lagged
 from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
+from cuslayer.neurons.states import PopulationStates
 from cuslayer.tape import (
     Gradient,
     Pullback,
@@ -56,24 +57,6 @@ _HALVINGS = 8
 on_errors: Setting[Callable[[Any, Array], None] | None] = Setting(None)
 
 
-class RecurrentStates:
-    """The state of a recurrent population between calls; None before the first."""
-
-    held: Any = None
-
-    def begin(self, x: Array, program: Program, delay: int) -> Any:
-        """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
-        if namespace(x) is not np:
-            raise ValueError("a state between calls is kept on the CPU only, got x on a GPU")
-        if self.held is None:
-            self.held = kernels.of(x).recurrent.held(x, program, delay)
-        inputs = self.held.inputs
-        if inputs.shape[::2] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
-            was = f"{inputs.shape[0]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
-            raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
-        return self.held
-
-
 @differentiable
 @takes_packed
 @check.operation
@@ -86,7 +69,7 @@ def recurrent(
     delay: int = 1,
     geometry: Geometry | None = None,
     fixed: Sequence[Array] = (),
-    states: RecurrentStates | None = None,
+    states: PopulationStates | None = None,
     trained: bool = False,
     noted: Callable[[Array], None] | None = None,
 ) -> tuple[Array, Pullback]:
@@ -136,16 +119,20 @@ def recurrent(
     lags = lags_of(weight, geometry)
     longest = delay + lags - 1
     held = None if states is None else states.begin(x, program, longest)
-    earlier = None if held is None else (held.last_spikes(longest), held.by_column(program.states))
+    earlier = None if held is None else (held.last_spikes(longest), held.by_column(program.states), held.steps)
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
     u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
     potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
-        g, saved, late = g.astype(dtype, copy=False), potential(), min(delay, shape[0])
-        before = None if earlier is None else earlier[1]
-        errors = k.recurrent.adjoint(g, saved, more, w, program, constants, delay, geometry, before)
-        y, found = errors[: shape[0]], list[Array]()
+        g, late = g.astype(dtype, copy=False), min(delay, shape[0])
+        going_on: dict[str, Any] = {}
+        if states is not None and earlier is not None:
+            going_on = {"states": earlier[1], "start": earlier[2], "later": states.end(k, g, program, longest)}
+        errors, sums = k.recurrent.adjoint(
+            g, potential(), more, w, program, constants, delay, geometry, trained=trained, **going_on
+        )
+        y = errors[: shape[0]]
         if noted is not None:
             noted(y)
 
@@ -167,20 +154,8 @@ def recurrent(
             sent = np.concatenate([earlier[0].reshape(delay, *shape[1:]), s])
             return _weight_adjoint(k, sent[: shape[0]], y, w, geometry)
 
-        def of_spikes() -> Array:
-            total = g.copy()
-            for lag, of_lag in enumerate(by_lag(w) if geometry is None else [w]):
-                after = min(delay + lag, shape[0])
-                total[: shape[0] - after] += _input_adjoint(k, y[after:], of_lag, geometry)
-            return total
-
-        def of_constant(number: int) -> Array:
-            if not found:
-                given_to = of_spikes(), saved, more, constants, program.spiking, before, True
-                found.extend(k.neuron.adjoint(*given_to)[1])
-            return of_constants(found[number], given[number], shape)
-
-        return y, of_weight, *(partial(of_constant, number) if trained else None for number in range(len(given)))
+        of_given = (of_constants(found, each, shape) for found, each in zip(sums, given, strict=True))
+        return y, of_weight, *(of_given if trained else (None for _ in given))
 
     # Packed images have a line for each row.
     return s.unpack() if isinstance(s, PackedSpikes) and len(shape) == 5 else s, pullback
@@ -209,16 +184,6 @@ def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | N
         else k.conv.weight_adjoint(sent, errors, *geometry, s.shape[0])
     )
     return found
-
-
-def _input_adjoint(k: Any, y: Array, w: Array, geometry: Geometry | None) -> Array:
-    """Return the gradient of the spikes that reached the weighted inputs with the errors y (T, N, ...)."""
-    frames, image = y.shape[0] * y.shape[1], y.shape[2:]
-    if geometry is None:
-        found: Array = k.dense.input_adjoint(y.reshape(frames, w.shape[0]), w)
-    else:
-        found = k.conv.input_adjoint(y.reshape(frames, *image), w, image[:2], *geometry)
-    return found.reshape(y.shape)
 
 
 def _with_low_surrogate(neuron: Neuron) -> Any:
@@ -295,7 +260,7 @@ class Recurrent(Layer, Neuron):
         self.steps = int(whole_steps(self.delay, self.dt)[0])
         if self.steps < 1:
             raise ValueError(f"delay must be at least a step of {self.dt:g} ms, got {self.delay:g}")
-        self._states = RecurrentStates() if getattr(neuron, "stateful", False) else None
+        self._states = PopulationStates() if getattr(neuron, "stateful", False) else None
         if self.layer.as_drawn and not (self.layer.own_scale or self.layer.drawn_again):
             self._draw_weight()
 
@@ -432,13 +397,13 @@ class Recurrent(Layer, Neuron):
     def forget(self) -> None:
         """Begin anew: the next call of stateful neurons starts from states of 0."""
         if self._states is not None:
-            self._states.held = None
+            self._states.values = None
 
     def continued(self) -> Callable[[Any], Tensor] | None:
-        states = RecurrentStates()
+        states = PopulationStates()
         return lambda x: self._operate(x, states)
 
-    def _operate(self, x: Any, states: RecurrentStates | None) -> Tensor:
+    def _operate(self, x: Any, states: PopulationStates | None) -> Tensor:
         program, keeps = cast(StepByStep, self.neuron.step_by_step)
         geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
         call = on_errors.get()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array
+from cuslayer.backend import Array, generator_state, load_generator_state, namespace
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
 from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_input, flow, is_observed, one_pass, plan
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
+from cuslayer.neurons.states import carried
 from cuslayer.sequences import ended
-from cuslayer.tape import Tensor, as_tensor, no_grad, potentials_are_observed
+from cuslayer.tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potential_format, potentials_are_observed
 
 # Runs a stage on one chunk (T, N, ...) after the other.
 Run: TypeAlias = "Callable[..., Array]"
@@ -162,35 +163,78 @@ def _streamed(graph: Graph, step: Step) -> Run:
     return run
 
 
-def with_gradients(net: Any, graph: Graph, x: Tensor, steps: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the output of a network for chunks of so many steps of x (T, N, ...), each with its place in time.
+class Chunked:
+    """A pass over x (T, N, ...) in chunks of so many steps, whose backward runs each chunk again; for training.
 
-    States go on from chunk to chunk, gradients stop at the edges: the output of a chunk depends on no tensor of an
-    earlier one. Stages run one by one.
+    The states of stages go on from chunk to chunk. Stages run one by one. A chunk that runs again draws the same random
+    numbers.
+
+    Args:
+        net: the network.
+        graph: its graph.
+        x: the input.
+        steps: the steps of a chunk.
+        whole: whether gradients go on, too. The states before each chunk are then kept, and backward goes from the last
+            chunk to the first. Else gradients stop at the edges.
 
     Raises:
         ValueError: a stage cannot keep a state, or x does not fit.
     """
-    runs = [_continued(node) for node in graph.nodes]
-    net.check_input(x)
-    check.time_first("x", x)
-    if x.dtype != bool:
-        finite_input("x", x)
-    for first in range(0, len(x), steps):
-        place = slice(first, min(first + steps, len(x)))
-        values: dict[int, Any] = {INPUT: Tensor(x.data[place])}
-        for node, inputs in flow(graph.nodes, graph.output, values):
-            values[node.number] = as_tensor(runs[node.number](*inputs))
-        yield place, values[graph.output]
+
+    def __init__(self, net: Any, graph: Graph, x: Tensor, steps: int, *, whole: bool) -> None:
+        with carried(whole) as self._states:
+            self._runs = [_continued(node, whole) for node in graph.nodes]
+        net.check_input(x)
+        check.time_first("x", x)
+        if x.dtype != bool:
+            finite_input("x", x)
+        self._graph, self._x, self._whole = graph, x, whole
+        self._format = net.potentials or POTENTIAL_FORMATS[0]
+        self._places = [slice(first, min(first + steps, len(x))) for first in range(0, len(x), steps)]
+        # The states before each chunk, or before the first alone, with the state of the random generator.
+        self._before = list[tuple[list[Any], Any]]()
+
+    def forward(self) -> Tensor:
+        """Return the output, without a graph; any loss has the gradient that it has for that of the network."""
+        found: Any = None
+        with no_grad():
+            for place in self._places:
+                if self._whole or not self._before:
+                    self._before.append(([each.copy() for each in self._states], generator_state()))
+                part = self._run(place)
+                if found is None:
+                    found = namespace(part.data).empty((len(self._x), *part.shape[1:]), part.dtype)
+                found[place] = part.data
+        return Tensor(found, requires_grad=True, lengths=self._x.lengths)
+
+    def backward(self, g: Array) -> None:
+        """Add the gradients of the parameters, given that of the output."""
+        after, places = generator_state(), list(enumerate(self._places))
+        for number, place in reversed(places) if self._whole else places:
+            if self._whole or number == 0:
+                values, drawn = self._before[number]
+                load_generator_state(drawn)
+                for state, value in zip(self._states, values, strict=True):
+                    state.values = value
+            self._run(place).backward(g[place])
+        load_generator_state(after)
+
+    def _run(self, place: slice) -> Tensor:
+        values: dict[int, Any] = {INPUT: Tensor(self._x.data[place])}
+        with potential_format(self._format):
+            for node, inputs in flow(self._graph.nodes, self._graph.output, values):
+                values[node.number] = as_tensor(self._runs[node.number](*inputs))
+        found: Tensor = values[self._graph.output]
+        return found
 
 
-def check_continued(graph: Graph) -> None:
-    """Raise ValueError unless each stage can go on from chunk to chunk in training."""
+def check_continued(graph: Graph, whole: bool) -> None:
+    """Raise ValueError unless each stage can go on from chunk to chunk in training, if `whole` with its gradients."""
     for node in graph.nodes:
-        _continued(node)
+        _continued(node, whole)
 
 
-def _continued(node: Node) -> Run:
+def _continued(node: Node, whole: bool) -> Run:
     """Return a stage that goes on from chunk to chunk in training."""
     stage = node.stage
     run = stage.continued() if hasattr(stage, "continued") else None
@@ -200,6 +244,8 @@ def _continued(node: Node) -> Run:
         why = "its mean and variance are those of all steps"
     else:
         why = "the neurons have no method continued" if is_neuron(stage) else "it may depend on any other step"
+    if whole and run is not None and not type(stage).continued.__module__.startswith("cuslayer."):
+        run, why = None, "a method continued of one's own says nothing of the gradient of its state; truncate can be"
     if run is None or why.startswith("its state"):
         raise ValueError(f"layer {node} {check.one_line(stage)} cannot be trained in chunks of time: {why}")
     return run

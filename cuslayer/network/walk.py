@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 from cuslayer import check
 from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers import Affine, Layer, TemporalFilter
-from cuslayer.layers.recurrent import RecurrentStates
 from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
 from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.neurons.dynamics import States
+from cuslayer.neurons.states import Carried
 from cuslayer.tape import Potentials, Tensor, on_potential
 
 # What to do with layers that a graph does not show.
@@ -232,7 +231,7 @@ def _states(net: Any) -> list[Any]:
     stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
     held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
     values = [*held, *(value for neuron in held if is_neuron(neuron) for value in values_within(vars(neuron)))]
-    return list({id(each): each for each in values if isinstance(each, (States, RecurrentStates))}.values())
+    return list({id(each): each for each in values if isinstance(each, Carried)}.values())
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
@@ -325,26 +325,6 @@ def at_lags(samples: Array, lags: Array) -> Array:
 def on_arrays(run: Callable[..., Any] | None) -> Callable[..., Array] | None:
     """Return a function of tensors as one of arrays; None as it is."""
     return None if run is None else lambda *inputs: as_tensor(run(*map(as_tensor, inputs))).data
-
-
-class Remembering:
-    """A function of a signal (T, ...), an array or a tensor, that keeps the last steps that its output depends on.
-
-    >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
-    >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
-    ([0.0, 1.0], [2.0])
-    """
-
-    def __init__(self, run: Callable[[Any], Any], memory: int) -> None:
-        self._run, self._memory = run, memory
-        self._before: Array | None = None
-
-    def __call__(self, x: Any) -> Any:
-        given = x.data if isinstance(x, Tensor) else x
-        shape = self._memory, *x.shape[1:]
-        before = namespace(given).zeros(shape, x.dtype) if self._before is None else self._before
-        self._before = namespace(given).concatenate([before, given], axis=0)[len(x) :].copy()
-        return self._run(np.concatenate([Tensor(before) if isinstance(x, Tensor) else before, x]))[self._memory :]
 
 
 class _Adapted(Neuron):

@@ -30,6 +30,7 @@ from cuslayer.neurons.base import (
     set_checked,
     shape_of,
 )
+from cuslayer.neurons.states import States
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
 from cuslayer.tape import (
@@ -56,24 +57,6 @@ _LEAST, _MOST = 0.25, 1e4
 _CUT = 0.01
 # The most samples of a response that does not fall.
 LONGEST = 1 << 16
-
-
-class States:
-    """The states of neurons between calls, (number, columns); None before the first."""
-
-    def __init__(self) -> None:
-        self.values: Array | None = None
-
-    def begin(self, x: Array, number: int) -> Array:
-        """Return the states before the input x (T, N, ...): those after the last call, at first 0."""
-        columns = math.prod(x.shape[1:])
-        if self.values is None:
-            self.values = namespace(x).zeros((number, columns), x.dtype)
-        if self.values.shape[1] != columns:
-            held = self.values.shape[1]
-            raise ValueError(f"x must have {held} neurons as in the last call, got {columns}; forget() begins anew")
-        self.values = self.values.astype(x.dtype, copy=False)
-        return self.values
 
 
 def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
@@ -210,7 +193,8 @@ def simulate(
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g = g.astype(dtype, copy=False)
-        y, sums = k.neuron.adjoint(g, potential(), kept, constants, spiking, before, trained)
+        later = None if states is None else states.end(g, len(kind.states))
+        y, sums = k.neuron.adjoint(g, potential(), kept, constants, spiking, before, trained, later)
         if not trained:
             return *y, *(None for _ in own)
         return *y, *(of_constants(found, each, shape) for found, each in zip(sums, own, strict=True))

@@ -25,6 +25,7 @@ from cuslayer.neurons.base import (
     shape_of,
     shown,
 )
+from cuslayer.neurons.states import Carried
 from cuslayer.neurons.step import rint, trunc
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
@@ -48,7 +49,7 @@ class FixedPoint(StepSpiking):
 
 @differentiable
 @check.operation
-def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
+def loihi(x: Array, /, *, constants: FixedPoint, state: _State | None = None) -> tuple[Array, Pullback]:
     """Return the spikes of Loihi's neurons for the weighted input x.
 
     With ``h`` the response and v the saved voltage, backward is
@@ -57,6 +58,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
         constants: `Loihi.constants`.
+        state: the state between calls; None to begin with 0.
 
     Returns:
         Spikes, boolean, of x's shape.
@@ -73,16 +75,36 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     """
     check.weighted_input("x", x)
     k = kernels.of(x)
-    u, s = run(k, x, constants)
+    u, s = run(k, x, constants) if state is None else state.run(k, x, constants)
     potential = save_for_backward(k, u, unit=constants.theta)
     dtype = x.dtype  # not x: the closure must not keep the weighted input alive
 
-    return s, lambda g: adjoint(k, g.astype(dtype, copy=False), potential(), constants)
+    return s, lambda g: adjoint(k, g.astype(dtype, copy=False), potential(), constants, state)
 
 
-def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint) -> Array:
+class _State(Carried):
+    """The registers of neurons and the steps so far, (array (3, columns), steps)."""
+
+    def copy(self) -> Any:
+        return None if self.values is None else (self.values[0].copy(), self.values[1])
+
+    def run(self, k: Any, x: Array, constants: FixedPoint) -> tuple[Array, Array]:
+        """Return the voltage and the spikes of the next steps x (T, N, ...)."""
+        if self.values is None:
+            self.values = namespace(x).zeros((3, math.prod(x.shape[1:])), x.dtype), 0
+        registers, steps = self.values
+        self.values = registers, steps + len(x)
+        return run(k, x, constants, registers, steps)
+
+
+def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint, state: _State | None = None) -> Array:
     """Return the gradient of the weighted input, ``sum_k h[k] rho(u[t+k]) g[t+k]``, by the kernels k."""
     found: Array = k.surrogate.adjoint(g, u, constants)
+    if state is not None and state.whole:
+        later = [] if state.later is None else [state.later]
+        found = namespace(g).concatenate([found, *later], axis=0)
+        state.later = found[: len(constants.samples) - 1].copy()
+        return cast(Array, k.response.fir_adjoint(found, constants.samples)[: len(g)])
     if k is not kernels.cpu:
         return cast(Array, k.response.fir_adjoint(found, constants.samples))
     flat = found.reshape(len(found), math.prod(found.shape[1:]))
@@ -308,19 +330,11 @@ class Loihi(Neuron):
         numbers = {name: float(getattr(self, name)) for name in self.kind().numbers}
         return {"kind": "fixed point", "first": self.constants.first, **numbers}
 
-    def streamed(self) -> Callable[[Array], Array] | None:
+    def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Loihi.__call__:
             return None
-        constants, steps, states = self.constants, 0, None
-
-        def run_chunk(x: Array) -> Array:
-            nonlocal steps, states
-            if states is None:
-                states = np.zeros((3, math.prod(x.shape[1:])), x.dtype)
-            before, steps = steps, steps + len(x)
-            return run(kernels.cpu, x, constants, states, before)[1]
-
-        return run_chunk
+        state = _State()
+        return lambda x: loihi(x, constants=self.constants, state=state)
 
     def fires(self, u: Array) -> Array:
         """Return where voltages u make a spike: ``u > theta``."""

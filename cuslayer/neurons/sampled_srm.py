@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from cuslayer.neurons.base import Neuron, Remembering, scaled_or_none, scaled_surrogate, set_checked, shape_of
+from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
+from cuslayer.neurons.states import ON_CPU, Carried, Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 
@@ -51,6 +52,34 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
     adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else k.surrogate.adjoint
     potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
+
+
+@differentiable
+@check.operation("sampled_spike")
+def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: Carried) -> tuple[Array, Pullback]:
+    """Return what `sampled_spike` does, after the spikes of earlier calls."""
+    k, dtype, earlier = kernels.of(a), a.dtype, len(spiking.refractory) - 1
+    if k is not kernels.cpu:
+        raise ValueError(ON_CPU)
+    before = np.zeros((earlier, *a.shape[1:]), bool) if states.values is None else states.values
+    u, s = k.sampled_srm.sampled_spike_after(before, a, spiking)
+    states.values, potential = s[len(a) :].copy(), save_for_backward(k, u)
+
+    def pullback(g: Array) -> Array:
+        g = g.astype(dtype, copy=False)
+        if not exact:
+            return cast(Array, k.surrogate.adjoint(g, potential(), spiking))
+        if states.later is not None:
+            # What spikes of this chunk change in later ones.
+            of_later = np.concatenate([np.zeros_like(g), states.later])
+            g = g + k.response.fir_adjoint(of_later, spiking.refractory)[: len(g)]
+        found: Array = k.sampled_srm.sampled_spike_adjoint_exact(g, potential(), spiking)
+        if states.whole:
+            later = [] if states.later is None else [states.later]
+            states.later = np.concatenate([found, *later])[:earlier].copy()
+        return found
+
+    return s[earlier:], pullback
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -134,22 +163,13 @@ class SampledSRM(Neuron):
         most = float(self.response.max())
         return 1.1 * self.theta / (most if most > 0 else 1.0)
 
-    def streamed(self) -> Callable[[Array], Array] | None:
+    def continued(self) -> Callable[[Any], Tensor] | None:
         own = ("__call__", "psp", "spike")
         if any(getattr(type(self), name) is not getattr(SampledSRM, name) for name in own):
             return None
-        earlier, before = len(self.refractory) - 1, np.zeros((0, 0), bool)
-        psp = Remembering(lambda x: kernels.cpu.response.fir(x, self.response), len(self.response) - 1)
-
-        def run(x: Array) -> Array:
-            nonlocal before
-            first = before if before.size else np.zeros((earlier, *x.shape[1:]), bool)
-            s = kernels.cpu.sampled_srm.sampled_spike_after(first, psp(x), self.spiking)[1]
-            before = s[len(x) :].copy()
-            spikes: Array = s[earlier:]
-            return spikes
-
-        return run
+        response, states = Remembering(self.psp, len(self.response) - 1), Carried()
+        options = {"spiking": self.spiking, "exact": self.gradient == "exact", "states": states}
+        return lambda x: _spike_after(response(x), **options)
 
     def spike(self, u: Any) -> Tensor:
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.sampled_spike`."""

@@ -10,7 +10,8 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import DeltaSpiking
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
-from cuslayer.neurons.dynamics import States, StepNeuron
+from cuslayer.neurons.dynamics import StepNeuron
+from cuslayer.neurons.states import States
 from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 
@@ -46,7 +47,9 @@ def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = N
     potential, dtype = save_for_backward(k, u), x.dtype
 
     def pullback(g: Array) -> Array:
-        return k.sigma_delta.adjoint(g.astype(dtype, copy=False), potential(), passes, spiking)
+        g = g.astype(dtype, copy=False)
+        later = None if states is None else states.end(g, 2)
+        return k.sigma_delta.adjoint(g, potential(), passes, spiking, later)
 
     return out, pullback
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,15 +28,14 @@ from cuslayer.neurons.base import (
     shape_of,
     shown,
 )
+from cuslayer.neurons.states import PopulationStates
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 
 @differentiable
 @check.operation
-def neuron(
-    x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False, held: Any = None
-) -> tuple[Array, Pullback]:
+def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Return ``spike(psp(x))`` in one forward and one backward pass.
 
     Only the potential u is saved for backward.
@@ -45,13 +45,12 @@ def neuron(
         response: the spike response.
         spiking: threshold, refractory response and surrogate.
         exact: whether backward includes the path through refraction.
-        held: the state between calls, `kernels.fused.cpu.StreamedNeurons` of the same constants; None to begin with 0.
 
     Returns:
         Spikes, boolean, of x's shape.
 
     Raises:
-        ValueError: x is not (T, N, ...), or is on a GPU and there is a state.
+        ValueError: x is not (T, N, ...).
         TypeError: x is not floating.
 
     Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
@@ -65,9 +64,7 @@ def neuron(
     """
     check.weighted_input("x", x)
     k = kernels.of(x)
-    if held is not None and k is not kernels.cpu:
-        raise ValueError("a state between calls is kept on the CPU only, got x on a GPU")
-    u, s = k.srm.neuron(x, response, spiking) if held is None else held.run(x)
+    u, s = k.srm.neuron(x, response, spiking)
     potential, dtype = save_for_backward(k, u), x.dtype  # not x: the closure must not keep the weighted input alive
     if not spiking.shape.is_exponential:
         back = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
@@ -111,6 +108,25 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     adjoint = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
     potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
+
+
+@differentiable
+@check.operation("neuron")
+def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) -> tuple[Array, Pullback]:
+    """Return what `neuron` does, from states that the call changes: by the kernels of `Recurrent`, without synapses."""
+    check.weighted_input("x", x)
+    k, held, dtype = kernels.of(x), states.begin(x, program, 0), x.dtype
+    before = {"states": held.by_column(program.states), "start": held.steps}
+    given = np.empty((0, math.prod(x.shape[2:])), dtype), program, np.empty((0, 1), dtype), 1
+    u, s, more = k.recurrent.forward(x, *given, before=held)
+    potential = save_for_backward(k, u)
+
+    def pullback(g: Array) -> Array:
+        g, later = g.astype(dtype, copy=False), states.end(k, g, program, 0)
+        found: Array = k.recurrent.adjoint(g, potential(), more, *given, **before, later=later)[0]
+        return found
+
+    return s, pullback
 
 
 # Beyond this share of dt, the numbers of neighbouring steps are the same in float64.
@@ -257,13 +273,12 @@ class SRM(Neuron):
     def continued(self) -> Callable[[Any], Tensor] | None:
         if not self._plain:
             return None
-        held, options = self._held(), {"spiking": self.spiking, "exact": self.gradient == "exact"}
-        return lambda x: neuron(x, response=self.filter, held=held, **options)
+        program, states = Program(self.spiking, self.filter, self.gradient == "exact"), PopulationStates()
+        return lambda x: _neuron_after(x, program=program, states=states)
 
     def streamed(self) -> Callable[[Array], Array] | None:
-        return self._held() if self._plain else None
-
-    def _held(self) -> Any:
+        if not self._plain:
+            return None
         from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
 
         return StreamedNeurons(self.filter, self.spiking)

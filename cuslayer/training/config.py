@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -177,6 +178,7 @@ class Config:
         epochs: passes over the training set.
         batch: recordings per optimizer step.
         truncate: steps of a chunk of time, at whose edge gradients stop, see `Trainer`; None for whole recordings.
+        recompute: steps of a chunk of time that backward runs again, see `Trainer`; None to save what backward needs.
         seed: seed of weights, sample order, dropout and the choice of validation recordings.
         validation: the share of the training recordings of each class, 0 to 1, by whose score the best epoch is chosen
             instead of being trained on; or, for a folder of recordings, their label list. None for no validation: the
@@ -239,6 +241,7 @@ class Config:
     epochs: int = field(default=8, metadata=key(counted, "training.epochs"))
     batch: int = field(default=16, metadata=key(counted, "training.batch"))
     truncate: int | None = field(default=None, metadata=key(counted, "training.truncate"))
+    recompute: int | None = field(default=None, metadata=key(counted, "training.recompute"))
     seed: int = field(default=0, metadata=key(from_zero, "training.seed"))
     validation: float | str | None = field(default=None, metadata=key(_share_or_list, "training.validation"))
     patience: int | None = field(default=None, metadata=key(counted, "training.patience"))
@@ -371,7 +374,11 @@ class Config:
 
 
 def _as_written(neuron: Any) -> Any:
-    """Return neurons as they are after the file was read, which always has the scale of the surrogate of some."""
+    """Return a copy of neurons as they are after the file was read, which has the scale of the surrogate of some.
+
+    Constants that are trained then change in the network alone.
+    """
+    neuron = deepcopy(neuron)
     always = "scaleRho" in getattr(getattr(neuron, "names", None), "needed", ())
     if always and isinstance(neuron.scale_rho, UsualScale):
         return replace(neuron, scale_rho=float(neuron.scale_rho))
@@ -409,11 +416,11 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
     tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
     ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
-    ``training.epochs``, ``training.batch``, ``training.truncate`` (steps: see `Trainer`), ``training.seed``,
-    ``training.validation`` (a share or a list), ``training.patience``, ``training.initialization`` (calibrated or
-    slayer), ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
-    ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight, allowed: see
-    `SparsityLoss`).
+    ``training.epochs``, ``training.batch``, ``training.truncate`` and ``training.recompute`` (steps: see `Trainer`),
+    ``training.seed``, ``training.validation`` (a share or a list), ``training.patience``, ``training.initialization``
+    (calibrated or slayer), ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a
+    checkpoint is written), ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight,
+    allowed: see `SparsityLoss`).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
@@ -426,8 +433,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     Args:
         source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
-            cifar10dvs, shd, ssc, ntidigits, spoken-digits, qtdb, braille, braille-spikes; or a mapping of the same
-            keys, such as `Params`.
+            cifar10dvs, shd, ssc, ntidigits, spoken-digits, qtdb, braille, braille-spikes, smnist, psmnist; or a mapping
+            of the same keys, such as `Params`.
 
     Raises:
         ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known

@@ -154,9 +154,8 @@ def _train(
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps, stats=stats)
     rate = config.firing_rate if config.initialization == "calibrated" else None
     parallel = None if config.micro is None else DataParallel(context, micro=config.micro, fast=config.fast)
-    trainer = Trainer(
-        net, loss, optimizer, progress=progress, calibrate=rate, parallel=parallel, truncate=config.truncate
-    )
+    options: dict[str, Any] = {"truncate": config.truncate, "recompute": config.recompute, "parallel": parallel}
+    trainer = Trainer(net, loss, optimizer, progress=progress, calibrate=rate, **options)
     checkpoint = None
     if resume:
         checkpoint = context.from_root(lambda: _loaded(out, trainer, data, recordings))

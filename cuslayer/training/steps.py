@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Sized
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from cuslayer.backend import (
     derived_generator,
     device_draws,
     generator,
-    namespace,
     preserved_generator,
     random_state,
     to_device,
@@ -37,9 +36,9 @@ from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.graph import SILENT_INPUT, as_input
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import step_error
-from cuslayer.network.stream import with_gradients
+from cuslayer.network.stream import Chunked
 from cuslayer.optim.optimizers import Optimizer
-from cuslayer.tape import Tensor, as_tensor, grad_enabled, no_grad, potential_format
+from cuslayer.tape import Tensor, as_tensor, grad_enabled
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import ROW, GradientFlow, Tally
@@ -83,10 +82,15 @@ class Task:
     finite: FiniteCheck
     watch: GradientWatch
     truncate: int | None = None
+    recompute: int | None = None
+    chunked: Chunked | None = None
 
-    def cuts(self, x: Any) -> bool:
-        """Return whether backward runs in chunks of time for an input."""
-        return self.truncate is not None and grad_enabled() and as_input(x).shape[0] > self.truncate
+    def in_chunks(self, x: Tensor) -> Chunked | None:
+        """Return a pass in chunks of time over an input; None where it runs as a whole."""
+        steps = self.truncate or self.recompute
+        if steps is None or not grad_enabled() or x.shape[0] <= steps:
+            return None
+        return Chunked(self.net, graph_of(self.net), x, steps, whole=self.truncate is None)
 
 
 class PlainStep:
@@ -156,8 +160,9 @@ def has_sizes(number: int) -> bool:
 
 def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
     """Return the output for a batch, the target where loss and score need it, and the loss."""
-    if task.cuts(x):
-        spikes = _in_chunks(task, as_input(x))
+    task.chunked = task.in_chunks(as_input(x))
+    if task.chunked is not None:
+        spikes = task.chunked.forward()
     else:
         with observing(task.loss, task.net):
             spikes = task.net(x)
@@ -177,30 +182,10 @@ def backward(task: Task, x: Any, spikes: Tensor, value: Tensor) -> None:
     task.optimizer.zero_grad()
     try:
         value.backward()
-        if task.cuts(x) and spikes.grad is not None:
-            for place, part in _chunks(task, as_input(x)):
-                part.backward(spikes.grad[place])
+        if task.chunked is not None and spikes.grad is not None:
+            task.chunked.backward(spikes.grad)
     except MemoryError:
         raise step_error(graph_of(task.net), as_input(x).shape) from None
-
-
-def _chunks(task: Task, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the output for chunks of the steps of x, each with its place."""
-    with potential_format(task.net.potentials or "full"):
-        yield from with_gradients(task.net, graph_of(task.net), x, cast(int, task.truncate))
-
-
-def _in_chunks(task: Task, x: Tensor) -> Tensor:
-    """Return the output for x without a graph, whose gradient is then given to one chunk after the other.
-
-    Any loss has the gradient that it has for the whole output. What is drawn here, as by dropout, is drawn again there.
-    """
-    found: Any = None
-    with no_grad(), preserved_generator():
-        for place, part in _chunks(task, x):
-            found = namespace(part.data).empty((len(x), *part.shape[1:]), part.dtype) if found is None else found
-            found[place] = part.data
-    return Tensor(found, requires_grad=True, lengths=x.lengths)
 
 
 class _Graph(NamedTuple):

@@ -50,15 +50,18 @@ class Trainer:
             T. A pass without gradients gives the output, the loss its gradient, and each chunk, which runs again, takes
             its part; there is one optimizer step for a batch, and dropout silences the same neurons in both passes.
             None for whole recordings.
+        recompute: the same with the gradients of whole recordings: the states at the edges of chunks are kept, and
+            backward goes from the last chunk to the first, each of which runs again. Memory besides input and output
+            grows with the number of chunks alone.
         parallel: how batches are divided among processes, see `distributed.DataParallel`: each trains and tests its
             part, and all have the same weights and scores. None for one process and whole batches.
 
     Raises:
         TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, a number is none, graph
             is not a bool, or parallel is not a DataParallel.
-        ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate is
-            less than 1, or given with graph or parallel, with a loss that observes the network, or for a network with a
-            stage that cannot keep a state in training, such as `BatchNorm`.
+        ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate
+            or recompute is less than 1, or given with the other, with graph or parallel, with a loss that observes the
+            network, or for a network with a stage that cannot keep a state in training, such as `BatchNorm`.
 
     Warns:
         UserWarning: the neuron of the loss has another dt than the network's.
@@ -93,6 +96,7 @@ class Trainer:
         graph: bool | None = None,
         parallel: DataParallel | None = None,
         truncate: int | None = None,
+        recompute: int | None = None,
     ) -> None:
         check_network(net)
         check.instance("loss", loss)
@@ -117,14 +121,16 @@ class Trainer:
         if graph and parallel is not None:
             raise ValueError("graph must not be True with parallel, whose steps are not captured")
         self.truncate = None if truncate is None else check.integer("truncate", truncate, least=1)
-        if self.truncate is not None:
+        self.recompute = None if recompute is None else check.integer("recompute", recompute, least=1)
+        if truncate is not None and recompute is not None:
+            raise ValueError(f"recompute must be None with truncate, which is for other gradients, got {recompute}")
+        if truncate is not None or recompute is not None:
+            name = "recompute" if truncate is None else "truncate"
             if graph or parallel is not None:
-                raise ValueError("truncate must be None with graph=True or parallel, whose steps are whole")
+                raise ValueError(f"{name} must be None with graph=True or parallel, whose steps are whole")
             if callable(getattr(loss, "observing", None)):
-                raise ValueError(
-                    f"truncate must be None with {type(loss).__name__}, which looks at all steps of layers"
-                )
-            check_continued(graph_of(net))
+                raise ValueError(f"{name} must be None with {type(loss).__name__}, which looks at all steps of layers")
+            check_continued(graph_of(net), whole=truncate is None)
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
@@ -253,7 +259,8 @@ class Trainer:
         """Return how this epoch takes its steps."""
         if self.parallel is not None:
             return ParallelStep(self.parallel, self._statistics)
-        captured = self.graph is not False and self.truncate is None and device() == "cuda"
+        chunks = self.truncate or self.recompute
+        captured = self.graph is not False and chunks is None and device() == "cuda"
         return GraphStep(self.optimizer) if captured else PlainStep()
 
     def _begin(
@@ -273,7 +280,7 @@ class Trainer:
             step.start(self.net, self.optimizer.steps)
         progress = Progress(step.own(batches), title, self.progress and step.shows, total, steps, state, finite.look)
         given = self.net, self.loss, self.optimizer, self.loss_scale, self.gradients, self._silence
-        return Task(*given, progress, finite, self._watch, self.truncate), progress
+        return Task(*given, progress, finite, self._watch, self.truncate, self.recompute), progress
 
     def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
         """Return batches after calibration by the first of them, of at most so many; an iterator has these again."""

@@ -16,7 +16,7 @@ from cuslayer.data import (
     Loader,
     RandomShift,
 )
-from tests.support.refused import refused, refuses
+from tests.support.refused import refuses
 
 SHAPE = (6, 8, 2)
 CHANGES = [
@@ -148,38 +148,6 @@ def test_downsampling_keeps_every_event():
     counts = half(events, SHAPE).to_spikes((3, 3, 2), 10, binning="sum")
     whole = np.pad(events.to_spikes(SHAPE, 10, binning="sum"), ((0, 0), (0, 0), (0, 1), (0, 0)))
     assert (counts == whole.reshape(10, 3, 2, 3, 3, 2).sum((2, 4))).all()
-
-
-def test_invalid_transforms_raise():
-    refused("RandomShift: ms must not be negative, got -1", lambda: RandomShift(-1))
-    refused("RandomShift: ms must be a number, got str", lambda: RandomShift("1"), TypeError)
-    refused("Jitter: pixels must be at least 0, got -1", lambda: Jitter(-1))
-    refused("Jitter: pixels must be an integer, got float", lambda: Jitter(0.5), TypeError)
-    refused("Flip: horizontal must lie in [0, 1], got 1.5", lambda: Flip(1.5))
-    refused("Flip: polarity must not be negative, got -0.5", lambda: Flip(polarity=-0.5))
-    refused("Drop: p must lie in [0, 1), got 1", lambda: Drop(1.0))
-    refused("Crop: rows must be at least 4, got 3", lambda: Crop(rows=(3, 3)))
-    refused("Crop: columns must be at least 0, got -1", lambda: Crop(columns=(-1, 3)))
-    refused("Crop: time must end after it starts, got 5 .. 5 ms", lambda: Crop(time=(5.0, 5.0)))
-    refused("Crop: columns must end within the sensor's 8, got 9", lambda: Crop(columns=(0, 9)).sensor(SHAPE))
-    refused("Crop: rows must be None for events in 1-D", lambda: Crop(rows=(0, 1)).sensor(5))
-    refused("Downsample: factor must be at least 1, got 0", lambda: Downsample(0))
-    refused(
-        "Flip: vertical and polarity must be 0 for events in 1-D", lambda: Flip(vertical=1.0)(recording(shape=(9,)), 9)
-    )
-    refused(
-        "Jitter: events must lie within the sensor (6, 8, 2) (H, W, C), event 0 is at x=8, y=0, p=0",
-        lambda: Jitter(1)(Events([1], [8], [0], [0]), SHAPE),
-    )
-    refused(
-        "Flip: events must lie within the sensor (6, 8, 2) (H, W, C), event 0 is at x=1, y=0, p=2",
-        lambda: Flip()(Events([1], [1], [0], [2]), SHAPE),
-    )
-    refused("Crop: shape must be (H, W, C) for events in 2-D, got (9,)", lambda: Crop()(recording(), 9))
-    refused(
-        f"Jitter: shape must be a number of neurons for events in 1-D, got {SHAPE}",
-        lambda: Jitter(1)(recording(shape=(9,)), SHAPE),
-    )
 
 
 # In a loader

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, FromTonic, Loader, load
-from cuslayer.data.catalog import _KNOWN
+from cuslayer.data.catalog import _KNOWN, NAMES
 from tests.support import fake_tonic
 from tests.support.fake_tonic import CLASSES, SHD
 from tests.support.refused import refused, refuses
@@ -88,7 +88,7 @@ def test_without_tonic_the_error_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
-    names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, braille, braille-spikes, qtdb"
+    names = ", ".join(NAMES)
     refused(f"load: name must be one of {names}, got 'SHDD'; did you mean shd?", lambda: load("SHDD", tmp_path))
     refused("load: split of shd must be one of train, test, got 'valid'", lambda: load("shd", tmp_path, "valid"))
     refused("load: dt must be positive, got 0", lambda: load("shd", tmp_path, dt=0))

@@ -236,26 +236,6 @@ def test_files_are_replaced_atomically(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.bs2"]
 
 
-def test_invalid_objects_paths_and_units_raise(tmp_path):
-    refused("write_events: events must be Events, got list", lambda: write_events(tmp_path / "a.bs2", [1]), TypeError)
-    with refuses(f"write_events: {tmp_path}/a.bs4 must end in one of {KNOWN}; did you mean .bs3?"):
-        write_events(tmp_path / "a.bs4", one())
-    with refuses(f"write_events: {tmp_path}/no/a.bs2 has no folder {tmp_path}/no to be in"):
-        write_events(tmp_path / "no" / "a.bs2", one())
-    (tmp_path / "folder.bs2").mkdir()
-    with refuses(f"write_events: {tmp_path}/folder.bs2 is a folder, not a file"):
-        write_events(tmp_path / "folder.bs2", one())
-    (tmp_path / "a.bs2").write_bytes(bytes(5))
-    for function in (read_events, lambda path, **unit: write_events(path, one(), **unit)):
-        with pytest.raises(ValueError, match=r"unit must be None for a \.bs2 file, which has microseconds, got 'ms'$"):
-            function(tmp_path / "a.bs2", unit="ms")
-        with pytest.raises(ValueError, match=r"unit must be one of s, ms, us, ns, got 'min'"):
-            function(
-                tmp_path / "a.npy" if function != read_events else write_any(tmp_path / "a.npy", [1], [1], [1], [1]),
-                unit="min",
-            )
-
-
 @pytest.mark.parametrize(
     ("name", "raw", "message"),
     [

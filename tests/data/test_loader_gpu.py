@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.data import Arrays, Digits, EventFolder, Events, FromStart, Loader, Subset, write_events
+from cuslayer.data import Arrays, Digits, EventFolder, Events, Loader, Subset, write_events
 from cuslayer.data import packed as packing
 from cuslayer.data.fast_binning import pack_recordings
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.support.packed_bits import packed_on_host
-from tests.support.refused import refused, refuses
+from tests.support.refused import refuses
 from tools.fake_cupy import counted, strict
 
 RESIDENT = (None, "cuda")
@@ -244,24 +244,6 @@ def test_recordings_are_read_once_if_resident():
         assert data.read == 0
         list(loader), list(loader), loader[0]
         assert data.read == 4
-
-
-def test_what_resident_refuses(monkeypatch):
-    data = images()
-    with refuses("Loader: resident must be the device in use, cpu, got cuda"):
-        Loader(data, 2, steps=9, resident="cuda")
-    with on_cuda():
-        refused("Loader: resident must be one of cuda, got 'cpu'", lambda: Loader(data, 2, steps=9, resident="cpu"))
-        with refuses("Loader: transform must be None with resident, got FromStart"):
-            Loader(data, 2, steps=9, resident="cuda", transform=FromStart())
-        with refuses("Loader: resident recordings must be events or spikes, got float64", TypeError):
-            Loader(SIGNALS, 2, resident="cuda")[0]
-        with refuses("Loader: resident recordings must be Events or arrays throughout, got both"):
-            Loader(Own(), 1, steps=9, resident="cuda")[0]
-        monkeypatch.setattr(backend, "free_memory", lambda: 10**6)
-        big = Arrays([Events(np.zeros(200_000), np.zeros(200_000, int)) for _ in range(4)], np.arange(4), shape=3)
-        with refuses("Loader: resident recordings must fit into the GPU's 1.0 MB free, got 1.6 MB or more"):
-            next(iter(Loader(big, 1, steps=9, resident="cuda")))
 
 
 def test_free_memory_is_that_of_the_device_and_of_the_pool(monkeypatch):

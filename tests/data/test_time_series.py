@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.cli import main
 from cuslayer.data import Delta, Loader, load
 from cuslayer.training import Config, evaluate, load_run, train
 
@@ -84,6 +87,63 @@ def test_a_run_on_own_arrays(tmp_path):
     for part in np.split(x[:11], [5]):
         right += (run.net(part[:, None]).data.argmax(axis=2) == 0).sum()
     assert evaluate(run)[0].accuracy == pytest.approx(right / 11)
+
+
+def mnist(folder: Path, pictures, labels, name="train", write=Path.write_bytes) -> Path:
+    for what, given in (("images-idx3", pictures), ("labels-idx1", labels)):
+        header = np.array([0x800 + given.ndim, *given.shape], ">u4").tobytes()
+        write(folder / f"{name}-{what}-ubyte", header + given.astype(np.uint8).tobytes())
+    return folder
+
+
+def test_mnist_is_a_pixel_a_step(tmp_path):
+    pictures, labels = RNG.integers(0, 256, (3, 28, 28)), np.array([7, 0, 9])
+    mnist(tmp_path, pictures, labels)
+    rows = load("smnist", tmp_path)
+    assert (rows.shape, rows.steps, rows.classes, rows.labels.tolist()) == ((1,), 784, 10, [7, 0, 9])
+    assert np.array_equal(rows[1][0][:, 0], np.float32(pictures[1].ravel()) / np.float32(255))
+    mixed = load("psmnist", tmp_path)
+    order = np.random.default_rng(0).permutation(784)
+    assert all(np.array_equal(mixed[i][0], rows[i][0][order]) for i in range(3))
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    mnist(packed, pictures, labels, "t10k", lambda path, data: Path(f"{path}.gz").write_bytes(gzip.compress(data)))
+    assert np.array_equal(load("smnist", packed, "test")[2][0], rows[2][0])
+
+
+def test_damaged_mnist(tmp_path):
+    pictures, labels = np.zeros((3, 28, 28)), np.zeros(3)
+    images = mnist(tmp_path, pictures, labels) / "train-images-idx3-ubyte"
+    whole, name = images.read_bytes(), re.escape(str(images))
+    bomb = gzip.compress(whole[:4] + np.array([200_000, 28, 28], ">u4").tobytes() + bytes(200_000 * 784))
+    for given, message in (
+        (whole[:-1], rf"{name} must have the 2,352 bytes that its header says"),
+        (whole + b"x", "must have the 2,352 bytes"),
+        (whole[:9], "is no idx file of bytes with 3 axes"),
+        (b"\0\0\x0d" + whole[3:], "is no idx file of bytes"),
+        (gzip.compress(whole)[:-9], "is no gzip file"),
+        (bomb, "must have the 156,800,000 bytes"),
+    ):
+        images.write_bytes(given)
+        with pytest.raises(ValueError, match=message) as found:
+            load("smnist", tmp_path)
+        assert "\n" not in str(found.value)
+    for given in ((np.zeros((3, 28, 27)), labels), (pictures, np.zeros(2)), (pictures, labels + 10)):
+        with pytest.raises(ValueError, match="must have pictures of 28 x 28 pixels with as many labels under 10"):
+            load("smnist", mnist(tmp_path, *given))
+    images.unlink()
+    with pytest.raises(ValueError, match=rf"{name} is no file"):
+        load("smnist", tmp_path)
+
+
+def test_permuted_is_an_option_of_the_command(tmp_path, capsys):
+    for name in ("train", "t10k"):
+        mnist(tmp_path, RNG.integers(0, 256, (20, 28, 28)), np.arange(20) % 10, name)
+    given = ["train", "smnist", "--permuted", "--data", str(tmp_path), "--epochs", "1", "--network", "1-3r-10out"]
+    assert main([*given, "--out", str(tmp_path / "run")]) == 0
+    assert load_run(tmp_path / "run").config.dataset == "psmnist"
+    assert main(["train", "qtdb", "--permuted"]) != 0
+    assert "--permuted is for the configuration smnist, got the data set qtdb" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,14 @@ def test_neuron_adjoint(
     before = None if states is None else states.copy()
     u, _, kept = cpu.neuron.forward(inputs, constants, spiking, before, spiking.saved(trained))
     g = normal(seed + 2, shape, dtype)
-    ours, theirs = (k.neuron.adjoint(g, u, kept, constants, spiking, states, trained) for k in (gpu, cpu))
-    for mine, other in zip(ours, theirs, strict=True):
+    given, later = (g, u, kept, constants, spiking, states, trained), [None, None]
+    if states is not None:
+        # As behind a chunk like this one.
+        later = [np.zeros_like(states) for _ in range(2)]
+        for at in later:
+            cpu.neuron.adjoint(*given, at)
+    ours, theirs = (k.neuron.adjoint(*given, at) for k, at in zip((gpu, cpu), later, strict=True))
+    for mine, other in (*zip(ours, theirs, strict=True), *([later] if held else [])):
         close(mine, other, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 
 

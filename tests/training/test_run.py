@@ -32,7 +32,7 @@ from cuslayer.training import (
 )
 from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
-from cuslayer.training.run_folder import draw_curves, draw_rasters, save_figure
+from cuslayer.training.run_folder import draw_curves, save_figure
 from tests.support.tiny import (
     FILES,
     HEADER,
@@ -364,27 +364,6 @@ def test_curves(figure):
     figure.clear()
     draw_curves(figure, [EpochStats(1, 5.0, None, None, None, 1.0)])
     assert [lines(axis) for axis in figure.axes] == [{"train": ([1], [5.0])}]
-
-
-def test_rasters(figure):
-    first = np.zeros((20, 2, 3, 2), bool)
-    first[7, 1, 2, 0] = True
-    first[9, 0, 0, 1] = True
-    second = np.zeros((20, 60), bool)
-    second[3, 50] = True
-    draw_rasters(figure, [("input", first), ("output", second)], 0.5)
-    # Axes are created from the top: the last one is that of the input.
-    above, below = figure.axes
-    assert above.get_position().y0 > below.get_position().y0
-    assert below.get_lines()[0].get_xdata().tolist() == [3.5, 4.5]
-    assert below.get_lines()[0].get_ydata().tolist() == [10, 1]
-    assert above.get_lines()[0].get_xdata().tolist() == [1.5]
-    assert above.get_lines()[0].get_ydata().tolist() == [50]
-    assert below.get_title(loc="left") == "input: 12 neurons, 2 spikes"
-    assert above.get_title(loc="left") == "output: 60 neurons, 1 spikes"
-    assert (below.get_xlim(), below.get_ylim()) == ((0.0, 10.0), (-0.5, 11.5))
-    assert above.get_ylim() == (-0.5, 59.5)
-    assert (below.get_xlabel(), above.get_xlabel(), above.get_ylabel()) == ("time (ms)", "", "neuron")
 
 
 def test_save_figure(tmp_path):

@@ -183,24 +183,6 @@ def test_the_file(tmp_path):
     assert load_stats(path) == [EpochStats(1, 3.0, None, 2.0, 0.5, 1.0)]
 
 
-def test_files_that_are_no_log(tmp_path):
-    path = tmp_path / "metrics.csv"
-    # Of the last one csv raises csv.Error.
-    for raw, message in (
-        (b"", f"does not begin with {HEADER}"),
-        (HEADER.replace("test", "tset").encode(), f"does not begin with {HEADER}"),
-        *(
-            (f"{HEADER}\n1,2,3,4,5,6,7,8\n{row}\n".encode(), "line 3 is no row of 8 numbers")
-            for row in ("1,2,3,4,5,6", "1,2,3,4,5,6,7,8,9", "1.5,2,3,4,5,6,7,8", "1,,3,4,5,6,7,8", "1,2,3,4,5,6,7,")
-        ),
-        (b"\xff\xfe\x00", "is no CSV"),
-        (b'"' + b"x" * 200_000, "is no CSV"),
-    ):
-        path.write_bytes(raw)
-        with pytest.raises(ValueError, match=rf"^load_stats: .*metrics\.csv {message}$"):
-            load_stats(path)
-
-
 # The two files of a log as SLAYER-PyTorch writes and reads them.
 
 # As its `stats.save()` writes them; a line ends with a space.

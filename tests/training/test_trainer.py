@@ -256,24 +256,6 @@ def test_an_epoch_without_a_batch_or_a_gradient():
     assert flow.end_epoch() == {"0 Dense": 0.0, "2 Dense": 0.0}
 
 
-def test_several_parameters_of_a_layer_are_numbered():
-    class Two(cs.Layer):
-        def __init__(self):
-            self.a, self.b = (cs.Tensor(np.full(3, v), requires_grad=True) for v in (1.0, 2.0))
-
-        def parameters(self):
-            return [self.a, self.b]
-
-        def __call__(self, x):
-            return x * self.a + x * x * self.b
-
-    net = cs.Sequential(abs, Two())
-    flow = GradientFlow(net)
-    net(np.full((1, 1, 3), 3.0)).sum().backward()
-    flow.add()
-    assert flow.end_epoch() == {"1 Two.0": 3.0, "1 Two.1": 9.0}
-
-
 def test_the_file_of_the_flow(tmp_path):
     t = flowing()
     t.train(batches((4,) * 5))
@@ -298,20 +280,3 @@ def test_the_file_of_the_flow(tmp_path):
     other = GradientFlow(flowing().net)
     other.load(tmp_path / "gap.csv")
     assert other.epochs == again.epochs
-
-
-def test_errors_of_the_flow(tmp_path):
-    flow = GradientFlow(flowing().net)
-    with pytest.raises(ValueError, match=r"^GradientFlow: an epoch must have a step, got none$"):
-        flow.end_epoch()
-    with pytest.raises(ValueError, match=r"^GradientFlow: .* is no file$"):
-        flow.load(tmp_path)
-    path = tmp_path / "flow.csv"
-    path.write_text("epoch,0 Dense\n")
-    with pytest.raises(ValueError, match=r"^GradientFlow: .*flow\.csv does not begin with epoch,0 Dense,2 Dense$"):
-        flow.load(path)
-    for row in ("2,1", "2,1,2,3", "3,1,2", "2,one,2", "two,1,2", ""):
-        path.write_text(f"epoch,0 Dense,2 Dense\n1,2,3\n{row}\n")
-        with pytest.raises(ValueError, match=r"^GradientFlow: .*flow\.csv line 3 is no row of epoch 2$"):
-            flow.load(path)
-    assert flow.epochs == []

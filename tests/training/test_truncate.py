@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend
 from cuslayer.distributed import Context, DataParallel
 from cuslayer.training import NotFiniteError, Trainer
 
@@ -19,6 +20,16 @@ KINDS = {
     "CUBA": lambda **o: cs.CUBA(2.0, 6.0, reset="subtract", **o),
     "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
     "RF": lambda **o: cs.ResonateAndFire(**o),
+}
+# More kinds, with constants that are trained, and those that cannot be recurrent.
+MORE = {
+    "SRM(arctan)": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, surrogate="arctan", **o),
+    "ALIF(trained)": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, trained=True, **o),
+    "AdLIF": lambda **o: cs.neurons.AdLIF(trained=True, **o),
+    "BRF": lambda **o: cs.neurons.BalancedResonateAndFire(trained=True, **o),
+    "SigmaDelta": lambda **o: cs.neurons.SigmaDelta(0.3, **o),
+    "SampledSRM": lambda **o: cs.neurons.SampledSRM(np.exp(-np.arange(20) / 5), [0, -1.0, -0.5], theta=1.0, **o),
+    "Loihi": lambda gradient: cs.Loihi(vth_mant=2, wgt_exp=0),
 }
 FAST = cs.LIF(0.01)  # which forgets within a step
 
@@ -91,12 +102,58 @@ def test_layers_that_remember_go_on():
     assert all(g.any() for g in found[1])
 
 
-def test_memory_does_not_grow_with_time():
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize("delay", [None, 1.0, 4.0])
+@pytest.mark.parametrize("kind", [*KINDS, *MORE])
+def test_gradients_of_chunks_that_run_again_are_those_of_the_whole(kind, delay, gradient):
+    """In float64, also where a chunk is shorter than what its stages remember."""
+    found = []
+    for options in ({}, {"recompute": 17}, {"recompute": 3}):
+        cs.seed(1)
+        stage = (KINDS | MORE)[kind](gradient=gradient)
+        if delay is not None:
+            if kind in ("SigmaDelta", "SampledSRM", "Loihi"):
+                pytest.skip("cannot be recurrent")
+            stage = cs.Recurrent(cs.Dense(5, 5, weight_scale=2.0), stage, delay=delay)
+        first = cs.Dense(6, 5, weight_scale=40.0 if kind == "Loihi" else 2.0)
+        read_out = cs.Affine(4, 5, trained=True)
+        net = cs.Sequential(first, cs.Delay(5, dt=1.0, initial=2.0), stage, cs.Dense(5, 4), cs.Dropout(0.2), read_out)
+        for p in net.parameters():
+            p.data = p.data.astype(np.float64)
+        t = Trainer(net, loss, cs.SGD(net.parameters(), 0.0), calibrate=None, **options)
+        score = t.train([(X, LABELS)])
+        found.append((score.loss, [p.grad for p in t.net.parameters()]))
+    for score, grads in found[1:]:
+        assert score == pytest.approx(found[0][0])
+        for mine, whole in zip(grads, found[0][1], strict=True):
+            np.testing.assert_allclose(mine, whole, rtol=0, atol=1e-10 * abs(whole).max())
+
+
+class Noise(cs.Layer):
+    keeps_shape, memory = True, 0
+
+    def __call__(self, x):
+        return x * backend.generator().random(x.shape)
+
+
+def test_chunks_draw_again_what_they_have_drawn():
+    losses = []
+    for options in ({"truncate": 50}, {"truncate": 17}, {"recompute": 17}):
+        _, grads = trained(lambda: cs.Dense(6, 5), Noise, lambda: FAST, **options)
+        losses.append((*grads, backend.generator().random()))
+    # A dense layer and neurons without a memory: the gradients are equal, and so is what is drawn next.
+    for grad, drawn in losses[1:]:
+        np.testing.assert_allclose(grad, losses[0][0], rtol=0, atol=1e-5 * abs(grad).max())
+        assert drawn == losses[0][1]
+
+
+@pytest.mark.parametrize("chunks", ["truncate", "recompute"])
+def test_memory_does_not_grow_with_time(chunks):
     peaks = []
     for steps in (400, 3200):
         cs.seed(0)
         net = cs.Sequential(cs.Dense(10, 150), cs.Recurrent(cs.Dense(150, 150), cs.LIF()), cs.Affine(150, 2))
-        t = Trainer(net, cs.CrossEntropyLoss("last"), cs.SGD(net.parameters(), 0.0), calibrate=None, truncate=200)
+        t = Trainer(net, cs.CrossEntropyLoss("last"), cs.SGD(net.parameters(), 0.0), calibrate=None, **{chunks: 200})
         batch = (np.random.default_rng(0).random((steps, 2, 10)) < 0.1, np.array([0, 1]))
         t.train([batch])
         tracemalloc.start()
@@ -125,12 +182,17 @@ def test_what_cannot_run_in_chunks():
         ],
         "layer 1 LIF(tau=20, theta=1, stateful=True) cannot be": [dense, cs.LIF(stateful=True)],
         "layer 0 Own() cannot be trained in chunks of time: it may depend on any": [Own(), dense, lif],
-        "layer 1 Loihi(": [dense, cs.Loihi()],
     }
     for text, stages in cases.items():
         with pytest.raises(ValueError) as problem:
             trainer(*stages, truncate=9)
         assert str(problem.value).startswith(f"Trainer: {text}")
+    own = type("Own", (Own,), {"continued": lambda self: self})()
+    trainer(own, dense, lif, truncate=9)
+    with pytest.raises(ValueError, match=r"layer 0 Own\(\) cannot be trained in chunks of time: a method continued of"):
+        trainer(own, dense, lif, recompute=9)
+    with pytest.raises(ValueError, match=r"^Trainer: recompute must be None with truncate, .* got 9$"):
+        trainer(dense, lif, truncate=9, recompute=9)
     options = {"parallel": DataParallel(Context()), "loss": cs.SparsityLoss(loss, weight=1.0)}
     for name, value in options.items():
         with pytest.raises(ValueError, match=r"^Trainer: truncate must be None with"):

@@ -250,18 +250,13 @@ class StreamedNeurons:
         self._run: _Streamed | None = None
 
     def __call__(self, x: Array) -> Array:
-        return self.run(x, potentials=False)[1]
-
-    def run(self, x: Array, potentials: bool = True) -> tuple[Array, Array]:
-        """Return the potentials, if they are wanted, and the spikes of a chunk, both of its shape."""
         flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
         run = self._run = self._run or _Streamed(*self._constants, x.dtype)
         b, held, none, s = run.begin(len(x), 1, flat.shape[1])
-        u = empty(flat.shape, x.dtype) if potentials else none
-        given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, u, s.view(np.uint8)
+        given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, none, s.view(np.uint8)
         parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, grain=8)
         run.steps += len(x)
-        return u.reshape(x.shape) if potentials else u, s.reshape(x.shape)
+        return s.reshape(x.shape)
 
 
 class StreamedDense(_Streamed):

@@ -108,21 +108,27 @@ def forward_of(
 
 
 def backward_of(
-    dtype: np.dtype[Any], steps: int, response: Any, spiking: Spiking | StepSpiking, exact: bool = False
+    dtype: np.dtype[Any],
+    steps: int,
+    response: Any,
+    spiking: Spiking | StepSpiking,
+    exact: bool = False,
+    trained: bool = False,
 ) -> Block:
     """Return the backward block of neurons; see `forward_of`.
 
     Of neurons that are written as a step, rows behind the constants have what `load_saved` writes, if their gradients
-    need more than the potential. `exact`, of spike response neurons, says whether they go through refraction.
+    need more than the potential, and if constants are `trained` the sums of their gradients. `exact`, of spike response
+    neurons, says whether they go through refraction.
     """
     none = np.empty((0, 1), dtype)
     surrogate = surrogate_numbers(spiking, dtype)
     if isinstance(spiking, StepSpiking):
-        states, found = len(spiking.kind.states), backward_row(spiking.kind, spiking.exact, False, dtype)
+        states, found = len(spiking.kind.states), backward_row(spiking.kind, spiking.exact, trained, dtype)
         constants, own = np.asarray(response, dtype), numbers_of(spiking, none)
         numbers = np.array([*own, *surrogate[1:]], dtype)
-        kept, old = len(spiking.saved(False)), len(spiking.old(False))
-        rows = states + 1 + len(constants) + kept + (old + kept if old else 0)
+        kept, old = len(spiking.saved(trained)), len(spiking.old(trained))
+        rows = states + 1 + len(constants) * (1 + trained) + kept + (old + kept if old else 0)
         places = np.array([found.row, rows, states, len(own), surrogate.code, found.threshold, found.old_row], np.int64)
         return Block(_functions(dtype)[5], states, rows, states + 1, 0, 0, numbers, places, constants)
     f, nu = filters(dtype, steps, response, spiking)

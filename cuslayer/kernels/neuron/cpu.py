@@ -190,6 +190,7 @@ def _adjoint(
     states: Any,
     old: Any,
     constants: Any,
+    later: Any,
     y: Any,
     sums: Any,
     surrogate: SurrogateNumbers,
@@ -209,6 +210,7 @@ def _adjoint(
         high = min(low + BLOCK, last)
         width = high - low
         memory[:] = 0
+        load_states(memory, later, low, width)
         slope = memory[count * width : at_constants * width]
         for i in range(len(constants)):
             at = (at_constants + i) * width
@@ -228,6 +230,7 @@ def _adjoint(
             for i in range(1, len(y)):
                 at = (at_more + i - 1) * width
                 copy(y[i, t, low:high], memory[at : at + width])
+        store_states(later, memory, low, width)
         store_states(sums, memory[at_sums * width :], low, width)
 
 
@@ -239,6 +242,7 @@ def adjoint(
     spiking: StepSpiking,
     states: Array | None = None,
     trained: bool = False,
+    later: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
 
@@ -250,14 +254,16 @@ def adjoint(
         spiking: the kind of neuron, its other constants, and the surrogate.
         states: the states before the first step; by default 0.
         trained: whether the gradients of the constants are computed; else there are none.
+        later: the gradients of the states after the last step, which become those before the first; by default 0.
     """
     flat, kind = columns(np.ascontiguousarray(g)), spiking.kind
     y = empty((len(kind.inputs), *g.shape), g.dtype)
     sums = np.empty((len(kind.columns) if trained else 0, flat.shape[1]), g.dtype)
     states = at_rest(len(kind.states), g) if states is None else states
+    later = at_rest(len(kind.states), g) if later is None else later
     old = np.array(spiking.old(trained), np.int64)
     arrays = flat, columns(np.ascontiguousarray(u)), kept.reshape(len(kept), *flat.shape), states, old, constants
-    written = y.reshape(len(y), *flat.shape), sums
+    written = later, y.reshape(len(y), *flat.shape), sums
     rows = backward_row(kind, spiking.exact, trained, g.dtype)
     flags = surrogate_numbers(spiking, g.dtype), numbers_of(spiking, g), rows, int(spiking.graded)
     parallel_for(_adjoint, flat.shape[1], *arrays, *written, *flags, grain=GRAIN)

@@ -45,6 +45,7 @@ def adjoint(
     spiking: StepSpiking,
     states: Array | None = None,
     trained: bool = False,
+    later: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
 
@@ -55,6 +56,7 @@ def adjoint(
     sums = empty(g, (len(kind.columns) if trained else 0, sizes(g)[1]), dtype)
     arrays = {"g": contiguous(g), "u": contiguous(u), "saved": kept, "constants": constants, "y": y, "sums": sums}
     flags = {"exact": spiking.exact, "trained": trained, "graded": spiking.graded, "saves": len(kept)}
+    flags["goes_on"], arrays["later"] = later is not None, empty(g, (0,), dtype) if later is None else later
     surrogate = surrogate_numbers(spiking, dtype)._asdict()
     _launch("neuron_adjoint_of_kind", spiking, g, states, arrays, **flags, **surrogate)
     return y, sums

@@ -32,10 +32,13 @@ extern "C" __global__ void neuron_adjoint_of_kind(
     const real *__restrict__ constants,  // (constants, period), of each neuron
     real *__restrict__ y,                // (inputs, steps, columns), gradient of the inputs, written
     real *__restrict__ sums,             // (constants, columns), gradients of the constants, written
+    real *__restrict__ later,            // (states, columns), gradients of the states after the last step, then
+                                         // before the first
     long long steps,                     // time steps
     long long columns,                   // neurons
     long long period,                    // divides columns
     bool held,                           // whether there are states; else they are 0, and states is not accessed
+    bool goes_on,                        // whether there is `later`; else it is 0, and not accessed
     int saves,                           // how many values are saved
     bool exact,                          // whether all paths through a spike are included
     bool trained,                        // whether sums are written
@@ -50,14 +53,18 @@ extern "C" __global__ void neuron_adjoint_of_kind(
     const Slope slope{code, theta, steep, height, a, b};
     if (exact && trained)
         run_backward<true, true, Kind>(
-            slope, g, u, saved, states, numbers, constants, y, sums, steps, columns, period, held, saves, graded);
+            slope, g, u, saved, states, numbers, constants, y, sums, goes_on ? later : nullptr,
+            steps, columns, period, held, saves, graded);
     else if (exact)
         run_backward<true, false, Kind>(
-            slope, g, u, saved, states, numbers, constants, y, sums, steps, columns, period, held, saves, graded);
+            slope, g, u, saved, states, numbers, constants, y, sums, goes_on ? later : nullptr,
+            steps, columns, period, held, saves, graded);
     else if (trained)
         run_backward<false, true, Kind>(
-            slope, g, u, saved, states, numbers, constants, y, sums, steps, columns, period, held, saves, graded);
+            slope, g, u, saved, states, numbers, constants, y, sums, goes_on ? later : nullptr,
+            steps, columns, period, held, saves, graded);
     else
         run_backward<false, false, Kind>(
-            slope, g, u, saved, states, numbers, constants, y, sums, steps, columns, period, held, saves, graded);
+            slope, g, u, saved, states, numbers, constants, y, sums, goes_on ? later : nullptr,
+            steps, columns, period, held, saves, graded);
 }

@@ -63,13 +63,18 @@ template <bool exact, bool trained, typename Kind>
 __device__ __forceinline__ void run_backward(
     Slope slope, const real *__restrict__ g, const real *__restrict__ u, const real *__restrict__ saved,
     const real *__restrict__ states, const real *__restrict__ numbers, const real *__restrict__ constants,
-    real *__restrict__ y, real *__restrict__ sums, long long steps, long long columns, long long period, bool held, int saves, bool graded)
+    real *__restrict__ y, real *__restrict__ sums, real *__restrict__ after, long long steps, long long columns,
+    long long period, bool held, int saves, bool graded)
 {
     const long long size = steps * columns;
     GRID_STRIDE(m, columns) {
         Kind kind;
         kind.load(numbers, constants + m % period, period);
         real later[Kind::STATES] = {}, total[Kind::COLUMNS + 1] = {};
+        if (after)
+#pragma unroll
+            for (int i = 0; i < Kind::STATES; ++i)
+                later[i] = after[i * columns + m];
         for (long long t = steps - 1; t >= 0; --t) {
             const long long at = t * columns + m;
             real kept[Kind::SAVED + 1], before[Kind::STATES] = {}, of_input[Kind::INPUTS];
@@ -90,6 +95,10 @@ __device__ __forceinline__ void run_backward(
             for (int i = 0; i < Kind::INPUTS; ++i)
                 y[i * size + at] = of_input[i];
         }
+        if (after)
+#pragma unroll
+            for (int i = 0; i < Kind::STATES; ++i)
+                after[i * columns + m] = later[i];
         if (trained)
 #pragma unroll
             for (int i = 0; i < Kind::COLUMNS; ++i)

@@ -51,7 +51,8 @@ class Geometry(NamedTuple):
 
 def by_lag(weight: Array) -> Array:
     """Return a weight (lags neurons, neurons) as (lags, neurons, neurons)."""
-    return weight.reshape(-1, weight.shape[1], weight.shape[1]) if weight.size else weight[None]
+    neurons = weight.shape[1]
+    return weight.reshape(len(weight) // max(neurons, 1), neurons, neurons)
 
 
 def lags_of(weight: Array, geometry: Geometry | None) -> int:

@@ -8,13 +8,14 @@ one thread, whatever else is computed with it.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.states import store_states
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
@@ -47,10 +48,43 @@ class Held:
         at = np.arange(self.steps - delay, self.steps) % self.fired.shape[1]
         return np.ascontiguousarray(self.fired[:, at].swapaxes(0, 1)).view(bool)
 
+    def copy(self) -> Held:
+        """Return a copy."""
+        found = object.__new__(Held)
+        found.steps = self.steps
+        found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
+        return found
+
     def by_column(self, states: int) -> Array:
         """Return a copy of the states as (states, columns)."""
         samples = len(self.states)
         return self.states.reshape(samples, states, -1).swapaxes(0, 1).reshape(states, -1).copy()
+
+
+class Later(NamedTuple):
+    """What backward keeps from one call to the call for the steps before: the gradients of `Held`.
+
+    Attributes:
+        states: (samples, states x neurons).
+        ring: (samples, steps, neurons), a ring buffer of the gradients of the potentials within the filters.
+        errors: (longest delay, columns), the gradients of the next weighted inputs.
+    """
+
+    states: Array
+    ring: Array
+    errors: Array
+
+
+def nothing_later(g: Array, program: Program, longest: int, steps: int = ENDLESS) -> Later:
+    """Return what backward over so many steps begins with, for gradients like g (T, N, ...) and a longest delay."""
+    block = _backward_block(g.dtype, steps, program, np.empty((0, 1), g.dtype), False)
+    samples, neurons = g.shape[1], math.prod(g.shape[2:])
+    shapes = (samples, block.states * neurons), (samples, max(block.history, 1), neurons), (longest, samples * neurons)
+    return Later(*(np.zeros(shape, g.dtype) for shape in shapes))
+
+
+def _backward_block(dtype: np.dtype[Any], steps: int, program: Program, constants: Array, trained: bool) -> Block:
+    return backward_of(dtype, steps, program.response_of(constants), program.spiking, program.exact, trained)
 
 
 def held(x: Array, program: Program, delay: int) -> Held:
@@ -142,6 +176,7 @@ def forward(
 def _adjoint(
     first: int,
     last: int,
+    start: int,
     g: Any,
     u: Any,
     kept: Any,
@@ -151,23 +186,32 @@ def _adjoint(
     lags: int,
     states: Any,
     old: Any,
+    later: Later,
+    sums: Any,
     b: Block,
 ) -> None:
     steps, width, at_kept = g.shape[0], g.shape[2], b.at + len(b.constants)
-    memory, ring = np.empty(b.rows * width, g.dtype), np.empty((max(b.history, 1), width), g.dtype)
+    memory, size, at_sums = np.empty(b.rows * width, g.dtype), b.states * width, b.rows - len(sums)
     total, old_row = np.empty((1, width), g.dtype), b.places[-1]
     for n in range(first, last):
         at = n * width
         begin(memory, 0, width, b)
-        ring[:] = 0
+        memory[:size] = later.states[n]
         for t in range(steps - 1, -1, -1):
             total[:] = 0
-            for lag in range(min(lags, steps - t - delay)):
-                receive_errors(total[0], y[t + delay + lag, at : at + width], synapse, lag)
+            for lag in range(lags):
+                after = t + delay + lag
+                if after < steps:
+                    receive_errors(total[0], y[after, at : at + width], synapse, lag)
+                elif after - steps < len(later.errors):
+                    receive_errors(total[0], later.errors[after - steps, at : at + width], synapse, lag)
             for j in range(width):
                 total[0, j] += g[t, n, j]
             load_saved(memory, at_kept, width, t, at, u, kept, states, old, old_row, b.numbers, 0)
-            run_backward(t, t + 1, memory, ring, total, 0, u, at, y, at, width, b)
+            potential, out, now = u[t : t + 1], y[t : t + 1], start + t
+            run_backward(now, now + 1, memory, later.ring[n], total, 0, potential, at, out, at, width, b)
+        later.states[n] = memory[:size]
+        store_states(sums[:, at : at + width], memory[at_sums * width :], 0, width)
 
 
 def adjoint(
@@ -180,10 +224,14 @@ def adjoint(
     delay: int,
     geometry: Geometry | None = None,
     states: Array | None = None,
-) -> Array:
-    """Return the gradient of the weighted input, (T, N, ...), of that of the spikes from later layers g.
+    trained: bool = False,
+    later: Later | None = None,
+    start: int = 0,
+) -> tuple[Array, Array]:
+    """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
-    A spike gets, besides g, the weights times the gradients of the weighted inputs `delay` steps later.
+    A spike gets, besides its gradient g from later layers, the weights times the gradients of the weighted inputs
+    `delay` steps later.
 
     Args:
         g: (T, N, ...).
@@ -195,15 +243,22 @@ def adjoint(
         delay: the delay.
         geometry: that of a convolution.
         states: (states, columns), the states before the first step; by default 0.
+        trained: whether the gradients of the constants are computed; else there are none.
+        later: what is known after the last step, which becomes that before the first; by default `nothing_later`.
+        start: the steps before the first.
     """
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
     y, flat, spiking = empty(g.shape, g.dtype), (steps, samples * neurons), program.spiking
-    more = more[: len(program.saved(False))]  # behind these are what gradients of constants need
-    block = backward_of(g.dtype, steps, program.response_of(constants), spiking, program.exact)
-    old = np.array(spiking.old(False) if isinstance(spiking, StepSpiking) else (), np.int64)
+    more = more[: len(program.saved(trained))]  # behind these may be what gradients of constants need
+    block = _backward_block(g.dtype, steps if later is None else ENDLESS, program, constants, trained)
+    later = nothing_later(g, program, 0, steps) if later is None else later
+    old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)
     states = np.zeros((program.states, samples * neurons), g.dtype) if states is None else states
+    sums = np.empty((len(block.constants) if trained else 0, flat[1]), g.dtype)
     given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
     arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
-    to = backward_synapse(weight, g.shape[2:], geometry)
-    parallel_for(_adjoint, samples, *arrays, to, delay, lags_of(weight, geometry), states, old, block, grain=1)
-    return y
+    synapses = backward_synapse(weight, g.shape[2:], geometry), delay, lags_of(weight, geometry)
+    parallel_for(_adjoint, samples, start, *arrays, *synapses, states, old, later, sums, block, grain=1)
+    if len(later.errors):
+        later.errors[:] = np.concatenate([arrays[-1], later.errors])[: len(later.errors)]
+    return y, sums

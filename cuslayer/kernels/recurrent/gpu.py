@@ -69,10 +69,11 @@ def adjoint(
     delay: int,
     geometry: Geometry | None = None,
     states: None = None,
-) -> Array:
-    """Return the gradient of the weighted input, (T, N, ...), of that of the spikes from later layers g.
+    trained: bool = False,
+) -> tuple[Array, Array]:
+    """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
-    Rows of 0 follow, of as many steps as the delay, at most T.
+    Behind the first follow rows of 0, of as many steps as the delay, at most T.
     """
     late, spiking = min(delay, len(g)), program.spiking
     y = empty(g, (len(g) + late, *g.shape[1:]), g.dtype)
@@ -80,10 +81,12 @@ def adjoint(
     w = contiguous(by_lag(weight).swapaxes(1, 2)) if geometry is None else weight
     arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "g_u": g_u, "y": y, "lags": len(w)}
     exact = spiking.exact if isinstance(spiking, StepSpiking) else program.exact
+    sums = empty(g, (len(constants) if trained else 0, math.prod(g.shape[1:])), g.dtype)
+    arrays |= {"sums": sums, "trained": trained}
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
     shared = math.prod(g.shape[2:]) * g.dtype.itemsize
     _launch("recurrent_adjoint", g, program, constants, delay, geometry, shared, given)
-    return y
+    return y, sums
 
 
 def _filter(alpha: Alpha | None, dtype: np.dtype[Any], steps: int) -> Mapping[str, Any]:

@@ -26,10 +26,10 @@ __device__ __forceinline__ real neuron_backward(
 {
     Of neuron;
     neuron.load(of.numbers, of.constants + place.neuron % of.period, of.period);
-    real later[Of::STATES], before[Of::STATES] = {}, kept[Of::SAVED + 1], total[Of::COLUMNS + 1], of_input;
+    real later[Of::STATES], before[Of::STATES] = {}, kept[Of::SAVED + 1], total[Of::COLUMNS + 1] = {}, of_input;
     const long long size = of.steps * place.columns;
     read_saved<Of>(kept, saved, place.at, size, of.saves);
-    if (Of::OLD && place.step > 0) {
+    if ((Of::OLD || of.sums) && place.step > 0) {
         real earlier[Of::SAVED + 1];
         read_saved<Of>(earlier, saved, place.at - place.columns, size, of.saves);
         neuron.after(before, u[place.at - place.columns], earlier);
@@ -42,5 +42,11 @@ __device__ __forceinline__ real neuron_backward(
 #pragma unroll
     for (int i = 0; i < Of::STATES; ++i)
         of.states[i * place.columns + place.column] = later[i];
+    if (of.sums)
+#pragma unroll
+        for (int i = 0; i < Of::COLUMNS; ++i) {
+            real *const sum = of.sums + i * place.columns + place.column;
+            *sum = place.step == of.steps - 1 ? total[i] : *sum + total[i];
+        }
     return of_input;
 }

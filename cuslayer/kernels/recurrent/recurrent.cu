@@ -63,6 +63,7 @@ struct Population {
     long long steps, period;
     int saves;
     Filter response, refractory;  // of spike response neurons
+    real *sums;                   // (constants, samples, neurons), gradients of the constants of a kind; null for none
 };
 
 // Returns a state, 0 at the first step of a sweep.
@@ -128,7 +129,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     const Filter response,
     const Filter refractory)
 {
-    const Population of{numbers, constants, states, steps, period, saves, response, refractory};
+    const Population of{numbers, constants, states, steps, period, saves, response, refractory, nullptr};
     const Fired spikes{fired, by_neuron, samples, (steps + LANES - 1) / LANES};
     unsigned *const words = reinterpret_cast<unsigned *>(shared);
     const int count = int((neurons + LANES - 1) / LANES);
@@ -203,6 +204,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     real *g_u,                           // (steps, samples, neurons), gradient of the potential of spike response neurons
     real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back,
                                          // then 0
+    real *sums,                          // (constants, samples, neurons), gradients of the constants of a kind, written
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
@@ -211,6 +213,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     long long lags,                      // lags
     long long late,                      // delay, at most steps
     int saves,                           // how many values are saved
+    bool trained,                        // whether sums are written
     bool exact,                          // whether all paths through a spike are included
     int code,                            // the shape of the surrogate
     real theta,                          // threshold; 0 if each neuron has its own
@@ -224,7 +227,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     for (long long t = steps; t < steps + late; ++t)
         for (int j = threadIdx.x; j < neurons; j += blockDim.x)
             y[(t * samples + blockIdx.x) * neurons + j] = 0;
-    const Population of{numbers, constants, states, steps, period, saves, response, refractory};
+    const Population of{numbers, constants, states, steps, period, saves, response, refractory, trained ? sums : nullptr};
     const Slope slope{code, theta, steep, height, a, b};
     if (exact)
         run_backward<true>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay, lags);

@@ -82,18 +82,19 @@ def _adjoint(
     u: Any,
     passes: Any,
     y: Any,
+    later: Any,
     c: SurrogateNumbers,
     sums: bool,
     exact: bool,
     least: Any,
 ) -> None:
     most, zero, one = min(BLOCK, last - first), g.dtype.type(0), g.dtype.type(1)
-    of_total, of_sent = np.empty(most, g.dtype), np.empty(most, g.dtype)
+    block = np.empty(2 * most, g.dtype)
     size, slope = np.empty(most, g.dtype), np.empty(most, g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        of_total[:width] = 0
-        of_sent[:width] = 0
+        load_states(block, later, low, width)
+        of_total, of_sent = block[:width], block[width : 2 * width]
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             change = u[t, low : low + width]
@@ -114,9 +115,10 @@ def _adjoint(
                 value = (of_change if through[j] else zero) + (of_total[j] if sums else zero)
                 of_total[j] = zero if abs(value) < least else value
                 out[j] = of_total[j]
+        store_states(later, block, low, width)
 
 
-def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
+def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking, later: Array | None = None) -> Array:
     """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...).
 
     With D = 1, or with ``exact`` ``(|u| >= theta) + |u| dt rho(|u|)``, for t descending::
@@ -125,10 +127,20 @@ def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
         g_r[t-1] = g_r[t] - g_u[t]
         g_v[t] = g_v[t+1] + g_u[t] passes[t]
 
-    which is the gradient of x[t]; without sums ``g_u[t] passes[t]``.
+    which is the gradient of x[t]; without sums ``g_u[t] passes[t]``. `later`, (2, columns), are g_v and g_r after the
+    last step, which become those before the first; by default 0.
     """
-    y = empty(g.shape, g.dtype)
+    y, later = empty(g.shape, g.dtype), at_rest(2, g) if later is None else later
     flat = columns(g)
-    arguments = flat, columns(u), columns(passes.view(np.uint8)), columns(y), surrogate_numbers(spiking, g.dtype)
-    parallel_for(_adjoint, flat.shape[1], *arguments, spiking.sums, spiking.exact, least_of(g), grain=GRAIN)
+    arguments = flat, columns(u), columns(passes.view(np.uint8)), columns(y), later
+    parallel_for(
+        _adjoint,
+        flat.shape[1],
+        *arguments,
+        surrogate_numbers(spiking, g.dtype),
+        spiking.sums,
+        spiking.exact,
+        least_of(g),
+        grain=GRAIN,
+    )
     return y

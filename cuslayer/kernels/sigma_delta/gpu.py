@@ -31,8 +31,12 @@ def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tup
     return u, s, passes
 
 
-def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
-    """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...)."""
+def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking, later: Array | None = None) -> Array:
+    """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...).
+
+    `later`, (2, columns), are gradients of the states after the last step, which become those before the first.
+    """
     arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "passes": contiguous(passes)}
-    flags = {"sums": spiking.sums, "exact": spiking.exact}
+    arrays["later"] = empty(g, (0,), g.dtype) if later is None else later
+    flags = {"goes_on": later is not None, "sums": spiking.sums, "exact": spiking.exact}
     return over_time("sigma_delta_adjoint", g, **arrays, **flags, of=surrogate_numbers(spiking, g.dtype)._asdict())

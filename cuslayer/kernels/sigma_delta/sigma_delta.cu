@@ -57,15 +57,17 @@ extern "C" __global__ void sigma_delta_adjoint(
     const real *__restrict__ u,       // (steps, columns), change
     const bool *__restrict__ passes,  // (steps, columns), whether the activation passes a change
     real *__restrict__ y,             // (steps, columns), gradient of the input, written
+    real *__restrict__ later,         // (2, columns), gradients of the states after the last step, then before the first
     long long steps,                  // time steps
     long long columns,                // neurons
+    bool goes_on,                     // whether there is `later`; else it is 0, and not accessed
     bool sums,                        // whether the input is summed
     bool exact,                       // whether backward includes the threshold
     Surrogate of)                     // the shape and its constants
 {
     const Slope slope{of};
     GRID_STRIDE(m, columns) {
-        real of_total = 0, of_sent = 0;
+        real of_total = goes_on ? later[m] : real(0), of_sent = goes_on ? later[columns + m] : real(0);
         for (long long t = end_of_batch(steps - 1); t >= 0; t -= AHEAD) {
             real grad[AHEAD], change[AHEAD];
             read_rows<-1>(grad, g, t, steps, columns, m);
@@ -81,6 +83,10 @@ extern "C" __global__ void sigma_delta_adjoint(
                     of_total = flushed((through ? of_change : real(0)) + (sums ? of_total : real(0)));
                     y[(t - i) * columns + m] = of_total;
                 }
+        }
+        if (goes_on) {
+            later[m] = of_total;
+            later[columns + m] = of_sent;
         }
     }
 }

@@ -1,0 +1,77 @@
+"""MNIST as sequences: pictures of digits, one pixel a step."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer import check
+from cuslayer.data.arrays import Arrays
+from cuslayer.data.formats.base import Unreadable, read_file
+
+_PARTS = {"train": "train", "test": "t10k"}
+_SIDE, _CLASSES, _WHITE = 28, 10, 255
+# The order of the pixels of permuted MNIST is drawn once for all; everybody has an order of their own.
+_SEED = 0
+_GZIP, _MOST_PACKED = b"\x1f\x8b", 1000
+
+
+def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
+    """Return the pictures of MNIST as numbers from 0 to 1, (784, 1): a pixel a step, row by row, or in a fixed order.
+
+    The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, and for the test ``t10k-...``, as they are
+    or with ``.gz``; some sources write a dot before ``idx``.
+
+    Source: Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
+    arXiv 1504.00941.
+    """
+    part = _PARTS[split]
+    images, labels = _read(root, f"{part}-images-idx3-ubyte", 3), _read(root, f"{part}-labels-idx1-ubyte", 1)
+    with check.about(root):
+        if images.shape != (len(labels), _SIDE, _SIDE) or not len(labels) or labels.max() >= _CLASSES:
+            raise ValueError(
+                f"the files must have pictures of 28 x 28 pixels with as many labels under 10, got {images.shape} and "
+                f"{labels.shape}"
+            )
+        check.memory("the pixels as numbers", images.shape, 4)
+    flat = images.reshape(len(images), -1)
+    if permuted:
+        flat = flat[:, np.random.default_rng(_SEED).permutation(flat.shape[1])]
+    return Arrays((flat / np.float32(_WHITE))[:, :, None], labels.astype(np.int64), classes=_CLASSES)
+
+
+def _read(root: Path, name: str, axes: int) -> npt.NDArray[np.uint8]:
+    """Return the bytes of a file of a folder with the shape that its header has."""
+    names = [each + suffix for each in (name, name.replace("-idx", ".idx")) for suffix in ("", ".gz")]
+    found = [root / each for each in names if (root / each).is_file()]
+    if not found:
+        raise ValueError(f"{root / name} is no file")
+
+    def read(file: BinaryIO, size: int) -> npt.NDArray[np.uint8]:
+        packed = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        try:
+            given = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+            return _idx(given, axes, size * (_MOST_PACKED if packed else 1))
+        except (gzip.BadGzipFile, EOFError) as problem:
+            raise Unreadable(f"is no gzip file ({problem})") from None
+
+    return read_file(found[0], read)
+
+
+def _idx(file: BinaryIO, axes: int, most: int) -> npt.NDArray[np.uint8]:
+    """Return the array of an idx file of bytes, of at most so many."""
+    header = file.read(4 * (axes + 1))
+    if len(header) != 4 * (axes + 1) or header[:4] != bytes((0, 0, 8, axes)):
+        raise Unreadable(f"is no idx file of bytes with {axes} axes")
+    shape = tuple(np.frombuffer(header, ">u4").tolist()[1:])
+    count = math.prod(shape)
+    content = file.read(count + 1) if count <= most else b""
+    if len(content) != count:
+        raise Unreadable(f"must have the {count:,} bytes that its header says")
+    return np.frombuffer(content, np.uint8).reshape(shape)

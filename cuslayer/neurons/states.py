@@ -1,0 +1,135 @@
+"""What goes on from one chunk of time to the next: states of stages and, in backward, the gradients of these states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array, Setting, namespace
+from cuslayer.kernels.recurrent.constants import Program
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+ON_CPU = "a state between calls is kept on the CPU only, got x on a GPU"
+
+_made: Setting[list[Any] | None] = Setting(None)
+
+
+class Carried:
+    """The state of a stage between calls.
+
+    Attributes:
+        values: the state, which a call reads and changes; None before the first.
+        whole: whether gradients go on from chunk to chunk, from the last to the first.
+        later: the gradient of the state after a chunk, which backward turns into that before it; None for 0.
+    """
+
+    def __init__(self) -> None:
+        self.values: Any = None
+        self.later: Any = None
+        self.whole = False
+        made = _made.get()
+        if made is not None:
+            made.append(self)
+
+    def copy(self) -> Any:
+        """Return a copy of the state."""
+        return None if self.values is None else self.values.copy()
+
+
+@contextmanager
+def carried(whole: bool) -> Iterator[list[Carried]]:
+    """Yield a list of the states that are made within the block; whether their gradients go on is `whole`."""
+    made = list[Carried]()
+    with _made.set(made):
+        yield made
+    for each in made:
+        each.whole = whole
+
+
+class States(Carried):
+    """The states of neurons between calls, (number, columns)."""
+
+    def begin(self, x: Array, number: int) -> Array:
+        """Return the states before the input x (T, N, ...): those after the last call, at first 0."""
+        columns = math.prod(x.shape[1:])
+        if self.values is None:
+            self.values = namespace(x).zeros((number, columns), x.dtype)
+        if self.values.shape[1] != columns:
+            held = self.values.shape[1]
+            raise ValueError(f"x must have {held} neurons as in the last call, got {columns}; forget() begins anew")
+        self.values = self.values.astype(x.dtype, copy=False)
+        found: Array = self.values
+        return found
+
+    def end(self, g: Array, number: int) -> Array | None:
+        """Return the gradients of the states after g (T, N, ...), which a kernel changes; None where none go on."""
+        if self.whole and self.later is None:
+            self.later = namespace(g).zeros((number, math.prod(g.shape[1:])), g.dtype)
+        found: Array | None = self.later
+        return found
+
+
+class PopulationStates(Carried):
+    """The state of a population between calls."""
+
+    def begin(self, x: Array, program: Program, delay: int) -> Any:
+        """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
+        if namespace(x) is not np:
+            raise ValueError(ON_CPU)
+        if self.values is None:
+            self.values = kernels.of(x).recurrent.held(x, program, delay)
+        inputs = self.values.inputs
+        if inputs.shape[::2] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
+            was = f"{inputs.shape[0]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
+            raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
+        return self.values
+
+    def end(self, k: Any, g: Array, program: Program, longest: int) -> Any:
+        """Return what backward has left for a call like this one; None where gradients stop at its end."""
+        if self.whole and self.later is None:
+            self.later = k.recurrent.nothing_later(g, program, longest)
+        return self.later
+
+
+class Remembering(Carried):
+    """A function of a signal (T, ...), an array or a tensor, that keeps the last steps that its output depends on.
+
+    >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
+    >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
+    ([0.0, 1.0], [2.0])
+    """
+
+    def __init__(self, run: Callable[[Any], Any], memory: int) -> None:
+        super().__init__()
+        self._run, self._memory = run, memory
+
+    def __call__(self, x: Any) -> Any:
+        given = x.data if isinstance(x, Tensor) else x
+        before = namespace(given).zeros((self._memory, *x.shape[1:]), x.dtype) if self.values is None else self.values
+        joined = namespace(given).concatenate([before, given], axis=0)
+        self.values = joined[len(x) :].copy()
+        return self._run(_after(x, joined=joined, state=self) if isinstance(x, Tensor) else joined)[self._memory :]
+
+    def go_on(self, g: Array, first: int) -> Array:
+        """Return g (first + T, ...), the gradient of steps before a chunk and of its own, with what later chunks add.
+
+        The first steps are kept for the chunk before.
+        """
+        if self.whole:
+            if self.later is not None:
+                g = g.copy()
+                g[len(g) - first :] += self.later
+            self.later = g[:first].copy()
+        return g
+
+
+@differentiable
+def _after(x: Array, /, *, joined: Array, state: Remembering) -> tuple[Array, Pullback]:
+    """Return x (T, ...) behind the steps before it, (steps, ...), as they stand in `joined`."""
+    first = len(joined) - len(x)
+    return joined, lambda g: state.go_on(g, first)[first:]
