@@ -158,7 +158,7 @@ def chart(path: Path, found: dict) -> None:
     from matplotlib.ticker import LogLocator
 
     sweeps = [names for _, names in SWEEPS.values() if set(names) & set(found["works"])]
-    figure, drawn = Figure((6.5 * max(1, len(sweeps)), 5.4), layout="constrained"), {}
+    figure, drawn = Figure((4.8 * max(1, len(sweeps)), 4.4), layout="constrained"), {}
     for number, names in enumerate(sweeps, 1):
         axes = figure.add_subplot(1, len(sweeps), number)
         there = {100 * (TRAINING[name].activity or 0): found["works"][name] for name in names if name in found["works"]}
@@ -174,7 +174,7 @@ def chart(path: Path, found: dict) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_minor_formatter("")
-        axes.set_xlabel("activity, % of steps in which each input and neuron fires")
+        axes.set_xlabel("activity: % of steps in which each neuron fires")
         axes.set_ylabel("ms a training step")
         axes.set_title(_HEADS[names[0].rpartition("-")[0]], fontsize=11, loc="left")
         axes.grid(alpha=0.3)
