@@ -8,8 +8,8 @@ Valid files of each format are changed by structure: bytes, words of a text, val
 members of archives; some files are built to do harm. Each is read in a process with limits: two seconds of computing,
 and 64 MB of memory, or eight times the file, above what the process had. A reader must return, or raise a ValueError,
 a TypeError or an ImportError of one line. Everything else is counted, and the file is kept in `--keep`. The same seed
-gives the same files. Prints what it found, and writes it to docs/reliability.md. The exit code is 1 if a reader failed. Linux
-only.
+gives the same files. Prints what it found, and writes it to docs/reliability.md. The exit code is 1 if a reader
+failed. Linux only.
 """
 
 from __future__ import annotations
