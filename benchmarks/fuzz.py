@@ -8,8 +8,8 @@ Valid files of each format are changed by structure: bytes, words of a text, val
 members of archives; some files are built to do harm. Each is read in a process with limits: two seconds of computing,
 and 64 MB of memory, or eight times the file, above what the process had. A reader must return, or raise a ValueError,
 a TypeError or an ImportError of one line. Everything else is counted, and the file is kept in `--keep`. The same seed
-gives the same files. Prints a table, and writes it to docs/reliability.md. The exit code is 1 if a reader failed. Linux
-only.
+gives the same files. Prints what it found, and writes it to docs/reliability.md. The exit code is 1 if a reader
+failed. Linux only.
 """
 
 from __future__ import annotations
@@ -197,15 +197,18 @@ def fuzz(every: dict[str, Reader], seed: int, count: int, jobs: int, scratch: Pa
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """Return the table of the page."""
-    names = ("files", "refused", *KINDS)
-    heads = ["reader", "files", "refused", "crashes", "hangs", "too much memory", "other errors", "slowest", "memory"]
-    rows = [
-        [name, *(f"{row[each]:,}" for each in names), f"{row['slowest_ms']:.0f} ms", f"{row['most_mb']:.0f} MB"]
-        for name, row in found["readers"].items()
+    """Return the lines of the page; benchmarks/results/fuzz.json has each reader."""
+    rows = found["readers"]
+    files, refused, *problems = (sum(row[name] for row in rows.values()) for name in ("files", "refused", *KINDS))
+    slowest = max(rows, key=lambda name: rows[name]["slowest_ms"])
+    largest = max(rows, key=lambda name: rows[name]["most_mb"])
+    kinds = ("crashes", "hangs", "files that took too much memory", "other errors")
+    failed = ", ".join(f"{count:,} {kind}" for count, kind in zip(problems, kinds, strict=True))
+    text = [
+        f"{len(rows)} readers took {files:,} files: they refused {refused:,} in one line and read the others. There "
+        f"were {failed}. The slowest file took {rows[slowest]['slowest_ms']:.0f} ms ({slowest}); the most memory was "
+        f"{rows[largest]['most_mb']:.0f} MB ({largest}).",
     ]
-    sums = [f"{sum(row[name] for row in found['readers'].values()):,}" for name in names]
-    text = common.table(heads, [*rows, ["all", *sums, "", ""]], 1)
     return [*text, "", common.said(found["machine"], found["command"])]
 
 

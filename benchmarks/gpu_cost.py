@@ -271,13 +271,10 @@ def on_cards(model: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of the model, `measure` of each network, and of what gpu.py has measured on each card."""
     results = [common.load(path.stem) for path in sorted(common.RESULTS.glob("gpu-*.json"))]
     columns = [_of_model(model), *map(_of_card, results)]
-    heads = ["", "the model, of an H100: not measured", *(f"measured: {found['card']}" for found in results)]
-    if len(columns) == 1:
-        heads, columns = [*heads, "on a card"], [*columns, {}]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    missing = ["", *("not measured yet" for _ in columns[1:])]
-    rows = [[name, *(column.get(name, gone) for column, gone in zip(columns, missing, strict=True))] for name in names]
-    return common.table(heads, rows, 1)
+    heads = ["", "the model of an H100", *(f"measured: {found['card']}" for found in results)]
+    names = list(dict.fromkeys(name for column in columns for name in column if column[name]))
+    rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
+    return [*common.table(heads, rows, 1), *([] if results else ["", "No card was measured yet."])]
 
 
 def _of_model(model: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -285,14 +282,12 @@ def _of_model(model: dict[str, dict[str, Any]]) -> dict[str, str]:
     cells = {}
     for name, row in model.items():
         full = f"{row['microseconds'] / 1e3:.3f} ms"
-        cells |= {f"{name}: a step launched one by one": "", f"{name}: a step as a graph": full}
+        cells[f"{name}: a step as a graph"] = full
         peer, times = row["peer_microseconds"] / 1e3, row["peer_microseconds"] / row["microseconds"]
-        cells[f"{name}: with potentials as float16"] = ""
         cells[f"{name}: the fastest peer"] = f"{peer:.2f} ms, {times:.1f} times (SpikingJelly, multi-step)"
     seconds = EPOCH / NETWORKS["MLP"].batch * model["MLP"]["microseconds"] / 1e6
     cells |= {f"MLP: an epoch of {EPOCH:,} recordings": f"{seconds:.2f} s", "a copy": f"{BANDWIDTH / 1e9:,.0f} GB/s"}
-    cells["a step of a narrow neuron kernel"] = f"{1e9 * STEP:.0f} ns"
-    return cells | dict.fromkeys(("an empty launch; one in a graph", "tests", "bits of equal steps"), "")
+    return cells | {"a step of a narrow neuron kernel": f"{1e9 * STEP:.0f} ns"}
 
 
 def _of_card(found: dict[str, Any]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def text(found: dict) -> list[str]:
     slowest = max(run["seconds"] for run in runs)
     return [
         f"{same} of {len(runs)} runs, of 2 to 4 processes and completed by 1 to 4 others, have the bits of one that "
-        f"nobody killed. The kills fell {said}; all processes had ended within {slowest:.1f} s.",
+        f"nobody killed. The kills fell {said}. All processes had ended within {slowest:.1f} s.",
         "",
         common.said(found["machine"], "python benchmarks/kill_processes.py"),
     ]

@@ -81,13 +81,16 @@ def calibration_steps(notation: str, data: Path | None) -> float:
 
 def lines(rows: list[dict], said: str) -> list[str]:
     """Return the lines of the table."""
-    heads = ["network", "data", "bar, %", "test accuracy of each seed, %", "calibration, steps"]
+    sets = list(dict.fromkeys(r["data"] for r in rows))
+    found = {(r["network"], r["data"]): r for r in rows}
+    heads = ["network", *(f"{name}: test accuracy of each seed, %" for name in sets), "calibration, steps"]
     cells = []
-    for r in rows:
-        accuracies = ", ".join(f"{accuracy:.1f}" for accuracy in r["last"])
-        bar = "" if r["bar"] is None else str(r["bar"])
-        cells.append([r["network"], r["data"], bar, accuracies, f"{r['calibration_steps']:.1f}"])
-    return [*common.table(heads, cells, 2), "", said]
+    for network in dict.fromkeys(r["network"] for r in rows):
+        each = [found.get((network, name), {}) for name in sets]
+        accuracies = [", ".join(f"{accuracy:.1f}" for accuracy in r.get("last", ())) for r in each]
+        longest = max(r["calibration_steps"] for r in each if r)
+        cells.append([network, *accuracies, f"{longest:.1f}"])
+    return [*common.table(heads, cells, 1), "", said]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -200,6 +200,21 @@ def migrating() -> None:
     save(figure, "migrating")
 
 
+def design() -> None:
+    """How the error of two spikes that came too early is reassigned in time."""
+    net = cs.Sequential(cs.Dense(1, 1), cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=4.0, tau_rho=0.5))
+    net[0].weight.data[...] = 5.0
+    x, target = np.zeros((2, 100, 1, 1), bool)
+    x[[10, 14, 18, 50, 55, 60]] = target[[32, 70]] = True
+    figure, axes = plt.subplots(
+        6, 1, figsize=(9, 6.4), sharex=True, height_ratios=(1, 3, 1.5, 2, 2, 2), layout="constrained"
+    )
+    cs.reassignment(net, x, target, layer=1, neuron=0).plot(axes)
+    axes[0].vlines(np.flatnonzero(target), 0, 1, color=BLUE, linestyle=":")
+    axes[0].set_title("spikes, and dotted where they should be", loc="left", fontsize="medium")
+    save(figure, "design")
+
+
 def surrogates() -> None:
     """Every surrogate and its primitive."""
     cs.plot.surrogates()[0].figure.savefig(IMAGES / "surrogates.png", dpi=110)
@@ -209,7 +224,7 @@ DRAWN = {
     draw.__name__.replace("_", "-"): draw
     for draw in (
         *(explanation, demo, health, after_training, data, neurons, recurrent, migrating),
-        surrogates,
+        *(design, surrogates),
     )
 }
 

@@ -410,20 +410,20 @@ def lines(found: dict[str, Any]) -> list[str]:
     """Return the tables of the page."""
     text: list[str] = []
     if found["faults"]:
-        names = ("times", "runs", *BAD)
-        heads = ["fault", "times", "trainings", *(name.replace("_", " ") for name in BAD), "lost"]
+        heads = ["fault", "times", "trainings", "problems", "lost"]
         rows = [
-            [FAULTS[name].title, *(f"{each[n]:,}" for n in names), f"{each['lost_seconds']:.0f} s"]
+            [
+                *(FAULTS[name].title, f"{each['times']:,}", f"{each['runs']:,}"),
+                *(f"{sum(each[n] for n in BAD):,}", f"{each['lost_seconds']:.0f} s"),
+            ]
             for name, each in found["faults"].items()
         ]
         text += common.table(heads, rows, 1)
-    if found["memory"]:
-        heads = ["resident memory of", "steps", "first", "last", "most", "growth"]
-        rows = []
-        for name, m in found["memory"].items():
-            sizes = [f"{m[f'{n}_mb']:.1f} MB" for n in ("first", "last", "most")]
-            rows.append([name, f"{m['steps']:,}", *sizes, f"{m['growth']:.1%}"])
-        text += [""] * bool(text) + common.table(heads, rows, 1)
+    for name, m in found["memory"].items():
+        text += [
+            "",
+            f"Resident memory of the {name} over {m['steps']:,} steps: {m['most_mb']:.0f} MB, {m['growth']:+.1%}.",
+        ]
     return [*text, "", common.said(found["machine"], found["command"])]
 
 

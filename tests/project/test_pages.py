@@ -99,6 +99,17 @@ def test_migrating():
     assert space["flow"].epochs[0].keys() == {"0 Dense", "2 Dense"}
 
 
+def test_coming_from_pytorch(here):
+    """Its code runs, and so does each line in the last column of its table."""
+    space, name = {}, "docs/coming-from-pytorch.md"
+    exec(blocks(name, "python")[0], space)
+    for cell in re.findall(r"\| ([^|]*) \|\n", PAGES[name]):
+        for line in re.findall(r"`(?!cuslayer|mpiexec)([^`]+)`", cell):
+            exec(line, space)
+    run(name, space, first=1)
+    assert space["stats"].best.validation_accuracy > 0.9
+
+
 @pytest.mark.all
 def test_after_training(here, capsys):
     block, _ = blocks("docs/after-training.md", "bash")  # the second one trains for longer

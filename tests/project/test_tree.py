@@ -182,7 +182,7 @@ BUDGETS = {
     "tools": 6_600,
     "benchmarks": 6_000,
 }
-WORDS = 46_000
+WORDS = 27_000
 
 
 def text_files(folder):
