@@ -108,6 +108,7 @@ from cuslayer.loss import (
     SpikeRateLoss as SpikeRateLoss,
     SpikeTimeLoss as SpikeTimeLoss,
     classify as classify,
+    coincidence_factor as coincidence_factor,
     confidence as confidence,
     decision_time as decision_time,
     running_decision as running_decision,

@@ -4,7 +4,7 @@ from cuslayer.loss.base import SpikeCountLoss
 from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss, ProbabilityWindowLoss, SpikeMaxLoss
 from cuslayer.loss.decision import classify, confidence, decision_time, running_decision
 from cuslayer.loss.rates import RateRegularizer, SpikeRateLoss
-from cuslayer.loss.spike_time import SpikeTimeLoss, van_rossum
+from cuslayer.loss.spike_time import SpikeTimeLoss, coincidence_factor, van_rossum
 from cuslayer.loss.squares import MeanSquaredError
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SpikeRateLoss",
     "SpikeTimeLoss",
     "classify",
+    "coincidence_factor",
     "confidence",
     "decision_time",
     "running_decision",

@@ -235,6 +235,8 @@ class StepNeuron(Neuron):
         backward: None, or ``backward(c, *decays, *states, u, rho, g)`` in place of the derived gradient. It is given
             the gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of
             the spike, and returns the gradients of the states before the step, and of x.
+        held: None, or of stateful neurons the states between calls: ``held.values``, (states, neurons of all samples),
+            may be set before a call; it is None before the first.
         as_if_unfired: what ``gradient="slayer"`` drops: True for all that the step does with its spike; False for the
             derivative by the spike alone, which is then a constant.
 

@@ -230,12 +230,6 @@ def test_rates_at_their_limits():
     assert loss(s, [0]).item() == 0.0
 
 
-def test_usual_constants():
-    srm = cs.SRM()
-    count, rate, window = cs.SpikeCountLoss(srm), cs.SpikeRateLoss(srm), cs.ProbabilityWindowLoss(srm)
-    assert (count.true, count.false, count.region) == (60, 10, None)
-    assert (rate.true, rate.false, rate.region) == (200, 30, None)
-    assert (window.window, window.region, window.probability) == (20, None, "softmax")
-    assert cs.SpikeMaxLoss(srm).probability == "softmax"
+def test_a_loss_of_classes_without_an_error():
     with pytest.raises(TypeError, match=r"^ClassLoss: a loss of classes must define _error$"):
         ClassLoss(cs.SRM(), None)(np.zeros((5, 1, 2), bool), [0])

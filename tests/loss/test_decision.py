@@ -1,4 +1,4 @@
-"""Decisions at every step against a plain loop, and the van Rossum distance against its integral."""
+"""Decisions at every step against a plain loop; the van Rossum distance and the coincidence factor."""
 
 import math
 
@@ -96,6 +96,35 @@ def test_shapes_of_van_rossum():
     assert cs.van_rossum(np.zeros((0, 2, 3)), np.zeros((0, 2, 3)), tau=1.0).tolist() == [[0.0] * 3] * 2
     assert cs.van_rossum(np.zeros((9, 0, 3)), np.zeros((9, 0, 3)), tau=1.0, total=True).shape == (0,)
     assert cs.van_rossum(np.ones((9, 2)), np.ones((9, 2)), tau=1.0, total=True).tolist() == [0.0, 0.0]
+
+
+def most_pairs(near, taken, row, tried):
+    """Return whether one more row gets a column that is near it, others making room."""
+    for column in np.flatnonzero(near[row]):
+        if column not in tried:
+            tried.add(column)
+            if column not in taken or most_pairs(near, taken, taken[column], tried):
+                taken[column] = row
+                return True
+    return False
+
+
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_coincidence_factor(dt):
+    s, target = RNG.random((2, 300, 2, 3)) < 0.06
+    s[:, 0, 0] = False
+    target[:, 1, 1] = s[:, 1, 1]
+    found = cs.coincidence_factor(cs.Tensor(s), target, within=2.0, dt=dt)
+    for place in np.ndindex(2, 3):
+        times, wanted = (dt * np.flatnonzero(train[(slice(None), *place)]) for train in (s, target))
+        near = np.abs(times[:, None] - wanted) <= 2.0
+        taken = {}
+        pairs = sum(most_pairs(near, taken, row, set()) for row in range(len(times)))
+        chance = 4.0 * len(times) / (300 * dt)
+        expected = (pairs - chance * len(wanted)) / ((len(times) + len(wanted)) / 2 * (1 - chance))
+        assert found[place] == pytest.approx(expected)
+    assert (found[0, 0], found[1, 1]) == (0.0, pytest.approx(1.0))
+    assert np.isnan(cs.coincidence_factor(s[:, :1, 0], s[:, :1, 0])).all()
 
 
 def test_numbers_are_counted_in_float64():
