@@ -330,6 +330,8 @@ def on_arrays(run: Callable[..., Any] | None) -> Callable[..., Array] | None:
 class Remembering:
     """A function of a signal (T, ...), an array or a tensor, that keeps the last steps that its output depends on.
 
+    The function may leave out the output of the steps that are kept.
+
     >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
     >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
     ([0.0, 1.0], [2.0])
@@ -344,7 +346,8 @@ class Remembering:
         shape = self._memory, *x.shape[1:]
         before = namespace(given).zeros(shape, x.dtype) if self._before is None else self._before
         self._before = namespace(given).concatenate([before, given], axis=0)[len(x) :].copy()
-        return self._run(np.concatenate([Tensor(before) if isinstance(x, Tensor) else before, x]))[self._memory :]
+        found = self._run(np.concatenate([Tensor(before) if isinstance(x, Tensor) else before, x]))
+        return found[len(found) - len(x) :]
 
 
 class _Adapted(Neuron):

@@ -50,6 +50,22 @@ def test_dense(steps, samples, frame, outputs, rate, dtype, seed):
     same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.forward(listed(x), w))
 
 
+@settings(max_examples=40)
+@given(st.integers(0, 80), samples_drawn, frames_drawn, outputs_drawn, st.integers(1, 9), rates, dtypes, seeds)
+@example(150, 2, (70,), 40, 7, 0.1, "float32", 0)  # several chunks of time
+@example(20, 1, (9,), 3, 3000, 0.3, "float64", 0)  # more lags than steps, and few steps of a chunk
+def test_synaptic_delay(steps, samples, frame, outputs, lags, rate, dtype, seed):
+    """Bursts of spikes: rows of both orders."""
+    rng, inputs = np.random.default_rng(seed), math.prod(frame)
+    x = train(seed, (steps, samples, *frame), rate) & (rng.random((steps, 1, *(1 for _ in frame))) < 0.6)
+    w, lag = normal(seed, (inputs, outputs), dtype), rng.integers(0, lags, (inputs, outputs)).astype(np.int32)
+    shape, given = (steps, samples, inputs), (w, lag, lags, steps // 3)
+    packed, expected = packed_on_host(x).reshape(*shape), cpu.synaptic_delay.forward(x.reshape(shape), *given)
+    if expected is not None:
+        same_bits(gpu.synaptic_delay.forward(packed, *given), expected)
+    assert gpu.synaptic_delay.forward(packed, w, lag, 1 << 20) is None
+
+
 def of_every_activity(seed, frame, w):
     """Return a step of frames, one for each activity and number of spikes around the limit, and all spikes or none."""
     inputs, limit = len(w), busy_above(*w.shape, w.itemsize)

@@ -91,17 +91,6 @@ def test_training_mode_reaches_every_layer():
     np.testing.assert_array_equal(net(x).data, net(x).data)
 
 
-def test_repr():
-    inner = "Inner(drop=Dropout(0.5), gain=(1,))"
-    assert repr(Inner()) == inner
-    assert repr(cs.Sequential(Inner())) == f"Sequential(\n  0: {inner}\n)"
-    net = cs.Sequential(cs.Parallel(cs.Sequential(Inner()), cs.Sequential(), join="concatenate"))
-    assert repr(net) == (
-        "Sequential(\n  0: Parallel(concatenate\n    0: Sequential(\n      0: "
-        f"{inner}\n    )\n    1: Sequential()\n  )\n)"
-    )
-
-
 def test_layers_that_hold_one_another():
     parent, child = Inner(), Inner()
     parent.child, child.parent = child, parent

@@ -9,7 +9,7 @@ import yaml
 
 import cuslayer as cs
 from cuslayer.layers import Average
-from cuslayer.network.notation import GRAMMAR, Word, read_words
+from cuslayer.network.notation import GRAMMAR, Word
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.training import load_config
 from cuslayer.training.config import Config
@@ -54,18 +54,6 @@ def test_options_reach_the_layers():
     assert (delay.features, delay.max_delay, delay.dt) == ((9,), 3.0, 1.0)
     assert net(np.zeros((5, 2, 12, 10, 4), bool)).shape == (5, 2, 9)
     assert net.notation == "12x10x4-6c3-2a-9"
-
-
-def test_a_string_and_its_words_give_the_same_network():
-    text = "6x5x2-4c3-2a-8-4avg"
-    cs.seed(3)
-    a = cs.Network(text, SRM)
-    cs.seed(3)
-    b = cs.Network(read_words(text), SRM)
-    x = np.random.default_rng(1).random((20, 2, 6, 5, 2)) < 0.4
-    assert a.notation == b.notation == text
-    assert (a(x).data == b(x).data).all()
-    assert kinds(a) == ["Conv", "SRM", "Pool", "SRM", "Dense", "SRM", "Average"]
 
 
 def test_the_vote_is_the_mean_over_groups():
