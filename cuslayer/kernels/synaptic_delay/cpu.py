@@ -101,8 +101,7 @@ def _add_delayed(
                 count += 1
         size = min(WORD, width - low)
         there = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(WORD - size)
-        sums[:] = 0
-        added[:] = none
+        sums[:], added[:] = 0, none
         for e in range(count):
             s, at = step[e], source[e] * width + low
             together: Any = none
@@ -121,7 +120,8 @@ def _add_delayed(
                     cell = np.uint64(s + lag[np.uint64(at) + np.uint64(o)]) * wide + np.uint64(o)
                     sums[cell] += alone[np.uint64(o)]
             else:
-                together = _at_least(lag, at, np.int32(since - s)) & there & ~others
+                together = there & ~others & _at_least(lag, at, np.int32(since - s))
+                together &= ~_at_least(lag, at, np.int32(steps - s))
             while together:
                 o = int(trailing_zeros(together))
                 together &= together - np.uint64(1)
