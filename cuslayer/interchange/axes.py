@@ -92,12 +92,19 @@ def _array(x: Any) -> Array:
     return x
 
 
-def weight_of(layer: Any, shape: tuple[int, ...] = ()) -> Array:
-    """Return the weight of a layer after its hooks, as (outputs, inputs in C, H, W), or (outputs, inputs, kh, kw)."""
-    if getattr(layer, "delays", None) is not None:
+def weight_of(layer: Any, shape: tuple[int, ...] = (), *, delayed: bool = False) -> Array:
+    """Return the weight of a layer after its hooks, as (outputs, inputs in C, H, W), or (outputs, inputs, kh, kw).
+
+    Delays of its synapses are an error, unless they are written elsewhere.
+    """
+    if getattr(layer, "delays", None) is not None and not delayed:
         raise ValueError(f"{check.one_line(layer)} has a delay for each synapse, for which the file has no place")
     with no_grad():
-        weight = to_numpy(layer.effective_weight().data)
+        return outward(to_numpy(layer.effective_weight().data), shape)
+
+
+def outward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
+    """Return numbers with the axes of a weight of ours in those of `weight_of`; `shape` is that of its inputs."""
     if weight.ndim == 4:
         return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
     ours = weight.reshape(*shape, weight.shape[1])

@@ -54,10 +54,11 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
     weight, delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs),
     the inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
     `Loihi` neurons with ``wgt_exp=0``, also with delays, and delays every spike by one step to the next layer, as
-    `Shift` does. ``layer/0`` has no neuron, so that netx takes the spikes of the input as they are: of frames (W, H,
-    C), or flat. Frames before a dense layer are flat there, in C, H, W order; ``layer/0/frame`` has their shape for
-    `import_hdf5`. Networks of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is left
-    out.
+    `Shift` does. Delays of the synapses of a dense layer are delays of the neurons before it where all synapses of a
+    neuron have the same. ``layer/0`` has no neuron, so that netx takes the spikes of the input as they are: of frames
+    (W, H, C), or flat. Frames before a dense layer are flat there, in C, H, W order; ``layer/0/frame`` has their shape
+    for `import_hdf5`. Networks of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is
+    left out.
 
     Args:
         net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
@@ -123,6 +124,8 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
         if type(layer) in _KINDS:
             if getattr(layer, "bias", None) is not None:
                 raise ValueError(f"{where} has a bias, for which the file has no place")
+            if getattr(layer, "delays", None) is not None:
+                _delay_before(where, layer, last)
             blocks.append(_Block(_KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
         elif bare and last is not None and is_neuron(layer) and as_neuron(layer).names is not None:
@@ -142,11 +145,28 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
     return blocks
 
 
+def _delay_before(where: str, layer: Any, last: _Block | None) -> None:
+    """Give the neurons before a layer the delays of its synapses, if all of a neuron have the same."""
+    lag = to_numpy(layer.delays.whole_lags())
+    if (
+        type(layer) is not Dense
+        or (lag != lag[:, :1]).any()
+        or last is None
+        or last.neuron is None
+        or last.delay is not None
+    ):
+        raise ValueError(
+            f"{where} must have one delay for all synapses of a neuron before it: netx has a delay for each neuron, "
+            "none for each synapse or of the input"
+        )
+    last.delay = axes.delay_layer(axes.values_first(lag[:, 0].reshape(last.after)), layer.delays.dt)
+
+
 def _entry_of(block: _Block) -> dict[str, Any]:
     layer = block.layer
     entry: dict[str, Any] = {"type": block.kind, "shape": _sides(block.after)}
     if block.kind == "dense":
-        weight = axes.weight_of(layer, block.before)
+        weight = axes.weight_of(layer, block.before, delayed=True)
         entry |= {"inFeatures": weight.shape[1], "outFeatures": weight.shape[0], "weight": _on_grid(block, weight)}
     elif block.kind in ("conv", "convT"):
         entry |= {"inChannels": layer.in_channels, "outChannels": layer.out_channels}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
 from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
-from cuslayer.neurons.states import States
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
+from cuslayer.neurons.states import Remembering, States
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 
 
 @differentiable
@@ -130,12 +130,26 @@ class Dense(_Flat):
     def __call__(self, x: Any) -> Tensor:
         if self.delays is None:
             return self.biased(dense(x, self.effective_weight()))
-        x, weight = as_tensor(x), self.effective_weight()
+        return self._delayed(x)
+
+    def _delayed(self, x: Any, since: int = 0, lag: Array | None = None) -> Tensor:
+        """Return the output of the steps from `since` on of a layer with delays, which in evaluation are whole lags."""
+        x, weight, delays = as_tensor(x), self.effective_weight(), cast(SynapticDelays, self.delays)
         self.output_shape(x.shape[2:])
-        x = lagged(x.reshape(*x.shape[:2], len(weight)), lags=self.delays.lags)
-        return self.biased(dense(x, self.delays.over_lags(weight)))
+        x = x.reshape(*x.shape[:2], len(weight))
+        if x.dtype == bool and not delays.training and not grad_enabled():
+            lag = delays.whole_lags() if lag is None else lag
+            found = kernels.of(weight.data).synaptic_delay.forward(x.stored, weight.data, lag, delays.lags, since)
+            if found is not None:
+                return self.biased(Tensor(found))
+        return self.biased(dense(lagged(x, lags=delays.lags), delays.over_lags(weight))[since:])
 
     output_shape, memory = _Flat.output_shape, _Flat.memory  # of this __call__, not of a subclass's
+
+    def continued(self) -> Callable[..., Tensor] | None:
+        if self.delays is None or self.delays.training or type(self).__call__ is not Dense.__call__:
+            return super().continued()
+        return Remembering(partial(self._delayed, since=self.memory, lag=self.delays.whole_lags()), self.memory)
 
     def __repr__(self) -> str:
         return self._text()

@@ -197,6 +197,12 @@ class SynapticDelays(Layer):
         xp = namespace(share)
         return xp.where(share < 1.0, first * xp.exp(share * math.log(_NARROW / first)), share * 0 + _ONE_LAG)
 
+    def whole_lags(self) -> Array:
+        """Return the delay of each weight in evaluation, in steps, int32."""
+        delay = cast(_Delays, self.delay).data
+        found: Array = namespace(delay).rint(delay * (1.0 / self.dt)).clip(0, self.lags - 1).astype(np.int32)
+        return found
+
     def over_lags(self, weight: Tensor) -> Tensor:
         """Return a weight (..., inputs, outputs) as (..., lags inputs, outputs)."""
         delay, width = cast(_Delays, self.delay), self.width_now() if self.training else 0.0

@@ -50,7 +50,7 @@ _WEIGHTED = (
 TAKES: dict[str, tuple[str, ...]] = {
     "input": (),
     "dense": _WEIGHTED,
-    "recurrent": (*_WEIGHTED, "recurrent_delay"),
+    "recurrent": (*_WEIGHTED, "recurrent_delay", "recurrent_synaptic_delay"),
     "conv": ("stride", "padding", "dilation", "groups", *_WEIGHTED),
     "pool": ("stride", "padding", "dilation", "neuron", "dropout"),
     "average": (),
@@ -109,6 +109,7 @@ class Word:
         max_delay: the longest delay, ms.
         initial_delay: delays begin uniform between 0 and this, ms; by default 1.
         synaptic_delay: the longest trained delay of a synapse, ms, see `SynapticDelays`; by default there are none.
+        recurrent_synaptic_delay: the same for the synapses of ``Nr`` between its neurons, besides recurrent_delay.
         narrowing: the number of steps of the optimizer in which these delays narrow to one lag; by default 1,000.
         dropout: the probability of `Dropout` after the neurons; by default there is none.
         neuron: the neurons of this layer; by default those of the network.
@@ -142,6 +143,7 @@ class Word:
     max_delay: float | None = field(default=None, metadata=key(check.not_negative))
     initial_delay: float | None = field(default=None, metadata=key(check.not_negative))
     synaptic_delay: float | None = field(default=None, metadata=key(check.positive))
+    recurrent_synaptic_delay: float | None = field(default=None, metadata=key(check.positive))
     narrowing: int | None = field(default=None, metadata=key(counted))
     dropout: float | None = field(default=None, metadata=key(check.fraction))
     neuron: Any = field(
@@ -163,7 +165,7 @@ class Word:
         for name in ("max_delay", "initial_delay"):
             if getattr(self, name) is not None and not self.delay:
                 raise ValueError(f"{self.text!r} has {name} {getattr(self, name):g} and no delay")
-        if self.narrowing is not None and self.synaptic_delay is None:
+        if self.narrowing is not None and self.synaptic_delay is self.recurrent_synaptic_delay is None:
             raise ValueError(f"{self.text!r} has narrowing {self.narrowing} and no synaptic_delay")
 
     @property
@@ -298,7 +300,7 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
         return Affine(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
     if word.kind == "pool":
         return Pool(number, gain=neuron.pool_gain, **options)
-    weight = _weight_options(word, neuron) | {"bias": word.bias, "delays": _delays(word, neuron)}
+    weight = _weight_options(word, neuron) | {"bias": word.bias, "delays": _delays(word, word.synaptic_delay, neuron)}
     layer: Dense | Conv
     if word.kind in ("dense", "recurrent"):
         layer = Dense(_inputs(shape), number, **weight)
@@ -316,15 +318,14 @@ def _inputs(shape: Shape) -> int | Shape:
 def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
     """Return the neurons of a recurrent word; the scale of the word is that of the weights before them."""
     weight = _weight_options(word, as_neuron(neuron)) | {"weight_scale": Dense.usual_scale}
+    weight["delays"] = _delays(word, word.recurrent_synaptic_delay, as_neuron(neuron))
     return Recurrent(Dense(shape[0], shape[0], **weight), neuron, delay=word.recurrent_delay)
 
 
-def _delays(word: Word, neuron: Neuron) -> SynapticDelays | None:
-    """Return the delays of the synapses of a word's layer."""
-    if word.synaptic_delay is None:
-        return None
+def _delays(word: Word, longest: float | None, neuron: Neuron) -> SynapticDelays | None:
+    """Return delays of the synapses of a word up to a longest one, None for none."""
     steps: dict[str, Any] = {} if word.narrowing is None else {"steps": word.narrowing}
-    return SynapticDelays(word.synaptic_delay, dt=neuron.dt, **steps)
+    return None if longest is None else SynapticDelays(longest, dt=neuron.dt, **steps)
 
 
 def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:

@@ -99,6 +99,8 @@ class PopulationStates(Carried):
 class Remembering(Carried):
     """A function of a signal (T, ...), an array or a tensor, that keeps the last steps that its output depends on.
 
+    The function may leave out the output of the steps that are kept.
+
     >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
     >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
     ([0.0, 1.0], [2.0])
@@ -113,7 +115,8 @@ class Remembering(Carried):
         before = namespace(given).zeros((self._memory, *x.shape[1:]), x.dtype) if self.values is None else self.values
         joined = namespace(given).concatenate([before, given], axis=0)
         self.values = joined[len(x) :].copy()
-        return self._run(_after(x, joined=joined, state=self) if isinstance(x, Tensor) else joined)[self._memory :]
+        found = self._run(_after(x, joined=joined, state=self) if isinstance(x, Tensor) else joined)
+        return found[len(found) - len(x) :]
 
     def go_on(self, g: Array, first: int) -> Array:
         """Return g (first + T, ...), the gradient of steps before a chunk and of its own, with what later chunks add.

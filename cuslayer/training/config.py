@@ -429,7 +429,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote, Nout for a read-out.
     Depending on the layer, the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale,
     bias (true: trained), norm (std, power or none), winners, tau (ms, of a read-out), recurrentDelay (ms), delay (true:
-    trained), maxDelay and initialDelay (ms), dropout and a neuron of its own; see `Word`.
+    trained), maxDelay and initialDelay (ms), synapticDelay and recurrentSynapticDelay (ms), narrowing, dropout and a
+    neuron of its own; see `Word`.
 
     Args:
         source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,

@@ -8,7 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.layers import Recurrent
 from tests.interchange.test_nir import read_bare
-from tests.interchange.test_nir_refused import LOOP, NIRGraph, lif, linear, refused
+from tests.interchange.test_nir_refused import LOOP, ONES, NIRGraph, lif, linear, refused
 
 nir = pytest.importorskip("nir")
 CUBA = cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7)
@@ -26,6 +26,16 @@ def dense(neuron=CUBA, delay=None, bias=None):
 def conv(delay):
     population = Recurrent(cs.Conv(4, 4, 3, padding=1, weight_scale=9.0), CUBA, delay=delay)
     return cs.Sequential(cs.Conv(1, 4, 3, padding=1), population, cs.Dense((5, 4, 4), 3), CUBA)
+
+
+def delayed(shape=(3, 2, 1)):
+    """Both layers with delays of synapses, which in evaluation are whole steps."""
+    bias = cs.Tensor(0.1 * np.ones(8), requires_grad=True)
+    first, back = (cs.Dense(n, 8, bias=b, delays=cs.SynapticDelays(5.0)) for n, b in ((shape, bias), (8, None)))
+    first.delays.delay.data *= 0.7  # the longest may not occur
+    net = cs.Sequential(first, Recurrent(back, LIF, delay=3.0), cs.Dense(8, 4), LIF)
+    net.train(False)
+    return net
 
 
 def spikes(shape, steps=60):
@@ -50,6 +60,7 @@ def leave_out_metadata(graph):
         (lambda: dense(), (6,), {"dialect": "norse"}),
         (lambda: conv(delay=None), (5, 4, 1), FRAMES),
         (lambda: conv(delay=2.0), (5, 4, 1), FRAMES),
+        (delayed, (3, 2, 1), {}),
     ],
 )
 def test_a_population_comes_back(tmp_path, net, shape, options):
@@ -93,6 +104,39 @@ def test_a_loop_follows_nirs_equations(tmp_path):
     assert (seen[1].spikes == np.array(sent)).all()
 
 
+def test_branches_of_delays_follow_nirs_equations(tmp_path):
+    net, x, path = delayed(shape=(6,)), spikes((6,)), tmp_path / "net.nir"
+    cs.export_nir(net, path)
+    nodes, z = nir.read(path).nodes, 0.0
+    for name in [name for name in nodes if name.startswith("layer_0") and "delay" not in name]:
+        late = nodes[name.replace("linear", "delay").replace("affine", "delay")].delay
+        steps = round(1e3 * float(late[0]))
+        shifted = np.concatenate([np.zeros((steps, 2, 6)), x])[: len(x)]
+        z = z + shifted @ nodes[name].weight.T + getattr(nodes[name], "bias", 0.0)
+    np.testing.assert_allclose(net[0](x).data, z, atol=1e-5)
+
+
+def test_branches_of_others():
+    """Delays of branches may differ by input; each weight is in one branch."""
+    first, second = np.eye(4), 1 - np.eye(4)
+    edges = [("input", "0"), ("0", "1"), ("1", "3"), ("input", "2"), ("2", "3"), ("3", "4")]
+
+    def graph(late, second=second):
+        delay = nir.Delay(delay=1e-3 * np.array(late))
+        return NIRGraph(delay, linear(first), linear(second, ONES), lif(), nir.Output(np.array([4])), edges=edges)
+
+    layer = cs.import_nir(graph([1, 2, 3, 0])).layers[0]
+    assert (layer.delays.whole_lags() == np.diag([1, 2, 3, 0])).all()
+    assert layer.weight.data.all()
+    assert layer.bias.data.tolist() == [1, 1, 1, 1]
+    before = layer.delays.delay.data.copy()
+    layer(np.ones((5, 1, 4), bool)).sum().backward()
+    assert not layer.delays.delay.grad.any()
+    assert (layer.delays.delay.data == before).all()
+    refused("delays of branches must be whole steps, one for all", lambda: cs.import_nir(graph([1, 2, 3, 0.5])))
+    refused("and each weight in one branch only", lambda: cs.import_nir(graph(np.ones(4), np.ones((4, 4)))))
+
+
 def test_gains_and_biases_of_others():
     """The bias of the weights back is in the layer before, and a neuron's gain in both weights."""
     r = np.random.default_rng(0)
@@ -119,6 +163,13 @@ def test_a_graph_within_a_graph_is_in_its_place():
 def test_what_cannot_be_written(tmp_path):
     for message, net, options in (
         ("a delay of one step only", dense(delay=2.0), {"dialect": "snntorch"}),
+        ("the reader of norse has no Delay", delayed(), {"dialect": "norse", "input_shape": (3, 2, 1)}),
+        ("must have neurons before it", cs.Sequential(delayed()[0], delayed((8,))[0], LIF), {}),
+        (
+            "for which the file has no place",
+            cs.Sequential(cs.Conv(1, 1, 1, delays=cs.SynapticDelays(2.0)), LIF),
+            FRAMES,
+        ),
         ("has dense recurrence", conv(None), {"dialect": "snntorch", **FRAMES}),
         ("the reader of sinabs has no recurrence", dense(cs.LIF(reset="subtract")), {"dialect": "sinabs"}),
         ("NIR's neurons are LIF and CubaLIF", dense(cs.SRM()), {}),

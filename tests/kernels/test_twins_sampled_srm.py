@@ -1,6 +1,5 @@
 """Emulated CUDA kernels of neurons with a sampled refractory response against the CPU's."""
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,14 +26,3 @@ def test_sampled_spike(shape, dtype, spiking, seed):
     ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
     double = cpu.sampled_srm.sampled_spike_adjoint_exact(g.astype(float), u.astype(float), spiking)
     close(ours, cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking), double=double)
-
-
-def test_rows_that_are_not_contiguous():
-    spiking = SampledSpiking(2.0, np.array([0.0, -3.0, 0.5]), 1.0, 0.1)
-    a = normal(1, (7, 12), "float32", 4).T
-    same_spikes(
-        gpu.sampled_srm.sampled_spike(a, spiking), cpu.sampled_srm.sampled_spike(np.ascontiguousarray(a), spiking)
-    )
-    g, u = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7)), normal(1, (7, 12), "float32", 5).T
-    ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
-    close(ours, cpu.sampled_srm.sampled_spike_adjoint_exact(g, np.ascontiguousarray(u), spiking))

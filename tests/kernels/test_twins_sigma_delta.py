@@ -62,14 +62,3 @@ def test_what_is_not_finite_stays_so():
             assert np.isnan(u[:, 0]).all()
             assert np.isfinite(u[:, 2]).all()
             assert np.isnan(device.sigma_delta.adjoint(np.ones_like(x), u, passes, spiking)[0, 0])
-
-
-def test_rows_that_are_not_contiguous():
-    spiking = replace(PLAIN, theta=0.5)
-    x = normal(1, (7, 12), "float32", 2).T
-    ours, theirs = gpu.sigma_delta.forward(x, spiking), cpu.sigma_delta.forward(x.copy("C"), spiking)
-    for mine, other in zip(ours, theirs, strict=True):
-        same_bits(mine, other)
-    g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
-    back = (k.sigma_delta.adjoint(g, ours[0], ours[2], spiking) for k in (gpu, cpu))
-    close(*back, 2e-5)

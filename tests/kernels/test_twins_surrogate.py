@@ -44,10 +44,3 @@ def test_what_is_not_finite_stays_so(code, dtype):
             assert np.isnan(found[:3]).all()
             assert np.isfinite(found[3:4]).all()
             assert np.isfinite(found[4:]).all()
-
-
-def test_rows_that_are_not_contiguous():
-    spiking = Spiking(2.0, Alpha(-4.0, 1.0, 1.0, 0.01), 1.0, 0.1, Shape(3))
-    g, u = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7)), normal(1, (7, 12), "float32", 5).T
-    for name in ("adjoint", "adjoint_exact"):
-        close(getattr(gpu.surrogate, name)(g, u, spiking), getattr(cpu.surrogate, name)(g, u.copy("C"), spiking))

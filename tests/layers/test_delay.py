@@ -168,9 +168,3 @@ def test_each_neuron_has_its_delay(steps, delays, spikes):
     y = cs.shift(x, delay=np.array(delays) * 0.5, dt=0.5)
     assert y.dtype == x.dtype
     np.testing.assert_array_equal(y.data, reference.shift_linear(x, np.array(delays) * 0.5, 0.5))
-
-
-def test_gradient_of_delayed_spikes():
-    t = cs.Tensor(RNG.random((5, 1, 2)) < 0.5, requires_grad=True)
-    cs.shift(t, delay=1.0).backward(np.arange(10.0).reshape(5, 1, 2))
-    assert t.grad[:, 0].tolist() == [[2, 3], [4, 5], [6, 7], [8, 9], [0, 0]]

@@ -37,16 +37,6 @@ def test_spikes_by_events_equal_the_matrix(steps, batch, inputs, outputs, rate, 
         np.testing.assert_allclose(a.grad, b.grad, rtol=0, atol=tolerance * max(1, steps * batch, outputs))
 
 
-def test_a_spike_is_a_row_of_the_weight():
-    w = RNG.standard_normal((6, 4))
-    s = np.zeros((3, 2, 6), bool)
-    s[1, 0, 5] = s[1, 0, 2] = s[2, 1, 0] = True
-    y = functions.dense(s, w).data
-    np.testing.assert_array_equal(y[1, 0], w[2] + w[5])
-    np.testing.assert_array_equal(y[2, 1], w[0])
-    assert np.count_nonzero(y.any(axis=-1)) == 2
-
-
 def test_images_are_flattened_in_their_order():
     w = RNG.standard_normal((12, 2))
     x = RNG.standard_normal((4, 1, 2, 3, 2))

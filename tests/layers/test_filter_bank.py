@@ -45,15 +45,6 @@ def test_a_bank_is_the_sum_as_it_is_written(steps, batch, channels, filters, tap
     np.testing.assert_allclose(g_w, expected, atol=1e-11)
 
 
-def test_channels_come_out_filter_by_filter():
-    x = RNG.standard_normal((9, 2, 4, 3, 5))
-    w = RNG.standard_normal((3, 4))
-    y = functions.filter_bank(x, w).data
-    assert y.shape == (9, 2, 4, 3, 15)
-    for i in range(3):
-        np.testing.assert_allclose(y[..., 5 * i : 5 * (i + 1)], reference.psp(x, w[i]), atol=1e-12)
-
-
 @pytest.mark.parametrize("shape", [*SHAPES, (5, 2)])
 def test_one_filter_is_a_psp_by_samples(shape):
     x, w, g = RNG.standard_normal(shape), RNG.standard_normal(6), RNG.standard_normal(shape)

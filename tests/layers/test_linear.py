@@ -165,11 +165,3 @@ def test_a_window_needs_frames_and_the_channels_of_its_weight():
         cs.Conv(4, 3, 1).output_shape((5, 5, 3))
     with pytest.raises(ValueError, match=r"^conv_transpose: x has 3 channels, weight expects 4$"):
         cs.ConvTranspose(4, 3, 1).output_shape((5, 5, 3))
-
-
-def test_user_written_layers():
-    class Same(cs.Layer):
-        keeps_shape = True
-
-    assert cs.Layer().output_shape((3, 4)) is None
-    assert Same().output_shape((3, 4)) == (3, 4)

@@ -9,7 +9,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.functions import conv, lagged, weights_over_lags
-from tools.fake_cupy import in_use
+from tools.fake_cupy import counted, in_use
 
 RNG = np.random.default_rng(5)
 
@@ -37,6 +37,29 @@ def test_a_convolution_is_the_sum_of_convolutions_at_each_lag():
         weight = np.where(lag == each, layer.weight.data, 0)
         expected[each:] += conv(x[: 8 - each], weight, padding=1, groups=2).data
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "rate"), [(33, 70, 0.0), (33, 70, 0.02), (70, 9, 0.2), (8, 130, 0.6)])
+def test_events_have_the_bits_of_the_product_over_lags(inputs, outputs, rate):
+    """Bursts: rows with few spikes, whose sums are of fours, beside busy ones, whose sums are of six neighbours."""
+    bursts = [RNG.random((n, 3, inputs)) < rate * RNG.choice([0.1, 1.0, 1.5], (n, 1, 1)) for n in (0, 3, 40)]
+    found = []
+    for device in (nullcontext(), in_use()):
+        with device:
+            cs.seed(2)
+            layer = cs.Dense(inputs, outputs, bias=True, delays=cs.SynapticDelays(40.0))
+            layer.train(False)
+            for active in (False, True):
+                given = [to_device(x) for x in bursts]
+                with cs.no_grad(active), counted() as costs:
+                    out = [layer(x).data for x in given]
+                assert not active or costs.launches <= 7 * len(bursts)
+                found.append([to_numpy(y).tobytes() for y in out])
+            if len(found) == 2:
+                streams = [(cs.Sequential(layer).stream(), x) for x in bursts]
+                chunks = ([stream(part) for part in np.split(x, [1, 2, 17])] for stream, x in streams)
+                found.append([np.concatenate(each).tobytes() for each in chunks])
+    assert found[1:] == [found[0]] * 4
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 3), (4, 1, 2, 2, 4), (1, 1, 1)])
@@ -92,9 +115,13 @@ def test_in_a_network(tmp_path):
     np.testing.assert_array_equal(loaded(x).data, expected)
     loaded[0].delays.delay.clamp()
     assert (loaded[0].delays.delay.most, loaded[0].delays.taken.data.tolist()) == (7.0, [1.0])
-    for export in (cs.export_nir, cs.export_hdf5):
-        with pytest.raises(ValueError, match="has a delay for each synapse, for which the file has no place"):
-            export(net, tmp_path / "out")
+    same = cs.Network([words[0], words[0], words[1]], cs.SRM(theta=1.0))
+    for each, action in ((net, pytest.raises(ValueError, match="must have one delay for all")), (same, nullcontext())):
+        same[2].delays.delay.data[:] = same[2].delays.delay.data[:, :1]
+        with action:
+            cs.export_hdf5(each, tmp_path / "out")
+    same.train(False)
+    np.testing.assert_array_equal(cs.import_hdf5(tmp_path / "out")(x).data, same(x).data)
     with pytest.raises(TypeError, match="Dense: delays must be SynapticDelays, got int"):
         cs.Dense(3, 2, delays=5)
 

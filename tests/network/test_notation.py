@@ -9,7 +9,7 @@ import yaml
 
 import cuslayer as cs
 from cuslayer.layers import Average
-from cuslayer.network.notation import GRAMMAR, Word, read_words
+from cuslayer.network.notation import GRAMMAR, Word
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.training import load_config
 from cuslayer.training.config import Config
@@ -54,18 +54,6 @@ def test_options_reach_the_layers():
     assert (delay.features, delay.max_delay, delay.dt) == ((9,), 3.0, 1.0)
     assert net(np.zeros((5, 2, 12, 10, 4), bool)).shape == (5, 2, 9)
     assert net.notation == "12x10x4-6c3-2a-9"
-
-
-def test_a_string_and_its_words_give_the_same_network():
-    text = "6x5x2-4c3-2a-8-4avg"
-    cs.seed(3)
-    a = cs.Network(text, SRM)
-    cs.seed(3)
-    b = cs.Network(read_words(text), SRM)
-    x = np.random.default_rng(1).random((20, 2, 6, 5, 2)) < 0.4
-    assert a.notation == b.notation == text
-    assert (a(x).data == b(x).data).all()
-    assert kinds(a) == ["Conv", "SRM", "Pool", "SRM", "Dense", "SRM", "Average"]
 
 
 def test_the_vote_is_the_mean_over_groups():
@@ -208,11 +196,12 @@ def test_delays_and_averages_are_by_channel():
     assert delays == [5.0, 62.0]
 
 
+SYNAPTIC = {"recurrent_synaptic_delay": 8.0, "narrowing": 70}
 WORDS = (
     Word("6x5x2"),
     Word("8c3", norm="none", winners=40, dropout=0.25),
     Word("2a", dropout=0.5),
-    Word("20r", norm="power", recurrent_delay=3.0, delay=True, max_delay=9.0, initial_delay=7.0),
+    Word("20r", norm="power", recurrent_delay=3.0, delay=True, max_delay=9.0, initial_delay=7.0, **SYNAPTIC),
     Word("12", norm="std"),
     Word("3", delay=True, initial_delay=0.0),
 )
@@ -231,7 +220,7 @@ def test_options_become_layers():
         (12, "std", SRM.theta, True),
     ]
     assert (net[2].k, net[4].p, net[7].p, net[10].delay) == (40, 0.25, 0.5, 3.0)
-    assert net[11].max_delay == 9.0
+    assert (net[11].max_delay, repr(net[10].layer.delays)) == (9.0, "SynapticDelays(8, steps=70)")
     assert 1.0 < net[11].delay.data.max() <= 7.0
     assert not net[17].delay.data.any()
     assert net.output_shape((6, 5, 2)) == (3,)
@@ -242,7 +231,8 @@ def test_options_in_yaml():
         {"dim": "5x6x2"},
         {"dim": "8c3", "norm": "none", "winners": 40, "dropout": 0.25},
         {"dim": "2a", "dropout": 0.5},
-        {"dim": "20r", "norm": "power", "recurrentDelay": 3, "delay": True, "maxDelay": 9, "initialDelay": 7},
+        {"dim": "20r", "norm": "power", "recurrentDelay": 3, "delay": True, "maxDelay": 9, "initialDelay": 7}
+        | {"recurrentSynapticDelay": 8, "narrowing": 70},
         {"dim": 12, "norm": "std"},
         {"dim": 3, "delay": True, "initialDelay": 0},
     ]

@@ -144,14 +144,6 @@ def test_a_reset_begins_anew_with_the_weights_of_now():
     assert (stream(x) != second).any()
 
 
-def test_a_step_is_a_frame_of_all_samples():
-    cs.seed(3)
-    net, x = NETWORKS["dense"](), spikes(steps=3, samples=4)
-    stream = net.stream()
-    assert stream.step(x[0]).shape == (4, 3)
-    assert repr(stream).startswith("Stream(after 1 steps, Sequential(")
-
-
 class Differences(Layer):
     memory = 1
 

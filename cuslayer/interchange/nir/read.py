@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections import Counter
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device
 from cuslayer.extras import optional
 from cuslayer.hdf5_files import checked
-from cuslayer.interchange.axes import delay_layer, entry_errors, pair_of, set_weight
+from cuslayer.interchange.axes import delay_layer, entry_errors, inward, pair_of, set_weight
 from cuslayer.interchange.nir.neurons import Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
-from cuslayer.layers import Conv, Dense, Pool, Recurrent, Shift
+from cuslayer.layers import Conv, Dense, Pool, Recurrent, Shift, SynapticDelays
 from cuslayer.network.network import Sequential
 from cuslayer.tape import Tensor
 
@@ -25,6 +26,13 @@ _POOLS = ("SumPool2d", "AvgPool2d")
 _KINDS = ("Input", "Output", *_SYNAPSES, *_POOLS, "Flatten", "Delay", *_NEURONS)
 # nir takes as long as the square of the edges of a file, and as their product in graphs within graphs.
 _MOST_EDGES = 1024
+
+
+class _Branches(NamedTuple):
+    """Weights side by side between the same two nodes, each behind a Delay or none; the sum of their outputs counts."""
+
+    delays: list[Any]
+    synapses: list[Any]
 
 
 class _Link(NamedTuple):
@@ -48,7 +56,8 @@ def import_nir(
     """Read a network from a NIR file, or from a graph of the package nir.
 
     Read are Linear, Affine, Conv2d, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF, IF and Threshold,
-    in a chain. Neurons that feed themselves through weights, in a loop of the graph or in a graph within it, become
+    in a chain. Branches of Delay and weights between the same two nodes become a `Dense` whose synapses have delays.
+    Neurons that feed themselves through weights, in a loop of the graph or in a graph within it, become
     `Recurrent`, whose spikes come back a step later. Frames become (H, W, C). Constants of neurons become those of
     `LIF` and `CUBA`; a gain of the input that is the same for all is in theta, one that is not in the weights. The
     output of a network from `export_nir` is that of the exported one to the bit, where nothing has changed its neurons.
@@ -147,6 +156,7 @@ def _chain(graph: Any) -> list[_Link]:
             raise ValueError(f"node {check.one_line(name)} must have one node before it, got {len(before)}")
         edges = [(before[0], second) if first == name else (first, second) for first, second in edges if second != name]
         del nodes[name]
+    edges = _joined(nodes, edges)
     links = {name: _link(name, nodes, edges) for name in [*nodes] if name in nodes}
     links = {name: link for name, link in links.items() if name in nodes}
     after, sides = dict(edges), [Counter(side) for side in zip(*edges, strict=True)]
@@ -164,6 +174,29 @@ def _chain(graph: Any) -> list[_Link]:
     if len(found) != len(links):
         raise ValueError(f"it must be a chain, but {len(links) - len(found)} of its nodes are not on it")
     return found
+
+
+def _joined(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the edges where branches of Delay and weights, or of weights alone, have become one node each."""
+    befores, afters = (Counter(side) for side in zip(*((second, first) for first, second in edges), strict=True))
+    before, after = {second: first for first, second in edges}, dict(edges)
+    found: dict[tuple[str, str], list[list[str]]] = {}
+    for name, node in nodes.items():
+        if _kind(node) in ("Linear", "Affine") and befores[name] == afters[name] == 1:
+            first, path = before[name], [name]
+            if _kind(nodes[first]) == "Delay" and befores[first] == afters[first] == 1:
+                first, path = before[first], [first, name]
+            found.setdefault((first, after[name]), []).append(path)
+    for (first, second), paths in found.items():
+        delays = [nodes[path[0]] if len(path) > 1 else None for path in paths]
+        if len(paths) > 1 or note_in(delays[0]) is not None:
+            merged, within = _Branches(delays, [nodes[path[-1]] for path in paths]), {*itertools.chain(*paths)}
+            for each in within:
+                del nodes[each]
+            edges = [edge for edge in edges if not {*edge} & within]
+            nodes[paths[0][-1]] = merged
+            edges += [(first, paths[0][-1]), (paths[0][-1], second)]
+    return edges
 
 
 def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]], list[str]]:
@@ -204,7 +237,7 @@ def _link(name: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> _Li
 
     for first in behind(name) if _kind(nodes[name]) in _NEURONS else ():
         loop, at = list[str](), first
-        while at != name and alone(at) and _kind(nodes[at]) in ("Delay", *_SYNAPSES):
+        while at != name and alone(at) and _kind(nodes[at]) in ("Delay", "_Branches", *_SYNAPSES):
             loop.append(at)
             (at,) = behind(at)
         synapses = [nodes[each] for each in loop if _kind(nodes[each]) != "Delay"]
@@ -232,7 +265,7 @@ class _Reading:
     def add(self, where: str, link: _Link) -> None:
         """Append the layers of a node."""
         node, kind = link.node, "Recurrent" if link.synapse is not None else _kind(link.node)
-        if self.flat and kind not in ("Linear", "Affine", "Output"):
+        if self.flat and kind not in ("Linear", "Affine", "_Branches", "Output"):
             raise ValueError(f"{where} is {kind} behind Flatten, where Linear or Affine must be")
         if kind == "Input":
             sides = np.ravel(node.input_type["input"]).tolist()
@@ -250,7 +283,31 @@ class _Reading:
             self.stages.append((self._pool if kind in _POOLS else self._synapse)(where, node))
             self.flat, self.shape = False, self.stages[-1].output_shape(self.shape or None) or ()
 
+    def _delayed(self, where: str, node: _Branches) -> Dense:
+        """Return a dense layer whose synapses have the delays of branches."""
+        layers = [cast(Dense, self._synapse(where, each)) for each in node.synapses]
+        weights, dt = [numbers(where, each, "weight") != 0 for each in node.synapses], self.how.dt
+        late = [np.zeros(1) if each is None else self._steps(where, each)[0].reshape(-1) for each in node.delays]
+        if any(len(steps) not in (1, weights[0].shape[1]) or (steps % 1).any() for steps in late):
+            raise ValueError(f"{where}: delays of branches must be whole steps, one for all or one for each input")
+        if len({each.shape for each in weights}) > 1 or (np.sum(weights, axis=0) > 1).any():
+            raise ValueError(f"{where}: branches must have weights of one shape, and each weight in one branch only")
+        first, note = layers[0], note_in(node.delays[0]) or {}
+        for each in layers[1:]:
+            first.weight.data = first.weight.data + each.weight.data
+            if each.bias is not None:
+                first.bias = each.bias if first.bias is None else Tensor(first.bias.data + each.bias.data, True)
+        lag = np.sum([steps * weight for steps, weight in zip(late, weights, strict=True)], axis=0)
+        lags = max(int(lag.max(initial=0)) + 1, check.integer("lags", note.get("lags", 1), least=1))
+        delays = SynapticDelays((lags - 1) * dt, dt=dt)
+        delays.taken.data += delays.steps  # they stay as they are
+        first.delays = delays.attach(first.weight.shape)
+        cast(Tensor, delays.delay).data = to_device(inward(lag * dt, first.in_features).astype(np.float32))
+        return first
+
     def _synapse(self, where: str, node: Any) -> Dense | Conv:
+        if isinstance(node, _Branches):
+            return self._delayed(where, node)
         weight = numbers(where, node, "weight")
         axes = ("outputs", "inputs", "rows", "columns")[: 4 if _kind(node) == "Conv2d" else 2]
         if weight.ndim != len(axes):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.extras import optional
-from cuslayer.interchange.axes import channels_first, input_shape_of, only_dt, values_first, weight_of, write_file
-from cuslayer.interchange.nir.neurons import Written, dialect_of, node_of, note_of
+from cuslayer.interchange.axes import (
+    channels_first,
+    input_shape_of,
+    only_dt,
+    outward,
+    values_first,
+    weight_of,
+    write_file,
+)
+from cuslayer.interchange.nir.neurons import NOTE, Written, dialect_of, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift
+from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift, SynapticDelays
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -35,7 +44,8 @@ def export_nir(
     """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
 
     Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
-    LIF, CubaLIF or, where a step keeps nothing, Threshold. A `Recurrent` population is a neuron with a loop through
+    LIF, CubaLIF or, where a step keeps nothing, Threshold. A dense layer whose synapses have delays is a branch of
+    Delay and Linear for each delay that occurs in evaluation. A `Recurrent` population is a neuron with a loop through
     weights, and through a Delay of what is over one step; for snnTorch it is a graph within the graph, and there is a
     warning, as some versions of its reader give other spikes. Frames are (C,
     H, W) there: the weights of a dense layer behind frames are sorted accordingly, behind a Flatten. The gain of
@@ -99,7 +109,12 @@ def export_nir(
         elif not isinstance(layer, Dropout):
             if how.gain != 1.0:
                 raise ValueError(f"{where} must be neurons: NIR has no gain of pooling but in neurons")
-            nodes += _layer_nodes(library, where, layer, shape, how)
+            more = _layer_nodes(library, where, layer, shape, how)
+            if isinstance(more[0], _Branches) and isinstance(nodes[-1], _Branches):
+                raise ValueError(
+                    f"{where} must have neurons before it: NIR's branches of delays cannot follow each other"
+                )
+            nodes += more
             how = how._replace(gain=_gain(layer, how) if isinstance(layer, Pool) else 1.0)
             shape = layer.output_shape(shape)
     if how.gain != 1.0:
@@ -116,6 +131,12 @@ class _Loop(NamedTuple):
 
     neuron: Any
     back: list[Any]
+
+
+class _Branches(NamedTuple):
+    """Chains of nodes side by side, whose outputs are added."""
+
+    chains: list[list[Any]]
 
 
 class _Readable(NamedTuple):
@@ -137,18 +158,47 @@ def _graph(library: Any, nodes: list[Any]) -> Any:
     """Return the graph of a chain, whose names sort in its order: nirtorch fails on long chains in another order."""
     width = len(str(len(nodes)))
     named: dict[str, Any] = {}
-    line, loops = list[str](), list[tuple[str, str]]()
+    line, loops = list[_Ends](), list[tuple[str, str]]()
     for i, node in enumerate(nodes):
         own, back = node if isinstance(node, _Loop) else (node, [])
-        kind = _kind(own)
-        name = kind if kind in ("input", "output") else f"layer_{i - 1:0{width}}_{kind}"
-        behind = {f"{name}_back_{n}_{_kind(each)}": each for n, each in enumerate(back)}
-        named |= {name: own, **behind}
-        line.append(name)
-        if behind:
-            loops = [*itertools.pairwise([name, *behind, name]), *loops]
+        name = f"layer_{i - 1:0{width}}"
+        if _kind(own) in ("input", "output"):
+            named[_kind(own)] = own
+            line.append(([_kind(own)], [_kind(own)], []))
+            continue
+        line.append(_put(named, name, own))
+        if back:
+            behind = [_put(named, f"{name}_{_kind(own)}_back_{n}", each) for n, each in enumerate(back)]
+            loops = [*_joined([line[-1], *behind, line[-1]]), *loops]
     # Loops before the chain: nirtorch takes the last node that it meets for the output.
-    return library.NIRGraph(named, [*loops, *itertools.pairwise(line)])
+    return library.NIRGraph(named, [*loops, *_joined(line)])
+
+
+# The first and the last nodes of a part of a graph, and its edges.
+_Ends: TypeAlias = "tuple[list[str], list[str], list[tuple[str, str]]]"
+
+
+def _put(named: dict[str, Any], name: str, node: Any) -> _Ends:
+    """Add a node, or branches, to those with names."""
+    chains = node.chains if isinstance(node, _Branches) else [[node]]
+    ends: _Ends = ([], [], [])
+    for n, chain in enumerate(chains):
+        within = f"{name}_{n}" if isinstance(node, _Branches) else name
+        own = {f"{within}_{_kind(each)}": each for each in chain}
+        named |= own
+        ends[0].append(next(iter(own)))
+        ends[1].append([*own][-1])
+        ends[2].extend(itertools.pairwise(own))
+    return ends
+
+
+def _joined(parts: list[_Ends]) -> list[tuple[str, str]]:
+    """Return the edges within parts of a graph and from each to the next."""
+    within = [edge for _, _, edges in parts for edge in edges]
+    between = [
+        edge for (_, last, _), (first, _, _) in itertools.pairwise(parts) for edge in itertools.product(last, first)
+    ]
+    return [*dict.fromkeys([*within, *between])]
 
 
 def _kind(node: Any) -> str:
@@ -198,12 +248,15 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
 def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
     """Return the nodes of a layer that is no neuron."""
     if isinstance(layer, Dense):
-        weight = weight_of(layer, shape)
         flatten = [library.Flatten(input_type=np.array(channels_first(shape)), start_dim=0, end_dim=-1)]
-        if "Linear" in how.dialect.reads and layer.bias is None:
-            linear = library.Linear(weight=weight)
+        if layer.delays is not None:
+            linear: Any = _delayed(library, where, layer, shape, how)
         else:
-            linear = library.Affine(weight=weight, bias=_bias(layer, weight))
+            weight = weight_of(layer, shape)
+            if "Linear" in how.dialect.reads and layer.bias is None:
+                linear = library.Linear(weight=weight)
+            else:
+                linear = library.Affine(weight=weight, bias=_bias(layer, weight))
         return [*(flatten if len(shape) == 3 else []), linear]
     if isinstance(layer, Conv):
         return [_conv(library, where, layer, shape)]
@@ -217,6 +270,22 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
         raise ValueError(f"{where} must not advance: NIR has delays only")
     _must_be_read(where, "Delay", how)
     return [library.Delay(delay=values_first(steps) * how.step)]
+
+
+def _delayed(library: Any, where: str, layer: Dense, shape: tuple[int, ...], how: Written) -> _Branches:
+    """Return a branch for each delay in steps that a weight has in evaluation: Delay, and the weights of that delay."""
+    _must_be_read(where, "Delay", how)
+    delays = cast(SynapticDelays, layer.delays)
+    weight, lag = weight_of(layer, shape, delayed=True), outward(to_numpy(delays.whole_lags()), shape)
+    chains, note = list[list[Any]](), {NOTE: json.dumps({"lags": delays.lags})}
+    for each in np.unique(lag):
+        late = library.Delay(delay=np.full(weight.shape[1], each * how.step), metadata=note)
+        of_lag = np.where(lag == each, weight, 0).astype(weight.dtype)
+        if chains or layer.bias is None:
+            chains.append([late, library.Linear(weight=of_lag)])
+        else:
+            chains.append([late, library.Affine(weight=of_lag, bias=_bias(layer, weight))])
+    return _Branches(chains)
 
 
 def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
