@@ -119,6 +119,27 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> lis
     return [line(heads), line(rule), *(line(row) for row in rows)]
 
 
+def stepping(net: Any, loss: Any, optimizer: Any, x: Any, target: Any) -> Callable[[], None]:
+    """Return a training step of a network on a batch."""
+
+    def step() -> None:
+        value = loss(net(x), target)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def memory(name: str) -> int:
+    """Return the memory of this process in bytes, on Linux: now, VmRSS, its peak, VmHWM, or its addresses, VmSize.
+
+    Not `getrusage`, whose peak begins with that of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
 class Process:
     """A process that answers requests, one line of JSON each; what it says otherwise goes to a log, if one is given."""
 

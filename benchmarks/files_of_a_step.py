@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from common import stepping
 
 import cuslayer as cs
 
@@ -47,23 +48,15 @@ def files_called(work: Callable[[], Any]) -> list[str]:
     return [path.as_posix() for path in found]
 
 
-def training_step(name: str, steps: int = 300, batch: int = 8) -> Callable[[], None]:
-    """Return a training step of a network on random spikes (steps, batch, 34, 34, 2)."""
+def training_step(name: str) -> Callable[[], None]:
+    """Return a training step of a network on random spikes (300, 8, 34, 34, 2)."""
     cs.seed(0)
     neuron = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=1.0)
     net = cs.Network("34x34x2-256-10", neuron) if name == "MLP" else runpy.run_path(str(EXAMPLE))["network"](neuron)
-    loss = cs.SpikeCountLoss(neuron, true=steps // 5, false=steps // 30, region=(0, steps))
+    loss = cs.SpikeCountLoss(neuron, true=60, false=10, region=(0, 300))
     optimizer = cs.Adam(net.parameters(), lr=0.001, amsgrad=True)
-    x = np.random.default_rng(0).random((steps, batch, 34, 34, 2)) < 0.006
-    labels = np.arange(batch) % 10
-
-    def step() -> None:
-        value = loss(net(x), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-
-    return step
+    x = np.random.default_rng(0).random((300, 8, 34, 34, 2)) < 0.006
+    return stepping(net, loss, optimizer, x, np.arange(8))
 
 
 def main() -> int:

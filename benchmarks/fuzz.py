@@ -100,14 +100,14 @@ def start(reader: Reader, task: Task, seed: int, folder: Path) -> int:
         def note(*what: Any) -> None:
             os.write(notes, (json.dumps(what) + "\n").encode())
 
-        space, largest = _status("VmSize") + SPACE, 0
+        space, largest = common.memory("VmSize") + SPACE, 0
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
         reader.prepare(folder)
         gc.collect()
         gc.disable()
         # The most resident memory so far is forgotten.
         Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
+        before = common.memory("VmRSS")
         for number in range(task.first, task.until):
             note(number)
             path = write_case(reader, folder, content := reader.content(seed, number))
@@ -119,16 +119,10 @@ def start(reader: Reader, task: Task, seed: int, folder: Path) -> int:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             note(number, time.process_time() - begun, wrong)
-        note(task.until, _status("VmHWM") - before, largest, "memory")
+        note(task.until, common.memory("VmHWM") - before, largest, "memory")
         code = 0
     finally:
         os._exit(code)
-
-
-def _status(name: str) -> int:
-    """Return a size of this process in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 class Results:

@@ -60,7 +60,7 @@ def calibration_steps(notation: str, data: Path | None) -> float:
     """Return the time of a calibration, divided by that of a training step with the calibrated network."""
     recordings = open_folder(data)[0] if data else Digits("train")
     batch = next(iter(Loader(recordings, 16, steps=300, shuffle=True, seed=0)))
-    stepping = []
+    times = []
     for _ in range(2):  # the first round compiles
         cs.seed(0)
         config = Config().with_options(network=notation)
@@ -68,15 +68,12 @@ def calibration_steps(notation: str, data: Path | None) -> float:
         start = time.perf_counter()
         cs.calibrate(net, [batch])
         calibrating = time.perf_counter() - start
-        optimizer = config.make_optimizer(net.parameters())
+        step = common.stepping(net, loss, config.make_optimizer(net.parameters()), *batch)
         for _ in range(4):
             start = time.perf_counter()
-            value = loss(net(batch[0]), batch[1])
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            stepping.append(time.perf_counter() - start)
-    return calibrating / min(stepping)
+            step()
+            times.append(time.perf_counter() - start)
+    return calibrating / min(times)
 
 
 def lines(rows: list[dict], said: str) -> list[str]:

@@ -18,10 +18,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from common import ROOT
+from common import ROOT, memory, stepping
 
 import cuslayer as cs
 from cuslayer.neurons.step import flushed
@@ -56,14 +55,7 @@ def training_step(network: str, kind: str) -> Callable[[], None]:
     net = NETWORKS[network](neuron)
     x, labels = np.random.default_rng(0).random((STEPS, BATCH, 34, 34, 2)) < RATE / 1000, np.arange(BATCH)
     cs.calibrate(net, [(x, None)], rate=RATE)
-    loss, optimizer = cs.SpikeCountLoss(neuron, true=60, false=5), cs.Adam(net.parameters(), lr=1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(net(x), labels).backward()
-        optimizer.step()
-
-    return step
+    return stepping(net, cs.SpikeCountLoss(neuron, true=60, false=5), cs.Adam(net.parameters(), lr=1e-4), x, labels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,9 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         step = training_step(*options.peak)
         step()
         step()
-        # Not ru_maxrss: it begins with the peak of the process that started this one.
-        status = Path("/proc/self/status").read_text().splitlines()
-        print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
+        print(memory("VmHWM") / (1 << 20))
         return
     for network in NETWORKS:
         steps = {kind: training_step(network, kind) for kind in options.kinds}
@@ -92,14 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     if number >= 0:
                         times[kind].append(1e3 * (time.perf_counter() - start))
         command = [sys.executable, __file__, "--peak", network]
-        memory = {kind: float(subprocess.check_output([*command, kind])) for kind in steps}
-        first, first_memory = times[options.kinds[0]], memory[options.kinds[0]]
+        peaks = {kind: float(subprocess.check_output([*command, kind])) for kind in steps}
+        first, first_peak = times[options.kinds[0]], peaks[options.kinds[0]]
         begin, low = np.median(first), np.quantile(first, 0.25)
         for kind, each in times.items():
             half, quarter = np.median(each), np.quantile(each, 0.25)
             print(
                 f"{network} {kind}: median {half:.2f} ms, {half / begin:.3f}; lower quartile {quarter:.2f} ms, "
-                f"{quarter / low:.3f}; memory {memory[kind]:.0f} MB, {memory[kind] / first_memory:.3f}"
+                f"{quarter / low:.3f}; memory {peaks[kind]:.0f} MB, {peaks[kind] / first_peak:.3f}"
             )
 
 

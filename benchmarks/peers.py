@@ -1,6 +1,6 @@
 """Compare cuslayer with other libraries: lava-dl, SpikingJelly, snnTorch, Norse, sinabs, Spyx, brainevent.
 
-    python benchmarks/peers.py --data NMNISTsmall                     # all works: 25 minutes on two cores
+    python benchmarks/peers.py --data NMNISTsmall                     # all works: 30 minutes on two cores
     python benchmarks/peers.py --data NMNISTsmall --works mlp8 cnn8   # some of them
     python benchmarks/peers.py --only snntorch spyx --works mlp8      # the embedded digits, two of the peers
 
@@ -126,11 +126,13 @@ class Comparison:
 
     def ours_alone(self, name: str) -> dict:
         """Measure inference, of recordings one by one, or a step of a stream."""
+        work = TRAINING[works.ALONE]
+        steps = min(work.steps, self.options.steps)
         with self.start("ours") as ours:
-            self.build(ours, TRAINING[works.ALONE], "default")
+            self.build(ours, work, "default")
             if name == "stream":
-                return ours.ask(name, steps=self.options.steps, repeats=self.options.repeats or STREAMS)
-            return ours.ask(name, data=self.folder, steps=self.options.steps, count=RECORDINGS)
+                return ours.ask(name, steps=steps, repeats=self.options.repeats or STREAMS)
+            return ours.ask(name, data=self.folder, steps=steps, count=RECORDINGS)
 
     def measure(self, name: str, command: str) -> dict:
         print(f"{name}:", flush=True)
@@ -142,7 +144,7 @@ class Comparison:
             "date": datetime.date.today().isoformat(),
             "command": command,
             "recordings": "random spikes" if random else recordings,
-            "steps": min(TRAINING[name].steps if name in TRAINING else works.STEPS, self.options.steps),
+            "steps": min(TRAINING.get(name, TRAINING[works.ALONE]).steps, self.options.steps),
             "threads": self.machine["cores"],
             "machine": self.machine,
             "versions": self.versions,
@@ -174,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--works", nargs="*", choices=works.WORKS, default=list(works.WORKS), metavar="WORK")
     parser.add_argument("--only", nargs="*", choices=NAMES, default=list(NAMES), help="the libraries beside cuslayer")
     parser.add_argument("--repeats", type=int, help="steps that are timed; by default 7, 5 or 3, by work")
-    parser.add_argument("--steps", type=int, default=works.STEPS, help="of 1 ms, at most")
+    parser.add_argument("--steps", type=int, default=max(work.steps for work in TRAINING.values()), help="at most")
     parser.add_argument("--env", type=Path, default=process.FOLDER, help="the peers' environment")
     options = parser.parse_args(arguments)
     command = common.command("peers", arguments)

@@ -220,13 +220,8 @@ def surrogates() -> None:
     cs.plot.surrogates()[0].figure.savefig(IMAGES / "surrogates.png", dpi=110)
 
 
-DRAWN = {
-    draw.__name__.replace("_", "-"): draw
-    for draw in (
-        *(explanation, demo, health, after_training, data, neurons, recurrent, migrating),
-        *(design, surrogates),
-    )
-}
+ALL = (explanation, demo, health, after_training, data, neurons, recurrent, migrating, design, surrogates)
+DRAWN = {draw.__name__.replace("_", "-"): draw for draw in ALL}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -394,8 +394,7 @@ def growth(name: str, count: int) -> dict[str, float]:
     def sampled():
         for number in range(count):
             if number >= WARM * count and number % every == 0:
-                pages = int(Path("/proc/self/statm").read_text().split()[1])
-                found.append(pages * os.sysconf("SC_PAGE_SIZE"))
+                found.append(common.memory("VmRSS"))
             x = r.random((steps, batch, *net.input_shape), dtype=np.float32) < 0.01
             yield x, r.integers(10, size=batch)
 

@@ -25,7 +25,7 @@ from common import ROOT, Process, answers
 from files_of_a_step import LIMITS, training_step
 
 
-def serve(root: Path, steps: int, batch: int) -> None:
+def serve(root: Path) -> None:
     """Take steps of a network with the package of a checkout, as often as asked, and answer with their seconds."""
     import cuslayer
 
@@ -35,7 +35,7 @@ def serve(root: Path, steps: int, batch: int) -> None:
 
     def answer(given: list) -> list[float]:
         name, count = given
-        step = made[name] = made.get(name) or training_step(name, steps, batch)
+        step = made[name] = made.get(name) or training_step(name)
         times = [time.perf_counter()]
         for _ in range(count):
             step()
@@ -62,17 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--block", type=int, default=3, help="steps of one checkout in a round")
-    parser.add_argument("--steps", type=int, default=300, help="time steps of a sample, of 1 ms")
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
-        serve(options.other, options.steps, options.batch)
+        serve(options.other)
         return
 
     def start(root: Path) -> Process:
-        sizes = [f"--steps={options.steps}", f"--batch={options.batch}"]
-        command = [sys.executable, str(Path(__file__).resolve()), str(root), "--worker", *sizes]
+        command = [sys.executable, str(Path(__file__).resolve()), str(root), "--worker"]
         return Process(command, os.environ | {"PYTHONPATH": str(root)})
 
     print(f"{'':4}{'':16}{'this, ms':>10}{'other, ms':>11}{'ratio':>8}")

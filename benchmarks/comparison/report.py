@@ -29,6 +29,7 @@ _FASTER = (
     ("cnn8", ON_TORCH, 8.0),
     ("cnn8-initial", ON_TORCH, 4.0),
     ("recurrent32", ON_TORCH, 3.0),
+    ("sequence64", PEERS, 4.0),
 )
 _AT_EVERY_ACTIVITY, _LEANER = 4.0, 3.0
 # The columns of the page's table: the works that are no sweep.

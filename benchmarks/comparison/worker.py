@@ -13,21 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import answers
+from common import answers, memory
 
 # A step that takes longer than this finds its caches by itself; a shorter one is taken once before it is timed.
 _LONG = 1.0
-
-
-def memory(name: str) -> int:
-    """Return the memory of the process in bytes: now, VmRSS, or its peak, VmHWM.
-
-    Not `getrusage`, whose peak begins with that of the process that started this one.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status: no {name}")
 
 
 class Worker:
@@ -53,7 +42,8 @@ class Worker:
         self.last = math.inf
         if hasattr(self.network, "warm"):
             self.network.warm()
-        found = {"rates": self.network.rates(), "form": self.module.FORMS[form]}
+        forms = self.module.FORMS
+        found = {"rates": self.network.rates(), "form": forms.get(f"{work['layers'][0][0]} {form}", forms[form])}
         try:
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         except OSError:  # not Linux, or a container that does not allow it
@@ -73,8 +63,12 @@ class Worker:
         return self.network.measure()
 
     def peak(self) -> dict:
-        """Return the peak of memory since the network was built minus the memory after the imports, on Linux."""
-        return {} if self.imported is None else {"bytes": memory("VmHWM") - self.imported}
+        """Return the peak of memory since the network was built minus that after the imports, on Linux; its rates now.
+
+        They are those of the steps that were taken: gradients that are not finite leave a network that is silent.
+        """
+        found = {} if self.imported is None else {"bytes": memory("VmHWM") - self.imported}
+        return found | {"rates": self.network.rates()}
 
 
 def main() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STEPS = 300  # of 1 ms
-
 NAMES = {
     "ours": "cuslayer",
     "lava": "lava-dl",
@@ -36,7 +34,7 @@ class Work:
     initial: str = "examples"  # how cuslayer's weights begin, see `comparison.models.ours.Network`
     activity: float | None = None  # the share of steps in which each input fires at random; None for recordings
     like: str | None = None  # the work in which the forms were compared: only a library's fastest one takes part
-    steps: int = STEPS
+    steps: int = 300  # of 1 ms
     sensor: tuple[int, ...] = (34, 34, 2)
 
 
@@ -102,6 +100,17 @@ TRAINING = {
         activity=0.02,
         steps=250,
         sensor=(700,),
+    ),
+    "sequence64": Work(
+        "1-256r-10, 256 adaptive neurons with weights among themselves, 784 steps, batch 64, 13 % of steps",
+        [["adaptive", 256], ["dense", 10]],
+        64,
+        (("snntorch", "hoisted"), ("norse", "hoisted"), ("spyx", "hoisted"), ("spyx", "layers")),
+        5,
+        initial="activity",
+        activity=0.13,
+        steps=784,
+        sensor=(1,),
     ),
 }
 # The sweeps over activities: a title, and the names of the works, one for each activity.

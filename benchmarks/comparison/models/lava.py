@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from comparison.models import stages
-from comparison.models.torch_network import Note, TorchNetwork
+from comparison.models.torch_network import TorchNetwork
 from lava.lib.dl import slayer
 
 PACKAGES = ("lava-dl", "torch")
@@ -47,10 +47,3 @@ class Network(TorchNetwork):
 
     def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
         return self.synapses[k](x.flatten(1, -2) if self.layers[k][0] == "dense" else x)
-
-    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        for k in range(len(self.layers)):
-            x = self.fire(k, x)
-            if note:
-                note(k, x)
-        return x

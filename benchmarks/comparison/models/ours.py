@@ -16,7 +16,11 @@ from cuslayer.data import Digits, open_folder
 from cuslayer.kernels import cpu
 
 PACKAGES = ("cuslayer", "numba", "numpy")
-FORMS = {"default": "SRM, by default", "full": "the same, potentials kept in full"}
+FORMS = {
+    "default": "SRM, by default",
+    "full": "the same, potentials kept in full",
+    "adaptive default": "AdaptiveLIF, by default",
+}
 
 # An import that waits for its first use is an import all the same: Numba's waits for the first call of a loop.
 cpu.spikes.synapse_input(np.zeros((1, 1), bool))
@@ -62,9 +66,12 @@ class Network:
 
     def neurons(self, kind: str, size: int, *rest: int) -> Any:
         """Return the neurons of a layer."""
-        if kind != "recurrent":
-            return self.srm
-        return cs.Recurrent(cs.Dense(size, size, weight_scale=1.0), self.srm)
+        if kind == "recurrent":
+            return cs.Recurrent(cs.Dense(size, size, weight_scale=1.0), self.srm)
+        if kind == "adaptive":
+            taus = {"tau_i": stages.TAU_CURRENT, "tau_v": stages.TAU, "tau_theta": stages.TAU_THRESHOLD}
+            return cs.Recurrent(cs.Dense(size, size), cs.AdaptiveLIF(rise=stages.RISE, **taus))
+        return self.srm
 
     def settle(self, samples: int | None = None) -> None:
         """Make the layers fire as the work wants it, on some samples, then set a tiny learning rate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sinabs.layers
 import torch
 from comparison.models import stages
-from comparison.models.torch_network import Note, TorchNetwork, product_of_all
+from comparison.models.torch_network import TorchNetwork, product_of_all
 from sinabs.activation import SingleSpike
 
 PACKAGES = ("sinabs", "torch")
@@ -26,10 +26,3 @@ class Network(TorchNetwork):
     def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
         self.neurons[k].reset_states()
         return self.neurons[k](product_of_all(self.synapses[k], x))
-
-    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        for k in range(len(self.layers)):
-            x = self.fire(k, x)
-            if note:
-                note(k, x)
-        return x

@@ -29,7 +29,7 @@ class WithOwnSpikes(torch.nn.Module):
 
 
 class Network(SteppedNetwork):
-    def recurrent_neuron(self, threshold: float, size: int) -> torch.nn.Module:
+    def recurrent_neuron(self, threshold: float, shape: stages.Shape, kind: str, size: int) -> torch.nn.Module:
         cell = neuron.LIFNode(tau=stages.TAU, decay_input=False, v_threshold=threshold, detach_reset=True)
         mode = "s" if self.form == "plain" else "m"
         return layer.ElementWiseRecurrentContainer(cell, WithOwnSpikes(size), step_mode=mode)

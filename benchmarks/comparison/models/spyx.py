@@ -18,6 +18,8 @@ FORMS = {
     "hoisted": "LIF, input's product hoisted out of the scan",
     "layers": "LIF, a scan a layer, all products hoisted",
     "plain": "LIF, all in one scan",
+    "adaptive hoisted": "ALIF with a product of its spikes, input's product hoisted out of the scan",
+    "adaptive layers": "ALIF with a product of its spikes, a scan a layer, all products hoisted",
 }
 
 
@@ -26,6 +28,23 @@ class Dense(nnx.Linear):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return super().__call__(x.reshape(x.shape[0], -1))
+
+
+class Recurrent(nnx.Module):
+    """Adaptive neurons that also get their own spikes of the step before."""
+
+    def __init__(self, shape: tuple[int], rngs: nnx.Rngs) -> None:
+        decays = {"beta": math.exp(-1 / stages.TAU), "gamma": math.exp(-1 / stages.TAU_THRESHOLD)}
+        self.neurons = spyx.nn.ALIF(shape, threshold=stages.THRESHOLD, rngs=rngs, **decays)
+        self.kernel = nnx.Param(stages.OWN_DEVIATION * jax.random.normal(rngs.params(), 2 * shape))
+
+    def __call__(self, x: jax.Array, state: tuple[jax.Array, Any]) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        state = self.neurons(x + state[0] @ self.kernel[...], state[1])
+        return state[0], state
+
+    def initial_state(self, batch: int) -> tuple[jax.Array, Any]:
+        state = self.neurons.initial_state(batch)
+        return state[:, : self.kernel.shape[0]], state
 
 
 def synapse(rngs: nnx.Rngs, shape: tuple[int, ...], kind: str, size: int, *rest: int) -> nnx.Module:
@@ -48,12 +67,13 @@ class Network(JaxNetwork):
         rngs, parts = nnx.Rngs(0), []
         for layer, (before, after) in zip(layers, stages.shapes(layers, spikes.shape[2:]), strict=True):
             parts.append(synapse(rngs, before, *layer))
-            parts.append(spyx.nn.LIF(after, beta=math.exp(-1 / stages.TAU), threshold=stages.THRESHOLD, rngs=rngs))
+            plain = {"beta": math.exp(-1 / stages.TAU), "threshold": stages.THRESHOLD, "rngs": rngs}
+            parts.append(Recurrent(after, rngs) if layer[0] == "adaptive" else spyx.nn.LIF(after, **plain))
             if layer[0] == "pool":
                 # A variable, so that it can change without compiling anew.
                 parts[-1].threshold = nnx.data(nnx.Variable(jnp.asarray(stages.THRESHOLD / stages.POOL_GAIN)))
         self.graph, weights, rest = nnx.split(spyx.nn.Sequential(*parts), is_weight, ...)
-        weights = jax.tree_util.tree_map(lambda w: w + stages.shift(w.std(), math.prod(w.shape[:-1])), weights)
+        weights = jax.tree_util.tree_map_with_path(shifted, weights)
         super().__init__(layers, weights, rest, jnp.asarray(spikes, jnp.float32), labels)
 
     def layer(self, k: int, weights: Any, rest: Any, x: jax.Array) -> jax.Array:
@@ -79,6 +99,11 @@ class Network(JaxNetwork):
 
         name = "rest" if pool else "weights"
         setattr(self, name, jax.tree_util.tree_map_with_path(scaled, getattr(self, name)))
+
+
+def shifted(path: Any, w: jax.Array) -> jax.Array:
+    """Return weights that let neurons fire at any rate; recurrent ones, behind a layer, as they are."""
+    return w if path[1].key % 2 else w + stages.shift(w.std(), math.prod(w.shape[:-1]))
 
 
 def over_time(layer: Any, x: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 A network is a list of layers, each followed by its neurons: ["conv", channels, window, padding], ["pool", window],
 which sums, ["dense", neurons], and ["recurrent", neurons], whose neurons also get their own spikes of the step before
-through a dense layer.
+through a dense layer; ["adaptive", neurons] has these with a current and a threshold that rises with each spike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ import numpy as np
 # Membranes forget in 10 steps, as the spike response of cuslayer's neurons does.
 TAU = 10.0
 THRESHOLD = 1.0
+# The currents and the thresholds of adaptive neurons forget in so many steps; what a spike adds to the threshold, in
+# thresholds. The deviation of their recurrent weights: about that of cuslayer's initial ones, with which errors stay
+# finite over 784 steps.
+TAU_CURRENT, TAU_THRESHOLD, RISE = 5.0, 100.0, 0.1
+OWN_DEVIATION = 0.003
 # One spike in a pooling window is enough to fire.
 POOL_GAIN = 1.1
 # So small that the firing rates stay what is printed beside the times.

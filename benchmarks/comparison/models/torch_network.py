@@ -23,8 +23,7 @@ class TorchNetwork:
     """A network that is trained towards given firing rates; its work may name a device of torch's.
 
     A library's subclass has `neuron(threshold)`, the neurons of a layer, and perhaps `recurrent_neuron(threshold,
-    size)`; `fire(k, x)`, the spikes of a layer's neurons for the spikes that the layer receives, at all steps; and
-    `forward(x, note)`, the output's spikes, which calls `note` with each layer's, at one time step or all.
+    shape, kind, size)`; and `fire(k, x)`, the spikes of a layer's neurons at all steps for the spikes that it receives.
     """
 
     # Of what `layout` returns, and of the output.
@@ -42,10 +41,10 @@ class TorchNetwork:
         self.thresholds = [threshold(*layer) for layer in self.layers]
         self.neurons = nn.ModuleList(
             [
-                self.recurrent_neuron(each, layer[1]).to(self.device)
-                if layer[0] == "recurrent"
+                self.recurrent_neuron(each, before, *layer).to(self.device)
+                if layer[0] in ("recurrent", "adaptive")
                 else self.fixed_neuron(each)
-                for layer, each in zip(self.layers, self.thresholds, strict=True)
+                for layer, before, each in zip(self.layers, befores, self.thresholds, strict=True)
             ]
         )
         with torch.no_grad():
@@ -82,6 +81,14 @@ class TorchNetwork:
     def input(self, samples: int | None) -> torch.Tensor:
         """Return the spikes of the first samples of the batch, or of all."""
         return self.x if samples is None else self.x.narrow(self.batch_axis, 0, samples)
+
+    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
+        """Return the output's spikes; call `note` with each layer's, at all time steps or, in some forms, at one."""
+        for k in range(len(self.layers)):
+            x = self.fire(k, x)
+            if note:
+                note(k, x)
+        return x
 
     def rates(self) -> list[float]:
         """Return the share of steps in which each layer's neurons fire."""
@@ -185,17 +192,10 @@ class SteppedNetwork(TorchNetwork):
         return self.run(k, product_of_all(self.synapses[k], x))
 
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        self.start()
-        return (self.plain if self.form == "plain" else self.hoisted)(x, note)
-
-    def hoisted(self, x: torch.Tensor, note: Note | None) -> torch.Tensor:
-        for k, synapse in enumerate(self.synapses):
-            x = self.run(k, product_of_all(synapse, x))
-            if note:
-                note(k, x)
-        return x
+        return self.plain(x, note) if self.form == "plain" else super().forward(x, note)
 
     def plain(self, x: torch.Tensor, note: Note | None) -> torch.Tensor:
+        self.start()
         states: list[Any] = [None] * len(self.layers)
         output = []
         for s in x.unbind(0):
