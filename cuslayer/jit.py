@@ -60,9 +60,14 @@ def _say_compiling() -> None:
 event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk where possible."""
+def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
+    """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk where possible.
+
+    A sum of gradients may fuse multiplication and addition, which is as exact, where a machine has such an instruction.
+    """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    if fuses:
+        options["fastmath"] = {"contract"}
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache is writable

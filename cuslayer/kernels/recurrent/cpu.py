@@ -25,6 +25,9 @@ from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
+# Samples that go back together, for which a row of weights is read once.
+_TOGETHER = 8
+
 
 class Held:
     """The state of a population between calls.
@@ -191,27 +194,36 @@ def _adjoint(
     b: Block,
 ) -> None:
     steps, width, at_kept = g.shape[0], g.shape[2], b.at + len(b.constants)
-    memory, size, at_sums = np.empty(b.rows * width, g.dtype), b.states * width, b.rows - len(sums)
-    total, old_row = np.empty((1, width), g.dtype), b.places[-1]
-    for n in range(first, last):
-        at = n * width
-        begin(memory, 0, width, b)
-        memory[:size] = later.states[n]
+    size, rows, at_sums = b.states * width, b.rows * width, b.rows - len(sums)
+    memories, totals = np.empty(_TOGETHER * rows, g.dtype), np.empty((_TOGETHER, width), g.dtype)
+    old_row = b.places[-1]
+    for low in range(first, last, _TOGETHER):
+        high = min(low + _TOGETHER, last)
+        for n in range(low, high):
+            memory = memories[(n - low) * rows : (n - low + 1) * rows]
+            begin(memory, 0, width, b)
+            memory[:size] = later.states[n]
+        total, columns = totals[: high - low], slice(low * width, high * width)
         for t in range(steps - 1, -1, -1):
             total[:] = 0
             for lag in range(lags):
                 after = t + delay + lag
                 if after < steps:
-                    receive_errors(total[0], y[after, at : at + width], synapse, lag)
+                    receive_errors(total.reshape(total.size), y[after, columns], synapse, lag)
                 elif after - steps < len(later.errors):
-                    receive_errors(total[0], later.errors[after - steps, at : at + width], synapse, lag)
-            for j in range(width):
-                total[0, j] += g[t, n, j]
-            load_saved(memory, at_kept, width, t, at, u, kept, states, old, old_row, b.numbers, 0)
+                    receive_errors(total.reshape(total.size), later.errors[after - steps, columns], synapse, lag)
             potential, out, now = u[t : t + 1], y[t : t + 1], start + t
-            run_backward(now, now + 1, memory, later.ring[n], total, 0, potential, at, out, at, width, b)
-        later.states[n] = memory[:size]
-        store_states(sums[:, at : at + width], memory[at_sums * width :], 0, width)
+            for n in range(low, high):
+                at, given = n * width, total[n - low : n - low + 1]
+                memory = memories[(n - low) * rows : (n - low + 1) * rows]
+                for j in range(width):
+                    given[0, j] += g[t, n, j]
+                load_saved(memory, at_kept, width, t, at, u, kept, states, old, old_row, b.numbers, 0)
+                run_backward(now, now + 1, memory, later.ring[n], given, 0, potential, at, out, at, width, b)
+        for n in range(low, high):
+            memory, at = memories[(n - low) * rows : (n - low + 1) * rows], n * width
+            later.states[n] = memory[:size]
+            store_states(sums[:, at : at + width], memory[at_sums * width :], 0, width)
 
 
 def adjoint(
@@ -258,7 +270,8 @@ def adjoint(
     given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
     arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
     synapses = backward_synapse(weight, g.shape[2:], geometry), delay, lags_of(weight, geometry)
-    parallel_for(_adjoint, samples, start, *arrays, *synapses, states, old, later, sums, block, grain=1)
+    grain = min(max(samples // _TOGETHER, 1), _TOGETHER)
+    parallel_for(_adjoint, samples, start, *arrays, *synapses, states, old, later, sums, block, grain=grain)
     if len(later.errors):
         later.errors[:] = np.concatenate([arrays[-1], later.errors])[: len(later.errors)]
     return y, sums
