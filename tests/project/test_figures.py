@@ -64,6 +64,11 @@ def test_tasks(script, name):
     assert marked(script, f"docs/{tasks.PAGES[name]}.md", name) == "\n".join(lines)
 
 
+def test_memory(script):
+    lines = script("memory").lines(script("common").load("memory"))
+    assert marked(script, "docs/recurrent.md", "memory") == "\n".join(lines)
+
+
 def test_exchange(script):
     pytest.importorskip("nir")
     lines = script("exchange").lines_of(script("common").load("exchange"))
