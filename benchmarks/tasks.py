@@ -2,6 +2,7 @@
 
     python benchmarks/tasks.py qtdb --data FOLDER_OF_QTDB             # also braille, braille-spikes: FOLDER_OF_BRAILLE
     python benchmarks/tasks.py spoken-digits --data recordings.npz    # each speaker is the test of runs without him
+    python benchmarks/tasks.py smnist --data MNIST --seeds 0          # also psmnist: an hour a seed
 
 Each run is `cuslayer train NAME --data DATA --seed SEED` with one thread. Runs in the results are not repeated.
 Validation recordings are a tenth of the training set, another one for each seed, and choose the epoch of the weights.
@@ -34,6 +35,7 @@ from cuslayer.training.data_of_run import load_data
 matplotlib.use("Agg")
 SPEAKERS = "george", "jackson", "lucas", "nicolas", "theo", "yweweler"
 PAGES = {"qtdb": "heartbeats", "braille": "braille", "braille-spikes": "braille", "spoken-digits": "spoken-digits"}
+PAGES |= dict.fromkeys(("smnist", "psmnist"), "sequential-mnist")
 # Accuracies in %, the first on the official test set.
 PUBLISHED = {
     "qtdb": {
@@ -43,6 +45,8 @@ PUBLISHED = {
     },
     "braille": {"Mueller-Cleve 2022": "96.7"},
     "braille-spikes": {"Mueller-Cleve 2022": "about 80"},
+    "smnist": {"DH-SNN (Zheng 2024)": "98.9", "BRF (Higuchi 2024)": "99.1"},
+    "psmnist": {"DH-SNN (Zheng 2024)": "94.5", "BRF (Higuchi 2024)": "95.0"},
 }
 
 
@@ -100,6 +104,9 @@ def lines(name: str, results: dict) -> list[str]:
         tested = {"validation recordings": [max(r["validation"]) for r in runs]}
         tested["official test set"] = [r["test"][-1] for r in runs if r["test"]]
     rows = []
+    if name.endswith("smnist"):
+        epochs = runs[0]["validation"]
+        tested |= {f"validation, epoch {at}": [epochs[at - 1]] for at in range(1, len(epochs), len(epochs) // 4)}
     for what, seeds in tested.items():
         if seeds:
             spread = f" ± {stdev(seeds):.1f}" if len(seeds) > 1 else ""

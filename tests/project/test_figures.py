@@ -57,7 +57,7 @@ def test_reliability(script):
     assert fuzz["problems"] == []
 
 
-@pytest.mark.parametrize("name", ["qtdb", "braille", "braille-spikes", "spoken-digits"])
+@pytest.mark.parametrize("name", ["qtdb", "braille", "braille-spikes", "spoken-digits", "smnist", "psmnist"])
 def test_tasks(script, name):
     tasks = script("tasks")
     lines = tasks.lines(name, script("common").load("tasks"))
