@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="CONFIG",
         help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
-        "shd, ssc, ntidigits, spoken-digits",
+        "shd, ssc, ntidigits, spoken-digits, spoken-digits-delays",
     )
     config.completer = _configs
     add = parser.add_argument
