@@ -64,6 +64,12 @@ def test_tasks(script, name):
     assert marked(script, f"docs/{tasks.PAGES[name]}.md", name) == "\n".join(lines)
 
 
+def test_delays(script):
+    results = script("common").load("delays")
+    for name in results.keys() - {"machine"}:
+        assert marked(script, "docs/delays.md", name) == "\n".join(script("delays").lines(name, results))
+
+
 def test_exchange(script):
     pytest.importorskip("nir")
     lines = script("exchange").lines_of(script("common").load("exchange"))
