@@ -4,7 +4,7 @@
     python benchmarks/delays.py spoken-digits --data recordings.npz    # half an hour; once more with --neuron AdLIF
 
 Networks and tasks are those of examples/delays.py. Each network takes the rate of `RATES` that is best on validation
-recordings. Five seeds then train, and are tested with other recordings. Runs in the results are not repeated.
+recordings. Each seed then trains, and is tested with other recordings. Runs in the results are not repeated.
 
 The figures, with versions and machine, go to benchmarks/results/delays.json, docs/delays.md and its picture.
 """
