@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="CONFIG",
         help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
-        "shd, ssc, ntidigits, spoken-digits, qtdb, braille, braille-spikes, smnist",
+        "shd, ssc, ntidigits, spoken-digits, spoken-digits-delays, qtdb, braille, braille-spikes, smnist",
     )
     config.completer = _configs
     add = parser.add_argument

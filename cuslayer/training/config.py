@@ -434,8 +434,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     Args:
         source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
-            cifar10dvs, shd, ssc, ntidigits, spoken-digits, qtdb, braille, braille-spikes, smnist, psmnist; or a mapping
-            of the same keys, such as `Params`.
+            cifar10dvs, shd, ssc, ntidigits, spoken-digits, spoken-digits-delays, qtdb, braille, braille-spikes, smnist,
+            psmnist; or a mapping of the same keys, such as `Params`.
 
     Raises:
         ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known

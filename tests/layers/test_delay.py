@@ -78,12 +78,8 @@ def test_linear_gradient_is_exact(shape, low, high):
         assert cs.gradcheck(partial(linear, delay=delay), x) < 1e-6
 
 
-def test_a_whole_delay_is_the_same_in_both_modes():
-    x = RNG.standard_normal((10, 1, 4)).astype(np.float32)
-    for delay in (0.0, 2.0, -3.0, np.array([0.0, 1.0, 2.0, -1.0], np.float32)):
-        floor, linear = (cs.shift(x, delay=delay, dt=0.1, mode=mode).data for mode in ("floor", "linear"))
-        assert (floor == linear).all()
-    s = x > 0
+def test_linear_makes_numbers_of_spikes():
+    s = RNG.random((10, 1, 4)) < 0.5
     assert cs.shift(s, delay=0.25, mode="linear").dtype == np.float32
     assert cs.shift(s, delay=cs.Tensor(np.array(0.25)), mode="linear").dtype == np.float64
 

@@ -96,6 +96,25 @@ def test_steps_narrow_the_delays_until_training_is_evaluation():
     assert layer.state()["delays.taken"].tolist() == [4.0]
 
 
+@pytest.mark.parametrize("apart", [5, 15, 30, -20])
+def test_delays_find_the_interval_of_two_spikes(apart):
+    """A neuron of fixed weights learns to fire for two spikes in one order, and not in the other."""
+    layer = cs.Dense(2, 1, delays=cs.SynapticDelays(40.0, steps=66, width=8.0))
+    layer.weight.data[:], layer.delays.delay.data[:] = 0.7, 20.0
+    net, x = cs.Sequential(layer, cs.LIF(5.0)), np.zeros((100, 2, 2), bool)
+    x[30, [0, 1], [0, 1]] = x[30 + apart, [0, 1], [1, 0]] = True
+    optimizer = cs.Adam([layer.delays.delay], lr=0.5)
+    for _ in range(100):
+        error = net(x).sum(axis=0) - np.array([[1.0], [0.0]])
+        optimizer.zero_grad()
+        (error * error).sum().backward()
+        optimizer.step()
+    net.train(False)
+    assert net(x).data.sum(axis=0).ravel().tolist() == [1, 0]
+    first, second = layer.delays.delay.data.ravel()
+    assert first - second == pytest.approx(apart, abs=4.2)  # 0.7 + 0.7 exp(-4.2 / 5) is the threshold
+
+
 def test_in_a_network(tmp_path):
     cs.seed(0)
     words = [cs.Word("12"), cs.Word("9", synaptic_delay=7.0, narrowing=30), cs.Word("4")]

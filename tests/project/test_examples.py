@@ -51,8 +51,8 @@ def test_cnn(data, capsys):
     assert re.fullmatch(LINE.format(1), capsys.readouterr().out.strip())
 
 
-@pytest.mark.parametrize("speaker", [None, "one"])
-def test_spoken_digits(speaker, tmp_path, capsys):
+@pytest.mark.parametrize(("speaker", "kind"), [(None, "axons"), ("one", "recurrent")])
+def test_spoken_digits(speaker, kind, tmp_path, capsys):
     """Ten tones of two speakers are told apart."""
     r, count = np.random.default_rng(0), 40
     label, take = np.arange(count) % 10, np.arange(count) // 10 + 4
@@ -64,6 +64,12 @@ def test_spoken_digits(speaker, tmp_path, capsys):
     load("spoken_digits").main([str(tmp_path / "tones.npz"), "--epochs", "40", *options])
     *_, last = capsys.readouterr().out.splitlines()
     assert float(re.fullmatch(r"epoch 40: test (\d+\.\d\d)%", last)[1]) > 60  # chance is 10 %
+    load("delays").main([kind, "--data", str(tmp_path / "tones.npz"), "--neuron", "AdLIF", "--batches", "2"])
+
+
+def test_delays(capsys):
+    load("delays").main(["synapses", "--batches", "12"])
+    assert float(capsys.readouterr().out.split()[0]) > 90  # chance is 50 %
 
 
 @pytest.mark.parametrize("name", ["oxford", "oxford_loihi"])

@@ -69,6 +69,12 @@ def test_memory(script):
     assert marked(script, "docs/recurrent.md", "memory") == "\n".join(lines)
 
 
+def test_delays(script):
+    results = script("common").load("delays")
+    for name in results.keys() - {"machine"}:
+        assert marked(script, "docs/delays.md", name) == "\n".join(script("delays").lines(name, results))
+
+
 def test_exchange(script):
     pytest.importorskip("nir")
     lines = script("exchange").lines_of(script("common").load("exchange"))

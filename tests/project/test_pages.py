@@ -58,6 +58,7 @@ def test_the_start(here):
 def test_tasks_in_time():
     said = run("docs/recurrent.md", {})
     assert int(re.search(r"(\d+)% are right", said)[1]) >= 90
+    assert run("docs/delays.md", {}).endswith("[1 0]\n")
 
 
 def test_gpus():

@@ -187,8 +187,9 @@ def test_errors(tmp_path: Path) -> None:
             load_data(replace(CONFIG, data=file, sound=replace(SOUND, **sound)), CONFIG.network())
 
 
-def test_the_configuration_of_spoken_digits_fits_its_recordings() -> None:
-    config = load_config("spoken-digits")
+@pytest.mark.parametrize("name", ["spoken-digits", "spoken-digits-delays"])
+def test_the_configuration_of_spoken_digits_fits_its_recordings(name: str) -> None:
+    config = load_config(name)
     assert config.sound is not None
     x = config.sound.to_input(config.neuron.dt, config.duration)(np.ones(800))
     assert config.network()(x[:, None]).shape == (5, 1, 10)
