@@ -39,6 +39,7 @@ _HEADS = {
     "cnn8": "CNN, batch 8",
     "cnn8-initial": "CNN, busy",
     "recurrent32": "recurrent, batch 32",
+    "sequence64": "784 steps, batch 64",
 }
 # Seconds of a step of a stream, and of a recording's inference.
 _STREAM, _INFERENCE = 100e-6, 3e-3
@@ -88,7 +89,7 @@ def aims(found: dict) -> list[dict]:
 
 
 def _on(peers: tuple[str, ...]) -> str:
-    return f"the fastest on {'PyTorch' if peers == ON_TORCH else 'JAX'}"
+    return {ON_TORCH: "the fastest on PyTorch", ON_JAX: "the fastest on JAX"}.get(peers, "the fastest")
 
 
 def _percent(name: str) -> str:

@@ -128,15 +128,15 @@ def _receive_rows(totals: Any, errors: Any, synapse: DenseErrors, lag: int) -> N
             e, f, g, h = of_two[i + width], of_two[i + 1 + width], of_two[i + 2 + width], of_two[i + 3 + width]
             for j in range(width):
                 p, q, r, s = rows[j], rows[j + width], rows[j + 2 * width], rows[j + 3 * width]
-                two[j] += (a * p + b * q) + (c * r + d * s)
-                two[j + width] += (e * p + f * q) + (g * r + h * s)
+                two[j] = (two[j] + a * p + b * q) + (c * r + d * s)
+                two[j + width] = (two[j + width] + e * p + f * q) + (g * r + h * s)
             n += 2
         if n < samples:
             one, of_one = totals[n * width : (n + 1) * width], errors[n * width : (n + 1) * width]
             a, b, c, d = of_one[i], of_one[i + 1], of_one[i + 2], of_one[i + 3]
             for j in range(width):
                 p, q, r, s = rows[j], rows[j + width], rows[j + 2 * width], rows[j + 3 * width]
-                one[j] += (a * p + b * q) + (c * r + d * s)
+                one[j] = (one[j] + a * p + b * q) + (c * r + d * s)
     for i in range(width // 4 * 4, width):
         for n in range(samples):
             error, total = errors[n * width + i], totals[n * width : (n + 1) * width]
