@@ -105,8 +105,10 @@ def lines(name: str, results: dict) -> list[str]:
         tested["official test set"] = [r["test"][-1] for r in runs if r["test"]]
     rows = []
     if name.endswith("smnist"):
-        epochs = runs[0]["validation"]
-        tested |= {f"validation, epoch {at}": [epochs[at - 1]] for at in range(1, len(epochs), len(epochs) // 4)}
+        each = runs[0]["validation"]
+        places = range(0, len(each), max(len(each) // 6, 1))
+        epochs = ", ".join(f"{1 + i}: {each[i]:.1f}" for i in places)
+        rows.append(["validation, epoch of seed 0", epochs, ""])
     for what, seeds in tested.items():
         if seeds:
             spread = f" ± {stdev(seeds):.1f}" if len(seeds) > 1 else ""
