@@ -228,7 +228,7 @@ def load(
     Traceback (most recent call last):
         ...
     ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, \
-braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean nmnist?
+braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist?
     """
     if check.one_of("name", name, NAMES) in READERS:
         found: Arrays = READERS[name](check.path("root", root), check.one_of("split", split, ("train", "test")))
