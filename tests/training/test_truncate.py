@@ -107,6 +107,7 @@ CASES = [(kind, delay, "exact") for kind in (*KINDS, *MORE) for delay in ((None,
 CASES += [(kind, delay, "slayer") for kind, delay in (("SRM", None), ("SampledSRM", None), ("RF", None), ("ALIF", 1.0))]
 
 
+@pytest.mark.all
 @pytest.mark.parametrize(("kind", "delay", "gradient"), CASES)
 def test_gradients_of_chunks_that_run_again_are_those_of_the_whole(kind, delay, gradient):
     """In float64, also where a chunk is shorter than what its stages remember."""
