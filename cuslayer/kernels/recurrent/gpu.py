@@ -70,6 +70,8 @@ def adjoint(
     geometry: Geometry | None = None,
     states: None = None,
     trained: bool = False,
+    later: None = None,
+    start: int = 0,
 ) -> tuple[Array, Array]:
     """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
