@@ -225,7 +225,8 @@ def _config(options: argparse.Namespace) -> Config:
             raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
     if options.timeout is not None:
         check.positive("--timeout", options.timeout)
-    config = training.load_config(options.config) if options.config else training.Config()
+    name = "psmnist" if options.permuted and options.config == "smnist" else options.config
+    config = training.load_config(name) if name else training.Config()
     if options.resume:
         options.out = str(training.find_run(options.out or config.out))
         # The configuration of the run is used unless another is given.
@@ -238,7 +239,6 @@ def _config(options: argparse.Namespace) -> Config:
             check.warn(f"{options.optimizer} has no {names}, which the configuration sets; dropped")
         config = config.with_options(optimizer=optimizer)
     if options.permuted:
-        config = training.load_config("psmnist") if options.config == "smnist" else config
         if config.dataset not in ("smnist", "psmnist"):
             raise ValueError(f"--permuted is for the configuration smnist, got the data set {config.dataset}")
         config = replace(config, dataset="psmnist")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -13,12 +14,13 @@ import numpy.typing as npt
 from cuslayer import check
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.formats.base import Unreadable, read_file
+from cuslayer.data.sounds import most_unfolded
 
 _PARTS = {"train": "train", "test": "t10k"}
 _SIDE, _CLASSES, _WHITE = 28, 10, 255
 # The order of the pixels of permuted MNIST is drawn once for all; everybody has an order of their own.
 _SEED = 0
-_GZIP, _MOST_PACKED = b"\x1f\x8b", 1000
+_GZIP = b"\x1f\x8b"
 
 
 def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
@@ -57,8 +59,8 @@ def _read(root: Path, name: str, axes: int) -> npt.NDArray[np.uint8]:
         file.seek(0)
         try:
             given = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
-            return _idx(given, axes, size * (_MOST_PACKED if packed else 1))
-        except (gzip.BadGzipFile, EOFError) as problem:
+            return _idx(given, axes, most_unfolded(size) if packed else size)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
             raise Unreadable(f"is no gzip file ({problem})") from None
 
     return read_file(found[0], read)

@@ -114,6 +114,11 @@ def _edges(audio: npt.NDArray[Any], start: npt.NDArray[Any], label: npt.NDArray[
     return edges
 
 
+def most_unfolded(size: int) -> int:
+    """Return the most bytes that a compressed file of a size may unfold to."""
+    return max(_FEW_BYTES, _MOST_TIMES * size)
+
+
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an archive, if they are not much larger than it and fit into memory."""
 
@@ -121,7 +126,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         with _refusal():
             archive = Archive(file)
             headers = archive.headers
-        total, most = sum(header.bytes for header in headers.values()), max(_FEW_BYTES, _MOST_TIMES * size)
+        total, most = sum(header.bytes for header in headers.values()), most_unfolded(size)
         if total > most:
             rule = f"must hold at most {most:,} bytes in a file of {size:,}, got {total:,}"
             raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")

@@ -286,8 +286,10 @@ class Config:
         """
         if not self.layers:
             raise ValueError("layer is missing: the configuration has no network")
-        words = [replace(rows_first(word), neuron=_as_written(word.neuron)) for word in self.layers]
-        return Network(words, _as_written(self.neuron))
+        # Constants that are trained change in the network alone. Words that share neurons go on sharing them.
+        layers, neuron = deepcopy((self.layers, self.neuron))
+        words = [replace(rows_first(word), neuron=_as_written(word.neuron)) for word in layers]
+        return Network(words, _as_written(neuron))
 
     def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss | SparsityLoss:
         """Return a new loss."""
@@ -374,11 +376,7 @@ class Config:
 
 
 def _as_written(neuron: Any) -> Any:
-    """Return a copy of neurons as they are after the file was read, which has the scale of the surrogate of some.
-
-    Constants that are trained then change in the network alone.
-    """
-    neuron = deepcopy(neuron)
+    """Return neurons as they are after the file was read, which always has the scale of the surrogate of some."""
     always = "scaleRho" in getattr(getattr(neuron, "names", None), "needed", ())
     if always and isinstance(neuron.scale_rho, UsualScale):
         return replace(neuron, scale_rho=float(neuron.scale_rho))

@@ -182,8 +182,10 @@ def backward(task: Task, x: Any, spikes: Tensor, value: Tensor) -> None:
     task.optimizer.zero_grad()
     try:
         value.backward()
-        if task.chunked is not None and spikes.grad is not None:
-            task.chunked.backward(spikes.grad)
+        # What it has kept is not needed beside that of the next step.
+        chunked, task.chunked = task.chunked, None
+        if chunked is not None and spikes.grad is not None:
+            chunked.backward(spikes.grad)
     except MemoryError:
         raise step_error(graph_of(task.net), as_input(x).shape) from None
 

@@ -122,6 +122,7 @@ def test_damaged_mnist(tmp_path):
         (whole[:9], "is no idx file of bytes with 3 axes"),
         (b"\0\0\x0d" + whole[3:], "is no idx file of bytes"),
         (gzip.compress(whole)[:-9], "is no gzip file"),
+        (gzip.compress(whole)[:12] + b"x" * 30, "is no gzip file"),
         (bomb, "must have the 156,800,000 bytes"),
     ):
         images.write_bytes(given)
@@ -140,8 +141,9 @@ def test_permuted_is_an_option_of_the_command(tmp_path, capsys):
     for name in ("train", "t10k"):
         mnist(tmp_path, RNG.integers(0, 256, (20, 28, 28)), np.arange(20) % 10, name)
     given = ["train", "smnist", "--permuted", "--data", str(tmp_path), "--epochs", "1", "--network", "1-3r-10out"]
-    assert main([*given, "--out", str(tmp_path / "run")]) == 0
-    assert load_run(tmp_path / "run").config.dataset == "psmnist"
+    assert main([*given, "--optimizer", "NAdam", "--out", str(tmp_path / "run")]) == 0
+    config = load_run(tmp_path / "run").config
+    assert (config.dataset, config.optimizer.type) == ("psmnist", "NAdam")
     assert main(["train", "qtdb", "--permuted"]) != 0
     assert "--permuted is for the configuration smnist, got the data set qtdb" in capsys.readouterr().err
 

@@ -108,7 +108,6 @@ def test_neuron_adjoint(
     g = normal(seed + 2, shape, dtype)
     given, later = (g, u, kept, constants, spiking, states, trained), [None, None]
     if states is not None:
-        # As behind a chunk like this one.
         later = [np.zeros_like(states) for _ in range(2)]
         for at in later:
             cpu.neuron.adjoint(*given, at)

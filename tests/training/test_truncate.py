@@ -143,7 +143,6 @@ def test_chunks_draw_again_what_they_have_drawn():
     for options in ({"truncate": 50}, {"truncate": 17}, {"recompute": 17}):
         _, grads = trained(lambda: cs.Dense(6, 5), Noise, lambda: FAST, **options)
         losses.append((*grads, backend.generator().random()))
-    # A dense layer and neurons without a memory: the gradients are equal, and so is what is drawn next.
     for grad, drawn in losses[1:]:
         np.testing.assert_allclose(grad, losses[0][0], rtol=0, atol=1e-5 * abs(grad).max())
         assert drawn == losses[0][1]
