@@ -9,7 +9,7 @@ import sys
 
 def _leave(number: int, frame: object) -> None:
     """End the process at once: an exception could be lost, or abort a library that is being imported."""
-    unfinished = getattr(sys.modules.get("cuslayer.files"), "discard_unfinished", None)
+    unfinished = getattr(sys.modules.get("cuslayer._base.files"), "discard_unfinished", None)
     if unfinished is not None:
         unfinished()
     os.write(2, b"cuslayer: interrupted\n")

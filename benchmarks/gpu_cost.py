@@ -28,10 +28,10 @@ from comparison.models.stages import shapes
 from comparison.works import NAMES
 from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, Network, prepared
 
+from cuslayer._tape import Node, Tensor
 from cuslayer.data import Loader
 from cuslayer.network.graph import observe
 from cuslayer.network.network import Container, graph_of
-from cuslayer.tape import Node, Tensor
 from cuslayer.training import Trainer
 from cuslayer.training.score import Tally
 from cuslayer.training.steps import GraphStep

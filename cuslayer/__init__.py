@@ -10,11 +10,12 @@ README.md begins with a whole example; docs/design.md has the conventions and th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cuslayer import instead, surrogates as surrogates
+from cuslayer import surrogates as surrogates
+from cuslayer._base import instead
 from cuslayer.backend import device as device, seed as seed, use as use
 from cuslayer.data.events import Events as Events
 from cuslayer.data.formats import read_events as read_events, write_events as write_events
-from cuslayer.encoding import (
+from cuslayer._encoding import (
     encode_delta as encode_delta,
     encode_latency as encode_latency,
     encode_poisson as encode_poisson,
@@ -74,7 +75,7 @@ from cuslayer.functions import (
     var as var,
     where as where,
 )
-from cuslayer.gradcheck import gradcheck as gradcheck
+from cuslayer._gradcheck import gradcheck as gradcheck
 from cuslayer.kernels.cuda.own import kernel as kernel
 from cuslayer.layers import (
     Affine as Affine,
@@ -125,8 +126,8 @@ from cuslayer.optim import (
     cosine_decay as cosine_decay,
     step_decay as step_decay,
 )
-from cuslayer.tape import Tensor as Tensor, differentiable as differentiable, no_grad as no_grad
-from cuslayer.version import __version__ as __version__
+from cuslayer._tape import Tensor as Tensor, differentiable as differentiable, no_grad as no_grad
+from cuslayer._base.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cuslayer import distributed as distributed, plot as plot

@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.device_random import DeviceRandom
+from cuslayer._base import check
+from cuslayer._base.device_random import DeviceRandom
 
 # An array of NumPy or CuPy, used through their common interface.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"

@@ -1,6 +1,6 @@
 """The functional interface: NumPy's operations on tensors, and those of layers, neurons and losses."""
 
-from cuslayer.array_functions.elementwise import (
+from cuslayer._array_functions.elementwise import (
     abs as abs,
     absolute as absolute,
     add as add,
@@ -31,8 +31,8 @@ from cuslayer.array_functions.elementwise import (
     tanh as tanh,
     where as where,
 )
-from cuslayer.array_functions.products import dot as dot, einsum as einsum, matmul as matmul, tensordot as tensordot
-from cuslayer.array_functions.reductions import (
+from cuslayer._array_functions.products import dot as dot, einsum as einsum, matmul as matmul, tensordot as tensordot
+from cuslayer._array_functions.reductions import (
     all as all,
     any as any,
     argmax as argmax,
@@ -46,7 +46,7 @@ from cuslayer.array_functions.reductions import (
     sum as sum,
     var as var,
 )
-from cuslayer.array_functions.shapes import (
+from cuslayer._array_functions.shapes import (
     concatenate as concatenate,
     copy as copy,
     expand_dims as expand_dims,
@@ -59,7 +59,7 @@ from cuslayer.array_functions.shapes import (
     swapaxes as swapaxes,
     transpose as transpose,
 )
-from cuslayer.encoding import replicate as replicate
+from cuslayer._encoding import replicate as replicate
 from cuslayer.layers.conv import conv as conv, conv_transpose as conv_transpose
 from cuslayer.layers.delay import shift as shift
 from cuslayer.layers.dense import dense as dense, leaky_integral as leaky_integral

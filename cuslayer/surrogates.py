@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Shape
 

@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from cuslayer import archive
-from cuslayer.archive import Archive
+from cuslayer._base import archive
+from cuslayer._base.archive import Archive
 
 
 def npy(shape, content=b"", descr="<f4", version=1):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor, differentiable
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Tensor, differentiable
 
 CHANGES = {
     "augmented": lambda w: setattr(w, "data", operator.imul(w.data, 2)),

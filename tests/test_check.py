@@ -1,4 +1,4 @@
-"""cuslayer.check: who names an error, and which errors are left as they are."""
+"""cuslayer._base.check: who names an error, and which errors are left as they are."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import check
+from cuslayer._base import check
 from tests.support.refused import refused
 
 

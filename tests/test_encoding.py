@@ -46,7 +46,7 @@ def test_poisson_depends_on_the_seed_only(monkeypatch):
     assert not (cs.encode_poisson(x, steps=40) == first).all()
     # The size of a block of random numbers does not matter.
     for block in (1, 41, 1000):
-        monkeypatch.setattr("cuslayer.encoding._BLOCK", block)
+        monkeypatch.setattr("cuslayer._encoding._BLOCK", block)
         assert (cs.encode_poisson(x, steps=40, seed=3) == first).all()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.files import NotWritten, discard_unfinished, write_whole
+from cuslayer._base.files import NotWritten, discard_unfinished, write_whole
 from cuslayer.interchange import export_hdf5
 from cuslayer.training import EpochStats, Stats
 

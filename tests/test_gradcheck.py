@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.tape import differentiable
+from cuslayer._tape import differentiable
 
 
 def test_right_and_wrong():

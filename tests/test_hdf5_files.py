@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuslayer.hdf5_files import _MOST_TEXTS, FEW, Damaged, attribute, blocks, member, opened, tree
+from cuslayer._base.hdf5_files import _MOST_TEXTS, FEW, Damaged, attribute, blocks, member, opened, tree
 
 h5py = pytest.importorskip("h5py")
 GZIP = {"compression": "gzip", "compression_opts": 9}

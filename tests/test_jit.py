@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuslayer import jit
+from cuslayer._base import jit
 
 ROOT = Path(__file__).parents[1]
 LOOP = """
 from typing import NamedTuple
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 
 class {name}(NamedTuple):
     gain: float
@@ -39,7 +39,7 @@ def run(folder, name):
 
 
 INLINED = """
-from cuslayer import jit
+from cuslayer._base import jit
 
 jit._stamp = lambda: "{stamp}"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cuslayer import jit
-from cuslayer.kernel_cache import CheckedCacheFile
+from cuslayer._base import jit
+from cuslayer._base.kernel_cache import CheckedCacheFile
 
 ROOT = Path(__file__).parents[1]
 SOURCE = """
-from cuslayer import jit
+from cuslayer._base import jit
 
 jit._stamp = lambda: "a"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuslayer.tape import Tensor, differentiable, on_gradient
+from cuslayer._tape import Tensor, differentiable, on_gradient
 
 
 def test_a_gradient_is_reported_when_it_is_complete():

@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.parameter import Bounded
+from cuslayer._parameter import Bounded
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 
 MAKES = [

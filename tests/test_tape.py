@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.tape import Tensor, differentiable
+from cuslayer._tape import Tensor, differentiable
 from tests.support import reference
 
 RNG = np.random.default_rng(1)

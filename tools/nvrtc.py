@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from cuslayer.files import write_whole
+from cuslayer._base.files import write_whole
 
 # The folder of the wheel of each release.
 _WHEELS = {"12": "cuda_nvrtc", "13": "cu13"}

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._base.version import __version__
 from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
-from cuslayer.extras import optional
-from cuslayer.version import __version__
 
 # A new command is a file in this folder and its name here.
 COMMANDS = {

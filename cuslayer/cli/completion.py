@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.extras import optional
+from cuslayer._base.extras import optional
 
 HELP = "print a script for a shell, which then completes commands, options and files"
 DESCRIPTION = """Print a script for a shell, which then completes commands, options and files by the Tab key. bash: eval

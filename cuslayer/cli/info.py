@@ -7,8 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from cuslayer import backend
+from cuslayer._base.version import __version__
 from cuslayer.cli.arguments import add_json, print_json
-from cuslayer.version import __version__
 
 HELP = "show versions and the device in use"
 EXAMPLES = ("cuslayer info", "cuslayer info --json")

@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cuslayer import check, data, training
+from cuslayer import data, training
+from cuslayer._base import check
+from cuslayer._base.keys import key_of, keys
 from cuslayer.backend import deferred
 from cuslayer.cli import errors
 from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
 from cuslayer.distributed import Context, world
 from cuslayer.distributed.context import is_on_all
 from cuslayer.inspection import health
-from cuslayer.keys import key_of, keys
 from cuslayer.network.notation import rows_first
 from cuslayer.training.config import OPTIMIZERS, Config, OptimizerConfig, named_configs
 from cuslayer.training.run_folder import METRICS

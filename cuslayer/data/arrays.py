@@ -9,10 +9,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._tape import Tensor
 from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, Events, sensor_shape
-from cuslayer.tape import Tensor
 
 Array = npt.NDArray[Any]
 

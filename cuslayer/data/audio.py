@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
 from cuslayer.data.arrays import class_labels, number_of_classes
 from cuslayer.data.codes import Code
 from cuslayer.data.datasets import Recordings

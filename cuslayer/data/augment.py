@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
 from cuslayer.data.audio import AudioToNumbers
 from cuslayer.data.events import Events, on_sensor, sensor_shape
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._tape import Tensor, as_tensor
 from cuslayer.data.loader import Loader
-from cuslayer.tape import Tensor, as_tensor
 
 
 def pairs(batches: Iterable[Any], source: Any = None) -> Iterator[tuple[Any, Any]]:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import FromStart
 from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.data.time_series import READERS
-from cuslayer.extras import optional
 
 _US_PER_MS = 1000.0
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import to_numpy
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.data.formats import FORMATS, read_events
 from cuslayer.data.formats.base import read_file

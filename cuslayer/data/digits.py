@@ -17,14 +17,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check
-from cuslayer.archive import Archive
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._base.archive import Archive
+from cuslayer._base.files import write_whole
 from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events
 from cuslayer.data.formats.base import open_file
 from cuslayer.data.formats.slayer import decode, encode
 from cuslayer.data.saccades import MS, SENSOR, saccades
-from cuslayer.files import write_whole
 
 # Part of the cache file's name; increase it when a change below changes the recordings.
 _VERSION = 1

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check
-from cuslayer.tape import Tensor
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._tape import Tensor
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

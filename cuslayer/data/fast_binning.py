@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer._base.jit import compiled
 from cuslayer.data.events import EDGE
 from cuslayer.data.packed import PackedEvents, begins
-from cuslayer.jit import compiled
 from cuslayer.kernels.spikes.packed import event_fields
 
 Counts = npt.NDArray[np.int64]

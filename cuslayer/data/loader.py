@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check, instead
+from cuslayer import backend
+from cuslayer._base import check, instead
+from cuslayer._tape import Tensor
 from cuslayer.data.arrays import numbers, to_steps
 from cuslayer.data.augment import Transform
 from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, ROUNDINGS, Events, flat_bins, misfit, sensor_shape
 from cuslayer.data.packed import PackedBits, PackedEvents, Resident, pack_bins, pack_frames
-from cuslayer.tape import Tensor
 
 # Recordings that are binned from their bytes are read for a warning if a smaller share of their events is kept.
 _FEW = 0.02

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.formats.base import Unreadable, read_file
 from cuslayer.data.sounds import most_unfolded

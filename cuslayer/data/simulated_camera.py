@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer._base.jit import compiled
 from cuslayer.data.saccades import DARK
-from cuslayer.jit import compiled
 
 # Initial capacity in events; a recording with more events is simulated again with enough capacity.
 _CAPACITY = 1 << 14

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
-from cuslayer.archive import Archive, Refused
+from cuslayer._base import check
+from cuslayer._base.archive import Archive, Refused
 from cuslayer.data.formats import base
 from cuslayer.data.formats.base import read_file
 

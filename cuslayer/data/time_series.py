@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.mnist import pixels_in_time
 from cuslayer.data.sounds import read_arrays
-from cuslayer.extras import optional
 
 # The repetitions of a Braille letter from this one on are the test set.
 _FIRST_TEST = 40

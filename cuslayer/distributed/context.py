@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array
 
 T = TypeVar("T")

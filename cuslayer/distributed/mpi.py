@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._base.files import alive
 from cuslayer.backend import Array
 from cuslayer.distributed.context import Context, Request
-from cuslayer.extras import optional
-from cuslayer.files import alive
 
 # Where mpiexec of MPICH, of Open MPI and of PMIx, and srun, say how many processes they have started.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_WORLD_SIZE")

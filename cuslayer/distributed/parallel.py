@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, on_gradient
 from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.mpi import world
 from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, Transport, fill, share, transport_of
-from cuslayer.tape import Tensor, on_gradient
 
 # The most recordings of a micro-batch by default, and millions of bytes of a bucket.
 MICRO, BUCKET = 16, 4.0

@@ -19,10 +19,10 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from cuslayer import backend
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.distributed.context import Context, Request
 from cuslayer.kernels.host import memory
-from cuslayer.tape import Tensor
 
 T = TypeVar("T")
 # An array, or two sums whose sum it stands for.
@@ -131,7 +131,7 @@ def add_up(given: Sum, out: Array | None = None) -> Array:
             total += each
     elif given is not total:
         # Numba is imported when it is first needed.
-        from cuslayer.jit import parallel_for
+        from cuslayer._base.jit import parallel_for
 
         def pieces(first: int, last: int) -> None:
             for n in range(first, last):

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.structure import check_loss, default_loss
 from cuslayer.layers import Delay, Layer
@@ -21,7 +22,6 @@ from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.style import axes, open_frame, palette
-from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 MODES = ("slayer", "exact")
 KINDS = ("shift", "add", "remove")

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Layer
@@ -19,7 +20,6 @@ from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.style import axes, color_bar, open_frame, palette
-from cuslayer.tape import Tensor, gradients, no_grad
 
 Index: TypeAlias = "tuple[int, ...]"
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.sequences import ended, own
+from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.inspection.network_health import (
@@ -35,8 +37,6 @@ from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copied, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Optimizer
-from cuslayer.sequences import ended, own
-from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.network.graph import Address
 from cuslayer.network.network import graph_of

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import Events
 from cuslayer.inspection.structure import output_shapes, rates_of
 from cuslayer.network.graph import INPUT
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Tensor
 
 # Both colors and their mixtures are visible on white and on black.
 OFF, ON = (61, 143, 209), (224, 102, 42)

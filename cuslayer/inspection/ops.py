@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.layers import Affine, Layer
 from cuslayer.network.graph import Address, finite_input
 from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.network.walk import Walk, check_network, eval_mode, units
-from cuslayer.tape import Tensor, no_grad
 
 # Horowitz 2014, 45 nm: an addition of float32, and with it a multiplication of float32.
 _ACCUMULATE, _MULTIPLY_ACCUMULATE = 0.9, 4.6

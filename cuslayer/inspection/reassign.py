@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
 from cuslayer.inspection.structure import check_loss, default_loss, find_unit
 from cuslayer.network.walk import check_network, eval_mode
 from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.style import axes_grid, open_frame, palette, time_axis
-from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 _LARGEST = 8  # errors on the potential, each drawn with its reassignment
 _ERRORS = (

@@ -12,16 +12,17 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._tape import Tensor, no_grad, saves_float16
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.extras import optional
 from cuslayer.inspection.structure import dt_at, find_unit, is_path, note_rates
 from cuslayer.kernels.constants import Sampled
 from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, OnePass
-from cuslayer.tape import Tensor, no_grad, saves_float16
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)

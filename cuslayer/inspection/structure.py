@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor
 from cuslayer.backend import to_numpy
 from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
@@ -18,7 +19,6 @@ from cuslayer.network.network import Container, graph_of
 from cuslayer.network.shapes import known_shapes
 from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.tape import Tensor
 
 
 def find_unit(net: Any, layer: Any) -> Unit:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.files import write_whole
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.files import write_whole
 from cuslayer.layers import Delay, Dense
 from cuslayer.network.network import Sequential, chain_of
-from cuslayer.tape import Tensor, no_grad
 
 
 @check.operation

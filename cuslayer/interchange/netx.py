@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._base.hdf5_files import FEW, checked
 from cuslayer.backend import Array, to_numpy
-from cuslayer.extras import optional
-from cuslayer.hdf5_files import FEW, checked
 from cuslayer.interchange import axes
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import channels_first, inward
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.dense.matmul import matmul

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 
 # The minimum number of signals for each thread.
 _GRAIN = 128

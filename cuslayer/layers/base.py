@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from cuslayer import check, instead, kernels
+from cuslayer import kernels
+from cuslayer._base import check, instead
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.neurons.base import on_arrays
 from cuslayer.neurons.states import Remembering
-from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._base.sequences import Lengths, own, own_steps
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, gradients, note_change
 from cuslayer.backend import Array, Setting, namespace, numeric
 from cuslayer.kernels.batch_norm.cpu import Scaling, move
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.sequences import Lengths, own, own_steps
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, gradients, note_change
 
 SCALES = ("none", "power", "std")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cuslayer import check, instead
+from cuslayer._base import check, instead
+from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import (
@@ -19,7 +20,6 @@ from cuslayer.layers.base import (
     prepare,
 )
 from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
 @differentiable

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Pullback, Tensor, differentiable, grad_enabled, saves
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
-from cuslayer.parameter import Bounded
-from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled, saves
 
 MODES = ("floor", "linear")
 

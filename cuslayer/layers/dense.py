@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 from cuslayer.backend import Array, contiguous, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
@@ -20,7 +22,6 @@ from cuslayer.neurons.base import as_neuron
 from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.states import Remembering, States
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 
 
 @differentiable

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Layer, Shape, draw_uniform
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves
 
 
 @differentiable

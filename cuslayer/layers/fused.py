@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, numeric_type
-from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
-from cuslayer.tape import (
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import (
     DeferredGradient,
     Gradient,
     Pullback,
@@ -26,6 +23,10 @@ from cuslayer.tape import (
     takes_packed,
     wanted_dtype,
 )
+from cuslayer.backend import Array, namespace, numeric_type
+from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, instead, kernels
+from cuslayer import kernels
+from cuslayer._base import check, instead
+from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
 
 
 @differentiable

@@ -11,7 +11,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import (
+    Gradient,
+    Pullback,
+    Tensor,
+    as_tensor,
+    differentiable,
+    grad_enabled,
+    gradients,
+    no_grad,
+    save_for_backward,
+    takes_packed,
+)
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
@@ -25,18 +38,6 @@ from cuslayer.layers.synaptic_delay import lagged
 from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.states import PopulationStates
-from cuslayer.tape import (
-    Gradient,
-    Pullback,
-    Tensor,
-    as_tensor,
-    differentiable,
-    grad_enabled,
-    gradients,
-    no_grad,
-    save_for_backward,
-    takes_packed,
-)
 
 _KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
 # Potentials of neurons at work, in thresholds: normal, with the deviation at which `calibrate` begins its search.

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, note_change
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
-from cuslayer.parameter import Bounded
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, note_change
 
 # The least width of a Gaussian whose delay learns, and the width at which one lag has all of the weight, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3

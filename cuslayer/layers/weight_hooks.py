@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse, scale_parameter
-from cuslayer.tape import Pullback, Tensor, differentiable, saves
 
 
 def length(v: Array, shape: tuple[int, ...]) -> Array:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, saves
 from cuslayer.backend import Array, contiguous, namespace, numeric, numeric_type
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, saves
 
 
 @differentiable

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._base.sequences import Lengths, ended, own_steps, sum_of_parts
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.sequences import Lengths, ended, own_steps, sum_of_parts
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 
 # The count of the labelled class where none is given, as in SLAYER-PyTorch's examples.
 _USUAL = 60.0

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._base.sequences import own_steps
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, contiguous, namespace, numeric, to_device, to_numpy
 from cuslayer.loss.base import (
     OVER,
@@ -19,8 +22,6 @@ from cuslayer.loss.base import (
     window_steps,
 )
 from cuslayer.neurons.base import Neuron
-from cuslayer.sequences import own_steps
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 PROBABILITIES = ("softmax", "ratio")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, to_numpy
 from cuslayer.loss.base import OVER, integers, over_time, window_counts, window_steps
-from cuslayer.tape import Tensor, as_tensor
 
 
 @check.operation

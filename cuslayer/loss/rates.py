@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
 from cuslayer.loss.base import ClassLoss, check_order
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Tensor, as_tensor
 
 
 class SpikeRateLoss(ClassLoss):

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._base.sequences import Lengths, sum_of_parts
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.loss.base import part_of
 from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
-from cuslayer.sequences import Lengths, sum_of_parts
-from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 
 
 @differentiable

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.loss.base import OVER, ClassLoss, over_time
-from cuslayer.tape import Tensor, as_tensor
 
 
 class MeanSquaredError(ClassLoss):

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.sequences import Lengths, own, own_steps
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import preserved_epoch
 from cuslayer.layers.base import Layer, Synapse
@@ -20,8 +22,6 @@ from cuslayer.network.graph import Address, Graph, Node, as_input, finite_input,
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
-from cuslayer.sequences import Lengths, own, own_steps
-from cuslayer.tape import Tensor, no_grad
 
 # A search for a scale looks at so many neurons, spread over the samples.
 _COLUMNS = 2**14

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Setting
 from cuslayer.data.events import Events
 from cuslayer.kernels.constants import Pooling
@@ -27,7 +28,6 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.neurons.base import OnePass, is_neuron
-from cuslayer.tape import Tensor, as_tensor
 
 # Longer descriptions of stages are left out of messages.
 _LONGEST_TEXT = 60

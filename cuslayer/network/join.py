@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.array_functions.shapes import joined
+from cuslayer._array_functions.shapes import joined
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array, numeric
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.tape import Pullback, Tensor, differentiable, saves
 
 
 @differentiable
@@ -29,7 +29,7 @@ def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Arra
         x itself.
 
     >>> import numpy as np
-    >>> from cuslayer.tape import Tensor
+    >>> from cuslayer._tape import Tensor
     >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
     >>> (on_gradient(x, callback=lambda g: print(g.tolist())) * 3.0).sum().backward()
     [3.0, 3.0]

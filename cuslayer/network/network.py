@@ -10,7 +10,9 @@ from weakref import WeakSet
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.sequences import ended
+from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 from cuslayer.backend import Array, Setting
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.graph import INPUT, Graph, Node, Part, as_input, flow, number_range, observed, plan
@@ -19,8 +21,6 @@ from cuslayer.network.notation import Word, build, read_words
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of
 from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.sequences import ended
-from cuslayer.tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 

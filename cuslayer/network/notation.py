@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from cuslayer import check
-from cuslayer.keys import as_given, choice, counted, flag, key
+from cuslayer._base import check
+from cuslayer._base.keys import as_given, choice, counted, flag, key
 from cuslayer.layers import (
     Affine,
     Average,

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._tape import grad_enabled
 from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
 from cuslayer.layers import Affine, Conv, Dense, Layer, Recurrent
 from cuslayer.layers.base import Shape, check_frame
@@ -15,7 +17,6 @@ from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
-from cuslayer.tape import grad_enabled
 
 # Frames whose rows and columns are not known, only their channels after these.
 _FRAME = ("H", "W")

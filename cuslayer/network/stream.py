@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.sequences import ended
+from cuslayer._tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potential_format, potentials_are_observed
 from cuslayer.backend import Array, generator_state, load_generator_state, namespace
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
@@ -16,8 +18,6 @@ from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_in
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.states import carried
-from cuslayer.sequences import ended
-from cuslayer.tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potential_format, potentials_are_observed
 
 # Runs a stage on one chunk (T, N, ...) after the other.
 Run: TypeAlias = "Callable[..., Array]"

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, no_grad
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers.base import Shape, Synapse
 from cuslayer.layers.delay import Delay, Shift
@@ -20,7 +21,6 @@ from cuslayer.layers.weightless import Average, Decimate, Dropout
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.graph import Run, Step, observe
 from cuslayer.network.join import Join
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, no_grad
 
 # Stages between neurons and a layer that pass on what they get, without state: with Dropout before them, they run a
 # second time on what enters it.

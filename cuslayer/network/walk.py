@@ -18,14 +18,14 @@ from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Potentials, Tensor, on_potential
 from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers import Affine, Layer, TemporalFilter
 from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
 from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.states import Carried
-from cuslayer.tape import Potentials, Tensor, on_potential
 
 # What to do with layers that a graph does not show.
 VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"

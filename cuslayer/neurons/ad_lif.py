@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._parameter import Bounded
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
 from cuslayer.neurons.step import flushed
-from cuslayer.parameter import Bounded
 
 # The published bounds of what is trained.
 _BOUNDS = {"tau_u": (5.0, 25.0), "tau_w": (60.0, 300.0), "a": (0.0, 1.0), "b": (0.0, 2.0)}

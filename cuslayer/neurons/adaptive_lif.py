@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, leaky_response, tau_of_decay

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._parameter import Bounded
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
 from cuslayer.neurons.step import flushed
-from cuslayer.parameter import Bounded
 
 
 @dataclass(frozen=True, eq=False, repr=False)

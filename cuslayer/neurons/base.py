@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 
 @differentiable

@@ -12,7 +12,19 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._parameter import Bounded
+from cuslayer._tape import (
+    Gradient,
+    Pullback,
+    Tensor,
+    as_tensor,
+    differentiable,
+    grad_enabled,
+    save_for_backward,
+    to_shape,
+)
 from cuslayer.backend import Array, generator, namespace, to_numpy
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -31,18 +43,7 @@ from cuslayer.neurons.base import (
     shape_of,
 )
 from cuslayer.neurons.states import States
-from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
-from cuslayer.tape import (
-    Gradient,
-    Pullback,
-    Tensor,
-    as_tensor,
-    differentiable,
-    grad_enabled,
-    save_for_backward,
-    to_shape,
-)
 
 D = TypeVar("D", bound="StepNeuron")
 

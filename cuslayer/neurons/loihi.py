@@ -10,7 +10,9 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled, flushed_taps
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -28,7 +30,6 @@ from cuslayer.neurons.base import (
 from cuslayer.neurons.states import Carried
 from cuslayer.neurons.step import rint, trunc
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
-from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 UNIT, SHARE = 4096.0, 1 / 4096.0  # decays are multiples of 1 / 2^12
 MOST = 2.0**23 - 1  # the largest state

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor
 from cuslayer.backend import to_numpy
 from cuslayer.neurons.base import KINDS, Neuron, UsualScale
 from cuslayer.surrogates import Surrogate, as_constant
-from cuslayer.tape import Tensor
 
 
 @check.operation
@@ -51,7 +51,7 @@ def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
     >>> make_neuron("neuron.", {"type": "LOIHI"}, 1.0)
     Traceback (most recent call last):
         ...
-    cuslayer.check.MissingKey: neuron.vThMant is missing
+    cuslayer._base.check.MissingKey: neuron.vThMant is missing
     """
     if constants.get("type") is None:
         raise check.MissingKey(f"{at}type")

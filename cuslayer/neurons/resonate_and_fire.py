@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, to_shape
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.neurons.base import Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron
 from cuslayer.neurons.step import flushed
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, to_shape
 
 
 @differentiable

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.states import ON_CPU, Carried, Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 
 
 @differentiable

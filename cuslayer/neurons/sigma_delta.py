@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import DeltaSpiking
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import StepNeuron
 from cuslayer.neurons.states import States
-from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 
 @differentiable

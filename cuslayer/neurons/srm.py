@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.recurrent.constants import Program
@@ -30,7 +32,6 @@ from cuslayer.neurons.base import (
 )
 from cuslayer.neurons.states import PopulationStates
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
-from cuslayer.tape import Pullback, Tensor, differentiable, save_for_backward
 
 
 @differentiable

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
+from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array, Setting, namespace
 from cuslayer.kernels.recurrent.constants import Program
-from cuslayer.tape import Pullback, Tensor, differentiable
 
 ON_CPU = "a state between calls is kept on the CPU only, got x on a GPU"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from cuslayer import check
-from cuslayer.tape import Tensor
+from cuslayer._base import check
+from cuslayer._tape import Tensor
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 # For each option of an optimizer, the function of a name and a value that checks it.

@@ -11,13 +11,14 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer import check, instead, kernels
+from cuslayer import kernels
+from cuslayer._base import check, instead
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Tensor, note_change
 from cuslayer.backend import Array, namespace, to_device, to_numpy, uninterrupted
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.groups import Given, Parameters, Rules, betas, optional, read_groups
-from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor, note_change
 
 Schedule: TypeAlias = Callable[[int], float]
 Rate: TypeAlias = float | Schedule
@@ -53,7 +54,7 @@ class Group:
         params: the tensors.
         options: the options that differ from the optimizer's, by name.
 
-    >>> from cuslayer.tape import Tensor
+    >>> from cuslayer._tape import Tensor
     >>> w, v = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
     >>> optimizer = SGD([{"params": [w], "lr": 0.001}, {"params": [v]}], lr=0.1)
     >>> [group.lr for group in optimizer.groups]
@@ -561,7 +562,7 @@ class SGD(_ByKernel):
         ValueError: a constant is out of range, there is no parameter, one is given twice, or all are frozen.
         TypeError: a parameter is not a tensor.
 
-    >>> from cuslayer.tape import Tensor
+    >>> from cuslayer._tape import Tensor
     >>> w = Tensor([1.0], requires_grad=True); optimizer = SGD([w], lr=0.5)
     >>> (w * w).sum().backward(); optimizer.step(); w.data.tolist()
     [0.0]
@@ -620,7 +621,7 @@ class Adam(_ByKernel):
 
     Source: Kingma and Ba 2015, arXiv 1412.6980; Reddi et al. 2018, arXiv 1904.09237.
 
-    >>> from cuslayer.tape import Tensor
+    >>> from cuslayer._tape import Tensor
     >>> w = Tensor([1.0], requires_grad=True); optimizer = Adam([w], lr=0.1)
     >>> (w * w).sum().backward(); optimizer.step(); round(w.item(), 3)
     0.9
@@ -690,7 +691,7 @@ class NAdam(Adam):
 
     Source: Dozat 2016, "Incorporating Nesterov momentum into Adam".
 
-    >>> from cuslayer.tape import Tensor
+    >>> from cuslayer._tape import Tensor
     >>> w = Tensor([1.0], requires_grad=True); optimizer = NAdam([w], lr=0.1)
     >>> (w * w).sum().backward(); optimizer.step(); w.item() < 1.0
     True

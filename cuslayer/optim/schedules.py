@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.optim.optimizers import Schedule
 
 

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.files import write_whole
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import EDGE, Events
-from cuslayer.files import write_whole
 from cuslayer.plot.style import (
     Palette,
     as_array,

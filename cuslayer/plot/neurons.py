@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.plot.style import (

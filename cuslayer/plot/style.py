@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_numpy
-from cuslayer.tape import Tensor
 
 # Below this luminance white text is more legible than black.
 _DARK = 0.179

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check, functions, layers, network, neurons, surrogates
+from cuslayer import functions, layers, network, neurons, surrogates
+from cuslayer._base import check
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.network.network import Network, Sequential
 from cuslayer.neurons.base import Neuron
-from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor
 
 # All of the library: a class that is added to one of these lists can be saved.
 CLASSES: dict[str, type] = {

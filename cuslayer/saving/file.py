@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from cuslayer import backend, check
-from cuslayer.archive import Archive, Refused, open_archive, write_archive
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._base.archive import Archive, Refused, open_archive, write_archive
 from cuslayer.kernels.host.memory import elements_left
 from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.archive import Refused, check_finite
+from cuslayer._base import check
+from cuslayer._base.archive import Refused, check_finite
+from cuslayer._parameter import Bounded
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_device
 from cuslayer.layers import Layer
 from cuslayer.neurons.base import Neuron
-from cuslayer.parameter import Bounded
 from cuslayer.saving import describe
-from cuslayer.tape import Tensor
 
 # What a tensor may hold; these types are of the byte order of this machine.
 _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))

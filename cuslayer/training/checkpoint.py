@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cuslayer import backend, check
-from cuslayer.archive import Archive, Refused, check_finite, open_archive, write_archive
-from cuslayer.files import sync_folder
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._base.archive import Archive, Refused, check_finite, open_archive, write_archive
+from cuslayer._base.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.training.config import Config, load_config

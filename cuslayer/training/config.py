@@ -13,9 +13,8 @@ from typing import Any, cast
 
 import yaml
 
-from cuslayer import check
-from cuslayer.data.catalog import NAMES as KNOWN_SETS
-from cuslayer.keys import (
+from cuslayer._base import check
+from cuslayer._base.keys import (
     a_path,
     as_given,
     check_keys,
@@ -30,6 +29,8 @@ from cuslayer.keys import (
     read,
     write,
 )
+from cuslayer._tape import Tensor
+from cuslayer.data.catalog import NAMES as KNOWN_SETS
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.loss.base import OVER
 from cuslayer.network.network import Network
@@ -39,7 +40,6 @@ from cuslayer.neurons.base import KINDS, Neuron, UsualScale
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
-from cuslayer.tape import Tensor
 from cuslayer.training.params import Params, read_yaml
 from cuslayer.training.sound import SoundConfig, numbers, read_sound
 from cuslayer.training.stats import Stats, plateaus

@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import no_grad
 from cuslayer.backend import Array
 from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, load, open_folder, read_events, split
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.time_series import READERS
 from cuslayer.network.network import Network
 from cuslayer.network.walk import eval_mode
-from cuslayer.tape import no_grad
 from cuslayer.training.config import Config
 
 _PAIR = ("input.bs1", "output.bs1")

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.network.graph import as_input
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.walk import Walk, copied
 from cuslayer.optim.finite import NotFinite, first_not_finite
 from cuslayer.optim.optimizers import Optimizer
-from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.score import Tally
 
 # What may help, by what is not finite.

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
 from cuslayer.backend import Array, capturing, namespace, to_numpy
 from cuslayer.layers.recurrent import Recurrent, on_errors
 from cuslayer.network.network import Sequential, graph_of

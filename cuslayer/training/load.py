@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._tape import as_tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Arrays, Loader, read_events
 from cuslayer.kernels.host.memory import elements_left
@@ -16,7 +18,6 @@ from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.base import lengths_within, over_time
 from cuslayer.network.network import Network
 from cuslayer.network.walk import eval_mode
-from cuslayer.tape import as_tensor, no_grad
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.data_of_run import load_data

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from cuslayer import check
-from cuslayer.files import write_text
+from cuslayer._base import check
+from cuslayer._base.files import write_text
 
 LARGEST_FILE = 1 << 18
 _MOST_VALUES = 4000

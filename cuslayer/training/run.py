@@ -10,11 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._base.files import NotWritten
+from cuslayer._base.version import __version__
 from cuslayer.data import Loader
 from cuslayer.distributed.context import Context, on_all
 from cuslayer.distributed.parallel import DataParallel, usual_micro
-from cuslayer.files import NotWritten
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
@@ -39,7 +41,6 @@ from cuslayer.training.run_folder import (
 from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.steps import agreed
 from cuslayer.training.trainer import Trainer
-from cuslayer.version import __version__
 
 
 @check.operation

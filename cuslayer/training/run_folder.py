@@ -21,15 +21,15 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.files import NotWritten, guarded, not_written, remove_leftovers, write_text, write_whole
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array
-from cuslayer.files import NotWritten, guarded, not_written, remove_leftovers, write_text, write_whole
 from cuslayer.network.network import Network
 from cuslayer.network.notation import rows_first
 from cuslayer.network.walk import Walk, ends_in_read_out, eval_mode
 from cuslayer.plot import learning_curves, raster
 from cuslayer.plot.style import style_of_new_figures
-from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.score import GradientFlow, Score, Tally

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._base.files import read_table, write_table
+from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.files import read_table, write_table
 from cuslayer.loss.decision import check_output
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.plot import gradient_flow
-from cuslayer.tape import Tensor, as_tensor
 
 
 class Wrong(ValueError):

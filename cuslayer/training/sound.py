@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.keys import choice, flag, from_zero, key, read, write
 from cuslayer.backend import Array
 from cuslayer.data import (
     Arrays,
@@ -30,7 +31,6 @@ from cuslayer.data import (
     read_sounds,
     read_wave,
 )
-from cuslayer.keys import choice, flag, from_zero, key, read, write
 
 # The options of one kind of input alone.
 _OF_SPIKES = ("falling", "lead", "shift", "shift_channels", "mask", "mask_channels")

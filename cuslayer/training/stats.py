@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuslayer import check
-from cuslayer.files import read_table, read_text, write_table, write_text
+from cuslayer._base import check
+from cuslayer._base.files import read_table, read_text, write_table, write_text
 from cuslayer.plot import learning_curves
 from cuslayer.training.score import Tally
 

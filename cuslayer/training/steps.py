@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check, kernels
+from cuslayer import kernels
+from cuslayer._base import check
+from cuslayer._tape import Tensor, as_tensor, grad_enabled
 from cuslayer.backend import (
     Array,
     capture,
@@ -38,7 +40,6 @@ from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.shapes import step_error
 from cuslayer.network.stream import Chunked
 from cuslayer.optim.optimizers import Optimizer
-from cuslayer.tape import Tensor, as_tensor, grad_enabled
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import ROW, GradientFlow, Tally

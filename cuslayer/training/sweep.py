@@ -20,10 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import backend, check
-from cuslayer.extras import optional
-from cuslayer.files import write_table, write_text
-from cuslayer.keys import a_path, check_keys, choice, counted, flag, from_zero, key, known, plain_number, put, read
+from cuslayer import backend
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._base.files import write_table, write_text
+from cuslayer._base.keys import (
+    a_path,
+    check_keys,
+    choice,
+    counted,
+    flag,
+    from_zero,
+    key,
+    known,
+    plain_number,
+    put,
+    read,
+)
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.params import read_yaml

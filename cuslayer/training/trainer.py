@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import device
 from cuslayer.data.batches import check_batches, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
@@ -20,7 +21,6 @@ from cuslayer.network.shapes import output_step
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
 from cuslayer.optim import SGD, Adam
-from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import GradientFlow, Score, Tally

@@ -5,7 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.array_functions.shapes import add_at
+from cuslayer._array_functions.shapes import add_at
 from tools.fake_cupy import in_use
 
 MASK = np.random.default_rng(0).random(5) < 0.5

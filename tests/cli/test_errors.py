@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cuslayer._base.files import NotWritten
 from cuslayer.cli import info, main
-from cuslayer.files import NotWritten
 
 ROOT = Path(__file__).parents[2]
 BUG = "please report it with what CUSLAYER_TRACEBACK=1 shows"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cuslayer import backend
+from cuslayer._base.extras import optional
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
-from cuslayer.extras import optional
 from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, run_folder
 from tests.support import fake_tonic
 from tests.support.tiny import FILES, HEADER, recording, write_folder

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cuslayer._tape import Tensor
 from cuslayer.data import Events
 from cuslayer.data.events import flat_bins
-from cuslayer.tape import Tensor
 from tests.support.refused import refused, refuses
 
 SHAPE = (4, 5, 2)

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 import cuslayer as cs
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.data import EventFolder, Events, Loader, open_folder, read_counts, read_events, write_events
 from cuslayer.data.formats import FORMATS
 from tests.support.event_bytes import FILES, aedat4_bytes, packet4, write_any

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.data import (
     Arrays,
     AudioToNumbers,

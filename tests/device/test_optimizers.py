@@ -5,8 +5,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
+from cuslayer._parameter import Bounded
 from cuslayer.optim import ahead
-from cuslayer.parameter import Bounded
 from tests.device.test_operations import device as device
 from tools.fake_cupy import begin_capture, counted, end_capture
 

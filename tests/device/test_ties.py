@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import on_potential
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, DeltaSpiking, Shape, Spiking
-from cuslayer.tape import on_potential
 from tools.emulator.driver import emulation
 
 # Neurons by their threshold; an exact gradient has the path through what a spike changes, that of time constants too.

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from cuslayer import backend
+from cuslayer._tape import Tensor
 from cuslayer.distributed import Context, DataParallel, mpi, processes, sums, world
 from cuslayer.distributed.context import is_on_all
 from cuslayer.distributed.sums import Label, Partial, add_later, add_up, fill, labels, share
-from cuslayer.tape import Tensor
 from tests.support.processes import together
 
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from cuslayer.files import alive
+from cuslayer._base.files import alive
+from cuslayer._base.version import __version__
 from cuslayer.training import load_config, train
-from cuslayer.version import __version__
 from tests.support import mpiexec
 from tests.support.deaths import results, tiny
 from tests.support.divided import emulated, networks, trained

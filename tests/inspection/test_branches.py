@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import as_tensor
 from cuslayer.inspection.structure import find_unit, output_shapes
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, units
-from cuslayer.tape import as_tensor
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, skip, spikes
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import as_tensor, grad_enabled
 from cuslayer.backend import generator
 from cuslayer.data import Arrays, Loader
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import as_tensor, grad_enabled
 from cuslayer.training import Trainer
 
 SRM = cs.SRM(tau_sr=4.0)

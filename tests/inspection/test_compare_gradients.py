@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
+from cuslayer._tape import differentiable
 from cuslayer.backend import numeric
 from cuslayer.inspection.compare import Relaxed
-from cuslayer.tape import differentiable
 
 SMALL = ("weight", "potential", "delay")
 SPIKES = ("shift", "add", "remove")

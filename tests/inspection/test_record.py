@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import differentiable
 from cuslayer.inspection.record import Labelled
 from cuslayer.inspection.report.contents import contents
-from cuslayer.tape import differentiable
 from tests.support import reference
 
 FORWARD = ("weighted", "filtered", "refractory", "potential", "spikes", "surrogate")

@@ -9,8 +9,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
+from cuslayer._tape import as_tensor
 from cuslayer.network.network import graph_of
-from cuslayer.tape import as_tensor
 from cuslayer.training import GradientFlow, NotFiniteError, Trainer
 
 RNG = np.random.default_rng(3)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import on_potential, recomputable
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused.cpu_conv import Checkpoints, OnePass, saved_type
-from cuslayer.tape import on_potential, recomputable
 
 pytestmark = pytest.mark.cpu_only
 
@@ -56,7 +56,7 @@ def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int
 
 def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = False) -> list[bytes]:
     """Return the spikes and gradients of a network on a number of cores."""
-    monkeypatch.setattr("cuslayer.jit.cores", lambda: cores)
+    monkeypatch.setattr("cuslayer._base.jit.cores", lambda: cores)
     cs.seed(3)
     net = cs.Network("12x11x2-4c3-2a-6c3-2a-5", cs.SRM(tau_ref=3.0))
     x = np.random.default_rng(0).random((75, 3, 12, 11, 2)) < 0.045

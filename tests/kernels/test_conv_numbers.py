@@ -9,7 +9,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import jit, kernels
+from cuslayer import kernels
+from cuslayer._base import jit
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Product, Window
 from cuslayer.kernels.conv import cpu, planes, winograd

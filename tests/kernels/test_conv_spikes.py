@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import functions, jit
+from cuslayer import functions
+from cuslayer._base import jit
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import spikes as conv_spikes

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import jit
+from cuslayer._base import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import WIDEST, Product
 from cuslayer.kernels.dense import cpu as dense

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import functions, jit
-from cuslayer.jit import BLOCK
+from cuslayer import functions
+from cuslayer._base import jit
+from cuslayer._base.jit import BLOCK
 from cuslayer.kernels import cpu, gpu, matrix
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes

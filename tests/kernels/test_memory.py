@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import jit
-from cuslayer.jit import parallel_for
+from cuslayer._base import jit
+from cuslayer._base.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.dense.cpu import matmul
 from cuslayer.kernels.host import memory

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cuslayer import jit
+from cuslayer._base import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.filter_bank.cpu import adjoint_into
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking

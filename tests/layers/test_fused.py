@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions, kernels
+from cuslayer._tape import on_potential
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.tape import on_potential
 
 geometries = st.fixed_dictionaries(
     {

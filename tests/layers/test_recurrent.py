@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions, jit
+from cuslayer import functions
+from cuslayer._base import jit
+from cuslayer._parameter import Bounded
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.recurrent.constants import Geometry
 from cuslayer.neurons.step import flushed
-from cuslayer.parameter import Bounded
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
 
 RNG = np.random.default_rng(3)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import Tensor, potential_format
 from cuslayer.network.graph import FUSIONS, plan
 from cuslayer.network.network import graph_of
-from cuslayer.tape import Tensor, potential_format
 
 SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")
 NEURON = cs.SRM(tau_sr=4.0)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.layers import Dense
 from cuslayer.network import Parallel, Sequential
 from cuslayer.network.graph import INPUT, plan
 from cuslayer.network.join import join
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk
-from cuslayer.tape import Tensor, no_grad
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, skip, spikes
 
 

@@ -84,7 +84,7 @@ def test_spikes_are_not_looked_at(monkeypatch):
     def fail(*arguments):
         raise AssertionError
 
-    monkeypatch.setattr("cuslayer.check.finite_range", fail)
+    monkeypatch.setattr("cuslayer._base.check.finite_range", fail)
     for net in networks():
         net(RNG.random((10, 2, 4)) < 0.5)
 

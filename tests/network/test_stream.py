@@ -12,13 +12,13 @@ import cuslayer as cs
 import cuslayer.layers
 import cuslayer.neurons
 from cuslayer import functions
+from cuslayer._tape import on_potential
 from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks
 from cuslayer.network.network import graph_of
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import on_potential
 from tests.support.refused import raises
 from tools.fake_cupy import in_use
 
@@ -495,7 +495,7 @@ def test_any_number_of_threads(threads, monkeypatch):
     cs.seed(3)
     net, x = cs.Network(CNN, SRM), np.random.default_rng(0).random((300, 3, 16, 16, 2)) < 0.2
     whole, _ = whole_and_chunks(net, x, monkeypatch, 60)
-    monkeypatch.setattr("cuslayer.jit.cores", lambda: threads)
+    monkeypatch.setattr("cuslayer._base.jit.cores", lambda: threads)
     _, found = whole_and_chunks(net, x, monkeypatch, 60)
     np.testing.assert_array_equal(found, whole)
     assert whole.any()

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions, jit
+from cuslayer import functions
+from cuslayer._base import jit
 from tests.support import step_programs
 
 RNG = np.random.default_rng(13)

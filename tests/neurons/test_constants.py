@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.parameter import Bounded
+from cuslayer._parameter import Bounded
 
 
 def sampled(**constants: Any) -> cs.SampledSRM:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._tape import on_potential
 from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.tape import on_potential
 from tests.neurons.test_published_kinds import KINDS as PUBLISHED
 from tests.neurons.test_published_kinds import drawn
 

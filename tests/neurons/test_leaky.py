@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.parameter import Bounded
+from cuslayer._parameter import Bounded
 from tests.support import reference, step_programs
 
 RNG = np.random.default_rng(11)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import jit
+from cuslayer._base import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Sampled
 from cuslayer.neurons import loihi

@@ -7,8 +7,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
+from cuslayer._tape import differentiable, save_for_backward
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.tape import differentiable, save_for_backward
 
 
 @differentiable

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions, tape
+from cuslayer import _tape as tape
+from cuslayer import functions
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from tools.emulator.driver import emulation

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.parameter import Bounded
-from cuslayer.tape import on_potential
+from cuslayer._parameter import Bounded
+from cuslayer._tape import on_potential
 from tests.support.recurrent_programs import ConvWeights, DenseWeights
 
 SPREADS = [(), (3,), (2, 1, 3)]

@@ -111,7 +111,7 @@ def test_constants():
 )
 def test_the_surrogate_is_exp_to_the_digits_of_its_type(dtype, least, error):
     """Over its whole range; it is 0 below."""
-    from cuslayer.jit import compiled
+    from cuslayer._base.jit import compiled
     from cuslayer.kernels.host.numbers import exp_of_negative
 
     @compiled

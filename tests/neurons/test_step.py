@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._parameter import Bounded
 from cuslayer.kernels.neuron.kind import read_step
 from cuslayer.neurons.step import flushed
-from cuslayer.parameter import Bounded
 from tests.support.kinds import Compartments, OwnBackward, Quadratic
 from tools.emulator.driver import emulation
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import jit
+from cuslayer._base import jit
+from cuslayer._parameter import Bounded
 from cuslayer.kernels import cpu
-from cuslayer.parameter import Bounded
 from cuslayer.training import load_checkpoint
 from cuslayer.training.checkpoint import Checkpoint
 from tests.support.refused import raises

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import jit
+from cuslayer._base import jit
 from cuslayer.backend import to_device, to_numpy, uninterrupted
 from cuslayer.kernels import cpu
 from cuslayer.training import Trainer

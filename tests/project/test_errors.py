@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import instead
+from cuslayer._base import instead
 from cuslayer.cli import main
 from cuslayer.data import Arrays, Digits, Events, Loader
 from cuslayer.training import Trainer

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cuslayer.version import __version__
+from cuslayer._base.version import __version__
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "files" / "user_script.py"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.archive import Archive
+from cuslayer._base.archive import Archive
 from cuslayer.training.checkpoint import Checkpoint
 from tests.training.test_checkpoint import Trap
 

@@ -12,7 +12,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend, functions
-from cuslayer.parameter import Bounded
+from cuslayer._parameter import Bounded
 from tests.support.lif import LIF, Lookalike
 from tools.fake_cupy import strict
 

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from cuslayer import backend, kernels
+from cuslayer._tape import DeferredGradient
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import Product
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.fused.gpu import OnePass
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.tape import DeferredGradient
 
 
 class Bridge:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cuslayer import functions
+from cuslayer._tape import differentiable
 from cuslayer.kernels.constants import Sampled
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import differentiable
 
 
 @differentiable

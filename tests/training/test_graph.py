@@ -12,9 +12,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend, functions
+from cuslayer._tape import as_tensor
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
-from cuslayer.tape import as_tensor
 from cuslayer.training import Checkpoint, Trainer, load_checkpoint
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order

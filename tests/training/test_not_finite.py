@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer._parameter import Bounded
 from cuslayer.network.join import on_gradient
-from cuslayer.parameter import Bounded
 from cuslayer.training import NotFiniteError, Trainer
 
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import archive
+from cuslayer._base import archive
 from cuslayer.cli import main
 from cuslayer.training import Checkpoint, load_checkpoint, load_run, train
 from tests.support.deaths import results, tiny

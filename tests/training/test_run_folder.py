@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cuslayer import files
+from cuslayer._base import files
+from cuslayer._base.files import NotWritten, alive, remove_leftovers, write_whole
 from cuslayer.cli import main
-from cuslayer.files import NotWritten, alive, remove_leftovers, write_whole
 from cuslayer.training import run, run_folder, train
 from cuslayer.training.run_folder import Lock, Lost, Taken, locked
 from tests.support.deaths import results, tiny

@@ -12,9 +12,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
+from cuslayer._base.files import write_whole
 from cuslayer.cli import main
 from cuslayer.data import Loader
-from cuslayer.files import write_whole
 from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, load_run, run_folder, train
 from cuslayer.training.config import OptimizerConfig
 from cuslayer.training.run_folder import NAMES

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cuslayer.files import write_whole
+from cuslayer._base.files import write_whole
 from tools import nvrtc
 from tools.emulator import ptx
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.data.events import Events
 from cuslayer.data.formats import aedat, base, columns, prophesee, slayer
 from cuslayer.data.formats.slayer import SpikeCounts, read_counts, write_counts

@@ -22,9 +22,9 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer._base.extras import optional
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
-from cuslayer.extras import optional
 
 _MAGIC_3, _MAGIC_4 = b"#!AER-DAT3.1\r\n", b"#!AER-DAT4.0\r\n"
 _END = b"#!END-HEADER"

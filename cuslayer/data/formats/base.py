@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.files import write_whole
 from cuslayer.data.events import Events, Floats, Ints
-from cuslayer.files import write_whole
 
 T = TypeVar("T")
 

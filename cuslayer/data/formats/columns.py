@@ -5,7 +5,7 @@ header. An array of other than plain numbers, or of another length than the file
 
 HDF5 has data sets `events/x`, `events/y`, `events/p` and `events/t` of equal length, as in DSEC and others. Times are
 whole microseconds unless the attribute `unit` of `events/t`, or the caller, gives another unit. A file without
-`events/y` is a one-dimensional recording. h5py reads the files, behind the guards of `cuslayer.hdf5_files`.
+`events/y` is a one-dimensional recording. h5py reads the files, behind the guards of `cuslayer._base.hdf5_files`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._base.hdf5_files import Damaged, attribute, member, opened
+from cuslayer._base.hdf5_files import blocks as column_blocks
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
-from cuslayer.extras import optional
-from cuslayer.hdf5_files import Damaged, attribute, member, opened
-from cuslayer.hdf5_files import blocks as column_blocks
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # The largest integer up to which float64 is exact.

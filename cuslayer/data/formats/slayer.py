@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.data import events as columns_of
 from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import base

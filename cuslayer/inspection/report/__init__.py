@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.files import write_whole
 from cuslayer.backend import to_numpy
-from cuslayer.files import write_whole
 from cuslayer.inspection.report.contents import contents, input_shape, live_contents
 from cuslayer.inspection.structure import check_loss, dt_at
 from cuslayer.network.graph import finite_input

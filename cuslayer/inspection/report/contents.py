@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
@@ -29,7 +30,6 @@ from cuslayer.network.join import Join, on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
-from cuslayer.tape import Tensor, gradients, no_grad
 
 Json: TypeAlias = "dict[str, Any]"
 

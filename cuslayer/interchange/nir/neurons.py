@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.interchange.axes import values_first, values_last
 from cuslayer.neurons import CUBA, LIF

@@ -10,15 +10,15 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._base.hdf5_files import checked
+from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_device
-from cuslayer.extras import optional
-from cuslayer.hdf5_files import checked
 from cuslayer.interchange.axes import delay_layer, entry_errors, inward, pair_of, set_weight
 from cuslayer.interchange.nir.neurons import Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
 from cuslayer.layers import Conv, Dense, Pool, Recurrent, Shift, SynapticDelays
 from cuslayer.network.network import Sequential
-from cuslayer.tape import Tensor
 
 _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
 _SYNAPSES = ("Linear", "Affine", "Conv2d")

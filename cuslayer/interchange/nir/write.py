@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._base.extras import optional
+from cuslayer._tape import no_grad
 from cuslayer.backend import Array, to_numpy
-from cuslayer.extras import optional
 from cuslayer.interchange.axes import (
     channels_first,
     input_shape_of,
@@ -28,7 +29,6 @@ from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift,
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.tape import no_grad
 
 
 @check.operation

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums

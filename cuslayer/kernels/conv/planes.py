@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import aligned, empty

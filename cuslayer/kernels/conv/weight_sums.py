@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, native_address, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, native_address, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.spikes import (
     CHUNK,

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint

@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from cuslayer import backend, check
+from cuslayer import backend
+from cuslayer._base import check
 from cuslayer.kernels.cuda import bind
 
 DType: TypeAlias = "np.dtype[Any]"

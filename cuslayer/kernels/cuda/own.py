@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.kernels.cuda import compile as library
 from cuslayer.kernels.cuda.compile import REALS, Kernel, signatures, with_header
 

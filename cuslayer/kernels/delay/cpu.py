@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.delay.delayed import (
     begin_block,
     delayed_line,

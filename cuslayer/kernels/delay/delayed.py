@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, place_of, store_bits, transpose_bits

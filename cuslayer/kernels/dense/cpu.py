@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, cores
-from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.dense.busy import INPUTS, LINE, LISTED, ROWS, SORTED, TABLES, busy_above, costs
 from cuslayer.kernels.dense.row_sums import (
     KEPT_BYTES,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
 from cuslayer.kernels.filter_bank.events import MOST_VECTORS, add_products, add_taps, columns_memory, is_busy
 from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS

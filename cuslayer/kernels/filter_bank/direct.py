@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import I8, Code, Flag, Flat, Int, Value, generated
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES

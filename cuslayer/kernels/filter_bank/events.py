@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.filter_bank.direct import put
 from cuslayer.kernels.host.llvm import I64, Code, Flat, Int, Value, generated
 from cuslayer.kernels.host.rows import LANES, scratch, transpose

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.llvm import bits_of_float, float_of_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import CONVERTS, HALVES, decode_vector, encode_vector

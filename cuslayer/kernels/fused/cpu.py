@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer import kernels
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.busy import busy_above

@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 
 # Bytes of a vector in rows of arrays: a cache line, and one register of the widest kind, or several of a narrower one.
 VECTOR_BYTES = 64

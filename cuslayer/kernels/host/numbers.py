@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import overload
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import (
     I32,
     Code,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
 
 # Rows and columns of a tile that is transposed: a vector of float32 is a cache line.

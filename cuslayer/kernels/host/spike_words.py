@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import BOOL, I8, I64, Bits, Code, Flat, Int, generated, number_of_ones, trailing_zeros
 from cuslayer.kernels.host.rows import scratch
 

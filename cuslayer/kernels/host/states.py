@@ -19,8 +19,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from cuslayer._base.jit import compiled
 from cuslayer.backend import Array
-from cuslayer.jit import compiled
 from cuslayer.kernels.constants import least_state
 
 # AHEAD of common.cuh: a check at every step would take a tenth of a pass.

@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import I32, I64, Code, Flat, Int, Value, generated
 
 FEATURES = binding.get_host_cpu_features()

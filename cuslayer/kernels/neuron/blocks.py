@@ -14,8 +14,8 @@ import numba
 import numpy as np
 from numba import types
 
+from cuslayer._base.jit import address_of, compiled, inlined
 from cuslayer.backend import Array
-from cuslayer.jit import address_of, compiled, inlined
 from cuslayer.kernels.constants import Recurrence, Spiking, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.memory import empty

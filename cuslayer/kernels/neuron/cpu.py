@@ -3,8 +3,8 @@
 The loops exist once, and are compiled once. They call what a kind does with a row of neurons by its address: functions
 that `printer.py` prints and Numba compiles, and keeps on disk under a name that has a digest of their text.
 
-The loops run over blocks of columns; see `cuslayer/jit.py`. The states, constants and other rows of a block lie one
-after the other in one array.
+The loops run over blocks of columns; see `cuslayer/_base/jit.py`. The states, constants and other rows of a block lie
+one after the other in one array.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numba
 import numpy as np
 from numba import types
 
+from cuslayer._base.jit import BLOCK, GRAIN, address_of, columns, compiled, inlined, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, address_of, columns, compiled, inlined, parallel_for
 from cuslayer.kernels.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.memory import empty

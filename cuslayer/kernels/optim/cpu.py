@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.llvm import array_at
 from cuslayer.kernels.host.memory import empty
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, numeric_type
-from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.states import store_states
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numba.extending import overload
 
+from cuslayer._base.jit import compiled
 from cuslayer.backend import Array
-from cuslayer.jit import compiled
 from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.recurrent.constants import Geometry, by_lag
 

@@ -1,6 +1,6 @@
 """Filters in time on the CPU: twins of `response.cu`.
 
-Columns are handled in blocks; see `cuslayer/jit.py`.
+Columns are handled in blocks; see `cuslayer/_base/jit.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array, numeric_type
-from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.delay.delayed import (
     begin_block,

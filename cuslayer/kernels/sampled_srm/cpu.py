@@ -1,6 +1,6 @@
 """Spike response neurons with a sampled refractory response on the CPU: twins of `sampled_srm.cu`.
 
-The loops run over blocks of columns; see `cuslayer/jit.py`.
+The loops run over blocks of columns; see `cuslayer/_base/jit.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import SurrogateNumbers, flushed_taps, surrogate_numbers
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from cuslayer.jit import compiled
+from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import BOOL, I8, Code, Flat, Int, Number, Value, generated
 
 # Vectors that are computed together.

@@ -1,6 +1,6 @@
 """Sigma-delta neurons on the CPU: twins of `sigma_delta.cu`.
 
-The loops run over blocks of columns; see `cuslayer/jit.py`.
+The loops run over blocks of columns; see `cuslayer/_base/jit.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import DeltaSpiking, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.states import at_rest, least_of, load_states, store_states

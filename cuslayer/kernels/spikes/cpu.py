@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.llvm import number_of_ones, trailing_zeros
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.spike_words import load_bits

@@ -1,8 +1,8 @@
 """Neurons of the spike response model, and their response as a filter, on the CPU: twins of `srm.cu` and `psp`.
 
-The loops run over blocks of columns; see `cuslayer/jit.py`. `forward_block` and `backward_block` run a block through a
-range of time, in arrays that may be ring buffers, so that a fused pass can use a block's input and output while they
-are in the cache. What an argument that is None leaves out is not compiled.
+The loops run over blocks of columns; see `cuslayer/_base/jit.py`. `forward_block` and `backward_block` run a block
+through a range of time, in arrays that may be ring buffers, so that a fused pass can use a block's input and output
+while they are in the cache. What an argument that is None leaves out is not compiled.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array, numeric
-from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.dense.busy import INPUTS, busy_above
 from cuslayer.kernels.host.llvm import BOOL, I32, I64, Bits, Code, Flat, Int, Int32, generated, trailing_zeros
 from cuslayer.kernels.host.memory import empty

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
 from cuslayer.backend import Array, namespace, to_numpy
 
 Axis: TypeAlias = "int | Sequence[int] | None"
 TensorT = TypeVar("TensorT", bound="ArrayLike[Any]")
 
-# Functions of NumPy, and ours; `cuslayer.array_functions.table` fills it.
+# Functions of NumPy, and ours; `cuslayer._array_functions.table` fills it.
 IMPLEMENTATIONS: dict[Any, Callable[..., Any]] = {}
 _signature = cache(inspect.signature)
 
@@ -199,7 +199,7 @@ class ArrayLike(Generic[TensorT]):
     # Parameters are keys of dictionaries.
     __hash__ = object.__hash__
 
-    # What Tensor has, and the operators and methods that `cuslayer.array_functions` makes of its table.
+    # What Tensor has, and the operators and methods that `cuslayer._array_functions` makes of its table.
     if TYPE_CHECKING:
 
         @property

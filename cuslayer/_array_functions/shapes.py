@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.array_functions.table import Row, all_axes, function, implements, one_axis
-from cuslayer.array_like import Axis
+from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
+from cuslayer._base import check
+from cuslayer._base.array_like import Axis
+from cuslayer._tape import Pullback, Tensor
 from cuslayer.backend import Array, contiguous, cupy, namespace, to_numpy
-from cuslayer.tape import Pullback, Tensor
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.array_functions.elementwise import product
-from cuslayer.array_functions.table import Row, all_axes, binary, function, implements
+from cuslayer._array_functions.elementwise import product
+from cuslayer._array_functions.table import Row, all_axes, binary, function, implements
+from cuslayer._base import check
+from cuslayer._tape import Pullback, Tensor, apply, saves, to_shape
 from cuslayer.backend import Array, contiguous, namespace, numeric
-from cuslayer.tape import Pullback, Tensor, apply, saves, to_shape
 
 
 @binary(np.matmul, operators="__matmul__ __rmatmul__", saves="others")

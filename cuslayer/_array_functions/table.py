@@ -18,11 +18,11 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.array_like import IMPLEMENTATIONS, Axis
+from cuslayer._base import check
+from cuslayer._base.array_like import IMPLEMENTATIONS, Axis
+from cuslayer._tape import Number, Pullback, Tensor, apply, as_tensor
+from cuslayer._tape import saves as mark
 from cuslayer.backend import Array, numeric_type
-from cuslayer.tape import Number, Pullback, Tensor, apply, as_tensor
-from cuslayer.tape import saves as mark
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,7 +52,7 @@ def function(
     """Make a row, whose first arguments are arrays, a function on tensors; see `implements`.
 
     `arrays` is how many arrays it has, 0 if its first argument is a sequence of arrays, and `saves` says which arrays
-    its pullback reads, as in `cuslayer.tape.saves`.
+    its pullback reads, as in `cuslayer._tape.saves`.
     """
 
     def add(row: Callable[P, Row]) -> Callable[P, Tensor]:

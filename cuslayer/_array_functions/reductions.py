@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.array_functions.table import Row, all_axes, function, implements, one_axis
-from cuslayer.array_like import Axis
+from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
+from cuslayer._base import check
+from cuslayer._base.array_like import Axis
+from cuslayer._tape import Pullback, Tensor, as_tensor
 from cuslayer.backend import Array, contiguous, namespace, numeric
-from cuslayer.tape import Pullback, Tensor, as_tensor
 
 
 def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer._base import check
+from cuslayer._tape import Pullback, differentiable, saves
 from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
-from cuslayer.tape import Pullback, differentiable, saves
 
 # How many random numbers are drawn at a time, which bounds memory. The spikes do not depend on it.
 _BLOCK = 1 << 20

@@ -27,8 +27,8 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check, instead
-from cuslayer.array_like import ArrayLike
+from cuslayer._base import check, instead
+from cuslayer._base.array_like import ArrayLike
 from cuslayer.backend import Array, Setting, namespace, numeric_type, to_device, to_numpy
 from cuslayer.kernels.spikes.packed import PackedSpikes
 

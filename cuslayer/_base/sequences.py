@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer._tape import Pullback, Tensor, differentiable, gradients, saves
 from cuslayer.backend import Array, namespace, numeric_type, to_device
-from cuslayer.tape import Pullback, Tensor, differentiable, gradients, saves
 
 Lengths = npt.NDArray[np.int64]
 

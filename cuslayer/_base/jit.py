@@ -28,8 +28,8 @@ import numba
 from numba.core import event
 from numba.core.ccallback import CFunc
 
+from cuslayer._base.kernel_cache import check_files
 from cuslayer.backend import Array, cores
-from cuslayer.kernel_cache import check_files
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from cuslayer import check
+from cuslayer._base import check
 
 P = ParamSpec("P")
 S = TypeVar("S")

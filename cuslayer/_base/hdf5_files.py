@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
-from cuslayer.extras import optional
+from cuslayer._base import check
+from cuslayer._base.extras import optional
 
 # Bytes that the arrays of any file may take.
 FEW = 1 << 24

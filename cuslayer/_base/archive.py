@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer.files import write_whole
+from cuslayer._base.files import write_whole
 
 _ABOUT = "about"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.array_functions.table import Row, binary, function, implements, operands
+from cuslayer._array_functions.table import Row, binary, function, implements, operands
+from cuslayer._base import check
+from cuslayer._tape import Gradient, Pullback, Tensor, apply, to_shape
 from cuslayer.backend import Array, namespace, numeric, to_numpy
-from cuslayer.tape import Gradient, Pullback, Tensor, apply, to_shape
 
 
 def _broadcast(compute: Callable[..., Array], *arrays: Array) -> Array:

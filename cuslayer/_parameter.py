@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cuslayer import check
-from cuslayer.tape import Tensor, note_change
+from cuslayer._base import check
+from cuslayer._tape import Tensor, note_change
 
 
 class Bounded(Tensor):
