@@ -71,7 +71,7 @@ def trained() -> tuple[cs.Network, float]:
     net = cs.Network("34x34x2-64-10", neuron)
     batches = Loader(Digits("train"), batch=16, steps=STEPS, shuffle=True, seed=0)
     cs.calibrate(net, batches)
-    loss = cs.SpikeCountLoss(neuron, true=30, false=5, region=(0, STEPS))
+    loss = cs.SpikeCountLoss(neuron, true=30, false=5, window=(0, STEPS))
     optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True, warmup=30, amsgrad=True)
     Trainer(net, loss, optimizer, calibrate=None).train(batches)
     with cs.no_grad():

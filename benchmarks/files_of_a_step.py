@@ -53,7 +53,7 @@ def training_step(name: str) -> Callable[[], None]:
     cs.seed(0)
     neuron = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=1.0)
     net = cs.Network("34x34x2-256-10", neuron) if name == "MLP" else runpy.run_path(str(EXAMPLE))["network"](neuron)
-    loss = cs.SpikeCountLoss(neuron, true=60, false=10, region=(0, 300))
+    loss = cs.SpikeCountLoss(neuron, true=60, false=10, window=(0, 300))
     optimizer = cs.Adam(net.parameters(), lr=0.001, amsgrad=True)
     x = np.random.default_rng(0).random((300, 8, 34, 34, 2)) < 0.006
     return stepping(net, loss, optimizer, x, np.arange(8))

@@ -204,7 +204,7 @@ def _saved(folder: Path) -> list[bytes]:
 def _run_config(folder: Path) -> Config:
     options = {"layers": ("6x6x2", "3", "2"), "true": 3.0, "false": 1.0}
     paths = {"data": str(folder / "recordings"), "out": str(folder / "run")}
-    return Config(duration=10.0, region=(0.0, 10.0), epochs=2, batch=2, **options, **paths)
+    return Config(duration=10.0, window=(0.0, 10.0), epochs=2, batch=2, **options, **paths)
 
 
 def _run(folder: Path) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ def measured(steps: int, options: dict[str, int]) -> dict[str, float]:
 
     cs.seed(0)
     population = cs.Recurrent(cs.Dense(NEURONS, NEURONS), cs.AdaptiveLIF())
-    net = cs.Sequential(cs.Dense(1, NEURONS, weight_scale=20.0), population, cs.Affine(NEURONS, 10))
+    net = cs.Sequential(cs.Dense(1, NEURONS, weight_scale=20.0), population, cs.ReadOut(NEURONS, 10))
     optimizer = cs.Adam(net.parameters(), 1e-4)
     trainer = cs.training.Trainer(net, cs.CrossEntropyLoss("mean"), optimizer, calibrate=None, **options)
     before = common.memory("VmRSS")

@@ -50,7 +50,7 @@ def trained() -> tuple[Any, Any, Any]:
     net = cs.Network("34x34x2-256-10", neuron)
     batches = Loader(Digits("train"), batch=16, steps=300, shuffle=True, seed=0)
     cs.calibrate(net, batches)
-    loss = cs.SpikeCountLoss(neuron, true=60, false=10, region=(0, 300))
+    loss = cs.SpikeCountLoss(neuron, true=60, false=10, window=(0, 300))
     optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True, warmup=30, amsgrad=True)
     for _ in range(2):
         Trainer(net, loss, optimizer, calibrate=None).train(batches)
@@ -102,7 +102,7 @@ def explanation() -> None:
         there.run("new Promise(done => setTimeout(done, 800))")
 
     with tempfile.TemporaryDirectory() as folder:
-        screenshot(cs.report(net, x, Path(folder) / "report.html"), "explanation", prepare)
+        screenshot(cs.write_report(net, x, Path(folder) / "report.html"), "explanation", prepare)
 
 
 def demo() -> None:
@@ -119,14 +119,14 @@ def demo() -> None:
         there.run("new Promise(done => setTimeout(done, 1500))")
 
     with tempfile.TemporaryDirectory() as folder:
-        screenshot(cs.demo(net, Path(folder) / "demo.html", title="Draw a digit"), "demo", prepare)
+        screenshot(cs.write_demo(net, Path(folder) / "demo.html", title="Draw a digit"), "demo", prepare)
 
 
 def data() -> None:
     """A recording as frames, and the spikes of a batch of it as a raster."""
     events, label = Digits("test")[4]
     figure, (above, below) = plt.subplots(2, 1, figsize=(9, 5), height_ratios=(2, 3), layout="constrained")
-    cs.plot.frames(events, above, window=50.0, columns=6)
+    cs.plot.frames(events, above, duration=50.0, columns=6)
     above.set_title(f"a {label} as an event camera sees it, 50 ms in each frame", loc="left", fontsize="medium")
     cs.plot.raster(events.to_spikes((34, 34, 2), steps=300)[:, None], below)
     below.set(ylabel="pixel and polarity", title="")
@@ -140,7 +140,7 @@ def after_training() -> None:
         out = net(spikes).numpy()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     cs.plot.confusion(labels, cs.classify(out), left)
-    right.plot((cs.running_decision(out) == labels).mean(axis=1), color=BLUE)
+    right.plot((cs.loss.running_decision(out) == labels).mean(axis=1), color=BLUE)
     right.set(xlabel="time (ms)", ylabel="share that is right at this time", ylim=(0, 1), xlim=(0, 300))
     save(figure, "after-training")
 
@@ -168,10 +168,10 @@ def neurons() -> None:
 
 
 def health() -> None:
-    """What `cs.health` shows: rates, potentials and gradients of each layer."""
+    """What `cs.diagnose` shows: rates, potentials and gradients of each layer."""
     net, *_ = trained()
     batches = Loader(Digits("test"), batch=16, steps=300)
-    found = cs.health(net, batches, loss=cs.SpikeCountLoss(net[1], true=60, false=10), batches=2)
+    found = cs.diagnose(net, batches, loss=cs.SpikeCountLoss(net[1], true=60, false=10), batches=2)
     figure = plt.figure(figsize=(10, 3.2), layout="constrained")
     found.plot(figure.subplots(1, 3))
     save(figure, "health")
@@ -209,7 +209,7 @@ def design() -> None:
     figure, axes = plt.subplots(
         6, 1, figsize=(9, 6.4), sharex=True, height_ratios=(1, 3, 1.5, 2, 2, 2), layout="constrained"
     )
-    cs.reassignment(net, x, target, layer=1, neuron=0).plot(axes)
+    cs.reassign(net, x, target, layer=1, index=0).plot(axes)
     axes[0].vlines(np.flatnonzero(target), 0, 1, color=BLUE, linestyle=":")
     axes[0].set_title("spikes, and dotted where they should be", loc="left", fontsize="medium")
     save(figure, "design")

@@ -80,7 +80,7 @@ def hashes(root: Path, data: str | None, oxford: str | None) -> dict[str, dict[s
 
     found: dict[str, dict[str, str]] = {}
     srm = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=1.0)
-    loss = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, 300))
+    loss = cs.SpikeCountLoss(srm, true=60, false=10, window=(0, 300))
     run("README", lambda: cs.Network("34x34x2-256-10", srm), loss, batches(16), 0.01)
     run("CNN", lambda: example("nmnist_cnn")["network"](srm), loss, batches(8), 0.002)
     run("CNN float16", half, loss, batches(8), 0.002)

@@ -63,7 +63,7 @@ def train(kind: str, net: str, batch: int, micro: int, rounds: int) -> None:
     srm = cs.SRM()
     made = cs.Network(net, srm)
     optimizer = cs.Adam(made.parameters(), lr=0.1, relative=True, warmup=30)
-    trainer = Trainer(made, cs.SpikeCountLoss(srm, region=(0, 300)), optimizer, parallel=parallel)
+    trainer = Trainer(made, cs.SpikeCountLoss(srm, window=(0, 300)), optimizer, parallel=parallel)
     loader = Loader(Digits("train"), batch, steps=300, shuffle=True, seed=0, drop_last=True)
     seconds, waited = list[float](), list[float]()
     for number in range(rounds + 1):
@@ -146,7 +146,7 @@ def nonzero_rows(net: str) -> dict[str, float]:
     for size in (8, 16, 32, 64):
         x, labels = Loader(Digits("train"), size, steps=300, shuffle=True, seed=0)[0]
         weight.grad = None
-        cs.SpikeCountLoss(srm, region=(0, 300))(made(x), labels).backward()
+        cs.SpikeCountLoss(srm, window=(0, 300))(made(x), labels).backward()
         found[str(size)] = float((weight.grad != 0).any(axis=1).mean())
     return found
 

@@ -386,7 +386,7 @@ def growth(name: str, count: int) -> dict[str, float]:
     r, neuron = np.random.default_rng(0), cs.SRM()
     cs.seed(0)
     net = cs.Network(notation, neuron)
-    loss = cs.SpikeCountLoss(neuron, true=20, false=2, region=(0, steps))
+    loss = cs.SpikeCountLoss(neuron, true=20, false=2, window=(0, steps))
     trainer = Trainer(net, loss, cs.Adam(net.parameters(), lr=1e-3))
     found: list[int] = []
     every = max(1, round(count * (1 - WARM)) // SAMPLES)

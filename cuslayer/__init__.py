@@ -10,91 +10,80 @@ README.md begins with a whole example; docs/design.md has the conventions and th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cuslayer import surrogates as surrogates
-from cuslayer._base import instead
-from cuslayer.backend import device as device, seed as seed, use as use
-from cuslayer.data.events import Events as Events
-from cuslayer.data.formats import read_events as read_events, write_events as write_events
+from cuslayer import functions as functions, surrogates as surrogates
+from cuslayer._base import instead as _instead
+from cuslayer._base.version import __version__ as __version__
 from cuslayer._encoding import (
     encode_delta as encode_delta,
     encode_latency as encode_latency,
     encode_poisson as encode_poisson,
 )
+from cuslayer._gradcheck import gradcheck as gradcheck
+from cuslayer._parameter import Bounded as Bounded
+from cuslayer._tape import Tensor as Tensor, differentiable as differentiable, no_grad as no_grad
+from cuslayer.backend import device as device, seed as seed, use as use
+from cuslayer.data.digits import Digits as Digits
+from cuslayer.data.events import Events as Events
+from cuslayer.data.formats import read_events as read_events, write_events as write_events
+from cuslayer.data.loader import Loader as Loader
+
+# NumPy's functions of tensors that networks need. np.NAME(tensor) is the same; `functions` has more.
 from cuslayer.functions import (
-    absolute as absolute,
-    add as add,
+    abs as abs,
+    all as all,
+    any as any,
     argmax as argmax,
     argmin as argmin,
-    astype as astype,
     clip as clip,
     concatenate as concatenate,
-    copy as copy,
+    cos as cos,
     cumsum as cumsum,
-    divide as divide,
-    dot as dot,
     einsum as einsum,
-    equal as equal,
     exp as exp,
     expand_dims as expand_dims,
+    flip as flip,
     from_dlpack as from_dlpack,
-    greater as greater,
-    greater_equal as greater_equal,
-    less as less,
-    less_equal as less_equal,
     log as log,
-    logical_and as logical_and,
-    logical_not as logical_not,
-    logical_or as logical_or,
-    logical_xor as logical_xor,
+    logsumexp as logsumexp,
     matmul as matmul,
+    max as max,
     maximum as maximum,
     mean as mean,
+    min as min,
     minimum as minimum,
-    moveaxis as moveaxis,
-    multiply as multiply,
-    negative as negative,
-    not_equal as not_equal,
-    power as power,
-    quantize as quantize,
-    ravel as ravel,
-    replicate as replicate,
+    norm as norm,
+    pad as pad,
+    prod as prod,
+    repeat as repeat,
     reshape as reshape,
-    shift as shift,
     sigmoid as sigmoid,
+    sin as sin,
     softmax as softmax,
+    sort as sort,
     sqrt as sqrt,
-    square as square,
-    squeeze as squeeze,
     stack as stack,
     std as std,
-    subtract as subtract,
-    swapaxes as swapaxes,
+    sum as sum,
     tanh as tanh,
-    tensordot as tensordot,
     transpose as transpose,
     var as var,
     where as where,
 )
-from cuslayer._gradcheck import gradcheck as gradcheck
 from cuslayer.kernels.cuda.own import kernel as kernel
 from cuslayer.layers import (
-    Affine as Affine,
     Average as Average,
     BatchNorm as BatchNorm,
     Conv as Conv,
     ConvTranspose as ConvTranspose,
-    Decimate as Decimate,
     Delay as Delay,
     Dense as Dense,
     Dropout as Dropout,
     FilterBank as FilterBank,
-    KWinners as KWinners,
     Layer as Layer,
-    Pool as Pool,
+    ReadOut as ReadOut,
     Recurrent as Recurrent,
-    Shift as Shift,
+    SumPool as SumPool,
     SynapticDelays as SynapticDelays,
-    TemporalFilter as TemporalFilter,
     Unpool as Unpool,
     WeightNorm as WeightNorm,
 )
@@ -111,64 +100,51 @@ from cuslayer.loss import (
     classify as classify,
     coincidence_factor as coincidence_factor,
     confidence as confidence,
-    decision_time as decision_time,
-    running_decision as running_decision,
-    van_rossum as van_rossum,
 )
 from cuslayer.network.network import Network as Network, Parallel as Parallel, Sequential as Sequential
-from cuslayer.network.notation import Word as Word
 from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
 from cuslayer.neurons import *  # noqa: F403
-from cuslayer.optim import (
-    SGD as SGD,
-    Adam as Adam,
-    NAdam as NAdam,
-    cosine_decay as cosine_decay,
-    step_decay as step_decay,
-)
-from cuslayer._tape import Tensor as Tensor, differentiable as differentiable, no_grad as no_grad
-from cuslayer._base.version import __version__ as __version__
+from cuslayer.optim import SGD as SGD, Adam as Adam, NAdam as NAdam
 
 if TYPE_CHECKING:
     from cuslayer import distributed as distributed, plot as plot
     from cuslayer.inspection.compare import compare_gradients as compare_gradients
     from cuslayer.inspection.explain import explain as explain
-    from cuslayer.inspection.health import health as health
-    from cuslayer.inspection.ops import ops as ops
-    from cuslayer.inspection.reassign import reassignment as reassignment
+    from cuslayer.inspection.health import diagnose as diagnose
+    from cuslayer.inspection.ops import count_operations as count_operations
+    from cuslayer.inspection.reassign import reassign as reassign
     from cuslayer.inspection.record import record as record
-    from cuslayer.inspection.report import demo as demo, report as report
+    from cuslayer.inspection.report import write_demo as write_demo, write_report as write_report
     from cuslayer.interchange import (
         export_hdf5 as export_hdf5,
         export_nir as export_nir,
-        from_nchwt as from_nchwt,
         import_hdf5 as import_hdf5,
         import_nir as import_nir,
-        load_slayer as load_slayer,
-        to_nchwt as to_nchwt,
     )
     from cuslayer.network.calibration import calibrate as calibrate
     from cuslayer.saving import load as load, save as save
-    from cuslayer.training import (
-        GradientFlow as GradientFlow,
-        Params as Params,
-        Stats as Stats,
-        load_config as load_config,
-        load_run as load_run,
-    )
+    from cuslayer.training import Trainer as Trainer, load_config as load_config, load_run as load_run
 
 # The parts that are imported at their first use, so that the import of the package is short, and the names that the
 # package has from each.
 _LATER = {
-    "inspection": "calibrate compare_gradients demo explain health ops reassignment record report",
-    "interchange": "export_hdf5 export_nir from_nchwt import_hdf5 import_nir load_slayer to_nchwt",
+    "inspection": (
+        "calibrate compare_gradients count_operations diagnose explain reassign record write_demo write_report"
+    ),
+    "interchange": "export_hdf5 export_nir import_hdf5 import_nir",
     "saving": "load save",
-    "training": "GradientFlow Params Stats load_config load_run",
+    "training": "Trainer load_config load_run",
     "distributed": "",
     "plot": "",
 }
 
-__all__ = [name for name, value in vars().items() if getattr(value, "__module__", "").startswith("cuslayer.")]
+# Without the functions that NumPy has, so that ``from cuslayer import *`` hides neither these nor names of Python.
+__all__ = [
+    name
+    for name, value in vars().items()
+    if getattr(value, "__module__", "").startswith("cuslayer.") and not name.startswith("_")
+    if name not in functions.__all__
+]
 __all__ += ["distributed", "plot", "surrogates", *" ".join(_LATER.values()).split()]
 
 
@@ -191,8 +167,13 @@ if not TYPE_CHECKING:
             if name in names.split():
                 globals()[name] = found = getattr(import_module(f"cuslayer.{part}"), name)
                 return found
-        meant = instead.ATTRIBUTES["package"].get(name)
+        if name in _instead.RENAMED:
+            return _instead.by_old_name(name)
+        meant = _instead.ATTRIBUTES["package"].get(name)
         raise AttributeError(f"cuslayer: {name} is {f'elsewhere; {meant}' if meant else 'no name of the package'}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__, *_LATER})
+        hidden = {"Any", "TYPE_CHECKING", "import_module"}
+        return sorted(
+            {name for name in (*globals(), *__all__, *_LATER) if name[:1] != "_" or name[:2] == "__"} - hidden
+        )

@@ -111,7 +111,7 @@ def network(task, kind, neuron, seed):
         if task.digits:
             stages.append(cs.Dropout(0.1))
     axons(width)
-    stages.append(cs.Affine(width, task.classes, tau=task.readout, dt=task.dt, bias=task.digits))
+    stages.append(cs.ReadOut(width, task.classes, tau=task.readout, dt=task.dt, bias=task.digits))
     return cs.Sequential(*stages), delays
 
 

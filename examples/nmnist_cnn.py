@@ -27,7 +27,7 @@ def network(srm):
     At the initial scales a third to two thirds of all bins after a pooling layer hold a spike. The Trainer calibrates
     weights and gains before the first step, so that each layer fires at 30 Hz.
     """
-    pool = [cs.Pool(2, gain=srm.pool_gain) for _ in range(2)]
+    pool = [cs.SumPool(2, gain=srm.pool_gain) for _ in range(2)]
     return cs.Sequential(
         *(cs.Conv(2, 16, 5, padding=1), srm),  # 34 x 34 pixels become 32 x 32
         *(pool[0], srm),  # 16 x 16
@@ -56,7 +56,7 @@ def main(arguments=None):
 
     srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
     net = network(srm)
-    error = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, STEPS))
+    error = cs.SpikeCountLoss(srm, true=60, false=10, window=(0, STEPS))
     optimizer = cs.Adam(net.parameters(), lr=options.lr, relative=True, warmup=30, amsgrad=True)
     trainer = Trainer(net, error, optimizer, progress=True)
 

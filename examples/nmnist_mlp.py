@@ -54,7 +54,7 @@ def main(arguments=None):
 
     srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
     net = network(srm)
-    error = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, STEPS))
+    error = cs.SpikeCountLoss(srm, true=60, false=10, window=(0, STEPS))
     optimizer = cs.Adam(net.parameters(), lr=options.lr, amsgrad=True)
 
     def learn(output, labels):

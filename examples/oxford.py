@@ -53,7 +53,7 @@ def main(arguments=None):
     net = cs.Sequential(cs.Dense(NEURONS, 256), srm, cs.Dense(256, NEURONS), srm)
     error = cs.SpikeTimeLoss(srm)
     # At a constant rate the loss fluctuates by half at the end; with cosine decay it converges.
-    rate = cs.cosine_decay(options.lr, epochs=options.epochs)
+    rate = cs.optim.cosine_decay(options.lr, epochs=options.epochs)
     optimizer = cs.Adam(net.parameters(), lr=rate, amsgrad=True)
 
     for iteration in range(options.epochs):

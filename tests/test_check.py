@@ -74,6 +74,6 @@ def test_a_text_comes_between_the_operation_and_the_reason():
 def test_a_warning_has_the_name_and_the_line_of_the_caller():
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        cs.Shift(1e-4, dt=1e-4)
+        cs.layers.Shift(1e-4, dt=1e-4)
     assert [str(each.message).split(" is in ms")[0] for each in found] == ["Shift: dt"]
     assert found[0].filename == __file__

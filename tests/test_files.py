@@ -83,7 +83,10 @@ def test_what_is_written_by_name(tmp_path):
         ("export_hdf5: {}/a.net", lambda folder: export_hdf5(net, folder / "a.net")),
         ("Stats: {}/a.csv", lambda folder: stats.save(folder / "a.csv")),
         ("Stats: {}/loss.txt", lambda folder: stats.save_slayer(f"{folder}/")),
-        ("report: {}/page.html", lambda folder: cs.report(net, np.ones((9, 1, 4), bool), folder / "page.html")),
+        (
+            "write_report: {}/page.html",
+            lambda folder: cs.write_report(net, np.ones((9, 1, 4), bool), folder / "page.html"),
+        ),
     ):
         folder = tmp_path / "none"
         with pytest.raises(ValueError) as error:

@@ -23,10 +23,10 @@ def spikes(*shape, rate=0.4):
 @pytest.mark.parametrize("make", [cs.SpikeMaxLoss, cs.ProbabilityWindowLoss])
 @pytest.mark.parametrize(("start", "stop"), [(EDGES[0], EDGES[2]), (EDGES[1], EDGES[3])])
 def test_regions_of_losses(make, start, stop):
-    """The loss in a region equals the loss of the spikes in that region only; the window is one step."""
+    """The loss in a window equals the loss of the spikes in that window only; the window is one step."""
     s, labels = spikes(15, 2, 3), [0, 2]
     window = {"window": 0.1} if make is cs.ProbabilityWindowLoss else {}
-    value = make(FINE, region=(start[0], stop[0]), **window)(s, labels).item()
+    value = make(FINE, window=(start[0], stop[0]), **window)(s, labels).item()
     assert value == pytest.approx(make(FINE, **window)(s[start[1] : stop[1]], labels).item(), rel=1e-6)
 
 
@@ -44,13 +44,13 @@ def test_frames_on_their_edges():
         (1.2, 1.7): ["1.2 to 1.6 ms", "1.6 to 2 ms"],
         (0.1, 1.2): ["0 to 0.4 ms", "0.4 to 0.8 ms", "0.8 to 1.2 ms", "1.2 to 1.6 ms"],
     }.items():
-        ax = cs.plot.frames(Events(times, [0, 0], [0, 0], [1, 1]), window=0.4)
+        ax = cs.plot.frames(Events(times, [0, 0], [0, 0], [1, 1]), duration=0.4)
         assert [text.get_text() for text in ax.texts] == titles
-    ax = cs.plot.frames(spikes(6, 1, 2, 2, 2), window=0.3, dt=0.1)
+    ax = cs.plot.frames(spikes(6, 1, 2, 2, 2), duration=0.3, dt=0.1)
     assert [text.get_text() for text in ax.texts] == ["0 to 0.3 ms", "0.3 to 0.6 ms"]
     # The third event is on the edge between the third and the fourth frame.
     events = Events([0.1, 0.5, 1.2, 1.7], [0, 1, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1])
-    animation = cs.plot.animation(events, window=0.4)
+    animation = cs.plot.animation(events, duration=0.4)
     assert len(animation) == 5
     lit = [(animation.show(at).images[0].get_array()[0, :, 0] < 1).nonzero()[0].tolist() for at in range(5)]
     assert lit == [[0], [1], [], [2], [0]]

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(10)
 def test_every_step_is_the_image(shape, steps, dtype):
     x = (RNG.standard_normal(shape) * 2).astype(dtype)
     t = cs.Tensor(x, requires_grad=True)
-    y = cs.replicate(t, steps=steps)
+    y = cs.functions.replicate(t, steps=steps)
     assert (y.dtype, y.shape) == (dtype, (steps, *shape))
     assert y.data.flags.c_contiguous
     assert all((step == x).all() for step in y.data)
@@ -30,19 +30,19 @@ def test_every_step_is_the_image(shape, steps, dtype):
 def test_adjoint_and_gradient(dtype, tolerance):
     x, y = RNG.standard_normal((2, 3, 4)).astype(dtype), RNG.standard_normal((50, 2, 3, 4)).astype(dtype)
     t = cs.Tensor(x, requires_grad=True)
-    ax = cs.replicate(t, steps=50)
+    ax = cs.functions.replicate(t, steps=50)
     ax.backward(y)
     left, right = np.vdot(ax.data.astype(float), y), np.vdot(x, t.grad.astype(float))
     assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
-    assert cs.gradcheck(lambda x: cs.replicate(x, steps=7), x) < 1e-6
+    assert cs.gradcheck(lambda x: cs.functions.replicate(x, steps=7), x) < 1e-6
 
 
 def test_an_image_drives_a_network():
     """Weighting an image once before repeating it equals weighting it at every step."""
     srm, layer, x = cs.SRM(), cs.Dense((3, 3, 1), 20), np.abs(RNG.standard_normal((2, 3, 3, 1))).astype(np.float32)
-    before = srm(layer(cs.replicate(x, steps=20)))
+    before = srm(layer(cs.functions.replicate(x, steps=20)))
     once = layer(x[None])
-    after = srm(cs.replicate(once[0], steps=20))
+    after = srm(cs.functions.replicate(once[0], steps=20))
     assert before.data.any()
     assert (before.data == after.data).all()
     grads = []
@@ -55,8 +55,8 @@ def test_an_image_drives_a_network():
 
 def test_errors():
     with pytest.raises(ValueError, match=r"^replicate: x must be \(N, ...\), got shape \(\)$"):
-        cs.replicate(1.0, steps=3)
+        cs.functions.replicate(1.0, steps=3)
     with pytest.raises(ValueError, match=r"^replicate: steps must be at least 0, got -1$"):
-        cs.replicate(np.ones(2), steps=-1)
+        cs.functions.replicate(np.ones(2), steps=-1)
     with pytest.raises(TypeError, match=r"^replicate: steps must be an integer, got float$"):
-        cs.replicate(np.ones(2), steps=2.0)
+        cs.functions.replicate(np.ones(2), steps=2.0)

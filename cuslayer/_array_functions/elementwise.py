@@ -396,6 +396,30 @@ def square(x: Any) -> Row:
     return x * x, lambda g: 2 * g * x
 
 
+@function(np.sin)
+def sin(x: Any) -> Row:
+    """Return the sine of x, in radians.
+
+    >>> sin([0.0]).tolist()
+    [0.0]
+    """
+    x = numeric(x)
+    xp = namespace(x)
+    return xp.sin(x), lambda g: g * xp.cos(x)
+
+
+@function(np.cos)
+def cos(x: Any) -> Row:
+    """Return the cosine of x, in radians.
+
+    >>> cos([0.0]).tolist()
+    [1.0]
+    """
+    x = numeric(x)
+    xp = namespace(x)
+    return xp.cos(x), lambda g: -g * xp.sin(x)
+
+
 @function(np.tanh, methods="tanh")
 def tanh(x: Any) -> Row:
     """Return the hyperbolic tangent of x.

@@ -69,6 +69,31 @@ def _mean_of(a: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return mean(a, axis=axis, keepdims=keepdims)
 
 
+@function(np.prod, methods="prod")
+def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+    """Return the product of a over axes, 1 of no elements. Arguments and errors are those of `sum`.
+
+    The gradient of an element is the product of the others, also where some are 0.
+
+    >>> prod([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
+    [2.0, 12.0]
+    """
+    x, axes = numeric(a), all_axes(axis, a.ndim)
+    xp, count = namespace(x), math.prod(x.shape[n] for n in axes)
+
+    def pullback(g: Array) -> Array:
+        order = (*(n for n in range(x.ndim) if n not in axes), *axes)
+        turned = x.transpose(order)
+        rows = turned.reshape(-1, count) if x.size else turned.reshape(0, 1)
+        before, after = xp.ones_like(rows), xp.ones_like(rows)
+        before[:, 1:] = xp.cumprod(rows[:, :-1], axis=1)
+        after[:, :-1] = xp.cumprod(rows[:, :0:-1], axis=1)[:, ::-1]
+        others = (before * after).reshape(turned.shape).transpose([order.index(n) for n in range(x.ndim)])
+        return contiguous(_with_axes(g, axes, keepdims) * others)
+
+    return xp.asarray(x.prod(axis=axes, keepdims=keepdims)), pullback
+
+
 @function(np.var, methods="var")
 def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the variance of a over axes, ``sum (a - mean)^2 / (n - ddof)`` for n elements.
@@ -242,3 +267,71 @@ def softmax(x: Any, axis: Axis = -1) -> Row:
     shifted = xp.exp(x - x.max(axis=axes, keepdims=True)) if x.size else x
     out = xp.asarray(shifted / shifted.sum(axis=axes, keepdims=True)) if x.size else x
     return out, lambda g: out * (g - (g * out).sum(axis=axes, keepdims=True))
+
+
+@function()
+def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+    """Return ``log(sum exp(a))`` over axes, for a of any size without overflow; its gradient is the softmax.
+
+    Arguments and errors are those of `sum`; without an element it is a ValueError too.
+
+    >>> round(logsumexp([1000.0, 1000.0]).item(), 2)
+    1000.69
+    """
+    x, axes = numeric(a), all_axes(axis, a.ndim)
+    _has_elements(x, axes)
+    xp, most = namespace(x), x.max(axis=axes, keepdims=True)
+    most = xp.where(xp.isfinite(most), most, x.dtype.type(0))
+    shares = xp.exp(x - most)
+    total = shares.sum(axis=axes, keepdims=True)
+    out = xp.log(total) + most
+    shape = out.shape if keepdims else tuple(size for n, size in enumerate(x.shape) if n not in axes)
+    return xp.asarray(out).reshape(shape), lambda g: _with_axes(g, axes, keepdims) * (shares / total)
+
+
+@function(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) -> Row:
+    """Return the Euclidean norm of x over axes, the square root of the sum of squares, with gradient 0 where it is 0.
+
+    Args:
+        x: numbers of any shape.
+        ord: None or 2.
+        axis: an axis, several, or None for all; negative ones count from the last.
+        keepdims: whether the axes stay, with size 1.
+
+    Raises:
+        ValueError: an axis is out of range or named twice, or ord is another one, or 2 of more axes than one.
+        TypeError: an axis is not an integer.
+
+    >>> norm([3.0, 4.0]).item()
+    5.0
+    """
+    x, axes = numeric(x), all_axes(axis, x.ndim)
+    if ord is not None and (ord != 2 or len(axes) != 1):
+        raise ValueError(f"ord must be None, or 2 over one axis, got {ord!r} over {len(axes)} axes")
+    xp = namespace(x)
+    out = xp.asarray(xp.sqrt((x * x).sum(axis=axes, keepdims=True)))
+    shape = out.shape if keepdims else tuple(size for n, size in enumerate(x.shape) if n not in axes)
+    return out.reshape(shape), lambda g: _with_axes(g, axes, keepdims) * (x / (out + (out == 0)))
+
+
+@function(np.sort, saves="nothing")
+def sort(a: Any, axis: int | None = -1) -> Row:
+    """Return a sorted along an axis, by default the last, from the smallest; None sorts the flattened array.
+
+    Raises:
+        ValueError: the axis is out of range.
+        TypeError: the axis is not an integer.
+
+    >>> sort([[2.0, 1.0], [3.0, 4.0]]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    xp, shape = namespace(a), a.shape
+    x = a.reshape(-1) if axis is None else a
+    at = 0 if axis is None else one_axis(axis, x.ndim)
+    order = xp.argsort(x, axis=at, kind="stable")
+
+    def pullback(g: Array) -> Array:
+        return contiguous(xp.take_along_axis(g, xp.argsort(order, axis=at), axis=at)).reshape(shape)
+
+    return contiguous(xp.take_along_axis(x, order, axis=at)), pullback

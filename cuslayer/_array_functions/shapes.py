@@ -16,8 +16,8 @@ import numpy as np
 from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
 from cuslayer._base import check
 from cuslayer._base.array_like import Axis
-from cuslayer._tape import Pullback, Tensor
-from cuslayer.backend import Array, contiguous, cupy, namespace, to_numpy
+from cuslayer._tape import Pullback, Tensor, as_tensor, note_change
+from cuslayer.backend import Array, contiguous, cupy, namespace, to_device, to_numpy
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
 
@@ -210,6 +210,83 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
     return namespace(arrays[0]).stack(arrays, axis=at), lambda g: [contiguous(g[(*before, n)]) for n in range(count)]
 
 
+@function(np.flip, saves="nothing")
+def flip(m: Any, axis: Axis = None) -> Row:
+    """Return m with the elements of some axes, by default of all, in reverse order. Errors are those of `transpose`.
+
+    >>> flip([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    axes = all_axes(axis, m.ndim)
+    reverse = tuple(slice(None, None, -1 if n in axes else 1) for n in range(m.ndim))
+    return contiguous(m[reverse]), lambda g: contiguous(g[reverse])
+
+
+@function(np.pad, saves="nothing")
+def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Row:
+    """Return an array with a constant around it.
+
+    Args:
+        array: numbers or spikes of any shape.
+        pad_width: elements before and after along each axis, ((before, after), ...); a pair or an integer for all axes.
+        mode: "constant", no other of NumPy's.
+        constant_values: the constant.
+
+    Raises:
+        ValueError: pad_width does not fit the axes or is negative, or the mode is another one.
+        TypeError: pad_width is not made of integers.
+
+    >>> pad([1.0, 2.0], (1, 2)).tolist()
+    [0.0, 1.0, 2.0, 0.0, 0.0]
+    """
+    if mode != "constant":
+        raise ValueError(f"mode must be 'constant', got {mode!r}")
+    widths = np.asarray(pad_width)
+    if widths.dtype.kind not in "iu":
+        raise TypeError(f"pad_width must be integers, got {check.one_line(pad_width)}")
+    if (
+        widths.ndim > 2
+        or widths.shape[-1:] not in ((), (1,), (2,))
+        or widths.shape[:-1] not in ((), (1,), (array.ndim,))
+    ):
+        raise ValueError(f"pad_width must be (before, after) for each of {array.ndim} axes, got {pad_width}")
+    ends = np.broadcast_to(widths, (array.ndim, 2)).tolist()
+    if any(n < 0 for pair in ends for n in pair):
+        raise ValueError(f"pad_width must not be negative, got {pad_width}")
+    inside = tuple(slice(before, before + size) for (before, _), size in zip(ends, array.shape, strict=True))
+    shape = tuple(before + size + after for (before, after), size in zip(ends, array.shape, strict=True))
+    out = namespace(array).full(shape, constant_values, array.dtype)
+    out[inside] = array
+    return out, lambda g: contiguous(g[inside])
+
+
+@implements(np.repeat, methods="repeat")
+@check.operation
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
+    """Return a with each element repeated along an axis; None repeats the elements of the flattened array.
+
+    Args:
+        a: numbers or spikes of any shape.
+        repeats: how often, an integer from 0, or one for each element along the axis.
+        axis: the axis.
+
+    Raises:
+        ValueError: repeats are negative or do not fit the axis, or the axis is out of range.
+        TypeError: repeats or the axis are not integers.
+
+    >>> repeat([1.0, 2.0], [1, 2]).tolist()
+    [1.0, 2.0, 2.0]
+    """
+    x = ravel(a) if axis is None else as_tensor(a)
+    at = 0 if axis is None else one_axis(axis, x.ndim)
+    times = np.asarray(repeats)
+    if times.dtype.kind not in "iu":
+        raise TypeError(f"repeats must be integers, got {check.one_line(repeats)}")
+    if times.shape not in ((), (1,), (x.shape[at],)) or (times < 0).any():
+        raise ValueError(f"repeats must be from 0, one or {x.shape[at]} of them, got {check.one_line(repeats)}")
+    return take(x, index=((slice(None),) * at + (np.arange(x.shape[at]).repeat(times),)))
+
+
 @function(np.copy, np.positive, methods="copy __pos__", saves="nothing")
 def copy(a: Any) -> Row:
     """Return a copy of a, through which the gradient passes.
@@ -252,6 +329,23 @@ def from_dlpack(x: Any) -> Tensor:
 @implements(methods="__getitem__")
 def _getitem(x: Tensor, index: Any) -> Tensor:
     return take(x, index=index)
+
+
+@implements(methods="__setitem__")
+@check.operation("item assignment")
+def _setitem(x: Tensor, index: Any, value: Any) -> None:
+    """Write to elements in place. A `backward` that needs the elements before raises an error."""
+    if x._needs_gradient() or (isinstance(value, Tensor) and value._needs_gradient()):
+        raise TypeError("a gradient would be lost; write within cs.no_grad(), or make another tensor with cs.where")
+    data, value = x.data, to_device(value.data if isinstance(value, Tensor) else value)
+    if data is x.stored:
+        note_change(x)
+    try:
+        data[_plain_index(index)] = value
+    except (IndexError, ValueError) as problem:
+        raise type(problem)(_one_line(problem)) from None
+    if data is not x.stored:  # spikes that a GPU has packed
+        x.data = data
 
 
 def _plain_index(index: Any) -> Any:
@@ -384,7 +478,7 @@ def _sum_of_equal(places: Array, rows: Array, move: Callable[[Array], Array]) ->
         places, rows = places[left], sums
 
 
-def _one_line(problem: IndexError) -> str:
+def _one_line(problem: Exception) -> str:
     """Return the message of NumPy or CuPy in the words of this library."""
     text = str(problem).splitlines()[0].strip().replace("out of bounds", "out of range")
     return text[:1].lower() + text[1:]

@@ -304,15 +304,15 @@ def position(index: SupportsIndex, length: int, what: str = "samples", kinds: st
     return place % length
 
 
-def neuron_index(shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
+def neuron_index(shape: tuple[int, ...], index: Any, name: str = "neuron") -> tuple[int, ...]:
     """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order."""
-    several = isinstance(neuron, (tuple, list))
-    sizes = shape if several and len(neuron) == len(shape) else (math.prod(shape),)
-    given = tuple(integer("neuron", n, least=-sys.maxsize) for n in (neuron if several else (neuron,)))
+    several = isinstance(index, (tuple, list))
+    sizes = shape if several and len(index) == len(shape) else (math.prod(shape),)
+    given = tuple(integer(name, n, least=-sys.maxsize) for n in (index if several else (index,)))
     if any(n < 0 for n in given):
-        raise refusal("neuron", "must be at least 0", neuron, neuron, IndexError)
+        raise refusal(name, "must be at least 0", index, index, IndexError)
     if (several and sizes is not shape) or any(n >= size for n, size in zip(given, sizes, strict=True)):
-        raise IndexError(f"neuron {neuron} lies outside a layer of shape {shape}")
+        raise IndexError(f"{name} {index} lies outside a layer of shape {shape}")
     return given if several else tuple(map(int, np.unravel_index(given[0], shape)))
 
 

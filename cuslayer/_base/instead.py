@@ -1,10 +1,13 @@
-"""What stands here in the place of names that users of PyTorch know: attributes, and arguments of constructors."""
+"""What stands in the place of names that users look for: of PyTorch, and of the version before this one."""
 
 from __future__ import annotations
 
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
+from importlib import import_module
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from cuslayer._base import check
@@ -12,6 +15,7 @@ from cuslayer._base import check
 P = ParamSpec("P")
 S = TypeVar("S")
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 _DEVICE = "cs.use('cuda') or cs.use('cpu') chooses the device, before networks and tensors are made"
 _LOADED = "load_state(state) loads what state() has returned, and cs.load what cs.save has written"
@@ -24,7 +28,6 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     | dict.fromkeys(("to", "cuda", "cpu"), _DEVICE)
     | dict.fromkeys(("half", "float", "double"), "parameters are float32; potentials='float16' saves memory")
     | {
-        "eval": "net.train(False) is evaluation, net.train() training",
         "forward": "define __call__(self, x), and call net(x)",
         "modules": "layers_within() returns the layer and all layers in it",
         "zero_grad": "optimizer.zero_grad() clears the gradients",
@@ -62,8 +65,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "Linear": "cs.Dense(inputs, outputs) is the layer",
         "Conv2d": "cs.Conv(channels, maps, kernel) is the layer",
         "ConvTranspose2d": "cs.ConvTranspose(channels, maps, kernel) is the layer",
-        "AvgPool2d": "cs.Pool(size, gain) sums spikes; its gain scales the sum",
-        "MaxPool2d": "cs.Pool(size, gain) sums spikes, so that one spike of a window is enough",
+        "AvgPool2d": "cs.SumPool(size, gain) sums spikes; its gain scales the sum",
+        "MaxPool2d": "cs.SumPool(size, gain) sums spikes, so that one spike of a window is enough",
         "BatchNorm1d": "cs.BatchNorm(features) is the layer",
         "BatchNorm2d": "cs.BatchNorm(features) is the layer",
         "Leaky": "cs.LIF(tau=...) are the neurons",
@@ -84,6 +87,98 @@ ARGUMENTS = {
     "batch_size": "batch",
     "threshold": "theta",
 }
+
+
+# Names of version 0.2, which stay for one version: what they are now, in the package or one of its parts.
+RENAMED = {
+    "Affine": "ReadOut",
+    "Pool": "SumPool",
+    "demo": "write_demo",
+    "health": "diagnose",
+    "ops": "count_operations",
+    "reassignment": "reassign",
+    "report": "write_report",
+    **{name: f"training.{name}" for name in ("GradientFlow", "Params", "Stats")},
+    **{name: f"interchange.{name}" for name in ("from_nchwt", "load_slayer", "to_nchwt")},
+    **{name: f"layers.{name}" for name in ("Decimate", "KWinners", "Shift", "TemporalFilter")},
+    **{name: f"loss.{name}" for name in ("decision_time", "running_decision", "van_rossum")},
+    **{name: f"optim.{name}" for name in ("cosine_decay", "step_decay")},
+    "Word": "network.Word",
+    **{
+        name: f"functions.{name}"
+        for name in (
+            *("absolute", "add", "astype", "copy", "divide", "dot", "equal", "greater", "greater_equal", "less"),
+            *("less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "moveaxis", "multiply"),
+            *("negative", "not_equal", "power", "quantize", "ravel", "replicate", "shift", "square", "squeeze"),
+            *("subtract", "swapaxes", "tensordot"),
+        )
+    },
+}
+
+
+def warn_renamed(owner: str, old: str, new: str) -> None:
+    """Warn of an old name, at the line outside of the package that has it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "cuslayer":
+        frame, level = frame.f_back, level + 1
+    said = f"{owner}: {old} is {new} since version 0.3; version 0.4 has no {old}"
+    warnings.warn(said, DeprecationWarning, stacklevel=level)
+
+
+def by_old_name(name: str) -> Any:
+    """Return what the package had under a name in version 0.2, with a warning."""
+    new = RENAMED[name]
+    warn_renamed("cuslayer", name, f"cs.{new}")
+    part, _, own = new.rpartition(".")
+    return getattr(import_module(f"cuslayer.{part}" if part else "cuslayer"), own)
+
+
+def old_names_of(module: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a part of the package, which has names of version 0.2 with a warning."""
+
+    def find(name: str) -> Any:
+        new = RENAMED.get(name, "")
+        if new not in vars(sys.modules[module]):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warn_renamed(module, name, new)
+        return getattr(sys.modules[module], new)
+
+    return find
+
+
+def renamed(**names: str) -> Callable[[F], F]:
+    """Let a function or class take arguments by their names of version 0.2, ``renamed(old="new")``, with a warning.
+
+    A class has attributes by these names, too. A window of version 0.2 that is a number is a length.
+    """
+
+    def add(owner: Any) -> Any:
+        is_class = inspect.isclass(owner)
+        function: Any = owner.__init__ if is_class else owner
+
+        @wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            for old, new in names.items():
+                if old in options and (old != "window" or isinstance(options[old], (int, float))):
+                    warn_renamed(owner.__name__, f"{old}=", f"{new}=")
+                    options[new] = options.pop(old)
+            return function(*args, **options)
+
+        if not is_class:
+            return call
+        if function is not object.__init__:  # of a named tuple
+            owner.__init__ = call
+        for old, new in names.items():
+            if old not in names.values():
+                setattr(owner, old, property(partial(_attribute, owner.__name__, old, new)))
+        return owner
+
+    return add
+
+
+def _attribute(owner: str, old: str, new: str, instance: Any) -> Any:
+    warn_renamed(owner, old, new)
+    return getattr(instance, new)
 
 
 class _Elsewhere:

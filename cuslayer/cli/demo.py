@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cuslayer.cli.arguments import PAGE_JSON, add_page, add_run, page_of, run_of, say_page
-from cuslayer.inspection import demo
+from cuslayer.inspection import write_demo
 
 HELP = "write an HTML page in which the network recognizes drawn digits"
 DESCRIPTION = """Write one HTML page, which works without a network connection: draw a digit in it, an event camera is
@@ -25,4 +25,4 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     found = run_of(options)
     page = page_of(options, "demo", found.folder)
-    say_page(options, demo(found.net, page, duration=found.config.duration))
+    say_page(options, write_demo(found.net, page, duration=found.config.duration))

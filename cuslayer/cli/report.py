@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cuslayer import training
 from cuslayer.cli import arguments as shared
-from cuslayer.inspection import report
+from cuslayer.inspection import write_report
 
 HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
@@ -44,4 +44,4 @@ def run(options: argparse.Namespace) -> None:
         loss = found.config.loss()
     page = shared.page_of(options, "report", found.folder)
     title = f"{found.net.notation}: {what}"
-    shared.say_page(options, report(found.net, samples, page, target=target, loss=loss, title=title))
+    shared.say_page(options, write_report(found.net, samples, page, target=target, loss=loss, title=title))

@@ -21,7 +21,7 @@ from cuslayer.cli import errors
 from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
 from cuslayer.distributed import Context, world
 from cuslayer.distributed.context import is_on_all
-from cuslayer.inspection import health
+from cuslayer.inspection import diagnose
 from cuslayer.network.notation import rows_first
 from cuslayer.training.config import OPTIMIZERS, Config, OptimizerConfig, named_configs
 from cuslayer.training.run_folder import METRICS
@@ -196,7 +196,7 @@ def _run(options: argparse.Namespace, context: Context) -> int:
         try:
             log = progress_log(options)
             given: dict[str, Any] = {"resume": options.resume, "stop": stop, "context": context, "report": report}
-            out = training.train(config, progress=True, log=log, health=health, **given)
+            out = training.train(config, progress=True, log=log, diagnose=diagnose, **given)
         except training.Stopped as stopped:
             if context.rank == 0:
                 errors.say(f"interrupted{_how_to_go_on(options, stopped)}")

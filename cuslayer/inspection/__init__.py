@@ -2,12 +2,12 @@
 
 from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
 from cuslayer.inspection.explain import Explanation, Trace, explain
-from cuslayer.inspection.health import health
+from cuslayer.inspection.health import diagnose
 from cuslayer.inspection.network_health import Advice, LayerHealth, NetworkHealth
-from cuslayer.inspection.ops import LayerOperations, Operations, ops
-from cuslayer.inspection.reassign import Reassignment, reassignment
+from cuslayer.inspection.ops import LayerOperations, Operations, count_operations
+from cuslayer.inspection.reassign import Reassignment, reassign
 from cuslayer.inspection.record import Labelled, Record, Recording, record
-from cuslayer.inspection.report import demo, report
+from cuslayer.inspection.report import write_demo, write_report
 from cuslayer.inspection.structure import note_rates, rates_of
 from cuslayer.network.calibration import Calibration, LayerCalibration, calibrate
 
@@ -29,13 +29,13 @@ __all__ = [
     "Trace",
     "calibrate",
     "compare_gradients",
-    "demo",
+    "count_operations",
+    "diagnose",
     "explain",
-    "health",
     "note_rates",
-    "ops",
     "rates_of",
-    "reassignment",
+    "reassign",
     "record",
-    "report",
+    "write_demo",
+    "write_report",
 ]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
@@ -26,8 +26,9 @@ Index: TypeAlias = "tuple[int, ...]"
 _ROUNDING = 1e-4
 
 
+@instead.renamed(neuron="index")
 @check.operation
-def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 0) -> Explanation:
+def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0) -> Explanation:
     """Explain why a neuron fires or not at a step: the exact parts of its potential.
 
     In the spike response model the potential is a sum over the spikes f of the inputs i and the neuron's own::
@@ -46,7 +47,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
         layer: the layer, as an address or the object; it must have neurons.
-        neuron: its flat index, or an index such as (row, column, channel).
+        index: the neuron in the layer: its flat index, or one such as (row, column, channel).
         time: the step.
         sample: the sample in the batch.
 
@@ -58,7 +59,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
         ValueError: the layer is not in the network, a stage before the neurons is not linear, or x is not
             finite.
-        IndexError: the layer's position, the neuron, time or sample is out of range.
+        IndexError: the layer's position, the index, time or sample is out of range.
 
     Source: Shrestha and Orchard 2018, equations 1 and 2.
 
@@ -69,7 +70,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     >>> net = Sequential(Dense(2, 1), SRM(theta=10.0, tau_sr=2.0))
     >>> net[0].weight.data[:] = [[12.0], [-3.0]]
     >>> x = np.zeros((6, 1, 2), bool); x[0] = True
-    >>> explain(net, x, layer=1, neuron=0, time=2)
+    >>> explain(net, x, layer=1, index=0, time=2)
     layer 1 (Dense(2, 1), SRM), neuron 0 at 2 ms (step 2), sample 0: silent, u = 9 is 1 under theta = 10
       input 0      +12.0000  1 spike at 0 ms
       input 1       -3.0000  1 spike at 0 ms
@@ -78,7 +79,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     check_network(net)
     of = find_unit(net, layer)
     _explainable(of)
-    return _Run(net, x, of, sample).explain(of, neuron, time)
+    return _Run(net, x, of, sample).explain(of, index, time)
 
 
 class _Run:
@@ -102,7 +103,7 @@ class _Run:
                     self.potentials[at.number] = at.potentials
 
     @check.operation
-    def explain(self, of: Unit, neuron: Any, time: Any) -> Explanation:
+    def explain(self, of: Unit, index: Any, time: Any) -> Explanation:
         """Return the parts of a neuron's potential at a step."""
         neurons, at = _explainable(of), of.last.number
         if at not in self.potentials:
@@ -110,7 +111,7 @@ class _Run:
         fired = self.outputs[at]
         u = self.potentials[at].reshape(fired.shape)
         time = check.index("time", time, len(u), "steps")
-        column: Any = (0, *check.neuron_index(u.shape[2:], neuron))
+        column: Any = (0, *check.neuron_index(u.shape[2:], index, "index"))
         spikes = to_numpy(fired[(slice(None), *column)])
         # The gradient of the potential with respect to the weighted input at each step, and the part of each spike.
         seed, of_spikes = neurons.parts_at(spikes, time, column[1:], u.shape[2:])
@@ -120,7 +121,7 @@ class _Run:
         sources, bias = self._sources(of.last, column, seed)
         explanation = Explanation(
             layer=of.name,
-            neuron=column[1:],
+            index=column[1:],
             time=time,
             sample=self.sample,
             dt=neurons.dt,
@@ -211,17 +212,18 @@ def _explainable(unit: Unit) -> Neuron:
     return neurons
 
 
+@instead.renamed(neuron="sender")
 class Spike(NamedTuple):
     """An input spike and its share of the potential.
 
     Attributes:
         time: the step of the spike.
-        neuron: the index of the neuron or pixel that sent it.
+        sender: the index of the neuron or pixel that sent it.
         share: its contribution to the explained potential.
     """
 
     time: int
-    neuron: Index
+    sender: Index
     share: float
 
 
@@ -239,18 +241,19 @@ class Part(NamedTuple):
     times: Array
 
 
+@instead.renamed(neuron="sender")
 class Spikes(Sequence[Spike]):
     """Spikes and their shares, largest first: a sequence of `Spike`, and arrays.
 
     Attributes:
         time: the steps, (k,).
-        neuron: the indices, (k, axes).
+        sender: the indices of the neurons or pixels that sent them, (k, axes).
         share: the shares, (k,).
     """
 
-    def __init__(self, time: Array, neuron: Array, share: Array) -> None:
+    def __init__(self, time: Array, sender: Array, share: Array) -> None:
         order = np.argsort(-abs(share), kind="stable")
-        self.time, self.neuron, self.share = time[order], neuron[order], share[order]
+        self.time, self.sender, self.share = time[order], sender[order], share[order]
 
     def __len__(self) -> int:
         return len(self.share)
@@ -258,7 +261,7 @@ class Spikes(Sequence[Spike]):
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
-        return Spike(int(self.time[at]), tuple(self.neuron[at].tolist()), float(self.share[at]))
+        return Spike(int(self.time[at]), tuple(self.sender[at].tolist()), float(self.share[at]))
 
     def __repr__(self) -> str:
         return f"Spikes({len(self)}, shares of {self.share.sum():.4g})"
@@ -288,6 +291,7 @@ class Source:
         return "the network's input" if self.address is None else self.layer.partition(" (")[0]
 
 
+@instead.renamed(neuron="index")
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """The parts of a neuron's potential at one time: its inputs, refraction, biases, and what is left.
@@ -298,7 +302,7 @@ class Explanation:
 
     Attributes:
         layer: the name of the layer.
-        neuron: the index of the neuron.
+        index: the index of the neuron.
         time: the step.
         sample: the sample.
         dt: the step in ms.
@@ -313,7 +317,7 @@ class Explanation:
     """
 
     layer: str
-    neuron: Index
+    index: Index
     time: int
     sample: int
     dt: float
@@ -340,7 +344,7 @@ class Explanation:
             return self.sources[0].spikes
         numbers = []
         for source, first in zip(self.sources, self._firsts(), strict=True):
-            flat = np.ravel_multi_index(tuple(source.spikes.neuron.T), source.contributions.shape)
+            flat = np.ravel_multi_index(tuple(source.spikes.sender.T), source.contributions.shape)
             numbers.append(first + flat[:, None])
         of_all = [[getattr(source.spikes, name) for source in self.sources] for name in ("time", "share")]
         return Spikes(np.concatenate(of_all[0]), np.concatenate(numbers), np.concatenate(of_all[1]))
@@ -384,7 +388,7 @@ class Explanation:
             at = int(np.searchsorted(firsts, number, side="right")) - 1
             source = self.sources[at]
             index = np.unravel_index(number - firsts[at], source.contributions.shape)
-            its_own = (source.spikes.neuron == np.array(index)).all(axis=1)
+            its_own = (source.spikes.sender == np.array(index)).all(axis=1)
             name = f"input {_index_text(index)}" + (f" of {source.place}" if len(self.sources) > 1 else "")
             rows.append(Part(name, float(flat[number]), np.sort(source.spikes.time[its_own])))
         if len(others):
@@ -416,7 +420,7 @@ class Explanation:
         branches, places = [], []
         for spike, source in sorted(largest, key=lambda found: -abs(found[0].share))[:count]:
             again = source.explain
-            why = again(spike.neuron, spike.time).trace(depth - 1, most=most) if depth > 1 and again else None
+            why = again(spike.sender, spike.time).trace(depth - 1, most=most) if depth > 1 and again else None
             branches.append(Branch(spike, again is None, why))
             places.append(source.place)
         return Trace(self, tuple(branches), tuple(places))
@@ -485,7 +489,7 @@ class Explanation:
         side = "over" if self.fired else "under"
         at = f"{self.time * self.dt:g} ms (step {self.time}), sample {self.sample}"
         return (
-            f"{self.layer}, neuron {_index_text(self.neuron)} at {at}: {'fired' if self.fired else 'silent'}, "
+            f"{self.layer}, neuron {_index_text(self.index)} at {at}: {'fired' if self.fired else 'silent'}, "
             f"u = {self.potential:.4g} is {abs(self.margin):.4g} {side} theta = {self.theta:g}"
         )
 
@@ -533,7 +537,7 @@ class Trace:
     @property
     def events(self) -> tuple[tuple[int, Index], ...]:
         """The events of the network's input that the trace reaches, (step, index) each, in order of time."""
-        direct = {(b.spike.time, b.spike.neuron) for b in self.branches if b.is_event}
+        direct = {(b.spike.time, b.spike.sender) for b in self.branches if b.is_event}
         deeper = (event for b in self.branches if b.why is not None for event in b.why.events)
         return tuple(sorted(direct.union(deeper)))
 
@@ -547,7 +551,7 @@ class Trace:
             what = "input event" if is_event else f"spike of {source}, neuron" if several else "spike of neuron"
             at = f"at {spike.time * self.explanation.dt:g} ms"
             potential = "" if why is None else f", u = {why.explanation.potential:.4g}"
-            lines.append(f"{indent}{spike.share:+.4f} {what} {_index_text(spike.neuron)} {at}{potential}")
+            lines.append(f"{indent}{spike.share:+.4f} {what} {_index_text(spike.sender)} {at}{potential}")
             if why is not None:
                 refraction = why.explanation.refractory
                 if len(why.explanation.refractory_spikes):

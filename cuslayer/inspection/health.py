@@ -1,4 +1,4 @@
-"""`health`: measure rates, potentials and errors of a network, and try settings on copies to find those that help."""
+"""`diagnose`: measure rates, potentials and errors of a network, and try settings on copies to find those that help."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _STEPS = 10
 
 
 @check.operation
-def health(
+def diagnose(
     net: Any, loader: Iterable[Any], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
 ) -> NetworkHealth:
     """Diagnose a network and suggest settings to change.
@@ -75,7 +75,7 @@ def health(
     Scales are tried on a copy first and given only if faults are fewer or less bad, errors do not vanish, and the loss
     does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with
     the outputs of other samples), the loss must not rise by more than 2 %, and only 1 and a rate that is too large
-    give advice. Apply all of it, and call `health` again until there is nothing to change. The hints name what no
+    give advice. Apply all of it, and call `diagnose` again until there is nothing to change. The hints name what no
     setting helps. Neither the network nor the optimizer, their gradients and the random generator change here. Dropout
     is off.
 
@@ -101,7 +101,7 @@ def health(
     >>> from cuslayer.neurons import SRM
     >>> x = np.random.default_rng(0).random((100, 4, 20)) < 0.1
     >>> net = Sequential(Dense(20, 8, weight_scale=0.1), SRM(), Dense(8, 2), SRM())
-    >>> found = health(net, [(x, [0, 1, 0, 1])])
+    >>> found = diagnose(net, [(x, [0, 1, 0, 1])])
     >>> found[1].never, found.advice[0].setting, found.advice[0].value > 0.5
     (1.0, 'weight_scale', True)
     """
@@ -444,7 +444,7 @@ class _Steps:
         return FirstStep(self.moves(), full, self.before.loss, after.loss, self.before.fires and not after.fires)
 
     def advice(self, before: NetworkHealth) -> list[Advice]:
-        """Return other learning rates, of the optimizer and of groups with their own; `health` has the rules."""
+        """Return other learning rates, of the optimizer and of groups with their own; `diagnose` has the rules."""
         groups, found = self.optimizer.groups, list[Advice]()
         owners = [n if "lr" in group.options else None for n, group in enumerate(groups) for _ in group.params]
         for each in dict.fromkeys([None, *owners]):

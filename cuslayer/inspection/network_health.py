@@ -1,4 +1,4 @@
-"""What `health` returns: figures of each layer, the first step of an optimizer, and advice, which it applies."""
+"""What `diagnose` returns: figures of each layer, the first step of an optimizer, and advice, which it applies."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Advice:
         schedule of the learning rate is multiplied by ``value / now``.
 
         Args:
-            net: the network that `health` was given, or one of the same layers.
+            net: the network that `diagnose` was given, or one of the same layers.
             optimizer: its optimizer; only lr needs it.
 
         Raises:
@@ -258,7 +258,7 @@ class NetworkHealth:
         most = 0.02 * abs(self.loss) if self.learned else 0.5 * max(abs(self.loss), abs(self.mixed))
         return loss - self.loss <= most
 
-    @check.operation("health")
+    @check.operation("diagnose")
     def __getitem__(self, layer: Address) -> LayerHealth:
         """Return the health of the neurons at an address.
 
@@ -275,11 +275,11 @@ class NetworkHealth:
         """Follow all of the advice: change each setting, as `Advice.apply` does.
 
         >>> import numpy as np
-        >>> from cuslayer import SRM, Dense, Sequential, health
+        >>> from cuslayer import SRM, Dense, Sequential, diagnose
         >>> x = np.random.default_rng(0).random((100, 4, 20)) < 0.1
         >>> net = Sequential(Dense(20, 8, weight_scale=0.1), SRM(), Dense(8, 2, weight_scale=20), SRM())
-        >>> health(net, [(x, [0, 1, 0, 1])]).apply(net)
-        >>> health(net, [(x, [0, 1, 0, 1])]).advice
+        >>> diagnose(net, [(x, [0, 1, 0, 1])]).apply(net)
+        >>> diagnose(net, [(x, [0, 1, 0, 1])]).advice
         ()
         """
         for advice in self.advice:

@@ -131,7 +131,7 @@ _FAINT = "opacity:0.65"
 def network_html(net: Sequential) -> str:
     """Return a table of the stages of a network: output shapes, parameters, and the rates noted last.
 
-    Rates come from the last `record` or `health`; a plain forward pass notes none.
+    Rates come from the last `record` or `diagnose`; a plain forward pass notes none.
     """
     rates, shapes = rates_of(net), output_shapes(net)
     rows, counted = [], dict[int, int]()

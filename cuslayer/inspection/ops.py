@@ -9,7 +9,7 @@ from typing import Any
 from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
-from cuslayer.layers import Affine, Layer
+from cuslayer.layers import Layer, ReadOut
 from cuslayer.network.graph import Address, finite_input
 from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.network.walk import Walk, check_network, eval_mode, units
@@ -19,7 +19,7 @@ _ACCUMULATE, _MULTIPLY_ACCUMULATE = 0.9, 4.6
 
 
 @check.operation
-def ops(
+def count_operations(
     net: Any,
     x: Any,
     *,
@@ -59,7 +59,7 @@ def ops(
     >>> from cuslayer.network import Sequential
     >>> from cuslayer.neurons import SRM
     >>> x = np.zeros((10, 1, 4), bool); x[2, 0, :3] = True
-    >>> found = ops(Sequential(Dense(4, 5), SRM()), x)
+    >>> found = count_operations(Sequential(Dense(4, 5), SRM()), x)
     >>> found.accumulates, found.dense, found.energy
     (15.0, 200.0, 0.0135)
     """
@@ -88,7 +88,7 @@ def ops(
                     continue
                 sums, products = (count, 0.0) if x.dtype == bool else (0.0, count)
                 sums += math.prod(y.shape[2:]) * steps * (getattr(layer, "bias", None) is not None)
-                integrated = y.size / samples if isinstance(layer, Affine) else 0.0
+                integrated = y.size / samples if isinstance(layer, ReadOut) else 0.0
                 found[at.number] = sums, products, len(x) * float(synapses.sum()), integrated
     rows = []
     for unit in units(net):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
@@ -25,13 +25,14 @@ _ERRORS = (
 )
 
 
+@instead.renamed(neuron="index")
 @dataclass(frozen=True, repr=False)
 class Reassignment:
     """The forward arrays and the errors of one neuron over time: arrays (T,).
 
     Attributes:
         layer: the name of the layer.
-        neuron: the index of the neuron.
+        index: the index of the neuron.
         sample: the sample.
         constants: the neuron model with its constants.
         loss: the loss of the batch.
@@ -45,7 +46,7 @@ class Reassignment:
     """
 
     layer: str
-    neuron: tuple[int, ...]
+    index: tuple[int, ...]
     sample: int
     constants: Neuron
     loss: float
@@ -88,7 +89,7 @@ class Reassignment:
         time, colors = self.time, palette(spikes)
         spikes.vlines(time[self.spikes], 0, 1, color=colors.ink, linewidth=1.2, label="spikes")
         spikes.set(ylabel="spikes", yticks=[], ylim=(0, 1))
-        where = ", ".join(map(str, self.neuron))
+        where = ", ".join(map(str, self.index))
         spikes.set_title(f"{self.layer}, neuron {where}, sample {self.sample}", loc="left", fontsize="small")
         potential.plot(time, self.potential, color=colors.blue, linewidth=1.2, label="potential")
         potential.axhline(self.theta, color=colors.faint, linestyle="--", label="threshold")
@@ -110,7 +111,7 @@ class Reassignment:
         return axes
 
     def __repr__(self) -> str:
-        where = ", ".join(map(str, self.neuron))
+        where = ", ".join(map(str, self.index))
         return (
             f"Reassignment({self.layer}, neuron {where}, sample {self.sample}: {int(self.spikes.sum())} spikes, "
             f"loss {self.loss:.4g}, error of the spikes {self.spikes_error.sum():.4g}, "
@@ -118,9 +119,10 @@ class Reassignment:
         )
 
 
+@instead.renamed(neuron="index")
 @check.operation
-def reassignment(
-    net: Any, x: Any, target: Any, layer: Any, neuron: Any, *, loss: Any = None, sample: int = 0
+def reassign(
+    net: Any, x: Any, target: Any, layer: Any, index: Any, *, loss: Any = None, sample: int = 0
 ) -> Reassignment:
     """Compute how SLAYER reassigns the error of one neuron: from its spikes to its potential and to earlier times.
 
@@ -133,7 +135,7 @@ def reassignment(
         x: (T, N, ...), its input.
         target: the second argument of the loss.
         layer: the layer, as an address or the object; it must have SRM neurons.
-        neuron: its flat index, or an index such as (row, column, channel).
+        index: the neuron in the layer: its flat index, or one such as (row, column, channel).
         loss: a function of the network's output and target to a scalar tensor. By default `SpikeTimeLoss` for a target
             of the output's shape, else `SpikeCountLoss`, with the constants of the last neurons.
         sample: the sample in the batch.
@@ -144,7 +146,7 @@ def reassignment(
     Raises:
         TypeError: net is not a network, loss is not a function, or the layer has no SRM neurons.
         ValueError: the layer is not in the network, or the target does not fit the loss.
-        IndexError: the layer's position, the neuron or sample is out of range.
+        IndexError: the layer's position, the index or sample is out of range.
 
     Source: Shrestha and Orchard 2018, section 3.1, equations 11 to 13.
 
@@ -153,7 +155,7 @@ def reassignment(
     >>> from cuslayer.neurons import SRM
     >>> net = Network("4-3-2", SRM())
     >>> x = np.ones((50, 1, 4), bool)
-    >>> found = reassignment(net, x, [1], layer=1, neuron=2)
+    >>> found = reassign(net, x, [1], layer=1, index=2)
     >>> bool(np.allclose(found.spread.sum(axis=1), found.weighted_error, atol=1e-5))
     True
     """
@@ -164,7 +166,7 @@ def reassignment(
         raise TypeError(f"{of.name} has no SRM neurons")
     check_loss(loss)
     data = as_tensor(x).data
-    with record(net, layers=[of.address], neurons=[neuron], samples=[sample]) as recording:
+    with record(net, layers=[of.address], neurons=[index], samples=[sample]) as recording:
         # An input that requires a gradient makes the layer receive one whatever is trained.
         with eval_mode(net), no_grad(active=False):
             out = net(Tensor(data, requires_grad=True))
@@ -174,7 +176,7 @@ def reassignment(
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(
         layer=of.name,
-        neuron=tuple(found.indices[0].tolist()),
+        index=tuple(found.indices[0].tolist()),
         sample=sample,
         constants=neurons,
         loss=value.item(),

@@ -15,7 +15,7 @@ from cuslayer._base.hdf5_files import FEW, checked
 from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange import axes
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -27,7 +27,7 @@ _KINDS: dict[type[Any], str] = {
     Conv: "conv",
     ConvTranspose: "convT",
     Dense: "dense",
-    Pool: "pool",
+    SumPool: "pool",
     Unpool: "unpool",
 }
 _GEOMETRY = ("stride", "padding", "dilation")
@@ -317,7 +317,7 @@ class _Reading:
         if kind in ("pool", "unpool"):
             if weight.size == 0 or (weight != weight.flat[0]).any():
                 raise ValueError(f"{at}/weight of a {kind} layer must be one number throughout")
-            return (Pool if kind == "pool" else Unpool)(kernel, **options, gain=float(weight.flat[0]))
+            return (SumPool if kind == "pool" else Unpool)(kernel, **options, gain=float(weight.flat[0]))
         if kind == "dense":
             features = before or (weight.size // after[0],)
             size = math.prod(features) * after[0]

@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import channels_first, inward
-from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm
+from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, SumPool, TemporalFilter, Unpool, WeightNorm
 from cuslayer.layers.weight_hooks import length
 from cuslayer.network.graph import Node
 from cuslayer.network.network import Sequential, chain_of
@@ -139,7 +139,7 @@ def _converted(kind: str, array: Array) -> Array:
 
 
 def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
-    gains = [node.stage.gain for node in nodes if isinstance(node.stage, (Pool, Unpool))]
+    gains = [node.stage.gain for node in nodes if isinstance(node.stage, (SumPool, Unpool))]
     for key, array in pools:
         if not any(np.isclose(array.flat[0], gain, rtol=1e-5) for gain in gains):
             ours = ", ".join(f"{gain:g}" for gain in gains) or "no pooling"

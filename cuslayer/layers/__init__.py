@@ -1,19 +1,21 @@
 """Layers: each operation with its backward and its class, one kind per file."""
 
+from typing import TYPE_CHECKING
+
+from cuslayer._base import instead
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.conv import Conv, ConvTranspose
 from cuslayer.layers.delay import Delay, Shift
-from cuslayer.layers.dense import Affine, Dense
+from cuslayer.layers.dense import Dense, ReadOut
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
-from cuslayer.layers.pool import Pool, Unpool
+from cuslayer.layers.pool import SumPool, Unpool
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.layers.weight_hooks import WeightNorm
 from cuslayer.layers.weightless import Average, Decimate, Dropout, KWinners
 
 __all__ = [
-    "Affine",
     "Average",
     "BatchNorm",
     "Conv",
@@ -25,12 +27,16 @@ __all__ = [
     "FilterBank",
     "KWinners",
     "Layer",
-    "Pool",
+    "ReadOut",
     "Recurrent",
     "Shift",
+    "SumPool",
     "SynapticDelays",
     "TemporalFilter",
     "Unpool",
     "WeightHook",
     "WeightNorm",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = instead.old_names_of("cuslayer.layers")

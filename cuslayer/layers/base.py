@@ -148,6 +148,10 @@ class Layer:
         for layer in self.layers_within():
             layer.training = training
 
+    def eval(self) -> None:
+        """Put the layer and all layers in it into evaluation mode: ``train(False)``."""
+        self.train(False)
+
     def state(self) -> dict[str, Array]:
         """Return copies of the parameters by name, as `named_parameters` has them, on the CPU."""
         return {name: to_numpy(p.data).copy() for name, p in self.named_parameters().items()}

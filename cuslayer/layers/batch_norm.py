@@ -44,8 +44,8 @@ class BatchNorm(Layer):
         trained: whether gain and offset are trained.
         momentum: the share of a batch in the running mean and variance.
         eps: added to the variance.
-        mean_hook: a function of the mean (C,) before it is subtracted, such as ``functools.partial(cs.quantize,
-            step=2)``; None for none.
+        mean_hook: a function of the mean (C,) before it is subtracted, such as
+            ``functools.partial(cs.functions.quantize, step=2)``; None for none.
         exponents: the least and the most exponent of "power".
 
     Attributes:

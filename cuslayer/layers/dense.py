@@ -237,7 +237,7 @@ def _integrate(
     return y, pullback
 
 
-class Affine(_Flat):
+class ReadOut(_Flat):
     """A read-out without spikes: a dense layer, and a leaky integrator for each of its outputs.
 
     ::
@@ -268,9 +268,9 @@ class Affine(_Flat):
         TypeError: an argument has the wrong type.
 
     >>> import numpy as np
-    >>> layer = Affine(2, 3, tau=10.0)
+    >>> layer = ReadOut(2, 3, tau=10.0)
     >>> layer, layer(np.zeros((5, 1, 2), bool)).shape
-    (Affine(2, 3, tau=10), (5, 1, 3))
+    (ReadOut(2, 3, tau=10), (5, 1, 3))
     """
 
     usual_scale = 1.0
@@ -326,7 +326,7 @@ class Affine(_Flat):
 
     def continued(self) -> Callable[..., Tensor] | None:
         # The recurrence of a spike response cannot begin within a recording.
-        if self.neuron is not None or type(self).__call__ is not Affine.__call__:
+        if self.neuron is not None or type(self).__call__ is not ReadOut.__call__:
             return None
         states = States()
         return lambda x: self.filtered(self.biased(dense(x, self.effective_weight())), states)

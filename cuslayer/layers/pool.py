@@ -83,7 +83,7 @@ def unpool(
 
 
 class Windowed(Sliding, Hooked):
-    """Base class of `Pool` and `Unpool`: a window that slides over each channel, a gain, and hooks of the weight.
+    """Base class of `SumPool` and `Unpool`: a window that slides over each channel, a gain, and hooks of the weight.
 
     Attributes:
         gain: the weight of every input, before the hooks.
@@ -123,7 +123,7 @@ class Windowed(Sliding, Hooked):
         return f"{type(self).__name__}({self.kernel_size}{rest}, gain={self.gain:g})"
 
 
-class Pool(Windowed):
+class SumPool(Windowed):
     """Sum pooling with a fixed gain; see `functions.pool`.
 
     Args:
@@ -136,7 +136,7 @@ class Pool(Windowed):
         TypeError: a size is not an integer, gain is not a number, or the hook is not callable.
 
     >>> import numpy as np
-    >>> Pool(2, gain=11.0)(np.ones((1, 1, 4, 4, 1), bool)).data.ravel().tolist()
+    >>> SumPool(2, gain=11.0)(np.ones((1, 1, 4, 4, 1), bool)).data.ravel().tolist()
     [44.0, 44.0, 44.0, 44.0]
     """
 
@@ -162,8 +162,8 @@ class Unpool(Windowed):
 
     Args:
         kernel_size, stride, padding, dilation: as in `functions.unpool`.
-        gain: the weight of every input; with ``1.1 theta``, as in `Pool`, a single spike makes a neuron fire.
-        weight_hook: as in `Pool`; see `functions.weighted_unpool`.
+        gain: the weight of every input; with ``1.1 theta``, as in `SumPool`, a single spike makes a neuron fire.
+        weight_hook: as in `SumPool`; see `functions.weighted_unpool`.
 
     >>> import numpy as np
     >>> Unpool(2, gain=11.0)(np.ones((1, 1, 17, 17, 3), bool)).shape

@@ -1,4 +1,4 @@
-"""Losses of class labels: their base class, the loss of spike counts, regions and windows of time, and labels.
+"""Losses of class labels: their base class, the loss of spike counts, windows of time, and labels.
 
 The loss of spike counts reassigns its error in time (SLAYER: spike layer error reassignment).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._base.sequences import Lengths, ended, own_steps, sum_of_parts
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 from cuslayer.backend import Array, namespace, to_device, to_numpy
@@ -25,24 +25,24 @@ _USUAL = 60.0
 
 @check.named
 class ClassLoss:
-    """Base class of losses of spikes and class labels, with a region of time.
+    """Base class of losses of spikes and class labels, with a window of time.
 
     Attributes:
         neuron: the output neuron; its dt is the step. A loss of read-outs has none.
         dt: the step, ms.
-        region: the region in steps; None for all of the time.
+        window: the window in steps; None for all of the time.
     """
 
     neuron: Neuron
 
-    def __init__(self, neuron: Neuron, region: tuple[float, float] | None) -> None:
+    def __init__(self, neuron: Neuron, window: tuple[float, float] | None) -> None:
         self.neuron = as_neuron(neuron)
-        self._set_time(region, self.neuron.dt)
+        self._set_time(window, self.neuron.dt)
 
-    def _set_time(self, region: tuple[float, float] | None, dt: float) -> None:
-        """Validate and set the step and the region."""
+    def _set_time(self, window: tuple[float, float] | None, dt: float) -> None:
+        """Validate and set the step and the window."""
         self.dt = check.time_step("dt", dt)
-        self.region = region_steps(region, self.dt)
+        self.window = window_steps(window, self.dt)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
@@ -54,7 +54,7 @@ class ClassLoss:
             labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may hold whole numbers.
 
         Raises:
-            ValueError: a shape does not fit, a label is out of range, T is 0, or the region reaches past T.
+            ValueError: a shape does not fit, a label is out of range, T is 0, or the window reaches past T.
             TypeError: labels are not integers.
         """
         spikes = as_tensor(spikes)
@@ -95,11 +95,11 @@ class ClassLoss:
         return output if lengths is None else ended(output, lengths=lengths), target
 
     def __repr__(self) -> str:
-        return check.shown(self, region=in_ms(self.region, self.dt))
+        return check.shown(self, window=in_ms(self.window, self.dt))
 
     def _within(self, output: Tensor) -> tuple[int, int, Lengths | None]:
-        """Return the region of an output (T, N, ...) in steps, and how many of them each recording has."""
-        first, last = within(self.region, output.shape[0], self.dt, output.lengths)
+        """Return the window of an output (T, N, ...) in steps, and how many of them each recording has."""
+        first, last = within(self.window, output.shape[0], self.dt, output.lengths)
         return first, last, lengths_within(output.lengths, first, last)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Any:
@@ -107,56 +107,57 @@ class ClassLoss:
         return one_hot(labels, spikes.shape[1:])
 
     def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
-        """Return the loss for labels (N, classes), True at each label, and a region in steps."""
+        """Return the loss for labels (N, classes), True at each label, and a window in steps."""
         raise TypeError("a loss of classes must define _error")
 
 
 @differentiable
 @takes_packed
 @check.operation
+@instead.renamed(region="window")
 def spike_count_error(
     s: Array,
     /,
     *,
     desired: Array | ClassCounts,
-    region: tuple[int, int],
+    window: tuple[int, int],
     response: Alpha | Sampled,
     count_scale: float = 1.0,
     piecewise: bool = False,
 ) -> tuple[Array, Pullback]:
-    """Return ``E = 1/2 sum e^2 dt`` of spike counts in a region of time, summed over batch and neurons.
+    """Return ``E = 1/2 sum e^2 dt`` of spike counts in a window of time, summed over batch and neurons.
 
-    With ``a`` the response to the spikes outside the region, where none is desired::
+    With ``a`` the response to the spikes outside the window, where none is desired::
 
-        e[t] = a[t] + count_scale (count - desired) / R    within the region of R steps
+        e[t] = a[t] + count_scale (count - desired) / R    within the window of R steps
         e[t] = a[t]                                        outside of it
 
-    The response to spikes from before the region reaches into it, as in SLAYER-PyTorch. With ``piecewise`` it does not:
-    within the region ``e = count_scale (count - desired) / R``. The gradient of the spikes is
+    The response to spikes from before the window reaches into it, as in SLAYER-PyTorch. With ``piecewise`` it does not:
+    within the window ``e = count_scale (count - desired) / R``. The gradient of the spikes is
     ``g[t] = dt sum_k eps[k] e[t+k]`` in every bin, not the derivative of the count: it distributes the error of a count
     over all times at which a spike could have changed it.
 
     Args:
         s: (T, N, neurons), spikes or numbers.
         desired: (N, neurons), the desired counts; or the labels and the counts of classes.
-        region: the first step, and the last step plus one.
+        window: the first step, and the last step plus one.
         response: the spike response, with its dt in ms.
         count_scale: the factor of the error of counts (SLAYER-PyTorch's numSpikesScale).
-        piecewise: whether the error within the region depends on the count alone.
+        piecewise: whether the error within the window depends on the count alone.
 
     Returns:
         The error, a scalar.
 
     Raises:
-        ValueError: a shape does not fit, or the region is empty or reaches past T.
+        ValueError: a shape does not fit, or the window is empty or reaches past T.
 
-    Source: Shrestha and Orchard 2018, section 3.2 and its supplement; with the response inside the region as in
+    Source: Shrestha and Orchard 2018, section 3.2 and its supplement; with the response inside the window as in
     SLAYER-PyTorch's ``spikeLoss.numSpikes``, whose documentation has the piecewise form.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
     >>> silent, desired = np.zeros((10, 1, 1), bool), np.array([[5.0]])
-    >>> spike_count_error(silent, desired=desired, region=(0, 10), response=SRM().filter).item()
+    >>> spike_count_error(silent, desired=desired, window=(0, 10), response=SRM().filter).item()
     1.25
     """
     check.time_first("s", s, least_dimensions=3)
@@ -166,36 +167,37 @@ def spike_count_error(
     if shape != expected:
         name = "desired.labels have" if isinstance(desired, ClassCounts) else "desired has"
         raise ValueError(f"{name} shape {shape}, s expects {expected}")
-    first, last = region
+    first, last = window
     if not 0 <= first < last <= s.shape[0]:
-        raise ValueError(f"region must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
+        raise ValueError(f"window must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
     k = kernels.of(s).spike_count
-    error, e = k.error(s, desired, region, response, count_scale, piecewise)
+    error, e = k.error(s, desired, window, response, count_scale, piecewise)
     return error, lambda g: k.error_adjoint(e, g, response)
 
 
+@instead.renamed(region="window")
 class SpikeCountLoss(ClassLoss):
-    """The error of spike counts within a region of time; see `functions.spike_count_error`.
+    """The error of spike counts within a window of time; see `functions.spike_count_error`.
 
     Args:
         neuron: the neuron whose spike response reassigns the error in time.
-        true: the desired count of the labelled class, by default 60, which suits a region of 300 steps.
+        true: the desired count of the labelled class, by default 60, which suits a window of 300 steps.
         false: the desired count of the others.
-        region: start and stop of the counted time in ms; by default all of it.
-        count_scale: the factor of the error of counts, beside the response to spikes outside the region (SLAYER-
+        window: start and stop of the counted time in ms; by default all of it.
+        count_scale: the factor of the error of counts, beside the response to spikes outside the window (SLAYER-
             PyTorch's numSpikesScale).
-        piecewise: whether the error within the region depends on the count alone, without the response to spikes from
+        piecewise: whether the error within the window depends on the count alone, without the response to spikes from
             before it.
 
     Raises:
-        ValueError: a count is negative, true is less than false, count_scale is not positive, or the region is empty or
-            begins before 0; when it is called, also if a given true is more spikes than the region has steps.
+        ValueError: a count is negative, true is less than false, count_scale is not positive, or the window is empty or
+            begins before 0; when it is called, also if a given true is more spikes than the window has steps.
         TypeError: neuron is not a neuron, a count, a factor or a time is not a number, or piecewise is not a bool.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; SLAYER-PyTorch's ``spikeLoss.numSpikes``.
 
     >>> from cuslayer.neurons import SRM
-    >>> loss = SpikeCountLoss(SRM(), true=5, false=0, region=(0, 10))
+    >>> loss = SpikeCountLoss(SRM(), true=5, false=0, window=(0, 10))
     >>> loss(np.zeros((10, 1, 2), bool), [1]).item()
     1.25
     """
@@ -205,14 +207,14 @@ class SpikeCountLoss(ClassLoss):
         neuron: Neuron,
         true: float | None = None,
         false: float = 10,
-        region: tuple[float, float] | None = None,
+        window: tuple[float, float] | None = None,
         *,
         count_scale: float = 1.0,
         piecewise: bool = False,
     ) -> None:
-        super().__init__(neuron, region)
+        super().__init__(neuron, window)
         self.true = _USUAL if true is None else check.not_negative("true", true)
-        # SLAYER-PyTorch's count is no one's choice: a short region may not reach it.
+        # SLAYER-PyTorch's count is no one's choice: a short window may not reach it.
         self._given = true is not None
         self.false = check.not_negative("false", false)
         check_order(self.true, self.false)
@@ -220,7 +222,7 @@ class SpikeCountLoss(ClassLoss):
         self.piecewise = check.flag("piecewise", piecewise)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
-        first, last = within(self.region, steps, self.neuron.dt)
+        first, last = within(self.window, steps, self.neuron.dt)
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
 
@@ -235,12 +237,12 @@ class SpikeCountLoss(ClassLoss):
 
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
         if self._given and spikes.dtype == bool and self.true > last - first:
-            rule = f"at most {last - first}, a spike in each step of the {'region' if self.region else 'input'}"
+            rule = f"at most {last - first}, a spike in each step of the {'window' if self.window else 'input'}"
             raise ValueError(f"true must be {rule}, got {self.true:g}")
         return spike_count_error(
             spikes,
             desired=desired,
-            region=(first, last),
+            window=(first, last),
             response=self.neuron.filter,
             count_scale=self.count_scale,
             piecewise=self.piecewise,
@@ -283,64 +285,64 @@ def check_order(true: float, false: float) -> None:
         raise ValueError(f"true must be at least false, {false:g}, got {true:g}")
 
 
-def region_steps(region: Any, dt: float) -> tuple[int, int] | None:
-    """Return a region in ms as steps; None, for all of the time, as it is."""
-    if region is None:
+def window_steps(window: Any, dt: float) -> tuple[int, int] | None:
+    """Return a window in ms as steps; None, for all of the time, as it is."""
+    if window is None:
         return None
-    if not isinstance(region, (tuple, list)) or len(region) != 2:
-        raise ValueError(f"region must be (start, stop) in ms, got {region!r}")
-    start, stop = (check.not_negative("region", edge) for edge in region)
+    if not isinstance(window, (tuple, list)) or len(window) != 2:
+        raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
+    start, stop = (check.not_negative("window", edge) for edge in window)
     steps = round(start / dt), round(stop / dt)
     if steps[0] >= steps[1]:
-        raise ValueError(f"region must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
+        raise ValueError(f"window must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
     return steps
 
 
 def in_ms(steps: tuple[int, int] | None, dt: float) -> tuple[float, ...] | None:
-    """Return a region in steps as it is given, in ms; None as it is."""
+    """Return a window in steps as it is given, in ms; None as it is."""
     return None if steps is None else tuple(float(f"{edge * dt:g}") for edge in steps)
 
 
-def window_steps(window: Any, dt: float) -> int:
+def width_steps(width: Any, dt: float) -> int:
     """Return the length of a window in ms as steps."""
-    window = check.positive("window", window)
-    steps = round(window / dt)
+    width = check.positive("width", width)
+    steps = round(width / dt)
     if steps == 0:
-        raise ValueError(f"window must hold a step of {dt:g} ms, got {window:g} ms")
+        raise ValueError(f"width must hold a step of {dt:g} ms, got {width:g} ms")
     return steps
 
 
-def window_counts(x: Array, window: int) -> Array:
-    """Return the sums of x (T, ...) over the last `window` steps: int64 for spikes, float64 for numbers."""
+def window_counts(x: Array, width: int) -> Array:
+    """Return the sums of x (T, ...) over the last `width` steps: int64 for spikes, float64 for numbers."""
     count = x.cumsum(axis=0, dtype="int64" if x.dtype == bool else "float64")
     # A copy: the two slices overlap.
-    count[window:] -= count[:-window].copy()
+    count[width:] -= count[:-width].copy()
     return count
 
 
-def within(region: tuple[int, int] | None, steps: int, dt: float, lengths: Lengths | None = None) -> tuple[int, int]:
-    """Return a region in steps, by default all of them; raise ValueError where it reaches past the end.
+def within(window: tuple[int, int] | None, steps: int, dt: float, lengths: Lengths | None = None) -> tuple[int, int]:
+    """Return a window in steps, by default all of them; raise ValueError where it reaches past the end.
 
     Of recordings with lengths it ends with the longest.
     """
     if steps == 0:
         raise ValueError("spikes must have a step, got T = 0")
-    region = region or (0, steps)
-    if region[1] > steps and lengths is not None:
-        return region[0], steps
-    if region[1] > steps:
-        reach, end = region[1] * dt, steps * dt
-        raise ValueError(f"region reaches to {reach:g} ms, the spikes end at {end:g} ms")
-    return region
+    window = window or (0, steps)
+    if window[1] > steps and lengths is not None:
+        return window[0], steps
+    if window[1] > steps:
+        reach, end = window[1] * dt, steps * dt
+        raise ValueError(f"window reaches to {reach:g} ms, the spikes end at {end:g} ms")
+    return window
 
 
 def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | None:
-    """Return the steps that recordings have in a region, or raise ValueError where one ends before it."""
+    """Return the steps that recordings have in a window, or raise ValueError where one ends before it."""
     if lengths is None:
         return None
     if lengths.size and lengths.min() <= first:
         i = int(lengths.argmin())
-        raise ValueError(f"region begins at step {first}, recording {i} ends after {lengths[i]} steps")
+        raise ValueError(f"window begins at step {first}, recording {i} ends after {lengths[i]} steps")
     found: Lengths = np.minimum(lengths, last) - first
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._base.sequences import own_steps
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, contiguous, namespace, numeric, to_device, to_numpy
@@ -18,8 +18,8 @@ from cuslayer.loss.base import (
     in_ms,
     over_time,
     send_classes,
+    width_steps,
     window_counts,
-    window_steps,
 )
 from cuslayer.neurons.base import Neuron
 
@@ -108,50 +108,52 @@ def cross_entropy(
 
 @differentiable
 @check.operation
-def moving_count(x: Array, /, *, window: int) -> tuple[Array, Pullback]:
-    """Sum each column of x over a sliding window: ``c[t] = sum_{k < window} x[t-k]``, with zeros before step 0.
+@instead.renamed(window="width")
+def moving_count(x: Array, /, *, width: int) -> tuple[Array, Pullback]:
+    """Sum each column of x over a sliding window: ``c[t] = sum_{k < width} x[t-k]``, with zeros before step 0.
 
     The cost does not depend on the window: the sum is the difference of two running sums, in integers for spikes and
-    in float64 for numbers. Backward is ``g_x[t] = sum_{k < window} g_c[t+k]``.
+    in float64 for numbers. Backward is ``g_x[t] = sum_{k < width} g_c[t+k]``.
 
     Args:
         x: (T, N, ...), spikes or numbers.
-        window: the number of steps.
+        width: the number of steps.
 
     Returns:
         The counts, of x's shape.
 
     Raises:
-        ValueError: x is not (T, N, ...), or window is under 1.
-        TypeError: window is not an integer.
+        ValueError: x is not (T, N, ...), or width is under 1.
+        TypeError: width is not an integer.
 
     >>> import numpy as np
-    >>> moving_count(np.array([[[True]], [[True]], [[True]], [[False]]]), window=2).data.ravel().tolist()
+    >>> moving_count(np.array([[[True]], [[True]], [[True]], [[False]]]), width=2).data.ravel().tolist()
     [1.0, 2.0, 2.0, 1.0]
     """
     check.time_first("x", x)
-    window = check.integer("window", window, least=1)
-    return _window_sum(x, window), lambda g: contiguous(_window_sum(g[::-1], window)[::-1])
+    width = check.integer("width", width, least=1)
+    return _window_sum(x, width), lambda g: contiguous(_window_sum(g[::-1], width)[::-1])
 
 
-def _window_sum(x: Array, window: int) -> Array:
-    return window_counts(x, window).astype("float32" if x.dtype == bool else x.dtype)
+def _window_sum(x: Array, width: int) -> Array:
+    return window_counts(x, width).astype("float32" if x.dtype == bool else x.dtype)
 
 
+@instead.renamed(region="window")
 class SpikeMaxLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts, summed over the batch.
 
     ``E = -sum log p[label]``, with ``p = softmax(counts)``, or a class's share of all spikes; see
     `functions.cross_entropy`. It has no target counts: the labelled class should spike most. The gradient is exact:
-    every bin of the region receives the gradient of its neuron's count, whether it holds a spike or not.
+    every bin of the window receives the gradient of its neuron's count, whether it holds a spike or not.
 
     Args:
         neuron: the neuron that fires; its dt is the step.
-        region: start and stop of the counted time in ms; by default all of it.
+        window: start and stop of the counted time in ms; by default all of it.
         probability: "softmax" of the counts, or "ratio", ``(count + 1) / sum (count + 1)``, which does not saturate.
 
     Raises:
-        ValueError: the region is empty or begins before 0, or probability is unknown.
+        ValueError: the window is empty or begins before 0, or probability is unknown.
         TypeError: neuron is not a neuron.
 
     Source: Shrestha, Zhu and Sun 2022, "Spikemax" (arXiv 2205.09845); SpikeMax of Intel's lava-dl.
@@ -163,9 +165,9 @@ class SpikeMaxLoss(ClassLoss):
     """
 
     def __init__(
-        self, neuron: Neuron, *, region: tuple[float, float] | None = None, probability: str = "softmax"
+        self, neuron: Neuron, *, window: tuple[float, float] | None = None, probability: str = "softmax"
     ) -> None:
-        super().__init__(neuron, region)
+        super().__init__(neuron, window)
         self.probability = check.one_of("probability", probability, PROBABILITIES)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
@@ -173,10 +175,11 @@ class SpikeMaxLoss(ClassLoss):
         return cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
 
 
+@instead.renamed(window="width", region="window")
 class ProbabilityWindowLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts in a sliding window, averaged over its positions.
 
-    With W steps in the window, and R windows that end within the region::
+    With W steps in the sliding window, and R windows that end within the window::
 
         c[t] = sum_{k < W} s[t-k]
         p[t] = softmax(c[t]), or (c[t] + 1) / sum (c[t] + 1)
@@ -187,8 +190,8 @@ class ProbabilityWindowLoss(ClassLoss):
 
     Args:
         neuron, probability: as in `SpikeMaxLoss`, as are the errors.
-        window: the length of the window in ms.
-        region: start and stop in ms of the time within which windows end; by default all of it. A window that begins
+        width: the length of the sliding window in ms.
+        window: start and stop in ms of the time within which windows end; by default all of it. A window that begins
             before 0 is cut there.
 
     Source: Shrestha, Zhu and Sun 2022, "Spikemax" (arXiv 2205.09845), for the error "ProbSpikes" with its
@@ -196,7 +199,7 @@ class ProbabilityWindowLoss(ClassLoss):
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
-    >>> round(ProbabilityWindowLoss(SRM(), window=5)(np.zeros((10, 1, 2), bool), [1]).item(), 4)
+    >>> round(ProbabilityWindowLoss(SRM(), width=5)(np.zeros((10, 1, 2), bool), [1]).item(), 4)
     0.6931
     """
 
@@ -204,32 +207,33 @@ class ProbabilityWindowLoss(ClassLoss):
         self,
         neuron: Neuron,
         *,
-        window: float = 20.0,
-        region: tuple[float, float] | None = None,
+        width: float = 20.0,
+        window: tuple[float, float] | None = None,
         probability: str = "softmax",
     ) -> None:
-        super().__init__(neuron, region)
-        self.window = window_steps(window, self.neuron.dt)
+        super().__init__(neuron, window)
+        self.width = width_steps(width, self.neuron.dt)
         self.probability = check.one_of("probability", probability, PROBABILITIES)
 
     def __repr__(self) -> str:
-        return check.shown(self, window=self.window * self.dt, region=in_ms(self.region, self.dt))
+        return check.shown(self, width=self.width * self.dt, window=in_ms(self.window, self.dt))
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
-        counts = moving_count(spikes, window=self.window)[first:last]
+        counts = moving_count(spikes, width=self.width)[first:last]
         error = cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
         return error / float(last - first)
 
 
+@instead.renamed(region="window")
 class CrossEntropyLoss(ClassLoss):
     """The cross-entropy of a read-out, summed over the batch.
 
-    With y the output, such as the potentials of `Affine`, or spikes, which count as 1::
+    With y the output, such as the potentials of `ReadOut`, or spikes, which count as 1::
 
-        z = max, mean or sum of y[t] over the region, or y at its last step
+        z = max, mean or sum of y[t] over the window, or y at its last step
         E = -sum log softmax(z)[label]
 
-    and for ``over="every"`` the mean of this over all steps of the region, with ``z = y[t]``. See
+    and for ``over="every"`` the mean of this over all steps of the window, with ``z = y[t]``. See
     `functions.cross_entropy`. The gradient is exact. The decision, in the scores of a training too, is the class with
     the largest z; for "every" with the largest mean. `classify` and `confidence` take the same `over`.
 
@@ -238,14 +242,14 @@ class CrossEntropyLoss(ClassLoss):
 
     Args:
         over: "max", "mean", "sum", "last" or "every".
-        region: start and stop in ms of the time that counts; by default all of it.
+        window: start and stop in ms of the time that counts; by default all of it.
         dt: the step, ms.
         weights: the factor of each class's error, (classes,); None for 1.
         smoothing: the share of the probability that all classes are to have alike, from 0 to under 1.
         ignore: among labels at each step, the value of a step that does not count; one-hot it has no class.
 
     Raises:
-        ValueError: over is unknown, dt is not positive, the region is empty or begins before 0, a weight is negative,
+        ValueError: over is unknown, dt is not positive, the window is empty or begins before 0, a weight is negative,
             or smoothing is not a share; when it is called, also if labels at each step meet another `over`.
         TypeError: dt, a time, a weight or smoothing is not a number, or ignore is not an integer.
 
@@ -262,14 +266,14 @@ class CrossEntropyLoss(ClassLoss):
         self,
         over: str = "max",
         *,
-        region: tuple[float, float] | None = None,
+        window: tuple[float, float] | None = None,
         dt: float = 1.0,
         weights: Any = None,
         smoothing: float = 0.0,
         ignore: int = -1,
     ) -> None:
         self.over = check.one_of("over", over, OVER)
-        self._set_time(region, dt)
+        self._set_time(window, dt)
         self.weights = None if weights is None else [check.not_negative("weights", each) for each in weights]
         self.smoothing = check.fraction("smoothing", smoothing)
         self.ignore = check.integer("ignore", ignore, least=-(2**31))
@@ -277,7 +281,7 @@ class CrossEntropyLoss(ClassLoss):
     def __repr__(self) -> str:
         usual = {"weights": None, "smoothing": 0.0, "ignore": -1}
         hidden = [name for name, value in usual.items() if getattr(self, name) == value]
-        return check.shown(self, *hidden, region=in_ms(self.region, self.dt))
+        return check.shown(self, *hidden, window=in_ms(self.window, self.dt))
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
         return send_classes(labels, spikes)
@@ -379,12 +383,13 @@ def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback
     return error, lambda g: (p * (1 - label) - other * label) * g
 
 
+@instead.renamed(region="window")
 class BinaryCrossEntropyLoss(ClassLoss):
     """The binary cross-entropy of a read-out with several labels a sample, summed over batch and labels.
 
     ::
 
-        r = max, mean or sum of y[t] over the region, or y at its last step
+        r = max, mean or sum of y[t] over the window, or y at its last step
         p = sigmoid(slope (r - offset))
         E = -sum label log p + (1 - label) log(1 - p)
 
@@ -395,7 +400,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
         over: "mean", "max", "sum" or "last".
         slope: the slope of the sigmoid.
         offset: the read-out at which the probability is 1/2.
-        region, dt: as in `CrossEntropyLoss`, as are the errors.
+        window, dt: as in `CrossEntropyLoss`, as are the errors.
 
     Source: after SpikeMoid of Intel's lava-dl, the sigmoid of a rate.
 
@@ -412,18 +417,18 @@ class BinaryCrossEntropyLoss(ClassLoss):
         *,
         slope: float = 1.0,
         offset: float = 0.0,
-        region: tuple[float, float] | None = None,
+        window: tuple[float, float] | None = None,
         dt: float = 1.0,
     ) -> None:
         self.over = check.one_of("over", over, ("mean", "max", "sum", "last"))
         self.slope, self.offset = check.positive("slope", slope), check.number("offset", offset)
-        self._set_time(region, dt)
+        self._set_time(window, dt)
 
     def probabilities(self, output: Any) -> Array:
         """Return the probability of each label, (N, classes), of an output (T, N, classes), on the CPU.
 
         Raises:
-            ValueError: the output is not (T, N, classes), T is 0, or the region reaches past T.
+            ValueError: the output is not (T, N, classes), T is 0, or the window reaches past T.
         """
         check.time_first("output", as_tensor(output), least_dimensions=3)
         return np.exp(-np.logaddexp(0, -to_numpy(self._read(output))))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss.base import OVER, integers, over_time, window_counts, window_steps
+from cuslayer.loss.base import OVER, integers, over_time, width_steps, window_counts
 
 
 @check.operation
@@ -64,8 +64,9 @@ def _read(spikes: Any, over: str) -> Array:
     return read
 
 
+@instead.renamed(window="width")
 @check.operation
-def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
+def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
 
     In a window without spikes the decision is that of the step before. Before the first spike it is -1, and after the
@@ -73,7 +74,7 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
 
     Args:
         spikes: (T, N, classes), boolean or counts.
-        window: the length of the window in ms; by default all the time so far, so that the last decision is that of
+        width: the length of the window in ms; by default all the time so far, so that the last decision is that of
             `classify` (if there is a spike).
         dt: the step in ms.
         over: as in `classify`, for a read-out; "max" and "last" have no window.
@@ -84,26 +85,25 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
     Raises:
         ValueError: spikes are not (T, N, classes), there are no classes, the window holds no step, or dt is not
             positive.
-        TypeError: window or dt is not a number.
+        TypeError: width or dt is not a number.
 
     >>> train = np.zeros((6, 1, 2), bool)
     >>> train[1, 0, 1] = train[3, 0, 0] = train[4, 0, 0] = True
-    >>> running_decision(train, window=2).ravel().tolist()
+    >>> running_decision(train, width=2).ravel().tolist()
     [-1, 1, 1, 0, 0, 0]
     """
-    return _running(spikes, window, dt, over)
+    return _running(spikes, width, dt, over)
 
 
+@instead.renamed(window="width")
 @check.operation
-def decision_time(
-    spikes: Any, labels: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum"
-) -> Array:
+def decision_time(spikes: Any, labels: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return the time from which the running decision is right to the end.
 
     Args:
         spikes: as in `running_decision`, as are the errors.
         labels: the classes (N,), integers from 0.
-        window: as in `running_decision`.
+        width: as in `running_decision`.
         dt: the step in ms.
         over: as in `running_decision`.
 
@@ -112,10 +112,10 @@ def decision_time(
 
     >>> train = np.zeros((6, 2, 2), bool)
     >>> train[1, :, 1] = train[3, :, 0] = train[4, :, 0] = True
-    >>> decision_time(train, [0, 1], window=2).tolist()
+    >>> decision_time(train, [0, 1], width=2).tolist()
     [3.0, inf]
     """
-    decisions = _running(spikes, window, dt, over)
+    decisions = _running(spikes, width, dt, over)
     given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
     steps, samples = decisions.shape
     if given.shape != (samples,):
@@ -126,13 +126,13 @@ def decision_time(
     return np.where(stable > 0, (steps - stable) * dt, np.inf)
 
 
-def _running(spikes: Any, window: float | None, dt: float, over: str) -> Array:
+def _running(spikes: Any, width: float | None, dt: float, over: str) -> Array:
     data = to_numpy(_output(spikes))
     dt = check.time_step("dt", dt)
-    steps = len(data) if window is None else window_steps(window, dt)
+    steps = len(data) if width is None else width_steps(width, dt)
     if check.one_of("over", over, OVER) in ("max", "last"):
-        if window is not None:
-            raise ValueError(f"window must be None for over={over!r}, got {window:g}")
+        if width is not None:
+            raise ValueError(f"width must be None for over={over!r}, got {width:g}")
         count = data if over == "last" else np.maximum.accumulate(data, axis=0)
     else:
         count = window_counts(data, steps)

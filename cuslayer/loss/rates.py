@@ -6,33 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
 from cuslayer.loss.base import ClassLoss, check_order
 from cuslayer.neurons.base import Neuron
 
 
+@instead.renamed(region="window")
 class SpikeRateLoss(ClassLoss):
-    """The square error of firing rates within a region of time, summed over batch and classes.
+    """The square error of firing rates within a window of time, summed over batch and classes.
 
-    With R steps in the region and rates in spikes per millisecond::
+    With R steps in the window and rates in spikes per millisecond::
 
         r = count / (R dt)
         E = 1/2 sum (r - desired)^2
 
-    A rate is linear in the spikes, so the gradient is exact: each bin of the region receives ``(r - desired) / (R dt)``
+    A rate is linear in the spikes, so the gradient is exact: each bin of the window receives ``(r - desired) / (R dt)``
     whether it holds a spike or not, and bins outside receive 0. (`SpikeCountLoss` filters its error by the spike
-    response instead, and desires no spikes outside its region.)
+    response instead, and desires no spikes outside its window.)
 
     Args:
         neuron: the output neuron; its dt is the step.
         true: the desired rate of the labelled class, in Hz.
         false: the desired rate of the others, in Hz.
-        region: start and stop of the counted time in ms; by default all of it.
+        window: start and stop of the counted time in ms; by default all of it.
 
     Raises:
-        ValueError: a rate is negative or above one spike per step, true is less than false, or the region is empty or
+        ValueError: a rate is negative or above one spike per step, true is less than false, or the window is empty or
             begins before 0.
         TypeError: neuron is not a neuron, or a rate or time is not a number.
 
@@ -46,9 +47,9 @@ class SpikeRateLoss(ClassLoss):
     """
 
     def __init__(
-        self, neuron: Neuron, true: float = 200, false: float = 30, region: tuple[float, float] | None = None
+        self, neuron: Neuron, true: float = 200, false: float = 30, window: tuple[float, float] | None = None
     ) -> None:
-        super().__init__(neuron, region)
+        super().__init__(neuron, window)
         self.true, self.false = self._rate("true", true), self._rate("false", false)
         check_order(self.true, self.false)
 

@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer import kernels
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.loss.base import OVER, ClassLoss, over_time
 
 
+@instead.renamed(region="window")
 class MeanSquaredError(ClassLoss):
     """The square error of a read-out against numbers: a mean over steps and outputs, summed over the batch.
 
-    With y the output of C numbers, R steps in the region, and targets (T, N, C) or (N, C)::
+    With y the output of C numbers, R steps in the window, and targets (T, N, C) or (N, C)::
 
         E = sum 1/(R C) sum_t sum_i (y[t, i] - target[t, i])^2      over="every"
-        E = sum 1/C sum_i (r[i] - target[i])^2                      r = max, mean or sum of y over the region, or last y
+        E = sum 1/C sum_i (r[i] - target[i])^2                      r = max, mean or sum of y over the window, or last y
 
     The gradient is exact. For "every", targets (N, C) are those of every step.
 
     Args:
         over: "every", "max", "mean", "sum" or "last".
-        region: start and stop in ms of the time that counts; by default all of it.
+        window: start and stop in ms of the time that counts; by default all of it.
         dt: the step, ms.
 
     Raises:
-        ValueError: over is unknown, dt is not positive, or the region is empty or begins before 0; when it is called,
+        ValueError: over is unknown, dt is not positive, or the window is empty or begins before 0; when it is called,
             also if the target has another shape, or is not finite.
         TypeError: dt or a time is not a number.
 
@@ -38,9 +39,9 @@ class MeanSquaredError(ClassLoss):
     0.5
     """
 
-    def __init__(self, over: str = "every", *, region: tuple[float, float] | None = None, dt: float = 1.0) -> None:
+    def __init__(self, over: str = "every", *, window: tuple[float, float] | None = None, dt: float = 1.0) -> None:
         self.over = check.one_of("over", over, OVER)
-        self._set_time(region, dt)
+        self._set_time(window, dt)
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)

@@ -25,7 +25,7 @@ from cuslayer.backend import Setting
 from cuslayer.data.events import Events
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.layers import Conv, Dense, Layer, Pool
+from cuslayer.layers import Conv, Dense, Layer, SumPool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.neurons.base import OnePass, is_neuron
 
@@ -178,7 +178,7 @@ def one_pass(stage: Any) -> OnePass | None:
 
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
     # The fused pass of pooling has one gain for all taps of a window.
-    hooked_pool = isinstance(layer, Pool) and bool(layer.weight_hook)
+    hooked_pool = isinstance(layer, SumPool) and bool(layer.weight_hook)
     plain = all(getattr(layer, name, None) is None for name in ("bias", "delays")) and not hooked_pool
     return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and plain
 
@@ -204,10 +204,10 @@ def _pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
 
 
 FUSIONS = (
-    Fusion((Conv, Pool), _conv_pool),
+    Fusion((Conv, SumPool), _conv_pool),
     Fusion((Conv,), _conv),
     Fusion((Dense,), _dense),
-    Fusion((Pool,), _pool),
+    Fusion((SumPool,), _pool),
 )
 # The most stages that run as one.
 _LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
@@ -264,7 +264,7 @@ def plan(graph: Graph) -> list[Step]:
     >>> from cuslayer.network.network import graph_of
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM()
-    >>> net = Sequential(Conv(2, 4, 3), srm, Sequential(Pool(2, gain=11.0), srm, Dense(16, 2)), srm)
+    >>> net = Sequential(Conv(2, 4, 3), srm, Sequential(SumPool(2, gain=11.0), srm, Dense(16, 2)), srm)
     >>> [len(step.stages) for step in plan(graph_of(net))]
     [4, 2]
     """
@@ -341,7 +341,7 @@ def _within(part: Part, observer: Observer, run: Run, step: Step, *inputs: Tenso
 
 
 # What to do about an input without spikes.
-SILENT_INPUT = "check the recordings, and the duration, the region and the time step with which they are read"
+SILENT_INPUT = "check the recordings, and the duration, the window and the time step with which they are read"
 
 
 @check.operation("network")

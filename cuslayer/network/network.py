@@ -319,7 +319,7 @@ class Network(Sequential):
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
     dense layer; ``256r`` a dense layer whose neurons are `Recurrent`, with orthogonal weights among them at first;
     ``10avg`` the mean over each of 10 groups of channels, and ``10out`` a read-out of 10 potentials
-    (`Affine`), both without neurons after them. An input without rows and columns is a bare number: ``200-256-200``.
+    (`ReadOut`), both without neurons after them. An input without rows and columns is a bare number: ``200-256-200``.
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias, cast
 from cuslayer._base import check
 from cuslayer._base.keys import as_given, choice, counted, flag, key
 from cuslayer.layers import (
-    Affine,
     Average,
     BatchNorm,
     Conv,
@@ -20,9 +19,10 @@ from cuslayer.layers import (
     Dropout,
     KWinners,
     Layer,
-    Pool,
+    ReadOut,
     Recurrent,
     Shift,
+    SumPool,
     SynapticDelays,
 )
 from cuslayer.layers.batch_norm import SCALES
@@ -236,7 +236,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             raise ValueError(f"{where} is an input, which must be the first word")
         if word.kind in ("conv", "pool") and len(shape) != 3:
             raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
-        if stages and isinstance(stages[-1], Affine):
+        if stages and isinstance(stages[-1], ReadOut):
             raise ValueError(f"{where} stands after a read-out, which must be the last word")
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
@@ -297,9 +297,9 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
         return Average(number)
     if word.kind == "readout":
         own: dict[str, Any] = {} if word.weight_scale is None else {"weight_scale": word.weight_scale}
-        return Affine(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
+        return ReadOut(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
     if word.kind == "pool":
-        return Pool(number, gain=neuron.pool_gain, **options)
+        return SumPool(number, gain=neuron.pool_gain, **options)
     weight = _weight_options(word, neuron) | {"bias": word.bias, "delays": _delays(word, word.synaptic_delay, neuron)}
     layer: Dense | Conv
     if word.kind in ("dense", "recurrent"):

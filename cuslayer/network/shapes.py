@@ -10,7 +10,7 @@ from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._tape import grad_enabled
 from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
-from cuslayer.layers import Affine, Conv, Dense, Layer, Recurrent
+from cuslayer.layers import Conv, Dense, Layer, ReadOut, Recurrent
 from cuslayer.layers.base import Shape, check_frame
 from cuslayer.layers.conv import Convolution
 from cuslayer.layers.pool import Windowed
@@ -79,7 +79,7 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
             with check.about("conv" if isinstance(stage, Conv) else "conv_transpose"):
                 check_frame(shape, stage.in_channels)
         return (*_FRAME, stage.out_channels)
-    if isinstance(stage, (Dense, Affine)) and frames:
+    if isinstance(stage, (Dense, ReadOut)) and frames:
         # Flattened frames have a multiple of their channels.
         if math.prod(stage.in_features) % shape[2]:
             raise ValueError(f"x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features")

@@ -13,7 +13,7 @@ from cuslayer._base.sequences import ended
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potential_format, potentials_are_observed
 from cuslayer.backend import Array, generator_state, load_generator_state, namespace
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, Pool
+from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, SumPool
 from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_input, flow, is_observed, one_pass, plan
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
@@ -42,7 +42,7 @@ class Stream:
 
     Args:
         net: a network on the CPU, of layers and neurons that can keep a state. The library's can, but for `Decimate`,
-            an `Affine` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
+            an `ReadOut` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
             one's own, or a class of these with a ``__call__`` of its own, says so by its attribute `memory` or its
             method `streamed`, neurons of one's own by their method `streamed`.
         lengths: the number of steps of each recording of a padded batch, (N,); None for no end.
@@ -132,7 +132,7 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     from cuslayer.kernels.fused.cpu import StreamedDense  # imports Numba
     from cuslayer.kernels.fused.cpu_conv import StreamedConv
 
-    if kinds == (Pool,):
+    if kinds == (SumPool,):
         return None
     weight, first = layer.effective_weight().data, one_pass(neuron)
     if first is None:

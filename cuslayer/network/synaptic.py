@@ -14,7 +14,7 @@ from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, no_grad
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers.base import Shape, Synapse
 from cuslayer.layers.delay import Delay, Shift
-from cuslayer.layers.dense import Affine, Dense
+from cuslayer.layers.dense import Dense, ReadOut
 from cuslayer.layers.pool import Windowed
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weightless import Average, Decimate, Dropout
@@ -36,7 +36,7 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
     >>> fan_out(Conv(1, 2, 3), (3, 4, 1))[0, :, 0].tolist()
     [2.0, 4.0, 4.0, 2.0]
     """
-    if isinstance(layer, (Dense, Affine)):
+    if isinstance(layer, (Dense, ReadOut)):
         return np.full(shape, float(layer.out_features))
     if not isinstance(layer, (Synapse, Windowed)):
         return None

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from cuslayer._base import check
 from cuslayer._tape import Potentials, Tensor, on_potential
 from cuslayer.backend import Array, preserved_generator
-from cuslayer.layers import Affine, Layer, TemporalFilter
+from cuslayer.layers import Layer, ReadOut, TemporalFilter
 from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
 from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -196,7 +196,7 @@ def _holds(layer: Layer) -> bool:
 def ends_in_read_out(net: Any) -> bool:
     """Return whether the output of a network is that of a read-out, numbers and not spikes."""
     graph = graph_of(net)
-    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, Affine)
+    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, ReadOut)
 
 
 @contextmanager

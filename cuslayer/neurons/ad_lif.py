@@ -131,12 +131,10 @@ class AdLIF(StepNeuron):
         d, e = keep("tau_u", *of), keep("tau_w", *of)
         return d, e, (1 - e) * self.q * value("a", *of), (1 - e) * self.q * value("b", *of)
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         if self.stateful:
-            return super().parts_at(spikes, time, neuron, shape)
-        d, e, pull, push = self._shares(self.keep_of, self.value_of, neuron, shape)
+            return super().parts_at(spikes, time, index, shape)
+        d, e, pull, push = self._shares(self.keep_of, self.value_of, index, shape)
         of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
         of_u, of_w = 1.0, 0.0  # the gradients of u[time] with respect to u and w of a step
         for t in range(time, -1, -1):

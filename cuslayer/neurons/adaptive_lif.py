@@ -150,12 +150,10 @@ class AdaptiveLIF(StepNeuron):
         slowest = max(self.mean_keep("tau_theta"), self.mean_keep("tau_ref"))
         return 2 + int(np.log(100.0) / max(-np.log(slowest), 1e-9)) if slowest > 0 else 2
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         if self.stateful:
-            return super().parts_at(spikes, time, neuron, shape)
-        i_keep, v_keep, h_keep, r_keep = (self.keep_of(name, neuron, shape) for name in self.time_constants)
+            return super().parts_at(spikes, time, index, shape)
+        i_keep, v_keep, h_keep, r_keep = (self.keep_of(name, index, shape) for name in self.time_constants)
         of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
         of_voltage = of_input[time] = 1.0
         for t in range(time - 1, -1, -1):

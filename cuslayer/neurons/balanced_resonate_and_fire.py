@@ -124,12 +124,10 @@ class BalancedResonateAndFire(StepNeuron):
         turned = self.delta * omega
         return complex(math.sqrt(1.0 - turned * turned) - self.delta * b_offset, turned)
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         if self.stateful:
-            return super().parts_at(spikes, time, neuron, shape)
-        w = self._rotation(*(self.value_of(name, neuron, shape) for name in self.time_constants))
+            return super().parts_at(spikes, time, index, shape)
+        w = self._rotation(*(self.value_of(name, index, shape) for name in self.time_constants))
         of_input, of_spikes, held = np.zeros(len(spikes)), np.zeros(len(spikes)), np.zeros(len(spikes) + 1)
         for t in range(time):
             held[t + 1] = self.gamma * held[t] + bool(spikes[t])

@@ -293,15 +293,13 @@ class Neuron:
         """Return the surrogate's value rho(u), per ms, at potentials u; None if the neuron has none."""
         return None
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Return the share of each input and of each own spike of a neuron in its potential at a step.
 
         Args:
             spikes: (T,), whether the neuron has fired at each step.
             time: the step.
-            neuron: the index of the neuron in its layer.
+            index: the index of the neuron in its layer.
             shape: the shape of the layer.
 
         Returns:

@@ -355,17 +355,17 @@ class StepNeuron(Neuron):
         """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
         return kept_share(getattr(self, name), self.dt)
 
-    def value_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
+    def value_of(self, name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> float:
         """Return a constant of one neuron of a layer of a shape."""
-        return float(np.broadcast_to(self._values(name), shape)[neuron])
+        return float(np.broadcast_to(self._values(name), shape)[index])
 
     def mean_of(self, name: str) -> float:
         """Return the mean of a constant over the neurons."""
         return float(self._values(name).mean())
 
-    def keep_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
+    def keep_of(self, name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> float:
         """Return the share that a step keeps of a state of one neuron of a layer of a shape."""
-        return math.exp(-self.dt / self.value_of(name, neuron, shape))
+        return math.exp(-self.dt / self.value_of(name, index, shape))
 
     def mean_keep(self, name: str) -> float:
         """Return the share that a step keeps of a state for the mean time constant."""

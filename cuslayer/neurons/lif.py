@@ -61,12 +61,10 @@ class Leaky(StepNeuron):
         _, v_keep = self._keeps_of(self.mean_keep)
         return -self.theta * v_keep ** np.arange(len(self.response)) * (np.arange(len(self.response)) > 0)
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         if self.stateful:
-            return super().parts_at(spikes, time, neuron, shape)
-        i_keep, v_keep = self._keeps_of(self.keep_of, neuron, shape)
+            return super().parts_at(spikes, time, index, shape)
+        i_keep, v_keep = self._keeps_of(self.keep_of, index, shape)
         of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
         of_voltage, of_input[time] = 1.0, 1.0
         for t in range(time - 1, -1, -1):

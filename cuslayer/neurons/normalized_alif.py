@@ -87,12 +87,10 @@ class NormalizedALIF(StepNeuron):
         d = self.mean_keep("tau_v")
         return (1 - d) * leaky_response(0.0, d)
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         if self.stateful:
-            return super().parts_at(spikes, time, neuron, shape)
-        d, e = (self.keep_of(name, neuron, shape) for name in self.time_constants)
+            return super().parts_at(spikes, time, index, shape)
+        d, e = (self.keep_of(name, index, shape) for name in self.time_constants)
         of_input, of_spikes, h = np.zeros(len(spikes)), np.zeros(len(spikes)), 0.0
         of_input[: time + 1] = (1 - d) * d ** np.arange(time, -1, -1)
         for t in range(time):

@@ -134,12 +134,10 @@ class ResonateAndFire(StepNeuron):
         """Return the angle of a step."""
         return 2 * math.pi * frequency * self.dt / 1000
 
-    def parts_at(
-        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
+    def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
         if self.stateful:
-            return super().parts_at(spikes, time, neuron, shape)
-        size, angle = self.keep_of("tau", neuron, shape), self._angle(self.value_of("frequency", neuron, shape))
+            return super().parts_at(spikes, time, index, shape)
+        size, angle = self.keep_of("tau", index, shape), self._angle(self.value_of("frequency", index, shape))
         w = size * complex(math.cos(angle), math.sin(angle))
         of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
         error = 1j  # the gradient of u[time] with respect to z: real part and imaginary part

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._base.files import write_whole
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import EDGE, Events
@@ -47,12 +47,13 @@ class Frames(NamedTuple):
         return [f"{start:.4g} to {stop:.4g} ms" for start, stop in zip(self.starts, self.stops, strict=True)]
 
 
+@instead.renamed(window="duration")
 @check.operation
 def frames(
     spikes: Any,
     ax: Any = None,
     *,
-    window: float | None = None,
+    duration: float | None = None,
     sample: int | None = 0,
     dt: float = 1.0,
     columns: int | None = None,
@@ -65,7 +66,7 @@ def frames(
     Args:
         spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        window: the length of the window of each frame, ms; by default a sixth of all time. The last may be shorter.
+        duration: the length of each frame, ms; by default a sixth of all time. The last may be shorter.
         sample: the sample of the batch; None where spikes are (T, H, W, C) without a batch.
         dt: the step, ms; not used for events, which have times.
         columns: frames per row; by default as many as fit well.
@@ -79,61 +80,61 @@ def frames(
         IndexError: there is no such sample.
         TypeError: spikes are not booleans or counts, or ax is not Axes.
 
-    >>> ax = frames(Events([1.0, 60.0], [3, 0], [0, 1], [1, 0]), window=50.0)
+    >>> ax = frames(Events([1.0, 60.0], [3, 0], [0, 1], [1, 0]), duration=50.0)
     >>> [text.get_text() for text in ax.texts]
     ['0 to 50 ms', '50 to 100 ms']
     """
     columns = None if columns is None else check.integer("columns", columns, least=1)
-    found = gather(spikes, window=window, sample=sample, dt=dt)
+    found = gather(spikes, duration=duration, sample=sample, dt=dt)
     pictures = paint(found.counts, palette(check_axes(ax)))
     # Transparent between the frames.
     return draw_tiles(ax, pictures, found.titles(), columns=columns, fill=0.0).axes
 
 
-def gather(spikes: Any, *, window: float | None, sample: int | None, dt: float) -> Frames:
+def gather(spikes: Any, *, duration: float | None, sample: int | None, dt: float) -> Frames:
     """Return the counts of events in windows of time; see `frames`."""
-    if window is not None:
-        window = check.positive("window", window)
+    if duration is not None:
+        duration = check.positive("duration", duration)
     if isinstance(spikes, Events):
-        return _of_events(spikes, window)
+        return _of_events(spikes, duration)
     dt = check.time_step("dt", dt)
     train = spike_train(spikes, sample)
     if train.ndim != 4 or 0 in train.shape:
         batch = "" if sample is None else "N, "
         raise ValueError(f"spikes must be (T, {batch}H, W, C) and not empty, a sample has shape {train.shape}")
     steps = len(train)
-    each = max(1, math.ceil(steps / _FRAMES) if window is None else round(window / dt))
+    each = max(1, math.ceil(steps / _FRAMES) if duration is None else round(duration / dt))
     _not_too_many(math.ceil(steps / each))
     first = np.arange(0, steps, each)
     counts = np.add.reduceat(train.astype(np.float64), first, axis=0)
     return Frames(counts, first * dt, np.minimum(first + each, steps) * dt)
 
 
-def _of_events(events: Events, window: float | None) -> Frames:
+def _of_events(events: Events, duration: float | None) -> Frames:
     """Return frames of a recording, on multiples of the window from the first that holds an event."""
     if events.y is None or not len(events):
         what = "1-D" if events.y is None else "2-D, none"
         raise ValueError(f"events must be in 2-D and at least one, got events in {what}")
     low, high = float(events.t.min()), float(events.t.max())
-    if window is None:
-        start, window = low, (high - low) / _FRAMES or 1.0
+    if duration is None:
+        start, duration = low, (high - low) / _FRAMES or 1.0
         count = _FRAMES if high > low else 1
     else:
-        start = math.floor(low / window + EDGE) * window
-        count = math.floor((high - start) / window + EDGE) + 1
+        start = math.floor(low / duration + EDGE) * duration
+        count = math.floor((high - start) / duration + EDGE) + 1
     _not_too_many(count)
     # The last event lies on the end of the last window and belongs to it.
-    at = np.floor((events.t - start) / window + EDGE).astype(np.int64).clip(0, count - 1)
+    at = np.floor((events.t - start) / duration + EDGE).astype(np.int64).clip(0, count - 1)
     sensor = int(events.y.max()) + 1, int(events.x.max()) + 1, max(int(events.p.max()) + 1, 2)
     counts = np.zeros((count, *sensor))
     np.add.at(counts, (at, events.y, events.x, events.p), 1.0)
-    starts = start + window * np.arange(count)
-    return Frames(counts, starts, starts + window)
+    starts = start + duration * np.arange(count)
+    return Frames(counts, starts, starts + duration)
 
 
 def _not_too_many(count: int) -> None:
     if count > _MOST_FRAMES:
-        raise ValueError(f"window must make at most {_MOST_FRAMES} frames, got {count}")
+        raise ValueError(f"duration must make at most {_MOST_FRAMES} frames, got {count}")
 
 
 def paint(counts: Array, colors: Palette) -> Array:
@@ -264,16 +265,17 @@ class Animation:
         )
 
 
+@instead.renamed(window="duration")
 @check.operation
 def animation(
-    spikes: Any, ax: Any = None, *, window: float = 10.0, sample: int | None = 0, dt: float = 1.0, fps: float = 15.0
+    spikes: Any, ax: Any = None, *, duration: float = 10.0, sample: int | None = 0, dt: float = 1.0, fps: float = 15.0
 ) -> Animation:
     """Return an animation of the event frames of a recording, in the colours of `frames`.
 
     Args:
         spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure.
-        window: the length of the window of each frame, ms.
+        duration: the length of each frame, ms.
         sample: the sample of the batch; None where spikes are (T, H, W, C) without a batch.
         dt: the step, ms; not used for events, which have times.
         fps: frames per second.
@@ -288,12 +290,12 @@ def animation(
     >>> import numpy as np
     >>> spikes = np.zeros((40, 1, 5, 5, 2), bool)
     >>> spikes[25, 0, 3, 1, 1] = True
-    >>> clip = animation(spikes, window=10.0)
+    >>> clip = animation(spikes, duration=10.0)
     >>> len(clip), clip.titles[2]
     (4, '20 to 30 ms')
     """
     fps = check.positive("fps", fps)
-    found = gather(spikes, window=window, sample=sample, dt=dt)
+    found = gather(spikes, duration=duration, sample=sample, dt=dt)
     return Animation(found, axes(ax, (4.2, 4.2)), fps)
 
 

@@ -31,13 +31,15 @@ CLASSES: dict[str, type] = {
     for name in package.__all__
     if inspect.isclass(found := getattr(package, name))
 }
+# Classes by the names that files of version 0.2 have.
+OLD_NAMES = {"Affine": layers.ReadOut, "Pool": layers.SumPool}
 # Functions that make arrays of one array and of constants, and do nothing else: they may be a stage or a hook.
 _NAMES = """
-absolute add all any argmax argmin astype clip concatenate copy cumsum decimate divide dot dropout einsum equal exp
-expand_dims greater greater_equal k_winners less less_equal log logical_and logical_not logical_or logical_xor matmul
-max maximum mean min minimum moveaxis moving_count multiply negative not_equal pool power psp quantize ravel replicate
-reshape shift sigmoid softmax sqrt square squeeze stack std subtract sum swapaxes tanh tensordot transpose unpool var
-where
+absolute add all any argmax argmin astype clip concatenate copy cos cumsum decimate divide dot dropout einsum equal exp
+expand_dims flip greater greater_equal k_winners less less_equal log logical_and logical_not logical_or logical_xor
+logsumexp matmul max maximum mean min minimum moveaxis moving_count multiply negative norm not_equal pool power prod psp
+quantize ravel replicate reshape shift sigmoid sin softmax sort sqrt square squeeze stack std subtract sum swapaxes tanh
+tensordot transpose unpool var where
 """
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(functions, name) for name in _NAMES.split()}
 # Methods of neurons that may be a stage; also those of a subclass that does not define them anew.
@@ -163,7 +165,7 @@ class Description:
         if name == "<lambda>" or (isinstance(thing, FunctionType) and "<locals>" in thing.__qualname__):
             raise TypeError(
                 f"{where} is a lambda or a function in a function, which a file cannot hold; use functools.partial, as "
-                "in partial(cs.quantize, step=2), or a function of a module"
+                "in partial(cs.functions.quantize, step=2), or a function of a module"
             )
         if self.own.setdefault(name, thing) is not thing:
             raise TypeError(f"{where} is one of two classes or functions named {name}, rename one of them")

@@ -35,7 +35,8 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
     must be attributes of the same names, as in a dataclass; otherwise the class defines ``saved_options()``, which
     returns them as a dictionary. Tensors and arrays that are attributes are saved with them, if the constructor makes
     some of the same shapes there. Functions, as stages or weight hooks, are saved by name; a lambda has none, so use
-    ``functools.partial(cs.quantize, step=2)``. Of methods, a file holds ``psp`` and ``spike`` of the library's neurons.
+    ``functools.partial(cs.functions.quantize, step=2)``. Of methods, a file holds ``psp`` and ``spike`` of the
+    library's neurons.
 
     Args:
         net: a network, a layer or a neuron.

@@ -106,7 +106,7 @@ class Rebuilt:
                 "a partial", entry, lambda name: describe.DATA if ours else describe.CALLABLES
             )
             return what, partial(function, *args, **options)
-        kind = self._named(what, describe.CLASSES, **entry[what])
+        kind = self._named(what, describe.OLD_NAMES | describe.CLASSES, **entry[what])
         args, options = self._arguments(kind.__name__, entry, lambda name: describe.allowed(kind, name))
         try:
             return what, describe.maker(kind)(*args, **options)

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import yaml
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._base.keys import (
     a_path,
     as_given,
@@ -121,7 +121,7 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class _Region:
+class _Window:
     start: float = field(default=0.0, metadata=key(check.not_negative, needed="always"))
     stop: float = field(default=0.0, metadata=key(check.positive, needed="always"))
 
@@ -153,6 +153,7 @@ ERRORS = ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy")
 _COUNTED = "NumSpikes ProbSpikes"
 
 
+@instead.renamed(window="width", region="window")
 @dataclass(frozen=True)
 @check.named
 class Config:
@@ -168,12 +169,12 @@ class Config:
         over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
         smoothing: for CrossEntropy, the share of the probability that all classes are to have alike.
         weights: for CrossEntropy, the factor of each class's error; None for 1.
-        window: for ProbSpikes, the length of the sliding window in ms.
-        region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
+        width: for ProbSpikes, the length of the sliding window in ms.
+        window: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
         true: for NumSpikes, the target spike count of the true class.
         false: for NumSpikes, the target spike count of the other classes.
         count_scale: for NumSpikes, the factor of the error of counts (SLAYER's numSpikesScale).
-        piecewise: for NumSpikes, whether the error within the region depends on the count alone.
+        piecewise: for NumSpikes, whether the error within the window depends on the count alone.
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
@@ -220,12 +221,12 @@ class Config:
         default=None, metadata=key(numbers, "training.error.weights", types="CrossEntropy")
     )
     # SLAYER's files have the window with every type.
-    window: float = field(
+    width: float = field(
         default=20.0, metadata=key(check.positive, "training.error.probSlidingWin", "ProbSpikes", _COUNTED)
     )
-    region: tuple[float, float] = field(
+    window: tuple[float, float] = field(
         default=(0.0, 300.0),
-        metadata=key(_Region, "training.error.tgtSpikeRegion", _COUNTED, f"{_COUNTED} CrossEntropy"),
+        metadata=key(_Window, "training.error.tgtSpikeRegion", _COUNTED, f"{_COUNTED} CrossEntropy"),
     )
     true: float = field(
         default=60.0, metadata=key(check.not_negative, "training.error.tgtSpikeCount.true", "NumSpikes", "NumSpikes")
@@ -300,15 +301,15 @@ class Config:
         if self.error == "SpikeTime":
             return SpikeTimeLoss(self.neuron)
         if self.error == "ProbSpikes":
-            return ProbabilityWindowLoss(self.neuron, window=self.window, region=self.region)
+            return ProbabilityWindowLoss(self.neuron, width=self.width, window=self.window)
         if self.error == "CrossEntropy":
             options: dict[str, Any] = {"weights": self.weights, "smoothing": self.smoothing}
-            return CrossEntropyLoss(self.over, region=self.region, dt=self.neuron.dt, **options)
+            return CrossEntropyLoss(self.over, window=self.window, dt=self.neuron.dt, **options)
         return SpikeCountLoss(
             self.neuron,
             true=None if self.true == Config.true else self.true,
             false=self.false,
-            region=self.region,
+            window=self.window,
             count_scale=self.count_scale,
             piecewise=self.piecewise,
         )
@@ -495,7 +496,7 @@ def _read(document: Any) -> Config:
     if "fast" in found and "micro" not in found:
         missing.append("training.parallel.micro")
     if kind == "CrossEntropy":
-        found.setdefault("region", (0.0, duration))
+        found.setdefault("window", (0.0, duration))
     if found.get("dataset") is not None:
         for key, name in (("train", "train_list"), ("test", "test_list")):
             if name in found:

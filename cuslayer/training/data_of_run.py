@@ -82,8 +82,8 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
             f"the network has {outputs} outputs, the recordings have {classes} classes: the last "
             f"{outputs - classes} stand for no class"
         )
-    if round(config.region[1] / config.neuron.dt) > config.steps:
-        raise ValueError(f"tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
+    if round(config.window[1] / config.neuron.dt) > config.steps:
+        raise ValueError(f"tgtSpikeRegion reaches to {config.window[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
     lengths = getattr(train_set, "lengths", None)
     loader = partial(loader, lengths=lengths is not None and bool(lengths.min() < config.steps))

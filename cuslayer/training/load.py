@@ -209,7 +209,7 @@ def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
         out = run.net(x)
     config, over, first_step, stop = run.config, "sum", 0, run.config.steps
     if config.error == "CrossEntropy":
-        first_step, stop = (round(edge / config.neuron.dt) for edge in config.region)
+        first_step, stop = (round(edge / config.neuron.dt) for edge in config.window)
         over = config.over
     out, lengths = as_tensor(out)[first_step:stop], as_tensor(out).lengths
     out.lengths = lengths_within(lengths, first_step, stop)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer import backend
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._base.files import NotWritten
 from cuslayer._base.version import __version__
 from cuslayer.data import Loader
@@ -43,6 +43,7 @@ from cuslayer.training.steps import agreed
 from cuslayer.training.trainer import Trainer
 
 
+@instead.renamed(health="diagnose")
 @check.operation
 def train(
     config: Config,
@@ -55,7 +56,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     context: Context | None = None,
     report: Callable[[list[EpochStats]], bool] | None = None,
-    health: Callable[..., Any] | None = None,
+    diagnose: Callable[..., Any] | None = None,
 ) -> Path:
     """Train by a configuration, and write metrics, checkpoints, configuration and figures to a folder.
 
@@ -79,7 +80,7 @@ def train(
         stop: called after each step; if it returns True, the run is saved and `Stopped` is raised.
         context: the processes; None for one.
         report: called with the statistics after each epoch; the run stops if it returns True, and `Stopped` is raised.
-        health: `cuslayer.health`, whose advice is logged once the output has no spike in an epoch; without it the log
+        diagnose: `cs.diagnose`, whose advice is logged once the output has no spike in an epoch; without it the log
             says just that.
 
     Returns:
@@ -115,7 +116,7 @@ def train(
         config = config.with_options(out=str(out))
         try:
             said = (lambda line: None) if context.rank else log
-            _train(config, out, resume, progress, said, stop or (lambda: False), context, report, health)
+            _train(config, out, resume, progress, said, stop or (lambda: False), context, report, diagnose)
         except Stopped:
             context.barrier()
             raise
@@ -133,7 +134,7 @@ def _train(
     stop: Callable[[], bool],
     context: Context,
     report: Callable[[list[EpochStats]], bool] | None,
-    health: Callable[..., Any] | None,
+    diagnose: Callable[..., Any] | None,
 ) -> None:
     """Train in a folder that is locked."""
     rows, changed = list[EpochStats](), list[str]()
@@ -187,7 +188,7 @@ def _train(
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
             try:
-                _run_epochs(config, trainer, data, stats, saver, log, report, health)
+                _run_epochs(config, trainer, data, stats, saver, log, report, diagnose)
                 if data.test is not None:
                     _test(out, trainer, data.test, stats, saver, context, log)
             except (NotFiniteError, NotWritten, Lost):
@@ -261,7 +262,7 @@ def _run_epochs(
     saver: Saver,
     log: Callable[[str], None],
     report: Callable[[list[EpochStats]], bool] | None,
-    health: Callable[..., Any] | None,
+    diagnose: Callable[..., Any] | None,
 ) -> None:
     """Run the remaining epochs, and write the results after each."""
     warned = False
@@ -287,7 +288,7 @@ def _run_epochs(
         saver.after_epoch()
         log(str(row))
         # One warning until the output has spikes again: there may be thousands of epochs.
-        warning = None if warned else _silence_warning(trainer, health)
+        warning = None if warned else _silence_warning(trainer, diagnose)
         warned = trainer.silent_batch is not None and (warned or warning is not None)
         if warning:
             log(warning)
@@ -318,13 +319,13 @@ def _test(
     log(stats.epochs[best.epoch - 1].text("test"))
 
 
-def _silence_warning(trainer: Trainer, health: Callable[..., Any] | None) -> str | None:
+def _silence_warning(trainer: Trainer, diagnose: Callable[..., Any] | None) -> str | None:
     """Return a warning that names the first silent layer, with advice; None if the output had spikes in the epoch."""
     if trainer.silent_batch is None:
         return None
-    if health is None:
+    if diagnose is None:
         return "warning: the output has no spike"
-    found = health(trainer.net, [trainer.silent_batch], loss=trainer.loss)
+    found = diagnose(trainer.net, [trainer.silent_batch], loss=trainer.loss)
     first = next((layer for layer in found.layers if layer.silent), None)
     if first is None:
         return None

@@ -87,7 +87,7 @@ class Stats:
 
     ::
 
-        stats = cs.Stats()
+        stats = cs.training.Stats()
         for epoch in range(100):
             for x, labels in train_batches:
                 ...

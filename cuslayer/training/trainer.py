@@ -71,7 +71,7 @@ class Trainer:
         graph_problem: why a step of the last epoch could not be captured as a CUDA graph; None if it was, or if none
             was tried.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
-        silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
+        silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `diagnose`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
 
     >>> import numpy as np

@@ -137,10 +137,10 @@ def test_comparisons_are_element_by_element():
     for mask in (x == x, x.data == x, x == x.data, np.float64(1) < x, x >= [0, 1, 2], np.arange(3) < x):
         assert isinstance(mask, cs.Tensor)
         assert (mask.dtype, mask.requires_grad) == (bool, False)
-    assert (np.float64(1) < x).tolist() == cs.less(1, x).tolist() == [False, False, True]
-    assert cs.less_equal(1, x).tolist() == [False, True, True]
-    assert cs.greater(1, x).tolist() == [True, False, False]
-    assert cs.greater_equal(1, x).tolist() == [True, True, False]
+    assert (np.float64(1) < x).tolist() == cs.functions.less(1, x).tolist() == [False, False, True]
+    assert cs.functions.less_equal(1, x).tolist() == [False, True, True]
+    assert cs.functions.greater(1, x).tolist() == [True, False, False]
+    assert cs.functions.greater_equal(1, x).tolist() == [True, True, False]
     assert (x == x.reshape(3, 1)).shape == (3, 3)
     assert (cs.Tensor([0.1]) == 0.1).all()
     # As with arrays of NumPy, what is no number is not equal.

@@ -51,9 +51,6 @@ def test_results_that_never_have_a_gradient(call):
 
 
 ERRORS = {
-    "np.linalg.norm: no gradient for Tensors; use (x * x).sum() ** 0.5, or x.detach() for the numbers alone": (
-        lambda: np.linalg.norm(G)
-    ),
     "np.floor: no gradient for Tensors; use a function of cuslayer.functions, or x.detach() for the numbers alone": (
         lambda: np.floor(G)
     ),
@@ -98,11 +95,11 @@ def test_an_array_is_not_written_by_a_tensor():
 
 def test_options_operands_and_signatures():
     assert np.sum(X, axis=None, dtype=None, out=None).item() == 21.0
-    for dot in (np.dot, cs.dot):
+    for dot in (np.dot, cs.functions.dot):
         assert dot(a=V, b=2).tolist() == dot(V, b=2).tolist() == [1.0, 3.0, 5.0]
-    assert cs.add(x2=1, x1=V).tolist() == [1.5, 2.5, 3.5]
+    assert cs.functions.add(x2=1, x1=V).tolist() == [1.5, 2.5, 3.5]
     raises(r"^dot: missing a required argument: 'b'$", lambda: V.dot(), TypeError)
-    for each in (cs.add, cs.exp, cs.stack):
+    for each in (cs.functions.add, cs.exp, cs.stack):
         assert inspect.signature(each).return_annotation == "Tensor"
 
 
@@ -174,7 +171,9 @@ VALUES = {
     "reshape: shape must fit x of shape (2, 3), got (4, 2)": lambda: A.reshape(4, 2),
     "transpose: axes must name all 2 axes of x, got (1,)": lambda: A.transpose(1),
     "swapaxes: axis 2 is out of range for an array of 2 axes": lambda: A.swapaxes(0, 2),
-    "moveaxis: source and destination must be as many axes, got (0, 1) and 0": lambda: cs.moveaxis(A, (0, 1), 0),
+    "moveaxis: source and destination must be as many axes, got (0, 1) and 0": lambda: cs.functions.moveaxis(
+        A, (0, 1), 0
+    ),
     "squeeze: axis 1 must have size 1, got shape (2, 3)": lambda: A.squeeze(-1),
     "expand_dims: axis 4 is out of range for an array of 3 axes": lambda: cs.expand_dims(A, 4),
     "concatenate: arrays must be at least one, got none": lambda: cs.concatenate([]),
@@ -189,11 +188,13 @@ VALUES = {
     "stack: arrays must have one shape, got (2, 3) and (3,)": lambda: np.stack([A, np.ones(3)]),
     "matmul: a has 3 columns, b has 2 rows": lambda: np.ones(3) @ A,
     "matmul: both must be vectors or matrices, got shapes () and (2, 3)": lambda: 2.0 @ A,
-    "tensordot: axis 1 of a has size 3, axis 0 of b has size 2": lambda: cs.tensordot(A, A, 1),
-    "tensordot: axes must be at most 2, got 3": lambda: cs.tensordot(A, A, 3),
-    "tensordot: axes must be at least 0, got -1": lambda: cs.tensordot(A, A, -1),
-    "tensordot: axes must be an integer or a pair, got (1,)": lambda: cs.tensordot(A, A, (1,)),
-    "tensordot: axes must name as many axes of a as of b, got (0, (0, 1))": lambda: cs.tensordot(A, A, (0, (0, 1))),
+    "tensordot: axis 1 of a has size 3, axis 0 of b has size 2": lambda: cs.functions.tensordot(A, A, 1),
+    "tensordot: axes must be at most 2, got 3": lambda: cs.functions.tensordot(A, A, 3),
+    "tensordot: axes must be at least 0, got -1": lambda: cs.functions.tensordot(A, A, -1),
+    "tensordot: axes must be an integer or a pair, got (1,)": lambda: cs.functions.tensordot(A, A, (1,)),
+    "tensordot: axes must name as many axes of a as of b, got (0, (0, 1))": lambda: cs.functions.tensordot(
+        A, A, (0, (0, 1))
+    ),
     "einsum: 'ij,jk' describes 2 operands, got 1": lambda: cs.einsum("ij,jk", A),
     "einsum: 'ijk' names 3 axes, the operand has 2": lambda: cs.einsum("ijk", A),
     "einsum: 'ijk...' names 3 axes, the operand has 2": lambda: cs.einsum("ijk...", A),

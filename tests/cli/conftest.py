@@ -24,7 +24,7 @@ def master(tmp_path_factory):
         layers=("34x34x2", "8", "3"),
         true=6.0,
         false=1.0,
-        region=(0.0, 30.0),
+        window=(0.0, 30.0),
         epochs=2,
         batch=4,
         data=str(data),

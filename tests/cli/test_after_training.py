@@ -86,7 +86,7 @@ def test_predictions(finished, command, files):
     decided = counts.any(axis=1)
     assert decided.any()
     labels = np.where(decided, classes, None)
-    times = np.where(decided, cs.decision_time(spikes, classes), None)
+    times = np.where(decided, cs.loss.decision_time(spikes, classes), None)
     assert [each["file"] for each in found] == files
     assert [each["class"] for each in found] == labels.tolist()
     assert [each["counts"] for each in found] == counts.tolist()
@@ -350,7 +350,7 @@ def yaml(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     no_figures(monkeypatch)
     data = str(write_folder(tmp_path / "data"))
-    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), region=(0.0, 30.0), epochs=2, batch=4, data=data)
+    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), window=(0.0, 30.0), epochs=2, batch=4, data=data)
     (tmp_path / "net.yaml").write_text(config.to_yaml(), encoding="utf-8")
     return "net.yaml"
 

@@ -31,7 +31,7 @@ def data(tmp_path):
 @pytest.fixture
 def yaml(tmp_path, data):
     """A configuration file of a short run."""
-    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), region=(0.0, 30.0), epochs=1, batch=4, data=str(data))
+    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), window=(0.0, 30.0), epochs=1, batch=4, data=str(data))
     path = tmp_path / "network.yaml"
     path.write_text(config.to_yaml(), encoding="utf-8")
     return path

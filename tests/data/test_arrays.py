@@ -130,7 +130,7 @@ def test_a_network_trains_on_arrays():
     loader = Loader(Arrays(SPIKES, LABELS), 3, shuffle=True, seed=0)
     score = Trainer(net, cs.SpikeCountLoss(srm, true=5, false=0), optimizer).train(loader)
     assert score.loss > 0
-    assert cs.health(net, loader).loss > 0
+    assert cs.diagnose(net, loader).loss > 0
     pairs = Loader(Arrays(SPIKES, SPIKES[:, :, :3]), 3)
     assert Trainer(net, cs.SpikeTimeLoss(srm), optimizer).train(pairs).accuracy is None
 

@@ -147,11 +147,11 @@ def test_counts_have_bytes_dtypes_length_and_equality(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (([1], [0], [1], [1, 2]), "SpikeCounts: count must be as long as neuron, got 2 and 1"),
+        (([1], [0], [1], [1, 2]), "SpikeCounts: count must be as long as index, got 2 and 1"),
         (([1, 1], [0, 5], [1, 4], [1, 2]), "SpikeCounts: end must not lie before start, entry 1 has 5.0 .. 4.0 ms"),
         (([1], [np.inf], [1], [1]), "SpikeCounts: start must be finite, entry 0 is at inf"),
-        (([-1], [0], [1], [1]), "SpikeCounts: neuron must lie in 0 .. 2**63 - 1, entry 0 has -1"),
-        (([70000], [0], [1], [1]), "write_counts: neuron must be at most 65535 in a .bsn file, entry 0 has 70000"),
+        (([-1], [0], [1], [1]), "SpikeCounts: index must lie in 0 .. 2**63 - 1, entry 0 has -1"),
+        (([70000], [0], [1], [1]), "write_counts: index must be at most 65535 in a .bsn file, entry 0 has 70000"),
         (([1], [0], [1], [65536]), "write_counts: count must be at most 65535 in a .bsn file, entry 0 has 65536"),
         (
             ([1], [0], [20000], [1]),

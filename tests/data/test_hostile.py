@@ -209,7 +209,7 @@ def test_the_limit_of_events_of_a_folder(folder):
         (lambda: Events.from_spikes(np.full((1, 4), 2**61)), "from_spikes: the events"),
         (lambda: cs.encode_poisson(np.ones((1, 9)), steps=10**15, rate=1.0), "encode_poisson: the spikes"),
         (lambda: cs.encode_latency(np.ones((1, 9)), steps=10**15), "encode_latency: the spikes"),
-        (lambda: cs.replicate(np.ones((1, 9)), steps=10**15), "replicate: the result"),
+        (lambda: cs.functions.replicate(np.ones((1, 9)), steps=10**15), "replicate: the result"),
     ],
 )
 def test_arrays_that_are_larger_than_memory(make, shape):
@@ -251,8 +251,8 @@ def test_names_that_are_too_long(folder):
 def test_logs_are_regular_files(tmp_path):
     for name in ("loss.txt", "metrics.csv"):
         os.mkfifo(tmp_path / name)
-    refused(f"load_stats: {tmp_path}/metrics.csv is no file", lambda: cs.Stats.load(tmp_path / "metrics.csv"))
-    refused(f"Stats: {tmp_path}/loss.txt is no file", lambda: cs.Stats.load_slayer(f"{tmp_path}/"))
+    refused(f"load_stats: {tmp_path}/metrics.csv is no file", lambda: cs.training.Stats.load(tmp_path / "metrics.csv"))
+    refused(f"Stats: {tmp_path}/loss.txt is no file", lambda: cs.training.Stats.load_slayer(f"{tmp_path}/"))
 
 
 # HDF5 recordings: what h5py writes is read; files made to do harm are refused

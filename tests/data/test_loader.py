@@ -370,9 +370,9 @@ def test_a_step_of_another_unit_warns(dt, unit):
         "SRM": lambda: cs.SRM(dt=dt),
         "Loihi": lambda: cs.Loihi(dt=dt),
         "Delay": lambda: cs.Delay(2, dt=dt),
-        "Shift": lambda: cs.Shift(dt, dt=dt),
+        "Shift": lambda: cs.layers.Shift(dt, dt=dt),
         "encode_poisson": lambda: cs.encode_poisson(image, steps=2, dt=dt),
-        "running_decision": lambda: cs.running_decision(spikes, dt=dt),
+        "running_decision": lambda: cs.loss.running_decision(spikes, dt=dt),
     }
     for op, call in calls.items():
         assert warned(call)[:1] == [f"{op}: {rule}"], op

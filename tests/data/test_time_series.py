@@ -65,11 +65,14 @@ def test_own_arrays(tmp_path):
 
 def test_a_run_on_own_arrays(tmp_path):
     config = Config(
-        **{"layers": ("4", cs.Word("8r", spread=(("tau", 5.0, 20.0),)), "3out"), "neuron": cs.LIF(trained=True)},
+        **{
+            "layers": ("4", cs.network.Word("8r", spread=(("tau", 5.0, 20.0),)), "3out"),
+            "neuron": cs.LIF(trained=True),
+        },
         **{"dataset": "arrays", "data": str(tmp_path), "error": "CrossEntropy", "over": "every", "smoothing": 0.1},
         **{
             "duration": 9.0,
-            "region": (0.0, 9.0),
+            "window": (0.0, 9.0),
             "epochs": 1,
             "batch": 2,
             "validation": 0.3,

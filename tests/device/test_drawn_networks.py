@@ -49,7 +49,7 @@ def drawn(seed):
                 continue
             layers += [layer, neuron]
         if one_of(True, False):
-            pool = cs.Pool((one_of(1, 2, 3), one_of(1, 2, 4)), gain=1.1 * neuron.theta)
+            pool = cs.SumPool((one_of(1, 2, 3), one_of(1, 2, 4)), gain=1.1 * neuron.theta)
             shape = pool.output_shape(shape)
             layers += [pool, neuron]
         if one_of(True, False, False):
@@ -88,7 +88,7 @@ def test_spikes_to_the_bit_and_gradients(seed):
         assert (ours is None) == (theirs is None)
         if theirs is not None:
             # Pooling sums spikes in float32, and its neurons follow it.
-            least = 1e-6 if dtype == np.float32 or any(isinstance(layer, cs.Pool) for layer in net.layers) else 1e-12
+            least = 1e-6 if dtype == np.float32 or any(isinstance(layer, cs.SumPool) for layer in net.layers) else 1e-12
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=10 * least * max(np.abs(theirs).max(), 1e-30))
 
 

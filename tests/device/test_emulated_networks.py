@@ -16,7 +16,7 @@ def test_a_training_step_is_fused_passes(notation, gradient, emulated):
     srm = cs.SRM(gradient=gradient)
     net = cs.Network(notation, srm)
     x = np.random.default_rng(0).random((30, 2, *net.input_shape)) < 0.15
-    cs.SpikeCountLoss(srm, true=12, false=2, region=(5, 30))(net(x), [0, 2]).backward()
+    cs.SpikeCountLoss(srm, true=12, false=2, window=(5, 30))(net(x), [0, 2]).backward()
     ours = {"dense_neuron", "spike_count_error", "spike_count_error_adjoint", "dense_neuron_adjoint"}
     if "c" in notation:
         backward = {"pool_neuron_adjoint", "conv_neuron_adjoint"} if gradient == "exact" else {"conv_pool_adjoint"}

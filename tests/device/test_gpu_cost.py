@@ -44,7 +44,7 @@ def mlp(neuron):
 def normalized(neuron):
     def stages(inputs, outputs, kernel):
         norm = cs.BatchNorm(outputs, height=neuron.theta, trained=True)
-        return cs.Conv(inputs, outputs, kernel), norm, neuron, cs.Dropout(0.2), cs.Pool(2, 11.0), neuron
+        return cs.Conv(inputs, outputs, kernel), norm, neuron, cs.Dropout(0.2), cs.SumPool(2, 11.0), neuron
 
     return lambda: cs.Sequential(*stages(2, 16, 5), *stages(16, 32, 3), cs.Dense((7, 7, 32), 10), neuron)
 
@@ -76,7 +76,7 @@ def test_steps_of_other_networks_are_captured(make, operations):
 
 def test_a_read_out_with_a_leak_of_each_output_is_captured():
     def make():
-        return cs.Sequential(cs.Dense((34, 34, 2), 16), cs.LIF(), cs.Affine(16, 10, tau=np.linspace(5.0, 20.0, 10)))
+        return cs.Sequential(cs.Dense((34, 34, 2), 16), cs.LIF(), cs.ReadOut(16, 10, tau=np.linspace(5.0, 20.0, 10)))
 
     costs = gpu_cost.count(gpu_cost.Network(make, 8))
     assert costs.uploads == 2

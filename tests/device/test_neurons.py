@@ -122,7 +122,7 @@ def test_chunks_of_time_are_the_cpus():
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(1)
-        stages = cs.Dense(6, 5), cs.CUBA(), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.Affine(5, 3)
+        stages = cs.Dense(6, 5), cs.CUBA(), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
         net = cs.Sequential(*stages)
         t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters(), 0.1, clip_norm=0.01), truncate=11)
         found.append((t.train([batch]).loss, *(backend.to_numpy(p.grad) for p in net.parameters())))
@@ -190,7 +190,7 @@ def test_a_network_with_a_read_out():
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(4)
-        net = cs.Sequential(cs.Dense(6, 8, bias=True), cs.SRM(), cs.Affine(8, 3, trained=True, bias=True))
+        net = cs.Sequential(cs.Dense(6, 8, bias=True), cs.SRM(), cs.ReadOut(8, 3, trained=True, bias=True))
         value = cs.CrossEntropyLoss()(net(x), labels)
         value.backward()
         found[where] = [backend.to_numpy(net(x).data), *(backend.to_numpy(p.grad) for p in net.parameters())]

@@ -32,8 +32,8 @@ COMPARISONS = {
     "x == 2": lambda x: x == 2,
     "np.less(0.25, x)": lambda x: np.less(0.25, x),
     "np.equal(2, x)": lambda x: np.equal(2, x),
-    "logical_and": lambda x: cs.logical_and(x, 1),
-    "logical_or": lambda x: cs.logical_or(0, x),
+    "logical_and": lambda x: cs.functions.logical_and(x, 1),
+    "logical_or": lambda x: cs.functions.logical_or(0, x),
 }
 
 

@@ -113,20 +113,24 @@ OPERATIONS = {
     ),
     "pool": (lambda x: functions.pool(x, kernel_size=2, gain=11.0), [normal(3, 2, 5, 6, 2)], False),
     "pool of spikes": (lambda x: functions.pool(x, kernel_size=3, stride=2, gain=11.0), [spikes(3, 2, 5, 6, 2)], False),
-    "shift": (lambda x: cs.shift(x, delay=[2.0, -3.0, 0.0]), [normal(9, 2, 3)], True),
-    "shift of spikes": (lambda x: cs.shift(x, delay=-2.0), [spikes(9, 2, 3)], True),
+    "shift": (lambda x: cs.functions.shift(x, delay=[2.0, -3.0, 0.0]), [normal(9, 2, 3)], True),
+    "shift of spikes": (lambda x: cs.functions.shift(x, delay=-2.0), [spikes(9, 2, 3)], True),
     "shift between steps": (
-        lambda x, d: cs.shift(x, delay=d, mode="linear"),
+        lambda x, d: cs.functions.shift(x, delay=d, mode="linear"),
         [normal(9, 2, 2, 2, 3), normal(2, 2, 3, scale=3)],
         True,
     ),
     "shift of spikes between steps": (
-        lambda x, d: cs.shift(x, delay=d, dt=0.5, mode="linear"),
+        lambda x, d: cs.functions.shift(x, delay=d, dt=0.5, mode="linear"),
         [spikes(9, 2, 2, 2, 3), normal(3)],
         True,
     ),
-    "spikes and their delays": (lambda x, d: cs.shift(x, delay=d), [spikes(9, 2, 3), normal(3, scale=3)], True),
-    "spikes and one delay": (lambda x, d: cs.shift(x, delay=d), [spikes(9, 2, 3), np.array(1.5)], True),
+    "spikes and their delays": (
+        lambda x, d: cs.functions.shift(x, delay=d),
+        [spikes(9, 2, 3), normal(3, scale=3)],
+        True,
+    ),
+    "spikes and one delay": (lambda x, d: cs.functions.shift(x, delay=d), [spikes(9, 2, 3), np.array(1.5)], True),
     "lags of spikes": (lambda x: functions.lagged(x, lags=3, groups=2), [spikes(9, 2, 4)], True),
     "weights over lags": (lambda w: functions.weights_over_lags(w, abs(w), lags=4, width=0.7), [normal(3, 2)], True),
     "fir": (functions.fir, [normal(30, 2, 5), normal(7)], True),
@@ -134,7 +138,7 @@ OPERATIONS = {
     "filter bank of spikes": (functions.filter_bank, [spikes(20, 2, 5), normal(3, 7)], True),
     "filter bank of nothing": (functions.filter_bank, [normal(0, 2, 5), normal(3, 7)], True),
     "time loss": (cs.SpikeTimeLoss(SRM), [normal(30, 2, 5), spikes(30, 2, 5)], False),
-    "count loss": (lambda s: cs.SpikeCountLoss(SRM, region=(5, 25))(s, [1, 4]), [normal(30, 2, 5)], False),
+    "count loss": (lambda s: cs.SpikeCountLoss(SRM, window=(5, 25))(s, [1, 4]), [normal(30, 2, 5)], False),
     "count loss, padded": (lambda s: cs.SpikeCountLoss(SRM, 5, 1)(padded(s), [1, 4]), [normal(30, 2, 5)], False),
     "labels at each step": (lambda a: cs.CrossEntropyLoss("every")(padded(a), AT_STEPS), [normal(30, 2, 5)], False),
     "normalized, padded": (lambda x: cs.BatchNorm(5)(padded(x)), [normal(30, 2, 5)], False),
@@ -171,10 +175,10 @@ OPERATIONS = {
     "weighted pool": (functions.weighted_pool, [normal(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
     "weighted pool of spikes": (functions.weighted_pool, [spikes(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
     "weighted unpool": (functions.weighted_unpool, [normal(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
-    "replicate": (lambda x: cs.replicate(x, steps=7), [normal(2, 3, 4, 2)], True),
-    "replicate of spikes": (lambda x: cs.replicate(x, steps=7), [spikes(2, 5)], True),
-    "quantize": (lambda w: cs.quantize(w, 0.5), [normal(5, 6)], True),
-    "quantize to limits": (lambda w: cs.quantize(w, 2, limits=(-4, 2)), [normal(5, 6, scale=4)], True),
+    "replicate": (lambda x: cs.functions.replicate(x, steps=7), [normal(2, 3, 4, 2)], True),
+    "replicate of spikes": (lambda x: cs.functions.replicate(x, steps=7), [spikes(2, 5)], True),
+    "quantize": (lambda w: cs.functions.quantize(w, 0.5), [normal(5, 6)], True),
+    "quantize to limits": (lambda w: cs.functions.quantize(w, 2, limits=(-4, 2)), [normal(5, 6, scale=4)], True),
     "weight norm": (functions.weight_norm, [normal(5, 6), normal(1, 6)], False),
     "weight norm, transposed": (functions.weight_norm, [normal(3, 2, 4, 2, 3), normal(1, 1, 4, 2, 1)], False),
     "winners": (lambda x: functions.k_winners(x, k=2), [normal(30, 2, 3, 5)], False),
@@ -196,16 +200,16 @@ OPERATIONS = {
 # Losses of numbers, of numbers that are 0 or 1, and of spikes.
 LABELS, MANY = [1, 4], np.array([[1, 0, 1, 0, 0], [0, 1, 1, 1, 0]])
 LOSSES = {
-    "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, region=(5, 25), count_scale=3.0)(s, LABELS),
-    "piecewise count": lambda s: cs.SpikeCountLoss(SRM, true=15, region=(5, 25), piecewise=True)(s, LABELS),
-    "rate": lambda s: cs.SpikeRateLoss(SRM, region=(5, 25))(s, LABELS),
-    "spike max": lambda s: cs.SpikeMaxLoss(SRM, region=(5, 25))(s, LABELS),
+    "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, window=(5, 25), count_scale=3.0)(s, LABELS),
+    "piecewise count": lambda s: cs.SpikeCountLoss(SRM, true=15, window=(5, 25), piecewise=True)(s, LABELS),
+    "rate": lambda s: cs.SpikeRateLoss(SRM, window=(5, 25))(s, LABELS),
+    "spike max": lambda s: cs.SpikeMaxLoss(SRM, window=(5, 25))(s, LABELS),
     "window": lambda s: cs.ProbabilityWindowLoss(SRM)(s, LABELS),
-    "window of ratios": lambda s: cs.ProbabilityWindowLoss(SRM, window=7, probability="ratio")(abs(s), LABELS),
-    **{over: lambda s, over=over: cs.CrossEntropyLoss(over, region=(5, 25))(s, LABELS) for over in OVER},
+    "window of ratios": lambda s: cs.ProbabilityWindowLoss(SRM, width=7, probability="ratio")(abs(s), LABELS),
+    **{over: lambda s, over=over: cs.CrossEntropyLoss(over, window=(5, 25))(s, LABELS) for over in OVER},
     "several labels": lambda s: cs.BinaryCrossEntropyLoss("max", slope=2.0)(s, MANY),
     "regularizer": cs.RateRegularizer(50, 300),
-    "moving count": lambda s: functions.moving_count(s, window=4),
+    "moving count": lambda s: functions.moving_count(s, width=4),
 }
 for _name, _loss in LOSSES.items():
     for _x in (normal(30, 2, 5), spikes(30, 2, 5).astype(float), spikes(30, 2, 5)):
@@ -230,7 +234,7 @@ def test_an_operation(name, dtype):
 
 def hooked(srm):
     """Return a network with weight hooks, of which one has scales that are trained."""
-    hooks = (cs.WeightNorm(), lambda w: cs.quantize(w, step=0.5))
+    hooks = (cs.WeightNorm(), lambda w: cs.functions.quantize(w, step=0.5))
     front = cs.ConvTranspose(2, 4, 3, stride=2, groups=2, weight_hook=hooks)
     return cs.Sequential(front, srm, cs.Dense((9, 9, 4), 3, weight_hook=cs.WeightNorm()), srm)
 
@@ -245,7 +249,7 @@ def step(where):
     x = np.random.default_rng(0).random((30, 2, 4, 4, 2)) < 0.15
     optimizer = cs.SGD(net.parameters())
     out = net(x)
-    cs.SpikeCountLoss(SRM, true=12, false=2, region=(5, 30))(out, [0, 2]).backward()
+    cs.SpikeCountLoss(SRM, true=12, false=2, window=(5, 30))(out, [0, 2]).backward()
     assert {module(p.data) for p in net.parameters()} == {module(out.data)}
     grads = [backend.to_numpy(p.grad) for p in net.parameters()]
     optimizer.step()
@@ -269,7 +273,7 @@ def test_a_training_step_of_a_network_with_hooks():
 def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending):
     net = cs.Network("34x34x2-4a-16-10", SRM)
     optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
-    trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=15, false=3, region=(0, 60)), optimizer)
+    trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=15, false=3, window=(0, 60)), optimizer)
     batches = list(Loader(Digits("test"), 4, steps=60))[:2]
     scores = [trainer.train(batches) for _ in range(4)]
     assert scores[-1].loss < 0.7 * scores[0].loss
@@ -296,7 +300,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(ascending, error, tmp_path)
     }[error]
     data = str(write(tmp_path / "data"))
     config = Config(
-        error=error, layers=layers, data=data, duration=20.0, region=(0.0, 20.0), batch=4, true=6.0, false=1.0
+        error=error, layers=layers, data=data, duration=20.0, window=(0.0, 20.0), batch=4, true=6.0, false=1.0
     )
     said = []
     whole = train(config.with_options(epochs=2, out=str(tmp_path / "whole")), log=said.append)

@@ -29,7 +29,7 @@ def batches(count=6, target="labels"):
 def trainer(loss=None, scale=30.0):
     cs.seed(1)
     net = cs.Sequential(cs.Dense(6, 3, weight_scale=scale), SRM)
-    loss = loss or cs.SpikeCountLoss(SRM, true=6, false=1, region=(5, 20))
+    loss = loss or cs.SpikeCountLoss(SRM, true=6, false=1, window=(5, 20))
     return Trainer(net, loss, cs.Adam(net.parameters(), 0.01), calibrate=None, loss_scale=0.5)
 
 
@@ -130,13 +130,13 @@ def test_decisions_and_distances_are_on_the_cpu():
     x, y = (cs.Tensor(s) for s in (spikes, other))
     assert module(x.data) == "cupy"
     answers = [
-        (cs.running_decision(x, window=6), cs.decision_time(x, backend.to_device(labels), window=6)),
-        (cs.van_rossum(x, y, tau=4.0), cs.van_rossum(x, y, tau=4.0, total=True)),
+        (cs.loss.running_decision(x, width=6), cs.loss.decision_time(x, backend.to_device(labels), width=6)),
+        (cs.loss.van_rossum(x, y, tau=4.0), cs.loss.van_rossum(x, y, tau=4.0, total=True)),
     ]
     cs.use("cpu")
     expected = [
-        (cs.running_decision(spikes, window=6), cs.decision_time(spikes, labels, window=6)),
-        (cs.van_rossum(spikes, other, tau=4.0), cs.van_rossum(spikes, other, tau=4.0, total=True)),
+        (cs.loss.running_decision(spikes, width=6), cs.loss.decision_time(spikes, labels, width=6)),
+        (cs.loss.van_rossum(spikes, other, tau=4.0), cs.loss.van_rossum(spikes, other, tau=4.0, total=True)),
     ]
     for ours, theirs in zip(answers, expected, strict=True):
         for mine, their in zip(ours, theirs, strict=True):
@@ -152,7 +152,9 @@ def with_batch_norm(scale):
 
 
 def with_read_out(over):
-    net = cs.Network([cs.Word("4x4x2"), cs.Word("8"), cs.Word("3out", bias=True)], cs.SRM(tau_sr=3.0))
+    net = cs.Network(
+        [cs.network.Word("4x4x2"), cs.network.Word("8"), cs.network.Word("3out", bias=True)], cs.SRM(tau_sr=3.0)
+    )
     return net, cs.CrossEntropyLoss(over)
 
 

@@ -42,7 +42,7 @@ CASES = {
         if name in ("SRM", "LIF", "CUBA", "AdaptiveLIF", "AdLIF", "BalancedResonateAndFire", "NormalizedALIF")
     },
     "convolution": ((5, 5, 2), lambda: cs.Conv(2, 3, 3), NEURONS["SRM"]),
-    "pooling": ((6, 6, 2), lambda: cs.Pool(2, gain=1.5), NEURONS["SRM"]),
+    "pooling": ((6, 6, 2), lambda: cs.SumPool(2, gain=1.5), NEURONS["SRM"]),
 }
 
 

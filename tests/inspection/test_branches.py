@@ -194,7 +194,7 @@ def test_health_of_every_layer(name):
         shape = net(x).shape
     target = np.zeros(shape, bool)
     neurons = [unit for unit in units(net) if unit.neurons is not None]
-    found = cs.health(net, [(x, target)])
+    found = cs.diagnose(net, [(x, target)])
     assert [layer.layer for layer in found.layers] == [unit.address for unit in neurons]
     with cs.record(net) as seen:
         net(x)
@@ -269,7 +269,7 @@ def test_records_of_a_nested_network():
     np.testing.assert_array_equal(seen[1].potential_error, outer[2, 0, 1].potential_error)
     np.testing.assert_array_equal(seen[1].weighted_error, outer[2, 0, 1].weighted_error)
     # An edge within what would run as one pass.
-    halves = cs.Sequential(cs.Sequential(conv(2, 2)), cs.Sequential(SRM, cs.Pool(2, gain=11.0)), SRM)
+    halves = cs.Sequential(cs.Sequential(conv(2, 2)), cs.Sequential(SRM, cs.SumPool(2, gain=11.0)), SRM)
     with cs.record(halves[1]) as seen:
         out = halves(x)
     np.testing.assert_array_equal(out.data, halves(x).data)

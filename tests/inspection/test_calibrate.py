@@ -98,7 +98,7 @@ NETWORKS = {
     "layers without weights": (
         lambda: cs.Sequential(
             *(cs.Dense(60, 40), cs.Delay(40, dt=1.0, mode="linear"), SRM, cs.Delay(40, dt=1.0), cs.Dropout(0.5)),
-            *(cs.Shift(2), cs.Dense(40, 20), cs.Average(10), SRM),
+            *(cs.layers.Shift(2), cs.Dense(40, 20), cs.Average(10), SRM),
         ),
         FLAT,
     ),
@@ -304,11 +304,11 @@ def test_the_epoch_of_a_loader_does_not_change():
     data = Arrays(spikes(20, 30, 6, share=0.3), np.arange(20) % 3)
     loader = Loader(data, batch=4, shuffle=True, seed=0)
     loader.epoch = 5
-    net, loss = cs.Sequential(cs.Dense(6, 3), cs.SRM()), cs.SpikeCountLoss(cs.SRM(), true=5, false=1, region=(0, 30))
+    net, loss = cs.Sequential(cs.Dense(6, 3), cs.SRM()), cs.SpikeCountLoss(cs.SRM(), true=5, false=1, window=(0, 30))
     first = loader[0][0].copy()
     Trainer(net, loss, cs.Adam(net.parameters())).prepare(loader)
     assert cs.calibrate(net, loader, samples=9).layers[0].rate == pytest.approx(30, rel=0.1)
-    cs.health(net, loader, loss=loss)
+    cs.diagnose(net, loader, loss=loss)
     with pytest.raises(ValueError, match="calibrate"):
         cs.calibrate(cs.Sequential(cs.Dense(7, 3), cs.SRM()), loader, rate=2000)
     assert loader.epoch == 5

@@ -110,8 +110,8 @@ def test_every_layer(neurons):
     ]
     weights[1].weight.data *= scale / 10
     last = cs.Dense(8, 4, weight_scale=scale)
-    layers = (weights[0], neurons, cs.Pool(2, gain=gain), neurons, cs.Dropout(0.5), weights[1], neurons, delay)
-    net, found = case(*layers, cs.Shift(1.0), last, neurons, srm=neurons, x=(8, 7, 2), outputs=4)
+    layers = (weights[0], neurons, cs.SumPool(2, gain=gain), neurons, cs.Dropout(0.5), weights[1], neurons, delay)
+    net, found = case(*layers, cs.layers.Shift(1.0), last, neurons, srm=neurons, x=(8, 7, 2), outputs=4)
     net.train(False)
     value = cs.SpikeTimeLoss(neurons)(net(spread((60, 2, 8, 7, 2), 0.15)), spread((60, 2, 4), 0.1, 1))
     assert found.loss == pytest.approx(value.item(), rel=1e-5)
@@ -195,7 +195,7 @@ def test_single_spikes_are_perturbed_one_by_one():
     weights = np.random.default_rng(0).standard_normal((30, 2, 5))
     srm = cs.SRM(tau_sr=4.0)
     cs.seed(1)
-    net = cs.Sequential(cs.Dense(6, 5, weight_scale=20), srm, cs.Shift(2.0))
+    net = cs.Sequential(cs.Dense(6, 5, weight_scale=20), srm, cs.layers.Shift(2.0))
     found = cs.compare_gradients(
         net, spread((30, 2, 6), 0.3), None, loss=lambda s, _: (s * cs.Tensor(weights)).sum(), perturbations=20
     )

@@ -28,7 +28,7 @@ def page(there, tmp_path):
     """Return a function that opens the page of a network; fail if the page leaves an error on its console."""
 
     def opened(net, **options):
-        there.open(cs.demo(net, tmp_path / "demo.html", **options))
+        there.open(cs.write_demo(net, tmp_path / "demo.html", **options))
         return there
 
     yield opened
@@ -72,18 +72,23 @@ NETWORKS = {
     "fine steps": lambda: [cs.Dense(SHAPE, 9), cs.SRM(dt=0.3), cs.Dense(9, 3), cs.SRM(dt=0.3)],
     "any window": lambda: [
         *(cs.Conv(2, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2), ONE),
-        *(cs.Pool(2, gain=2.9, stride=1, padding=1), ONE, cs.Dense((6, 7, 6), 4), cs.SRM()),
+        *(cs.SumPool(2, gain=2.9, stride=1, padding=1), ONE, cs.Dense((6, 7, 6), 4), cs.SRM()),
     ],
     "transposed": lambda: [
-        *(cs.Pool(3, gain=11.0), ONE, cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2), ONE),
+        *(cs.SumPool(3, gain=11.0), ONE, cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2), ONE),
         *(cs.Unpool(2, gain=4.7), ONE, cs.Dense((10, 10, 4), 3), cs.SRM()),
     ],
     "delays": lambda: [
-        *(delay(SHAPE, dt=1.0), cs.Dense(SHAPE, 9), delay(9, dt=1.0), cs.SRM(), cs.Shift(3.0), cs.Dropout(0.5)),
+        *(delay(SHAPE, dt=1.0), cs.Dense(SHAPE, 9), delay(9, dt=1.0), cs.SRM(), cs.layers.Shift(3.0), cs.Dropout(0.5)),
         *(cs.Dense(9, 4), cs.SRM()),
     ],
-    "ahead": lambda: [cs.Dense(SHAPE, 9), cs.SRM(), cs.Shift(-4.0), cs.Dense(9, 4), cs.SRM()],
-    "hook": lambda: [cs.Dense(SHAPE, 9, weight_hook=lambda w: cs.quantize(w, 0.25)), ONE, cs.Dense(9, 4), cs.SRM()],
+    "ahead": lambda: [cs.Dense(SHAPE, 9), cs.SRM(), cs.layers.Shift(-4.0), cs.Dense(9, 4), cs.SRM()],
+    "hook": lambda: [
+        cs.Dense(SHAPE, 9, weight_hook=lambda w: cs.functions.quantize(w, 0.25)),
+        ONE,
+        cs.Dense(9, 4),
+        cs.SRM(),
+    ],
     "nested": lambda: [cs.Sequential(cs.Dense(SHAPE, 9), cs.Sequential(ONE, cs.Dense(9, 4))), cs.SRM()],
     "votes": lambda: [cs.Dense(SHAPE, 12), cs.SRM(), cs.Average(3)],
     "loihi": lambda: cs.Network("9x8x2-4c3-2a-20-4", cs.Loihi(ref_delay=3)).layers,
@@ -111,7 +116,7 @@ def test_recordings_of_a_live_report(there, tmp_path):
     cs.seed(4)
     net = cs.Network("6x5x2-8-3", cs.SRM())
     x = np.random.default_rng(0).random((90, 2, 6, 5, 2)) < np.array([0.02, 0.4])[:, None, None, None]
-    there.open(cs.report(net, x, tmp_path / "live.html", target=[2, 0], live=True, title="Two"))
+    there.open(cs.write_report(net, x, tmp_path / "live.html", target=[2, 0], live=True, title="Two"))
     assert there.run("document.title") == "Two"
     for number, label in ((0, 2), (1, 0)):
         there.answer(f"$('recordings').children[{number}].click()")
@@ -131,9 +136,9 @@ def test_the_decision_is_that_of_the_library(page, name):
             out = net(seen(IMAGES[number], SHAPE, 300)).data
         (winner,) = cs.classify(out).tolist()
         assert there.run("live.outcome.winner") == winner
-        assert there.run("live.outcome.time * model.dt") == cs.decision_time(out, [winner])[0]
+        assert there.run("live.outcome.time * model.dt") == cs.loss.decision_time(out, [winner])[0]
         np.testing.assert_allclose(there.run("live.outcome.counts"), out.sum(axis=0)[0], rtol=1e-5)
-        running = cs.running_decision(out)[:, 0]
+        running = cs.loss.running_decision(out)[:, 0]
         assert there.run("Array.from({ length: 300 }, (_, t) => leader(model, t))") == running.tolist()
 
 

@@ -31,14 +31,14 @@ def explained():
 
 def compared():
     srm = cs.SRM(tau_sr=4.0)
-    layers = (cs.Conv(2, 3, 3), srm, cs.Pool(2, gain=11.0), srm, cs.Delay(3, dt=1.0), cs.Dense((2, 2, 3), 2), srm)
+    layers = (cs.Conv(2, 3, 3), srm, cs.SumPool(2, gain=11.0), srm, cs.Delay(3, dt=1.0), cs.Dense((2, 2, 3), 2), srm)
     _, found = case(*layers, srm=srm, x=(6, 5, 2), outputs=2, steps=30, perturbations=4)
     return [getattr(row, name) for row in found.rows for name in ("measured", "slayer", "exact")]
 
 
 def healthy(neurons):
     net = net_of(30.0, 0.1, srm=neurons)
-    found = cs.health(net, [batch(net)])
+    found = cs.diagnose(net, [batch(net)])
     settings = [each.layer for each in found.advice]
     return [*(layer.rates for layer in found.layers), *(layer.error for layer in found.layers), settings]
 

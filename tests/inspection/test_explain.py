@@ -24,9 +24,9 @@ def delayed():
 # The stages before the last neurons, and the shape of the input.
 CHAINS = {
     "conv with everything": ([cs.Conv, (4, 6, (3, 2)), {"stride": 2, "padding": (1, 0), "groups": 2}], (7, 6, 4)),
-    "pool": ([cs.Pool, (2,), {"gain": 11.0}], (5, 4, 2)),
+    "pool": ([cs.SumPool, (2,), {"gain": 11.0}], (5, 4, 2)),
     "conv transpose": ([cs.ConvTranspose, (2, 3, 3)], (4, 4, 2)),
-    "shift ahead": ([cs.Shift, (-2.0,)], (4,)),
+    "shift ahead": ([cs.layers.Shift, (-2.0,)], (4,)),
 }
 
 
@@ -37,7 +37,7 @@ def network(name):
     (kind, given, *options), shape = CHAINS[name]
     layer = kind(*given, **(options[0] if options else {}))
     # A layer without weight or gain needs a larger input for neurons to fire.
-    gain = [lambda x: x * 9.0] if kind is cs.Shift else []
+    gain = [lambda x: x * 9.0] if kind is cs.layers.Shift else []
     return cs.Sequential(layer, *gain, SRM), shape
 
 
@@ -49,7 +49,7 @@ def check_parts(why, net, x, at):
         net.train(False)
         net(x)
         net.train()
-    column = (why.time, why.sample, *why.neuron)
+    column = (why.time, why.sample, *why.index)
     assert why.potential == seen[at].potential[column]
     assert why.fired == seen[at].spikes[column]
     assert why.margin == pytest.approx(why.potential - 10.0)
@@ -78,11 +78,11 @@ def test_parts_sum_to_the_potential_and_each_spike_has_its_share(name):
         whole = srm_input(net, x)[(when, 1, *neuron)]
         for spike in [*why.spikes[:3], *why.spikes[-2:]]:
             less = x.copy()
-            assert less[(spike.time, 1, *spike.neuron)]
-            less[(spike.time, 1, *spike.neuron)] = False
+            assert less[(spike.time, 1, *spike.sender)]
+            less[(spike.time, 1, *spike.sender)] = False
             assert whole - srm_input(net, less)[(when, 1, *neuron)] == pytest.approx(spike.share, rel=1e-4, abs=1e-4)
         # A spike that is not listed has no share.
-        named = {(s.time, s.neuron) for s in why.spikes}
+        named = {(s.time, s.sender) for s in why.spikes}
         strange = next(p for p in np.argwhere(x[:, 1]).tolist() if (p[0], tuple(p[1:])) not in named)
         less = x.copy()
         less[(strange[0], 1, *strange[1:])] = False
@@ -113,10 +113,10 @@ def test_parts_by_hand():
     assert first == [1]
     why = cs.explain(net, x, net[0], 0, 4)
     assert why.contributions.tolist() == pytest.approx([14 * (eps[4] + eps[3]), -3 * eps[3], 0.0], rel=1e-6)
-    assert [(s.time, s.neuron) for s in why.spikes] == [(1, (0,)), (0, (0,)), (1, (1,))]
+    assert [(s.time, s.sender) for s in why.spikes] == [(1, (0,)), (0, (0,)), (1, (1,))]
     assert why.refractory == pytest.approx(sum(nu[4 - t] for t in first))
     assert sorted(why.refractory_spikes.time.tolist()) == first
-    assert why.refractory_spikes[0].neuron == (0,)
+    assert why.refractory_spikes[0].sender == (0,)
     assert repr(why.spikes).startswith("Spikes(3, shares of ")
 
 
@@ -131,11 +131,11 @@ def test_trace_reaches_input_events():
     assert len(trace.branches) == 2
     for spike, is_event, below in trace.branches:
         assert not is_event
-        assert seen[3].spikes[(spike.time, 0, *spike.neuron)]
+        assert seen[3].spikes[(spike.time, 0, *spike.sender)]
         assert below.explanation.fired
-        assert below.explanation.neuron == spike.neuron
+        assert below.explanation.index == spike.sender
         for deeper, _, last in below.branches:
-            assert seen[1].spikes[(deeper.time, 0, *deeper.neuron)]
+            assert seen[1].spikes[(deeper.time, 0, *deeper.sender)]
             assert all(b.is_event and b.why is None for b in last.branches)
     assert trace.events
     assert all(x[(t, 0, *place)] for t, place in trace.events)
@@ -251,7 +251,7 @@ def test_errors():
         (TypeError, (net, x, 3, 0, 0), r"^explain: layer 3 \(Dense\(3, 2\), Loihi\) has Loihi neurons, whose"),
         (TypeError, (sent, x, 1, 0, 0), r"has SigmaDelta neurons, whose potential is no sum over spikes$"),
         (IndexError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4; its layers are 0 "),
-        (IndexError, (net, x, 1, 3, 0), r"^explain: neuron 3 lies outside a layer of shape \(3,\)$"),
+        (IndexError, (net, x, 1, 3, 0), r"^explain: index 3 lies outside a layer of shape \(3,\)$"),
         (IndexError, (net, x, 1, 0, 9), r"^explain: time must be under 9 steps, got 9$"),
         (IndexError, (net, x, 1, 0, 0, 1), r"^explain: sample must be under 1, got 1$"),
     ]
@@ -332,7 +332,7 @@ def by_hand(srm, u, g):
 )
 def test_the_errors_equal_the_equations(gradient, layer, neuron):
     srm, net, x = case(gradient)
-    found = cs.reassignment(net, x, [1, 3], layer, neuron, sample=1)
+    found = cs.reassign(net, x, [1, 3], layer, neuron, sample=1)
     assert found.spikes_error.any()
     assert found.theta == 10.0
     assert (found.spikes == (found.potential >= 10.0)).all()
@@ -344,7 +344,7 @@ def test_the_errors_equal_the_equations(gradient, layer, neuron):
     assert found.spread[30, 40] == pytest.approx(srm.response[10] * found.potential_error[40])
     assert found.spread[40, 30] == 0
     where = neuron if isinstance(neuron, tuple) else (neuron,)
-    assert found.neuron == where
+    assert found.index == where
     with cs.record(net) as seen:
         loss = cs.SpikeCountLoss(srm)
         value = loss(net(x), [1, 3])
@@ -358,17 +358,17 @@ def test_the_errors_equal_the_equations(gradient, layer, neuron):
 def test_the_loss_that_fits_the_target():
     srm, net, x = case()
     trains = np.random.default_rng(0).random((60, 2, 5)) < 0.1
-    given = cs.reassignment(net, x, trains, 3, 0, loss=cs.SpikeTimeLoss(srm))
-    assert cs.reassignment(net, x, trains, 3, 0).loss == given.loss
+    given = cs.reassign(net, x, trains, 3, 0, loss=cs.SpikeTimeLoss(srm))
+    assert cs.reassign(net, x, trains, 3, 0).loss == given.loss
     one_hot = np.eye(5)[[1, 3]]
-    counted = cs.reassignment(net, x, one_hot, 3, 0, loss=cs.SpikeCountLoss(srm))
-    assert cs.reassignment(net, x, one_hot, 3, 0).loss == counted.loss != given.loss
-    assert cs.reassignment(net, x, cs.Tensor(trains), 3, 0).loss == given.loss
+    counted = cs.reassign(net, x, one_hot, 3, 0, loss=cs.SpikeCountLoss(srm))
+    assert cs.reassign(net, x, one_hot, 3, 0).loss == counted.loss != given.loss
+    assert cs.reassign(net, x, cs.Tensor(trains), 3, 0).loss == given.loss
 
 
 def test_the_plot_of_errors():
     _, net, x = case()
-    found = cs.reassignment(net, x, [1, 3], 3, (1, 2, 1))
+    found = cs.reassign(net, x, [1, 3], 3, (1, 2, 1))
     axes = found.plot()
     spikes, potential, surrogate, *errors = axes
     drawn = [segment[0][0] for segment in spikes.collections[0].get_segments()]
@@ -390,15 +390,15 @@ def test_the_plot_of_errors():
 
 def test_errors_of_reassignment():
     _, net, x = case()
-    with pytest.raises(TypeError, match=r"^reassignment: net must be a Network or Sequential, got int$"):
-        cs.reassignment(3, x, [1, 3], 1, 0)
-    with pytest.raises(TypeError, match=r"^reassignment: loss must be a function of spikes and target, got int$"):
-        cs.reassignment(net, x, [1, 3], 1, 0, loss=3)
+    with pytest.raises(TypeError, match=r"^reassign: net must be a Network or Sequential, got int$"):
+        cs.reassign(3, x, [1, 3], 1, 0)
+    with pytest.raises(TypeError, match=r"^reassign: loss must be a function of spikes and target, got int$"):
+        cs.reassign(net, x, [1, 3], 1, 0, loss=3)
     with pytest.raises(ValueError, match=r"^SpikeCountLoss: labels have shape \(1,\)"):
-        cs.reassignment(net, x, [1], 5, 0)
+        cs.reassign(net, x, [1], 5, 0)
     alone = cs.Sequential(cs.Dense(4, 3))
-    with pytest.raises(TypeError, match=r"^reassignment: layer 0 \(Dense\(4, 3\)\) has no SRM neurons$"):
-        cs.reassignment(alone, np.ones((5, 1, 4), bool), [1], 0, 0)
+    with pytest.raises(TypeError, match=r"^reassign: layer 0 \(Dense\(4, 3\)\) has no SRM neurons$"):
+        cs.reassign(alone, np.ones((5, 1, 4), bool), [1], 0, 0)
 
 
 def test_on_gradient_is_the_identity_and_reports_the_gradient():

@@ -47,7 +47,7 @@ def test_counts_by_hand():
     x[5, 1] = True
     loss = cs.SpikeTimeLoss(srm)
     target = np.zeros((40, 2, 3), bool)
-    found = cs.health(net, [(x, target), (None, None)], loss=loss)
+    found = cs.diagnose(net, [(x, target), (None, None)], loss=loss)
     with cs.record(net) as seen:
         value = loss(net(x), target)
     value.backward()
@@ -78,14 +78,14 @@ def test_counts_by_hand():
 def test_several_batches_equal_one():
     net = net_of(30.0, 8.0)
     x, labels = batch(net)
-    whole = cs.health(net, [(x, labels)])
-    halves = cs.health(net, [(x[:, :3], labels[:3]), (x[:, 3:], labels[3:])], batches=5)
+    whole = cs.diagnose(net, [(x, labels)])
+    halves = cs.diagnose(net, [(x[:, :3], labels[:3]), (x[:, 3:], labels[3:])], batches=5)
     for a, b in zip(whole.layers, halves.layers, strict=True):
         np.testing.assert_allclose(a.rates, b.rates)
         for name in ("never", "always", "locked", "within", "distance", "peak", "error"):
             assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-5)
     assert whole.loss == pytest.approx(halves.loss)
-    first = cs.health(net, iter([(x[:, :3], labels[:3]), (x[:, 3:], labels[3:])]))
+    first = cs.diagnose(net, iter([(x[:, :3], labels[:3]), (x[:, 3:], labels[3:])]))
     assert first.loss != pytest.approx(whole.loss)
 
 
@@ -94,10 +94,10 @@ def test_several_batches_equal_one():
 def test_every_layer(neurons):
     gain = 11.0 if isinstance(neurons, cs.SRM) else neurons.pool_gain
     dense = cs.Dense((3, 3, 3), 4, weight_scale=100.0)
-    stages = (cs.Conv(2, 3, 3), neurons, cs.Pool(2, gain=gain), neurons, cs.Delay(3, dt=1.0), cs.Dropout(0.5))
+    stages = (cs.Conv(2, 3, 3), neurons, cs.SumPool(2, gain=gain), neurons, cs.Delay(3, dt=1.0), cs.Dropout(0.5))
     net = cs.Sequential(*stages, dense, neurons, cs.Average(2))
     loss = cs.SpikeRateLoss(neurons)
-    found = cs.health(net, [(spread((60, 6, 8, 7, 2), 0.1), LABELS % 2)], loss=loss)
+    found = cs.diagnose(net, [(spread((60, 6, 8, 7, 2), 0.1), LABELS % 2)], loss=loss)
     assert [layer.layer for layer in found.layers] == [1, 3, 7]
     assert [layer.rates.shape for layer in found.layers] == [(6, 5, 3), (3, 3, 3), (4,)]
     for layer in found.layers:
@@ -110,13 +110,13 @@ def test_neurons_that_always_fire():
     srm = cs.SRM(scale_ref=0.0)
     layer = cs.Dense(1, 2)
     layer.weight.data[:] = [[50.0, -50.0]]
-    found = cs.health(cs.Sequential(layer, srm), [(np.ones((100, 1, 1), bool), [0])])
+    found = cs.diagnose(cs.Sequential(layer, srm), [(np.ones((100, 1, 1), bool), [0])])
     assert (found[1].always, found[1].never, found[1].locked) == (0.5, 0.5, 0.5)
     chip = cs.Loihi(ref_delay=3)
     total = chip.response[:99].sum()
     strong, weak = 4000.0, 3 * chip.theta / total
     layer.weight.data[:] = [[strong, weak]]
-    found = cs.health(cs.Sequential(layer, chip), [(np.ones((99, 1, 1), bool), [0])])
+    found = cs.diagnose(cs.Sequential(layer, chip), [(np.ones((99, 1, 1), bool), [0])])
     assert (found[1].always, found[1].never, found[1].locked) == (0.5, 0.0, 1.0)
     assert found[1].rates[0] == pytest.approx(1000 / 3)
     assert found[1].peak == pytest.approx((strong + weak) / 2 * total)
@@ -124,7 +124,7 @@ def test_neurons_that_always_fire():
 
 def test_a_silent_layer_gets_larger_weights():
     net = net_of(30.0, 0.3, 12.0)
-    found = cs.health(net, [batch(net)])
+    found = cs.diagnose(net, [batch(net)])
     assert found[3].never > 0.8
     advice = found.advice[0]
     assert (advice.layer, advice.setting, advice.at) == (3, "weight_scale", 2)
@@ -132,7 +132,7 @@ def test_a_silent_layer_gets_larger_weights():
     said = f"% of the neurons never fire, their mean rate is {found[3].rate:.3g} Hz; with this value at 49.9 Hz"
     assert said in str(advice)
     found.apply(net)
-    after = cs.health(net, [batch(net)])
+    after = cs.diagnose(net, [batch(net)])
     assert after[3].rate == pytest.approx(50.0, rel=0.05)
     assert not after.advice
 
@@ -141,13 +141,13 @@ def test_an_inhibited_layer_gets_smaller_weights():
     """Few neurons are locked, since few have a positive input: the others are far below the threshold."""
     net = net_of(600.0, 8.0)
     net[0].weight.data[:, 8:] = -abs(net[0].weight.data[:, 8:])
-    found = cs.health(net, [batch(net)])
+    found = cs.diagnose(net, [batch(net)])
     assert found[1].locked < 1 / 3
     assert found[1].distance > 50
     assert (found.advice[0].layer, found.advice[0].setting) == (1, "weight_scale")
     assert found.advice[0].value < 60
     found.apply(net)
-    after = cs.health(net, [batch(net)])
+    after = cs.diagnose(net, [batch(net)])
     assert after[1].distance < 50
     assert not after.advice
 
@@ -156,14 +156,14 @@ def test_an_inhibited_layer_gets_smaller_weights():
 def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
     srm = cs.SRM(scale_rho=scale_rho)
     net = net_of(30.0, 8.0, 12.0, srm=srm)
-    found = cs.health(net, [batch(net)])
+    found = cs.diagnose(net, [batch(net)])
     assert not 0.01 <= found.error(1) <= 100
     (advice,) = found.advice
     assert (advice.layer, advice.setting, advice.now) == (1, "scale_rho", scale_rho)
     assert (advice.value > scale_rho) == (word == "vanishes")
     assert f"the error {word} on its way back" in advice.reason
     found.apply(net)  # all neurons have the same height
-    after = cs.health(net, [batch(net)])
+    after = cs.diagnose(net, [batch(net)])
     assert after.error(1) == pytest.approx(1.0, rel=0.2)
     assert not after.advice
     assert [neuron.scale_rho for neuron in net.layers[1::2]] == pytest.approx([advice.value] * 3)
@@ -171,29 +171,29 @@ def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
 
 def test_no_advice_for_a_healthy_network_or_without_weights():
     net = net_of(30.0, 8.0)
-    assert cs.health(net, [batch(net)]).advice == ()
+    assert cs.diagnose(net, [batch(net)]).advice == ()
     x, labels = batch(net)
-    dark = cs.health(net, [(np.zeros_like(x), labels)])
+    dark = cs.diagnose(net, [(np.zeros_like(x), labels)])
     assert dark[1].silent
     assert dark[1].peak == 0
     assert dark.advice == ()  # there is no input
     net[0].weight.data[:] = -1.0
-    assert cs.health(net, [(x, labels)]).advice == ()
+    assert cs.diagnose(net, [(x, labels)]).advice == ()
     srm = cs.SRM(scale_rho=1e-6)
     faint = cs.Sequential(lambda x: x * 0.1, srm, cs.Dense(60, 4), srm)
-    found = cs.health(faint, [(x, labels)])
+    found = cs.diagnose(faint, [(x, labels)])
     assert found[1].silent
     assert found.advice == ()  # a function has no weights, and the layer behind has no input
     alone = cs.Sequential(cs.Dense(60, 4, weight_scale=24), cs.SRM(scale_rho=1e-6))
-    assert cs.health(alone, [(x, labels)]).advice == ()
-    empty = cs.health(net, [(x[:0], labels)], loss=lambda s, _: s.sum())
+    assert cs.diagnose(alone, [(x, labels)]).advice == ()
+    empty = cs.diagnose(net, [(x[:0], labels)], loss=lambda s, _: s.sum())
     assert empty[1].never == 1.0
     assert empty.error(1) == 0.0
 
 
 def test_the_table_and_the_plot():
     net = net_of(30.0, 0.3, 12.0)
-    found = cs.health(net, [batch(net)])
+    found = cs.diagnose(net, [batch(net)])
     lines, one = repr(found).splitlines(), found[1]
     assert lines[0] == f"loss of a sample {found.loss:.4g}"
     shares = [f"{s:.1%}" for s in (one.never, one.always, one.locked, one.within)]
@@ -268,14 +268,14 @@ def test_silent_input_is_named_and_gives_no_advice(biased, optimized, dtype):
     if biased:
         net.layers[0] = cs.Dense(5, 6, bias=cs.Tensor(np.full(6, 30.0, np.float32)))
     optimizer = cs.Adam(net.parameters(), 1e-9) if optimized else None
-    found = cs.health(net, [(silent, PAIRS)] * 2, optimizer=optimizer, batches=2)
+    found = cs.diagnose(net, [(silent, PAIRS)] * 2, optimizer=optimizer, batches=2)
     assert found.advice == ()
     assert found.hints[0].startswith("the input is 0 everywhere; check the recordings")
     assert found[1].silent is not biased
     assert "\nhint: the input is 0 everywhere" in str(found)
     assert "nothing to change" not in str(found)
     if dtype is bool:
-        loud = cs.health(net, [(silent, PAIRS), (BUSY, PAIRS)], batches=2)
+        loud = cs.diagnose(net, [(silent, PAIRS), (BUSY, PAIRS)], batches=2)
         assert not any("0 everywhere" in hint for hint in loud.hints)
 
 
@@ -294,7 +294,7 @@ NO_RISE = "its input never raises the potential; draw the weights before it anew
 )
 def test_a_layer_that_never_fires_gets_advice_or_a_hint(first, last, expected):
     net = weighing(first, last)
-    found = cs.health(net, [(BUSY, PAIRS)])
+    found = cs.diagnose(net, [(BUSY, PAIRS)])
     advised = {each.layer for each in found.advice}
     never = [layer for layer in found.layers if layer.silent]
     assert {layer.layer for layer in never} == expected.keys()
@@ -306,14 +306,14 @@ def test_a_layer_that_never_fires_gets_advice_or_a_hint(first, last, expected):
 
 def test_layers_without_an_error_are_named():
     """By weights of 0 behind them, by a surrogate that is 0, or by a loss without a gradient."""
-    behind = cs.health(weighing(None, 0.0), [(BUSY, PAIRS)])
+    behind = cs.diagnose(weighing(None, 0.0), [(BUSY, PAIRS)])
     assert any(hint.startswith("layer 1 (Dense(5, 6), SRM) gets no error: the surrogate") for hint in behind.hints)
     none = "no layer gets an error: the surrogate is 0 at all potentials, or the loss has no gradient here"
     narrow = cs.SRM(surrogate="boxcar", tau_rho=1e-6)
-    assert none in cs.health(small(narrow), [(BUSY, PAIRS)]).hints
+    assert none in cs.diagnose(small(narrow), [(BUSY, PAIRS)]).hints
     constant = lambda spikes, target: (spikes * 0.0).sum() + 1.0  # noqa: E731
-    assert none in cs.health(small(), [(BUSY, PAIRS)], loss=constant).hints
-    assert cs.health(small(), [(BUSY, PAIRS)], loss=lambda spikes, target: (spikes * 0.0).sum()).hints == ()
+    assert none in cs.diagnose(small(), [(BUSY, PAIRS)], loss=constant).hints
+    assert cs.diagnose(small(), [(BUSY, PAIRS)], loss=lambda spikes, target: (spikes * 0.0).sum()).hints == ()
 
 
 def test_an_output_that_is_to_be_nearly_silent_is_aimed_at_five_hertz():
@@ -327,11 +327,11 @@ def test_an_output_that_is_to_be_nearly_silent_is_aimed_at_five_hertz():
     net = weighing(None, None)
     cs.calibrate(net, [x], 60.0)
     net[2].weight.data *= np.float32(1e-3)
-    found = cs.health(net, [(x, [0, 1] * 4)], loss=loss)
+    found = cs.diagnose(net, [(x, [0, 1] * 4)], loss=loss)
     (advice,) = found.advice
     assert (advice.layer, found[3].silent) == (3, True)
     advice.apply(net)
-    assert 2.5 < cs.health(net, [(x, [0, 1] * 4)], loss=loss)[3].rate < 10
+    assert 2.5 < cs.diagnose(net, [(x, [0, 1] * 4)], loss=loss)[3].rate < 10
 
 
 @pytest.mark.parametrize(("desired", "least", "most"), [(None, 14, 21), (200.0, 58, 68)])
@@ -349,7 +349,7 @@ def test_neurons_that_can_fire_rarely_are_aimed_at_a_share_of_their_highest_rate
         net = cs.Sequential(*net.layers, cs.Dense(6, 2, weight_scale=200.0), neuron)
     loss = Often(neuron, true=1, false=0)
     target = np.arange(8) % (6 if desired else 2)
-    found = cs.health(net, [(x, target)], loss=loss)
+    found = cs.diagnose(net, [(x, target)], loss=loss)
     assert found[1].silent
     next(each for each in found.advice if each.layer == 1).apply(net)
-    assert least < cs.health(net, [(x, target)], loss=loss)[1].rate < most
+    assert least < cs.diagnose(net, [(x, target)], loss=loss)[1].rate < most

@@ -106,7 +106,7 @@ def follow(net, optimizer, batch):
     """Apply advice until there is none, and return the settings of each round."""
     rounds = []
     for _ in range(ROUNDS):
-        found = cs.health(net, [batch], loss=LOSS, optimizer=optimizer)
+        found = cs.diagnose(net, [batch], loss=LOSS, optimizer=optimizer)
         if not found.advice:
             assert "\nadvice: nothing to change" in str(found)
             return rounds
@@ -140,18 +140,18 @@ def test_a_good_start_has_nothing_to_change(name):
     cs.seed(3)
     net = make()
     optimizer = optimizer_of(net)
-    found = cs.health(net, [batch], loss=LOSS, optimizer=optimizer)
+    found = cs.diagnose(net, [batch], loss=LOSS, optimizer=optimizer)
     assert found.advice == ()
     assert str(found).endswith("advice: nothing to change")
     learn(net, optimizer, batch, steps=80)
-    assert cs.health(net, [batch], loss=LOSS, optimizer=optimizer).advice == ()
+    assert cs.diagnose(net, [batch], loss=LOSS, optimizer=optimizer).advice == ()
 
 
 def test_the_first_step_is_that_of_the_optimizer():
     cs.seed(3)
     net = mlp()
     optimizer = cs.Adam(net.parameters(), lr=0.05, relative=True, warmup=10, amsgrad=True)
-    step = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer).first_step
+    step = cs.diagnose(net, [FLAT], loss=LOSS, optimizer=optimizer).first_step
     old = net[0].weight.data.copy()
     first = score(net, FLAT)[0]
     loss, _ = learn(net, optimizer, FLAT, steps=1)
@@ -168,12 +168,12 @@ def test_a_rate_of_a_group_and_a_schedule():
     net = mlp()
     groups = [{"params": [net[0].weight], "lr": 5.0}, {"params": [net[2].weight, net[4].weight]}]
     optimizer = cs.Adam(groups, lr=lambda epoch: 0.05 / (1 + epoch), relative=True)
-    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer).advice
+    (advice,) = cs.diagnose(net, [FLAT], loss=LOSS, optimizer=optimizer).advice
     assert (advice.layer, advice.name, advice.now) == (0, "group 0 of the optimizer", 5.0)
     advice.apply(net, optimizer)
     assert [group.lr for group in optimizer.groups] == [advice.value, 0.05]
     optimizer.schedule = lambda epoch: 1e-4 / (1 + epoch)
-    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer).advice
+    (advice,) = cs.diagnose(net, [FLAT], loss=LOSS, optimizer=optimizer).advice
     assert (advice.layer, advice.name, advice.setting) == (None, "optimizer", "lr")
     advice.apply(net, optimizer)
     assert optimizer.lr == pytest.approx(advice.value)
@@ -187,7 +187,7 @@ def test_a_learned_network_keeps_its_slow_rate():
     net = mlp()
 
     def slow():
-        return [a.setting for a in cs.health(net, [FLAT], loss=LOSS, optimizer=sgd(net, 1e-9)).advice]
+        return [a.setting for a in cs.diagnose(net, [FLAT], loss=LOSS, optimizer=sgd(net, 1e-9)).advice]
 
     assert slow() == ["lr"]
     learn(net, adam(net), FLAT, steps=60)
@@ -201,7 +201,7 @@ def test_a_rate_that_raises_the_loss_is_halved_at_least(monkeypatch):
     monkeypatch.setattr(steps, "after", lambda self, *_, **how: dataclasses.replace(self.before, loss=99.0))
     cs.seed(3)
     net = mlp()
-    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=adam(net)).advice
+    (advice,) = cs.diagnose(net, [FLAT], loss=LOSS, optimizer=adam(net)).advice
     assert "and the loss of a sample rises from" in advice.reason
     assert advice.value == pytest.approx(advice.now / 2)
 
@@ -229,11 +229,11 @@ def test_advice_that_does_not_help_is_not_given():
     """It is before the network has learned something, to an output that fires too often."""
     cs.seed(3)
     net = mlp()
-    (advice,) = cs.health(net, [FLAT], loss=Contradicting()).advice
+    (advice,) = cs.diagnose(net, [FLAT], loss=Contradicting()).advice
     assert (advice.layer, advice.at) == (5, 4)
     assert advice.value < advice.now / 2
     learn(net, adam(net), FLAT, steps=60)
-    found = cs.health(net, [FLAT], loss=Contradicting())
+    found = cs.diagnose(net, [FLAT], loss=Contradicting())
     assert found[5].fault == "fast"
     assert found[5].accepted == (1.0, 25.0)
     assert found.advice == ()
@@ -247,10 +247,10 @@ def test_weights_that_round_to_zero():
         if isinstance(layer, cs.Dense):
             layer.scale_output(0.001)
     loss = cs.SpikeCountLoss(loihi, true=12, false=2)
-    found = cs.health(net, [FLAT], loss=loss)
+    found = cs.diagnose(net, [FLAT], loss=loss)
     assert [each.setting for each in found.advice] == ["weight_scale", "weight_scale"]
     found.apply(net)
-    after = cs.health(net, [FLAT], loss=loss)
+    after = cs.diagnose(net, [FLAT], loss=loss)
     assert after.advice == ()
     assert after[1].rate == pytest.approx(50, rel=0.15)
 
@@ -261,10 +261,10 @@ def test_advice_in_branches_reaches_the_layers():
     net = cs.Sequential(branches, SRM, cs.Dense(20, 4), SRM)
     net[0, 0, 0].scale_output(0.01)
     net[0, 1].scale_output(0.01)
-    found = cs.health(net, [FLAT], loss=LOSS)
+    found = cs.diagnose(net, [FLAT], loss=LOSS)
     assert {each.at for each in found.advice} >= {(0, 0, 0), (0, 1)}
     assert follow(net, adam(net), FLAT)
-    assert not any(layer.fault for layer in cs.health(net, [FLAT], loss=LOSS).layers)
+    assert not any(layer.fault for layer in cs.diagnose(net, [FLAT], loss=LOSS).layers)
 
 
 def test_a_loss_without_a_desired_rate():
@@ -275,17 +275,17 @@ def test_a_loss_without_a_desired_rate():
         return ((spikes.mean(axis=0) - cs.Tensor(target)) ** 2).sum()
 
     target = np.full((24, 4), 0.05, np.float32)
-    found = cs.health(net, [(FLAT[0], target)], loss=loss)
+    found = cs.diagnose(net, [(FLAT[0], target)], loss=loss)
     assert found[5].desired is None
     assert [each.layer for each in found.advice] == [5]
     found.advice[0].apply(net)
-    assert not cs.health(net, [(FLAT[0], target)], loss=loss).advice
+    assert not cs.diagnose(net, [(FLAT[0], target)], loss=loss).advice
 
 
 def test_errors():
     net, one = mlp(), [(np.zeros((9, 1, 4), bool), [1])]
-    small, health = cs.Network("4-2", SRM), cs.health
-    (advice,) = health(net, [FLAT], loss=LOSS, optimizer=adam(net, 5.0)).advice
+    small, diagnose = cs.Network("4-2", SRM), cs.diagnose
+    (advice,) = diagnose(net, [FLAT], loss=LOSS, optimizer=adam(net, 5.0)).advice
 
     class Fixed:
         def __call__(self, x):
@@ -296,17 +296,33 @@ def test_errors():
 
     fixed = cs.Sequential(Fixed(), *mlp(0.01).layers)
     for kind, call, message in (
-        (TypeError, lambda: health(net, [FLAT], optimizer=3), "health: optimizer must be an optimizer, such as Adam"),
-        (ValueError, lambda: health(net, [FLAT], optimizer=adam(mlp())), "health: optimizer must have parameters of"),
+        (
+            TypeError,
+            lambda: diagnose(net, [FLAT], optimizer=3),
+            "diagnose: optimizer must be an optimizer, such as Adam",
+        ),
+        (
+            ValueError,
+            lambda: diagnose(net, [FLAT], optimizer=adam(mlp())),
+            "diagnose: optimizer must have parameters of",
+        ),
         (TypeError, lambda: advice.apply(net), "apply: lr needs the optimizer, got NoneType; pass apply"),
         (TypeError, lambda: advice.apply(3), "apply: net must be a Network or Sequential, got int"),
-        (TypeError, lambda: health(fixed, [FLAT], loss=LOSS), "health: net must be one that copy.deepcopy copies"),
-        (TypeError, lambda: health(3, one), "health: net must be a Network or Sequential, got int"),
-        (TypeError, lambda: health(small, one, loss=3), "health: loss must be a function of spikes and target, got"),
-        (ValueError, lambda: health(small, one, batches=0), "health: batches must be at least 1, got 0"),
-        (ValueError, lambda: health(small, []), "health: loader must have a batch with a sample, got none"),
-        (ValueError, lambda: health(small, [(np.zeros((9, 0, 4), bool), [])]), "health: loader must have a batch with"),
-        (IndexError, lambda: health(small, one)[0], "health: neurons stand at 1, got 0"),
+        (TypeError, lambda: diagnose(fixed, [FLAT], loss=LOSS), "diagnose: net must be one that copy.deepcopy copies"),
+        (TypeError, lambda: diagnose(3, one), "diagnose: net must be a Network or Sequential, got int"),
+        (
+            TypeError,
+            lambda: diagnose(small, one, loss=3),
+            "diagnose: loss must be a function of spikes and target, got",
+        ),
+        (ValueError, lambda: diagnose(small, one, batches=0), "diagnose: batches must be at least 1, got 0"),
+        (ValueError, lambda: diagnose(small, []), "diagnose: loader must have a batch with a sample, got none"),
+        (
+            ValueError,
+            lambda: diagnose(small, [(np.zeros((9, 0, 4), bool), [])]),
+            "diagnose: loader must have a batch with",
+        ),
+        (IndexError, lambda: diagnose(small, one)[0], "diagnose: neurons stand at 1, got 0"),
     ):
         with pytest.raises(kind, match=f"^{message}"):
             call()

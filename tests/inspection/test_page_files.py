@@ -20,7 +20,7 @@ def small():
 def written(path, live, **options):
     net, x = small()
     options |= {"live": True} if live else {"target": [1, 2]}
-    return cs.report(net, x, path, **options)
+    return cs.write_report(net, x, path, **options)
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -75,9 +75,9 @@ def test_what_a_report_refuses(tmp_path):
         ),
     ]
     for kind, given, options, message in cases:
-        with pytest.raises(kind, match=f"^report: {message}$"):
-            cs.report(*given, path, **options)
-    for write in (lambda to: cs.report(net, x, to), lambda to: cs.demo(live, to)):
+        with pytest.raises(kind, match=f"^write_report: {message}$"):
+            cs.write_report(*given, path, **options)
+    for write in (lambda to: cs.write_report(net, x, to), lambda to: cs.write_demo(live, to)):
         with pytest.raises(OSError, match="No such file"):
             write(tmp_path / "none" / "a.html")
     assert not list(tmp_path.iterdir())
@@ -112,6 +112,6 @@ def test_what_a_demonstration_refuses(tmp_path):
         ([dense, srm], {"duration": 0.3}, "duration must be at least one step of 1 ms, got 0.3"),
     ]
     for net, options, message in cases:
-        with pytest.raises(ValueError, match="^" + re.escape(f"demo: {message}") + "$"):
-            cs.demo(cs.Sequential(*net) if isinstance(net, list) else net, tmp_path / "a.html", **options)
+        with pytest.raises(ValueError, match="^" + re.escape(f"write_demo: {message}") + "$"):
+            cs.write_demo(cs.Sequential(*net) if isinstance(net, list) else net, tmp_path / "a.html", **options)
     assert not list(tmp_path.iterdir())

@@ -26,14 +26,14 @@ def folder(tmp_path_factory):
     with cs.no_grad(), cs.record(cnn) as recorded:
         cnn(x)
     NETS["cnn"] = cnn, x, recorded
-    cs.report(cnn, x, folder / "cnn.html", target=[1, 4], title=TITLE)
+    cs.write_report(cnn, x, folder / "cnn.html", target=[1, 4], title=TITLE)
     mlp = cs.Network("700-40-6", cs.SRM(dt=0.5))
-    cs.report(mlp, draw.random((200, 1, 700)) < 0.15, folder / "mlp.html", target=[3])
+    cs.write_report(mlp, draw.random((200, 1, 700)) < 0.15, folder / "mlp.html", target=[3])
     few = np.zeros((100, 1, 6), bool)
     few[[20, 80], 0, [1, 4]] = True
-    cs.report(cs.Network("6-3", cs.SRM()), few, folder / "few.html")
+    cs.write_report(cs.Network("6-3", cs.SRM()), few, folder / "few.html")
     NETS["demo"] = lively(*cs.Network("34x34x2-256-10", cs.SRM()).layers)
-    cs.demo(NETS["demo"], folder / "demo.html", title="Digits")
+    cs.write_demo(NETS["demo"], folder / "demo.html", title="Digits")
     return folder
 
 
@@ -194,7 +194,7 @@ def test_a_click_on_a_spike_shows_its_neuron_and_why(opened, layer):
     np.testing.assert_allclose(values(page, "u"), recorded[at].potential[column], atol=1e-3)
     np.testing.assert_allclose(values(page, "before refraction"), recorded[at].filtered[column], atol=1e-3)
     assert page.run("[traces[0].theta, traces[0].spikes.length]") == [10, recorded[at].spikes[column].sum()]
-    expected = cs.reassignment(net, x, [1, 4], at, number)
+    expected = cs.reassign(net, x, [1, 4], at, number)
     for name, error in (("spikes", "spikes"), ("potential", "potential"), ("weighted input", "weighted")):
         errors = getattr(expected, f"{error}_error")
         np.testing.assert_allclose(values(page, f"error on the {name}"), errors, atol=1e-4 * abs(errors).max())

@@ -168,7 +168,7 @@ def test_every_kind_of_layer():
     assert (spikes == recorded).all()
     assert same(grads, recorded_grads)
     assert len(seen) == 6
-    assert (seen[2].output == cs.shift(seen[1].spikes.values, delay=delay.delay.data).data).all()
+    assert (seen[2].output == cs.functions.shift(seen[1].spikes.values, delay=delay.delay.data).data).all()
     assert seen[delay].output.dtype == bool
     dropped = seen[3].output
     assert set(np.unique(dropped.values)) <= {0.0, 2.0}
@@ -413,7 +413,7 @@ CASES = {
     ),
     "conv and pool": (
         lambda neuron: [
-            *(cs.Conv(2, 3, 3, padding=1, weight_scale=50.0), neuron, cs.Pool(2, gain=11.0), neuron),
+            *(cs.Conv(2, 3, 3, padding=1, weight_scale=50.0), neuron, cs.SumPool(2, gain=11.0), neuron),
             *(cs.Dense((3, 3, 3), 2, weight_scale=20.0), neuron),
         ],
         (6, 6, 2),
@@ -470,14 +470,14 @@ def test_a_record_has_the_arrays_of_the_network(name, selected):
 
 def test_health_and_a_page_have_what_the_network_had_and_others_refuse_it():
     net, x = of_subclass("dense")
-    found = cs.health(net, [(x, [0, 1])])
+    found = cs.diagnose(net, [(x, [0, 1])])
     for at, spikes in spikes_by_hand(net, x).items():
         np.testing.assert_allclose(found[at].rates, 1000.0 * spikes.mean(axis=(0, 1)))
         assert found[at].never == pytest.approx(1.0 - spikes.any(axis=(0, 1)).mean())
     # The page does not know the neurons, so it computes none of them.
     layers = contents(net, x, [0, 0], lambda s, t: s.sum())["layers"][1:]
     assert all(layer["potentials"] and layer["errors"] for layer in layers)
-    with pytest.raises(TypeError, match=r"^reassignment: layer 1 \(Dense\(8, 5\), EvenSteps\) has no SRM neurons$"):
-        cs.reassignment(net, x, [0, 1], layer=1, neuron=2)
+    with pytest.raises(TypeError, match=r"^reassign: layer 1 \(Dense\(8, 5\), EvenSteps\) has no SRM neurons$"):
+        cs.reassign(net, x, [0, 1], layer=1, index=2)
     with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got EvenS"):
         cs.compare_gradients(net, x, [0, 1], perturbations=1)

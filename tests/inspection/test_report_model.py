@@ -60,7 +60,7 @@ def check_neuron(page, net, x, target, at, layer, number, sample, loss=None):
     close(had["refractory"], seen[at].refractory[column])
     assert ask(page, f"times({layer}, {number})") == np.flatnonzero(seen[at].spikes[column]).tolist()
     errors = ask(page, f"errors({layer}, {number})")
-    expected = cs.reassignment(net, x, target, at, number, loss=loss, sample=sample)
+    expected = cs.reassign(net, x, target, at, number, loss=loss, sample=sample)
     close(errors["spikes"], expected.spikes_error)
     close(errors["potential"], expected.potential_error)
     close(errors["weighted"], expected.weighted_error)
@@ -85,7 +85,7 @@ def check_explained(page, net, x, at, layer, number, sample, time):
         source = of_address[layers[part["source"]]]
         sizes[source.address][part["input"]] = part["size"]
         index = np.unravel_index(part["input"], source.contributions.shape)
-        assert part["times"] == sorted(source.spikes.time[(source.spikes.neuron == index).all(1)].tolist())
+        assert part["times"] == sorted(source.spikes.time[(source.spikes.sender == index).all(1)].tolist())
     for address, found_sizes in sizes.items():
         close(found_sizes, of_address[address].contributions.ravel())
     order = [abs(part["size"]) for part in found["contributions"]]
@@ -109,14 +109,14 @@ CHAINS = {
     "dense of frames": (lambda: [cs.Dense((4, 3, 2), 6)], (4, 3, 2)),
     "delay": (lambda: [delays(), cs.Dense(6, 6)], (6,)),
     "linear delay": (lambda: [delays("linear"), cs.Dense(6, 6)], (6,)),
-    "ahead": (lambda: [cs.Shift(-2.0), cs.Dense(6, 6)], (6,)),
+    "ahead": (lambda: [cs.layers.Shift(-2.0), cs.Dense(6, 6)], (6,)),
     "dropout": (lambda: [cs.Dropout(0.5), cs.Dense(6, 6)], (6,)),
     "conv with everything": (
         lambda: [cs.Conv(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)],
         (7, 6, 4),
     ),
-    "pool": (lambda: [cs.Pool(2, gain=11.0)], (5, 4, 2)),
-    "hooked pool": (lambda: [cs.Pool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),
+    "pool": (lambda: [cs.SumPool(2, gain=11.0)], (5, 4, 2)),
+    "hooked pool": (lambda: [cs.SumPool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),
     "hooked unpool": (lambda: [cs.Unpool(2, gain=11.0, weight_hook=uneven)], (3, 2, 2)),
     "conv transpose": (lambda: [cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2)], (4, 3, 2)),
 }
@@ -184,7 +184,7 @@ BEYOND = {
     "a function": (lambda: [unknown], 6),
     "filters": (lambda: [cs.FilterBank(6, 2)], 36),
     "a subclass": (lambda: [Halved(6, 6)], 6),
-    "moved over the end and back": (lambda: [cs.Shift(2.0), cs.Shift(-2.0), cs.Dense(6, 6)], 6),
+    "moved over the end and back": (lambda: [cs.layers.Shift(2.0), cs.layers.Shift(-2.0), cs.Dense(6, 6)], 6),
 }
 
 
@@ -272,7 +272,7 @@ def test_a_page_has_each_weight_once():
 
 
 def test_shifts_on_both_sides_of_a_join_are_left_to_python():
-    net = cs.Sequential(cs.Parallel(cs.Shift(-2.0), cs.Sequential()), cs.Shift(3.0), cs.Dense(4, 2), SRM)
+    net = cs.Sequential(cs.Parallel(cs.layers.Shift(-2.0), cs.Sequential()), cs.layers.Shift(3.0), cs.Dense(4, 2), SRM)
     found = carried(net, branches.spikes(4), None, None)["layers"][1]
     assert found["sources"] is None
     assert found["potentials"] is not None

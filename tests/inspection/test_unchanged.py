@@ -100,12 +100,12 @@ def hidden() -> cs.Sequential:
 
 
 LOOKS: dict[str, tuple[Any, Any]] = {
-    "health": (network, lambda net, o: cs.health(net, [(X, LABELS)])),
-    "health with an optimizer": (network, lambda net, o: cs.health(net, [(X, LABELS)], optimizer=o)),
-    "ops": (network, lambda net, o: cs.ops(net, X)),
-    "explain": (srm, lambda net, o: cs.explain(net, X, layer=2, neuron=1, time=4)),
-    "trace": (hidden, lambda net, o: cs.explain(net, X, layer=7, neuron=1, time=9).trace()),
-    "reassignment": (srm, lambda net, o: cs.reassignment(net, X, LABELS, layer=2, neuron=1)),
+    "health": (network, lambda net, o: cs.diagnose(net, [(X, LABELS)])),
+    "health with an optimizer": (network, lambda net, o: cs.diagnose(net, [(X, LABELS)], optimizer=o)),
+    "ops": (network, lambda net, o: cs.count_operations(net, X)),
+    "explain": (srm, lambda net, o: cs.explain(net, X, layer=2, index=1, time=4)),
+    "trace": (hidden, lambda net, o: cs.explain(net, X, layer=7, index=1, time=9).trace()),
+    "reassignment": (srm, lambda net, o: cs.reassign(net, X, LABELS, layer=2, index=1)),
     "compare_gradients": (hidden, lambda net, o: cs.compare_gradients(net, X[:, :1], [1], perturbations=1)),
     "gradient flow": (network, lambda net, o: GradientFlow(net).add()),
 }
@@ -129,12 +129,12 @@ def test_a_look_changes_nothing(look: str) -> None:
 def test_pages_change_nothing(tmp_path: Any) -> None:
     net, x = srm(), X.copy()
     before = everything(net)
-    cs.report(net, x, tmp_path / "report.html", target=LABELS)
+    cs.write_report(net, x, tmp_path / "report.html", target=LABELS)
     assert everything(net) == before
     assert (x == X).all()
     net = cs.Sequential(cs.Dense((9, 8, 2), 5), cs.Dropout(0.5), cs.SRM(), cs.Dense(5, 2), cs.SRM())
     before, drawn = net.state(), backend.generator_state()
-    cs.demo(net, tmp_path / "demo.html")
+    cs.write_demo(net, tmp_path / "demo.html")
     assert all((a == before[name]).all() for name, a in net.state().items())
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert (net[1].training, backend.generator_state()) == (True, drawn)
@@ -151,7 +151,9 @@ def test_a_record_leaves_the_gradients_of_a_pass_as_they_are() -> None:
 
 
 def test_an_explanation_that_fails_changes_nothing() -> None:
-    net = cs.Sequential(cs.Dense(5, 8, bias=True), cs.Decimate(2), cs.Dense(8, 3, bias=True), cs.SRM(theta=2.0, dt=2.0))
+    net = cs.Sequential(
+        cs.Dense(5, 8, bias=True), cs.layers.Decimate(2), cs.Dense(8, 3, bias=True), cs.SRM(theta=2.0, dt=2.0)
+    )
     for p in net.parameters():
         p.grad, p.requires_grad = np.ones_like(p.data), False
     gradients = [p.grad for p in net.parameters()]
@@ -193,11 +195,11 @@ def test_a_check_that_finds_something_changes_nothing() -> None:
 # What every inspection refuses: input that is not finite, and networks within a layer of the user's own.
 NET = cs.Network("3-2", cs.SRM())
 RUNS = {
-    "report": lambda x, path: cs.report(NET, x, path / "page.html"),
+    "report": lambda x, path: cs.write_report(NET, x, path / "page.html"),
     "explain": lambda x, path: cs.explain(NET, x, 1, 0, 3),
     "compare_gradients": lambda x, path: cs.compare_gradients(NET, x, [0, 1], perturbations=1),
-    "reassignment": lambda x, path: cs.reassignment(NET, x, [0, 1], layer=1, neuron=0),
-    "health": lambda x, path: cs.health(NET, [(x, [0, 1])]),
+    "reassignment": lambda x, path: cs.reassign(NET, x, [0, 1], layer=1, index=0),
+    "health": lambda x, path: cs.diagnose(NET, [(x, [0, 1])]),
     "calibrate": lambda x, path: cs.calibrate(NET, [x]),
 }
 
@@ -206,7 +208,7 @@ RUNS = {
 def test_input_that_is_not_finite_is_refused_also_past_the_first_sample(op, value, tmp_path):
     x, before = np.ones((10, 2, 3), np.float32), NET.state()
     x[4, 1, 2] = value
-    name = "report: samples" if op == "report" else f"(network|{op}): x"
+    name = "write_report: samples" if op == "report" else f"(network|{op}): x"
     with pytest.raises(ValueError, match=f"^{name} must be finite, got {value} in it$"):
         RUNS[op](x, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -235,9 +237,9 @@ def test_what_is_no_network(run):
         run(cs.Parallel(cs.Dense(3, 2)))
 
 
-@pytest.mark.parametrize("run", [lambda net: cs.calibrate(net, [ONES]), lambda net: cs.health(net, [(ONES, [0])])])
+@pytest.mark.parametrize("run", [lambda net: cs.calibrate(net, [ONES]), lambda net: cs.diagnose(net, [(ONES, [0])])])
 def test_neurons_that_are_not_seen(run):
     with pytest.raises(TypeError, match=rf"net has no neurons: those within layer 1 \(Within\) are not seen; {HINT}$"):
         run(cs.Sequential(cs.Dense(3, 3), Within()))
     with pytest.raises(TypeError, match=r"net has no neurons$"):
-        run(cs.Sequential(cs.Dense(3, 2), cs.TemporalFilter(cs.SRM())))
+        run(cs.Sequential(cs.Dense(3, 2), cs.layers.TemporalFilter(cs.SRM())))

@@ -15,7 +15,7 @@ h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(6)
 SRM = cs.SRM(theta=4.0, gradient="exact", ref_cutoff=1e-4)
 LOIHI = cs.Loihi(vth_mant=20, i_decay=900)
-TO_CHIP = partial(cs.quantize, step=2)
+TO_CHIP = partial(cs.functions.quantize, step=2)
 
 
 class Coarse(cs.Loihi):
@@ -55,7 +55,7 @@ def test_an_srm_network_of_every_layer(tmp_path):
     delay.delay.data[:] = RNG.uniform(0, 9, 12)
     stages = [
         *(cs.Conv(2, 4, (3, 2), stride=(1, 2), padding=(1, 0), dilation=(2, 1), groups=2, weight_scale=9), SRM),
-        *(cs.Pool(2, padding=(0, 1), gain=4.4), cs.SRM(theta=3.0)),
+        *(cs.SumPool(2, padding=(0, 1), gain=4.4), cs.SRM(theta=3.0)),
         *(cs.Unpool(2, gain=4.4), SRM),
         *(cs.ConvTranspose(4, 2, 3, stride=2, output_padding=1, weight_scale=9), SRM, Shift(1.0)),
         *(cs.Dropout(0.3), cs.Dense((18, 14, 2), 12, weight_scale=9), SRM, delay),
@@ -82,7 +82,10 @@ def test_networks_in_words(tmp_path, notation, neuron):
 
 
 def test_delays_of_the_chip_are_whole_steps(tmp_path):
-    net = cs.Network([cs.Word("5x4x2"), cs.Word("3c3", delay=True), cs.Word("6", delay=True)], cs.Loihi(20, dt=0.5))
+    net = cs.Network(
+        [cs.network.Word("5x4x2"), cs.network.Word("3c3", delay=True), cs.network.Word("6", delay=True)],
+        cs.Loihi(20, dt=0.5),
+    )
     for layer in net.layers:
         if isinstance(layer, cs.Delay):
             layer.delay.data[:] = RNG.uniform(0, 5, layer.delay.shape)
@@ -162,7 +165,7 @@ SQUEEZED = [
     ([cs.Conv(2, 3, (1, 4), padding=(0, 1), weight_scale=60)], (5, 6, 2)),
     ([cs.Conv(3, 3, (1, 3), groups=3, weight_scale=60)], (2, 6, 3)),
     ([cs.ConvTranspose(1, 2, 3, weight_scale=60)], (3, 3, 1)),
-    ([cs.Conv(1, 2, 1, weight_scale=60), LOIHI, cs.Pool(1, gain=40.0), LOIHI, cs.Dense((1, 5, 2), 1)], (1, 5, 1)),
+    ([cs.Conv(1, 2, 1, weight_scale=60), LOIHI, cs.SumPool(1, gain=40.0), LOIHI, cs.Dense((1, 5, 2), 1)], (1, 5, 1)),
 ]
 
 
@@ -172,7 +175,7 @@ def test_axes_of_size_one_are_dropped(tmp_path, layers, shape, time_axis):
     """As SLAYER-PyTorch's genModel writes weights: squeezed; lava-dl's have an axis of time at the end."""
     random = np.random.default_rng(0)
     for layer in layers:
-        if hasattr(layer, "weight_hook") and not isinstance(layer, cs.Pool):
+        if hasattr(layer, "weight_hook") and not isinstance(layer, cs.SumPool):
             layer.weight.data = 2 * random.integers(0, 20, layer.weight.shape).astype(np.float32)
     net = cs.Sequential(*layers, LOIHI)
     path = tmp_path / "trained.net"
@@ -212,7 +215,12 @@ def test_files_as_slayer_pytorch_writes_them(tmp_path):
 
 
 def test_hooks_are_in_the_weights(tmp_path):
-    pools = cs.Pool(2, gain=3.0, weight_hook=lambda w: w * 3.0), SRM, cs.Unpool(2, gain=7.0, weight_hook=TO_CHIP), SRM
+    pools = (
+        cs.SumPool(2, gain=3.0, weight_hook=lambda w: w * 3.0),
+        SRM,
+        cs.Unpool(2, gain=7.0, weight_hook=TO_CHIP),
+        SRM,
+    )
     again, _ = round_trip(cs.Sequential(*pools), tmp_path, (4, 4, 1), input_shape=(4, 4, 1))
     assert [layer.gain for layer in again.layers[::2]] == [9.0, 8.0]
     net = cs.Sequential(cs.Dense(6, 4, weight_hook=lambda w: w * 3.0), SRM)
@@ -240,13 +248,19 @@ def dense(**options):
         ([dense(), SRM, cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0)], r"layer 3, Delay\(.*\), must be one delay in whole"),
         ([dense(), SRM, cs.Delay(2, dt=1.0, mode="linear")], r"layer 2, Delay\(.*\), must be one delay in whole steps"),
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
-        ([cs.Pool(1, gain=5.0), Coarse()], r"Pool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
-        ([cs.Pool(2, gain=5.0, weight_hook=uneven), SRM], r"Pool\(.*\) must have one weight for all its inputs, got"),
+        (
+            [cs.SumPool(1, gain=5.0), Coarse()],
+            r"SumPool\(.*\) must have integer weights from -8 to 4 before Coarse neurons",
+        ),
+        (
+            [cs.SumPool(2, gain=5.0, weight_hook=uneven), SRM],
+            r"SumPool\(.*\) must have one weight for all its inputs, got",
+        ),
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
     ],
 )
 def test_errors_of_export(tmp_path, layers, message):
-    options = {"input_shape": (4, 4, 1)} if isinstance(layers[0], cs.Pool) else {}
+    options = {"input_shape": (4, 4, 1)} if isinstance(layers[0], cs.SumPool) else {}
     with pytest.raises(ValueError, match=f"^export_hdf5: {message}"):
         cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net", **options)
     assert not list(tmp_path.iterdir())

@@ -103,7 +103,7 @@ def every_layer(neuron):
     delay.delay.data[:] = np.random.default_rng(6).uniform(0, 9, 12)
     return cs.Sequential(
         *(cs.Conv(2, 4, 3, stride=(2, 1), padding=(1, 0), dilation=(2, 1), weight_scale=4), neuron),
-        *(cs.Pool((2, 3), padding=(0, 0), gain=0.4), neuron, Shift(2.0), cs.Dropout(0.3)),
+        *(cs.SumPool((2, 3), padding=(0, 0), gain=0.4), neuron, Shift(2.0), cs.Dropout(0.3)),
         *(cs.Dense((2, 2, 4), 12, weight_scale=4), neuron, delay, cs.Dense(12, 5, weight_scale=4), neuron),
     )
 
@@ -113,7 +113,7 @@ def test_every_layer_comes_back_and_follows_nirs_equations(tmp_path, neuron):
     cs.seed(3)
     net = every_layer(neuron)
     again = round_trip(net, tmp_path, (9, 8, 2), input_shape=(9, 8, 2))
-    kinds = ["Conv", type(neuron).__name__, "Pool", type(neuron).__name__, "Shift", "Dense", type(neuron).__name__]
+    kinds = ["Conv", type(neuron).__name__, "SumPool", type(neuron).__name__, "Shift", "Dense", type(neuron).__name__]
     assert [type(layer).__name__ for layer in again.layers][:7] == kinds
     x = spikes((9, 8, 2))
     there = stepwise(tmp_path / "net.nir", x.transpose(0, 1, 4, 2, 3))
@@ -205,7 +205,7 @@ def test_a_trained_cuba_network_comes_back_to_the_bit(tmp_path):
     tau = np.linspace(2, 9, 4)
     hidden = cs.CUBA(tau_i=5.0, tau_v=tau, trained=True, theta=0.5, surrogate="arctan", bounds=(0.5, 50.0))
     net = cs.Sequential(cs.Dense(20, 4, weight_scale=6), hidden, cs.Dense(4, 3, weight_scale=6), cs.CUBA(theta=0.5))
-    x, loss = spikes((20,)), cs.SpikeCountLoss(hidden, true=20, false=5, region=(0, 50))
+    x, loss = spikes((20,)), cs.SpikeCountLoss(hidden, true=20, false=5, window=(0, 50))
     optimizer = cs.Adam(net.parameters(), lr=0.01)
     for _ in range(5):
         value = loss(net(x), np.array([0, 1]))
@@ -221,7 +221,7 @@ def test_a_trained_cuba_network_comes_back_to_the_bit(tmp_path):
 
 def test_the_constants_of_a_file(tmp_path):
     """The gain of pooling is in w_in."""
-    net = cs.Sequential(cs.Pool(2, gain=3.0), cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7))
+    net = cs.Sequential(cs.SumPool(2, gain=3.0), cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7))
     cs.export_nir(net, tmp_path / "a.nir", input_shape=(2, 4, 3))
     node = nir.read(tmp_path / "a.nir").nodes["layer_1_cubalif"]
     assert node.tau_syn.shape == (3, 1, 2)
@@ -230,7 +230,7 @@ def test_the_constants_of_a_file(tmp_path):
     assert not node.v_leak.any()
     assert not node.v_reset.any()
     # A reader that ignores r has the gain in the threshold.
-    pooled = cs.Sequential(cs.Pool(2, gain=3.0), cs.LIF(tau=7.0, theta=0.7))
+    pooled = cs.Sequential(cs.SumPool(2, gain=3.0), cs.LIF(tau=7.0, theta=0.7))
     cs.export_nir(pooled, tmp_path / "a.nir", dialect="norse", input_shape=(2, 4, 3))
     assert np.allclose(nir.read(tmp_path / "a.nir").nodes["layer_1_lif"].v_threshold, 0.7 * (1 - B) / 3)
     flat = cs.Sequential(cs.Dense(3, 2), cs.LIF(tau=7.0, theta=0.7, reset="subtract", dt=0.5))

@@ -176,7 +176,7 @@ def test_what_cannot_be_written(tmp_path):
         ("have reset='zero', not 'subtract'", dense(cs.LIF(reset="subtract")), {}),
         (
             "cannot have pooling before it",
-            cs.Sequential(cs.Pool(2, gain=2.0), Recurrent(cs.Conv(1, 1, 1), LIF)),
+            cs.Sequential(cs.SumPool(2, gain=2.0), Recurrent(cs.Conv(1, 1, 1), LIF)),
             {"input_shape": (4, 4, 1)},
         ),
         (

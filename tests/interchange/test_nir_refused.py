@@ -39,10 +39,16 @@ def test_what_nir_cannot_say(tmp_path):
         ("have reset='subtract', not 'zero'", write(dense, LIF, dialect="sinabs")),
         ("no neurons with a current", write(dense, cs.CUBA(reset="subtract"), dialect="sinabs")),
         ("must have a square kernel", write(cs.Conv(1, 2, (3, 2)), LIF, input_shape=(5, 5, 1))),
-        ("must divide its input of 5", write(cs.Pool(2, gain=1.0), LIF, input_shape=(5, 6, 1))),
-        ("neither hooks nor dilation", write(cs.Pool(2, gain=1.0, dilation=2), LIF, input_shape=(6, 6, 1))),
-        ("must be neurons: NIR has no gain", write(cs.Pool(2, gain=2.0), cs.Conv(1, 1, 1), LIF, input_shape=(6, 6, 1))),
-        ("the last pooling layer must have", write(cs.Conv(1, 1, 1), LIF, cs.Pool(2, gain=2.0), input_shape=(6, 6, 1))),
+        ("must divide its input of 5", write(cs.SumPool(2, gain=1.0), LIF, input_shape=(5, 6, 1))),
+        ("neither hooks nor dilation", write(cs.SumPool(2, gain=1.0, dilation=2), LIF, input_shape=(6, 6, 1))),
+        (
+            "must be neurons: NIR has no gain",
+            write(cs.SumPool(2, gain=2.0), cs.Conv(1, 1, 1), LIF, input_shape=(6, 6, 1)),
+        ),
+        (
+            "the last pooling layer must have",
+            write(cs.Conv(1, 1, 1), LIF, cs.SumPool(2, gain=2.0), input_shape=(6, 6, 1)),
+        ),
         ("must not advance", write(dense, LIF, Shift(-1.0))),
         ("has no form in NIR", write(dense, LIF, cs.Delay(3, dt=1.0, mode="linear"))),
         ("has no form in NIR", write(dense, LIF, cs.Average(3))),
@@ -50,7 +56,7 @@ def test_what_nir_cannot_say(tmp_path):
             "fails at neurons of frames",
             write(cs.Conv(1, 1, 1), cs.LIF(reset="subtract"), input_shape=(4, 4, 1), dialect="sinabs"),
         ),
-        ("must divide its input of 1", write(cs.Pool(3, stride=2, gain=1.0), LIF, input_shape=(1, 5, 1))),
+        ("must divide its input of 1", write(cs.SumPool(3, stride=2, gain=1.0), LIF, input_shape=(1, 5, 1))),
         ("neurons must have one dt", write(dense)),
         ("input_shape is needed", write(cs.Conv(1, 1, 1), LIF)),
         ("joins branches", write(cs.Parallel(dense, cs.Dense(4, 3)), LIF, input_shape=4)),
@@ -86,7 +92,7 @@ def test_what_a_reader_does_not_read(tmp_path, dialect):
         late = cs.Sequential(cs.Dense(4, 3), Recurrent(cs.Dense(3, 3), LIF, delay=3.0))
         refused("the reader of norse has no Delay", lambda: cs.export_nir(late, path, dialect=dialect))
     if dialect != "snntorch":
-        pooled = cs.Sequential(cs.Pool(2, padding=1, gain=1.0), cs.Dense((3, 3, 1), 2), leaky)
+        pooled = cs.Sequential(cs.SumPool(2, padding=1, gain=1.0), cs.Dense((3, 3, 1), 2), leaky)
         padding = f"must have no padding: the reader of {dialect} leaves it out"
         refused(padding, lambda: cs.export_nir(pooled, path, dialect=dialect, input_shape=(4, 4, 1)))
     assert not list(tmp_path.iterdir())

@@ -155,7 +155,7 @@ def test_whole_chunks_of_a_dense_layer(least, most, monkeypatch):
 @pytest.mark.parametrize(("together", "outputs"), [(1, 3), (1024, 19)])
 def test_whole_chunks_of_convolution_and_pooling(together, outputs, wanted, monkeypatch):
     monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
-    pool, runs = cs.Pool((2, 3), gain=8.0), []
+    pool, runs = cs.SumPool((2, 3), gain=8.0), []
     for one_pass in (True, False):
         x, w = cs.Tensor(steady(8, 5, 8, 2), requires_grad=wanted), weight(3, 2, 2, outputs)
         if one_pass:
@@ -211,7 +211,7 @@ def test_a_refraction_longer_than_a_chunk(layer, monkeypatch):
             one, two = functions.conv_neuron(x, w, **constants).data, apart.data
         else:
             one = functions.conv_pool(x, w, pooling=pooling, **constants).data
-            two = functions.neuron(cs.Pool(2, gain=8.0)(apart), response=RESPONSE, spiking=LONG).data
+            two = functions.neuron(cs.SumPool(2, gain=8.0)(apart), response=RESPONSE, spiking=LONG).data
     assert two[cut:].mean() > 0.02
     np.testing.assert_array_equal(one, two)
 

@@ -28,7 +28,7 @@ def close(ours, theirs, least=0.0):
 
 @st.composite
 def cases(draw):
-    """Return spikes (T, N, neurons), a region, and a seed; T is under, at and over multiples of the 16 runs."""
+    """Return spikes (T, N, neurons), a window, and a seed; T is under, at and over multiples of the 16 runs."""
     steps = draw(st.one_of(st.integers(1, 70), st.sampled_from([1, 15, 16, 17, 32, 33, 64, 65])))
     samples, neurons = draw(st.integers(0, 4)), draw(st.sampled_from([0, 1, 2, 10, 31, 32, 33]))
     first = draw(st.integers(0, steps - 1))
@@ -44,16 +44,16 @@ responses = st.one_of(alphas, st.just(Sampled(np.array([0.0, 1.0, 0.5, -0.25]), 
 @settings(max_examples=25)
 @given(cases(), responses, st.sampled_from(["bool", "packed", "float32", "float64"]), st.booleans(), st.booleans())
 def test_spike_count_error(case, response, form, piecewise, by_label):
-    s, region, seed = case
+    s, window, seed = case
     rng = np.random.default_rng(seed)
     x = s if form in ("bool", "packed") else (s * rng.standard_normal(s.shape)).astype(form)
     desired = rng.uniform(0, 20, s.shape[1:])
     if by_label:
         desired = ClassCounts(rng.integers(0, max(s.shape[2], 1), s.shape[1]), 9.0, 2.5)
-    arguments = desired, region, response, 1.5, piecewise
+    arguments = desired, window, response, 1.5, piecewise
     value, e = gpu.spike_count.error(packed(s) if form == "packed" else x, *arguments)
     expected, theirs = cpu.spike_count.error(x, *arguments)
-    # The response to spikes outside the region may cancel to rounding, and so may counts of numbers.
+    # The response to spikes outside the window may cancel to rounding, and so may counts of numbers.
     close(e, theirs, least=response.samples().max(initial=0) * norm(x))
     close(value, expected, least=norm(theirs) ** 2 * 0.1)
     dtype = theirs.dtype
@@ -82,10 +82,10 @@ def test_the_sum_has_the_same_bits_each_time():
 
 @pytest.mark.parametrize("label", [-1, 3, 1 << 40])
 def test_the_label_of_no_class_gives_no_number(label):
-    s, region, response = np.zeros((20, 2, 3), bool), (0, 20), cs.SRM().filter
+    s, window, response = np.zeros((20, 2, 3), bool), (0, 20), cs.SRM().filter
     desired = ClassCounts(np.array([1, label]), 5.0, 1.0)
     for kernels in (cpu, gpu):
-        value, e = kernels.spike_count.error(s, desired, region, response, 1.0, False)
+        value, e = kernels.spike_count.error(s, desired, window, response, 1.0, False)
         assert np.isnan(value)
         assert (np.isnan(e).all(axis=(0, 2)) == [False, True]).all()
 
@@ -93,7 +93,7 @@ def test_the_label_of_no_class_gives_no_number(label):
 def test_a_gradient_of_packed_spikes():
     """The operation takes packed spikes from a tensor's data as they are."""
     s = np.random.default_rng(3).random((20, 2, 3)) < 0.3
-    loss = cs.SpikeCountLoss(cs.SRM(), true=5, false=1, region=(2, 15))
+    loss = cs.SpikeCountLoss(cs.SRM(), true=5, false=1, window=(2, 15))
     t = cs.Tensor(s)
     expected = loss(t, [0, 2]).item()
     t = cs.Tensor(packed(s))

@@ -6,7 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.functions import leaky_integral
 from cuslayer.interchange import export_hdf5
-from cuslayer.layers import Affine
+from cuslayer.layers import ReadOut
 from cuslayer.network.walk import ends_in_read_out
 
 RNG = np.random.default_rng(3)
@@ -30,7 +30,7 @@ def test_the_integral_of_its_formula(shape, keep):
 
 @pytest.mark.parametrize("dt", [1.0, 0.5])
 def test_a_read_out_of_its_formula(dt):
-    layer = Affine((2, 2, 1), 3, tau=[1.0, 5.0, 9.0], dt=dt, bias=True)
+    layer = ReadOut((2, 2, 1), 3, tau=[1.0, 5.0, 9.0], dt=dt, bias=True)
     layer.bias.data[:] = [0.5, 0.0, -1.0]
     x = RNG.random((20, 2, 2, 2, 1)) < 0.4
     weighted = x.reshape(20, 2, 4) @ layer.weight.data.astype(float) + layer.bias.data
@@ -41,16 +41,16 @@ def test_a_read_out_of_its_formula(dt):
 
 def test_a_read_out_of_a_neurons_response():
     srm = cs.SRM(dt=0.5)
-    layer = Affine(4, 2, neuron=srm)
+    layer = ReadOut(4, 2, neuron=srm)
     x = RNG.random((30, 2, 4)) < 0.4
     np.testing.assert_array_equal(layer(x).data, srm.psp(cs.functions.dense(x, layer.weight)).data)
     assert layer.dt == 0.5
     assert layer.tau is None
-    assert repr(layer) == "Affine(4, 2, neuron=SRM)"
+    assert repr(layer) == "ReadOut(4, 2, neuron=SRM)"
 
 
 def test_gradients_of_weight_bias_and_time_constant():
-    layer = Affine(4, 2, tau=[2.0, 3.0], trained=True, bias=True)
+    layer = ReadOut(4, 2, tau=[2.0, 3.0], trained=True, bias=True)
     x = RNG.standard_normal((6, 2, 4))
 
     def run(weight, bias, tau):
@@ -61,14 +61,14 @@ def test_gradients_of_weight_bias_and_time_constant():
 
 
 def test_parameters_are_the_trained_ones():
-    names = list(Affine(4, 2, trained=True, bias=True).named_parameters())
+    names = list(ReadOut(4, 2, trained=True, bias=True).named_parameters())
     assert names == ["weight", "tau", "bias"]
-    assert list(Affine(4, 2).named_parameters()) == ["weight"]
-    layer = Affine(4, 2, tau=3.0, trained=True, bounds=(2.0, 5.0))
+    assert list(ReadOut(4, 2).named_parameters()) == ["weight"]
+    layer = ReadOut(4, 2, tau=3.0, trained=True, bounds=(2.0, 5.0))
     assert (layer.tau.least, layer.tau.most) == (2.0, 5.0)
-    assert repr(layer) == "Affine(4, 2, tau=3)"
-    assert repr(Affine((2, 2, 1), 2, tau=[1, 2])).endswith("tau=array (2,))")
-    layer = Affine(4, 2, bias=True)
+    assert repr(layer) == "ReadOut(4, 2, tau=3)"
+    assert repr(ReadOut((2, 2, 1), 2, tau=[1, 2])).endswith("tau=array (2,))")
+    layer = ReadOut(4, 2, bias=True)
     layer.bias.data[:] = 1.0
     x = RNG.random((5, 1, 4)) < 0.5
     before = layer(x).data
@@ -77,7 +77,7 @@ def test_parameters_are_the_trained_ones():
 
 
 def test_inspection_knows_a_read_out():
-    net = cs.Sequential(cs.Dense(6, 8), cs.SRM(), Affine(8, 3))
+    net = cs.Sequential(cs.Dense(6, 8), cs.SRM(), ReadOut(8, 3))
     x, labels = RNG.random((30, 4, 6)) < 0.3, [0, 1, 2, 0]
     assert ends_in_read_out(net)
     assert not ends_in_read_out(net[:2])
@@ -87,18 +87,18 @@ def test_inspection_knows_a_read_out():
         cs.CrossEntropyLoss()(out, labels).backward()
     np.testing.assert_array_equal(seen[2].output.values, out.data)
     assert np.abs(seen[2].output_error.values).sum() > 0
-    found = cs.health(net, [(x, labels)])
+    found = cs.diagnose(net, [(x, labels)])
     assert found.loss == pytest.approx(cs.CrossEntropyLoss()(net(x), labels).item() / 4)
-    assert "Affine(8, 3, tau=20)" in repr(cs.compare_gradients(net, x, labels))
-    assert "Affine(8, 3, tau=20)" in net._repr_html_()
-    with pytest.raises(TypeError, match=r"^explain: layer 2 \(Affine\(8, 3, tau=20\)\) has no neurons$"):
+    assert "ReadOut(8, 3, tau=20)" in repr(cs.compare_gradients(net, x, labels))
+    assert "ReadOut(8, 3, tau=20)" in net._repr_html_()
+    with pytest.raises(TypeError, match=r"^explain: layer 2 \(ReadOut\(8, 3, tau=20\)\) has no neurons$"):
         cs.explain(net, x, 2, 0, 5)
     assert "layer 1" in repr(cs.explain(net, x, 1, 0, 5))
 
 
 def test_files_that_have_no_read_out(tmp_path):
-    net = cs.Sequential(cs.Dense(6, 8), cs.Loihi(), Affine(8, 3))
-    with pytest.raises(ValueError, match=r"^export_hdf5: layer 2, Affine\(8, 3, tau=20\), has no place in the file"):
+    net = cs.Sequential(cs.Dense(6, 8), cs.Loihi(), ReadOut(8, 3))
+    with pytest.raises(ValueError, match=r"^export_hdf5: layer 2, ReadOut\(8, 3, tau=20\), has no place in the file"):
         export_hdf5(net, tmp_path / "a.net")
     with pytest.raises(ValueError, match=r"^export_hdf5: layer 0, Dense\(6, 8, bias=True\), has a bias"):
         export_hdf5(cs.Sequential(cs.Dense(6, 8, bias=True), cs.Loihi()), tmp_path / "a.net")
@@ -106,26 +106,32 @@ def test_files_that_have_no_read_out(tmp_path):
 
 def test_the_word_of_a_read_out():
     net = cs.Network("6-8-3out", cs.SRM(dt=0.5))
-    assert repr(net[2]) == "Affine(8, 3, tau=20)"
+    assert repr(net[2]) == "ReadOut(8, 3, tau=20)"
     assert net[2].dt == 0.5
     assert len(net) == 3
-    words = [cs.Word("6"), cs.Word("8", bias=True), cs.Word("3out", tau=7.0, bias=True, weight_scale=2.0)]
+    words = [
+        cs.network.Word("6"),
+        cs.network.Word("8", bias=True),
+        cs.network.Word("3out", tau=7.0, bias=True, weight_scale=2.0),
+    ]
     net = cs.Network(words, cs.SRM())
-    assert [repr(net[0]), repr(net[2])] == ["Dense(6, 8, bias=True)", "Affine(8, 3, tau=7, bias=True)"]
+    assert [repr(net[0]), repr(net[2])] == ["Dense(6, 8, bias=True)", "ReadOut(8, 3, tau=7, bias=True)"]
     assert net[2].own_scale
     assert cs.Network("8x8x2-2c3-3out", cs.SRM())[2].in_features == (8, 8, 2)
-    assert repr(cs.Network([cs.Word("8x8x2"), cs.Word("2c3", bias=True)], cs.SRM())[0]).endswith("bias=True)")
+    assert repr(cs.Network([cs.network.Word("8x8x2"), cs.network.Word("2c3", bias=True)], cs.SRM())[0]).endswith(
+        "bias=True)"
+    )
     with pytest.raises(
         ValueError, match=r"^Network: '4' in '6-3out-4' stands after a read-out, which must be the last"
     ):
         cs.Network("6-3out-4", cs.SRM())
     with pytest.raises(ValueError, match=r"^Word: '3out' is a readout word, which takes no delay, got True"):
-        cs.Word("3out", delay=True)
+        cs.network.Word("3out", delay=True)
 
 
 def biased(gradient="slayer"):
     srm = cs.SRM(gradient=gradient)
-    conv, pool = cs.Conv(2, 3, 3, padding=1, bias=True), cs.Pool(2, gain=11.0)
+    conv, pool = cs.Conv(2, 3, 3, padding=1, bias=True), cs.SumPool(2, gain=11.0)
     net = cs.Sequential(conv, srm, pool, srm, cs.Dense((3, 3, 3), 4, bias=True), srm)
     conv.bias.data[:] = [2.0, -1.0, 0.5]
     net[4].bias.data[:] = [3.0, 0.0, -3.0, 1.0]

@@ -92,7 +92,7 @@ def test_trained_saved_streamed_and_explained(scale, tmp_path):
     assert why.bias != 0
     assert why.potential == pytest.approx(why.contributions.sum() + why.refractory + why.bias, abs=1e-3)
     assert "bias" in repr(why)
-    cs.report(net, x[:, :1], tmp_path / "a.html")
+    cs.write_report(net, x[:, :1], tmp_path / "a.html")
 
 
 def test_training_is_not_cut_into_chunks():
@@ -111,7 +111,7 @@ def test_training_is_not_cut_into_chunks():
 def test_the_hook_of_the_mean_in_training_in_evaluation_and_in_a_stream():
     """Each subtracts the rounded mean; the running mean itself is not rounded."""
     x = RNG.normal(3.0, 1.0, (6, 2, 3)).astype(np.float32)
-    norm = cs.BatchNorm(3, scale="none", momentum=0.5, mean_hook=partial(cs.quantize, step=2.0))
+    norm = cs.BatchNorm(3, scale="none", momentum=0.5, mean_hook=partial(cs.functions.quantize, step=2.0))
     batch = x.mean(axis=(0, 1))
     np.testing.assert_allclose(norm(x).data, x - 2 * np.rint(batch / 2), rtol=1e-6)
     np.testing.assert_allclose(norm.mean.data, batch / 2, rtol=1e-6)

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(41)
 def delayed(x, delay, g, **options):
     """Return the delayed signal, and the gradients of the signal and of the delay."""
     x, delay = (cs.Tensor(a, requires_grad=True) for a in (x, delay))
-    y = cs.shift(x, delay=delay, **options)
+    y = cs.functions.shift(x, delay=delay, **options)
     y.backward(g)
     return y.data, x.grad, delay.grad
 
@@ -36,7 +36,7 @@ def test_the_gradient_of_a_floored_delay_is_the_formula(shape, dt, spikes, seed)
     g, delay = generator.standard_normal(shape), generator.uniform(-6, 12, shape[2:])
     y, _, g_delay = delayed(x, delay, g, dt=dt)
     assert y.dtype == x.dtype
-    assert (y == cs.shift(x, delay=delay, dt=dt).data).all()
+    assert (y == cs.functions.shift(x, delay=delay, dt=dt).data).all()
     expected = reference.delay_adjoint(g, y, dt)
     np.testing.assert_allclose(g_delay, expected, atol=1e-12)
     # A delay that neurons share gets the sum of their gradients.
@@ -58,12 +58,12 @@ def test_the_gradient_of_a_floored_delay_is_the_formula(shape, dt, spikes, seed)
 def test_linear_interpolates_between_two_steps(shape, dt, seed):
     generator = np.random.default_rng(seed)
     x, delay = generator.standard_normal(shape), generator.uniform(-12, 12, shape[2:])
-    y = cs.shift(x, delay=delay, dt=dt, mode="linear").data
+    y = cs.functions.shift(x, delay=delay, dt=dt, mode="linear").data
     np.testing.assert_allclose(y, reference.shift_linear(x, delay, dt), atol=1e-12)
 
 
 def linear(x, delay):
-    return cs.shift(x, delay=delay, dt=0.7, mode="linear")
+    return cs.functions.shift(x, delay=delay, dt=0.7, mode="linear")
 
 
 @pytest.mark.parametrize("shape", [(12, 2, 3), (9, 2, 2, 2, 3), (6, 4)])
@@ -80,8 +80,8 @@ def test_linear_gradient_is_exact(shape, low, high):
 
 def test_linear_makes_numbers_of_spikes():
     s = RNG.random((10, 1, 4)) < 0.5
-    assert cs.shift(s, delay=0.25, mode="linear").dtype == np.float32
-    assert cs.shift(s, delay=cs.Tensor(np.array(0.25)), mode="linear").dtype == np.float64
+    assert cs.functions.shift(s, delay=0.25, mode="linear").dtype == np.float32
+    assert cs.functions.shift(s, delay=cs.Tensor(np.array(0.25)), mode="linear").dtype == np.float64
 
 
 def test_a_multiple_of_the_step_counts_as_one_in_either_type():
@@ -98,12 +98,12 @@ def test_no_gradient_is_computed_without_need():
     x = RNG.standard_normal((5, 1, 2))
     fixed = cs.Tensor(np.ones(2))
     t = cs.Tensor(x, requires_grad=True)
-    cs.shift(t, delay=fixed).sum().backward()
+    cs.functions.shift(t, delay=fixed).sum().backward()
     assert fixed.grad is None
     trained = cs.Tensor(np.ones(2), requires_grad=True)
     with cs.no_grad():
-        assert not cs.shift(t, delay=trained).requires_grad
-    cs.shift(x, delay=trained).sum().backward()
+        assert not cs.functions.shift(t, delay=trained).requires_grad
+    cs.functions.shift(x, delay=trained).sum().backward()
     assert trained.grad.shape == (2,)
 
 
@@ -129,7 +129,7 @@ def test_a_layer_is_its_function():
             s = RNG.random(shape) < 0.3
             y = layer(s)
             assert y.dtype == (bool if mode == "floor" else np.float32)
-            assert (y.data == cs.shift(s, delay=layer.delay.data, dt=0.3, mode=mode).data).all()
+            assert (y.data == cs.functions.shift(s, delay=layer.delay.data, dt=0.3, mode=mode).data).all()
     assert repr(cs.Delay(5, dt=1.0)) == "Delay(5, dt=1)"
     linear = cs.Delay((3, 2, 4), dt=0.5, max_delay=62, mode="linear")
     assert repr(linear) == "Delay((3, 2, 4), dt=0.5, max_delay=62.0, mode='linear')"
@@ -137,7 +137,7 @@ def test_a_layer_is_its_function():
 
 def test_delays_in_a_network():
     srm = cs.SRM(theta=5.0)
-    conv, pool, dense = cs.Conv(2, 4, 3, padding=1, weight_scale=8.0), cs.Pool(2, gain=5.5), cs.Dense((3, 3, 4), 3)
+    conv, pool, dense = cs.Conv(2, 4, 3, padding=1, weight_scale=8.0), cs.SumPool(2, gain=5.5), cs.Dense((3, 3, 4), 3)
     a, b, c = cs.Delay(2, dt=1.0), cs.Delay((6, 6, 4), dt=1.0), cs.Delay(4, dt=1.0)
     for delay in (a, b, c):
         delay.delay.data[...] = RNG.uniform(0, 4, delay.delay.shape)
@@ -161,6 +161,6 @@ def test_delays_in_a_network():
 def test_each_neuron_has_its_delay(steps, delays, spikes):
     x = np.random.default_rng(steps).standard_normal((steps, 2, 3))
     x = x > 0 if spikes else x
-    y = cs.shift(x, delay=np.array(delays) * 0.5, dt=0.5)
+    y = cs.functions.shift(x, delay=np.array(delays) * 0.5, dt=0.5)
     assert y.dtype == x.dtype
     np.testing.assert_array_equal(y.data, reference.shift_linear(x, np.array(delays) * 0.5, 0.5))

@@ -68,14 +68,14 @@ def test_float32_sums_of_many_terms_stay_exact():
 
 def test_a_temporal_filter_starts_as_the_spike_response():
     srm = cs.SRM(tau_sr=3.0)
-    layer = cs.TemporalFilter(srm)
+    layer = cs.layers.TemporalFilter(srm)
     np.testing.assert_array_equal(layer.weight.data, srm.response.astype(np.float32))
     assert layer.parameters() == [layer.weight]
     assert repr(layer) == f"TemporalFilter({len(srm.response)} taps)"
     for shape in ((30, 2, 5), (30, 1, 3, 4, 2)):
         s = RNG.random(shape) < 0.2
         np.testing.assert_allclose(layer(s).data, srm.psp(s).data, atol=1e-5)
-    never_cut = cs.TemporalFilter(cs.SRM(tau_sr=1.0, cutoff=0))
+    never_cut = cs.layers.TemporalFilter(cs.SRM(tau_sr=1.0, cutoff=0))
     assert never_cut.weight.shape == cs.SRM(tau_sr=1.0, cutoff=0).response.shape
 
 

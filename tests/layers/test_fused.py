@@ -85,7 +85,7 @@ def test_one_pass_is_its_stages(
     w = (generator.standard_normal((*kernel, channels[0], channels[1] * groups)) * 6).astype(dtype)
     first, behind = of_kind(kind, channels[1] * groups, gradient)
     assume(first.one_pass and behind.one_pass)
-    layer = pool and cs.Pool(**pool, gain=8.0)
+    layer = pool and cs.SumPool(**pool, gain=8.0)
     options = {**first.one_pass._asdict(), **geometry}
     runs = []
     for one_pass in (True, False):
@@ -133,7 +133,7 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     x = np.random.default_rng(0).random((40, 2, 6, 6, 2)) < 0.2
     first, second = (cs.SRM(tau_sr=3.0, tau_ref=3.0, gradient=gradient) for gradient in gradients)
     cs.seed(3)
-    conv, pool = cs.Conv(2, 4, 3, padding=1), cs.Pool(2, gain=11.0)
+    conv, pool = cs.Conv(2, 4, 3, padding=1), cs.SumPool(2, gain=11.0)
     together = cs.Sequential(conv, first, pool, second)(x)
     g = np.random.default_rng(1).standard_normal(together.shape).astype(np.float32)
     together.backward(g)

@@ -29,7 +29,7 @@ def test_a_layer_is_its_function():
     conv = cs.Conv(4, 6, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2)
     expected = functions.conv(x, conv.weight, stride=2, padding=(1, 0), dilation=(1, 2), groups=2)
     assert (conv(x).data == expected.data).all()
-    pool = cs.Pool((3, 2), stride=(2, 1), padding=1, dilation=(1, 2), gain=2.0)
+    pool = cs.SumPool((3, 2), stride=(2, 1), padding=1, dilation=(1, 2), gain=2.0)
     expected = functions.pool(x, kernel_size=(3, 2), stride=(2, 1), padding=1, dilation=(1, 2), gain=2.0)
     assert (pool(x).data == expected.data).all()
     dense = cs.Dense((9, 8, 4), 5)
@@ -37,11 +37,11 @@ def test_a_layer_is_its_function():
 
 
 def test_parameters_and_reprs():
-    net = cs.Sequential(cs.Conv(2, 3, 3, padding=1), SRM, cs.Pool(2, gain=11.0), SRM, cs.Dense((2, 2, 3), 4), SRM)
+    net = cs.Sequential(cs.Conv(2, 3, 3, padding=1), SRM, cs.SumPool(2, gain=11.0), SRM, cs.Dense((2, 2, 3), 4), SRM)
     assert [p.shape for p in net.parameters()] == [(3, 3, 2, 3), (12, 4)]
     text = repr(net)
     assert "0: Conv(2, 3, (3, 3), padding=(1, 1))" in text
-    assert "2: Pool((2, 2), gain=11)" in text
+    assert "2: SumPool((2, 2), gain=11)" in text
     assert "4: Dense((2, 2, 3), 4)" in text
     shared = cs.Dense(3, 3)
     assert len(cs.Sequential(shared, SRM, shared, SRM).parameters()) == 1

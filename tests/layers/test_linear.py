@@ -105,7 +105,7 @@ def length(operation, size, kernel, stride, padding, dilation):
 @pytest.mark.parametrize("operation", ["pool", "unpool", "conv", "conv_transpose"])
 def test_the_size_of_an_output(operation):
     """For every window, also where the last one would begin beyond the padded image; layers agree."""
-    kinds = {"pool": cs.Pool, "unpool": cs.Unpool, "conv": cs.Conv, "conv_transpose": cs.ConvTranspose}
+    kinds = {"pool": cs.SumPool, "unpool": cs.Unpool, "conv": cs.Conv, "conv_transpose": cs.ConvTranspose}
     seen = 0
     for size, kernel, stride, padding, dilation in itertools.product((1, 2, 5, 8), (1, 4), (1, 2, 5), (0, 2), (1, 2)):
         options = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
@@ -136,9 +136,9 @@ LAYERS = [
     cs.Delay(4, dt=1.0),
     cs.Dropout(0.5),
     pytest.param(cs.FilterBank(3, 6), marks=pytest.mark.all),
-    pytest.param(cs.TemporalFilter(cs.SRM()), marks=pytest.mark.all),
-    cs.Pool(3, stride=2, padding=1, gain=1.0),
-    cs.Shift(2.0),
+    pytest.param(cs.layers.TemporalFilter(cs.SRM()), marks=pytest.mark.all),
+    cs.SumPool(3, stride=2, padding=1, gain=1.0),
+    cs.layers.Shift(2.0),
     cs.Unpool((3, 2), stride=(2, 4), padding=(3, 0), dilation=(1, 2), gain=1.0),
 ]
 
@@ -157,8 +157,10 @@ def test_the_shape_is_that_of_the_output_and_so_is_the_error(layer):
 
 
 def test_a_window_needs_frames_and_the_channels_of_its_weight():
-    for layer in (cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.Pool(2, gain=1.0), cs.Unpool(2, gain=1.0)):
-        name = {"ConvTranspose": "conv_transpose"}.get(type(layer).__name__, type(layer).__name__.lower())
+    for layer in (cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.SumPool(2, gain=1.0), cs.Unpool(2, gain=1.0)):
+        name = {"ConvTranspose": "conv_transpose", "SumPool": "pool"}.get(
+            type(layer).__name__, type(layer).__name__.lower()
+        )
         with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \('T', 'N', 8\)$"):
             layer.output_shape((8,))
     with pytest.raises(ValueError, match=r"^conv: x has 3 channels, weight expects 4$"):

@@ -156,10 +156,10 @@ LAYERS = {
     "Dense": (cs.Dense, (4, 2), {}),
     "normed": (cs.Dense, (4, 2), {"weight_hook": cs.WeightNorm}),
     "Conv": (cs.Conv, (2, 2, 3), {}),
-    "Pool": (cs.Pool, (2,), {"gain": 1.0}),
+    "SumPool": (cs.SumPool, (2,), {"gain": 1.0}),
     "Delay": (cs.Delay, (4,), {"dt": 1.0}),
     "FilterBank": (cs.FilterBank, (2, 3), {}),
-    "TemporalFilter": (cs.TemporalFilter, (NEURON,), {}),
+    "TemporalFilter": (cs.layers.TemporalFilter, (NEURON,), {}),
     "Dropout": (cs.Dropout, (0.5,), {}),
 }
 

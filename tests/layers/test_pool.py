@@ -65,7 +65,7 @@ def test_unpooling_equals_the_formula(kernel, stride, padding, dilation, image, 
 
 
 def test_scaling_the_output_scales_the_gain():
-    for layer in (cs.Pool(2, gain=3.0), cs.Unpool(2, gain=3.0)):
+    for layer in (cs.SumPool(2, gain=3.0), cs.Unpool(2, gain=3.0)):
         layer.scale_output(0.5)
         layer.scale_output(0.5)
         assert layer.gain == 0.75

@@ -294,7 +294,7 @@ def test_a_scale_of_the_surrogate_that_nobody_chose_is_low():
     x, growth = np.random.default_rng(0).random((400, 8, 9)) < 0.05, []
     for scale in ({}, {"scale_rho": 1.0}):
         cs.seed(0)
-        net = cs.Sequential(cs.Dense(9, 20), cs.Recurrent(cs.Dense(20, 20), cs.CUBA(**scale)), cs.Affine(20, 3))
+        net = cs.Sequential(cs.Dense(9, 20), cs.Recurrent(cs.Dense(20, 20), cs.CUBA(**scale)), cs.ReadOut(20, 3))
         cs.calibrate(net, [x])
         optimizer = cs.Adam(net.parameters(), lr=0.01)
         for _ in range(3):

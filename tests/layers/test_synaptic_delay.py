@@ -117,7 +117,7 @@ def test_delays_find_the_interval_of_two_spikes(apart):
 
 def test_in_a_network(tmp_path):
     cs.seed(0)
-    words = [cs.Word("12"), cs.Word("9", synaptic_delay=7.0, narrowing=30), cs.Word("4")]
+    words = [cs.network.Word("12"), cs.network.Word("9", synaptic_delay=7.0, narrowing=30), cs.network.Word("4")]
     net, x = cs.Network(words, cs.SRM(theta=1.0)), RNG.random((30, 2, 12)) < 0.2
     assert repr(net[0]) == "Dense(12, 9, delays=SynapticDelays(7, steps=30))"
     net(x).sum().backward()

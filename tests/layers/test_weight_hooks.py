@@ -33,7 +33,7 @@ class Shifted:
 
 
 def rounded(w):
-    return cs.quantize(w, step=2)
+    return cs.functions.quantize(w, step=2)
 
 
 # Networks for each fused pass: two or four stages in one, dense in training and in inference, and a stage alone.
@@ -41,7 +41,7 @@ NETWORKS = {
     "dense": (lambda hook: [cs.Dense(40, 6, weight_scale=40.0, weight_hook=hook), SRM], (40,)),
     "conv": (lambda hook: [cs.Conv(2, 4, 3, weight_hook=hook), SRM], (6, 7, 2)),
     "strided": (lambda hook: [cs.Conv(2, 4, 3, stride=2, groups=2, weight_hook=hook), SRM], (6, 7, 2)),
-    "pooled": (lambda hook: [cs.Conv(2, 4, 3, weight_hook=hook), SRM, cs.Pool(2, gain=11.0), SRM], (6, 7, 2)),
+    "pooled": (lambda hook: [cs.Conv(2, 4, 3, weight_hook=hook), SRM, cs.SumPool(2, gain=11.0), SRM], (6, 7, 2)),
     "transposed": (lambda hook: [cs.ConvTranspose(2, 4, 3, stride=2, weight_hook=hook), SRM], (4, 3, 2)),
     "numbers": (lambda hook: [cs.ConvTranspose(2, 4, 3, weight_hook=hook), SRM.psp, SRM.spike], (4, 3, 2)),
 }
@@ -187,7 +187,7 @@ def test_each_output_of_a_transposed_group_is_one():
 
 def net_of(seed, hooks=True):
     cs.seed(seed)
-    hook = (cs.WeightNorm(), lambda w: cs.quantize(w, step=0.5)) if hooks else None
+    hook = (cs.WeightNorm(), lambda w: cs.functions.quantize(w, step=0.5)) if hooks else None
     front = cs.ConvTranspose(2, 3, 3, stride=2, weight_hook=hook)
     back = cs.Dense((9, 9, 3), 4, weight_scale=100.0, weight_hook=cs.WeightNorm() if hooks else None)
     return cs.Sequential(front, SRM, back, SRM)
@@ -221,7 +221,7 @@ weights = st.lists(st.floats(-1e4, 1e4, width=32), max_size=20)
 def test_the_nearest_multiple(values, step, dtype):
     w = np.array(values, dtype)
     before = w.copy()
-    q = cs.quantize(w, step=step)
+    q = cs.functions.quantize(w, step=step)
     assert (q.dtype, q.shape) == (dtype, w.shape)
     assert (w == before).all()
     if step == 0.1:  # no binary fraction: near a half the quotient decides
@@ -234,11 +234,11 @@ def test_the_nearest_multiple(values, step, dtype):
 
 def test_limits_hold_and_the_gradient_passes_straight():
     w = cs.Tensor(np.array([-300.0, -257.0, -256.0, 0.4, 254.0, 255.0, 256.0, 1e9]), requires_grad=True)
-    q = cs.quantize(w, step=2, limits=(-256, 254))
+    q = cs.functions.quantize(w, step=2, limits=(-256, 254))
     assert q.data.tolist() == [-256, -256, -256, 0, 254, 254, 254, 254]
     g = np.arange(8.0) - 3
     q.backward(g)
     np.testing.assert_array_equal(w.grad, g)
     g[0] = 99
     assert w.grad[0] == -3
-    assert cs.quantize(np.array([0.34]), 0.1, limits=[-0.3, 0.3]).data.tolist() == [0.3]
+    assert cs.functions.quantize(np.array([0.34]), 0.1, limits=[-0.3, 0.3]).data.tolist() == [0.3]

@@ -61,7 +61,7 @@ def test_gradients_of_frames_and_weights(fn):
 
 
 def rounded(w):
-    return cs.quantize(w, step=4)
+    return cs.functions.quantize(w, step=4)
 
 
 def uneven(w):
@@ -77,9 +77,9 @@ def test_a_hook_applies_in_every_pass(potentials):
     """Also behind a convolution, whose fused pass with pooling has one gain."""
     x = RNG.random((40, 2, 7, 8, 2)) < 0.3
     cs.seed(1)
-    hooked = network(cs.Pool(2, gain=11.0, weight_hook=rounded))
+    hooked = network(cs.SumPool(2, gain=11.0, weight_hook=rounded))
     cs.seed(1)
-    plain = network(cs.Pool(2, gain=12.0))
+    plain = network(cs.SumPool(2, gain=12.0))
     for net in (hooked, plain):
         net.potentials = potentials
     assert (hooked(x).data == plain(x).data).all()
@@ -91,11 +91,11 @@ def test_a_hook_applies_in_every_pass(potentials):
         assert (hooked(x).data == plain(x).data).all()
     assert [len(step.stages) for step in plan(graph_of(hooked))] == [2, 1, 1]
     assert [len(step.stages) for step in plan(graph_of(plain))] == [4]
-    assert [len(step.stages) for step in plan(graph_of(network(cs.Pool(2, gain=11.0, weight_hook=()))))] == [4]
+    assert [len(step.stages) for step in plan(graph_of(network(cs.SumPool(2, gain=11.0, weight_hook=()))))] == [4]
 
 
 def test_recordings_and_explanations_follow_the_hook():
-    net, x = network(cs.Pool(2, gain=11.0, weight_hook=uneven)), RNG.random((40, 1, 6, 6, 2)) < 0.4
+    net, x = network(cs.SumPool(2, gain=11.0, weight_hook=uneven)), RNG.random((40, 1, 6, 6, 2)) < 0.4
     net[0].weight.data = np.abs(net[0].weight.data)
     with cs.record(net) as seen:
         out = net(x).data
@@ -123,7 +123,7 @@ class Trained:
 
 def test_a_hook_may_have_parameters():
     hook = Trained()
-    net = network(cs.Pool(2, gain=11.0, weight_hook=hook))
+    net = network(cs.SumPool(2, gain=11.0, weight_hook=hook))
     assert list(net.state()) == ["0.0", "2.0", "2.gain"]
     x = RNG.random((20, 2, 6, 6, 2)) < 0.4
     optimizer = cs.SGD(net.parameters(), lr=1e-4)

@@ -68,14 +68,14 @@ def test_a_tie_has_one_winner_with_the_gradient():
 
 @pytest.mark.all
 def test_competition_in_a_network():
-    net = cs.Sequential(cs.Dense(6, 8), cs.KWinners(2), cs.SRM(), cs.Dense(8, 3), cs.SRM())
+    net = cs.Sequential(cs.Dense(6, 8), cs.layers.KWinners(2), cs.SRM(), cs.Dense(8, 3), cs.SRM())
     x = RNG.random((40, 1, 6)) < 0.3
     assert (np.count_nonzero(net[1](net[0](x)).data, axis=2) <= 2).all()
     stream = net.stream()
     np.testing.assert_array_equal(np.concatenate([stream(x[:9]), stream(x[9:])]), net(x).data)
     why = cs.explain(net, x, 2, 3, 20)
     assert why.potential == pytest.approx(why.contributions.sum() + why.refractory, abs=1e-3)
-    assert repr(cs.KWinners(2, among="channels")) == "KWinners(2, among='channels')"
+    assert repr(cs.layers.KWinners(2, among="channels")) == "KWinners(2, among='channels')"
 
 
 @pytest.mark.parametrize("steps", [0, 1, 6, 7])
@@ -112,7 +112,7 @@ def test_decimation_of_spikes_and_of_equal_numbers():
 
 def decimated():
     fast, slow = cs.SRM(dt=1.0), cs.SRM(dt=5.0)
-    return cs.Sequential(cs.Dense(6, 8), fast, cs.Decimate(5), cs.Dense(8, 3), slow)
+    return cs.Sequential(cs.Dense(6, 8), fast, cs.layers.Decimate(5), cs.Dense(8, 3), slow)
 
 
 @pytest.mark.all
@@ -138,5 +138,5 @@ def test_what_is_refused(tmp_path):
         ValueError, match=r"^explain: the inputs of layer 4 must have its steps, they have 40 steps, the"
     ):
         cs.explain(net, x, 4, 0, 5)
-    with pytest.raises(ValueError, match=re.escape("report: layer 4 must keep the input's 40 steps")):
-        cs.report(net, x, tmp_path / "a.html")
+    with pytest.raises(ValueError, match=re.escape("write_report: layer 4 must keep the input's 40 steps")):
+        cs.write_report(net, x, tmp_path / "a.html")

@@ -29,12 +29,12 @@ def windowed(s, t, window):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("region", [None, (0, 15), (2.5, 12.5), (14.5, 15)])
-def test_spike_max(region, kind):
+@pytest.mark.parametrize("window", [None, (0, 15), (2.5, 12.5), (14.5, 15)])
+def test_spike_max(window, kind):
     s = RNG.random((30, 4, 3)) < 0.3
-    first, last = (0, 30) if region is None else (round(edge / 0.5) for edge in region)
+    first, last = (0, 30) if window is None else (round(edge / 0.5) for edge in window)
     counts = s[first:last].sum(axis=0).astype(float)
-    loss = cs.SpikeMaxLoss(SRM, region=region, probability=kind)
+    loss = cs.SpikeMaxLoss(SRM, window=window, probability=kind)
     for labelled in (LABELS, LABELS.tolist(), np.eye(3)[LABELS], cs.Tensor(np.eye(3)[LABELS])):
         t = cs.Tensor(s, requires_grad=True)
         value = loss(t, labelled)
@@ -49,23 +49,23 @@ def test_spike_max(region, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("window", [0.5, 2.5, 15, 100])
-@pytest.mark.parametrize("region", [None, (5, 12.5)])
-def test_probability_window(region, window, kind):
+@pytest.mark.parametrize("width", [0.5, 2.5, 15, 100])
+@pytest.mark.parametrize("window", [None, (5, 12.5)])
+def test_probability_window(window, width, kind):
     s = RNG.random((30, 4, 3)) < 0.3
-    first, last = (0, 30) if region is None else (10, 25)
-    each = [nats(windowed(s, t, round(window / 0.5)).astype(float), kind) for t in range(first, last)]
-    loss = cs.ProbabilityWindowLoss(SRM, window=window, region=region, probability=kind)
+    first, last = (0, 30) if window is None else (10, 25)
+    each = [nats(windowed(s, t, round(width / 0.5)).astype(float), kind) for t in range(first, last)]
+    loss = cs.ProbabilityWindowLoss(SRM, width=width, window=window, probability=kind)
     assert loss(s, LABELS).item() == pytest.approx(np.mean(each), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("region", [None, (2.5, 10)])
-def test_gradients(region, kind):
+@pytest.mark.parametrize("window", [None, (2.5, 10)])
+def test_gradients(window, kind):
     s = RNG.random((24, 4, 3))
     for loss in (
-        cs.SpikeMaxLoss(SRM, region=region, probability=kind),
-        cs.ProbabilityWindowLoss(SRM, window=3.5, region=region, probability=kind),
+        cs.SpikeMaxLoss(SRM, window=window, probability=kind),
+        cs.ProbabilityWindowLoss(SRM, width=3.5, window=window, probability=kind),
     ):
         assert cs.gradcheck(lambda x, loss=loss: loss(x, LABELS), s) < 1e-6
 
@@ -83,18 +83,18 @@ def test_large_counts_do_not_overflow(kind):
 @pytest.mark.parametrize("window", [1, 4, 9, 50])
 def test_moving_count(shape, window):
     for x in (RNG.random(shape) < 0.4, RNG.standard_normal(shape), RNG.standard_normal(shape).astype(np.float32)):
-        c = functions.moving_count(x, window=window)
+        c = functions.moving_count(x, width=window)
         assert c.dtype == (np.float32 if x.dtype == bool else x.dtype)
         expected = np.array([windowed(x.astype(float), t, window) for t in range(len(x))]).reshape(shape)
         np.testing.assert_allclose(c.data, expected, atol=1e-6 if c.dtype == np.float32 else 1e-13)
 
 
 def test_gradient_of_moving_count():
-    assert cs.gradcheck(lambda x: functions.moving_count(x, window=4), RNG.standard_normal((9, 2, 3))) < 1e-6
+    assert cs.gradcheck(lambda x: functions.moving_count(x, width=4), RNG.standard_normal((9, 2, 3))) < 1e-6
     x = RNG.random((100_000, 1)).astype(np.float32)
-    c = functions.moving_count(x, window=3).data[-100:]
-    np.testing.assert_allclose(c, functions.moving_count(x[-102:], window=3).data[2:], rtol=2e-7)
-    pullback = functions.moving_count.__wrapped__(RNG.random((9, 2, 3)), window=4)[1]
+    c = functions.moving_count(x, width=3).data[-100:]
+    np.testing.assert_allclose(c, functions.moving_count(x[-102:], width=3).data[2:], rtol=2e-7)
+    pullback = functions.moving_count.__wrapped__(RNG.random((9, 2, 3)), width=4)[1]
     assert pullback(RNG.random((9, 2, 3))).flags.c_contiguous
 
 
@@ -115,23 +115,23 @@ def test_a_window_is_rounded_to_steps():
     """0.3 ms are 3 steps of 0.1 ms, though 0.3 / 0.1 is a little less in floating point."""
     assert 0.3 / 0.1 < 3
     s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.1)
-    values = [cs.ProbabilityWindowLoss(srm, window=window)(s, LABELS).item() for window in (0.3, 0.31, 0.2)]
+    values = [cs.ProbabilityWindowLoss(srm, width=window)(s, LABELS).item() for window in (0.3, 0.31, 0.2)]
     assert values[0] == values[1] != values[2]
     spikes = s < 0.3
-    found = cs.running_decision(spikes, window=0.3, dt=0.1)
-    assert (found == cs.running_decision(spikes, window=3.0)).all()
-    assert (found != cs.running_decision(spikes, window=2.0)).any()
+    found = cs.loss.running_decision(spikes, width=0.3, dt=0.1)
+    assert (found == cs.loss.running_decision(spikes, width=3.0)).all()
+    assert (found != cs.loss.running_decision(spikes, width=2.0)).any()
 
 
-@pytest.mark.parametrize("region", [None, (0, 30), (5, 25), (29, 30)])
+@pytest.mark.parametrize("window", [None, (0, 30), (5, 25), (29, 30)])
 @pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_spike_rate(region, dt):
+def test_spike_rate(window, dt):
     s = RNG.random((30, 4, 3)) < 0.3
-    first, last = region or (0, 30)
+    first, last = window or (0, 30)
     milliseconds = (last - first) * dt
     rates = s[first:last].sum(axis=0) / milliseconds
     error = rates - np.where(LABELS[:, None] == np.arange(3), 0.25, 0.04)
-    loss = cs.SpikeRateLoss(cs.SRM(dt=dt), true=250, false=40, region=region and tuple(dt * edge for edge in region))
+    loss = cs.SpikeRateLoss(cs.SRM(dt=dt), true=250, false=40, window=window and tuple(dt * edge for edge in window))
     for labelled in (LABELS, np.eye(3)[LABELS]):
         t = cs.Tensor(s, requires_grad=True)
         value = loss(t, labelled)
@@ -143,9 +143,9 @@ def test_spike_rate(region, dt):
     np.testing.assert_allclose(t.grad, expected, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("region", [None, (3, 20)])
-def test_gradient_of_spike_rate(region):
-    loss = cs.SpikeRateLoss(cs.SRM(), region=region)
+@pytest.mark.parametrize("window", [None, (3, 20)])
+def test_gradient_of_spike_rate(window):
+    loss = cs.SpikeRateLoss(cs.SRM(), window=window)
     assert cs.gradcheck(lambda s: loss(s, LABELS), RNG.random((24, 4, 3))) < 1e-6
 
 
@@ -184,10 +184,10 @@ def test_what_a_loss_of_classes_refuses(make):
     raises(rf"{op}: labels \(N, classes\) must hold one 1 a sample and 0 elsewhere", lambda: loss(s, np.ones((2, 3))))
     raises(rf"{op}: spikes must be \(T, N, C\), got shape \(10, 2\)", lambda: loss(s[..., 0], [0, 1]))
     raises(f"{op}: spikes must have a step, got T = 0", lambda: loss(s[:0], [0, 1]))
-    raises(f"{op}: region reaches to 6 ms, the spikes end at 5 ms", lambda: make(srm, region=(0, 6))(s, [0, 1]))
-    raises(rf"{op}: region must hold a step of 0\.5 ms, got 3 to 3 ms", lambda: make(srm, region=(3, 3)))
-    raises(f"{op}: region must not be negative, got -1", lambda: make(srm, region=(-1, 3)))
-    raises(rf"{op}: region must be \(start, stop\) in ms, got 5", lambda: make(srm, region=5))
+    raises(f"{op}: window reaches to 6 ms, the spikes end at 5 ms", lambda: make(srm, window=(0, 6))(s, [0, 1]))
+    raises(rf"{op}: window must hold a step of 0\.5 ms, got 3 to 3 ms", lambda: make(srm, window=(3, 3)))
+    raises(f"{op}: window must not be negative, got -1", lambda: make(srm, window=(-1, 3)))
+    raises(rf"{op}: window must be \(start, stop\) in ms, got \(5,\)", lambda: make(srm, window=(5,)))
     raises(f"{op}: neuron must be a neuron, got int", lambda: make(3), TypeError)
 
 
@@ -206,17 +206,17 @@ def test_a_region_is_rounded_to_steps(make):
     assert 0.3 / 0.1 < 3
     assert 0.7 / 0.1 < 7
     s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.1)
-    values = [make(srm, region=region)(s, LABELS).item() for region in ((0.3, 0.7), (0.31, 0.71), (0.31, 0.69))]
-    assert values[0] == values[1] != make(srm, region=(0.2, 0.7))(s, LABELS).item()
+    values = [make(srm, window=window)(s, LABELS).item() for window in ((0.3, 0.7), (0.31, 0.71), (0.31, 0.69))]
+    assert values[0] == values[1] != make(srm, window=(0.2, 0.7))(s, LABELS).item()
     assert values[0] == values[2]
 
 
 @pytest.mark.parametrize("make", LOSSES)
 def test_a_region_may_reach_to_the_last_step_and_no_further(make):
     s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.5)
-    assert make(srm, region=(0, 5))(s, LABELS).item() == make(srm)(s, LABELS).item()
-    with pytest.raises(ValueError, match=f"{make.__name__}: region reaches to 5.5 ms, the spikes end at 5 ms"):
-        make(srm, region=(0, 5.5))(s, LABELS)
+    assert make(srm, window=(0, 5))(s, LABELS).item() == make(srm)(s, LABELS).item()
+    with pytest.raises(ValueError, match=f"{make.__name__}: window reaches to 5.5 ms, the spikes end at 5 ms"):
+        make(srm, window=(0, 5.5))(s, LABELS)
 
 
 def test_rates_at_their_limits():

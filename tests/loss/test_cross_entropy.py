@@ -25,13 +25,13 @@ def expected(over, y):
     return -log_softmax(z)[np.arange(4), LABELS].sum()
 
 
-@pytest.mark.parametrize("region", [None, (2.0, 5.0)])
+@pytest.mark.parametrize("window", [None, (2.0, 5.0)])
 @pytest.mark.parametrize("over", OVER)
-def test_the_loss_of_its_formula(over, region):
-    loss = cs.CrossEntropyLoss(over, region=region)
-    part = Y if region is None else Y[2:5]
+def test_the_loss_of_its_formula(over, window):
+    loss = cs.CrossEntropyLoss(over, window=window)
+    part = Y if window is None else Y[2:5]
     assert loss(Y, LABELS).item() == pytest.approx(expected(over, part))
-    assert cs.CrossEntropyLoss(over, region=region and (1.0, 2.5), dt=0.5)(Y, LABELS).item() == pytest.approx(
+    assert cs.CrossEntropyLoss(over, window=window and (1.0, 2.5), dt=0.5)(Y, LABELS).item() == pytest.approx(
         expected(over, part)
     )
     assert loss(Y, np.eye(3, dtype=int)[LABELS]).item() == pytest.approx(expected(over, part))
@@ -40,7 +40,7 @@ def test_the_loss_of_its_formula(over, region):
 
 @pytest.mark.parametrize("over", OVER)
 def test_the_score_takes_the_decision_of_the_loss(over):
-    read, target = cs.CrossEntropyLoss(over, region=(1, 6)).scored(Y, LABELS)
+    read, target = cs.CrossEntropyLoss(over, window=(1, 6)).scored(Y, LABELS)
     assert read.shape == (1, 4, 3)
     assert target is LABELS
     assert cs.classify(read).tolist() == cs.classify(Y[1:6], over=over).tolist()
@@ -49,11 +49,11 @@ def test_the_score_takes_the_decision_of_the_loss(over):
 def test_decisions_over_time():
     y = np.array([[[9.0, 0.0, 1.0]], [[0.0, 5.0, 4.0]], [[0.0, 5.0, 6.0]]])
     assert [cs.classify(y, over=over).item() for over in OVER] == [2, 2, 0, 2, 2]
-    assert cs.running_decision(y, over="max").ravel().tolist() == [0, 0, 0]
-    assert cs.running_decision(y, over="last").ravel().tolist() == [0, 1, 2]
-    assert cs.running_decision(y).ravel().tolist() == [0, 0, 2]
-    assert cs.decision_time(y, [2], over="last").tolist() == [2.0]
-    assert cs.decision_time(y, [0], over="max").tolist() == [0.0]
+    assert cs.loss.running_decision(y, over="max").ravel().tolist() == [0, 0, 0]
+    assert cs.loss.running_decision(y, over="last").ravel().tolist() == [0, 1, 2]
+    assert cs.loss.running_decision(y).ravel().tolist() == [0, 0, 2]
+    assert cs.loss.decision_time(y, [2], over="last").tolist() == [2.0]
+    assert cs.loss.decision_time(y, [0], over="max").tolist() == [0.0]
 
 
 @pytest.mark.parametrize("over", OVER)
@@ -66,18 +66,18 @@ def test_a_confidence_is_the_softmax_of_the_decision(over):
 def test_errors_of_decisions():
     for name in ("classify", "confidence", "running_decision"):
         with pytest.raises(ValueError, match=rf"^{name}: over must be one of .*, got 'most'"):
-            getattr(cs, name)(Y, over="most")
+            getattr(cs.loss, name)(Y, over="most")
     for name in ("classify", "confidence"):
         with pytest.raises(ValueError, match=rf"^{name}: spikes must have a step for over='max', got T = 0"):
             getattr(cs, name)(Y[:0], over="max")
-    with pytest.raises(ValueError, match=r"^running_decision: window must be None for over='max', got 3"):
-        cs.running_decision(Y, over="max", window=3)
+    with pytest.raises(ValueError, match=r"^running_decision: width must be None for over='max', got 3"):
+        cs.loss.running_decision(Y, over="max", width=3)
     assert cs.classify(Y[:0]).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("over", ["mean", "max", "sum", "last"])
 def test_several_labels_of_their_formula(over):
-    loss = cs.BinaryCrossEntropyLoss(over, slope=2.0, offset=0.25, region=(1, 6))
+    loss = cs.BinaryCrossEntropyLoss(over, slope=2.0, offset=0.25, window=(1, 6))
     p = 1 / (1 + np.exp(-2 * (over_time(Y[1:6], over) - 0.25)))
     np.testing.assert_allclose(loss.probabilities(Y), p)
     assert loss(Y, MANY).item() == pytest.approx(-(MANY * np.log(p) + (1 - MANY) * np.log(1 - p)).sum())

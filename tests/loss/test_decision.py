@@ -25,50 +25,50 @@ def running(spikes, window):
 @pytest.mark.parametrize("window", [1, 3, 10, 40, 100])
 def test_running_decision(window, rate):
     s = RNG.random((40, 20, 4)) < rate
-    found = cs.running_decision(s, window=window * 0.5, dt=0.5)
+    found = cs.loss.running_decision(s, width=window * 0.5, dt=0.5)
     assert found.dtype == np.int64
     assert (found == running(s, window)).all()
     for given in (cs.Tensor(s), s.astype(np.float64), s.astype(int)):
-        assert (cs.running_decision(given, window=window * 0.5, dt=0.5) == found).all()
+        assert (cs.loss.running_decision(given, width=window * 0.5, dt=0.5) == found).all()
 
 
 def test_all_the_time_so_far_ends_as_classify():
     s = RNG.random((40, 30, 4)) < 0.05
     s[0, :, 2] = True
-    found = cs.running_decision(s)
+    found = cs.loss.running_decision(s)
     assert (found == running(s, 40)).all()
     assert (found[-1] == cs.classify(s)).all()
     s = np.zeros((5, 2, 3), bool)
     s[2, 1, 2] = True
-    assert cs.running_decision(s, window=1).T.tolist() == [[-1] * 5, [-1, -1, 2, 2, 2]]
-    assert cs.running_decision(s[:0]).shape == (0, 2)
-    assert cs.running_decision(s[:, :0]).shape == (5, 0)
+    assert cs.loss.running_decision(s, width=1).T.tolist() == [[-1] * 5, [-1, -1, 2, 2, 2]]
+    assert cs.loss.running_decision(s[:0]).shape == (0, 2)
+    assert cs.loss.running_decision(s[:, :0]).shape == (5, 0)
 
 
 @pytest.mark.parametrize("window", [None, 2.0, 7.5])
 def test_decision_time(window):
     s = RNG.random((40, 200, 3)) < 0.08
     labels = RNG.integers(3, size=200)
-    decisions = cs.running_decision(s, window=window, dt=0.5)
+    decisions = cs.loss.running_decision(s, width=window, dt=0.5)
     expected = []
     for n, label in enumerate(labels):
         t = 40
         while t > 0 and decisions[t - 1, n] == label:
             t -= 1
         expected.append(0.5 * t if t < 40 else math.inf)
-    found = cs.decision_time(s, labels, window=window, dt=0.5)
+    found = cs.loss.decision_time(s, labels, width=window, dt=0.5)
     assert found.dtype == np.float64
     assert found.tolist() == expected
     assert 0 < np.isinf(found).sum() < 200
-    assert cs.decision_time(cs.Tensor(s), labels.tolist(), window=window, dt=0.5).tolist() == expected
+    assert cs.loss.decision_time(cs.Tensor(s), labels.tolist(), width=window, dt=0.5).tolist() == expected
 
 
 def test_right_from_the_first_spike():
     s = np.zeros((5, 2, 2), bool)
     s[0, :, 1] = True
-    assert cs.decision_time(s, [1, 0]).tolist() == [0.0, math.inf]
-    assert cs.decision_time(s[:0], [1, 0]).tolist() == [math.inf, math.inf]
-    assert cs.decision_time(s[:, :0], []).shape == (0,)
+    assert cs.loss.decision_time(s, [1, 0]).tolist() == [0.0, math.inf]
+    assert cs.loss.decision_time(s[:0], [1, 0]).tolist() == [math.inf, math.inf]
+    assert cs.loss.decision_time(s[:, :0], []).shape == (0,)
 
 
 def squared(a, b, tau, dt):
@@ -84,18 +84,18 @@ def squared(a, b, tau, dt):
 def test_van_rossum(tau, dt):
     a, b = RNG.random((2, 60, 12)) < 0.2
     expected = np.sqrt(squared(a, b, tau, dt))
-    found = cs.van_rossum(a.reshape(60, 3, 4), b.reshape(60, 3, 4), tau=tau, dt=dt)
+    found = cs.loss.van_rossum(a.reshape(60, 3, 4), b.reshape(60, 3, 4), tau=tau, dt=dt)
     assert found.shape == (3, 4)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-10)
-    total = cs.van_rossum(cs.Tensor(a.reshape(60, 3, 2, 2)), b.reshape(60, 3, 2, 2), tau=tau, dt=dt, total=True)
+    total = cs.loss.van_rossum(cs.Tensor(a.reshape(60, 3, 2, 2)), b.reshape(60, 3, 2, 2), tau=tau, dt=dt, total=True)
     np.testing.assert_allclose(total, np.sqrt((expected.reshape(3, 4) ** 2).sum(axis=1)), rtol=1e-10)
 
 
 def test_shapes_of_van_rossum():
-    assert cs.van_rossum(np.zeros((0, 2, 3)), np.zeros((0, 2, 3)), tau=1.0).tolist() == [[0.0] * 3] * 2
-    assert cs.van_rossum(np.zeros((9, 0, 3)), np.zeros((9, 0, 3)), tau=1.0, total=True).shape == (0,)
-    assert cs.van_rossum(np.ones((9, 2)), np.ones((9, 2)), tau=1.0, total=True).tolist() == [0.0, 0.0]
+    assert cs.loss.van_rossum(np.zeros((0, 2, 3)), np.zeros((0, 2, 3)), tau=1.0).tolist() == [[0.0] * 3] * 2
+    assert cs.loss.van_rossum(np.zeros((9, 0, 3)), np.zeros((9, 0, 3)), tau=1.0, total=True).shape == (0,)
+    assert cs.loss.van_rossum(np.ones((9, 2)), np.ones((9, 2)), tau=1.0, total=True).tolist() == [0.0, 0.0]
 
 
 def most_pairs(near, taken, row, tried):
@@ -132,4 +132,4 @@ def test_numbers_are_counted_in_float64():
     x = np.zeros((2, 1, 2))
     x[:, 0] = [3e8, 0], [2, 1]
     assert np.float32(3e8) + np.float32(2) == np.float32(3e8)
-    assert cs.running_decision(x, window=1).ravel().tolist() == [0, 0]
+    assert cs.loss.running_decision(x, width=1).ravel().tolist() == [0, 0]

@@ -15,17 +15,17 @@ RNG = np.random.default_rng(9)
 NEURONS = [LIF(dt=0.5), Lookalike()]
 
 
-@pytest.mark.parametrize("region", [None, (0, 30), (5, 25), (0, 1), (29, 30)])
+@pytest.mark.parametrize("window", [None, (0, 30), (5, 25), (0, 1), (29, 30)])
 @pytest.mark.parametrize("dt", [1.0, 0.5])
 @pytest.mark.parametrize("piecewise", [False, True])
-def test_spike_count(region, dt, piecewise):
+def test_spike_count(window, dt, piecewise):
     srm = cs.SRM(tau_sr=4.0, dt=dt)
     s = RNG.random((30, 4, 3)) < 0.3
     labels = np.array([0, 2, 1, 2])
-    steps = region and tuple(dt * edge for edge in region)
-    first, last = region or (0, 30)
+    steps = window and tuple(dt * edge for edge in window)
+    first, last = window or (0, 30)
     true, false = min(7, last - first), min(2, last - first)
-    loss = cs.SpikeCountLoss(srm, true, false, region=steps, piecewise=piecewise)
+    loss = cs.SpikeCountLoss(srm, true, false, window=steps, piecewise=piecewise)
 
     error = np.zeros(s.shape)
     outside = s.astype(float)
@@ -100,8 +100,8 @@ def test_in_arrays():
 @pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: type(n).__name__)
 def test_the_error_of_counts_is_reassigned_by_the_neurons_response(neuron):
     s = RNG.random((20, 1, 2)) < 0.3
-    loss = cs.SpikeCountLoss(neuron, true=5, false=1, region=(2, 8))
-    assert loss.region == (4, 16)
+    loss = cs.SpikeCountLoss(neuron, true=5, false=1, window=(2, 8))
+    assert loss.window == (4, 16)
     outside = s.astype(float)
     outside[4:16] = 0
     e = reference.psp(outside, neuron.response)
@@ -111,7 +111,7 @@ def test_the_error_of_counts_is_reassigned_by_the_neurons_response(neuron):
 
 def test_a_temporal_filter_starts_as_the_response_of_a_user_written_neuron():
     for neuron in NEURONS:
-        assert np.array_equal(cs.TemporalFilter(neuron).weight.data, neuron.response.astype(np.float32))
+        assert np.array_equal(cs.layers.TemporalFilter(neuron).weight.data, neuron.response.astype(np.float32))
 
 
 # What losses and decisions refuse: one line with the operation, the argument, the rule and what came
@@ -123,12 +123,12 @@ FILTER = {"response": SRM.filter}
 LABELS, MANY = [0, 2, 1, 1], np.zeros((4, 3), int)
 
 VALUES = {
-    "ProbabilityWindowLoss: window must hold a step of 0.5 ms, got": lambda: cs.ProbabilityWindowLoss(SRM, window=0.2),
-    "moving_count: x must be (T, N, ...), got shape (10,)": lambda: f.moving_count(S[:, 0, 0], window=1),
+    "ProbabilityWindowLoss: width must hold a step of 0.5 ms, got": lambda: cs.ProbabilityWindowLoss(SRM, width=0.2),
+    "moving_count: x must be (T, N, ...), got shape (10,)": lambda: f.moving_count(S[:, 0, 0], width=1),
     "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
     "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
     "cross_entropy: counts must have a class": lambda: f.cross_entropy(COUNTS[:, :0], chosen=COUNTS[:, :0] > 0),
-    "CrossEntropyLoss: region reaches to 9 ms": lambda: cs.CrossEntropyLoss(region=(0, 9))(Y, LABELS),
+    "CrossEntropyLoss: window reaches to 9 ms": lambda: cs.CrossEntropyLoss(window=(0, 9))(Y, LABELS),
     "BinaryCrossEntropyLoss: labels have shape (4,), spikes": lambda: cs.BinaryCrossEntropyLoss()(Y, LABELS),
     "BinaryCrossEntropyLoss: labels must be 0 or 1, got 2": lambda: cs.BinaryCrossEntropyLoss()(Y, MANY + 2),
     "BinaryCrossEntropyLoss: output must be (T, N,": lambda: cs.BinaryCrossEntropyLoss().probabilities(Y[0]),
@@ -143,20 +143,20 @@ VALUES = {
     "SpikeTimeLoss: target must be spike trains of shape": lambda: cs.SpikeTimeLoss(SRM)(S, [0, 1]),
     "spike_time_error: s has shape (10, 2, 3), target has": lambda: f.spike_time_error(S, S[..., :1], **FILTER),
     "spike_time_error: s must be (T, N, ...), got": lambda: f.spike_time_error(S[:, 0, 0], S[:, 0, 0], **FILTER),
-    "spike_count_error: region must lie with": lambda: f.spike_count_error(S, desired=COUNTS, region=(0, 11), **FILTER),
-    "spike_count_error: desired has shape": lambda: f.spike_count_error(S, desired=np.ones(3), region=(0, 5), **FILTER),
+    "spike_count_error: window must lie with": lambda: f.spike_count_error(S, desired=COUNTS, window=(0, 11), **FILTER),
+    "spike_count_error: desired has shape": lambda: f.spike_count_error(S, desired=np.ones(3), window=(0, 5), **FILTER),
     "classify: spikes must be (T, N, classes), got shape (10, 2, 0)": lambda: cs.classify(S[..., :0]),
-    "running_decision: spikes must be (T, N, C), got shape (10, 2)": lambda: cs.running_decision(S[..., 0]),
-    "running_decision: window must hold a step of 1 ms, got 0.2 ms": lambda: cs.running_decision(S, window=0.2),
-    "decision_time: labels must be (2,), got shape (3,)": lambda: cs.decision_time(S, [0, 1, 2]),
-    "decision_time: label 3 of sample 1 is none of 3 classes": lambda: cs.decision_time(S, [0, 3]),
-    "van_rossum: a has shape (10, 2, 3), b has shape (10, 2, 1)": lambda: cs.van_rossum(S, S[..., :1], tau=1.0),
+    "running_decision: spikes must be (T, N, C), got shape (10, 2)": lambda: cs.loss.running_decision(S[..., 0]),
+    "running_decision: width must hold a step of 1 ms, got 0.2 ms": lambda: cs.loss.running_decision(S, width=0.2),
+    "decision_time: labels must be (2,), got shape (3,)": lambda: cs.loss.decision_time(S, [0, 1, 2]),
+    "decision_time: label 3 of sample 1 is none of 3 classes": lambda: cs.loss.decision_time(S, [0, 3]),
+    "van_rossum: a has shape (10, 2, 3), b has shape (10, 2, 1)": lambda: cs.loss.van_rossum(S, S[..., :1], tau=1.0),
 }
 TYPES = {
     "RateRegularizer: low must be a number, got str": lambda: cs.RateRegularizer("5"),
     "SpikeCountLoss: piecewise must be a bool, got int": lambda: cs.SpikeCountLoss(SRM, piecewise=1),
     "SpikeTimeLoss: neuron must be a neuron, got NoneType": lambda: cs.SpikeTimeLoss(None),
-    "decision_time: labels must be integers, got float64": lambda: cs.decision_time(S, [0.0, 1.0]),
+    "decision_time: labels must be integers, got float64": lambda: cs.loss.decision_time(S, [0.0, 1.0]),
 }
 
 

@@ -21,10 +21,13 @@ STAGES = {
     "two layers": (lambda: stages(cs.Dense(6, 4), cs.SRM(theta=2.0), cs.Dense(4, 3), cs.SRM(theta=2.0)), (6,)),
     "conv": (lambda: stages(cs.Conv(2, 3, 3, bias=True)), IMAGE),
     "conv and neurons": (lambda: stages(cs.Conv(2, 3, 3), cs.SRM()), IMAGE),
-    "conv and pooling": (lambda: stages(cs.Conv(2, 3, 3), cs.SRM(), cs.Pool(2, gain=11.0), cs.SRM()), IMAGE),
+    "conv and pooling": (lambda: stages(cs.Conv(2, 3, 3), cs.SRM(), cs.SumPool(2, gain=11.0), cs.SRM()), IMAGE),
     "transposed": (lambda: stages(cs.ConvTranspose(2, 3, 2, stride=2)), IMAGE),
     "weight norm": (lambda: stages(cs.Dense(6, 4, weight_hook=cs.WeightNorm()), cs.SRM(theta=2.0)), (6,)),
-    "rounded": (lambda: stages(cs.Dense(6, 4, weight_hook=partial(cs.quantize, step=0.5)), cs.SRM(theta=2.0)), (6,)),
+    "rounded": (
+        lambda: stages(cs.Dense(6, 4, weight_hook=partial(cs.functions.quantize, step=0.5)), cs.SRM(theta=2.0)),
+        (6,),
+    ),
     "reshaped": (
         lambda: stages(cs.Dense(6, 4, weight_hook=lambda w: w.reshape(24).reshape(6, 4)), cs.SRM(theta=2.0)),
         (6,),
@@ -32,8 +35,8 @@ STAGES = {
     "delay": (lambda: stages(cs.Delay(6, dt=1.0), cs.Dense(6, 4)), (6,)),
     "linear delay": (lambda: stages(cs.Delay(6, dt=1.0, mode="linear")), (6,)),
     "batch norm": (lambda: stages(cs.Dense(6, 4), cs.BatchNorm(4, trained=True), cs.SRM(theta=2.0)), (6,)),
-    "filters": (lambda: stages(cs.TemporalFilter(cs.SRM()), cs.FilterBank(2, 3)), (6,)),
-    "read-out": (lambda: stages(cs.Affine(6, 4, trained=True, bias=True)), (6,)),
+    "filters": (lambda: stages(cs.layers.TemporalFilter(cs.SRM()), cs.FilterBank(2, 3)), (6,)),
+    "read-out": (lambda: stages(cs.ReadOut(6, 4, trained=True, bias=True)), (6,)),
     "recurrent": (lambda: stages(cs.Dense(6, 4), cs.Recurrent(cs.Dense(4, 4), cs.LIF(tau=5.0, trained=True))), (6,)),
     "neurons": (lambda: stages(cs.Dense(6, 4), cs.LIF(tau=5.0, trained=True)), (6,)),
     "branches": (

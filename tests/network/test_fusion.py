@@ -21,7 +21,7 @@ class SameConv(cs.Conv):
     """Computes as its parent does."""
 
 
-class OwnPool(cs.Pool):
+class OwnPool(cs.SumPool):
     def __call__(self, x):
         return super().__call__(x) * 2.0
 
@@ -38,19 +38,19 @@ def conv(kind=cs.Conv):
 @pytest.mark.parametrize(
     ("stages", "sizes"),
     [
-        ([conv(), SRM, cs.Pool(2, gain=11.0), SRM, cs.Dense(8, 2), SRM], [4, 2]),
-        ([conv(), SRM, cs.Pool(2, gain=11.0), EXACT], [2, 2]),
-        ([conv(), EXACT, cs.Pool(2, gain=11.0), EXACT], [4]),
+        ([conv(), SRM, cs.SumPool(2, gain=11.0), SRM, cs.Dense(8, 2), SRM], [4, 2]),
+        ([conv(), SRM, cs.SumPool(2, gain=11.0), EXACT], [2, 2]),
+        ([conv(), EXACT, cs.SumPool(2, gain=11.0), EXACT], [4]),
         ([conv(), SRM, cs.Conv(2, 1, 3), SRM], [2, 2]),
-        ([conv(), cs.Pool(2, gain=11.0), SRM], [1, 2]),
-        ([conv(), SRM, cs.Pool(2, gain=11.0)], [2, 1]),
+        ([conv(), cs.SumPool(2, gain=11.0), SRM], [1, 2]),
+        ([conv(), SRM, cs.SumPool(2, gain=11.0)], [2, 1]),
         ([conv()], [1]),
         ([cs.Dense(8, 2)], [1]),
         ([conv(SameConv), SRM], [2]),
-        ([conv(OwnConv), SRM, cs.Pool(2, gain=11.0), SRM], [1, 1, 2]),
+        ([conv(OwnConv), SRM, cs.SumPool(2, gain=11.0), SRM], [1, 1, 2]),
         ([conv(), SRM, OwnPool(2, gain=11.0), SRM], [2, 1, 1]),
-        ([conv(), OwnNeuron(), cs.Pool(2, gain=11.0), SRM], [1, 1, 2]),
-        ([conv(), SRM, cs.Pool(2, gain=11.0), OwnNeuron()], [2, 1, 1]),
+        ([conv(), OwnNeuron(), cs.SumPool(2, gain=11.0), SRM], [1, 1, 2]),
+        ([conv(), SRM, cs.SumPool(2, gain=11.0), OwnNeuron()], [2, 1, 1]),
         ([cs.Dense(8, 2), cs.Loihi()], [1, 1]),
         ([SRM, cs.Dense(8, 2), cs.Dropout(0.5), SRM], [1, 1, 1, 1]),
     ],
@@ -70,7 +70,12 @@ def test_the_plan(stages, sizes):
 
 @pytest.mark.parametrize(
     "kinds",
-    [(cs.Conv, cs.Pool, SRM), (OwnConv, cs.Pool, SRM), (cs.Conv, OwnPool, OwnNeuron()), (SameConv, cs.Pool, EXACT)],
+    [
+        (cs.Conv, cs.SumPool, SRM),
+        (OwnConv, cs.SumPool, SRM),
+        (cs.Conv, OwnPool, OwnNeuron()),
+        (SameConv, cs.SumPool, EXACT),
+    ],
 )
 def test_a_network_computes_what_its_stages_do(kinds):
     layer, pool, neuron = kinds
@@ -151,7 +156,7 @@ def test_fused_and_unfused_networks_have_the_same_bits(notation, neuron, form):
 def test_pooling_windows_of_any_height_have_the_same_bits(rows):
     """A window of 3 or 5 rows does not divide a convolution's block: the weight gradient is computed apart."""
     cs.seed(1)
-    pool = cs.Pool((rows, 2), gain=11.0)
+    pool = cs.SumPool((rows, 2), gain=11.0)
     net = cs.Sequential(cs.Conv(2, 4, 3, padding=1), NEURON, pool, cs.SRM(tau_sr=4.0, theta=8.0))
     x = np.random.default_rng(0).random((70, 2, 11, 30, 2)) < 0.1
     fused, apart = run(net, x, True, "full"), run(net, x, False, "full")

@@ -71,7 +71,7 @@ def test_the_vote_is_the_mean_over_groups():
 
 def test_a_network_of_the_chip():
     net = cs.Network("6x6x2-4c3-2a-10", cs.Loihi(dt=0.5))
-    assert kinds(net) == ["Conv", "Loihi", "Shift", "Pool", "Loihi", "Shift", "Dense", "Loihi", "Shift"]
+    assert kinds(net) == ["Conv", "Loihi", "Shift", "SumPool", "Loihi", "Shift", "Dense", "Loihi", "Shift"]
     conv, _, step, pool, *_ = net.layers
     assert pool.gain == 28.0
     assert step.delay == step.dt == 0.5
@@ -104,7 +104,7 @@ def test_yaml_with_every_option():
     )
     net = config.network()
     assert net(np.zeros((3, 1, 9, 9, 4), bool)).shape == (3, 1, 10)
-    assert kinds(net) == ["Conv", "Loihi", "Shift", "Pool", "SRM", "Dense", "SRM", "Delay", "Average"]
+    assert kinds(net) == ["Conv", "Loihi", "Shift", "SumPool", "SRM", "Dense", "SRM", "Delay", "Average"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ WORDS = (
 def test_options_become_layers():
     net = cs.Network(WORDS, SRM)
     assert kinds(net) == [
-        *("Conv", "BatchNorm", "KWinners", "SRM", "Dropout", "Pool", "SRM", "Dropout"),
+        *("Conv", "BatchNorm", "KWinners", "SRM", "Dropout", "SumPool", "SRM", "Dropout"),
         *("Dense", "BatchNorm", "Recurrent", "Delay", "Dense", "BatchNorm", "SRM", "Dense", "SRM", "Delay"),
     ]
     norms = [layer for layer in net.layers if isinstance(layer, cs.BatchNorm)]

@@ -41,12 +41,16 @@ def test_notation():
     with pytest.raises(ValueError, match="Nr a dense layer whose neurons also get their own spikes"):
         cs.Network("12-7q-4", neuron)
     with pytest.raises(ValueError, match="Word: '7r' is a recurrent word, which takes no stride, got 2"):
-        cs.Word("7r", stride=2)
+        cs.network.Word("7r", stride=2)
 
 
 def test_words_have_options():
     neuron, own = cs.LIF(), cs.CUBA(**PLAIN)
-    words = [cs.Word("12"), cs.Word("64r", weight_scale=4.0, neuron=own, delay=True, max_delay=3.0), cs.Word("4")]
+    words = [
+        cs.network.Word("12"),
+        cs.network.Word("64r", weight_scale=4.0, neuron=own, delay=True, max_delay=3.0),
+        cs.network.Word("4"),
+    ]
     dense, population, delay, *_ = cs.Network(words, neuron).layers
     assert population.neuron is own
     assert delay.max_delay == 3.0

@@ -21,7 +21,7 @@ LOSSES = [
     (cs.SpikeCountLoss(SRM, true=5, false=1), LABELS),
     (cs.SpikeRateLoss(SRM), LABELS),
     (cs.SpikeMaxLoss(SRM), LABELS),
-    (cs.ProbabilityWindowLoss(SRM, window=5), LABELS),
+    (cs.ProbabilityWindowLoss(SRM, width=5), LABELS),
     (cs.BinaryCrossEntropyLoss(), np.eye(3)[LABELS]),
     (cs.SpikeTimeLoss(SRM), RNG.random((20, 5, 3)) < 0.1),
     *(
@@ -37,7 +37,7 @@ LOSSES = [
 
 def network(*, read_out: bool = False, norm: bool = False) -> cs.Sequential:
     cs.seed(0)
-    end = cs.Affine(8, 3, tau=5.0) if read_out else cs.Sequential(cs.Dense(8, 3, weight_scale=40.0), SRM)
+    end = cs.ReadOut(8, 3, tau=5.0) if read_out else cs.Sequential(cs.Dense(8, 3, weight_scale=40.0), SRM)
     between = [cs.BatchNorm(8, height=10.0)] if norm else []
     return cs.Sequential(cs.Dense(6, 8, weight_scale=40.0), *between, cs.Recurrent(cs.Dense(8, 8), cs.LIF()), end)
 
@@ -81,8 +81,10 @@ def test_decisions_and_scores(over):
     decided = cs.classify(y, over=over)
     assert decided.tolist() == [int(cs.classify(each, over=over)[0]) for each in alone]
     assert cs.confidence(y, over=over) == pytest.approx([float(cs.confidence(each, over=over)[0]) for each in alone])
-    times = cs.decision_time(y, LABELS, over=over)
-    assert times.tolist() == [float(cs.decision_time(e, LABELS[i : i + 1], over=over)[0]) for i, e in enumerate(alone)]
+    times = cs.loss.decision_time(y, LABELS, over=over)
+    assert times.tolist() == [
+        float(cs.loss.decision_time(e, LABELS[i : i + 1], over=over)[0]) for i, e in enumerate(alone)
+    ]
     trainer = Trainer(net, cs.CrossEntropyLoss(over), cs.Adam(net.parameters()), calibrate=None)
     score = trainer.test([(cs.Tensor(X, lengths=LENGTHS), LABELS)])
     assert score.accuracy == pytest.approx(np.mean(decided == LABELS))
@@ -96,7 +98,7 @@ def test_the_score_of_labels_at_each_step_is_over_all_of_them():
     right = net(X).data.argmax(axis=2) == AT_STEPS
     assert score.accuracy == pytest.approx(right[counted].mean())
     assert trainer.test([(X[:, :1], np.full((20, 1), -1))]).loss == 0.0
-    trainer.loss = cs.CrossEntropyLoss("every", region=(0.0, 30.0))  # it ends with the longest
+    trainer.loss = cs.CrossEntropyLoss("every", window=(0.0, 30.0))  # it ends with the longest
     assert trainer.test([(cs.Tensor(X, lengths=LENGTHS), AT_STEPS)]) == score
 
 
@@ -124,7 +126,7 @@ def test_calibration_and_health_count_own_steps():
         net = network(norm=True)
         found = cs.calibrate(net, [given], rate=100.0)
         rates.append([(row.rate, row.factor) for row in found.layers])
-        health = cs.health(net, [(given, LABELS)], loss=cs.SpikeRateLoss(SRM))
+        health = cs.diagnose(net, [(given, LABELS)], loss=cs.SpikeRateLoss(SRM))
         rates[-1] += [(layer.rate, layer.distance) for layer in health.layers]
     assert np.array(rates[0]) == pytest.approx(np.array(rates[1]), rel=1e-6)
 
@@ -191,11 +193,11 @@ def test_the_gradient_of_smoothed_and_weighted_cross_entropy(smoothing):
         (lambda y: cs.Tensor(X, lengths=[0] * 5), "lengths must be from 1 to 20, the steps of x, got 0"),
         (lambda y: cs.CrossEntropyLoss("max")(y, AT_STEPS), "need over='every'"),
         (lambda y: cs.CrossEntropyLoss("every")(y, AT_STEPS + 1), "is none of 3 classes, nor -1"),
-        (lambda y: cs.CrossEntropyLoss("max", region=(6.0, 20.0))(y, LABELS), "recording 4 ends after 6 steps"),
+        (lambda y: cs.CrossEntropyLoss("max", window=(6.0, 20.0))(y, LABELS), "recording 4 ends after 6 steps"),
         (lambda y: cs.CrossEntropyLoss(weights=[1, 2])(y, LABELS), "weights must be one for each of 3 classes, got 2"),
         (lambda y: cs.MeanSquaredError()(y, X), r"target has shape \(20, 5, 6\)"),
         (lambda y: Arrays([X[:, 0], X[:9, 1]], [[0] * 20, [1] * 8]), r"y\[1\] must have a label for each step"),
-        (lambda y: cs.Sequential(cs.Decimate(2))(cs.Tensor(X, lengths=LENGTHS)), "keep the number of steps"),
+        (lambda y: cs.Sequential(cs.layers.Decimate(2))(cs.Tensor(X, lengths=LENGTHS)), "keep the number of steps"),
     ],
 )
 def test_errors_in_one_line(call, message):

@@ -33,15 +33,23 @@ def dense(inputs, outputs):
 NETWORKS = {
     "dense": lambda: cs.Sequential(dense(FRAME, 9), SRM, dense(9, 3), SRM),
     "convolutions": lambda: cs.Sequential(
-        *(cs.Conv(2, 3, 3, padding=1, weight_scale=60.0), SRM, cs.Pool(2, gain=11.0), SRM),
+        *(cs.Conv(2, 3, 3, padding=1, weight_scale=60.0), SRM, cs.SumPool(2, gain=11.0), SRM),
         *(cs.ConvTranspose(3, 2, 2, weight_scale=60.0), SRM, cs.Unpool(2, gain=11.0), SRM, dense((8, 8, 2), 3), SRM),
     ),
     "delays": lambda: cs.Sequential(
-        *(dense(FRAME, 9), SRM, cs.Delay(9, dt=1.0, max_delay=20.0), cs.Shift(2.0), cs.Dropout(0.5), dense(9, 3), SRM)
+        *(
+            dense(FRAME, 9),
+            SRM,
+            cs.Delay(9, dt=1.0, max_delay=20.0),
+            cs.layers.Shift(2.0),
+            cs.Dropout(0.5),
+            dense(9, 3),
+            SRM,
+        )
     ),
     "linear delays": lambda: cs.Sequential(dense(FRAME, 9), cs.Delay(9, dt=1.0, mode="linear"), SRM, dense(9, 3), SRM),
     "filters": lambda: cs.Sequential(
-        dense(FRAME, 4), SRM, cs.FilterBank(2, 7), cs.TemporalFilter(SRM), dense(8, 4), SRM, cs.Average(2)
+        dense(FRAME, 4), SRM, cs.FilterBank(2, 7), cs.layers.TemporalFilter(SRM), dense(8, 4), SRM, cs.Average(2)
     ),
     "Loihi": lambda: cs.Sequential(
         *(cs.Dense(FRAME, 9, weight_scale=1000.0), cs.Loihi(ref_delay=3)),
@@ -50,7 +58,7 @@ NETWORKS = {
     "steps": lambda: cs.Sequential(
         *(cs.Conv(2, 3, 3, padding=1, weight_scale=9.0), cs.LIF(theta=2.0, tau=np.array([3.0, 9.0, 20.0]))),
         *(
-            cs.Pool(2, gain=3.0),
+            cs.SumPool(2, gain=3.0),
             cs.CUBA(reset="subtract"),
             cs.Conv(3, 2, 2, weight_scale=9.0),
             cs.AdaptiveLIF(theta=2.0),
@@ -169,7 +177,7 @@ def test_layers_of_ones_own_say_what_they_remember():
     ("stage", "why"),
     [
         (lambda x: x, "it may depend on any other step"),
-        (cs.Shift(-1.0), "it may depend on any other step"),
+        (cs.layers.Shift(-1.0), "it may depend on any other step"),
         (Louder(FRAME, 4), "it may depend on any other step"),
         (
             type("Mine", (Neuron,), {"theta": 1.0, "__call__": lambda self, x: x})(),
@@ -196,7 +204,7 @@ STAGES = {
     "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
     "SampledSRM": [cs.SampledSRM([0.0, 1.0], theta=0.5)],
     "SigmaDelta": [cs.SigmaDelta()],
-    "Affine": [cs.Affine(FRAME, 3), cs.Affine(FRAME, 3, tau=np.linspace(2, 9, 3), trained=True, bias=True)],
+    "ReadOut": [cs.ReadOut(FRAME, 3), cs.ReadOut(FRAME, 3, tau=np.linspace(2, 9, 3), trained=True, bias=True)],
     "Average": [cs.Average(2)],
     "BatchNorm": [cs.BatchNorm(2)],
     "Conv": [cs.Conv(2, 4, 3), cs.Conv(2, 4, 3, groups=2, dilation=2, bias=True, weight_hook=lambda w: 2.0 * w)],
@@ -205,11 +213,11 @@ STAGES = {
     "Dense": [cs.Dense(FRAME, 3), cs.Dense(FRAME, 3, bias=True)],
     "Dropout": [cs.Dropout(0.5)],
     "FilterBank": [cs.FilterBank(2, 7)],
-    "KWinners": [cs.KWinners(3)],
-    "Pool": [cs.Pool(2, gain=1.0), cs.Pool(2, gain=1.0, weight_hook=lambda w: 2.0 * w)],
+    "KWinners": [cs.layers.KWinners(3)],
+    "SumPool": [cs.SumPool(2, gain=1.0), cs.SumPool(2, gain=1.0, weight_hook=lambda w: 2.0 * w)],
     "Recurrent": [cs.Recurrent(cs.Conv(2, 2, 3, padding=1), cs.LIF(theta=0.5), delay=3.0)],
-    "Shift": [cs.Shift(2.0)],
-    "TemporalFilter": [cs.TemporalFilter(SRM)],
+    "Shift": [cs.layers.Shift(2.0)],
+    "TemporalFilter": [cs.layers.TemporalFilter(SRM)],
     "Unpool": [cs.Unpool(2, gain=1.0)],
 }
 
@@ -220,10 +228,10 @@ def backwards(delay):
 
 
 REFUSED = {
-    "Affine": cs.Affine(FRAME, 3, neuron=SRM),
-    "Decimate": cs.Decimate(2),
+    "ReadOut": cs.ReadOut(FRAME, 3, neuron=SRM),
+    "Decimate": cs.layers.Decimate(2),
     "Delay": backwards(cs.Delay(2, dt=1.0, max_delay=5.0)),
-    "Shift": cs.Shift(-1.0),
+    "Shift": cs.layers.Shift(-1.0),
 }
 
 
@@ -361,10 +369,10 @@ def test_convolutions(share, dtype, gradient, size, taken, monkeypatch):
     cs.seed(3)
     srm = cs.SRM(gradient=gradient, tau_sr=20.0)
     net = cs.Sequential(
-        *(cs.Conv(2, 5, 3, padding=1, weight_scale=40.0), srm, cs.Pool(2, gain=11.0), srm),
-        *(cs.Conv(5, 4, 3, stride=2, weight_scale=40.0), srm, cs.Pool(2, stride=1, gain=11.0), srm),
+        *(cs.Conv(2, 5, 3, padding=1, weight_scale=40.0), srm, cs.SumPool(2, gain=11.0), srm),
+        *(cs.Conv(5, 4, 3, stride=2, weight_scale=40.0), srm, cs.SumPool(2, stride=1, gain=11.0), srm),
         *(cs.Conv(4, 3, 2, padding=1, weight_scale=40.0), srm, cs.Conv(3, 4, 1, weight_scale=90.0), srm),
-        *(cs.Pool(3, gain=5.0), srm, dense((1, 1, 4), 5), srm),
+        *(cs.SumPool(3, gain=5.0), srm, dense((1, 1, 4), 5), srm),
     )
     for p in net.parameters():
         p.data = p.data.astype(dtype)
@@ -448,7 +456,7 @@ def test_what_runs_in_chunks(taken, monkeypatch):
         own.train(False)
         assert long(own, taken)
         assert not long(cs.Sequential(dense(FRAME, 4), SRM, lambda x: x), taken)
-        assert not long(cs.Sequential(dense(FRAME, 4), SRM, cs.Shift(-1.0)), taken)
+        assert not long(cs.Sequential(dense(FRAME, 4), SRM, cs.layers.Shift(-1.0)), taken)
         halves = cs.Sequential(dense(FRAME, 4), SRM, Halves())
         halves.train(False)
         assert halves(spikes(steps=40)).shape[0] == 20

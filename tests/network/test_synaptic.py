@@ -16,11 +16,11 @@ RNG = np.random.default_rng(43)
     ("layer", "shape"),
     [
         (cs.Dense((3, 2, 2), 5), (3, 2, 2)),
-        (cs.Affine(4, 3, bias=True), (4,)),
+        (cs.ReadOut(4, 3, bias=True), (4,)),
         (cs.Conv(2, 6, 3, padding=1, stride=2), (5, 6, 2)),
         (cs.Conv(4, 6, 2, groups=2, bias=True), (4, 4, 4)),
         (cs.ConvTranspose(2, 3, 3, stride=2), (3, 4, 2)),
-        (cs.Pool(2, gain=11.0), (5, 4, 3)),
+        (cs.SumPool(2, gain=11.0), (5, 4, 3)),
         (cs.Unpool(2, gain=11.0), (3, 4, 3)),
     ],
 )
@@ -137,8 +137,8 @@ def test_what_is_penalized_is_what_ops_counts(hidden, between):
         return {
             "nothing": [],
             "dropout": [dropout],
-            "dropout, delay": [dropout, cs.Shift(2.0)],
-            "join": [cs.Parallel(cs.Sequential(dropout, cs.Shift(1.0)), identity)],
+            "dropout, delay": [dropout, cs.layers.Shift(2.0)],
+            "join": [cs.Parallel(cs.Sequential(dropout, cs.layers.Shift(1.0)), identity)],
             "average": [dropout, cs.Average(4)],
         }[between]
 
@@ -149,7 +149,7 @@ def test_what_is_penalized_is_what_ops_counts(hidden, between):
         weights = cs.Dense(6, 8), cs.Dense(4 if between == "average" else 8, 3)
         net = cs.Sequential(weights[0], HIDDEN[hidden](), *stages(p), weights[1], cs.SRM())
         operations, gradients = penalty(net, x)
-        rows = cs.ops(net, x).layers[1:]
+        rows = cs.count_operations(net, x).layers[1:]
         counted = sum(row.accumulates + row.macs for row in rows)
         assert 0 < counted < sum(row.dense for row in rows)
         assert operations == pytest.approx(counted, rel=1e-6)

@@ -128,8 +128,8 @@ def test_rates() -> None:
     with pytest.raises(ValueError, match=message.replace("Adam: lr", "load_state: optimizer's lr")):
         optimizer.load_state(optimizer.state() | {"lr": np.array(1e308)})
     with pytest.raises(ValueError, match=message.replace("Adam: lr", "step_decay: factor")):
-        cs.step_decay(0.1, every=1, factor=1e308)
-    optimizer.lr = cs.step_decay(0.1, every=1, factor=1e9)
+        cs.optim.step_decay(0.1, every=1, factor=1e308)
+    optimizer.lr = cs.optim.step_decay(0.1, every=1, factor=1e9)
     optimizer.epoch = 2
     parameter.grad = np.ones(2, np.float32)
     with pytest.raises(ValueError, match=message.replace(r"1e\+308", r"1e\+17")):
@@ -138,5 +138,5 @@ def test_rates() -> None:
     with pytest.raises(ValueError, match=r"^Adam: lr must be finite, got inf$"):
         optimizer.step()
     assert optimizer.steps == 0
-    optimizer.lr, optimizer.epoch = cs.step_decay(0.1, every=1, factor=1e-30), 40
+    optimizer.lr, optimizer.epoch = cs.optim.step_decay(0.1, every=1, factor=1e-30), 40
     assert optimizer.lr == 0.0

@@ -59,10 +59,10 @@ def test_recorded_and_explained(kind, spread):
     fired = np.argwhere(seen[1].spikes.values)[::20].tolist()
     assert fired
     for time, sample, neuron in [*fired, [39, 0, 0], [25, 1, 3]]:
-        why = cs.explain(net, x, layer=1, neuron=neuron, time=time, sample=sample)
+        why = cs.explain(net, x, layer=1, index=neuron, time=time, sample=sample)
         assert why.exact
         assert sum(part.size for part in why.parts()) == pytest.approx(potential[time, sample, neuron], abs=1e-4)
-    assert cs.health(net, [(x, labels)]).layers
+    assert cs.diagnose(net, [(x, labels)]).layers
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,7 +103,7 @@ def test_it_learns_with_its_constants_in_a_recurrent_layer(kind, gradient):
     net.layers[1:3] = cs.Recurrent(cs.Dense(8, 8, weight_scale=0.5), net[1]), cs.Dense(8, 3, weight_scale=1.0)
     before = [p.data.copy() for p in net[1].neuron.parameters()]
     loss, optimizer, losses = cs.CrossEntropyLoss(), cs.Adam(net.parameters(), lr=0.02), []
-    net.layers[3] = cs.Affine(3, 3, tau=20.0 * net[3].dt)
+    net.layers[3] = cs.ReadOut(3, 3, tau=20.0 * net[3].dt)
     for _ in range(40):
         value = loss(net(x), labels)
         optimizer.zero_grad()

@@ -216,7 +216,7 @@ def test_losses_filter_by_the_response_of_peak_one():
     assert cs.gradcheck(lambda s: loss(s, target), RNG.random((40, 2, 3))) < 1e-6
     np.testing.assert_allclose(neuron.psp(s).data, reference.psp(s.astype(float), eps), atol=1e-5)
     t = cs.Tensor(s, requires_grad=True)
-    cs.SpikeCountLoss(neuron, true=7, false=2, region=(0, 80))(t, [0, 2]).backward()
+    cs.SpikeCountLoss(neuron, true=7, false=2, window=(0, 80))(t, [0, 2]).backward()
     wanted = np.where(np.array([0, 2])[:, None] == np.arange(3), 7, 2)
     error = np.broadcast_to((s.sum(axis=0) - wanted) / 40, s.shape)
     np.testing.assert_allclose(t.grad, 2 * reference.psp_adjoint(error, eps), atol=1e-5)
@@ -227,7 +227,7 @@ def test_a_network_of_loihi_neurons():
     neuron = cs.Loihi()
     assert neuron.pool_gain == 28
     net = cs.Network("6x6x2-4c3-2a-3", neuron)
-    assert [layer.gain for layer in net.layers if isinstance(layer, cs.Pool)] == [28]
+    assert [layer.gain for layer in net.layers if isinstance(layer, cs.SumPool)] == [28]
     x = RNG.random((60, 2, 6, 6, 2)) < 0.2
     out = net(x)
     cs.SpikeCountLoss(neuron, true=20, false=2)(out, [0, 1]).backward()
@@ -236,8 +236,8 @@ def test_a_network_of_loihi_neurons():
     # One spike of a pooled window makes one spike or more.
     one = np.zeros((30, 1, 2, 2, 1), bool)
     one[3, 0, 0, 0] = True
-    assert neuron(cs.Pool(2, gain=neuron.pool_gain)(one)).data.any()
-    assert not neuron(cs.Pool(2, gain=neuron.pool_gain - 4)(one)).data.any()
+    assert neuron(cs.SumPool(2, gain=neuron.pool_gain)(one)).data.any()
+    assert not neuron(cs.SumPool(2, gain=neuron.pool_gain - 4)(one)).data.any()
 
 
 @pytest.mark.parametrize("vth_mant", [80, 100_000])

@@ -87,14 +87,14 @@ def test_a_record_has_what_the_network_had():
 
 def test_health_and_report_take_it(tmp_path):
     net, x, labels = case()
-    found = cs.health(net, [(x, labels)])
+    found = cs.diagnose(net, [(x, labels)])
     assert [layer.layer for layer in found.layers] == [1, 3, 5, 7]
     with cs.record(net) as seen:
         net(x)
     assert found[1].rate == pytest.approx(1000 * seen[1].spikes.values.mean(), rel=1e-6)
     assert found[1].theta == 1.0
     assert "loss of a sample" in repr(found)
-    cs.report(net, x[:, :1], tmp_path / "page.html", target=labels[:1])
+    cs.write_report(net, x[:, :1], tmp_path / "page.html", target=labels[:1])
     assert "LIF" in (tmp_path / "page.html").read_text("utf-8")
 
 
@@ -116,7 +116,7 @@ def test_health_advises_no_setting_that_the_neuron_does_not_have():
 
     neuron, x = Narrow(), np.random.default_rng(0).random((60, 4, 8)) < 0.2
     net = cs.Sequential(cs.Dense(8, 6, weight_scale=2.0), neuron, cs.Dense(6, 3, weight_scale=2.0), neuron)
-    found = cs.health(net, [(x, [0, 1, 2, 0])])
+    found = cs.diagnose(net, [(x, [0, 1, 2, 0])])
     assert found[1].distance > 3 * found[1].width
     assert 0 < found.error(1) < 0.01
     assert found.advice == ()
@@ -128,7 +128,7 @@ def test_an_explanation_says_what_it_cannot_take_apart():
         net(x)
     u = seen[5].potential.values
     time, sample, neuron = np.argwhere(seen[5].spikes.values)[-1].tolist()
-    why = cs.explain(net, x, layer=5, neuron=neuron, time=time, sample=sample)
+    why = cs.explain(net, x, layer=5, index=neuron, time=time, sample=sample)
     assert why.fired
     assert why.potential == pytest.approx(float(u[time, sample, neuron]))
     assert not why.exact
@@ -147,7 +147,7 @@ def test_an_object_with_a_threshold_and_a_response_is_one_too():
     with cs.record(net) as seen:
         out = net(x)
     np.testing.assert_array_equal(seen[1].spikes.values, out.data)
-    assert cs.health(net, [(x, [0, 1])])[1].theta == 0.5
+    assert cs.diagnose(net, [(x, [0, 1])])[1].theta == 0.5
     assert cs.Network("5-3", duck)[1] is duck
 
 
@@ -173,11 +173,11 @@ def test_a_neuron_that_saves_no_potential():
     with pytest.raises(ValueError, match=r"has no potential: its neurons pass none to save_for_backward$"):
         _ = seen[1].potential
     assert "potential" not in repr(seen[1])
-    assert cs.health(net, [(x, [0, 1])])[1].rate == pytest.approx(1000 * out.data.mean())
+    assert cs.diagnose(net, [(x, [0, 1])])[1].rate == pytest.approx(1000 * out.data.mean())
     with pytest.raises(
         TypeError, match=r"^explain: layer 1 .* saves no potential for backward that could be explained$"
     ):
-        cs.explain(net, x, layer=1, neuron=0, time=3)
+        cs.explain(net, x, layer=1, index=0, time=3)
 
 
 def test_what_a_neuron_is():

@@ -82,7 +82,7 @@ def test_networks_of_words_learn_and_are_inspected(gradient, potentials):
     assert net[2].gain == pytest.approx(4.4)
     with cs.record(net) as seen:
         out = net(x)
-        cs.SpikeCountLoss(neuron, true=12, false=2, region=(5, 40))(out, labels).backward()
+        cs.SpikeCountLoss(neuron, true=12, false=2, window=(5, 40))(out, labels).backward()
     assert all(np.abs(p.grad).max() > 0 for p in net.parameters())
     for position in (1, 3, 5, 7):
         record = seen[position]
@@ -100,7 +100,7 @@ def test_networks_of_words_learn_and_are_inspected(gradient, potentials):
     for name in ("potential", "filtered", "refractory", "weighted"):
         whole = getattr(seen[5], name)[10:30][..., [1, 2]]
         np.testing.assert_allclose(getattr(part[5], name), whole, atol=1e-5)
-    assert len(cs.health(net, [(x, labels)]).layers) == 4
+    assert len(cs.diagnose(net, [(x, labels)]).layers) == 4
     found = cs.compare_gradients(net, x, labels, perturbations=1)
     assert str(found)
 

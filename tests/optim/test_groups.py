@@ -80,7 +80,7 @@ def test_the_rate_can_be_set(make):
     for optimizer in (set_later, from_start):
         move(optimizer, 3)
     assert (first.data == second.data).all()
-    set_later.lr = cs.step_decay(0.5, every=1, factor=0.5)
+    set_later.lr = cs.optim.step_decay(0.5, every=1, factor=0.5)
     set_later.epoch = 2
     assert set_later.lr == 0.125
     set_later.lr *= 2

@@ -114,13 +114,13 @@ def test_state_round_trip(make):
 
 def test_schedules():
     w = cs.Tensor([1.0], requires_grad=True)
-    optimizer = cs.SGD([w], cs.step_decay(0.5, every=2, factor=0.1))
+    optimizer = cs.SGD([w], cs.optim.step_decay(0.5, every=2, factor=0.1))
     rates = []
     for epoch in range(5):
         optimizer.epoch = epoch
         rates.append(optimizer.lr)
     assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
-    cosine = cs.cosine_decay(1.0, epochs=4, least=0.2)
+    cosine = cs.optim.cosine_decay(1.0, epochs=4, least=0.2)
     assert [cosine(e) for e in (0, 2, 4, 9)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
     assert cs.Adam([w], lambda epoch: 0.25).lr == 0.25
 
@@ -148,11 +148,11 @@ def test_a_weight_that_could_not_be_moved_is_refused():
         (lambda w: cs.NAdam(w, amsgrad=1), "NAdam: amsgrad must be a bool, got int"),
         (lambda w: cs.NAdam(w, eps=0.0), "NAdam: eps must be positive, got 0"),
         (lambda w: cs.NAdam(w, momentum_decay=-1.0), "NAdam: momentum_decay must not be negative, got -1"),
-        (lambda w: cs.step_decay(1.0, every=0), "step_decay: every must be at least 1, got 0"),
-        (lambda w: cs.step_decay(1.0, every=1, factor=0), "step_decay: factor must be positive, got 0"),
-        (lambda w: cs.cosine_decay(0, epochs=1), "cosine_decay: lr must be positive, got 0"),
-        (lambda w: cs.cosine_decay(1.0, epochs=0), "cosine_decay: epochs must be at least 1, got 0"),
-        (lambda w: cs.cosine_decay(1.0, epochs=1, least=-1), "cosine_decay: least must not be negative, got -1"),
+        (lambda w: cs.optim.step_decay(1.0, every=0), "step_decay: every must be at least 1, got 0"),
+        (lambda w: cs.optim.step_decay(1.0, every=1, factor=0), "step_decay: factor must be positive, got 0"),
+        (lambda w: cs.optim.cosine_decay(0, epochs=1), "cosine_decay: lr must be positive, got 0"),
+        (lambda w: cs.optim.cosine_decay(1.0, epochs=0), "cosine_decay: epochs must be at least 1, got 0"),
+        (lambda w: cs.optim.cosine_decay(1.0, epochs=1, least=-1), "cosine_decay: least must not be negative, got -1"),
     ],
 )
 def test_errors(make, message):

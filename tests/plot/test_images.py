@@ -33,7 +33,7 @@ def titles(ax):
 
 
 def test_frames_gather_windows_of_time():
-    ax = cs.plot.frames(image_spikes(), sample=1, window=3.0, dt=0.5, columns=2)
+    ax = cs.plot.frames(image_spikes(), sample=1, duration=3.0, dt=0.5, columns=2)
     assert titles(ax) == ["0 to 3 ms", "3 to 6 ms"]
     (first, at), (second, beside) = tile(ax, 0), tile(ax, 1)
     assert first.shape[:2] == second.shape[:2] == (3, 4)
@@ -43,14 +43,14 @@ def test_frames_gather_windows_of_time():
     assert np.allclose(second[0, 3, :3], ON)
     assert (first == 1.0).all(axis=-1).sum() == (second == 1.0).all(axis=-1).sum() == 11
     assert ax.yaxis_inverted()  # row 0 is on top
-    canvas = cs.plot.frames(image_spikes(), window=6.0).images[0].get_array()
+    canvas = cs.plot.frames(image_spikes(), duration=6.0).images[0].get_array()
     assert (canvas[..., 3] == 1.0).sum() == 2 * 12  # between them it is transparent
     assert set(np.unique(canvas[..., 3])) == {0.0, 1.0}
 
 
 def test_frames_of_a_recording_lie_on_multiples_of_the_window():
     events = Events([130.0, 131.0, 230.0], [3, 3, 0], [0, 0, 1], [1, 0, 0])
-    ax = cs.plot.frames(events, window=50.0, columns=5)
+    ax = cs.plot.frames(events, duration=50.0, columns=5)
     assert titles(ax) == ["100 to 150 ms", "150 to 200 ms", "200 to 250 ms"]
     assert np.allclose(tile(ax, 0)[0][0, 3, :3], (OFF + ON - 1).clip(0, 1))
     assert np.allclose(tile(ax, 2)[0][1, 0, :3], OFF)
@@ -58,13 +58,13 @@ def test_frames_of_a_recording_lie_on_multiples_of_the_window():
     assert titles(cs.plot.frames(events))[::5] == ["130 to 146.7 ms", "213.3 to 230 ms"]
     assert len(cs.plot.frames(Events([5.0], [0], [0], [1])).texts) == 1
     assert titles(cs.plot.frames(image_spikes()))[::5] == ["0 to 2 ms", "10 to 12 ms"]
-    assert titles(cs.plot.frames(image_spikes(), window=5.0)) == ["0 to 5 ms", "5 to 10 ms", "10 to 12 ms"]
+    assert titles(cs.plot.frames(image_spikes(), duration=5.0)) == ["0 to 5 ms", "5 to 10 ms", "10 to 12 ms"]
 
 
 def test_other_numbers_of_channels_are_added_up():
     spikes = np.zeros((2, 1, 1, 2, 3), np.uint8)
     spikes[0, 0, 0, 1], spikes[1, 0, 0, 0] = [1, 0, 3], [0, 2, 0]
-    ax = cs.plot.frames(spikes, window=1.0)
+    ax = cs.plot.frames(spikes, duration=1.0)
     first, second = tile(ax, 0)[0], tile(ax, 1)[0]
     assert (first[0, 0, 0], first[0, 1, 0]) == (1.0, pytest.approx(0x22 / 255))
     assert second[0, 0, 0] == pytest.approx(1 - 0.65 * (1 - 0x22 / 255))
@@ -83,8 +83,8 @@ def test_what_frames_and_animations_refuse(draw):
             (ValueError, f"spikes must be (T, N, H, W, C) {shape} (3, 4)", np.ones((3, 1, 4), bool), {}),
             (ValueError, f"spikes must be (T, H, W, C) {shape} (3, 4)", np.ones((3, 4), bool), {"sample": None}),
             (TypeError, "spikes must be booleans or counts, got float64", x * 1.0, {}),
-            (ValueError, "window must be positive, got -1", x, {"window": -1.0}),
-            (ValueError, "window must make at most 1000 frames, got 1001", x[:1].repeat(1001, 0), {"window": 1.0}),
+            (ValueError, "duration must be positive, got -1", x, {"duration": -1.0}),
+            (ValueError, "duration must make at most 1000 frames, got 1001", x[:1].repeat(1001, 0), {"duration": 1.0}),
             (ValueError, "events must be in 2-D and at least one, got events in 1-D", Events([0], [0], None, [0]), {}),
             (ValueError, "events must be in 2-D and at least one, got events in 2-D, none", Events([], [], [], []), {}),
             (TypeError, "ax must be matplotlib Axes, got int", x, {"ax": 3}),
@@ -93,7 +93,7 @@ def test_what_frames_and_animations_refuse(draw):
 
 
 def test_an_animation_shows_one_window_after_the_other():
-    clip = cs.plot.animation(image_spikes(), sample=1, window=3.0, dt=0.5)
+    clip = cs.plot.animation(image_spikes(), sample=1, duration=3.0, dt=0.5)
     assert (len(clip), clip.titles) == (2, ["0 to 3 ms", "3 to 6 ms"])
     ax = clip.show(1)
     assert ax.get_title(loc="left") == "3 to 6 ms"
@@ -106,7 +106,7 @@ def test_an_animation_shows_one_window_after_the_other():
 
 @pytest.mark.all
 def test_an_animation_is_saved_as_gif(tmp_path):
-    cs.plot.animation(image_spikes(), sample=1, window=4.0, fps=10.0).save(tmp_path / "clip.gif")
+    cs.plot.animation(image_spikes(), sample=1, duration=4.0, fps=10.0).save(tmp_path / "clip.gif")
     with Image.open(tmp_path / "clip.gif") as file:
         assert (file.n_frames, file.info["duration"], file.info["loop"]) == (3, 100, 0)
         reddish = []
@@ -120,7 +120,7 @@ def test_an_animation_is_saved_as_gif(tmp_path):
 
 @pytest.mark.all
 def test_an_animation_is_one_page_that_loads_nothing(tmp_path):
-    clip = cs.plot.animation(image_spikes(), sample=1, window=4.0, fps=8.0)
+    clip = cs.plot.animation(image_spikes(), sample=1, duration=4.0, fps=8.0)
     clip.save(str(tmp_path / "clip.html"))
     page = (tmp_path / "clip.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
@@ -133,7 +133,7 @@ def test_an_animation_is_one_page_that_loads_nothing(tmp_path):
     assert len({Image.open(io.BytesIO(base64.b64decode(each))).size for each in frames}) == 1
     # A notebook shows the same player, and different players have different ids.
     assert clip._repr_html_() in page
-    other = cs.plot.animation(image_spikes(), sample=0, window=4.0).html()
+    other = cs.plot.animation(image_spikes(), sample=0, duration=4.0).html()
     assert re.search(r'id="([^"]+)"', other)[1] not in page
 
 

@@ -235,7 +235,7 @@ def drawn(ax):
 
 def test_learning_curves():
     for value, label, scale in (("loss", "loss of a sample", "log"), ("accuracy", "accuracy (%)", "linear")):
-        for rows in (ROWS, cs.Stats(ROWS)):
+        for rows in (ROWS, cs.training.Stats(ROWS)):
             ax = cs.plot.learning_curves(rows, Figure().subplots(), value=value)
             lines = drawn(ax)
             assert list(lines) == names(ax) == ["train", "validation", "test"]

@@ -57,11 +57,11 @@ MISTAKES = [
     (TypeError, lambda: trainer().train((X, LABELS)), r"one batch; write \[\(x, target\)\]"),
     (TypeError, lambda: Trainer(LOSS, NET, OPTIMIZER), "net must be a Network .*, got SpikeCountLoss"),
     (TypeError, lambda: Trainer(NET, LOSS, cs.Adam), r"the class Adam; write Adam\(\.\.\.\)"),
-    (TypeError, lambda: cs.health(NET, [(X, LABELS, 1)]), r"pair \(x, target\), got tuple of 3"),
+    (TypeError, lambda: cs.diagnose(NET, [(X, LABELS, 1)]), r"pair \(x, target\), got tuple of 3"),
     # Names.
     (TypeError, lambda: cs.Conv(2, 3, 3, strid=2), "'strid'; did you mean stride?"),
     (TypeError, lambda: cs.Adam(NET.parameters(), learning_rate=0.1), "'learning_rate'; it is lr here"),
-    (TypeError, lambda: cs.Pool(2), "missing a required argument: 'gain'"),
+    (TypeError, lambda: cs.SumPool(2), "missing a required argument: 'gain'"),
     (AttributeError, lambda: seen(1).potentials, "did you mean potential?"),
     # Indices.
     (IndexError, lambda: seen(9), r"layer must be under 4, got 9; its layers are 0 Dense\(20, 8\), 1 SRM"),
@@ -83,7 +83,7 @@ def test_a_mistake_is_explained_in_one_line(mistake):
     [
         (lambda: cs.Dense(0, 3), ("Dense", "in_features", "must be at least 1", 0)),
         (lambda: cs.Dropout("a"), ("Dropout", "p", "must be a number", "a")),
-        (lambda: cs.Pool((1, 2, 3), 1.0), ("Pool", "kernel_size", "must be one integer or two", (1, 2, 3))),
+        (lambda: cs.SumPool((1, 2, 3), 1.0), ("SumPool", "kernel_size", "must be one integer or two", (1, 2, 3))),
         (
             lambda: cs.functions.decimate(X, factor=2, how="no"),
             ("decimate", "how", "must be one of sum, mean, max, last", "no"),
@@ -141,9 +141,9 @@ def test_settings_are_shown():
     net = cs.Network("4-3", cs.SRM())
     data = Arrays(np.ones((4, 5, 3), bool), [0, 1, 0, 1])
     for made, text in (
-        (cs.SGD(net.parameters(), cs.step_decay(0.1, every=2), momentum=0.9), "lr=0.1, momentum=0.9, "),
+        (cs.SGD(net.parameters(), cs.optim.step_decay(0.1, every=2), momentum=0.9), "lr=0.1, momentum=0.9, "),
         (cs.NAdam(net.parameters(), clip_norm=2), "clip_norm=2"),
-        (cs.SpikeCountLoss(SRM, 20, region=(5, 30)), f"(neuron={SRM}, true=20, false=10, region=(5.0, 30.0), "),
+        (cs.SpikeCountLoss(SRM, 20, window=(5, 30)), f"(neuron={SRM}, true=20, false=10, window=(5.0, 30.0), "),
         (cs.SparsityLoss(cs.CrossEntropyLoss(), weight=1e-3), "(loss=CrossEntropyLoss(over='max', dt=1), weight=0.001"),
         (Loader(data, 2, shuffle=True, seed=3), "(dataset=Arrays(4 samples of spikes, 5 steps, shape (3,), 2 classes)"),
     ):

@@ -184,8 +184,13 @@ def crafted(tmp_path):
     """Return a file of a small network, in a folder of its own."""
     cs.seed(0)
     path = tmp_path / "net.npz"
-    norm = cs.BatchNorm(3, mean_hook=partial(cs.quantize, step=0.5))
-    layers = cs.Dense(4, 3, weight_hook=partial(cs.quantize, step=0.25)), norm, cs.SRM(theta=2.0), cs.Dropout(0.5)
+    norm = cs.BatchNorm(3, mean_hook=partial(cs.functions.quantize, step=0.5))
+    layers = (
+        cs.Dense(4, 3, weight_hook=partial(cs.functions.quantize, step=0.25)),
+        norm,
+        cs.SRM(theta=2.0),
+        cs.Dropout(0.5),
+    )
     cs.save(cs.Sequential(*layers, Owner(3), own), path)
     calls.clear()
     return path
@@ -298,7 +303,7 @@ REFUSED = {
     ),
     "a large window": (
         added(of("WeightNorm"), of("Pool", kernel_size=10**5, gain=1.0, weight_hook=NEXT)),
-        r"Pool cannot be made: Pool: a parameter of shape \(100000, 100000\) is larger",
+        r"SumPool cannot be made: SumPool: a parameter of shape \(100000, 100000\) is larger",
     ),
     "many layers": (added(*[of("Dense", in_features=300, out_features=300)] * 40), "Dense cannot be made: Dense: a pa"),
 }

@@ -241,12 +241,12 @@ def filled(net):
 
 
 def layers():
-    hook = partial(cs.quantize, step=0.25, limits=(-4, 4))
+    hook = partial(cs.functions.quantize, step=0.25, limits=(-4, 4))
     return filled(
         cs.Sequential(
             cs.Conv(2, 4, (3, 5), stride=(1, 2), padding=(1, 2), groups=2, weight_hook=hook, bias=True),
             EXACT,
-            cs.Pool((2, 1), stride=2, padding=1, gain=1.1 * EXACT.theta, weight_hook=hook),
+            cs.SumPool((2, 1), stride=2, padding=1, gain=1.1 * EXACT.theta, weight_hook=hook),
             EXACT,
             cs.ConvTranspose(4, 6, 2, stride=2, output_padding=1, groups=2, weight_hook=(cs.WeightNorm(), hook)),
             cs.SRM(theta=0.5, surrogate=cs.surrogates.MultiGaussian(0.2, 5.0)),
@@ -254,8 +254,8 @@ def layers():
             cs.Unpool(2, gain=2.0),
             cs.FilterBank(2, 5),
             cs.SRM(theta=0.5),
-            cs.Shift(2.0, dt=1.0),
-            cs.Decimate(2, how="max"),
+            cs.layers.Shift(2.0, dt=1.0),
+            cs.layers.Decimate(2, how="max"),
             cs.Average(3),
             potentials="float16",
         )
@@ -268,8 +268,8 @@ def neurons():
     tied, small = cs.Dense(4, 4, bias=True), cs.SRM(theta=0.1)
     net = cs.Sequential(
         cs.Network("4-4r-4", cs.CUBA(tau_i=3.0, theta=0.3, trained=True)),
-        cs.BatchNorm(4, scale="power", trained=True, mean_hook=partial(cs.quantize, step=0.5)),
-        cs.KWinners(3),
+        cs.BatchNorm(4, scale="power", trained=True, mean_hook=partial(cs.functions.quantize, step=0.5)),
+        cs.layers.KWinners(3),
         lif,
         cs.Parallel(shared, cs.Sequential(shared, EXACT, cs.Dropout(0.5)), join="concatenate"),
         cs.Dense(8, 4, weight_hook=cs.WeightNorm()),
@@ -282,12 +282,12 @@ def neurons():
         cs.Loihi(vth_mant=4),
         cs.Dense(4, 4),
         cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -2.0], theta=1.0),
-        cs.TemporalFilter(EXACT),
+        cs.layers.TemporalFilter(EXACT),
         cs.SigmaDelta(theta=0.1, activation=None),
         small.psp,
         small.spike,
         partial(functions.shift, delay=1.0),
-        cs.Affine(4, 2, tau=[3.0, 4.0], trained=True, bias=True),
+        cs.ReadOut(4, 2, tau=[3.0, 4.0], trained=True, bias=True),
         cs.tanh,
     )
     net[9].weight = net[11].weight = tied.weight
@@ -304,7 +304,7 @@ def own_parts():
         Block(4),
         Fast(theta=0.5, boost=3.0),
         Renamed(4),
-        Doubled(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))),
+        Doubled(4, 4, weight_hook=(twice, partial(cs.functions.quantize, step=0.5))),
         LIF(tau=2.5),
         partial(leak, rate=0.25),
     )
@@ -399,8 +399,12 @@ def test_every_neuron(loaded, neuron, tmp_path):
 
 
 def test_a_notation_with_options(loaded):
-    words = [cs.Word("9x8x2"), cs.Word("4c3", stride=2, neuron=replace(EXACT, theta=2.0)), cs.Word("2a", padding=1)]
-    words += [cs.Word("6", delay=True, max_delay=4.0), cs.Word("4"), cs.Word("2avg")]
+    words = [
+        cs.network.Word("9x8x2"),
+        cs.network.Word("4c3", stride=2, neuron=replace(EXACT, theta=2.0)),
+        cs.network.Word("2a", padding=1),
+    ]
+    words += [cs.network.Word("6", delay=True, max_delay=4.0), cs.network.Word("4"), cs.network.Word("2avg")]
     net = cs.Network(words, EXACT, potentials="float16")
     other = loaded(net)
     same_network(net, other, spikes(9, 8, 2))
@@ -412,7 +416,7 @@ def test_a_notation_with_options(loaded):
 
 
 def test_shared_parts_are_shared(loaded, tmp_path):
-    layer, hook, srm = cs.Dense(4, 4), partial(cs.quantize, step=0.5), cs.SRM(theta=2.0)
+    layer, hook, srm = cs.Dense(4, 4), partial(cs.functions.quantize, step=0.5), cs.SRM(theta=2.0)
     a, b = cs.Dense(4, 4, weight_hook=hook), cs.Dense(4, 4, weight_hook=hook)
     b.weight = a.weight
     inner = cs.Sequential(layer, srm)

@@ -18,8 +18,12 @@ def softmax(x, axis=-1):
     return shares / shares.sum(axis=axis, keepdims=True)
 
 
+def logsumexp(x, axis=None, keepdims=False):
+    return np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))
+
+
 # NumPy, with what it lacks.
-NUMPY = SimpleNamespace(**vars(np), **{"sigmoid": sigmoid, "softmax": softmax})
+NUMPY = SimpleNamespace(**vars(np), sigmoid=sigmoid, softmax=softmax, logsumexp=logsumexp, norm=np.linalg.norm)
 NUMPY.astype = lambda x, dtype: x.astype(dtype)
 
 MASK = np.array([[True], [False], [True]])
@@ -39,6 +43,8 @@ SMOOTH: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "log": (lambda xp, a: xp.log(xp.exp(a) + 1.0), ((2, 3),)),
     "sqrt": (lambda xp, a: xp.sqrt(xp.exp(a)), ((2, 3),)),
     "square": (lambda xp, a: xp.square(a), ((2, 3),)),
+    "sin": (lambda xp, a: xp.sin(a), ((2, 3),)),
+    "cos": (lambda xp, a: xp.cos(a), ((2, 3),)),
     "tanh": (lambda xp, a: xp.tanh(a), ((2, 3),)),
     "sigmoid": (lambda xp, a: xp.sigmoid(a), ((2, 3),)),
     "clip": (lambda xp, a: xp.clip(a, -0.5, 0.7), ((4, 3),)),
@@ -60,6 +66,21 @@ SMOOTH: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "std, axis": (lambda xp, a: xp.std(a, axis=-2, ddof=1, keepdims=True), ((3, 4),)),
     "cumsum": (lambda xp, a: xp.cumsum(a), ((3, 4),)),
     "cumsum, axis": (lambda xp, a: xp.cumsum(a, axis=-2), ((3, 4),)),
+    "prod": (lambda xp, a: xp.prod(a), ((3, 4),)),
+    "prod, axes": (lambda xp, a: xp.prod(a, axis=(0, -1), keepdims=True), ((2, 3, 4),)),
+    "logsumexp": (lambda xp, a: xp.logsumexp(a), ((3, 4),)),
+    "logsumexp, axes": (lambda xp, a: xp.logsumexp(a, axis=(0, -1), keepdims=True), ((2, 3, 4),)),
+    "norm": (lambda xp, a: xp.norm(a), ((3, 4),)),
+    "norm, axis": (lambda xp, a: xp.norm(a, ord=2, axis=-2, keepdims=True), ((2, 3, 4),)),
+    "sort": (lambda xp, a: xp.sort(a), ((3, 4),)),
+    "sort, axis": (lambda xp, a: xp.sort(a, axis=-2), ((2, 3, 4),)),
+    "sort, flat": (lambda xp, a: xp.sort(a, axis=None), ((3, 4),)),
+    "flip": (lambda xp, a: xp.flip(a), ((3, 4),)),
+    "flip, axes": (lambda xp, a: xp.flip(a, axis=(0, -1)), ((2, 3, 4),)),
+    "pad": (lambda xp, a: xp.pad(a, 1), ((3, 4),)),
+    "pad, axes": (lambda xp, a: xp.pad(a, ((0, 1), (2, 0)), constant_values=1), ((3, 4),)),
+    "repeat": (lambda xp, a: xp.repeat(a, 2), ((3, 4),)),
+    "repeat, axis": (lambda xp, a: xp.repeat(a, [2, 0, 1], axis=-2), ((3, 4),)),
     "softmax": (lambda xp, a: xp.softmax(a), ((3, 4),)),
     "softmax, axes": (lambda xp, a: xp.softmax(a, axis=(0, -1)), ((2, 3, 4),)),
     "reshape": (lambda xp, a: xp.reshape(a, (4, -1)), ((2, 6),)),

@@ -27,7 +27,7 @@ def skip(neuron=SRM):
 
 
 def kernels_of_two_sizes(neuron=SRM):
-    branches = cs.Sequential(conv(2, 3, 5), neuron), cs.Sequential(conv(2, 2), neuron, cs.Pool(1, gain=11.0), neuron)
+    branches = cs.Sequential(conv(2, 3, 5), neuron), cs.Sequential(conv(2, 2), neuron, cs.SumPool(1, gain=11.0), neuron)
     return cs.Sequential(cs.Parallel(*branches, join="concatenate"), cs.Dense((6, 5, 5), 4), neuron)
 
 

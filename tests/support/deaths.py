@@ -127,7 +127,7 @@ def tiny(folder: pathlib.Path, **options: Any) -> Config:
         (data / "train.txt").write_text("".join(f"{number} {number % 2}\n" for number in range(4)))
         (data / "test.txt").write_text("4 1\n5 0\n")
     optimizer = OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="step", every=1, factor=0.5)
-    given: dict[str, Any] = {"duration": 8.0, "region": (0.0, 8.0), "layers": ("6x6x2", "4", "2"), "epochs": 2}
+    given: dict[str, Any] = {"duration": 8.0, "window": (0.0, 8.0), "layers": ("6x6x2", "4", "2"), "epochs": 2}
     given |= {"true": 4.0, "false": 1.0, "initialization": "slayer", "batch": 2, "checkpoint_steps": 1}
     given |= {"neuron": SRM(theta=1.0, tau_sr=4.0), "optimizer": optimizer, "data": str(data)}
     return Config(**{**given, **options})

@@ -72,7 +72,7 @@ OTHER = Config(
         Word("20", bias=True),
         Word("10avg"),
     ),
-    **{"region": (10.0, 110.5), "window": 12.5, "true": 30.0, "false": 3.0, "count_scale": 2.5, "piecewise": True},
+    **{"window": (10.0, 110.5), "width": 12.5, "true": 30.0, "false": 3.0, "count_scale": 2.5, "piecewise": True},
     optimizer=OptimizerConfig("SGD", 1e-5, False, 0.9, 1e-4, "step", 3, 0.5, 0.01, False, 7, 2.5, 0.25),
     **{"epochs": 5, "batch": 7, "seed": 11, "initialization": "slayer", "firing_rate": 45.0},
     **{"validation": 0.25, "patience": 4},
@@ -125,9 +125,9 @@ def test_the_other_configuration_differs_in_every_field():
         OTHER,
         Config(),
         Config(error="SpikeTime", layers=("200", "256", "200"), duration=1900.0, data="oxford", batch=1),
-        Config(error="ProbSpikes", window=7.0, region=(3.0, 90.0)),
+        Config(error="ProbSpikes", width=7.0, window=(3.0, 90.0)),
         Config(
-            **{"error": "CrossEntropy", "over": "mean", "region": (3.0, 90.0), "layers": ("5", READ_OUT)},
+            **{"error": "CrossEntropy", "over": "mean", "window": (3.0, 90.0), "layers": ("5", READ_OUT)},
             **{"smoothing": 0.1, "weights": (1.0, 2.0)},
         ),
         Config(optimizer=OptimizerConfig("SGD", lr=0.5, relative=True, warmup=7, schedule="step")),
@@ -182,7 +182,7 @@ def test_missing_parts_have_defaults(load, document):
     document["training"]["error"] = {"type": "CrossEntropy"}
     document["simulation"]["tSample"] = 50
     assert load(document) == Config(
-        layers=("34x34x2", "512", "10"), duration=50.0, error="CrossEntropy", region=(0.0, 50.0), **more
+        layers=("34x34x2", "512", "10"), duration=50.0, error="CrossEntropy", window=(0.0, 50.0), **more
     )
 
 
@@ -208,7 +208,7 @@ def test_objects_made_from_a_configuration():
     sparse = config.loss()
     assert (sparse.weight, sparse.allowed) == (1e-6, 200.0)
     loss = sparse.loss
-    assert (loss.true, loss.false, loss.region, loss.neuron) == (30.0, 3.0, (20, 221), config.neuron)
+    assert (loss.true, loss.false, loss.window, loss.neuron) == (30.0, 3.0, (20, 221), config.neuron)
     optimizer = config.make_optimizer(net.parameters())
     assert isinstance(optimizer, cs.SGD)
     assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)
@@ -280,14 +280,14 @@ def test_a_notation_replaces_the_layers():
 
 
 def test_losses_have_the_constants_of_the_configuration():
-    srm, region = cs.SRM(dt=0.5, tau_sr=3.0), (4.0, 11.0)
+    srm, window = cs.SRM(dt=0.5, tau_sr=3.0), (4.0, 11.0)
     s, labels = np.random.default_rng(0).random((30, 2, 3)) < 0.3, [2, 0]
-    given = {"neuron": srm, "region": region, "window": 2.5, "true": 7.0, "false": 2.0}
+    given = {"neuron": srm, "window": window, "width": 2.5, "true": 7.0, "false": 2.0}
     given |= {"count_scale": 3.0, "piecewise": True, "over": "mean"}
     for error, loss in {
-        "NumSpikes": cs.SpikeCountLoss(srm, true=7.0, false=2.0, region=region, count_scale=3.0, piecewise=True),
-        "ProbSpikes": cs.ProbabilityWindowLoss(srm, window=2.5, region=region),
-        "CrossEntropy": cs.CrossEntropyLoss("mean", region=region, dt=0.5),
+        "NumSpikes": cs.SpikeCountLoss(srm, true=7.0, false=2.0, window=window, count_scale=3.0, piecewise=True),
+        "ProbSpikes": cs.ProbabilityWindowLoss(srm, width=2.5, window=window),
+        "CrossEntropy": cs.CrossEntropyLoss("mean", window=window, dt=0.5),
     }.items():
         assert Config(error=error, **given).loss()(s, labels).item() == loss(s, labels).item()
     assert Config(error="SpikeTime", **given).loss()(s, s[::-1]).item() == cs.SpikeTimeLoss(srm)(s, s[::-1]).item()
@@ -420,7 +420,7 @@ def test_a_configuration_fits_its_data_set(name):
     assert config.dataset == (None if name == "digits" else name)
     assert config.data is None
     assert (config.neuron.dt, config.duration) == (1.0, duration)
-    assert config.region == (0.0, config.duration)
+    assert config.window == (0.0, config.duration)
     assert load_config(yaml.safe_load(config.to_yaml())).document() == config.document()
 
 
@@ -432,7 +432,7 @@ def test_a_known_data_set_is_loaded_from_the_folder_of_tonic(monkeypatch, tmp_pa
     fake_tonic.install(monkeypatch)
     cs.data.load("shd", tmp_path, download=True)
     config = load_config("shd").with_options(data=str(tmp_path), network="700-20")
-    config = replace(config, duration=50.0, region=(0.0, 50.0), true=20.0, false=2.0, batch=16)
+    config = replace(config, duration=50.0, window=(0.0, 50.0), true=20.0, false=2.0, batch=16)
     data = load_data(config, config.network())
     assert (data.train.dataset.name, data.train.dataset.split, data.test.dataset.split) == ("shd", "train", "test")
     assert (data.train.steps, data.train.shuffle, data.test.shuffle) == (50, True, False)

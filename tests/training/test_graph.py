@@ -236,7 +236,7 @@ def dropout_of_input_and_images() -> list[Any]:
 
 def delays() -> list[Any]:
     first = cs.Delay(2, dt=1.0), cs.Conv(2, 3, 3, padding=1), LOW, cs.Delay((4, 4, 3), dt=1.0, max_delay=5.0)
-    return [*first, cs.Pool(2, gain=3.3), LOW, cs.Dense((2, 2, 3), 3), LOW, cs.Delay(3, dt=1.0)]
+    return [*first, cs.SumPool(2, gain=3.3), LOW, cs.Dense((2, 2, 3), 3), LOW, cs.Delay(3, dt=1.0)]
 
 
 def both() -> list[Any]:

@@ -97,7 +97,7 @@ def test_weights_that_are_not_calibrated(why):
 def test_what_was_set_by_hand_is_kept():
     cs.seed(1)
     own = cs.Sequential(
-        *(cs.Conv(2, 3, 3, weight_scale=7.0), SRM, cs.Pool(2, gain=3.0), SRM, cs.Pool(1, gain=11.0), SRM),
+        *(cs.Conv(2, 3, 3, weight_scale=7.0), SRM, cs.SumPool(2, gain=3.0), SRM, cs.SumPool(1, gain=11.0), SRM),
         *(cs.Dense((3, 3, 3), 6), SRM, cs.Dense(6, 4), SRM, cs.Dense(4, 2), SRM),
     )
     own[8].weight.requires_grad = False
@@ -114,7 +114,7 @@ def test_the_usual_gain_up_to_rounding():
     srm = cs.SRM(theta=3.0)
     assert srm.pool_gain != 3.3
     for gain, scaled in ((3.3, True), (3.2, False)):
-        net = cs.Sequential(cs.Pool(2, gain=gain), srm, cs.Dense((4, 4, 2), 2), srm)
+        net = cs.Sequential(cs.SumPool(2, gain=gain), srm, cs.Dense((4, 4, 2), 2), srm)
         assert trainer(net).prepare([BATCH]).layers[0].scaled == scaled
 
 
@@ -139,7 +139,7 @@ TARGET = RNG.random((60, 8, 2)) < 0.02
 
 RATES = {
     "counts": (cs.SpikeCountLoss(SRM, true=5, false=1), LABELS, 1000 * 3 / 60),
-    "counts in a region": (cs.SpikeCountLoss(SRM, true=5, false=1, region=(20, 50)), LABELS, 1000 * 3 / 30),
+    "counts in a window": (cs.SpikeCountLoss(SRM, true=5, false=1, window=(20, 50)), LABELS, 1000 * 3 / 30),
     "rates": (cs.SpikeRateLoss(SRM, true=100, false=20), LABELS, 60.0),
     "times": (cs.SpikeTimeLoss(SRM), TARGET, TARGET.mean() * 1000),
     "no spikes wanted": (cs.SpikeCountLoss(SRM, true=0, false=0), LABELS, 5.0),
@@ -204,7 +204,7 @@ def test_states_without_gains_and_with_wrong_ones():
         ):
             net.load_state({name: a + 1 for name, a in state.items()} | wrong)
     assert all((a == before[name]).all() for name, a in net.state().items())
-    shared = cs.Pool(2, gain=2.0)
+    shared = cs.SumPool(2, gain=2.0)
     assert cs.Sequential(shared, cs.Sequential(shared)).state().keys() == {"0.gain", "1.0.gain"}
 
 
@@ -212,7 +212,7 @@ def test_states_without_gains_and_with_wrong_ones():
 def config(tmp_path):
     data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
     options = {"layers": ("34x34x2", "4a", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
-    return Config(duration=30.0, region=(0.0, 30.0), epochs=2, batch=4, **options)
+    return Config(duration=30.0, window=(0.0, 30.0), epochs=2, batch=4, **options)
 
 
 def test_a_run_says_what_it_calibrated(config):

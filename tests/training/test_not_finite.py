@@ -29,7 +29,7 @@ def mlp(srm: Any = None, scale: float = 30.0, **options: Any) -> cs.Sequential:
 
 def cnn(scale: float = 30.0, gain: float = 11.0) -> cs.Sequential:
     srm = cs.SRM()
-    return cs.Sequential(large(cs.Conv(2, 4, 3), scale), srm, cs.Pool(2, gain=gain), srm, cs.Dense(16, 2), srm)
+    return cs.Sequential(large(cs.Conv(2, 4, 3), scale), srm, cs.SumPool(2, gain=gain), srm, cs.Dense(16, 2), srm)
 
 
 def large(layer: Any, scale: float) -> Any:
@@ -92,7 +92,11 @@ WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "large weights": (lambda: mlp(scale=1e38), {}, POTENTIAL),
     "large weights, float16": (lambda: half(mlp(scale=1e38)), {}, POTENTIAL),
     "large weights, frozen": (lambda: frozen(mlp(scale=1e38)), {}, POTENTIAL),
-    "large gain": (lambda: cnn(gain=3e38), {"x": IMAGES}, r"the output of layer 2 \(Pool\(.*\) is not finite \(inf\)"),
+    "large gain": (
+        lambda: cnn(gain=3e38),
+        {"x": IMAGES},
+        r"the output of layer 2 \(SumPool\(.*\) is not finite \(inf\)",
+    ),
     "surrogate": (lambda: mlp(cs.SRM(scale_rho=2e9)), {"loss": times(1e30)}, r"the gradient of "),
     "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
     "gradients whose squares overflow": (mlp, {"loss": times(1e24), "optimizer": adam()}, STATE),

@@ -157,7 +157,7 @@ def test_a_file_of_sounds(tmp_path):
 
     def of(file, tested="a"):
         sound = SoundConfig(channels=8, test_field="speaker", test_values=(tested,))
-        config = Config(layers=("48", "2"), sound=sound, duration=50.0, region=(0.0, 50.0), data=str(file))
+        config = Config(layers=("48", "2"), sound=sound, duration=50.0, window=(0.0, 50.0), data=str(file))
         data = load_data(config, config.network())
         return described(data.train, config), described(data.test, config)
 

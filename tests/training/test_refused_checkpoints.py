@@ -30,7 +30,7 @@ def contents(path):
 
 @pytest.fixture
 def net():
-    return cs.Sequential(cs.Dense(6, 4), SRM, lambda s: s, cs.Pool(2, gain=1.5))
+    return cs.Sequential(cs.Dense(6, 4), SRM, lambda s: s, cs.SumPool(2, gain=1.5))
 
 
 @pytest.fixture

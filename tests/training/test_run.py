@@ -65,7 +65,7 @@ def config(tmp_path):
     """A short run."""
     data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
     options = {"layers": ("34x34x2", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
-    return Config(duration=30.0, region=(0.0, 30.0), epochs=2, batch=4, **options)
+    return Config(duration=30.0, window=(0.0, 30.0), epochs=2, batch=4, **options)
 
 
 @pytest.fixture
@@ -181,9 +181,11 @@ def test_each_silence_is_said_once(config, monkeypatch, silences, warned):
         return real(self, *given, **options)
 
     monkeypatch.setattr(run_module.Trainer, "train", of_an_epoch)
-    health = cs.health if "1" in silences else lambda *_, **__: pytest.fail("looked")
+    diagnose = cs.diagnose if "1" in silences else lambda *_, **__: pytest.fail("looked")
     said = []
-    train(config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append, health=health)
+    train(
+        config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append, diagnose=diagnose
+    )
     found = ""
     for line in said[1:-1]:
         found = f"{found}0" if line.startswith("epoch ") else f"{found[:-1]}1"
@@ -295,8 +297,8 @@ def test_given_lists(config, tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"layers": ("34x34x2", "4c5")}, r"train: the network must end in a dense layer, its output is \(34, 34, 4\)"),
-        ({"region": (9.0, 9.0)}, "SpikeCountLoss: region must hold a step"),
-        ({"duration": 0.1, "region": (0.0, 0.1)}, "steps must be at least 1, got 0"),
+        ({"window": (9.0, 9.0)}, "SpikeCountLoss: window must hold a step"),
+        ({"duration": 0.1, "window": (0.0, 0.1)}, "steps must be at least 1, got 0"),
         ({"layers": ("34x34x2", "8", "2")}, "train: the network has 2 outputs, the recordings have 3 classes"),
     ],
 )
@@ -389,7 +391,7 @@ def varied(tmp_path):
     data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
     srm = cs.SRM(theta=0.5, tau_sr=5.0, gradient="exact")
     layers = (Word("34x34x2"), Word("4a", neuron=cs.SRM(theta=2.0)), Word("6", delay=True, max_delay=3.0), Word("3"))
-    options = {"layers": layers, "true": 6.0, "false": 1.0, "region": (0.0, 30.0), "data": data, "out": out}
+    options = {"layers": layers, "true": 6.0, "false": 1.0, "window": (0.0, 30.0), "data": data, "out": out}
     return Config(neuron=srm, duration=30.0, epochs=2, batch=4, **options)
 
 

@@ -147,7 +147,7 @@ def test_a_loader_goes_on_within_an_epoch(resident):
 
 
 def test_captured_steps_go_on_within_an_epoch(tmp_path, monkeypatch):
-    config = tiny(tmp_path, batch=1, duration=4.0, region=(0.0, 4.0), checkpoint_steps=None)
+    config = tiny(tmp_path, batch=1, duration=4.0, window=(0.0, 4.0), checkpoint_steps=None)
     monkeypatch.undo()
     no_figures(monkeypatch)
     with in_one_order(), fake_cupy.in_use():

@@ -46,7 +46,7 @@ CONFIG = Config(
     duration=200.0,
     layers=("16", "12", "3out"),
     error="CrossEntropy",
-    region=(0.0, 200.0),
+    window=(0.0, 200.0),
     epochs=25,
     batch=6,
     sound=SOUND,
@@ -228,6 +228,6 @@ def test_a_run_with_a_read_out(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [each["class"] for each in said] == cs.classify(y, over="max").tolist()
     assert [each["confidence"] for each in said] == cs.confidence(y, over="max").tolist()
     np.testing.assert_allclose([each["counts"] for each in said], y.max(axis=0))
-    times = cs.decision_time(y, cs.classify(y, over="max"), over="max") + 5.0
+    times = cs.loss.decision_time(y, cs.classify(y, over="max"), over="max") + 5.0
     assert [each["time_ms"] for each in said] == times.tolist()
     assert cli.main(["report", str(tmp_path / "one")]) == 0

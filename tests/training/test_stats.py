@@ -22,13 +22,13 @@ ROWS = [EpochStats(1, 1234.5, 0.25, 99.0, 0.5, 1.5, 2.0, 0.75), EpochStats(2, 1e
 def log(*scores, train=(1.0, 0.5)):
     """A log with the (loss, accuracy) of the validation of each epoch, or None without it; the test says nothing."""
     rows = enumerate((score or (None, None) for score in scores), start=1)
-    return cs.Stats(EpochStats(epoch, *train, 1 / epoch, 1 / epoch, 1.0, *score) for epoch, score in rows)
+    return cs.training.Stats(EpochStats(epoch, *train, 1 / epoch, 1 / epoch, 1.0, *score) for epoch, score in rows)
 
 
 def test_seconds_are_those_of_training(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    stats = cs.Stats()
+    stats = cs.training.Stats()
     for begin, trained, tested in ((100.0, 103.0, 110.0), (110.0, 112.0, 150.0)):
         clock[0] = begin + 1
         stats.training.add(SPIKES, [0, 1], 1.0)
@@ -91,14 +91,14 @@ def test_one_micro_batch_with_spikes_is_enough():
 
 
 def test_an_empty_test_set(tmp_path):
-    stats = cs.Stats()
+    stats = cs.training.Stats()
     stats.training.add(SPIKES, [0, 0], 2.0)
     row = stats.end_epoch(seconds=1.0)
     assert row == EpochStats(1, 1.0, 0.5, None, None, 1.0)
     assert stats.best is row
     assert str(stats) == "epoch   1 | train loss 1, accuracy 50.00% | 1.00 s\nbest: epoch 1"
     stats.save(tmp_path / "log.csv")
-    assert cs.Stats.load(tmp_path / "log.csv").epochs == [row]
+    assert cs.training.Stats.load(tmp_path / "log.csv").epochs == [row]
     axes = Figure().subplots()
     assert stats.plot(axes, value="accuracy") is axes
     assert axes.get_lines()[0].get_ydata().tolist() == [0.5]
@@ -128,14 +128,14 @@ def test_the_best_epoch(scores, best):
 
 def test_the_best_epoch_without_classes_and_validation_has_the_lowest_loss():
     rows = [EpochStats(n, loss, None, None, None, 1.0) for n, loss in enumerate((3.0, 1.0, 2.0), start=1)]
-    assert cs.Stats(rows).best is rows[1]
+    assert cs.training.Stats(rows).best is rows[1]
 
 
 def test_no_epoch_yet(tmp_path):
-    stats = cs.Stats()
+    stats = cs.training.Stats()
     assert (stats.best, str(stats)) == (None, "no epoch yet")
     stats.save(tmp_path / "log.csv")
-    assert cs.Stats.load(tmp_path / "log.csv").epochs == []
+    assert cs.training.Stats.load(tmp_path / "log.csv").epochs == []
 
 
 def test_targets_of_a_tally():
@@ -152,7 +152,7 @@ def test_targets_of_a_tally():
 
 
 def test_errors(tmp_path):
-    stats = cs.Stats()
+    stats = cs.training.Stats()
     with pytest.raises(ValueError, match=r"^Stats: an epoch must have a training sample, got none$"):
         stats.end_epoch()
     stats.training.add(SPIKES, [0, 1], 1.0)
@@ -160,7 +160,7 @@ def test_errors(tmp_path):
         stats.end_epoch(seconds=-1)
     assert stats.epochs == []
     with pytest.raises(ValueError, match=r"^load_stats: .* is no file$"):
-        cs.Stats.load(tmp_path / "none.csv")
+        cs.training.Stats.load(tmp_path / "none.csv")
     for wrong in ([0, 1, 0], [[[0, 1]]], [[0, 1, 0], [0, 0, 1]]):
         with pytest.raises(ValueError, match=r"^Tally: target has shape \(.*\), spikes have shape \(1, 2, 2\)$"):
             stats.training.add(SPIKES, wrong, 1.0)
@@ -203,26 +203,26 @@ def scores(rows):
 
 
 def test_the_files_are_slayers(tmp_path):
-    cs.Stats(BOTH).save_slayer(f"{tmp_path}/")
+    cs.training.Stats(BOTH).save_slayer(f"{tmp_path}/")
     assert read(tmp_path) == (LOSS, ACCURACY)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["accuracy.txt", "loss.txt"]
-    cs.Stats(BOTH).save_slayer(tmp_path / "Run1-")
+    cs.training.Stats(BOTH).save_slayer(tmp_path / "Run1-")
     assert (tmp_path / "Run1-loss.txt").read_bytes() == LOSS.encode()
-    cs.Stats([EpochStats(1, 2.0, None, None, None, 1.0)]).save_slayer(f"{tmp_path}/")
+    cs.training.Stats([EpochStats(1, 2.0, None, None, None, 1.0)]).save_slayer(f"{tmp_path}/")
     assert read(tmp_path)[1] == ACCURACY.partition("\n")[0] + "\n"
 
 
 def test_a_log_of_slayers_is_read(tmp_path):
     (tmp_path / "loss.txt").write_text(LOSS, newline="")
     (tmp_path / "accuracy.txt").write_text(ACCURACY, newline="")
-    stats = cs.Stats.load_slayer(f"{tmp_path}/")
+    stats = cs.training.Stats.load_slayer(f"{tmp_path}/")
     assert scores(stats.epochs) == scores(BOTH)
     assert all(math.isnan(row.seconds) for row in stats.epochs)
     assert stats.plot().get_lines()
     stats.training.add(np.zeros((3, 2, 2), bool), [0, 1], 4.0)
     assert stats.end_epoch(seconds=1.0).epoch == 3
     stats.save_slayer(f"{tmp_path}/more-")
-    assert len(cs.Stats.load_slayer(f"{tmp_path}/more-").epochs) == 3
+    assert len(cs.training.Stats.load_slayer(f"{tmp_path}/more-").epochs) == 3
 
 
 @pytest.mark.parametrize(
@@ -235,23 +235,23 @@ def test_a_log_of_slayers_is_read(tmp_path):
     ],
 )
 def test_what_was_not_measured_is_not_there_again(tmp_path, rows):
-    cs.Stats(rows).save_slayer(f"{tmp_path}/")
-    assert scores(cs.Stats.load_slayer(f"{tmp_path}/").epochs) == scores(rows)
+    cs.training.Stats(rows).save_slayer(f"{tmp_path}/")
+    assert scores(cs.training.Stats.load_slayer(f"{tmp_path}/").epochs) == scores(rows)
 
 
 def test_what_is_no_log_of_slayers(tmp_path):
     with pytest.raises(ValueError, match=r"^Stats: .*/loss\.txt is no file$"):
-        cs.Stats.load_slayer(f"{tmp_path}/")
+        cs.training.Stats.load_slayer(f"{tmp_path}/")
     (tmp_path / "loss.txt").write_text(LOSS)
     with pytest.raises(ValueError, match=r"^Stats: .*/accuracy\.txt is no file$"):
-        cs.Stats.load_slayer(f"{tmp_path}/")
+        cs.training.Stats.load_slayer(f"{tmp_path}/")
     (tmp_path / "accuracy.txt").write_text("# Train Test\n0.5 0.5\n")
     with pytest.raises(ValueError, match=r"^Stats: .*loss\.txt has 2 epochs, .*accuracy\.txt has 1$"):
-        cs.Stats.load_slayer(f"{tmp_path}/")
+        cs.training.Stats.load_slayer(f"{tmp_path}/")
     for row in ("0.5", "0.5 0.5 0.5", "a b"):
         (tmp_path / "accuracy.txt").write_text(f"# Train Test\n0.5 0.5\n{row}\n")
         with pytest.raises(ValueError, match=r"^Stats: .*accuracy\.txt line 3 is no row of two numbers$"):
-            cs.Stats.load_slayer(f"{tmp_path}/")
+            cs.training.Stats.load_slayer(f"{tmp_path}/")
     (tmp_path / "accuracy.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"^Stats: .*accuracy\.txt is no text$"):
-        cs.Stats.load_slayer(f"{tmp_path}/")
+        cs.training.Stats.load_slayer(f"{tmp_path}/")

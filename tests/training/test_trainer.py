@@ -34,7 +34,11 @@ def test_training_equals_a_plain_loop():
     first = t.net.layers[0].weight.data.copy()
     cs.seed(1)
     net = cs.Sequential(cs.Dense(6, 2), SRM)
-    loss, optimizer, stats = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01), cs.Stats()
+    loss, optimizer, stats = (
+        cs.SpikeCountLoss(SRM, true=5, false=1),
+        cs.SGD(net.parameters(), 0.01),
+        cs.training.Stats(),
+    )
     for epoch in (1, 2):
         expected = []
         for part, tally in (("train", stats.training), ("test", stats.test)):

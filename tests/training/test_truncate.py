@@ -95,7 +95,7 @@ def test_the_whole_is_one_chunk_and_memory_alone_makes_a_difference():
 def test_layers_that_remember_go_on():
     stages = (
         lambda: cs.Sequential(cs.Dense(6, 4), cs.Delay(4, dt=1.0, initial=5.0), cs.FilterBank(2, 3)),
-        lambda: cs.Parallel(cs.Sequential(cs.Dense(8, 5), KINDS["SRM"](), cs.Shift(2.0)), cs.Affine(8, 5)),
+        lambda: cs.Parallel(cs.Sequential(cs.Dense(8, 5), KINDS["SRM"](), cs.layers.Shift(2.0)), cs.ReadOut(8, 5)),
     )
     found, expected = trained(*stages, truncate=9), trained(*stages)
     assert found[0].loss == pytest.approx(expected[0].loss, rel=1e-5)
@@ -118,7 +118,7 @@ def test_gradients_of_chunks_that_run_again_are_those_of_the_whole(kind, delay, 
         if delay is not None:
             stage = cs.Recurrent(cs.Dense(5, 5, weight_scale=2.0), stage, delay=delay)
         first = cs.Dense(6, 5, weight_scale=40.0 if kind == "Loihi" else 2.0)
-        read_out = cs.Affine(4, 5, trained=True)
+        read_out = cs.ReadOut(4, 5, trained=True)
         net = cs.Sequential(first, cs.Delay(5, dt=1.0, initial=2.0), stage, cs.Dense(5, 4), cs.Dropout(0.2), read_out)
         for p in net.parameters():
             p.data = p.data.astype(np.float64)
@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_time(chunks):
     peaks = []
     for steps in (400, 3200):
         cs.seed(0)
-        net = cs.Sequential(cs.Dense(10, 150), cs.Recurrent(cs.Dense(150, 150), cs.LIF()), cs.Affine(150, 2))
+        net = cs.Sequential(cs.Dense(10, 150), cs.Recurrent(cs.Dense(150, 150), cs.LIF()), cs.ReadOut(150, 2))
         t = Trainer(net, cs.CrossEntropyLoss("last"), cs.SGD(net.parameters(), 0.0), calibrate=None, **{chunks: 200})
         batch = (np.random.default_rng(0).random((steps, 2, 10)) < 0.1, np.array([0, 1]))
         t.train([batch])
@@ -204,7 +204,7 @@ def test_what_cannot_run_in_chunks():
 
 def recurrent(scale, **options):
     cs.seed(1)
-    stages = cs.Dense(6, 8), cs.Recurrent(cs.Dense(8, 8, weight_scale=scale), cs.LIF(**options)), cs.Affine(8, 5)
+    stages = cs.Dense(6, 8), cs.Recurrent(cs.Dense(8, 8, weight_scale=scale), cs.LIF(**options)), cs.ReadOut(8, 5)
     return trainer(*stages, loss=cs.CrossEntropyLoss("every"))
 
 

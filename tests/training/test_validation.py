@@ -31,7 +31,7 @@ def config(tmp_path, monkeypatch):
     no_figures(monkeypatch)
     data, out = str(write_folder(tmp_path / "data", (0, 1, 2) * 4)), str(tmp_path / "out")
     given = {"layers": ("34x34x2", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out, "validation": 0.25}
-    return Config(duration=30.0, region=(0.0, 30.0), epochs=3, batch=4, **given)
+    return Config(duration=30.0, window=(0.0, 30.0), epochs=3, batch=4, **given)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class Network:
                 scale = 7 if not parts else 2 if layer[0] == "dense" else 3
             parts += [self.synapse(before, scale, *layer), self.neurons(*layer)]
         self.net = cs.Sequential(*parts, **({"potentials": "full"} if form == "full" else {}))
-        self.loss = cs.SpikeCountLoss(self.srm, region=(0, len(spikes)))
+        self.loss = cs.SpikeCountLoss(self.srm, window=(0, len(spikes)))
         self.x, self.labels = spikes, labels
         quick = 0.01 if dense else 0.002
         self.optimizer = cs.Adam(self.net.parameters(), lr=lambda epoch: stages.LEARNING_RATE if epoch else quick)
@@ -61,7 +61,7 @@ class Network:
             window, padding = rest
             return cs.Conv(shape[-1], size, window, padding=padding, weight_scale=scale)
         if kind == "pool":
-            return cs.Pool(size, gain=stages.POOL_GAIN * self.srm.theta)
+            return cs.SumPool(size, gain=stages.POOL_GAIN * self.srm.theta)
         return cs.Dense(shape, size, weight_scale=scale)
 
     def neurons(self, kind: str, size: int, *rest: int) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer.data import events as columns_of
 from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import base
@@ -110,7 +110,7 @@ class Packed:
 _NEURONS = Packed(x=16, p=1, t=23)
 _CAMERA = Packed(x=8, y=8, p=1, t=23)
 _CHANNELS = Packed(x=12, y=12, p=8, t=24)
-_COUNTS = Packed(neuron=16, start=24, end=24, count=16)
+_COUNTS = Packed(index=16, start=24, end=24, count=16)
 
 
 def decode(raw: bytes | npt.NDArray[np.uint8]) -> Events:
@@ -139,21 +139,22 @@ NEURONS, CAMERA, CHANNELS = (
 )
 
 
+@instead.renamed(neuron="index")
 @check.named
 class SpikeCounts:
-    """Spike counts: neuron[i] has count[i] spikes from start[i] to end[i], in ms.
+    """Spike counts: neuron index[i] has count[i] spikes from start[i] to end[i], in ms.
 
     The times of the spikes within an interval are not known, so these are not events. The arrays are read-only copies
-    of shape (entries,): start and end float64, neuron and count int64.
+    of shape (entries,): start and end float64, index and count int64.
 
     Args:
-        neuron: indices of neurons, from 0.
+        index: indices of neurons, from 0.
         start: starts of the intervals in ms.
         end: ends of the intervals in ms, not before the starts.
         count: numbers of spikes, from 0.
 
     Raises:
-        TypeError: start or end are not numbers, or neuron or count are not integers.
+        TypeError: start or end are not numbers, or index or count are not integers.
         ValueError: the arrays differ in length or are not 1-D, an interval ends before it starts, a time is not finite,
             or another value is negative.
 
@@ -161,25 +162,25 @@ class SpikeCounts:
     SpikeCounts(2 entries, 70 spikes)
     """
 
-    __slots__ = ("count", "end", "neuron", "start")
+    __slots__ = ("count", "end", "index", "start")
 
-    def __init__(self, neuron: npt.ArrayLike, start: npt.ArrayLike, end: npt.ArrayLike, count: npt.ArrayLike) -> None:
+    def __init__(self, index: npt.ArrayLike, start: npt.ArrayLike, end: npt.ArrayLike, count: npt.ArrayLike) -> None:
         what = "entry"
-        self.neuron: Ints = columns_of.integers("neuron", neuron, what=what)
+        self.index: Ints = columns_of.integers("index", index, what=what)
         self.start: Floats = columns_of.times("start", start, what=what)
         self.end: Floats = columns_of.times("end", end, what=what)
         self.count: Ints = columns_of.integers("count", count, what=what)
         for name in ("start", "end", "count"):
             length = len(getattr(self, name))
-            if length != len(self.neuron):
-                raise ValueError(f"{name} must be as long as neuron, got {length} and {len(self.neuron)}")
+            if length != len(self.index):
+                raise ValueError(f"{name} must be as long as index, got {length} and {len(self.index)}")
         if (self.end < self.start).any():
             worst = int(np.argmax(self.end < self.start))
             span = f"{self.start[worst]} .. {self.end[worst]} ms"
             raise ValueError(f"end must not lie before start, entry {worst} has {span}")
 
     def __len__(self) -> int:
-        return len(self.neuron)
+        return len(self.index)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SpikeCounts):
@@ -227,7 +228,7 @@ def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
 
     >>> write_counts("wanted.bsn", SpikeCounts([70000], [0.0], [300.0], [60]))
     Traceback (most recent call last):
-    ValueError: write_counts: neuron must be at most 65535 in a .bsn file, entry 0 has 70000
+    ValueError: write_counts: index must be at most 65535 in a .bsn file, entry 0 has 70000
     """
     path = _count_file(path)
     if not isinstance(counts, SpikeCounts):

@@ -23,7 +23,7 @@ _LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "live.js", "page.js")
 
 
 @check.operation
-def report(
+def write_report(
     net: Any,
     samples: Any,
     path: str | os.PathLike[str],
@@ -66,7 +66,7 @@ def report(
     >>> from cuslayer.neurons import SRM
     >>> net = Network("4-3-2", SRM())
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = report(net, np.ones((50, 1, 4), bool), f"{folder}/report.html", target=[1])
+    ...     page = write_report(net, np.ones((50, 1, 4), bool), f"{folder}/report.html", target=[1])
     ...     page.read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
@@ -88,7 +88,7 @@ def report(
 
 
 @check.operation
-def demo(
+def write_demo(
     net: Any,
     path: str | os.PathLike[str],
     *,
@@ -128,7 +128,7 @@ def demo(
     >>> from cuslayer.network import Network
     >>> from cuslayer.neurons import SRM
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     demo(Network("34x34x2-16-10", SRM()), f"{folder}/demo.html").read_text("utf-8")[:15]
+    ...     write_demo(Network("34x34x2-16-10", SRM()), f"{folder}/demo.html").read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
     check_network(net)

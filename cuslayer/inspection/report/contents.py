@@ -23,7 +23,7 @@ from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.dense.busy import INPUTS, busy_above
-from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.join import Join, on_gradient
@@ -240,7 +240,7 @@ def _linear(stage: Any) -> bool:
 
 _KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
     Dense: _dense,
-    **dict.fromkeys((Conv, ConvTranspose, Pool, Unpool), _window),
+    **dict.fromkeys((Conv, ConvTranspose, SumPool, Unpool), _window),
     **dict.fromkeys((Delay, Shift), _delay),
     Dropout: lambda layer, before, after: {"kind": "join"},
 }

@@ -17,7 +17,7 @@ from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import delay_layer, entry_errors, inward, pair_of, set_weight
 from cuslayer.interchange.nir.neurons import Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
-from cuslayer.layers import Conv, Dense, Pool, Recurrent, Shift, SynapticDelays
+from cuslayer.layers import Conv, Dense, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential
 
 _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
@@ -342,7 +342,7 @@ class _Reading:
         options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         return Conv(weight.shape[1] * groups, weight.shape[0], kernel, bias=bias, **options)
 
-    def _pool(self, where: str, node: Any) -> Pool:
+    def _pool(self, where: str, node: Any) -> SumPool:
         kernel = _pair(where, node, "kernel_size", 1)
         stride, padding = _pair(where, node, "stride", 1), _pair(where, node, "padding", 0)
         if len(self.shape) != 3:
@@ -352,7 +352,7 @@ class _Reading:
             if over < 0 or over % every:
                 raise ValueError(f"{where} must divide its input of {side}: pooling here adds what is over")
         gain = 1.0 if _kind(node) == "SumPool2d" else 1.0 / math.prod(kernel)
-        return Pool(kernel, stride=stride, padding=padding, gain=gain)
+        return SumPool(kernel, stride=stride, padding=padding, gain=gain)
 
     def _steps(self, where: str, node: Any) -> tuple[Array, bool]:
         """Return the delays of a node in steps, and whether they are one for all."""
@@ -388,7 +388,7 @@ class _Reading:
 
     def _neurons(self, where: str, node: Any) -> Array:
         """Append neurons; return the factor of their input, which the weights of the layer before now have."""
-        pooled = self.stages[-1] if self.stages and isinstance(self.stages[-1], Pool) else None
+        pooled = self.stages[-1] if self.stages and isinstance(self.stages[-1], SumPool) else None
         noted = noted_neuron(node, self.shape, self.how) if self.shape else None
         if noted is not None and (pooled is not None or noted[1] == 1.0):
             (neuron, gain), factor = noted, np.ones(())

@@ -25,7 +25,7 @@ from cuslayer.interchange.axes import (
 )
 from cuslayer.interchange.nir.neurons import NOTE, Written, dialect_of, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift, SynapticDelays
+from cuslayer.layers import Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -88,7 +88,7 @@ def export_nir(
     ...     export_nir(Network("8x8x2-4c3-2a-10", CUBA()), f"{folder}/trained.nir")
     ...     [type(layer).__name__ for layer in import_nir(f"{folder}/trained.nir").layers]
     []
-    ['Conv', 'CUBA', 'Pool', 'CUBA', 'Dense', 'CUBA']
+    ['Conv', 'CUBA', 'SumPool', 'CUBA', 'Dense', 'CUBA']
     """
     shape, library, spoken = input_shape_of(net, input_shape), optional("nir", "nir"), dialect_of(dialect)
     moved: list[float] = []
@@ -115,7 +115,7 @@ def export_nir(
                     f"{where} must have neurons before it: NIR's branches of delays cannot follow each other"
                 )
             nodes += more
-            how = how._replace(gain=_gain(layer, how) if isinstance(layer, Pool) else 1.0)
+            how = how._replace(gain=_gain(layer, how) if isinstance(layer, SumPool) else 1.0)
             shape = layer.output_shape(shape)
     if how.gain != 1.0:
         raise ValueError("the last pooling layer must have neurons behind it, which have its gain in NIR")
@@ -260,7 +260,7 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
         return [*(flatten if len(shape) == 3 else []), linear]
     if isinstance(layer, Conv):
         return [_conv(library, where, layer, shape)]
-    if isinstance(layer, Pool):
+    if isinstance(layer, SumPool):
         return [_pool(library, where, layer, shape, how)]
     if not isinstance(layer, Shift) and not (isinstance(layer, Delay) and layer.mode == "floor"):
         raise ValueError(f"{where} has no form in NIR")
@@ -305,7 +305,7 @@ def _bias(layer: Any, weight: Any) -> Any:
     return np.zeros(len(weight), weight.dtype) if layer.bias is None else to_numpy(layer.bias.data)
 
 
-def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], how: Written) -> Any:
+def _pool(library: Any, where: str, layer: SumPool, shape: tuple[int, ...], how: Written) -> Any:
     if layer.weight_hook or layer.dilation != (1, 1):
         raise ValueError(f"{where} must have neither hooks nor dilation: NIR's sum has neither")
     for side, kernel, stride, padding in zip(shape, layer.kernel_size, layer.stride, layer.padding, strict=False):
@@ -318,7 +318,7 @@ def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], how: Wr
     return pooling(*(np.array(size) for size in (layer.kernel_size, layer.stride, layer.padding)))
 
 
-def _gain(layer: Pool, how: Written) -> float:
+def _gain(layer: SumPool, how: Written) -> float:
     """Return the gain of pooling beside NIR's node, which sums or averages."""
     return float(layer.gain * (1 if "SumPool2d" in how.dialect.reads else math.prod(layer.kernel_size)))
 

@@ -15,17 +15,17 @@ from cuslayer.kernels.host.memory import empty
 def error(
     s: Array,
     desired: Array | ClassCounts,
-    region: tuple[int, int],
+    window: tuple[int, int],
     response: Alpha | Sampled,
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
     """Return ``E = dt / 2 sum e^2``, a scalar, and the error signal e (T, N, ...) of spikes s (T, N, ...).
 
-    ``e = a + count_scale (count - desired) / R`` in the region of R steps (without a if piecewise), ``e = a`` outside
+    ``e = a + count_scale (count - desired) / R`` in the window of R steps (without a if piecewise), ``e = a`` outside
     of it, with a the response to the spikes outside. The desired counts are an array (N, ...), or those of classes.
     """
-    first, last = region
+    first, last = window
     dtype = numeric_type(s.dtype)
     if isinstance(desired, ClassCounts):
         desired = _by_class(desired, s.shape[2])

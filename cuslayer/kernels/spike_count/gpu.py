@@ -27,14 +27,14 @@ _NO_RESPONSE = {"decay": 0.0, "gain": 0.0, "cut": 1 << 62, "cut_p": 0.0, "cut_q"
 def error(
     s: Array | PackedSpikes,
     desired: Array | ClassCounts,
-    region: tuple[int, int],
+    window: tuple[int, int],
     response: Alpha | Sampled,
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
     """Return the error and its signal, as the function of the CPU; the spikes may be packed."""
     given, beside, dtype = train(s)
-    (first, last), steps, columns = region, s.shape[0], math.prod(s.shape[1:])
+    (first, last), steps, columns = window, s.shape[0], math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
     e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
@@ -56,7 +56,7 @@ def error(
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
         dt=float(response.dt),
-        region={"first": first, "last": last, "count_scale": count_scale, "piecewise": piecewise},
+        window={"first": first, "last": last, "count_scale": count_scale, "piecewise": piecewise},
         by_label=by_label,
         **goal,
         alpha=_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE,

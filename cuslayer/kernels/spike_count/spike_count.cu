@@ -1,8 +1,8 @@
-// The error of spike counts in a region of R steps, as a signal in time, the gradient of the spikes, and the score.
+// The error of spike counts in a window of R steps, as a signal in time, the gradient of the spikes, and the score.
 //
-//   a[t] = sum_k eps[k] x[t-k]                        x = s outside of the region, 0 within
-//   c    = count_scale (count - desired) / R          count = sum of s within the region
-//   spike_count_error           e[t] = a[t] + c within the region (c alone if piecewise), a[t] outside of it
+//   a[t] = sum_k eps[k] x[t-k]                        x = s outside of the window, 0 within
+//   c    = count_scale (count - desired) / R          count = sum of s within the window
+//   spike_count_error           e[t] = a[t] + c within the window (c alone if piecewise), a[t] outside of it
 //                               E = dt / 2 sum e^2
 //   spike_count_error_adjoint   y[t] = dt g sum_k eps[k] e[t+k]
 //   spike_count_score           totals += (loss, correctly classified samples, samples, 1 if a neuron has a spike, 1)
@@ -179,7 +179,7 @@ __device__ __forceinline__ double block_sum(double value)
     return sum;
 }
 
-// The region, the factor of the error of counts, and whether the error within the region depends on the count alone.
+// The window, the factor of the error of counts, and whether the error within the window depends on the count alone.
 struct Region {
     long long first, last;
     real count_scale;
@@ -192,12 +192,12 @@ struct Labelled {
     real of_label, of_others;
 };
 
-// The spikes outside of the region.
+// The spikes outside of the window.
 struct Outside : Column {
-    const Region &region;
+    const Region &window;
 
-    __device__ __forceinline__ Outside(const Column &s, const Region &region) : Column(s), region(region) {}
-    __device__ __forceinline__ bool enters(long long t) const { return t < region.first || region.last <= t; }
+    __device__ __forceinline__ Outside(const Column &s, const Region &window) : Column(s), window(window) {}
+    __device__ __forceinline__ bool enters(long long t) const { return t < window.first || window.last <= t; }
 };
 
 // The desired count of a column: its own, or that of its class. A label that is no class makes it NaN.
@@ -227,14 +227,14 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
     long long samples,                          // samples of the batch
     long long neurons,                          // neurons of a sample
     double dt,                                  // ms
-    const __grid_constant__ Region region,      // steps whose spikes are counted
+    const __grid_constant__ Region window,      // steps whose spikes are counted
     const __grid_constant__ Labelled by_label,  // desired counts by labels
     const __grid_constant__ Alpha alpha)        // the response
 {
     __shared__ States states;
     __shared__ double counts[RUNS][LANES];
     const Run own(steps, samples * neurons);
-    const Outside s(Column(form, spikes, numbers, packed, samples, neurons), region);
+    const Outside s(Column(form, spikes, numbers, packed, samples, neurons), window);
     const real wanted = desired_count(s, desired, labels, by_label, neurons);
     Response response{alpha};
 
@@ -247,10 +247,10 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
 #pragma unroll 4
     for (int i = 0; i < RUNS; ++i)
         count += counts[i][own.lane];
-    const real c = (real(count) - wanted) / real(region.last - region.first) * region.count_scale;
+    const real c = (real(count) - wanted) / real(window.last - window.first) * window.count_scale;
     double squares = 0;
     filter_run(response, s, own, [&](long long t, double, double a) {
-        const real value = s.enters(t) ? real(a) : region.piecewise ? c : real(a) + c;
+        const real value = s.enters(t) ? real(a) : window.piecewise ? c : real(a) + c;
         e[t * samples * neurons + own.m] = value;
         squares += double(value) * double(value);
     });

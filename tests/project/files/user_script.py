@@ -48,7 +48,7 @@ def main(folder: Path) -> float | None:
     net = cs.Sequential(cs.Dense(12, 16), Gain(1.0), neuron, cs.Dense(16, 2), Eager(theta=10.0, tau_sr=5.0))
     batches = Loader(Arrays(*recordings(64, seed=1)), 8, steps=40, shuffle=True, seed=0)
     cs.calibrate(net, batches)
-    loss = cs.SpikeCountLoss(neuron, true=10, false=2, region=(0.0, 40.0))
+    loss = cs.SpikeCountLoss(neuron, true=10, false=2, window=(0.0, 40.0))
     optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True)
     trainer = Trainer(net, loss, optimizer)
     for epoch in range(3):
@@ -67,7 +67,7 @@ def main(folder: Path) -> float | None:
     with cs.record(net, samples=[0]) as seen:
         net(spikes)
     time, _, index = (int(n) for n in np.argwhere(np.asarray(seen[2].spikes))[0])
-    why = cs.explain(net, spikes, layer=2, neuron=index, time=time)
+    why = cs.explain(net, spikes, layer=2, index=index, time=time)
     print(f"margin {why.margin:.3f}, largest part {why.parts()[0].size:.3f}")
     why.plot().figure.savefig(folder / "why.png")
 
