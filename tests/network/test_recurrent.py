@@ -113,7 +113,7 @@ def test_recorded_and_explained(kind, delay):
         own = why.sources[1].spikes
         shared += len(own)
         assert (own.time <= time - steps).all()
-        assert spikes[own.time, 1, own.neuron[:, 0]].all()
+        assert spikes[own.time, 1, own.sender[:, 0]].all()
         assert why.potential == pytest.approx(u)
     assert shared > 20
     # A trace follows a population's spikes to their own causes.
