@@ -284,8 +284,8 @@ def test_a_loss_without_a_desired_rate():
 
 def test_errors():
     net, one = mlp(), [(np.zeros((9, 1, 4), bool), [1])]
-    small, diagnose = cs.Network("4-2", SRM), cs.diagnose
-    (advice,) = diagnose(net, [FLAT], loss=LOSS, optimizer=adam(net, 5.0)).advice
+    small, check = cs.Network("4-2", SRM), cs.diagnose
+    (advice,) = check(net, [FLAT], loss=LOSS, optimizer=adam(net, 5.0)).advice
 
     class Fixed:
         def __call__(self, x):
@@ -296,33 +296,21 @@ def test_errors():
 
     fixed = cs.Sequential(Fixed(), *mlp(0.01).layers)
     for kind, call, message in (
-        (
-            TypeError,
-            lambda: diagnose(net, [FLAT], optimizer=3),
-            "diagnose: optimizer must be an optimizer, such as Adam",
-        ),
-        (
-            ValueError,
-            lambda: diagnose(net, [FLAT], optimizer=adam(mlp())),
-            "diagnose: optimizer must have parameters of",
-        ),
+        (TypeError, lambda: check(net, [FLAT], optimizer=3), "diagnose: optimizer must be an optimizer, such as Adam"),
+        (ValueError, lambda: check(net, [FLAT], optimizer=adam(mlp())), "diagnose: optimizer must have parameters of"),
         (TypeError, lambda: advice.apply(net), "apply: lr needs the optimizer, got NoneType; pass apply"),
         (TypeError, lambda: advice.apply(3), "apply: net must be a Network or Sequential, got int"),
-        (TypeError, lambda: diagnose(fixed, [FLAT], loss=LOSS), "diagnose: net must be one that copy.deepcopy copies"),
-        (TypeError, lambda: diagnose(3, one), "diagnose: net must be a Network or Sequential, got int"),
-        (
-            TypeError,
-            lambda: diagnose(small, one, loss=3),
-            "diagnose: loss must be a function of spikes and target, got",
-        ),
-        (ValueError, lambda: diagnose(small, one, batches=0), "diagnose: batches must be at least 1, got 0"),
-        (ValueError, lambda: diagnose(small, []), "diagnose: loader must have a batch with a sample, got none"),
+        (TypeError, lambda: check(fixed, [FLAT], loss=LOSS), "diagnose: net must be one that copy.deepcopy copies"),
+        (TypeError, lambda: check(3, one), "diagnose: net must be a Network or Sequential, got int"),
+        (TypeError, lambda: check(small, one, loss=3), "diagnose: loss must be a function of spikes and target, got"),
+        (ValueError, lambda: check(small, one, batches=0), "diagnose: batches must be at least 1, got 0"),
+        (ValueError, lambda: check(small, []), "diagnose: loader must have a batch with a sample, got none"),
         (
             ValueError,
-            lambda: diagnose(small, [(np.zeros((9, 0, 4), bool), [])]),
+            lambda: check(small, [(np.zeros((9, 0, 4), bool), [])]),
             "diagnose: loader must have a batch with",
         ),
-        (IndexError, lambda: diagnose(small, one)[0], "diagnose: neurons stand at 1, got 0"),
+        (IndexError, lambda: check(small, one)[0], "diagnose: neurons stand at 1, got 0"),
     ):
         with pytest.raises(kind, match=f"^{message}"):
             call()

@@ -9,6 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.layers import Average, Shift
+from cuslayer.network import Word
 from tests.support.lif import LIF
 
 h5py = pytest.importorskip("h5py")
@@ -82,10 +83,7 @@ def test_networks_in_words(tmp_path, notation, neuron):
 
 
 def test_delays_of_the_chip_are_whole_steps(tmp_path):
-    net = cs.Network(
-        [cs.network.Word("5x4x2"), cs.network.Word("3c3", delay=True), cs.network.Word("6", delay=True)],
-        cs.Loihi(20, dt=0.5),
-    )
+    net = cs.Network([Word("5x4x2"), Word("3c3", delay=True), Word("6", delay=True)], cs.Loihi(20, dt=0.5))
     for layer in net.layers:
         if isinstance(layer, cs.Delay):
             layer.delay.data[:] = RNG.uniform(0, 5, layer.delay.shape)
@@ -215,12 +213,7 @@ def test_files_as_slayer_pytorch_writes_them(tmp_path):
 
 
 def test_hooks_are_in_the_weights(tmp_path):
-    pools = (
-        cs.SumPool(2, gain=3.0, weight_hook=lambda w: w * 3.0),
-        SRM,
-        cs.Unpool(2, gain=7.0, weight_hook=TO_CHIP),
-        SRM,
-    )
+    pools = cs.SumPool(2, 3.0, weight_hook=lambda w: w * 3.0), SRM, cs.Unpool(2, 7.0, weight_hook=TO_CHIP), SRM
     again, _ = round_trip(cs.Sequential(*pools), tmp_path, (4, 4, 1), input_shape=(4, 4, 1))
     assert [layer.gain for layer in again.layers[::2]] == [9.0, 8.0]
     net = cs.Sequential(cs.Dense(6, 4, weight_hook=lambda w: w * 3.0), SRM)
@@ -248,14 +241,8 @@ def dense(**options):
         ([dense(), SRM, cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0)], r"layer 3, Delay\(.*\), must be one delay in whole"),
         ([dense(), SRM, cs.Delay(2, dt=1.0, mode="linear")], r"layer 2, Delay\(.*\), must be one delay in whole steps"),
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
-        (
-            [cs.SumPool(1, gain=5.0), Coarse()],
-            r"SumPool\(.*\) must have integer weights from -8 to 4 before Coarse neurons",
-        ),
-        (
-            [cs.SumPool(2, gain=5.0, weight_hook=uneven), SRM],
-            r"SumPool\(.*\) must have one weight for all its inputs, got",
-        ),
+        ([cs.SumPool(1, gain=5.0), Coarse()], r"SumPool\(.*\) must have integer weights from -8 to 4 before"),
+        ([cs.SumPool(2, gain=5.0, weight_hook=uneven), SRM], r"SumPool\(.*\) must have one weight for all its"),
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
     ],
 )
