@@ -135,7 +135,7 @@ def learn(task, kind, neuron, seed, rate, batches, others):
         optimizer.zero_grad()
         loss(net(x), labels).backward()
         optimizer.step()
-    net.train(False)
+    net.eval()
     with cs.no_grad():
         right = np.concatenate([cs.classify(net(x), over="mean") == labels for x, labels in others])
     return net, 100 * float(right.mean())

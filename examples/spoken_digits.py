@@ -61,7 +61,7 @@ def main(arguments=None):
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-        net.train(False)
+        net.eval()
         with cs.no_grad():
             # The read-out is (T, N, 10): the answer is the largest mean over time.
             right = [cs.classify(net(numbers), over="mean") == labels for numbers, labels in loaders[1]]

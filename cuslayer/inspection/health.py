@@ -388,7 +388,7 @@ class _Steps:
         self.x, self.before = as_tensor(batch[0]), _measure(net, [batch], loss)
         self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)
         with copied(net, optimizer) as (twin, own):
-            twin.train(False)
+            twin.eval()
             with no_grad(active=False):
                 y = twin(self.x)
                 error = (loss or default_loss(net, y, batch[1]))(y, batch[1])

@@ -109,7 +109,7 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
             raise
         raise ValueError(f"{file} does not fit {folder / CONFIG}: {reason}") from None
     net.load_state(checkpoint.network)
-    net.train(False)
+    net.eval()
     rows = completed(folder, checkpoint.epoch)
     return Run(net, config, Stats(rows), checkpoint.epoch, folder, checkpoint.batches)
 

@@ -234,7 +234,7 @@ class Trainer:
         """
         step = self._strategy()
         task, progress = self._begin(False, step, batches, title, steps, state)
-        self.net.train(False)
+        self.net.eval()
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
             for number, batch in enumerate(progress.bar, start=progress.batches + 1):
                 step.test(task, batch, number)

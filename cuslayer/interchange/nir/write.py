@@ -337,7 +337,7 @@ def _approximated(net: Sequential, x: Any) -> tuple[Sequential, list[float]]:
     exact, close = to_numpy(x), to_numpy(x)
     check.time_first("approximate", exact)
     training = net.training
-    net.train(False)
+    net.eval()
     moved, earlier = [], 0
     try:
         with no_grad():
