@@ -70,7 +70,7 @@ def conv_neuron(
 
 
 def input_rows(cut: int, steps: int) -> list[int]:
-    """Return the rows of a ring buffer of inputs, and the rows without one: inputs that enter, and those that leave."""
+    """Return the rows of a ring buffer of inputs, and the rows without one: inputs that enter and that leave."""
     return ([-(-cut // TILE) * TILE + TILE] if cut < steps else []) + [2 * TILE]
 
 
@@ -211,5 +211,5 @@ def conv_pool_adjoint(
 
 
 def _ring_rows(steps: int, cut: int) -> int:
-    """Return the steps of the ring buffer: two batches, and those after which an error leaves the response."""
+    """Return the steps of the ring buffer: two batches, and the steps after which an error leaves the response."""
     return 2 * TILE + (-(-cut // TILE) * TILE if cut < steps else 0)
