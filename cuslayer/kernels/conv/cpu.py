@@ -2,8 +2,8 @@
 
 It copies the patches of a few frames, or of a few rows of one, at a time, as many as fit in a core's second cache.
 
-A matrix product of few columns is slow, and so are loops over few channels: a convolution of 16 groups of one channel
-would take many times as long as one of 16 channels. As one group they have a weight that is 0 between them.
+A matrix product of few columns is slow, as are loops over few channels. A convolution of 16 groups of one channel would
+take many times as long as one of 16 channels. As one group they have a weight that is 0 between them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ The gradient of an image is itself a convolution: of the errors with the flipped
 its pixels in a line from n = m + kernel - 1 errors, by n multiplications instead of m kernel. With constant matrices B,
 G and A they are ``A' [(G w) * (B' d)]``, with the product ``*`` element by element; a tile of pixels is
 ``A' [(G w G') * (B' d B)] A``. Summed over the channels, each element of a tile becomes a matrix product. For windows
-of 3 x 3, tiles of 4 x 4 need 36 multiplications instead of 144, tiles of 3 x 3 need 25 instead of 81; for 5 x 5, tiles
+of 3 x 3, tiles of 4 x 4 need 36 multiplications instead of 144, tiles of 3 x 3 need 25 instead of 81. For 5 x 5, tiles
 of 2 x 2 need 36 instead of 100. Each side of an image takes the size that wastes less at its end.
 
 The matrices belong to the points 0, 1, -1, 2, -1/2 and infinity (n = 6) or 0, 1, -1, 2 and infinity (n = 5). Among

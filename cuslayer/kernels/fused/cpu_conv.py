@@ -500,8 +500,7 @@ class OnePass:
 
 
 def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons: Array | None) -> Array:
-    """Return a part of potentials stored in blocks, at all steps: (T, samples, H, W, C), or (T, samples, k) of k
-    neurons.
+    """Return a part of potentials in blocks, at all steps: (T, samples, H, W, C), or (T, samples, k) of k neurons.
 
     Args:
         u: (blocks, T, numbers of a block), the blocks of a sample one after the other.

@@ -158,8 +158,8 @@ def conv_pool_adjoint(
 ) -> tuple[Array | None, Parts | Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight, with `keep` in parts.
 
-    One sweep computes both layers of neurons; two do if the gradient is exact, if the pooling windows do not tile the
-    map, or if the sums of a window and the errors of the pooled neurons do not fit in shared memory.
+    One sweep computes both layers of neurons. Two do if the gradient is exact, if the pooling windows do not tile the
+    map, or if shared memory is too small for the sums of a window and the errors of the pooled neurons.
     """
     channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)

@@ -16,7 +16,7 @@ from cuslayer.kernels.host.llvm import I8, I32, Code, Flat, Int, Number, Value, 
 def _over_pixels(
     code: Code, places: tuple[Value, ...], sums: Sequence[Value], one: Callable[[Value, list[Value]], list[Value]]
 ) -> list[Value]:
-    """Generate a loop over the pixels of a tile: `one` is given the place of each and the sums before it."""
+    """Generate a loop over the pixels of a tile: `one` takes the index of each and the sums before it."""
     begin, across, wide, down, high = places
 
     def row(y: Value, before: list[Value]) -> list[Value]:
