@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def losses(events: Events, kept: Events) -> list[str]:
-    """Return what differs between events and those that were read from a file of them.
+    """Return the differences between events and the same events read from a file.
 
     >>> from cuslayer.data import Events
     >>> losses(Events([1.0004], [3], [4], [1]), Events([1.0], [3], [4], [1]))
