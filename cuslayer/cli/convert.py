@@ -1,4 +1,4 @@
-"""`cuslayer convert`: write the events of a file in another format, and say what the format does not keep."""
+"""`cuslayer convert`: write the events of a file in another format, and report what the format loses."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class Comparison:
         return _cosine(self._predicted(mode), self.measured)
 
     def ratio(self, mode: str) -> float:
-        """Return the ratio of the root mean squares of predicted and measured changes, nan if those are all 0.
+        """Return the ratio of the root mean squares of predicted and measured changes, nan if all measured are 0.
 
         The slope of measured over predicted changes is ``cosine / ratio``.
 

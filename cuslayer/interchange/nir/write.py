@@ -179,7 +179,7 @@ _Ends: TypeAlias = "tuple[list[str], list[str], list[tuple[str, str]]]"
 
 
 def _put(named: dict[str, Any], name: str, node: Any) -> _Ends:
-    """Add a node, or branches, to those with names."""
+    """Add a node, or branches, to the named nodes."""
     chains = node.chains if isinstance(node, _Branches) else [[node]]
     ends: _Ends = ([], [], [])
     for n, chain in enumerate(chains):

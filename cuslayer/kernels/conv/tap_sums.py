@@ -155,7 +155,7 @@ class Parts(NamedTuple):
 
 
 def later(parts: Array, shape: tuple[int, ...]) -> Parts | Array:
-    """Return the sum of parts (count, elements) for a launch that adds them; a single part as it is."""
+    """Return the sum of parts (count, elements) for a launch that adds them; a single part unchanged."""
     return parts.reshape(shape) if len(parts) == 1 else Parts(parts, shape)
 
 

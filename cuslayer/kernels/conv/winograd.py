@@ -2,7 +2,7 @@
 
 `planes.py` has other windows.
 
-Windows with gaps see only every gap-th row and column of an image: these are images of their own, and windows without
+Windows with gaps see only every gap-th row and column of an image: these are separate images, with windows without
 gaps.
 
 The gradient of an image is itself a convolution: of the errors with the flipped window. Winograd's method gives m of

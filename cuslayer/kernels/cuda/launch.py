@@ -47,7 +47,7 @@ def contiguous(x: Array) -> Array:
 
 
 def numbers(x: Array) -> Array:
-    """Return spikes as float32, and numbers as they are, contiguous."""
+    """Return spikes as float32, and numbers unchanged, contiguous."""
     return contiguous(numeric(x))
 
 

@@ -54,7 +54,7 @@ def adam_all(
     step: Array,
     watch: Array,
 ) -> None:
-    """Take a step of Adam, AMSGrad where there is a peak, or NAdam, as `sgd_all`.
+    """Take a step of Adam, AMSGrad (with a peak) or NAdam; see `sgd_all`.
 
     The constants (weights, 6) are beta1, beta2, eps, weight decay and the bounds of each; the rates (rows, weights, 3)
     are rate_m, rate_g and scale_v.

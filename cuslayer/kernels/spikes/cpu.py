@@ -197,5 +197,5 @@ def by_column(start: Array, index: Array, columns: int) -> tuple[Array, Array]:
 
 
 def synapse_input(x: Array) -> SpikeList | Array:
-    """Return the input x (rows, ...) of a dense or convolutional layer: spikes counted, numbers as they are."""
+    """Return the input x (rows, ...) of a dense or convolutional layer: spikes counted, numbers unchanged."""
     return find_spikes(x) if x.dtype == bool else x

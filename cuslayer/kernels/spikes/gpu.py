@@ -34,7 +34,7 @@ def packed(x: Array | PackedSpikes) -> PackedSpikes:
 
 
 def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
-    """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers as they are."""
+    """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers unchanged."""
     return pack(x) if not isinstance(x, PackedSpikes) and x.dtype == bool else x
 
 
