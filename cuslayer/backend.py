@@ -408,7 +408,7 @@ def check_upload() -> None:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Deferred:
+class DeferredCheck:
     """The signal that has come.
 
     Attributes:
@@ -429,12 +429,12 @@ class Deferred:
 
 
 @contextmanager
-def deferred() -> Iterator[Deferred]:
+def deferred() -> Iterator[DeferredCheck]:
     """Note the first signal within the block instead of ending; a second one does what it did before the block.
 
     Signals that are ignored stay so. In a thread that is not the main one, nothing is changed: no signal comes there.
     """
-    found = Deferred()
+    found = DeferredCheck()
     if threading.current_thread() is not threading.main_thread():
         yield found
         return
@@ -461,7 +461,7 @@ def deferred() -> Iterator[Deferred]:
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let a signal that comes within the block do after it what it would have done at once, as to interrupt."""
-    noted = Deferred()
+    noted = DeferredCheck()
     try:
         with deferred() as noted:
             yield

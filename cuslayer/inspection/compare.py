@@ -16,7 +16,7 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.structure import check_loss, default_loss
 from cuslayer.layers import Delay, Layer
 from cuslayer.layers.base import Hooked, Synapse
-from cuslayer.network.graph import INPUT, Address, Node, finite_input
+from cuslayer.network.graph import INPUT, Address, GraphNode, finite_input
 from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
@@ -494,7 +494,7 @@ class _Run:
         def as_trials(base: Array) -> Array:
             return np.repeat(base[:, None], x.shape[1], axis=1) if samples is None else base[:, samples][:, :, None]
 
-        reached, later = {number}, list[Node]()
+        reached, later = {number}, list[GraphNode]()
         for node in self.graph.nodes[number + 1 :]:
             if reached.intersection(node.inputs):
                 reached.add(node.number)
@@ -515,7 +515,7 @@ class _Run:
     def spikes(self, number: int) -> Array:
         return to_numpy(self.outputs[number])[:, None].astype(np.float64)
 
-    def changes(self, node: Node, x: Array) -> Array:
+    def changes(self, node: GraphNode, x: Array) -> Array:
         """Return how the relaxed spikes of neurons change if their weighted input is x."""
         change = x - to_numpy(self.outputs[node.inputs[0]])[:, None]
         with no_grad():

@@ -15,7 +15,7 @@ from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Layer
-from cuslayer.network.graph import INPUT, Address, Node, feeds, finite_input
+from cuslayer.network.graph import INPUT, Address, GraphNode, feeds, finite_input
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
@@ -138,7 +138,7 @@ class _Run:
             _check_sum(explanation)
         return explanation
 
-    def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
+    def _sources(self, neurons: GraphNode, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
         """Return the layers whose spikes reach neurons through linear stages, and the share of constants."""
         from cuslayer.kernels.conv.winograd import exact_zeros  # imports Numba
 

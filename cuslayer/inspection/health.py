@@ -30,7 +30,7 @@ from cuslayer.inspection.structure import check_loss, default_loss, note_rates
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
-from cuslayer.network.calibration import Run
+from cuslayer.network.calibration import CalibrationRun
 from cuslayer.network.graph import SILENT_INPUT, Address, finite_input, output_neurons
 from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
@@ -273,7 +273,7 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) 
     for _ in range(_SCALE_HALVINGS + 1 if before.badness else 0):
         with copied(net) as (twin,):
             own = {id(as_neuron(node.stage).own_layer) for node in graph_of(twin).nodes if is_neuron(node.stage)}
-            run = Run(dict(wanted), own, fine)
+            run = CalibrationRun(dict(wanted), own, fine)
             with eval_mode(twin), no_grad():
                 run.scale(twin, as_tensor(batches[0][0]))
             after = _measure(twin, batches, loss)
@@ -296,7 +296,9 @@ def _wanted(layer: LayerHealth) -> float:
     return min(max(layer.desired, LEAST_DESIRED), 0.9 * layer.most)
 
 
-def _scales(net: Any, twin: Any, run: Run, neurons: dict[int, Unit], layers: dict[int, LayerHealth]) -> list[Advice]:
+def _scales(
+    net: Any, twin: Any, run: CalibrationRun, neurons: dict[int, Unit], layers: dict[int, LayerHealth]
+) -> list[Advice]:
     """Return the changes that a run made to a copy as advice for the network."""
     rates, found = {row.layer: row for row in run.rows}, list[Advice]()
     same = {id(mine.stage): node for mine, node in zip(graph_of(twin).nodes, graph_of(net).nodes, strict=True)}

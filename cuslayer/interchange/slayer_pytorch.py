@@ -13,7 +13,7 @@ from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import channels_first, inward
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, SumPool, TemporalFilter, Unpool, WeightNorm
 from cuslayer.layers.weight_hooks import length
-from cuslayer.network.graph import Node
+from cuslayer.network.graph import GraphNode
 from cuslayer.network.network import Sequential, chain_of
 
 _BUFFERS = ("srmKernel", "refKernel")
@@ -138,7 +138,7 @@ def _converted(kind: str, array: Array) -> Array:
     return ours[0, 0] if ours.shape[:2] == (1, 1) else ours
 
 
-def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
+def _check_gains(pools: list[tuple[str, Array]], nodes: list[GraphNode]) -> None:
     gains = [node.stage.gain for node in nodes if isinstance(node.stage, (SumPool, Unpool))]
     for key, array in pools:
         if not any(np.isclose(array.flat[0], gain, rtol=1e-5) for gain in gains):
@@ -146,7 +146,7 @@ def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
             raise ValueError(f"{key} has the gain {array.flat[0]:g}, the network has {ours}")
 
 
-def _setter(key: str, array: Array, node: Node) -> Callable[[], None]:
+def _setter(key: str, array: Array, node: GraphNode) -> Callable[[], None]:
     """Check that an array fits the layer at a node; return a function that loads it."""
     layer = node.stage
     parameter = layer.delay if isinstance(layer, Delay) else layer.weight

@@ -236,7 +236,7 @@ class Shape(NamedTuple):
 EXPONENTIAL = Shape()
 
 
-class Surrogate(Protocol):
+class ScaledShape(Protocol):
     """The surrogate gradient of a kind of neuron."""
 
     @property
@@ -356,7 +356,7 @@ class SurrogateNumbers(NamedTuple):
     b: Any
 
 
-def surrogate_numbers(spiking: Surrogate, dtype: np.dtype[Any]) -> SurrogateNumbers:
+def surrogate_numbers(spiking: ScaledShape, dtype: np.dtype[Any]) -> SurrogateNumbers:
     """Return the surrogate of neurons in a number type."""
     real, shape = dtype.type, spiking.shape
     return SurrogateNumbers(shape.code, *spiking.surrogate(dtype), real(shape.a), real(shape.b))

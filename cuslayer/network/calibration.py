@@ -18,7 +18,7 @@ from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
-from cuslayer.network.graph import Address, Graph, Node, as_input, finite_input, output_neurons
+from cuslayer.network.graph import Address, Graph, GraphNode, as_input, finite_input, output_neurons
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
@@ -159,7 +159,7 @@ def calibrate(
         x = _gather(batches, samples)
     with eval_mode(net), no_grad():
         net(x.data[:, :1])  # an input that does not fit is an error before a weight changes
-        run = Run(wanted, kept, {})
+        run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
     return Calibration(tuple(run.rows))
 
@@ -227,7 +227,7 @@ def _padded(parts: list[Tensor]) -> Tensor:
 
 
 @dataclass
-class Value:
+class Tracked:
     """The output of a node, and how layers between the neurons before and it scale it.
 
     `again` computes it once more, with that of each layer to scale multiplied by a factor; `mixed` is whether a part of
@@ -240,7 +240,7 @@ class Value:
     mixed: bool = False
 
 
-class Run:
+class CalibrationRun:
     """Visits the nodes of a network in order and scales the layers before each node of neurons.
 
     By the number of the node, `wanted` has their rates in Hz, `fine` the lowest and the highest rate at which they are
@@ -256,7 +256,7 @@ class Run:
     def scale(self, net: Any, x: Tensor) -> None:
         """Scale the layers of a network for an input, which runs in evaluation mode without gradients."""
         self._lengths = x.lengths
-        for at in Walk(net, Value(x, lambda factor: x)):
+        for at in Walk(net, Tracked(x, lambda factor: x)):
             at.output = self._value(at.node, at.name, *at.inputs)
 
     def _rate(self, spikes: Tensor, neuron: Neuron) -> float:
@@ -264,7 +264,7 @@ class Run:
         spikes.lengths = self._lengths
         return mean_rate(own(spikes), neuron.dt)
 
-    def _value(self, node: Node, name: str, *inputs: Value) -> Value:
+    def _value(self, node: GraphNode, name: str, *inputs: Tracked) -> Tracked:
         stage = node.stage
         if node.number in self.wanted:
             return self._neurons(node, name, as_neuron(stage), inputs[0])
@@ -276,12 +276,12 @@ class Run:
         scalable = isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
         if scalable and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
-            return Value(data, lambda factor: _times(node(x), factor), (stage,))
+            return Tracked(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
         again = lambda factor: node(*(value.again(factor) for value in inputs))  # noqa: E731
-        return Value(data, again, upstream, mixed)
+        return Tracked(data, again, upstream, mixed)
 
-    def _normalized(self, node: Node, norm: BatchNorm, x: Value) -> Value:
+    def _normalized(self, node: GraphNode, norm: BatchNorm, x: Tracked) -> Tracked:
         """Return the output of a normalization, which takes away what layers before it are scaled by."""
         x.tensor.lengths = self._lengths
         norm.observe(x.tensor)
@@ -289,9 +289,9 @@ class Run:
         if layers and norm.scale == "none" and norm.gain is None:
             layers = (*x.to_scale, norm) if x.to_scale and not x.mixed else ()
         given = x.again if len(layers) > 1 else lambda factor: x.tensor
-        return Value(data, lambda factor: _times(node(given(1.0)), factor), layers)
+        return Tracked(data, lambda factor: _times(node(given(1.0)), factor), layers)
 
-    def _neurons(self, node: Node, name: str, neuron: Neuron, x: Value) -> Value:
+    def _neurons(self, node: GraphNode, name: str, neuron: Neuron, x: Tracked) -> Tracked:
         """Scale the layers before neurons, and return the spikes."""
         wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
         before = now = self._rate(spikes, neuron)
@@ -330,10 +330,10 @@ class Run:
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
         self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input))
-        return Value(spikes, lambda factor: spikes)
+        return Tracked(spikes, lambda factor: spikes)
 
 
-def _grow(layers: list[Layer], x: Value) -> float:
+def _grow(layers: list[Layer], x: Tracked) -> float:
     """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input."""
     # A weight hook that rounds, such as `quantize`, makes small weights zero.
     for exponent in range(1, _REACH + 1):
@@ -352,7 +352,9 @@ def _times(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1.0 else x * factor
 
 
-def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float, lengths: Lengths | None) -> float:
+def _factor(
+    node: GraphNode, neuron: Neuron, x: Array, fixed: Array | None, wanted: float, lengths: Lengths | None
+) -> float:
     """Return the factor of x, but for its part `fixed`, at which neurons fire at a rate in Hz; 1 if at none."""
     kept = None
     if lengths is not None:

@@ -44,7 +44,7 @@ def as_address(path: tuple[int, ...]) -> Address:
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """A stage of a network: a layer, neurons, a function, or the join of branches."""
 
     number: int  # its place in the order in which stages run
@@ -71,7 +71,7 @@ class Node:
         return ".".join(map(str, self.path))
 
 
-class Part(NamedTuple):
+class GraphPart(NamedTuple):
     """A nested network, or parallel branches, in a graph: the nodes from `first` to before `stop`."""
 
     container: Any
@@ -85,13 +85,13 @@ class Part(NamedTuple):
 class Graph:
     """The nodes of a network, in the order in which they run, with nested networks and branches as parts."""
 
-    nodes: list[Node] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    nodes: list[GraphNode] = field(default_factory=list)
+    parts: list[GraphPart] = field(default_factory=list)
     output: int = INPUT  # the node whose output the network returns
 
     def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
         """Add a node and return its number."""
-        self.nodes.append(Node(len(self.nodes), path, stage, inputs))
+        self.nodes.append(GraphNode(len(self.nodes), path, stage, inputs))
         return len(self.nodes) - 1
 
     def uses(self) -> Counter[int]:
@@ -112,7 +112,7 @@ def output_neurons(graph: Graph) -> set[int]:
     return outputs
 
 
-def feeds(nodes: Sequence[Node], numbers: Iterable[int]) -> tuple[set[int], set[int]]:
+def feeds(nodes: Sequence[GraphNode], numbers: Iterable[int]) -> tuple[set[int], set[int]]:
     """Return the neurons, or INPUT, whose output reaches nodes through other stages, and these stages; by number.
 
     A node of `numbers` is itself one of the neurons or of the stages.
@@ -303,7 +303,7 @@ def observe(net: Any, observer: Observer) -> Iterator[None]:
         yield
 
 
-def observed(net: Any, parts: Sequence[Part] = ()) -> Run:
+def observed(net: Any, parts: Sequence[GraphPart] = ()) -> Run:
     """Return the function that runs the steps of a network, through its observers and those of its nested networks."""
 
     def run(step: Step, *inputs: Tensor) -> Tensor:
@@ -319,17 +319,17 @@ def observed(net: Any, parts: Sequence[Part] = ()) -> Run:
     return run
 
 
-def is_observed(net: Any, parts: Sequence[Part]) -> bool:
+def is_observed(net: Any, parts: Sequence[GraphPart]) -> bool:
     """Return whether a network or one of its nested networks has an observer in this thread."""
     return any(other is net for other, _ in _observers.get()) or bool(_observed_parts(parts))
 
 
-def _observed_parts(parts: Sequence[Part]) -> list[tuple[Part, Observer]]:
+def _observed_parts(parts: Sequence[GraphPart]) -> list[tuple[GraphPart, Observer]]:
     """Return the parts that have observers, with each of them."""
     return [(part, observer) for net, observer in _observers.get() for part in parts if part.container is net]
 
 
-def _within(part: Part, observer: Observer, run: Run, step: Step, *inputs: Tensor) -> Tensor:
+def _within(part: GraphPart, observer: Observer, run: Run, step: Step, *inputs: Tensor) -> Tensor:
     """Run a step through the observer of a nested network if it lies in it, numbered as in that network."""
     if not part.first <= step.start < part.stop:
         return run(step, *inputs)

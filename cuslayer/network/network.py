@@ -15,7 +15,7 @@ from cuslayer._base.sequences import ended
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 from cuslayer.backend import Array, Setting
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
-from cuslayer.network.graph import INPUT, Graph, Node, Part, as_input, flow, number_range, observed, plan
+from cuslayer.network.graph import INPUT, Graph, GraphNode, GraphPart, as_input, flow, number_range, observed, plan
 from cuslayer.network.join import Join
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of
@@ -446,7 +446,7 @@ def graph_of(net: Container) -> Graph:
     return graph
 
 
-def chain_of(net: Container) -> list[Node]:
+def chain_of(net: Container) -> list[GraphNode]:
     """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else."""
     nodes = graph_of(net).nodes
     for node in nodes:
@@ -469,7 +469,7 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
         raise ValueError(f"networks must be nested up to {_DEEPEST} deep; is one nested in itself?")
     first = len(graph.nodes)
     output = stage.expand(graph, path, source)
-    graph.parts.append(Part(stage, path, first, len(graph.nodes), output))
+    graph.parts.append(GraphPart(stage, path, first, len(graph.nodes), output))
     return output
 
 

@@ -14,7 +14,18 @@ from cuslayer._tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potent
 from cuslayer.backend import Array, generator_state, load_generator_state, namespace
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, SumPool
-from cuslayer.network.graph import INPUT, Graph, Node, Step, as_input, finite_input, flow, is_observed, one_pass, plan
+from cuslayer.network.graph import (
+    INPUT,
+    Graph,
+    GraphNode,
+    Step,
+    as_input,
+    finite_input,
+    flow,
+    is_observed,
+    one_pass,
+    plan,
+)
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.states import carried
@@ -234,7 +245,7 @@ def check_continued(graph: Graph, whole: bool) -> None:
         _continued(node, whole)
 
 
-def _continued(node: Node, whole: bool) -> Run:
+def _continued(node: GraphNode, whole: bool) -> Run:
     """Return a stage that goes on from chunk to chunk in training."""
     stage = node.stage
     run = stage.continued() if hasattr(stage, "continued") else None

@@ -22,7 +22,7 @@ from cuslayer._base import check
 from cuslayer._tape import Potentials, Tensor, on_potential
 from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers import Layer, ReadOut, TemporalFilter
-from cuslayer.network.graph import INPUT, Address, Graph, Node, flow
+from cuslayer.network.graph import INPUT, Address, Graph, GraphNode, flow
 from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.states import Carried
@@ -35,11 +35,11 @@ _UNSET: Any = object()
 class Unit(NamedTuple):
     """A layer and the neurons after it, or one of the two alone."""
 
-    layer: Node | None  # also a join of branches, or a function
-    neurons: Node | None
+    layer: GraphNode | None  # also a join of branches, or a function
+    neurons: GraphNode | None
 
     @property
-    def last(self) -> Node:
+    def last(self) -> GraphNode:
         """The node of its last stage."""
         return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
 
@@ -64,7 +64,9 @@ class Unit(NamedTuple):
 class Visit:
     """A stage of a network with its inputs, one for each of `node.inputs`, and the output that `call` makes of them."""
 
-    def __init__(self, node: Node, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, node: GraphNode, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., Any] | None = None
+    ) -> None:
         self.node, self.inputs, self.unit, self.call = node, inputs, unit, call or node
         self._output: Any = _UNSET
         self._potentials: Array | None = None
@@ -125,7 +127,7 @@ class Walk:
     that `Visit.call` takes, or that the loop makes an output of. After the loop, `output` is that of the node `last`.
     """
 
-    def __init__(self, net: Any, x: Any, nodes: Sequence[Node] | None = None, last: int | None = None) -> None:
+    def __init__(self, net: Any, x: Any, nodes: Sequence[GraphNode] | None = None, last: int | None = None) -> None:
         graph = net if isinstance(net, Graph) else graph_of(net)
         self.nodes, self.last = graph.nodes if nodes is None else nodes, graph.output if last is None else last
         self.units = {node.number: unit for unit in units(graph) for node in unit if node is not None}

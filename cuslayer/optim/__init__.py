@@ -1,6 +1,6 @@
 """Optimizers, groups of parameters, and schedules of the learning rate."""
 
-from cuslayer.optim.optimizers import SGD, Adam, Group, NAdam, Optimizer, Rate, Schedule
+from cuslayer.optim.optimizers import SGD, Adam, Group, LearningRate, NAdam, Optimizer, Schedule
 from cuslayer.optim.schedules import cosine_decay, step_decay
 
 __all__ = ["SGD", "Adam", "Group", "NAdam", "Optimizer", "Rate", "Schedule", "cosine_decay", "step_decay"]

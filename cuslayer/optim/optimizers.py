@@ -21,7 +21,7 @@ from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.groups import Given, Parameters, Rules, betas, optional, read_groups
 
 Schedule: TypeAlias = Callable[[int], float]
-Rate: TypeAlias = float | Schedule
+LearningRate: TypeAlias = float | Schedule
 
 # Its square is finite in float32.
 _LARGEST_SLOPE = 1e18
@@ -73,7 +73,7 @@ class Group:
         return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
 
     @lr.setter
-    def lr(self, rate: Rate) -> None:
+    def lr(self, rate: LearningRate) -> None:
         with check.about(type(self._optimizer).__name__):
             self.options["lr"] = as_schedule(f"{self._name}lr", rate)
         self.assigned = None if callable(rate) else float(rate)
@@ -148,7 +148,7 @@ class Optimizer:
     def __init__(
         self,
         parameters: Parameters,
-        lr: Rate,
+        lr: LearningRate,
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -210,7 +210,7 @@ class Optimizer:
         return self.rate("lr", self.schedule)
 
     @lr.setter
-    def lr(self, rate: Rate) -> None:
+    def lr(self, rate: LearningRate) -> None:
         self.schedule = as_schedule("lr", rate)
         self._assigned = None if callable(rate) else float(rate)
 
@@ -575,7 +575,7 @@ class SGD(_ByKernel):
     def __init__(
         self,
         parameters: Parameters,
-        lr: Rate = 0.01,
+        lr: LearningRate = 0.01,
         *,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
@@ -636,7 +636,7 @@ class Adam(_ByKernel):
     def __init__(
         self,
         parameters: Parameters,
-        lr: Rate = 0.001,
+        lr: LearningRate = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -703,7 +703,7 @@ class NAdam(Adam):
     def __init__(
         self,
         parameters: Parameters,
-        lr: Rate | None = None,
+        lr: LearningRate | None = None,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

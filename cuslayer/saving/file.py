@@ -17,7 +17,7 @@ from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron
 from cuslayer.saving.describe import Description
-from cuslayer.saving.rebuild import Arrays, Rebuilt
+from cuslayer.saving.rebuild import ReadArrays, Rebuilt
 
 _FORMAT, _VERSION = "cuslayer network", 1
 # The most places at which all tensors of a file may stand: the constructor of each draws a tensor of its own.
@@ -64,7 +64,7 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
     about = {"format": _FORMAT, "version": _VERSION} | parts
     arrays = {f"array/{name}": array for name, array in found.arrays.items()}
     with backend.preserved_generator():
-        Rebuilt(json.loads(json.dumps(about)), Arrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
+        Rebuilt(json.loads(json.dumps(about)), ReadArrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
     write_archive(Path(path), about, arrays)
 
 
@@ -92,7 +92,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
     own, path = _by_name(classes), Path(path)
     with ExitStack() as stack:
         archive, about = _opened(path, stack)
-        arrays = Arrays(archive.names, archive.header, archive.read)
+        arrays = ReadArrays(archive.names, archive.header, archive.read)
         left = [_PLACES * path.stat().st_size // 4]
         try:
             with backend.preserved_generator(), elements_left.set(left):

@@ -28,7 +28,7 @@ from cuslayer.saving import describe
 _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
 
 
-class Arrays(NamedTuple):
+class ReadArrays(NamedTuple):
     """The names of the arrays of a file, and how the header and the content of each are read."""
 
     names: Iterable[str]
@@ -44,7 +44,7 @@ class Rebuilt:
     type, is caught by `load`.
     """
 
-    def __init__(self, about: Mapping[str, Any], arrays: Arrays, own: Mapping[str, Any]) -> None:
+    def __init__(self, about: Mapping[str, Any], arrays: ReadArrays, own: Mapping[str, Any]) -> None:
         self._tensors, self._arrays, self._own = about["tensors"], arrays, own
         self._unread = set(arrays.names)
         # What each object is, one of `CALLABLES`, and the object.

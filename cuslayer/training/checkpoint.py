@@ -63,7 +63,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Record:
+class FileRecord:
     """The configuration, the statistics and the recordings of a run at a checkpoint.
 
     Attributes:
@@ -80,17 +80,17 @@ class Record:
     recordings: Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, config: Config, rows: list[EpochStats], recordings: Mapping[str, str] | None = None) -> Record:
+    def of(cls, config: Config, rows: list[EpochStats], recordings: Mapping[str, str] | None = None) -> FileRecord:
         """Return the record of a run."""
         digest = sha256(config.to_yaml().encode()).hexdigest()
         return cls(config.document(), tuple(rows), (digest,), recordings)
 
-    def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> Record:
+    def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> FileRecord:
         """Return the record at other statistics; `before` has digests of what the configuration file may still be."""
         return replace(self, rows=tuple(rows), digests=(self.digests[0], *(d for d in before if d != self.digests[0])))
 
     @classmethod
-    def of_json(cls, given: Any, epoch: int) -> Record:
+    def of_json(cls, given: Any, epoch: int) -> FileRecord:
         """Return the record that `json` wrote, of a number of completed epochs; raise ValueError if it is none."""
         check_fields("run", given, ("config", "statistics", "digests", "recordings"))
         rows, digests, recordings = given["statistics"], given["digests"], given["recordings"]
@@ -148,7 +148,7 @@ class Checkpoint:
     optimizer: dict[str, backend.Array]
     generator: dict[str, Any]
     place: Place | None = None
-    record: Record | None = None
+    record: FileRecord | None = None
 
     @classmethod
     def of(
@@ -158,7 +158,7 @@ class Checkpoint:
         optimizer: SGD | Adam,
         *,
         place: Place | None = None,
-        record: Record | None = None,
+        record: FileRecord | None = None,
     ) -> Checkpoint:
         """Return a checkpoint of the current state."""
         return cls(epoch, network.state(), optimizer.state(), backend.generator_state(), place, record)
@@ -269,7 +269,7 @@ def _opened(path: str | Path) -> Iterator[Archive]:
         raise ValueError(f"{path} is damaged or no checkpoint ({type(problem).__name__})") from None
 
 
-def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, Record | None]:
+def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, FileRecord | None]:
     """Return the epoch, the state of the generator, the place and the record of a checkpoint, all of them checked."""
     about = dict(archive.about())
     version = about["format"]
@@ -289,7 +289,7 @@ def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, R
     if version == 2 and run is not None:
         run = {**run, "digests": run["sha256"]["config.yaml"], "recordings": None}
         del run["sha256"]
-    record = None if run is None else Record.of_json(run, epoch)
+    record = None if run is None else FileRecord.of_json(run, epoch)
     return epoch, about["generator"], place, record
 
 

@@ -26,7 +26,7 @@ _LARGEST_INTEGER = 2**128
 _TAG = "tag:yaml.org,2002:"
 
 
-class Refused(ValueError):
+class BadParams(ValueError):
     """A document is not allowed; the message says where."""
 
 
@@ -98,8 +98,8 @@ for _kind, (_pattern, _first) in _KINDS.items():
 _Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
 
 
-def _refused(marked: Any, message: str) -> Refused:
-    return Refused(f"line {marked.start_mark.line + 1}: {message}")
+def _refused(marked: Any, message: str) -> BadParams:
+    return BadParams(f"line {marked.start_mark.line + 1}: {message}")
 
 
 def document_of(text: str) -> Any:
@@ -124,11 +124,11 @@ def read_yaml(path: str | Path) -> Any:
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE + 1)
         if len(raw) > LARGEST_FILE:
-            raise Refused(f"a configuration must have at most {LARGEST_FILE} bytes, got more")
+            raise BadParams(f"a configuration must have at most {LARGEST_FILE} bytes, got more")
         return document_of(raw.decode("utf-8-sig"))
     except OSError as problem:
         raise ValueError(f"{path} cannot be read ({problem.strerror or type(problem).__name__})") from None
-    except Refused as problem:
+    except BadParams as problem:
         raise ValueError(f"{path}: {problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         # The lines around it stay out of the message: the file may be another than meant.

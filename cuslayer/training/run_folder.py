@@ -30,7 +30,7 @@ from cuslayer.network.notation import rows_first
 from cuslayer.network.walk import Walk, ends_in_read_out, eval_mode
 from cuslayer.plot import learning_curves, raster
 from cuslayer.plot.style import style_of_new_figures
-from cuslayer.training.checkpoint import Checkpoint, Place, Record, load_checkpoint, read_summary
+from cuslayer.training.checkpoint import Checkpoint, FileRecord, Place, load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.score import GradientFlow, Score, Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
@@ -249,7 +249,7 @@ def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, x
 
 
-def check_config(record: Record, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
+def check_config(record: FileRecord, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
     """Raise ValueError if the configuration file of a run was changed since a checkpoint."""
     path = folder / CONFIG
     if path.is_file() and sha256(path.read_bytes()).hexdigest() not in record.digests:
@@ -261,7 +261,7 @@ def check_config(record: Record, folder: Path, *, free: tuple[str, ...] = _FREE,
             raise ValueError(f"{path} was changed since the checkpoint: {listed}; {advice}")
 
 
-def check_resumed(record: Record, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
+def check_resumed(record: FileRecord, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
     """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
     before = record.settings()
     if before.layers != config.layers:
@@ -283,7 +283,7 @@ def earlier(config: Config, out: Path) -> tuple[list[EpochStats], list[str]]:
     summary = read_summary(out / CHECKPOINT)
     record, rows = summary.record, completed(out, summary.epoch)
     if record is None:
-        record = Record.of(load_config(out / CONFIG), rows)
+        record = FileRecord.of(load_config(out / CONFIG), rows)
     else:
         check_config(record, out)
         rows = list(record.rows)
@@ -362,7 +362,7 @@ class Saver:
     ) -> None:
         self._out, self._config, self._trainer, self._stats, self._stop = out, config, trainer, stats, stop
         self._batches, self._writes = batches, writes
-        self._record = Record.of(config, [], recordings)
+        self._record = FileRecord.of(config, [], recordings)
         self._saved = None if resumed is None else (resumed.epoch, resumed.batches)
         # What the configuration file may be until this run has written it.
         self._digests = () if resumed is None or resumed.record is None else resumed.record.digests

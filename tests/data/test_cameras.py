@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cuslayer.data import Events, FromStart, read_events, write_events
 from cuslayer.data.formats import base
-from cuslayer.data.formats.aedat import Table, decompress
+from cuslayer.data.formats.aedat import FlatTable, decompress
 from cuslayer.data.formats.prophesee import DAT, _Clock
 from cuslayer.data.formats.prophesee import RAW as STREAM
 from tests.support.event_bytes import DAT as CD
@@ -155,7 +155,7 @@ def test_packets_that_cannot_be_decompressed_raise(tmp_path, name):
 def test_unknown_compressions_and_absent_fields():
     refused("has a compression of an unknown kind, 9", lambda: decompress(b"", 9, 0))
     # A table without fields: its vtable has only the 4 bytes of lengths.
-    table = Table.root(bytes.fromhex("10000000 0c000000 54455354 04000400 04000000".replace(" ", "")), b"TEST")
+    table = FlatTable.root(bytes.fromhex("10000000 0c000000 54455354 04000400 04000000".replace(" ", "")), b"TEST")
     assert (table.integer(0, 4, default=7), table.pair(0), table.tables(0)) == (7, (0, 0), [])
 
 

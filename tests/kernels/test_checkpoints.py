@@ -13,7 +13,7 @@ from cuslayer._tape import on_potential, recomputable
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.fused.cpu_conv import Checkpoints, OnePass, saved_type
+from cuslayer.kernels.fused.cpu_conv import Checkpoints, ConvPass, saved_type
 
 pytestmark = pytest.mark.cpu_only
 
@@ -97,8 +97,8 @@ def test_potentials_of_busy_input_are_saved(spikes: int, expected: Any, monkeypa
     x = (np.arange(200) < spikes).reshape(10, 1, 5, 4, 1)
     assert saved_type(cpu.spikes.synapse_input(x[:, 0])) is expected
     kept = []
-    forward = OnePass.conv_pool
-    monkeypatch.setattr(OnePass, "conv_pool", lambda *given: kept.append(given[-1]) or forward(*given))
+    forward = ConvPass.conv_pool
+    monkeypatch.setattr(ConvPass, "conv_pool", lambda *given: kept.append(given[-1]) or forward(*given))
     cs.Network("5x4x1-2c3-2a", SRM)(x)
     assert kept == [expected or np.float32]
 

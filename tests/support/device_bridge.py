@@ -22,7 +22,7 @@ from cuslayer._tape import DeferredGradient
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import Product
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.fused.gpu import OnePass
+from cuslayer.kernels.fused.gpu import GpuPass
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 
@@ -39,10 +39,10 @@ class Topic:
     A name that a monkeypatch sets is set in the module, and again what it was where the monkeypatch removes it.
     """
 
-    _functions: ModuleType | OnePass
+    _functions: ModuleType | GpuPass
     _before: dict[str, Any]
 
-    def __init__(self, functions: ModuleType | OnePass) -> None:
+    def __init__(self, functions: ModuleType | GpuPass) -> None:
         self.__dict__.update(_functions=functions, _before={})
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -77,7 +77,7 @@ def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
             return moved[id(x)][1]
 
         def back(x: Any) -> Any:
-            if isinstance(x, (ModuleType, OnePass)):
+            if isinstance(x, (ModuleType, GpuPass)):
                 return Topic(x)
             if not isinstance(x, cupy.ndarray):
                 return x

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cuslayer.data import Events, write_events
-from cuslayer.data.formats.aedat import Table
+from cuslayer.data.formats.aedat import FlatTable
 
 FILES = Path(__file__).parent / "files"
 DAT = b"% Data file containing CD events.\n% Version 2\n% Height 480\n% Width 640\n"
@@ -50,7 +50,7 @@ def aedat4_bytes(packed, kind="none"):
     """Return a file by DV with another packet of events, and without a table."""
     raw = (FILES / f"dv_{kind}.aedat4").read_bytes()
     header = 14 + 4 + int.from_bytes(raw[14:18], "little")
-    table = Table.root(raw[14:header], b"IOHE").integer(1, 8)
+    table = FlatTable.root(raw[14:header], b"IOHE").integer(1, 8)
     start = raw[:header].replace(table.to_bytes(8, "little"), (-1).to_bytes(8, "little", signed=True))
     return start + (0).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + packed
 

@@ -151,7 +151,7 @@ def _read_4(file: BinaryIO, size: int, limit: base.Limit) -> Events:
     rest = size - file.tell()
     if int.from_bytes(start, "little") > rest or len(start) < 4:
         raise base.Unreadable(f"is cut off at byte {size}, in its header")
-    header = Table.root(start + base.read_block(file, int.from_bytes(start, "little")), b"IOHE")
+    header = FlatTable.root(start + base.read_block(file, int.from_bytes(start, "little")), b"IOHE")
     compression = header.integer(0, 4)
     end = header.integer(1, 8, default=-1)
     if not -1 <= end <= size:
@@ -186,11 +186,11 @@ def _read_4(file: BinaryIO, size: int, limit: base.Limit) -> Events:
         table = decompress(base.read_block(file, size - position), compression, _OVERHEAD + _ENTRY * number_of_packets)
         if table is None:
             raise base.Unreadable(f"must have a table of its {number_of_packets} packets, got one that is larger")
-        _check_counts(Table.root(table, b"FTAB"), stream, counts)
+        _check_counts(FlatTable.root(table, b"FTAB"), stream, counts)
     return packets.joined()
 
 
-def _streams(header: Table) -> tuple[set[int], int]:
+def _streams(header: FlatTable) -> tuple[set[int], int]:
     """Return the streams listed in the header's XML, and the stream of polarity events."""
     start, length = header.vector(2, 1)
     text = header.raw[start : start + length]
@@ -210,7 +210,7 @@ def _streams(header: Table) -> tuple[set[int], int]:
 
 def _add_polarities(packets: base.Packets, raw: bytes | bytearray, position: int) -> int:
     """Add the events of a packet, which must end with its last event; return their number."""
-    start, count = Table.root(raw, b"EVTS").vector(0, _EVENT_4.itemsize)
+    start, count = FlatTable.root(raw, b"EVTS").vector(0, _EVENT_4.itemsize)
     if count and not 0 <= len(raw) - (start + count * _EVENT_4.itemsize) < _EVENT_4.itemsize:
         raise base.Unreadable(f"has a packet at byte {position} of {len(raw)} bytes for {count} events")
     events = np.frombuffer(raw, dtype=_EVENT_4, count=count, offset=start)
@@ -224,7 +224,7 @@ def _add_polarities(packets: base.Packets, raw: bytes | bytearray, position: int
     return count
 
 
-def _check_counts(table: Table, stream: int, counts: dict[int, int]) -> None:
+def _check_counts(table: FlatTable, stream: int, counts: dict[int, int]) -> None:
     """Raise Unreadable unless the table of packets has the packets and counts that were read."""
     listed = {entry.integer(0, 8): entry.integer(2, 8) for entry in table.tables(0) if entry.pair(1)[0] == stream}
     if listed != counts:
@@ -234,14 +234,14 @@ def _check_counts(table: Table, stream: int, counts: dict[int, int]) -> None:
         )
 
 
-class Table(NamedTuple):
+class FlatTable(NamedTuple):
     """A table of a FlatBuffer at a byte position, with bounds checks on every access."""
 
     raw: bytes | bytearray
     position: int
 
     @classmethod
-    def root(cls, raw: bytes | bytearray, name: bytes) -> Table:
+    def root(cls, raw: bytes | bytearray, name: bytes) -> FlatTable:
         """Return the root table of a size-prefixed buffer with an identifier."""
         if len(raw) < 12 or int.from_bytes(raw[:4], "little") != len(raw) - 4 or raw[8:12] != name:
             raise base.Unreadable(f"has a part that should be {name.decode()} and is not")
@@ -268,11 +268,11 @@ class Table(NamedTuple):
             raise base.Unreadable("has a vector that reaches past its end")
         return start + 4, count
 
-    def tables(self, field: int) -> list[Table]:
+    def tables(self, field: int) -> list[FlatTable]:
         """Return the tables of a vector."""
         start, count = self.vector(field, 4)
         positions = range(start, start + 4 * count, 4)
-        return [Table(self.raw, position + self._integer(position, 4)) for position in positions]
+        return [FlatTable(self.raw, position + self._integer(position, 4)) for position in positions]
 
     def _field(self, field: int) -> int:
         """Return the position of a field, or 0 if it is absent."""

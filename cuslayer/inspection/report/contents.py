@@ -25,7 +25,7 @@ from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.dense.busy import INPUTS, busy_above
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.layers.base import Shape
-from cuslayer.network.graph import INPUT, Node, feeds
+from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import Join, on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
@@ -71,7 +71,7 @@ class Contents:
 
     def __init__(self, net: Any, data: Array) -> None:
         self.net, self.data, self.graph = net, data, graph_of(net)
-        self.nodes: Sequence[Node] = self.graph.nodes
+        self.nodes: Sequence[GraphNode] = self.graph.nodes
         self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
         self.spikes: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}
@@ -93,7 +93,7 @@ class Contents:
         self.places = {INPUT: 0} | {unit.last.number: place for place, unit in enumerate(self.units, 1)}
         self.described = [self._describe(node) for node in self.nodes]
 
-    def _describe(self, node: Node) -> Json:
+    def _describe(self, node: GraphNode) -> Json:
         """Return a node as model.js reads it; its kind is None if that does not know the stage."""
         stage, found = node.stage, dict[str, Any]()
         given = [self.shapes[number] for number in node.inputs]
@@ -289,9 +289,9 @@ def live_contents(net: Any, shape: Shape, steps: int, spikes: Array | None, targ
     }
 
 
-def _chain(page: Contents, before: int, number: int) -> list[Node]:
+def _chain(page: Contents, before: int, number: int) -> list[GraphNode]:
     """Return the nodes from a node of neurons, or the input, to another node; raise ValueError if it has branches."""
-    chain: list[Node] = []
+    chain: list[GraphNode] = []
     while number != before:
         if number == INPUT or len(page.nodes[number].inputs) != 1:
             raise ValueError("net must be a chain of layers, without branches, for a page that runs it")

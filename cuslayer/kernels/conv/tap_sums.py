@@ -24,11 +24,11 @@ _RESERVED = 1024
 _PART_BYTES = 24 << 20
 # PART_ROWS of conv_adjoint.cu, and threads that add parts.
 _PART_ROWS, _ADDERS = 16, 512
-# Blocks of a launch at most along x.
+# TapBlocks of a launch at most along x.
 _MOST_BLOCKS = 1 << 16
 
 
-class Blocks(NamedTuple):
+class TapBlocks(NamedTuple):
     """The shape of a block.
 
     Attributes:
@@ -79,7 +79,7 @@ def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: 
     )
 
 
-def blocks(sums: Sums) -> Blocks:
+def blocks(sums: Sums) -> TapBlocks:
     """Return the blocks with the most threads on a multiprocessor; ValueError if a block has no room for a thread."""
     found = _blocks(sums, most_shared())
     if found is None:
@@ -87,22 +87,22 @@ def blocks(sums: Sums) -> Blocks:
     return found
 
 
-def blocks_of_sweep(sums: Sums) -> Blocks | None:
+def blocks_of_sweep(sums: Sums) -> TapBlocks | None:
     """Return the blocks of a sweep over time; None where a second pass over stored errors is faster."""
     found = _blocks(sums, most_shared())
     return found if found and found.resident >= _LEAST_RESIDENT else None
 
 
 @lru_cache(maxsize=256)
-def _blocks(sums: Sums, most: int) -> Blocks | None:
-    best: Blocks | None = None
+def _blocks(sums: Sums, most: int) -> TapBlocks | None:
+    best: TapBlocks | None = None
     for lanes, together, across in _lanes(sums.outputs, sums.groups):
         for tiles in range(1, _THREADS // (sums.tile * lanes) + 1):
             windows, threads = sums.tile * tiles * together, sums.tile * tiles * lanes
             numbers = threads * (TILE + sums.bits) + tiles * lanes * sums.ring
             shared = sums.itemsize * numbers + 4 * (TILE * windows * (2 * sums.pieces + 3) + sums.pieces)
             resident = min(most // (shared + _RESERVED) * threads, _RESIDENT)
-            found = Blocks(tiles, lanes, across, threads, shared, resident)
+            found = TapBlocks(tiles, lanes, across, threads, shared, resident)
             if shared <= most and (best is None or _worth(found) > _worth(best)):
                 best = found
     return best
@@ -121,7 +121,7 @@ def _lanes(outputs: int, groups: int) -> Iterator[tuple[int, int, int]]:
         parts *= 2
 
 
-def _worth(found: Blocks) -> tuple[float, int]:
+def _worth(found: TapBlocks) -> tuple[float, int]:
     """Return the worth of blocks: threads at a time, twice where a warp has one window; then 128 threads."""
     return found.resident * (1 + min(found.lanes, WORD) / WORD), -abs(found.threads - 128)
 

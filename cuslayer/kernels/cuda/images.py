@@ -45,7 +45,7 @@ def struct_of(window: Window) -> Mapping[str, int]:
     return dict(zip(names, (size for pair in window for size in pair), strict=True))
 
 
-class Blocks(NamedTuple):
+class ImageBlocks(NamedTuple):
     """The blocks of a launch.
 
     Attributes:
@@ -61,20 +61,20 @@ class Blocks(NamedTuple):
     option: int
 
 
-def blocks(weights: int, options: Sequence[int]) -> Blocks:
+def blocks(weights: int, options: Sequence[int]) -> ImageBlocks:
     """Return blocks that give a multiprocessor many warps at a time, for bytes of weights, and of a warp by options.
 
     Weights in shared memory are preferred to weights in memory, then earlier options to later ones, then small blocks.
     """
     most, reached = most_shared(), 0
-    best = Blocks(1, min(options), False, options.index(min(options)))
+    best = ImageBlocks(1, min(options), False, options.index(min(options)))
     for staged in (True, False):
         for option, size in enumerate(options):
             for groups in _WARPS:
                 shared = staged * weights + groups * size
                 resident = (most + _RESERVED) // (shared + _RESERVED) * groups
                 if min(resident, _RESIDENT) > reached:
-                    best, reached = Blocks(groups, shared, staged, option), min(resident, _RESIDENT)
+                    best, reached = ImageBlocks(groups, shared, staged, option), min(resident, _RESIDENT)
     return best
 
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer.backend import Array, check_upload, namespace, numeric, numeric_type
-from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
+from cuslayer.kernels.constants import Alpha, ScaledShape, Spiking, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
@@ -110,7 +110,7 @@ def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int, prefix: str = "")
 
 
 @lru_cache(maxsize=256)
-def surrogate(spiking: Surrogate, dtype: np.dtype[Any]) -> Mapping[str, Any]:
+def surrogate(spiking: ScaledShape, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
     theta, steep, height = spiking.surrogate(dtype)
     return {"theta": theta, "steep": steep, "height": height}

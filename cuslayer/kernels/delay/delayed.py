@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Emitted, Emitter, Flat, Int, generated
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, place_of, store_bits, transpose_bits
 
@@ -76,17 +76,17 @@ def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
 
 
 @generated
-def _pass_stages(code: Code, out: Flat, x: Flat, at: Int, rows: Flat, lags: Flat, places: Flat, pairs: Int) -> None:
+def _pass_stages(code: Emitter, out: Flat, x: Flat, at: Int, rows: Flat, lags: Flat, places: Flat, pairs: Int) -> None:
     """Pass the vectors from x[at] on through all stages to `out`, _PAIR at a time; all arrays are flat."""
     vector, lanes = out.line, out.line.count
     whole, flags = ir.VectorType(I32, lanes), ir.VectorType(BOOL, lanes)
 
-    def one_pair(turn: Value, _: list[Value]) -> list[Value]:
+    def one_pair(turn: Emitted, _: list[Emitted]) -> list[Emitted]:
         columns = [turn * (_PAIR * lanes) + n * lanes for n in range(_PAIR)]
         given = [x.load(at + column, vector) for column in columns]
         left = [lags.load(column, whole) for column in columns]
 
-        def one_stage(stage: Value, variables: list[Value]) -> list[Value]:
+        def one_stage(stage: Emitted, variables: list[Emitted]) -> list[Emitted]:
             bits, following, begin = variables[_PAIR:], [], places.load(stage)
             for column, now, mine in zip(columns, variables[:_PAIR], bits, strict=True):
                 earlier = rows.load(begin + column, vector, VECTOR_BYTES)

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from cuslayer.kernels.dense.busy import INPUTS, TABLES
-from cuslayer.kernels.host.llvm import I32, I64, Bits, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import I32, I64, Bits, Emitted, Emitter, Flat, Int, generated
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added, vectors_of
 
 # By neighbours, two registers for each vector of a sum.
@@ -22,7 +22,7 @@ _MOST_VECTORS = 8 if REGISTER_BYTES == 64 else 4
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
 
 
-def _chosen(conditions: Value, yes: list[Value], no: list[Value]) -> list[Value]:
+def _chosen(conditions: Emitted, yes: list[Emitted], no: list[Emitted]) -> list[Emitted]:
     return [conditions.choose(one, other) for one, other in zip(yes, no, strict=True)]
 
 
@@ -31,7 +31,7 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
 
     @generated
     def sum_rows(
-        code: Code,
+        code: Emitter,
         total: Flat,
         begin: Int,
         table: Flat,
@@ -46,20 +46,20 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
             rows = Rows(code, total, vectors, width)
             before = rows.load(total, begin) if more else rows.zero
 
-            def position(e: Value) -> Value:
+            def position(e: Emitted) -> Emitted:
                 return index.load(e).into("sext", I64)
 
-            def row(at: Value) -> list[Value]:
+            def row(at: Emitted) -> list[Emitted]:
                 return rows.load(table, table_at + at * stride)
 
-            def one_row(e: Value, sums: list[Value]) -> list[Value]:
+            def one_row(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
                 return added(sums, row(position(e)))
 
-            def four_rows(e: Value, sums: list[Value]) -> list[Value]:
+            def four_rows(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
                 a, b, c, d = (row(position(e + k)) for k in range(4))
                 return added(sums, added(added(a, b), added(c, d)))
 
-            def in_group(e: Value, values: list[Value]) -> list[Value]:
+            def in_group(e: Emitted, values: list[Emitted]) -> list[Emitted]:
                 group, sums, some = values[0], values[1 : vectors + 1], values[vectors + 1 :]
                 at = position(e)
                 own = (at // INPUTS).into("trunc", I32)
@@ -70,7 +70,7 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
                 return [own, *done, *_chosen(changes, found, added(found, some))]
 
             if neighbours:
-                start = [Value(code, ir.Constant(I32, -1)), *before, *rows.zero]
+                start = [Emitted(code, ir.Constant(I32, -1)), *before, *rows.zero]
                 _, values = code.loop(first, last, start, in_group, unrolled=False)
                 sums = added(values[1 : vectors + 1], values[vectors + 1 :])
             else:
@@ -95,7 +95,7 @@ sum_neighbours: Any = _summing(True)
 
 
 @generated
-def add_subsets(code: Code, total: Flat, at: Int, word: Bits, tables: Flat) -> None:
+def add_subsets(code: Emitter, total: Flat, at: Int, word: Bits, tables: Flat) -> None:
     """Add to total[at : at + lanes] the rows of the tables that a word of codes names, a byte for each table.
 
     The tables are (TABLES, 2 ** INPUTS, lanes).
@@ -108,18 +108,18 @@ def add_subsets(code: Code, total: Flat, at: Int, word: Bits, tables: Flat) -> N
 
 
 @generated
-def fill_table(code: Code, tables: Flat, at: Int, lines: Flat, low: Int) -> None:
+def fill_table(code: Emitter, tables: Flat, at: Int, lines: Flat, low: Int) -> None:
     """Write all sums of INPUTS lines, one vector each in lines from `low` on, to tables, from `at` on.
 
     Bit i of the number of a sum stands for line i; each sum adds its lines in ascending order.
     """
     vector, lanes = tables.line, tables.line.count
 
-    def line(i: int) -> Value:
+    def line(i: int) -> Emitted:
         return lines.load(low + i * lanes, vector)
 
     # The sums of the first lines stay in registers; sums with the last two are only written.
-    sums = [Value(code, ir.Constant(vector, None))]
+    sums = [Emitted(code, ir.Constant(vector, None))]
     for i in range(INPUTS - 2):
         one = line(i)
         sums += [each + one for each in sums]

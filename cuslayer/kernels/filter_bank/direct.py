@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import I8, Code, Flag, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import I8, Emitted, Emitter, Flag, Flat, Int, generated
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
 
@@ -24,7 +24,7 @@ STEPS = 8 if FEATURES.get("avx512f") else 4
 
 @generated
 def filter_tile(
-    code: Code,
+    code: Emitter,
     x: Flat,
     at: Int,
     apart: Int,
@@ -47,7 +47,7 @@ def filter_tile(
     lanes, steps = REGISTER_BYTES // taps.itemsize, range(STEPS)
     vector, builder = ir.VectorType(taps.number, lanes), code.builder
 
-    def times(tap: Value, sums: list[Value], rows: list[Value]) -> list[Value]:
+    def times(tap: Emitted, sums: list[Emitted], rows: list[Emitted]) -> list[Emitted]:
         return [total + tap * one for total, one in zip(sums, rows, strict=True)]
 
     # The inputs of these steps; the last block also lies before the first.
@@ -61,15 +61,15 @@ def filter_tile(
         for i in steps:
             memory.store(inputs[i], i * lanes)
 
-    zero, begin = Value(code, ir.Constant(vector, [0.0] * lanes)), builder.block
+    zero, begin = Emitted(code, ir.Constant(vector, [0.0] * lanes)), builder.block
     with builder.if_then(more.raw):
         before, loaded = [y.load(to + steps_apart * i, vector) for i in steps], builder.block
-    sums = [Value(code, builder.phi(vector)) for _ in steps]
+    sums = [Emitted(code, builder.phi(vector)) for _ in steps]
     for total, value in zip(sums, before, strict=True):
         total.raw.add_incoming(zero.raw, begin)
         total.raw.add_incoming(value.raw, loaded)
 
-    def whole_round(turn: Value, variables: list[Value]) -> list[Value]:
+    def whole_round(turn: Emitted, variables: list[Emitted]) -> list[Emitted]:
         (now, *found), first, origin = variables, turn * STEPS, variables[0] * (STEPS * lanes)
         rows = {i: memory.load(origin + i * lanes, vector) for i in range(1 - STEPS, STEPS)}
         for n in steps:
@@ -80,7 +80,7 @@ def filter_tile(
     _, (now, *sums) = code.loop(0, rounds, [block, *sums], whole_round)
     done, origin = rounds * STEPS, now * (STEPS * lanes)
 
-    def one_tap(n: Value, found: list[Value]) -> list[Value]:
+    def one_tap(n: Emitted, found: list[Emitted]) -> list[Emitted]:
         tap, first = taps.load(done + n).splat(lanes), origin - n * lanes
         return times(tap, found, [memory.load(first + i * lanes, vector) for i in steps])
 

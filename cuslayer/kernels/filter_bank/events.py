@@ -11,7 +11,7 @@ from typing import Any
 
 from cuslayer._base.jit import compiled
 from cuslayer.kernels.filter_bank.direct import put
-from cuslayer.kernels.host.llvm import I64, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import I64, Emitted, Emitter, Flat, Int, generated
 from cuslayer.kernels.host.rows import LANES, scratch, transpose
 from cuslayer.kernels.host.spike_words import column_at, count_spikes
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added
@@ -28,7 +28,7 @@ _SAMPLED = 7
 
 @generated
 def add_products(
-    code: Code,
+    code: Emitter,
     total: Flat,
     begin: Int,
     which: Flat,
@@ -49,7 +49,7 @@ def add_products(
     def of_vectors(wide: int) -> None:
         rows = Rows(code, total, wide, wide * REGISTER_BYTES // total.itemsize)
 
-        def add(term: Value, sums: list[Value]) -> list[Value]:
+        def add(term: Emitted, sums: list[Emitted]) -> list[Emitted]:
             e = first + turn * term
             factor = factors.load(e).splat(rows.lanes)
             given = rows.load(row, at + turn * which.load(e).into("sext", I64))

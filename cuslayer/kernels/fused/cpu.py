@@ -23,7 +23,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window,
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.dense.cpu import add_rows, forward, has_busy_rows
-from cuslayer.kernels.fused.cpu_conv import OnePass, from_blocks, saved_type
+from cuslayer.kernels.fused.cpu_conv import ConvPass, from_blocks, saved_type
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.host.vectors import multiply
@@ -47,14 +47,14 @@ _NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0
 
 def conv_kernels(
     x: SpikeList | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
-) -> OnePass | None:
+) -> ConvPass | None:
     """Return the passes of a convolution and its neurons; None for numbers."""
-    return OnePass(groups, exact) if isinstance(x, SpikeList) else None
+    return ConvPass(groups, exact) if isinstance(x, SpikeList) else None
 
 
 def conv_pool_kernels(
     x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
-) -> OnePass | None:
+) -> ConvPass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
     return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles else None
 
@@ -68,7 +68,7 @@ def pool_kernels(x: Array) -> None:
     """Return None: pooling and its neurons are two passes."""
 
 
-class Blocks(NamedTuple):
+class ColumnBlocks(NamedTuple):
     """The neurons of all samples as blocks: `width` neurons of `together` samples."""
 
     steps: int
@@ -82,18 +82,18 @@ class Blocks(NamedTuple):
         return -(-self.outputs // self.width) * -(-self.samples // self.together)
 
 
-def blocks_of(steps: int, samples: int, outputs: int) -> Blocks:
+def blocks_of(steps: int, samples: int, outputs: int) -> ColumnBlocks:
     """Return the blocks of neurons. A block of several samples has all their neurons."""
     width = max(1, min(outputs, _MOST, max(_LEAST, -(-samples * outputs // _PARTS))))
     together = max(1, min(_MOST // width, samples)) if width == outputs else 1
-    return Blocks(steps, samples, outputs, width, together)
+    return ColumnBlocks(steps, samples, outputs, width, together)
 
 
 @compiled
 def _forward(
     first: int,
     last: int,
-    b: Blocks,
+    b: ColumnBlocks,
     begun: int,
     start: Any,
     index: Any,
@@ -107,7 +107,7 @@ def _forward(
 ) -> None:
     """Write the spikes s (steps, neurons) of blocks, and the potentials u if there is memory for them.
 
-    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). Blocks with a stored state go on
+    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). ColumnBlocks with a stored state go on
     from the step `begun`.
     """
     groups, most, goes_on = -(-b.samples // b.together), padded(b.width * b.together), held.memory.size > 0
@@ -165,7 +165,7 @@ def dense_neuron(
 
 
 @compiled
-def _backward(first: int, last: int, b: Blocks, errors: Any, w: Any, u: Any, neurons: Block) -> None:
+def _backward(first: int, last: int, b: ColumnBlocks, errors: Any, w: Any, u: Any, neurons: Block) -> None:
     """Overwrite the potentials u (steps, neurons) of blocks with the gradients; w (next, outputs)."""
     groups, most, table = -(-b.samples // b.together), padded(b.width * b.together), w.reshape(-1)
     g, rows = scratch_rows(CHUNK, most, u), scratch_rows(CHUNK, most, u)
@@ -212,7 +212,9 @@ def dense_neuron_adjoint(
 
 
 @compiled
-def _few(b: Blocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, s: Any, neurons: Block) -> None:
+def _few(
+    b: ColumnBlocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, s: Any, neurons: Block
+) -> None:
     """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
     start, index, none = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32), np.empty((0, 0), w.dtype)
     start[0] = 0
@@ -228,10 +230,12 @@ class _Streamed:
         self.neurons, self.dtype, self.steps = forward_of(dtype, ENDLESS, response, spiking), dtype, 0
         self.held: Held | None = None
 
-    def begin(self, steps: int, samples: int, outputs: int) -> tuple[Blocks, Held, Array, Array]:
+    def begin(self, steps: int, samples: int, outputs: int) -> tuple[ColumnBlocks, Held, Array, Array]:
         """Return the blocks of a call and their stored states, no potentials, and new spikes (steps, neurons)."""
         width = max(1, min(_WIDTH, outputs))
-        b = Blocks(steps, samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples)))
+        b = ColumnBlocks(
+            steps, samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples))
+        )
         if self.held is None:
             self.held = held_by(self.neurons, b.number, b.width * b.together, CHUNK)
         return b, self.held, np.empty((0, 0), self.dtype), np.empty((steps, samples * outputs), bool)

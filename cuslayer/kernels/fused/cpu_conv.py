@@ -79,7 +79,7 @@ class Tiles(NamedTuple):
     gain: Any
 
 
-class Part(NamedTuple):
+class PassPart(NamedTuple):
     """A block: rows [low, high) of a sample's map, its first neuron and their number, and the same after pooling."""
 
     sample: int
@@ -92,11 +92,11 @@ class Part(NamedTuple):
 
 
 @compiled
-def _part(block: int, m: Maps, tiles: Tiles) -> Part:
+def _part(block: int, m: Maps, tiles: Tiles) -> PassPart:
     sample, low, high = rows_of(block, m)
     width, pooled, lines = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     pooled_at, pooled_size = (sample * lines + low // tiles.height) * pooled, -(-(high - low) // tiles.height) * pooled
-    return Part(sample, low, high, (sample * m.rows + low) * width, (high - low) * width, pooled_at, pooled_size)
+    return PassPart(sample, low, high, (sample * m.rows + low) * width, (high - low) * width, pooled_at, pooled_size)
 
 
 @compiled
@@ -363,7 +363,7 @@ def _of_block(m: Maps, tiles: Tiles) -> int:
 
 
 @dataclass(frozen=True)
-class OnePass:
+class ConvPass:
     """The passes of a convolution, its neurons and the next stages, with the GPU's arguments.
 
     Potentials for backward lie block by block: (blocks, steps, numbers of a block). In the layout of the spikes, the

@@ -24,7 +24,7 @@ def saved_type(x: PackedSpikes) -> None:
 
 
 @dataclass(frozen=True)
-class OnePass:
+class GpuPass:
     """The passes of a convolution, its neurons and the next stages, with the CPU's arguments.
 
     Attributes:
@@ -67,14 +67,14 @@ class OnePass:
 
 def conv_kernels(
     x: PackedSpikes | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
-) -> OnePass | None:
+) -> GpuPass | None:
     """Return the passes of a convolution and its neurons; None if two are needed."""
-    return OnePass(groups, exact) if isinstance(x, PackedSpikes) else None
+    return GpuPass(groups, exact) if isinstance(x, PackedSpikes) else None
 
 
 def conv_pool_kernels(
     x: PackedSpikes | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
-) -> OnePass | None:
+) -> GpuPass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None for numbers."""
     return conv_kernels(x, window, groups, exact, spiking)
 

@@ -27,60 +27,60 @@ _REAL = ir.HalfType, ir.FloatType, ir.DoubleType
 _function: Any = cgutils.get_or_insert_function
 
 
-class Value:
+class Emitted:
     """A number or a vector in generated code; operators generate instructions.
 
     Comparisons of whole numbers are signed, divisions and shifts unsigned.
     """
 
-    def __init__(self, code: Code, raw: Any) -> None:
+    def __init__(self, code: Emitter, raw: Any) -> None:
         self.code, self.raw, self.kind = code, raw, raw.type
         self._real = isinstance(getattr(self.kind, "element", self.kind), _REAL)
 
-    def _made(self, whole: str, real: str, other: Value | float) -> Value:
+    def _made(self, whole: str, real: str, other: Emitted | float) -> Emitted:
         operation = getattr(self.code.builder, real if self._real else whole)
-        return Value(self.code, operation(self.raw, self.code.value(other, self.kind).raw))
+        return Emitted(self.code, operation(self.raw, self.code.value(other, self.kind).raw))
 
-    def __add__(self, other: Value | float) -> Value:
+    def __add__(self, other: Emitted | float) -> Emitted:
         return self._made("add", "fadd", other)
 
-    def __sub__(self, other: Value | float) -> Value:
+    def __sub__(self, other: Emitted | float) -> Emitted:
         return self._made("sub", "fsub", other)
 
-    def __mul__(self, other: Value | float) -> Value:
+    def __mul__(self, other: Emitted | float) -> Emitted:
         return self._made("mul", "fmul", other)
 
-    def __floordiv__(self, other: Value | int) -> Value:
+    def __floordiv__(self, other: Emitted | int) -> Emitted:
         return self._made("udiv", "", other)
 
-    def __rshift__(self, other: Value | int) -> Value:
+    def __rshift__(self, other: Emitted | int) -> Emitted:
         return self._made("lshr", "", other)
 
-    def __and__(self, other: Value | int) -> Value:
+    def __and__(self, other: Emitted | int) -> Emitted:
         return self._made("and_", "", other)
 
-    def __or__(self, other: Value | int) -> Value:
+    def __or__(self, other: Emitted | int) -> Emitted:
         return self._made("or_", "", other)
 
-    def compare(self, sign: str, other: Value | float) -> Value:
+    def compare(self, sign: str, other: Emitted | float) -> Emitted:
         """Return whether the numbers compare by a sign such as "<"."""
         compare = self.code.builder.fcmp_ordered if self._real else self.code.builder.icmp_signed
-        return Value(self.code, compare(sign, self.raw, self.code.value(other, self.kind).raw))
+        return Emitted(self.code, compare(sign, self.raw, self.code.value(other, self.kind).raw))
 
-    def choose(self, yes: Value, no: Value) -> Value:
+    def choose(self, yes: Emitted, no: Emitted) -> Emitted:
         """Return one or the other, lane by lane for a vector of conditions."""
-        return Value(self.code, self.code.builder.select(self.raw, yes.raw, no.raw))
+        return Emitted(self.code, self.code.builder.select(self.raw, yes.raw, no.raw))
 
-    def into(self, conversion: str, kind: Any) -> Value:
+    def into(self, conversion: str, kind: Any) -> Emitted:
         """Return the value in another type by an instruction, such as "zext"."""
-        return Value(self.code, getattr(self.code.builder, conversion)(self.raw, kind))
+        return Emitted(self.code, getattr(self.code.builder, conversion)(self.raw, kind))
 
-    def splat(self, lanes: int) -> Value:
+    def splat(self, lanes: int) -> Emitted:
         """Return a vector that has the number in each lane."""
         builder, vector = self.code.builder, ir.VectorType(self.kind, lanes)
         empty = ir.Constant(vector, ir.Undefined)
         one = builder.insert_element(empty, self.raw, ir.Constant(I32, 0))
-        return Value(self.code, builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(I32, lanes), None)))
+        return Emitted(self.code, builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(I32, lanes), None)))
 
 
 class Flat:
@@ -92,7 +92,7 @@ class Flat:
         line: the type of a vector of VECTOR_BYTES.
     """
 
-    def __init__(self, code: Code, context: Any, kind: Any, raw: Any) -> None:
+    def __init__(self, code: Emitter, context: Any, kind: Any, raw: Any) -> None:
         array = context.make_array(kind)(context, code.builder, raw)
         self.code, self._data = code, array.data
         self._shape = array.shape
@@ -101,33 +101,33 @@ class Flat:
         self.line = ir.VectorType(self.number, VECTOR_BYTES // self.itemsize)
 
     @property
-    def size(self) -> Value:
+    def size(self) -> Emitted:
         """The length of an array with one axis."""
-        return Value(self.code, self.code.builder.extract_value(self._shape, 0))
+        return Emitted(self.code, self.code.builder.extract_value(self._shape, 0))
 
-    def pointer(self, at: Value | int, kind: Any) -> Any:
+    def pointer(self, at: Emitted | int, kind: Any) -> Any:
         """Return the address of an index, as a pointer to a type."""
         builder = self.code.builder
         return builder.bitcast(builder.gep(self._data, [self.code.value(at).raw]), kind.as_pointer())
 
-    def load(self, at: Value | int, kind: Any = None, align: int = 0) -> Value:
+    def load(self, at: Emitted | int, kind: Any = None, align: int = 0) -> Emitted:
         """Return the number at an index, or the vector of a type that begins there."""
         kind, align = kind or self.number, align or self.itemsize
-        return Value(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
+        return Emitted(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
 
-    def store(self, value: Value, at: Value | int, align: int = 0) -> None:
+    def store(self, value: Emitted, at: Emitted | int, align: int = 0) -> None:
         """Write a number or a vector to an index."""
         self.code.builder.store(value.raw, self.pointer(at, value.kind), align=align or self.itemsize)
 
 
 # The annotations of generated functions.
-Int: TypeAlias = Value
-Int32: TypeAlias = Value
-Flag: TypeAlias = Value
-Bits: TypeAlias = Value
-Float: TypeAlias = Value
-Double: TypeAlias = Value
-Number: TypeAlias = Value
+Int: TypeAlias = Emitted
+Int32: TypeAlias = Emitted
+Flag: TypeAlias = Emitted
+Bits: TypeAlias = Emitted
+Float: TypeAlias = Emitted
+Double: TypeAlias = Emitted
+Number: TypeAlias = Emitted
 _KINDS = {
     "Int": types.int64,
     "Int32": types.int32,
@@ -139,34 +139,34 @@ _KINDS = {
 }
 
 
-class Code:
+class Emitter:
     """Generates values, loops and cases at the position of an LLVM builder."""
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
-    def value(self, given: Value | float, kind: Any = I64) -> Value:
+    def value(self, given: Emitted | float, kind: Any = I64) -> Emitted:
         """Return a value unchanged, and a Python number as a constant of a type."""
-        if isinstance(given, Value):
+        if isinstance(given, Emitted):
             return given
         count = getattr(kind, "count", 0)
-        return Value(self, ir.Constant(kind, [given] * count if count else given))
+        return Emitted(self, ir.Constant(kind, [given] * count if count else given))
 
-    def call(self, name: str, result: Any, *given: Value) -> Value:
+    def call(self, name: str, result: Any, *given: Emitted) -> Emitted:
         """Return the result of an intrinsic function of LLVM."""
         function = ir.FunctionType(result, [each.kind for each in given])
-        return Value(self, self.builder.call(_function(self.builder.module, function, name), [v.raw for v in given]))
+        return Emitted(self, self.builder.call(_function(self.builder.module, function, name), [v.raw for v in given]))
 
     def loop(
         self,
-        first: Value | int,
-        last: Value | int,
-        values: Sequence[Value],
-        body: Callable[[Value, list[Value]], Sequence[Value]],
+        first: Emitted | int,
+        last: Emitted | int,
+        values: Sequence[Emitted],
+        body: Callable[[Emitted, list[Emitted]], Sequence[Emitted]],
         step: int = 1,
         *,
         unrolled: bool = True,
-    ) -> tuple[Value, list[Value]]:
+    ) -> tuple[Emitted, list[Emitted]]:
         """Generate a loop over first, first + step, ... below last, and return the number and values after it.
 
         `body` takes each of these numbers and the values before it, and returns the values after it. Without
@@ -177,7 +177,7 @@ class Code:
         builder.branch(head)
         builder.position_at_end(head)
         begin = [self.value(first), *values]
-        variables = [Value(self, builder.phi(value.kind)) for value in begin]
+        variables = [Emitted(self, builder.phi(value.kind)) for value in begin]
         number = variables[0] + step
         condition = variables[0].compare("<", last) if unrolled else number.compare("<=", last)
         builder.cbranch(condition.raw, inside, after)
@@ -190,7 +190,7 @@ class Code:
         builder.position_at_end(after)
         return variables[0], variables[1:]
 
-    def cases(self, number: Value, cases: Mapping[int, Callable[[], None]]) -> None:
+    def cases(self, number: Emitted, cases: Mapping[int, Callable[[], None]]) -> None:
         """Generate code for each whole number that a value may be, and none for any other."""
         builder, done = self.builder, self.builder.append_basic_block("done")
         choice = builder.switch(number.raw, done)
@@ -216,10 +216,10 @@ def generated(function: Callable[..., Any]) -> Any:
         passed = [kinds.get(each.annotation, kind) for each, kind in zip(parameters, given, strict=True)]
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            code, values = Code(builder), list[Value | Flat]()
+            code, values = Emitter(builder), list[Emitted | Flat]()
             for kind, raw in zip(signature.args, arguments, strict=True):
                 is_array = isinstance(kind, types.Array)
-                values.append(Flat(code, context, kind, raw) if is_array else Value(code, raw))
+                values.append(Flat(code, context, kind, raw) if is_array else Emitted(code, raw))
             found = function(code, *values)
             return context.get_dummy_value() if found is None else found.raw
 
@@ -232,45 +232,45 @@ def generated(function: Callable[..., Any]) -> Any:
 
 
 @generated
-def float_of_bits(code: Code, bits: Int32) -> Float:
+def float_of_bits(code: Emitter, bits: Int32) -> Float:
     """Return the number that has these bits."""
     return bits.into("bitcast", ir.FloatType())
 
 
 @generated
-def bits_of_float(code: Code, number: Float) -> Int32:
+def bits_of_float(code: Emitter, number: Float) -> Int32:
     """Return the bits of a number."""
     return number.into("bitcast", I32)
 
 
 @generated
-def double_of_bits(code: Code, bits: Int) -> Double:
+def double_of_bits(code: Emitter, bits: Int) -> Double:
     """Return the number that has these bits."""
     return bits.into("bitcast", ir.DoubleType())
 
 
 @generated
-def bits_of_double(code: Code, number: Double) -> Int:
+def bits_of_double(code: Emitter, number: Double) -> Int:
     """Return the bits of a number."""
     return number.into("bitcast", I64)
 
 
 @generated
-def multiply_add(code: Code, x: Number, y: Number, z: Number) -> Number:
+def multiply_add(code: Emitter, x: Number, y: Number, z: Number) -> Number:
     """Return ``x y + z``, rounded once if the processor has an instruction for it, else twice."""
     return code.call(f"llvm.fmuladd.{'f32' if x.kind == ir.FloatType() else 'f64'}", x.kind, x, y, z)
 
 
 @generated
-def trailing_zeros(code: Code, word: Bits) -> Bits:
+def trailing_zeros(code: Emitter, word: Bits) -> Bits:
     """Return the number of zero bits below the lowest 1 of a word that is not 0."""
-    return Value(code, code.builder.cttz(word.raw, ir.Constant(BOOL, 1)))
+    return Emitted(code, code.builder.cttz(word.raw, ir.Constant(BOOL, 1)))
 
 
 @generated
-def number_of_ones(code: Code, word: Bits) -> Bits:
+def number_of_ones(code: Emitter, word: Bits) -> Bits:
     """Return the number of bits of a word that are 1."""
-    return Value(code, code.builder.ctpop(word.raw))
+    return Emitted(code, code.builder.ctpop(word.raw))
 
 
 def _pointer(typing_context: Any, address: Any) -> Any:

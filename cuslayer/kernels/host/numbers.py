@@ -21,7 +21,7 @@ from numba.extending import overload
 from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import (
     I32,
-    Code,
+    Emitter,
     Flat,
     Int,
     bits_of_double,
@@ -108,7 +108,7 @@ def are_finite(values: Any) -> bool:
 
 
 @generated
-def encode_vector(code: Code, x: Flat, at: Int, half: Flat, to: Int) -> None:
+def encode_vector(code: Emitter, x: Flat, at: Int, half: Flat, to: Int) -> None:
     """Write the float32 x[at : at + HALVES] to half as the bits of float16, by the rules of `float16/cpu.py`."""
     bits = x.load(at, _WORDS)
     size = (bits & (1 << 31) - 1).into("bitcast", _FLOATS)
@@ -119,6 +119,6 @@ def encode_vector(code: Code, x: Flat, at: Int, half: Flat, to: Int) -> None:
 
 
 @generated
-def decode_vector(code: Code, half: Flat, at: Int, x: Flat, to: Int) -> None:
+def decode_vector(code: Emitter, half: Flat, at: Int, x: Flat, to: Int) -> None:
     """Write the bits of float16 half[at : at + HALVES] to x as float32."""
     x.store(half.load(at, _BITS).into("bitcast", _HALVES).into("fpext", _FLOATS), to)

@@ -8,7 +8,7 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Emitted, Emitter, Flat, Int, generated
 
 # Rows and columns of a transposed tile: a vector of float32 is a cache line.
 LANES = 16
@@ -39,12 +39,12 @@ def copy(target: Any, source: Any) -> None:
 
 
 @generated
-def copy_vector(code: Code, x: Flat, at: Int, y: Flat, to: Int) -> None:
+def copy_vector(code: Emitter, x: Flat, at: Int, y: Flat, to: Int) -> None:
     """Copy x[at : at + lanes] to y[to : to + lanes], a vector of VECTOR_BYTES; x and y are flat."""
     y.store(x.load(at, x.line), to)
 
 
-def _exchanged(code: Code, rows: list[Value]) -> list[Value]:
+def _exchanged(code: Emitter, rows: list[Emitted]) -> list[Emitted]:
     """Generate the transpose of LANES vectors of LANES numbers.
 
     Compiled from plain loops, it would take a scalar load and store for each number.
@@ -58,12 +58,12 @@ def _exchanged(code: Code, rows: list[Value]) -> list[Value]:
                 pair = rows[i].raw, rows[i + width].raw
                 for j, lanes in ((i, first), (i + width, second)):
                     mask = ir.Constant(ir.VectorType(I32, LANES), lanes)
-                    rows[j] = Value(code, code.builder.shuffle_vector(*pair, mask))
+                    rows[j] = Emitted(code, code.builder.shuffle_vector(*pair, mask))
     return rows
 
 
 @generated
-def transpose(code: Code, target: Flat, at: Int, step: Int, source: Flat, begin: Int, stride: Int) -> None:
+def transpose(code: Emitter, target: Flat, at: Int, step: Int, source: Flat, begin: Int, stride: Int) -> None:
     """Set ``target[at + step i + j]`` to ``source[begin + stride j + i]``, i and j < LANES, of arrays with one axis."""
     vector = ir.VectorType(source.number, LANES)
     for i, row in enumerate(_exchanged(code, [source.load(begin + stride * i, vector) for i in range(LANES)])):

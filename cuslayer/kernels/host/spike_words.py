@@ -14,7 +14,18 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import BOOL, I8, I64, Bits, Code, Flat, Int, generated, number_of_ones, trailing_zeros
+from cuslayer.kernels.host.llvm import (
+    BOOL,
+    I8,
+    I64,
+    Bits,
+    Emitter,
+    Flat,
+    Int,
+    generated,
+    number_of_ones,
+    trailing_zeros,
+)
 from cuslayer.kernels.host.rows import scratch
 
 WORD = 64
@@ -27,13 +38,13 @@ _MANY = 4
 
 
 @generated
-def load_bits(code: Code, x: Flat, at: Int) -> Bits:
+def load_bits(code: Emitter, x: Flat, at: Int) -> Bits:
     """Return the bytes x[at : at + WORD], each 0 or not, as the bits of a word, the first one lowest."""
     return x.load(at, ir.VectorType(I8, WORD)).compare("!=", 0).into("bitcast", I64)
 
 
 @generated
-def store_bits(code: Code, x: Flat, at: Int, word: Bits) -> None:
+def store_bits(code: Emitter, x: Flat, at: Int, word: Bits) -> None:
     """Write the bits of a word, the lowest first, as the bytes x[at : at + WORD], each 0 or 1."""
     x.store(word.into("bitcast", ir.VectorType(BOOL, WORD)).into("zext", ir.VectorType(I8, WORD)), at)
 

@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import binding, ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import I32, I64, Code, Flat, Int, Value, generated
+from cuslayer.kernels.host.llvm import I32, I64, Emitted, Emitter, Flat, Int, generated
 
 FEATURES = binding.get_host_cpu_features()
 REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
@@ -39,16 +39,16 @@ class Rows:
     The last vector of a run may be incomplete: a run has `width` numbers.
     """
 
-    def __init__(self, code: Code, like: Flat, vectors: int, width: Value | int, pieces: int = 1) -> None:
+    def __init__(self, code: Emitter, like: Flat, vectors: int, width: Emitted | int, pieces: int = 1) -> None:
         self.code, self.pieces, self.lanes = code, pieces, REGISTER_BYTES // like.itemsize
         self.vector = ir.VectorType(like.number, self.lanes)
-        self.zero = [Value(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (pieces * vectors)
+        self.zero = [Emitted(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (pieces * vectors)
         self._suffix = f"v{self.lanes}f{8 * like.itemsize}"
         self._whole, done = range(vectors - 1), (vectors - 1) * self.lanes
-        lanes = Value(code, ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes))))
+        lanes = Emitted(code, ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes))))
         self._masked = lanes.compare("<", (code.value(width) - done).splat(self.lanes))
 
-    def _places(self, at: Value, apart: Value | None) -> list[Value]:
+    def _places(self, at: Emitted, apart: Emitted | None) -> list[Emitted]:
         """Return where the vectors of each run begin."""
         starts = [at] if apart is None else [at + apart * piece for piece in range(self.pieces)]
         return [start + v * self.lanes for start in starts for v in range(len(self._whole) + 1)]
@@ -56,40 +56,40 @@ class Rows:
     def _is_whole(self, number: int) -> bool:
         return number % (len(self._whole) + 1) in self._whole
 
-    def load(self, flat: Flat, at: Value, apart: Value | None = None) -> list[Value]:
+    def load(self, flat: Flat, at: Emitted, apart: Emitted | None = None) -> list[Emitted]:
         """Return the row that begins at an index, 0 past the width of a run."""
-        align, found = self.code.value(flat.itemsize, I32), list[Value]()
+        align, found = self.code.value(flat.itemsize, I32), list[Emitted]()
         for number, place in enumerate(self._places(at, apart)):
             if self._is_whole(number):
                 found.append(flat.load(place, self.vector))
             else:
-                given = Value(self.code, flat.pointer(place, self.vector)), align, self._masked, self.zero[0]
+                given = Emitted(self.code, flat.pointer(place, self.vector)), align, self._masked, self.zero[0]
                 found.append(self.code.call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *given))
         return found
 
-    def store(self, row: list[Value], flat: Flat, at: Value, apart: Value | None = None) -> None:
+    def store(self, row: list[Emitted], flat: Flat, at: Emitted, apart: Emitted | None = None) -> None:
         """Write a row to an index, and nothing past the width of a run."""
         align = self.code.value(flat.itemsize, I32)
         for number, (value, place) in enumerate(zip(row, self._places(at, apart), strict=True)):
             if self._is_whole(number):
                 flat.store(value, place)
             else:
-                given = value, Value(self.code, flat.pointer(place, self.vector)), align, self._masked
+                given = value, Emitted(self.code, flat.pointer(place, self.vector)), align, self._masked
                 self.code.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), *given)
 
-    def add_product(self, number: Value, row: Value, total: Value) -> Value:
+    def add_product(self, number: Emitted, row: Emitted, total: Emitted) -> Emitted:
         """Return a vector of a total plus a number times a row, with one rounding where the processor can."""
         if not FEATURES.get("fma"):
             return total + number * row
         return self.code.call(f"llvm.fma.{self._suffix}", self.vector, number, row, total)
 
 
-def added(row: list[Value], other: list[Value]) -> list[Value]:
+def added(row: list[Emitted], other: list[Emitted]) -> list[Emitted]:
     """Return the sum of two rows."""
     return [one + more for one, more in zip(row, other, strict=True)]
 
 
-def vectors_of(width: Value, like: Flat) -> Value:
+def vectors_of(width: Emitted, like: Flat) -> Emitted:
     """Return the number of vectors for so many numbers of an array; the last may be incomplete."""
     lanes = REGISTER_BYTES // like.itemsize
     return (width + (lanes - 1)) // lanes
@@ -109,7 +109,7 @@ def shape_of(pieces: int, width: int, itemsize: int) -> int:
     return _SHAPES.index(found) + 1
 
 
-def _of_shape(code: Code, shape: Value, like: Flat, width: Value, generate: Callable[[Rows], None]) -> None:
+def _of_shape(code: Emitter, shape: Emitted, like: Flat, width: Emitted, generate: Callable[[Rows], None]) -> None:
     """Generate code for rows of each shape."""
 
     def of_one(pieces: int, vectors: int) -> None:
@@ -120,7 +120,7 @@ def _of_shape(code: Code, shape: Value, like: Flat, width: Value, generate: Call
 
 @generated
 def add_rows(
-    code: Code,
+    code: Emitter,
     total: Flat,
     begin: Int,
     apart: Int,
@@ -141,7 +141,7 @@ def add_rows(
     """
 
     def add(rows: Rows) -> None:
-        def one_row(e: Value, sums: list[Value]) -> list[Value]:
+        def one_row(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
             at = table_at + index.load(e).into("sext", I64) * stride
             return added(sums, rows.load(table, at, table_apart))
 
@@ -152,16 +152,16 @@ def add_rows(
 
 
 def _block(
-    code: Code,
+    code: Emitter,
     out: Flat,
-    out_at: Value,
-    out_row: Value,
+    out_at: Emitted,
+    out_row: Emitted,
     a: Flat,
-    a_row: Value,
+    a_row: Emitted,
     b: Flat,
-    rows: Value,
-    width: Value,
-    loops: Callable[[list[Value], Callable[[Value, Value, list[Value]], list[Value]]], list[Value]],
+    rows: Emitted,
+    width: Emitted,
+    loops: Callable[[list[Emitted], Callable[[Emitted, Emitted, list[Emitted]], list[Emitted]]], list[Emitted]],
 ) -> None:
     """Generate a block of a product for each number of rows and vectors that `rows` and `width` may ask for.
 
@@ -173,8 +173,8 @@ def _block(
         of = Rows(code, out, vectors, width)
         offsets = [a_row * r for r in range(count)]
 
-        def add(at: Value, b_at: Value, sums: list[Value]) -> list[Value]:
-            line, found = of.load(b, b_at), list[Value]()
+        def add(at: Emitted, b_at: Emitted, sums: list[Emitted]) -> list[Emitted]:
+            line, found = of.load(b, b_at), list[Emitted]()
             for r, offset in enumerate(offsets):
                 number, mine = a.load(at + offset).splat(of.lanes), sums[r * vectors : (r + 1) * vectors]
                 found += [of.add_product(number, one, total) for one, total in zip(line, mine, strict=True)]
@@ -191,7 +191,7 @@ def _block(
 
 @generated
 def _multiply(
-    code: Code,
+    code: Emitter,
     out: Flat,
     out_at: Int,
     out_row: Int,
@@ -209,8 +209,8 @@ def _multiply(
     rows: Int,
     width: Int,
 ) -> None:
-    def loops(zero: list[Value], add: Callable[..., list[Value]]) -> list[Value]:
-        def outer(j: Value, before: list[Value]) -> list[Value]:
+    def loops(zero: list[Emitted], add: Callable[..., list[Emitted]]) -> list[Emitted]:
+        def outer(j: Emitted, before: list[Emitted]) -> list[Emitted]:
             a_from, b_from = a_at + j * a_j, b_at + j * b_j
             return code.loop(0, terms, before, lambda k, sums: add(a_from + k * a_k, b_from + k * b_k, sums))[1]
 
@@ -221,7 +221,7 @@ def _multiply(
 
 @generated
 def _multiply_listed(
-    code: Code,
+    code: Emitter,
     out: Flat,
     out_at: Int,
     out_row: Int,
@@ -236,7 +236,7 @@ def _multiply_listed(
     rows: Int,
     width: Int,
 ) -> None:
-    def loops(zero: list[Value], add: Callable[..., list[Value]]) -> list[Value]:
+    def loops(zero: list[Emitted], add: Callable[..., list[Emitted]]) -> list[Emitted]:
         return code.loop(0, terms, zero, lambda k, sums: add(a_at + k, b_at + places.load(places_at + k), sums))[1]
 
     _block(code, out, out_at, out_row, a, a_row, b, rows, width, loops)

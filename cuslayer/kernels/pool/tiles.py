@@ -10,16 +10,19 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from cuslayer.kernels.host.llvm import I8, I32, Code, Flat, Int, Number, Value, generated
+from cuslayer.kernels.host.llvm import I8, I32, Emitted, Emitter, Flat, Int, Number, generated
 
 
 def _over_pixels(
-    code: Code, places: tuple[Value, ...], sums: Sequence[Value], one: Callable[[Value, list[Value]], list[Value]]
-) -> list[Value]:
+    code: Emitter,
+    places: tuple[Emitted, ...],
+    sums: Sequence[Emitted],
+    one: Callable[[Emitted, list[Emitted]], list[Emitted]],
+) -> list[Emitted]:
     """Generate a loop over the pixels of a tile: `one` takes the index of each and the sums before it."""
     begin, across, wide, down, high = places
 
-    def row(y: Value, before: list[Value]) -> list[Value]:
+    def row(y: Emitted, before: list[Emitted]) -> list[Emitted]:
         return code.loop(0, wide, before, lambda z, inner: one(begin + (y * down + z * across), inner))[1]
 
     return code.loop(0, high, sums, row)[1]
@@ -27,7 +30,7 @@ def _over_pixels(
 
 @generated
 def sum_tile(
-    code: Code,
+    code: Emitter,
     x: Flat,
     at: Int,
     gain: Number,
@@ -42,16 +45,16 @@ def sum_tile(
     lanes = x.line.count
     bytes_, counts = ir.VectorType(I8, lanes), ir.VectorType(I32, lanes)
 
-    def add(place: Value, before: list[Value]) -> list[Value]:
+    def add(place: Emitted, before: list[Emitted]) -> list[Emitted]:
         return [before[0] + s.load(place, bytes_).into("zext", counts)]
 
-    (total,) = _over_pixels(code, (begin, across, wide, down, high), [Value(code, ir.Constant(counts, None))], add)
+    (total,) = _over_pixels(code, (begin, across, wide, down, high), [Emitted(code, ir.Constant(counts, None))], add)
     x.store(total.into("sitofp", x.line) * gain.splat(lanes), at)
 
 
 @generated
 def spread_tile(
-    code: Code,
+    code: Emitter,
     x: Flat,
     at: Int,
     gain: Number,
@@ -65,7 +68,7 @@ def spread_tile(
     """Write gain times x[at : at + lanes] to each of a tile's pixels in y."""
     product = gain.splat(x.line.count) * x.load(at, x.line)
 
-    def write(place: Value, _: list[Value]) -> list[Value]:
+    def write(place: Emitted, _: list[Emitted]) -> list[Emitted]:
         y.store(product, place)
         return []
 

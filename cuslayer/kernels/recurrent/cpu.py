@@ -29,7 +29,7 @@ from cuslayer.kernels.spikes.cpu import list_row
 _TOGETHER = 8
 
 
-class Held:
+class PopulationMemory:
     """The state of a population between calls.
 
     Attributes:
@@ -51,9 +51,9 @@ class Held:
         at = np.arange(self.steps - delay, self.steps) % self.fired.shape[1]
         return np.ascontiguousarray(self.fired[:, at].swapaxes(0, 1)).view(bool)
 
-    def copy(self) -> Held:
+    def copy(self) -> PopulationMemory:
         """Return a copy."""
-        found = object.__new__(Held)
+        found = object.__new__(PopulationMemory)
         found.steps = self.steps
         found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
         return found
@@ -90,10 +90,10 @@ def _backward_block(dtype: np.dtype[Any], steps: int, program: Program, constant
     return backward_of(dtype, steps, program.response_of(constants), program.spiking, program.exact, trained)
 
 
-def held(x: Array, program: Program, delay: int) -> Held:
+def held(x: Array, program: Program, delay: int) -> PopulationMemory:
     """Return the state of a population before its first step, for any number of calls and delays up to one."""
     constants = np.empty((0, 1), x.dtype)
-    return Held(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
+    return PopulationMemory(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
 
 
 @compiled
@@ -145,7 +145,7 @@ def forward(
     constants: Array,
     delay: int,
     geometry: Geometry | None = None,
-    before: Held | None = None,
+    before: PopulationMemory | None = None,
     saves: tuple[str, ...] = (),
 ) -> tuple[Array, Array, Array]:
     """Return the potential u and the spikes s, (T, N, ...), and other values for backward, (values, T, N, ...).
@@ -164,7 +164,7 @@ def forward(
     response = program.response_of(constants)
     block = forward_of(x.dtype, steps if before is None else ENDLESS, response, program.spiking, saves)
     lags = lags_of(weight, geometry)
-    before = Held(x, block, delay + lags - 1) if before is None else before
+    before = PopulationMemory(x, block, delay + lags - 1) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags

@@ -11,7 +11,7 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import BOOL, I8, Code, Flat, Int, Number, Value, generated
+from cuslayer.kernels.host.llvm import BOOL, I8, Emitted, Emitter, Flat, Int, Number, generated
 
 # Vectors that are computed together.
 PAIR = 2
@@ -31,7 +31,7 @@ def signs_of_zero(taps: Any) -> Any:
 
 @generated
 def refract_row(
-    code: Code,
+    code: Emitter,
     u: Flat,
     s: Flat,
     a: Flat,
@@ -54,12 +54,12 @@ def refract_row(
     bits, flags = ir.IntType(lanes), ir.VectorType(BOOL, lanes)
     lift, least = zero.splat(lanes), theta.splat(lanes)
 
-    def one_pair(turn: Value, _: list[Value]) -> list[Value]:
+    def one_pair(turn: Emitted, _: list[Emitted]) -> list[Emitted]:
         vectors = [turn * PAIR + n for n in range(PAIR)]
         columns = [v * lanes for v in vectors]
 
-        def one_sample(earlier: Value, totals: list[Value]) -> list[Value]:
-            k, found = earlier + 1, list[Value]()
+        def one_sample(earlier: Emitted, totals: list[Emitted]) -> list[Emitted]:
+            k, found = earlier + 1, list[Emitted]()
             tap, row = taps.load(k).splat(lanes), k * apart
             for v, total in zip(vectors, totals, strict=True):
                 fired = marks.load(place + row + v, bits)

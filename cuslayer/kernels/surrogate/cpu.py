@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate, SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.constants import Recurrence, ScaledShape, Spiking, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative
 from cuslayer.kernels.host.states import flush, flushed
@@ -97,7 +97,7 @@ def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers)
                 out[j] = flushed(slope[j] * grad[j])
 
 
-def adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
+def adjoint(g: Array, u: Array, spiking: ScaledShape) -> Array:
     """Return the gradient of the potential, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat = columns(g)

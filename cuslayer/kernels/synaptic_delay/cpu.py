@@ -16,7 +16,7 @@ from llvmlite import ir
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.dense.busy import INPUTS, busy_above
-from cuslayer.kernels.host.llvm import BOOL, I32, I64, Bits, Code, Flat, Int, Int32, generated, trailing_zeros
+from cuslayer.kernels.host.llvm import BOOL, I32, I64, Bits, Emitter, Flat, Int, Int32, generated, trailing_zeros
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import WORD, find_spikes
 
@@ -25,20 +25,20 @@ _FOUR, _SIX, _RING = 3, INPUTS - 1, 15
 
 
 @generated
-def _same_step(code: Code, lag: Flat, at: Int, other: Int, later: Int32) -> Bits:
+def _same_step(code: Emitter, lag: Flat, at: Int, other: Int, later: Int32) -> Bits:
     """Return for 64 outputs whether lag[at] is lag[other] and so many steps more, as bits."""
     row = ir.VectorType(I32, WORD)
     return lag.load(at, row).compare("==", lag.load(other, row) + later.splat(WORD)).into("bitcast", I64)
 
 
 @generated
-def _at_least(code: Code, lag: Flat, at: Int, least: Int32) -> Bits:
+def _at_least(code: Emitter, lag: Flat, at: Int, least: Int32) -> Bits:
     """Return for 64 outputs whether lag[at] is not under a number, as bits."""
     return lag.load(at, ir.VectorType(I32, WORD)).compare(">=", least.splat(WORD)).into("bitcast", I64)
 
 
 @generated
-def _copy_others(code: Code, to: Flat, weight: Flat, at: Int, bits: Bits) -> None:
+def _copy_others(code: Emitter, to: Flat, weight: Flat, at: Int, bits: Bits) -> None:
     """Write 64 weights from a place on to an array of 64, those of bits as 0."""
     row = ir.VectorType(weight.number, WORD)
     chosen = bits.into("bitcast", ir.VectorType(BOOL, WORD))
