@@ -33,8 +33,8 @@ _CODES = "; ".join(f"{code} {meaning}" for code, meaning in errors.EXIT_CODES.it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    The codes are those of `errors.EXIT_CODES`. An error is one line, unless the environment variable CUSLAYER_TRACEBACK
-    is set.
+    See `errors.EXIT_CODES` for the codes. An error is one line, unless the environment variable CUSLAYER_TRACEBACK is
+    set.
     """
     command: Any = None
     with warnings.catch_warnings(), _any_file_name():
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _any_file_name() -> Iterator[None]:
-    """Print the characters that the terminal does not know as escapes, such as those of a name that is not UTF-8."""
+    """Print characters that the terminal does not support as escapes, such as in a name that is not UTF-8."""
     before = getattr(sys.stdout, "errors", None)
     if before is None or not hasattr(sys.stdout, "reconfigure"):
         yield

@@ -16,14 +16,14 @@ PAGE_JSON = {"page": "the file that was written", "bytes": "its size"}
 
 
 def integer(text: str) -> int:
-    """Return an integer; digits of other scripts, which Python reads too, are refused."""
+    """Return an integer; refuse digits of other scripts, which Python also reads."""
     if not text.isascii():
         raise ValueError
     return int(text)
 
 
 def number(text: str) -> float:
-    """Return a number, as `integer` does."""
+    """Return a number; see `integer`."""
     if not text.isascii():
         raise ValueError
     return float(text)
@@ -81,21 +81,21 @@ def use_device(options: argparse.Namespace) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, fields: Mapping[str, str], *, many: bool = False) -> None:
-    """Add the option --json of a command whose result has fields, by name with their meaning; of many, a list."""
+    """Add the option --json of a command whose result has fields, by name with their meaning; with `many`, a list."""
     what = "a list of objects" if many else "an object"
     names = ", ".join(f'"{name}"' for name in fields)
     parser.add_argument("--json", action="store_true", help=f"write the result as JSON, {what} with {names}")
 
 
 def progress_log(options: argparse.Namespace) -> Callable[[str], None]:
-    """Return what prints a line of progress: on standard output, or beside a result in JSON on standard error."""
+    """Return a function that prints a line of progress: on standard output, or on standard error with --json."""
     if options.json and sys.stderr is None:  # print would take standard output
         return lambda line: None
     return lambda line: print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
 
 
 def print_json(result: Any) -> None:
-    """Print a result: an object on one line, of a list each object on a line. Numbers that are not finite are null."""
+    """Print a result: an object on one line, each object of a list on a line. Numbers that are not finite are null."""
     if isinstance(result, list):
         print("[", ",\n".join(f"  {_dumped(each)}" for each in result), "]", sep="\n")
     else:
@@ -107,7 +107,7 @@ def _dumped(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Return a value of JSON in which None stands for infinities and NaN."""
+    """Return a JSON value with None for infinities and NaN."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""`cuslayer convert`: write the events of a file in another format, and say what the format does not keep."""
+"""`cuslayer convert`: write the events of a file in another format, and report what the format loses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def losses(events: Events, kept: Events) -> list[str]:
-    """Return what differs between events and those that were read from a file of them.
+    """Return the differences between events and the same events read from a file.
 
     >>> from cuslayer.data import Events
     >>> losses(Events([1.0004], [3], [4], [1]), Events([1.0], [3], [4], [1]))

@@ -1,4 +1,4 @@
-"""What the command line says of an error: one line, an exit code, and colours on a terminal."""
+"""Errors on the command line: one line, an exit code, and colours on a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 BOLD, RED, YELLOW = "1", "1;31", "1;33"
-# Exit codes: those of a shell for a program that a signal has ended, and those of errors.
+# Exit codes of errors, and as in a shell, of a program that a signal has ended.
 INVALID, BUG, INTERRUPTED, TERMINATED, BROKEN_PIPE = 2, 1, 130, 143, 141
 EXIT_CODES = {
     0: "done",
@@ -20,7 +20,7 @@ EXIT_CODES = {
     BROKEN_PIPE: "the reader of the output has ended",
     TERMINATED: "ended by SIGTERM",
 }
-# With this variable an error is shown as Python shows it.
+# With this variable an error has Python's traceback.
 TRACEBACK = "CUSLAYER_TRACEBACK"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRITING = (*_FULL, errno.EFBIG, errno.EBADF)
@@ -32,7 +32,7 @@ def one_line(text: Any) -> str:
 
 
 def say(line: str, kind: str = "") -> None:
-    """Print a line on standard error, if there is one; of a kind such as "warning: "."""
+    """Print a line on standard error, if there is one, after a kind such as "warning: "."""
     if sys.stderr is None:
         return
     shown = line.encode("utf-8", "backslashreplace").decode()  # of a file name that is not UTF-8
@@ -62,7 +62,7 @@ def describe(problem: BaseException) -> tuple[str, int]:
 
 
 def close(stream: Any) -> None:
-    """Drop what is still to be written to standard output or error, so that the end of the program does not fail."""
+    """Drop unwritten output of standard output or error, so that the end of the program does not fail."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -78,7 +78,7 @@ def _of_system(problem: OSError) -> str:
     elif type(problem) is OSError and problem.errno in _WRITING:  # files are written by functions that name them
         close(sys.stdout)
         text = f"standard output cannot be written ({problem.strerror})"
-    if problem.errno in _FULL and "; " not in text:  # the error may have advice of its own
+    if problem.errno in _FULL and "; " not in text:  # the error may have its own advice
         return f"{text}; free some space, or write to another folder"
     return text or type(problem).__name__
 
@@ -95,7 +95,7 @@ def _where(problem: BaseException) -> str:
 
 def colored(stream: Any) -> bool:
     """Return whether a stream shows colours: none where NO_COLOR is set (https://no-color.org)."""
-    # The console of old versions of Windows shows escape sequences as they are; its Terminal sets this variable.
+    # The console of old versions of Windows prints escape sequences; its Terminal sets this variable.
     plain = os.name == "nt" and not os.environ.get("WT_SESSION")
     if plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False

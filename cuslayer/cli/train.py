@@ -54,7 +54,7 @@ JSON = {
     "best_epoch": "the epoch of best.npz: the best by validation, without it the last one",
 }
 _LARGEST = 2**63
-# The help of the options that are fields of a configuration or of its optimizer; their keys have types and ranges.
+# The help of the options for fields of a configuration or its optimizer; their keys have types and ranges.
 _FIELDS = {
     "epochs": "number of passes over the training set",
     "batch": "recordings per optimizer step",
@@ -77,7 +77,7 @@ _KEYS = {each.name: (each, key) for each, key, _ in (*keys(Config), *keys(Optimi
 
 
 def _configs(prefix: str, **more: Any) -> list[str]:
-    """Return what completes CONFIG: the names of configurations, and files."""
+    """Return the completions of CONFIG: the names of configurations, and files."""
     from argcomplete.completers import FilesCompleter
 
     return [*named_configs(), *FilesCompleter()(prefix)]
@@ -147,9 +147,9 @@ def _number_or_text(text: str) -> float | str:
 
 @contextmanager
 def _reported(context: Context) -> Iterator[None]:
-    """Let process 0 warn, and report what all processes raise; an error of one process ends all, with its rank.
+    """Let process 0 warn, and report errors of all processes; an error of one process ends all, with its rank.
 
-    What process 0 reports is raised in it, and ends the block in the others.
+    Process 0 raises an error that it reports; the block ends in the others.
     """
     if context.size == 1:
         yield
@@ -180,13 +180,13 @@ def run(options: argparse.Namespace) -> int:
 
 @check.operation("train")
 def _run(options: argparse.Namespace, context: Context) -> int:
-    # A run that is resumed may be in a folder that only process 0 can read.
+    # A resumed run may be in a folder that only process 0 can read.
     read = context.from_root if options.resume else context.on_each
     config = read(lambda: _config(options))
     if options.timeout is not None:
         context.timeout = options.timeout
     if options.download:
-        # tonic says on standard output what it downloads.
+        # tonic prints its downloads on standard output.
         with redirect_stdout(sys.stderr) if options.json else nullcontext():
             context.from_root(lambda: _download(config), patient=True)
     report = None
@@ -209,7 +209,7 @@ def _run(options: argparse.Namespace, context: Context) -> int:
 
 
 def _result(out: Path, config: Config) -> dict[str, Any]:
-    """Return the values of `JSON` for a run that is complete."""
+    """Return the values of `JSON` for a complete run."""
     rows = training.load_stats(out / METRICS)
     last, best = rows[-1], training.Stats(rows).best or rows[-1]
     parts = {"train": last, "validation": best, "test": best}
@@ -248,7 +248,7 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _download(config: Config) -> None:
-    """Download the data set of a configuration, where it is not there."""
+    """Download the data set of a configuration if it is missing."""
     if config.dataset is None or config.data is None:
         got = "none" if config.dataset is None else f"{config.dataset} without --data"
         raise ValueError(f"--download needs the configuration of a known data set and --data ROOT, got {got}")
@@ -257,12 +257,12 @@ def _download(config: Config) -> None:
 
 
 def _flag(name: str) -> str:
-    """Return an option as it is written."""
+    """Return an option as written."""
     return f"--{name.replace('_', '-')}"
 
 
 def _how_to_go_on(options: argparse.Namespace, stopped: training.Stopped) -> str:
-    """Return where a run stands that was stopped, and the command that goes on."""
+    """Return the progress of a stopped run, and the command that resumes it."""
     if not stopped.saved:
         return " before the first checkpoint; the same command begins anew"
     device = ["--device", options.device] if options.device else []

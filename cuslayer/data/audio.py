@@ -1,6 +1,6 @@
-"""Sound to spikes or numbers: `Bands` of frequency over time, what is made of them, and `Waves`, a data set of waves.
+"""Sound to spikes or numbers: `Bands` of frequency over time, codes of them, and `Waves`, a data set of waves.
 
-A wave is cut into overlapping frames, one a step. The power spectrum of a frame is weighted by each band's filter.
+Overlapping frames, one a step, cover a wave. Each band's filter weights the power spectrum of a frame.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Floats = npt.NDArray[np.float64]
 
 _SCALES = ("mel", "gammatone")
 _REFERENCES = ("recording", "channel")
-# The frequencies of a spectrum are so much closer than the slope of the narrowest filter is wide.
+# Frequencies of a spectrum in the slope of the narrowest filter, at least.
 _PER_SLOPE = 2
 _MOST_SAMPLES = 2**20
-# A change is the difference from so many steps before, and what is quieter than the loudest step by so many dB is cut.
+# A change is the difference from so many steps before; steps so many dB quieter than the loudest are cut.
 _BACK, _QUIET = 2, 35.0
 # The width of a gammatone filter in equivalent rectangular bandwidths.
 _ERBS = 1.019
@@ -39,12 +39,12 @@ class Bands:
     """A bank of filters: the energy of a wave in bands of frequency, step by step, as values from 0 to 1.
 
     Step k has the frame of `window` ms whose middle lies at ``(k + 1/2) dt``, under a Hann window w; samples before and
-    after the wave are 0. With X the frame's Fourier transform, of n samples with zeros behind the frame, the energy of
+    after the wave are 0. With X the frame's Fourier transform, of n samples with zeros after the frame, the energy of
     band c is a share of the frame's mean square::
 
         E[k, c] = sum_f H_c(f) 2 |X(f)|^2 / (n sum w^2)
 
-    It is measured in decibels under a reference, and a range of them becomes 0 to 1::
+    It is measured in decibels below a reference, and a range of them becomes 0 to 1::
 
         x[k, c] = min(1, max(0, 1 + 10 log10(E[k, c] / reference) / range_db))
 
@@ -53,7 +53,7 @@ class Bands:
     magnitude of gammatone filters of order 4, ``H_c(f) = (1 + ((f - f_c) / (1.019 ERB(f_c)))^2)^-4`` with ``ERB(f) =
     24.7 (0.00437 f + 1)`` and the f_c at equal distances on ``21.4 log10(0.00437 f + 1)`` from `low` to `high`.
 
-    All options are in Hz and ms: another sampling rate gives the same bands, as far as both waves hold the same sound.
+    All options are in Hz and ms: another sampling rate gives the same bands, as far as both waves have the same sound.
     The same wave gives the same bits, on any number of cores.
 
     Attributes:
@@ -67,8 +67,8 @@ class Bands:
         dt: the step in ms.
         window: the length of a frame in ms.
         scale: "mel" or "gammatone".
-        reference: what becomes 1: "recording", the largest energy of all bands and steps of a recording; "channel", the
-            largest of each band; or a number, the mean square of a wave whose full scale is 1, for a fixed level.
+        reference: the energy that becomes 1: "recording", the largest of all bands and steps of a recording; "channel",
+            the largest of each band; or a number, the mean square of a wave whose full scale is 1, for a fixed level.
         range_db: how far below the reference values become 0, in dB.
 
     Raises:
@@ -134,10 +134,9 @@ class Bands:
         """Return the bands of a wave, (T, channels), from 0 to 1.
 
         Args:
-            wave: (samples,); floating numbers of full scale 1, or signed integers, whose full scale is that of their
-                type.
-            duration: the time that the steps cover, in ms: ``T = round(duration / dt)``. What is longer is cut, what is
-                shorter is followed by zeros. None: the whole wave.
+            wave: (samples,); floating numbers of full scale 1, or signed integers, with the full scale of their type.
+            duration: the time that the steps cover, in ms: ``T = round(duration / dt)``. Longer waves are cut, zeros
+                follow shorter ones. None: the whole wave.
         """
         samples = _samples(wave)
         own = self.steps(len(samples))
@@ -235,14 +234,14 @@ def _samples(wave: Any) -> Floats:
 
 @check.named
 class _OfBands:
-    """What spikes and numbers of bands share."""
+    """Base class of spikes and numbers of bands."""
 
     bands: Bands
     duration: float
 
     @property
     def steps(self) -> int:
-        """The number of steps T; of numbers, the most."""
+        """The number of steps T; for numbers, the most."""
         return round(self.duration / self.bands.dt)
 
     @property
@@ -260,10 +259,10 @@ class _OfBands:
 
 @dataclass(frozen=True)
 class AudioToSpikes(_OfBands):
-    """Make spikes of a wave: its bands, from 0 to 1, coded by each of the codes.
+    """Turn a wave into spikes: its bands, from 0 to 1, in each of the codes.
 
-    The neurons are the populations of the first code, then those of the next; a population has a neuron for each band,
-    the lowest first. Neuron ``p * channels + c`` belongs to band c.
+    The neurons are the populations of each code in turn; a population has a neuron for each band, the lowest first.
+    Neuron ``p * channels + c`` belongs to band c.
 
     Attributes:
         populations: the number of neurons for each band.
@@ -273,10 +272,10 @@ class AudioToSpikes(_OfBands):
 
     Args:
         bands: the bank of filters.
-        codes: one code, or several, whose neurons follow one another: `Rate`, `Latency`, `Delta`, `Levels`.
-        duration: the time of each recording in ms: longer ones are cut, shorter ones followed by silence.
-        lead: silence before each wave in ms, a part of the duration. Transforms that move a recording to earlier times
-            then lose nothing of its begin.
+        codes: one code or several: `Rate`, `Latency`, `Delta`, `Levels`.
+        duration: the time of each recording in ms: longer ones are cut, silence follows shorter ones.
+        lead: silence before each wave in ms, a part of the duration. Transforms to earlier times then keep the
+            beginning.
 
     Raises:
         TypeError: bands or a code is of another type, or a time is no number.
@@ -329,11 +328,11 @@ class AudioToSpikes(_OfBands):
 
 @dataclass(frozen=True)
 class AudioToNumbers(_OfBands):
-    """Make numbers of a wave: the level of each band, and after all bands the change of each.
+    """Turn a wave into numbers: the level of each band, then the change of each.
 
-    Levels are in units of 2 dB and relative to their mean over bands and steps, so that loudness does not count. A
-    change is the difference from two steps before, 0 in the first two steps. Steps before and after the sound, 35 dB
-    under the loudest one, are cut, but for one on each side. `OtherVoice` changes such recordings.
+    Levels are in units of 2 dB and relative to their mean over bands and steps, so loudness does not count. A change is
+    the difference from two steps before, 0 in the first two steps. Steps before and after the sound, 35 dB below the
+    loudest one, are cut, except one on each side. `OtherVoice` changes such recordings.
 
     Attributes:
         neurons: the numbers at a step, twice the bands.
@@ -341,7 +340,7 @@ class AudioToNumbers(_OfBands):
         dt: the step in ms.
 
     Args:
-        bands: the bank of filters; its `range_db` under the loudest band and step is the least level.
+        bands: the bank of filters; its `range_db` below the loudest band and step is the least level.
         duration: the longest recording in ms: longer ones are cut, shorter ones keep their length.
 
     Raises:
@@ -381,9 +380,9 @@ class AudioToNumbers(_OfBands):
 class Waves(Recordings):
     """A data set of waves and their classes; a recording is the spikes (T, neurons) of a wave.
 
-    A wave becomes spikes when it is read for the first time; after that its spikes are kept, a bit each. `Loader` takes
-    the data set, and its transforms change the spikes of a recording differently in each epoch: `RandomShift` in time,
-    `ShiftChannels` in frequency, `Stretch` the duration, `Drop` leaves some out.
+    At its first use a wave becomes spikes, which are kept as bits. `Loader` takes the data set, and its transforms
+    change the spikes of a recording differently in each epoch: `RandomShift` in time, `ShiftChannels` in frequency,
+    `Stretch` the duration, and `Drop` omits some.
 
     Attributes:
         shape: (neurons,).
@@ -395,7 +394,7 @@ class Waves(Recordings):
     Args:
         waves: the waves, each (samples,); their lengths may differ.
         y: the classes, integers from 0, or one-hot (samples, classes).
-        to_spikes: what makes spikes of a wave.
+        to_spikes: the conversion of waves.
         classes: the number of classes; by default the highest class plus one.
 
     Raises:

@@ -1,8 +1,8 @@
 """Transforms of recordings: cropping, downsampling, and random augmentation.
 
-A transform is called with events, their sensor and a random generator, and returns new events; `sensor` returns the
-sensor of the new events. `Loader` takes one as `transform`, or `Compose` of several. Events that a transform moves off
-the sensor, or before 0 ms, are dropped.
+A transform takes events, their sensor and a random generator, and returns new events; `sensor` returns the sensor of
+the new events. `Loader` takes one as `transform`, or `Compose` of several. Transforms drop events that they move off
+the sensor, or before 0 ms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Transform(Protocol):
     """Interface of a transform of recordings: of events, or of arrays (T, ...) if it has ``of_signals = True``."""
 
     def __call__(self, recording: Any, shape: tuple[int, ...], rng: Generator, /) -> Any:
-        """Return the new events or the new array; random numbers are drawn from rng."""
+        """Return the new events or the new array, with random numbers from rng."""
 
     def sensor(self, shape: tuple[int, ...], /) -> tuple[int, ...]:
         """Return the sensor of the new events, given the sensor of the events."""
@@ -36,7 +36,7 @@ class Transform(Protocol):
 
 @check.named
 class SameSensor:
-    """A transform; unless it says otherwise, it does not change the sensor."""
+    """A transform that by default does not change the sensor."""
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
         """Return the sensor of the new events, given the sensor of the events."""
@@ -79,7 +79,7 @@ def generator(rng: Generator | None) -> Generator:
 
 
 def changed(events: Events, mask: npt.NDArray[np.bool_] | None = None, **changes: npt.NDArray[Any]) -> Events:
-    """Return the events where a mask is True, with some columns replaced, which are not checked."""
+    """Return the events where a mask is True, with some columns replaced by unchecked ones."""
     columns = {name: changes.get(name, getattr(events, name)) for name in "txyp"}
     if mask is not None and not mask.all():
         columns = {name: None if values is None else values[mask] for name, values in columns.items()}
@@ -155,8 +155,7 @@ class Crop(SameSensor):
 class Downsample(SameSensor):
     """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
 
-    All events are kept. Events in the same pixel and bin are one spike with the binning "or", and are counted with
-    "sum".
+    It keeps all events. Events in the same pixel and bin are one spike with the binning "or"; "sum" counts them.
 
     Args:
         factor: one integer, or (rows, columns); in one dimension, neurons per new neuron.
@@ -206,7 +205,7 @@ class FromStart(SameSensor):
 class RandomShift(SameSensor):
     """Shift a recording in time by one duration, uniform in -ms .. ms.
 
-    Events before 0 ms are dropped; the binning drops those after the last bin.
+    It drops events before 0 ms; the binning drops events after the last bin.
 
     Args:
         ms: the longest shift, in ms.
@@ -233,15 +232,15 @@ class RandomShift(SameSensor):
 
 @dataclass(frozen=True)
 class ShiftChannels(SameSensor):
-    """Shift a whole recording by a number of channels, uniform in -channels .. channels; of a camera, by columns.
+    """Shift a whole recording by a number of channels, uniform in -channels .. channels; for a camera, by columns.
 
-    Of sounds, it moves all frequencies up or down together, as another speaker's voice would. Events that leave their
-    population are dropped.
+    In sounds, it moves all frequencies up or down together, as another speaker's voice would. It drops events that
+    leave their population.
 
     Args:
         channels: the longest shift.
-        populations: the number of equal parts of the neurons of a one-dimensional recording, that follow one another
-            and each have all channels, such as OFF and ON; `AudioToSpikes.populations`.
+        populations: the number of equal, consecutive parts of the neurons of a one-dimensional recording, each with all
+            channels, such as OFF and ON; `AudioToSpikes.populations`.
 
     Raises:
         TypeError: a number is not an integer.
@@ -270,9 +269,9 @@ class ShiftChannels(SameSensor):
 
 @dataclass(frozen=True)
 class Stretch(SameSensor):
-    """Make a recording slower or faster: all times are multiplied by one factor, log-uniform in 1/factor .. factor.
+    """Make a recording slower or faster: multiply all times by one factor, log-uniform in 1/factor .. factor.
 
-    The binning drops the events after the last bin.
+    The binning drops events after the last bin.
 
     Args:
         factor: the largest factor.
@@ -298,10 +297,10 @@ class Stretch(SameSensor):
 
 @dataclass(frozen=True)
 class Mask(SameSensor):
-    """Drop all events of one interval of time, and all of one run of neighbouring channels; of a camera, columns.
+    """Drop all events of one interval of time, and of one run of neighbouring channels; for a camera, columns.
 
     The length of the interval is uniform in 0 .. ms, and it lies between the first event and the last. The number of
-    channels is uniform in 0 .. channels, and so is their place.
+    channels is uniform in 0 .. channels, as is their position.
 
     Args:
         ms: the longest interval.
@@ -311,7 +310,7 @@ class Mask(SameSensor):
     Raises:
         TypeError: ms is not a number, or another argument no integer.
         ValueError: a number is negative, or populations is not positive; in a call, it does not divide the neurons,
-            there are fewer channels than are dropped at most, or an event does not lie on the sensor.
+            there are fewer than `channels` channels, or an event does not lie on the sensor.
 
     Source: Park et al. 2019, "SpecAugment", arXiv 1904.08779, without their warp.
 
@@ -335,7 +334,7 @@ class Mask(SameSensor):
         width = _width(sides, self.populations)
         if self.channels > width:
             raise ValueError(f"channels must be at most the {width} of the recording, got {self.channels}")
-        # Always four random numbers, so that changing one limit does not change the other interval.
+        # Always four random numbers: a change of one limit does not change the other interval.
         length, count = rng.uniform(0, self.ms), int(rng.integers(0, self.channels, endpoint=True))
         at, first = rng.random(), int(rng.integers(0, width - count, endpoint=True))
         if not len(events):
@@ -351,16 +350,16 @@ class Mask(SameSensor):
 class OtherVoice(SameSensor):
     """Change a recording of `AudioToNumbers` as if another speaker had said it, in another room.
 
-    In this order: times are stretched; all frequencies are multiplied by one factor, as those of a shorter or longer
-    vocal tract, and bands that would come from above the highest one are silent; a smooth curve over the bands is
-    added, as of another microphone; and noise is added, whose slope over all bands is normal with a deviation of 6 dB.
+    First it stretches times. Then it multiplies all frequencies by one factor, as a shorter or longer vocal tract
+    would; bands from above the highest one are silent. Then it adds a smooth curve over the bands, as of another
+    microphone, and noise, whose slope over all bands is normal with a deviation of 6 dB.
 
     Args:
-        to_numbers: what made the recordings.
+        to_numbers: the conversion of the recordings.
         stretch: the largest factor of all times, log-uniform in 1/stretch .. stretch.
         warp: the largest factor of all frequencies, the same.
-        gain: the deviation of the curve's first cosine, dB; those of two more fall by the root of their number.
-        noise: the least and the most noise under the loudest band and step, dB, uniform; None: no noise.
+        gain: the deviation of the curve's first cosine, dB; two more fall by the root of their number.
+        noise: the least and the most noise below the loudest band and step, dB, uniform; None: no noise.
 
     Raises:
         TypeError: a number is of another type, or to_numbers is not `AudioToNumbers`.
@@ -415,7 +414,7 @@ class OtherVoice(SameSensor):
 class Jitter(SameSensor):
     """Move each event by whole pixels, uniform in -pixels .. pixels, in x and, if it has one, in y.
 
-    Events that leave the sensor are dropped.
+    It drops events that leave the sensor.
 
     Args:
         pixels: the largest displacement in each direction.
@@ -476,7 +475,7 @@ class Flip(SameSensor):
         sides = on_sensor(events, shape)
         if events.y is None and (self.vertical or self.polarity):
             raise ValueError("vertical and polarity must be 0 for events in 1-D")
-        # Always three random numbers, so that changing one probability does not change the other flips.
+        # Always three random numbers: a change of one probability does not change the other flips.
         horizontal, vertical, polarity = generator(rng).random(3) < (self.horizontal, self.vertical, self.polarity)
         changes: dict[str, npt.NDArray[Any]] = {}
         if horizontal:
@@ -534,7 +533,7 @@ def _factor(most: float, rng: Generator) -> float:
 
 
 def _between(x: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return rows of x at places between them."""
+    """Return rows of x, interpolated between its indices."""
     places = np.clip(places, 0, len(x) - 1)
     row = places.astype(np.int64)
     share = (places - row)[:, None]

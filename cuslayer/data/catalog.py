@@ -1,4 +1,4 @@
-"""`load`: known data sets by name, read by the package tonic; `FromTonic`, the adapter for data sets of its kind."""
+"""`load`: known data sets by name, read by the package tonic; `FromTonic`, the adapter for its data sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FromTonic(Recordings):
 
     Raises:
         TypeError: dataset lacks one of these, or a class is not an integer.
-        ValueError: dataset is empty, duration or classes is out of range, or a sample that is read lacks a field.
+        ValueError: dataset is empty, duration or classes is out of range, or a sample lacks a field.
 
     >>> from types import SimpleNamespace
     >>> class Two:
@@ -100,7 +100,7 @@ def _label(target: Any) -> int:
         raise TypeError(f"a class must be an integer, got {type(target).__name__}") from None
 
 
-# Where a data set has no test set of its own, every tenth recording of each class is for testing.
+# If a data set has no test set, every tenth recording of each class is for testing.
 _TEST_EVERY = 10
 
 
@@ -133,7 +133,7 @@ NAMES = (*_KNOWN, *READERS)
 
 
 class Loaded(Recordings):
-    """A known data set, as `load` returns it; a `Dataset` that `Loader` takes without further numbers.
+    """A known data set from `load`; a `Dataset` that `Loader` takes without further numbers.
 
     Attributes:
         name: the name of the data set.
@@ -178,9 +178,9 @@ def load(
 ) -> Loaded | Arrays:
     """Return a known data set: recordings of events by the package tonic, and numbers in time from their own files.
 
-    Steps are of 1 ms, as in SLAYER; events later than `duration` are dropped by the `Loader`. Times of dvsgesture and
-    cifar10dvs count from a recording's first event. Recordings that tonic finds as files are in the order of their
-    paths, on every machine.
+    Steps are of 1 ms, as in SLAYER; the `Loader` drops events later than `duration`. Times of dvsgesture and cifar10dvs
+    count from a recording's first event. Recordings that tonic finds as files are in the order of their paths, on every
+    machine.
 
     ========== ============= ============= ======= ======== ======================================
     name       tonic's class shape         classes duration splits
@@ -204,18 +204,18 @@ def load(
     psmnist        the same, in a fixed random order (1,)   10      784   train, test
     ============== ================================= ====== ======= ===== =================================
 
-    Files of arrays are written by ``np.savez(file, x=x, y=y)``, x and y as `Arrays` takes them; or with ``lengths``,
-    where the recordings in x, and labels at each step in y, stand one after the other.
-    tonic is installed by ``pip install 'cuslayer[tonic]'``, what reads ``.mat`` by ``pip install 'cuslayer[mat]'``.
+    Write files of arrays by ``np.savez(file, x=x, y=y)``, with x and y for `Arrays`. With ``lengths``, the recordings
+    in x, and labels at each step in y, stand one after the other. Install tonic by ``pip install 'cuslayer[tonic]'``,
+    and the reader of ``.mat`` by ``pip install 'cuslayer[mat]'``.
 
     Args:
         name: the name of the data set.
-        root: the folder of its files, or the file; the folder in which tonic keeps its data sets: the files of SHD are
-            in ``root/SHD``.
-        split: "train", "test" or, of ssc, "valid".
+        root: the folder of its files, or the file; or tonic's folder of data sets, where the files of SHD are in
+            ``root/SHD``.
+        split: "train", "test" or, for ssc, "valid".
         dt: the step in ms, for `Loader`.
-        duration: the duration in ms; None: that of the table. Numbers in time have the steps of their files.
-        download: whether tonic may download the data set where it is not in root.
+        duration: the duration in ms; None: see the table. Numbers in time have the steps of their files.
+        download: whether tonic may download the data set if it is not in root.
 
     Source: Laguna and others 1997, "A database for evaluation of algorithms for measurement of QT"; Mueller-Cleve and
     others 2022 (arXiv 2205.15864).
@@ -254,7 +254,7 @@ braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist
 
 
 def _without_download(kind: Any, name: str, folder: os.PathLike[str]) -> Any:
-    """Return a class of tonic that raises ValueError where it would download; tonic names the folder by its class."""
+    """Return a class of tonic that raises ValueError instead of a download; tonic names the folder by its class."""
 
     def download(self: Any) -> None:
         there = os.path.join(folder, kind.__name__)
@@ -273,7 +273,7 @@ def _list_classes(source: Any) -> None:
 
 
 def _order(source: Any) -> Any:
-    """Return the indices of recordings in the order of their paths, where tonic lists files as a folder has them."""
+    """Return the indices of recordings in the order of their paths, if tonic lists files in a folder's order."""
     paths = getattr(source, "data", None)
     if not (isinstance(paths, list) and len(paths) == len(source) and all(isinstance(p, str) for p in paths)):
         return np.arange(len(source))
@@ -281,7 +281,7 @@ def _order(source: Any) -> Any:
 
 
 def _is_test(labels: Any) -> Any:
-    """Return whether each recording is for testing: in the order of each class, every tenth."""
+    """Return whether each recording is for testing: every tenth of each class."""
     chosen = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
         chosen[np.flatnonzero(labels == label)[_TEST_EVERY - 1 :: _TEST_EVERY]] = True

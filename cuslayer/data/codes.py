@@ -1,7 +1,7 @@
-"""Codes that make spikes of values over time: `Rate`, `Latency`, `Delta`, `Levels`.
+"""Codes that turn values over time into spikes: `Rate`, `Latency`, `Delta`, `Levels`.
 
-A code is called with values from 0 to 1, (T, channels), and the step in ms. It returns spikes (T, populations *
-channels): a population is a copy of the channels, and populations follow one another.
+A code takes values from 0 to 1, (T, channels), and the step in ms. It returns spikes (T, populations * channels):
+populations are consecutive copies of the channels.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Code(Protocol):
 class Rate:
     """Regular spikes at a rate that is proportional to the value.
 
-    An integrator without leak and without noise, that fires at each whole number::
+    It is an integrator without leak or noise that fires at each whole number::
 
         s[t] = floor(z[t]) > floor(z[t-1])  with  z[t] = sum of hz x[k] dt / 1000 over k <= t,  z[-1] = 0
 
-    A step has at most one spike: rates over 1000 / dt Hz are cut to it. `cs.encode_poisson` makes random spikes.
+    A step has at most one spike: rates above 1000 / dt Hz are cut to it. `cs.encode_poisson` makes random spikes.
 
     Args:
         hz: spikes per second for a value of 1.
@@ -70,10 +70,10 @@ class Rate:
 @dataclass(frozen=True)
 @check.named
 class Latency:
-    """One spike in each period, which is earlier for larger values; a value of 0 has none.
+    """One spike in each period, earlier for larger values; none for a value of 0.
 
     Of the n steps of a period, with m the mean of its values, the spike is in step ``round((1 - m) (n - 1))``. The last
-    period may be shorter: it has the mean of its own values, and spikes that would come after its end are left out.
+    period may be shorter: it has the mean of its own values, without spikes after its end.
 
     Args:
         period: the length of a period in ms, at least a step.
@@ -165,8 +165,8 @@ class Levels:
 
     Raises:
         TypeError: a level is not a number.
-        ValueError: there is no level, a level is out of range, or they do not ascend; in a call, x is not (T, channels)
-            or has values outside of 0 to 1.
+        ValueError: levels are missing, out of range, or not ascending; in a call, x is not (T, channels) or has values
+            outside 0 to 1.
 
     Source: Gütig and Sompolinsky 2009, "Time-warp-invariant neuronal processing", whose neurons fire at the onset and
     the offset of each of several energies of a band.

@@ -22,9 +22,9 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 _CAMERA_SUFFIXES = (".bs2", ".bin")
 _NMNIST_SHAPE = (34, 34, 2)
 _NMNIST_CLASSES = 10
-# A list may have so many bytes, and so many more for each file in the folder: a line has some 10, or a comment.
+# A list may have so many bytes, and so many more for each file in the folder: a line has about 10, or a comment.
 _LIST_BYTES, _LINE_BYTES = 1 << 20, 100
-# Bytes of a recording that is binned from them.
+# The most bytes of a recording for fast binning.
 _LARGEST = 1 << 30
 # Numbers and classes of a list are below these.
 _MOST_NUMBER, _MOST_CLASS = 10**18, 2**31
@@ -33,7 +33,7 @@ _NMNIST_MS = 300.0
 
 
 class Dataset(Protocol):
-    """Interface of a data set: an object with these four members is one, without deriving from this class.
+    """Interface of a data set: any object with these four members is one, without this base class.
 
     `Loader` makes batches of it; its documentation has a complete example. A data set may also have
 
@@ -64,9 +64,9 @@ class Dataset(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, Any]:
         """Return recording `index`, from 0, and its label; raise IndexError after the last one.
 
-        The recording is `Events`, with times in ms, rows and columns in pixels, and polarities as channels; or an array
-        (T, *shape), boolean for spikes or floating for signals, one row a step. The label is the class, an integer
-        from 0; or, for losses of spike trains, the target's spikes (T, outputs).
+        The recording is `Events`, with times in ms, rows and columns in pixels, and polarities as channels. Or it is an
+        array (T, *shape), boolean for spikes or floating for signals, one row a step. The label is the class, an
+        integer from 0; or, for losses of spike trains, the target's spikes (T, outputs).
         """
 
 
@@ -77,7 +77,7 @@ def name_of(dataset: Any, sample: int) -> str:
 
 @check.named
 class Recordings:
-    """What labelled data sets share; `_sample` returns a recording and its label."""
+    """Base class of labelled data sets; `_sample` returns a recording and its label."""
 
     shape: tuple[int, ...]
     classes: int
@@ -137,8 +137,8 @@ class EventFolder(_Files):
         folder: the folder of recordings, named `number` + suffix.
         list_file: the path of the list.
         shape: the sensor (H, W, C), or the number of neurons of one-dimensional recordings.
-        suffix: the suffix of the recordings, such as ".bs2"; None: that of the files whose numbers are in the list, of
-            several the first in the table of `read_events`.
+        suffix: the suffix of the recordings, such as ".bs2"; None: the suffix of the files in the list, or if there are
+            several, the first of them in the table of `read_events`.
         classes: the number of classes; None: the highest class in the list plus one.
         duration: the duration of a recording in ms.
         max_events: the largest number of events of a recording, as of `read_events`.
@@ -230,8 +230,8 @@ def open_folder(
     """Return the training and test recordings of a folder, which has one of two layouts.
 
     Either the layout of N-MNIST, `Train/` and `Test/`, or numbered recordings, such as `1.bs2`, with one list
-    train*.txt and one test*.txt of lines `number class`. Lists can also be given, relative to the folder or as absolute
-    paths.
+    train*.txt and one test*.txt of lines `number class`. You can also give lists, by paths relative to the folder or
+    absolute.
 
     Args:
         path: the folder.
@@ -239,14 +239,14 @@ def open_folder(
         test_list: the list of the test recordings.
         shape: the sensor (H, W, C), or the number of neurons of one-dimensional recordings; None: (34, 34, 2), the
             sensor of N-MNIST.
-        suffix: the suffix of numbered recordings, one of those of `read_events`; None: that of the files whose numbers
-            are in the lists, of several the first in the table of `read_events`.
+        suffix: the suffix of numbered recordings, from `read_events`; None: the suffix of the files in the lists, or if
+            there are several, the first of them in the table of `read_events`.
         max_events: the largest number of events of a numbered recording, as of `read_events`.
 
     Raises:
         TypeError: shape is not made of integers, or max_events is not an integer.
-        ValueError: the folder is missing or has neither layout, shape or suffix is not that of N-MNIST for its layout,
-            or as in `NMNIST` and `EventFolder`.
+        ValueError: the folder is missing or has neither layout, shape or suffix does not fit the layout of N-MNIST. See
+            also `NMNIST` and `EventFolder`.
 
     >>> open_folder("nowhere", shape=(128, 128, 2))
     Traceback (most recent call last):
@@ -290,7 +290,7 @@ def _read_bytes(path: Path) -> bytes | None:
 
 
 def _existing(what: str, path: PathLike, *, folder: bool) -> Path:
-    """Return a path, which must be that of a folder or of a file."""
+    """Return a path, which must be a folder or a file."""
     found = check.path(what, path)
     if not (os.path.isdir if folder else os.path.isfile)(found):
         wrong = f"is not a {'folder' if folder else 'file'}" if os.path.exists(found) else "does not exist"
@@ -299,7 +299,7 @@ def _existing(what: str, path: PathLike, *, folder: bool) -> Path:
 
 
 def _find_suffix(present: set[str], numbers: list[int]) -> str:
-    """Return the suffix of most of the numbered recordings; of equals, and without any, the first known one."""
+    """Return the suffix of most numbered recordings; for a tie, or without any, the first known one."""
     return max(FORMATS, key=lambda suffix: sum(f"{number}{suffix}" in present for number in numbers))
 
 
@@ -332,7 +332,7 @@ def _read_list(path: PathLike, folder: Path, files: int) -> tuple[list[int], lis
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        # The file may be any, and no message shows what is in it.
+        # It may be any file, so messages show nothing of it.
         if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
             raise ValueError(f"{path} line {row} must be 'number class', two integers from 0")
         for word, what, limit in zip(words, ("number", "class"), (_MOST_NUMBER, _MOST_CLASS), strict=True):

@@ -46,9 +46,9 @@ class _Recordings(NamedTuple):
 class Digits(Recordings):
     """1,797 handwritten digits, recorded by a simulated event camera with the three saccades of N-MNIST.
 
-    The sensor has 34 x 34 pixels with OFF and ON events; a recording takes 300 ms and has about 4,700 events. The
-    recordings are simulated in a few seconds at the first use of a seed, and saved in the folder of the environment
-    variable CUSLAYER_CACHE, by default in the user's cache folder.
+    The sensor has 34 x 34 pixels with OFF and ON events; a recording takes 300 ms and has about 4,700 events. The first
+    use of a seed simulates the recordings in a few seconds. It saves them in the folder of the environment variable
+    CUSLAYER_CACHE, by default in the user's cache folder.
 
     Attributes:
         shape: (34, 34, 2).
@@ -95,7 +95,7 @@ class Digits(Recordings):
 
 
 def numbers(split: str) -> npt.NDArray[np.int64]:
-    """Return the numbers of the images of a split, among all."""
+    """Return the numbers of the images of a split among all images."""
     number = np.arange(len(labelled_images()[1]))
     chosen = {"train": number % _TEST_EVERY != 0, "test": number % _TEST_EVERY == 0, "all": number >= 0}
     return number[chosen[split]]

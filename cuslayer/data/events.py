@@ -22,9 +22,9 @@ BINNINGS = ("or", "sum")
 # Tolerance, in bins: 1.3 / 0.1 is 12.999999999999998, yet 1.3 ms is in bin 13.
 EDGE = 1e-9
 
-# A recording in microseconds that is as long as the window has its median at 500 windows, where half of that length at
-# 250. Recordings in ms that are read from files have fractions of a ms, and then more is needed, so that a recording of
-# seconds may be binned in a short window.
+# A recording in microseconds that is as long as the window has its median at 500 windows; half as long, at 250.
+# Recordings in ms from files have fractions of a ms and a higher limit, so a recording of seconds may be binned in a
+# short window.
 _WINDOWS_WHOLE, _WINDOWS_FRACTIONS = 100.0, 400.0
 # Medians, in ms, up to which a recording may simply be long.
 _LONG_WHOLE, _LONG_FRACTIONS = 1e4, 2e4
@@ -34,9 +34,9 @@ _LONG_WHOLE, _LONG_FRACTIONS = 1e4, 2e4
 class Events:
     """The events of one recording: times `t` in ms, positions `x` and `y`, polarities `p` (0 OFF, 1 ON).
 
-    The arrays are read-only copies of shape (events,): t float64, the others int64. They need not be sorted by time.
-    In a one-dimensional recording `y` is None and `x` is the neuron. Times may be negative, for example relative to a
-    stimulus, but not when they are binned or written.
+    The arrays are read-only copies of shape (events,): t float64, the others int64. They need not be sorted by time. In
+    a one-dimensional recording `y` is None and `x` is the neuron. Times may be negative, for example relative to a
+    stimulus, but not for binning or writing.
 
     Args:
         t: times in ms, (events,).
@@ -45,7 +45,7 @@ class Events:
         p: polarities from 0, (events,); None, in a one-dimensional recording only, for 0 throughout.
 
     Raises:
-        TypeError: t does not hold numbers, x, y or p does not hold integers, or there are rows but no polarities.
+        TypeError: t has no numbers, x, y or p has no integers, or there are rows but no polarities.
         ValueError: the arrays differ in length or are not 1-D, a time is not finite, or another value is negative.
 
     >>> Events([0.5, 1.3], [3, 4], [0, 1], [1, 0])
@@ -87,7 +87,7 @@ class Events:
 
         Args:
             spikes: boolean (T, H, W, C), or (T, C) for a one-dimensional recording, whose polarities are 0; or the
-                counts that ``to_spikes(binning="sum")`` returns, with as many equal events.
+                counts from ``to_spikes(binning="sum")``, with as many equal events.
             dt: the step in ms.
 
         Raises:
@@ -199,9 +199,9 @@ class Events:
     ) -> npt.NDArray[np.bool_] | npt.NDArray[np.uint8]:
         """Return the events in time bins, (T, H, W, C), or (T, C) for a one-dimensional recording.
 
-        The polarity of an event is its channel. With C = 1, and in a one-dimensional recording, polarities are
-        ignored. Events at or after the end of the last bin are dropped; a warning says where that are all of them, or
-        where the times look like microseconds.
+        The polarity of an event is its channel. With C = 1, and in a one-dimensional recording, it ignores polarities.
+        It drops events at or after the end of the last bin, and warns if that drops all events, or if the times look
+        like microseconds.
 
         Args:
             shape: the sensor (H, W, C), or the number of neurons of a one-dimensional recording.
@@ -212,8 +212,8 @@ class Events:
 
         Raises:
             TypeError: shape or steps are not integers, or dt is not a number.
-            ValueError: an event is outside the sensor or before 0 ms, shape does not fit the recording, a bin has more
-                than 255 events, or another argument is out of range.
+            ValueError: an event is outside the sensor or before 0 ms, shape does not fit the recording, a bin has over
+                255 events, or another argument is out of range.
 
         >>> events = Events([1.3, 1.3, 9.0], [2, 2, 0], [1, 1, 0], [1, 1, 0])
         >>> spikes = events.to_spikes((2, 3, 2), steps=20, dt=0.1)
@@ -268,7 +268,7 @@ def flat_bins(events: Events, shape: tuple[int, ...], steps: int, dt: float, rou
     with np.errstate(over="ignore"):
         step = events.t / dt
     step = np.rint(step) if rounding == "nearest" else np.floor(step + EDGE)
-    # Compared as floats: a time too large for int64 is dropped before the conversion can overflow.
+    # Compared as floats, to drop a time too large for int64 before the conversion can overflow.
     if step.max() >= steps:
         inside = step < steps
         step, feature = step[inside], feature[inside]
@@ -345,7 +345,7 @@ def misfit(t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> tupl
     median = float(np.median(t))
     whole = bool((abs(t - np.rint(t)) < 1e-6).all())
     windows, long = (_WINDOWS_WHOLE, _LONG_WHOLE) if whole else (_WINDOWS_FRACTIONS, _LONG_FRACTIONS)
-    # With a step that looks like seconds, of which `check.time_step` warns, every recording has many windows.
+    # With a step that looks like seconds (`check.time_step` warns of it), every recording has many windows.
     if dt > 1e-3 and median > long and median > windows * window:
         return "unit", (
             f"times are in ms, and these look like microseconds: their median is {median:g} and the window has "

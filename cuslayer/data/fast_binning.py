@@ -1,7 +1,6 @@
 """Binning of `.bs2` recordings directly from the bytes of the file, the fast path of `Loader`.
 
-It avoids the intermediate columns of `Events` and runs without the GIL, so that the loader's thread delays training
-less.
+It avoids the intermediate columns of `Events` and runs without the GIL, so the loader's thread delays training less.
 """
 
 from __future__ import annotations
@@ -64,11 +63,10 @@ def _bin(raw: Any, ends: Any, spikes: Any, events: Any, bits: int, kept: Any, *w
 def bin_recordings(
     recordings: Sequence[bytes], shape: tuple[int, int, int], steps: int, dt: float, rounding: str
 ) -> tuple[npt.NDArray[np.bool_], Counts] | None:
-    """Return the spikes (T, N, H, W, C) of the bytes of `.bs2` files as `Events.to_spikes` does, for the CPU.
+    """Return the spikes (T, N, H, W, C) of the bytes of `.bs2` files for the CPU; see `Events.to_spikes`.
 
     Returns:
-        The spikes, and the number of events of each recording that lie within the bins, (N,); None if a recording is
-        invalid.
+        The spikes, and the number of events of each recording within the bins, (N,); None if a recording is invalid.
     """
     spikes = np.zeros(steps * len(recordings) * math.prod(shape), np.bool_)
     kept = _filled(recordings, spikes, np.empty((0, 1), np.uint32), 0, (*shape, steps, dt, rounding == "nearest"))
@@ -78,7 +76,7 @@ def bin_recordings(
 def pack_recordings(
     recordings: Sequence[bytes], shape: tuple[int, int, int], steps: int, dt: float, rounding: str
 ) -> tuple[PackedEvents, Counts] | None:
-    """Return the events of recordings for a GPU, and how many lie within the bins; see `bin_recordings`."""
+    """Return the events of recordings for a GPU, and how many are within the bins; see `bin_recordings`."""
     words, bits = event_fields(steps, math.prod(shape))
     events = np.empty((sum(map(len, recordings)) // EVENT_BYTES, words), np.uint32)
     kept = _filled(recordings, np.empty(0, np.bool_), events, bits, (*shape, steps, dt, rounding == "nearest"))

@@ -18,7 +18,7 @@ from cuslayer.data.sounds import most_unfolded
 
 _PARTS = {"train": "train", "test": "t10k"}
 _SIDE, _CLASSES, _WHITE = 28, 10, 255
-# The order of the pixels of permuted MNIST is drawn once for all; everybody has an order of their own.
+# The order of the pixels of permuted MNIST is drawn once for all; every paper has another order.
 _SEED = 0
 _GZIP = b"\x1f\x8b"
 
@@ -26,8 +26,8 @@ _GZIP = b"\x1f\x8b"
 def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
     """Return the pictures of MNIST as numbers from 0 to 1, (784, 1): a pixel a step, row by row, or in a fixed order.
 
-    The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, and for the test ``t10k-...``, as they are
-    or with ``.gz``; some sources write a dot before ``idx``.
+    The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, and for the test ``t10k-...``, with or
+    without ``.gz``; some sources write a dot before ``idx``.
 
     Source: Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
     arXiv 1504.00941.
@@ -67,7 +67,7 @@ def _read(root: Path, name: str, axes: int) -> npt.NDArray[np.uint8]:
 
 
 def _idx(file: BinaryIO, axes: int, most: int) -> npt.NDArray[np.uint8]:
-    """Return the array of an idx file of bytes, of at most so many."""
+    """Return the array of an idx file of at most so many bytes."""
     header = file.read(4 * (axes + 1))
     if len(header) != 4 * (axes + 1) or header[:4] != bytes((0, 0, 8, axes)):
         raise Unreadable(f"is no idx file of bytes with {axes} axes")

@@ -20,7 +20,7 @@ class PackedEvents(NamedTuple):
     """The events of recordings, four bytes each (eight in a window of more than 2**32 neurons and steps).
 
     Attributes:
-        events: the events of one recording after another, (events, words of an event), as `event_fields` describes.
+        events: the events of one recording after another, (events, words of an event); see `event_fields`.
         begin: the first event of each recording, and the number of events, (recordings + 1,).
     """
 
@@ -28,7 +28,7 @@ class PackedEvents(NamedTuple):
     begin: Ints
 
     def send(self, steps: int, shape: tuple[int, ...]) -> PackedSpikes:
-        """Return the spikes (steps, recordings, *shape) on the GPU; events and their places are one copy to it."""
+        """Return the spikes (steps, recordings, *shape) on the GPU; one copy sends the events and their indices."""
         count = len(self.begin) - 1
         places = np.concatenate([self.begin, np.arange(count)]).view(np.uint32)
         sent = backend.cupy().asarray(np.concatenate([places, self.events.reshape(-1)]))
@@ -44,7 +44,7 @@ class PackedBits(NamedTuple):
     words: Words
 
     def send(self, steps: int, shape: tuple[int, ...]) -> PackedSpikes:
-        """Return the spikes (steps, recordings, *shape) for the GPU, to which they are sent when they are needed."""
+        """Return the spikes (steps, recordings, *shape) for the GPU, which are sent there when needed."""
         recordings = self.words.shape[1]
         return DeferredSpikes(backend.cupy(), (steps, recordings, *shape), False, self._send)
 
@@ -54,7 +54,7 @@ class PackedBits(NamedTuple):
 
 
 def begins(lengths: Any) -> Ints:
-    """Return the first place of each of several parts that follow one another, and the end of the last."""
+    """Return the first index of each of several consecutive parts, and the end of the last."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64, copy=False)
 
 
@@ -110,12 +110,12 @@ class Resident:
             self._held = _joined([x.words for x in found], axis=1)
 
     def batch(self, samples: npt.NDArray[np.int64]) -> tuple[PackedSpikes, npt.NDArray[Any]]:
-        """Return the spikes of some recordings, whose numbers are sent to the GPU, and their labels."""
+        """Return the spikes of some recordings, whose numbers it sends to the GPU, and their labels."""
         labels = self._labels.take(samples, axis=self._along)
         return self.spikes(backend.cupy().asarray(samples)), labels
 
     def spikes(self, samples: Any) -> PackedSpikes:
-        """Return the spikes (steps, samples, ...) of the recordings whose numbers an int64 array on the GPU has."""
+        """Return the spikes (steps, samples, ...) of the recordings with numbers in an int64 array on the GPU."""
         shape = (self._steps, len(samples), *self._shape)
         if self._begin is None:
             return DeferredSpikes(backend.cupy(), shape, False, partial(self._take, samples))

@@ -1,4 +1,4 @@
-"""How the simulated event camera sees a small image: enlarged on a black canvas, along a path of three saccades."""
+"""The view of the simulated event camera on a small image, enlarged on a black canvas, along three saccades."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 # Duration of a recording; the path has a position for every millisecond.
 MS = 300
-# The constants below are those of a sensor with this number of rows and columns; other sensors scale them.
+# The constants below fit a sensor with this number of rows and columns; other sensors scale them.
 SENSOR = 34
 _SIDE = 24
 # Corners of three saccades, as in N-MNIST, along a triangle with sides of 6 pixels: offsets (rows, columns) from the
@@ -25,7 +25,7 @@ _MISMATCH = 0.05
 
 
 class Saccades(NamedTuple):
-    """What the simulated camera needs besides the image.
+    """The simulated camera, without the image.
 
     Attributes:
         canvas: rows and columns of the canvas.
@@ -69,7 +69,7 @@ def saccades(height: int, width: int, size: int, seed: int) -> Saccades:
     scale = min(height, width) / SENSOR
     side = max(1, round(_SIDE * scale))
     corners = _CORNERS * scale
-    # The margin around the image on the canvas: to the sensor's edge when centered, plus the longest offset.
+    # The margin around the image on the canvas: to the edge of a centered sensor, plus the longest offset.
     reach = int(np.ceil(np.abs(corners).max()))
     drawn = np.random.default_rng(seed).standard_normal((height, width, 2))
     return Saccades(

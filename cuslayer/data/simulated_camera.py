@@ -1,7 +1,7 @@
 """A simulated event camera that moves over a static image, as a Numba kernel; imported only when needed.
 
 Each pixel has a reference level of log intensity. When the log intensity differs from it by the pixel's threshold, the
-pixel sends an event, ON if brighter, and the level changes by the threshold, several times per step if necessary.
+pixel sends an event, ON if brighter. The level then changes by the threshold, several times per step if necessary.
 """
 
 from __future__ import annotations

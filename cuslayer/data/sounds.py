@@ -19,11 +19,11 @@ from cuslayer.data.formats import base
 from cuslayer.data.formats.base import read_file
 
 _NEEDED = ("audio", "start", "label")
-# Bytes that the arrays of any archive may have together; those of larger ones, so many times their own.
+# Bytes that the arrays of any archive may have together; in larger archives, so many times their size.
 _FEW_BYTES, _MOST_TIMES = 1 << 24, 8
 _MOST_CLASS = 2**31
 _NO_WAVE = "is no WAV file of uncompressed samples"
-# Numbers of formats: uncompressed samples, and a long form that has the number, with these bytes behind, at its end.
+# Numbers of formats: uncompressed samples, and a long form that ends with the number and these bytes.
 _PLAIN, _LONG_FORM, _LONG_FORM_ENDS = 0x0001, 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
 _LONGEST_FORMAT, _MOST_CHUNKS, _HIGHEST_RATE = 40, 1000, 10_000_000
 
@@ -34,7 +34,7 @@ class Sounds(NamedTuple):
     Attributes:
         waves: a wave (samples,) for each recording.
         labels: the class of each, int64.
-        fields: what else the file says of each recording, such as its speaker, by name.
+        fields: other data of each recording, such as its speaker, by name.
     """
 
     waves: list[npt.NDArray[Any]]
@@ -67,15 +67,15 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     """Return the recordings of an ``.npz`` file of labelled waves.
 
     Its arrays are ``audio`` (samples,), all waves one after the other, signed integers or floating; ``start``
-    (recordings + 1,), where each begins, and the end of the last; ``label`` (recordings,), integers from 0. Other
+    (recordings + 1,), the beginning of each, and the end of the last; ``label`` (recordings,), integers from 0. Other
     arrays (recordings,) are fields. `np.savez` writes such a file.
 
     Args:
         path: the file.
 
     Raises:
-        ValueError: the file is missing, a folder, a device or no such archive, its arrays have together more than 16 MB
-            and eight times the size of the file, or they do not fit each other.
+        ValueError: the file is missing, a folder, a device or no such archive, its arrays take more than 16 MB and
+            eight times the size of the file, or they do not fit each other.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "two.npz"
@@ -97,7 +97,7 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
 
 
 def _edges(audio: npt.NDArray[Any], start: npt.NDArray[Any], label: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return where the waves of an archive begin and end, if its arrays fit."""
+    """Return the edges of the waves of an archive, if its arrays fit."""
     if audio.ndim != 1 or audio.dtype.kind not in "if":
         raise ValueError(f"audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")
     for name, values in (("start", start), ("label", label)):
@@ -141,7 +141,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 @contextmanager
 def _refusal() -> Iterator[None]:
-    """Raise Unreadable for what is wrong with an archive."""
+    """Raise Unreadable for any error in an archive."""
     try:
         yield
     except OSError:
@@ -183,7 +183,7 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
 def _wave_header(file: BinaryIO, size: int) -> tuple[int, int, int, int]:
     """Return the channels, the bytes of a sample, the rate and the bytes of all samples, and go to the first of them.
 
-    A WAV file is chunks, each a name of 4 bytes, its length and its content, of which an odd one is followed by a byte.
+    A WAV file is chunks, each a name of 4 bytes, its length and its content; a byte follows an odd content.
     """
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":

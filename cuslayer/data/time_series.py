@@ -18,7 +18,7 @@ from cuslayer.data.sounds import read_arrays
 
 # The repetitions of a Braille letter from this one on are the test set.
 _FIRST_TEST = 40
-# The pressure of a taxel that nothing touches, and the changes, as shares of it, at which it fires.
+# The pressure of an untouched taxel, and the changes, as shares of it, at which it fires.
 _REST, _CHANGES = 255.0, (0.01, 0.02, 0.04, 0.08)
 _MOST_BYTES = 1 << 30
 
@@ -26,8 +26,8 @@ _MOST_BYTES = 1 << 30
 def own_arrays(root: Path, split: str) -> Arrays:
     """Return the recordings of ``train.npz`` or ``test.npz``: x and y as `Arrays` takes them.
 
-    Recordings of different lengths stand one after the other, x (steps of all, ...), and ``lengths`` says how many
-    steps each has; y has then a class for each recording, or a label for each step of all.
+    Recordings of different lengths stand one after the other, x (steps of all, ...), and ``lengths`` has their numbers
+    of steps. Then y has a class for each recording, or a label for each step of all.
     """
     path = _file(root, f"{split}.npz")
     x, y, *lengths = _named(path, "x", "y", more="lengths")
@@ -55,7 +55,7 @@ def heartbeats(root: Path, split: str) -> Arrays:
         return Arrays(np.asarray(found["x"], np.float32), np.asarray(found["y"]).argmax(axis=2), classes=y[2])
     except MemoryError:
         raise
-    except Exception as problem:  # of damaged files SciPy raises errors of many kinds
+    except Exception as problem:  # for damaged files SciPy raises many kinds of errors
         raise ValueError(f"{path} is no file of heartbeats: {check.one_line(str(problem))}") from None
 
 
@@ -100,7 +100,7 @@ def _named(path: Path, *names: str, more: str = "") -> list[npt.NDArray[Any]]:
 
 
 def _ends(lengths: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:
-    """Return where all recordings but the last end, of numbers of steps that add up to those of all."""
+    """Return the ends of all recordings but the last, from their numbers of steps, which add up to `steps`."""
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
         raise ValueError(f"lengths must be integers from 1, got {lengths.dtype} of shape {lengths.shape}")
     if lengths.sum() != steps:

@@ -1,4 +1,4 @@
-"""`compare_gradients`: the gradients of a network beside the measured change of its loss under perturbations."""
+"""`compare_gradients`: the gradients of a network and the measured change of its loss under perturbations."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def compare_gradients(
 ) -> GradientComparison:
     """Compare the slayer and the exact gradient of each layer with the measured change of the loss.
 
-    A spike has no derivative. Each gradient is therefore tested in two ways: the change of the loss that it predicts is
-    compared with the measured change, under small perturbations of a relaxed network and changes of single spikes.
+    A spike has no derivative. So this compares the change of the loss that each gradient predicts with the measured
+    change in two ways: under small perturbations of a relaxed network, and changes of single spikes.
 
     **Small perturbations** of a weight or of the potentials, in the relaxed network. Its thresholds have a slope. With
     the potentials u0 and the spikes s0 of the network's run::
@@ -44,21 +44,21 @@ def compare_gradients(
         s[t] = s0[t] + integral from u0[t] to u[t] of dt rho(v) dv
         u[t] = psp(W s)[t] + sum_{k>=1} nu[k] s[t-k]
 
-    The integral of rho is the Laplace distribution times ``2 scale_rho``. The constant of integration is chosen for
-    each neuron and step such that the unperturbed relaxed network has the spikes s0. (Integrated from minus infinity,
-    each silent neuron would have a fraction of a spike in every step.) The relaxed network runs in float64. Its weights
-    are perturbed by ``+-step`` of their norm along a random direction d: the measured change is the central
-    difference ``(E(W + h d) - E(W - h d)) / 2h``, the predicted one the gradient along d. For potentials,
-    ``+-step theta`` times a normal number is added to ``psp(W s)`` in each bin, and the prediction is the error on the
-    potential along it. By the chain rule, the derivative of the relaxed network at the network's own weights is the
-    recursion of the exact mode, ::
+    The integral of rho is the Laplace distribution times ``2 scale_rho``. The constant of integration for each neuron
+    and step gives the unperturbed relaxed network the spikes s0. (Integrated from minus infinity, each silent neuron
+    would have a fraction of a spike in every step.) The relaxed network runs in float64. ``+-step`` of their norm
+    perturbs its weights along a random direction d. The measured change is the central difference
+    ``(E(W + h d) - E(W - h d)) / 2h``, the predicted one the gradient along d. For potentials, ``+-step theta`` times a
+    normal number is added to ``psp(W s)`` in each bin, and the prediction is the error on the potential along it. By
+    the chain rule, the derivative of the relaxed network at the network's own weights is the recursion of the exact
+    mode, ::
 
         g_u[t] = dt rho(u0[t]) (g_s[t] + sum_{k>=1} nu[k] g_u[t+k])
 
     so its cosine and its ratio are 1, up to rounding and the curvature within a step. The slayer mode lacks the path
     through refraction. A loss whose backward is not the derivative of its value shows here: `SpikeCountLoss` gives a
-    count's error to the spikes through the spike response, so its gradient is about ``sum_k eps[k]`` times larger than
-    the change of the loss, 27 for a tau_sr of 10 steps. `SpikeTimeLoss` and `SpikeRateLoss` have the derivative.
+    count's error to the spikes through the spike response. So its gradient is about ``sum_k eps[k]`` times larger than
+    the change of the loss, 27 times for a tau_sr of 10 steps. `SpikeTimeLoss` and `SpikeRateLoss` have the derivative.
 
     **Perturbations of single spikes**, in the network itself. One spike of a layer is shifted by a step, added or
     removed. The layers after it run again with their thresholds. The measured change of the loss is compared with the
@@ -68,16 +68,16 @@ def compare_gradients(
 
     `Loihi` has a single gradient mode: both columns are the same. Its relaxed form has no reset, as its gradient. The
     compared weight is the effective weight, after its hooks; a delay of whole steps is perturbed by one step. A layer
-    that stands at several places is perturbed at each by itself. Custom functions between the layers must be smooth.
-    Dropout is off, and the network does not change.
+    at several places is perturbed at each separately. Custom functions between the layers must be smooth. Dropout is
+    off, and the network does not change.
 
     Args:
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input. One sample or a few are enough.
         target: the second argument of the loss.
-        loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
+        loss: a function of the network's output and target to a scalar tensor; by default as in `reassign`.
         perturbations: number of perturbations of each kind and layer. The cosine of a gradient that is not the
-            derivative is known up to about ``1 / sqrt(perturbations)``.
+            derivative has an error of about ``1 / sqrt(perturbations)``.
         step: size of small perturbations, relative to the norm of the weight or to theta.
         seed: seed of the random perturbations.
 
@@ -119,7 +119,7 @@ def compare_gradients(
         runs = [_Run(net, gradient, data, loss_of) for gradient in MODES]
         exact = runs[1]
         for unit in units(net):
-            # A generator of its own: the perturbations of a layer do not depend on the layers before it.
+            # Its own generator: the perturbations of a layer do not depend on the layers before it.
             rng = np.random.default_rng((first_seed, *unit.last.path))
 
             def add(perturbed: str, pair: list[Array], changes: _Changes, unit: Unit = unit) -> None:
@@ -147,7 +147,7 @@ class Comparison:
     """Measured and predicted changes of the loss, for one layer and one kind of perturbation.
 
     Attributes:
-        layer: the address of the neurons, or of the layer where it has none.
+        layer: the address of the neurons, or of a layer without neurons.
         name: the layer, as text.
         perturbed: what was perturbed: "weight" (or another parameter), "potential", or a spike: "shift", "add",
             "remove".
@@ -177,7 +177,7 @@ class Comparison:
         return _cosine(self._predicted(mode), self.measured)
 
     def ratio(self, mode: str) -> float:
-        """Return the root mean square of the predicted changes over that of the measured ones, nan where that is 0.
+        """Return the ratio of the root mean squares of predicted and measured changes, nan if all measured are 0.
 
         The slope of measured over predicted changes is ``cosine / ratio``.
 
@@ -201,8 +201,8 @@ class Comparison:
 class GradientComparison:
     """The gradients of a network compared with the measured changes of its loss.
 
-    ``comparison[layer, perturbed]`` is a `Comparison`: the address of the neurons, or of the layer where it has none,
-    and what was perturbed.
+    ``comparison[layer, perturbed]`` is a `Comparison`, by the address of the neurons, or of a layer without neurons,
+    and by the kind of perturbation.
 
     Attributes:
         rows: the comparisons, in the order of the layers.
@@ -243,7 +243,7 @@ class GradientComparison:
         """Draw a pair of bars, slayer and exact, for each layer and kind of perturbation.
 
         Args:
-            ax: matplotlib axes; by default those of a new figure, which is `ax.figure`.
+            ax: matplotlib axes; by default of a new figure, `ax.figure`.
             value: "cosine", or "ratio" on a logarithmic axis. At 1 the prediction equals the measurement.
 
         Returns:
@@ -285,7 +285,7 @@ def _ratio(a: Array, b: Array) -> float:
     return float(np.linalg.norm(a)) / size if size else math.nan
 
 
-# The measured changes of the loss under k perturbations, (k,), and what each gradient predicts.
+# The measured changes of the loss under k perturbations, (k,), and each gradient's predictions.
 _Changes: TypeAlias = "tuple[Array, list[Array]]"
 
 
@@ -294,7 +294,7 @@ def _perturb_weights(run: _Run, pair: list[Array], at: int, name: str, count: in
     node = run.graph.nodes[at]
     layer, p = node.stage, _trained_tensors(node.stage)[name]
     inputs, start = [Tensor(run.outputs[number]) for number in node.inputs], p.data
-    # A delay of whole steps keeps its dtype: in it, multiples of the step are recognized.
+    # A delay of whole steps keeps its dtype, which recognizes multiples of the step.
     whole = isinstance(layer, Delay) and layer.mode == "floor"
     size = layer.dt if whole else step * (float(np.linalg.norm(to_numpy(start))) or 1.0)
 
@@ -418,7 +418,7 @@ def _copy(value: Any, dtype: Any) -> Any:
 
 
 def _trained_tensors(stage: Any) -> dict[str, Tensor]:
-    """Return the parameters of a layer by name; those that are no attributes of it are the original's, and left out."""
+    """Return the parameters of a layer by name, except those that are no attributes of it but of the original."""
     if not isinstance(stage, Layer):
         return {}
     return {name: p for name, p in stage.named_parameters().items() if not name.isdigit()}
@@ -427,9 +427,9 @@ def _trained_tensors(stage: Any) -> dict[str, Tensor]:
 class _Run:
     """A forward and backward pass through a float64 copy of a network, which can run again from any stage on.
 
-    Delays keep their dtype, whose tolerance decides which delays are multiples of the step. A layer that stands at
-    several places has a copy at each, so that each place has a gradient of its own. Outputs and errors have the numbers
-    of nodes as keys, gradients the number and the name.
+    Delays keep their dtype, whose tolerance decides which delays are multiples of the step. A layer at several places
+    has a copy at each, so each place has its own gradient. Outputs and errors have the numbers of nodes as keys,
+    gradients the number and the name.
     """
 
     def __init__(self, net: Any, gradient: str, x: Any, loss: Callable[[Tensor], Tensor]) -> None:
@@ -440,7 +440,7 @@ class _Run:
         self.spikes_error: dict[int, Array] = {}
         self.potential_error: dict[int, Array] = {}
         with no_grad(active=False):
-            # An input that requires a gradient makes every layer receive one.
+            # An input that requires a gradient gives every layer one.
             y = Tensor(as_tensor(x).data, requires_grad=True)
             self.outputs: dict[int, Array] = {INPUT: y.data}
             steps = Walk(self.graph, y)
@@ -476,7 +476,7 @@ class _Run:
         at.output = on_gradient(at.output, callback=store_errors)
 
     def trials_at_once(self, number: int) -> int:
-        """Return how many trials are run at once from the output of a node on."""
+        """Return how many trials to run at once from the output of a node on."""
         return max(1, _MOST // max(1, *(x.size for at, x in self.outputs.items() if at >= number)))
 
     def losses(self, outputs: Array) -> Iterator[float]:
@@ -488,7 +488,7 @@ class _Run:
     def rerun(self, number: int, x: Array, samples: Array | None = None) -> Array:
         """Return the relaxed network's output for other outputs x of a node, (T, trials, N, ...).
 
-        With samples, return that of the network itself, x being (T, trials, 1, ...), each trial of one of the samples.
+        With samples, return the network's own output for x (T, trials, 1, ...), each trial of one of the samples.
         """
 
         def as_trials(base: Array) -> Array:
@@ -561,7 +561,7 @@ class Relaxed:
 
     def changes(self, filtered: Array) -> Array:
         """Return the changes of the spikes, ``s - s0``, for changes (T, trials, N, ...) of psp(x)."""
-        # Changes of the potential in widths; the refraction of changed spikes is added step by step.
+        # Changes of the potential in widths; each step adds the refraction of changed spikes.
         changed = filtered / self.width
         if len(self.nu) < 2:
             return self._integral(self.z0[:, None], changed)

@@ -36,12 +36,12 @@ def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0
         u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
 
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
-    linear, so the parts are computed as the gradient of the potential. What biases add is one part, "bias". Where
-    branches are joined before the neurons, the inputs are those of several layers, the `sources` of the explanation;
-    those of a `Recurrent` layer are also the earlier spikes of the layer itself, the last source. Dropout is off.
+    linear, so the gradient of the potential gives the parts. The contribution of biases is one part, "bias". Where
+    branches join before the neurons, the inputs come from several layers, the `sources` of the explanation. The last
+    source of a `Recurrent` layer is its own earlier spikes. Dropout is off.
 
-    A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
-    potential is one part, "not explained".
+    `response` and `refractory` explain a custom neuron; unless its `parts` is "exact", the rest of its potential is one
+    part, "not explained".
 
     Args:
         net: a `Network` or `Sequential`.
@@ -139,7 +139,7 @@ class _Run:
         return explanation
 
     def _sources(self, neurons: GraphNode, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
-        """Return the layers of neurons whose spikes reach neurons through linear stages, and the share of constants."""
+        """Return the layers whose spikes reach neurons through linear stages, and the share of constants."""
         from cuslayer.kernels.conv.winograd import exact_zeros  # imports Numba
 
         nodes = self.graph.nodes
@@ -287,18 +287,18 @@ class Source:
 
     @property
     def place(self) -> str:
-        """The source in a few words: "layer 2.0.1" or "the network's input"."""
+        """The name of the source: "layer 2.0.1" or "the network's input"."""
         return "the network's input" if self.address is None else self.layer.partition(" (")[0]
 
 
 @instead.renamed(neuron="index")
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """The parts of a neuron's potential at one time: its inputs, refraction, biases, and what is left.
+    """The parts of a neuron's potential at one time: its inputs, refraction, biases, and the rest.
 
     ``potential = contributions.sum() + refractory + bias + unexplained``
 
-    The inputs are the spikes of one layer, or of several where branches are joined before the neuron: the `sources`.
+    The inputs are the spikes of one layer, or of several if branches join before the neuron: the `sources`.
 
     Attributes:
         layer: the name of the layer.
@@ -306,13 +306,13 @@ class Explanation:
         time: the step.
         sample: the sample.
         dt: the step in ms.
-        theta: the threshold, rounded to the dtype of the potential, in which the neuron compares them.
+        theta: the threshold, rounded to the potential's dtype, in which the neuron compares them.
         potential: the membrane potential u.
-        sources: the layers that the input comes from, each with its contributions, in the order in which they run.
+        sources: the layers of the input, each with its contributions, in the order in which they run.
         refractory: the contribution of the neuron's own earlier spikes.
         refractory_spikes: these earlier spikes with their shares.
         fired: whether the neuron fired.
-        exact: whether contributions, refraction and bias sum to the potential, so that `unexplained` is 0.
+        exact: whether contributions, refraction and bias sum to the potential, and `unexplained` is 0.
         bias: the contribution of biases and of other constants of layers.
     """
 
@@ -332,14 +332,14 @@ class Explanation:
 
     @property
     def contributions(self) -> Array:
-        """The contribution of each input, in the shape of the source; flat, one source after the other, of several."""
+        """The contribution of each input, in the shape of the source; several sources are flat, one after the other."""
         if len(self.sources) == 1:
             return self.sources[0].contributions
         return np.concatenate([source.contributions.ravel() for source in self.sources])
 
     @property
     def spikes(self) -> Spikes:
-        """The input spikes with a share, largest first; of several sources, with flat indices of `contributions`."""
+        """The input spikes with a share, largest first; for several sources, with flat indices of `contributions`."""
         if len(self.sources) == 1:
             return self.sources[0].spikes
         numbers = []
@@ -373,7 +373,7 @@ class Explanation:
         """Return parts that sum to the potential: the largest inputs, all others as one, and refraction.
 
         Args:
-            most: number of inputs with a part of their own.
+            most: number of inputs with their own part.
 
         Raises:
             ValueError: most is negative.
@@ -411,7 +411,7 @@ class Explanation:
             most: number of spikes of each neuron to follow, by the size of their share.
 
         Raises:
-            ValueError: depth or most is under 1.
+            ValueError: depth or most is below 1.
             TypeError: depth or most is not an integer.
         """
         check.integer("depth", depth, least=1)
@@ -431,7 +431,7 @@ class Explanation:
 
         Args:
             ax: matplotlib axes; by default of a new figure, `ax.figure`.
-            most: number of inputs with a bar of their own.
+            most: number of inputs with their own bar.
 
         Returns:
             The axes.
@@ -460,7 +460,7 @@ class Explanation:
         Args:
             ax: matplotlib axes; by default of a new figure, `ax.figure`.
             channel: one channel; by default the sum over channels.
-            source: the number of the source whose pixels are drawn, where there are several.
+            source: the number of the source to draw, if there are several.
 
         Returns:
             The axes.

@@ -1,4 +1,4 @@
-"""`diagnose`: measure rates, potentials and errors of a network, and try settings on copies to find those that help."""
+"""`diagnose`: measure rates, potentials and errors of a network, and try on copies which settings help."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
 
 # Number of potentials used per layer and batch, evenly spread.
 _MOST = 2**20
-# How often the rate of a layer that is still saturated is halved.
+# How often to halve the rate of a layer that is still saturated.
 _SCALE_HALVINGS = 4
-# The accepted root mean square change of the potentials by one step, in thresholds, of the layer that changes most: the
-# least, and the advised and the largest without a warm-up and with one of at least _EARLY steps.
+# The accepted root mean square change of the potentials by one step, in thresholds, for the layer that changes most:
+# the least, and the advised and the largest without a warm-up and with one of at least _EARLY steps.
 _LEAST_MOVE, _EARLY, _MOVES, _MOVES_WARM = 0.03, 5, (0.4, 1.25), (0.8, 3.0)
 # The number of steps with the same gradient over which the change is averaged: momentum adds up.
 _STEPS = 10
@@ -58,40 +58,39 @@ def diagnose(
     """Diagnose a network and suggest settings to change.
 
     The diagnosis has, for each layer, the firing rates, the shares of silent and saturated neurons, the distances of
-    potentials from the threshold, and the size of the errors; with an optimizer also what its first step does. The
-    first of these that finds something gives the advice:
+    potentials from the threshold, and the size of the errors. With an optimizer it also has the effect of its first
+    step. The first of these that finds something gives the advice:
 
     1. Scales: ``weight_scale``, ``gain`` of a pooling layer, or ``scale``, before neurons that are silent or saturated
-       or whose rate is out of range (`LayerHealth.fault`). They are found as `calibrate` does, for hidden neurons at
-       50 Hz and an output at what the loss desires; less where neurons are saturated at that rate.
-    2. ``tau_rho``, if it is under 0.5 and potentials have a median distance of over three surrogate widths from theta:
+       or whose rate is out of range (`LayerHealth.fault`). It finds them like `calibrate`, for hidden neurons at 50 Hz
+       and an output at the rate that the loss desires; less where neurons are saturated at that rate.
+    2. ``tau_rho``, if it is below 0.5 and potentials have a median distance of over three surrogate widths from theta:
        ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
-    3. ``scale_rho``, which multiplies the error in each of the L layers of neurons, by ``(last / first)^(1 / (L - 1))``
-       if the error of the first layer is less than 1/100 or more than 1000 times that of the last.
+    3. ``scale_rho``, which multiplies the error in each of the L layers of neurons, if the error of the first layer is
+       less than 1/100 or more than 1000 times the last one's: times ``(last / first)^(1 / (L - 1))``.
     4. ``lr``, if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root mean square; 3
-       with a warm-up), or by more than 0.3 theta while the loss of the batch rises by half or the output falls silent,
-       or those of all layers by less than 0.03 theta. With the new value they change by at most 0.4 theta (0.8).
+       with a warm-up), or of all layers by less than 0.03 theta. A change of more than 0.3 theta is enough if the loss
+       of the batch rises by half or the output falls silent. The new value changes them by at most 0.4 theta (0.8).
 
-    Scales are tried on a copy first and given only if faults are fewer or less bad, errors do not vanish, and the loss
-    does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with
-    the outputs of other samples), the loss must not rise by more than 2 %, and only 1 and a rate that is too large
-    give advice. Apply all of it, and call `diagnose` again until there is nothing to change. The hints name what no
-    setting helps. Neither the network nor the optimizer, their gradients and the random generator change here. Dropout
-    is off.
+    It tries scales on a copy, and advises them only if faults are fewer or less bad, errors do not vanish, and the loss
+    rises by at most half. A network has learned something if its loss is 30 % smaller than with the outputs of other
+    samples. Its loss must not rise by more than 2 %, and only 1 and a rate that is too large give advice. Apply all of
+    it, and call `diagnose` again until there is nothing to change. The hints name faults that no setting helps. The
+    network, the optimizer, their gradients and the random generator do not change. Dropout is off.
 
     Args:
         net: a `Network` or `Sequential`.
         loader: batches (x, target), such as a `Loader`.
-        loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
-        optimizer: the optimizer of the network's parameters; without one the learning rate is not judged.
-        batches: number of batches to use, from the first. Scales and steps are computed from the first one.
+        loss: a function of the network's output and target to a scalar tensor; by default as in `reassign`.
+        optimizer: the optimizer of the network's parameters; without one there is no advice on the learning rate.
+        batches: number of batches to use, from the first. The first one gives scales and steps.
 
     Returns:
         The diagnosis: it prints as a table, and `plot` draws it.
 
     Raises:
         TypeError: net is not a network or has no neurons, loss is not a function, optimizer is not an optimizer,
-            batches is not an integer, or advice is due and the network cannot be copied.
+            batches is not an integer, or advice needs a copy of a network that cannot be copied.
         ValueError: the loader has no batch, one does not fit the network or the loss, or the optimizer has none of the
             network's parameters.
 
@@ -141,8 +140,9 @@ def _of(figure: Any, values: Array) -> float:
 def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tuple[Any, ...]:
     """Return what a batch shows of neurons, for their weighted input x and their potentials u if they are known.
 
-    Steps of all samples, whether there is any input, distances of potentials from the threshold, and of each neuron
-    the spikes, the steps over the threshold by the input alone, and for each sample the largest potential by it.
+    These are the steps of all samples, whether there is any input, and distances of potentials from the threshold. For
+    each neuron, they are the spikes, the steps above the threshold by input alone, and its largest potential in each
+    sample.
     """
     s, away = to_numpy(own(spikes)), np.zeros(0)
     if u is not None:
@@ -157,7 +157,7 @@ def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tup
 
 
 def _figures(unit: Unit, batches: Sequence[Any], errors: Sequence[float], **known: Any) -> LayerHealth:
-    """Return the figures of neurons of what batches show of them, and of the squares of their errors."""
+    """Return the figures of neurons from the numbers of batches and the squares of their errors."""
     neurons: Any = unit.model
     steps, driven, away, counts, over, peaks = zip(*batches, strict=True)
     total, width, fired = max(sum(steps), 1), float(neurons.width), sum(counts)
@@ -228,13 +228,13 @@ def _add_square(squares: list[float], g: Array) -> None:
 
 
 def _others(y: Array) -> Iterator[Array]:
-    """Yield outputs (T, N, ...) with those of other samples: of the next one, and of the one half a batch away."""
+    """Yield outputs (T, N, ...) of other samples: of the next one, and of the one half a batch away."""
     for shift in {min(1, y.shape[1]), y.shape[1] // 2}:
         yield namespace(y).concatenate([y[:, shift:], y[:, :shift]], axis=1)
 
 
 def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -> Iterator[str]:
-    """Yield what no setting would change: silent input, layers that never fire, and layers that get no error."""
+    """Yield faults that no setting changes: silent input, layers that never fire, and layers that get no error."""
     if silent_input:
         yield f"the input is 0 everywhere; {SILENT_INPUT}"
     for layer in found.layers:
@@ -261,9 +261,9 @@ def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -
 def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
     """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
 
-    On a copy of the network, layer after layer, the weights before such neurons are scaled as `calibrate` does, and the
-    batches are run again. A layer from neurons to themselves keeps its scale: an advice is the setting of one layer.
-    The loss of a silent network, or of one whose errors vanish, says nothing, since it cannot fall.
+    On a copy of the network, layer after layer, it scales the weights before such neurons like `calibrate`, and runs
+    the batches again. A layer from neurons to themselves keeps its scale: an advice is the setting of one layer. The
+    loss of a silent network, or of one whose errors vanish, says nothing, since it cannot fall.
     """
     neurons = {u.last.number: u for u in units(net) if u.neurons is not None}
     layers = dict(zip(neurons, before.layers, strict=True))
@@ -290,7 +290,7 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) 
 
 
 def _wanted(layer: LayerHealth) -> float:
-    """Return the rate in Hz at which a layer is to fire."""
+    """Return the rate in Hz at which a layer should fire."""
     if layer.desired is None:
         return min(50.0, 0.25 * layer.most)
     return min(max(layer.desired, LEAST_DESIRED), 0.9 * layer.most)
@@ -320,7 +320,7 @@ def _scales(
 
 
 def _fault(layer: LayerHealth, now: float) -> str:
-    """Return what is wrong with a layer; `now` is its rate when the layers before it have their new scale."""
+    """Return the fault of a layer; `now` is its rate after the layers before it got their new scale."""
     low, high = layer.accepted
     if layer.fault in ("silent", "slow"):
         return f"{layer.never:.0%} of the neurons never fire, their mean rate is {layer.rate:.3g} Hz"
@@ -335,9 +335,9 @@ def _fault(layer: LayerHealth, now: float) -> str:
 
 
 def _weight_scale(layer: Synapse) -> float:
-    """Return the weight_scale of uniform weights with the root mean square of the present ones, as hooks leave them.
+    """Return the weight_scale of uniform weights with the root mean square of the present ones, after their hooks.
 
-    If a hook rounds all of them to zero, those before the hook count.
+    If a hook rounds all of them to zero, the weights before it count.
     """
     with no_grad():
         weight: Array = to_numpy(layer.effective_weight().data)
@@ -381,7 +381,7 @@ def _surrogate_advice(net: Any, before: NetworkHealth) -> list[Advice]:
 
 
 class _Steps:
-    """Takes steps of an optimizer for a batch on copies, always from the present weights and the present state."""
+    """Takes steps of an optimizer for a batch on copies, always from the present weights and state."""
 
     def __init__(self, net: Any, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
         self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
@@ -436,12 +436,12 @@ class _Steps:
         return found
 
     def after(self, factor: float = 1.0, **how: Any) -> NetworkHealth:
-        """Return what the batch shows of the network after a step."""
+        """Return the health of the network on the batch after a step."""
         with self._taken(factor, **how) as twin:
             return _measure(twin, [self.batch], self.loss)
 
     def first(self) -> FirstStep:
-        """Return what the first step does, as the optimizer takes it."""
+        """Return the effect of the optimizer's first step."""
         after, full = self.after(), self.moves(steps=_STEPS, warm=False)
         return FirstStep(self.moves(), full, self.before.loss, after.loss, self.before.fires and not after.fires)
 
@@ -459,7 +459,7 @@ class _Steps:
         return found
 
     def _factor(self, before: NetworkHealth, lr: float, numbers: set[int]) -> tuple[float, str]:
-        """Return a factor of the learning rate of the parameters with these numbers, and why; "" for no other one."""
+        """Return a factor of the learning rate of the parameters with these numbers, and why; "" for no change."""
         moves = self.moves(steps=_STEPS, only=numbers, warm=False) if lr else {}
         most = max(moves.values(), default=0.0)
         if not most or not math.isfinite(most):

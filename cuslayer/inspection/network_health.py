@@ -1,4 +1,4 @@
-"""What `diagnose` returns: figures of each layer, the first step of an optimizer, and advice, which it applies."""
+"""The result of `diagnose`: figures of each layer, the first step of an optimizer, and advice, which it applies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCALES = ("weight_scale", "gain", "scale")
 EDGES = np.linspace(-6.0, 6.0, 49)
 # How bad a fault is: a slow layer is better than a saturated one, a silent layer is worst.
 _BADNESS = {"": 0, "slow": 1, "fast": 1, "saturated": 2, "silent": 3}
-# The least rate in Hz that an output is to have, whatever the loss desires.
+# The least rate in Hz of an output, whatever the loss desires.
 LEAST_DESIRED = 5.0
 
 
@@ -42,8 +42,8 @@ class LayerHealth:
         rates: the firing rate of each neuron in Hz, in the shape of the layer.
         never: the share of neurons that never fired.
         always: the share of neurons that fired in at least 90 % of the steps in which they can, one in `period`.
-        locked: the share of neurons locked in refraction: their input alone would keep the potential above the
-            threshold at least half of the time, so they fire as often as refraction allows.
+        locked: the share of neurons locked in refraction, which fire as often as it allows: their input alone would
+            keep the potential above the threshold at least half of the time.
         within: the share of all potentials within one width of the threshold.
         histogram: shares of all potentials by ``(u - theta) / width``, 48 bins from -6 to 6; values beyond count in the
             first or the last.
@@ -54,7 +54,7 @@ class LayerHealth:
         most: the highest rate that the neurons can have, Hz.
         output: whether no other neurons come after them.
         desired: the mean rate that the loss desires of them, Hz; None for hidden neurons, or if the loss has none.
-        driven: whether any weighted input of theirs is not 0.
+        driven: whether any of their weighted inputs is not 0.
     """
 
     layer: Address
@@ -89,9 +89,9 @@ class LayerHealth:
     def accepted(self) -> tuple[float, float]:
         """The lowest and the highest accepted mean rate, Hz.
 
-        For hidden neurons 5 and 200 Hz. For the output a fifth and five times the rate that the loss desires, which is
-        counted as at least 5 Hz; without a desired rate, any rate above 0. The lowest rate is at most 5 % of the
-        highest that the neurons can have. The highest is at most 60 % of it, unless the loss desires more.
+        For hidden neurons 5 and 200 Hz. For the output a fifth and five times the rate that the loss desires, which
+        counts as at least 5 Hz; without a desired rate, any rate above 0. The lowest rate is at most 5 % of the highest
+        that the neurons can have. The highest is at most 60 % of it, unless the loss desires more.
         """
         low, high, aim = 5.0, 200.0, 0.0
         if self.output:
@@ -101,19 +101,19 @@ class LayerHealth:
 
     @property
     def fault(self) -> str:
-        """What is out of range: "silent", "slow", "fast" or "saturated"; empty if nothing is.
+        """The fault of a layer: "silent", "slow", "fast" or "saturated"; empty if there is none.
 
-        Neurons are saturated if the median distance of potentials from the threshold is over 5 theta, if the median of
-        the largest potentials from input alone is over 20 theta, or, without a desired rate, if more than a third is
-        locked in refraction.
+        Neurons are saturated if the median distance of potentials from the threshold is over 5 theta, or the median of
+        the largest potentials from input alone over 20 theta. Without a desired rate, they also are if more than a
+        third is locked in refraction.
         """
         low, high = self.accepted
         if not self.rates.size:
             return ""
         if self.silent or self.rate < low:
             return "silent" if self.silent else "slow"
-        # With weights of both signs, about half of a layer has a negative input and cannot be locked. An output that is
-        # to fire often is over the threshold most of the time.
+        # With weights of both signs, about half of a layer has a negative input and cannot be locked. An output that
+        # should fire often is above the threshold most of the time.
         locked, theta = self.locked > 1 / 3 and self.desired is None, abs(self.theta)
         if locked or self.distance > 5.0 * theta or self.peak > 20.0 * theta:
             return "saturated"
@@ -121,11 +121,11 @@ class LayerHealth:
 
 
 class FirstStep(NamedTuple):
-    """What one step of an optimizer does to a batch.
+    """The effect of one step of an optimizer on a batch.
 
     Attributes:
         moves: for each layer of neurons, by address, the root mean square change of the potentials from input alone by
-            the new weights of the layers before it, in thresholds; at the rate of the first step.
+            the new weights before it, in thresholds; at the first step's rate.
         full: the same without warm-up, for the mean of ten steps with one gradient.
         loss: the mean loss per sample of the batch before the step.
         loss_after: the same after the step.
@@ -145,13 +145,13 @@ class Advice:
 
     The settings:
 
-    - ``weight_scale`` of a layer with weights: they are multiplied by ``value / now``. `now` is the weight_scale of
-      uniform weights with the present root mean square. A new layer gets it as an argument.
+    - ``weight_scale`` of a layer with weights, which `apply` multiplies by ``value / now``. `now` is the weight_scale
+      of uniform weights with the present root mean square. A new layer gets it as an argument.
     - ``gain`` of a pooling layer.
-    - ``scale`` of any other layer with one parameter: the parameter is multiplied by `value`.
+    - ``scale`` of any other layer with one parameter, which `apply` multiplies by `value`.
     - ``tau_rho`` of the neurons of a layer.
     - ``scale_rho`` of all neurons.
-    - ``lr`` of the optimizer or of a group with a rate of its own.
+    - ``lr`` of the optimizer or of a group with its own rate.
 
     Attributes:
         layer: the address of the neurons: their position, or a tuple of positions in nested networks; for lr the number
@@ -184,11 +184,11 @@ class Advice:
     def apply(self, net: Any, optimizer: Any = None) -> None:
         """Change the setting.
 
-        Weights and gains change in place. Neurons are exchanged for ones with the new value, in this network only. A
-        schedule of the learning rate is multiplied by ``value / now``.
+        Weights and gains change in place. Neurons with the new value replace the old ones, in this network only.
+        ``value / now`` multiplies a schedule of the learning rate.
 
         Args:
-            net: the network that `diagnose` was given, or one of the same layers.
+            net: the network given to `diagnose`, or one with the same layers.
             optimizer: its optimizer; only lr needs it.
 
         Raises:
@@ -229,9 +229,9 @@ class NetworkHealth:
         layers: the health of each layer, in order.
         advice: settings to change; empty if the network is healthy, or if none helps.
         loss: the mean loss per sample.
-        first_step: what the first step of the optimizer does; None without one.
-        hints: what else is wrong, where no setting is advised: an input of 0, layers that never fire or get no error.
-        mixed: the mean loss per sample if each sample had the output of another one.
+        first_step: the effect of the optimizer's first step; None without one.
+        hints: other faults, without advice: an input of 0, layers that never fire or get no error.
+        mixed: the mean loss per sample if each sample had another one's output.
         fires: whether the output has a spike.
     """
 
@@ -245,16 +245,16 @@ class NetworkHealth:
 
     @property
     def learned(self) -> bool:
-        """Whether the output of a sample fits its target better than that of others: the network has learned."""
+        """Whether outputs fit the target of their own sample better than others': the network has learned."""
         return self.mixed - self.loss > 0.3 * abs(self.mixed)
 
     @property
     def badness(self) -> int:
-        """How bad the faults of all layers are together."""
+        """The badness of all layers' faults together."""
         return sum(_BADNESS[layer.fault] for layer in self.layers)
 
     def accepts(self, loss: float) -> bool:
-        """Return whether a loss after a change is not much higher than the one before."""
+        """Return whether a loss after a change is not much higher than before."""
         most = 0.02 * abs(self.loss) if self.learned else 0.5 * max(abs(self.loss), abs(self.mixed))
         return loss - self.loss <= most
 
@@ -272,7 +272,7 @@ class NetworkHealth:
         raise IndexError(f"neurons stand at {known}, got {layer!r}")
 
     def apply(self, net: Any, optimizer: Any = None) -> None:
-        """Follow all of the advice: change each setting, as `Advice.apply` does.
+        """Follow all advice: change each setting, see `Advice.apply`.
 
         >>> import numpy as np
         >>> from cuslayer import SRM, Dense, Sequential, diagnose

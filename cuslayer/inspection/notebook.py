@@ -1,7 +1,7 @@
 """HTML views of networks, neurons, tensors and events in notebooks, for light and dark themes.
 
-The package gives each class a `_repr_html_` that calls `html`, so that the classes do not depend on this module. The
-HTML is self-contained, its text has the color of the page, and matplotlib is not needed.
+The package gives each class a `_repr_html_` that calls `html`, so the classes do not depend on this module. The HTML is
+self-contained, its text has the color of the page, and it needs no matplotlib.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def png(pixels: Array) -> bytes:
 def thinned(time: Array, neuron: Array, steps: int, count: int, *, most: tuple[int, int]) -> Array:
     """Return spikes as a boolean raster (neurons, time) of at most `most` rows and columns, neuron 0 in the last row.
 
-    If there are more of `count` neurons or of `steps`, a cell has several.
+    If there are more neurons (`count`) or `steps`, a cell has several.
     """
     rows, columns = min(max(count, 1), most[0]), min(max(steps, 1), most[1])
     cells = np.zeros((rows, columns), bool)

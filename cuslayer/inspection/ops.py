@@ -1,4 +1,4 @@
-"""`ops`: count the synaptic operations of a network on an input, and estimate their energy."""
+"""`count_operations`: count the synaptic operations of a network on an input, and estimate their energy."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def count_operations(
     multiply_accumulate: float = _MULTIPLY_ACCUMULATE,
     update: float = 0.0,
 ) -> Operations:
-    """Count the synaptic operations of a network for an input, and estimate their energy as papers report it.
+    """Count the synaptic operations of a network for an input, and estimate their energy as in papers.
 
     A spike adds a weight at each of its synapses: an accumulate (AC). A number that is not 0 multiplies too: a MAC for
-    each synapse. `SparsityLoss` counts the same. A bias is an accumulate for each output and step. All counts are
-    those of a sample, the mean over the batch.
+    each synapse. `SparsityLoss` counts the same. A bias is an accumulate for each output and step. All counts are for a
+    sample, the mean over the batch.
 
     The energy is ``AC accumulate + MAC multiply_accumulate + updates update``, by default with the values of 45 nm CMOS
-    and float32, 0.9 pJ and 4.6 pJ. Assumed is that silent inputs cost nothing, that weights are where they are needed,
-    and that the steps of neurons, delays and filters cost nothing unless `update` is given: it compares networks, and
-    predicts no chip.
+    and float32, 0.9 pJ and 4.6 pJ. It assumes that silent inputs cost nothing, that weights are where they are needed,
+    and that the steps of neurons, delays and filters cost nothing unless `update` is given. So it compares networks,
+    but predicts no chip.
 
     Args:
         net: a `Network` or `Sequential`.
@@ -71,7 +71,7 @@ def count_operations(
     if not given.shape[1]:
         raise ValueError(f"x must have a sample, got shape {tuple(given.shape)}")
     samples = given.shape[1]
-    # By the number of the node: accumulates, MACs, MACs if dense and updates; the spikes that come back to neurons.
+    # By the number of the node: accumulates, MACs, MACs if dense and updates; spikes that come back to neurons.
     found, back = dict[int, tuple[float, float, float, float]](), dict[int, tuple[float, float]]()
     sizes: dict[int, float] = {}
     with eval_mode(net), no_grad():
@@ -107,14 +107,14 @@ def count_operations(
 
 @dataclass(frozen=True)
 class LayerOperations:
-    """The operations of one layer for a sample, in the mean.
+    """The mean operations of one layer for a sample.
 
     Attributes:
         layer: the address of the layer.
         name: the layer.
         accumulates: additions of a weight, one for each spike and synapse, and of a bias.
         macs: multiplications with an addition, one for each number that is not 0 and synapse.
-        dense: the multiplications and additions of a layer of numbers of this size: those of every step and synapse.
+        dense: the multiplications and additions of a layer of numbers of this size, one for every step and synapse.
         updates: the steps of neurons or of integrators after the layer.
     """
 
@@ -128,7 +128,7 @@ class LayerOperations:
 
 @dataclass(frozen=True)
 class Operations:
-    """The result of `ops`; it prints as a table.
+    """The result of `count_operations`; it prints as a table.
 
     Attributes:
         layers: one entry for each layer with synapses.

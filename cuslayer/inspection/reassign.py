@@ -167,7 +167,7 @@ def reassign(
     check_loss(loss)
     data = as_tensor(x).data
     with record(net, layers=[of.address], neurons=[index], samples=[sample]) as recording:
-        # An input that requires a gradient makes the layer receive one whatever is trained.
+        # An input that requires a gradient gives the layer one, whatever is trained.
         with eval_mode(net), no_grad(active=False):
             out = net(Tensor(data, requires_grad=True))
             value = (loss or default_loss(net, out, target))(out, target)

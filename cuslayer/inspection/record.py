@@ -43,9 +43,9 @@ def record(
     Args:
         net: a `Network` or `Sequential`.
         layers: addresses or layers, one or a list; all by default. The address of a layer of the network is its
-            position; of one in a nested network or a branch, the tuple of positions, such as (2, 0, 1).
-        neurons: the neurons of each layer, one or a list: flat indices, or tuples such as (row, column, channel); or a
-            mapping from layers to these, which also selects the layers. All by default.
+            position; in a nested network or a branch, the tuple of positions, such as (2, 0, 1).
+        neurons: the neurons of each layer, one or a list: flat indices, or tuples such as (row, column, channel). A
+            mapping from layers to these also selects the layers. All by default.
         samples: indices of samples in the batch, one or a list; all by default.
         window: start and stop in ms; all steps by default.
 
@@ -79,7 +79,7 @@ def _recording(net: Any, request: _Request) -> Iterator[Recording]:
 
 
 class _Recorder:
-    """Observer that runs the steps of a network stage by stage where it records one, and records selected arrays."""
+    """Observer that runs a network stage by stage where it records one, and records selected arrays."""
 
     def __init__(self, request: _Request, recording: Recording) -> None:
         self.net, self.recording = request.net, recording
@@ -251,7 +251,7 @@ class Record:
         """Store the selected steps of arrays with all steps."""
         for name, x in arrays.items():
             window = to_numpy(x[self._selection.steps])
-            # A copy, so that the steps outside the window are freed.
+            # A copy, which frees the steps outside the window.
             self._arrays[name] = window if len(window) == len(x) else window.copy()
 
     def register(self, **functions: Callable[[], Array]) -> None:
@@ -318,8 +318,8 @@ class Record:
 class Recording:
     """The records of a network's last call, by layer.
 
-    ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the address of either, or by
-    the object itself where the network has it once.
+    ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the address of either, or by the
+    object itself if the network has it once.
     """
 
     def __init__(self, request: _Request) -> None:

@@ -1,4 +1,4 @@
-"""Find layers of a network by address and tell their shapes; the default loss of inspection, and noted firing rates."""
+"""Layers of a network by address, and their shapes; the default loss of inspection, and noted firing rates."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 
 
 def find_unit(net: Any, layer: Any) -> Unit:
-    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
+    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object.
 
     A nested network stands for its last stage, and parallel branches for their join.
     """
     graph = graph_of(net)
-    # By path, so that a join, which has the path of its branches, is counted once.
+    # By path: a join has the path of its branches, and so counts once.
     places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
     for part in graph.parts:
         places.setdefault(part.path, (part.output, []))[1].append(part.container)
@@ -53,7 +53,7 @@ _POSITION = (int, np.integer)
 
 
 def _listed(inside: Any) -> str:
-    """Return the stages of a network with their positions, for messages; none of anything else."""
+    """Return the stages of a network with their positions, for messages; none for anything else."""
     if not isinstance(inside, Container) or not len(inside):
         return ""
     named = ", ".join(f"{position} {_described(stage)}" for position, stage in enumerate(inside))
@@ -96,10 +96,10 @@ def dt_at(net: Any, number: int) -> float:
 
 
 def output_shapes(net: Any) -> list[Shape | None]:
-    """Return the output shape (without T and N) of each stage in the order in which they run; None if it is unknown.
+    """Return the output shape (without T and N) of each stage in the order in which they run; None if unknown.
 
-    A `Network` knows its input shape. In any other network, shapes are known from the first layer on whose output shape
-    does not depend on its input, such as a dense layer.
+    A `Network` has its input shape. Other networks have shapes from the first layer on whose output shape does not
+    depend on its input, such as a dense layer.
 
     >>> from cuslayer.network import Network
     >>> from cuslayer.neurons import SRM
@@ -115,15 +115,15 @@ def check_loss(loss: Any) -> None:
         raise TypeError(f"loss must be a function of spikes and target, got {type(loss).__name__}")
 
 
-# The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.
+# The desired counts of the default loss for the labelled class and the others; at most a spike a step.
 _COUNTS = (60, 10)
 
 
 def default_loss(net: Any, out: Tensor, target: Any) -> Any:
     """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
 
-    Of fewer than 60 steps, or with a recording of fewer, the labelled class should fire in each. Of a read-out without
-    spikes, it is `CrossEntropyLoss`.
+    With fewer than 60 steps, or a recording of fewer, the labelled class should fire in each. For a read-out without
+    spikes, return `CrossEntropyLoss`.
     """
     if ends_in_read_out(net):
         return CrossEntropyLoss()

@@ -1,4 +1,4 @@
-"""Axes of other libraries, (N, C, H, W, T) and (outputs, inputs, ...), and ours; what readers and writers share."""
+"""Axes of other libraries, (N, C, H, W, T) and (outputs, inputs, ...), and ours; helpers of readers and writers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def from_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
 
     Args:
         x: an array of numbers, on either device.
-        dt: for spikes, SLAYER's Ts in ms: their height there is 1/Ts, here they are boolean. None for numbers, which
-            are not changed.
+        dt: for spikes, SLAYER's Ts in ms: their height there is 1/Ts, here they are boolean. None keeps numbers.
 
     Returns:
         A new array.
@@ -95,7 +94,7 @@ def _array(x: Any) -> Array:
 def weight_of(layer: Any, shape: tuple[int, ...] = (), *, delayed: bool = False) -> Array:
     """Return the weight of a layer after its hooks, as (outputs, inputs in C, H, W), or (outputs, inputs, kh, kw).
 
-    Delays of its synapses are an error, unless they are written elsewhere.
+    Delays of its synapses are an error, unless something else writes them.
     """
     if getattr(layer, "delays", None) is not None and not delayed:
         raise ValueError(f"{check.one_line(layer)} has a delay for each synapse, for which the file has no place")
@@ -104,7 +103,7 @@ def weight_of(layer: Any, shape: tuple[int, ...] = (), *, delayed: bool = False)
 
 
 def outward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
-    """Return numbers with the axes of a weight of ours in those of `weight_of`; `shape` is that of its inputs."""
+    """Return numbers with the axes of our weight in the axes of `weight_of`, for inputs of a shape."""
     if weight.ndim == 4:
         return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
     ours = weight.reshape(*shape, weight.shape[1])
@@ -113,7 +112,7 @@ def outward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
 
 
 def inward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
-    """Return a weight with the axes of `weight_of` in those of our layers; `shape` is that of dense layers' inputs."""
+    """Return a weight with the axes of `weight_of` in the axes of our layers, for dense inputs of a shape."""
     if len(shape) == 3:
         rows, columns, channels = shape
         weight = weight.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0)
@@ -136,12 +135,12 @@ def delay_layer(steps: Any, dt: float, most: float | None = None) -> Delay:
 
 
 def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return (H, W, C) as (C, H, W), and (N,) as it is."""
+    """Return (H, W, C) as (C, H, W), and (N,) unchanged."""
     return (shape[2], *shape[:2]) if len(shape) == 3 else shape
 
 
 def values_first(values: Array) -> Array:
-    """Return values of neurons (H, W, C) as (C, H, W), and (N,) as they are."""
+    """Return values of neurons (H, W, C) as (C, H, W), and (N,) unchanged."""
     return np.ascontiguousarray(values.transpose(2, 0, 1) if values.ndim == 3 else values)
 
 
@@ -151,7 +150,7 @@ def values_last(values: Array) -> Array:
 
 
 def input_shape_of(net: Any, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the shape of a network's input: as given, that of a `Network`, or that of a dense layer."""
+    """Return the shape of a network's input: as given, a `Network`'s, or a dense layer's."""
     if not isinstance(net, Sequential):
         raise TypeError(f"net must be a network, got {type(net).__name__}")
     if given is not None:
@@ -166,7 +165,7 @@ def input_shape_of(net: Any, given: int | tuple[int, ...] | None) -> tuple[int, 
 
 
 def only_dt(neurons: Iterable[Any]) -> float:
-    """Return the step of neurons, which must be one for all, in ms."""
+    """Return the step of neurons in ms, which must be the same for all."""
     found = sorted({neuron.dt for neuron in neurons})
     if len(found) != 1:
         raise ValueError(f"neurons must have one dt, got {', '.join(f'{dt:g}' for dt in found)}")
@@ -174,7 +173,7 @@ def only_dt(neurons: Iterable[Any]) -> float:
 
 
 def write_file(path: str | Path, write: Callable[[io.BytesIO], object]) -> None:
-    """Write a file atomically by a function that needs one to seek in."""
+    """Write a file atomically by a function that seeks in it."""
     memory = io.BytesIO()
     write(memory)
     write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
@@ -182,7 +181,7 @@ def write_file(path: str | Path, write: Callable[[io.BytesIO], object]) -> None:
 
 @contextmanager
 def entry_errors(at: str) -> Iterator[None]:
-    """Name an entry of a file in the errors of the block that do not begin with it."""
+    """Name an entry of a file in errors of the block that do not begin with it."""
     try:
         yield
     except (ValueError, TypeError, LookupError, ArithmeticError) as problem:

@@ -21,7 +21,7 @@ from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 
-# The file's word for each kind of layer.
+# The file's name for each kind of layer.
 _KINDS: dict[type[Any], str] = {
     Average: "average",
     Conv: "conv",
@@ -35,7 +35,7 @@ _GEOMETRY = ("stride", "padding", "dilation")
 
 @dataclass
 class _Block:
-    """A layer with the shapes of its input and output, and the neurons and delays behind it."""
+    """A layer with the shapes of its input and output, and the neurons and delays after it."""
 
     kind: str
     layer: Any
@@ -50,15 +50,15 @@ class _Block:
 def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[int, ...] | None = None) -> None:
     """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
 
-    The layout is that of lava's netx and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
-    weight, delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs),
-    the inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
-    `Loihi` neurons with ``wgt_exp=0``, also with delays, and delays every spike by one step to the next layer, as
-    `Shift` does. Delays of the synapses of a dense layer are delays of the neurons before it where all synapses of a
-    neuron have the same. ``layer/0`` has no neuron, so that netx takes the spikes of the input as they are: of frames
-    (W, H, C), or flat. Frames before a dense layer are flat there, in C, H, W order; ``layer/0/frame`` has their shape
-    for `import_hdf5`. Networks of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is
-    left out.
+    The layout follows lava's netx and SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W), weight,
+    delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs), the inputs
+    of a frame in C, H, W order, and (outputs, inputs, kh, kw). Lava's netx runs dense and convolutional layers of
+    `Loihi` neurons with ``wgt_exp=0``, also with delays. It delays every spike by one step to the next layer, like
+    `Shift`. Delays of the synapses of a dense layer become delays of the neurons before it if all synapses of a neuron
+    have the same. ``layer/0`` has no neuron, so netx takes the spikes of the input directly: of frames (W, H, C), or
+    flat. Frames before a dense layer are flat there, in C, H, W order; ``layer/0/frame`` has their shape for
+    `import_hdf5`. Networks of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. The file omits
+    dropout.
 
     Args:
         net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
@@ -66,9 +66,9 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
         input_shape: (H, W, C), (N,) or N; needed unless net is a `Network` or begins with a dense layer.
 
     Raises:
-        ValueError: the network has branches, a layer has no place in the file, the neurons differ in dt, a weight
-            before Loihi's neurons is not an integer from -256 to 255, or the input's shape is not known.
-            Also if the file cannot be written.
+        ValueError: the network has branches, the format has no such layer, the neurons differ in dt, or the input's
+            shape is unknown. Also if a weight before Loihi's neurons is not an integer from -256 to 255, or the file
+            cannot be written.
         TypeError: net is not a network, or input_shape is not made of integers.
         ImportError: h5py is not installed.
 
@@ -146,7 +146,7 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
 
 
 def _delay_before(where: str, layer: Any, last: _Block | None) -> None:
-    """Give the neurons before a layer the delays of its synapses, if all of a neuron have the same."""
+    """Give the neurons before a layer the delays of its synapses, if all synapses of a neuron have the same."""
     lag = to_numpy(layer.delays.whole_lags())
     if (
         type(layer) is not Dense
@@ -196,7 +196,7 @@ def _pooling_weight(layer: Any) -> Array:
 
 
 def _on_grid(block: _Block, weight: Array) -> Array:
-    """Return weights as they are stored: as integers before neurons with a weight grid."""
+    """Return weights for the file: as integers before neurons with a weight grid."""
     if block.neuron is None or block.neuron.weight_grid is None:
         return weight
     step, (low, high) = block.neuron.weight_grid
@@ -227,21 +227,19 @@ def _fill(group: Any, document: dict[str, Any]) -> None:
 def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential:
     """Read a network from a file of `export_hdf5`, SLAYER-PyTorch's genModel, or the same layout.
 
-    The output is that of the exported network.
-
-    Weights are those after weight hooks, without the hooks, and delays are in whole steps.
+    It has the exported network's output. Weights are final, without their hooks, and delays are in whole steps.
 
     Args:
         path: the file.
-        max_bytes: the largest number of bytes of all arrays in the file together, which is checked before memory is
-            taken; by default 16 MB or eight times the size of the file, if that is more.
+        max_bytes: the largest number of bytes of all arrays in the file together, checked before memory is taken; by
+            default 16 MB or eight times the size of the file, if that is more.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: the file is missing, damaged or not HDF5, has data in or links to other files, or more than
-            max_bytes; an entry is missing or unknown; or a shape does not fit.
+        ValueError: the file is missing, damaged or not HDF5, has data in or links to other files, or exceeds max_bytes;
+            an entry is missing or unknown, or a shape does not fit.
         TypeError: max_bytes is not an integer.
         ImportError: h5py is not installed.
 
@@ -297,7 +295,7 @@ class _Reading:
         constants = dict(self._entry(f"{at}/neuron"))
         names = getattr(NEURONS.get(constants.get("type", "")), "names", None)
         if names is not None and "theta" not in names.all:
-            constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
+            constants.pop("theta", None)  # SLAYER-PyTorch writes it as well as vThMant
         neuron = make_neuron(f"{at}/neuron/", constants, dt)
         stages.append(neuron)
         if entry.get("delayShift", bool(neuron.axon_delay)):
@@ -336,7 +334,7 @@ class _Reading:
         else:
             layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, groups=groups, **options)
             expected = (*layer.weight.shape[:1:-1], *layer.weight.shape[:2])
-        # SLAYER-PyTorch drops every axis of size 1; lava-dl has one more, of time, at the end.
+        # SLAYER-PyTorch drops every axis of size 1; lava-dl adds one of time at the end.
         if [n for n in weight.shape if n != 1] == [n for n in expected if n != 1]:
             weight = weight.reshape(expected)
         if weight.shape != expected:

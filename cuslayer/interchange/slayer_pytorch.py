@@ -26,8 +26,8 @@ def load_slayer(
 ) -> dict[str, Array]:
     """Convert SLAYER-PyTorch's state dictionary to the axes of this library, and load it into a network.
 
-    Weights (outputs, inputs, kh, kw, 1) become (kh, kw, inputs, outputs), or (inputs, outputs) where kh and kw are 1.
-    A network's dense layer gets its inputs in H, W, C order, whether they are flat or frames in SLAYER. Weight
+    Weights (outputs, inputs, kh, kw, 1) become (kh, kw, inputs, outputs), or (inputs, outputs) if kh and kw are 1. A
+    network's dense layer gets its inputs in H, W, C order, whether they are flat or frames in SLAYER. Weight
     normalization, ``weight_g`` and ``weight_v``, becomes the weight. Filters (count, 1, 1, 1, taps), the last tap
     first, become (count, taps), the first tap first. Delays (C, H, W) become (H, W, C), or (C,). Spikes have unit area
     in both libraries, so weights need no factor. Weights of pooling must be gains of the network's pooling layers.
@@ -44,7 +44,7 @@ def load_slayer(
 
     Raises:
         ValueError: the network has branches, a key is unknown, the numbers of arrays and layers differ, a shape
-            differs, or a delay is out of bounds; the network is not changed then.
+            differs, or a delay is out of bounds. The network does not change then.
         TypeError: state is not a mapping, or net is not a network.
 
     >>> state = {"fc1.weight": np.zeros((10, 2, 34, 34, 1), np.float32)}
@@ -80,7 +80,7 @@ def load_slayer(
 
 
 def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
-    """Return a state without buffers and the prefix of a parallel network, and with its normalized weights computed."""
+    """Return a state without buffers and the prefix of a parallel network, with its normalized weights computed."""
     named = {key.removeprefix("module."): array for key, array in state.items()}
     found: dict[str, Array] = {}
     for key, array in named.items():

@@ -1,7 +1,7 @@
 """Kernels: loops over plain arrays for the CPU (Numba) and for CUDA, one folder for each topic.
 
 ``kernels.of(x).dense.forward`` is ``forward`` of `kernels/dense/cpu.py` or `kernels/dense/gpu.py`, by the device of the
-array x. A CUDA source is in the same folder; topics without one use CuPy's functions. A topic is imported at its first
+array x. The same folder has the CUDA source; topics without one use CuPy's functions. A topic is imported at its first
 use, which keeps the import of cuslayer short.
 """
 
@@ -36,7 +36,7 @@ cpu, gpu = Kernels("cpu"), Kernels("gpu")
 
 
 def module_of(x: Any) -> Any:
-    """Return the module of an array, or of the words of packed spikes: numpy or cupy."""
+    """Return the module of an array, or of packed spikes: numpy or cupy."""
     return namespace(getattr(x, "words", x))
 
 

@@ -15,8 +15,8 @@ from cuslayer._base import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 
-# The widest next layer whose product is computed within a kernel, again at each step. A wider one is computed in
-# advance by `dense_input_adjoint`, which reads each of its errors for 64 outputs at a time.
+# The widest next layer whose product is computed within a kernel, again at each step. `dense_input_adjoint` computes a
+# wider one in advance, and reads each of its errors for 64 outputs at a time.
 WIDEST = 32
 
 
@@ -30,7 +30,7 @@ class Window(NamedTuple):
 
     @classmethod
     def of(cls, kernel: object, stride: object, padding: object, dilation: object) -> Window:
-        """Return the window of integers or pairs of them; raise as `check.pair` does."""
+        """Return the window of integers or pairs of them. Errors: see `check.pair`."""
         return cls(
             check.pair("kernel_size", kernel, least=1),
             check.pair("stride", stride, least=1),
@@ -40,13 +40,13 @@ class Window(NamedTuple):
 
     @property
     def tiles(self) -> bool:
-        """Whether the windows lie side by side, without padding and dilation."""
+        """Whether the windows lie next to each other, without padding and dilation."""
         return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
 
     def outputs(self, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
         """Return the numbers of rows and columns of windows on an image (H, W).
 
-        With `ceil`, a last window that begins inside the padded image and reaches beyond its end counts too.
+        With `ceil`, count a last window that begins inside the padded image and reaches beyond its end.
 
         Raises:
             ValueError: the window is larger than the padded image.
@@ -79,7 +79,7 @@ class Window(NamedTuple):
 
 
 def least_state(dtype: Any) -> float:
-    """Return the absolute value under which kernels replace a state of a recurrence by 0: 2^-66 in float32.
+    """Return the absolute value below which kernels replace a state of a recurrence by 0: 2^-66 in float32.
 
     The difference of two larger states, times a constant of `least_factor` at least, is not subnormal.
     """
@@ -87,12 +87,12 @@ def least_state(dtype: Any) -> float:
 
 
 def least_factor(dtype: Any) -> float:
-    """Return the value under which a constant of a recurrence is taken for 0: 2^-37 in float32."""
+    """Return the value below which a constant of a recurrence counts as 0: 2^-37 in float32."""
     return float(np.finfo(dtype).eps) * 2.0**-14
 
 
 def flushed_taps(taps: Array, dtype: Any) -> Array:
-    """Return the samples of a filter in a number type, 0 where they are under `least_state`."""
+    """Return the samples of a filter in a number type, 0 where they are below `least_state`."""
     return namespace(taps).where(abs(taps) < least_state(dtype), taps.dtype.type(0), taps).astype(dtype)
 
 
@@ -138,7 +138,7 @@ class Alpha:
         return self._first_under(self.cutoff)
 
     def _first_under(self, level: float) -> int:
-        """Return the first k behind the peak with a sample under a level: behind the peak they only fall."""
+        """Return the first k after the peak with a sample below a level: after the peak they only fall."""
 
         def under(k: int) -> bool:
             return k * self.dt > self.tau and not abs(self.value(k)) >= level
@@ -153,10 +153,10 @@ class Alpha:
         return low
 
     def samples(self) -> Array:
-        """Return the samples before the cut in float64; without a cut, those above float64 rounding.
+        """Return the samples before the cut in float64; without a cut, the samples above float64 rounding.
 
         Raises:
-            MemoryError: there are more than memory can hold.
+            MemoryError: they do not fit in memory.
         """
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
         count_elements((taps,))
@@ -178,7 +178,7 @@ class Alpha:
         return k.srm.psp_adjoint(g, self)
 
     def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
-        """Return the recurrence in a number type for `steps` steps; a cut after the last step is left out."""
+        """Return the recurrence in a number type for `steps` steps; omit a cut after the last step."""
         real, least = dtype.type, least_factor(dtype)
         decay = math.exp(-self.dt / self.tau)
         decay = decay if decay >= least else 0.0
@@ -229,7 +229,7 @@ class Shape(NamedTuple):
 
     @property
     def is_exponential(self) -> bool:
-        """Whether it is the exponential, which has passes of its own."""
+        """Whether it is the exponential, which has its own passes."""
         return self.code == 0
 
 
@@ -271,7 +271,7 @@ class Spiking(ScaledSurrogate):
         refractory: the response of the potential to the neuron's own spike.
         width: ``tau_rho theta``, the unit of the surrogate's argument.
         height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate; fused passes know the exponential only.
+        shape: the shape of the surrogate; fused passes have only the exponential.
     """
 
     theta: float
@@ -281,7 +281,7 @@ class Spiking(ScaledSurrogate):
     shape: Shape = EXPONENTIAL
 
     def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
-        """Return the spike response of neurons of a shape as fused passes take it."""
+        """Return the spike response of neurons of a shape for fused passes."""
         return response
 
     def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
@@ -296,17 +296,17 @@ class Spiking(ScaledSurrogate):
         return u, s
 
     def fire_adjoint(self, k: Any, g: Array, u: Array, response: Any, exact: bool, *, overwrite: bool = True) -> Array:
-        """Return the gradient of the weighted input in `fire`; with `overwrite`, it may take the place of u."""
+        """Return the gradient of the weighted input in `fire`; with `overwrite`, it may overwrite u."""
         return k.srm.neuron_adjoint(g, u, response, self, exact, overwrite=overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSpiking(ScaledSurrogate):
-    """What the constants of neurons with states have in common: threshold and surrogate gradient.
+    """Base class of the constants of neurons with states: threshold and surrogate gradient.
 
     Attributes:
         theta: the threshold.
-        exact: whether backward includes the path through what a spike changes.
+        exact: whether backward includes the path through the changes that a spike makes.
         graded: whether a spike carries the potential.
         width: ``tau_rho theta``, the unit of the surrogate's argument.
         height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
@@ -325,8 +325,7 @@ class DynamicSpiking(ScaledSurrogate):
 class DeltaSpiking(DynamicSpiking):
     """Threshold, activation and surrogate gradient of sigma-delta neurons.
 
-    The threshold is the least change that is sent; `exact` is whether backward includes it, else it is that of sending
-    every change.
+    The threshold is the least change sent. With `exact`, backward includes it; else backward sends every change.
 
     Attributes:
         sums: whether the input is summed over time; else it is the signal.
@@ -369,7 +368,7 @@ class Pooling(NamedTuple):
     Attributes:
         window: the rows and columns that are summed.
         gain: the weight of every input.
-        response: the spike response of the neurons; of neurons that are written as a step, their constants.
+        response: the spike response of the neurons; for neurons written as a step, their constants.
         spiking: their threshold, refractory response and surrogate, or their `StepSpiking`.
     """
 
@@ -397,7 +396,7 @@ class ClassCounts(NamedTuple):
 class Product:
     """The gradient of the spikes in front of a dense layer, ``errors @ weight.T``.
 
-    A kernel that takes a product computes each element when it needs it; it does not store the matrix.
+    A kernel that takes a product computes each element when it needs it, and stores no matrix.
 
     Attributes:
         errors: the gradient of the layer's weighted input, (rows, next).
@@ -424,5 +423,5 @@ class Product:
 
 
 def narrow(g: Array | Product) -> Array | Product:
-    """Return a gradient as it is, but a product of no inputs, or of more than `WIDEST`, as an array."""
+    """Return a gradient unchanged, but a product of no inputs, or of more than `WIDEST`, as an array."""
     return g.materialize() if isinstance(g, Product) and not 0 < g.errors.shape[1] <= WIDEST else g

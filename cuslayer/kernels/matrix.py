@@ -20,7 +20,7 @@ _BLOCK_BYTES = 8 << 20
 
 
 def product(a: Array, b: Array) -> Array:
-    """Return a b, a (rows, inner), b (inner, columns); on a GPU by a kernel that a CUDA graph may have."""
+    """Return a b, a (rows, inner), b (inner, columns); on a GPU by a kernel that a CUDA graph can capture."""
     return a @ b if namespace(a) is np else matmul(a, b)
 
 
@@ -60,7 +60,7 @@ def _taps(window: Window, rows: int, columns: int) -> Iterator[tuple[int, int, s
 
 
 def _canvas(like: Array, image: tuple[int, int], channels: int, window: Window, out: tuple[int, int]) -> Array:
-    """Return zeros (frames, H', W', C) for an image (H, W), its padding and all that the windows cover."""
+    """Return zeros (frames, H', W', C) for an image (H, W), its padding and everything that the windows cover."""
     height, width = (
         max(
             window.padding[axis] + image[axis],

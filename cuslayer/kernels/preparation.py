@@ -1,7 +1,6 @@
 """Loops that prepare data once, before training. They import Numba, so they are imported at the first use.
 
-They have no CUDA twins. A loop in NumPy takes ten times as long for a few signals, because of several calls for each
-step.
+They have no CUDA twins. For a few signals a loop in NumPy takes ten times as long, because of several calls a step.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def crossings(x: Array, threshold: float, spikes: Array) -> None:
 
 @compiled
 def unfolded_bytes(raw: Any) -> int:
-    """Return the bytes of a chunk of HDF5 that lzf has compressed; -1 if the last of its parts is cut off."""
+    """Return the bytes of a chunk of HDF5 that lzf has compressed; -1 if its last part is cut off."""
     at = count = 0
     while at < raw.size:
         first = int(raw[at])

@@ -1,4 +1,4 @@
-"""Event files: one format per module, and `read_events`, `write_events`, where the suffix chooses the format."""
+"""Event files: one format per module, and `read_events`, `write_events`, which choose the format by the suffix."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
     | `.dat` | Prophesee: x and y 0 .. 16383, p 0 or 1; only read | 8 |
     | `.raw` | Prophesee's EVT 2.0, 2.1 or 3.0: x and y 0 .. 2047, p 0 or 1; only read | 2 to 8 |
 
-    Times are as in the file: those of AEDAT 4 count from 1970; `cuslayer.data.FromStart` makes them start at 0.
+    Times are as in the file: AEDAT 4 counts from 1970; `cuslayer.data.FromStart` makes them start at 0.
 
     Args:
         path: the file. HDF5 needs h5py (extra hdf5), compressed AEDAT 4 lz4 or zstandard (extra aedat).
         unit: "s", "ms", "us" or "ns": the unit of the times in a `.npy` file (default ms) or an HDF5 file (default: as
             the file says, or us).
-        max_events: the largest number of events to read, which is checked before memory is taken. By default 524,288,
-            or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording, 1 in a `.raw` file), if
-            that is more: only a file that is compressed to less needs this argument.
+        max_events: the largest number of events to read, checked before memory is taken. By default 524,288, or one
+            event for each 4 bytes of the file (3 bytes in a one-dimensional recording, 1 in a `.raw` file), if that is
+            more: only a file compressed to less needs this argument.
 
     Raises:
         ImportError: the library that the format needs is not installed.
         TypeError: max_events is not an integer.
-        ValueError: the file is missing, empty, truncated, a folder, a device, of another format, inconsistent, or holds
-            more events than max_events; or unit is unknown or given for a format that has its own.
+        ValueError: the file is missing, empty, truncated, a folder, a device, of another format or inconsistent; it has
+            more than max_events events; or unit is unknown or the format has its own.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -81,8 +81,8 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
 def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | None = None) -> None:
     """Write events to a file in the format of its suffix: see `read_events`.
 
-    Times are rounded to microseconds, or to the given unit; a `.npy` file in ms holds them exactly. The file is
-    replaced atomically.
+    Times are rounded to microseconds, or to the given unit; a `.npy` file in ms has them exactly. The file is replaced
+    atomically.
 
     Args:
         path: the file; an existing one is replaced.
@@ -92,8 +92,8 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
     Raises:
         ImportError: the library that the format needs is not installed.
         TypeError: events is not an Events.
-        ValueError: the suffix is unknown or that of a format that is only read, the format cannot hold an event, or the
-            file cannot be written.
+        ValueError: the suffix is unknown or of a format that is only read, the format cannot hold an event, or the file
+            cannot be written.
 
     >>> write_events("one.bs2", Events([1.5], [256], [2], [1]))
     Traceback (most recent call last):

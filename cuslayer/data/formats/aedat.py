@@ -1,14 +1,14 @@
 """AEDAT: reads versions 3.1 and 4, by the first line of the file; writes 3.1.
 
 AEDAT 3.1, of cAER, jAER and DVS128 Gesture, is a text header and packets, little-endian. A packet has a header of 28
-bytes: type and source of the events, size of an event, offset of the time in it, number of overflows of the 31-bit
-time, then the capacity, the number of events, and the number of valid ones. A polarity event is 8 bytes: a word of
-validity 1 bit, polarity 1, y 15, x 15, from the lowest bit, and the time in microseconds. Other packets (frames,
+bytes. These are type and source of the events, size of an event, offset of the time in it, number of overflows of the
+31-bit time, then the capacity, the number of events, and the number of valid ones. A polarity event is 8 bytes: a word
+of validity 1 bit, polarity 1, y 15, x 15, from the lowest bit, and the time in microseconds. Other packets (frames,
 inertial sensors) and invalid events are skipped.
 
-AEDAT 4, of DV and dv-processing, is a header, packets, and a table of packets, each a FlatBuffer: four bytes for the
-position of its root table and four for its identifier. A table begins with the distance back to its vtable: two bytes
-for the length of the vtable, two for that of the table, and two per field for the position of the field in the table,
+AEDAT 4, of DV and dv-processing, is a header, packets, and a table of packets. Each is a FlatBuffer: four bytes for the
+position of its root table and four for its identifier. A table begins with the distance back to its vtable. This has
+two bytes for its length, two for the length of the table, and two per field for the position of the field in the table,
 or 0 if it is absent. The libraries dv-processing and aedat crash on some damaged files and return wrong counts for
 others, so every length is checked here, and every count against the table of packets.
 """
@@ -35,18 +35,18 @@ _HEADER = np.dtype(
 )
 _EVENT_3 = np.dtype([("word", "<u4"), ("time", "<i4")])
 _POLARITY, _TIME_OFFSET, _TIME_BITS, _POSITION_BITS = 1, 4, 31, 15
-# The largest number of events in a packet that is written.
+# The largest number of events in a written packet.
 _PACKET = 8192
 
 _EVENT_4 = np.dtype(
     {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
-# Bytes of a packet beside its events, and of the table of packets for each packet, with room for other writers.
+# Bytes of a packet without its events, and of the table of packets for each packet, with room for other writers.
 _OVERHEAD, _ENTRY = 1 << 12, 1 << 8
 _NONE, _LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
 # Bytes that are decompressed at a time.
 _STEP = 1 << 18
-# The least memory for the window of a zstandard frame that every reader should have.
+# The least memory that every reader should have for the window of a zstandard frame.
 _WINDOW = 1 << 23
 
 
@@ -133,7 +133,7 @@ def _write_3(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     records["word"] = events.x << 17 | np.asarray(events.y) << 2 | events.p << 1 | 1
     overflow, records["time"] = us >> _TIME_BITS, us & (2**_TIME_BITS - 1)
     file.write(_MAGIC_3 + b"#Format: RAW\r\n#Source 1: cuslayer\r\n" + _END + b"\r\n")
-    # All times of a packet have the same overflow. Without events one empty packet is written, because a file without
+    # All times of a packet have the same overflow. Without events it writes one empty packet, because a file without
     # packets could be truncated.
     runs = np.flatnonzero(np.diff(overflow, prepend=-1)) if len(events) else np.zeros(1, dtype=np.int64)
     for first, end in zip(runs, np.append(runs, len(events))[1:], strict=True):
@@ -191,7 +191,7 @@ def _read_4(file: BinaryIO, size: int, limit: base.Limit) -> Events:
 
 
 def _streams(header: FlatTable) -> tuple[set[int], int]:
-    """Return the streams listed in the header's XML, and the one of polarity events."""
+    """Return the streams listed in the header's XML, and the stream of polarity events."""
     start, length = header.vector(2, 1)
     text = header.raw[start : start + length]
     try:

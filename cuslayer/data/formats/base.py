@@ -1,4 +1,4 @@
-"""What the event formats share: files, the limit of events, units of time, and checks of columns."""
+"""Shared parts of the event formats: files, the limit of events, units of time, and checks of columns."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
 # Integer times up to this bound are exact as float64 ms: Unix microseconds fit until 2041.
 EXACT = 2**51
-# Events per block of reading, so that a block stays in the CPU's cache while it is decoded.
+# Events per block of reading: a block stays in the CPU's cache while it is decoded.
 BLOCK = 1 << 15
-# The largest estimate of a number of events that memory is taken for, 2 GB.
+# The largest estimate of a number of events that gets memory at once, 2 GB.
 MOST_AT_FIRST = 1 << 26
 # Files of any size may hold so many events, whose columns take 16 MB.
 _FEW, _EVENT_BYTES = 1 << 19, 32
@@ -52,22 +52,22 @@ class Format(NamedTuple):
 
 
 class Limit:
-    """The number of events that a file may hold, which is checked before memory is taken for them.
+    """The number of events that a file may have, checked before memory is taken for them.
 
     By default it is 524,288, or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording), if
-    that is more: no file of whole columns holds more without compression, and the events take at most eight times the
-    size of the file. Prophesee's `.raw`, whose words share what events have in common, may hold one for each byte.
+    that is more: no uncompressed file of whole columns has more, and the events take at most eight times the size of
+    the file. Prophesee's `.raw`, where events share words, may have one for each byte.
     """
 
     def __init__(self, size: int, most: int | None) -> None:
         self._size, self._most = size, most
 
     def most(self, columns: int = 4) -> int:
-        """Return the number of events for a number of columns, which take one byte each."""
+        """Return the number of events for a number of columns of one byte each."""
         return max(_FEW, self._size // columns) if self._most is None else self._most
 
     def check(self, count: int, columns: int = 4, *, more: bool = False) -> None:
-        """Raise Unreadable if the count is too high; `more` says that events may follow those that were counted."""
+        """Raise Unreadable if the count is too high; with `more`, further events may follow."""
         if count > self.most(columns):
             found = "more; max_events= raises the limit" if more else f"{count}; max_events={count} reads them"
             raise Unreadable(f"must hold at most {self.most(columns)} events, got {found}")
@@ -78,7 +78,7 @@ class Limit:
 class Packets:
     """Collects events packet by packet, as columns t, x, y, p, or t, x, p in one dimension.
 
-    The capacity may be an estimate that is much too high: the operating system allocates only pages that are written.
+    The capacity may be estimated much too high: the operating system allocates only written pages.
     """
 
     def __init__(self, capacity: int, *, flat: bool = False) -> None:
@@ -195,7 +195,7 @@ def read_file(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a regular file for reading; reading of a named pipe or a device, which may never end, is refused."""
+    """Open a regular file for reading; refuse a named pipe or a device, which may never end."""
     _check_regular(os.stat(path))  # opening some devices has an effect
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(path, flags)

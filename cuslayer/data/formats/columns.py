@@ -1,7 +1,8 @@
 """Arrays of columns: `.npy` and HDF5.
 
 `.npy` is an array (events, 4) of columns x, y, p, t, or (events, 3) of columns x, p, t, as in SLAYER. NumPy reads the
-header. An array of other than plain numbers, or of another length than the file, is refused before memory is taken.
+header. The reader refuses an array of other than plain numbers, or of another length than the file, before it takes
+memory.
 
 HDF5 has data sets `events/x`, `events/y`, `events/p` and `events/t` of equal length, as in DSEC and others. Times are
 whole microseconds unless the attribute `unit` of `events/t`, or the caller, gives another unit. A file without
@@ -119,13 +120,13 @@ def _write_hdf5(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
             # A chunk cannot be empty, so a file without events is not chunked.
             chunks = {"chunks": (min(_CHUNK, len(values)),), "fletcher32": True} if len(values) else {}
             group.create_dataset(name, data=values, **chunks)
-        # Of a fixed length: text of a variable length is in a part of the file that has no checksum.
+        # Of a fixed length: text of a variable length is in a part of the file without a checksum.
         group["t"].attrs.create("unit", unit, dtype=h5py.string_dtype("ascii", len(unit)))
     file.write(memory.getbuffer())
 
 
 def _smallest_type(values: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return non-negative integers in the smallest type that holds them."""
+    """Return non-negative integers in the smallest type for them."""
     return values.astype(np.min_scalar_type(int(values.max()) if values.size else 0))
 
 

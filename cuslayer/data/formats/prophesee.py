@@ -1,22 +1,20 @@
 """Prophesee's files: `.dat`, and `.raw` in EVT 2.0, 2.1 or 3.0, as the header says.
 
-A header has lines of % and a name and a value, up to "% end" where there is one. Numbers are little-endian, times in
-microseconds; layouts are written from the highest bit. Events before the first word of time are skipped, since their
-time is unknown; so are triggers and words for extensions.
+A header has lines of % and a name and a value, up to "% end" if present. Numbers are little-endian, times in
+microseconds; layouts are written from the highest bit. The readers skip triggers, words for extensions, and events
+before the first word of time, which have no known time.
 
-`.dat` has the type and the size of an event, one byte each, and events of 8 bytes: the time, 32 bits, and a word of
-polarity 1 bit, y 14, x 14; in version 1 of the format polarity 1, y 8, x 9.
+`.dat` has the type and the size of an event, one byte each, and events of 8 bytes: the time, 32 bits, and a word. The
+word has polarity 1 bit, y 14, x 14; in version 1 of the format polarity 1, y 8, x 9.
 
 A word of EVT 2.0 has 32 bits; times begin again from 0 after 34 bits:
 
     0000 or 0001, OFF or ON     time 6, x 11, y 11
     1000                        higher bits of the time, 28
 
-A word of EVT 2.1 has 64 bits: one half is a word of EVT 2.0, the other has a bit for each of the pixels x + 31 to x of
-an event.
+A word of EVT 2.1 has 64 bits: one half is a word of EVT 2.0, the other has a bit for each pixel from x + 31 to x.
 
-A word of EVT 3.0 has 16 bits; times begin again after 24 bits, and where the higher change, the lower are 0 until they
-are set:
+A word of EVT 3.0 has 16 bits; times begin again after 24 bits. A change of the higher bits sets the lower to 0:
 
     0000    row of the next events, the lowest 11 bits
     0010    an event: polarity 1, x 11
@@ -82,7 +80,7 @@ def read_raw(file: BinaryIO, size: int, unit: str, most: int | None = None) -> E
     if name not in _DECODERS:
         found = name or header.get("evt") or "none"
         raise base.Unreadable(f"must have EVT 2.0, 2.1 or 3.0 as the format in its header, got {found}")
-    # Without a word about it, the halves of a word of EVT 2.1 are in the order of the first cameras that had it.
+    # Without this option, the halves of a word of EVT 2.1 have the order of the first such cameras.
     decoder = _DECODERS[name](swapped="endianness=little" not in options.split(";"))
     start, limit, each = file.tell(), base.Limit(size, most), decoder.word.itemsize
     if (size - start) % each:
@@ -97,7 +95,7 @@ def read_raw(file: BinaryIO, size: int, unit: str, most: int | None = None) -> E
 
 
 def _read_header(file: BinaryIO, size: int) -> dict[str, str]:
-    """Return the values of a header by name, in lower case, and leave the file behind it."""
+    """Return the values of a header by name, in lower case, and move the file past it."""
     if not size:
         raise base.Unreadable("is empty")
     found: dict[str, str] = {}
@@ -118,7 +116,7 @@ def _read_header(file: BinaryIO, size: int) -> dict[str, str]:
 
 
 def _last_set(sets: npt.NDArray[np.bool_], values: Any, before: int) -> Ints:
-    """Return for each word the value of the last word up to it that sets one, or the value before the first.
+    """Return for each word the last value that a word up to it sets, or the value before the first.
 
     >>> _last_set(np.array([False, True, False, True]), np.array([7, 8, 9, 3]), -1)
     array([-1,  8,  8,  3])
@@ -129,17 +127,17 @@ def _last_set(sets: npt.NDArray[np.bool_], values: Any, before: int) -> Ints:
 
 
 class _Clock:
-    """The higher bits of the time at each word, of which a word sets some, counted on where they begin again from 0."""
+    """The higher bits of the time at each word; they go on where a word's bits begin again from 0."""
 
     def __init__(self, bits: int) -> None:
         self._half = 2 ** (bits - 1)
-        # The bits of the last word that set them, -1 before the first, and what is added to them.
+        # The bits of the last word that set them, -1 before the first, and their offset.
         self._last, self._passed = -1, 0
 
     def advance(self, sets: npt.NDArray[np.bool_], values: Ints) -> Ints:
         """Return the higher bits at each word of a block, -1 before the first word that sets them.
 
-        A fall by half of the range or more is a new beginning; a smaller one is kept as it is.
+        A fall by half of the range or more is a new beginning; a smaller one stays.
         """
         found = values[sets]
         if not len(found):
@@ -159,7 +157,7 @@ class _Words32:
 
     def __init__(self, swapped: bool) -> None:
         self._clock = _Clock(_HIGH_BITS)
-        # Of a word of EVT 2.1, the half with the time, and the half with the pixels.
+        # The half of a word of EVT 2.1 with the time, and the half with the pixels.
         self._first, self._second = (0, 1) if swapped else (1, 0)
 
     def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:

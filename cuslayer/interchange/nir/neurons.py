@@ -1,9 +1,9 @@
 """Leaky neurons as NIR's nodes, and back, in the dialects of the libraries that read NIR.
 
 NIR's neurons are differential equations: ``tau dv/dt = v_leak - v + r I``, a spike where ``v > v_threshold``, after
-which v is v_reset. A library makes steps of them in a way of its own, a dialect, so that the same file gives different
+which v is v_reset. Each library turns them into steps in its own way, a dialect, so the same file gives different
 spikes; docs/exchange.md has the table. With h the step in the file's unit of time, a step is
-``v[t] = keep r[t-1] + gain x[t]``. The current of a CubaLIF is kept and scaled in the same way, with tau_syn and w_in,
+``v[t] = keep r[t-1] + gain x[t]``. The current of a CubaLIF decays and scales in the same way, with tau_syn and w_in,
 before it enters the voltage of the same step.
 
 Source: Pedersen et al. 2024, "Neuromorphic intermediate representation", and the readers of snntorch 1.0.0, norse 1.1.0
@@ -26,11 +26,11 @@ from cuslayer.neurons import CUBA, LIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 
-# The name of what a node's metadata has for `import_nir`.
+# The key of a node's metadata for `import_nir`.
 NOTE = "cuslayer"
-# How far a node may be from that of the neuron in its metadata.
+# How far a node may be from the neuron in its metadata.
 _CLOSE = 1e-5
-# Shares of the voltage under this are none: a neuron without memory.
+# A smaller decay of the voltage counts as 0: a neuron without memory.
 _NO_MEMORY = 1e-30
 # The nodes that every reader has.
 _ALL = ("Affine", "Conv2d", "Flatten", "LIF")
@@ -43,30 +43,30 @@ class Dialect(NamedTuple):
     """A way to read NIR."""
 
     name: str
-    step: float | None = None  # in the file's unit of time; None: that of the neurons, in seconds
+    step: float | None = None  # in the file's unit of time; None: the neurons', in seconds
     exact: bool = False  # a step keeps exp(-h / tau) of a state, instead of 1 - h / tau
-    reads_r: bool = True  # of LIF; else the gain is that for an r of 1
+    reads_r: bool = True  # of LIF; else the gain is for an r of 1
     strict: bool = True  # a spike needs v > v_threshold, instead of >=
     reset: str = "zero"
-    # The nodes of `export_nir` that the reader has; some leave out what they do not have without a word. Affine with a
-    # bias of 0 stands for Linear, and AvgPool2d for SumPool2d.
+    # The nodes of `export_nir` that the reader has; some readers silently omit others. Affine with a bias of 0 stands
+    # for Linear, and AvgPool2d for SumPool2d.
     reads: tuple[str, ...] = (*_ALL, "Linear", "SumPool2d", "CubaLIF", "Threshold", "Delay")
     pads: bool = True  # pooling has a padding
-    frames: bool = True  # neurons may be those of frames
+    frames: bool = True  # neurons may have frames
     loops: str | None = "edges"  # how neurons feed themselves: in the graph, or in a "graph" within it; None: not
     loops_doubt: str = ""  # what may go wrong there
-    doubts: Mapping[str, str] = MappingProxyType({})  # what the library's own files do not say of neurons, by the node
+    doubts: Mapping[str, str] = MappingProxyType({})  # what the library's own files omit of neurons, by the node
 
     def tau(self, keep: Array, step: float) -> Array:
-        """Return the time constant of which a step keeps a share."""
+        """Return the time constant of a decay."""
         return -step / np.log(keep) if self.exact else step / (1.0 - keep)
 
     def keep(self, tau: Array, step: float) -> Array:
-        """Return the share that a step keeps."""
+        """Return the decay of a step."""
         return np.exp(-step / tau) if self.exact else 1.0 - step / tau
 
     def threshold(self, theta: Any, towards: float = -np.inf) -> Array:
-        """Return v_threshold, float32: where spikes need more than it, the next number under theta."""
+        """Return v_threshold, float32: the next number below theta if spikes need more than it."""
         exact = np.asarray(theta, np.float32)
         return np.nextafter(exact, np.float32(towards)) if self.strict else exact
 
@@ -171,7 +171,7 @@ def note_of(neuron: Neuron, how: Written) -> dict[str, str]:
 
 
 def note_in(node: Any) -> dict[str, Any] | None:
-    """Return what `note_of` has written; None if there is none, or it cannot be read."""
+    """Return the metadata of `note_of`; None if there is none, or it cannot be read."""
     try:
         found = json.loads(node.metadata[NOTE])
         return found if isinstance(found, dict) else None
@@ -180,7 +180,7 @@ def note_in(node: Any) -> dict[str, Any] | None:
 
 
 def noted_neuron(node: Any, shape: tuple[int, ...], how: Written) -> tuple[Neuron, float] | None:
-    """Return the neuron in a node's metadata and the gain in front of it; None unless the node is still its own."""
+    """Return the neuron in a node's metadata and the gain before it; None unless the node is still its own."""
     note = note_in(node)
     if note is None or (note.get("dialect"), note.get("step"), note.get("dt")) != (how.dialect.name, how.step, how.dt):
         return None
@@ -206,7 +206,7 @@ def numbers(where: str, node: Any, name: str, default: float | None = None) -> A
 
 
 def neuron_of(where: str, node: Any, how: Written) -> tuple[Neuron, Array]:
-    """Return the neuron of a node, and the factor of its input, which is 1 or an array of a factor for each neuron."""
+    """Return the neuron of a node, and the factor of its input: 1, or an array with a factor for each neuron."""
 
     def values(name: str, default: float | None = None) -> Array:
         return values_last(numbers(where, node, name, default).astype(np.float64))
@@ -245,7 +245,7 @@ def neuron_of(where: str, node: Any, how: Written) -> tuple[Neuron, Array]:
 
 
 def _too_short(name: str, tau: Array, dialect: Dialect, step: float) -> str:
-    """Return why time constants of a node are none of a dialect, and the dialects of which they may be."""
+    """Return why time constants of a node do not fit a dialect, and the dialects that they may fit."""
     least = float(tau.min())
     others = [each.name for each in DIALECTS.values() if each.step is not None and each.step < least]
     cure = f"; dialect={' or '.join(map(repr, others))} has a shorter step" if others else ""

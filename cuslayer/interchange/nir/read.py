@@ -24,19 +24,19 @@ _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
 _SYNAPSES = ("Linear", "Affine", "Conv2d")
 _POOLS = ("SumPool2d", "AvgPool2d")
 _KINDS = ("Input", "Output", *_SYNAPSES, *_POOLS, "Flatten", "Delay", *_NEURONS)
-# nir takes as long as the square of the edges of a file, and as their product in graphs within graphs.
+# The time of nir grows with the square of the edges of a file, and with their product in graphs within graphs.
 _MOST_EDGES = 1024
 
 
 class _Branches(NamedTuple):
-    """Weights side by side between the same two nodes, each behind a Delay or none; the sum of their outputs counts."""
+    """Parallel weights between the same two nodes, each after a Delay or none; the sum of their outputs counts."""
 
     delays: list[Any]
     synapses: list[Any]
 
 
 class _Link(NamedTuple):
-    """A node of the chain; for a neuron that feeds itself, also its weights and delays on the way back."""
+    """A node of the chain; for a neuron that feeds itself, also its recurrent weights and delays."""
 
     name: str
     node: Any
@@ -55,19 +55,19 @@ def import_nir(
 ) -> Sequential:
     """Read a network from a NIR file, or from a graph of the package nir.
 
-    Read are Linear, Affine, Conv2d, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF, IF and Threshold,
-    in a chain. Branches of Delay and weights between the same two nodes become a `Dense` whose synapses have delays.
-    Neurons that feed themselves through weights, in a loop of the graph or in a graph within it, become
-    `Recurrent`, whose spikes come back a step later. Frames become (H, W, C). Constants of neurons become those of
-    `LIF` and `CUBA`; a gain of the input that is the same for all is in theta, one that is not in the weights. The
-    output of a network from `export_nir` is that of the exported one to the bit, where nothing has changed its neurons.
-    A warning names what the library of the dialect does not write of its neurons, such as how snnTorch's are reset.
+    It reads chains of Linear, Affine, Conv2d, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF, IF and
+    Threshold. Branches of Delay and weights between the same two nodes become a `Dense` whose synapses have delays.
+    Neurons that feed themselves through weights, in a loop of the graph or in a graph within it, become `Recurrent`,
+    whose spikes come back a step later. Frames become (H, W, C), and neurons `LIF` or `CUBA`. If all inputs have the
+    same gain, it is in theta, else in the weights. A network from `export_nir` has the exported one's output to the
+    bit, if nothing has changed its neurons. A warning names properties of neurons that the library of the dialect does
+    not write, such as the reset in snnTorch.
 
     Args:
         source: the file, or a graph of the package nir.
-        dialect: "nir", "snntorch", "norse" or "sinabs": whose the file is; by default as `export_nir` wrote it, or
+        dialect: "nir", "snntorch", "norse" or "sinabs", the writer of the file; by default as `export_nir` wrote it, or
             "nir". The discretization of each is in docs/exchange.md.
-        step: the step in the file's unit of time; by default as written, else that of the dialect, or dt in seconds.
+        step: the step in the file's unit of time; by default as written, else the dialect's, or dt in seconds.
         dt: the step of the network, ms; by default as written, or 1.
         max_bytes: the largest number of bytes of all arrays in the file together; by default 16 MB or eight times the
             size of the file, if that is more.
@@ -76,11 +76,11 @@ def import_nir(
         The network.
 
     Raises:
-        ValueError: the file is missing, damaged or not HDF5, or has more than max_bytes; nir cannot read it; the graph
-            is no chain, but for neurons that feed themselves; a node is unknown, or has values that have no form here;
-            or a shape does not fit.
+        ValueError: the file is missing, damaged or not HDF5, has over max_bytes, or nir cannot read it; the graph is no
+            chain, except for neurons that feed themselves; a node is unknown or has unsupported values; or a shape does
+            not fit.
         TypeError: an argument has the wrong type.
-        ImportError: nir is not installed, which reads files.
+        ImportError: nir, which reads files, is not installed.
 
     >>> import_nir("no/such.nir")
     Traceback (most recent call last):
@@ -120,17 +120,17 @@ def _read(library: Any, file: BinaryIO, document: dict[str, Any]) -> Any:
         raise ValueError("it has no graph of NIR, a node with nodes and edges")
     if _edges(document) > _MOST_EDGES:
         raise ValueError(f"it must have at most {_MOST_EDGES} edges")
-    # Files of others may lack the shapes by which nir checks a graph.
+    # Files of other writers may lack the shapes by which nir checks a graph.
     lenient = {"type_check": False} if "type_check" in inspect.signature(library.read).parameters else {}
     try:
         return library.read(file, **lenient)
-    except Exception as problem:  # of many types, as nir makes objects of what the file has
+    except Exception as problem:  # of many types, as nir makes objects of the file's values
         text = check.one_line(f"{type(problem).__name__}: {problem}")[1:-1]
         raise ValueError(f"nir cannot read it: {text}") from None
 
 
 def _edges(group: dict[str, Any]) -> int:
-    """Return the number of edges in a file; refuse a w_in that nir would spread over more numbers than there are."""
+    """Return the number of edges in a file; refuse a w_in that nir would broadcast to more numbers than there are."""
     w_in = np.shape(group.get("w_in", 1.0))
     if w_in not in ((), np.shape(group.get("v_threshold", 1.0))):
         raise ValueError(f"w_in must have the shape of v_threshold, got {w_in}")
@@ -144,13 +144,13 @@ def _kind(node: Any) -> str:
 
 
 def _chain(graph: Any) -> list[_Link]:
-    """Return the nodes from the input to the output, those of graphs within the graph in their places.
+    """Return the nodes from the input to the output, with nested graphs expanded.
 
-    A neuron whose spikes come back to it through weights, with delays before or behind them, is one link.
+    A neuron whose spikes come back to it through weights, with delays before or after them, is one link.
     """
     nodes, edges, inner = _flat(graph, "")
     edges = list(dict.fromkeys(edges))
-    for name in inner:  # Input and Output of a graph within the graph: join its neighbours
+    for name in inner:  # Input and Output of a nested graph: join its neighbours
         before = [first for first, second in edges if second == name]
         if len(before) != 1 or before == [name]:
             raise ValueError(f"node {check.one_line(name)} must have one node before it, got {len(before)}")
@@ -177,7 +177,7 @@ def _chain(graph: Any) -> list[_Link]:
 
 
 def _joined(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the edges where branches of Delay and weights, or of weights alone, have become one node each."""
+    """Return the edges after branches of Delay and weights, or of weights alone, have become one node each."""
     befores, afters = (Counter(side) for side in zip(*((second, first) for first, second in edges), strict=True))
     before, after = {second: first for first, second in edges}, dict(edges)
     found: dict[tuple[str, str], list[list[str]]] = {}
@@ -200,7 +200,7 @@ def _joined(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> list[tuple[s
 
 
 def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]], list[str]]:
-    """Return the nodes of a graph and of those within it by name, the edges, and Input and Output of those within."""
+    """Return the nodes of a graph and its nested graphs by name, the edges, and the nested Inputs and Outputs."""
     nodes: dict[str, Any] = {}
     edges, inner = list[tuple[str, str]](), list[str]()
     into, out = dict[str, str](), dict[str, str]()
@@ -227,7 +227,7 @@ def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]
 
 
 def _link(name: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> _Link:
-    """Return the link of a node; take the weights and delays out by which a neuron feeds itself."""
+    """Return the link of a node; take out the weights and delays by which a neuron feeds itself."""
 
     def behind(at: str) -> list[str]:
         return [second for first, second in edges if first == at]
@@ -253,8 +253,8 @@ def _link(name: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> _Li
 class _Reading:
     """The layers of the nodes so far.
 
-    Their last shape is (H, W, C) or (N,), empty if it is not known. Whether frames have been flattened is for a dense
-    layer; `doubts` is what the file does not say of the neurons.
+    Their last shape is (H, W, C) or (N,), empty if unknown. `flat`: whether frames were flattened, for a dense layer;
+    `doubts`: properties of neurons that the file omits.
     """
 
     def __init__(self, how: Written) -> None:
@@ -355,7 +355,7 @@ class _Reading:
         return SumPool(kernel, stride=stride, padding=padding, gain=gain)
 
     def _steps(self, where: str, node: Any) -> tuple[Array, bool]:
-        """Return the delays of a node in steps, and whether they are one for all."""
+        """Return the delays of a node in steps, and whether all are equal."""
         steps = numbers(where, node, "delay").astype(np.float64) / self.how.step
         steps = np.where(abs(steps - np.rint(steps)) < 1e-4, np.rint(steps), steps)
         if (steps < 0).any():
@@ -377,7 +377,7 @@ class _Reading:
         self.stages.append(Recurrent(layer, self.stages.pop(), delay=late * self.how.dt))
 
     def _add_bias(self, where: str, bias: Array) -> None:
-        """Add the bias of weights from neurons to themselves to that of the layer before, whose sum they share."""
+        """Add the bias of recurrent weights to the bias of the layer before, whose sum they share."""
         before = self.stages[-1] if self.stages else None
         if not isinstance(before, (Dense, Conv)) or before.weight.shape[-1:] != bias.shape:
             raise ValueError(f"{where}: the bias of spikes that come back needs a layer with weights before it")

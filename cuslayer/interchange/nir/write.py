@@ -44,36 +44,36 @@ def export_nir(
     """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
 
     Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
-    LIF, CubaLIF or, where a step keeps nothing, Threshold. A dense layer whose synapses have delays is a branch of
-    Delay and Linear for each delay that occurs in evaluation. A `Recurrent` population is a neuron with a loop through
-    weights, and through a Delay of what is over one step; for snnTorch it is a graph within the graph, and there is a
-    warning, as some versions of its reader give other spikes. Frames are (C,
-    H, W) there: the weights of a dense layer behind frames are sorted accordingly, behind a Flatten. The gain of
-    pooling is in the neurons behind it. Weights are those after their hooks. Dropout, surrogates and what is trained
-    are left out of NIR; the metadata of neurons has them for `import_nir`.
+    LIF, CubaLIF or, without memory, Threshold. A dense layer whose synapses have delays becomes a branch of Delay and
+    Linear for each delay that occurs in evaluation. A `Recurrent` population is a neuron with a loop through weights,
+    and through a Delay if it takes over one step. For snnTorch it is a graph within the graph, with a warning, as some
+    versions of its reader give other spikes. Frames are (C, H, W) there, so the weights of a dense layer after frames
+    are sorted accordingly, after a Flatten. The gain of pooling is in the neurons after it. Weights are final, after
+    their hooks. NIR omits dropout, surrogates and which constants are trained; the metadata of neurons has them for
+    `import_nir`.
 
-    NIR's time is continuous. Written are the constants with which a step of forward Euler, ``v + h / tau (r I - v)``,
-    is ours exactly: with a the share that a step keeps, ``tau = h / (1 - a)`` and ``r = tau / h``. A spike is where
-    ``v > v_threshold``, which is the float32 number next under theta. Readers differ, and ``dialect`` writes what one
-    of them needs; the table is in docs/exchange.md.
+    NIR's time is continuous. The file has the constants with which a step of forward Euler, ``v + h / tau (r I - v)``,
+    is exactly ours: with the decay a of a step, ``tau = h / (1 - a)`` and ``r = tau / h``. A spike is where
+    ``v > v_threshold``, which is the next float32 number below theta. Readers differ, and ``dialect`` chooses one; the
+    table is in docs/exchange.md.
 
     Args:
         net: the network, a chain of layers.
         path: the file; it is written atomically.
-        dialect: "nir", "snntorch", "norse" or "sinabs": whose reader the file is for.
-        step: the step in the file's unit of time; by default that of the dialect, in "nir" the neurons' in seconds.
+        dialect: "nir", "snntorch", "norse" or "sinabs": the reader of the file.
+        step: the step in the file's unit of time; by default the dialect's, in "nir" the neurons' in seconds.
         input_shape: (H, W, C), (N,) or N; needed unless net is a `Network` or begins with a dense layer.
-        approximate: an input (T, N, ...). Spike response neurons, which NIR does not have, are written as CUBA neurons
-            that reset to 0, and their error is measured on this input.
+        approximate: an input (T, N, ...). Spike response neurons, which NIR does not have, become CUBA neurons that
+            reset to 0; their error is measured on this input.
 
     Returns:
-        For each layer of neurons that was approximated, the share of its spikes that moved: of those of both networks
-        together, the ones at a step and a neuron where the other has none. Each approximated layer is one step earlier,
-        which does not count.
+        For each approximated layer of neurons, the share of spikes that moved: among the spikes of both networks, those
+        at a step and a neuron where the other has none. Each approximated layer is one step earlier, which does not
+        count.
 
     Raises:
-        ValueError: the network has branches, NIR cannot say what a layer is, or the dialect's reader does not have its
-            node, neurons differ in dt, or the input's shape is not known. Also if the file cannot be written.
+        ValueError: the network has branches, NIR or the dialect's reader has no node for a layer, neurons differ in dt,
+            or the input's shape is unknown. Also if the file cannot be written.
         TypeError: net is not a network, or an argument has the wrong type.
         ImportError: nir is not installed.
 
@@ -134,13 +134,13 @@ class _Loop(NamedTuple):
 
 
 class _Branches(NamedTuple):
-    """Chains of nodes side by side, whose outputs are added."""
+    """Parallel chains of nodes, whose outputs are added."""
 
     chains: list[list[Any]]
 
 
 class _Readable(NamedTuple):
-    """A graph for the writer of nir, whose file nir 1.0.4 reads too: it has no v_reset, which is 0 if it is missing."""
+    """A graph for the writer of nir, whose file nir 1.0.4 reads too: it omits v_reset, which is then 0."""
 
     graph: Any
 
@@ -170,7 +170,7 @@ def _graph(library: Any, nodes: list[Any]) -> Any:
         if back:
             behind = [_put(named, f"{name}_{_kind(own)}_back_{n}", each) for n, each in enumerate(back)]
             loops = [*_joined([line[-1], *behind, line[-1]]), *loops]
-    # Loops before the chain: nirtorch takes the last node that it meets for the output.
+    # Loops before the chain: nirtorch takes the last node as the output.
     return library.NIRGraph(named, [*loops, *_joined(line)])
 
 
@@ -179,7 +179,7 @@ _Ends: TypeAlias = "tuple[list[str], list[str], list[tuple[str, str]]]"
 
 
 def _put(named: dict[str, Any], name: str, node: Any) -> _Ends:
-    """Add a node, or branches, to those with names."""
+    """Add a node, or branches, to the named nodes."""
     chains = node.chains if isinstance(node, _Branches) else [[node]]
     ends: _Ends = ([], [], [])
     for n, chain in enumerate(chains):
@@ -221,7 +221,7 @@ def _must_be_read(where: str, kind: str, how: Written) -> None:
 
 
 def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...], how: Written) -> Any:
-    """Return the loop of a population, or for snnTorch the graph that its reader takes for one."""
+    """Return the loop of a population, or for snnTorch the graph that stands for one."""
     neuron, layer, dialect = population.neuron, population.layer, how.dialect
     if how.gain != 1.0:
         raise ValueError(f"{where} cannot have pooling before it: its gain is not that of the spikes that come back")
@@ -273,7 +273,7 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
 
 
 def _delayed(library: Any, where: str, layer: Dense, shape: tuple[int, ...], how: Written) -> _Branches:
-    """Return a branch for each delay in steps that a weight has in evaluation: Delay, and the weights of that delay."""
+    """Return a branch for each delay in steps that a weight has in evaluation: Delay, and the weights with it."""
     _must_be_read(where, "Delay", how)
     delays = cast(SynapticDelays, layer.delays)
     weight, lag = weight_of(layer, shape, delayed=True), outward(to_numpy(delays.whole_lags()), shape)
@@ -292,7 +292,7 @@ def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
     weight = weight_of(layer)
     if weight.shape[2] != weight.shape[3]:
         raise ValueError(f"{where} must have a square kernel: the nir package takes others for square")
-    if layer.groups > 1:  # with zeros between groups: the nir package takes a group's channels for all
+    if layer.groups > 1:  # with zeros between groups: the nir package takes a group's channels as all
         every = np.zeros((layer.groups, len(weight) // layer.groups, layer.groups, *weight.shape[1:]), weight.dtype)
         own = np.arange(layer.groups)
         every[own, :, own] = weight.reshape(layer.groups, -1, *weight.shape[1:])
@@ -319,16 +319,17 @@ def _pool(library: Any, where: str, layer: SumPool, shape: tuple[int, ...], how:
 
 
 def _gain(layer: SumPool, how: Written) -> float:
-    """Return the gain of pooling beside NIR's node, which sums or averages."""
+    """Return the gain of pooling relative to NIR's node, which sums or averages."""
     return float(layer.gain * (1 if "SumPool2d" in how.dialect.reads else math.prod(layer.kernel_size)))
 
 
 def _approximated(net: Sequential, x: Any) -> tuple[Sequential, list[float]]:
-    """Return a network with CUBA neurons for those with an alpha response, and the share of spikes that moved on x.
+    """Return a network with CUBA neurons instead of alpha responses, and the share of spikes that moved on x.
 
-    The alpha response ``e k d^k dt / tau`` with ``d = exp(-dt / tau)`` is, but for its cut, that of a CUBA neuron with
-    both time constants tau, ``(k + 1) d^k``, times ``e d dt / tau`` and one step later: the threshold is divided by
-    this factor, and the layer is one step earlier. The refractory response becomes a reset to 0: this is the error.
+    A CUBA neuron with both time constants tau has the response ``(k + 1) d^k`` with ``d = exp(-dt / tau)``. Times
+    ``e d dt / tau`` and one step later, this is the alpha response ``e k d^k dt / tau``, except for its cut. So this
+    factor divides the threshold, and the layer is one step earlier. The refractory response becomes a reset to 0: this
+    is the error.
 
     A layer's steps are aligned before its spikes are compared.
     """
@@ -352,7 +353,7 @@ def _approximated(net: Sequential, x: Any) -> tuple[Sequential, list[float]]:
 
 
 def share_moved(a: Array, b: Array) -> float:
-    """Return the share of the spikes of two rasters that the other one does not have, of both together; 0 of none.
+    """Return the share of the spikes of two rasters together that the other one does not have; 0 without spikes.
 
     >>> import numpy as np
     >>> share_moved(np.array([True, True, False]), np.array([True, False, True]))

@@ -12,7 +12,7 @@ from cuslayer.backend import Array
 
 
 class Scaling(NamedTuple):
-    """What follows the subtraction of the mean.
+    """The scaling after the subtraction of the mean.
 
     Attributes:
         kind: "none", "power" or "std".
@@ -28,7 +28,7 @@ class Scaling(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What a forward pass has subtracted and divided by, (channels,) each, and the mean of its batch."""
+    """The numbers that a forward pass has subtracted and divided by, (channels,) each, and the mean of its batch."""
 
     centre: Array
     divisor: Array
@@ -36,7 +36,7 @@ class Applied(NamedTuple):
 
 
 def move(running: Array, found: Array, momentum: float) -> None:
-    """Move a running statistic towards that of a batch, in place; on either device."""
+    """Move a running statistic towards the batch's, in place; on either device."""
     running[...] = running + running.dtype.type(momentum) * (found.astype(running.dtype) - running)
 
 
@@ -56,9 +56,9 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 def forward(
     x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
 ) -> tuple[Array, Applied]:
-    """Return the normalized signal of x (..., channels), and what `adjoint` needs besides.
+    """Return the normalized signal of x (..., channels), and the arrays for `adjoint`.
 
-    `centre` is subtracted: the mean, or what a hook makes of it. The height replaces gain and offset that are None.
+    It subtracts `centre`: the mean, or a hook's result for it. The height replaces gain and offset that are None.
     """
     divisor = _divisor(var, scaling)
     y = x - centre
@@ -73,7 +73,7 @@ def forward(
 
 
 def _divisor(var: Array, scaling: Scaling) -> Array:
-    """Return what each channel is divided by: its standard deviation, or the power of two at or above it."""
+    """Return the divisor of each channel: its standard deviation, or the power of two at or above it."""
     deviation = var + var.dtype.type(scaling.eps)
     if scaling.kind == "std":
         return np.sqrt(deviation)
@@ -96,8 +96,8 @@ def adjoint(
 ) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
     """Return the gradients of x and of the mean, which are computed on demand, of the gain and of the offset.
 
-    With `of_batch`, mean and variance are those of x, and the gradient goes through them. `hook` takes the gradient of
-    what is subtracted to that of the mean; it is None if that is the mean.
+    With `of_batch`, mean and variance are x's, and the gradient goes through them. `hook` maps the gradient of `centre`
+    to the mean's; it is None if both are equal.
     """
     axes, of_gain, of_offset = tuple(range(x.ndim - 1)), None, None
     through_var = of_batch and scaling.kind == "std"

@@ -21,7 +21,7 @@ _KINDS = {"none": 0, "power": 1, "std": 2}
 
 
 def _launch(name: str, x: Array, sums: bool = False, /, **arguments: Any) -> None:
-    """Launch a kernel over the rows and channels of x; of sums, which it adds in parts."""
+    """Launch a kernel over the rows and channels of x; `sums` are added in parts."""
     channels = x.shape[-1]
     rows, tiles = x.size // channels, -(-channels // _THREADS)
     width = -(-channels // tiles)
@@ -54,7 +54,7 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 def forward(
     x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
 ) -> tuple[Array, Applied]:
-    """Return the normalized signal of x (..., channels), and what `adjoint` needs; see the function of the CPU."""
+    """Return the normalized signal of x (..., channels), and the arrays for `adjoint`; see the function of the CPU."""
     trained = gain is not None and offset is not None
     dtype = np.result_type(*(a.dtype for a in (x, mean, var, centre, gain, offset) if a is not None))
     x, mean, var, centre = (a.astype(dtype, copy=False) for a in (x, mean, var, centre))

@@ -1,9 +1,9 @@
-"""Convolution on the CPU: spike by spike for a list of spikes; of numbers, matrix products of patches.
+"""Convolution on the CPU: spike by spike for a list of spikes; for numbers, matrix products of patches.
 
-The patches of a few frames, or of a few rows of one, are copied at a time: what a core's second cache holds.
+It copies the patches of a few frames, or of a few rows of one, at a time, as many as fit in a core's second cache.
 
-A matrix product of few columns is slow, and so are loops over few channels: a convolution of 16 groups of one channel
-would take many times as long as one of 16 channels. As one group they have a weight that is 0 between them.
+A matrix product of few columns is slow, as are loops over few channels. A convolution of 16 groups of one channel would
+take many times as long as one of 16 channels. As one group they have a weight that is 0 between them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _PATCH_BYTES = 512 << 10
 
 
 def merged(inputs: int, outputs: int, groups: int) -> int:
-    """Return how many groups of so many channels and outputs are computed as one: a divisor of their number."""
+    """Return how many groups of so many channels and outputs to compute as one: a divisor of their number."""
     enough = (n for n in range(1, groups) if groups % n == 0 and n * min(inputs, outputs) >= FULL)
     return next(enough, groups)
 
 
 def merge(w: Array, groups: int, count: int) -> Array:
-    """Return the weight (kh, kw, count C / groups, outputs) of groups / count groups, 0 between those of before."""
+    """Return the weight (kh, kw, count C / groups, outputs) of groups / count groups, 0 between the old groups."""
     kernel, inputs, outputs = w.shape[:2], w.shape[2], w.shape[3] // groups
     parts = w.reshape(*kernel, inputs, groups // count, count, outputs)
     whole = np.zeros((*kernel, count, inputs, groups // count, count, outputs), w.dtype)
@@ -48,7 +48,7 @@ def merge(w: Array, groups: int, count: int) -> Array:
 
 
 def split(w: Array, groups: int, count: int) -> Array:
-    """Return the gradient of a weight from that of the weight of `merge`, the parts between groups left out."""
+    """Return the gradient of a weight from the gradient of the weight of `merge`, without the parts between groups."""
     kernel, inputs, outputs = w.shape[:2], w.shape[2] // count, w.shape[3] // groups
     whole = w.reshape(*kernel, count, inputs, groups // count, count, outputs)
     parts = [whole[:, :, member, :, :, member] for member in range(count)]
@@ -65,7 +65,7 @@ class _Shape(NamedTuple):
     outputs: int
     rows: int
     columns: int
-    # Frames, and rows of each, whose patches are made at once: several frames, or a part of one.
+    # Frames, and rows of each, whose patches are copied at once: several frames, or a part of one.
     frames_at_once: int
     rows_at_once: int
 
@@ -83,7 +83,7 @@ class _Shape(NamedTuple):
         return math.prod(self.window.kernel) * self.inputs
 
     def space(self, dtype: Any) -> Array:
-        """Return room for the patches (groups, windows, kh, kw x inputs) that are made at once."""
+        """Return memory for the patches (groups, windows, kh, kw x inputs) that are copied at once."""
         kernel_h, kernel_w = self.window.kernel
         windows = self.frames_at_once * self.rows_at_once * self.columns
         return empty((self.groups, windows, kernel_h, kernel_w * self.inputs), dtype)
@@ -104,7 +104,7 @@ class _Shape(NamedTuple):
 
 @compiled
 def _inside(z: int, run: int, width: int) -> tuple[int, int]:
-    """Return which of the pixels z .. z + run - 1 lie in an image of a width, as a range of 0 .. run."""
+    """Return which pixels of z .. z + run - 1 lie in an image of a width, as a range of 0 .. run."""
     low = min(max(0, -z), run)
     return low, max(low, min(run, width - z))
 
@@ -113,8 +113,8 @@ def _inside(z: int, run: int, width: int) -> tuple[int, int]:
 def _copy(x: Any, width: int, top: int, end: int, columns: int, window: Any, patches: Any) -> None:
     """Copy the windows of the rows [top, end) of images x (frames, H, W x C) to patches.
 
-    Patches are (groups, windows, kh, kw x channels of a group). The taps of a row are handled at once where they are
-    contiguous, without dilation or groups. What lies outside an image is 0.
+    Patches are (groups, windows, kh, kw x channels of a group). Contiguous taps of a row, without dilation or groups,
+    are copied at once. Pixels outside an image are 0.
     """
     (kernel_h, kernel_w), (down, across), (above, left), (gap_h, gap_w) = window
     groups, inputs = patches.shape[0], patches.shape[3] // kernel_w

@@ -18,13 +18,13 @@ __all__ = ["forward", "input_adjoint", "weight_adjoint"]
 
 # RUN of conv.cu: the frames of a warp.
 _RUN = 32
-# Taps that a thread sums at most: more are computed by several blocks.
+# Taps that a thread sums at most: several blocks compute more.
 _SLICE = 128
 # Frames of a partial sum.
 _CHUNK = 64
 # THREADS, DEPTH and, by the bytes of a number, PIXELS of conv_adjoint.cu.
 _THREADS, _DEPTH, _PIXELS = 128, 8, {4: 8, 8: 4}
-# Channels of a thread, and threads side by side over the channels of a group at most.
+# Channels of a thread, and threads over the channels of a group at most.
 _WIDE, _NARROW, _MOST_SIDE = 8, 2, 8
 
 

@@ -1,16 +1,15 @@
 """The input gradient of a convolution with any window, from planes of errors or products at pixels.
 
-By its row plus the padding, ``y + top = down q + r``, a pixel belongs to a phase r, and its gradient is a sum over the
-taps i of which ``gap i - r`` is a multiple of the stride, of the errors of row ``q - (gap i - r) / down``; columns
-likewise. The errors of some rows are put between zeros, for windows that reach over an edge.
+By its row plus the padding, ``y + top = down q + r``, a pixel belongs to a phase r. Its gradient sums the errors of row
+``q - (gap i - r) / down`` over the taps i with ``gap i - r`` a multiple of the stride; columns likewise. Zeros surround
+the errors of some rows, for windows that reach over an edge.
 
-Where channels fill vectors, a phase is a product of the errors that its pixels see, which lie together along a row
-where the window has no gaps in its columns, and the taps of the phase: the channels of a pixel are a row of a product.
+Where channels fill vectors, a phase is a product of the errors of its pixels and the taps of the phase: the channels of
+a pixel are a row of the product. The errors lie together along a row if the window has no gaps in its columns.
 
-Elsewhere a phase is a sum of shifted planes times a weight, each channel of the errors by itself: neighbours in a plane
-lie together, and a vector has 16 pixels, whatever the number of channels is, of a group or all. The planes are those of
-some rows, of one frame or several; one line of a plane follows the other, so that a shift is a distance, and what is
-computed between two lines is left.
+Elsewhere a phase is a sum of shifted planes times a weight, one for each channel of the errors. Neighbours in a plane
+lie together, and a vector has 16 pixels, whatever the number of channels. The planes have some rows of one or more
+frames. The lines of a plane follow each other, so a shift is a distance; results between two lines are ignored.
 """
 
 from __future__ import annotations
@@ -28,22 +27,21 @@ from cuslayer.kernels.host.memory import aligned, empty
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.vectors import multiply, multiply_listed
 
-# Bytes of the planes of errors and pixels that are made at once, half of what a core's second cache holds; and of the
-# errors of pixels.
+# Bytes of the planes of errors and pixels made at once, half of a core's second cache; and of the errors of pixels.
 _BLOCK_BYTES, _ERROR_BYTES = 256 << 10, 128 << 10
 # Numbers of a plane, at least, for which frames are taken together.
 _LEAST_PLANE = 256
-# For products at pixels: the share of a pixel's vectors that channels must fill, and the least terms of a row of taps,
-# as fewer are added faster than a product begins.
+# For products at pixels: the share of a pixel's vectors that channels must fill, and the least terms of a row of taps:
+# adding fewer is faster than a product.
 _FILLED, _LEAST_TERMS = 0.75, 64
 
 
 class _Phase(NamedTuple):
-    """The pixels of one phase along rows or columns: every stride-th, from the first one of a rest on.
+    """The pixels of one phase along rows or columns: every stride-th, from the first with this rest on.
 
     Attributes:
         rest: r, see above.
-        taps: the taps of the window that they have.
+        taps: their taps of the window.
         back: for each of them, how many errors it lies back.
     """
 
@@ -69,7 +67,7 @@ class _Rows(NamedTuple):
         window: the window.
         back: rows and columns that the farthest tap lies back.
         line: columns of a row of errors.
-        at_once: rows of the image whose errors are put between zeros at once.
+        at_once: rows of the image whose errors are copied at once.
     """
 
     window: Window
@@ -79,7 +77,7 @@ class _Rows(NamedTuple):
 
 
 def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, most: int) -> _Rows:
-    """Return how many rows of an image are computed at once: their errors, `of_a_column` bytes each, fill `most`."""
+    """Return how many rows of an image to compute at once: their errors, `of_a_column` bytes each, fill `most`."""
     (high, wide), (down, across), (_, left), (gap, gap_across) = window
     height, width = image
     back = gap * (high - 1) // down, gap_across * (wide - 1) // across
@@ -92,7 +90,7 @@ def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, mo
 def _put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
     """Write the errors g (frames, rows, columns, outputs) of the rows [low, high) of a frame, zeros around them.
 
-    They go to pixels from `to` on, a row of `line` pixels for each, of which the first is column `begin`.
+    They go to pixels from `to` on, a row of `line` pixels for each, which begins with column `begin`.
     """
     (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
     since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs
@@ -109,7 +107,7 @@ def _put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line
 
 
 def _at_pixels(w: Array, window: Window, groups: int) -> bool:
-    """Return whether this is the way for a weight (kh, kw, C, outputs): one group, no gaps in columns, full vectors."""
+    """Return whether to use this for a weight (kh, kw, C, outputs): one group, no gaps in columns, full vectors."""
     of_pixel, terms = w.shape[2] * w.itemsize, -(-w.shape[1] // window.stride[1]) * w.shape[3]
     full = of_pixel >= _FILLED * -(-of_pixel // VECTOR_BYTES) * VECTOR_BYTES
     return groups == 1 and window.dilation[1] == 1 and full and terms >= _LEAST_TERMS
@@ -124,8 +122,8 @@ def _pixel_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: A
         last: the block after the last.
         g: (frames, rows, columns, outputs).
         taps: the weights of each phase, flat: (rows of taps, columns of taps, outputs, C).
-        of_phases: for each phase the rests of its rows and columns, how many rows and columns of taps it has, how far
-            the first row lies back, how far each further one does, how far the last column does, and its first weight.
+        of_phases: for each phase the rests of its rows and columns, the numbers of its rows and columns of taps, the
+            distances back of the first row, of each further row and of the last column, and its first weight.
         x: (frames, H, W, C).
         p: the rows that are computed at once.
     """
@@ -185,7 +183,7 @@ def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Arr
 
 
 class _Layout(NamedTuple):
-    """How planes lie.
+    """The layout of planes.
 
     Attributes:
         rows: the rows of an image whose planes are made at once; a row of errors is a line of a plane.
@@ -201,13 +199,13 @@ class _Layout(NamedTuple):
 
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:
-    """Return how planes lie, for the sum of the channels of errors and image."""
+    """Return the layout of planes, for the sum of the channels of errors and image."""
     rows = _rows_of_errors(window, image, channels * itemsize, _BLOCK_BYTES)
     lines = (rows.at_once - 1) // window.stride[0] + 2 + rows.back[0]
     size, frames = lines * rows.line, 1
     if rows.at_once == image[0] and size < _LEAST_PLANE:
         frames = max(1, min(_LEAST_PLANE // size, _BLOCK_BYTES // (lines * max(1, rows.line * channels * itemsize))))
-    # An odd number of cache lines: planes at distances of a power of two would displace each other in a cache.
+    # An odd number of cache lines: planes at distances of a power of two would evict each other from a cache.
     return _Layout(rows, groups, frames, (-(-frames * size // LANES) | 1) * LANES)
 
 
@@ -232,7 +230,7 @@ def _spread(
 ) -> None:
     """Write the errors g (frames, rows, columns, outputs) of frames and rows to planes, zeros around them.
 
-    They are put between zeros first, pixel by pixel.
+    First they are copied between zeros, pixel by pixel.
     """
     outputs = g.shape[3]
     for frame in range(first, last):
@@ -251,7 +249,7 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
         g: (frames, rows, columns, outputs).
         taps: the weights of each phase, flat: for each group (C / groups, terms).
         of_phases: (phases, 4), for each phase the rests of its rows and columns, its first weight, its first place.
-        places: for each phase and term, how far its plane and its tap lie from the pixel's.
+        places: for each phase and term, the distances of its plane and its tap from the pixel's.
         x: (frames, H, W, C).
         p: the layout.
     """

@@ -1,15 +1,15 @@
 """Convolution of a list of spikes on the CPU: each spike adds its taps to the outputs that it reaches.
 
-In a row of a map a spike reaches one run of neighbours; or as many pieces as there are columns in the window, where
-that has gaps, or where a group has a part of the outputs of each column. The pieces of a group are whole vectors, with
-taps of 0 for outputs of other groups: they add nothing, and a part of a vector would take longer.
+In a row of a map a spike reaches one run of neighbours, or a run for each column of the window if that has gaps, or if
+a group has a part of the outputs of each column. Runs of a group are whole vectors, with taps of 0 for outputs of other
+groups: they add nothing, and a part of a vector would take longer.
 
-The sums stay in registers while the taps of the spikes of a pixel and group are added, which reach the same outputs.
-Where frames are busy and channels few, loads and stores of the sums cost more than the additions: a product of spikes,
-0 or 1, and taps takes less. Both add in ascending order, and give the same bits, so that the choice may depend on
-whatever is at hand.
+The sums stay in registers while a kernel adds the taps of the spikes of a pixel and group, which reach the same
+outputs. Where frames are busy and channels few, loads and stores of the sums cost more than the additions: a product of
+spikes, 0 or 1, and taps takes less. Both add in ascending order, and give the same bits, so the choice may depend on
+anything.
 
-The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps` and `weigh`; the gradient of the
+The passes over time of `kernels/fused` compute the maps in blocks of rows, by `Maps` and `weigh`; the gradient of the
 weights is in `weight_sums.py`.
 """
 
@@ -40,8 +40,8 @@ CHUNK = 32
 _STEPS = 4
 # Channels of a group, or outputs, that fill the vectors of a core.
 FULL = 16
-# Times, as measured, in units of about a cycle: of a row of taps of a pixel that has a spike, of a vector that a spike
-# adds to sums in registers, and of a vector of a product.
+# Measured times, in units of about a cycle: of a row of taps of a pixel with a spike, of a vector that a spike adds to
+# sums in registers, and of a vector of a product.
 _PIXEL, _WALKED, _MULTIPLIED = 35.0, 1.1, 0.85
 
 
@@ -50,8 +50,8 @@ class Pieces(NamedTuple):
 
     Attributes:
         outputs: outputs of all groups.
-        width: numbers of a piece.
-        first: the first number of the piece of each group.
+        width: numbers of the vectors of a group.
+        first: the first number of each group.
     """
 
     outputs: int
@@ -60,7 +60,7 @@ class Pieces(NamedTuple):
 
     @classmethod
     def of(cls, outputs: int, groups: int, dtype: Any) -> Pieces:
-        """Return the pieces of so many outputs of a type."""
+        """Return the vectors of so many outputs of a type."""
         share, lanes = outputs // groups, REGISTER_BYTES // np.dtype(dtype).itemsize
         begins = [group * share // lanes * lanes for group in range(groups)]
         width = max(-(-((group + 1) * share - begin) // lanes) * lanes for group, begin in enumerate(begins))
@@ -69,7 +69,7 @@ class Pieces(NamedTuple):
         return cls(outputs, width, tuple(min(begin, outputs - width) for begin in begins))
 
     def join(self, count: int, apart: int, taps_apart: int) -> tuple[int, int]:
-        """Return the pieces of so many columns, and the numbers of each: one piece where all are neighbours."""
+        """Return the number of runs of so many columns, and the numbers of each: one run where all are neighbours."""
         if self.width == self.outputs and apart == taps_apart == 1:
             return min(1, count), count * self.width
         return count, self.width
@@ -79,13 +79,13 @@ class Reach(NamedTuple):
     """The outputs that spikes reach in a row of a map.
 
     Attributes:
-        places: (W C, parts, 4), for each position in a line the distance of its first output from the row's, that of
-            its first tap in the taps of a row of the window, and the shape and numbers of its pieces; see `add_rows`.
-            What does not fit in the registers is another part.
-        apart: outputs between two pieces.
-        taps_apart: numbers between two pieces in the taps.
+        places: (W C, parts, 4), for each position in a line the distance of its first output from the row's, the offset
+            of its first tap in the taps of a row of the window, and the shape and numbers of its runs; see `add_rows`.
+            Numbers that do not fit in the registers are another part.
+        apart: outputs between two runs.
+        taps_apart: numbers between two runs in the taps.
         outputs: outputs of a pixel.
-        begins: (groups), the first output of a pixel that the pieces of each group hold.
+        begins: (groups), the first output of a pixel in the vectors of each group.
     """
 
     places: Array
@@ -120,7 +120,7 @@ class Where(NamedTuple):
 
 
 def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:
-    """Return what a kernel reads of the spikes x (frames, H, W, C), for a map of some outputs of a type."""
+    """Return the spikes x (frames, H, W, C) for kernels, and for a map of some outputs of a type."""
     width, channels = x.shape[2:]
     columns = window.outputs(x.shape[1:3], ceil=False)[1]
     found = _reach(window, width, channels, columns, Pieces.of(outputs, groups, dtype), np.dtype(dtype).itemsize)
@@ -139,7 +139,7 @@ def order_of_taps(window: Window) -> list[int]:
 
 
 def runs_of(window: Window, column: int) -> list[tuple[int, int]]:
-    """Return the columns of a map that a spike of a column reaches, ascending, and the place of the tap of each."""
+    """Return the columns of a map that a spike of a column reaches, ascending, and the index of the tap of each."""
     order, (stride, gap, left) = order_of_taps(window), (window.stride[1], window.dilation[1], window.padding[1])
     return [
         ((column + left - j * gap) // stride, n) for n, j in enumerate(order) if (column + left - j * gap) % stride == 0
@@ -147,7 +147,7 @@ def runs_of(window: Window, column: int) -> list[tuple[int, int]]:
 
 
 def distances(window: Window) -> tuple[int, int]:
-    """Return the distance of two columns of a map that a spike reaches, and that of the places of their taps."""
+    """Return the distance of two columns of a map that a spike reaches, and of the indices of their taps."""
     stride, gap = window.stride[1], window.dilation[1]
     return gap // math.gcd(stride, gap), 1 if gap == 1 else stride // math.gcd(stride, gap)
 
@@ -155,8 +155,8 @@ def distances(window: Window) -> tuple[int, int]:
 def parts_of(run: list[tuple[int, int]], window: Window, pieces: Pieces, itemsize: int) -> list[tuple[int, ...]]:
     """Return the parts of a run that fit in the registers, one at least.
 
-    Each has the distance of its first output from the row's, that of its first tap in the taps of a row of the window,
-    and the shape and numbers of its pieces.
+    Each has the distance of its first output from the row's, the offset of its first tap in the taps of a row of the
+    window, and the shape and numbers of its runs.
     """
     apart, taps_apart = distances(window)
     x, n = run[0] if run else (0, 0)
@@ -193,7 +193,7 @@ def _reach(window: Window, width: int, channels: int, columns: int, pieces: Piec
 
 
 def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
-    """Return w (kh, kw, C / groups, outputs) as (kh, C, kw x piece), a run's taps being neighbours."""
+    """Return w (kh, kw, C / groups, outputs) as (kh, C, kw x width), where the taps of a run are neighbours."""
     pieces, share = Pieces.of(w.shape[3], groups, w.dtype), w.shape[3] // groups
     (kernel, wide), inputs = w.shape[:2], w.shape[2]
     taps = aligned((kernel, groups, inputs, wide, pieces.width), w.dtype)
@@ -208,7 +208,7 @@ def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
 
 @compiled
 def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
-    """Return the share of spikes in some rows of frames, from `row` on, of which some may lie outside."""
+    """Return the share of spikes in some rows of frames, from `row` on; some rows may lie outside."""
     low, high, found = max(row, 0), min(row + rows, spikes.height), 0
     for t in range(first, last if low < high else first):
         line = (t * frames[0] + frames[1]) * spikes.height
@@ -218,9 +218,9 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
 
 @compiled
 def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
-    """Write taps (kh, C, kw x piece) to w (kh, kw, C, outputs), and return whether all are finite.
+    """Write taps (kh, C, kw x width) to w (kh, kw, C, outputs), and return whether all are finite.
 
-    w is the weight of all groups as one, and 0 before.
+    w is the weight of all groups as one, with zeros at first.
     """
     (kernel, across), (_, stride), _, _ = window
     channels, piece, finite = taps.shape[1], taps.shape[2] // across, True
@@ -240,7 +240,7 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
 
 @compiled
 def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
-    """Write 1 where the spikes [first, last) are in a line of an image that begins at a place."""
+    """Write 1 for the spikes [first, last) into a line of an image that begins at an index."""
     one = image.dtype.type(1)
     # Unsigned indices: NumPy's negative ones would cost more than the rest.
     for e in range(np.uint64(first), np.uint64(last)):
@@ -249,10 +249,10 @@ def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
 
 @compiled
 def _pays(share: float, spikes: Any, taps: Any) -> bool:
-    """Return whether a product takes less time than the spikes, a share of all pixels' channels, one by one."""
+    """Return whether a product takes less time than adding the spikes, a share of all bins, one by one."""
     (kernel, across), (_, over), _, _ = spikes.window
     channels, groups, lanes = spikes.channels, spikes.channels // spikes.inputs, VECTOR_BYTES // taps.itemsize
-    # An output has as many pixels to itself as a stride steps over, and each of them reaches some rows of a map.
+    # An output has as many pixels to itself as a stride steps over, and each reaches some rows of a map.
     pixels, terms, of_piece = over * kernel, kernel * across * channels, -(-taps.shape[2] // across // lanes)
     together = _PIXEL * pixels * groups * min(1.0, share * spikes.inputs) + _WALKED * share * terms * of_piece
     return together > _MULTIPLIED * terms * -(-spikes.reach.outputs // lanes)
@@ -264,7 +264,7 @@ def _multiply_rows(
 ) -> bool:
     """Write the rows [low, high) of maps for the steps [first, last), if a product pays; return whether it does.
 
-    It does not for windows with gaps in a row. The arguments are those of `_walk`.
+    It does not for windows with gaps in a row. Arguments: see `_walk`.
     """
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
     row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
@@ -315,7 +315,7 @@ def _walk(
         last: the step after the last.
         lines: (rows, numbers), a ring buffer over time.
         at: the place of row `low` of the map in a row of lines.
-        frames: the frames of a step, and which of them is taken.
+        frames: the frames of a step, and the one to take.
         low: the first row of the map.
         high: the row after the last.
         width: numbers in a row of the map.
@@ -330,7 +330,7 @@ def _walk(
         for t in range(begin, until):
             line = t % len(lines) * lines.shape[1] + at
             flat[line : line + (high - low) * width] = 0
-        # Each sum receives the rows of taps in ascending order, whichever loop is the outer one.
+        # Each sum gets the rows of taps in ascending order, whichever loop is the outer one.
         for i in range(kernel):
             tap = i * taps.shape[1] * taps.shape[2]
             for t in range(begin, until):
@@ -405,7 +405,7 @@ def maps(x: SpikeList, steps: int, outputs: int, window: Window) -> Maps:
 
 
 def pooled_maps(m: Maps, rows: int) -> Maps:
-    """Return the same maps in blocks that hold whole pooling windows of some rows."""
+    """Return the same maps in blocks of whole pooling windows of some rows."""
     return m if m.together % rows == 0 else m._replace(together=_rows(rows, m.width))
 
 

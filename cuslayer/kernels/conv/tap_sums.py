@@ -1,4 +1,4 @@
-"""Blocks of the kernels that add errors over the spikes under windows, and the sum of their parts: `tap_sums.cuh`."""
+"""Blocks of the kernels that add errors over the spikes of windows, and the sum of their parts: `tap_sums.cuh`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import TILE, empty, most_shared
 from cuslayer.kernels.spikes.packed import WORD
 
-# Threads of a block at most, and those that a multiprocessor has room for, by its registers.
+# Threads of a block at most, and of a multiprocessor, by its registers.
 _THREADS, _RESIDENT = 256, 384
 # With fewer threads on a multiprocessor a second pass over stored errors is faster.
 _LEAST_RESIDENT = 64
@@ -34,7 +34,7 @@ class TapBlocks(NamedTuple):
     Attributes:
         tiles: tiles of a block; a tile is a pooling window, or one pixel.
         lanes: output channels of a block, of a group or all of several groups.
-        across: the blocks that all output channels take.
+        across: the blocks for all output channels.
         threads: tiles x pixels of a tile x lanes.
         shared: bytes of shared memory.
         resident: threads of a multiprocessor at a time, as far as shared memory allows.
@@ -49,11 +49,11 @@ class TapBlocks(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What the threads of a block sum.
+    """The sums of the threads of a block.
 
     Attributes:
         bits: taps that a thread sums; 0 for none.
-        pieces: the pieces of 32 bits at most that they are in.
+        pieces: the number of their bit masks of at most 32 bits.
         outputs: output channels of a group.
         groups: the number of groups of channels.
         itemsize: bytes of a number.
@@ -71,7 +71,7 @@ class Sums(NamedTuple):
 
 
 def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: int) -> Sums:
-    """Return the sums of a convolution's weight gradient, channels and outputs those of all groups."""
+    """Return the sums of a convolution's weight gradient, for the channels and outputs of all groups."""
     runs = 1 if window.dilation[1] == 1 and groups == 1 else window.kernel[1]
     run = window.kernel[1] // runs * (channels // groups)
     return Sums(
@@ -80,7 +80,7 @@ def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: 
 
 
 def blocks(sums: Sums) -> TapBlocks:
-    """Return the blocks that keep most threads on a multiprocessor; ValueError if a block has no room for a thread."""
+    """Return the blocks with the most threads on a multiprocessor; ValueError if a block has no room for a thread."""
     found = _blocks(sums, most_shared())
     if found is None:
         raise ValueError(f"a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
@@ -109,7 +109,7 @@ def _blocks(sums: Sums, most: int) -> TapBlocks | None:
 
 
 def _lanes(outputs: int, groups: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the output channels that a block may have, the groups that they are of, and the blocks that all take."""
+    """Yield the output channels that a block may have, their groups, and the blocks for all channels."""
     for together in range(2, min(groups, _LANES // outputs) + 1):
         yield together * outputs, together, -(-groups // together)
     parts = -(-outputs // _LANES)
@@ -122,18 +122,18 @@ def _lanes(outputs: int, groups: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _worth(found: TapBlocks) -> tuple[float, int]:
-    """Return what blocks are compared by: threads at a time, twice where a warp has one window; then 128 threads."""
+    """Return the worth of blocks: threads at a time, twice where a warp has one window; then 128 threads."""
     return found.resident * (1 + min(found.lanes, WORD) / WORD), -abs(found.threads - 128)
 
 
 def count_parts(items: int, part_bytes: int) -> int:
-    """Return the number of parts of a sum: one an item, or as few as their memory allows, with equal shares."""
+    """Return the number of parts of a sum: one for each item, or as few as memory allows, with equal shares."""
     most = max(1, min(items, _PART_BYTES // max(part_bytes, 1), _MOST_BLOCKS))
     return -(-items // -(-items // most))
 
 
 class Parts(NamedTuple):
-    """A sum that is still to be added.
+    """A sum that a later kernel adds.
 
     Attributes:
         parts: (count, elements).
@@ -155,7 +155,7 @@ class Parts(NamedTuple):
 
 
 def later(parts: Array, shape: tuple[int, ...]) -> Parts | Array:
-    """Return the sum of parts (count, elements) for a launch that adds them; a single part as it is."""
+    """Return the sum of parts (count, elements) for a launch that adds them; a single part unchanged."""
     return parts.reshape(shape) if len(parts) == 1 else Parts(parts, shape)
 
 

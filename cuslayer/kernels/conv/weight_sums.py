@@ -1,9 +1,9 @@
-"""The gradient of a convolution's weights from a list of spikes: each tap is a sum of the errors that they reach.
+"""The gradient of a convolution's weights from a list of spikes: each tap sums the errors that they reach.
 
-The spikes of some steps are sorted by channel. Those of one channel and one row add to the same taps, the errors of the
-outputs that they reach, which lie in a row of a map as those of `spikes.py`: the sums stay in registers while all these
-spikes are added. Each sum is added in a fixed order, blocks of maps, then steps from the last chunk to the
-first and within a chunk `_STEPS` at a time, rows, steps, columns: in a fused pass as by itself.
+The spikes of some steps are sorted by channel. Spikes of one channel and one row add the errors of the outputs that
+they reach to the same taps. These errors lie in a row of a map as in `spikes.py`: the sums stay in registers while all
+these spikes are added. Each sum has a fixed order: blocks of maps, steps from the last chunk to the first and in a
+chunk `_STEPS` at a time, rows, steps, columns. A fused pass has the same order.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from cuslayer.kernels.spikes.cpu import SpikeList
 PARTS = 16
 # Steps whose spikes are sorted at a time: their errors fit in the first-level cache.
 _STEPS = 8
-# Entries between the lists of two channels: at distances of a power of two they would displace each other in a cache.
+# Entries between the lists of two channels: at distances of a power of two they would evict each other from a cache.
 _APART = 16
 
 
 class Order(NamedTuple):
-    """How spikes are sorted. Spikes of a channel in every stride-th column reach the same taps: a key stands for them.
+    """The order of spikes. Spikes of a channel in every stride-th column reach the same taps and have one key.
 
     Attributes:
         key: the key of each position in a line, (W C,).
-        place: where the errors of each position lie in a row that has zeros on both sides, before a run's own distance.
+        place: the index of the errors of each position in a row with zeros on both sides, without a run's own distance.
         runs: (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the
             distance of its first error, its first number in the taps of a channel, and the shape and numbers of its
-            pieces; see `add_rows`.
-        apart: errors between two pieces.
-        taps_apart: numbers between two pieces in the taps.
+            runs; see `add_rows`.
+        apart: errors between two runs.
+        taps_apart: numbers between two runs in the taps.
         padded: columns of a row of errors with the zeros.
         before: the zeros before the first column.
         channels: channels of a frame.
         keys: the number of keys.
-        columns: columns of a line that have the same phase, at most.
+        columns: columns of a line with the same phase, at most.
         adding: the address of `weigh_adjoint`, which passes call by `llvm.run`.
     """
 
@@ -80,7 +80,7 @@ class Room(NamedTuple):
 
     Attributes:
         errors: the errors of `_STEPS` steps of some rows, with zeros on both sides of each row.
-        lists: (keys, entries), the places of the errors of the spikes of each key, row after row.
+        lists: (keys, entries), the indices of the errors of the spikes of each key, row after row.
         begins: (rows + 1, keys), the first entry of each row in the lists.
     """
 
@@ -91,9 +91,9 @@ class Room(NamedTuple):
 
 @lru_cache(maxsize=64)
 def order(window: Window, width: int, channels: int, columns: int, pieces: Pieces, itemsize: int) -> Order:
-    """Return how the spikes of lines of some columns and channels are sorted, for rows of a map of some columns."""
+    """Return the order of the spikes of lines of some columns and channels, for rows of a map of some columns."""
     stride, (apart, taps_apart) = window.stride[1], distances(window)
-    # Of a spike in the first columns, the outputs that it reaches and the tap for each.
+    # For a spike in the first columns, the outputs that it reaches and the tap for each.
     met = [runs_of(window, column) for column in range(stride)]
     reached = [x for pairs in met for x, _ in pairs]
     before = max(0, -min(reached, default=0))
@@ -121,7 +121,7 @@ def order(window: Window, width: int, channels: int, columns: int, pieces: Piece
 
 @compiled
 def room(m: Maps, spikes: Where, o: Order, like: Any) -> Room:
-    """Return the memory that a thread needs for blocks of maps, in the type of an array."""
+    """Return the memory of a thread for blocks of maps, in the type of an array."""
     (kernel, _), (down, _), _, (gap, _) = spikes.window
     rows = min(spikes.height, (m.together - 1) * down + (kernel - 1) * gap + 1)
     errors = scratch(m.together * _STEPS * o.padded * m.outputs, like)
@@ -144,7 +144,7 @@ def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps,
 def _sort(
     first: int, last: int, frames: Any, low: int, rows: int, distance: int, spikes: Where, o: Order, given: Room
 ) -> None:
-    """Write where the errors of the spikes lie, of `rows` rows from `low` on, by key, then row, step and column."""
+    """Write the indices of the errors of the spikes of `rows` rows from `low` on, by key, then row, step and column."""
     lists, begins = given.lists.reshape(given.lists.size), given.begins
     for key in range(o.keys):
         begins[0, key] = key * given.lists.shape[1]
@@ -177,7 +177,7 @@ def weigh_adjoint(
     given: Room,
     taps: Any,
 ) -> None:
-    """Add to the gradients of the taps what the errors of the rows [low, high) of a sample's maps contribute.
+    """Add the contribution of the errors of the rows [low, high) of a sample's maps to the gradients of the taps.
 
     Args:
         first: the first step.
@@ -259,7 +259,7 @@ def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: i
 
 
 def order_of(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Order:
-    """Return how the spikes x (frames, H, W, C) are sorted for the gradient of the weights of some maps."""
+    """Return the order of the spikes x (frames, H, W, C) for the gradient of the weights of some maps."""
     return order(window, *x.shape[2:], m.columns, Pieces.of(m.outputs, groups, dtype), np.dtype(dtype).itemsize)
 
 
@@ -275,7 +275,7 @@ def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) ->
 
 
 def of_runs(taps: Array, window: Window, outputs: int, groups: int = 1) -> Array:
-    """Return taps (kh, C, kw x piece) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
+    """Return taps (kh, C, kw x width) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
     (kernel, channels), wide, share = taps.shape[:2], window.kernel[1], outputs // groups
     pieces = Pieces.of(outputs, groups, taps.dtype)
     parts = taps.reshape(kernel, groups, channels // groups, wide, pieces.width)

@@ -1,20 +1,20 @@
-"""The input gradient of a convolution: where windows step by one, with a third of the multiplications of its sum.
+"""The input gradient of a convolution; with a stride of one, it takes a third of the multiplications of its sum.
 
-Other windows are those of `planes.py`.
+`planes.py` has other windows.
 
-Windows with gaps see only every gap-th row and column of an image: these are images of their own, and windows without
+Windows with gaps see only every gap-th row and column of an image: these are separate images, with windows without
 gaps.
 
 The gradient of an image is itself a convolution: of the errors with the flipped window. Winograd's method gives m of
-its pixels in a line from n = m + kernel - 1 errors, by n multiplications in place of m kernel. With constant matrices
-B, G and A they are ``A' [(G w) * (B' d)]``, the product ``*`` being element by element; a tile of pixels is
+its pixels in a line from n = m + kernel - 1 errors, by n multiplications instead of m kernel. With constant matrices B,
+G and A they are ``A' [(G w) * (B' d)]``, with the product ``*`` element by element; a tile of pixels is
 ``A' [(G w G') * (B' d B)] A``. Summed over the channels, each element of a tile becomes a matrix product. For windows
-of 3 x 3, tiles of 4 x 4 need 36 multiplications in place of 144, tiles of 3 x 3 need 25 in place of 81; for 5 x 5,
-tiles of 2 x 2 need 36 in place of 100. Each side of an image takes what leaves less over at its end.
+of 3 x 3, tiles of 4 x 4 need 36 multiplications instead of 144, tiles of 3 x 3 need 25 instead of 81. For 5 x 5, tiles
+of 2 x 2 need 36 instead of 100. Each side of an image takes the size that wastes less at its end.
 
-The matrices belong to the points 0, 1, -1, 2, -1/2 and infinity (n = 6) or 0, 1, -1, 2 and infinity (n = 5). Of the
-points with small factors these lose the least: float32's error has a norm of 1.2e-6 of the gradient's for windows of
-3 x 3, where that of the sum has 2e-7.
+The matrices belong to the points 0, 1, -1, 2, -1/2 and infinity (n = 6) or 0, 1, -1, 2 and infinity (n = 5). Among
+points with small factors these lose the least: for windows of 3 x 3, float32's error has a norm of 1.2e-6 of the
+gradient's, and 2e-7 in the sum.
 
 Source: Lavin and Gray 2016, arXiv 1509.09308, section 4; the points: Barabasz et al. 2020, arXiv 1803.10986.
 """
@@ -37,10 +37,10 @@ from cuslayer.kernels.conv.spikes import FULL
 from cuslayer.kernels.host.memory import aligned, empty
 from cuslayer.kernels.host.vectors import multiply
 
-# Bytes of the elements of a block of tiles and of their products: what a core's second cache holds.
+# Bytes of the elements of a block of tiles and of their products, which fit in a core's second cache.
 _BLOCK_BYTES = 512 << 10
-# Numbers of one element of all tiles of a block, at most, and the distance between elements: a constant, so that the
-# compiler knows that they do not overlap. It is no power of two, which would put them into the same lines of a cache.
+# Numbers of one element of all tiles of a block, at most, and the distance between elements: a constant, which shows
+# the compiler that they do not overlap. It is no power of two, which would put them into the same lines of a cache.
 _ROOM = 8192
 _FAR = 8336
 _1, _2, _3, _4, _5, _6 = (np.uint64(i * _FAR) for i in range(1, 7))
@@ -54,7 +54,7 @@ _tiles_allowed = ContextVar("tiles_allowed", default=True)
 
 @contextmanager
 def exact_zeros() -> Iterator[None]:
-    """Keep the gradient of a pixel that no error reaches at exactly 0, where tiles have a rounding error."""
+    """Keep the gradient of a pixel that no error reaches at exactly 0, despite the rounding errors of tiles."""
     before = _tiles_allowed.set(False)
     try:
         yield
@@ -63,7 +63,7 @@ def exact_zeros() -> Iterator[None]:
 
 
 class Tiling(NamedTuple):
-    """How an image is cut into tiles: all numbers are pairs of rows and columns but the last."""
+    """The tiles of an image: all numbers but the last are pairs of rows and columns."""
 
     elements: tuple[int, int]
     pixels: tuple[int, int]
@@ -76,14 +76,14 @@ class Tiling(NamedTuple):
 
 
 def _elements(size: int, kernel: int) -> int:
-    """Return the elements of a tile, 5 or 6, that a side of an image needs fewer multiplications with."""
+    """Return the elements of a tile, 5 or 6, that need fewer multiplications for a side of an image."""
     # A tile has four pixels at most.
     cost = {n: -(-size // (n + 1 - kernel)) * n for n in _POINTS if n + 1 - kernel <= 4}
     return min(cost, key=lambda n: cost[n])
 
 
 def tiling(w: Array, image: tuple[int, int], window: Window, groups: int) -> Tiling | None:
-    """Return how the gradient of an image is computed here, or None if it is not.
+    """Return the tiles for the gradient of an image, or None if it is not computed here.
 
     It depends on shapes alone, and on `exact_zeros`.
     """
@@ -153,7 +153,7 @@ def _transform_products(m: Any, at: Any, out: Any, to: Any, size: Any, elements:
             out[to + _2 + j] = p + four * m3 + quarter * m4
             out[to + _3 + j] = q + eight * m3 - eighth * m4 + m5
     else:
-        # Windows of other sizes than 3: row i of A' has the powers of the points, and its last row infinity besides.
+        # Windows of other sizes than 3: row i of A' has the powers of the points, and its last row also infinity.
         for i in range(pixels):
             zero, minus, more = number(i == 0), number(1 - 2 * (i % 2)), number(2**i)
             less, end = number((-0.5) ** i) * number(elements == 6), number(i == pixels - 1)
@@ -168,7 +168,7 @@ def _transform_products(m: Any, at: Any, out: Any, to: Any, size: Any, elements:
 def _split_line(
     g: Any, begin: int, outputs: int, before: int, gap: int, pixels: int, tiles: int, planes: Any, more: int
 ) -> None:
-    """Write every gap-th error of a line g (W, channels) to the plane of its place in a tile, and zeros around them."""
+    """Write every gap-th error of a line g (W, channels) to the plane of its index in a tile, and zeros around them."""
     width = g.shape[0]
     zero = g.dtype.type(0)
     for place in range(tiles * pixels + more):
@@ -188,8 +188,8 @@ def _split_line(
 def _cut(first: int, last: int, g: Any, begin: int, outputs: int, cut: Tiling, scratch: Any, elements: Any) -> None:
     """Write ``B' d B`` of the rows [first, last) of tiles to the elements, for the channels of g from `begin` on.
 
-    Element (i, s) of all tiles begins at ``(6 s + i) _FAR``. The last eight lines are kept with ``d B``, each in the
-    same way: rows of tiles overlap.
+    Element (i, s) of all tiles begins at ``(6 s + i) _FAR``. It stores the last eight lines with ``d B`` in the same
+    way, since rows of tiles overlap.
     """
     planes, lines = scratch
     (high, wide), (down, across), (rows, columns), (padding, left), (gap, gap_across), _ = cut
@@ -288,7 +288,7 @@ def _blocks(first: int, last: int, g: Any, taps: Any, x: Any, cut: Tiling, memor
 
 
 def _memory(dtype: Any) -> tuple[Array, ...]:
-    """Return what a thread needs: a line of planes, eight lines with ``d B``, the elements and their products."""
+    """Return the memory of a thread: a line of planes, eight lines with ``d B``, the elements and their products."""
     lines = empty((6 + 8 * 6 + 36 + 36, _FAR), dtype).reshape(-1)
     return tuple(np.split(lines, [6 * _FAR, 54 * _FAR, 90 * _FAR]))
 
@@ -318,7 +318,7 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, 
         w: (kh, kw, C / groups, outputs).
         image: rows and columns of the image.
         groups: the number of groups of channels.
-        cut: what `tiling` returns for the weight, the image, the window and the groups.
+        cut: from `tiling`, for the weight, the image, the window and the groups.
     """
     x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
     g, taps = np.ascontiguousarray(g), _transform_taps(w.astype(g.dtype, copy=False), cut, groups)
@@ -329,6 +329,6 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, 
 
 def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
-    # A product of tiles has the channels of a group side by side: few do not fill a vector.
+    # A product of tiles has the channels of a group next to each other: few do not fill a vector.
     cut = tiling(w, image, window, groups) if groups == 1 or w.shape[2] >= FULL else None
     return conv_input_adjoint(g, w, image, groups, cut) if cut else planes.input_adjoint(g, w, image, window, groups)

@@ -23,7 +23,7 @@ class _Spikes(NamedTuple):
     Attributes:
         start: the first spike of each line of the frames, and the number of spikes.
         position: the position of each spike within its line.
-        place: column and channel of each position, as a look-up costs less than a division.
+        place: column and channel of each position, since a look-up costs less than a division.
         height: lines of a frame.
         window: the window.
     """
@@ -46,8 +46,8 @@ def _add_windows(
 ) -> None:
     """For each spike, add its window of taps to the lines of the image (forward) or the lines to the taps (backward).
 
-    Lines are (frames, H, W x outputs), taps (parts, C, kh, kw x outputs of a group). The taps of a row are handled at
-    once where they are contiguous, without dilation or groups.
+    Lines are (frames, H, W x outputs), taps (parts, C, kh, kw x outputs of a group). Contiguous taps of a row, without
+    dilation or groups, are added at once.
     """
     start, position, place, height, window = spikes
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window

@@ -1,10 +1,10 @@
 """Loading and compilation of the CUDA sources, and calls of their kernels with checked arguments.
 
 CuPy passes arguments unchecked: a Python float for a ``float`` parameter is read as half a double, a strided view as
-contiguous, an array of another type bit by bit. So each kernel's signature is parsed from its source, and a call binds
-its arguments by name and checks each of them.
+contiguous, an array of another type bit by bit. So this module parses each kernel's signature from its source, and a
+call binds its arguments by name and checks each.
 
-The only module that uses RawModule. `Driver` is the interface to CUDA, so that tests can compile for the CPU instead.
+Only this module uses RawModule. `Driver` is the interface to CUDA, so tests can compile for the CPU instead.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from cuslayer.kernels.cuda import bind
 
 DType: TypeAlias = "np.dtype[Any]"
 
-# Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on one of them
-# only. The kernels are bound by memory, not by arithmetic: the option costs nothing.
+# Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on only one
+# device. Memory limits the kernels, not arithmetic, so the option costs nothing.
 OPTIONS = ("-std=c++17", "-fmad=false")
 
 # Threads of a block: few, so that a few thousand columns occupy all multiprocessors.
 BLOCK = 128
-# The largest number of blocks of a launch; the kernels' loops stride over the grid, so that they visit every element.
+# The largest number of blocks of a launch; the kernels' loops stride over the grid and visit every element.
 _MOST_BLOCKS = 1 << 16
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -64,13 +64,13 @@ _TABLE_TYPE = np.dtype([("at", np.uintp, ARRAYS), ("size", np.int64, ARRAYS)])
 
 
 class Table(np.ndarray[Any, Any]):
-    """Several arrays as one argument, a struct that is passed by value; `arrays` are those in it, None without one."""
+    """Several arrays as one argument, a struct passed by value; `arrays` has them, None for an absent one."""
 
     arrays: Sequence[Any]
 
 
 class Launch(Protocol):
-    """A compiled kernel, as CuPy's RawKernel."""
+    """A compiled kernel, like CuPy's RawKernel."""
 
     max_dynamic_shared_size_bytes: int
 
@@ -158,19 +158,19 @@ def topics() -> list[str]:
 
 
 def source_of(topic: str) -> str:
-    """Return a source of the library as its file has it."""
+    """Return a source of the library, as in its file."""
     return _files()[f"{topic}.cu"]
 
 
 def text(topic: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source of the library; see `with_header`."""
+    """Return the text to compile for a source of the library; see `with_header`."""
     return with_header(f"{topic}.cu", _files()[f"{topic}.cu"], dtype)
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source.
+    """Return the text to compile for a source: the type `real`, the common header, the source.
 
-    A line ``#include "NAME.cuh"`` is replaced by the text of that header of the library.
+    The text of a header of the library replaces a line ``#include "NAME.cuh"``.
     """
 
     def included(match: re.Match[str]) -> str:
@@ -257,7 +257,7 @@ class Kernel:
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
         self._tables = [(place, dtypes[p.kind]) for place, p in places if p.table]
-        # For each number its place, the type that is passed as it is, and the conversion of any other type.
+        # For each number its index, the type that is passed unchanged, and the conversion of any other type.
         self._numbers = [
             (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtypes[p.kind]))
             for place, p in places
@@ -278,7 +278,7 @@ class Kernel:
         """Check the arguments and run the kernel.
 
         Args:
-            threads: the least number of threads, up to the largest grid; with 0 the arguments are only checked.
+            threads: the least number of threads, up to the largest grid; with 0 the call only checks the arguments.
             arguments: one for each parameter of the kernel, by its name in the source.
 
         Raises:
@@ -291,10 +291,10 @@ class Kernel:
             self._launch((blocks,), (BLOCK,), bound)
 
     def launch(self, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0, /, **arguments: Any) -> None:
-        """Check the arguments and run the kernel with a number of blocks of its own choice.
+        """Check the arguments and run the kernel with a given number of blocks.
 
         Args:
-            grid: the numbers of blocks along x, y, z; with a 0 the arguments are only checked.
+            grid: the numbers of blocks along x, y, z; with a 0 the call only checks the arguments.
             block: the numbers of threads of a block along x, y, z.
             shared: bytes of dynamic shared memory.
             arguments: as for a call.
@@ -313,7 +313,7 @@ class Kernel:
 
     def _bound(self, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the arguments in the order of the parameters, checked and converted."""
-        # Every launch pays for these lines: no name is looked up twice within the loops.
+        # Every launch pays for these lines, so the loops look up no name twice.
         try:
             bound = [arguments[name] for name in self._names]
         except KeyError:
@@ -405,5 +405,5 @@ library = Library(Cuda())
 
 
 def kernel(name: str, dtype: DType) -> Kernel:
-    """Return a kernel of the library in use; raise as `Library.kernel` does."""
+    """Return a kernel of the library in use. Errors: see `Library.kernel`."""
     return library.kernel(name, dtype)

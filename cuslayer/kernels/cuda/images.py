@@ -15,7 +15,7 @@ from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
 # Warps that a multiprocessor should have at a time, so that one computes while another waits: three a scheduler.
 _RESIDENT = 12
-# Warps of a block: without shared memory, and those that are tried with it.
+# Warps of a block: without shared memory, and the numbers tried with it.
 WARPS = 4
 _WARPS = 4, 8, 16
 # Shared memory that the device takes for each block.
@@ -52,7 +52,7 @@ class ImageBlocks(NamedTuple):
         groups: warps of a block.
         shared: bytes of shared memory of a block.
         weights: whether the weights are in shared memory.
-        option: the number of the bytes that a warp has.
+        option: the number of the option for the bytes of a warp.
     """
 
     groups: int
@@ -62,7 +62,7 @@ class ImageBlocks(NamedTuple):
 
 
 def blocks(weights: int, options: Sequence[int]) -> ImageBlocks:
-    """Return blocks of which a multiprocessor has many warps at a time, for bytes of weights, and of a warp by options.
+    """Return blocks that give a multiprocessor many warps at a time, for bytes of weights, and of a warp by options.
 
     Weights in shared memory are preferred to weights in memory, then earlier options to later ones, then small blocks.
     """
@@ -79,7 +79,7 @@ def blocks(weights: int, options: Sequence[int]) -> ImageBlocks:
 
 
 class Kept(NamedTuple):
-    """Saved potentials: the array that is returned, and the arguments of a kernel."""
+    """Saved potentials: the array to return, and the arguments of a kernel."""
 
     u: Array
     real: Array
@@ -88,7 +88,7 @@ class Kept(NamedTuple):
 
 
 def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int, keep: Any) -> Kept:
-    """Return an array (steps, neurons) for potentials that are saved as a type; it is empty if the type is None."""
+    """Return an array (steps, neurons) for potentials saved as a type; it is empty if the type is None."""
     nothing, no_half = empty(beside, (0, 0), dtype), empty(beside, (0, 0), np.float16)
     if keep is None:
         return Kept(nothing, nothing, no_half, 0)

@@ -47,12 +47,12 @@ def contiguous(x: Array) -> Array:
 
 
 def numbers(x: Array) -> Array:
-    """Return spikes as float32, and numbers as they are, contiguous."""
+    """Return spikes as float32, and numbers unchanged, contiguous."""
     return contiguous(numeric(x))
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type of a signal, on its device, to which they are sent once."""
+    """Return the samples of a filter in the type of a signal, on its device; they are sent there once."""
     xp = namespace(beside)
     if xp is np or namespace(taps) is not np:
         return xp.asarray(flushed_taps(taps, beside.dtype), order="C")
@@ -67,9 +67,9 @@ def _sent(taps: bytes, of: Any, dtype: Any, xp: Any, device: int) -> Array:
 
 
 def arrived(beside: Array) -> Array:
-    """Return the counter of blocks of the device in use, (1,) uint32: 0 before and after each launch that takes it.
+    """Return the counter of blocks of the device in use, (1,) uint32: 0 before and after each launch with it.
 
-    There is one for all kernels, which run one after another in the current stream.
+    All kernels share it, since they run one after another in the current stream.
     """
     counters = _arrived.setdefault(source.library, {})
     device = source.library.driver.device()
@@ -79,9 +79,9 @@ def arrived(beside: Array) -> Array:
 
 
 def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, Any], Array, np.dtype[Any]]:
-    """Return of a signal (T, N, ...) the arguments of a kernel that takes every form, the array in it, and its `real`.
+    """Return the arguments of a kernel that takes every form of a signal (T, N, ...), the array in it, and its `real`.
 
-    Booleans and packed spikes are read as they are and give a number type.
+    Kernels read booleans and packed spikes directly, with a given number type.
 
     Raises:
         ValueError: packed spikes are images, whose frames have several lines.
@@ -142,7 +142,7 @@ def neuron_constants(
 def adjoint_constants(
     dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
 ) -> dict[str, Any]:
-    """Return what `neuron_constants` does, and the surrogate, by the names of the kernels' parameters."""
+    """Return `neuron_constants` and the surrogate by the names of the kernels' parameters."""
     found = surrogate(spiking, dtype)
     return {
         **neuron_constants(dtype, steps, response, spiking, prefix),

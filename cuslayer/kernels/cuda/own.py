@@ -1,4 +1,4 @@
-"""CUDA kernels that users write, with the checks of the library's own."""
+"""CUDA kernels that users write, with the same checks as the library's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cuslayer.kernels.cuda.compile import REALS, Kernel, signatures, with_header
 def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     """Return a CUDA kernel from its source, to be called on CuPy arrays.
 
-    The kernel is ``extern "C" __global__ void name(...)``. Its parameters are arrays and numbers of the types
-    ``real``, ``double``, ``bool``, ``int``, ``unsigned`` and ``long long``, and arrays of ``float16``; ``real`` is
-    float or double, by the arrays of a call. The common header, `cuslayer/kernels/cuda/common.cuh`, stands in front
-    of the source: ``GRID_STRIDE(i, count)`` visits every i. The source is parsed here, which needs no GPU, and
-    compiled at the first call for a number type and device.
+    The kernel is ``extern "C" __global__ void name(...)``. Its parameters are arrays and numbers of the types ``real``,
+    ``double``, ``bool``, ``int``, ``unsigned`` and ``long long``, and arrays of ``float16``; ``real`` is float or
+    double, by the arrays of a call. The common header, `cuslayer/kernels/cuda/common.cuh`, precedes the source:
+    ``GRID_STRIDE(i, count)`` visits every i. `kernel` parses the source, which needs no GPU; the first call for a
+    number type and device compiles it.
 
     Args:
-        text_or_path: the source, or the path of a file ``.cu`` that has it.
+        text_or_path: the source, or the path of its file ``.cu``.
         name: the name of the kernel in the source.
 
     Returns:
@@ -60,7 +60,7 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
 
 
 class OwnKernel:
-    """A CUDA kernel of the user's own; `kernel` makes it.
+    """A user's own CUDA kernel; `kernel` makes it.
 
     Attributes:
         name: its name in the source.
@@ -79,8 +79,8 @@ class OwnKernel:
         """Check the arguments and run the kernel.
 
         Args:
-            threads: the number of threads, rounded up to whole blocks, at most the largest grid; with 0 the arguments
-                are only checked.
+            threads: the number of threads, rounded up to whole blocks, at most the largest grid; with 0 the call only
+                checks the arguments.
             unnamed: refused: each argument needs its name.
             arguments: one for each parameter of the kernel, by its name: C-contiguous CuPy arrays of the parameter's
                 type on the device in use, and numbers.
@@ -99,11 +99,11 @@ class OwnKernel:
         self._kernel(self._dtype(arguments))(threads, **arguments)
 
     def launch(self, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0, /, **arguments: Any) -> None:
-        """Check the arguments and run the kernel with a number of blocks of its own choice; see `Kernel.launch`."""
+        """Check the arguments and run the kernel with a given number of blocks; see `Kernel.launch`."""
         self._kernel(self._dtype(arguments)).launch(grid, block, shared, **arguments)
 
     def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:
-        """Return the type of `real`: that of the first array of it."""
+        """Return the type of `real`, from its first array."""
         for p in self._parameters:
             x = arguments.get(p.name)
             if p.array and p.kind == "real" and x is not None and hasattr(x, "dtype"):

@@ -29,7 +29,7 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
     See `whole_steps`. The steps are clipped to ``-limit .. limit``.
 
     Args:
-        delay: ms, float32 or float64, of a shape that broadcasts to that of the columns, and is a last part of it.
+        delay: ms, float32 or float64; its shape broadcasts to the columns' shape, and is a last part of it.
         shape: the shape of the columns.
         dt: the step, ms.
         limit: steps.
@@ -112,7 +112,7 @@ def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Any, x: Any, delay:
 
 @compiled
 def _add_changes(sums: Any, error: Any, before: Any, now: Any) -> None:
-    """Add to sums the products of errors and of what changes from one row of spikes to another."""
+    """Add to sums the products of errors and the changes from one row of spikes to another."""
     for j in range(sums.size):
         sums[j] += error[j] * sums.dtype.type(before[j] - now[j])
 

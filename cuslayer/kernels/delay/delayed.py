@@ -1,11 +1,11 @@
-"""Rows of a block of columns, each of which has its own delay, step after step.
+"""Rows of a block of columns, each with its own delay, step after step.
 
 A delay of numbers is a sum of powers of two. Each has a stage: a column whose delay has this bit gets the number that
-came to the stage so many steps before, any other one the number that comes now. A stage keeps as many rows as its power
-of two; the row that comes takes the place of the one that leaves. That is one load, one store and a choice of two
-vectors for each stage, in order of memory. Number by number, the same takes several times as long.
+entered the stage so many steps before, any other column the number that enters now. A stage stores as many rows as its
+power of two; the row that enters replaces the row that leaves. That is one load, one store and a choice of two vectors
+for each stage, in order of memory. Number by number, it would take several times as long.
 
-Of spikes, the steps of a column are bits of words, and a delay is a shift of them.
+For spikes, the steps of a column are bit masks, and a delay shifts them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Emitted, Emitter
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, place_of, store_bits, transpose_bits
 
-# Bytes of the rows of all stages, half of the second-level cache, unless that were too few columns.
+# Bytes of the rows of all stages, half of the second-level cache, unless that is too small for the columns.
 _BYTES = 1 << 19
-# Columns of a block: with more, memory is read and written in longer pieces.
+# Columns of a block: with more, memory is read and written in longer runs.
 _MOST_COLUMNS = 2048
 _LEAST_COLUMNS = 64
 # Vectors that pass the stages together.
@@ -33,7 +33,7 @@ _PAIR = 2
 def limits(delay: Any, steps: int) -> tuple[int, int]:
     """Return the smallest delay, and the number of delays from there to the largest.
 
-    A delay outside of -steps - 1 .. steps, at which nothing is left of a signal, counts as the nearest of these.
+    A delay outside -steps - 1 .. steps, which leaves nothing of a signal, counts as the nearest of these.
     """
     least, most = steps, -steps - 1
     for m in range(delay.size):
@@ -43,11 +43,11 @@ def limits(delay: Any, steps: int) -> tuple[int, int]:
 
 @compiled
 def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
-    """Return the memory of a block for `turn` delays, in the type of an array, and how many of the columns it has.
+    """Return the memory of a block for `turn` delays, in the type of an array, and how many columns it has.
 
     Returns:
         ``(rows, given, lags, places), width``: the rows of all stages, a row of input, the delay of each column beyond
-        the least, and where the row of each stage is.
+        the least, and the position of each stage's row.
     """
     count = 0
     while 1 << count < turn:
@@ -62,9 +62,9 @@ def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
 
 @compiled
 def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
-    """Take the columns with these delays as a block; return the step, 0 or before, from which on `delayed_row` runs.
+    """Take the columns with these delays as a block; return the step, 0 or before, from which `delayed_row` runs.
 
-    From there, step -1 has what is before step 0.
+    There, step -1 comes before step 0.
     """
     rows, given, lags, _ = memory
     rows[:], given[:], lags[:] = 0, 0, 0
@@ -106,7 +106,7 @@ def _pass_stages(code: Emitter, out: Flat, x: Flat, at: Int, rows: Flat, lags: F
 def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, high: int) -> None:
     """Write the delayed columns [low, high) of x at step t to the front of a row, which begins at a cache line.
 
-    Steps come one after the other, see `begin_block`. Outside of its steps x (T, columns), contiguous, is 0.
+    Steps come one after the other, see `begin_block`. Outside its steps x (T, columns), contiguous, is 0.
     """
     rows, given, lags, places = memory
     steps, width, wide, size, now = x.shape[0], lags.size, x.shape[1], high - low, t - least
@@ -130,7 +130,7 @@ def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, hig
 def shifts_of(delay: Any, steps: int, wide: int) -> tuple[Any, Any]:
     """Return how many words back, less one, and how many bits to the right the words of delayed columns begin.
 
-    Both have a number for each place of a line of a block with so many columns, `wide`.
+    Both have a number for each column of a line of a block `wide` columns wide.
     """
     back, right = np.zeros(wide, np.int64), np.zeros(wide, np.uint64)
     for m in range(delay.size):
@@ -142,9 +142,9 @@ def shifts_of(delay: Any, steps: int, wide: int) -> tuple[Any, Any]:
 
 @compiled
 def delayed_line(line: Any, words: Any, begin: int, back: Any, right: Any) -> None:
-    """Write 64 steps, from `begin` on, of the delayed columns whose words are given: step by step, a bit a column.
+    """Write 64 steps, from `begin` on, of the delayed columns of these words: step by step, a bit a column.
 
-    That of column ``64 i + c`` is bit c of word ``n t + i``, of n words a step.
+    Column ``64 i + c`` is bit c of word ``n t + i``, with n words a step.
     """
     one, most, last = np.uint64(1), np.uint64(WORD - 1), len(words) - 1
     for place in range(line.size):

@@ -20,7 +20,7 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
     See `whole_steps`. The steps are clipped to ``-limit .. limit``.
 
     Args:
-        delay: ms, float32 or float64, of a shape that broadcasts to that of the columns, and is a last part of it.
+        delay: ms, float32 or float64; its shape broadcasts to the columns' shape, and is a last part of it.
         shape: the shape of the columns.
         dt: the step, ms.
         limit: steps.

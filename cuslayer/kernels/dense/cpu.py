@@ -1,17 +1,17 @@
 """The dense layer on the CPU: sums of weight rows for spikes, matrix products for numbers.
 
-Where a few inputs fire, the weight row of each is added. Where many do, the sums of their rows in each six neighbouring
-inputs are, which come from a table where many rows share it. Which of the two is decided forward row by row, by the
-number of its spikes alone: a sample at a step has the same bits whatever else is computed with it, so that a stream has
-the spikes of the whole pass. The gradient of the weights decides once for all.
+Where a few inputs fire, the weight row of each is added. Where many fire, the sums of the rows of each six neighbouring
+inputs are added; they come from a table where many rows share it. Forward decides row by row, by the number of its
+spikes alone. So a sample at a step has the same bits whatever the batch, and a stream has the spikes of the whole pass.
+The gradient of the weights decides once for all.
 
-Of 6 rows of a matrix there are 64 subsets. Their sums are computed once, and each line of spikes adds one of them where
-a matrix product would multiply and add 6 rows, whatever the activity is. The method is known as that
-of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
+Six rows of a matrix have 64 sums. They are computed once, and each line of spikes adds one of them where a matrix
+product would multiply and add 6 rows, whatever the activity. This is the method of the four Russians (Arlazarov, Dinic,
+Kronrod and Faradzev 1970).
 
 BLAS keeps its threads spinning for a while after each product, on the cores that the next kernel needs: a training step
-takes half as long again. So BLAS is limited to one thread while the library calls it, and the rows of a product are
-divided among the library's threads.
+takes half as long again. So the library limits BLAS to one thread, and divides the rows of a product among its own
+threads.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
 
 # More spikes than any row has: no row counts as busy.
 _ENDLESS = 1 << 62
-# Additions that take some tens of microseconds, as long as it takes to wake a thread.
+# Additions that take some tens of microseconds, as long as waking a thread.
 _WORTH_A_THREAD = 1 << 19
-# Bytes of errors whose rows are added together, a part of the last cache, and spikes of a column among them on average
-# at least, which are worth a load and a store of its sum.
+# Bytes of errors whose rows are added together, a part of the last cache; and spikes of a column among them, on
+# average, that are worth a load and a store of its sum.
 _WALKED_BYTES, _WORTH_A_SUM = 1 << 22, 4
 # Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.
 _PRODUCT_ROWS = 256
-# The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
-# that are wanted for two threads.
+# The most lines whose sums stay in the second-level cache, the least that are worth a table, and the wanted parts of
+# the work for two threads.
 _MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 8
 _SIX = np.uint64((1 << INPUTS) - 1)
 
@@ -117,7 +117,7 @@ def gather(
 def gather_by_six(
     total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int
 ) -> None:
-    """Write to total the same sum in the other order: those of each six neighbours first."""
+    """Write to total the same sum in the other order: each six neighbours first."""
     kept = KEPT_BYTES // table.itemsize
     for low in range(0, size, kept):
         sum_neighbours(total, begin + low, table, at + low, stride, index, first, last, min(kept, size - low))
@@ -172,13 +172,13 @@ def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
 
 @compiled
 def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
-    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on.
+    """Write the 64 sums of each six rows of the matrix from `low` on, lanes columns from `at` on.
 
     lines (ROWS lanes) is scratch memory, 0 past the last column.
     """
     (rows, width), flat = matrix.shape, matrix.reshape(-1)
     used, there = min(lanes, width - at), min(ROWS, rows - low)
-    # All rows first: they are far from each other in memory, and are waited for together.
+    # All rows first: they are far from each other in memory, and one wait loads all.
     if used == lanes:
         for i in range(there):
             copy_vector(flat, (low + i) * width + at, lines, i * lanes)
@@ -219,7 +219,7 @@ def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, ma
 def _code_or_add(
     first: int, last: int, words: Any, start: Any, lines: Any, codes: Any, table: Any, out: Any, width: int, limit: int
 ) -> None:
-    """Write the codes of busy rows, which have the lines lines[row] - 1 of them, and the sums of the others."""
+    """Write the codes of busy rows to the lines lines[row] - 1 of the codes, and the sums of the others."""
     index = np.empty(WORD * words.shape[1], np.int32)
     for row in range(first, last):
         if start[row + 1] - start[row] > limit:
@@ -246,7 +246,7 @@ def break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float
     """Return the number of spikes above which precomputed sums are faster than a row for each of them.
 
     Args:
-        lines: the lines of spikes, each of which is the sum of some rows of the matrix.
+        lines: the lines of spikes; each is a sum of rows of the matrix.
         rows: rows of the matrix.
         width: columns of the matrix.
         itemsize: bytes of its numbers.
@@ -255,7 +255,7 @@ def break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float
     vectors = -(-width * itemsize // VECTOR_BYTES)
     parts = max(1, -(-lines // _lines_together(lines, vectors, _PARTS)))
     a_line, a_spike = costs(rows, width, itemsize, max(1.0, lines / parts), of_spike)
-    # One part is the work of one thread, while two add rows.
+    # One thread does one part, while two add rows.
     alone = 2 if parts * vectors == 1 else 1
     return lines * (alone * a_line - LINE) / a_spike
 
@@ -266,7 +266,7 @@ def _lines_together(lines: int, blocks: int, parts: int) -> int:
 
 
 def _new_codes(rows: int, lines: int) -> Array:
-    """Return memory for the codes (words, lines) of lines that are sums of some rows of a matrix."""
+    """Return memory for the codes (words, lines) of lines that are sums of rows of a matrix."""
     return empty((-(-rows // ROWS), lines), np.uint64)
 
 
@@ -291,7 +291,7 @@ def forward(x: SpikeList | Array, w: Array) -> Array:
 
 
 def look_up(x: SpikeList, w: Array, limit: int = -1) -> Array:
-    """Return x w; rows of more spikes than a limit, by default all, are sums that are looked up in tables."""
+    """Return x w, with sums from tables for rows of more spikes than a limit, by default all."""
     w, lines, width = np.ascontiguousarray(w), x.shape[0], w.shape[1]
     is_busy = np.diff(x.start) > limit
     rows, out = np.flatnonzero(is_busy), empty((lines, width), w.dtype)
@@ -302,12 +302,12 @@ def look_up(x: SpikeList, w: Array, limit: int = -1) -> Array:
 
 
 def _grain(lines: int, additions: int) -> int:
-    """Return the lines of a part of the work, which is worth a thread."""
+    """Return the lines of a part of the work that is worth a thread."""
     return max(1, min(32, lines * _WORTH_A_THREAD // max(1, additions)))
 
 
 def walk(x: SpikeList, w: Array, limit: int = _ENDLESS) -> Array:
-    """Return x w by adding the row of w of each spike, with those of six neighbours first in rows above a limit."""
+    """Return x w by adding the row of w of each spike, six neighbours first in rows above a limit."""
     return _sum_listed(x.start, x.index, w, limit)
 
 
@@ -322,7 +322,7 @@ def _sum_listed(start: Array, index: Array, table: Array, limit: int = _ENDLESS)
 
 
 def has_busy_rows(x: SpikeList, w: Array) -> bool:
-    """Return whether there are rows of x whose spikes `forward` adds with those of six neighbours first."""
+    """Return whether x has rows whose spikes `forward` adds six neighbours first."""
     return _count_busy(x.start, busy_above(*w.shape, w.itemsize))[0] > 0
 
 
@@ -336,7 +336,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
 
 
 def look_up_back(x: SpikeList, g: Array) -> Array:
-    """Return x' g, with sums of rows of g that are looked up in tables."""
+    """Return x' g, with sums of rows of g from tables."""
     words, columns = x.words, x.shape[1]
     codes = _new_codes(len(words), columns)
     parallel_for(_code_columns, len(codes), words, codes, grain=1)
@@ -351,7 +351,7 @@ def _add_rows_before(
 ) -> None:
     """Add to columns of the gradient the rows of errors before a row `end`, four at a time, from done[column] on.
 
-    Fewer than four rows wait for those of the next part, unless the errors end: the sums are those of all at once.
+    Fewer than four rows wait for the next part, unless the errors end: the sums equal a single pass.
     """
     kept = KEPT_BYTES // errors.itemsize
     for column in range(first, last):
@@ -368,8 +368,8 @@ def _add_rows_before(
 def walk_back(x: SpikeList, g: Array) -> Array:
     """Return x' g by adding the row of g of each spike.
 
-    Where g is larger than the caches, a part of its rows after the other is added to all columns that have a spike
-    there, with the same bits.
+    Where g is larger than the caches, its rows are added part by part to all columns with a spike there, with the same
+    bits.
     """
     columns, (lines, width) = x.shape[1], g.shape
     begin, rows = by_column(x.start, x.index, columns)

@@ -14,7 +14,7 @@ __all__ = ["forward", "input_adjoint", "weight_adjoint"]
 
 # Warps of a block of `dense` and of `dense_weight_adjoint`: WARPS and PARTS.
 _WARPS = 8
-# Outputs of a block of both, if there are more than a word of them.
+# Outputs of a block of both, if there are more than 32.
 _OUTPUTS = 128
 # Blocks of `dense` at most: several for each multiprocessor.
 _BLOCKS = 2048
@@ -24,7 +24,7 @@ _TILE = 64
 
 
 def output_tiles(outputs: int) -> int:
-    """Return the number of blocks that the outputs of a layer are divided into."""
+    """Return the number of blocks for the outputs of a layer."""
     return -(-outputs // (WORD if outputs <= WORD else _OUTPUTS))
 
 
@@ -55,7 +55,7 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): for spikes, the sum of their rows of g."""
     if not isinstance(x, PackedSpikes):
         return matrix.dense_weight_adjoint(x, g)
-    # Any samples and steps do that number the frames: without by_neuron, a single sample.
+    # Any samples and steps with this number of frames will do: without by_neuron, a single sample.
     by_neuron = transpose(x, x.frames) if x.by_neuron is None else x.by_neuron
     inputs, samples, time_words = by_neuron.shape
     outputs = g.shape[1]

@@ -1,8 +1,8 @@
-"""Sums of rows of a table in vector registers: of those that spikes name, or of subsets that are looked up.
+"""Sums of rows of a table in vector registers: rows of spikes, or precomputed row sums.
 
-A loop over arrays would load and store the sum for every few rows. What is left for each row is one addition from
-memory. There are two orders of the sum, those of `dense/cpu.py`. Neither jumps where spikes lie: a jump that is
-not foreseen takes as long as the rows of some spikes. All arrays are flat.
+A loop over arrays would load and store the sum for every few rows. Here each row takes one addition from memory. The
+sum has the two orders of `dense/cpu.py`. Neither branches on spikes: a mispredicted branch takes as long as the rows of
+some spikes. All arrays are flat.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added, vectors_o
 
 # By neighbours, two registers for each vector of a sum.
 _MOST_VECTORS = 8 if REGISTER_BYTES == 64 else 4
-# Bytes of a sum that is kept in registers; longer rows are added in several passes.
+# Bytes of a sum in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
 
 
@@ -27,7 +27,7 @@ def _chosen(conditions: Emitted, yes: list[Emitted], no: list[Emitted]) -> list[
 
 
 def _summing(neighbours: bool, more: bool = False) -> Any:
-    """Return a function that writes sums of rows, in one of the orders; with `more`, and of the total before."""
+    """Return a function that writes sums of rows in one of the orders; with `more`, it adds the total before."""
 
     @generated
     def sum_rows(
@@ -63,7 +63,7 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
                 group, sums, some = values[0], values[1 : vectors + 1], values[vectors + 1 :]
                 at = position(e)
                 own = (at // INPUTS).into("trunc", I32)
-                # As vectors, so that it becomes the mask of an addition and not a jump.
+                # As vectors, so that it becomes the mask of an addition and not a branch.
                 changes = own.splat(rows.lanes).compare("!=", group.splat(rows.lanes))
                 found = row(at)
                 done = _chosen(changes, added(sums, some), sums)
@@ -88,9 +88,9 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
 # that begin at table_at + index[e] stride, for e from first to last, to the row of total that begins at `begin`.
 # They have `width` numbers, KEPT_BYTES at most. Four rows are added to each other before they are added to the sum.
 sum_rows: Any = _summing(False)
-# The same, added to what the row of total has.
+# The same, added to the row of total.
 sum_more_rows: Any = _summing(False, more=True)
-# The first, but those of each INPUTS neighbours in the table are added to each other first, in ascending order.
+# The first, but each INPUTS neighbours in the table are added to each other first, in ascending order.
 sum_neighbours: Any = _summing(True)
 
 
@@ -109,16 +109,16 @@ def add_subsets(code: Emitter, total: Flat, at: Int, word: Bits, tables: Flat) -
 
 @generated
 def fill_table(code: Emitter, tables: Flat, at: Int, lines: Flat, low: Int) -> None:
-    """Write the sums of all subsets of INPUTS lines, one vector each in lines from `low` on, to tables, from `at` on.
+    """Write all sums of INPUTS lines, one vector each in lines from `low` on, to tables, from `at` on.
 
-    Bit i of the number of a subset stands for line i; each sum is that of its lines in ascending order.
+    Bit i of the number of a sum stands for line i; each sum adds its lines in ascending order.
     """
     vector, lanes = tables.line, tables.line.count
 
     def line(i: int) -> Emitted:
         return lines.load(low + i * lanes, vector)
 
-    # The sums of the first lines stay in registers; those of the last two are only written.
+    # The sums of the first lines stay in registers; sums with the last two are only written.
     sums = [Emitted(code, ir.Constant(vector, None))]
     for i in range(INPUTS - 2):
         one = line(i)

@@ -17,7 +17,7 @@ _THREADS, _LEAST_STEPS = 1 << 17, 8
 def forward(x: Array, p: float) -> tuple[Array, Array]:
     """Return x (T, ...) times a factor for each neuron, 0 with probability p, else 1 / (1 - p), and the factors.
 
-    The neurons are those of a generator that is keyed by the library's; see `random_state`.
+    The library's generator keys the one that draws them; see `random_state`.
     """
     (steps, columns), dtype, fired = sizes(x), numeric_type(x.dtype), x.dtype == bool
     scale, y, none = empty(x, x.shape[1:], dtype), empty(x, x.shape, dtype), empty(x, (0,), dtype if fired else bool)

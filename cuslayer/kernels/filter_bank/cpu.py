@@ -1,7 +1,7 @@
 """Filter banks in time on the CPU: twins of `filter_bank`, `filter_bank_adjoint` and `filter_bank_weight_adjoint`.
 
-Terms are added in the order of the formulas. Where inputs are mostly 0, as spikes are, the others are visited one by
-one; the bits are the same.
+They add terms in the order of the formulas. Where inputs are mostly 0, as spikes are, they visit the others one by one,
+with the same bits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _output_columns(low: int, high: int, i: int, channels: int, filters: int) ->
 
 @compiled
 def _filter_events(x: Any, low: int, high: int, w: Any, y: Any, channels: int, words: Any, memory: Any) -> bool:
-    """Filter the columns [low, high) of x number by number that is not 0; return False if one is not finite."""
+    """Filter the nonzero numbers of the columns [low, high) of x one by one; return False if one is not finite."""
     read_words(words, x, low, high)
     found = list_spikes(words, x, low, w)
     finite = are_finite(found[2])
@@ -53,7 +53,7 @@ def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -
     wide = min(whole_words(max(last - first, 1)), WIDE_OF_EVENTS)
     of_tiles, of_columns = tiles(min(taps, x.shape[0]), w), columns_memory(wide, w)
     words = words_memory(x.shape[0], wide)
-    # Literals would compile `filter_columns` once more, beside the adjoint.
+    # Literals would compile `filter_columns` once more, after the adjoint.
     no: Any = np.bool_(False)
     for begin in range(first, last, wide):
         end = min(begin + wide, last)
@@ -103,7 +103,7 @@ def adjoint(g: Array, w: Array) -> Array:
 
 
 def adjoint_into(y: Array, g: Array, w: Array) -> Array:
-    """Write `adjoint` to y and return it; where there is one filter, y may be g."""
+    """Write `adjoint` to y and return it; with one filter, y may be g."""
     flat, target = np.ascontiguousarray(columns(g)), columns(y)
     parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], grain=GRAIN)
     return y
@@ -116,7 +116,7 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
     filters, taps = parts.shape[1:]
     count = min(taps, steps)
     chunk = max(_CHUNK, (count + LANES - 1) // LANES * LANES)
-    # The errors of a chunk of steps and of those that the filter reaches from there.
+    # The errors of a chunk of steps and of the steps that the filter reaches from there.
     length = 2 * chunk
     errors, rows, totals = scratch(WIDE * length, g), scratch(LANES * WIDE, g), scratch(chunk, g)
     of_words, lanes = min(whole_words(wide), WIDE), REGISTER_BYTES // g.itemsize
@@ -146,7 +146,7 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                     for j in range(0, sources.size, LANES):
                         transpose(errors, j * length + n, length, rows, j, WIDE)
                 count_spikes(reached, words, begin, begin + chunk)
-                # A sum of its own for each column: longer ones would lose digits.
+                # Each column has its own sum: longer sums would lose digits.
                 for j in range(sources.size):
                     place = place_of(j, of_words)
                     first_of, found = passed[place], reached[place] - passed[place]

@@ -1,8 +1,8 @@
 """The direct sum of a filter over many columns: some steps and taps at a time, at the speed of arithmetic.
 
-A tile is a vector of columns. Its inputs lie step after step in scratch memory, as far back as the filter reaches: in
-the signal itself, rows are often a power of two apart, where few of them fit into a cache. An input is loaded once for
-eight products, and the sums of eight steps stay in registers. Each is taken in the order of the taps, as on a GPU.
+A tile is a vector of columns. Its inputs lie step after step in scratch memory, as far back as the filter reaches. In
+the signal itself, rows are often a power of two apart, and few of them fit into a cache. An input is loaded once for
+eight products, and the sums of eight steps stay in registers. Each sum has the order of the taps, as on a GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cuslayer.kernels.host.llvm import I8, Emitted, Emitter, Flag, Flat, Int, ge
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
 
-# Columns of a block: enough that memory is read in long pieces, few enough that the tiles stay in the second cache.
+# Columns of a block: enough to read memory in long runs, few enough that the tiles stay in the second cache.
 WIDE = 512
 # Steps, and taps, of a round of products: the sums of the steps and the inputs of both fit in the registers.
 STEPS = 8 if FEATURES.get("avx512f") else 4
@@ -38,11 +38,11 @@ def filter_tile(
     steps_apart: Int,
     more: Flag,
 ) -> None:
-    """Filter the vector of columns at a place of x, STEPS steps that are `apart`, by the first `used` taps.
+    """Filter the vector of columns at an index of x, STEPS steps that are `apart`, by the first `used` taps.
 
-    The sums go to a place of y, whose steps are `steps_apart`, and are added to what is there if `more`. All
+    The sums go to an index of y, whose steps are `steps_apart`, and are added to the numbers there if `more`. All
     arrays are flat. The memory has the earlier steps, in a ring of `blocks` blocks of STEPS vectors each, from block 1
-    on; block 0 is a copy of the last one. `block` is the one for these steps.
+    on; block 0 copies the last one. `block` is the block for these steps.
     """
     lanes, steps = REGISTER_BYTES // taps.itemsize, range(STEPS)
     vector, builder = ir.VectorType(taps.number, lanes), code.builder
@@ -50,7 +50,7 @@ def filter_tile(
     def times(tap: Emitted, sums: list[Emitted], rows: list[Emitted]) -> list[Emitted]:
         return [total + tap * one for total, one in zip(sums, rows, strict=True)]
 
-    # The inputs of these steps; those of the last block also lie in front of the first.
+    # The inputs of these steps; the last block also lies before the first.
     inputs = [x.load(at + apart * i, ir.VectorType(x.number, lanes)) for i in steps]
     if x.number == I8:
         inputs = [each.into("uitofp", vector) for each in inputs]
@@ -91,7 +91,7 @@ def filter_tile(
 
 @compiled
 def are_neighbours(places: Any) -> bool:
-    """Return whether places, ascending, are one beside the other."""
+    """Return whether ascending indices are neighbours."""
     return places[places.size - 1] - places[0] == places.size - 1
 
 
@@ -119,7 +119,7 @@ def put(y: Any, t: int, places: Any, row: Any) -> None:
 
 @compiled
 def _blocks_of(taps: int) -> int:
-    """Return the blocks of steps that a filter reaches, that of the sums among them."""
+    """Return the blocks of steps that a filter reaches, including the block of the sums."""
     return (taps + 2 * STEPS - 2) // STEPS
 
 

@@ -1,7 +1,7 @@
-"""Filters of signals that are mostly 0, as spikes are: for each column, the taps behind each spike are added.
+"""Filters of signals that are mostly 0, as spikes are: for each column, they add the taps after each spike.
 
-The sums of some steps of a column stay in registers while its spikes are visited; a few steps at a time are transposed
-to the rows of arrays.
+The sums of some steps of a column stay in registers during the loop over its spikes; a few steps at a time are
+transposed to the rows of arrays.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from cuslayer.kernels.host.rows import LANES, scratch, transpose
 from cuslayer.kernels.host.spike_words import column_at, count_spikes
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added
 
-# Columns of a block: memory is written in longer pieces than by direct sums.
+# Columns of a block: memory is written in longer runs than by direct sums.
 WIDE = 1024
 # Vectors of a sum over spikes that are in registers at once.
 MOST_VECTORS = 6
-# Signals with more numbers that are not 0 than this are faster as direct sums.
+# Signals with a larger share of nonzero numbers are faster as direct sums.
 _BUSY = 0.25
-# One step in so many is looked at to decide.
+# One step in so many decides.
 _SAMPLED = 7
 
 
@@ -75,7 +75,7 @@ def is_busy(x: Any, low: int, high: int) -> bool:
 
 @compiled
 def _chunk_of(like: Any) -> int:
-    """Return the steps of a chunk: those whose sums are in registers at once, and a multiple of LANES."""
+    """Return the steps of a chunk, whose sums are in registers at once: a multiple of LANES."""
     return max(MOST_VECTORS * (REGISTER_BYTES // like.itemsize) // LANES, 1) * LANES
 
 
@@ -92,8 +92,8 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
     Each sum begins with tap 0: the last spike that reaches a step comes first.
 
     Args:
-        words: those of the columns x, see `read_words`.
-        spikes: what `list_spikes` returns for them.
+        words: the columns x as bits, see `read_words`.
+        spikes: from `list_spikes` for them.
         size: the number of columns.
         taps: the filter (K,).
         y: (T, ...).
@@ -103,10 +103,10 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
     (begins, which, values), wide = spikes, words.shape[1]
     steps, chunk = y.shape[0], _chunk_of(y)
     count, vectors = min(taps.size, steps), chunk * y.itemsize // REGISTER_BYTES
-    # An odd number of cache lines: the columns fall into different places of a cache.
+    # An odd number of cache lines: the columns fall into different sets of a cache.
     length = chunk + LANES
     sums, out = memory[: wide * length], memory[wide * length :]
-    # Before the first tap, and behind the last, nothing is added.
+    # Nothing is added before the first tap and after the last.
     padded = scratch(count + 2 * chunk, y)
     padded[chunk : chunk + count] = taps[:count]
     # For each column, the first spike that reaches the chunk, and the first that is after it.

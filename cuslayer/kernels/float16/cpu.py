@@ -1,7 +1,7 @@
 """Conversion to float16 and back on the CPU, in vectors or by the bits of float32: NumPy's takes far longer.
 
 Rounds to nearest, ties to even, as NumPy does; finite values out of range become the largest float16, not infinity.
-Values that are not finite become infinity, so that a potential that is not finite is still noticed in backward.
+Values that are not finite become infinity, so backward still notices a potential that is not finite.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
         near = np.float32(size)
         bits = bits_of_float(near)
         if near != size:
-            # Of a float64 that is no float32: towards 0, then to odd bits, which are no tie of float16.
+            # A float64 that is no float32 rounds towards 0, then to odd bits, which are no tie of float16.
             bits = np.int32((bits - _ONE if near > size else bits) | _ONE)
         normal = (bits - _BIAS + _UNDER_HALF + ((bits >> _DROPPED) & _ONE)) >> _DROPPED
         small = bits_of_float(float_of_bits(bits) + _HALF) - _HALF_BITS

@@ -1,10 +1,10 @@
-"""Layers with their neurons in one pass on the CPU: which ones there are, and the pass of a dense layer of spikes.
+"""Layers with their neurons in one pass on the CPU: which there are, and the pass of a dense layer of spikes.
 
-A block, some neurons of several samples, is computed for all time in chunks: the weighted input is never written to
-memory, and without gradients memory does not grow with time. The results are those of `dense` and `neuron` to the bit.
-A stream runs the same loop: its blocks keep their state from call to call. Backward, the gradient that a narrow next
-layer sends is computed chunk by chunk, and never written either. The gradient of the weights is a pass of its own,
-which is faster. Convolutions are in `cpu_conv.py`.
+A thread computes a block, some neurons of several samples, for all time in chunks. It never writes the weighted input
+to memory, and without gradients memory does not grow with time. The results equal `dense` and `neuron` to the bit. A
+stream runs the same loop: its blocks keep their state from call to call. Backward also computes the gradient from a
+narrow next layer chunk by chunk, without writing it. A separate pass computes the gradient of the weights faster.
+Convolutions are in `cpu_conv.py`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from cuslayer.kernels.srm.cpu import padded
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels", "saved_type"]
 
-# Neurons of a block: enough for SIMD, few enough for the second-level cache and, of a small layer, for the threads.
+# Neurons of a block: enough for SIMD, few enough for the second-level cache and, in a small layer, for the threads.
 _LEAST, _MOST, _PARTS = 128, 512, 8
 # In a stream: outputs of a sample, and neurons of all samples.
 _WIDTH, _TOGETHER = 256, 1024
-# Bins of an input, and steps of neurons, that are less work than what it takes to wake other threads.
+# Bins of an input, and steps of neurons, that are less work than waking other threads.
 _FEW = 1 << 19
-# In place of the spikes of an input that is numbers.
+# Stands for the spikes of an input of numbers.
 _NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0, 0, 0))
 
 
@@ -83,7 +83,7 @@ class ColumnBlocks(NamedTuple):
 
 
 def blocks_of(steps: int, samples: int, outputs: int) -> ColumnBlocks:
-    """Return the blocks of neurons. A block of several samples has all of their neurons."""
+    """Return the blocks of neurons. A block of several samples has all their neurons."""
     width = max(1, min(outputs, _MOST, max(_LEAST, -(-samples * outputs // _PARTS))))
     together = max(1, min(_MOST // width, samples)) if width == outputs else 1
     return ColumnBlocks(steps, samples, outputs, width, together)
@@ -107,8 +107,8 @@ def _forward(
 ) -> None:
     """Write the spikes s (steps, neurons) of blocks, and the potentials u if there is memory for them.
 
-    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). Blocks that are held go on from
-    the step `begun`.
+    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). ColumnBlocks with a stored state go on
+    from the step `begun`.
     """
     groups, most, goes_on = -(-b.samples // b.together), padded(b.width * b.together), held.memory.size > 0
     own, table = 0 if goes_on else most, w.reshape(-1)
@@ -147,9 +147,9 @@ def dense_neuron(
 ) -> tuple[Array, Array]:
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
-    The rows are those of all samples at a step, one after the other, for each of the steps. There are no potentials if
-    `keep` is None. Where rows are busy, the layer and the neurons are two passes. Of neurons that are written as a
-    step, `response` is their constants; see `blocks.py`.
+    The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
+    rows are busy, the layer and the neurons are two passes. For neurons written as a step, `response` is their
+    constants; see `blocks.py`.
     """
     w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
     b = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
@@ -193,7 +193,7 @@ def dense_neuron_adjoint(
     """Return the gradient (rows, outputs) of the weighted input of a dense layer; u is overwritten.
 
     Args:
-        g: the gradient of the spikes (rows, outputs), or the product that it is.
+        g: the gradient of the spikes (rows, outputs), or a `Product`.
         u: the potentials (rows, outputs).
         steps: time steps.
         response: the spike response of the neurons; see `dense_neuron`.
@@ -231,7 +231,7 @@ class _Streamed:
         self.held: Held | None = None
 
     def begin(self, steps: int, samples: int, outputs: int) -> tuple[ColumnBlocks, Held, Array, Array]:
-        """Return the blocks of a call and what they keep, no potentials, and new spikes (steps, neurons)."""
+        """Return the blocks of a call and their stored states, no potentials, and new spikes (steps, neurons)."""
         width = max(1, min(_WIDTH, outputs))
         b = ColumnBlocks(
             steps, samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples))
@@ -242,7 +242,7 @@ class _Streamed:
 
 
 class StreamedNeurons:
-    """Neurons that run over one chunk (T, ...) of their weighted input after the other; a call returns its spikes.
+    """Neurons that run over their weighted input chunk by chunk (T, ...); a call returns its spikes.
 
     Args:
         response: the spike response.
@@ -264,12 +264,12 @@ class StreamedNeurons:
 
 
 class StreamedDense(_Streamed):
-    """A dense layer and its neurons, called with one chunk (T, N, ...) after the other.
+    """A dense layer and its neurons, called chunk by chunk (T, N, ...).
 
     Args:
         weight: (inputs, outputs).
-        response: the spike response; of neurons that are written as a step, the constants of each, arrays that
-            broadcast to the neurons.
+        response: the spike response; for neurons written as a step, their constants, arrays that broadcast to the
+            neurons.
         spiking: threshold and refractory response.
     """
 
@@ -288,7 +288,7 @@ class StreamedDense(_Streamed):
             _few(b, b.number, self.steps, as_bytes(rows), w, self._limit, held, spikes, self.neurons)
         else:
             found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
-            # Rows that share tables are weighted before the neurons run.
+            # Compute the weighted input of rows that share tables before the neurons run.
             apart = found is _NO_SPIKES or has_busy_rows(found, w)
             weighted = forward(rows if found is _NO_SPIKES else found, w).reshape(s.shape) if apart else w[:0]
             found = _NO_SPIKES if apart else found

@@ -1,14 +1,14 @@
-"""Convolutions of spikes with their neurons, and pooling and its neurons behind them, in one pass on the CPU.
+"""Convolutions of spikes with their neurons, then pooling and its neurons, in one pass on the CPU.
 
-A block, a few rows of a map, is computed for all time before the next: its weighted input, the spikes before pooling,
-and backward the gradients of both, are used while they are in the cache, and need not be written to memory. Pooling
-windows must tile the map, and a block has whole windows. The results are those of `conv`, `neuron` and `pool` to the
-bit. A stream runs the same loop forward: its blocks keep their state from call to call.
+A block, a few rows of a map, is computed for all time before the next. Its weighted input, the spikes before pooling,
+and backward the gradients of both, are used in the cache and need not be written to memory. Pooling windows must tile
+the map, and a block has whole windows. The results equal `conv`, `neuron` and `pool` to the bit. A stream runs the same
+loop forward: its blocks keep their state from call to call.
 
-Backward needs the potentials. One that is saved takes 4 bytes a step, of every neuron. Before pooling, backward may
+Backward needs the potentials. A saved potential takes 4 bytes a step for every neuron. Before pooling, backward may
 compute them again from checkpoints, the states at the first step of each chunk of time: 16 bytes for `CHUNK` steps, and
-the spikes that the refractory filter still needs a byte each. The potentials have the same bits, and are read where
-they were just written, in the cache. Spikes are weighed twice for that: where many bins have one, potentials are saved.
+a byte for each spike that the refractory filter still needs. The potentials have the same bits, and are read from the
+cache. That weighs spikes twice, so where many bins have a spike, potentials are saved.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from cuslayer.kernels.pool.tiles import spread_tile, sum_tile
 from cuslayer.kernels.spikes.cpu import SpikeList, find_spikes
 from cuslayer.kernels.srm.cpu import padded
 
-# The share of bins with a spike from which on potentials are saved.
+# The share of bins with a spike from which potentials are saved.
 _BUSY = 0.05
 
 
 class Checkpoints(NamedTuple):
-    """What backward needs to compute potentials again. Chunks of time end at the last step: only the first is shorter.
+    """States from which backward recomputes potentials. Chunks of time end at the last step: only the first is shorter.
 
     Attributes:
         states: (blocks, chunks, states x distance), the states of a block before each chunk.
@@ -59,7 +59,7 @@ class Checkpoints(NamedTuple):
 
 
 def saved_type(x: SpikeList) -> type[Checkpoints] | None:
-    """Return the type of what a pass of spikes saves instead of potentials, None if it saves those."""
+    """Return the type that a pass of spikes saves instead of potentials, None if it saves potentials."""
     return Checkpoints if x.activity < _BUSY else None
 
 
@@ -80,7 +80,7 @@ class Tiles(NamedTuple):
 
 
 class PassPart(NamedTuple):
-    """A block: rows [low, high) of a sample's map, the first of its neurons and their number, and behind pooling."""
+    """A block: rows [low, high) of a sample's map, its first neuron and their number, and the same after pooling."""
 
     sample: int
     low: int
@@ -203,8 +203,8 @@ def _forward(
 ) -> None:
     """Write the spikes s (steps, neurons) of blocks, and potentials u and pooled_u if there is memory for them.
 
-    The input is spikes or, if it is not empty, `weighted` (steps, neurons). Blocks that are held go on from the step
-    `begun`. There is pooling if there are tiles, and `after` has its neurons.
+    The input is spikes or, if it is not empty, `weighted` (steps, neurons). Blocks with a stored state go on from the
+    step `begun`. There is pooling if there are tiles, and `after` has its neurons.
     """
     goes_on, pools, distance = held.memory.size > 0, tiles.columns > 0, padded(m.together * m.columns * m.outputs)
     own, pooled_distance = 0 if goes_on else distance, padded(m.together // tiles.height * tiles.columns * m.outputs)
@@ -296,9 +296,9 @@ def _backward(
     after: Block,
     with_weights: bool,
 ) -> None:
-    """Add the gradients of the weights to the taps of each part, and write those of the weighted input y if it is kept.
+    """Add the gradients of the weights to the taps of each part, and write the weighted input's to y if it is wanted.
 
-    The gradient g (steps, neurons) is of the spikes that `_forward` has written.
+    g (steps, neurons) is the gradient of the spikes that `_forward` has written.
     """
     again, pools, distance = saved.states.size > 0, tiles.columns > 0, padded(m.together * m.columns * m.outputs)
     pooled_distance = padded(m.together // tiles.height * tiles.columns * m.outputs) if pools else 0
@@ -330,7 +330,7 @@ def _backward(
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
                 if again:
-                    # The filter needs inputs from before the chunk; those behind it are there from the chunk before.
+                    # The filter needs inputs from before the chunk; later ones are there from the chunk before.
                     earliest = max(t - history, 0)
                     weigh(earliest, weighed, x, p.sample, p.low, p.high, m, spikes, saved.taps)
                     weighed = earliest
@@ -349,7 +349,7 @@ def _backward(
 
 
 def _blocks(m: Maps, pooling: Pooling | None, dtype: Any) -> tuple[Maps, Tiles, tuple[int, int]]:
-    """Return the maps in blocks that hold whole windows, the tiles, and the rows and columns of what is returned."""
+    """Return the maps in blocks of whole windows, the tiles, and the rows and columns of the result."""
     if pooling is None:
         return m, Tiles(1, 1, 0, dtype.type(1)), (m.rows, m.columns)
     height, width = pooling.window.kernel
@@ -358,16 +358,16 @@ def _blocks(m: Maps, pooling: Pooling | None, dtype: Any) -> tuple[Maps, Tiles, 
 
 
 def _of_block(m: Maps, tiles: Tiles) -> int:
-    """Return the neurons of a block behind pooling."""
+    """Return the neurons of a block after pooling."""
     return m.together // tiles.height * tiles.columns * m.outputs
 
 
 @dataclass(frozen=True)
 class ConvPass:
-    """The passes of a convolution, its neurons and what follows them, with the GPU's arguments.
+    """The passes of a convolution, its neurons and the next stages, with the GPU's arguments.
 
-    Potentials are for backward, block by block: (blocks, steps, numbers of a block). In the layout of the spikes, the
-    rows of a block would lie at distances of a power of two, where caches and memory are slow.
+    Potentials for backward lie block by block: (blocks, steps, numbers of a block). In the layout of the spikes, the
+    distances of a block's rows would be powers of two, where caches and memory are slow.
 
     Attributes:
         groups: the number of groups of channels.
@@ -396,7 +396,7 @@ class ConvPass:
             steps: the number of steps of the frames.
             w: (kh, kw, C / groups, outputs).
             window: the window.
-            response: the spike response; of neurons that are written as a step, their constants: see `blocks.py`.
+            response: the spike response; for neurons written as a step, their constants: see `blocks.py`.
             spiking: threshold and refractory response.
             keep: None for an empty u.
         """
@@ -423,7 +423,7 @@ class ConvPass:
     def input_adjoint(
         self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Array
     ) -> tuple[Array, Array]:
-        """Return the gradients of the input and of the weight, of what the passes backward return."""
+        """Return the gradients of the input and of the weight from the results of the backward passes."""
         return input_adjoint(errors, w, image, window, self.groups), of_weight
 
     def conv_pool(
@@ -439,8 +439,8 @@ class ConvPass:
     ) -> tuple[Any, Array, Array]:
         """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 
-        The arguments and the layout of the potentials are those of `conv_neuron`. With ``keep=Checkpoints``, the first
-        is the checkpoints from which `conv_pool_adjoint` computes the potential before pooling again, to the same bits.
+        See `conv_neuron` for the arguments and the layout of the potentials. With ``keep=Checkpoints``, the first are
+        checkpoints, from which `conv_pool_adjoint` computes the potential before pooling again, to the same bits.
         """
         maps = conv_spikes.maps(x, steps, w.shape[3], window)
         m, tiles, image = _blocks(maps, pooling, w.dtype)
@@ -478,7 +478,7 @@ class ConvPass:
         """
         alone = conv_spikes.maps(x, steps, g.shape[3], window)
         m, tiles, _ = _blocks(alone, pooling, g.dtype)
-        # Blocks of other rows would sum the weight gradient in another order: it is computed from the errors then.
+        # Blocks of other rows would sum the weight gradient in another order, so it is computed from the errors.
         apart = m != alone
         y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
         parts = weight_sums.new_parts(x, m, window, self.groups, g.dtype)
@@ -500,7 +500,7 @@ class ConvPass:
 
 
 def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons: Array | None) -> Array:
-    """Return a part of potentials kept in blocks, at all steps: (T, samples, H, W, C), or (T, samples, k) of k neurons.
+    """Return a part of potentials in blocks, at all steps: (T, samples, H, W, C), or (T, samples, k) of k neurons.
 
     Args:
         u: (blocks, T, numbers of a block), the blocks of a sample one after the other.
@@ -525,7 +525,7 @@ def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons
 
 
 class StreamedConv:
-    """A convolution and its neurons, then pooling and its neurons if any, called with chunks (T, N, H, W, C).
+    """A convolution and its neurons, then any pooling and its neurons, called with chunks (T, N, H, W, C).
 
     Args:
         weight: (kh, kw, C, outputs), float32 if there is pooling.
@@ -550,7 +550,7 @@ class StreamedConv:
         self._held: tuple[Held, Held]
 
     def _begin(self, m: Maps, tiles: Tiles, image: tuple[int, int]) -> tuple[Block, Block]:
-        """Return the neurons before and behind pooling, and begin their states."""
+        """Return the neurons before and after pooling, and begin their states."""
         w, pooling, (response, spiking) = self._weight, self._pooling, self._constants
         given = spiking.placed(response, w, (m.rows, m.columns, m.outputs))
         neurons = after = forward_of(w.dtype, ENDLESS, given, spiking)

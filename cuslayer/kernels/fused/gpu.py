@@ -1,4 +1,4 @@
-"""Decide which layers, neurons and pooling layers run in one pass on a GPU: those whose input is packed spikes."""
+"""Decide which layers, neurons and pooling layers run in one pass on a GPU: they need packed spikes as input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
 
-# Potentials are kept in the layout of the spikes.
+# Potentials are stored in the layout of the spikes.
 from_blocks = None
 
 
@@ -25,7 +25,7 @@ def saved_type(x: PackedSpikes) -> None:
 
 @dataclass(frozen=True)
 class GpuPass:
-    """The passes of a convolution, its neurons and what follows them, with the CPU's arguments.
+    """The passes of a convolution, its neurons and the next stages, with the CPU's arguments.
 
     Attributes:
         groups: the number of groups of channels.
@@ -48,7 +48,7 @@ class GpuPass:
     def input_adjoint(
         self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Any
     ) -> tuple[Array, Any]:
-        """Return the gradients of the input and of the weight, of what the passes backward return."""
+        """Return the gradients of the input and of the weight from the results of the backward passes."""
         return adjoints(errors, w, image, window, self.groups, of_weight)
 
     def conv_pool(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:

@@ -70,7 +70,7 @@ def conv_neuron(
 
 
 def input_rows(cut: int, steps: int) -> list[int]:
-    """Return the rows of a ring buffer of inputs, and the rows without one: inputs that enter, and those that leave."""
+    """Return the rows of a ring buffer of inputs, and the rows without one: inputs that enter and that leave."""
     return ([-(-cut // TILE) * TILE + TILE] if cut < steps else []) + [2 * TILE]
 
 
@@ -158,8 +158,8 @@ def conv_pool_adjoint(
 ) -> tuple[Array | None, Parts | Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight, with `keep` in parts.
 
-    One sweep computes both layers of neurons; two do if the gradient is exact, if the pooling windows do not tile the
-    map, or if the sums of a window and the errors of the pooled neurons do not fit in shared memory.
+    One sweep computes both layers of neurons. Two do if the gradient is exact, if the pooling windows do not tile the
+    map, or if shared memory is too small for the sums of a window and the errors of the pooled neurons.
     """
     channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
@@ -211,5 +211,5 @@ def conv_pool_adjoint(
 
 
 def _ring_rows(steps: int, cut: int) -> int:
-    """Return the steps of the ring buffer: two batches, and those after which an error leaves the response."""
+    """Return the steps of the ring buffer: two batches, and the steps after which an error leaves the response."""
     return 2 * TILE + (-(-cut // TILE) * TILE if cut < steps else 0)

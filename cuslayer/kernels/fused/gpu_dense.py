@@ -20,10 +20,10 @@ __all__ = ["dense_neuron", "dense_neuron_adjoint"]
 # Warps of a block of `dense_neuron` by the bytes of a number, THREADS of the source, and bytes of the list of each.
 _WARPS = {4: 16, 8: 12}
 _LIST_BYTES = 4 * (32 + 4 * 32)
-# Walking warps of a block at most, and blocks that occupy a GPU: fewer samples a block where blocks would be fewer.
+# Most warps of a block that run neurons, and blocks that occupy a GPU: with fewer, a block has fewer samples.
 _WALKERS = 4
 _BLOCKS = 128
-# Threads of a block of `dense_neuron_adjoint`: a warp that walks, eight that compute terms.
+# Threads of a block of `dense_neuron_adjoint`: a warp runs over time, eight compute terms.
 _ADJOINT_THREADS = 288
 
 
@@ -37,10 +37,10 @@ class _Block(NamedTuple):
 
 
 def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
-    """Return the groups of 32 outputs and the samples of a block, and whether it gathers again what leaves a response.
+    """Return the groups of 32 outputs and the samples of a block, and whether it gathers inputs that leave again.
 
-    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. With several groups a
-    list of spikes is built once for all of them, which saves more than gathering again costs.
+    It does if the inputs of `cut` steps and two chunks more do not fit in shared memory. Several groups share a list of
+    spikes, which saves more than gathering again costs.
     """
     kept, most = cut if cut < steps else 0, most_shared()
 

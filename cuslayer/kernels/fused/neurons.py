@@ -1,11 +1,11 @@
-"""What launchers of fused passes take of the neurons: the kernel for their kind, and its constants.
+"""The kernel for a kind of neurons and its constants, for launchers of fused passes.
 
 Their arguments: ``x`` packed spikes, the frames of all samples at a step one after the other, ``steps`` of them; ``w``
 the weight; ``g`` the gradient of the spikes, an array or a `Product`; ``u`` the potential, in the number type or
-float16. ``response`` is the spike response and ``spiking`` has the other constants; for neurons that are written as a
-step ``spiking`` is the step, and ``response`` the constants of each neuron, (constants, K), on the device. ``keep`` is
-the type in which potentials are saved, None for none; of a gradient, whether that of the weighted input is wanted.
-``exact``: whether the gradient includes the path through refraction, or all that a spike changes.
+float16. ``response`` is the spike response and ``spiking`` has the other constants; for neurons written as a step
+``spiking`` is the step, and ``response`` the constants of each neuron, (constants, K), on the device. ``keep`` is the
+type in which potentials are saved, None for none; backward, whether the gradient of the weighted input is wanted.
+``exact``: whether the gradient includes the path through refraction, or through all changes by a spike.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
 
 
 def kernel_for(name: str, dtype: np.dtype[Any], spiking: Spiking | StepSpiking) -> Any:
-    """Return a kernel, whose source has its name, for a kind of neurons."""
+    """Return a kernel, named like its source, for a kind of neurons."""
     return kernel_of(name, name, spiking.kind) if isinstance(spiking, StepSpiking) else kernel(name, dtype)
 
 
 def same_kind(one: Spiking | StepSpiking, other: Spiking | StepSpiking) -> bool:
-    """Return whether one kernel can have both layers of neurons."""
+    """Return whether one kernel can run both layers of neurons."""
     kinds = [spiking.kind if isinstance(spiking, StepSpiking) else None for spiking in (one, other)]
     return kinds[0] is kinds[1]
 
@@ -54,7 +54,7 @@ def forward_constants(
 def adjoint_constants(
     response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any], steps: int, beside: Array
 ) -> dict[str, Any]:
-    """Return the same of a gradient, with the surrogate: `NeuronsBack`."""
+    """Return the same for a gradient, with the surrogate: `NeuronsBack`."""
     found = forward_constants(response, spiking, dtype, steps, beside)
     if isinstance(spiking, StepSpiking):
         found["neurons"] |= surrogate_numbers(spiking, dtype)._asdict()

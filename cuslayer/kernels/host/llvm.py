@@ -1,7 +1,7 @@
-"""Code that Python generates and LLVM compiles: vectors in registers, and what LLVM has and Numba lacks.
+"""Code that Python generates and LLVM compiles: vectors in registers, and instructions that Numba lacks.
 
-Kernels call a function under `generated` as a compiled one. It runs once for the types of its arguments, with a `Value`
-or a `Flat` in place of each, and generates instructions. Its annotations are the types: `Flat` is an array, `Number`
+Kernels call a function decorated by `generated` like a compiled one. It runs once for the types of its arguments, with
+a `Value` or a `Flat` for each, and generates instructions. Its annotations are the types: `Flat` is an array, `Number`
 the type of the first array's numbers, or of the first argument; the others are in `_KINDS`.
 """
 
@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from cuslayer._base.jit import compiled
 
-# Bytes of a vector in rows of arrays: a cache line, and one register of the widest kind, or several of a narrower one.
+# Bytes of a vector in rows of arrays: a cache line, and one register of the widest kind, or several narrower ones.
 VECTOR_BYTES = 64
 BOOL, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 _REAL = ir.HalfType, ir.FloatType, ir.DoubleType
@@ -30,7 +30,7 @@ _function: Any = cgutils.get_or_insert_function
 class Emitted:
     """A number or a vector in generated code; operators generate instructions.
 
-    Whole numbers are compared with their sign, and divided and shifted without.
+    Comparisons of whole numbers are signed, divisions and shifts unsigned.
     """
 
     def __init__(self, code: Emitter, raw: Any) -> None:
@@ -63,12 +63,12 @@ class Emitted:
         return self._made("or_", "", other)
 
     def compare(self, sign: str, other: Emitted | float) -> Emitted:
-        """Return whether the numbers compare in a way, such as "<"."""
+        """Return whether the numbers compare by a sign such as "<"."""
         compare = self.code.builder.fcmp_ordered if self._real else self.code.builder.icmp_signed
         return Emitted(self.code, compare(sign, self.raw, self.code.value(other, self.kind).raw))
 
     def choose(self, yes: Emitted, no: Emitted) -> Emitted:
-        """Return one or the other, lane by lane where this is a vector of conditions."""
+        """Return one or the other, lane by lane for a vector of conditions."""
         return Emitted(self.code, self.code.builder.select(self.raw, yes.raw, no.raw))
 
     def into(self, conversion: str, kind: Any) -> Emitted:
@@ -84,7 +84,7 @@ class Emitted:
 
 
 class Flat:
-    """An array in generated code, of whose numbers one follows the other in memory.
+    """An array in generated code whose numbers are contiguous.
 
     Attributes:
         number: the type of its numbers.
@@ -106,21 +106,21 @@ class Flat:
         return Emitted(self.code, self.code.builder.extract_value(self._shape, 0))
 
     def pointer(self, at: Emitted | int, kind: Any) -> Any:
-        """Return the address of what begins at a place, as of a type."""
+        """Return the address of an index, as a pointer to a type."""
         builder = self.code.builder
         return builder.bitcast(builder.gep(self._data, [self.code.value(at).raw]), kind.as_pointer())
 
     def load(self, at: Emitted | int, kind: Any = None, align: int = 0) -> Emitted:
-        """Return the number at a place, or the vector of a type that begins there."""
+        """Return the number at an index, or the vector of a type that begins there."""
         kind, align = kind or self.number, align or self.itemsize
         return Emitted(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
 
     def store(self, value: Emitted, at: Emitted | int, align: int = 0) -> None:
-        """Write a number or a vector to a place."""
+        """Write a number or a vector to an index."""
         self.code.builder.store(value.raw, self.pointer(at, value.kind), align=align or self.itemsize)
 
 
-# What annotations of generated functions say.
+# The annotations of generated functions.
 Int: TypeAlias = Emitted
 Int32: TypeAlias = Emitted
 Flag: TypeAlias = Emitted
@@ -140,20 +140,20 @@ _KINDS = {
 
 
 class Emitter:
-    """Generates values, loops and cases where a builder of LLVM stands."""
+    """Generates values, loops and cases at the position of an LLVM builder."""
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
     def value(self, given: Emitted | float, kind: Any = I64) -> Emitted:
-        """Return a value as it is, and a number of Python as a constant of a type."""
+        """Return a value unchanged, and a Python number as a constant of a type."""
         if isinstance(given, Emitted):
             return given
         count = getattr(kind, "count", 0)
         return Emitted(self, ir.Constant(kind, [given] * count if count else given))
 
     def call(self, name: str, result: Any, *given: Emitted) -> Emitted:
-        """Return what an intrinsic function of LLVM returns."""
+        """Return the result of an intrinsic function of LLVM."""
         function = ir.FunctionType(result, [each.kind for each in given])
         return Emitted(self, self.builder.call(_function(self.builder.module, function, name), [v.raw for v in given]))
 
@@ -167,11 +167,10 @@ class Emitter:
         *,
         unrolled: bool = True,
     ) -> tuple[Emitted, list[Emitted]]:
-        """Generate a loop over first, first + step, ... below last, and return both as they are after it.
+        """Generate a loop over first, first + step, ... below last, and return the number and values after it.
 
-        `body` is given each of these numbers and the values before it, and returns the values after it. If the loop
-        shall not be unrolled, as few passes are likely, steps that end behind the last number are left out, and LLVM
-        cannot count the passes.
+        `body` takes each of these numbers and the values before it, and returns the values after it. Without
+        `unrolled`, for few passes, steps that end after the last number are omitted, and LLVM cannot count passes.
         """
         builder, before = self.builder, self.builder.block
         head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
@@ -192,7 +191,7 @@ class Emitter:
         return variables[0], variables[1:]
 
     def cases(self, number: Emitted, cases: Mapping[int, Callable[[], None]]) -> None:
-        """Generate code for each whole number that a value may be; for any other, none."""
+        """Generate code for each whole number that a value may be, and none for any other."""
         builder, done = self.builder, self.builder.append_basic_block("done")
         choice = builder.switch(number.raw, done)
         for each, generate in cases.items():
@@ -205,7 +204,7 @@ class Emitter:
 
 
 def generated(function: Callable[..., Any]) -> Any:
-    """Make a function that generates code one that kernels call; see above. Arrays must be contiguous."""
+    """Turn a function that generates code into one that kernels call; see above. Arrays must be contiguous."""
     (_, *parameters), result = inspect.signature(function).parameters.values(), function.__annotations__["return"]
 
     def typed(typing_context: Any, *given: Any) -> Any:
@@ -258,7 +257,7 @@ def bits_of_double(code: Emitter, number: Double) -> Int:
 
 @generated
 def multiply_add(code: Emitter, x: Number, y: Number, z: Number) -> Number:
-    """Return ``x y + z``, rounded once where the processor has an instruction for it, and twice elsewhere."""
+    """Return ``x y + z``, rounded once if the processor has an instruction for it, else twice."""
     return code.call(f"llvm.fmuladd.{'f32' if x.kind == ir.FloatType() else 'f64'}", x.kind, x, y, z)
 
 
@@ -292,7 +291,7 @@ def array_at(address: int, size: int, like: Any) -> Any:
 
 
 def _in_rows(given: Any) -> bool:
-    """Return whether all arrays of a tuple lie row after row, as functions that are called by an address expect."""
+    """Return whether all arrays of a tuple lie row after row, as functions called by an address need."""
     return all(kind.layout == "C" for kind in given if isinstance(kind, types.Array))
 
 

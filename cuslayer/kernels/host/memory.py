@@ -1,8 +1,8 @@
 """Memory on the CPU: a pool for large arrays, and how much a process may still take.
 
 The system provides fresh memory page by page and clears each page at its first access, which can cost a kernel more
-than its own work. Every training step needs the same large arrays, so memory that one step releases is used by the
-next, as in CuPy's pool on a GPU.
+than its own work. Every training step needs the same large arrays, so each step uses memory that an earlier one
+released, as in CuPy's pool on a GPU.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cuslayer.backend import Array, Setting
 
 # Smaller arrays are NumPy's.
 _LEAST_BYTES = 1 << 20
-# Of larger blocks it is known whether there is memory for them.
+# For larger blocks, the pool checks whether there is memory.
 _LARGE = 1 << 28
 # Allocations begin at multiples of this: a cache line, and the width of the widest SIMD register.
 _ALIGNMENT = 64
 _MEMORY = Path("/proc/meminfo")
 _OWN = Path("/proc/self/statm")
-# Of a control group, as of a container: the limit, what is in use, the details; in its second and its first version.
+# Of a control group, such as a container's: the limit, the use, the details; in its second and its first version.
 _GROUPS = (
     tuple(Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current", "memory.stat")),
     tuple(
@@ -39,14 +39,14 @@ _GROUPS = (
 )
 
 
-# While a network is read from a file: how many elements the arrays that its parts make may still have, in a list.
+# While a network is read from a file: how many elements its arrays may still have, in a list.
 elements_left: Setting[list[int] | None] = Setting(None)
 
 
 def count_elements(shape: tuple[int, ...]) -> None:
-    """Raise ValueError if an array of a shape, which is about to be made, is more than the file that is read allows.
+    """Raise ValueError if a new array of a shape is larger than the file being read allows.
 
-    All arrays of a file count together, so that a small file cannot take much memory.
+    All arrays of a file count together, so a small file cannot take much memory.
     """
     left, count = elements_left.get(), math.prod(shape)
     if left is None:
@@ -57,7 +57,7 @@ def count_elements(shape: tuple[int, ...]) -> None:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process may still take: the least that any limit leaves; None if none is known."""
+    """Return the bytes that this process may still take: the least of all limits; None if unknown."""
     found = []
     for left in (_of_system, _of_group, _of_process):
         with suppress(OSError, ValueError, AttributeError, ImportError, KeyError):
@@ -67,7 +67,7 @@ def available_memory() -> int | None:
 
 
 def _of_system() -> int:
-    """Return what the system has: on Linux free and reclaimable memory and swap, elsewhere all its memory."""
+    """Return the memory of the system: on Linux free and reclaimable memory and swap, elsewhere all its memory."""
     if not _MEMORY.exists():
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     sizes = {name: int(size) * 1024 for name, size in re.findall(r"(\w+): *(\d+) kB", _MEMORY.read_text())}
@@ -75,7 +75,7 @@ def _of_system() -> int:
 
 
 def _of_group() -> int | None:
-    """Return what the limit of the control group leaves, cached files not counted; None without a limit."""
+    """Return the rest under the control group's limit, without cached files; None without a limit."""
     for limit, used, details in _GROUPS:
         text = limit.read_text().strip() if limit.exists() else "max"
         if text != "max":
@@ -85,7 +85,7 @@ def _of_group() -> int | None:
 
 
 def _of_process() -> int | None:
-    """Return what the limit of the process's address space leaves; None without a limit."""
+    """Return the rest under the limit of the process's address space; None without a limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -108,16 +108,16 @@ def in_words(size: float) -> str:
 
 
 class _Block:
-    """A piece of memory and its free intervals, in order and not adjacent."""
+    """A chunk of memory and its free intervals, in order and not adjacent."""
 
     def __init__(self, size: int) -> None:
         if size >= _LARGE:
-            # Linux promises more memory than there is, and ends the process when it is used.
+            # Linux promises more memory than there is, and ends a process that uses it.
             left = available_memory()
             if left is not None and size > left:
                 raise MemoryError(f"an array needs {in_words(size)}, {in_words(left)} are free")
-        # From the system, which gets it back at once; malloc may keep what it is given back. Private: memory that
-        # processes share, the default of mmap, has no huge pages on Linux.
+        # From the system, which gets it back at once; malloc may keep freed memory. Private: memory that processes
+        # share, the default of mmap, has no huge pages on Linux.
         options = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
         try:
             pages = mmap.mmap(-1, size, **options)
@@ -160,13 +160,13 @@ class MemoryPool:
     """Blocks of memory from which arrays are allocated.
 
     When all memory is released, several blocks are replaced by one of the size of the peak use: allocations in one
-    block waste less between them. If that is too small, the next is larger by an eighth. The pool holds at most twice
-    the peak use, so that shapes no longer in use do not keep memory.
+    block waste less between them. If that is too small, the next is larger by an eighth. The pool keeps at most twice
+    the peak use, so shapes no longer in use do not keep memory.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        # An allocation may end at any time in any thread, even within `take`: it is only added to this queue.
+        # An allocation may end at any time in any thread, even within `take`, so it is only added to this queue.
         self.released: deque[tuple[_Block, tuple[int, int]]] = deque()
         self.blocks: list[_Block] = []
         self.in_use = self.peak = self.combined = 0
@@ -198,7 +198,7 @@ class MemoryPool:
                         self.blocks.remove(block)
                 block, best_fit = _Block(size), (0, size)
                 self.blocks.append(block)
-            # Only now: a block that cannot be had must not count as in use.
+            # Only now: a block that is not available must not count as in use.
             self.in_use += size
             self.peak = max(self.peak, self.in_use)
             return block, block.take(best_fit, size)
@@ -236,7 +236,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an uninitialized small array that begins at a cache line, which NumPy's need not do.
+    """Return an uninitialized small array that begins at a cache line, as NumPy's need not.
 
     A vector that crosses two lines takes twice as long to load.
     """

@@ -1,11 +1,11 @@
 """Arithmetic of compiled kernels: ``exp`` for the surrogate, float16, and whether numbers are finite.
 
-Without Intel's SVML, Numba calls the scalar exp of the C library for each element, which costs several times what the
-rest of the backward pass does. The polynomials here become SIMD; their relative error is under 2e-7 in float32, 4e-16
-in float64.
+Without Intel's SVML, Numba calls the scalar exp of the C library for each element, which takes several times as long as
+the rest of the backward pass. The polynomials here become SIMD; their relative error is below 2e-7 in float32, 4e-16 in
+float64.
 
-Numba has no float16 on the CPU: the processor itself converts a vector at a time. Where it does not, LLVM would call a
-library that is not there.
+Numba has no float16 on the CPU: the processor itself converts a vector at a time. If it cannot, LLVM would call a
+missing library.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cuslayer.kernels.host.llvm import (
 from cuslayer.kernels.host.vectors import FEATURES
 
 # In float32, the surrogate is 4e-18 of its height there, far below the precision. Smaller values would become
-# subnormal, which slows every later operation several times; in float64 that begins at -708.
+# subnormal, which slows every later operation several times; in float64 from -708 on.
 _LEAST = np.float32(-40.0)
 _LEAST_DOUBLE = np.float64(-700.0)
 _HALF = np.float32(0.5)
@@ -65,7 +65,7 @@ _HALVES, _BITS = ir.VectorType(ir.HalfType(), HALVES), ir.VectorType(ir.IntType(
 def exp_of_negative(x: float) -> float:
     """Return exp(x) for x <= 0; 0 for x < -40 in float32, for x < -700 in float64. It is NaN for -inf and NaN.
 
-    So the surrogate of a potential that is not finite is NaN, and so is every gradient that depends on it.
+    So the surrogate of a potential that is not finite is NaN, as is every gradient that depends on it.
     """
     return math.exp(x + (x - x))
 
@@ -99,9 +99,9 @@ def _exp_of_negative(x: Any) -> Any:
 
 @compiled
 def are_finite(values: Any) -> bool:
-    """Return whether all of some values are finite: of one that is not, a product with 0 is NaN."""
+    """Return whether all values are finite; if one is not, its product with 0 is NaN."""
     zero, wrong = values.dtype.type(0), 0
-    # Counted, and not left at the first one, so that the loop is SIMD.
+    # Counted, without an early exit, so that the loop is SIMD.
     for i in range(values.size):
         wrong += values[i] - values[i] != zero
     return wrong == 0

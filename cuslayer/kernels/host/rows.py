@@ -10,7 +10,7 @@ from llvmlite import ir
 from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Emitted, Emitter, Flat, Int, generated
 
-# Rows and columns of a tile that is transposed: a vector of float32 is a cache line.
+# Rows and columns of a transposed tile: a vector of float32 is a cache line.
 LANES = 16
 
 
@@ -50,7 +50,7 @@ def _exchanged(code: Emitter, rows: list[Emitted]) -> list[Emitted]:
     Compiled from plain loops, it would take a scalar load and store for each number.
     """
     for width in (1, 2, 4, 8):
-        # Rows i and i + width exchange the blocks of `width` numbers that lie beside the diagonal.
+        # Rows i and i + width exchange the blocks of `width` numbers next to the diagonal.
         first = [n + LANES - width if n & width else n for n in range(LANES)]
         second = [n + LANES if n & width else n + width for n in range(LANES)]
         for i in range(LANES):

@@ -1,9 +1,9 @@
-"""The steps of columns of spikes as bits of words; for compiled kernels.
+"""The steps of columns of spikes as bit masks; for compiled kernels.
 
-Spikes come as rows of bytes, or of numbers that are not 0. Of a block of columns, 64 numbers of a row become a word,
-and a square of 64 such words is transposed, which makes a word of 64 steps for each column. Some squares lie beside
-each other, word by word, so that the loops are SIMD: of n squares, the word of column ``64 i + c`` is at the place
-``n c + i`` of a line. A block has a line for 64 steps, and a line of zeros on both sides of these.
+Spikes come as rows of bytes, or of nonzero numbers. In a block of columns, 64 numbers of a row become a word. A square
+of 64 such words is transposed, which makes a word of 64 steps for each column. Squares are interleaved word by word, so
+the loops are SIMD. With n squares, the word of column ``64 i + c`` is at the index ``n c + i`` of a line. A block has a
+line for 64 steps, and a line of zeros on both sides of these.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from cuslayer.kernels.host.llvm import (
 from cuslayer.kernels.host.rows import scratch
 
 WORD = 64
-# Bytes of the words of a block, a quarter of the second-level cache, unless that were too few columns.
+# Bytes of the words of a block, a quarter of the second-level cache, unless that is too small for the columns.
 _BYTES = 1 << 18
 _MOST_COLUMNS = 4096
 _LEAST_COLUMNS = 512
-# The spikes of a word that are listed without a branch for each, which none foresees.
+# The spikes of a word that are listed without a branch for each, which would be mispredicted.
 _MANY = 4
 
 
@@ -51,7 +51,7 @@ def store_bits(code: Emitter, x: Flat, at: Int, word: Bits) -> None:
 
 @compiled
 def _exchange(line: Any, apart: int, mask: Any) -> None:
-    """Exchange the blocks of `apart` rows and bits that lie beside the diagonal of squares; mask has the lower bits."""
+    """Exchange the blocks of `apart` rows and bits next to the diagonal of squares; mask has the lower bits."""
     size, shift = apart * (line.size // WORD), np.uint64(apart)
     for i in range(0, line.size, 2 * size):
         upper, lower = line[i : i + size], line[i + size : i + 2 * size]
@@ -80,9 +80,9 @@ def whole_words(count: int) -> int:
 
 @compiled
 def wide_of(steps: int, columns: int) -> int:
-    """Return how many of some columns a block has whose words stay in the second-level cache, a multiple of 64.
+    """Return the columns of a block whose words stay in the second-level cache, a multiple of 64.
 
-    With more, memory is read and written in longer pieces.
+    With more, memory is read and written in longer runs.
     """
     fit = _BYTES // (whole_words(steps) // 8 + 16) // _LEAST_COLUMNS * _LEAST_COLUMNS
     return min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS, whole_words(max(columns, 1)))
@@ -97,19 +97,19 @@ def words_memory(steps: int, wide: int) -> Any:
 
 @compiled
 def place_of(m: int, wide: int) -> int:
-    """Return the place of a column of a block in its lines."""
+    """Return the index of a column of a block in its lines."""
     return m % WORD * (wide // WORD) + m // WORD
 
 
 @compiled
 def column_at(place: int, wide: int) -> int:
-    """Return the column of a block that has a place in its lines: the inverse of `place_of`."""
+    """Return the column of a block at an index of its lines: the inverse of `place_of`."""
     return place % (wide // WORD) * WORD + place // (wide // WORD)
 
 
 @compiled
 def read_words(words: Any, x: Any, low: int, high: int) -> None:
-    """Write which numbers of the columns [low, high) of x (T, columns), as many as a line has at most, are not 0."""
+    """Write which numbers of the columns [low, high) of x (T, columns), at most a line of them, are not 0."""
     steps, size, wide = x.shape[0], high - low, words.shape[1]
     squares, row = wide // WORD, np.zeros(wide, np.uint8)
     for begin in range(0, steps, WORD):
@@ -128,7 +128,7 @@ def read_words(words: Any, x: Any, low: int, high: int) -> None:
 
 @compiled
 def count_spikes(counts: Any, words: Any, first: int, last: int) -> None:
-    """Add to the counts, one for each place of a line, the spikes at the steps [first, last)."""
+    """Add to the counts, one for each index of a line, the spikes at the steps [first, last)."""
     all_of = np.uint64(0xFFFFFFFFFFFFFFFF)
     for i in range(max(first, 0) // WORD, min((last + WORD - 1) // WORD, len(words) - 2)):
         begin, end, line = max(first - i * WORD, 0), min(last - i * WORD, WORD), words[i + 1]
@@ -139,17 +139,17 @@ def count_spikes(counts: Any, words: Any, first: int, last: int) -> None:
 
 @compiled
 def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]:
-    """Return the numbers that are not 0 of the columns of x from `low` on, in ascending steps, column after column.
+    """Return the nonzero numbers of the columns of x from `low` on, in ascending steps, column after column.
 
     Args:
-        words: what `read_words` has written.
+        words: from `read_words`.
         x: (T, columns).
         low: the first column.
         like: an array of the type of numbers.
 
     Returns:
-        ``begins, steps, values``: those of the column at a place are numbers ``begins[place]`` to ``begins[place + 1]``
-        of the steps and of their values.
+        ``begins, steps, values``: the column at an index has entries ``begins[place]`` to ``begins[place + 1]`` of the
+        steps and of their values.
     """
     wide, lines = words.shape[1], len(words) - 2
     begins = np.zeros(wide + 1, np.int64)
@@ -163,7 +163,7 @@ def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]
         for i in range(lines):
             word = words[i + 1, place]
             count = np.int64(number_of_ones(word))
-            # What is written behind the last spike, the next one overwrites.
+            # The next spike overwrites entries written after the last.
             for n in range(_MANY):
                 steps[at + n] = i * WORD + np.int64(trailing_zeros(word))
                 word &= word - one

@@ -1,13 +1,13 @@
-"""States and constants of loops over time: where they come from, and what becomes of those that are too small.
+"""States and constants of loops over time: where they come from, and how small ones become 0.
 
-A state or a constant of neighbouring columns lies side by side, and one kind follows the other in one array, as far
+The values of a state or constant for neighbouring columns are adjacent. One kind follows the other in one array, as far
 apart as the block of columns is wide. That is also the number of passes of the inner loop, which tells the compiler
-that no two of them overlap. In a function of a row, which does not know the array's length, loops at another distance
-were not SIMD.
+that no two of them overlap. In a function of a row, without the array's length, loops at another distance were not
+SIMD.
 
 After the last input a state decays towards 0 and would become subnormal, where arithmetic takes several times as long,
 and where CUDA differs: CuPy compiles with ``-ftz=true``, which replaces subnormal floats by 0. So states and gradients
-become 0 before that. `Recurrence::flush` in common.cuh has the same rule, so that the bits are equal.
+become 0 before that. `Recurrence::flush` in common.cuh has the same rule, for equal bits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def at_rest(count: int, x: Array) -> Array:
 
 
 def least_of(x: Array) -> Any:
-    """Return the absolute value under which states and gradients become 0, in the number type of an array."""
+    """Return the absolute value below which states and gradients become 0, in the number type of an array."""
     return x.dtype.type(least_state(x.dtype))
 
 
@@ -55,7 +55,7 @@ def store_states(states: Any, block: Any, low: int, width: int) -> None:
 
 @compiled
 def repeat(out: Any, constants: Any, low: int) -> None:
-    """Write the constants of the columns from `low` on: that of column m is ``constants[m % constants.size]``."""
+    """Write the constants of the columns from `low` on: column m has ``constants[m % constants.size]``."""
     at = low % constants.size
     for j in range(out.size):
         out[j] = constants[at]
@@ -63,7 +63,7 @@ def repeat(out: Any, constants: Any, low: int) -> None:
 
 
 def flushed(x: float) -> float:
-    """Return x, or 0 if its absolute value is under `least_state`."""
+    """Return x, or 0 if its absolute value is below `least_state`."""
     return 0.0 if abs(x) < least_state(np.float64) else x
 
 
@@ -82,8 +82,8 @@ def _flushed(x: Any) -> Any:
 def flush(t: int, states: Any, decay: Any) -> None:
     """Replace small states of a recurrence by 0 before the step t.
 
-    That is before each step that is a multiple of 8, in backward passes too, and before every step if the states can
-    lose more than a factor of 1e8 within 8 steps.
+    It acts before each multiple of 8 steps, also backward, or before every step if the states can lose more than a
+    factor of 1e8 within 8 steps.
     """
     if t % _AHEAD == 0 or decay < states.dtype.type(0.1):
         for j in range(states.size):

@@ -1,9 +1,9 @@
 """Sums that stay in vector registers while their terms are added; for compiled kernels only.
 
 A loop over arrays loads and stores a sum for every row that it adds. LLVM's vectors keep up to six registers of it:
-what is left for each row is one addition from memory, and for a row of a product a multiplication. Each number is a sum
-in a fixed order, whatever the size of its block and the registers of a machine. The product of a number and a spike, 0
-or 1, is exact: such a sum has the bits of one that adds the number where there is a spike.
+each row then takes one addition from memory, and in a product a multiplication. Each number is a sum in a fixed order,
+whatever the size of its block and the registers of a machine. The product of a number and a spike, 0 or 1, is exact:
+such a sum has the same bits as adding the number for each spike.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cuslayer.kernels.host.llvm import I32, I64, Emitted, Emitter, Flat, Int, ge
 FEATURES = binding.get_host_cpu_features()
 REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
 _MOST_VECTORS = 6
-# Bytes of a sum that is kept in registers; longer rows are added in several passes.
+# Bytes of a sum in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
-# The pieces of a row, and the vectors of each, that fit in the registers.
+# The runs of a row, and the vectors of each, that fit in the registers.
 _SHAPES = [
     (pieces, vectors) for pieces in range(1, _MOST_VECTORS + 1) for vectors in range(1, _MOST_VECTORS // pieces + 1)
 ]
@@ -34,9 +34,9 @@ _BLOCK_BYTES = _MOST_COLUMNS * REGISTER_BYTES
 
 
 class Rows:
-    """Generates loads and stores of rows in the number type of an array, in pieces of some vectors.
+    """Generates loads and stores of rows in the number type of an array, in runs of some vectors.
 
-    The last vector of a piece may be a part of one: a piece has `width` numbers.
+    The last vector of a run may be incomplete: a run has `width` numbers.
     """
 
     def __init__(self, code: Emitter, like: Flat, vectors: int, width: Emitted | int, pieces: int = 1) -> None:
@@ -49,7 +49,7 @@ class Rows:
         self._masked = lanes.compare("<", (code.value(width) - done).splat(self.lanes))
 
     def _places(self, at: Emitted, apart: Emitted | None) -> list[Emitted]:
-        """Return where the vectors of each piece begin."""
+        """Return where the vectors of each run begin."""
         starts = [at] if apart is None else [at + apart * piece for piece in range(self.pieces)]
         return [start + v * self.lanes for start in starts for v in range(len(self._whole) + 1)]
 
@@ -57,7 +57,7 @@ class Rows:
         return number % (len(self._whole) + 1) in self._whole
 
     def load(self, flat: Flat, at: Emitted, apart: Emitted | None = None) -> list[Emitted]:
-        """Return the row that begins at a place; what is past the width of a piece is 0."""
+        """Return the row that begins at an index, 0 past the width of a run."""
         align, found = self.code.value(flat.itemsize, I32), list[Emitted]()
         for number, place in enumerate(self._places(at, apart)):
             if self._is_whole(number):
@@ -68,7 +68,7 @@ class Rows:
         return found
 
     def store(self, row: list[Emitted], flat: Flat, at: Emitted, apart: Emitted | None = None) -> None:
-        """Write a row to a place, and nothing past the width of a piece."""
+        """Write a row to an index, and nothing past the width of a run."""
         align = self.code.value(flat.itemsize, I32)
         for number, (value, place) in enumerate(zip(row, self._places(at, apart), strict=True)):
             if self._is_whole(number):
@@ -90,13 +90,13 @@ def added(row: list[Emitted], other: list[Emitted]) -> list[Emitted]:
 
 
 def vectors_of(width: Emitted, like: Flat) -> Emitted:
-    """Return the number of vectors that so many numbers of an array take, the last of which may be a part of one."""
+    """Return the number of vectors for so many numbers of an array; the last may be incomplete."""
     lanes = REGISTER_BYTES // like.itemsize
     return (width + (lanes - 1)) // lanes
 
 
 def shape_of(pieces: int, width: int, itemsize: int) -> int:
-    """Return the number of the shape of a row of some pieces of some numbers; 0 for nothing.
+    """Return the number of the shape of a row of some runs of some numbers; 0 for nothing.
 
     Raises:
         ValueError: the row does not fit in the registers.
@@ -134,9 +134,9 @@ def add_rows(
     shape: Int,
     width: Int,
 ) -> None:
-    """Add rows of a table to a row of the total, which begins at a place: those of the entries first to last.
+    """Add the rows of a table for the entries first to last to a row of the total, which begins at an index.
 
-    The row of entry e begins at ``table_at + index[e] stride``. A row has some pieces of `width` numbers, which lie
+    The row of entry e begins at ``table_at + index[e] stride``. A row has some runs of `width` numbers, which lie
     `apart` in the total and `table_apart` in the table; for the shape see `shape_of`. All arrays are flat.
     """
 
@@ -165,8 +165,8 @@ def _block(
 ) -> None:
     """Generate a block of a product for each number of rows and vectors that `rows` and `width` may ask for.
 
-    `loops` generates the loops over terms: given the sums before and a function that adds a term, by the place of its
-    number in the first row of a and of its row of b, it returns the sums after.
+    `loops` generates the loops over terms. It takes the sums before and a function that adds a term, by the index of
+    its number in the first row of a and of its row of b, and returns the sums after.
     """
 
     def of_size(count: int, vectors: int) -> None:
@@ -263,7 +263,7 @@ def multiply(
 ) -> None:
     """Write ``out[r, c] = sum_j sum_k a[r, j, k] b[j, k, c]``, r < rows, c < width, j < times, k < terms.
 
-    The arrays are flat: `_at` is the place of the first number, `_row`, `_k` and `_j` are the distances of neighbours.
+    The arrays are flat: `_at` is the index of the first number, `_row`, `_k` and `_j` are the distances of neighbours.
     The numbers of a row lie together.
     """
     most = _BLOCK_BYTES // out.itemsize
@@ -295,7 +295,7 @@ def multiply_listed(
 ) -> None:
     """Write ``out[r, c] = sum_k a[r, k] b[places[k] + c]``, r < rows, c < width, k < terms.
 
-    The arrays are flat: `_at` is the place of the first number. Rows of a have the distance of the number of terms.
+    The arrays are flat: `_at` is the index of the first number. The distance of rows of a is the number of terms.
     """
     most = _BLOCK_BYTES // out.itemsize
     for column in range(0, width, most):

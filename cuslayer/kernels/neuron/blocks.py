@@ -1,8 +1,8 @@
-"""Blocks of neurons of any kind on the CPU, as the passes that fuse a layer with its neurons run them.
+"""Blocks of neurons of any kind on the CPU, for the passes that fuse a layer with its neurons.
 
-A block is some neighbouring columns, for a range of time. A pass calls the function of a kind by its address, so that
-the pass is compiled once, whatever kinds there are: spike response neurons have functions of their own here, and one
-function runs the rows of every neuron that is written as a step.
+A block is some neighbouring columns, for a range of time. A pass calls the function of a kind by its address, so the
+pass is compiled once for all kinds. Spike response neurons have their own functions here, and one function runs the
+rows of every neuron written as a step.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ ENDLESS = 1 << 62
 
 
 class Block(NamedTuple):
-    """What a pass needs of a kind of neuron, forward or backward.
+    """A kind of neuron for a pass, forward or backward.
 
     Attributes:
         address: the function that runs a block.
         states: the numbers of a neuron that go from step to step.
         rows: the numbers of a neuron in the memory of a block: the states first, then others.
-        at: the first of them that is a constant of the neuron.
-        history: the steps before a step (backward: behind it) whose inputs (errors) the function reads.
+        at: the first row that is a constant of the neuron.
+        history: the steps before a step (backward: after it) whose inputs (errors) the function reads.
         spikes: the steps before a step whose spikes it reads.
         numbers: the constants of all neurons.
         places: integers for the function.
-        constants: (constants, K), those of which each neuron has its own: column m has that at m % K.
+        constants: (constants, K), constants that differ between neurons: column m has number m % K.
     """
 
     address: int
@@ -57,7 +57,7 @@ class Block(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What blocks of neurons keep from one call to the next; without elements where each call begins anew.
+    """States that blocks of neurons keep from one call to the next; without elements if each call begins anew.
 
     Attributes:
         memory: (blocks, rows width), the memory of each block.
@@ -71,10 +71,10 @@ class Held(NamedTuple):
 
 
 def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
-    """Return what `count` blocks of a width keep, for any number of chunks of so many steps; nothing for a width of 0.
+    """Return the states of `count` blocks of a width, for any number of chunks of so many steps; none for a width of 0.
 
-    Ring buffers have a multiple of 128 steps: in a call that begins at one, a step has the same row in the call and in
-    the ring buffer. What lies before the first step is not read.
+    Ring buffers have a multiple of 128 steps: in a call that begins at a multiple, a step has the same row in the call
+    and in the ring buffer. Rows before the first step are not read.
     """
     dtype, rows = neurons.numbers.dtype, [-(-(cut + chunk) // 128) * 128 for cut in (neurons.history, neurons.spikes)]
     count = count if width else 0
@@ -90,9 +90,9 @@ def forward_of(
     Args:
         dtype: the number type.
         steps: the number of steps.
-        response: the spike response; of neurons that are written as a step, their constants (constants, K).
+        response: the spike response; for neurons written as a step, their constants (constants, K).
         spiking: the neurons' other constants.
-        saves: the values for backward that rows at the end of the memory have after a step.
+        saves: the values for backward, which rows at the end of the memory have after a step.
     """
     none = np.empty((0, 1), dtype)
     if isinstance(spiking, StepSpiking):
@@ -117,9 +117,9 @@ def backward_of(
 ) -> Block:
     """Return the backward block of neurons; see `forward_of`.
 
-    Of neurons that are written as a step, rows behind the constants have what `load_saved` writes, if their gradients
-    need more than the potential, and if constants are `trained` the sums of their gradients. `exact`, of spike response
-    neurons, says whether they go through refraction.
+    For neurons written as a step, rows after the constants have the values of `load_saved`, if gradients need more than
+    the potential, and if constants are `trained` the sums of their gradients. `exact`: whether gradients of spike
+    response neurons go through refraction.
     """
     none = np.empty((0, 1), dtype)
     surrogate = surrogate_numbers(spiking, dtype)
@@ -147,7 +147,7 @@ def _numbers(f: Recurrence) -> tuple[Any, Any, Any, Any]:
 
 @compiled
 def begin(memory: Any, column: int, width: int, b: Block) -> None:
-    """Set the memory of a block of `width` neurons to that before the first step; `column` is that of the first one."""
+    """Set the memory of a block of `width` neurons, from `column` on, to the states before the first step."""
     memory[: b.rows * width] = 0
     for i in range(len(b.constants)):
         at = (b.at + i) * width
@@ -265,9 +265,9 @@ def forward(
 ) -> None:
     """Run a block of neurons over the steps [first, last).
 
-    The memory is that of `begin` before the first step. The inputs, potentials and spikes are `width` columns of x, u
-    and s, from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s may be ring buffers that hold
-    `b.history` and `b.spikes` steps more.
+    `begin` sets the memory before the first step. The inputs, potentials and spikes are `width` columns of x, u and s,
+    from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s may be ring buffers with `b.history`
+    and `b.spikes` steps more.
     """
     call(b.address, (first, last, memory, x, x_at, u, u_at, s, s_at, width, b.numbers, b.places))
 
@@ -289,8 +289,8 @@ def backward(
 ) -> None:
     """Run a block of neurons backward over the steps [first, last).
 
-    The memory is that of `begin` after the last step. The gradients of the spikes g, the potentials u and the gradients
-    of the inputs y are `width` columns each, from g_at, u_at and y_at on; step t is row t modulo the number of rows.
-    The ring buffer (`b.history` or more, width or more), 0 after the last step, is for errors within the filter.
+    `begin` sets the memory after the last step. The gradients of the spikes g, the potentials u and the gradients of
+    the inputs y are `width` columns each, from g_at, u_at and y_at on. Step t is row t modulo the number of rows. The
+    ring buffer (`b.history` or more, width or more), 0 after the last step, is for errors within the filter.
     """
     call(b.address, (first, last, memory, ring, g, g_at, u, u_at, y, y_at, width, b.numbers, b.places))

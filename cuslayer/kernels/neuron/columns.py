@@ -1,4 +1,4 @@
-"""The constants of each neuron as kernels take them: by column."""
+"""The constants of each neuron by column, for kernels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cuslayer.kernels.constants import least_factor
 
 
 def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -> Array:
-    """Return constants that broadcast to neurons of a shape as kernels take them, (K,) in an array's number type.
+    """Return constants that broadcast to neurons of a shape for kernels, (K,) in an array's number type.
 
-    Column m has the constant m % K. Constants under `least_factor` are 0.
+    Column m has the constant m % K. Constants below `least_factor` are 0.
     """
     xp = namespace(like)
     try:
@@ -28,10 +28,10 @@ def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -
 
 
 def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
-    """Return constants that broadcast to neurons of a shape as kernels take them, (constants, K).
+    """Return constants that broadcast to neurons of a shape for kernels, (constants, K).
 
-    Column m has those at m % K. They are on the device of an array, in its number type; constants of the host are sent
-    to a device once.
+    Column m has number m % K of each. They are on the device of an array, in its number type; constants of the host are
+    sent to a device once.
     """
     xp = namespace(like)
     if xp is np or any(namespace(each) is not np for each in given):

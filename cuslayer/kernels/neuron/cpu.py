@@ -1,7 +1,7 @@
 """Neurons of every kind over time on the CPU: twins of `neuron_loops.cuh`.
 
-The loops exist once, and are compiled once. They call what a kind does with a row of neurons by its address: functions
-that `printer.py` prints and Numba compiles, and keeps on disk under a name that has a digest of their text.
+The loops exist once, and are compiled once. They call the functions of a kind for a row of neurons by their addresses.
+`printer.py` prints these functions; Numba compiles them and keeps them on disk under a digest of their text.
 
 The loops run over blocks of columns; see `cuslayer/_base/jit.py`. The states, constants and other rows of a block lie
 one after the other in one array.
@@ -34,7 +34,7 @@ _WORDS = {"_exp": np.exp, "_rint": np.rint, "_trunc": np.trunc, "_carray": vars(
 
 @compiled
 def call_row(address: int, memory: Any, given: Any, potential: Any, fired: Any, c: Any, width: int, flag: int) -> None:
-    """Call a function of `row_functions`; `printer.py` says what its arrays have."""
+    """Call a function of `row_functions`; for its arrays see `printer.py`."""
     call(address, (memory, given, potential, fired, c, width, flag))
 
 
@@ -59,12 +59,12 @@ def forward_row(kind: Kind, saves: tuple[str, ...], dtype: np.dtype[Any]) -> int
 
 
 class BackwardRow(NamedTuple):
-    """What a loop needs to run a row of a kind back over a step.
+    """Functions that run a row of a kind back over a step.
 
     Attributes:
         row: the address of the function.
-        old_row: that of the function that computes the states before the step.
-        threshold: which of the columns' constants is the threshold, or -1 if all neurons have the same.
+        old_row: the address of the function that computes the states before the step.
+        threshold: the number of the threshold among the columns' constants, or -1 if all neurons have the same.
     """
 
     row: int
@@ -74,7 +74,7 @@ class BackwardRow(NamedTuple):
 
 @cache
 def backward_row(kind: Kind, exact: bool, trained: bool, dtype: np.dtype[Any]) -> BackwardRow:
-    """Return what a loop needs to run a row of a kind back over a step."""
+    """Return the functions that run a row of a kind back over a step."""
     found = row_functions(printer.backward_rows(kind, exact, trained), dtype)
     threshold = kind.columns.index(kind.threshold) if kind.threshold in kind.columns else -1
     return BackwardRow(found["backward_row"], found["old_row"], threshold)
@@ -125,9 +125,9 @@ def forward(
 
     Args:
         inputs: (inputs, T, ...), the weighted inputs.
-        constants: (constants, K), those of which each neuron has its own: column m has that at m % K.
+        constants: (constants, K), constants that differ between neurons: column m has number m % K.
         spiking: the kind of neuron and its other constants.
-        states: (states, columns), the states before the first step, which become those after the last; by default 0.
+        states: (states, columns), the states before the first step, overwritten by those after the last; by default 0.
         saves: the names of the values for backward: `StepSpiking.saved`.
     """
     shape, dtype = inputs.shape[1:], inputs.dtype
@@ -141,7 +141,7 @@ def forward(
 
 
 def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
-    """Return the constants of all neurons, and the absolute value under which states become 0, as rows take them."""
+    """Return the constants of all neurons, and the absolute value below which states become 0, as rows take them."""
     return np.array([*spiking.numbers(beside.dtype), least_of(beside)], beside.dtype)
 
 
@@ -160,10 +160,10 @@ def load_saved(
     c: Any,
     graded: int,
 ) -> None:
-    """Write what backward over the step t needs besides the potential to the memory's parts from `at` on.
+    """Write the values for backward over the step t, except the potential, to the memory's parts from `at` on.
 
-    These are, of `width` columns from the first on, the saved values of the step, and if there are numbers of old
-    states those, and the saved values of the step before.
+    For `width` columns from the first on, these are the saved values of the step; with numbers of old states, also the
+    old states and the saved values of the step before.
     """
     for i in range(len(kept)):
         copy(memory[(at + i) * width : (at + i + 1) * width], kept[i, t, first : first + width])
@@ -253,8 +253,8 @@ def adjoint(
         constants: see `forward`.
         spiking: the kind of neuron, its other constants, and the surrogate.
         states: the states before the first step; by default 0.
-        trained: whether the gradients of the constants are computed; else there are none.
-        later: the gradients of the states after the last step, which become those before the first; by default 0.
+        trained: whether to compute the gradients of the constants; else there are none.
+        later: the gradients of the states after the last step, overwritten by those before the first; by default 0.
     """
     flat, kind = columns(np.ascontiguousarray(g)), spiking.kind
     y = empty((len(kind.inputs), *g.shape), g.dtype)

@@ -1,8 +1,8 @@
 """The adjoint of a neuron's step, derived from its assignments in reverse order.
 
 The derivative of the spike is the surrogate. Where the step continues with a spike, as in ``u - c.theta if s else u``,
-backward has one of three meanings: the derivative of all of it (``exact``); that of the step as if the neuron had not
-fired; or that with the spike as a constant. The reverse of `flushed` is `flushed`.
+backward differentiates one of three things: the whole step (``exact``), the step as if the neuron had not fired, or the
+step with the spike as a constant. The reverse of `flushed` is `flushed`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Adjoint:
     """Backward over one step.
 
     Attributes:
-        body: the assignments; the first of them compute values of forward again.
-        saved: the values of forward that it needs, besides the potential.
+        body: the assignments; the first compute values of forward again.
+        saved: the values of forward that it needs, except the potential.
         old: the states before the step that it needs.
-        before: assignments that compute those from the saved values of the step before.
+        before: assignments that compute these states from the saved values of the step before.
         states: for each state its gradient before the step.
         inputs: the gradient of each input.
-        columns: what the step adds to the gradient of each constant that each neuron has of its own.
+        columns: the terms of the step for the gradient of each constant that differs between neurons.
     """
 
     body: tuple[Statement, ...]
@@ -64,7 +64,7 @@ def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | Non
         kind: the kind.
         exact: whether it has all paths through the spike.
         trained: whether it has the gradients of the columns' constants.
-        saves: what is saved at least; by default what `saved` says.
+        saves: the values saved at least; by default from `saved`.
     """
     if kind.own is not None:
         body, results = kind.own
@@ -92,7 +92,7 @@ class StepSpiking(DynamicSpiking):
     Attributes:
         kind: the kind; the surrogate's theta is 0 where each neuron has its own threshold.
         values: the constants of all neurons, in the order of ``kind.numbers``.
-        labels: what errors call ``kind.columns``.
+        labels: the names of ``kind.columns`` in errors.
     """
 
     kind: Kind
@@ -111,7 +111,7 @@ class StepSpiking(DynamicSpiking):
     def fusable(self) -> bool:
         """Whether a pass with the layer before takes the neurons.
 
-        Then their spikes are 1, they have one input, and backward needs nothing of forward but the potential.
+        Then their spikes are 1, they have one input, and backward needs only the potential from forward.
         """
         one_input = len(self.kind.inputs) == 1 and self.kind.derived
         return one_input and not self.graded and not self.saved(False) and not self.old(False)
@@ -121,7 +121,7 @@ class StepSpiking(DynamicSpiking):
         return tuple(map(self.kind.states.index, adjoint(self.kind, self.exact, trained).old))
 
     def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
-        """Return the constants of neurons of a shape as fused passes take them, (constants, K)."""
+        """Return the constants of neurons of a shape for fused passes, (constants, K)."""
         if not self.fusable:
             raise ValueError(
                 f"spiking must be of neurons that have `one_pass`, got {self.kind.name}; call layer and neurons"
@@ -177,7 +177,7 @@ class _Reverse:
         return tuple(value if later(state) in used else number(0.0) for state, value in pairs)
 
     def assign(self, target: str, value: ast.expr) -> ast.expr:
-        """Add an assignment, unless the value is a name or a number, and return what stands for the value."""
+        """Add an assignment, unless the value is a name or a number, and return an expression for the value."""
         if is_atom(value):
             return value
         self.body.append((target, value))
@@ -197,7 +197,7 @@ class _Reverse:
         return self.assign(f"of_{of}'", total)
 
     def push(self, value: ast.expr, g: ast.expr, of: str = "") -> None:
-        """Add the gradient g of an expression to those of its names; `of` is the name that it is assigned to."""
+        """Add the gradient g of an expression to its names' gradients; `of` is the name that it is assigned to."""
         if is_zero(g):
             return
         if isinstance(value, ast.Name):
@@ -225,7 +225,7 @@ class _Reverse:
         self.terms.setdefault(of, []).append(g)
 
     def as_unfired(self, value: ast.expr) -> ast.expr:
-        """Return a factor as it is if the neuron has not fired, where the gradient is the one without its spikes."""
+        """Return a factor as if the neuron had not fired, where the gradient omits its spikes."""
         if self.exact or not self.kind.unfired or self.kind.spike not in names_in(value):
             return value
         if isinstance(value, ast.Name):
@@ -299,7 +299,7 @@ class _Values:
         self.kind, self.saved, self.old = kind, dict.fromkeys(saved), set[str]()
 
     def want(self, names: Iterable[str]) -> None:
-        """Save what cannot be computed again from the potential and from what is saved."""
+        """Save the values that cannot be computed again from the potential and saved values."""
         for each in names:
             if each in self.kind.states:
                 self.old.add(each)
@@ -328,7 +328,7 @@ class _Values:
 
 
 def is_flushed(value: ast.expr | None) -> bool:
-    """Return whether an expression is what `flushed` returns."""
+    """Return whether an expression is a call of `flushed`."""
     return isinstance(value, ast.Call) and cast(ast.Name, value.func).id == "flushed"
 
 
@@ -338,7 +338,7 @@ def is_zero(value: ast.expr) -> bool:
 
 
 def multiply(left: ast.expr, right: ast.expr) -> ast.expr:
-    """Return a product; a factor of 1, 0 or -1 is carried out."""
+    """Return a product, simplified for a factor of 1, 0 or -1."""
     for one, other in ((left, right), (right, left)):
         if isinstance(one, ast.Constant) and one.value in (0, 1):
             return other if one.value else one
@@ -380,7 +380,7 @@ def _signed(value: ast.expr, sign: int = 1) -> list[tuple[int, ast.expr]]:
 
 
 def difference(one: ast.expr, other: ast.expr) -> ast.expr:
-    """Return ``one - other``, in which what both have in common is not rounded."""
+    """Return ``one - other`` without rounding their common terms."""
     terms = _signed(one)
     for sign, value in _signed(other, -1):
         same = next((i for i, (s, v) in enumerate(terms) if s == -sign and ast.dump(v) == ast.dump(value)), None)

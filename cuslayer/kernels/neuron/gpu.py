@@ -1,4 +1,4 @@
-"""Launchers of `neuron_loops.cuh`: the kernels of a kind of neuron over time, with what `printer.py` prints of it."""
+"""Launchers of `neuron_loops.cuh`: the kernels of a kind of neuron over time, with its struct from `printer.py`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def forward(
 ) -> tuple[Array, Array, Array]:
     """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
 
-    The arguments are those of the twin in `cpu.py`.
+    Arguments: see the twin in `cpu.py`.
     """
     shape, dtype = inputs.shape[1:], inputs.dtype
     u, s, kept = (empty(inputs, *of) for of in ((shape, dtype), (shape, bool), ((len(saves), *shape), dtype)))
@@ -49,7 +49,7 @@ def adjoint(
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
 
-    The arguments are those of the twin in `cpu.py`.
+    Arguments: see the twin in `cpu.py`.
     """
     kind, dtype = spiking.kind, g.dtype
     y = empty(g, (len(kind.inputs), *g.shape), dtype)

@@ -1,8 +1,8 @@
 """The language of a neuron's step: plain arithmetic on scalars, read from the source of a function.
 
-A step has assignments, then one return. In an expression may stand ``+ - * /``, comparisons, ``and``, ``or``, ``not``,
-``a if condition else b``, numbers, `abs`, `min`, `max` and the functions of this module. `read_step` makes a `Kind` of
-it, from which `derive.py` derives the adjoint, and `printer.py` prints Python for Numba and CUDA.
+A step has assignments, then one return. An expression may have ``+ - * /``, comparisons, ``and``, ``or``, ``not``,
+``a if condition else b``, numbers, `abs`, `min`, `max` and the functions of this module. `read_step` turns it into a
+`Kind`, from which `derive.py` derives the adjoint, and `printer.py` prints Python for Numba and CUDA.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-# Under this absolute value a float64 state becomes 0: see kernels/host/states.py.
+# Below this absolute value a float64 state becomes 0: see kernels/host/states.py.
 _LEAST = 2.0**-904
 # The folder of the package.
 _ROOT = Path(__file__).parents[3]
 
-# What the names of backward end in.
+# The end of backward's names.
 _MARK = "'"
 
 Statement: TypeAlias = "tuple[str, ast.expr]"
 
 
 def flushed(x: float) -> float:
-    """Return x, or 0 if it is so small that arithmetic with it would be slow, and differ between devices.
+    """Return x, or 0 if it is so small that arithmetic with it would be slow and differ between devices.
 
-    A state that decays is flushed in each step: ``v = flushed(d * v + x)``.
+    Flush a state that decays in each step: ``v = flushed(d * v + x)``.
     """
     return 0.0 if abs(x) < _LEAST else x
 
@@ -47,13 +47,13 @@ def rint(x: float) -> float:
 
 
 def trunc(x: float) -> float:
-    """Return x without what is after the point."""
+    """Return x without its fraction."""
     return float(math.trunc(x))
 
 
 # The functions of a step, and how many arguments they take.
 FUNCTIONS = {"abs": 1, "min": 2, "max": 2, "exp": 1, "flushed": 1, "rint": 1, "trunc": 1}
-# Those of which an adjoint needs the arguments, or the result, as names.
+# An adjoint needs the arguments or the result of these as names.
 _OF_NAMES = ("abs", "min", "max", "exp")
 _ALLOWED = f"+ - * /, comparisons, 'a if s else b', numbers and {', '.join(FUNCTIONS)}"
 
@@ -66,16 +66,16 @@ class Kind:
         name: of the kind.
         source: the file that has the step.
         states: the states before the step.
-        columns: the constants of which each neuron may have its own.
+        columns: the constants that may differ between neurons.
         numbers: the constants of all neurons, attributes of the step's first parameter.
         inputs: the weighted inputs.
         body: the assignments, in order.
         after: for each state its name after the step.
         potential: the potential that is recorded.
         spike: whether the neuron fires.
-        unfired: what ``gradient="slayer"`` means: True to differentiate as if the neuron had not fired, False to take
-            the spikes in the step for constants.
-        derived: whether it has an adjoint: one that is derived, or its own.
+        unfired: the meaning of ``gradient="slayer"``: True to differentiate as if the neuron had not fired, False to
+            take the spikes in the step as constants.
+        derived: whether it has an adjoint, derived or its own.
         own: the assignments and results of its own backward, None if the adjoint is derived.
     """
 
@@ -94,7 +94,7 @@ class Kind:
     own: tuple[tuple[Statement, ...], tuple[ast.expr, ...]] | None = None
 
     def with_columns(self, names: Sequence[str]) -> Kind:
-        """Return the kind with further constants of which each neuron has its own."""
+        """Return the kind with further constants that differ between neurons."""
         more = tuple(name for name in self.numbers if name in names)
         return _with_columns(self, more) if more else self
 
@@ -126,7 +126,7 @@ def _with_columns(kind: Kind, more: tuple[str, ...]) -> Kind:
 
 
 def names_in(value: ast.expr) -> Iterator[str]:
-    """Yield the names in an expression, but not those of functions."""
+    """Yield the names in an expression, except functions."""
     for node in ast.walk(value):
         if isinstance(node, ast.Name) and node.id not in FUNCTIONS:
             yield node.id
@@ -139,9 +139,8 @@ def is_condition(value: ast.expr) -> bool:
     )
 
 
-# Names that end in ' are of backward; a step cannot have them.
-# What backward is given besides the values of forward: the gradient of the output, whether a spike carries the
-# potential, and the surrogate dt rho(u).
+# Names that end in ' are of backward; a step cannot have them. Further inputs of backward: the gradient of the output,
+# whether a spike carries the potential, and the surrogate dt rho(u).
 GRAD, GRADED, SLOPE = "grad'", "graded'", "slope'"
 
 
@@ -179,7 +178,7 @@ class _Reader:
         return TypeError(f"{self.what} {rule}, got '{shown}' in line {line} of {self.file.name}")
 
     def assign(self, name: str, value: ast.expr) -> str:
-        """Add an assignment and return the name under which its value goes on, which no other assignment has."""
+        """Add an assignment and return a new, unique name for its value."""
         name = f"own_{name}'" if self.what == "backward" else name
         taken = {*self.parameters, *dict(self.body), *self.numbers}
         numbered = (f"{name.removesuffix(_MARK)}_{i}{_MARK * name.endswith(_MARK)}" for i in range(1, 999))
@@ -190,7 +189,7 @@ class _Reader:
         return new
 
     def read(self, parameters: Sequence[str], names: Mapping[str, str] | None = None) -> tuple[ast.expr, ...]:
-        """Read all statements and return what the step returns; parameters may have other names inside."""
+        """Read all statements and return the step's results; parameters may have other names inside."""
         self.parameters = list(parameters)
         self.current = {name: name for name in parameters[1:]} | dict(names or {})
         for statement in self.code.body:
@@ -217,7 +216,7 @@ class _Reader:
         raise self.error(self.code.body[-1], "must end with a return")
 
     def expression(self, node: ast.expr, top: bool = False) -> ast.expr:
-        """Return an expression of known names; what some functions return is assigned to a name."""
+        """Return an expression of known names; results of some functions are assigned to a name."""
         found = ast.copy_location(self._expression(node), node)
         atoms = isinstance(found, ast.Call) and found.func.id in _OF_NAMES  # type: ignore[attr-defined]
         return name(self.assign("part", found)) if atoms and not top else found
@@ -308,13 +307,14 @@ def read_step(
 ) -> Kind:
     """Return the kind of neuron, by its name, of a step ``step(c, *columns, *states, *inputs)``.
 
-    It returns the states after it, the potential and the spike; see `Kind` for the options. Its own backward is
-    ``backward(c, *columns, *states, u, rho, g)`` with the gradients of the states after the step, the potential, the
-    surrogate and the gradient of the spike; it returns the gradients of the states before the step and of the inputs.
+    The step returns the states after it, the potential and the spike; see `Kind` for the options. Its own backward is
+    ``backward(c, *columns, *states, u, rho, g)``. It takes the gradients of the states after the step, the potential,
+    the surrogate and the gradient of the spike, and returns the gradients of the states before the step and of the
+    inputs.
 
     Raises:
-        TypeError: the source is not in a file, or the step has something else than plain arithmetic.
-        ValueError: its parameters or what it returns are not as its class says.
+        TypeError: the source is not in a file, or the step has more than plain arithmetic.
+        ValueError: its parameters or results do not fit its class.
     """
     reader = _Reader(step)
     parameters = [each.arg for each in reader.code.args.args]
@@ -369,7 +369,7 @@ def _read_backward(
     inputs: Sequence[str],
     potential: str,
 ) -> tuple[tuple[Statement, ...], tuple[ast.expr, ...]]:
-    """Return the assignments and the results of a backward; its constants are added to those of the step."""
+    """Return the assignments and the results of a backward; add its constants to the step's."""
     reader = _Reader(backward, "backward")
     parameters = [each.arg for each in reader.code.args.args]
     expected = [*columns, *states, "u", "rho", "g"]

@@ -1,6 +1,6 @@
 """Prints a kind of neuron: rows of neurons in Python, which Numba compiles, and a struct with its loops in CUDA.
 
-`python -m cuslayer.neurons` writes the CUDA of the kinds that are shipped into the files beside this one.
+`python -m cuslayer.neurons` writes the CUDA of the shipped kinds into the folder of this file.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class _Python(_Printer):
         return [f"{_place(at + i)} = {self.show_name(each)}" for i, each in enumerate(names)]
 
     def function(self, of: str, kind: Kind, rows: int, loop: Iterable[str]) -> str:
-        """Return the text of a function of addresses that has a loop over a row; so many rows has the memory."""
+        """Return the text of a function of addresses with a loop over a row; the memory has so many rows."""
         numbers = [f"{each} = _real({value!r})" for value, each in self.known.items()]
         constants = [f"{self.show_name(each)} = _c[{i}]" for i, each in enumerate((*kind.numbers, "least'"))]
         sizes = {"memory": f"{rows} * _width", "given": "_width", "potential": "_width", "fired": "_width"}
@@ -151,7 +151,7 @@ def _place(number: int) -> str:
 def forward_row(kind: Kind, kept: Sequence[str]) -> str:
     """Return the text of a function that runs a row of neurons for a step.
 
-    The parts of its memory, each as long as the row: the states, the columns' constants, what is saved, and further
+    The parts of its memory, each as long as the row: the states, the columns' constants, saved values, and further
     inputs.
     """
     show, at_kept = _Python(kind.conditions), len(kind.states) + len(kind.columns)
@@ -168,9 +168,9 @@ def forward_row(kind: Kind, kept: Sequence[str]) -> str:
 def backward_rows(kind: Kind, exact: bool, trained: bool) -> str:
     """Return the text of two functions: `backward_row` runs a row of neurons back over a step.
 
-    The parts of its memory: gradients of the states, the surrogate, which is replaced by the gradient of the input, the
-    columns' constants, what is saved, the old states, what is saved of the step before, sums of the columns' gradients
-    if they are trained, and gradients of further inputs. `old_row` computes the old states from the step before.
+    The parts of its memory: gradients of the states; the surrogate, which the gradient of the input replaces; the
+    columns' constants; saved values; the old states; saved values of the step before; sums of the columns' gradients if
+    they are trained; gradients of further inputs. `old_row` computes the old states from the step before.
     """
     found, kept = adjoint(kind, exact, trained), saved(kind, exact, trained)
     show, states = _Python({*kind.conditions, *conditions_in(found.body)}), len(kind.states)
@@ -200,7 +200,7 @@ def backward_rows(kind: Kind, exact: bool, trained: bool) -> str:
     return back + show.function("old_row", kind, rows, loop)
 
 
-# The words of C++ and of the loops that a step may have as names.
+# Words of C++ and of the loops that a step may have as names.
 _TAKEN = frozenset(
     re.findall(
         r"\w+",
@@ -247,7 +247,7 @@ class _Cuda(_Printer):
     def method(
         self, head: str, given: Mapping[str, str], body: Sequence[Statement], results: Sequence[tuple[str, ast.expr]]
     ) -> str:
-        """Return a method: what is given and used, by its expression, the assignments, and the results."""
+        """Return a method: used inputs, by their expressions, the assignments, and the results."""
         used = {each for _, value in (*body, *results) for each in names_in(value)}
         lines = [f"const real {self.show_name(each)} = {value};" for each, value in given.items() if each in used]
         for target, value in body:
@@ -303,7 +303,7 @@ def struct(kind: Kind) -> str:
 
 
 def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
-    """Return the methods of a struct that are backward."""
+    """Return the backward methods of a struct."""
     columns, numbers = range(len(kind.columns)), kind.columns
     away = ast.BinOp(name("u"), ast.Sub(), name(kind.threshold)) if kind.threshold in numbers else name("u")
     blocks = ["", "    // Where the surrogate is taken."]
@@ -370,5 +370,5 @@ def with_struct(code: str, kind: Kind) -> str:
 
 
 def printed(kind: Kind) -> dict[str, str]:
-    """Return the file of a kind that is shipped, by its name."""
+    """Return the file of a shipped kind, by its name."""
     return {f"{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.name).lower()}.cuh": struct(kind)}

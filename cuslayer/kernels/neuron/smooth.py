@@ -1,7 +1,7 @@
 """The smooth twin of a neuron's step, in which a spike is a number between 0 and 1: its adjoint against differences.
 
-There ``a if s else b`` is ``s a + (1 - s) b``, so that the derivative of the whole step exists, and must be what
-`derive.py` has derived.
+There ``a if s else b`` is ``s a + (1 - s) b``, so the derivative of the whole step exists, and must equal the result of
+`derive.py`.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def _forward(kind: Kind, numbers: Mapping[str, Any], inputs: Array) -> list[dict
 
 
 def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, seed: int) -> float:
-    """Return the relative difference between a kind's own backward and the adjoint that is derived, for one step.
+    """Return the relative difference between a kind's own backward and the derived adjoint, for one step.
 
-    The states, the inputs and the gradients are drawn, for 100 neurons; see `error_of_adjoint`.
+    States, inputs and gradients of 100 neurons are random; see `error_of_adjoint`.
     """
     draw = np.random.default_rng(seed).standard_normal
     known: dict[str, Any] = {**numbers, **{each: draw(100) for each in (*kind.states, *kind.inputs)}}
@@ -119,7 +119,7 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
 
     Args:
         kind: the kind of neuron.
-        numbers: the constants, those of each neuron too.
+        numbers: the constants, also of each neuron.
         seed: the seed of the inputs, the direction and the weights of the spikes.
         step: the step along the direction.
     """

@@ -1,8 +1,7 @@
 """Steps of the optimizers on the CPU, in place and in one pass, and clipping: twins of `optim.cu`.
 
-All weights of a step are in one loop, which is divided into pieces of them: many small weights then take the time of
-their bytes, not that of as many calls. A compiled loop is given their addresses, since it would be compiled again for
-every number of arrays.
+One loop updates chunks of all weights, so many small weights take the time of their bytes, not of as many calls. A
+compiled loop takes addresses, since it would be compiled again for every number of arrays.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from cuslayer.kernels.host.memory import empty
 
 __all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 
-# Elements of a piece, and those that one thread updates at least: fewer take less time than to wake another.
+# Elements of a chunk, the least for a thread: fewer take less time than to wake another.
 _PIECE = _GRAIN = 1 << 15
-# Elements of a partial sum of squares: their order does not depend on the number of cores.
+# Elements of a partial sum of squares: the order of the sum does not depend on the number of cores.
 _PART = 1 << 14
 # Elements that are computed in the first cache before they are written.
 _ROW = 2048
 
 
 def _address(name: str, a: Array | None, w: Array) -> int:
-    """Return the address of what belongs to the weights w, 0 for None."""
+    """Return the address of an array that belongs to the weights w, 0 for None."""
     if a is None:
         return 0
     if not a.flags.c_contiguous:
@@ -40,10 +39,10 @@ def _address(name: str, a: Array | None, w: Array) -> int:
 
 
 def _one_pass(kernel: Any, arrays: dict[str, Sequence[Array | None]], numbers: Array) -> None:
-    """Run a kernel over the pieces of all weights.
+    """Run a kernel over the chunks of all weights.
 
     Args:
-        kernel: takes a range of pieces, their weights and first elements (pieces, 2), the addresses of the arrays of
+        kernel: takes a range of chunks, their weights and first elements (chunks, 2), the addresses of the arrays of
             each weight and its size (weights, arrays + 1), and numbers.
         arrays: by name, w first, the arrays of each weight; None has the address 0.
         numbers: (weights, ...), in the weights' type.
@@ -138,8 +137,8 @@ def adam_each(
     """Take a step of Adam, AMSGrad or NAdam for several weights w of a type.
 
     With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
-    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With a peak (AMSGrad), the largest v so far, which is
-    stored there, replaces v. The rates include the bias corrections.
+    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With a peak (AMSGrad), which stores it, the largest v so
+    far replaces v. The rates include the bias corrections.
     The numbers (weights, 7) of each are beta1, beta2, rate_m, rate_g, scale_v, eps and decay.
     """
     _one_pass(_adam_pieces, {"w": w, "g": g, "m": m, "v": v, "peak": peak}, numbers)
@@ -176,7 +175,7 @@ def _sum_of_squares(g: Array) -> float:
     return sum(parts.tolist())
 
 
-# A loop over rows, not over a range of the whole: of an index that may be negative, LLVM makes gathers and scatters.
+# A loop over rows, not over a range of the whole: LLVM turns an index that may be negative into gathers and scatters.
 @compiled
 def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any) -> None:
     zero = g.dtype.type(0)
@@ -198,14 +197,14 @@ def _clipped(g: Array, limit: float, factor: float) -> Array:
 
 
 def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
-    """Return gradients clipped to the absolute value `limit`; what is not finite stays so, and the given arrays too."""
+    """Return copies of gradients clipped to the absolute value `limit`; elements that are not finite stay so."""
     return [_clipped(g, limit, 1.0) for g in gradients]
 
 
 def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
     """Return gradients scaled so that their common Euclidean norm is at most `limit`; the given arrays do not change.
 
-    A gradient that is not finite becomes NaN, and the others are not scaled by its norm.
+    A gradient that is not finite becomes NaN, and its norm does not scale the others.
     """
     totals = [_sum_of_squares(g) for g in gradients]
     size = math.sqrt(sum(totals)) if all(map(math.isfinite, totals)) else 0.0

@@ -13,7 +13,7 @@ from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, zeros
 
 __all__ = ["adam_all", "add_squares", "clip_norm", "clip_values", "sgd_all"]
 
-# What arrays.cuh has for a block: its threads, and the elements of its tile.
+# Of arrays.cuh: threads of a block, and elements of its tile.
 _THREADS, _TILE = 256, 1024
 # A thread adds _EACH squares unless that takes more than _MOST blocks for a gradient.
 _EACH, _MOST = 16, 64
@@ -36,7 +36,7 @@ def sgd_all(
         v: their velocities.
         constants: (weights, 4): momentum, weight decay, and the bounds of each.
         rates: (rows, weights, 1): the learning rates of some steps.
-        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
+        step: (2,) int64, the row of this step, advanced up to the last, and the number of earlier steps.
         watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
             that is not finite; 0 if there was none.
     """
@@ -54,7 +54,7 @@ def adam_all(
     step: Array,
     watch: Array,
 ) -> None:
-    """Take a step of Adam, AMSGrad where there is a peak, or NAdam, as `sgd_all`.
+    """Take a step of Adam, AMSGrad (with a peak) or NAdam; see `sgd_all`.
 
     The constants (weights, 6) are beta1, beta2, eps, weight decay and the bounds of each; the rates (rows, weights, 3)
     are rate_m, rate_g and scale_v.
@@ -107,7 +107,7 @@ def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
 
 
 def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
-    """Return gradients clipped to the absolute value `limit`; what is not finite stays so, and the given arrays too."""
+    """Return copies of gradients clipped to the absolute value `limit`; elements that are not finite stay so."""
     clipped = [empty(g, g.shape, g.dtype) for g in gradients]
     for dtype, given in _by_type(gradients):
         for _, some in _launches({"g": given, "y": _of_type(clipped, dtype)}):
@@ -118,8 +118,7 @@ def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
 def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
     """Return gradients scaled so that their common Euclidean norm is at most `limit`; the given arrays do not change.
 
-    A gradient that is not finite becomes NaN, and the others are not scaled by its norm. Nothing is read from the
-    device.
+    A gradient that is not finite becomes NaN, and its norm does not scale the others. The host reads nothing.
     """
     if not gradients:
         return []
@@ -138,7 +137,7 @@ def _of_type(arrays: Sequence[Array | None], dtype: Any) -> list[Array | None]:
 
 
 def _by_type(arrays: Sequence[Array | None]) -> list[tuple[Any, list[Array | None]]]:
-    """Return for each type the arrays of it, contiguous, and None in the place of any other."""
+    """Return for each type its arrays, contiguous, and None for any other."""
     return [(dtype, _of_type(arrays, dtype)) for dtype in sorted({x.dtype for x in arrays if x is not None})]
 
 

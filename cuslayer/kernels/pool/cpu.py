@@ -1,6 +1,6 @@
 """Sum pooling on the CPU, with a gain for all or a weight for each tap of the window.
 
-A window's terms are added in the order of its taps, as on a GPU; what is beyond the edges of an image is left out.
+A window's terms are added in the order of its taps, as on a GPU, without pixels beyond the edges of an image.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _pool_adjoint(first: int, last: int, g: Any, w: Any, x: Any, window: Any, ga
 
 @compiled
 def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
-    """Compute `_pool_adjoint` for windows side by side: each pixel is in one window, and nothing is summed."""
+    """Compute `_pool_adjoint` for windows that tile the image: each pixel is in one window, so nothing is summed."""
     (kernel_h, kernel_w), _, _, _ = window
     for frame in range(first, last):
         for y in range(x.shape[1]):

@@ -19,7 +19,7 @@ def _over_pixels(
     sums: Sequence[Emitted],
     one: Callable[[Emitted, list[Emitted]], list[Emitted]],
 ) -> list[Emitted]:
-    """Generate a loop over the pixels of a tile: `one` is given the place of each and the sums before it."""
+    """Generate a loop over the pixels of a tile: `one` takes the index of each and the sums before it."""
     begin, across, wide, down, high = places
 
     def row(y: Emitted, before: list[Emitted]) -> list[Emitted]:

@@ -1,4 +1,4 @@
-"""What recurrent kernels take besides arrays: the neurons, and the convolution from a population to itself."""
+"""Arguments of recurrent kernels: the neurons, and the convolution from a population to itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Program(NamedTuple):
     """Neurons of any kind, which kernels run step by step.
 
     Attributes:
-        spiking: the kind of neuron and its constants; of spike response neurons threshold, refractory response and
+        spiking: the kind of neuron and its constants; for spike response neurons threshold, refractory response,
             surrogate.
-        response: the spike response; None of neurons that are written as a step.
+        response: the spike response; None for neurons written as a step.
         exact: whether backward of spike response neurons includes the path through refraction.
     """
 
@@ -30,15 +30,15 @@ class Program(NamedTuple):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What errors call the constants of which each neuron has its own."""
+        """The names in errors of the constants that differ between neurons."""
         return self.spiking.labels if isinstance(self.spiking, StepSpiking) else ()
 
     def saved(self, trained: bool) -> tuple[str, ...]:
-        """Return the values that backward needs of forward besides the potential."""
+        """Return the values of forward that backward needs in addition to the potential."""
         return self.spiking.saved(trained) if isinstance(self.spiking, StepSpiking) else ()
 
     def response_of(self, constants: Any) -> Any:
-        """Return the spike response; of neurons that are written as a step, their constants, as blocks take them."""
+        """Return the spike response; for neurons written as a step, their constants, as blocks take them."""
         return constants if self.response is None else self.response
 
 

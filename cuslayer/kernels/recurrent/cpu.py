@@ -1,8 +1,8 @@
 """Populations with synapses to themselves on the CPU: one loop over time for each sample.
 
-In a step the spikes of `delay` steps before are walked: each adds its weights to the weighted input. Backward runs from
-the last step to the first: a spike gets the errors of the weighted inputs that it has reached. A sample is computed by
-one thread, whatever else is computed with it.
+In a step, each spike of `delay` steps before adds its weights to the weighted input. Backward runs from the last step
+to the first: a spike gets the errors of the weighted inputs that it has reached. One thread computes a sample, whatever
+else is in the batch.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PopulationMemory:
 
 
 class Later(NamedTuple):
-    """What backward keeps from one call to the call for the steps before: the gradients of `Held`.
+    """The gradients of `Held`, from a call of backward for the call over the steps before.
 
     Attributes:
         states: (samples, states x neurons).
@@ -79,7 +79,7 @@ class Later(NamedTuple):
 
 
 def nothing_later(g: Array, program: Program, longest: int, steps: int = ENDLESS) -> Later:
-    """Return what backward over so many steps begins with, for gradients like g (T, N, ...) and a longest delay."""
+    """Return zeros to begin backward over so many steps with, for gradients like g (T, N, ...) and a longest delay."""
     block = _backward_block(g.dtype, steps, program, np.empty((0, 1), g.dtype), False)
     samples, neurons = g.shape[1], math.prod(g.shape[2:])
     shapes = (samples, block.states * neurons), (samples, max(block.history, 1), neurons), (longest, samples * neurons)
@@ -148,17 +148,17 @@ def forward(
     before: PopulationMemory | None = None,
     saves: tuple[str, ...] = (),
 ) -> tuple[Array, Array, Array]:
-    """Return the potential u and the spikes s, (T, N, ...), and what else backward needs, (values, T, N, ...).
+    """Return the potential u and the spikes s, (T, N, ...), and other values for backward, (values, T, N, ...).
 
     Args:
         x: (T, N, ...), the weighted input from other layers.
-        weight: that of a dense layer (lags neurons, neurons), lag 0 first, or of a convolution.
+        weight: the weight of a dense layer (lags neurons, neurons), lag 0 first, or of a convolution.
         program: the neurons.
-        constants: (constants, K), those of which each neuron has its own.
+        constants: (constants, K), the constants that differ between neurons.
         delay: the steps after which a spike reaches its own population, by lag 0.
-        geometry: that of a convolution.
-        before: the state before the first step, which becomes that after the last; by default 0.
-        saves: the names of what backward needs besides the potential, as `saved` of the program says.
+        geometry: the geometry of a convolution.
+        before: the state before the first step, overwritten by the state after the last; by default 0.
+        saves: the names of the other values for backward, from `saved` of the program.
     """
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     response = program.response_of(constants)
@@ -242,26 +242,26 @@ def adjoint(
 ) -> tuple[Array, Array]:
     """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
-    A spike gets, besides its gradient g from later layers, the weights times the gradients of the weighted inputs
-    `delay` steps later.
+    A spike gets its gradient g from later layers, plus the weights times the gradients of the weighted inputs `delay`
+    steps later.
 
     Args:
         g: (T, N, ...).
         u: (T, N, ...), the potential.
-        more: what else `forward` has returned.
-        weight: see `forward`, as all others.
+        more: the other values from `forward`.
+        weight: see `forward`.
         program: the neurons.
         constants: see `forward`.
         delay: the delay.
-        geometry: that of a convolution.
+        geometry: the geometry of a convolution.
         states: (states, columns), the states before the first step; by default 0.
-        trained: whether the gradients of the constants are computed; else there are none.
-        later: what is known after the last step, which becomes that before the first; by default `nothing_later`.
+        trained: whether to compute the gradients of the constants; else there are none.
+        later: gradients after the last step, overwritten by those before the first; by default `nothing_later`.
         start: the steps before the first.
     """
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
     y, flat, spiking = empty(g.shape, g.dtype), (steps, samples * neurons), program.spiking
-    more = more[: len(program.saved(trained))]  # behind these may be what gradients of constants need
+    more = more[: len(program.saved(trained))]  # after these, gradients of constants may need more
     block = _backward_block(g.dtype, steps if later is None else ENDLESS, program, constants, trained)
     later = nothing_later(g, program, 0, steps) if later is None else later
     old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)

@@ -34,7 +34,7 @@ def forward(
     before: None = None,
     saves: tuple[str, ...] = (),
 ) -> tuple[Array, PackedSpikes, Array]:
-    """Return the potential u and packed spikes, (T, N, ...), and what else backward needs, (values, T, N, ...).
+    """Return the potential u and packed spikes, (T, N, ...), and other values for backward, (values, T, N, ...).
 
     Raises:
         ValueError: the synapses are a convolution.
@@ -44,7 +44,7 @@ def forward(
     masks, lags = words_of(neurons), lags_of(weight, geometry)
     words = empty(x, (x.shape[0] * x.shape[1], 1, masks), np.uint32)
     by_neuron = empty(x, (neurons, x.shape[1], words_of(len(x))), np.uint32)
-    # Of spike response neurons there is the weighted input, which backward does not need.
+    # For spike response neurons this is the weighted input, which backward does not need.
     saved = empty(x, x.shape, x.dtype) if program.response else more
     arrays = {
         "x": contiguous(x),
@@ -75,7 +75,7 @@ def adjoint(
 ) -> tuple[Array, Array]:
     """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
-    Behind the first follow rows of 0, of as many steps as the delay, at most T.
+    As many rows of 0 as the delay has steps, at most T, follow the first.
     """
     late, spiking = min(delay, len(g)), program.spiking
     y = empty(g, (len(g) + late, *g.shape[1:]), g.dtype)
@@ -111,7 +111,7 @@ def _launch(
     steps, samples, neurons, spiking = x.shape[0], x.shape[1], math.prod(x.shape[2:]), program.spiking
     filters = {"response": program.response, "refractory": getattr(spiking, "refractory", None)}
     given |= {of: _filter(alpha, x.dtype, steps) for of, alpha in filters.items()}
-    # Backward, those of the refractory response are of the exact gradient.
+    # Backward, only the exact gradient needs the states of the refractory response.
     states = 2 if program.response and not given.get("exact", True) else program.states
     given["states"] = empty(x, (states, samples * neurons), x.dtype)
     given |= {"steps": steps, "samples": samples, "neurons": neurons, "delay": delay}

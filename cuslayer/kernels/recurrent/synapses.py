@@ -1,6 +1,6 @@
-"""What spikes send through the synapses of a population to itself in a step, and the errors that they get back.
+"""Sums that spikes send through the synapses of a population to itself in a step, and errors that come back.
 
-Which function runs is decided by the type of the synapse when a loop is compiled.
+The type of the synapse decides which function runs when a loop is compiled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DenseSynapse(NamedTuple):
     """A dense layer from a population to itself.
 
     Attributes:
-        weight: (lags neurons, neurons): row ``l neurons + i`` has the weights of what neuron i sends at lag l.
+        weight: (lags neurons, neurons): row ``l neurons + i`` has the weights from neuron i at lag l.
     """
 
     weight: Array
@@ -31,7 +31,7 @@ class DenseErrors(NamedTuple):
     """The same for the errors that come back.
 
     Attributes:
-        weight: (lags, neurons, neurons): row i of a lag has the weights of what reaches neuron i.
+        weight: (lags, neurons, neurons): row i of a lag has the weights to neuron i.
     """
 
     weight: Array
@@ -41,7 +41,7 @@ class ConvSynapse(NamedTuple):
     """A convolution from a population to itself.
 
     Attributes:
-        weight: (kh, kw, channels of a group, channels); for errors, the last two axes the other way round.
+        weight: (kh, kw, channels of a group, channels); for errors, with the last two axes exchanged.
         rows: of the frame.
         columns: of the frame.
         channels: of the frame.
@@ -60,7 +60,7 @@ class ConvSynapse(NamedTuple):
 
 
 def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseSynapse | ConvSynapse:
-    """Return the synapse of a weight, a convolution's if it has a geometry, for a population of a shape."""
+    """Return the synapse of a weight, of a convolution with a geometry, for a population of a shape."""
     if geometry is None:
         return DenseSynapse(np.ascontiguousarray(weight))
     window, groups = geometry
@@ -69,19 +69,19 @@ def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) ->
 
 
 def backward_synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseErrors | ConvSynapse:
-    """Return the synapse that `receive_errors` takes: the weight has its last two axes the other way round."""
+    """Return the synapse for `receive_errors`: the weight has its last two axes exchanged."""
     if geometry is None:
         return DenseErrors(np.ascontiguousarray(by_lag(weight).swapaxes(1, 2)))
     return cast(ConvSynapse, synapse(np.swapaxes(weight, -1, -2), image, geometry))
 
 
 def send_spikes(total: Any, index: Any, count: int, synapse: Any) -> None:
-    """Write to total, (neurons,), the sum of what the spikes of index[:count], ascending, send; for compiled loops."""
+    """Write to total, (neurons,), the sum of the weights of the spikes index[:count], ascending; for compiled loops."""
     raise TypeError("runs in compiled loops only")
 
 
 def receive_errors(totals: Any, errors: Any, synapse: Any, lag: int) -> None:
-    """Add to totals what spikes get of the errors of the weighted inputs of a lag, both (samples neurons,)."""
+    """Add to totals the errors that spikes get from the weighted inputs of a lag, both (samples neurons,)."""
     raise TypeError("runs in compiled loops only")
 
 
@@ -119,7 +119,7 @@ def _receive_rows(totals: Any, errors: Any, synapse: DenseErrors, lag: int) -> N
     weight, width = synapse.weight[lag], synapse.weight.shape[2]
     w, samples = weight.reshape(weight.size), len(totals) // max(width, 1)
     # Four rows at a time, which stay in the cache for all samples, and two samples at a time: sums are loaded and
-    # stored once for four products, rows once for two samples. A sample's sum has the same order beside any others.
+    # stored once for four products, rows once for two samples. A sample's sum has the same order with any others.
     for i in range(0, width - 3, 4):
         rows, n = w[i * width : (i + 4) * width], 0
         while n + 2 <= samples:

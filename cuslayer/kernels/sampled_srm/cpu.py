@@ -24,7 +24,7 @@ from cuslayer.kernels.surrogate.cpu import slopes
 
 @compiled
 def _add_four(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> None:
-    """Add to a row the products of four taps, from k on, and rows, in this order: it is loaded and stored once."""
+    """Add to a row the products of four taps, from k on, with rows, in this order, with one load and store."""
     h0, h1, h2, h3 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
     for j in range(sums.size):
         sums[j] = (((sums[j] + h0 * a[j]) + h1 * b[j]) + h2 * c[j]) + h3 * d[j]
@@ -42,7 +42,7 @@ def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any,
     lanes = VECTOR_BYTES // a.itemsize
     most = whole_words(min(BLOCK, last - first))
     apart, ring, signs = most // lanes, max(taps.size - 1, 1), signs_of_zero(taps)
-    # The spikes of the last steps, twice: from each step on, those before are in order.
+    # The spikes of the last steps, twice: from each step on, the steps before it are in order.
     earlier = scratch(2 * ring * apart, marks)
     sums, given, fired = scratch(most, a), scratch(most, a), scratch(most, s)
     flat, words = a.reshape(a.size), earlier.view(np.uint64)
@@ -69,7 +69,7 @@ def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any,
 
 @compiled
 def _repeat_row(earlier: Any, row: int, ring: int, apart: int) -> None:
-    """Copy a row of spikes to where it is again."""
+    """Copy a row of spikes to its second place."""
     copy(earlier[(row + ring) * apart : (row + ring + 1) * apart], earlier[row * apart : (row + 1) * apart])
 
 

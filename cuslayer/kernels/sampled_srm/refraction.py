@@ -1,6 +1,6 @@
-"""Potentials after the refraction of earlier spikes, which are bits, while they are in registers; for compiled kernels.
+"""Potentials in registers after the refraction of earlier spikes, given as bits; for compiled kernels.
 
-A sum adds the sample of each earlier spike in the order of the samples, as on a GPU.
+A sum adds the samples of earlier spikes in their order, as on a GPU.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ PAIR = 2
 
 @compiled
 def signs_of_zero(taps: Any) -> Any:
-    """Return what the samples 1 .. k - 1 without a spike add to a sum, for each k: 0, or -0 if all are negative.
+    """Return what samples 1 .. k - 1 without a spike add to a sum, for each k: 0, or -0 if all are negative.
 
-    Only that tells their products with 0 from nothing.
+    Only that distinguishes their products with 0 from nothing.
     """
     signs = np.full(taps.size + 1, -0.0).astype(taps.dtype)
     for k in range(1, taps.size):
@@ -47,8 +47,8 @@ def refract_row(
 ) -> None:
     """Write the potentials of the columns of a from `at` on to u, and their spikes to s as bytes and to the marks.
 
-    The marks, from `place` on, have a bit a column; those of k steps before are k times `apart` further on. Samples
-    1 .. count - 1 are added. `zero` is that of `signs_of_zero`. All arrays are flat.
+    The marks, from `place` on, have a bit a column; marks of k steps before are k times `apart` further on. Samples 1
+    .. count - 1 are added. `signs_of_zero` returns `zero`. All arrays are flat.
     """
     vector, lanes = u.line, u.line.count
     bits, flags = ir.IntType(lanes), ir.VectorType(BOOL, lanes)

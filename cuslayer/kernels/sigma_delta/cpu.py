@@ -31,7 +31,7 @@ def _forward(
     rectifies: bool,
     least: Any,
 ) -> None:
-    # The sums of the input, and what was sent last.
+    # The sums of the input, and the values sent last.
     block, zero = np.empty(2 * min(BLOCK, last - first), x.dtype), x.dtype.type(0)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
@@ -57,13 +57,13 @@ def _forward(
 
 
 def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tuple[Array, Array, Array]:
-    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), of the input x.
+    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), for the input x.
 
     Args:
         x: (T, ...), the weighted input.
         spiking: threshold and activation.
-        states: (2, columns), the sum of the input, and the activation that was sent last, before the first step, which
-            become those after the last; by default 0.
+        states: (2, columns), the sum of the input and the activation sent last, before the first step, overwritten by
+            the states after the last; by default 0.
     """
     u, s, passes = empty(x.shape, x.dtype), empty(x.shape, bool), empty(x.shape, bool)
     states = at_rest(2, x) if states is None else states
@@ -119,7 +119,7 @@ def _adjoint(
 
 
 def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking, later: Array | None = None) -> Array:
-    """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...).
+    """Return the gradient of the weighted input, from the gradient g of the sent values and the changes u (T, ...).
 
     With D = 1, or with ``exact`` ``(|u| >= theta) + |u| dt rho(|u|)``, for t descending::
 
@@ -128,7 +128,7 @@ def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking, later: Arr
         g_v[t] = g_v[t+1] + g_u[t] passes[t]
 
     which is the gradient of x[t]; without sums ``g_u[t] passes[t]``. `later`, (2, columns), are g_v and g_r after the
-    last step, which become those before the first; by default 0.
+    last step, overwritten by those before the first; by default 0.
     """
     y, later = empty(g.shape, g.dtype), at_rest(2, g) if later is None else later
     flat = columns(g)

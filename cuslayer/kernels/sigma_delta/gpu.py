@@ -12,9 +12,9 @@ __all__ = ["adjoint", "forward"]
 
 
 def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tuple[Array, Array, Array]:
-    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), of the input x.
+    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), for the input x.
 
-    `states`, (2, columns), are those before the first step, and become those after the last; by default 0.
+    `states`, (2, columns), before the first step, are overwritten by the states after the last; by default 0.
     """
     passes, held = empty(x, x.shape, bool), states is not None
     u, s = neurons_over_time(
@@ -32,9 +32,9 @@ def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tup
 
 
 def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking, later: Array | None = None) -> Array:
-    """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...).
+    """Return the gradient of the weighted input, from the gradient g of the sent values and the changes u (T, ...).
 
-    `later`, (2, columns), are gradients of the states after the last step, which become those before the first.
+    `later`, (2, columns), are gradients of the states after the last step, overwritten by those before the first.
     """
     arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "passes": contiguous(passes)}
     arrays["later"] = empty(g, (0,), g.dtype) if later is None else later

@@ -22,8 +22,8 @@ def error(
 ) -> tuple[Array, Array]:
     """Return ``E = dt / 2 sum e^2``, a scalar, and the error signal e (T, N, ...) of spikes s (T, N, ...).
 
-    ``e = a + count_scale (count - desired) / R`` in the window of R steps (without a if piecewise), ``e = a`` outside
-    of it, with a the response to the spikes outside. The desired counts are an array (N, ...), or those of classes.
+    In the window of R steps, ``e = a + count_scale (count - desired) / R`` (without a if piecewise); outside it,
+    ``e = a``, the response to the spikes outside. The desired counts are an array (N, ...), or `ClassCounts`.
     """
     first, last = window
     dtype = numeric_type(s.dtype)
@@ -50,7 +50,7 @@ def _by_class(desired: ClassCounts, classes: int) -> Array:
 
 def _outside(s: Array, first: int, last: int, response: Alpha | Sampled) -> Array:
     """Return the response to the spikes outside the steps [first, last), in the type of numbers of s (T, ...)."""
-    # In float32 the recurrence of a long response has an error of some 1e-6, more than the sum of the squares.
+    # In float32 the recurrence of a long response has an error of about 1e-6, more than the sum of the squares.
     outside = s.astype(np.float64)
     outside[first:last] = 0
     return response.apply(cpu, outside).astype(numeric_type(s.dtype), copy=False)
@@ -66,9 +66,8 @@ def score(totals: Array, s: Array, labels: Array | None, error: Array | float, s
     """Add a batch to the totals of an epoch.
 
     Args:
-        totals: (7,) float64: loss, correctly classified samples, samples, batches whose output has a spike, batches;
-            and the numbers, from 1, of the first batch whose loss is not finite, and of the first whose output is not,
-            0 if there is none.
+        totals: (7,) float64: loss, correctly classified samples, samples, batches whose output has a spike, batches.
+            The last two are the numbers, from 1, of the first batch whose loss, and whose output, is not finite, or 0.
         s: the output (T, N, classes), or (T, N, ...) without labels.
         labels: the classes (N,); None where the targets are not classes.
         error: the loss of the batch, a scalar or a number.

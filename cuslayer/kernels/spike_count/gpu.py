@@ -20,7 +20,7 @@ __all__ = ["error", "error_adjoint", "score"]
 _LANES, _RUNS = 32, 16
 
 _DOUBLE = np.dtype(np.float64)
-# Filters nothing: of a sampled response the kernel computes the error of counts alone.
+# Filters nothing: for a sampled response the kernel computes the error of counts alone.
 _NO_RESPONSE = {"decay": 0.0, "gain": 0.0, "cut": 1 << 62, "cut_p": 0.0, "cut_q": 0.0, "run_decay": 0.0}
 
 

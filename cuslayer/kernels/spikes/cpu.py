@@ -1,9 +1,9 @@
-"""The spikes that dense and convolutional layers receive on the CPU, forward and for the weight gradient.
+"""The input spikes of dense and convolutional layers on the CPU, forward and for the weight gradient.
 
-The boolean array is read once, 64 bytes at a time, and becomes a bit a bin; it belongs to the caller, who may change
-it before backward. Spike trains are mostly sparse, and then layers work spike by spike: a list is built from the bits,
-and only the list is saved for backward. Where many neurons fire, a layer takes the bits themselves, and those are
-saved. Which of them is decided by the layer; the number of spikes is counted for it.
+The boolean array is read once, 64 bytes at a time, and becomes a bit a bin; it belongs to the caller, who may change it
+before backward. Spike trains are mostly sparse, and then layers work spike by spike: a list is built from the bits, and
+only the list is saved for backward. Where many neurons fire, a layer takes and saves the bits themselves. The layer
+decides by the number of spikes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ WORD = 64
 class SpikeList:
     """The spikes of a boolean array, line by line: a row of a matrix, or a row of pixels (W, C) of a frame.
 
-    They are held as bits or as a list of positions, whichever was used last; the other is built where it is asked for.
-    Bits take an eighth of a byte a bin, the list four bytes a spike.
+    They are stored as bits or as a list of positions, whichever was used last; the other is built on demand. Bits take
+    an eighth of a byte a bin, the list four bytes a spike.
 
     Attributes:
         start: the first entry of each line in `index`, (lines + 1,) int64; the last entry is the number of spikes.
@@ -50,7 +50,7 @@ class SpikeList:
 
     @property
     def activity(self) -> float:
-        """The part of all bins that have a spike, 0 where there are no bins."""
+        """The share of bins with a spike, 0 without bins."""
         return self.count / max(1, math.prod(self.shape))
 
     @property
@@ -66,7 +66,7 @@ class SpikeList:
 
     @property
     def words(self) -> Array:
-        """The spikes as bits, uint64 (lines, words): bit b of word w is place ``64 w + b``. The list is released."""
+        """The spikes as bits, uint64 (lines, words): bit b of word w is bin ``64 w + b``. The list is released."""
         with self._lock:
             if self._words is None:
                 words = empty(words_of(self.shape), np.uint64)
@@ -152,7 +152,7 @@ def as_bytes(x: Array) -> Array:
 
 
 def find_spikes(x: Array) -> SpikeList:
-    """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C); x may change after."""
+    """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C); x may change afterwards."""
     split = x.ndim // 2
     lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
     start, words = np.zeros(lines + 1, np.int64), empty(words_of(x.shape), np.uint64)
@@ -161,7 +161,7 @@ def find_spikes(x: Array) -> SpikeList:
     return SpikeList(start, words, x.shape)
 
 
-# Parts in which a list is sorted, for the threads, if it is at least so long.
+# Parts of a list that threads sort, if it is at least so long.
 _PARTS, _LONG = 8, 1 << 15
 
 
@@ -197,5 +197,5 @@ def by_column(start: Array, index: Array, columns: int) -> tuple[Array, Array]:
 
 
 def synapse_input(x: Array) -> SpikeList | Array:
-    """Return the input x (rows, ...) of a dense or convolutional layer: spikes counted, numbers as they are."""
+    """Return the input x (rows, ...) of a dense or convolutional layer: spikes counted, numbers unchanged."""
     return find_spikes(x) if x.dtype == bool else x

@@ -12,17 +12,17 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.spikes.packed import WORD, DeferredSpikes, PackedSpikes, event_fields, lines_of, words_of
 
-# Of the functions that both devices have; packed spikes are the GPU's.
+# The functions of both devices; packed spikes are the GPU's.
 __all__ = ["synapse_input"]
 
 # The kernels of bits do not depend on the number type.
 _REAL = np.dtype(np.float32)
-# Words of a frame, and columns of samples and time words, that a block of transpose_bits takes: SIDE of spikes.cu.
+# Words of a frame, and columns of samples and time words, of a block of transpose_bits: SIDE of spikes.cu.
 _SIDE = 8
 # Bytes of the tile of a block of set_bits for a word of a frame and a word of time: 32 words in each layout.
 _PAIR = 2 * 4 * WORD
-# Bytes of its tile, which every GPU has, and its threads. Each tile of a sample reads all its events: where there are
-# more than _TILES, a tile takes all shared memory, and a block has more threads.
+# Bytes of its tile, which every GPU has, and its threads. Each tile of a sample reads all its events: with more than
+# _TILES, a tile takes all shared memory, and a block has more threads.
 _TILE, _SETTERS, _TILES, _MORE_SETTERS = 48 << 10, 256, 64, 512
 # The words of time of a tile where the frame has many words: two sectors.
 _TIMES = 16
@@ -34,7 +34,7 @@ def packed(x: Array | PackedSpikes) -> PackedSpikes:
 
 
 def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
-    """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers as they are."""
+    """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers unchanged."""
     return pack(x) if not isinstance(x, PackedSpikes) and x.dtype == bool else x
 
 
@@ -55,7 +55,7 @@ def unpack(spikes: PackedSpikes) -> Array:
 
 
 def from_events(events: Array, begin: Array, recordings: Array, shape: tuple[int, ...]) -> DeferredSpikes:
-    """Return a batch of recordings of events as packed spikes in both layouts, whose bits are set when they are needed.
+    """Return a batch of recordings of events as packed spikes in both layouts; their bits are set when needed.
 
     Args:
         events: the events of all recordings one after another, uint32 (events, words of an event), in the fields of
@@ -100,12 +100,11 @@ def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -
 def _tiles(frame: int, time_words: int, shared: int) -> tuple[int, int, int]:
     """Return the number of tiles of a sample, and how many words of a frame and of time a tile has, at least 1.
 
-    They are the lengths of the rows that a block of set_bits writes, in one layout and in the other: both should be
-    long.
+    These are the lengths of the rows that a block of set_bits writes in the two layouts: both should be long.
     """
     most = shared // _PAIR
     words = max(1, min(frame, most // max(1, min(time_words, _TIMES))))
-    # Of a frame of few words, more steps. Parts of the time begin at a sector.
+    # More steps of a frame of few words. Parts of the time begin at a sector.
     times = max(1, min(time_words, most // words))
     if times < time_words:
         times = max(1, times // _SIDE * _SIDE)

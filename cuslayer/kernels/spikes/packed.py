@@ -19,12 +19,12 @@ WORD = 32
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PackedSpikes:
-    """A boolean array (frames, ...) as words of 32 bits.
+    """A boolean array (frames, ...) as bit masks, words of 32 bits.
 
     A frame is cut into lines: the rows of an image (H, W, C), or all neurons of a flat layer as one line. Each line
-    begins with a word of its own. Bit b of word w is place ``32 w + b`` of the line; the bits past its end are 0.
+    begins with a new word. Bit b of word w is element ``32 w + b`` of the line; the bits past its end are 0.
 
-    An index and NumPy's functions see the boolean array, which is unpacked for them; ``len`` is its first axis.
+    An index and NumPy's functions get the unpacked boolean array; ``len`` is its first axis.
 
     Attributes:
         words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
@@ -81,7 +81,7 @@ class PackedSpikes:
         return self.by_neuron is not None
 
     def empty_like(self) -> PackedSpikes:
-        """Return packed spikes of the same shape and layouts in memory of their own, which is not written."""
+        """Return packed spikes of the same shape and layouts in new, unwritten memory."""
         empty, by_neuron = namespace(self.words).empty, self.by_neuron
         words = empty(self.words.shape, np.uint32)
         neurons = None if by_neuron is None else empty(by_neuron.shape, np.uint32)
@@ -118,7 +118,7 @@ class PackedSpikes:
 class DeferredSpikes(PackedSpikes):
     """Packed spikes (steps, samples, ...) that are written at the first use of `words` or `by_neuron`.
 
-    What only asks for their shape does not write them; `write` writes straight into the memory of others.
+    Reading only their shape does not write them; `write` writes straight into the memory of others.
 
     Args:
         module: numpy or cupy, whose arrays they are.
@@ -156,7 +156,7 @@ class DeferredSpikes(PackedSpikes):
         return self._has_neurons
 
     def empty_like(self) -> PackedSpikes:
-        """Return packed spikes of the same shape and layouts in memory of their own, which is not written."""
+        """Return packed spikes of the same shape and layouts in new, unwritten memory."""
         (steps, samples, *frame), empty = self.shape, self._module.empty
         lines, line = lines_of(tuple(frame))
         words = empty((steps * samples, lines, words_of(line)), np.uint32)

@@ -1,8 +1,8 @@
 """Neurons of the spike response model, and their response as a filter, on the CPU: twins of `srm.cu` and `psp`.
 
 The loops run over blocks of columns; see `cuslayer/_base/jit.py`. `forward_block` and `backward_block` run a block
-through a range of time, in arrays that may be ring buffers, so that a fused pass can use a block's input and output
-while they are in the cache. What an argument that is None leaves out is not compiled.
+through a range of time. Their arrays may be ring buffers, so a fused pass can use a block's input and output in the
+cache. Code for an argument that is None is not compiled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cuslayer.kernels.surrogate.cpu import slopes
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
-# A place that is no literal: Numba would compile a function once more for it.
+# An index that is no literal: Numba would compile a function once more for a literal.
 _ZERO: Any = np.int64(0)
 # Columns of a block, whose states fit in a cache near the core.
 _BLOCK = 2048
@@ -30,9 +30,9 @@ _BLOCK = 2048
 
 @compiled
 def padded(width: int) -> int:
-    """Return the distance at which the rows of a buffer of a block of `width` columns lie.
+    """Return the distance of the rows of a buffer for a block of `width` columns.
 
-    An odd number of cache lines: at distances of a power of two, lines of a cache displace each other.
+    An odd number of cache lines: at distances of a power of two, rows evict each other from a cache.
     """
     return (-(-width // LANES) | 1) * LANES
 
@@ -53,12 +53,12 @@ def forward_block(
     f: Recurrence | None,
     nu: Recurrence,
 ) -> None:
-    """Run a block of neurons over the steps [first, last); without a response f, the input is filtered already.
+    """Run a block of neurons over the steps [first, last); without a response f, the input is already filtered.
 
     The state (4 width or more,) is 0 before the first step. Its four arrays lie at distances of the width: a distance
     that is not the number of passes of the loop would keep the compiler from SIMD. The inputs, potentials and spikes
     are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s
-    may be ring buffers that hold `cut` steps.
+    may be ring buffers of `cut` steps.
     """
     zeros = np.zeros(width, x.dtype)
     no_spikes = np.zeros(width, s.dtype)
@@ -159,9 +159,9 @@ def backward_block(
     """Run a block of neurons backward over the steps [first, last).
 
     The state (4 width or more,) is 0 after the last step. The gradients of the spikes g, the potentials u and the
-    gradients of the inputs y are `width` columns each, from g_at, u_at and y_at on; step t is row t modulo the number
-    of rows. The ring buffer, 0 after the last step, holds the gradients of u within the filters: (cut, width or more),
-    with a refractory response the longer cut and one row more, so that no row is read and written in the same step.
+    gradients of the inputs y are `width` columns each, from g_at, u_at and y_at on. Step t is row t modulo the number
+    of rows. The ring buffer, 0 after the last step, has the gradients of u within the filters: (cut, width or more),
+    with a refractory response the longer cut and one row more, so no row is read and written in the same step.
 
     Args:
         first: the first step.
@@ -240,10 +240,10 @@ def _neuron_adjoint(
 def neuron_adjoint(
     g: Array, u: Array, response: Alpha, spiking: Spiking, exact: bool = False, overwrite: bool = False
 ) -> Array:
-    """Return the gradient of the input of `neuron`, of those of its spikes g and the potentials u (T, ...).
+    """Return the gradient of the input of `neuron`, from its spikes' gradient g and its potentials u (T, ...).
 
-    It is the correlation of the response with the gradient of u, ``g_u[t] = dt rho(u[t]) g[t]``, or if `exact`
-    ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``. u is overwritten if `overwrite`.
+    It correlates the response with the gradient of u, ``g_u[t] = dt rho(u[t]) g[t]``, or if `exact`
+    ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``. With `overwrite` it overwrites u.
     """
     y, flat = u if overwrite else empty(g.shape, g.dtype), columns(g)
     f, refractory = filters(g.dtype, len(g), response, spiking)

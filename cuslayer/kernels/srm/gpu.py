@@ -34,7 +34,7 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
     """Return the potential u and the spikes s, both (T, ...), of the input x (T, ...) in one pass.
 
-    x is never overwritten here.
+    It never overwrites x.
     """
     theta, filters = surrogate(spiking, x.dtype)["theta"], _filters(x, response, spiking)
     return neurons_over_time("neuron", x, x=contiguous(x), theta=theta, **filters)
@@ -43,10 +43,10 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
 def neuron_adjoint(
     g: Array, u: Array, response: Alpha, spiking: Spiking, exact: bool = False, overwrite: bool = False
 ) -> Array:
-    """Return the gradient of the input of `neuron`, of those of its spikes g and the potentials u (T, ...).
+    """Return the gradient of the input of `neuron`, from its spikes' gradient g and its potentials u (T, ...).
 
-    It is the correlation of the response with the gradient of u, ``g_u[t] = dt rho(u[t]) g[t]``, or if `exact`
-    ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``. u is never overwritten here.
+    It correlates the response with the gradient of u, ``g_u[t] = dt rho(u[t]) g[t]``, or if `exact`
+    ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``. It never overwrites u.
     """
     given: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), **surrogate(spiking, g.dtype)}
     filters = _filters(g, response, spiking)

@@ -1,6 +1,6 @@
 """Surrogate gradients of every shape on the CPU: twins of `surrogate.cu` and `surrogate_shapes.cuh`.
 
-The exponential of spike response neurons has passes of its own, in `kernels/srm/cpu.py`.
+The exponential of spike response neurons has its own passes, in `kernels/srm/cpu.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _exponentials(out: Any, u: Any, c: SurrogateNumbers) -> None:
 
 @compiled
 def _bell(z: Any, narrow: Any, least: Any) -> Any:
-    """Return ``exp(-narrow z^2)``: the square of a finite z may be infinite, whose exponential would be NaN."""
+    """Return ``exp(-narrow z^2)``: the square of a finite z may be infinite, with NaN as exponential."""
     return exp_of_negative(max(-narrow * (z * z), least))
 
 
@@ -54,7 +54,7 @@ def _three_gaussians(out: Any, u: Any, c: SurrogateNumbers) -> None:
 def slopes(out: Any, u: Any, c: SurrogateNumbers) -> None:
     """Write ``dt rho(u) = height f((u - theta) steep)`` of a row of potentials; NaN where u is not finite.
 
-    Each shape has a loop of its own, which the compiler turns into SIMD.
+    Each shape has its own loop, which the compiler turns into SIMD.
     """
     real = u.dtype.type
     one, zero = real(1), real(0)
