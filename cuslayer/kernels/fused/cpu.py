@@ -107,7 +107,7 @@ def _forward(
 ) -> None:
     """Write the spikes s (steps, neurons) of blocks, and the potentials u if there is memory for them.
 
-    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). ColumnBlocks with a stored state go on
+    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). Blocks with a stored state go on
     from the step `begun`.
     """
     groups, most, goes_on = -(-b.samples // b.together), padded(b.width * b.together), held.memory.size > 0
