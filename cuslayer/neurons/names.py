@@ -45,7 +45,7 @@ def _plain(value: Any) -> Any:
 
 
 def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
-    """Return the neuron of a type and constants by SLAYER's names, which errors name behind the path `at`.
+    """Return the neuron of a type and constants by SLAYER's names; errors name them after the path `at`.
 
     >>> import cuslayer.neurons
     >>> make_neuron("neuron.", {"type": "LOIHI"}, 1.0)
