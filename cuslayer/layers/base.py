@@ -160,7 +160,7 @@ class Layer:
         """Set the parameters from the arrays that `state` returned.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
+            ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
         """
         self.check_state(state)
         loaded = [(p, to_device(state[name].astype(p.dtype))) for name, p in self.named_parameters().items()]

@@ -51,7 +51,7 @@ class ClassLoss:
 
         Args:
             spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may hold whole numbers.
+            labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may contain whole numbers.
 
         Raises:
             ValueError: a shape does not fit, a label is out of range, T is 0, or the window reaches past T.

@@ -144,7 +144,7 @@ class SpikeMaxLoss(ClassLoss):
 
     ``E = -sum log p[label]``, with ``p = softmax(counts)``, or the class's fraction of all spikes; see
     `functions.cross_entropy`. It has no target counts: the labelled class should spike most. The gradient is exact:
-    every bin of the window receives the gradient of its neuron's count, whether it holds a spike or not.
+    every bin of the window receives the gradient of its neuron's count, with or without a spike.
 
     Args:
         neuron: the neuron that fires; its dt is the step.

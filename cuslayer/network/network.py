@@ -191,7 +191,7 @@ class Container(Layer):
         """Set the parameters and gains from the arrays that `state` returned. Missing gains do not change.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
+            ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
         """
         numbers = self._numbers()
         given = {name: check.number(name, state[name]) for name in numbers if name in state}

@@ -18,7 +18,7 @@ from cuslayer.surrogates import Surrogate, as_constant
 def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
 
-    The surrogate is left out if it is SLAYER's, the exponential.
+    The result omits the surrogate if it is SLAYER's, the exponential.
 
     >>> from cuslayer.neurons import SRM
     >>> neuron_constants(SRM(theta=5.0))["theta"]

@@ -29,7 +29,7 @@ def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = N
         states: the states between calls; None to begin with 0.
 
     Returns:
-        The changes, of x's shape and type, 0 where nothing is sent.
+        The changes, of x's shape and type, 0 for no change.
 
     Raises:
         ValueError: x is not (T, N, ...).
