@@ -409,7 +409,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DeferredCheck:
-    """The signal that has come.
+    """The received signal.
 
     Attributes:
         number: its number; None if there was none.
@@ -430,7 +430,7 @@ class DeferredCheck:
 
 @contextmanager
 def deferred() -> Iterator[DeferredCheck]:
-    """Note the first signal within the block instead of ending; a second one does what it did before the block.
+    """Note the first signal within the block instead of ending; a second signal has its usual effect.
 
     Ignored signals stay ignored. Outside the main thread, nothing changes: no signals arrive there.
     """
@@ -460,7 +460,7 @@ def deferred() -> Iterator[DeferredCheck]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a signal that comes within the block do after it what it would have done at once, as to interrupt."""
+    """Delay the effect of signals within the block, such as an interrupt, until its end."""
     noted = DeferredCheck()
     try:
         with deferred() as noted:

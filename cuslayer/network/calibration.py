@@ -157,7 +157,7 @@ def calibrate(
     with preserved_epoch(batches):
         x = _gather(batches, samples)
     with eval_mode(net), no_grad():
-        net(x.data[:, :1])  # an input that does not fit is an error before a weight changes
+        net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
     return Calibration(tuple(run.rows))
@@ -227,7 +227,7 @@ def _padded(parts: list[Tensor]) -> Tensor:
 
 @dataclass
 class Tracked:
-    """The output of a node, and how layers between the neurons before and it scale it.
+    """The output of a node, and how the layers between it and the neurons before scale it.
 
     `again` recomputes it with a factor on the output of each layer of `to_scale`; `mixed` is whether a part of it does
     not come from these layers.
@@ -281,7 +281,7 @@ class CalibrationRun:
         return Tracked(data, again, upstream, mixed)
 
     def _normalized(self, node: GraphNode, norm: BatchNorm, x: Tracked) -> Tracked:
-        """Return the output of a normalization, which takes away what layers before it are scaled by."""
+        """Return the output of a normalization, which cancels the factor of layers before it."""
         x.tensor.lengths = self._lengths
         norm.observe(x.tensor)
         data, layers = node(x.tensor), tuple[Layer, ...]() if id(norm) in self.done else (norm,)
@@ -333,8 +333,8 @@ class CalibrationRun:
 
 
 def _grow(layers: list[Layer], x: Tracked) -> float:
-    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input."""
-    # A weight hook that rounds, such as `quantize`, makes small weights zero.
+    """Scale layers with an output of zeros until it is not all 0; return the factor, 1 if they have no input."""
+    # A rounding weight hook, such as `quantize`, makes small weights 0.
     for exponent in range(1, _REACH + 1):
         for layer in layers:
             layer.scale_output(2.0)
@@ -354,7 +354,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 def _factor(
     node: GraphNode, neuron: Neuron, x: Array, fixed: Array | None, wanted: float, lengths: Lengths | None
 ) -> float:
-    """Return the factor of x, but for its part `fixed`, at which neurons fire at a rate in Hz; 1 if at none."""
+    """Return the factor of x without its part `fixed` at which neurons fire at a rate, Hz; 1 if they never fire."""
     kept = None
     if lengths is not None:
         xp = namespace(x)

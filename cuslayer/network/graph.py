@@ -87,7 +87,7 @@ class Graph:
 
     nodes: list[GraphNode] = field(default_factory=list)
     parts: list[GraphPart] = field(default_factory=list)
-    output: int = INPUT  # the node whose output the network returns
+    output: int = INPUT  # the number of the output node
 
     def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
         """Add a node and return its number."""
@@ -304,7 +304,7 @@ def observe(net: Any, observer: Observer) -> Iterator[None]:
 
 
 def observed(net: Any, parts: Sequence[GraphPart] = ()) -> Run:
-    """Return the function that runs the steps of a network, through its observers and those of its nested networks."""
+    """Return the function that runs a network's steps, through its observers and the observers of nested networks."""
 
     def run(step: Step, *inputs: Tensor) -> Tensor:
         return step(*inputs)
@@ -330,7 +330,7 @@ def _observed_parts(parts: Sequence[GraphPart]) -> list[tuple[GraphPart, Observe
 
 
 def _within(part: GraphPart, observer: Observer, run: Run, step: Step, *inputs: Tensor) -> Tensor:
-    """Run a step through the observer of a nested network if it lies in it, numbered as in that network."""
+    """Run a step through the observer of a nested network if it lies in this network, with its numbers there."""
     if not part.first <= step.start < part.stop:
         return run(step, *inputs)
 

@@ -447,7 +447,7 @@ def graph_of(net: Container) -> Graph:
 
 
 def chain_of(net: Container) -> list[GraphNode]:
-    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else."""
+    """Return the nodes of a network that is a chain, including nested ones; for files that can only store chains."""
     nodes = graph_of(net).nodes
     for node in nodes:
         if isinstance(node.stage, Join):

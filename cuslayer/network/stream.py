@@ -245,7 +245,7 @@ def check_continued(graph: Graph, whole: bool) -> None:
 
 
 def _continued(node: GraphNode, whole: bool) -> Run:
-    """Return a stage that goes on from chunk to chunk in training."""
+    """Return a stage that continues from chunk to chunk in training."""
     stage = node.stage
     run = stage.continued() if hasattr(stage, "continued") else None
     if getattr(getattr(stage, "neuron", stage), "stateful", False):

@@ -29,7 +29,7 @@ _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
 
 
 class ReadArrays(NamedTuple):
-    """The names of the arrays of a file, and how the header and the content of each are read."""
+    """The names of the arrays in a file, and functions that read their headers and contents."""
 
     names: Iterable[str]
     header: Callable[[str], Any]

@@ -86,12 +86,12 @@ class FileRecord:
         return cls(config.document(), tuple(rows), (digest,), recordings)
 
     def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> FileRecord:
-        """Return the record at other statistics; `before` has digests of what the configuration file may still be."""
+        """Return the record with other statistics; `before` has digests of still valid configuration files."""
         return replace(self, rows=tuple(rows), digests=(self.digests[0], *(d for d in before if d != self.digests[0])))
 
     @classmethod
     def of_json(cls, given: Any, epoch: int) -> FileRecord:
-        """Return the record that `json` wrote, of a number of completed epochs; raise ValueError if it is none."""
+        """Return the record from a result of `json`, for a number of completed epochs; raise ValueError if invalid."""
         check_fields("run", given, ("config", "statistics", "digests", "recordings"))
         rows, digests, recordings = given["statistics"], given["digests"], given["recordings"]
         if not isinstance(rows, list) or len(rows) != epoch:
@@ -270,7 +270,7 @@ def _opened(path: str | Path) -> Iterator[Archive]:
 
 
 def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, FileRecord | None]:
-    """Return the epoch, the state of the generator, the place and the record of a checkpoint, all of them checked."""
+    """Return the checked epoch, state of the generator, place and record of a checkpoint."""
     about = dict(archive.about())
     version = about["format"]
     if type(version) is not int or version not in _FIELDS:

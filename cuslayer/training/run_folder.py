@@ -250,7 +250,7 @@ def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_config(record: FileRecord, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
-    """Raise ValueError if the configuration file of a run was changed since a checkpoint."""
+    """Raise ValueError if the configuration file of a run has changed since a checkpoint."""
     path = folder / CONFIG
     if path.is_file() and sha256(path.read_bytes()).hexdigest() not in record.digests:
         found = changes(record.config, load_config(path).document())
@@ -262,7 +262,7 @@ def check_config(record: FileRecord, folder: Path, *, free: tuple[str, ...] = _F
 
 
 def check_resumed(record: FileRecord, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
-    """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
+    """Return a line for each key that differs in a resumed run; raise ValueError if it must not change."""
     before = record.settings()
     if before.layers != config.layers:
         was, given = ("-".join(rows_first(word).text for word in c.layers) for c in (before, config))
