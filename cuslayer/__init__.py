@@ -4,7 +4,7 @@
 
     net = cs.Network("34x34x2-256-10", cs.SRM())
 
-README.md begins with a whole example; docs/design.md has the conventions and the mathematics.
+README.md begins with a complete example; docs/design.md has the conventions and the mathematics.
 """
 
 from importlib import import_module
@@ -27,7 +27,7 @@ from cuslayer.data.events import Events as Events
 from cuslayer.data.formats import read_events as read_events, write_events as write_events
 from cuslayer.data.loader import Loader as Loader
 
-# NumPy's functions of tensors that networks need. np.NAME(tensor) is the same; `functions` has more.
+# NumPy's functions that networks need. np.NAME(tensor) is the same; `functions` has more.
 from cuslayer.functions import (
     abs as abs,
     all as all,
@@ -125,8 +125,7 @@ if TYPE_CHECKING:
     from cuslayer.saving import load as load, save as save
     from cuslayer.training import Trainer as Trainer, load_config as load_config, load_run as load_run
 
-# The parts that are imported at their first use, so that the import of the package is short, and the names that the
-# package has from each.
+# Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
     "inspection": (
         "calibrate compare_gradients count_operations diagnose explain reassign record write_demo write_report"
@@ -138,7 +137,7 @@ _LATER = {
     "plot": "",
 }
 
-# Without the functions that NumPy has, so that ``from cuslayer import *`` hides neither these nor names of Python.
+# Without NumPy's functions, so that ``from cuslayer import *`` hides neither these nor Python's names.
 __all__ = [
     name
     for name, value in vars().items()
@@ -149,7 +148,7 @@ __all__ += ["distributed", "plot", "surrogates", *" ".join(_LATER.values()).spli
 
 
 def _repr_html_(shown: Any) -> str:
-    """Return what a notebook shows."""
+    """Return the HTML that a notebook shows."""
     from cuslayer.inspection.notebook import html
 
     return html(shown)

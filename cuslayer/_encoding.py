@@ -1,4 +1,4 @@
-"""Encoders of images and signals: by rate, by latency, by change, and an image repeated at every step."""
+"""Encoders for images and signals: by rate, by latency, by change, or the same image at every step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cuslayer._base import check
 from cuslayer._tape import Pullback, differentiable, saves
 from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
 
-# How many random numbers are drawn at a time, which bounds memory. The spikes do not depend on it.
+# The number of random numbers per draw, which bounds memory. The spikes do not depend on it.
 _BLOCK = 1 << 20
 
 
@@ -22,14 +22,14 @@ def encode_poisson(
     """Return spikes of independent Poisson processes with rates ``rate x``.
 
     A step has a spike if the process has at least one event in it: ``P(s[t]) = 1 - exp(-rate x dt / 1000)``. At high
-    rates this is less than ``rate x dt / 1000``, because several events in one step are one spike.
+    rates this is less than ``rate x dt / 1000``, because several events in a step are one spike.
 
     Args:
         x: non-negative values: a constant image (N, ...), or, if steps is None, a signal (T, N, ...).
         steps: the number of steps T for an image.
         rate: spikes per second for a value of 1.
         dt: the time step in ms.
-        seed: seed of the random numbers; None: they are drawn from the generator of `cs.seed`.
+        seed: seed of the random numbers; None for the generator of `cs.seed`.
 
     Returns:
         Spikes, boolean (T, N, ...), on the current device.
@@ -37,10 +37,9 @@ def encode_poisson(
     Raises:
         ValueError: a value of x is negative or not finite, x is not (N, ...) or (T, N, ...), or a number is out of
             range.
-        TypeError: x does not hold real numbers, or an argument has the wrong type.
+        TypeError: x does not contain real numbers, or an argument has the wrong type.
 
-    Warns:
-        UserWarning: x looks like pixels from 0 to 255, whose rates are more than one spike a step.
+        Warns: UserWarning: x looks like pixels from 0 to 255, with rates above one spike per step.
 
     >>> image = np.array([[0.0, 0.5, 1.0]])
     >>> spikes = encode_poisson(image, steps=1000, rate=100, seed=0)
@@ -57,7 +56,7 @@ def encode_poisson(
         _check_batch(values)
         shape = (check.integer("steps", steps, least=1), *values.shape)
     check.memory("the spikes", shape)
-    # Values of more than one spike a step: rates in Hz, given with rate=1, are none.
+    # Values above one spike per step; rates in Hz, with rate=1, are not.
     high = float(values.max(initial=0))
     if high * per_step > 1:
         found = check.pixels("x", float(values.min()), high, lambda: bool((values % 1 == 0).all()))
@@ -78,7 +77,7 @@ def encode_poisson(
 def encode_latency(
     x: Any, /, *, steps: int, dt: float = 1.0, largest: float = 1.0, tau: float | None = None, threshold: float = 0.01
 ) -> Array:
-    """Return at most one spike per neuron, which is earlier for larger values of x; a value of 0 has none.
+    """Return at most one spike per neuron, earlier for larger values of x; a value of 0 has no spike.
 
     By default the time is linear: `largest` fires in the first step, the smallest positive value in the last::
 
@@ -88,15 +87,15 @@ def encode_latency(
 
         t = floor(tau / dt ln(x / (x - threshold)))
 
-    Then values up to the threshold have no spike, nor have those that would fire after the last step.
+    Then values up to the threshold have no spike, and neither have values that would fire after the last step.
 
     Args:
         x: values from 0 to `largest`, (N, ...).
         steps: the number of steps T.
-        dt: the time step in ms; used with tau only.
+        dt: the time step in ms; only for tau.
         largest: the largest value allowed in x.
         tau: time constant of the integrator in ms; None for linear times.
-        threshold: threshold of the integrator, in the unit of x; used with tau only.
+        threshold: threshold of the integrator, in the unit of x; only for tau.
 
     Returns:
         Spikes, boolean (T, N, ...), on the current device.
@@ -104,10 +103,10 @@ def encode_latency(
     Raises:
         ValueError: a value of x is negative, above `largest` or not finite, x is not (N, ...), or a number is out of
             range.
-        TypeError: x does not hold real numbers, or an argument has the wrong type.
+        TypeError: x does not contain real numbers, or an argument has the wrong type.
 
-    Source: Thorpe 1990, "Spike arrival times"; for tau, equation 7 with a constant input of Gerstner et al. 2014,
-    "Neuronal Dynamics", section 1.3.
+        Source: Thorpe 1990, "Spike arrival times"; for tau, Gerstner et al. 2014, "Neuronal Dynamics", section 1.3,
+        equation 7 with a constant input.
 
     >>> spikes = encode_latency(np.array([[0.0, 0.1, 0.5, 1.0]]), steps=11)
     >>> [np.flatnonzero(s).tolist() for s in spikes[:, 0].T]
@@ -143,7 +142,7 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
     """Return a spike whenever a signal has changed by the threshold since its last spike (send-on-delta).
 
     The reference value is the signal at the first step, then at each step with a spike. A step has at most one spike,
-    however large the change.
+    even for large changes.
 
     Args:
         x: a signal (T, N, ...).
@@ -151,12 +150,12 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
 
     Returns:
         Spikes, boolean (T, N, ..., 2), on the current device: channel 0 is a decrease (OFF), channel 1 an increase
-        (ON), as the polarities of `Events`. A grayscale film (T, N, H, W) becomes the spikes of an event camera,
-        (T, N, H, W, 2).
+        (ON), like the polarities of `Events`. A grayscale film (T, N, H, W) becomes the spikes of an event camera, (T,
+        N, H, W, 2).
 
     Raises:
         ValueError: x is not (T, N, ...), a value is not finite, or the threshold is not positive.
-        TypeError: x does not hold real numbers, or the threshold is not a number.
+        TypeError: x does not contain real numbers, or the threshold is not a number.
 
     Source: Miskowicz 2006, "Send-on-delta concept: an event-based data reporting strategy".
 
@@ -180,15 +179,15 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
 def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     """Repeat x at every step: ``y[t] = x``; backward is the sum over time.
 
-    It makes a static image the input of a spiking network: as a constant current, or as the output of a layer that
-    weighted the image once.
+    It makes a static image the input of a spiking network: as a constant current, or after a layer that weights the
+    image once.
 
     Args:
         x: (N, H, W, C), (N, C) or any (N, ...), spikes or numbers.
         steps: the number of steps T.
 
     Returns:
-        x at every step, (T, N, ...), of the type of x.
+        x at every step, (T, N, ...), of x's type.
 
     Raises:
         ValueError: x is not (N, ...), or steps is negative.

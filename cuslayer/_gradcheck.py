@@ -1,4 +1,4 @@
-"""Gradient check: backward against central differences."""
+"""Gradient check: backward compared with central differences."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from cuslayer.kernels.neuron.smooth import error_of_adjoint, error_of_own
 def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: float = 1e-5) -> float:
     """Return the relative error of the gradient of fn against its central difference.
 
-    Compares in float64, for a random direction d of all arrays and random weights c of the result::
+    It compares in float64, for a random direction d of all arrays and random weights c of the result::
 
         (<c, fn(x + step d)> - <c, fn(x - step d)>) / (2 step)   against   <gradient of <c, fn(x)>, d>
 
-    A neuron that is written as a step, a `StepNeuron`, is checked by itself, ``gradcheck(neuron)``: its derived
-    gradient with respect to inputs and constants, for spikes that are a smooth function of the potential. A backward of
-    its own is compared with the gradient that would be derived.
+    For a `StepNeuron`, ``gradcheck(neuron)`` checks the derived gradient with respect to inputs and constants, with
+    spikes as a smooth function of the potential. It compares the neuron's own `backward` with the derived gradient.
 
     Args:
         fn: a deterministic function of one tensor for each array that returns a tensor; or a neuron.
-        arrays: the point at which to check, numbers of any shape; none for a neuron.
+        arrays: the point to check, numbers of any shape; none for a neuron.
         seed: the seed of d and c.
         step: the step along d, whose elements have variance 1.
 
     Returns:
-        The difference over the larger of the two: under 1e-6 for a correct gradient of a smooth function.
+        The difference over the larger of the two: below 1e-6 for a correct gradient of a smooth function.
 
     Raises:
         ValueError: there is no array, or step is not positive.

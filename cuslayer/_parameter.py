@@ -10,16 +10,16 @@ from cuslayer._tape import Tensor, note_change
 
 
 class Bounded(Tensor):
-    """A parameter that is clipped to ``[least, most]`` after each step of an optimizer.
+    """A parameter that each optimizer step clips to ``[least, most]``.
 
     Args:
         data: numbers of any shape; see `Tensor`.
-        least: the lower bound; None for none.
-        most: the upper bound; None for none.
+        least: the lower bound; None for no bound.
+        most: the upper bound; None for no bound.
 
     Raises:
         ValueError: a bound is not finite, or least is above most.
-        TypeError: data is not made of numbers, or a bound is not a number.
+        TypeError: data does not contain numbers, or a bound is not a number.
 
     >>> p = Bounded([-0.5, 0.5, 1.5], least=0.0, most=1.0)
     >>> p.clamp(); p.data.tolist()

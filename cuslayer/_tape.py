@@ -1,16 +1,16 @@
 """Tensors and automatic differentiation in reverse mode. Read this first.
 
-An operation is a plain function of arrays that returns its result and a *pullback*: a closure that takes the
-gradient of the result and returns the gradient of each array. `differentiable` turns it into a function of tensors.
-If an input requires a gradient, the result has a graph node: the pullback, and the node or leaf tensor that receives
-the gradient of each input. Nodes refer only to their inputs, so that dropping the result frees the graph at once.
+An operation is a plain function of arrays that returns its result and a *pullback*. This closure takes the gradient of
+the result and returns the gradient of each array. `differentiable` turns an operation into a function of tensors. If an
+input requires a gradient, the result has a graph node: the pullback, and the node or leaf tensor that receives the
+gradient of each input. Nodes refer only to their inputs, so that dropping the result frees the graph at once.
 `backward` visits nodes in the reverse order of their creation, without recursion.
 
 A pullback may read the arrays of its operation, so these must not change in place before `backward`. A tensor counts
-the changes of its array that the library can see, and a node keeps the counts for comparison.
+the changes of its array that the library can detect, and a node stores the counts for comparison.
 
-Potentials of neurons are most of what is saved. `save_for_backward` saves them, as they are or as float16, and passes
-them to observers.
+Potentials of neurons need most of the memory for backward. `save_for_backward` saves them, unchanged or as float16, and
+passes them to observers.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from cuslayer._base.array_like import ArrayLike
 from cuslayer.backend import Array, Setting, namespace, numeric_type, to_device, to_numpy
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
-# The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
+# The gradient of one array: an array, None if there is none, or a function that computes it on demand.
 Gradient: TypeAlias = "Array | Callable[[], Array | DeferredGradient] | None"
-# Takes the gradient of an operation's result; returns that of its only array, or a tuple or list, one for each array.
+# Takes the gradient of an operation's result; returns the gradient of its only array, or a tuple or list, one for each.
 Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
 # Takes arrays by position and options by keyword. A pullback of None: no gradient passes.
 Operation: TypeAlias = "Callable[..., tuple[Array, Pullback | None]]"
@@ -43,14 +43,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _serial = itertools.count()
 _grad_enabled = Setting(True)
 _on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
-# How potentials of neurons are saved for backward, and who is called with them.
+# The format of potentials that are saved for backward, and the observers of potentials.
 POTENTIAL_FORMATS = ("full", "float16")
 _potential_format = Setting(POTENTIAL_FORMATS[0])
 _potential_observers: Setting[tuple[Callable[[Potentials], None], ...]] = Setting(())
 
 
 class Deferred(Protocol):
-    """A gradient that is computed where it is used, such as `kernels.constants.Product`."""
+    """A gradient that is computed on use, such as `kernels.constants.Product`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ class Deferred(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DeferredGradient:
-    """A deferred gradient in the shape of its tensor, for the pullback of an operation that takes it as it is.
+    """A deferred gradient in the shape of its tensor, for the pullback of an operation that accepts it.
 
     Attributes:
         value: the gradient, a matrix.
@@ -79,10 +79,10 @@ class DeferredGradient:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A number among the arrays of an operation. It has no gradient, and is an argument of kernels, not an array.
+    """A number among an operation's arrays. It has no gradient, and kernels take it as a scalar argument.
 
     Attributes:
-        value: the number as NumPy's scalar, which has a type, a shape of () and no device.
+        value: the number as a NumPy scalar, which has a type, a shape of () and no device.
     """
 
     value: Any
@@ -91,9 +91,9 @@ class Number:
 class Node:
     """A graph node: an operation's pullback and its inputs.
 
-    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required. The pullback
-    takes a `DeferredGradient` if `takes_deferred`, else arrays only. `saved` has, for each array that the pullback may
-    read, the count of its changes and the number at which it stood.
+    Each of `inputs` is the node that made the input, a leaf tensor, or None if it requires no gradient. The pullback
+    takes a `DeferredGradient` if `takes_deferred`, else only arrays. For each array that the pullback may read, `saved`
+    has its counter of changes and the count at forward.
     """
 
     __slots__ = ("inputs", "operation", "pullback", "saved", "serial", "shape", "takes_deferred")
@@ -108,9 +108,9 @@ class Node:
         self.saved: list[tuple[list[int], int]] = []
 
     def input_gradients(self, grad: list[Any]) -> list[tuple[Any, Any]]:
-        """Return each input that requires a gradient with its gradient; free what forward saved.
+        """Return each input that requires a gradient with its gradient; free the arrays that forward saved.
 
-        `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
+        `grad` is a list with one item, the result's gradient. It is emptied, so that the pullback can free the array.
         """
         if self.pullback is None:
             raise ValueError("this graph has been walked before and its memory freed; run forward again")
@@ -133,21 +133,21 @@ class Tensor(ArrayLike["Tensor"]):
     """An array and its gradient, with the operators and methods of NumPy's arrays.
 
     Args:
-        data: numbers or booleans (spikes) of any shape; float32, float64 and boolean arrays keep their type,
-            everything else becomes float32. It is moved to the device in use.
+        data: numbers or booleans (spikes) of any shape. float32, float64 and boolean arrays keep their type, everything
+            else becomes float32. The array moves to the device in use.
         requires_grad: whether `backward` writes a gradient to `grad`.
-        lengths: of a padded batch (T, N, ...), the number of steps of each recording, (N,), from 1 to T.
+        lengths: for a padded batch (T, N, ...), the number of steps of each recording, (N,), from 1 to T.
 
     Attributes:
-        data: the array, NumPy's or CuPy's; see `data` for what may be written to it.
-        lengths: of a padded batch, int64 (N,); None where all recordings have T steps. A network passes them on to its
-            output, and losses, scores and decisions leave out what comes after the end of a recording. Other functions
-            do not pass them on: set ``y.lengths = x.lengths`` after one.
+        data: the array, NumPy's or CuPy's; see `data` for allowed changes.
+        lengths: for a padded batch, int64 (N,); None if all recordings have T steps. A network passes them on to its
+            output; losses, scores and decisions ignore steps after the end of a recording. Other functions do not pass
+            them on: set ``y.lengths = x.lengths`` afterwards.
         grad: after `backward`, the gradient of a leaf, of data's shape; None before.
 
     Raises:
-        TypeError: data is not made of real numbers, or lengths are not integers.
-        ValueError: lengths are not one for each recording, or one of them is not from 1 to T.
+        TypeError: data does not contain real numbers, or lengths are not integers.
+        ValueError: lengths does not have one number for each recording, or one is not from 1 to T.
 
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -161,9 +161,9 @@ class Tensor(ArrayLike["Tensor"]):
         if isinstance(data, Tensor):
             raise TypeError("data is a Tensor already")
         self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
-        # The booleans of packed spikes, once they were unpacked; None if they are not kept. See `keep_unpacked`.
+        # The booleans of unpacked spikes; None if they are not kept. See `keep_unpacked`.
         self.unpacked: list[Array] | None = None
-        # How often the array was changed in place, in a list that all tensors of the same memory share.
+        # The number of changes of the array in place, in a list that all tensors of the same memory share.
         self.changes = [0]
         self.grad: Array | None = None
         self.node: Node | None = None
@@ -172,7 +172,7 @@ class Tensor(ArrayLike["Tensor"]):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64] | None:
-        """The number of steps of each recording of a padded batch."""
+        """The number of steps of each recording in a padded batch."""
         return self._lengths
 
     @lengths.setter
@@ -181,12 +181,12 @@ class Tensor(ArrayLike["Tensor"]):
 
     @property
     def data(self) -> Array:
-        """The array, NumPy's or CuPy's. Spikes that a GPU has packed are unpacked at each access.
+        """The array, NumPy's or CuPy's. On a GPU, each access unpacks packed spikes.
 
-        Backward reads arrays as they were in forward. Steps of an optimizer and ``w.data *= 2`` are noticed, and
-        `backward` raises an error if it needed the array before. No error can be raised for ``w.data[...] = 0``, nor
-        for writing to an array that ``Tensor(array)`` took over: gradients of a pass before it are then wrong.
-        Another array, ``w.data = 2 * w.data``, is no change in place: a pass before it keeps the old one.
+        Backward needs the arrays of forward. The library detects optimizer steps and ``w.data *= 2``, and `backward`
+        raises an error if it needs the old array. It cannot detect ``w.data[...] = 0`` or writing to an array that
+        ``Tensor(array)`` shares: gradients of an earlier pass are then wrong. A new array, ``w.data = 2 * w.data``, is
+        not a change in place: an earlier pass keeps the old one.
         """
         stored = self.stored
         if not isinstance(stored, PackedSpikes):
@@ -225,7 +225,7 @@ class Tensor(ArrayLike["Tensor"]):
         return self.stored.dtype
 
     def detach(self) -> Tensor:
-        """Return a tensor of the same data outside of the graph: no gradient flows through it."""
+        """Return a tensor with the same data outside the graph: no gradient flows through it."""
         found = _tensor(self.stored)
         found.changes, found._lengths = self.changes, self._lengths
         return found
@@ -233,10 +233,10 @@ class Tensor(ArrayLike["Tensor"]):
     def backward(self, grad: Any = None) -> None:
         """Compute the gradient of every leaf that requires one and add it to the leaf's `grad`.
 
-        The arrays that forward saved are freed, so that backward can run only once on a graph.
+        It frees the arrays that forward saved, so that it can run only once on a graph.
 
         Args:
-            grad: the gradient of this tensor, of its shape; 1 for a scalar.
+            grad: the gradient of this tensor, of its shape; by default 1 for a scalar.
 
         Raises:
             ValueError: no gradient is required, grad is missing or has another shape, backward ran before, or an array
@@ -284,15 +284,15 @@ def _saved(operation: Operation, tensors: Sequence[Tensor | None], result: Tenso
 
 
 def note_change(tensor: Tensor) -> None:
-    """Count a change in place of a tensor's array, so that a `backward` that needed the array before raises an error.
+    """Count a change in place of a tensor's array, so that a `backward` that needs the old array raises an error.
 
-    What writes to the array of a parameter calls it, before it writes.
+    Code that writes to a parameter's array calls this before writing.
     """
     tensor.changes[0] += 1
 
 
 def _ones(x: Array) -> Array:
-    """Return the gradient 1 of x, which has one element; a GPU has one array for all of a shape and type."""
+    """Return the gradient 1 for x, which has one element; a GPU has one array for each shape and type."""
     xp, dtype = namespace(x), numeric_type(x.dtype)
     return xp.ones(x.shape, dtype) if xp is np else _ones_on_device(xp, x.data.device_id, x.shape, dtype)  # type: ignore[attr-defined]
 
@@ -342,7 +342,7 @@ def as_tensor(x: Any) -> Tensor:
 
 
 def gradients(y: Tensor, leaves: Sequence[Tensor] = (), grad: Any = None) -> list[Array | None]:
-    """Return what ``y.backward(grad)`` would add to `grad` of some leaves; no `grad` changes, of any leaf.
+    """Return the gradients that ``y.backward(grad)`` would add to `grad` of some leaves, without changing any `grad`.
 
     >>> x, w = Tensor([1.0], requires_grad=True), Tensor([3.0], requires_grad=True)
     >>> gradients(x * w, [x]), x.grad, w.grad
@@ -357,7 +357,7 @@ def gradients(y: Tensor, leaves: Sequence[Tensor] = (), grad: Any = None) -> lis
 def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -> None:
     """Visit the graph of y in descending order of serial numbers and accumulate the gradients of its leaves.
 
-    They are accumulated in `grad` of the leaves, or in `into`, by the identity of the leaf.
+    They accumulate in the leaves' `grad`, or in `into`, by the identity of the leaf.
     """
     if not y.requires_grad:
         raise ValueError("no gradient is wanted: nothing that made this tensor has requires_grad")
@@ -420,10 +420,10 @@ def _uses_of_leaves(start: Node | Tensor) -> dict[int, int]:
 
 
 def on_gradient(call: Callable[[Tensor], None]) -> AbstractContextManager[None]:
-    """Call a function with each leaf whose gradient a `backward` within this block, in its thread, has completed.
+    """Call a function with each leaf when a `backward` within this block, in its thread, has completed its gradient.
 
-    It is called while the gradients of earlier layers are still to be computed, so that a gradient can be sent
-    meanwhile. A leaf that the result does not depend on, or that gets no gradient on some path, may not be reported.
+    The call comes before backward computes the gradients of earlier layers, so that a gradient can be sent meanwhile. A
+    leaf that the result does not depend on, or without a gradient on some path, may not be reported.
 
     >>> x, order = Tensor([2.0], requires_grad=True), []
     >>> y = Tensor([3.0], requires_grad=True)
@@ -436,13 +436,13 @@ def on_gradient(call: Callable[[Tensor], None]) -> AbstractContextManager[None]:
 
 
 def _weak(x: Array | DeferredGradient) -> Callable[[], Any]:
-    """Return a function that returns x as long as others refer to it; always if x may be a scalar of NumPy."""
+    """Return a function that returns x as long as others refer to it; always if x may be a NumPy scalar."""
     return ref(x) if x.shape else lambda: x
 
 
 @contextmanager
 def no_grad(active: bool = True) -> Iterator[None]:
-    """Build no graph within this block, in its thread only; also a decorator. With active=False, do build one.
+    """Build no graph within this block, only in its thread; also a decorator. With active=False, build one.
 
     >>> x = Tensor([1.0], requires_grad=True)
     >>> with no_grad():
@@ -460,7 +460,7 @@ def grad_enabled() -> bool:
 
 
 def keep_unpacked(x: Tensor, keep: bool = True) -> None:
-    """Keep the booleans of packed spikes from the first access to them on, for several uses; or keep them no longer."""
+    """Keep the booleans of packed spikes after the first access, for several uses; or no longer."""
     if not keep:
         x.unpacked = None
     elif x.unpacked is None and isinstance(x.stored, PackedSpikes):
@@ -472,7 +472,7 @@ class Potentials(NamedTuple):
 
     Attributes:
         values: (T, N, ...), or the same elements in another shape, or the blocks of a fused pass.
-        from_blocks: the kernel's function that picks selected potentials out of blocks; None without blocks.
+        from_blocks: the kernel's function that selects potentials from blocks; None without blocks.
     """
 
     values: Array
@@ -509,13 +509,13 @@ def saves_float16() -> bool:
 def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManager[None]:
     """Call `callback` with the potentials of each layer of neurons that runs within the block and this thread.
 
-    The callback must copy what it keeps: backward may overwrite the potentials.
+    The callback must copy potentials that it keeps: backward may overwrite them.
     """
     return _potential_observers.set((*_potential_observers.get(), callback))
 
 
 def potentials_are_observed() -> bool:
-    """Return whether somebody is called with the potentials of layers, in this thread."""
+    """Return whether this thread has observers of potentials."""
     return bool(_potential_observers.get())
 
 
@@ -528,19 +528,19 @@ def wanted_dtype(dtype: Any) -> Any:
 
 
 def recomputable() -> bool:
-    """Return whether backward may compute potentials again: they are wanted in full, and nobody observes them."""
+    """Return whether backward may recompute potentials: the format is "full", and nobody observes them."""
     return grad_enabled() and _potential_format.get() == POTENTIAL_FORMATS[0] and not _potential_observers.get()
 
 
 def save_for_backward(
     k: Any, u: Array, *, unit: float = 1.0, from_blocks: Callable[..., Array] | None = None
 ) -> Callable[[], Array]:
-    """Save the potential u for backward, and return a function that returns it, once; a second call is a ValueError.
+    """Save the potential u for backward, and return a function that returns it once; a second call is a ValueError.
 
     In float16, in units of `unit`, the error of u is at most |u| / 2048, and 3e-8 below 6e-5; values beyond 65,504 are
     clipped. The relative error of the surrogate is then |u| / (2048 tau_rho theta): 5e-4 for a potential at theta and a
-    tau_rho of 1. Spikes do not change. A potential that the pass saved in float16 itself (`wanted_dtype`) is returned
-    in float16.
+    tau_rho of 1. Spikes do not change. A potential that the pass itself saved in float16 (`wanted_dtype`) stays
+    float16.
     """
     for callback in _potential_observers.get():
         callback(Potentials(u, from_blocks))
@@ -563,24 +563,24 @@ def saves(what: str | None) -> Callable[[F], F]:
 
 
 def takes_deferred(operation: Operation) -> Operation:
-    """Mark an operation whose pullback takes a `DeferredGradient` in the place of an array."""
+    """Mark an operation whose pullback takes a `DeferredGradient` in place of an array."""
     operation.takes_deferred = True  # type: ignore[attr-defined]
     return operation
 
 
 def takes_packed(operation: Operation) -> Operation:
-    """Mark an operation that takes `PackedSpikes` in the place of a boolean array, and may return them."""
+    """Mark an operation that takes `PackedSpikes` in place of a boolean array, and may return them."""
     operation.takes_packed = True  # type: ignore[attr-defined]
     return operation
 
 
 def differentiable(operation: Operation) -> Callable[..., Tensor]:
-    """Turn an operation on arrays into a differentiable one on tensors.
+    """Turn an operation on arrays into a differentiable operation on tensors.
 
     The operation takes arrays by position and options by keyword, and returns its result and a pullback. The pullback
-    takes the gradient of the result and returns one entry for each array, in order: its gradient, None, or a function
-    without arguments that computes the gradient, called only if the array requires one. A pullback of None: no
-    gradient passes.
+    takes the gradient of the result and returns one entry for each array, in order. An entry is the gradient, None, or
+    a function that computes it, called only if the array requires a gradient. If the pullback is None, no gradient
+    passes.
 
     >>> @differentiable
     ... def double(x, /):

@@ -1,6 +1,6 @@
-"""Devices, arrays, the random generator, and signals that wait until a piece of work is done.
+"""Devices, arrays, the random generator, and deferred signals.
 
-The only module that imports CuPy, after it has found a CUDA driver. CuPy is not needed on a CPU.
+This is the only module that imports CuPy, after it has found a CUDA driver. A CPU needs no CuPy.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._base.device_random import DeviceRandom
 
-# An array of NumPy or CuPy, used through their common interface.
+# A NumPy or CuPy array, used through their common interface.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 _DEVICES = ("auto", "cpu", "cuda")
-# Beginnings of other words for a GPU, in lower case.
+# First letters of other words for a GPU, in lower case.
 _GPU_WORDS = ("gpu", "nvidia", "cuda", "cupy", "geforce", "rtx", "tesla")
 
 _device = os.environ.get("CUSLAYER_DEVICE", "auto")
 _generator = np.random.default_rng()
 _device_random = DeviceRandom()
 
-# Doubles each element of an array of one block.
+# Doubles each element of an array with one block.
 _TRIAL = 'extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2; }'
 _INSTALL = "pip install 'cuslayer[cuda12]', or 'cuslayer[cuda13]' for CUDA 13"
 
@@ -54,7 +54,7 @@ def _driver_problem() -> str | None:
         if problem.name == "cupy":
             return f"CuPy is not installed: {_INSTALL}"
         return duplicate_cupy() or f"CuPy cannot be used ({_reason(problem)})"
-    except Exception as problem:  # a broken installation of CuPy raises any error of its libraries
+    except Exception as problem:  # a broken CuPy installation raises any error of its libraries
         return duplicate_cupy() or f"CuPy cannot be used ({_reason(problem)})"
     if not count:
         return "the CUDA driver finds no device"
@@ -63,7 +63,7 @@ def _driver_problem() -> str | None:
 
 
 def _trial(cupy: Any) -> str | None:
-    """Return what fails on the device: a kernel that is compiled and run, or a product of matrices; None if nothing."""
+    """Return which test fails on the device, compiling and running a kernel or a matrix product; None if both work."""
     x = np.arange(4, dtype=np.float32).reshape(2, 2)
     what = "a kernel cannot be compiled and run"
     try:
@@ -79,17 +79,17 @@ def _trial(cupy: Any) -> str | None:
 
 
 def _reason(problem: Exception) -> str:
-    """Return the type of an error and the first line of its message that has any."""
+    """Return the type of an error and the first nonempty line of its message."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     return ": ".join([type(problem).__name__, *lines[:1]])
 
 
 def duplicate_cupy() -> str | None:
-    """Return a line that names the packages of CuPy and what to do, if more than one is installed; else None.
+    """Return a line that names the CuPy packages and what to do, if more than one is installed; else None.
 
-    They are installed in one folder, where each replaces files of the other.
+    They share one folder, where each replaces files of the other.
     """
-    from importlib import metadata  # takes long, and is not needed where CuPy works
+    from importlib import metadata  # slow, and not needed if CuPy works
 
     names = {found.metadata["Name"] or "" for found in metadata.distributions()}
     packages = sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
@@ -106,7 +106,7 @@ def cupy() -> Any:
     """Return the module cupy.
 
     Raises:
-        ValueError: this machine has no CUDA driver, no CuPy or a CuPy that does not work.
+        ValueError: this machine has no CUDA driver, no CuPy, or a CuPy that does not work.
     """
     problem = _driver_problem()
     if problem:
@@ -121,7 +121,7 @@ def use(device: str) -> None:
     """Set the device of new arrays and of operations.
 
     Args:
-        device: "cpu", "cuda", or "auto" (cuda if it works: a kernel is compiled and two matrices are multiplied once).
+        device: "cpu", "cuda", or "auto": cuda if it can compile a kernel and multiply two matrices.
 
     Raises:
         ValueError: the name is unknown, or cuda is not available.
@@ -138,7 +138,7 @@ def use(device: str) -> None:
 
 
 def _check_device(name: str, device: Any) -> None:
-    """Raise ValueError unless device is a known word; other words for a GPU point to "cuda"."""
+    """Raise ValueError unless device is a known word; the error for other words for a GPU suggests "cuda"."""
     word = device.lower() if isinstance(device, str) else ""
     if device not in _DEVICES and word.startswith(_GPU_WORDS):
         number = "; the variable CUDA_VISIBLE_DEVICES chooses one of several GPUs" if word[-1].isdigit() else ""
@@ -152,7 +152,7 @@ def device() -> str:
     """Return the device in use: "cpu" or "cuda".
 
     Raises:
-        ValueError: the variable CUSLAYER_DEVICE names a device that is unknown or not available.
+        ValueError: the variable CUSLAYER_DEVICE names an unknown or unavailable device.
     """
     _check_device("CUSLAYER_DEVICE", _device)
     if _device == "auto":
@@ -171,20 +171,20 @@ def device_name() -> str:
 
 
 def free_memory() -> int:
-    """Return the bytes of the GPU's memory that are free or unused in CuPy's pool."""
+    """Return the bytes of GPU memory that are free or unused in CuPy's pool."""
     module = cupy()
     return int(module.cuda.runtime.memGetInfo()[0]) + int(module.get_default_memory_pool().free_bytes())
 
 
 def use_card(number: int) -> None:
-    """Use one of several GPUs, counted again from 0 beyond the last, if a GPU is the device in use."""
+    """Use one of several GPUs, its number modulo their count, if a GPU is the device in use."""
     if device() == "cuda":
         cuda = cupy().cuda
         cuda.Device(number % cuda.runtime.getDeviceCount()).use()
 
 
 def card() -> str | None:
-    """Return where the GPU in use is, different for each of a machine and of all machines; None without NCCL."""
+    """Return the location of the GPU in use, unique among all GPUs of all machines; None without NCCL."""
     cuda = cupy().cuda
     if not getattr(getattr(cuda, "nccl", None), "available", False):
         return None
@@ -192,7 +192,7 @@ def card() -> str | None:
 
 
 def process_group(size: int, rank: int) -> tuple[Any, Any]:
-    """Return a communicator of `cupyx.distributed`, between processes that mpiexec has started, and CuPy's NCCL."""
+    """Return a communicator of `cupyx.distributed` for the processes of mpiexec, and CuPy's NCCL."""
     from cupyx.distributed import init_process_group
 
     return init_process_group(size, rank, use_mpi=True), cupy().cuda.nccl
@@ -206,7 +206,7 @@ def cores() -> int:
 
 
 def part_of_cores(cores: list[int], place: int, count: int) -> list[int]:
-    """Return the cores of one of several processes: parts of equal size, or a core that some share.
+    """Return the cores of one of several processes: parts of equal size, or a shared core.
 
     >>> part_of_cores([0, 1, 2, 3], 1, 2), part_of_cores([0, 1], 2, 4)
     ([2, 3], [0])
@@ -232,7 +232,7 @@ def to_device(x: Any) -> Array:
 
 
 def to_numpy(x: Any) -> Array:
-    """Return x as a NumPy array, copied only from a GPU; all arrays that are given to the library pass here."""
+    """Return x as a NumPy array, copied only from a GPU; all arrays from users pass through this function."""
     if type(x) is np.ndarray:
         return x
     check.unmasked(x)
@@ -248,12 +248,12 @@ def numeric(x: Array) -> Array:
 
 
 def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of numbers of a type, float32 for spikes."""
+    """Return the numeric type for a type, float32 for spikes."""
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
 
 
 def contiguous(x: Any) -> Array:
-    """Return x as a C-contiguous array of as many axes, copied only if necessary."""
+    """Return x as a C-contiguous array with the same axes, copied only if necessary."""
     xp = namespace(x)
     return xp.ascontiguousarray(x) if x.ndim else xp.asarray(x)
 
@@ -262,8 +262,8 @@ def contiguous(x: Any) -> Array:
 def seed(value: int) -> None:
     """Seed the random generator of weights, dropout and shuffling.
 
-    It runs on the CPU, so that a seed gives the same weights on every device. A GPU draws the neurons of dropout
-    itself, with a key from this generator; see `random_state`.
+    The generator runs on the CPU, so that a seed gives the same weights on every device. For dropout, a GPU draws
+    neurons itself, with a key from this generator; see `random_state`.
 
     Args:
         value: an integer of at least 0.
@@ -282,39 +282,39 @@ def seed(value: int) -> None:
 
 
 def generator() -> np.random.Generator:
-    """Return the random generator of the library."""
+    """Return the library's random generator."""
     return _generator
 
 
 def random_state(beside: Array) -> Array:
-    """Return the state of the generator of a GPU, (2,) int64 on the device: a key, and the number of the next draw.
+    """Return the state of a GPU's generator, (2,) int64 on the device: a key, and the number of the next draw.
 
-    The key is drawn from the library's generator at the first use after `seed`. A kernel that draws advances the
-    number. It is a RuntimeError if a CUDA graph is being captured, and the state is not on the device yet.
+    The first use after `seed` draws the key from the library's generator. A kernel that draws advances the number. It
+    is a RuntimeError if a CUDA graph is being captured and the state is not yet on the device.
     """
     module = namespace(beside)
-    # The tests run kernels on arrays of NumPy.
+    # Tests run kernels on NumPy arrays.
     number, allow = (0, lambda: None) if module is np else (module.cuda.Device().id, check_upload)
     return _device_random.array(module, number, lambda: int(_generator.integers(2**63)), allow)
 
 
 def device_draws() -> int:
-    """Return how many draws of a GPU have been launched or captured."""
+    """Return the number of launched or captured draws on a GPU."""
     return _device_random.uses
 
 
 def generator_state() -> dict[str, Any]:
-    """Return the state of the random generator, and under "device" that of a GPU's if it has been used."""
+    """Return the state of the random generator and, under "device", of a GPU's generator if it has been used."""
     state, on_device = dict(_generator.bit_generator.state), _device_random.state(to_numpy)
     return state if on_device is None else state | {"device": list(on_device)}
 
 
 @check.operation
 def load_generator_state(state: Mapping[str, Any]) -> None:
-    """Continue with a state that `generator_state` has returned.
+    """Continue with a state from `generator_state`.
 
     Raises:
-        ValueError: the state is that of another kind of generator; nothing is changed then.
+        ValueError: the state belongs to another kind of generator. Nothing then changes.
     """
     on_device = state.get("device")
     if on_device is not None and not (len(on_device) == 2 and all(type(number) is int for number in on_device)):
@@ -325,7 +325,7 @@ def load_generator_state(state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def preserved_generator() -> Iterator[None]:
-    """Let nothing that the block draws change the random generator, nor that of a GPU."""
+    """Restore the random generators of the library and of a GPU after the block."""
     state = _generator.bit_generator.state
     try:
         with _device_random.preserved():
@@ -336,7 +336,7 @@ def preserved_generator() -> Iterator[None]:
 
 @contextmanager
 def derived_generator(*key: int) -> Iterator[None]:
-    """Draw within the block from a generator that integers from 0 determine, and not from that of the library.
+    """Within the block, draw from a generator that nonnegative integers determine, not from the library's.
 
     >>> with derived_generator(5, 1): first = generator().random()
     >>> with derived_generator(5, 1): first == generator().random()
@@ -356,7 +356,7 @@ T = TypeVar("T")
 
 
 class Setting(Generic[T]):
-    """A thread-local value that a ``with`` block changes; `default` is the value outside of any block.
+    """A thread-local value that a ``with`` block changes; `default` is the value outside any block.
 
     >>> level = Setting(0)
     >>> with level.set(2):
@@ -389,7 +389,7 @@ _capturing = Setting(False)
 
 
 def capture() -> AbstractContextManager[None]:
-    """Refuse, within the block and this thread, to send arrays to a GPU: a graph would send the same at each run."""
+    """Within the block and this thread, refuse to send arrays to a GPU: a graph would send the same at each run."""
     return _capturing.set(True)
 
 
@@ -404,12 +404,12 @@ def check_upload() -> None:
         raise RuntimeError("capture: an array of the host cannot be sent to the GPU in a step that is captured")
 
 
-# Signals that end a program, such as that of Ctrl-C.
+# Signals that end a program, such as from Ctrl-C.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DeferredCheck:
-    """The signal that has come.
+    """The received signal.
 
     Attributes:
         number: its number; None if there was none.
@@ -419,26 +419,26 @@ class DeferredCheck:
         self.number: int | None = None
 
     def __call__(self) -> bool:
-        """Return whether a signal has come."""
+        """Return whether a signal was received."""
         return self.number is not None
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a program that a signal has ended; 0 without a signal."""
+        """The exit code of a program that a signal ended; 0 without a signal."""
         return 0 if self.number is None else 128 + self.number
 
 
 @contextmanager
 def deferred() -> Iterator[DeferredCheck]:
-    """Note the first signal within the block instead of ending; a second one does what it did before the block.
+    """Note the first signal within the block instead of ending; a second signal has its usual effect.
 
-    Signals that are ignored stay so. In a thread that is not the main one, nothing is changed: no signal comes there.
+    Ignored signals stay ignored. Outside the main thread, nothing changes: no signals arrive there.
     """
     found = DeferredCheck()
     if threading.current_thread() is not threading.main_thread():
         yield found
         return
-    # A handler that is None was not set by Python, which could not set it again.
+    # Python did not set a handler that is None, and could not restore it.
     kept = None, signal.SIG_IGN
     before: dict[int, Any] = {n: handler for n in _SIGNALS if (handler := signal.getsignal(n)) not in kept}
 
@@ -460,7 +460,7 @@ def deferred() -> Iterator[DeferredCheck]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a signal that comes within the block do after it what it would have done at once, as to interrupt."""
+    """Delay the effect of signals within the block, such as an interrupt, until its end."""
     noted = DeferredCheck()
     try:
         with deferred() as noted:

@@ -1,4 +1,4 @@
-"""The functional interface: NumPy's operations on tensors, and those of layers, neurons and losses."""
+"""The functional interface: NumPy's operations on tensors, and the operations of layers, neurons and losses."""
 
 from cuslayer._array_functions.elementwise import (
     abs as abs,

@@ -5,8 +5,8 @@ A surrogate is a shape f. Neurons scale it to their threshold by ``tau_rho``, it
 
     rho(u) = scale_rho / (tau_rho theta) f(z),   z = (u - theta) / (tau_rho theta)
 
-Every shape but the last is 1 at the threshold. Its primitive F, ``F(z) = integral from 0 to z of f``, is the smooth
-step that the surrogate is the slope of.
+Every shape except the last is 1 at the threshold. The surrogate is the slope of a smooth step, its primitive
+``F(z) = integral from 0 to z of f``.
 
     cs.SRM(tau_rho=0.5, surrogate=cs.surrogates.Triangle())
     cs.LIF(surrogate="fast_sigmoid")
@@ -36,8 +36,8 @@ S = TypeVar("S", bound="Surrogate")
 class Surrogate:
     """Base class of surrogates: ``rho(u) = height f((u - theta) / width)``.
 
-    By itself a surrogate is its shape: theta is 0, width and height are 1. That of a neuron is scaled by `scaled`, and
-    still equal to its shape.
+    By itself a surrogate is its shape: theta is 0, width and height are 1. A neuron's surrogate is scaled by `scaled`,
+    and compares equal to its shape.
 
     Attributes:
         theta: the threshold.
@@ -83,11 +83,11 @@ class Surrogate:
         return found
 
     def __call__(self, u: Array) -> Array:
-        """Return rho(u) in the number type of u: for the surrogate of a neuron, per ms."""
+        """Return rho(u) in u's number type; for a neuron's surrogate, per ms."""
         return u.dtype.type(self.height) * self.f(self._distance(u))
 
     def primitive(self, u: Array) -> Array:
-        """Return the integral of rho from theta to u, in the number type of u."""
+        """Return the integral of rho from theta to u, in u's number type."""
         return u.dtype.type(self.height * self.width) * self.integral(self._distance(u))
 
     def _distance(self, u: Array) -> Array:
@@ -99,7 +99,7 @@ class Surrogate:
 class Exponential(Surrogate):
     """SLAYER's surrogate, Laplace's density: ``f(z) = exp(-|z|)``, ``F(z) = sgn(z) (1 - exp(-|z|))``.
 
-    Others write ``c alpha / 2 exp(-alpha |u - theta|)``, c the area under it: ``tau_rho = 1 / (alpha theta)`` and
+    Other papers write ``c alpha / 2 exp(-alpha |u - theta|)`` with area c: ``tau_rho = 1 / (alpha theta)`` and
     ``scale_rho = c / 2``, for a dt of 1.
 
     Source: Shrestha and Orchard 2018, section 3.1.
@@ -121,7 +121,7 @@ class Exponential(Surrogate):
     def difference(self, z: Array, change: Array) -> Array:
         xp = namespace(z)
         low, high = xp.minimum(z, z + change), xp.maximum(z, z + change)
-        # On one side of the threshold it is a difference of exponentials; across it, the sum of both sides.
+        # On one side of the threshold, a difference of exponentials; across it, the sum of both sides.
         near = xp.exp(-xp.minimum(abs(low), abs(high)))
         one_side = near * -xp.expm1(-abs(change))
         across = -xp.expm1(xp.minimum(low, 0.0)) - xp.expm1(-xp.maximum(high, 0.0))
@@ -237,18 +237,18 @@ class Boxcar(Surrogate):
 
 @dataclass(frozen=True)
 class MultiGaussian(Surrogate):
-    """A Gaussian with negative sides: errors of a wrong sign far from the threshold, which keep neurons from silence.
+    """A Gaussian with negative sides: errors with the wrong sign far from the threshold prevent silent neurons.
 
     ::
 
         f(z) = (1 + h) exp(-z^2 / 2) - h / s (exp(-(z - 1)^2 / (2 s^2)) + exp(-(z + 1)^2 / (2 s^2)))
 
-    which is ``sqrt(2 pi) sigma`` times the published sum of three normal densities, with z in units of sigma. Theirs,
-    times gamma, has ``tau_rho = sigma / theta`` and ``scale_rho = gamma / sqrt(2 pi)``, for a dt of 1.
+    This is ``sqrt(2 pi) sigma`` times the published sum of three normal densities, with z in units of sigma. The
+    published sum times gamma has ``tau_rho = sigma / theta`` and ``scale_rho = gamma / sqrt(2 pi)``, for a dt of 1.
 
     Args:
-        h: the share of the sides.
-        s: their width, in that of the middle.
+        h: the weight of the sides.
+        s: the width of the sides, in widths of the middle.
 
     Raises:
         ValueError: h is negative, or s is not positive.
@@ -285,14 +285,14 @@ class MultiGaussian(Surrogate):
         return Shape(self.code, self.h, self.s)
 
 
-# The surrogates by their names in files.
+# The surrogates, by their names in files.
 SURROGATES: dict[str, type[Surrogate]] = {
     kind.name: kind for kind in (Exponential, FastSigmoid, Arctan, Triangle, Gaussian, Boxcar, MultiGaussian)
 }
 
 
 def as_surrogate(given: Any) -> Surrogate:
-    """Return the surrogate that is given as one, by its name, or as a mapping of ``type`` and its constants.
+    """Return a surrogate, given as itself, by its name, or as a mapping of ``type`` and constants.
 
     >>> as_surrogate("triangle"), as_surrogate({"type": "multi_gaussian", "h": 0.2})
     (Triangle(), MultiGaussian(h=0.2, s=6.0))
@@ -314,7 +314,7 @@ def as_surrogate(given: Any) -> Surrogate:
 
 
 def as_constant(surrogate: Surrogate) -> Any:
-    """Return a surrogate for a file, as `as_surrogate` takes it: None for the exponential, a name, or a mapping."""
+    """Return a surrogate for a file, in a form for `as_surrogate`: None for the exponential, a name, or a mapping."""
     constants = {each.name: getattr(surrogate, each.name) for each in fields(surrogate) if each.init}
     if not constants:
         return None if surrogate.shape.is_exponential else surrogate.name

@@ -1,1 +1,1 @@
-"""The table of NumPy's functions on tensors, with NumPy's names and arguments; `cuslayer.functions` has all by name."""
+"""The table of NumPy's functions on tensors, with NumPy's names and arguments; `cuslayer.functions` exports them."""

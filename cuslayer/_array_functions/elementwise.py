@@ -1,4 +1,4 @@
-"""Functions of each element. Spikes count as 1.0. Comparisons give booleans, through which no gradient passes."""
+"""Elementwise functions. Spikes count as 1.0. Comparisons give booleans, through which no gradient passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cuslayer.backend import Array, namespace, numeric, to_numpy
 
 
 def _broadcast(compute: Callable[..., Array], *arrays: Array) -> Array:
-    """Return a function of arrays that broadcast; raise ValueError that has their shapes if they do not."""
+    """Return a function of arrays that broadcast; raise ValueError with their shapes if they do not."""
     try:
         return compute(*arrays)
     except ValueError:
@@ -24,12 +24,12 @@ def _broadcast(compute: Callable[..., Array], *arrays: Array) -> Array:
 
 
 def _masked(chosen: Array, g: Array) -> Array:
-    """Return g where chosen, else 0, also where g is infinite."""
+    """Return g where chosen, else 0, even where g is infinite."""
     return namespace(g).where(chosen, g, g.dtype.type(0))
 
 
 def _where(chosen: Any, a: Any, b: Any) -> Any:
-    """Return a where chosen, and b elsewhere; all may be numbers."""
+    """Return a where chosen, and b elsewhere; all may be scalars."""
     if isinstance(chosen, np.generic):
         return a if chosen else b
     return namespace(chosen).where(chosen, a, b)
@@ -46,7 +46,7 @@ def add(x1: Any, x2: Any) -> Row:
 
     Raises:
         ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
+        TypeError: an operand has other elements than real numbers or booleans.
 
     >>> add([1.0, 2.0], 1).tolist()
     [2.0, 3.0]
@@ -57,7 +57,7 @@ def add(x1: Any, x2: Any) -> Row:
 
 @binary(np.subtract, operators="__sub__ __rsub__", saves="nothing")
 def subtract(x1: Any, x2: Any) -> Row:
-    """Return x1 - x2, broadcast. Errors are those of `add`.
+    """Return x1 - x2, broadcast. Errors: see `add`.
 
     >>> subtract([1.0, 2.0], 1).tolist()
     [0.0, 1.0]
@@ -68,7 +68,7 @@ def subtract(x1: Any, x2: Any) -> Row:
 
 @binary(np.multiply, operators="__mul__ __rmul__", commutes=True, saves="others")
 def multiply(x1: Any, x2: Any) -> Row:
-    """Return x1 x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 x2, element by element, broadcast. Errors: see `add`.
 
     >>> multiply([1.0, 2.0], [[2.0], [3.0]]).tolist()
     [[2.0, 4.0], [3.0, 6.0]]
@@ -84,7 +84,7 @@ def product(a: Array, b: Array) -> tuple[Array, Pullback]:
 
 @binary(np.divide, operators="__truediv__ __rtruediv__")
 def divide(x1: Any, x2: Any) -> Row:
-    """Return x1 / x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 / x2, element by element, broadcast. Errors: see `add`.
 
     >>> divide([1.0, 2.0], 2).tolist()
     [0.5, 1.0]
@@ -96,7 +96,7 @@ def divide(x1: Any, x2: Any) -> Row:
 
 @binary(np.power, operators="__pow__ __rpow__")
 def power(x1: Any, x2: Any) -> Row:
-    """Return x1 to the power of x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 to the power of x2, element by element, broadcast. Errors: see `add`.
 
     The gradient of the exponent is ``out log(x1)``, 0 where x1 is 0.
 
@@ -118,9 +118,9 @@ def power(x1: Any, x2: Any) -> Row:
 
 @binary(np.maximum)
 def maximum(x1: Any, x2: Any) -> Row:
-    """Return the larger of x1 and x2, element by element, broadcast. Where they are equal, each has half the gradient.
+    """Return the larger of x1 and x2, element by element, broadcast. Equal elements share the gradient evenly.
 
-    Errors are those of `add`.
+    Errors: see `add`.
 
     >>> maximum([-1.0, 2.0], 0).tolist()
     [0.0, 2.0]
@@ -130,9 +130,9 @@ def maximum(x1: Any, x2: Any) -> Row:
 
 @binary(np.minimum)
 def minimum(x1: Any, x2: Any) -> Row:
-    """Return the smaller of x1 and x2, element by element, broadcast. Where they are equal, each has half the gradient.
+    """Return the smaller of x1 and x2, element by element, broadcast. Equal elements share the gradient evenly.
 
-    Errors are those of `add`.
+    Errors: see `add`.
 
     >>> minimum([-1.0, 2.0], 0).tolist()
     [-1.0, 0.0]
@@ -142,7 +142,7 @@ def minimum(x1: Any, x2: Any) -> Row:
 
 def _extremum(name: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) -> Row:
     a, b = numeric(a), numeric(b)
-    # One of them may be a number, which has no device.
+    # One may be a scalar, which has no device.
     xp = namespace(b if isinstance(a, np.generic) else a)
     out = _broadcast(getattr(xp, name), a, b)
 
@@ -158,9 +158,9 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """Return x where the condition is true, and y elsewhere, broadcast.
 
     Args:
-        condition: booleans, or numbers of which 0 is false. It has no gradient.
+        condition: booleans, or numbers, with 0 for false. It has no gradient.
         x: values where it is true.
-        y: values where it is false. Two boolean arrays give a boolean one.
+        y: values where it is false. Two boolean arrays give a boolean result.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -182,7 +182,7 @@ def _chosen(condition: Array, a: Array, b: Array) -> Row:
 
 
 def _compared(compare: Callable[[Any, Any], Any], a: Any, b: Any) -> Row:
-    # NumPy would make an array of a number on the left.
+    # NumPy would convert a scalar on the left to an array.
     if isinstance(a, np.generic):
         a, b, compare = b, a, _SWAPPED.get(compare, compare)
     return _broadcast(compare, a, b), None
@@ -198,7 +198,7 @@ _SWAPPED: dict[Any, Callable[[Any, Any], Any]] = {
 
 @binary(np.equal, operators="__eq__")
 def equal(x1: Any, x2: Any) -> Row:
-    """Return x1 == x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 == x2, element by element, broadcast. Errors: see `add`.
 
     >>> equal([1.0, 2.0], 2).tolist()
     [False, True]
@@ -208,7 +208,7 @@ def equal(x1: Any, x2: Any) -> Row:
 
 @binary(np.not_equal, operators="__ne__")
 def not_equal(x1: Any, x2: Any) -> Row:
-    """Return x1 != x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 != x2, element by element, broadcast. Errors: see `add`.
 
     >>> not_equal([1.0, 2.0], 2).tolist()
     [True, False]
@@ -218,7 +218,7 @@ def not_equal(x1: Any, x2: Any) -> Row:
 
 @binary(np.less, operators="__lt__")
 def less(x1: Any, x2: Any) -> Row:
-    """Return x1 < x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 < x2, element by element, broadcast. Errors: see `add`.
 
     >>> less([1.0, 2.0], 2).tolist()
     [True, False]
@@ -228,7 +228,7 @@ def less(x1: Any, x2: Any) -> Row:
 
 @binary(np.less_equal, operators="__le__")
 def less_equal(x1: Any, x2: Any) -> Row:
-    """Return x1 <= x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 <= x2, element by element, broadcast. Errors: see `add`.
 
     >>> less_equal([1.0, 3.0], 2).tolist()
     [True, False]
@@ -238,7 +238,7 @@ def less_equal(x1: Any, x2: Any) -> Row:
 
 @binary(np.greater, operators="__gt__")
 def greater(x1: Any, x2: Any) -> Row:
-    """Return x1 > x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 > x2, element by element, broadcast. Errors: see `add`.
 
     >>> greater([1.0, 3.0], 2).tolist()
     [False, True]
@@ -248,7 +248,7 @@ def greater(x1: Any, x2: Any) -> Row:
 
 @binary(np.greater_equal, operators="__ge__")
 def greater_equal(x1: Any, x2: Any) -> Row:
-    """Return x1 >= x2, element by element, broadcast. Errors are those of `add`.
+    """Return x1 >= x2, element by element, broadcast. Errors: see `add`.
 
     >>> greater_equal([1.0, 2.0], 2).tolist()
     [False, True]
@@ -258,7 +258,7 @@ def greater_equal(x1: Any, x2: Any) -> Row:
 
 @binary(np.logical_and)
 def logical_and(x1: Any, x2: Any) -> Row:
-    """Return where x1 and x2 are not 0. Errors are those of `add`.
+    """Return where x1 and x2 are not 0. Errors: see `add`.
 
     >>> logical_and([True, True], [True, False]).tolist()
     [True, False]
@@ -268,7 +268,7 @@ def logical_and(x1: Any, x2: Any) -> Row:
 
 @binary(np.logical_or)
 def logical_or(x1: Any, x2: Any) -> Row:
-    """Return where x1 or x2 is not 0. Errors are those of `add`.
+    """Return where x1 or x2 is not 0. Errors: see `add`.
 
     >>> logical_or([True, False], [False, False]).tolist()
     [True, False]
@@ -278,7 +278,7 @@ def logical_or(x1: Any, x2: Any) -> Row:
 
 @binary(np.logical_xor)
 def logical_xor(x1: Any, x2: Any) -> Row:
-    """Return where exactly one of x1 and x2 is not 0. Errors are those of `add`.
+    """Return where exactly one of x1 and x2 is not 0. Errors: see `add`.
 
     >>> logical_xor([True, True], [True, False]).tolist()
     [False, True]
@@ -365,7 +365,7 @@ def exp(x: Any) -> Row:
 
 @function(np.log, methods="log")
 def log(x: Any) -> Row:
-    """Return the natural logarithm of x. At 0 it is -inf, below NaN, with NumPy's warnings.
+    """Return the natural logarithm of x: -inf at 0 and NaN below 0, with NumPy's warnings.
 
     >>> log([1.0]).tolist()
     [0.0]
@@ -387,7 +387,7 @@ def sqrt(x: Any) -> Row:
 
 @function(np.square)
 def square(x: Any) -> Row:
-    """Return x x, element by element.
+    """Return the square of x, element by element.
 
     >>> square([3.0]).tolist()
     [9.0]
@@ -457,18 +457,18 @@ def sigmoid(x: Any) -> Row:
 @implements(np.clip, methods="clip")
 @check.operation
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
-    """Return a limited to ``[a_min, a_max]``. The gradient passes where a lies within, bounds included.
+    """Return a limited to ``[a_min, a_max]``. The gradient passes where a is within the bounds or equal to one.
 
     Args:
         a: numbers of any shape.
-        a_min: the lower bound, a number or an array that broadcasts to a; None for none. Where a lies below it, it
-            gets the gradient if it requires one.
-        a_max: the upper bound, likewise. Where it is below a_min, the result is a_max.
-        min: another name of a_min.
-        max: another name of a_max.
+        a_min: the lower bound, a number or an array that broadcasts to a; None for no bound. Where a is below it, the
+            bound gets the gradient if it requires one.
+        a_max: the upper bound, of the same form. Where it is below a_min, the result is a_max.
+        min: another name for a_min.
+        max: another name for a_max.
 
     Raises:
-        TypeError: a bound is not made of numbers or is given twice.
+        TypeError: a bound does not contain numbers, or is given twice.
         ValueError: a bound does not broadcast to the shape of a.
 
     >>> clip([-2.0, 0.5, 2.0], -1, 1).tolist()
@@ -502,7 +502,7 @@ def _clip(x: Array, *, least: Any, most: Any) -> Row:
 
 
 def _clip_to(x: Array, *bounds: Array, has: tuple[bool, bool]) -> Row:
-    """Clip to bounds that have a gradient too: the lower one, the upper one or both, as `has` says."""
+    """Clip to bounds with gradients: the lower one, the upper one or both, as `has` says."""
     x = numeric(x)
     given, xp = iter(bounds), namespace(x)
     low, high = (next(given).astype(x.dtype) if each else None for each in has)
@@ -520,14 +520,14 @@ def _clip_to(x: Array, *bounds: Array, has: tuple[bool, bool]) -> Row:
 
 @function(*([np.astype] if hasattr(np, "astype") else []), methods="astype", saves="nothing")
 def astype(x: Any, dtype: Any) -> Row:
-    """Return x in another type; its gradient is converted back to the type of x.
+    """Return x in another type; backward converts the gradient back to the type of x.
 
     Args:
         x: numbers or spikes of any shape.
         dtype: float32, float64 or bool. A boolean result has no gradient.
 
     Raises:
-        TypeError: the type is another.
+        TypeError: the type is not one of these.
 
     >>> astype([0.0, 1.0], bool).tolist()
     [False, True]

@@ -19,10 +19,10 @@ from cuslayer.backend import Array, contiguous, namespace, numeric
 
 @binary(np.matmul, operators="__matmul__ __rmatmul__", saves="others")
 def matmul(x1: Any, x2: Any) -> Row:
-    """Return the matrix product over the last two axes, the others broadcast; an array of one axis is a vector.
+    """Return the matrix product over the last two axes; other axes broadcast; a 1-D array is a vector.
 
     Raises:
-        ValueError: the columns of x1 are not as many as the rows of x2, or one is a scalar.
+        ValueError: x1 has not as many columns as x2 has rows, or one is a scalar.
 
     >>> matmul([[1.0, 2.0]], [[3.0], [4.0]]).tolist()
     [[11.0]]
@@ -35,7 +35,7 @@ def matmul(x1: Any, x2: Any) -> Row:
         raise ValueError(f"a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
     out, pullback = _matrices(numeric(rows), numeric(columns))
     if a.ndim == b.ndim == 1:
-        # Of two vectors no product of matrices is needed.
+        # Two vectors need no matrix product.
         return out.reshape(()), lambda g: (lambda: g * numeric(b), lambda: g * numeric(a))
     if rows is a and columns is b:
         return out, pullback
@@ -62,7 +62,7 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
 
 @binary(np.dot, methods="dot", saves="others")
 def dot(a: Any, b: Any) -> Row:
-    """Return the sum of products over the last axis of a and the last but one of b; for a scalar, the product.
+    """Return the sum of products over the last axis of a and the second-to-last of b; for a scalar, the product.
 
     Raises:
         ValueError: the sizes of the two axes differ.
@@ -85,10 +85,10 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Row:
     Args:
         a: numbers of any shape.
         b: numbers of any shape.
-        axes: how many of the last axes of a and the first of b; or the axes of a and those of b, in pairs.
+        axes: the number of last axes of a and first axes of b; or the axes of a and the axes of b, in pairs.
 
     Returns:
-        A tensor with the other axes of a, then those of b.
+        A tensor with the other axes of a, then of b.
 
     Raises:
         ValueError: an axis is out of range or named twice, or the sizes of a pair differ.
@@ -128,14 +128,14 @@ def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]
 @implements(np.einsum)
 @check.operation
 def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
-    """Return the sum of products of arrays whose axes have labels.
+    """Return the sum of products of arrays with labelled axes.
 
     Args:
-        subscripts: a letter for each axis of each operand, ``"ij,jk->ik"``. Labels that the result lacks are summed
-            over. Without ``->`` the result has the labels that occur once, in alphabetical order. ``...`` stands for
-            any axes, which broadcast.
-        operands: one array or more.
-        optimize: accepted as NumPy does; it does not change the result.
+        subscripts: a letter for each axis of each operand, ``"ij,jk->ik"``. Sums run over labels that the result lacks.
+            Without ``->`` the result has the labels that occur once, in alphabetical order. ``...`` stands for any
+            axes, which broadcast.
+        operands: one or more arrays.
+        optimize: accepted for compatibility with NumPy; it does not change the result.
 
     Raises:
         ValueError: the labels do not fit the operands, their sizes differ, or one operand has a label twice.
@@ -154,7 +154,7 @@ def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
 
 
 def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
-    """Return the labels of each operand and of the result; the axes of an ellipsis have labels that are no letters."""
+    """Return the labels of each operand and of the result; an ellipsis's axes have labels that are not letters."""
     if not isinstance(subscripts, str):
         raise check.mistyped("subscripts", "must be a string", subscripts)
     text = subscripts.replace(" ", "")
@@ -186,14 +186,14 @@ def _expand(word: str, ndim: int, subscripts: str) -> list[str]:
     extra = ndim - len(before + after)
     if extra < 0 or (extra and not dots):
         raise ValueError(f"'{word}' names {len(before + after)} axes, the operand has {ndim}")
-    # The axes of an ellipsis are counted from the last, since they broadcast; their labels sort in their order.
+    # The axes of an ellipsis count from the last, since they broadcast; their labels sort in this order.
     return [*before, *(chr(ord("0") - n) for n in range(extra, 0, -1)), *after]
 
 
 def _sum_of_products(
     arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]
 ) -> tuple[Array, Pullback]:
-    """Return the sum of products of arrays with labelled axes, with the axes of the result."""
+    """Return the sum of products of arrays with labelled axes, for the result's axes."""
     operands = [numeric(x) for x in arrays]
     sizes = _sizes(operands, inputs)
 
@@ -203,7 +203,7 @@ def _sum_of_products(
         mine = [label for label in inputs[number] if label in reached]
         terms = [(g, result), *((operands[n], inputs[n]) for n in others)]
         found = _call_einsum([x for x, _ in terms], [labels for _, labels in terms], mine)
-        # Labels of this operand alone are sums over it.
+        # Sum over labels that only this operand has.
         shape = [sizes[label] for label in inputs[number]]
         found = found.reshape([found.shape[mine.index(x)] if x in reached else 1 for x in inputs[number]])
         return to_shape(contiguous(namespace(found).broadcast_to(found, shape)), operands[number].shape)

@@ -16,7 +16,7 @@ from cuslayer.backend import Array, contiguous, namespace, numeric
 
 
 def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """Return g with the reduced axes, of size 1; a scalar broadcasts as it is."""
+    """Return g with the reduced axes, of size 1; a scalar broadcasts unchanged."""
     return g if keepdims or not axes or not g.ndim else namespace(g).expand_dims(g, axes)
 
 
@@ -41,7 +41,7 @@ def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 @function(np.mean, saves="nothing")
 def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
-    """Return the mean of a over axes, 0 of no elements. Arguments and errors are those of `sum`.
+    """Return the mean of a over axes, 0 for no elements. Arguments and errors: see `sum`.
 
     >>> mean([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [1.5, 3.5]
@@ -71,9 +71,9 @@ def _mean_of(a: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @function(np.prod, methods="prod")
 def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
-    """Return the product of a over axes, 1 of no elements. Arguments and errors are those of `sum`.
+    """Return the product of a over axes, 1 for no elements. Arguments and errors: see `sum`.
 
-    The gradient of an element is the product of the others, also where some are 0.
+    The gradient of an element is the product of the others, even if some are 0.
 
     >>> prod([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [2.0, 12.0]
@@ -98,7 +98,7 @@ def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the variance of a over axes, ``sum (a - mean)^2 / (n - ddof)`` for n elements.
 
-    Arguments and errors are those of `sum`, and ddof: 1 for an unbiased estimate. It is an error if n is at most ddof.
+    Other arguments and errors: see `sum`. ddof is 1 for an unbiased estimate; it is a ValueError if n is at most ddof.
 
     >>> var([1.0, 2.0, 3.0], ddof=1).item()
     1.0
@@ -108,7 +108,7 @@ def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
 
 @function(np.std, methods="std")
 def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
-    """Return the standard deviation of a over axes, the square root of `var`, with gradient 0 where it is 0.
+    """Return the standard deviation of a over axes, the square root of `var`, with gradient 0 at 0.
 
     >>> std([1.0, 2.0, 3.0], ddof=1).item()
     1.0
@@ -134,7 +134,7 @@ def _variance(x: Array, axis: Axis, ddof: float, keepdims: bool) -> tuple[Array,
 def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the maximum of a over axes; equal elements share the gradient evenly.
 
-    Arguments and errors are those of `sum`; without an element it is a ValueError too.
+    Arguments and errors: see `sum`. An empty array is a ValueError too.
 
     >>> max([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [2.0, 4.0]
@@ -146,7 +146,7 @@ def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the minimum of a over axes; equal elements share the gradient evenly.
 
-    Arguments and errors are those of `sum`; without an element it is a ValueError too.
+    Arguments and errors: see `sum`. An empty array is a ValueError too.
 
     >>> min([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [1.0, 3.0]
@@ -178,7 +178,7 @@ def _has_elements(x: Array, axes: tuple[int, ...]) -> None:
 @implements(np.argmax, methods="argmax")
 @check.operation
 def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
-    """Return the indices of the maxima along an axis, the first of equal elements. It has no gradient.
+    """Return the indices of the maxima along an axis, the first among equal elements. They have no gradient.
 
     Args:
         a: numbers or spikes of any shape.
@@ -186,10 +186,10 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
         keepdims: whether the axis stays, with size 1.
 
     Returns:
-        An array of integers of NumPy or CuPy, not a Tensor.
+        An integer array of NumPy or CuPy, not a Tensor.
 
     Raises:
-        ValueError: the axis is out of range or has no element.
+        ValueError: the axis is out of range or empty.
         TypeError: the axis is not an integer.
 
     >>> argmax([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
@@ -201,7 +201,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
 @implements(np.argmin, methods="argmin")
 @check.operation
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
-    """Return the indices of the minima along an axis. Arguments, result and errors are those of `argmax`.
+    """Return the indices of the minima along an axis. Arguments, result and errors: see `argmax`.
 
     >>> argmin([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [0, 1]
@@ -218,7 +218,7 @@ def _index(name: str, x: Array, axis: int | None, keepdims: bool) -> Array:
 
 @function(np.any, methods="any")
 def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
-    """Return whether any element of a is not 0, over axes. It has no gradient. Arguments are those of `sum`.
+    """Return whether any element of a is not 0, over axes, without a gradient. Arguments: see `sum`.
 
     >>> any([[0.0, 2.0], [0.0, 0.0]], axis=1).tolist()
     [True, False]
@@ -228,7 +228,7 @@ def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 @function(np.all, methods="all")
 def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
-    """Return whether all elements of a are not 0, over axes. It has no gradient. Arguments are those of `sum`.
+    """Return whether all elements of a are not 0, over axes, without a gradient. Arguments: see `sum`.
 
     >>> all([[1.0, 2.0], [0.0, 1.0]], axis=1).tolist()
     [True, False]
@@ -238,7 +238,7 @@ def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 @function(np.cumsum, methods="cumsum", saves="nothing")
 def cumsum(a: Any, axis: int | None = None) -> Row:
-    """Return the cumulative sum of a along an axis, by default of the flattened array. Errors are those of `sum`.
+    """Return the cumulative sum of a along an axis, by default of the flattened array. Errors: see `sum`.
 
     >>> cumsum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
     [[1.0, 2.0], [4.0, 6.0]]
@@ -247,13 +247,13 @@ def cumsum(a: Any, axis: int | None = None) -> Row:
     flat = x.reshape(-1) if axis is None else x
     at = 0 if axis is None else one_axis(axis, x.ndim)
     backward = (slice(None),) * at + (slice(None, None, -1),)
-    # CuPy's sums along an axis have another order in memory.
+    # CuPy's cumulative sums along an axis have another memory order.
     return contiguous(flat.cumsum(axis=at)), lambda g: contiguous(g[backward].cumsum(axis=at)[backward]).reshape(shape)
 
 
 @function(saves="result")
 def softmax(x: Any, axis: Axis = -1) -> Row:
-    """Return ``exp(x) / sum exp(x)`` over axes, for x of any size without overflow. Errors are those of `sum`.
+    """Return ``exp(x) / sum exp(x)`` over axes, for x of any size without overflow. Errors: see `sum`.
 
     Args:
         x: numbers of any shape.
@@ -273,7 +273,7 @@ def softmax(x: Any, axis: Axis = -1) -> Row:
 def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return ``log(sum exp(a))`` over axes, for a of any size without overflow; its gradient is the softmax.
 
-    Arguments and errors are those of `sum`; without an element it is a ValueError too.
+    Arguments and errors: see `sum`. An empty array is a ValueError too.
 
     >>> round(logsumexp([1000.0, 1000.0]).item(), 2)
     1000.69
@@ -291,7 +291,7 @@ def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 @function(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) -> Row:
-    """Return the Euclidean norm of x over axes, the square root of the sum of squares, with gradient 0 where it is 0.
+    """Return the Euclidean norm of x over axes, the square root of the sum of squares, with gradient 0 at 0.
 
     Args:
         x: numbers of any shape.
@@ -300,7 +300,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) 
         keepdims: whether the axes stay, with size 1.
 
     Raises:
-        ValueError: an axis is out of range or named twice, or ord is another one, or 2 of more axes than one.
+        ValueError: an axis is out of range or named twice, ord has another value, or ord is 2 for more than one axis.
         TypeError: an axis is not an integer.
 
     >>> norm([3.0, 4.0]).item()
@@ -317,7 +317,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) 
 
 @function(np.sort, saves="nothing")
 def sort(a: Any, axis: int | None = -1) -> Row:
-    """Return a sorted along an axis, by default the last, from the smallest; None sorts the flattened array.
+    """Return a in ascending order along an axis, by default the last; None sorts the flattened array.
 
     Raises:
         ValueError: the axis is out of range.

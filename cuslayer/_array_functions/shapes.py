@@ -1,7 +1,7 @@
-"""Shapes, parts and joints. The type stays: spikes stay boolean.
+"""Shapes, indexing and joining. The type stays: spikes stay boolean.
 
-CuPy wraps an index that is out of range, and its `add.at` adds in any order. Here an index is checked on the host, and
-elements that it names several times are added in pairs, in a fixed order, so that gradients have the same bits.
+CuPy wraps an index that is out of range, and its `add.at` adds in any order. These functions check an index on the
+host, and add repeated elements in pairs, in a fixed order, so that gradients have the same bits.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from cuslayer._base.array_like import Axis
 from cuslayer._tape import Pullback, Tensor, as_tensor, note_change
 from cuslayer.backend import Array, contiguous, cupy, namespace, to_device, to_numpy
 
-_CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
+_CPU, _CUDA = (1, 3), (2, 13)  # DLPack's device numbers: host memory, GPU memory
 
 
 @function(np.reshape, saves="nothing")
 def reshape(a: Any, shape: int | Sequence[int]) -> Row:
-    """Return the elements of a in another shape, of which one size may be -1.
+    """Return the elements of a in another shape, where one size may be -1.
 
     Raises:
         ValueError: the shape has another number of elements.
@@ -44,7 +44,7 @@ def reshape(a: Any, shape: int | Sequence[int]) -> Row:
 
 @implements(methods="reshape")
 def _reshape(a: Tensor, *shape: Any) -> Tensor:
-    """Return the same elements in another shape, given as integers or as one tuple."""
+    """Return the elements in another shape, given as integers or as one tuple."""
     return reshape(a, shape=shape[0] if len(shape) == 1 else shape)
 
 
@@ -97,7 +97,7 @@ def _transpose(a: Tensor, *axes: Any) -> Tensor:
 
 @function(np.swapaxes, methods="swapaxes", saves="nothing")
 def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
-    """Return a with two axes exchanged. Errors are those of `transpose`.
+    """Return a with two axes exchanged. Errors: see `transpose`.
 
     >>> swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
@@ -108,7 +108,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
 
 @function(np.moveaxis, saves="nothing")
 def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Row:
-    """Return a with some axes at other positions, the others in their order. Errors are those of `transpose`.
+    """Return a with some axes at other positions, the others in order. Errors: see `transpose`.
 
     Args:
         a: numbers or spikes of any shape.
@@ -127,7 +127,7 @@ def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 @function(np.squeeze, methods="squeeze", saves="nothing")
 def squeeze(a: Any, axis: Axis = None) -> Row:
-    """Return a without its axes of size 1, or without the given ones. Errors are those of `transpose`.
+    """Return a without its axes of size 1, or without given axes of size 1. Errors: see `transpose`.
 
     >>> squeeze([[[1.0, 2.0]]], axis=0).tolist()
     [[1.0, 2.0]]
@@ -142,7 +142,7 @@ def squeeze(a: Any, axis: Axis = None) -> Row:
 
 @function(np.expand_dims, saves="nothing")
 def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
-    """Return a with new axes of size 1, at the given positions of the result. Errors are those of `transpose`.
+    """Return a with new axes of size 1, at the given positions of the result. Errors: see `transpose`.
 
     >>> expand_dims([1.0, 2.0], 0).tolist()
     [[1.0, 2.0]]
@@ -158,12 +158,12 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Row:
     """Return arrays joined along an axis.
 
     Args:
-        arrays: arrays whose shapes agree but for the axis. Boolean ones give a boolean result.
+        arrays: arrays whose shapes agree except for the axis. Boolean arrays give a boolean result.
         axis: the axis; None joins the flattened arrays.
 
     Raises:
         ValueError: there is no array, the shapes do not agree, or the axis is out of range.
-        TypeError: arrays are no sequence, or the axis is not an integer.
+        TypeError: arrays is not a sequence, or the axis is not an integer.
 
     >>> concatenate([[1.0, 2.0], [3.0]]).tolist()
     [1.0, 2.0, 3.0]
@@ -195,7 +195,7 @@ def joined(arrays: Sequence[Array], axis: int | None = 0) -> tuple[Array, Pullba
 
 @function(np.stack, arrays=0, saves="nothing")
 def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
-    """Return arrays of one shape joined along a new axis, whose position is `axis`. Errors are those of `concatenate`.
+    """Return arrays of one shape joined along a new axis at position `axis`. Errors: see `concatenate`.
 
     >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
@@ -212,7 +212,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
 
 @function(np.flip, saves="nothing")
 def flip(m: Any, axis: Axis = None) -> Row:
-    """Return m with the elements of some axes, by default of all, in reverse order. Errors are those of `transpose`.
+    """Return m with the elements along some axes, by default all, in reverse order. Errors: see `transpose`.
 
     >>> flip([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
@@ -229,12 +229,12 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     Args:
         array: numbers or spikes of any shape.
         pad_width: elements before and after along each axis, ((before, after), ...); a pair or an integer for all axes.
-        mode: "constant", no other of NumPy's.
+        mode: "constant", NumPy's only supported mode.
         constant_values: the constant.
 
     Raises:
-        ValueError: pad_width does not fit the axes or is negative, or the mode is another one.
-        TypeError: pad_width is not made of integers.
+        ValueError: pad_width does not fit the axes or is negative, or mode has another value.
+        TypeError: pad_width does not contain integers.
 
     >>> pad([1.0, 2.0], (1, 2)).tolist()
     [0.0, 1.0, 2.0, 0.0, 0.0]
@@ -267,7 +267,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
     Args:
         a: numbers or spikes of any shape.
-        repeats: how often, an integer from 0, or one for each element along the axis.
+        repeats: the number of repetitions, an integer from 0, or one for each element along the axis.
         axis: the axis.
 
     Raises:
@@ -305,12 +305,12 @@ def from_dlpack(x: Any) -> Tensor:
         x: an object with ``__dlpack__`` and ``__dlpack_device__``, on a CPU or an NVIDIA GPU.
 
     Returns:
-        A tensor on the device in use. It shares memory with x where x is contiguous, writable (which it never is for
-        NumPy before 2.1), on this device, and of type float32, float64 or bool.
+        A tensor on the device in use. It shares memory with x if x is contiguous, on this device, of type float32,
+        float64 or bool, and writable, which it never is for NumPy before 2.1.
 
     Raises:
-        TypeError: x does not support DLPack, or is not made of real numbers.
-        ValueError: x is on a device of another kind, or on a GPU that is not available.
+        TypeError: x does not support DLPack, or does not contain real numbers.
+        ValueError: x is on another kind of device, or on a GPU that is not available.
 
     >>> from_dlpack(np.array([1.0, 2.0])).tolist()
     [1.0, 2.0]
@@ -334,7 +334,7 @@ def _getitem(x: Tensor, index: Any) -> Tensor:
 @implements(methods="__setitem__")
 @check.operation("item assignment")
 def _setitem(x: Tensor, index: Any, value: Any) -> None:
-    """Write to elements in place. A `backward` that needs the elements before raises an error."""
+    """Write to elements in place. A `backward` that needs the old elements raises an error."""
     if x._needs_gradient() or (isinstance(value, Tensor) and value._needs_gradient()):
         raise TypeError("a gradient would be lost; write within cs.no_grad(), or make another tensor with cs.where")
     data, value = x.data, to_device(value.data if isinstance(value, Tensor) else value)
@@ -344,12 +344,12 @@ def _setitem(x: Tensor, index: Any, value: Any) -> None:
         data[_plain_index(index)] = value
     except (IndexError, ValueError) as problem:
         raise type(problem)(_one_line(problem)) from None
-    if data is not x.stored:  # spikes that a GPU has packed
+    if data is not x.stored:  # packed spikes on a GPU
         x.data = data
 
 
 def _plain_index(index: Any) -> Any:
-    """Return an index whose tensors, which must be boolean, are arrays."""
+    """Return an index with arrays in place of tensors, which must be boolean."""
     if isinstance(index, tuple):
         return tuple(map(_plain_index, index))
     if isinstance(index, Tensor):
@@ -363,12 +363,12 @@ def _plain_index(index: Any) -> Any:
 def take(x: Any, *, index: Any) -> Row:
     """Return x[index], for any index that NumPy accepts.
 
-    An index of integers that is an array on the device is read back once.
+    An integer index array on the device is read back once.
     """
     xp, shape, index = namespace(x), x.shape, _plain_index(index)
     parts = index if isinstance(index, tuple) else (index,)
     arrays = [part for part in parts if not _is_basic(part)]
-    # A mask alone selects an element at most once. It stays where it is.
+    # A single mask selects an element at most once. It stays on its device.
     once = not arrays or (len(arrays) == 1 and getattr(getattr(arrays[0], "dtype", None), "kind", "") == "b")
     host = index if once or xp is np else tuple(to_numpy(part) if hasattr(part, "dtype") else part for part in parts)
     try:
@@ -393,7 +393,7 @@ def _picked(x: Array, index: tuple[Any, ...]) -> Array:
     """Return x[index] of an array on the device, for an index with arrays on the host."""
     if any(isinstance(part, (bool, np.bool_)) for part in index):
         raise IndexError("a single True or False cannot be mixed with arrays on a device")
-    # Elements that take no memory: NumPy checks the index.
+    # NumPy checks the index on an array without memory.
     np.broadcast_to(np.False_, x.shape)[index]
     view, arrays, first = _arrays_in_front(x, index)
     rows = view[tuple(map(namespace(x).asarray, arrays))]
@@ -403,7 +403,7 @@ def _picked(x: Array, index: tuple[Any, ...]) -> Array:
 
 
 def _is_basic(part: Any) -> bool:
-    """Return whether a part of an index selects by integers, slices and new axes, so that no element occurs twice."""
+    """Return whether a part of an index is an integer, a slice or a new axis, so that no element occurs twice."""
     return part is Ellipsis or isinstance(part, int) or _is_axis(part)
 
 
@@ -425,19 +425,20 @@ def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
 
 
 def _arrays_in_front(x: Array, index: tuple[Any, ...]) -> tuple[Array, list[Array], int]:
-    """Return a view of x with the axes that arrays index in front, these arrays, and the first axis they make."""
-    # It is in the place of the first array if they are neighbours, else 0. The other axes keep their order.
+    """Return a view of x with the array-indexed axes in front, the index arrays, and the first axis of their result."""
+    # This axis has the position of the first array if the arrays are neighbours, else 0. The other axes keep their
+    # order.
     entries = _entries(index, x.ndim)
     picked = [n for n, entry in enumerate(entries) if not _is_axis(entry)]
     others = [n for n, entry in enumerate(entries) if _is_axis(entry)]
-    # An axis for each entry: slices and new axes are taken, those of the arrays are whole.
+    # An axis for each entry: slices and new axes apply now; the arrays' axes stay whole.
     whole = x[tuple(entry if _is_axis(entry) else slice(None) for entry in entries)]
     neighbours = picked == list(range(picked[0], picked[-1] + 1))
     return whole.transpose((*picked, *others)), [entries[n] for n in picked], picked[0] if neighbours else 0
 
 
 def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
-    """Return an index with an entry for each axis: a slice, None for a new one, or integers, broadcast to one shape."""
+    """Return an index with an entry for each axis: a slice, None for a new axis, or integers of one broadcast shape."""
     entries: list[Any] = []
     for part in index:
         if part is Ellipsis or _is_axis(part):
@@ -447,7 +448,7 @@ def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
         if array.dtype == bool:
             entries += array.nonzero()
         else:
-            entries.append(array.astype(np.int64))  # an empty list too
+            entries.append(array.astype(np.int64))  # also an empty list
     rest = ndim - sum(entry is not None and entry is not Ellipsis for entry in entries)
     at = next((n for n, entry in enumerate(entries) if entry is Ellipsis), len(entries))
     entries = [*entries[:at], *[slice(None)] * rest, *entries[at + 1 :]]
@@ -460,8 +461,8 @@ def _is_axis(entry: Any) -> bool:
 
 
 def _sum_of_equal(places: Array, rows: Array, move: Callable[[Array], Array]) -> tuple[Array, Array]:
-    """Return each place once, and the sum of the rows that have it: of pairs, then of pairs of these, and so on."""
-    # The places (R,) are on the host, the rows (R, ...) on any device; `move` brings integers there.
+    """Return each index once, and the sum of its rows: sums of pairs, then of pairs of these sums, and so on."""
+    # The indices (R,) are on the host, the rows (R, ...) on any device; `move` copies integers there.
     order = np.argsort(places, kind="stable")
     places, rows = places[order], rows[move(order)]
     while True:
@@ -479,6 +480,6 @@ def _sum_of_equal(places: Array, rows: Array, move: Callable[[Array], Array]) ->
 
 
 def _one_line(problem: Exception) -> str:
-    """Return the message of NumPy or CuPy in the words of this library."""
+    """Return the message of NumPy or CuPy in this library's style."""
     text = str(problem).splitlines()[0].strip().replace("out of bounds", "out of range")
     return text[:1].lower() + text[1:]

@@ -1,6 +1,6 @@
 """The table of NumPy's functions. A row is a function of arrays that returns its result and its pullback.
 
-From a row come the public function on tensors, what ``np.NAME(tensor)`` calls, and methods and operators of Tensor::
+A row defines the public function on tensors, which ``np.NAME(tensor)`` calls, and methods and operators of Tensor::
 
     @function(np.exp, methods="exp", saves="result")
     def exp(x):
@@ -26,20 +26,20 @@ from cuslayer.backend import Array, numeric_type
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
-# The result of a row, and its pullback or None where no gradient passes.
+# The result of a row, and its pullback, or None if no gradient passes.
 Row: TypeAlias = "tuple[Array, Pullback | None]"
 
 _OPERANDS = (Tensor, int, float, complex, np.generic, np.ndarray, list, tuple)
 
 
 def implements(*functions: Any, methods: str = "") -> Callable[[F], F]:
-    """Make a function on tensors the implementation of functions of NumPy, and methods of Tensor by these names."""
+    """Use a function on tensors as the implementation of NumPy's functions, and as methods of Tensor by these names."""
 
     def register(implementation: F) -> F:
         IMPLEMENTATIONS.update(dict.fromkeys(functions, implementation))
         for name in methods.split():
             setattr(Tensor, name, implementation)
-            if implementation.__name__.startswith("_"):  # Python's messages of wrong calls have the name
+            if implementation.__name__.startswith("_"):  # Python's messages for wrong calls use the name
                 implementation.__qualname__ = f"Tensor.{name}"
         return implementation
 
@@ -49,10 +49,10 @@ def implements(*functions: Any, methods: str = "") -> Callable[[F], F]:
 def function(
     *functions: Any, methods: str = "", arrays: int = 1, saves: str | None = None
 ) -> Callable[[Callable[P, Row]], Callable[P, Tensor]]:
-    """Make a row, whose first arguments are arrays, a function on tensors; see `implements`.
+    """Turn a row, whose first arguments are arrays, into a function on tensors; see `implements`.
 
-    `arrays` is how many arrays it has, 0 if its first argument is a sequence of arrays, and `saves` says which arrays
-    its pullback reads, as in `cuslayer._tape.saves`.
+    `arrays` is the number of arrays, 0 if the first argument is a sequence of arrays; `saves` says which arrays the
+    pullback reads, as in `cuslayer._tape.saves`.
     """
 
     def add(row: Callable[P, Row]) -> Callable[P, Tensor]:
@@ -74,10 +74,10 @@ def function(
 def binary(
     *functions: Any, operators: str = "", commutes: bool = False, methods: str = "", saves: str | None = None
 ) -> Callable[[Callable[[Any, Any], Row]], Callable[[Any, Any], Tensor]]:
-    """Make a row of two operands, which broadcast, a function on tensors, as `function` does; a number widens no type.
+    """Turn a row of two operands, which broadcast, into a function on tensors, like `function`; scalars widen no type.
 
-    `operators` are the names of the operator's method and of the reflected one, which exchanges the operands unless the
-    operation `commutes`.
+    `operators` has the names of the operator's method and of the reflected method, which exchanges the operands unless
+    the operation `commutes`.
     """
 
     def add(row: Callable[[Any, Any], Row]) -> Callable[[Any, Any], Tensor]:
@@ -103,13 +103,13 @@ def binary(
 
 
 def _signed(on_tensors: F, signature: inspect.Signature) -> F:
-    """Give a function on tensors the signature of its row, but for what it returns."""
+    """Give a function on tensors the signature of its row, except for the return type."""
     on_tensors.__signature__ = signature.replace(return_annotation="Tensor")  # type: ignore[attr-defined]
     return on_tensors
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return two operands, of which at least one is a tensor; a plain number does not widen the other."""
+    """Return two operands, at least one of them a tensor; a plain number does not widen the other."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a, b = (a, as_tensor(b)) if isinstance(a, (int, float)) else (as_tensor(a), b)
     return (a, number_like(b, a)) if isinstance(a, Tensor) else (number_like(a, b), b)
@@ -124,7 +124,7 @@ def _operand(x: Any, other: Tensor) -> Any:
 
 
 def _bound(name: str, signature: inspect.Signature, names: list[str], given: Any, options: Any) -> tuple[Any, Any]:
-    """Return the arguments with these names, which are arrays, and the others by name."""
+    """Return the arguments with these names, which are arrays, and the other arguments by name."""
     try:
         arguments = signature.bind(*given, **options).arguments
     except TypeError as problem:
@@ -133,7 +133,7 @@ def _bound(name: str, signature: inspect.Signature, names: list[str], given: Any
 
 
 def _of_sequence(row: Callable[..., Row]) -> Callable[..., Row]:
-    """Return a row of a sequence of arrays as one of several arrays."""
+    """Return a row of a sequence of arrays as a row of several arrays."""
 
     @wraps(row)
     def operation(*arrays: Array, **options: Any) -> Row:
@@ -150,7 +150,7 @@ def _each(name: str, arrays: Any) -> list[Any]:
 
 
 def number_like(value: Any, x: Any) -> Any:
-    """Return value; a plain number becomes a `Number` of the type of x's numbers, so that no result is wider."""
+    """Return value; a plain number becomes a `Number` of x's type, so that no result is wider."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         return Number(np.asarray(value, numeric_type(x.dtype))[()])
     return value
@@ -164,7 +164,7 @@ class AxisError(np.exceptions.AxisError):
 
 
 def one_axis(axis: Any, ndim: int) -> int:
-    """Return an axis of an array of `ndim` axes, counted from 0."""
+    """Return an axis of an array with `ndim` axes, counted from 0."""
     try:
         found = operator.index(axis)
     except TypeError:

@@ -1,1 +1,1 @@
-"""What everything else stands on: checks of arguments, files, extras, compiled loops."""
+"""The base of all other packages: checks of arguments, files, extras, compiled loops."""

@@ -1,4 +1,4 @@
-"""Archives of arrays with a JSON description: npz files that are checked before they are read."""
+"""Archives of arrays with a JSON description: npz files with checks before reading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ABOUT = "about"
 
 
 class Refused(ValueError):
-    """An archive has something that `write_archive` does not write; the message says what, after the name of a file."""
+    """An archive has something that `write_archive` does not write; the message says what, after a file name."""
 
 
 class Header(NamedTuple):
@@ -53,16 +53,16 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """The names of the arrays, without that of a description that was read."""
+        """The names of the arrays, without a description that was read."""
         return list(self._members)
 
     @cached_property
     def headers(self) -> dict[str, Header]:
-        """The shape and the type of each array by name, without those of a description that was read."""
+        """The shape and the type of each array by name, without a description that was read."""
         return {name: self.header(name) for name in self._members}
 
     def header(self, name: str) -> Header:
-        """Return the shape and the type of an array, whose size must be that of its file in the archive."""
+        """Return the shape and the type of an array, whose size must match its file in the archive."""
         info = self._members[name]
         with self._zip.open(info) as member:
             header, start = _read_header(member)
@@ -98,7 +98,7 @@ class Archive:
 
 
 def check_finite(name: str, array: npt.NDArray[Any]) -> None:
-    """Raise ValueError if an array holds NaN or an infinity."""
+    """Raise ValueError if an array has NaN or an infinity."""
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has NaN or an infinity")
 
@@ -106,7 +106,7 @@ def check_finite(name: str, array: npt.NDArray[Any]) -> None:
 def _read_header(member: Any) -> tuple[Header, int]:
     """Return the header of an npy file, and its length."""
     version = np.lib.format.read_magic(member)
-    # In later versions, the header itself may be of any size.
+    # In later versions, the header may have any size.
     if version != (1, 0):
         raise Refused(f"has npy arrays of version {'.'.join(map(str, version))}")
     shape, _, dtype = np.lib.format.read_array_header_1_0(member)
@@ -117,12 +117,12 @@ def _read_header(member: Any) -> tuple[Header, int]:
 
 @contextmanager
 def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
-    """Open an archive for the block; errors are those of `Archive`, and of opening a file."""
+    """Open an archive for the block. Errors: see `Archive` and `open`."""
     with open(path, "rb") as file:
         yield Archive(file)
 
 
 def write_archive(path: Path, about: Any, arrays: Mapping[str, Any], *, durable: bool = False) -> None:
-    """Write an npz file of arrays and the JSON text `about`; arguments and errors are those of `write_whole`."""
+    """Write an npz file of arrays and the JSON text `about`; arguments and errors: see `write_whole`."""
     text = np.array(json.dumps(about))
     write_whole(path, lambda file: np.savez(file, about=text, **arrays), durable=durable)

@@ -1,7 +1,7 @@
-"""What makes a Tensor an array to Python and to other libraries: numbers, text, NumPy's functions, DLPack.
+"""Array protocols of Tensor for Python and other libraries: numbers, text, NumPy's functions, DLPack.
 
-A function of NumPy in `IMPLEMENTATIONS` returns what cuslayer's function of that name returns. Any other runs on the
-arrays and returns NumPy's result, unless a gradient would be lost: then it raises TypeError. See NumPy's NEP 13 and 18.
+A NumPy function in `IMPLEMENTATIONS` calls cuslayer's function of the same name. Any other runs on the arrays and
+returns NumPy's result; if a gradient would be lost, it raises TypeError. See NumPy's NEP 13 and 18.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cuslayer.backend import Array, namespace, to_numpy
 Axis: TypeAlias = "int | Sequence[int] | None"
 TensorT = TypeVar("TensorT", bound="ArrayLike[Any]")
 
-# Functions of NumPy, and ours; `cuslayer._array_functions.table` fills it.
+# NumPy's functions and ours; `cuslayer._array_functions.table` fills it.
 IMPLEMENTATIONS: dict[Any, Callable[..., Any]] = {}
 _signature = cache(inspect.signature)
 
-# Functions whose results are integers, booleans, shapes, types or text: there is no gradient that could be lost.
+# Functions with integers, booleans, shapes, types or text as results: no gradient can be lost.
 _WITHOUT_GRADIENT = frozenset(
     getattr(np, name)
     for name in (
@@ -31,7 +31,7 @@ _WITHOUT_GRADIENT = frozenset(
         *("can_cast", "count_nonzero", "empty_like", "flatnonzero", "full_like", "isclose", "iscomplexobj", "isfinite"),
         *("isin", "isinf", "isnan", "isrealobj", "may_share_memory", "ndim", "nonzero", "ones_like", "result_type"),
         *("searchsorted", "shape", "shares_memory", "signbit", "size", "zeros_like"),
-        "where",  # of one argument, the indices of what is not 0
+        "where",  # with one argument, the indices of nonzero elements
     )
 )
 _INSTEAD = {
@@ -51,7 +51,7 @@ _INSTEAD = {
 class _OnTheClass:
     """A method that only the class has, where NumPy looks for it.
 
-    On an instance it is None: that is where arrays of CuPy look, and it makes them leave ``array + x`` to the tensor.
+    On an instance it is None. CuPy's arrays look there, and then leave ``array + x`` to the tensor.
     """
 
     def __init__(self, method: Callable[..., Any]) -> None:
@@ -66,7 +66,7 @@ class ArrayLike(Generic[TensorT]):
 
     __slots__ = ()
     data: Array
-    # data as it is stored: the array itself, or on a GPU spikes as they are packed.
+    # The stored form of data: the array itself, or packed spikes on a GPU.
     stored: Any
 
     def numpy(self) -> Array:
@@ -93,7 +93,7 @@ class ArrayLike(Generic[TensorT]):
         raise TypeError("a tensor must define _needs_gradient")
 
     def _check_export(self, more: str = "") -> None:
-        """Raise TypeError where a conversion to an array would lose a gradient."""
+        """Raise TypeError if a conversion to an array would lose a gradient."""
         if self._needs_gradient():
             raise TypeError(f"the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy(){more}")
 
@@ -147,14 +147,14 @@ class ArrayLike(Generic[TensorT]):
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Return the type and the number of the device of data, in DLPack's numbers."""
+        """Return the type and the number of data's device, as DLPack's numbers."""
         kind, number = self.data.__dlpack_device__()
         return int(kind), int(number)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """The address of data on the GPU, for Numba, PyTorch and others."""
-        # AttributeError, so that libraries see a tensor without the attribute and leave it to the tensor's operators.
+        # An AttributeError, so that libraries find no attribute and leave the operation to the tensor's operators.
         if namespace(self.data) is np:
             raise AttributeError("Tensor: __cuda_array_interface__ exists on a GPU only; data is on the CPU")
         if self._needs_gradient():
@@ -195,10 +195,10 @@ class ArrayLike(Generic[TensorT]):
         """The tensor with its axes reversed."""
         return self.transpose()
 
-    # Parameters are keys of dictionaries.
+    # Parameters are dictionary keys.
     __hash__ = object.__hash__
 
-    # What Tensor has, and the operators and methods that `cuslayer._array_functions` makes of its table.
+    # Members of Tensor, and the operators and methods from the table in `cuslayer._array_functions`.
     if TYPE_CHECKING:
 
         @property
@@ -268,7 +268,7 @@ class ArrayLike(Generic[TensorT]):
 
 
 def _check_arguments(name: str, signature: inspect.Signature, arguments: Any, options: Any) -> None:
-    """Raise TypeError where a function of NumPy was called with an argument that its implementation lacks."""
+    """Raise TypeError if a NumPy function was called with an argument that its implementation lacks."""
     for option in options.keys() - signature.parameters.keys():
         raise TypeError(f"{name}: {option}= is not supported for Tensors")
     try:
@@ -279,7 +279,7 @@ def _check_arguments(name: str, signature: inspect.Signature, arguments: Any, op
 
 
 def _name(function: Any) -> str:
-    """Return the name of a function of NumPy, such as np.linalg.norm."""
+    """Return the name of a NumPy function, such as np.linalg.norm."""
     name = str(function.__name__)
     if getattr(np, name, None) is function:
         return f"np.{name}"
@@ -287,7 +287,7 @@ def _name(function: Any) -> str:
 
 
 def _on_arrays(function: Any, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Return NumPy's result for the arrays of tensors; raise TypeError where it would lose a gradient."""
+    """Return NumPy's result for the arrays of tensors; raise TypeError if it would lose a gradient."""
     if function not in _WITHOUT_GRADIENT and any(x._needs_gradient() for x in _tensors((arguments, options))):
         instead = _INSTEAD.get(name, "a function of cuslayer.functions")
         raise TypeError(f"{name}: no gradient for Tensors; use {instead}, or x.detach() for the numbers alone")

@@ -1,7 +1,7 @@
-"""Argument validation at the door: a check names argument, rule and value; the door adds the operation.
+"""Argument validation at entry points: a check names argument, rule and value; the entry point adds the operation.
 
-A public function is a door by `operation`, the methods of a public class by `named`. Nothing within a door passes the
-name on: an error that this package raises gets it on its way out, once, at the innermost door.
+`operation` makes a public function an entry point, `named` the methods of a public class. Inner functions do not pass
+the name on: the innermost entry point adds it, once, to an error of this package that leaves it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class MissingKey(ValueError):
         self.path = path
 
 
-# The kinds of errors that a door names.
+# The kinds of errors that entry points name.
 _NAMED = (ValueError, TypeError, IndexError, MemoryError, ImportError)
-# The methods of Python that are doors, beside the public ones.
+# The special methods that are entry points in addition to the public methods.
 _SPECIAL = ("__init__", "__post_init__", "__call__", "__getitem__", "__setitem__", "__iter__", "__len__")
 
 
@@ -50,7 +50,7 @@ def operation(given: F) -> F: ...
 @overload
 def operation(given: str) -> Callable[[F], F]: ...
 def operation(given: Any) -> Any:
-    """Make a function a door: errors of this package that leave it begin with its name, or with the name that is given.
+    """Make a function an entry point: this package's errors that leave it begin with its name, or with a given name.
 
     >>> @operation
     ... def half(x):
@@ -67,12 +67,12 @@ def operation(given: Any) -> Any:
 
 
 def method(function: F) -> F:
-    """Make a method a door: errors of this package that leave it begin with the name of its object's class."""
+    """Make a method an entry point: this package's errors that leave it begin with the name of its object's class."""
     return _door(function, lambda owner: (owner if isinstance(owner, type) else type(owner)).__name__)
 
 
 def named(kind: type[T]) -> type[T]:
-    """Make the public methods of a class and of its subclasses doors, which begin errors with the name of the class."""
+    """Make the public methods of a class and of its subclasses entry points; errors begin with the class name."""
     own = vars(kind).get("__init_subclass__")
 
     def of_subclass(subclass: Any, /, **options: Any) -> None:
@@ -91,7 +91,7 @@ def _name_methods(kind: type) -> None:
     for name, value in list(vars(kind).items()):
         if name.startswith("_") and name not in _SPECIAL:
             continue
-        if isinstance(value, property):  # one that raises errors where it is read names them by `method`
+        if isinstance(value, property):  # a property that raises errors names them by `method`
             if value.fset is not None:
                 setattr(kind, name, value.setter(method(value.fset)))
         elif isinstance(value, classmethod):
@@ -102,7 +102,7 @@ def _name_methods(kind: type) -> None:
 
 @contextmanager
 def about(what: Any) -> Iterator[None]:
-    """Begin the errors of this package within the block with a text, such as the file that is read."""
+    """Prefix this package's errors within the block with a text, such as the name of a file."""
     try:
         yield
     except _NAMED as problem:
@@ -113,7 +113,7 @@ def about(what: Any) -> Iterator[None]:
 
 
 def _door(function: F, name: Callable[[Any], str]) -> F:
-    """Return a function that names the errors of this package that leave it."""
+    """Return a function that adds a name to this package's errors that leave it."""
 
     def door(*given: Any, **options: Any) -> Any:
         try:
@@ -133,18 +133,18 @@ def _door(function: F, name: Callable[[Any], str]) -> F:
 
 
 def _name(problem: Exception, name: str) -> None:
-    """Begin the text of an error with the name of an operation, unless it has one or another package raised it."""
+    """Prefix an error with the name of an operation, unless it has one or another package raised it."""
     last = problem.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     raised = "" if last is None else last.tb_frame.f_globals.get("__name__", "")
-    # A door that calls its function with wrong arguments is the last frame: Python names the function then.
+    # An entry point that calls its function with wrong arguments is the last frame: then Python names the function.
     calls = last is not None and _is_door(last.tb_frame)
     # The text of a UnicodeError is not its first argument.
     done = calls or isinstance(problem, UnicodeError) or hasattr(problem, "operation")
     if raised.partition(".")[0] == __name__.partition(".")[0] and not done:
         reason = str(problem.args[0]) if problem.args else ""
-        # An error of another process has its name in its text only.
+        # An error from another process has the name only in its text.
         text = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}".removesuffix(": ")
         problem.args = (text, *problem.args[1:])
         problem.__dict__.update(operation=name, reason=reason)
@@ -158,9 +158,9 @@ def reason(problem: BaseException) -> str:
 
 
 def refusal(argument: str, rule: str, value: Any, got: Any, kind: type[E] = ValueError) -> E:  # type: ignore[assignment]
-    """Return the error of an argument that breaks a rule; it has argument, rule and value as attributes.
+    """Return the error for an argument that breaks a rule; it has argument, rule and value as attributes.
 
-    `got` is the value as the message shows it, with a hint behind it where there is one.
+    `got` is the value as the message shows it, with a hint after it, if any.
 
     >>> problem = refusal("rate", "must be positive", -1.0, -1)
     >>> str(problem), problem.argument, problem.rule, problem.value
@@ -172,7 +172,7 @@ def refusal(argument: str, rule: str, value: Any, got: Any, kind: type[E] = Valu
 
 
 def mistyped(argument: str, rule: str, value: Any, hint: str = "") -> TypeError:
-    """Return the error of an argument of a wrong type."""
+    """Return the error for an argument of the wrong type."""
     return refusal(argument, rule, value, f"{type(value).__name__}{hint}", TypeError)
 
 
@@ -194,7 +194,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def instance(name: str, value: Any) -> None:
-    """Raise TypeError if value is a class in place of one of its objects."""
+    """Raise TypeError if value is a class, not an object."""
     if isinstance(value, type):
         raise TypeError(f"{name} is the class {value.__name__}; write {value.__name__}(...)")
 
@@ -216,16 +216,16 @@ def not_negative(name: str, value: Any) -> float:
 
 
 def fraction(name: str, value: Any) -> float:
-    """Return value as a float in [0, 1), in float32 too."""
+    """Return value as a float in [0, 1), also in float32."""
     result = number(name, value)
     if not 0 <= result < 1 - 2.0**-25:
         raise refusal(name, "must lie in [0, 1)", value, f"{result:.9g}")
     return result
 
 
-# Kernels compute in float32. Below the first of these numbers it has fewer and fewer bits, down to 0. The gradient of a
-# network has the product of such constants of several layers, and Adam its square: float32 holds the fourth power of
-# the second.
+# Kernels compute in float32, which loses more and more bits below the first of these numbers. The gradient of a network
+# contains the product of such constants of several layers, and Adam its square: float32 can represent the fourth power
+# of the second.
 _LEAST, _MOST = 2.0**-126, 2.0**31
 
 
@@ -245,12 +245,12 @@ def constant(name: str, value: Any) -> float:
     return result
 
 
-# Steps in ms that are at or beyond these limits are probably in seconds or in microseconds.
+# Steps, ms, at or beyond these limits are probably in seconds or in microseconds.
 _SECONDS, _MICROSECONDS = 1e-3, 1e3
 
 
 def time_step(name: str, value: Any) -> float:
-    """Return a step in ms, as `constant` does; warn if its size is that of seconds or of microseconds."""
+    """Return a step in ms, like `constant`; warn if it looks like seconds or microseconds."""
     step = constant(name, value)
     if not _SECONDS < step < _MICROSECONDS:
         unit = "seconds" if step <= _SECONDS else "microseconds"
@@ -280,7 +280,7 @@ def pair(name: str, value: Any, *, least: int) -> tuple[int, int]:
 
 
 def index(name: str, value: Any, size: int, what: str = "") -> int:
-    """Return value as an index from 0 into `size` items, which `what` names for messages, as in "steps"."""
+    """Return value as an index from 0 into `size` items, which messages call `what`, such as "steps"."""
     place = integer(name, value, least=-sys.maxsize)
     if not 0 <= place < size:
         rule = f"under {size}{what and ' ' + what}" if place >= 0 else "at least 0"
@@ -289,10 +289,10 @@ def index(name: str, value: Any, size: int, what: str = "") -> int:
 
 
 def position(index: SupportsIndex, length: int, what: str = "samples", kinds: str = "an integer") -> int:
-    """Return index as a position from 0 in `length` places, which hold `what`; a negative index counts from the end.
+    """Return index as a position from 0 among `length` items, called `what`; a negative index counts from the end.
 
-    It is an IndexError, which also ends iteration over a data set, if there is no such place. `kinds` are the kinds of
-    index that the operation allows, for messages.
+    A missing item is an IndexError, which also ends iteration over a data set. `kinds` names the allowed kinds of
+    index, for messages.
     """
     try:
         place = operator.index(index)
@@ -305,7 +305,7 @@ def position(index: SupportsIndex, length: int, what: str = "samples", kinds: st
 
 
 def neuron_index(shape: tuple[int, ...], index: Any, name: str = "neuron") -> tuple[int, ...]:
-    """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order."""
+    """Return the index of a neuron in a layer of a shape, from such an index or a flat index in C order."""
     several = isinstance(index, (tuple, list))
     sizes = shape if several and len(index) == len(shape) else (math.prod(shape),)
     given = tuple(integer(name, n, least=-sys.maxsize) for n in (index if several else (index,)))
@@ -317,7 +317,7 @@ def neuron_index(shape: tuple[int, ...], index: Any, name: str = "neuron") -> tu
 
 
 def warn(message: str) -> None:
-    """Issue a UserWarning, named by the innermost door, for the caller's line outside of this package and tqdm."""
+    """Issue a UserWarning, with the innermost entry point's name, for the line outside this package and tqdm."""
     frame, level, name = sys._getframe(1), 2, ""
     inside = (__name__.partition(".")[0], "tqdm", "contextlib")
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
@@ -332,7 +332,7 @@ def _is_door(frame: FrameType) -> bool:
 
 
 def finite_range(name: str, low: float, high: float) -> None:
-    """Raise ValueError if an array, given by its smallest and its largest element, holds NaN or an infinity."""
+    """Raise ValueError if an array, given by its smallest and its largest element, has NaN or an infinity."""
     if not (math.isfinite(low) and math.isfinite(high)):
         wrong = high if math.isfinite(low) else low
         raise refusal(name, "must be finite", wrong, f"{wrong} in it")
@@ -362,7 +362,7 @@ def one_hot(name: str, x: Any) -> None:
 def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
     """Return a warning if an array from `low` to `high` looks like pixels from 0 to 255, and not like currents.
 
-    `whole` returns whether all elements are whole; it is called only where they are from 0 to 255.
+    `whole` returns whether all elements are whole; it is called only if they are from 0 to 255.
     """
     if not 0 <= low <= 128 < high <= 255 or not (high == 255 or whole()):
         return None
@@ -373,7 +373,7 @@ def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str
 
 
 def path(name: str, value: Any) -> Path:
-    """Return value as a path; raise TypeError if it is none, ValueError if it holds a zero byte."""
+    """Return value as a path; raise TypeError if it is not a path, ValueError if it has a zero byte."""
     if not isinstance(value, (str, os.PathLike)):
         raise mistyped(name, "must be a path", value)
     if "\0" in os.fsdecode(value):
@@ -382,7 +382,7 @@ def path(name: str, value: Any) -> Path:
 
 
 def memory(what: str, shape: tuple[int, ...], itemsize: int = 1) -> None:
-    """Raise ValueError if an array, which `what` names, is larger than the memory of this machine."""
+    """Raise ValueError if an array, called `what`, is larger than the memory of this machine."""
     needed, there = math.prod(shape) * itemsize, _machine_memory()
     if needed > there:
         sizes = f"{needed / 2**30:.4g} GiB, this machine has {there / 2**30:.4g} GiB"
@@ -390,7 +390,7 @@ def memory(what: str, shape: tuple[int, ...], itemsize: int = 1) -> None:
 
 
 def _machine_memory() -> int:
-    """Return the bytes of this machine's memory; the largest size of an array where that is not known."""
+    """Return the bytes of this machine's memory; the largest size of an array if unknown."""
     try:
         return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), sys.maxsize)
     except (AttributeError, ValueError, OSError):
@@ -398,13 +398,13 @@ def _machine_memory() -> int:
 
 
 def one_line(value: Any, most: int = 200) -> str:
-    """Return the repr of a value in one line, cut where it is longer than `most` characters."""
+    """Return the repr of a value in one line, cut after `most` characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def printable(text: str, most: int = 300) -> str:
-    """Return a text, in which a file may have put anything, as one line of printable characters, cut where it is long.
+    """Return any text, such as from a file, as one line of printable characters, cut after `most`.
 
     >>> printable("a" + chr(10) + "b" + chr(27))
     'a b?'
@@ -414,7 +414,7 @@ def printable(text: str, most: int = 300) -> str:
 
 
 def columns(rows: Iterable[Sequence[str]], *, left: bool = False) -> list[str]:
-    """Return rows of texts as lines with columns to the right; the last one, and with `left` the first, to the left."""
+    """Return rows of texts as lines of right-aligned columns; the last, and with `left` the first, is left-aligned."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     found = []
@@ -427,9 +427,9 @@ def columns(rows: Iterable[Sequence[str]], *, left: bool = False) -> list[str]:
 
 
 def shown(owner: Any, *hidden: str, **other: Any) -> str:
-    """Return the text of an object: its class, and the arguments of its constructor that are not None or `hidden`.
+    """Return an object as text: its class, and the arguments of its constructor that are not None or `hidden`.
 
-    The object has an attribute for each argument, or `other` has what stands in its place.
+    The object has an attribute for each argument, or `other` has a value instead.
     """
     names = [name for name in inspect.signature(type(owner)).parameters if name not in hidden]
     found = {name: other.get(name, getattr(owner, name, None)) for name in names}
@@ -438,7 +438,7 @@ def shown(owner: Any, *hidden: str, **other: Any) -> str:
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
-    """Return value if it is one of the known words; raise ValueError that suggests the nearest."""
+    """Return value if it is one of the known words; raise a ValueError that suggests the nearest."""
     words = list(known)
     if isinstance(value, str) and value in words:
         return value
@@ -461,7 +461,7 @@ def time_first(name: str, x: Any, *, least_dimensions: int = 2) -> None:
 
 
 def lengths(given: Any, shape: tuple[int, ...]) -> Any:
-    """Return the numbers of steps of recordings in a batch of a shape, (T, N, ...), as int64 (N,); or raise."""
+    """Return the numbers of steps of recordings in a batch of a shape (T, N, ...) as int64 (N,), or raise an error."""
     if given.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got {given.dtype}")
     if len(shape) < 2 or given.shape != shape[1:2]:

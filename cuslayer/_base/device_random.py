@@ -1,4 +1,4 @@
-"""The state of the random generator that the kernels of a GPU draw from."""
+"""The state of the random generator for GPU kernels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass
 class _Held:
-    """An array on a device, and the start that it was written from; None if it has to be written again."""
+    """An array on a device, and its initial state; None if it must be written again."""
 
     array: Any
     start: tuple[int, int] | None
@@ -23,12 +23,11 @@ class _Held:
 class DeviceRandom:
     """A key and the number of the next draw, in an array (2,) int64 on each device.
 
-    A draw of a kernel is a function of both; the kernel advances the number. So a step that is captured as a CUDA graph
-    draws other numbers at each launch, without a number from the host. The array of a device stays the same, since
-    graphs have its address.
+    A draw in a kernel is a function of both; the kernel advances the number. So a captured CUDA graph draws new numbers
+    at each launch, without a number from the host. The array of a device stays the same, since graphs have its address.
 
     Attributes:
-        uses: how often the array was asked for: by each draw that the host launches.
+        uses: the number of uses of the array, one for each draw that the host launches.
     """
 
     def __init__(self) -> None:
@@ -37,11 +36,11 @@ class DeviceRandom:
         self._devices: WeakKeyDictionary[ModuleType, dict[int, _Held]] = WeakKeyDictionary()
 
     def restart(self, start: tuple[int, int] | None = None) -> None:
-        """Begin with a key and a number; None draws a new key at the next use."""
+        """Start from a key and a number; None draws a new key at the next use."""
         self._start = None if start is None else (start[0], start[1])
 
     def array(self, module: ModuleType, device: int, key: Callable[[], int], allow: Callable[[], None]) -> Any:
-        """Return the array of the device with a number; `allow` raises an error where nothing can be sent to it."""
+        """Return the array of the device with a number; `allow` raises an error if nothing can be sent there."""
         self.uses += 1
         devices = self._devices.setdefault(module, {})
         held = devices.get(device)
@@ -59,7 +58,7 @@ class DeviceRandom:
         return held.array
 
     def state(self, read: Callable[[Any], Any]) -> tuple[int, int] | None:
-        """Return the key and the number of the next draw, by `read` of the device; None before the first draw."""
+        """Return the key and the number of the next draw, which `read` copies from the device; None before any draw."""
         if self._start is None:
             return None
         numbers = [int(read(held.array)[1]) for held in self._all() if held.start is self._start]
@@ -67,7 +66,7 @@ class DeviceRandom:
 
     @contextmanager
     def preserved(self) -> Iterator[None]:
-        """Let no draw within the block change the state. Nothing is read from the device."""
+        """Restore the state after the block, without reading from the device."""
         start = self._start
         kept = [(held, held.start, held.array.copy()) for held in self._all() if held.start is start is not None]
         try:

@@ -1,4 +1,4 @@
-"""Import of optional libraries, which the extras of the package install."""
+"""Import of optional libraries, which the package's extras install."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def optional(module: str, extra: str) -> Any:
-    """Return an imported module of an optional library, which an extra installs.
+    """Import and return a module of an optional library, which an extra installs.
 
     >>> optional("no_such_library.samplers", "sweep")
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""Atomic writes of files, and what is left of a write whose process has died."""
+"""Atomic writes of files, and removal of files from unfinished writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# Of each error of the system, what to do.
+# The advice for each system error.
 _ADVICE = {
     errno.ENOSPC: "free space there, or write elsewhere",
     errno.EDQUOT: "free some of your quota there, or write elsewhere",
@@ -24,12 +24,12 @@ _ADVICE = {
     errno.ENOLCK: "write to a file system that has locks",
     errno.EOPNOTSUPP: "write to a file system that has locks",
 }
-# Some file systems cannot be asked to put a file on the disk.
+# Some file systems do not support a flush to disk.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 # The temporary files of this process.
 _unfinished: set[Path] = set()
-# By folder, what is called before a file in it is replaced.
+# For each folder, the function to call before a file in it is replaced.
 _guards: dict[Path, Callable[[], None]] = {}
 
 
@@ -37,7 +37,7 @@ class NotWritten(OSError, ValueError):
     """A file cannot be written.
 
     Attributes:
-        errno, strerror: those of the error of the system.
+        errno, strerror: see OSError.
     """
 
     def __init__(self, message: str, problem: OSError) -> None:
@@ -49,7 +49,7 @@ class NotWritten(OSError, ValueError):
 
 
 def not_written(what: str, problem: OSError) -> NotWritten:
-    """Return the error of a file or folder that the system refuses to write: the reason and what to do."""
+    """Return the error for a file or folder that cannot be written: the reason and advice."""
     advice = _ADVICE.get(problem.errno or 0)
     why = problem.strerror or type(problem).__name__
     return NotWritten(f"{what} cannot be written ({why}){f'; {advice}' if advice else ''}", problem)
@@ -57,7 +57,7 @@ def not_written(what: str, problem: OSError) -> NotWritten:
 
 @contextmanager
 def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
-    """Let `write_whole` call a function before it changes the folder within the block; an error prevents the write."""
+    """Within the block, let `write_whole` call a function before it changes the folder; an error prevents the write."""
     _guards[folder] = check
     try:
         yield
@@ -72,19 +72,19 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
 
     Args:
         path: the file; an existing one is replaced.
-        write: called with the open file.
-        durable: whether to wait until the content is on the disk, so that a loss of power leaves the old file or the
-            new one; which of them, `sync_folder` decides.
+        write: a function of the open file.
+        durable: whether to wait until the content is on disk, so that a power loss leaves the old or the new file;
+            `sync_folder` ensures the new one.
 
     Raises:
-        Exception: what the function of `guarded` for this folder raises; path is unchanged.
+        Exception: from the function of `guarded` for this folder; path is unchanged.
         NotWritten: the folder is missing, full or not writable, or path is a folder, a device or a pipe; path is
             unchanged.
     """
     check = _guards.get(path.parent, _allow)
     check()
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        # The rename would put a file in the place of a device, such as /dev/null.
+        # The rename would replace a device, such as /dev/null, by a file.
         raise NotWritten(f"{path} is a device or a pipe, not a file", OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     _unfinished.add(beside)
@@ -114,17 +114,17 @@ def _allow() -> None:
 
 
 def discard_unfinished() -> None:
-    """Remove the temporary files of writes that are not finished, before the process ends at once."""
+    """Remove the temporary files of unfinished writes, before the process ends at once."""
     for path in list(_unfinished):
         _remove(path)
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Remove temporary files of processes that have died, or that this process has left.
+    """Remove temporary files that dead processes or this process have left.
 
     Args:
         folder: the folder.
-        names: the names of the files that were to be written; temporary files of others are kept.
+        names: the names of the target files; temporary files of other files stay.
     """
     known = "|".join(map(re.escape, names))
     pattern = re.compile(rf"\.(?:{known})\.([0-9]{{1,10}})\.[0-9a-f]{{16}}")
@@ -145,14 +145,14 @@ def alive(process: int) -> bool:
     except (OSError, OverflowError):
         return False
     with suppress(OSError, IndexError):
-        # A process that has ended, whose parent has not asked for its exit code yet, is in state Z.
+        # An ended process is in state Z until its parent reads its exit code.
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in ("Z", "X")
     return True
 
 
 def _sync(file: BinaryIO) -> None:
-    """Wait until a file is on the disk."""
+    """Wait until a file is on disk."""
     file.flush()
     try:
         os.fsync(file.fileno())
@@ -162,7 +162,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names of a folder are on the disk, where the system can do that."""
+    """Wait until the names in a folder are on disk, if the system supports it."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -186,14 +186,14 @@ def write_table(path: str | Path, header: list[str], rows: Iterable[Iterable[Any
 
 
 def write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
-    """Write a text in UTF-8, atomically; with `durable`, wait until it is on the disk."""
+    """Write a text in UTF-8, atomically; with `durable`, wait for the disk."""
     write_whole(Path(path), lambda file: file.write(text.encode()), durable=durable)
 
 
 def read_text(path: str | Path, kind: str) -> str:
-    """Return the text of a file; raise ValueError if it is missing or, as a kind of file, no text."""
+    """Return the text of a file; raise ValueError if it is missing or no text; messages call it `kind`."""
     try:
-        if not os.path.isfile(path):  # of a pipe, reading may never end
+        if not os.path.isfile(path):  # reading a pipe may never end
             raise FileNotFoundError
         return Path(path).read_bytes().decode()
     except OSError:
@@ -203,7 +203,7 @@ def read_text(path: str | Path, kind: str) -> str:
 
 
 def read_table(path: str | Path, header: list[str]) -> list[list[str]]:
-    """Return the rows of a file that `write_table` wrote, as text.
+    """Return the rows of a file of `write_table`, as text.
 
     Raises:
         ValueError: the file is missing, is not CSV, or has another header.

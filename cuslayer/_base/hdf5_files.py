@@ -1,8 +1,8 @@
 """HDF5 files of unknown origin, read by h5py behind guards.
 
-The C library of HDF5 opens the other files that a file names, and takes as much memory as a file says. Here each member
-is checked before it is opened or read: it is reached by one hard link, its data are in the file itself, and its size is
-in proportion to the file. What remains is the C library's own: a structure that is damaged on purpose may hang it.
+HDF5's C library opens other files that a file names, and allocates as much memory as a file says. These functions check
+each member before they open or read it: one hard link leads to it, its data are in the file itself, and its size is in
+proportion to the file. A limit remains: a maliciously damaged structure may hang the C library.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ import numpy.typing as npt
 from cuslayer._base import check
 from cuslayer._base.extras import optional
 
-# Bytes that the arrays of any file may take.
+# The bytes that the arrays of any file may take.
 FEW = 1 << 24
-# Bytes that the chunks of any data set may take. Those of larger ones may take so many times the data set, or the file.
+# The bytes that the chunks of any data set may take. Larger chunks may take at most _TIMES the size of the data set, or
+# of the file.
 _CHUNKS, _TIMES = 1 << 23, 8
-# Texts in a data set. Each is read on its own, as several of variable length may refer to one part of the file.
+# The number of texts in a data set. Each is read separately, as several of variable length may refer to one part of the
+# file.
 _MOST_TEXTS = 1 << 12
 _DEEPEST = 8
 _GZIP, _FLETCHER32, _LZF = 1, 3, 32000
-# gzip, shuffle, checksums and lzf: the C library would load a plugin for others.
+# gzip, shuffle, checksums and lzf: for others the C library would load a plugin.
 _FILTERS = (_GZIP, 2, _FLETCHER32, _LZF)
 
 
 class Damaged(ValueError):
-    """A file that is not HDF5, is damaged, or has what is not read; the message says what, without the file."""
+    """A file is not HDF5, is damaged, or has unsupported content; the message says what, without the file's name."""
 
     def __init__(self, message: str) -> None:
         super().__init__(check.printable(message))
@@ -42,7 +44,7 @@ class Damaged(ValueError):
 
 @contextmanager
 def h5py_errors() -> Iterator[None]:
-    """Raise Damaged for whatever h5py raises within the block: many types, for errors of the C library."""
+    """Raise Damaged for all errors of h5py within the block: the C library's errors have many types."""
     try:
         yield
     except Damaged:
@@ -66,7 +68,7 @@ def opened(file: BinaryIO) -> Iterator[Any]:
 
 
 def member(group: Any, name: str) -> Any:
-    """Return a member of a group, a group or a data set of h5py that no guard refuses; None if it is missing."""
+    """Return a member of a group: h5py's group or data set, after all checks; None if it is missing."""
     h5py = optional("h5py", "hdf5")
     path, key = f"{group.name}/{name}".strip("/"), name.encode("utf-8", "surrogateescape")
     with h5py_errors():
@@ -86,7 +88,7 @@ def member(group: Any, name: str) -> Any:
 
 
 def attribute(data: Any, name: str) -> str | None:
-    """Return an attribute of one text; None if there is none, or it is anything else."""
+    """Return an attribute that is one text; None if it is missing or anything else."""
     with h5py_errors():
         shape = data.attrs.get_id(name).shape if name in data.attrs else None
         if shape is None or math.prod(shape) != 1:
@@ -97,7 +99,7 @@ def attribute(data: Any, name: str) -> str | None:
 
 
 def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Yield the first element and the values of one part of a column after another; whole chunks at a time."""
+    """Yield the first index and the values of each part of a column in order, in whole chunks."""
     chunk = column.chunks[0] if column.chunks else 1
     step = max(1, size // chunk) * chunk
     for first in range(0, len(column), step):
@@ -107,7 +109,7 @@ def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, npt.NDArray[
 
 
 def tree(group: Any, most: int) -> dict[str, Any]:
-    """Return a group as a dictionary of numbers, texts (of several the first) and arrays, of at most `most` bytes."""
+    """Return a group as a dictionary of numbers, texts (the first of several) and arrays, of at most `most` bytes."""
     return _tree(group, [most], set(), 0)
 
 
@@ -115,7 +117,7 @@ def tree(group: Any, most: int) -> dict[str, Any]:
 def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
     """Yield an open file and its `tree`, of at most `max_bytes`; errors within the block name the file.
 
-    By default it is 16 MB or eight times the size of the file, if that is more.
+    By default the limit is 16 MB or eight times the size of the file, whichever is more.
     """
     path = check.path("path", path)
     if not os.path.isfile(path):
@@ -152,7 +154,7 @@ def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, 
 
 
 def _plain(data: Any, left: list[int]) -> Any:
-    """Return a data set as a number, a text or an array; `left` has the bytes that may still be taken."""
+    """Return a data set as a number, a text or an array; `left` has the remaining number of bytes."""
 
     def take(count: int) -> None:
         left[0] -= count
@@ -175,9 +177,9 @@ def _plain(data: Any, left: list[int]) -> Any:
 
 
 def _check_group(h5py: Any, group: Any, path: str) -> None:
-    """Refuse a group whose names are compressed: they unfold without a bound."""
+    """Refuse a group with compressed names: they expand without a bound."""
     made = group.id.get_create_plist()
-    # h5py asks for filters of data sets only; each of the two objects gives up the same list.
+    # h5py reads filters only of data sets; both kinds of objects have the same list.
     filters = h5py.h5p.PropDCID(made.id)
     h5py.h5i.inc_ref(filters)
     if filters.get_nfilters():
@@ -185,7 +187,7 @@ def _check_group(h5py: Any, group: Any, path: str) -> None:
 
 
 def _check(h5py: Any, data: Any, path: str) -> None:
-    """Refuse a data set that reads other files, has neither numbers nor text, is not whole, or unfolds too far."""
+    """Refuse a data set that reads other files, has neither numbers nor text, is incomplete, or expands too far."""
     made = data.id.get_create_plist()
     if made.get_external_count():
         raise Damaged(f"{path} has its data in another file, which is not read")
@@ -211,9 +213,9 @@ def _check(h5py: Any, data: Any, path: str) -> None:
 
 
 def _check_chunks(data: Any, made: Any, path: str, size: int) -> None:
-    """Refuse chunks that unfold to other bytes than they should.
+    """Refuse chunks that expand to a wrong number of bytes.
 
-    The C library unfolds more without a bound, and of fewer it reads the memory behind them.
+    For more bytes, the C library expands without a bound; for fewer, it reads the memory behind them.
     """
     filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
     place = next((i for i, each in enumerate(filters) if each in (_GZIP, _LZF)), len(filters))
@@ -226,7 +228,7 @@ def _check_chunks(data: Any, made: Any, path: str, size: int) -> None:
     def wrong(chunk: Any) -> bool | None:
         used = [n for i, n in enumerate(sums) if not chunk.filter_mask >> i & 1]
         least = size + sum(used)
-        # Bytes that cannot be compressed become a few more.
+        # Incompressible bytes grow a little.
         fits = 0 < chunk.size <= least + least // 64 + 64 if packed else chunk.size == least
         return None if fits else True
 

@@ -1,4 +1,4 @@
-"""What stands in the place of names that users look for: of PyTorch, and of the version before this one."""
+"""Replacements for names that users look for: from PyTorch, and from the previous version."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ ARGUMENTS = {
 }
 
 
-# Names of version 0.2, which stay for one version: what they are now, in the package or one of its parts.
+# Names of version 0.2, which stay for one version, and their new names, in the package or one of its parts.
 RENAMED = {
     "Affine": "ReadOut",
     "Pool": "SumPool",
@@ -117,7 +117,7 @@ RENAMED = {
 
 
 def warn_renamed(owner: str, old: str, new: str) -> None:
-    """Warn of an old name, at the line outside of the package that has it."""
+    """Warn of an old name, for the line outside the package that uses it."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "cuslayer":
         frame, level = frame.f_back, level + 1
@@ -126,7 +126,7 @@ def warn_renamed(owner: str, old: str, new: str) -> None:
 
 
 def by_old_name(name: str) -> Any:
-    """Return what the package had under a name in version 0.2, with a warning."""
+    """Return the object that had a name in version 0.2, with a warning."""
     new = RENAMED[name]
     warn_renamed("cuslayer", name, f"cs.{new}")
     part, _, own = new.rpartition(".")
@@ -134,7 +134,7 @@ def by_old_name(name: str) -> Any:
 
 
 def old_names_of(module: str) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a part of the package, which has names of version 0.2 with a warning."""
+    """Return a ``__getattr__`` for a part of the package, which finds names of version 0.2 with a warning."""
 
     def find(name: str) -> Any:
         new = RENAMED.get(name, "")
@@ -147,9 +147,9 @@ def old_names_of(module: str) -> Callable[[str], Any]:
 
 
 def renamed(**names: str) -> Callable[[F], F]:
-    """Let a function or class take arguments by their names of version 0.2, ``renamed(old="new")``, with a warning.
+    """Let a function or class accept argument names of version 0.2, ``renamed(old="new")``, with a warning.
 
-    A class has attributes by these names, too. A window of version 0.2 that is a number is a length.
+    A class also gets attributes with these names. In version 0.2, a window could be a number: a length.
     """
 
     def add(owner: Any) -> Any:
@@ -166,7 +166,7 @@ def renamed(**names: str) -> Callable[[F], F]:
 
         if not is_class:
             return call
-        if function is not object.__init__:  # of a named tuple
+        if function is not object.__init__:  # not for a named tuple
             owner.__init__ = call
         for old, new in names.items():
             if old not in names.values():
@@ -182,7 +182,7 @@ def _attribute(owner: str, old: str, new: str, instance: Any) -> Any:
 
 
 class _Elsewhere:
-    """An attribute that PyTorch has, and that is an error here which says what stands in its place."""
+    """An attribute of PyTorch, for which cuslayer raises an error that names the replacement."""
 
     def __init__(self, name: str, instead: str) -> None:
         self._name, self._instead = name, instead
@@ -192,7 +192,7 @@ class _Elsewhere:
 
 
 def attributes(kind: str) -> Callable[[C], C]:
-    """Let a class say what stands in the place of attributes that it does not have, those of a kind of `ATTRIBUTES`."""
+    """Let a class raise errors that name replacements for the attributes in ``ATTRIBUTES[kind]`` that it lacks."""
 
     def add(owner: C) -> C:
         for name, instead in ATTRIBUTES[kind].items():
@@ -204,7 +204,7 @@ def attributes(kind: str) -> Callable[[C], C]:
 
 
 def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Let errors of a constructor's arguments begin with the name of the class that is made, and name what is meant."""
+    """Prefix errors of a constructor's arguments with the name of the class, and suggest the intended argument."""
     signature = inspect.signature(init)
 
     @check.method
@@ -220,7 +220,7 @@ def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate
 
 
 def _unknown(options: Mapping[str, Any], signature: inspect.Signature) -> str:
-    """Return what is wrong with the first argument that a constructor does not have, '' if it has all."""
+    """Return an error text for the first argument that a constructor lacks, '' if it has all."""
     known = list(signature.parameters)[1:]
     unknown = next((name for name in options if name not in known), None)
     if unknown is None:

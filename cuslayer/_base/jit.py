@@ -1,14 +1,14 @@
-"""Compilation of CPU kernels, blocks of columns, and parallel execution. Imports Numba: imported at its first use.
+"""Compilation of CPU kernels, blocks of columns, and parallel execution. It imports Numba, so import it on first use.
 
-A kernel is a plain loop ``kernel(first, last, *arguments)`` over the part [first, last) of its range, compiled by
-Numba without the GIL and cached on disk. `parallel_for` runs the parts on a thread pool of the library: Numba's own
-parallel loops compile several times slower, and one of its threading layers aborts when two threads use it at once,
-as a loader's and a trainer's may.
+A kernel is a plain loop ``kernel(first, last, *arguments)`` over the part [first, last) of its range. Numba compiles it
+without the GIL and caches it on disk. `parallel_for` runs the parts on the library's thread pool. Numba's own parallel
+loops compile several times slower, and one of its threading layers aborts when two threads use it at once, such as a
+loader's and a trainer's.
 
-Loops over time take a signal (T, ...) as a matrix (T, columns), one block of columns after another: the states of a
-block stay in the first-level cache, and the inner loop runs over neighbouring columns, which the compiler turns into
-SIMD. All states of a block lie in one array at fixed distances: with one array for each, the compiler would have to
-check at run time that no two overlap, and gives up after a few.
+Loops over time take a signal (T, ...) as a matrix (T, columns), in blocks of columns. The states of a block stay in the
+first-level cache, and the inner loop runs over neighbouring columns, which the compiler turns into SIMD. All states of
+a block lie in one array at fixed distances. With separate arrays, the compiler would have to check at run time that
+none overlap, and would give up after a few.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ R = TypeVar("R")
 
 
 class _Notice(event.Listener):
-    """Says once, on a terminal or in a notebook, that kernels are compiled, which takes from seconds to minutes."""
+    """Reports once, on a terminal or in a notebook, that kernels are compiled, which takes seconds to minutes."""
 
     def on_start(self, event: Any) -> None:
-        """Write the line when the first kernel is compiled; one that the cache has is not."""
+        """Write the line when the first kernel is compiled; cached kernels are not."""
         kernel = (event.data or {}).get("dispatcher")
         if kernel is not None and kernel.py_func.__module__.startswith("cuslayer."):
             _say_compiling()
@@ -61,9 +61,9 @@ event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 
 def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
-    """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk where possible.
+    """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk if possible.
 
-    A sum of gradients may fuse multiplication and addition, which is as exact, where a machine has such an instruction.
+    A sum of gradients may fuse multiplication and addition, which is as exact, if the machine has such an instruction.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     if fuses:
@@ -72,7 +72,7 @@ def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache is writable
         return cast("Callable[P, R]", numba.njit(**options)(function))
-    # Numba recompiles a kernel whose own file has changed, but not one that has inlined a function of that file.
+    # Numba recompiles a kernel if its own file has changed, but not if the file of an inlined function has changed.
     check_files(dispatcher, _stamp())
     return cast("Callable[P, R]", dispatcher)
 
@@ -82,7 +82,7 @@ _addressed: list[Any] = []
 
 
 def address_of(function: Callable[..., Any], signature: Any) -> int:
-    """Return the address of a function that is compiled for C's types, cached on disk where possible."""
+    """Return the address of a function compiled for C types, cached on disk if possible."""
     made: Any = CFunc(function, (signature.args, signature.return_type), {}, {"error_model": "numpy"})
     with suppress(RuntimeError):  # no folder for the cache is writable
         made.enable_caching()
@@ -93,9 +93,9 @@ def address_of(function: Callable[..., Any], signature: Any) -> int:
 
 
 def native_address(function: Any, *examples: Any) -> int:
-    """Return the address of a compiled function that returns nothing, for arguments of the types of some examples.
+    """Return the address of a compiled function without a result, for arguments of the examples' types.
 
-    `llvm.run` calls it. Large functions that several kernels call are compiled once for all of them in this way.
+    `llvm.run` calls it. In this way, large functions of several kernels are compiled only once.
     """
     kinds = tuple(map(numba.typeof, examples))
     function.compile(kinds)
@@ -104,14 +104,14 @@ def native_address(function: Any, *examples: Any) -> int:
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function into each kernel that calls it: to pass some arrays takes longer than a little work."""
+    """Compile a function into each kernel that calls it: for little work, passing arrays takes longer."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "inline": "always"}
     return cast("Callable[P, R]", numba.njit(**options)(function))
 
 
 @cache
 def _stamp() -> str:
-    """Return a digest of the name, time and size of each file that has kernels or what they are compiled from."""
+    """Return a digest of the name, time and size of each file with kernels or their sources."""
     package = Path(__file__).parent
     files = sorted([*package.glob("*.py"), *package.glob("kernels/**/*.py"), *package.glob("data/**/*.py")])
     found = [(str(file.relative_to(package)), file.stat()) for file in files]
@@ -125,12 +125,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    # A child of fork has none of its parent's threads: the parent's pool would wait for ever.
+    # After a fork, the child has none of its parent's threads: the parent's pool would wait for ever.
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _shares(grains: int, threads: int) -> list[tuple[int, int]]:
-    """Return the parts of a range, large ones first: a thread that is done takes the next, and all end together."""
+    """Return the parts of a range, large ones first: free threads take the next part, so that all end together."""
     found, first, least = [], 0, max(1, grains // (16 * threads))
     while first < grains:
         last = min(first + max(least, (grains - first) // (2 * threads)), grains)
@@ -144,9 +144,9 @@ def parallel_for(
 ) -> None:
     """Run ``kernel(first, last, *arguments)`` over [0, size) on every core, in parts that are multiples of `grain`.
 
-    The parts must be independent: the result must not depend on their number. `memory` returns further arguments, for
-    each thread its own, which its parts use one after the other: the system clears memory that a kernel allocates
-    itself, page by page, for each part.
+    The parts must be independent: the result must not depend on their number. `memory` returns further arguments,
+    separate for each thread, which its parts reuse. If a kernel allocated memory itself, the system would clear it,
+    page by page, for each part.
     """
     threads = cores()
     grains = -(-size // grain)
@@ -166,9 +166,9 @@ def parallel_for(
         other.result()
 
 
-# Columns of a block.
+# The columns of a block.
 BLOCK = 2048
-# The least number of columns of a part that one thread computes.
+# The minimum number of columns in one thread's part.
 GRAIN = 128
 
 

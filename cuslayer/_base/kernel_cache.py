@@ -1,8 +1,8 @@
-"""The files in which Numba keeps compiled kernels, with a digest: a damaged file is ignored, its kernel compiled anew.
+"""Numba's cache of compiled kernels, with digests: damaged files are ignored, and their kernels recompiled.
 
-Numba reads its cache without any check: a damaged file raises any error of pickle, or runs as machine code. Here each
-file ends with the digest of what is before it. A file of code also holds the key it was compiled for, because two
-processes that compile at the same time may give two kernels the same file.
+Numba reads its cache without checks: a damaged file raises any error of pickle, or runs as machine code. Here each file
+ends with a digest of its content. A file of code also contains the key of the compiled kernel, because two processes
+that compile at the same time may give two kernels the same file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _DIGEST = 32
 
 
 def check_files(dispatcher: Any, stamp: str) -> None:
-    """Let a compiled function of Numba use `CheckedCacheFile`, and run where its code cannot be stored.
+    """Let a function compiled by Numba use `CheckedCacheFile`, and run even if its code cannot be stored.
 
-    `stamp` is a digest of the sources; files of other sources are ignored.
+    `stamp` is a digest of the sources; files from other sources are ignored.
     """
     cache = dispatcher._cache
     cache._cache_file = CheckedCacheFile(cache._cache_file, stamp)
@@ -35,7 +35,7 @@ def check_files(dispatcher: Any, stamp: str) -> None:
 
 
 class CheckedCacheFile(IndexDataCacheFile):
-    """Numba's index and files of one kernel; a file that is damaged is as if it were missing, and is replaced."""
+    """Numba's index and files of one kernel; a damaged file counts as missing, and is replaced."""
 
     def __init__(self, other: Any, stamp: str) -> None:
         vars(self).update(vars(other))
@@ -47,7 +47,7 @@ class CheckedCacheFile(IndexDataCacheFile):
         files.save(key, (key, data))
 
     def load(self, key: Any) -> Any:
-        """Return a kernel, or None if it is not there, is damaged, or is that of another key."""
+        """Return a kernel, or None if it is missing, damaged, or has another key."""
         files: Any = super()
         found = files.load(key)
         return found[1] if found is not None and found[0] == key else None
@@ -75,7 +75,7 @@ class CheckedCacheFile(IndexDataCacheFile):
 
 
 def _read(path: str) -> Any:
-    """Return the content of a file, None if it is missing, damaged, or names classes of another version."""
+    """Return the content of a file; None if it is missing or damaged, or names classes of another version."""
     try:
         with open(path, "rb") as file:
             raw = file.read()

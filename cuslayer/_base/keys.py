@@ -1,4 +1,4 @@
-"""The keys of files: each field of a dataclass says how a file has it, and one walk reads and writes the fields."""
+"""The keys of files: each field of a dataclass has its form in files; `read` and `write` process all fields."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE
 
 
 class Key(NamedTuple):
-    """How files have a field.
+    """The form of a field in files.
 
     Attributes:
-        rule: returns the checked value of (path, value), as the functions of `check` do; or the dataclass of a section,
-            which is a tuple where the field is one.
-        path: the names of the sections and of the key, with dots between them.
+        rule: a function that returns the checked value for (path, value), like the functions of `check`; or the
+            dataclass of a section, which a tuple field stores as a tuple.
+        path: the names of the sections and of the key, joined by dots.
         needed: the types of files that must have the key, "always" for all.
         types: the types of files that use the key; empty for all.
-        write: returns what a file has for a value; None for nothing.
+        write: a function that returns a value's form in files, or None to omit it.
     """
 
     rule: Any
@@ -34,25 +34,25 @@ class Key(NamedTuple):
 
 
 def key(*given: Any, **more: Any) -> dict[str, Key]:
-    """Return the metadata of a field; the arguments are those of `Key`. Without a path the key is the name."""
+    """Return the metadata of a field. Arguments: see `Key`; without a path the key is the field's name."""
     return {"key": Key(*given, **more)}
 
 
 def keys(kind: type) -> Iterator[tuple[Field[Any], Key, str]]:
-    """Yield the fields of a dataclass that files have, their keys, and the paths of these."""
+    """Yield the fields of a dataclass that files store, their keys, and the keys' paths."""
     for each in fields(kind):
         if "key" in each.metadata:
             yield each, each.metadata["key"], each.metadata["key"].path or key_of(each.name)
 
 
 def key_of(name: str) -> str:
-    """Return the key of a field without a path: weightDecay of weight_decay."""
+    """Return the key of a field without a path: weightDecay for weight_decay."""
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
 
 def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> dict[str, Any]:
-    """Return the values of the fields that a section at `at` has, and add the paths that it needs to `missing`."""
+    """Return the values of the fields in a section at `at`, and add missing required paths to `missing`."""
     found: dict[str, Any] = {}
     for each, key, path in keys(kind):
         if key.types and of not in key.types.split():
@@ -71,7 +71,7 @@ def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> d
 
 
 def write(owner: Any, of: str = "", into: dict[str, Any] | None = None, *, nulls: bool = False) -> dict[str, Any]:
-    """Return the sections of a file, or add them to some; None is left out unless `nulls`."""
+    """Return the sections of a file, or add them to `into`; without None values unless `nulls`."""
     document: dict[str, Any] = {} if into is None else into
     for each, key, path in keys(type(owner)):
         value = key.write(getattr(owner, each.name))
@@ -83,7 +83,7 @@ def write(owner: Any, of: str = "", into: dict[str, Any] | None = None, *, nulls
 
 
 def put(document: Any, path: str, value: Any) -> None:
-    """Set the value at a path, such as "layer[1].dim", of a document; sections are made, items must be there."""
+    """Set the value at a path, such as "layer[1].dim", of a document; create sections; items must exist."""
     *outer, last = path.replace("[", ".").replace("]", "").split(".")
     for name in outer:
         document = document[int(name)] if isinstance(document, list) else document.setdefault(name, {})
@@ -99,7 +99,7 @@ def known(*kinds: type) -> dict[str, Any]:
 
 
 def check_keys(given: Any, tree: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = "") -> Any:
-    """Return a section with text as keys; raise an error for an unknown key or what should be a section."""
+    """Return a section with text as keys; raise an error for an unknown key, or a value in place of a section."""
     if not isinstance(given, dict):
         raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
     whole, found = tree if whole is None else whole, {}
@@ -128,12 +128,12 @@ def plain_number(value: Any) -> Any:
 
 
 def choice(known: Iterable[str]) -> Callable[[str, Any], Any]:
-    """Return the rule of a word that must be one of those known."""
+    """Return the rule for one of the known words."""
     return lambda name, value: check.one_of(name, value, known)
 
 
 def of_type(kind: type, what: str) -> Callable[[str, Any], Any]:
-    """Return the rule of a value of a type."""
+    """Return the rule for a value of a type."""
 
     def rule(name: str, value: Any) -> Any:
         if not isinstance(value, kind):

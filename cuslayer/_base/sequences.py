@@ -1,7 +1,7 @@
-"""Recordings of different lengths in one batch: what comes after the end of one is left out.
+"""Recordings of different lengths in one batch: functions that ignore the steps after the end of a recording.
 
-A padded batch is a tensor (T, N, ...) with `lengths`. Layers and neurons look back in time only, so that a recording's
-own steps are what they are without padding. What sums over time or samples takes these functions.
+A padded batch is a tensor (T, N, ...) with `lengths`. Layers and neurons only look back in time, so padding does not
+change a recording's own steps. Sums over time or samples use these functions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Lengths = npt.NDArray[np.int64]
 
 
 def own_steps(lengths: Lengths, steps: int, xp: Any = np) -> Array:
-    """Return which steps of a padded batch are a recording's own, boolean (T, N).
+    """Return which steps in a padded batch belong to a recording, boolean (T, N).
 
     >>> own_steps(np.array([1, 3]), 3).astype(int).tolist()
     [[1, 1], [0, 1], [0, 1]]
@@ -29,7 +29,7 @@ def own_steps(lengths: Lengths, steps: int, xp: Any = np) -> Array:
 
 
 def own(x: Tensor) -> Array:
-    """Return the elements of x (T, N, ...) without those after the end of a recording: (steps of all, 1, ...)."""
+    """Return the elements of x (T, N, ...) before the ends of the recordings: (total number of steps, 1, ...)."""
     data = x.data
     return data if x.lengths is None else data[own_steps(x.lengths, len(data), namespace(data))][:, None]
 
@@ -42,7 +42,7 @@ def of_length(lengths: Lengths) -> Iterator[tuple[int, Lengths]]:
 
 @differentiable
 def ended(y: Array, /, *, lengths: Lengths) -> tuple[Array, Pullback]:
-    """Return y (T, N, ...) with zeros after the end of each recording, and the same of its gradient."""
+    """Return y (T, N, ...) with zeros after the end of each recording, and a pullback that does the same."""
     kept = own_steps(lengths, len(y), namespace(y)).reshape(*y.shape[:2], *(1,) * (y.ndim - 2))
     return y * kept, lambda g: g * kept.astype(g.dtype)
 
@@ -54,8 +54,8 @@ def sum_of_parts(
 ) -> tuple[Array, Pullback]:
     """Return the sum of a loss over the recordings of y (T, N, ...), each up to its end.
 
-    Recordings of one length are a part. `loss` takes the part (length, recordings, ...), the length, and the numbers of
-    the recordings. The gradient of a part is computed at once, where gradients are wanted.
+    Recordings of one length form a part. `loss` takes the part (length, recordings, ...), the length, and the numbers
+    of the recordings. If gradients are needed, a part's gradient is computed at once.
     """
     xp, dtype = namespace(y), numeric_type(y.dtype)
     total, found = xp.zeros((), dtype), list[tuple[int, Any, Any]]()

@@ -1,3 +1,3 @@
-"""The version. It is written here and nowhere else: the build reads this file."""
+"""The version. The build reads it from this file, its only place."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Training by several processes, which `mpiexec` starts: the same bits on any number of them."""
+"""Training by several processes, which `mpiexec` starts: any number of processes gives the same bits."""
 
 from cuslayer.distributed.context import Context
 from cuslayer.distributed.mpi import processes, world

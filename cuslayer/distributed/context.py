@@ -1,4 +1,4 @@
-"""`Context`: what the processes of a training say to each other. A single process is the default."""
+"""`Context`: communication between the processes of a training. The default is a single process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cuslayer.backend import Array
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
-# Seconds for which a process waits for another, by default: saving, drawing and compiling take less.
+# The default limit, s, for which a process waits for another: saving, drawing and compiling take less.
 TIMEOUT = 600.0
-# Seconds of waiting after which a process gives its core away: several may share one.
+# Seconds of waiting after which a process yields its core: several may share one.
 _PATIENCE = 1e-3
 _NAP = 5e-5
 
 
 class Request:
-    """A transfer that has begun. This one is complete."""
+    """A started transfer. This class is a complete one."""
 
     def done(self) -> bool:
-        """Return whether the transfer is complete; also lets it go on."""
+        """Return whether the transfer is complete; also advance it."""
         return True
 
     def wait(self) -> None:
@@ -35,16 +35,17 @@ class Request:
 
 
 class Context:
-    """One of several processes that compute together; this class is that of a process on its own.
+    """One of several processes that compute together; this class is a single process.
 
-    Every process calls the same methods in the same order. Objects are sent by pickle, between processes that one user
-    has started; arrays are sent as they are.
+    Every process calls the same methods in the same order. Objects are sent by pickle, between processes of one user;
+    arrays are sent as raw bytes.
 
     Attributes:
         rank: the number of the process, from 0. Process 0 writes files and shows progress.
         size: the number of processes.
-        timeout: seconds for which a process waits for another before it ends all: that one hangs, was stopped, or
-            cannot be reached. The time in which the waiting process itself was stopped does not count. None for ever.
+        timeout: seconds for which a process waits for another before it ends all processes: the other one hangs, is
+            stopped, or is out of reach. Time in which the waiting process itself is stopped does not count. None for no
+            limit.
 
     >>> context = Context()
     >>> context.rank, context.size, context.sum(3), context.gather("a")
@@ -56,7 +57,7 @@ class Context:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for which a process waits for another; None for ever."""
+        """Seconds for which a process waits for another; None for no limit."""
         return self._timeout
 
     @timeout.setter
@@ -69,32 +70,33 @@ class Context:
         return [value]
 
     def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int = 0) -> Request:
-        """Begin to send ``parts[q]`` to each process q, and to receive what it sends to this one into ``into[q]``.
+        """Start to send ``parts[q]`` to each process q, and to receive its array for this process into ``into[q]``.
 
-        The arrays are contiguous, of NumPy, and stay as they are until the request is complete. Those of this process
-        itself and empty ones are left out; both sides agree on which are. Transfers of one tag arrive in their order.
+        The arrays are contiguous NumPy arrays, and must not change until the request is complete. Arrays of this
+        process itself and empty arrays are skipped; both sides must agree which are empty. Transfers of one tag arrive
+        in order.
 
         Args:
             parts: an array for each process.
             into: an array for each process.
-            tag: a number from 0 that both sides give.
+            tag: a number, at least 0, that both sides use.
         """
         return Request()
 
     def begin_sum(self, array: Array) -> Request:
-        """Begin to add an array over all processes, in place, in any order; of NumPy, and contiguous."""
+        """Start to sum a contiguous NumPy array over all processes, in place, in any order."""
         return Request()
 
     def fail(self, reason: str, code: int = 1) -> None:
-        """End all processes, with the reason and the rank of this one on standard error, and an exit code."""
+        """End all processes with an exit code; write the reason and this process's rank to standard error."""
         raise SystemExit(code)
 
     def describe(self) -> str:
-        """Return which processes of which machines these are, for a reader of what mpiexec says of one."""
+        """Return the processes on each machine as text, which explains mpiexec's messages about one of them."""
         return "one process"
 
     def barrier(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process calls this."""
         self.gather(None)
 
     def sum(self, value: Any) -> Any:
@@ -109,17 +111,17 @@ class Context:
         return max(self.gather(value))
 
     def broadcast(self, value: T, root: int = 0) -> T:
-        """Return the value of one process on all."""
+        """Return the value of one process on all processes."""
         return self.gather(value if self.rank == root else None)[root]  # type: ignore[return-value]
 
     def from_root(self, work: Callable[[], T], *, patient: bool = False) -> T:
-        """Let process 0 do some work, and return its result on all; what it raises, all raise.
+        """Let process 0 do some work, and return its result on all processes; all raise its errors.
 
-        It is enough that one of them reports it: `is_on_all` is True.
+        Only one of them needs to report such an error: `is_on_all` is True.
 
         Args:
             work: a function.
-            patient: whether the others wait for it as long as it takes, as for a download.
+            patient: whether the others wait without limit, such as for a download.
         """
         before, self._timeout = self._timeout, None if patient else self._timeout
         try:
@@ -134,9 +136,9 @@ class Context:
         return result  # type: ignore[return-value]
 
     def on_each(self, work: Callable[[], T]) -> T:
-        """Let each process do some work, such as reading a file; what one raises, all raise.
+        """Let each process do some work, such as reading a file; if one raises an error, all raise it.
 
-        What some processes raise and others do not is a ValueError that names the first of them.
+        If only some processes raise, the error is a ValueError that names the first of them.
         """
         result, problem = _attempt(work)
         found = self.gather(None if problem is None else " ".join(str(problem).split()))
@@ -148,10 +150,10 @@ class Context:
         return result  # type: ignore[return-value]
 
     def agree(self, **facts: str) -> None:
-        """Raise ValueError unless all processes have the same facts, such as a version or a digest, by name.
+        """Raise ValueError unless named facts, such as a version or a digest, agree on all processes.
 
         Args:
-            facts: a short text for each name.
+            facts: a short text per name.
 
         >>> Context().agree(version="0.1.0")
         """
@@ -184,9 +186,9 @@ def is_on_all(problem: BaseException) -> bool:
 
 
 def _sendable(problem: Exception) -> Exception:
-    """Return an error that another process can be sent: itself, or a ValueError of its text."""
+    """Return an error in a form that can be sent: itself, or a ValueError with its text."""
     try:
         pickle.loads(pickle.dumps(problem))
-    except Exception:  # an error may have a constructor of its own
+    except Exception:  # an error may have its own constructor
         return ValueError(str(problem))
     return problem

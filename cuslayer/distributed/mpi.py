@@ -1,4 +1,4 @@
-"""A context of processes that `mpiexec` has started. Imports mpi4py when there are several."""
+"""A context of processes that `mpiexec` has started. It imports mpi4py if there are several."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from cuslayer._base.files import alive
 from cuslayer.backend import Array
 from cuslayer.distributed.context import Context, Request
 
-# Where mpiexec of MPICH, of Open MPI and of PMIx, and srun, say how many processes they have started.
+# The variables in which mpiexec of MPICH, Open MPI and PMIx, and srun store the number of started processes.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_WORLD_SIZE")
-# Seconds in which the process that knows more may report first.
+# Seconds in which a process with more information may report first.
 _GRACE = 1.0
-# Seconds of waiting for others after which, again and again, those of this machine are looked for.
+# After each such interval of waiting, s, a process checks whether the others on this machine exist.
 _LOOK = 2.0
-# Of what lies between two looks at a transfer, so many seconds are waiting: the process may have been stopped itself.
+# The maximum time, s, between two checks of a transfer that counts as waiting: the process itself may have been
+# stopped.
 _STEP = 1.0
-# Tags of sizes and of values, above those of arrays.
+# Tags of sizes and of values, above the tags of arrays.
 _SIZE, _VALUE = (1 << 14) + 1, (1 << 14) + 2
 
 
 def processes() -> int:
-    """Return how many processes mpiexec has started, by its variables; 1 without it.
+    """Return the number of processes that mpiexec has started, from its variables; 1 without it.
 
     >>> processes()
     1
@@ -47,10 +48,10 @@ def processes() -> int:
 @cache
 @check.operation("distributed")
 def world() -> Context:
-    """Return the context of all processes that mpiexec has started with this one; that of one process without it.
+    """Return the context of all processes that mpiexec has started with this one; without mpiexec, a single process.
 
-    The first call initializes MPI, divides the cores of a machine among its processes, gives each a GPU of its own
-    where the device in use is one, and lets an error that nobody catches end all processes.
+    The first call initializes MPI, divides the cores of a machine among its processes, and gives each its own GPU if
+    the device in use is one. From then on, an uncaught error ends all processes.
 
     Raises:
         ImportError: several processes were started, and mpi4py is not installed.
@@ -59,7 +60,7 @@ def world() -> Context:
     started = processes()
     if started == 1:
         return Context()
-    # Only one thread calls MPI.
+    # Only one thread may call MPI.
     optional("mpi4py", "mpi").rc.thread_level = "funneled"
     mpi = optional("mpi4py.MPI", "mpi")
     if mpi.COMM_WORLD.size == 1:
@@ -79,10 +80,10 @@ class MPIContext(Context):
 
     def __init__(self, mpi: Any) -> None:
         self._mpi = mpi
-        # A communicator of our own: what users send by theirs does not meet ours.
+        # Our own communicator, separate from users' messages.
         self._comm = mpi.COMM_WORLD.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
-        # The numbers that the system has given to the processes of this machine, by rank.
+        # The system's numbers of this machine's processes, by rank.
         self._names = self._comm.allgather((socket.gethostname(), os.getpid()))
         self._machines: dict[str, dict[int, int]] = {}
         for rank, (host, number) in enumerate(self._names):
@@ -90,7 +91,7 @@ class MPIContext(Context):
         self._here = self._machines[socket.gethostname()]
 
     def gather(self, value: Any) -> list[Any]:
-        # By transfers that say for whom they wait; MPI's own gather waits for ever.
+        # By transfers with known partners and a time limit; MPI's own gather has no limit.
         mine = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = [np.array([mine.size if rank == self.rank else 0]) for rank in range(self.size)]
         self.exchange([sizes[self.rank]] * self.size, sizes, _SIZE).wait()
@@ -100,7 +101,7 @@ class MPIContext(Context):
 
     def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int = 0) -> Request:
         byte, begun = self._mpi.BYTE, list[tuple[int | None, Any]]()
-        # Each process begins with its neighbour, so that not all send to the first at once.
+        # Each process starts with its neighbour, so that not all send to the first at once.
         for distance in range(1, self.size):
             source, target = (self.rank - distance) % self.size, (self.rank + distance) % self.size
             if into[source].size:
@@ -120,18 +121,18 @@ class MPIContext(Context):
         self._comm.Abort(code)
 
     def report(self, kind: Any, problem: Any, where: Any) -> None:
-        """End all processes by an error that nobody has caught."""
+        """End all processes because of an uncaught error."""
         traceback.print_exception(kind, problem, where)
         self.fail(f"{kind.__name__}: {problem}")
 
     def check_others(self) -> None:
-        """End all processes if one of this machine has ended, in case that mpiexec does not."""
+        """End all processes if a process of this machine has ended, in case mpiexec does not."""
         for rank, number in self._here.items() if sys.platform != "win32" else ():
             if not alive(number):
                 self.fail(f"process {rank} ({number}) has ended")
 
     def too_late(self, waiting: list[int | None]) -> None:
-        """End all processes because some have not answered in time; None stands for any of them."""
+        """End all processes because some have not answered in time; None stands for any process."""
         late = [f"{rank} ({self._names[rank][1]} on {self._names[rank][0]})" for rank in waiting if rank is not None]
         who = f"process{'es' if len(late) > 1 else ''} {', '.join(late)}" if late else "another process"
         has = "have" if len(late) > 1 else "has"
@@ -151,7 +152,7 @@ class MPIContext(Context):
         place, count = local.rank, local.size
         if hasattr(os, "sched_setaffinity"):
             given = local.allgather(sorted(os.sched_getaffinity(0)))
-            # Where the launcher has bound the processes to cores already, that stays.
+            # If the launcher has already bound the processes to cores, that stays.
             if all(each == given[0] for each in given):
                 os.sched_setaffinity(0, backend.part_of_cores(given[0], place, count))
         local.Free()
@@ -159,7 +160,7 @@ class MPIContext(Context):
 
 
 class _Transfers(Request):
-    """Transfers of MPI, each with the process at its other end, None for all."""
+    """MPI transfers, each with its partner process, None for all."""
 
     def __init__(self, context: MPIContext, mpi: Any, begun: list[tuple[int | None, Any]]) -> None:
         self._context, self._mpi, self._begun = context, mpi, begun

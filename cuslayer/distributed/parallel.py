@@ -1,4 +1,4 @@
-"""`DataParallel`: how a training divides its batches among processes, and adds up what they find."""
+"""`DataParallel`: division of batches among processes, and sums of the results."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.mpi import world
 from cuslayer.distributed.sums import Bucket, FastSum, OrderedSum, Transport, fill, share, transport_of
 
-# The most recordings of a micro-batch by default, and millions of bytes of a bucket.
+# The default maximum of recordings in a micro-batch, and the default size of a bucket, MB.
 MICRO, BUCKET = 16, 4.0
-# The least number of micro-batches of a batch by default.
+# The default minimum of micro-batches in a batch.
 _PARTS = 4
-# Above the tags of buckets.
+# A tag above the buckets' tags.
 _ROWS = 1 << 14
 
 
 def usual_micro(batch: int) -> int:
-    """Return the recordings of a micro-batch by default: 16, or a quarter of a batch that has fewer than 64.
+    """Return the default number of recordings in a micro-batch: 16, or a quarter of a batch of fewer than 64.
 
-    Larger ones cost less each, smaller ones can be divided among more processes. The bits depend on it: so it follows
-    from the batch alone, never from the number of processes.
+    Larger micro-batches are more efficient; smaller ones suit more processes. The bits depend on this number, so it
+    depends only on the batch, never on the number of processes.
 
     >>> [usual_micro(batch) for batch in (1, 16, 64, 1024)]
     [1, 4, 16, 16]
@@ -39,29 +39,30 @@ def usual_micro(batch: int) -> int:
 class DataParallel:
     """Divides each batch among processes; an option of `Trainer`.
 
-    A batch is cut into micro-batches of a fixed number of recordings, which are divided among the processes side by
-    side. Their gradients are added in the order of a binary tree that depends on their number alone, so that one
-    process, and two, three or four, compute the same bits; a process that has no micro-batch of a small batch adds
-    nothing. Each process takes the same optimizer step. The sums are sent in buckets, those of the last layers while
-    the gradients of the first are computed.
+    A batch is cut into micro-batches of a fixed number of recordings; each process gets adjacent micro-batches. A
+    binary tree gives the order in which their gradients are added. It depends only on the number of micro-batches, so
+    that any number of processes computes the same bits; a process without a micro-batch adds nothing. Each process
+    takes the same optimizer step. The sums are sent in buckets: the last layers' sums while backward computes the first
+    layers' gradients.
 
     Args:
-        context: the processes; by default all that mpiexec has started, see `world`.
-        micro: recordings of a micro-batch; the last of a batch may be smaller. It decides the bits, as the batch does.
-        fast: whether gradients are added in any order, as MPI or NCCL likes; the bits then depend on the processes.
-        bucket: millions of bytes of gradients that are sent together.
+        context: the processes; by default all that mpiexec has started; see `world`.
+        micro: recordings per micro-batch; the last one of a batch may be smaller. Like the batch, it determines the
+            bits.
+        fast: whether MPI or NCCL may choose the order of additions; the bits then depend on the processes.
+        bucket: size of the gradients that are sent together, MB.
 
     Attributes:
         context: the processes.
-        micro: recordings of a micro-batch.
+        micro: recordings per micro-batch.
         fast: whether gradients are added in any order.
-        bucket: millions of bytes of a bucket.
-        seconds: seconds for which the process has sent, added up what it received, and waited for others so far.
-        stop: called after each batch; whether this process is to stop.
-        stopping: whether one of the processes was to stop after the last batch.
+        bucket: size of a bucket, MB.
+        seconds: the total time, s, of sending, of adding received gradients, and of waiting for others.
+        stop: a function, called after each batch, that returns whether this process should stop.
+        stopping: whether a process asked to stop after the last batch.
 
     Raises:
-        ValueError: micro is under 1, or bucket is not positive.
+        ValueError: micro is below 1, or bucket is not positive.
         TypeError: micro is not an integer, bucket is not a number, or context is not a `Context`.
 
     >>> DataParallel(Context(), micro=8)
@@ -84,7 +85,7 @@ class DataParallel:
         self._buckets: tuple[list[int], list[Bucket]] = [], []
 
     def sums(self, parameters: Sequence[Tensor], leaves: int) -> GradientSums:
-        """Return the sums of a step over a number of micro-batches; parameters that are frozen have none."""
+        """Return the sums of a step over a number of micro-batches; frozen parameters have none."""
         if self._transport is None:
             self._transport = transport_of(self.context)
         trained = [p for p in parameters if p.requires_grad]
@@ -95,7 +96,7 @@ class DataParallel:
     def exchange_rows(self, rows: npt.NDArray[np.float64], flags: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Send the rows of this process's micro-batches to all; return the flags of all processes (size, flags).
 
-        The rows are (micro-batches of the step, columns); those of other processes are written.
+        The rows are (micro-batches of the step, columns); the method fills in other processes' rows.
         """
         size, rank = self.context.size, self.context.rank
         parts = [share(len(rows), each, size) for each in range(size)]
@@ -110,7 +111,7 @@ class DataParallel:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Count the time of the block."""
+        """Add the time of the block to `seconds`."""
         start = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - start
@@ -132,7 +133,7 @@ class GradientSums(Request):
         self._sent = 0
 
     def during(self, leaf: int, last: bool) -> AbstractContextManager[None]:
-        """Return a context for backward of a micro-batch, in which the last one of this process sends gradients."""
+        """Return a context for backward of a micro-batch; in this process's last one, it sends gradients."""
         if not last or self._parallel.context.size == 1:
             return nullcontext()
 
@@ -141,7 +142,7 @@ class GradientSums(Request):
             if number is not None:
                 self._missing[number] -= 1
                 with self._parallel.timed():
-                    # In the order of buckets, which every process has.
+                    # In the order of buckets, which is the same on every process.
                     while self._sent < len(self._sums) and not self._missing[self._sent]:
                         self._send(leaf)
                     self.done()
@@ -149,7 +150,7 @@ class GradientSums(Request):
         return on_gradient(complete)
 
     def add(self, leaf: int, last: bool) -> None:
-        """Add what backward of a micro-batch has left in the parameters, which have no gradient afterwards."""
+        """Add and clear the gradients that backward of a micro-batch has left in the parameters."""
         while last and self._sent < len(self._sums):
             with self._parallel.timed():
                 self._send(leaf)
@@ -157,7 +158,7 @@ class GradientSums(Request):
             self._sums[number].add(leaf, self._buckets[number].take())
 
     def _send(self, leaf: int | None) -> None:
-        """Send the next bucket, after it has got the gradient of a micro-batch."""
+        """Send the next bucket, after adding the gradient of a micro-batch."""
         current = self._sums[self._sent]
         if leaf is not None:
             current.add(leaf, self._buckets[self._sent].take())
@@ -167,7 +168,7 @@ class GradientSums(Request):
         self._sent += 1
 
     def done(self) -> bool:
-        # Each of them is asked, so that all go on.
+        # The call advances each of them.
         with self._transport.used():
             return all([each.advance() for each in self._sums[: self._sent]])
 
@@ -175,7 +176,7 @@ class GradientSums(Request):
         """Wait for the sums, and set the gradients of all parameters to them."""
         with self._parallel.timed():
             while self._sent < len(self._sums):
-                self._send(None)  # of a process without a micro-batch
+                self._send(None)  # for a process without a micro-batch
             self.wait()
         self._transport.join()
         for each in self._sums:

@@ -1,13 +1,13 @@
-"""Sums of gradients over the micro-batches of a step and over processes, sent while backward goes on, and how.
+"""Sums of gradients over the micro-batches of a step and over processes, sent while backward runs.
 
-The order of a sum is fixed, whoever computes which micro-batch. The micro-batches of a batch are the leaves of a binary
-tree; node (level, place) is the sum of the leaves from ``place 2^level`` to ``(place + 1) 2^level - 1``, as far as
-there are such, the left half plus the right half. The tree depends on the number of micro-batches alone. A process has
-leaves side by side, and of them the largest whole nodes; another process goes on from there. So every addition has the
-same two operands, and the sum the same bits, on any number of processes.
+The order of a sum does not depend on the division of micro-batches among processes. The micro-batches of a batch are
+the leaves of a binary tree. Node (level, place) is the sum of the existing leaves from ``place 2^level`` to
+``(place + 1) 2^level - 1``: the left half plus the right half. The tree depends only on the number of micro-batches. A
+process adds its adjacent leaves to the largest whole nodes; other processes continue from there. So every addition has
+the same two operands, and the sum the same bits, on any number of processes.
 
-To add two arrays is to read two and to write one. Four arrays that are added in one pass are read once, and their sum
-is written once; what lies between stays in the cache. The operands of each addition are the same.
+An addition of two arrays reads two and writes one. One pass over four arrays reads each once, and writes only their
+sum; intermediate results stay in the cache. The operands of each addition are the same.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from cuslayer.distributed.context import Context, Request
 from cuslayer.kernels.host import memory
 
 T = TypeVar("T")
-# An array, or two sums whose sum it stands for.
+# An array, or the pending sum of two sums.
 Sum: TypeAlias = "Array | tuple[Sum, Sum]"
 
-# Arrays that are added in one pass, and the most bytes that they may have.
+# The maximum number of arrays in one pass, and their maximum bytes.
 _ARRAYS, _MOST_BYTES = 4, 1 << 26
-# Elements of a piece of an array: what is between two additions fits into the cache of a core.
+# Elements of an array chunk: intermediate results fit into a core's cache.
 _PIECE = 1 << 15
 
 
 class Label(NamedTuple):
-    """Where a node is in the tree."""
+    """The position of a node in the tree."""
 
     level: int
     place: int
@@ -47,7 +47,7 @@ class Label(NamedTuple):
 
 
 class Partial(Generic[T]):
-    """The largest whole nodes of leaves that come from left to right.
+    """The largest whole nodes of leaves that arrive from left to right.
 
     `add` adds the right operand to the left one, and returns the sum; it may be the left one, changed.
 
@@ -66,7 +66,7 @@ class Partial(Generic[T]):
         self.nodes: list[tuple[Label, T]] = []
 
     def add(self, label: Label, value: T) -> None:
-        """Add a node to the right of those that are there."""
+        """Add a node to the right of the present nodes."""
         self.nodes.append((label, value))
         while True:
             (level, place), value = self.nodes[-1]
@@ -84,7 +84,7 @@ class Partial(Generic[T]):
 
 
 def share(leaves: int, rank: int, size: int) -> range:
-    """Return the micro-batches of a process: parts side by side, of sizes that differ by one at most.
+    """Return the micro-batches of a process: adjacent parts whose sizes differ by at most one.
 
     >>> [list(share(5, rank, 3)) for rank in range(3)], list(share(1, 0, 2))
     ([[0], [1, 2], [3, 4]], [])
@@ -93,7 +93,7 @@ def share(leaves: int, rank: int, size: int) -> range:
 
 
 def labels(leaves: int, part: range) -> list[Label]:
-    """Return the nodes that a process has of its leaves.
+    """Return the nodes that a process computes from its leaves.
 
     >>> [tuple(label) for label in labels(8, range(3, 6))], labels(5, range(4, 5))
     ([(0, 3), (1, 2)], [Label(level=2, place=1)])
@@ -105,7 +105,7 @@ def labels(leaves: int, part: range) -> list[Label]:
 
 
 def add_later(a: Sum, b: Sum) -> Sum:
-    """Return a + b, added up once it has enough arrays; the arrays belong to the sum.
+    """Return a + b, computed once it has enough arrays; the sum may overwrite the arrays.
 
     >>> one, two = np.ones(3), np.full(3, 2.0)
     >>> later = add_later(one, two)
@@ -124,13 +124,13 @@ def add_up(given: Sum, out: Array | None = None) -> Array:
     arrays = _arrays(given)
     total = arrays[0] if out is None else out
     if namespace(total) is not np:
-        # Two at most, which are added one to the other; none waits.
+        # At most two: on a GPU no sum is pending.
         if out is not None:
             out[...] = arrays[0]
         for each in arrays[1:]:
             total += each
     elif given is not total:
-        # Numba is imported when it is first needed.
+        # Imports Numba on first use.
         from cuslayer._base.jit import parallel_for
 
         def pieces(first: int, last: int) -> None:
@@ -150,7 +150,7 @@ def _arrays(given: Sum) -> list[Any]:
 
 
 def _piece_of(given: Sum, piece: slice, out: Array | None = None) -> Array:
-    """Return a piece of a sum; in `out`, if there is an addition."""
+    """Return a chunk of a sum; in `out`, if there is an addition."""
     if not isinstance(given, tuple):
         part: Array = given[piece]
         return part
@@ -159,7 +159,7 @@ def _piece_of(given: Sum, piece: slice, out: Array | None = None) -> Array:
 
 
 class Bucket:
-    """Parameters of one type, whose gradients lie one behind the other in an array.
+    """Parameters of one type, with consecutive gradients in one array.
 
     Attributes:
         parameters: the parameters.
@@ -173,7 +173,7 @@ class Bucket:
         self.dtype = parameters[0].dtype
 
     def take(self) -> Array:
-        """Return the gradients in one array, of zeros where there is none; the parameters have none afterwards."""
+        """Return and clear the gradients, in one array, with zeros for missing ones."""
         grads: list[Any] = [
             namespace(p.data).zeros(p.data.size, p.dtype) if p.grad is None else p.grad.reshape(-1)
             for p in self.parameters
@@ -197,7 +197,7 @@ class Bucket:
 def fill(parameters: Sequence[Tensor], megabytes: float) -> list[Bucket]:
     """Return the buckets of parameters, the last parameter first: backward completes its gradient first.
 
-    A bucket is closed before it would be larger than so many million bytes; a larger parameter has one of its own.
+    A bucket has at most `megabytes` million bytes; a larger parameter has its own bucket.
 
     >>> import numpy as np
     >>> sizes = [100, 300, 5, 5]
@@ -220,10 +220,10 @@ def fill(parameters: Sequence[Tensor], megabytes: float) -> list[Bucket]:
 class OrderedSum:
     """The sum of a bucket's gradients in the order of the tree, which is the same on any number of processes.
 
-    Of the elements, each process adds up a slice: it receives the nodes that the others have of it, and sends them the
-    sum. Both are as many bytes as a usual sum of floats sends, where the share of each process is one node.
+    Each process adds one slice of the elements: it receives the other processes' nodes of the slice, and sends them the
+    sum. If each process has one node, this sends as many bytes as a usual sum of floats.
 
-    `number` is that of the bucket, for tags, and `leaves` the number of micro-batches of the step.
+    `number` is the number of the bucket, for tags; `leaves` is the number of micro-batches in the step.
     """
 
     def __init__(self, context: Context, transport: Transport, bucket: Bucket, number: int, leaves: int) -> None:
@@ -235,15 +235,15 @@ class OrderedSum:
         self._request: Request | None = None
         self._out: Array | None = None
         self._gathered = False
-        # What is being sent, which must stay until it has arrived.
+        # Arrays in transfer, which must stay until they arrive.
         self._sent: list[Array] = []
 
     def add(self, leaf: int, gradient: Array) -> None:
-        """Add the gradient of a micro-batch of this process; they come in their order."""
+        """Add the gradient of a micro-batch of this process, in order."""
         self._partial.add(Label(0, leaf), gradient)
 
     def send(self) -> None:
-        """Begin to send; all micro-batches of this process have been added."""
+        """Start to send, after all micro-batches of this process."""
         nodes = [(label, self._transport.leave(add_up(given))) for label, given in self._partial.nodes]
         self._partial.nodes.clear()
         if self._size == 1:
@@ -253,7 +253,7 @@ class OrderedSum:
         theirs = [labels(self._leaves, share(self._leaves, rank, self._size)) for rank in range(self._size)]
         begun = []
         none = self._transport.empty(0, self._bucket.dtype)
-        # The nodes of a process one after another: the first of each, then the second.
+        # First each process's first node, then the second.
         for turn in range(max(map(len, theirs))):
             into = []
             for rank, each in enumerate(theirs):
@@ -272,7 +272,7 @@ class OrderedSum:
         self._request = Several(begun)
 
     def advance(self) -> bool:
-        """Go on as far as possible without waiting; return whether the sum is complete."""
+        """Advance without waiting; return whether the sum is complete."""
         if self._request is None or not self._request.done():
             return self._request is None and self._out is not None
         if not self._gathered:
@@ -281,7 +281,7 @@ class OrderedSum:
         return self._request.done()
 
     def _gather(self) -> Request:
-        """Add up the slice of this process, and begin to send it to the others."""
+        """Add the slice of this process, and start to send it to the others."""
         total = Partial[Sum](self._leaves, add_later)
         for label, part in sorted(self._received, key=lambda node: node[0].first):
             total.add(label, part)
@@ -293,15 +293,15 @@ class OrderedSum:
         return self._transport.exchange([parts[self._rank]] * self._size, parts, self._tag + 1)
 
     def finish(self) -> None:
-        """Set the gradients of the bucket to the sum, which is complete."""
+        """Set the gradients of the bucket to the complete sum."""
         if self._out is not None:
             self._bucket.give(self._transport.enter(self._out, self._bucket.parameters[0].data))
 
 
 class FastSum:
-    """The usual sum of a bucket's gradients, in whatever order is fast.
+    """The usual sum of a bucket's gradients, in any fast order.
 
-    Arguments and methods are those of `OrderedSum`.
+    Arguments and methods: see `OrderedSum`.
     """
 
     def __init__(self, context: Context, transport: Transport, bucket: Bucket, number: int, leaves: int) -> None:
@@ -332,28 +332,28 @@ class Several(Request):
         self._requests = requests
 
     def done(self) -> bool:
-        # Each of them is asked, so that all go on.
+        # The call advances each of them.
         self._requests = [request for request in self._requests if not request.done()]
         return not self._requests
 
 
 class Transport:
-    """Moves arrays by way of the host's memory; those of a GPU are copied there and back."""
+    """Transfers arrays through the host's memory; GPU arrays are copied there and back."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Let the block compute where arrays are moved."""
+        """Run the block on the stream of the transfers."""
         yield
 
     def leave(self, flat: Array) -> Array:
-        """Return a flat array as it is sent."""
+        """Return a flat array in the form that is sent."""
         return np.ascontiguousarray(to_numpy(flat))
 
     def enter(self, flat: Array, beside: Array) -> Array:
-        """Return an array that was received, on the device of another one."""
+        """Return a received array on the device of another array."""
         return namespace(beside).asarray(flat)
 
     def empty(self, size: int, dtype: Any) -> Array:
@@ -361,19 +361,19 @@ class Transport:
         return memory.empty((size,), dtype)
 
     def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int) -> Request:
-        """Begin a transfer, as `Context.exchange`."""
+        """Start a transfer, like `Context.exchange`."""
         return self._context.exchange(parts, into, tag)
 
     def begin_sum(self, array: Array) -> Request:
-        """Begin a sum, as `Context.begin_sum`."""
+        """Start a sum, like `Context.begin_sum`."""
         return self._context.begin_sum(array)
 
     def join(self) -> None:
-        """Let what follows on the device wait for all that was moved."""
+        """Let later work on the device wait for all transfers."""
 
 
 class NCCLTransport(Transport):
-    """Moves arrays from card to card by NCCL, on a stream of its own: the host waits for nothing."""
+    """Transfers arrays between GPUs by NCCL, on its own stream, without waiting on the host."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -418,7 +418,7 @@ class NCCLTransport(Transport):
 
 
 def transport_of(context: Context) -> Transport:
-    """Return the fastest transport: by NCCL if every process has a card of its own and CuPy has NCCL."""
+    """Return the fastest transport: NCCL if every process has its own GPU and CuPy has NCCL."""
     if backend.device() != "cuda" or context.size == 1:
         return Transport(context)
     cards = context.gather(backend.card())

@@ -1,4 +1,4 @@
-"""What layers share: parameters and output shapes, a weight with hooks and a bias, windows, checks of the input."""
+"""Base classes of layers: parameters, output shapes, weights with hooks and a bias, windows, checks of the input."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Shape: TypeAlias = "tuple[int, ...]"
 class Layer:
     """Base class of layers: a callable with parameters.
 
-    The tensors and layers that are attributes of a layer belong to it, also those in lists, tuples and dictionaries:
-    `parameters`, `state`, `load_state`, `train` and the optimizer find them without registration, also in a subclass
-    of a layer of the library. A subclass that defines `parameters` itself decides alone what is trained.
+    A layer owns the tensors and layers among its attributes, also inside lists, tuples and dictionaries. `parameters`,
+    `state`, `load_state`, `train` and the optimizer find them without registration, also in subclasses of the library's
+    layers. A subclass that defines `parameters` itself decides alone which tensors are trained.
 
     Attributes:
         training: whether layers that behave differently in training, such as dropout, do so.
         keeps_shape: whether the output always has the shape of the input.
-        keeps_steps: whether step t of the output is the same time as step t of the input, as in all layers of the
-            library; neurons before and after the layer must then have the same dt.
-        state_numbers: the names of attributes that are numbers and belong to the state of a network, such as a gain.
-        memory: the number of earlier steps of the input on which a step of the output depends, in evaluation; None if
-            it may be any step. A class that defines `__call__` must define it anew.
+        keeps_steps: whether step t of the output is the same time as step t of the input, as in the library's layers.
+            Neurons before and after the layer must then have the same dt.
+        state_numbers: the names of number attributes that belong to the state of a network, such as a gain.
+        memory: the number of earlier input steps on which an output step depends in evaluation; None if there is no
+            limit. A class that defines `__call__` must also define memory.
 
     >>> from cuslayer.layers import Dense
     >>> class Gated(Layer):
@@ -88,8 +88,8 @@ class Layer:
     def named_parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name, each once, under its first name.
 
-        A name is the path of attributes, list indices and dictionary keys to the tensor, such as ``dense.weight``. A
-        parameter that `parameters` of a subclass returns without its being an attribute has its number as its name.
+        A name is the path of attributes, list indices and dictionary keys to the tensor, such as ``dense.weight``. If a
+        subclass's `parameters` returns a tensor that is no attribute, its name is its number.
         """
         found: dict[int, tuple[str, Tensor]] = {}
         for name, p in self.parameter_names():
@@ -97,26 +97,26 @@ class Layer:
         return dict(found.values())
 
     def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-        """Yield each name of a parameter with the parameter, which may have several.
+        """Yield each name of each parameter with the parameter; a parameter may have several names.
 
         Args:
-            above: the identities of the layers whose names are being collected, which hold this one.
+            above: the identities of the layers that contain this one.
         """
         return self._all_names(above, {id(child): name for name, child in self.children()})
 
     def names_in_network(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names of the parameters after the layer's position in a network, as `parameter_names` does."""
+        """Yield the names of the parameters after the layer's position in a network, like `parameter_names`."""
         return self._all_names(above, {})
 
     def _all_names(self, above: tuple[int, ...], names: Mapping[int, str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names of all parameters; those that come first have numbers, but for names by identity."""
+        """Yield the names of all parameters; the first ones have numbers unless `names` names their identity."""
         first = self.parameters() if lists_parameters(self) else self._first_parameters()
         yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(first))
         if not lists_parameters(self):
             yield from self._names_found(above)
 
     def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names of the parameters in attributes, without those that come first."""
+        """Yield the names of the parameters in attributes, except for the first ones."""
         first = {id(p) for p in self._first_parameters()}
         for name, child in self.children():
             if id(child) not in above:
@@ -129,7 +129,7 @@ class Layer:
             yield from tensors_and_layers(name, value)
 
     def constants(self) -> list[Tensor]:
-        """Return the tensors that are added to what depends on the input in evaluation, such as a bias."""
+        """Return the tensors that evaluation adds independently of the input, such as a bias."""
         return []
 
     def layers_within(self) -> list[Layer]:
@@ -153,14 +153,14 @@ class Layer:
         self.train(False)
 
     def state(self) -> dict[str, Array]:
-        """Return copies of the parameters by name, as `named_parameters` has them, on the CPU."""
+        """Return copies of the parameters on the CPU, by their names in `named_parameters`."""
         return {name: to_numpy(p.data).copy() for name, p in self.named_parameters().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Set the parameters from arrays by name, as `state` returns them.
+        """Set the parameters from the arrays that `state` returned.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
+            ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
         """
         self.check_state(state)
         loaded = [(p, to_device(state[name].astype(p.dtype))) for name, p in self.named_parameters().items()]
@@ -169,7 +169,7 @@ class Layer:
 
     @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise the errors of `load_state` for what has the names and the shapes of a state."""
+        """Raise the errors of `load_state` for a mapping with the names and shapes of a state."""
         mine, known = self.named_parameters(), {name for name, _ in self.parameter_names()}
         for name in [*(n for n in mine if n not in state), *(n for n in state if n not in known)]:
             raise ValueError(f"parameter {name} is {'missing' if name in mine else 'unknown'}")
@@ -180,10 +180,10 @@ class Layer:
         """Return the shape of the output after T and N, without running the layer.
 
         Args:
-            shape: the shape of the input after T and N; None where it is not known.
+            shape: the shape of the input after T and N; None if it is unknown.
 
         Returns:
-            The shape; None where it depends on something unknown.
+            The shape; None if it depends on something unknown.
 
         Raises:
             ValueError: an input of this shape does not fit the layer.
@@ -193,7 +193,7 @@ class Layer:
     def continued(self) -> Callable[..., Any] | None:
         """Return the layer with a state of its own, for training in chunks of time; None if it cannot keep a state.
 
-        It is called with one chunk (T, N, ...) of the input after the other, as tensors, and returns the output.
+        Call the result with the chunks (T, N, ...) of the input in order, as tensors; it returns their outputs.
         """
         owner = next(c for c in type(self).__mro__ if "__call__" in vars(c) or "memory" in vars(c))
         if self.memory is None or "memory" not in {*vars(owner), *vars(self)}:
@@ -203,8 +203,8 @@ class Layer:
     def streamed(self) -> Callable[..., Array] | None:
         """Return the layer with a state of its own, for `stream`; None if it cannot keep a state.
 
-        It is called with one chunk (T, N, ...) of the input after the other, as arrays on the CPU, and returns the
-        output.
+        Call the result with the chunks (T, N, ...) of the input in order, as arrays on the CPU; it returns their
+        outputs.
         """
         return on_arrays(self.continued())
 
@@ -218,12 +218,12 @@ class Layer:
 
 
 def scale_parameter(p: Tensor, factor: float) -> None:
-    """Multiply a parameter by a factor, in its own type."""
+    """Multiply a parameter by a factor, in the parameter's type."""
     p.data = p.data * p.data.dtype.type(factor)
 
 
 def tensors_and_layers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors and layers in a value with their names; a tensor that an operation made is no parameter."""
+    """Yield the tensors and layers in a value with their names; the result of an operation is no parameter."""
     if isinstance(value, Layer) or (isinstance(value, Tensor) and value.node is None):
         yield name, value
     elif isinstance(value, (list, tuple, dict)):
@@ -232,12 +232,12 @@ def tensors_and_layers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def lists_parameters(layer: Any) -> bool:
-    """Return whether an object has `parameters` of its own, not those that `Layer` finds."""
+    """Return whether an object has its own `parameters` in place of `Layer.parameters`."""
     return hasattr(layer, "parameters") and getattr(type(layer), "parameters", None) is not Layer.parameters
 
 
 def names_in(name: str, child: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names of the parameters in a tensor or layer that has a name itself."""
+    """Yield the names of the parameters in a named tensor or layer."""
     if isinstance(child, Tensor):
         yield name, child
     else:
@@ -245,10 +245,10 @@ def names_in(name: str, child: Any, above: tuple[int, ...]) -> Iterator[tuple[st
 
 
 class Hooked(Layer):
-    """Base class of layers whose weight passes through hooks before each use: one, or a tuple that is applied in order.
+    """Base class of layers whose weight passes through hooks before each use: one, or a tuple in order.
 
-    A hook is a function from a tensor to a tensor. It may also have ``parameters()``, tensors that are trained with the
-    layer, and ``attach(layer)``, which is called once when the layer has its weight.
+    A hook is a function from a tensor to a tensor. It may also have ``parameters()``, which returns tensors to train
+    with the layer, and ``attach(layer)``, which the layer calls once when it has its weight.
 
     Attributes:
         weight: the weight before its hooks.
@@ -287,7 +287,7 @@ class Hooked(Layer):
         return weight
 
     def per_output_shapes(self) -> tuple[Shape, Shape]:
-        """Return a shape for the weight, and the shape that one number for each output needs to broadcast with it.
+        """Return a shape for the weight, and a shape of one number per output that broadcasts with it.
 
         The axes where the second shape has 1 run over the weights of one output.
         """
@@ -301,11 +301,11 @@ class Synapse(Hooked):
     Attributes:
         weight: the trained weight.
         weight_hook: the hooks; see `Hooked`.
-        bias: a trained number for each output, added at each step; None for a layer without.
-        delays: the trained delays of the synapses; None for a layer without.
-        usual_scale: the weight_scale of the kind of layer.
-        own_scale: whether the layer was given another weight_scale.
-        drawn_again: whether the initial weight is that of `draw_again`.
+        bias: a trained number for each output, added at each step; None without bias.
+        delays: the trained delays of the synapses; None without delays.
+        usual_scale: the default weight_scale of the kind of layer.
+        own_scale: whether the layer has another weight_scale.
+        drawn_again: whether `draw_again` has set the initial weight.
     """
 
     usual_scale = 10.0
@@ -325,7 +325,7 @@ class Synapse(Hooked):
         self._attach_hooks(weight_hook)
 
     def _set_delays(self, delays: Any) -> None:
-        """Set the delays of the synapses, which get the shape of the weight; None for none."""
+        """Set the delays of the synapses, which get the weight's shape; None for no delays."""
         if delays is not None and not hasattr(delays, "over_lags"):
             raise check.mistyped("delays", "must be SynapticDelays", delays)
         self.delays = None if delays is None else delays.attach(self.weight.shape)
@@ -336,7 +336,7 @@ class Synapse(Hooked):
         return 0 if self.delays is None else int(self.delays.memory)
 
     def biased(self, y: Tensor) -> Tensor:
-        """Return the weighted input with the bias, if there is one."""
+        """Return the weighted input plus the bias, if any."""
         return y if self.bias is None else y + self.bias
 
     def constants(self) -> list[Tensor]:
@@ -359,7 +359,7 @@ class Synapse(Hooked):
         return self._sum() == self._drawn_sum
 
     def draw_again(self, weight: Array) -> None:
-        """Make an array the initial weight, in the place of what was drawn."""
+        """Replace the drawn initial weight by an array."""
         self.weight.data = to_device(weight.astype(self.weight.dtype))
         self._drawn_sum, self.drawn_again = self._sum(), True
 
@@ -368,7 +368,7 @@ class Synapse(Hooked):
 
 
 def as_bias(given: Any, outputs: int) -> Tensor | None:
-    """Return a bias for so many outputs, initially 0: None for False or None, and a tensor of that shape as it is."""
+    """Return a bias (outputs,), initially 0; None for False or None, and a tensor of this shape unchanged."""
     if isinstance(given, Tensor):
         if given.shape != (outputs,):
             raise ValueError(f"bias must be ({outputs},), got shape {given.shape}")
@@ -393,7 +393,7 @@ def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:
 
 
 def changed_options(layer: Layer, **defaults: Any) -> str:
-    """Return the options of a layer that differ from their defaults, as they are written in a call."""
+    """Return the options of a layer that differ from their defaults, as text for a call."""
     changed = {name: getattr(layer, name) for name, default in defaults.items() if getattr(layer, name) != default}
     return "".join(f", {name}={value}" for name, value in changed.items())
 
@@ -435,7 +435,7 @@ def check_dense(x: Array, weight: Array) -> None:
 
 
 def check_features(shape: Shape, expected: int) -> None:
-    """Raise ValueError unless a shape after T and N has so many features."""
+    """Raise ValueError unless a shape after T and N has the expected number of features."""
     features = math.prod(shape)
     if features != expected:
         raise ValueError(f"x has {features} features, weight expects {expected}")
@@ -449,14 +449,14 @@ def check_frames(shape: tuple[Any, ...]) -> None:
 
 
 def check_channels(shape: tuple[Any, ...], expected: int) -> None:
-    """Raise ValueError unless a shape (T, N, H, W, C) has the channels that a weight expects."""
+    """Raise ValueError unless a shape (T, N, H, W, C) has the expected number of channels."""
     if shape[4] != expected:
         hint = "; channels come last, np.moveaxis(x, 2, -1)" if shape[2] == expected else ""
         raise ValueError(f"x has {shape[4]} channels, weight expects {expected}{hint}")
 
 
 def check_frame(shape: Shape, channels: int) -> None:
-    """Raise ValueError unless frames of a shape (H, W, C) have so many channels."""
+    """Raise ValueError unless frames of a shape (H, W, C) have the given number of channels."""
     check_frames(("T", "N", *shape))
     check_channels(("T", "N", *shape), channels)
 

@@ -30,23 +30,22 @@ class BatchNorm(Layer):
         scale="power"    y = height (x - m) / 2^ceil(log2 sqrt(v + eps))
         scale="std"      y = height (x - m) / sqrt(v + eps)
 
-    and with ``trained=True`` a trained gain for each channel in place of the height, and an offset. Of a padded batch,
-    steps after the end of a recording do not count. In evaluation m and
-    v are the running ones, ``m += momentum (m_batch - m)`` at each batch of training. "none" and "power" suit
-    neuromorphic hardware: a mean is a bias of the neuron, and a power of two a shift. The gradient goes through mean
-    and variance; the power of two is taken for a constant. For the normalization that depends on the threshold,
-    the height is a multiple of theta.
+    ``trained=True`` replaces the height by a trained gain for each channel, and adds an offset. In a padded batch,
+    steps after the end of a recording do not count. Evaluation uses the running m and v, which each training batch
+    updates: ``m += momentum (m_batch - m)``. "none" and "power" suit neuromorphic hardware: a mean is a bias of the
+    neuron, and a power of two a shift. The gradient goes through mean and variance, and treats the power of two as a
+    constant. For threshold-dependent normalization, set the height to a multiple of theta.
 
     Args:
         features: the number of channels, the last axis of x.
         scale: "none", "power" or "std".
         height: the standard deviation of the output for "std"; the factor for "power".
         trained: whether gain and offset are trained.
-        momentum: the share of a batch in the running mean and variance.
-        eps: added to the variance.
-        mean_hook: a function of the mean (C,) before it is subtracted, such as
+        momentum: the weight of a batch in the running mean and variance.
+        eps: constant that is added to the variance.
+        mean_hook: a function that maps the mean (C,) before its subtraction, such as
             ``functools.partial(cs.functions.quantize, step=2)``; None for none.
-        exponents: the least and the most exponent of "power".
+        exponents: the smallest and the largest exponent of "power".
 
     Attributes:
         mean: (features,), the running mean, not trained.
@@ -58,8 +57,8 @@ class BatchNorm(Layer):
         ValueError: a size or a constant is out of range, or scale is unknown.
         TypeError: an argument has the wrong type.
 
-    Source: Ioffe and Szegedy 2015 (arXiv 1502.03167); over time with the threshold as height Zheng et al. 2021 (arXiv
-    2011.05280); mean alone and powers of two as lava-dl has them.
+    Source: Ioffe and Szegedy 2015 (arXiv 1502.03167); over time with the threshold as height: Zheng et al. 2021 (arXiv
+    2011.05280); mean alone and powers of two: lava-dl.
 
     >>> import numpy as np
     >>> norm = BatchNorm(1, scale="none")
@@ -104,7 +103,7 @@ class BatchNorm(Layer):
         return True
 
     def scale_output(self, factor: float) -> None:
-        """Multiply the output by a factor; with scale="none" the running mean, whose input a factor multiplies."""
+        """Multiply the output by a factor; with scale="none" the running mean, since the input has the factor."""
         if self.scale == "none" and self.gain is None:
             self.mean.data *= self.mean.dtype.type(factor)
             return
@@ -114,7 +113,7 @@ class BatchNorm(Layer):
                 parameter.data = parameter.data * parameter.dtype.type(factor)
 
     def observe(self, x: Any) -> None:
-        """Make the mean and the variance of x (T, N, ..., features) the running ones.
+        """Set the running mean and variance to the statistics of x (T, N, ..., features).
 
         Raises:
             ValueError: x is empty.
@@ -143,7 +142,7 @@ class BatchNorm(Layer):
         return _batch_norm(x, *affine, *([self.mean] if explained else []), norm=self, lengths=lengths)
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
-        """Return mean and variance of a batch, and move the running ones towards them, or call what takes them."""
+        """Return mean and variance of a batch; update the running ones, or call the function of `take_statistics`."""
         take = _taken_by.get()
         for running in () if take else (self.mean, self.var):
             note_change(running)
@@ -154,7 +153,7 @@ class BatchNorm(Layer):
         return mean, var
 
     def move(self, mean: Array, var: Array) -> None:
-        """Move the running mean and variance towards those of a batch, (features,) each."""
+        """Move the running mean and variance towards a batch's mean and variance, (features,) each."""
         for running, found in ((self.mean, mean), (self.var, var)):
             note_change(running)
             move(running.data, found, self.momentum)
@@ -163,7 +162,7 @@ class BatchNorm(Layer):
         return [p for p in (self.mean, self.offset) if p is not None]
 
     def continued(self) -> Callable[..., Any] | None:
-        # In training, mean and variance are those of all steps.
+        # Training takes mean and variance over all steps.
         return None if self.training and type(self).__call__ is BatchNorm.__call__ else super().continued()
 
     def streamed(self) -> Callable[..., Array] | None:
@@ -193,7 +192,7 @@ class BatchNorm(Layer):
 def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Pullback]:
     """Return x normalized by its own statistics in training, else by the running ones.
 
-    Given are gain and offset, if there are any, and the running mean, if it has a gradient.
+    `given` has gain and offset, if any, and the running mean, if it has a gradient.
     """
     if lengths is None:
         return _normalized(x, *given, norm=norm)
@@ -233,20 +232,20 @@ def _normalized(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Cal
 
 
 def _of_mean(hooked: Tensor, leaf: Tensor, g: Array) -> Array:
-    """Return the gradient of a mean, of the gradient of what a hook has made of it."""
+    """Return the gradient of a mean from the gradient g of the hooked mean."""
     found = gradients(hooked, [leaf], g)[0] if hooked.requires_grad else None
     return g * 0 if found is None else found
 
 
 Take = Callable[[BatchNorm, int, Array, Array], None]
-# What is called with the statistics of a batch in the place of the layer's own `move`.
+# The function that gets a batch's statistics in place of the layer's `move`.
 _taken_by: Setting[Take | None] = Setting(None)
 
 
 def take_statistics(call: Take) -> AbstractContextManager[None]:
-    """Within the block, and its thread, leave the running statistics of `BatchNorm` as they are.
+    """Within the block, and its thread, call a function in place of updating the running statistics of `BatchNorm`.
 
-    Training by micro-batches moves them by whole batches.
+    Training by micro-batches then updates them once per batch.
 
     >>> import numpy as np
     >>> norm, found = BatchNorm(1), []

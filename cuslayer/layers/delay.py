@@ -28,22 +28,22 @@ def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Ten
         linear   y[t] = (1 - f) x[t - n] + f x[t - n - 1]   spikes become numbers
 
     The gradient of x is the adjoint. A delay that is a tensor gets a gradient too, summed over all neurons that share
-    it: in the linear mode ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact; in the floor mode, which has no
-    derivative, ``-sum_t g[t] (y[t] - y[t-1]) / dt`` with y[-1] = 0.
+    it. In the linear mode it is ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact. The floor mode has no
+    derivative; it uses ``-sum_t g[t] (y[t] - y[t-1]) / dt`` with y[-1] = 0.
 
     Args:
         x: (T, N, ...), spikes or numbers.
-        delay: ms; one number, one for each channel (C,) of images, or one for each neuron (of the shape of x after N).
-            A negative delay advances.
+        delay: ms; one number, one for each channel (C,) of images, or one for each neuron (x's shape after N). A
+            negative delay advances.
         dt: the step, ms.
         mode: "floor", or "linear" for analog signals.
 
     Returns:
-        The delayed signal, of x's shape and type. In the linear mode spikes become float32, or the type of a delay
-        that is a tensor.
+        The delayed signal, of x's shape and type. In the linear mode spikes become float32, or the delay's type if it
+        is a tensor.
 
-    Delays that are on a GPU already, as those of a layer, are not read back: one that is not finite is no error there.
-    Its spikes never arrive, and its numbers are NaN.
+    Delays on a GPU, such as a layer's, are not read back: a delay that is not finite raises no error there. Its spikes
+    never arrive, and its numbers are NaN.
 
     Raises:
         ValueError: x is not (T, N, ...), delay is not finite or fits neither channels nor neurons, dt is not positive,
@@ -105,7 +105,7 @@ class _Shift:
             raise ValueError(f"delay has shape {given.shape}, a neuron of x each has shape {neuron}")
         given = given if given.dtype == np.float32 else given.astype(np.float64)
         if namespace(x) is not namespace(given):
-            # A single number is an argument of a kernel, which a captured step may have; an array is sent.
+            # A single number is a kernel argument, which a captured step allows; an array would be copied.
             one = given.size == 1
             given = namespace(x).zeros(given.shape, given.dtype) + given.item() if one else to_device(given)
         self.steps, fraction = kernels.of(x).delay.delay_steps(given, x.shape[1:], dt, len(x) + 1)
@@ -174,12 +174,12 @@ class Delay(Layer):
     for the gradients. Each step of an optimizer keeps the delays within ``0 .. max_delay``.
 
     Args:
-        features: the number of delays: one for each neuron of a flat layer, or for each channel of images; or the shape
-            (H, W, C) of an image, for a delay of each of its neurons.
+        features: the number of delays: one for each neuron of a flat layer, or for each channel of images. The shape
+            (H, W, C) of an image gives each of its neurons a delay.
         dt: the step, ms.
         max_delay: the longest delay, ms; None for no limit.
         mode: "floor", or "linear" for analog signals.
-        initial: delays begin uniform between 0 and this, ms, or max_delay where that is less.
+        initial: initial delays are uniform between 0 and this, ms, or max_delay if that is less.
 
     Attributes:
         delay: ms, of the shape of the features.
@@ -228,7 +228,7 @@ class Delay(Layer):
     @check.operation("shift")
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None:
-            # Rows and columns of frames may not be known yet.
+            # Rows and columns of frames may be unknown here.
             known = shape if all(isinstance(size, int) for size in shape) else (*self.features[:-1], shape[-1])
             if self.features not in (shape[-1:], known):
                 raise ValueError(f"delay has shape {self.features}, a neuron of x each has shape {shape}")

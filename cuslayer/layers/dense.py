@@ -1,4 +1,4 @@
-"""The dense layer, whose outputs are weighted sums of all inputs, and the read-out: potentials without a threshold."""
+"""The dense layer, and the read-out: potentials without a threshold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Multiply the input of each step by a weight matrix: ``y[t, n] = x[t, n] W``.
 
     Backward is ``g_x = g_y W'`` and ``g_W = sum over t, n of x[t, n]' g_y[t, n]``. On the CPU, only spikes cost time:
-    each adds its row of the weight forward, and the error of its step to that row's gradient.
+    forward, each adds its row of the weight; backward, it adds its step's error to that row's gradient.
 
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
@@ -94,8 +94,8 @@ class Dense(_Flat):
         in_features: the number of inputs, or their shape (H, W, C).
         out_features: the number of outputs.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
-        weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
-        bias: whether a trained constant is added at each step, initially 0; or the parameter (outputs,) itself.
+        weight_hook: a function that maps the weight before each use; or a tuple of functions, applied in order.
+        bias: whether the layer adds a trained constant at each step, initially 0; or the parameter (outputs,) itself.
         delays: a `SynapticDelays`: each weight has a trained delay, ``y[t, n, j] = sum over i of w[i, j] x[t - d[i, j],
             n, i]``, d in steps.
 
@@ -105,8 +105,8 @@ class Dense(_Flat):
 
     Raises:
         ValueError: a size or the scale is out of range, or a bias has another shape.
-        TypeError: a size is not an integer, the hook is not callable, bias is neither a bool nor a tensor, or delays
-            are no `SynapticDelays`.
+        TypeError: a size is not an integer, the hook is not callable, bias is neither a bool nor a tensor, or delays is
+            not a `SynapticDelays`.
 
     >>> import numpy as np
     >>> layer = Dense((2, 2, 1), 3)
@@ -134,7 +134,7 @@ class Dense(_Flat):
         return self._delayed(x)
 
     def _delayed(self, x: Any, since: int = 0, lag: Array | None = None) -> Tensor:
-        """Return the output of the steps from `since` on of a layer with delays, which in evaluation are whole lags."""
+        """Return the output of a layer with delays from step `since` on; evaluation uses whole lags."""
         x, weight, delays = as_tensor(x), self.effective_weight(), cast(SynapticDelays, self.delays)
         self.output_shape(x.shape[2:])
         x = x.reshape(*x.shape[:2], len(weight))
@@ -145,7 +145,7 @@ class Dense(_Flat):
                 return self.biased(Tensor(found))
         return self.biased(dense(lagged(x, lags=delays.lags), delays.over_lags(weight))[since:])
 
-    output_shape, memory = _Flat.output_shape, _Flat.memory  # of this __call__, not of a subclass's
+    output_shape, memory = _Flat.output_shape, _Flat.memory  # for this __call__, not for a subclass's
 
     def continued(self) -> Callable[..., Tensor] | None:
         if self.delays is None or self.delays.training or type(self).__call__ is not Dense.__call__:
@@ -187,7 +187,7 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
 
     Args:
         x: (T, N, ...), float32 or float64.
-        keep: the share that a step keeps; it broadcasts to the shape of x after T and N.
+        keep: the decay factor; it broadcasts to the shape of x after T and N.
         states: the states between calls; None to begin with 0.
 
     Returns:
@@ -206,7 +206,7 @@ def leaky_integral(x: Array, keep: Array, /, *, states: States | None = None) ->
 
 @differentiable
 def _integral(x: Array, /, *, keep: Array, states: States | None) -> tuple[Array, Pullback]:
-    """Return `leaky_integral` of a share that is an array of the host."""
+    """Return `leaky_integral` for a decay factor that is a host array."""
     y, pullback = _integrate(x, keep, states)
     return y, lambda g: pullback(g)[0]
 
@@ -238,25 +238,25 @@ def _integrate(
 
 
 class ReadOut(_Flat):
-    """A read-out without spikes: a dense layer, and a leaky integrator for each of its outputs.
+    """A read-out without spikes: a dense layer with a leaky integrator at each output.
 
     ::
 
         y[t] = d y[t-1] + x[t] W + b        d = exp(-dt / tau)
 
-    or with the spike response of a neuron, ``y = psp(x W + b)``: the membrane potential of a neuron without threshold.
-    It is the last layer of a network. A loss takes its maximum, mean or sum over time, or its last step
-    (`CrossEntropyLoss`), and so does `classify`.
+    With the spike response of a neuron it is ``y = psp(x W + b)``: the membrane potential of a neuron without
+    threshold. It is the last layer of a network. A loss and `classify` take its maximum, mean or sum over time, or its
+    last step; see `CrossEntropyLoss`.
 
     Args:
         in_features: the number of inputs, or their shape (H, W, C).
         out_features: the number of outputs, such as classes.
         tau: time constant of the integrator, ms, a number or (out_features,); a `Bounded` is trained; 20 by default.
-        neuron: a neuron whose spike response stands in place of the integrator.
-        dt: the step, ms; that of the neuron, or 1.
+        neuron: a neuron whose spike response replaces the integrator.
+        dt: the step, ms; by default the neuron's, or 1.
         trained: whether tau is trained.
-        bounds: least and most of a trained tau, ms; by default a quarter of a step and 10,000 steps.
-        weight_scale, weight_hook, bias: as in `Dense`.
+        bounds: minimum and maximum of a trained tau, ms; by default a quarter of a step and 10,000 steps.
+        weight_scale, weight_hook, bias: see `Dense`.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.
@@ -294,7 +294,7 @@ class ReadOut(_Flat):
         super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
 
     def _set_filter(self, tau: Any, neuron: Any, dt: Any, trained: Any, bounds: Any) -> None:
-        """Validate and set what filters the weighted input."""
+        """Validate and set the filter of the weighted input."""
         self.trained, self.bounds, self.neuron, self.tau = check.flag("trained", trained), bounds, neuron, None
         of_neuron = None if neuron is None else as_neuron(neuron)
         self.dt = check.time_step("dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
@@ -316,7 +316,7 @@ class ReadOut(_Flat):
         return self.filtered(self.biased(dense(x, self.effective_weight())))
 
     def filtered(self, x: Any, states: States | None = None) -> Tensor:
-        """Return the potentials for the weighted input (T, N, out_features), from states that the call changes."""
+        """Return the potentials for the weighted input (T, N, out_features); the call changes the states."""
         if self.neuron is not None:
             return as_tensor(as_neuron(self.neuron).psp(x))
         keep = kept_share(self.tau, self.dt)
@@ -325,7 +325,7 @@ class ReadOut(_Flat):
         return _integral(x, keep=keep, states=states)
 
     def continued(self) -> Callable[..., Tensor] | None:
-        # The recurrence of a spike response cannot begin within a recording.
+        # The recurrence of a spike response cannot start within a recording.
         if self.neuron is not None or type(self).__call__ is not ReadOut.__call__:
             return None
         states = States()

@@ -53,8 +53,8 @@ def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
 def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by every filter of a bank.
 
-    Filter i makes the channels ``i C .. (i+1) C - 1``; the gradient of its taps is the sum over all steps, samples,
-    pixels and channels::
+    Filter i computes the channels ``i C .. (i+1) C - 1``; the gradient of its taps sums over all steps, samples, pixels
+    and channels::
 
         y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]
         g_x[t, ..., c]     = sum over i, k of w[i, k] g[t+k, ..., i C + c]
@@ -86,7 +86,7 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
 
 
 def _filter(x: Array, weight: Array, shape: Shape) -> tuple[Array, Pullback]:
-    """Return x filtered by a weight (F, K), and the pullback to x and to a weight of another shape."""
+    """Return x filtered by a weight (F, K), and the pullback to x and to the weight in another shape."""
     k = kernels.of(weight)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
@@ -104,7 +104,7 @@ class TemporalFilter(Layer):
     Its initial taps are the spike response of a neuron, so that it can replace the neuron's `psp`.
 
     Args:
-        neuron: the neuron whose response the taps start as.
+        neuron: the neuron whose response gives the initial taps.
 
     Attributes:
         neuron: the neuron.
@@ -147,11 +147,11 @@ class TemporalFilter(Layer):
 class FilterBank(Layer):
     """Trained causal filters, each applied to every channel; see `functions.filter_bank`.
 
-    ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``: filter i makes the channels ``i C .. (i+1) C - 1``.
+    ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``: filter i computes the channels ``i C .. (i+1) C - 1``.
 
     Args:
         count: the number of filters.
-        taps: the number of taps of each.
+        taps: the number of taps of each filter.
         scale: taps start uniform in ``+-scale / sqrt(taps)``.
 
     Attributes:

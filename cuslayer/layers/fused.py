@@ -1,4 +1,4 @@
-"""Fused operations: a dense, convolutional or pooling layer with its neurons; convolution and pooling with both."""
+"""Fused operations: a dense, convolutional or pooling layer with its neurons; convolution, pooling and both neurons."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking:
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
-    """Return a gradient as an array of a shape (frames, ...) and type; if `deferred`, as the matrix that it may be."""
+    """Return a gradient as an array of a shape (frames, ...) and type; with `deferred`, a matrix may stay one."""
     if deferred and isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
         return g.value
     return as_array(g).astype(dtype, copy=False).reshape(shape)
@@ -69,17 +69,17 @@ def dense_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(dense(x, weight))``.
 
-    The list of spikes and the potential are saved for backward, where the gradient overwrites the potential. On a GPU
-    a spike input runs through weights, filter and threshold in one pass; on the CPU it does without gradients, when
-    nothing is saved. The memory besides input and output then does not grow with T, unless many inputs fire.
+    Backward needs the list of spikes and the potential, which the gradient overwrites. On a GPU, one pass takes spikes
+    through weights, filter and threshold; on the CPU it does so without gradients, when nothing is saved. The memory
+    for other arrays than input and output then does not grow with T, unless many inputs fire.
 
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
         weight: (inputs, outputs), float32 or float64.
-        response: the spike response; of neurons that are written as a step, the constants of which each may have its
-            own, arrays that broadcast to the neurons.
-        spiking: threshold, refractory response and surrogate; of neurons that are written as a step, their `spiking`.
-        exact: whether backward keeps the path through refraction.
+        response: the spike response; for a `StepNeuron`, the constants that may differ between neurons, arrays that
+            broadcast to them.
+        spiking: threshold, refractory response and surrogate; for a `StepNeuron`, its `spiking`.
+        exact: whether backward includes the path through refraction.
 
     Returns:
         Spikes, boolean, (T, N, outputs).
@@ -142,10 +142,10 @@ def conv_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
 
-    On the CPU, spikes run in one pass: a few rows of a map at a time are weighted,
-    filtered and thresholded while they are in the cache. The list of spikes and the potential are saved for backward.
+    On the CPU, one pass weights, filters and thresholds a few rows of a map at a time, while they are in the cache. The
+    list of spikes and the potential are saved for backward.
 
-    Arguments and errors are those of `conv` and `dense_neuron`; returned are spikes, boolean, (T, N, H', W', outputs).
+    Arguments and errors: see `conv` and `dense_neuron`. The result is spikes, boolean, (T, N, H', W', outputs).
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
@@ -226,12 +226,12 @@ def conv_pool(
     """Return ``neuron(pool(neuron(conv(x, weight))))``.
 
     On the CPU this is one pass under the conditions of `conv_neuron`, with float32 weights and pooling windows that
-    tile the map. The list of spikes and both potentials are saved for backward; in one pass, if nobody
-    observes the potential before pooling and fewer than 5 % of the bins of x have a spike, only its states at every
-    32nd step, from which backward computes it again.
+    tile the map. The list of spikes and both potentials are saved for backward. One pass saves less if nobody observes
+    the potential before pooling and fewer than 5 % of the bins of x have a spike. It then saves only the states at
+    every 32nd step, and backward recomputes this potential.
 
-    Arguments and errors are those of `conv_neuron`; ``pooling`` has the pooling window, its gain and its neurons, and
-    ``exact`` is for both layers of neurons. Returned are the spikes after pooling, boolean, (T, N, H', W', outputs).
+    Arguments and errors: see `conv_neuron`. ``pooling`` has the pooling window, its gain and its neurons; ``exact``
+    applies to both layers of neurons. The result is the spikes after pooling, boolean, (T, N, H', W', outputs).
 
     >>> import numpy as np
     >>> from cuslayer.kernels.constants import Window
@@ -249,7 +249,7 @@ def conv_pool(
     maps = (*pooling.window.outputs(image, ceil=True), weight.shape[3])
     single = weight.astype(np.float32, copy=False)
     pooling = pooling._replace(response=pooling.spiking.placed(pooling.response, single, maps))
-    # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
+    # Pooling and its neurons compute in float32, whatever the weights' type.
     fuse = weight.dtype == np.float32
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, exact, spiking) if fuse else None
     if fused:
@@ -300,9 +300,9 @@ def pool_neuron(
     padding: Pair = 0,
     dilation: Pair = 1,
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(pool(x))``; on a GPU spikes are summed and thresholded in one pass.
+    """Return ``neuron(pool(x))``; on a GPU one pass sums and thresholds spikes.
 
-    Arguments and errors are those of `pool` and `dense_neuron`; returned are spikes, boolean, (T, N, H', W', C).
+    Arguments and errors: see `pool` and `dense_neuron`. The result is spikes, boolean, (T, N, H', W', C).
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM

@@ -1,4 +1,4 @@
-"""Sum pooling and unpooling, its transpose; both also with a weight for each tap of the window."""
+"""Sum pooling and its transpose, unpooling, both also with a weight for each tap of the window."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def pool(
 ) -> tuple[Array, Pullback]:
     """Sum each window of each channel: ``y[r, c] = gain sum_{i, j} x[stride r + dilation i - padding, ...]``.
 
-    Channels do not mix. Where the windows do not divide the frame, zeros are added at its end; no window begins there.
+    Channels do not mix. If the windows do not divide the frame, zeros extend its end; no window begins there.
 
     Args:
         x: (T, N, H, W, C), spikes (summed as float32) or numbers.
         kernel_size: rows and columns of a window, one integer or two.
         gain: the weight of every input; the paper's is ``1.1 theta``.
-        stride: rows and columns between windows; by default those of the window.
+        stride: rows and columns between windows; by default the window's size.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.
 
     Returns:
-        The sums (T, N, H', W', C), ``H' = max(0, ceil((H + 2 padding - max(reach, stride)) / stride)) + 1``, where the
-        window has a ``reach = dilation (kernel - 1) + 1``.
+        The sums (T, N, H', W', C), ``H' = max(0, ceil((H + 2 padding - max(reach, stride)) / stride)) + 1``;
+        ``reach = dilation (kernel - 1) + 1``.
 
     Raises:
         ValueError: x is not (T, N, H, W, C), or a constant does not fit.
@@ -68,8 +68,8 @@ def unpool(
     output is the smallest frame that holds all windows: by default each input becomes a block of the window's size,
     and H rows become ``H kernel``.
 
-    Arguments and errors are those of `pool`; ``padding`` is cut from each side of the output, which must not be empty.
-    Returned are the sums (T, N, H', W', C), ``H' = stride (H - 1) - 2 padding + dilation (kernel - 1) + 1``.
+    Arguments and errors: see `pool`. ``padding`` is cut from each side of the output, which must not be empty. The
+    result is the sums (T, N, H', W', C), ``H' = stride (H - 1) - 2 padding + dilation (kernel - 1) + 1``.
 
     >>> import numpy as np
     >>> unpool(np.array([[[[[True], [False]]]]]), kernel_size=(1, 2), gain=11.0).data.ravel().tolist()
@@ -83,7 +83,7 @@ def unpool(
 
 
 class Windowed(Sliding, Hooked):
-    """Base class of `SumPool` and `Unpool`: a window that slides over each channel, a gain, and hooks of the weight.
+    """Base class of `SumPool` and `Unpool`: a window that slides over each channel, a gain, and weight hooks.
 
     Attributes:
         gain: the weight of every input, before the hooks.
@@ -127,9 +127,9 @@ class SumPool(Windowed):
     """Sum pooling with a fixed gain; see `functions.pool`.
 
     Args:
-        kernel_size, stride, padding, dilation, gain: as in `functions.pool`.
-        weight_hook: a function of the weight (kh, kw, 1, 1), the gain at each tap of the window, that is applied before
-            each use; or a tuple of them, applied in order. See `functions.weighted_pool`.
+        kernel_size, stride, padding, dilation, gain: see `functions.pool`.
+        weight_hook: a function that maps the weight (kh, kw, 1, 1), the gain at each tap of the window, before each
+            use; or a tuple of functions, applied in order. See `functions.weighted_pool`.
 
     Raises:
         ValueError: a constant is out of range.
@@ -161,9 +161,9 @@ class Unpool(Windowed):
     By default each input becomes a block of the window's size, so that H rows become ``H kernel``.
 
     Args:
-        kernel_size, stride, padding, dilation: as in `functions.unpool`.
+        kernel_size, stride, padding, dilation: see `functions.unpool`.
         gain: the weight of every input; with ``1.1 theta``, as in `SumPool`, a single spike makes a neuron fire.
-        weight_hook: as in `SumPool`; see `functions.weighted_unpool`.
+        weight_hook: see `SumPool` and `functions.weighted_unpool`.
 
     >>> import numpy as np
     >>> Unpool(2, gain=11.0)(np.ones((1, 1, 17, 17, 3), bool)).shape
@@ -194,11 +194,11 @@ def weighted_pool(
     """Sum each window of each channel with a weight for each tap: `pool` with more than one gain.
 
     ``y[r, c] = sum_{i, j} W[i, j] x[stride r + dilation i - padding, ...]``. Channels do not mix, and share the weight.
-    Where the windows do not divide the frame, zeros are added at its end. A weight that is the same at all taps gives
-    the bits of `pool`. Backward also gives the gradient of the weight.
+    If the windows do not divide the frame, zeros extend its end. Equal weights at all taps give the bits of `pool`.
+    Backward also gives the gradient of the weight.
 
-    The weight is (kh, kw, 1, 1), float32 or float64; spikes count in its type. Other arguments, the result and the
-    errors are those of `pool`.
+    The weight is (kh, kw, 1, 1), float32 or float64; spikes take its type. Other arguments, result and errors: see
+    `pool`.
 
     >>> import numpy as np
     >>> weight = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(2, 2, 1, 1)
@@ -219,7 +219,7 @@ def weighted_unpool(
     ``y[stride r + dilation i - padding, ...] += W[i, j] x[r, c]``. It is the adjoint of `weighted_pool` with the same
     weight and options.
 
-    Other arguments, the result and the errors are those of `unpool`.
+    Other arguments, result and errors: see `unpool`.
 
     >>> import numpy as np
     >>> weight = np.array([1.0, 2.0]).reshape(1, 2, 1, 1)
@@ -238,7 +238,7 @@ def _window(x: Array, kernel_size: Any, stride: Pair | None, padding: Pair, dila
 def _weighted(
     x: Array, weight: Array, stride: Pair | None, padding: Pair, dilation: Pair, *, transposed: bool
 ) -> tuple[Array, Pullback]:
-    """Return `weighted_pool` or `weighted_unpool`; one gain where all taps are the same gives the bits of `pool`."""
+    """Return `weighted_pool` or `weighted_unpool`; equal taps are one gain, with the bits of `pool`."""
     check.floating("weight", weight)
     if weight.ndim != 4 or weight.shape[2:] != (1, 1):
         raise ValueError(f"weight must be (kh, kw, 1, 1), got shape {weight.shape}")

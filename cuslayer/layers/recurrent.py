@@ -1,4 +1,4 @@
-"""Recurrent populations: neurons with a layer from their own spikes back to them."""
+"""Recurrent populations: neurons with a layer from their spikes back to them."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.states import PopulationStates
 
 _KINDS = "SRM, or neurons that are written as a step, with spikes of 1"
-# Potentials of neurons at work, in thresholds: normal, with the deviation at which `calibrate` begins its search.
+# Typical potentials, in thresholds: normal, with the deviation at which `calibrate` starts its search.
 _AT_WORK = np.array([NormalDist(0.0, 0.5).inv_cdf((i + 0.5) / 64) for i in range(64)])
-# The gain of the loop at which errors keep their size, under 1, since the surrogate differs from step to step; and the
-# most of what comes back: as a share of the threshold, the potential's deviation for spikes in all steps; as a share of
-# the deviation of what comes from the layer before, that of the weighted input.
+# The gain of the loop at which errors keep their size, below 1, since the surrogate differs from step to step. Then the
+# maximum of recurrent input: the potential's deviation for spikes in all steps, in thresholds, and the recurrent
+# input's deviation, in deviations of the input from the layer before.
 _GAIN, _LOUDEST, _SHARE = 0.9, 0.5, 2.0
-# The scale of a surrogate that nobody has chosen: at 1, a step of the optimizer already takes the loop out of balance.
+# The default scale of the surrogate: at 1, one optimizer step already unbalances the loop.
 _SCALE = 0.1
-# Errors are followed over so many steps of up to so many samples, fewer of large populations, by products of numbers,
-# and compared between blocks of steps at both ends.
+# Errors propagate through _STEPS steps of up to _SAMPLES samples, fewer in large populations, which _PRODUCTS limits.
+# Blocks of _BLOCK steps at both ends are compared.
 _STEPS, _SAMPLES, _PRODUCTS, _BLOCK = 1000, 8, 1 << 28, 20
-# The search for a scale: so many halvings of its step, a factor of 4 at first.
+# The search for a scale halves its step _HALVINGS times, from a factor of 4.
 _HALVINGS = 8
 
-# What backward calls with a population and the errors of its weighted input (T, N, ...); None for nothing.
+# The function that backward calls with a population and the errors of its weighted input (T, N, ...), or None.
 on_errors: Setting[Callable[[Any, Array], None] | None] = Setting(None)
 
 
@@ -74,27 +74,28 @@ def recurrent(
     trained: bool = False,
     noted: Callable[[Array], None] | None = None,
 ) -> tuple[Array, Pullback]:
-    """Return the spikes of neurons that also get their own earlier spikes through weights.
+    """Return the spikes of neurons that also receive their own earlier spikes through weights.
 
     ::
 
         z[t] = x[t] + sum over lags l of W[l] s[t - delay - l]
         s[t] = the neurons' spikes for the weighted input z
 
-    Backward goes back in time: ``g_s[t] + sum over l of W[l]' g_z[t + delay + l]`` is the gradient of a spike, g_z that
-    of the weighted input, ``g_x = g_z`` and ``g_W[l] = sum of s[t - delay - l, n] g_z[t, n]'`` over t and n.
+    Backward goes back in time. The gradient of a spike is ``g_s[t] + sum over l of W[l]' g_z[t + delay + l]``, and g_z
+    is the gradient of the weighted input z. Then ``g_x = g_z``, and ``g_W[l] = sum of s[t - delay - l, n] g_z[t, n]'``
+    over t and n.
 
     Args:
         x: (T, N, ...), the weighted input from other layers, float32 or float64.
         weight: (lags neurons, neurons) of a dense layer, lag 0 first; or (kh, kw, C / groups, C) of a convolution.
-        given: constants of which each neuron has its own, such as decays; each broadcasts to the neurons.
+        given: constants that differ between neurons, such as decays; each broadcasts to the neurons.
         program: the neurons.
-        delay: the steps after which a spike reaches its own population by lag 0, 1 or more.
-        geometry: that of a convolution, which keeps the frame; None for a dense layer.
-        fixed: these constants as arrays of the host, instead; they have no gradients.
+        delay: the number of steps, at least 1, after which a spike reaches its own population through lag 0.
+        geometry: the geometry of a convolution that keeps the frame; None for a dense layer.
+        fixed: these constants as host arrays instead; they have no gradients.
         states: the state between calls; None to begin with 0.
-        trained: whether they have gradients.
-        noted: called in backward with the gradient of x; None for nothing.
+        trained: whether these constants have gradients.
+        noted: a function that backward calls with the gradient of x, or None.
 
     Returns:
         Spikes of x's shape, boolean.
@@ -147,7 +148,7 @@ def recurrent(
                 sent = lagged(history, lags=lags).data[lags - 1 : lags - 1 + shape[0]]
                 return _weight_adjoint(k, sent, y, w, geometry)
             if isinstance(s, PackedSpikes):
-                # After the last error come rows of 0.
+                # Rows of 0 follow the last error.
                 of_bits: Array = k.dense.weight_adjoint(s.reshape(*rows), errors[late:].reshape(rows))
                 return of_bits
             if earlier is None:
@@ -188,7 +189,7 @@ def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | N
 
 
 def _with_low_surrogate(neuron: Neuron) -> Any:
-    """Return neurons whose surrogate is low, unless its scale was chosen: errors then grow less in the loop."""
+    """Return neurons with a low surrogate, unless its scale was chosen: errors then grow less in the loop."""
     if not (isinstance(getattr(neuron, "scale_rho", None), UsualScale) and is_dataclass(neuron)):
         return neuron
     return replace(neuron, scale_rho=_SCALE)
@@ -200,31 +201,31 @@ def _of_neuron(name: str) -> Any:
 
 
 class Recurrent(Layer, Neuron):
-    """Neurons that also get their own earlier spikes, through a layer: ``z[t] = x[t] + W s[t - n]``, n the delay.
+    """Neurons that also receive their own earlier spikes, through a layer: ``z[t] = x[t] + W s[t - n]``, n the delay.
 
-    It stands in the place of neurons, and is called on the weighted input x of the layer before. Networks, records,
-    explanations and the like see neurons with one more source of weighted input, themselves. See
-    `functions.recurrent`, also for the gradients.
+    It takes the place of neurons; its input x is the weighted input of the layer before. Networks, records and
+    explanations treat it as neurons with one more source of weighted input: themselves. See `functions.recurrent`, also
+    for the gradients.
 
-    A layer without a weight_scale of its own gets other initial weights, with which errors keep their size through
-    time: orthogonal ones, those of a convolution random and as large::
+    A layer without its own weight_scale gets other initial weights, with which errors keep their size through time.
+    They are orthogonal; in a convolution they are random and equally large::
 
         W = 0.9 Q / (D max |H|)             Q orthogonal
         max |H| = 1 / (1 - d)               LIF
         max |H| = 1 / ((1 - a) (1 - b))     CUBA
 
     D is the mean of ``dt rho(u)``, for potentials around 0 with a deviation of ``theta / 2``, and H the frequency
-    response of the potential to a weighted input: an error that goes once round the loop is multiplied by
-    ``|e| D |H|``, e an eigenvalue of W. `calibrate` measures and sets the scale for real input; see `balance`.
+    response of the potential to a weighted input. Each pass round the loop multiplies an error by ``|e| D |H|``, e an
+    eigenvalue of W. `calibrate` measures and sets the scale for real input; see `balance`.
 
-    Neurons whose scale_rho was not chosen get one of 0.1: with a lower surrogate the weights W are larger, and a step
-    of the optimizer changes the loop less.
+    The default scale_rho is 0.1 here: with a lower surrogate the weights W are larger, and an optimizer step changes
+    the loop less.
 
     Args:
-        layer: a `Dense` layer with as many outputs as inputs, also with `delays`, which come in addition to delay; or a
-            `Conv` that keeps the frame and its channels.
-        neuron: SRM or a `StepNeuron`, such as LIF, or a subclass that computes the same, whose spikes are 1.
-        delay: the time after which a spike reaches its own population, ms, at least a step; by default one step.
+        layer: a `Dense` layer with as many outputs as inputs, whose `delays`, if any, add to delay; or a `Conv` that
+            keeps the frame and its channels.
+        neuron: SRM or a `StepNeuron`, such as LIF, or a subclass with the same equations. Its spikes are 1.
+        delay: the time until a spike reaches its own population, ms, at least one step; by default one step.
 
     Attributes:
         layer: the layer.
@@ -232,7 +233,7 @@ class Recurrent(Layer, Neuron):
         delay: ms.
 
     Raises:
-        TypeError: layer is neither `Dense` nor `Conv`, or the neurons cannot be run step by step.
+        TypeError: layer is neither `Dense` nor `Conv`, or the neurons cannot run step by step.
         ValueError: the layer does not go from a population to itself or has a bias, or delay is less than a step.
 
     >>> import numpy as np
@@ -283,7 +284,7 @@ class Recurrent(Layer, Neuron):
             raise ValueError(f"layer must have no bias, the layer before it may have one, got {layer!r}")
 
     def _usual_size(self) -> float | None:
-        """Return the size of weights with which errors keep theirs; None of neurons of which it is not known."""
+        """Return the size of weights with which errors keep their size; None if it is unknown."""
         rho, response = self.neuron.surrogate(_AT_WORK * self.theta), self.response
         largest = abs(np.fft.rfft(response, max(len(response), 1 << 12))).max()
         gain = 0.0 if rho is None else float(self.dt * np.mean(rho) * largest)
@@ -291,7 +292,7 @@ class Recurrent(Layer, Neuron):
         return min(_GAIN / gain, loudest) if gain > 0 else None
 
     def _size(self) -> float:
-        """Return the size of the weights: of orthogonal ones, their factor."""
+        """Return the size of the weights; for orthogonal weights, this is their factor."""
         return math.sqrt(np.square(to_numpy(self.layer.weight.data), dtype=np.float64).mean() * self._fan_in)
 
     @property
@@ -299,7 +300,7 @@ class Recurrent(Layer, Neuron):
         return math.prod(self.layer.weight.shape[:-1])
 
     def _draw_weight(self) -> None:
-        """Make the initial weight orthogonal, that of a convolution as large, so that errors keep their size."""
+        """Make the initial weight orthogonal, or equally large in a convolution, so that errors keep their size."""
         size = self._usual_size()
         if size is None:
             return
@@ -319,16 +320,16 @@ class Recurrent(Layer, Neuron):
         """Return the factor by which an error grows from the last of 1,000 steps back to the first; a median.
 
         Args:
-            x: the weighted input (T, N, ...) of the layer before, repeated where T is less.
+            x: the weighted input (T, N, ...) of the layer before; a shorter one is repeated.
         """
         return self._followed(x)[0]
 
     def _followed(self, x: Any) -> tuple[float, float]:
-        """Return the growth of an error, and the deviation of what comes back as a share of that of x."""
+        """Return the growth of an error, and the deviation of the recurrent input in deviations of x."""
         given, lengths = as_tensor(x).data, as_tensor(x).lengths
         products = _STEPS * math.prod(given.shape[2:]) ** 2
         samples = max(1, min(_SAMPLES, _PRODUCTS // max(products, 1)))
-        if lengths is not None:  # the longest samples, without what pads them
+        if lengths is not None:  # the longest samples, without padding
             longest = np.argsort(-lengths, kind="stable")[:samples]
             given = given[: lengths[longest[-1]], longest]
         given = given[:_STEPS, :samples]
@@ -349,9 +350,9 @@ class Recurrent(Layer, Neuron):
     def balance(self, x: Any) -> None:
         """Scale the layer so that errors keep their size, see `growth`, for the weighted input x (T, N, ...).
 
-        What comes back has at most twice the deviation of x: with a very low surrogate errors may fade. Where no scale
-        within a factor of 16 fits, that of a `Recurrent` without data stays: errors grow in the neurons themselves, as
-        those of ``gradient="exact"`` may with a wide surrogate.
+        The recurrent input gets at most twice the deviation of x: with a very low surrogate errors may fade. If no
+        scale within a factor of 16 fits, the default scale stays. Then errors grow in the neurons themselves, as they
+        may with ``gradient="exact"`` and a wide surrogate.
         """
         usual, now = self._usual_size(), self._size()
         if usual is not None and now:
@@ -368,7 +369,7 @@ class Recurrent(Layer, Neuron):
 
     @property
     def scalable(self) -> bool:
-        """Whether `calibrate` scales it as a layer: no, it is neurons."""
+        """Whether `calibrate` scales it like a layer: no, it is neurons."""
         return False
 
     def _first_parameters(self) -> list[Tensor]:
@@ -376,7 +377,7 @@ class Recurrent(Layer, Neuron):
         return found
 
     def recurrence(self, spikes: Any) -> Tensor:
-        """Return the weighted input that the neurons get from their own spikes (T, N, ...), ``W s[t - n]``."""
+        """Return the weighted input from the neurons' own spikes (T, N, ...), ``W s[t - n]``."""
         sent = self.layer(shift(spikes, delay=self.delay, dt=self.dt))
         return sent.reshape(as_tensor(spikes).shape)
 
@@ -396,7 +397,7 @@ class Recurrent(Layer, Neuron):
         return Recurrent(self.layer, self.neuron.with_gradient(mode), delay=self.delay)
 
     def forget(self) -> None:
-        """Begin anew: the next call of stateful neurons starts from states of 0."""
+        """Reset stateful neurons: the next call starts from states of 0."""
         if self._states is not None:
             self._states.values = None
 
@@ -415,7 +416,7 @@ class Recurrent(Layer, Neuron):
         return with_columns(recurrent, x, weight, columns=tuple(keeps.values()), **options)
 
     def __call__(self, x: Any) -> Tensor:
-        """Return the spikes of the weighted input x (T, N, ...) of the layer before."""
+        """Return the spikes for the weighted input x (T, N, ...) of the layer before."""
         return self._operate(x, self._states)
 
     def __repr__(self) -> str:

@@ -21,8 +21,8 @@ def length(v: Array, shape: tuple[int, ...]) -> Array:
 def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
     """Scale v to a given norm: ``w = scale v / |v|``.
 
-    The Euclidean norm ``|v|`` is taken along the axes where scale has 1: one norm for each output of a weight
-    (inputs, outputs) and a scale (1, outputs). Where the norm is 0, w is 0. Backward, with ``e = v / |v|``:
+    The Euclidean norm ``|v|`` runs along the axes where scale has 1: a weight (inputs, outputs) and a scale (1,
+    outputs) have one norm for each output. Where the norm is 0, w is 0. Backward, with ``e = v / |v|``:
     ``g_scale = sum g_w e``, ``g_v = scale / |v| (g_w - e g_scale)``.
 
     Args:
@@ -63,14 +63,14 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
     """Round w to multiples of a step: ``step round(w / step)``, halves to the even multiple.
 
     Backward is the straight-through estimator, ``g_w = g``, also beyond the limits, so that a weight outside them can
-    move back. As a weight hook, ``weight_hook=functools.partial(quantize, step=2)``, it trains weights of full
-    precision by the effect of their rounded values.
+    move back. As a weight hook, ``weight_hook=functools.partial(quantize, step=2)``, it trains full-precision weights
+    by the effect of their rounded values.
 
     Args:
         w: an array of any shape, float32 or float64.
         step: the distance between two values.
-        limits: the lowest and the highest value, two multiples of step; by default none. The signed 8-bit weights of
-            Loihi are ``step=2, limits=(-256, 254)``.
+        limits: the lowest and the highest value, two multiples of step; by default none. Loihi's signed 8-bit weights
+            need ``step=2, limits=(-256, 254)``.
 
     Returns:
         The rounded array, of w's shape and type.
@@ -109,18 +109,18 @@ def _quantize(w: Array, /, *, step: float, limits: tuple[float, float] | None) -
 
 @check.named
 class WeightNorm:
-    """A weight hook that trains the norm and the direction of each output's weights apart: ``w = scale v / |v|``.
+    """A weight hook that trains norm and direction of each output's weights separately: ``w = scale v / |v|``.
 
-    v is the layer's weight, and ``|v|`` the Euclidean norm of the weights of one output; see `functions.weight_norm`.
-    The scale starts as that norm, so that w is v at first. It is a parameter of the layer, after the weight, in
-    optimizers, states and checkpoints. A hook belongs to one layer.
+    v is the layer's weight, and ``|v|`` the Euclidean norm of one output's weights; see `functions.weight_norm`. The
+    scale starts as this norm, so that w is v at first. It is a parameter of the layer, after the weight, in optimizers,
+    states and checkpoints. A hook belongs to one layer.
 
     Attributes:
         scale: one number for each output: (1, outputs) for a dense layer, (1, 1, 1, outputs) for a convolution,
             (1, 1, outputs / groups, groups, 1) for a transposed one. It exists once the hook has a layer.
 
     Raises:
-        ValueError: the hook is given to a second layer, or used without a layer.
+        ValueError: a second layer gets the hook, or the hook is used without a layer.
 
     Source: Salimans and Kingma 2016, arXiv 1602.07868.
 

@@ -21,8 +21,8 @@ from cuslayer.layers.base import Layer, Shape
 def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     """Silence each neuron of each sample with probability p at all steps; scale the others by ``1 / (1 - p)``.
 
-    The neurons are drawn by the seeded generator; a GPU draws others than the CPU, the same for the same seed. The
-    output holds numbers: a scaled spike is not a spike.
+    The seeded generator draws the neurons; a GPU draws others than the CPU, but the same for the same seed. The output
+    is numbers: a scaled spike is not a spike.
 
     Args:
         x: (T, N, ...), spikes (taken as float32) or numbers.
@@ -48,7 +48,7 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
 class Dropout(Layer):
     """Silence each neuron of each sample with probability p in training; see `functions.dropout`.
 
-    Outside training the output is the input. The argument and the errors are those of the function.
+    In evaluation the output is the input. Arguments and errors: see the function.
 
     >>> import numpy as np
     >>> layer = Dropout(0.5)
@@ -81,7 +81,7 @@ class Dropout(Layer):
         return run
 
     def streamed(self) -> Callable[..., Array] | None:
-        # A stream is an evaluation.
+        # A stream is evaluation.
         return (lambda x: x) if type(self).__call__ is Dropout.__call__ else super().streamed()
 
     def __repr__(self) -> str:
@@ -97,18 +97,18 @@ AMONG = ("layer", "channels")
 def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pullback]:
     """Keep the k largest elements of each step and sample, and set all others to 0.
 
-    Of equal elements, those of the lowest index win. The gradient is that of the winners; all others have 0.
+    Among equal elements, the lowest index wins. Only winners get a gradient; it is 0 for all others.
 
     Args:
         x: (T, N, ...), numbers.
         k: the number of winners.
-        among: "layer", for winners of all neurons, or "channels", for winners of the channels of each pixel.
+        among: "layer", for winners among all neurons, or "channels", for winners among the channels of each pixel.
 
     Returns:
         The winners, of x's shape.
 
     Raises:
-        ValueError: x is not (T, N, ...), k is under 1 or above the number of neurons, or among is unknown.
+        ValueError: x is not (T, N, ...), k is below 1 or above the number of neurons, or among is unknown.
         TypeError: x is not floating, or k is not an integer.
 
     >>> import numpy as np
@@ -122,7 +122,7 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
     count = _check_count(k, among, x.shape[2:])
     xp, shape = namespace(x), x.shape
     rows = x.reshape(x.size // count, count)
-    # Either finds the k-th largest; on a CPU a partition is faster.
+    # Both find the k-th largest; on a CPU a partition is faster.
     ordered = np.partition(rows, count - k, axis=1) if xp is np else xp.sort(rows, axis=1)
     least = ordered[:, count - k : count - k + 1]
     above, equal = rows > least, rows == least
@@ -132,8 +132,8 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
 
 
 def _check_count(k: int, among: str, shape: Shape) -> int:
-    """Return the number of neurons of a layer that compete; raise ValueError if k is more."""
-    # Rows and columns of frames may not be known yet.
+    """Return the number of competing neurons of a layer; raise ValueError if k is more."""
+    # Rows and columns of frames may be unknown here.
     known = among == "channels" or all(isinstance(size, int) for size in shape)
     count = shape[-1] if among == "channels" else math.prod(shape) if known else k
     if k > count:
@@ -144,7 +144,7 @@ def _check_count(k: int, among: str, shape: Shape) -> int:
 class KWinners(Layer):
     """Competition before neurons: at each step the k largest weighted inputs pass, all others are 0.
 
-    It stands between a layer and its neurons. Arguments and errors are those of `functions.k_winners`.
+    It goes between a layer and its neurons. Arguments and errors: see `functions.k_winners`.
 
     >>> import numpy as np
     >>> KWinners(1)(np.array([[[0.5, 2.0]], [[-1.0, -3.0]]])).data.tolist()
@@ -226,16 +226,16 @@ HOW = ("sum", "mean", "max", "last")
 @saves("nothing")
 @check.operation
 def decimate(x: Array, /, *, factor: int, how: str = "sum") -> tuple[Array, Pullback]:
-    """Make one step of several: with f the factor, ``y[t]`` is of the steps ``f t .. f t + f - 1`` of x.
+    """Make one step of several: with f the factor, ``y[t]`` combines the steps ``f t .. f t + f - 1`` of x.
 
-    It is their sum or their mean, their maximum, or the last of them. Steps after the end are 0. Backward gives the
-    gradient of a step to all steps of a sum, a share to those of a mean, to the last one, or to the largest, which
-    share it evenly where several are equal.
+    It is their sum, mean or maximum, or the last one. Steps after the end are 0. Backward gives a step's gradient to
+    all steps of a sum, and an equal part to all steps of a mean. For the last one and the maximum, it gives the
+    gradient to this step; equal maxima share it evenly.
 
     Args:
         x: (T, N, ...), spikes or numbers.
         factor: the number of steps that become one.
-        how: "sum", "mean", "max" or "last"; the last two leave spikes spikes.
+        how: "sum", "mean", "max" or "last"; with the last two, spikes stay spikes.
 
     Returns:
         (ceil(T / factor), N, ...).
@@ -285,8 +285,8 @@ def decimate(x: Array, /, *, factor: int, how: str = "sum") -> tuple[Array, Pull
 class Decimate(Layer):
     """Decimation in time: ``factor`` steps become one; see `functions.decimate`.
 
-    Neurons after it have a dt that is ``factor`` times as long. A stream is not possible, an explanation only before
-    it. Arguments and errors are those of the function.
+    Neurons after it have a dt that is ``factor`` times as long. `stream` cannot run it, and `explain` works only before
+    it. Arguments and errors: see the function.
 
     >>> import numpy as np
     >>> Decimate(2, how="max")(np.array([[[True]], [[False]], [[False]], [[False]]])).data.ravel().tolist()

@@ -1,4 +1,4 @@
-"""Losses of class labels: their base class, the loss of spike counts, windows of time, and labels.
+"""Losses for class labels: their base class, the loss of spike counts, windows of time, and labels.
 
 The loss of spike counts reassigns its error in time (SLAYER: spike layer error reassignment).
 """
@@ -19,18 +19,18 @@ from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
 
-# The count of the labelled class where none is given, as in SLAYER-PyTorch's examples.
+# The default count of the labelled class, as in SLAYER-PyTorch's examples.
 _USUAL = 60.0
 
 
 @check.named
 class ClassLoss:
-    """Base class of losses of spikes and class labels, with a window of time.
+    """Base class of losses for spikes and class labels, with a window of time.
 
     Attributes:
-        neuron: the output neuron; its dt is the step. A loss of read-outs has none.
+        neuron: the output neuron; its dt is the step. A loss for read-outs has none.
         dt: the step, ms.
-        window: the window in steps; None for all of the time.
+        window: the window in steps; None for the whole time.
     """
 
     neuron: Neuron
@@ -47,11 +47,11 @@ class ClassLoss:
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
 
-        Of a padded batch, with `Tensor.lengths`, it is the sum over the recordings, each up to its end.
+        For a padded batch, with `Tensor.lengths`, it is the sum over the recordings, each up to its end.
 
         Args:
             spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may hold whole numbers.
+            labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may contain whole numbers.
 
         Raises:
             ValueError: a shape does not fit, a label is out of range, T is 0, or the window reaches past T.
@@ -79,18 +79,18 @@ class ClassLoss:
         return sum_of_parts(spikes, lengths=spikes.lengths, loss=of_part)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
-        """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it."""
+        """Return the mean firing rate, Hz, of an output without error; None if the loss does not determine it."""
         return None
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
-        """Return labels where the loss needs them, so that a loss and a score send them to a GPU once.
+        """Return labels on the device where the loss needs them, so that loss and score copy them only once.
 
-        Those that the loss would refuse are returned as they are.
+        Invalid labels are returned unchanged.
         """
         return labels
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Return output and target as a score takes them: the class with the largest sum over time is the decision."""
+        """Return output and target for a score, whose decision is the class with the largest sum over time."""
         lengths = as_tensor(output).lengths
         return output if lengths is None else ended(output, lengths=lengths), target
 
@@ -98,7 +98,7 @@ class ClassLoss:
         return check.shown(self, window=in_ms(self.window, self.dt))
 
     def _within(self, output: Tensor) -> tuple[int, int, Lengths | None]:
-        """Return the window of an output (T, N, ...) in steps, and how many of them each recording has."""
+        """Return the window of an output (T, N, ...) in steps, and how many of its steps each recording has."""
         first, last = within(self.window, output.shape[0], self.dt, output.lengths)
         return first, last, lengths_within(output.lengths, first, last)
 
@@ -127,23 +127,23 @@ def spike_count_error(
 ) -> tuple[Array, Pullback]:
     """Return ``E = 1/2 sum e^2 dt`` of spike counts in a window of time, summed over batch and neurons.
 
-    With ``a`` the response to the spikes outside the window, where none is desired::
+    With ``a`` the response to the undesired spikes outside the window::
 
         e[t] = a[t] + count_scale (count - desired) / R    within the window of R steps
         e[t] = a[t]                                        outside of it
 
-    The response to spikes from before the window reaches into it, as in SLAYER-PyTorch. With ``piecewise`` it does not:
+    The response to spikes before the window reaches into it, as in SLAYER-PyTorch. With ``piecewise`` it does not:
     within the window ``e = count_scale (count - desired) / R``. The gradient of the spikes is
-    ``g[t] = dt sum_k eps[k] e[t+k]`` in every bin, not the derivative of the count: it distributes the error of a count
-    over all times at which a spike could have changed it.
+    ``g[t] = dt sum_k eps[k] e[t+k]`` in every bin, not the derivative of the count. It distributes a count's error over
+    all times at which a spike could have changed it.
 
     Args:
         s: (T, N, neurons), spikes or numbers.
-        desired: (N, neurons), the desired counts; or the labels and the counts of classes.
+        desired: (N, neurons), the desired counts; or labels and the classes' counts.
         window: the first step, and the last step plus one.
         response: the spike response, with its dt in ms.
         count_scale: the factor of the error of counts (SLAYER-PyTorch's numSpikesScale).
-        piecewise: whether the error within the window depends on the count alone.
+        piecewise: whether the error within the window depends only on the count.
 
     Returns:
         The error, a scalar.
@@ -152,7 +152,7 @@ def spike_count_error(
         ValueError: a shape does not fit, or the window is empty or reaches past T.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; with the response inside the window as in
-    SLAYER-PyTorch's ``spikeLoss.numSpikes``, whose documentation has the piecewise form.
+    SLAYER-PyTorch's ``spikeLoss.numSpikes``; its documentation has the piecewise form.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
@@ -182,16 +182,16 @@ class SpikeCountLoss(ClassLoss):
     Args:
         neuron: the neuron whose spike response reassigns the error in time.
         true: the desired count of the labelled class, by default 60, which suits a window of 300 steps.
-        false: the desired count of the others.
-        window: start and stop of the counted time in ms; by default all of it.
-        count_scale: the factor of the error of counts, beside the response to spikes outside the window (SLAYER-
-            PyTorch's numSpikesScale).
-        piecewise: whether the error within the window depends on the count alone, without the response to spikes from
-            before it.
+        false: the desired count of the other classes.
+        window: start and stop of the counted time, ms; by default the whole time.
+        count_scale: the factor of the error of counts, relative to the response to spikes outside the window
+            (numSpikesScale in SLAYER-PyTorch).
+        piecewise: whether the error within the window depends only on the count, without the response to earlier
+            spikes.
 
     Raises:
         ValueError: a count is negative, true is less than false, count_scale is not positive, or the window is empty or
-            begins before 0; when it is called, also if a given true is more spikes than the window has steps.
+            begins before 0. A call also raises it if a given true is more spikes than the window has steps.
         TypeError: neuron is not a neuron, a count, a factor or a time is not a number, or piecewise is not a bool.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; SLAYER-PyTorch's ``spikeLoss.numSpikes``.
@@ -214,7 +214,7 @@ class SpikeCountLoss(ClassLoss):
     ) -> None:
         super().__init__(neuron, window)
         self.true = _USUAL if true is None else check.not_negative("true", true)
-        # SLAYER-PyTorch's count is no one's choice: a short window may not reach it.
+        # Nobody chose SLAYER-PyTorch's count: a short window may not reach it.
         self._given = true is not None
         self.false = check.not_negative("false", false)
         check_order(self.true, self.false)
@@ -230,7 +230,7 @@ class SpikeCountLoss(ClassLoss):
         return send_classes(labels, spikes)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array | ClassCounts:
-        """Return the desired counts; on a GPU by class, and labels that are there already without a look at them."""
+        """Return the desired counts; on a GPU by class, without checking labels that are already there."""
         if kernels.of(spikes.stored) is kernels.cpu:
             return np.where(one_hot(labels, spikes.shape[1:]), self.true, self.false)
         return ClassCounts(classes_beside(labels, spikes), self.true, self.false)
@@ -249,14 +249,14 @@ class SpikeCountLoss(ClassLoss):
         )
 
 
-# What a decision takes from an output over time. "every" is a loss at every step; its decision is that of the mean.
+# How a decision reduces an output over time. "every" is a loss at every step, with the decision of "mean".
 OVER = ("sum", "mean", "max", "last", "every")
 
 
 def over_time(y: Any, over: str, lengths: Lengths | None = None) -> Any:
     """Return the sum, mean or maximum of y (T, N, classes) over time, or its last step, (N, classes).
 
-    Of an array with the lengths of its recordings, each is taken up to its end.
+    With lengths, each recording counts up to its end.
 
     >>> import numpy as np
     >>> y = np.array([[[1.0, 5.0]], [[3.0, 0.0]]])
@@ -280,13 +280,13 @@ def over_time(y: Any, over: str, lengths: Lengths | None = None) -> Any:
 
 
 def check_order(true: float, false: float) -> None:
-    """Raise ValueError if the labelled class should fire less than the others: the decision fires most."""
+    """Raise ValueError if the labelled class should fire less than others: the most active class is the decision."""
     if true < false:
         raise ValueError(f"true must be at least false, {false:g}, got {true:g}")
 
 
 def window_steps(window: Any, dt: float) -> tuple[int, int] | None:
-    """Return a window in ms as steps; None, for all of the time, as it is."""
+    """Return a window in ms as steps; None, for the whole time, for None."""
     if window is None:
         return None
     if not isinstance(window, (tuple, list)) or len(window) != 2:
@@ -299,7 +299,7 @@ def window_steps(window: Any, dt: float) -> tuple[int, int] | None:
 
 
 def in_ms(steps: tuple[int, int] | None, dt: float) -> tuple[float, ...] | None:
-    """Return a window in steps as it is given, in ms; None as it is."""
+    """Return a window in steps as an argument, in ms; None for None."""
     return None if steps is None else tuple(float(f"{edge * dt:g}") for edge in steps)
 
 
@@ -321,9 +321,9 @@ def window_counts(x: Array, width: int) -> Array:
 
 
 def within(window: tuple[int, int] | None, steps: int, dt: float, lengths: Lengths | None = None) -> tuple[int, int]:
-    """Return a window in steps, by default all of them; raise ValueError where it reaches past the end.
+    """Return a window in steps, by default all steps; raise ValueError if it reaches past the end.
 
-    Of recordings with lengths it ends with the longest.
+    With lengths it ends with the longest recording.
     """
     if steps == 0:
         raise ValueError("spikes must have a step, got T = 0")
@@ -337,7 +337,7 @@ def within(window: tuple[int, int] | None, steps: int, dt: float, lengths: Lengt
 
 
 def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | None:
-    """Return the steps that recordings have in a window, or raise ValueError where one ends before it."""
+    """Return the number of steps of each recording in a window; raise ValueError if one ends before it."""
     if lengths is None:
         return None
     if lengths.size and lengths.min() <= first:
@@ -348,7 +348,7 @@ def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | 
 
 
 def part_of(chosen: Any, numbers: Lengths, length: int) -> Any:
-    """Return what a loss takes of the targets of some recordings up to a length; (T, N, ...) has three axes or more."""
+    """Return the targets of some recordings up to a length for a loss; targets (T, N, ...) have at least three axes."""
     if isinstance(chosen, ClassCounts):
         return chosen._replace(labels=chosen.labels[numbers])
     here = namespace(chosen).asarray(numbers)
@@ -375,7 +375,7 @@ def class_labels(labels: Any, shape: tuple[int, ...]) -> Array:
 
 
 def send_classes(labels: Any, spikes: Any) -> Any:
-    """Return labels as integers on the GPU if spikes are there; those that are no classes are returned as they are."""
+    """Return labels as integers on the GPU if spikes are there; invalid labels are returned unchanged."""
     spikes = as_tensor(spikes)
     if kernels.of(spikes.stored) is kernels.cpu or namespace(labels) is not np:
         return labels
@@ -386,7 +386,7 @@ def send_classes(labels: Any, spikes: Any) -> Any:
 
 
 def classes_beside(labels: Any, spikes: Tensor) -> Array:
-    """Return labels as int64 (N,) on the device of spikes (T, N, classes); those that are there are not looked at."""
+    """Return labels as int64 (N,) on the device of spikes (T, N, classes), without checking labels already there."""
     shape = spikes.shape[1:]
     if kernels.of(spikes.stored) is kernels.cpu:
         return class_labels(labels, shape).astype(np.int64, copy=False)
@@ -396,7 +396,7 @@ def classes_beside(labels: Any, spikes: Tensor) -> Array:
 
 
 def _whole(labels: Tensor) -> Array:
-    """Return labels in a tensor, which holds no integers, as integers if they are whole numbers."""
+    """Return labels in a tensor, which cannot have an integer type, as integers if they are whole numbers."""
     given = to_numpy(labels.data)
     if given.dtype.kind != "f":
         return given
@@ -407,7 +407,7 @@ def _whole(labels: Tensor) -> Array:
 
 
 def integers(labels: Array, most: int) -> Array:
-    """Return labels (N,), or raise where one is not a class from 0 to ``most - 1``."""
+    """Return labels (N,); raise if one is not a class from 0 to ``most - 1``."""
     if labels.size and labels.dtype.kind not in "iu":
         hint = "; labels.astype(int) converts them" if labels.dtype.kind == "f" else ""
         raise TypeError(f"labels must be integers, got {labels.dtype}{hint}")
@@ -419,7 +419,7 @@ def integers(labels: Array, most: int) -> Array:
 
 
 def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | None:
-    """Return the mean firing rate in Hz that any loss desires of its outputs, by `ClassLoss.desired_rate`; or None."""
+    """Return the mean output rate, Hz, that any loss desires, by `ClassLoss.desired_rate`; or None."""
     if not callable(getattr(loss, "desired_rate", None)):
         return None
     rate = loss.desired_rate(target, outputs, steps)
@@ -427,12 +427,12 @@ def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | No
 
 
 def sent_labels(loss: Any, target: Any, spikes: Any) -> Any:
-    """Return a target where any loss needs it, by `ClassLoss.send_labels`; as it is if the loss has no such method."""
+    """Return a target where any loss needs it, by `ClassLoss.send_labels`; unchanged without such a method."""
     return loss.send_labels(target, spikes) if callable(getattr(loss, "send_labels", None)) else target
 
 
 def scored(loss: Any, output: Any, target: Any) -> tuple[Any, Any]:
-    """Return output and target as a score takes them, by `ClassLoss.scored`; as they are for a loss without it."""
+    """Return output and target for a score, by `ClassLoss.scored`; unchanged without such a method."""
     return loss.scored(output, target) if callable(getattr(loss, "scored", None)) else (output, target)
 
 

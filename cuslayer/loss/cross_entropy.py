@@ -1,4 +1,4 @@
-"""Cross-entropies: of spike counts, over all time or a sliding window, and of read-outs, of one class or of labels."""
+"""Cross-entropies of spike counts, in total or in a sliding window, and of read-outs, for a class or for labels."""
 
 from __future__ import annotations
 
@@ -43,18 +43,17 @@ def cross_entropy(
 
         p[i] = exp(c[i]) / sum_j exp(c[j])          g[i] = p[i] - (i is the label)
 
-    ``probability="ratio"``, a class's share of the spikes, with one added to each count so that the probability of a
-    silent class is not 0::
+    ``probability="ratio"``, a class's fraction of the spikes, with 1 added to each count so that no probability is 0::
 
         p[i] = (c[i] + 1) / sum_j (c[j] + 1)        g[i] = (p[i] - (i is the label)) / (c[i] + 1)
 
-    With smoothing, ``-sum_i q[i] log p[i]`` with ``q = smoothing / classes``, and ``1 - smoothing`` more at the label.
+    With smoothing, ``E = -sum_i q[i] log p[i]`` with ``q = smoothing / classes``, plus ``1 - smoothing`` at the label.
 
     Args:
         counts: (N, classes), or (T, N, classes) for a window at each step; not negative.
-        chosen: (N, classes), True at the label of each sample; or (T, N, classes), at that of each step.
+        chosen: (N, classes), True at the label of each sample; or (T, N, classes), at the label of each step.
         probability: "softmax" or "ratio".
-        smoothing: the share of the probability that all classes have alike, from 0 to 1.
+        smoothing: the part of the desired probability that all classes share equally, from 0 to 1.
         factors: (N,) or (T, N), the factor of each sample's or step's error; None for 1.
 
     Returns:
@@ -63,7 +62,7 @@ def cross_entropy(
     Raises:
         ValueError: a shape does not fit, there are no classes, or probability is unknown.
 
-    Source: Shrestha, Zhu and Sun 2022 (arXiv 2205.09845). They raise each count to at least 1; here 1 is added.
+    Source: Shrestha, Zhu and Sun 2022 (arXiv 2205.09845). They raise each count to at least 1; cuslayer adds 1.
 
     >>> import numpy as np
     >>> label = np.array([[True, False, False]])
@@ -83,7 +82,7 @@ def cross_entropy(
         share = scale = counts + counts.dtype.type(1)
         log = xp.log(share)
     total, label = share.sum(axis=-1, keepdims=True), chosen.astype(bool, copy=False)
-    # The share of all other classes: for a sample that is nearly certain, the difference of 1 and p would be 0.
+    # The sum over all other classes: for a nearly certain sample, the difference of 1 and p would be 0.
     others = xp.where(label, counts.dtype.type(0), share).sum(axis=-1, keepdims=True)
     certain = label & (others <= share)
     error = xp.where(certain, xp.log1p(others / xp.where(certain, share, 1)), xp.log(total) - log)
@@ -123,7 +122,7 @@ def moving_count(x: Array, /, *, width: int) -> tuple[Array, Pullback]:
         The counts, of x's shape.
 
     Raises:
-        ValueError: x is not (T, N, ...), or width is under 1.
+        ValueError: x is not (T, N, ...), or width is below 1.
         TypeError: width is not an integer.
 
     >>> import numpy as np
@@ -143,13 +142,13 @@ def _window_sum(x: Array, width: int) -> Array:
 class SpikeMaxLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts, summed over the batch.
 
-    ``E = -sum log p[label]``, with ``p = softmax(counts)``, or a class's share of all spikes; see
+    ``E = -sum log p[label]``, with ``p = softmax(counts)``, or the class's fraction of all spikes; see
     `functions.cross_entropy`. It has no target counts: the labelled class should spike most. The gradient is exact:
-    every bin of the window receives the gradient of its neuron's count, whether it holds a spike or not.
+    every bin of the window receives the gradient of its neuron's count, with or without a spike.
 
     Args:
         neuron: the neuron that fires; its dt is the step.
-        window: start and stop of the counted time in ms; by default all of it.
+        window: start and stop of the counted time, ms; by default the whole time.
         probability: "softmax" of the counts, or "ratio", ``(count + 1) / sum (count + 1)``, which does not saturate.
 
     Raises:
@@ -189,13 +188,13 @@ class ProbabilityWindowLoss(ClassLoss):
     every window that contains it; see `functions.moving_count` and `functions.cross_entropy`.
 
     Args:
-        neuron, probability: as in `SpikeMaxLoss`, as are the errors.
+        neuron, probability: see `SpikeMaxLoss`, also for errors.
         width: the length of the sliding window in ms.
-        window: start and stop in ms of the time within which windows end; by default all of it. A window that begins
-            before 0 is cut there.
+        window: start and stop, ms, of the time within which windows end; by default the whole time. Windows that begin
+            before 0 are cut there.
 
-    Source: Shrestha, Zhu and Sun 2022, "Spikemax" (arXiv 2205.09845), for the error "ProbSpikes" with its
-    probSlidingWindow, which SLAYER names and SLAYER-PyTorch does not implement.
+    Source: Shrestha, Zhu and Sun 2022, "Spikemax" (arXiv 2205.09845), for the error "ProbSpikes" with
+    probSlidingWindow. SLAYER names it; SLAYER-PyTorch does not implement it.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
@@ -233,24 +232,24 @@ class CrossEntropyLoss(ClassLoss):
         z = max, mean or sum of y[t] over the window, or y at its last step
         E = -sum log softmax(z)[label]
 
-    and for ``over="every"`` the mean of this over all steps of the window, with ``z = y[t]``. See
-    `functions.cross_entropy`. The gradient is exact. The decision, in the scores of a training too, is the class with
-    the largest z; for "every" with the largest mean. `classify` and `confidence` take the same `over`.
+    With ``over="every"`` the loss is the mean of E over all steps of the window, with ``z = y[t]``. See
+    `functions.cross_entropy`. The gradient is exact. The decision, also in training scores, is the class with the
+    largest z, or the largest mean for "every". `classify` and `confidence` take the same `over`.
 
-    With "every", labels may be given at each step, (T, N), or one-hot (T, N, classes): E is then the mean over the
-    steps that have one, and the accuracy of a training is the share of these steps that are right.
+    With "every", labels may also be (T, N), one for each step, or one-hot (T, N, classes). The loss is then the mean
+    over the labelled steps, and the accuracy is the fraction of these steps that are right.
 
     Args:
         over: "max", "mean", "sum", "last" or "every".
-        window: start and stop in ms of the time that counts; by default all of it.
+        window: start and stop of the counted time, ms; by default the whole time.
         dt: the step, ms.
         weights: the factor of each class's error, (classes,); None for 1.
-        smoothing: the share of the probability that all classes are to have alike, from 0 to under 1.
-        ignore: among labels at each step, the value of a step that does not count; one-hot it has no class.
+        smoothing: the part of the desired probability that all classes share equally, from 0 to below 1.
+        ignore: for labels at each step, the label of steps that do not count; one-hot labels have no class there.
 
     Raises:
         ValueError: over is unknown, dt is not positive, the window is empty or begins before 0, a weight is negative,
-            or smoothing is not a share; when it is called, also if labels at each step meet another `over`.
+            or smoothing is not in [0, 1). A call also raises it for labels at each step with another `over`.
         TypeError: dt, a time, a weight or smoothing is not a number, or ignore is not an integer.
 
     >>> import numpy as np
@@ -300,7 +299,7 @@ class CrossEntropyLoss(ClassLoss):
         return over_time(y, self.over, lengths)[None], target
 
     def _at_each_step(self, labels: Any, spikes: Tensor) -> Array | None:
-        """Return labels at each step as booleans (T, N, classes); None for labels of another kind."""
+        """Return labels at each step as booleans (T, N, classes); None for other labels."""
         given = labels.data if isinstance(labels, Tensor) else labels
         given = to_numpy(given) if namespace(given) is np else given
         if given.ndim < 2 or given.shape not in (spikes.shape, spikes.shape[:2]):
@@ -330,7 +329,7 @@ class CrossEntropyLoss(ClassLoss):
         if at_steps is not None:
             return at_steps
         chosen = classes_beside(labels, spikes)
-        # Without a transfer, which a captured step may not have.
+        # Without a transfer, which a captured step must not have.
         classes = namespace(chosen).ones((spikes.shape[-1],), "int64").cumsum() - 1
         one_hot: Array = chosen[:, None] == classes
         return one_hot
@@ -361,7 +360,7 @@ def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback
 
     Args:
         z: numbers of any shape.
-        chosen: labels of z's shape, True where one is set.
+        chosen: labels of z's shape, True for 1.
 
     Returns:
         The binary cross-entropy in nats, a scalar.
@@ -379,13 +378,13 @@ def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback
     small = xp.exp(-abs(z))
     error = xp.asarray((xp.maximum(z, 0) - z * label + xp.log1p(small)).sum(), dtype=z.dtype)
     p, other = (xp.where(where, 1, small) / (1 + small) for where in (z >= 0, z < 0))
-    # Not p - label, which would be 0 for a sample that is nearly certain.
+    # Not p - label, which would be 0 for a nearly certain sample.
     return error, lambda g: (p * (1 - label) - other * label) * g
 
 
 @instead.renamed(region="window")
 class BinaryCrossEntropyLoss(ClassLoss):
-    """The binary cross-entropy of a read-out with several labels a sample, summed over batch and labels.
+    """The binary cross-entropy of a read-out with several labels per sample, summed over batch and labels.
 
     ::
 
@@ -393,16 +392,16 @@ class BinaryCrossEntropyLoss(ClassLoss):
         p = sigmoid(slope (r - offset))
         E = -sum label log p + (1 - label) log(1 - p)
 
-    For spikes and ``over="mean"``, r is a rate in spikes per step. The gradient is exact. A label is set where p is
-    over 1/2; the accuracy of a training is the share of samples with all labels right.
+    For spikes and ``over="mean"``, r is a rate in spikes per step. The gradient is exact. The decision sets a label if
+    p is above 1/2; the accuracy is the fraction of samples with all labels right.
 
     Args:
         over: "mean", "max", "sum" or "last".
         slope: the slope of the sigmoid.
         offset: the read-out at which the probability is 1/2.
-        window, dt: as in `CrossEntropyLoss`, as are the errors.
+        window, dt: see `CrossEntropyLoss`, also for errors.
 
-    Source: after SpikeMoid of Intel's lava-dl, the sigmoid of a rate.
+    Source: after SpikeMoid in Intel's lava-dl, the sigmoid of a rate.
 
     >>> import numpy as np
     >>> y = np.zeros((10, 1, 3)); y[:, 0, 1] = np.log(3)

@@ -1,4 +1,4 @@
-"""Decisions from the output: the class, its probability, the class at every step, the time from which it is right."""
+"""Decisions from the output: the class, its probability, the class at every step, and the time of the decision."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cuslayer.loss.base import OVER, integers, over_time, width_steps, window_co
 
 @check.operation
 def classify(spikes: Any, *, over: str = "sum") -> Array:
-    """Return the class with most spikes for each sample, or of the largest read-out; of equals, the lowest class.
+    """Return the class with the most spikes or the largest read-out for each sample; among equals, the lowest class.
 
     Args:
-        spikes: (T, N, classes): spikes, counts, or the potentials of a read-out; of a padded batch, with
+        spikes: (T, N, classes): spikes, counts, or the potentials of a read-out. In a padded batch, with
             `Tensor.lengths`, each recording counts up to its end.
-        over: what counts: the "sum", the "mean" or the "max" over time, or the "last" step; "every" is the mean.
+        over: "sum", "mean" or "max" over time, or "last" for the last step; "every" is the mean.
 
     Returns:
         Classes (N,), int64, on the CPU.
@@ -42,7 +42,7 @@ def confidence(spikes: Any, *, over: str = "sum") -> Array:
 
     Args:
         spikes: (T, N, classes): spikes, counts, or the potentials of a read-out.
-        over: as in `classify`, whose decision it is, as are the errors.
+        over: see `classify`, which gives the decision, also for errors.
 
     Returns:
         Probabilities (N,), float64, from 1 / classes to 1, on the CPU.
@@ -67,24 +67,23 @@ def _read(spikes: Any, over: str) -> Array:
 @instead.renamed(window="width")
 @check.operation
 def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
-    """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
+    """Return at every step the class with the most spikes in a window that ends there; among equals, the lowest class.
 
-    In a window without spikes the decision is that of the step before. Before the first spike it is -1, and after the
-    end of a recording in a padded batch the last one.
+    A window without spikes keeps the decision of the step before. It is -1 before the first spike. After the end of a
+    recording in a padded batch, the last decision stays.
 
     Args:
         spikes: (T, N, classes), boolean or counts.
-        width: the length of the window in ms; by default all the time so far, so that the last decision is that of
-            `classify` (if there is a spike).
+        width: the length of the window, ms; by default all the time so far. Then the last decision is equal to
+            `classify`, if there is a spike.
         dt: the step in ms.
-        over: as in `classify`, for a read-out; "max" and "last" have no window.
+        over: see `classify`, for a read-out; "max" and "last" have no window.
 
     Returns:
         Classes (T, N), int64, on the CPU.
 
     Raises:
-        ValueError: spikes are not (T, N, classes), there are no classes, the window holds no step, or dt is not
-            positive.
+        ValueError: spikes are not (T, N, classes), there are no classes, the window has no step, or dt is not positive.
         TypeError: width or dt is not a number.
 
     >>> train = np.zeros((6, 1, 2), bool)
@@ -98,17 +97,17 @@ def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0
 @instead.renamed(window="width")
 @check.operation
 def decision_time(spikes: Any, labels: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
-    """Return the time from which the running decision is right to the end.
+    """Return the time from which the running decision stays right.
 
     Args:
-        spikes: as in `running_decision`, as are the errors.
+        spikes: see `running_decision`, also for errors.
         labels: the classes (N,), integers from 0.
-        width: as in `running_decision`.
+        width: see `running_decision`.
         dt: the step in ms.
-        over: as in `running_decision`.
+        over: see `running_decision`.
 
     Returns:
-        Times (N,) in ms from step 0, float64, on the CPU; inf where the last decision is wrong or missing.
+        Times (N,) in ms from step 0, float64, on the CPU; inf if the last decision is wrong or missing.
 
     >>> train = np.zeros((6, 2, 2), bool)
     >>> train[1, :, 1] = train[3, :, 0] = train[4, :, 0] = True
@@ -136,7 +135,7 @@ def _running(spikes: Any, width: float | None, dt: float, over: str) -> Array:
         count = data if over == "last" else np.maximum.accumulate(data, axis=0)
     else:
         count = window_counts(data, steps)
-    # The last step whose window holds a spike, or -1.
+    # The last step whose window has a spike, or -1.
     at = np.where(count.any(axis=2), np.arange(len(data))[:, None], -1)
     at = np.maximum.accumulate(at, axis=0)
     decided = np.take_along_axis(count.argmax(axis=2), np.maximum(at, 0), axis=0)

@@ -1,4 +1,4 @@
-"""The loss of firing rates, and a penalty on rates outside a band."""
+"""The loss of firing rates, and a penalty for rates outside a band."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class SpikeRateLoss(ClassLoss):
         r = count / (R dt)
         E = 1/2 sum (r - desired)^2
 
-    A rate is linear in the spikes, so the gradient is exact: each bin of the window receives ``(r - desired) / (R dt)``
-    whether it holds a spike or not, and bins outside receive 0. (`SpikeCountLoss` filters its error by the spike
-    response instead, and desires no spikes outside its window.)
+    A rate is linear in the spikes, so the gradient is exact. Each bin of the window receives
+    ``(r - desired) / (R dt)``, with or without a spike; bins outside receive 0. `SpikeCountLoss` instead filters its
+    error by the spike response, and desires no spikes outside its window.
 
     Args:
         neuron: the output neuron; its dt is the step.
         true: the desired rate of the labelled class, in Hz.
-        false: the desired rate of the others, in Hz.
-        window: start and stop of the counted time in ms; by default all of it.
+        false: the desired rate of the other classes, in Hz.
+        window: start and stop of the counted time, ms; by default the whole time.
 
     Raises:
         ValueError: a rate is negative or above one spike per step, true is less than false, or the window is empty or
             begins before 0.
         TypeError: neuron is not a neuron, or a rate or time is not a number.
 
-    Source: SpikeRate of Intel's lava-dl, whose rates are spikes per step, 1000 / dt times smaller, and whose sum has
-    no factor 1/2.
+    Source: SpikeRate in Intel's lava-dl. Its rates are spikes per step, 1000 / dt times smaller, and its sum has no
+    factor 1/2.
 
     >>> from cuslayer.neurons import SRM
     >>> loss = SpikeRateLoss(SRM(), true=200, false=0)
@@ -71,15 +71,15 @@ class SpikeRateLoss(ClassLoss):
 
 @check.named
 class RateRegularizer:
-    """A penalty on neurons whose mean firing rate lies outside a band.
+    """A penalty for neurons whose mean firing rate lies outside a band.
 
     With r the rate of a neuron over time and batch, in spikes per millisecond, and N samples::
 
         r = count / (T N dt)
         E = weight N / 2 sum over neurons of max(0, low - r)^2 + max(0, r - high)^2
 
-    The gradient is exact: every bin of a neuron receives ``weight (r - bound) / (T dt)``, or 0 where the rate lies in
-    the band. Call it on the spikes of any layer and add it to the loss::
+    The gradient is exact: every bin of a neuron receives ``weight (r - bound) / (T dt)``, or 0 if the rate lies in the
+    band. Call it on the spikes of any layer and add it to the loss::
 
         x, penalty = spikes, 0.0
         for layer in net.layers:
@@ -95,7 +95,7 @@ class RateRegularizer:
         dt: the step, ms.
 
     Raises:
-        ValueError: a rate or the weight is negative, high is under low, or dt is not positive.
+        ValueError: a rate or the weight is negative, high is below low, or dt is not positive.
         TypeError: an argument is not a number.
 
     Source: after Zenke and Vogels 2021 (Neural Computation 33(4)), who bound the number of spikes from both sides.

@@ -1,4 +1,4 @@
-"""Two spike trains compared: the loss of spike times, the van Rossum distance, and the coincidence factor."""
+"""Comparison of two spike trains: the loss of spike times, the van Rossum distance, and the coincidence factor."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     check.time_first("s", s)
     check.same_shape("s", s, "target", target)
     k = kernels.of(s)
-    # The filter is linear: the difference is filtered once.
+    # The filter is linear: it runs once, on the difference.
     e = response.apply(k, numeric(s) - target)
     dt = e.dtype.type(response.dt)
     error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
@@ -79,7 +79,7 @@ class SpikeTimeLoss:
         self.neuron = as_neuron(neuron)
 
     def __call__(self, spikes: Any, target: Any) -> Tensor:
-        """Return the loss of spikes against target, both (T, N, ...), as a scalar; of a padded batch up to each end.
+        """Return the loss of spikes against target, both (T, N, ...), as a scalar; in a padded batch up to each end.
 
         Raises:
             ValueError: the shapes differ.
@@ -138,7 +138,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     check.same_shape("a", a, "b", b)
     rate = check.time_step("dt", dt) / check.positive("tau", tau)
     difference = a.astype(np.float64) - b.astype(np.float64)
-    # The samples of the filter that are above the resolution of float64.
+    # The samples of the filter above the resolution of float64.
     taps = min(len(a), math.floor(-math.log(np.finfo(np.float64).eps) / rate) + 1)
     filtered = kernels.of(difference).response.fir(difference, np.exp(-rate * np.arange(taps)))
     within = -math.expm1(-2 * rate) / 2
@@ -150,7 +150,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
 
 @check.operation
 def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: float = 1.0) -> Array:
-    """Return the share of spikes that coincide, over that of a Poisson train of the same rate.
+    """Return the fraction of coincident spikes, relative to a Poisson train of the same rate.
 
     ::
 
@@ -166,7 +166,7 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
         dt: the step, ms.
 
     Returns:
-        The factors, float64 on the CPU, (N, ...); NaN where neither train has a spike, or ``2 nu Delta`` is 1 or more.
+        The factors, float64 on the CPU, (N, ...); NaN if neither train has a spike, or ``2 nu Delta`` is 1 or more.
 
     Raises:
         ValueError: spikes is not (T, N, ...), the shapes differ, or within or dt is not positive.
@@ -186,7 +186,7 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
     dt, within = check.time_step("dt", dt), check.positive("within", within)
     lag = math.floor(within / dt * (1 + 1e-9))
     columns, length = math.prod(spikes.shape[1:]), len(spikes)
-    # Trains one after the other on one axis of time, so far apart that none is near the next.
+    # All trains on one time axis, too far apart to interact.
     places = []
     for train in (spikes, target):
         column, time = np.nonzero(train.reshape(length, columns).T)
@@ -194,7 +194,7 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
     made, wanted = places
     of_made, of_wanted = (np.bincount(place // (length + lag + 1), minlength=columns) for place in places)
     found, nearby = np.zeros(columns), np.searchsorted(made, wanted - lag)
-    free = 0  # each target in turn takes the first spike near it that none has taken
+    free = 0  # each target in turn takes the first free spike near it
     for place, first in zip(wanted.tolist(), nearby.tolist(), strict=True):
         free = max(free, first)
         if free < len(made) and made[free] <= place + lag:

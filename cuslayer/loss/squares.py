@@ -20,16 +20,16 @@ class MeanSquaredError(ClassLoss):
         E = sum 1/(R C) sum_t sum_i (y[t, i] - target[t, i])^2      over="every"
         E = sum 1/C sum_i (r[i] - target[i])^2                      r = max, mean or sum of y over the window, or last y
 
-    The gradient is exact. For "every", targets (N, C) are those of every step.
+    The gradient is exact. For "every", targets (N, C) hold at every step.
 
     Args:
         over: "every", "max", "mean", "sum" or "last".
-        window: start and stop in ms of the time that counts; by default all of it.
+        window: start and stop of the counted time, ms; by default the whole time.
         dt: the step, ms.
 
     Raises:
-        ValueError: over is unknown, dt is not positive, or the window is empty or begins before 0; when it is called,
-            also if the target has another shape, or is not finite.
+        ValueError: over is unknown, dt is not positive, or the window is empty or begins before 0. A call also raises
+            it if the target has another shape, or is not finite.
         TypeError: dt or a time is not a number.
 
     >>> import numpy as np

@@ -23,22 +23,22 @@ from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 
-# A search for a scale looks at so many neurons, spread over the samples.
+# The number of neurons, spread over the samples, that a search for a scale uses.
 _COLUMNS = 2**14
 # The start of a search: the potential has a standard deviation of theta / 2 (Rossbroich et al. 2022, xi = 2).
 _START = 0.5
-# A rate within 2 % is near enough; a search ends within a quarter of that. The rate measured with the new weights may
-# differ by 10 %, else the search is repeated: hooks and layers of users need not be linear in their weights.
+# A rate within 2 % is near enough; a search ends within a quarter of this. If the rate with the new weights differs by
+# more than 10 %, the search repeats: hooks and users' layers need not be linear in their weights.
 _NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 6
 # The largest factor between two scales of a search, as a power of two.
 _REACH = 20
-# The share of the highest rate that any scale reaches, if that is less than the wanted rate.
+# The fraction of the highest reachable rate to aim for, if that rate is below the wanted rate.
 _SHARE = 0.5
 # The number of samples that calibration uses.
 SAMPLES = 16
-# The least rate of the output, Hz: a silent output has no gradient.
+# The minimum rate of the output, Hz: a silent output has no gradient.
 _LEAST = 5.0
-# The highest rate, as a share of the neurons': neurons that always fire have no gradient either.
+# The maximum rate, relative to the neurons' highest: neurons that always fire have no gradient either.
 _MOST = 0.5
 
 
@@ -48,11 +48,11 @@ class LayerCalibration:
 
     Attributes:
         layer: the position of the neurons, or the path of positions in nested networks.
-        name: the layers that were scaled and the kind of the neurons.
-        factor: the factor of the weights or gains; 1 if they were kept.
+        name: the scaled layers and the kind of the neurons.
+        factor: the factor of the weights or gains; 1 for no change.
         before: the mean firing rate before, Hz.
         rate: the mean firing rate after, Hz.
-        wanted: the rate that was asked for, Hz.
+        wanted: the requested rate, Hz.
         scaled: whether there were weights or gains to scale.
         no_input: whether the neurons have no input, so that no factor could make them fire.
     """
@@ -101,28 +101,27 @@ def calibrate(
 ) -> Calibration:
     """Scale the weights of each layer, in order, so that its neurons fire at a given mean rate on real input.
 
-    Layer after layer, the weights are multiplied by the factor c for which the neurons after the layer, with the
-    potential ``u = c psp(W s) + refraction``, have the given mean rate. Gains of pooling layers are scaled as weights
-    are. A `BatchNorm` gets the mean and the variance of the input, and its factor is scaled in place of the weights
-    before it. The weights among `Recurrent` neurons then get the scale at which errors keep their size through time,
-    by `Recurrent.balance`.
+    For each layer in order, it finds a factor c of the weights, so that the neurons after the layer have the given mean
+    rate. Their potential is ``u = c psp(W s) + refraction``. It scales gains of pooling layers like weights. A
+    `BatchNorm` gets the mean and the variance of the input, and its factor is scaled in place of the weights before it.
+    `Recurrent.balance` then scales the weights among `Recurrent` neurons so that errors keep their size through time.
 
-    The search for c starts where the potential has a standard deviation of ``theta / 2`` (fluctuation-driven
-    initialization) and is a bisection. The directions of the weights do not change. Layers see the spikes of the layers
-    before them at their new rates. Dropout is off.
+    The search for c is a bisection. It starts where the potential has a standard deviation of ``theta / 2``
+    (fluctuation-driven initialization). The directions of the weights do not change. Layers receive spikes from the
+    layers before them at the new rates. Dropout is off.
 
-    If no factor reaches the rate, because too few inputs have spikes, the layer is scaled to half of the highest rate
-    that it can have. If the input of a skip connection alone gives the neurons a higher rate, the layer is scaled to
-    the start of the search. A layer that cannot make its neurons fire keeps its weights, and so does one with no
-    neurons after it. A layer that is used at several positions is scaled for the first. The result is deterministic.
+    If no factor reaches the rate, because too few inputs have spikes, the layer gets half of its highest possible rate.
+    If the input of a skip connection alone gives the neurons a higher rate, the layer gets the scale at the start of
+    the search. A layer that cannot make its neurons fire keeps its weights, and so does a layer without neurons after
+    it. A layer at several positions is scaled for the first. The result is deterministic.
 
     Args:
         net: a network; its weights and gains change.
-        batches: batches (x, target), such as a `Loader`, whose epoch does not change, or only x (T, N, ...).
+        batches: batches (x, target), or only x (T, N, ...). A `Loader` keeps its epoch.
         rate: the mean firing rate of the neurons of each layer, Hz.
         output_rate: the rate of the last neurons, Hz; by default `rate`.
         samples: the number of samples to use, from the first batches on.
-        keep: layers whose weights or gains do not change, as objects or by position; a nested network stands for its
+        keep: layers whose weights or gains do not change, as objects or positions; a nested network stands for its
             layers.
 
     Returns:
@@ -130,8 +129,8 @@ def calibrate(
 
     Raises:
         TypeError: net is not a network or has no neurons, or an argument has the wrong type.
-        ValueError: a rate is not positive or not under the highest of the neurons, a layer to keep is not in the
-            network, there is no sample, or a batch does not fit the network; the network is unchanged then.
+        ValueError: a rate is not positive or not below the neurons' highest, keep has a layer outside the network,
+            there is no sample, or a batch does not fit. The network is then unchanged.
         IndexError: the position of a layer to keep is out of range.
 
     Source: Rossbroich, Gygax and Zenke 2022, "Fluctuation-driven initialization for spiking neural network training",
@@ -158,14 +157,14 @@ def calibrate(
     with preserved_epoch(batches):
         x = _gather(batches, samples)
     with eval_mode(net), no_grad():
-        net(x.data[:, :1])  # an input that does not fit is an error before a weight changes
+        net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
     return Calibration(tuple(run.rows))
 
 
 def _kept(net: Any, keep: Any) -> set[int]:
-    """Return the identities of the layers to keep, with those in nested networks."""
+    """Return the identities of the layers to keep, including layers of nested networks."""
     if not isinstance(keep, Collection) or isinstance(keep, (str, Layer)):
         raise TypeError(f"keep must be layers or positions, got {type(keep).__name__}; pass [layer]")
     stages = [net[layer] for layer in keep]
@@ -174,7 +173,7 @@ def _kept(net: Any, keep: Any) -> set[int]:
 
 
 def wanted_rates(graph: Graph, rate: float, last: float) -> dict[int, float]:
-    """Return the rate of each node of neurons in Hz, by number; `last` is that of neurons with no others after them."""
+    """Return the rate of each node of neurons, Hz, by number; `last` is the rate of the last neurons."""
     found: dict[int, float] = {}
     outputs = output_neurons(graph)
     for node in graph.nodes:
@@ -212,13 +211,13 @@ def _gather(batches: Iterable[Any], samples: int) -> Tensor:
 
 
 def _fits(x: Tensor, other: Tensor) -> bool:
-    """Return whether an input may stand beside another: of as many steps, unless both are padded batches."""
+    """Return whether two inputs can be joined: they have equally many steps unless both are padded batches."""
     padded = x.lengths is not None and other.lengths is not None
     return x.shape[2:] == other.shape[2:] and (padded or len(x) == len(other))
 
 
 def _padded(parts: list[Tensor]) -> Tensor:
-    """Return inputs as one, with zeros after shorter ones."""
+    """Join inputs, with zeros after shorter ones."""
     xp, steps = namespace(parts[0].data), max(map(len, parts))
     pads = [[(0, steps - len(x)), *[(0, 0)] * (x.ndim - 1)] for x in parts]
     data = [x.data if len(x) == steps else xp.pad(x.data, pad) for x, pad in zip(parts, pads, strict=True)]
@@ -228,10 +227,10 @@ def _padded(parts: list[Tensor]) -> Tensor:
 
 @dataclass
 class Tracked:
-    """The output of a node, and how layers between the neurons before and it scale it.
+    """The output of a node, and how the layers between it and the neurons before scale it.
 
-    `again` computes it once more, with that of each layer to scale multiplied by a factor; `mixed` is whether a part of
-    it does not come from them.
+    `again` recomputes it with a factor on the output of each layer of `to_scale`; `mixed` is whether a part of it does
+    not come from these layers.
     """
 
     tensor: Tensor
@@ -243,8 +242,8 @@ class Tracked:
 class CalibrationRun:
     """Visits the nodes of a network in order and scales the layers before each node of neurons.
 
-    By the number of the node, `wanted` has their rates in Hz, `fine` the lowest and the highest rate at which they are
-    left alone, and `scaled` the layers with their factor. `kept` are the identities of layers that are not scaled.
+    `wanted` has the neurons' rates, Hz, by the number of the node, `fine` the lowest and the highest rate that need no
+    scaling, and `scaled` the layers with their factor. `kept` has the identities of layers that are not scaled.
     """
 
     def __init__(self, wanted: dict[int, float], kept: set[int], fine: Mapping[int, tuple[float, float]]) -> None:
@@ -254,13 +253,13 @@ class CalibrationRun:
         self._lengths: Lengths | None = None
 
     def scale(self, net: Any, x: Tensor) -> None:
-        """Scale the layers of a network for an input, which runs in evaluation mode without gradients."""
+        """Scale the layers of a network for an input, in evaluation mode without gradients."""
         self._lengths = x.lengths
         for at in Walk(net, Tracked(x, lambda factor: x)):
             at.output = self._value(at.node, at.name, *at.inputs)
 
     def _rate(self, spikes: Tensor, neuron: Neuron) -> float:
-        """Return the mean rate in Hz of spikes up to the end of each recording."""
+        """Return the mean rate, Hz, of spikes up to the end of each recording."""
         spikes.lengths = self._lengths
         return mean_rate(own(spikes), neuron.dt)
 
@@ -272,7 +271,7 @@ class CalibrationRun:
             return self._normalized(node, stage, inputs[0])
         data = node(*(value.tensor for value in inputs))
         upstream = tuple({id(layer): layer for value in inputs for layer in value.to_scale}.values())
-        # Of several layers without neurons between, the last one with weights is scaled.
+        # Among several layers without neurons between them, the last one with weights is scaled.
         scalable = isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
         if scalable and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
@@ -282,7 +281,7 @@ class CalibrationRun:
         return Tracked(data, again, upstream, mixed)
 
     def _normalized(self, node: GraphNode, norm: BatchNorm, x: Tracked) -> Tracked:
-        """Return the output of a normalization, which takes away what layers before it are scaled by."""
+        """Return the output of a normalization, which cancels the factor of layers before it."""
         x.tensor.lengths = self._lengths
         norm.observe(x.tensor)
         data, layers = node(x.tensor), tuple[Layer, ...]() if id(norm) in self.done else (norm,)
@@ -305,7 +304,7 @@ class CalibrationRun:
             spikes = node(x.tensor)
             now = self._rate(spikes, neuron)
         among = neuron.own_layer
-        # Other weights among the neurons change their rate, and other rates these weights.
+        # New weights among the neurons change their rate, and new rates change these weights.
         balances = 0 if among is None or id(among) in self.done else 2
         for _ in range(_REPEATS + balances if layers else min(balances, 1)):
             near = not layers or abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted
@@ -334,8 +333,8 @@ class CalibrationRun:
 
 
 def _grow(layers: list[Layer], x: Tracked) -> float:
-    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input."""
-    # A weight hook that rounds, such as `quantize`, makes small weights zero.
+    """Scale layers with an output of zeros until it is not all 0; return the factor, 1 if they have no input."""
+    # A rounding weight hook, such as `quantize`, makes small weights 0.
     for exponent in range(1, _REACH + 1):
         for layer in layers:
             layer.scale_output(2.0)
@@ -355,7 +354,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 def _factor(
     node: GraphNode, neuron: Neuron, x: Array, fixed: Array | None, wanted: float, lengths: Lengths | None
 ) -> float:
-    """Return the factor of x, but for its part `fixed`, at which neurons fire at a rate in Hz; 1 if at none."""
+    """Return the factor of x without its part `fixed` at which neurons fire at a rate, Hz; 1 if they never fire."""
     kept = None
     if lengths is not None:
         xp = namespace(x)
@@ -381,7 +380,7 @@ def _factor(
     most = rate(_REACH)
     if not most:
         return 1.0
-    # Neurons fire without their weighted input by the part that is not scaled, or by a threshold that is not positive.
+    # Without their weighted input, neurons may fire by the fixed part, or because the threshold is not positive.
     if (fixed is not None or neuron.theta <= 0) and rate(-_REACH) >= wanted:
         return start
     if most <= wanted:
@@ -402,7 +401,7 @@ def _factor(
 
 
 def _spread(x: Array) -> Array:
-    """Return the input of about `_COLUMNS` neurons, in the shape of the layer, each from samples drawn at random."""
+    """Return the input of about `_COLUMNS` neurons, in the layer's shape, each from random samples."""
     steps, samples, *shape = x.shape
     neurons = int(np.prod(shape))
     count = min(samples, -(-_COLUMNS // max(neurons, 1)))
@@ -419,9 +418,9 @@ def _spread(x: Array) -> Array:
 def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> Calibration | None:
     """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
 
-    Batches of another shape than the first, such as longer recordings, are not used.
-    Layers with a weight_scale or a gain of their own, layers of other classes than the library's, and frozen layers
-    are kept. Rates are at most half of the highest of the neurons. The output has the `desired_rate` of the loss.
+    Batches with another shape than the first, such as longer recordings, are not used. Layers with their own
+    weight_scale or gain, layers of users' classes, and frozen layers do not change. Rates are at most half of the
+    neurons' highest. The output gets the `desired_rate` of the loss.
     """
     nodes = graph_of(net).nodes
     layers = [layer for layer in net.layers_within() if isinstance(layer, Synapse)]
@@ -452,7 +451,7 @@ def _usual(layer: Layer, gains: set[float]) -> bool:
 
 
 def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:
-    """Return the mean rate in Hz that a loss asks for; `rate` if it asks for none."""
+    """Return the mean rate, Hz, that a loss desires; `rate` if it desires none."""
     with eval_mode(net), no_grad():
         outputs = net(x[:1, :1]).shape[-1]
     desired = desired_rate(loss, target, outputs, x.shape[0])

@@ -1,10 +1,10 @@
-"""What a forward pass takes: the graph of a network, the plan of its steps with their observers, and its input.
+"""Preparation of a forward pass: the graph of a network, the plan of its steps with their observers, and its input.
 
-The graph has the stages in the order in which they run, each with its address and its inputs. Nested networks and
-branches are part of it. Whatever visits the stages of a network visits `Graph.nodes`.
+The graph has the stages in the order in which they run, each with its address and its inputs, including nested networks
+and branches. All code that visits the stages of a network visits `Graph.nodes`.
 
-The plan says which layers and neurons run as one fused operation. `FUSIONS` has all patterns. The first pattern that
-fits is used; a stage that fits none runs by itself. With and without fusion a network computes the same bits.
+The plan says which layers and neurons run as one fused operation. `FUSIONS` has all patterns; the first that fits is
+used, and a stage that fits none runs by itself. With and without fusion a network computes the same bits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from cuslayer.layers import Conv, Dense, Layer, SumPool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.neurons.base import OnePass, is_neuron
 
-# Longer descriptions of stages are left out of messages.
+# Messages omit longer descriptions of stages.
 _LONGEST_TEXT = 60
-# The number of a network's input among the inputs of a node.
+# The number that stands for the network's input among the inputs of a node.
 INPUT = -1
 
 # A position in a network, or positions from the outermost network inward.
@@ -49,17 +49,17 @@ class GraphNode:
 
     number: int  # its place in the order in which stages run
     path: tuple[int, ...]  # its positions, from the outermost network inward
-    stage: Any = field(compare=False)  # called with one tensor for each input
+    stage: Any = field(compare=False)  # takes one tensor for each input
     inputs: tuple[int, ...]  # the numbers of the nodes whose outputs it takes; INPUT is the network's input
 
     @property
     def address(self) -> Address:
-        """The position of a stage of the network itself; for a nested one, the tuple of its positions."""
+        """The position of a stage of the network itself; for a nested stage, the tuple of its positions."""
         return as_address(self.path)
 
     @property
     def described(self) -> str:
-        """The stage in messages: as its repr, or only its class where that is long or has no other."""
+        """The stage in messages: its repr, or only its class if the repr is long or missing."""
         text = check.one_line(self.stage)
         return type(self.stage).__name__ if len(text) > _LONGEST_TEXT or text.startswith("<") else text
 
@@ -78,7 +78,7 @@ class GraphPart(NamedTuple):
     path: tuple[int, ...]
     first: int
     stop: int
-    output: int  # the number of the node whose output it returns
+    output: int  # the number of the output node
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Graph:
 
     nodes: list[GraphNode] = field(default_factory=list)
     parts: list[GraphPart] = field(default_factory=list)
-    output: int = INPUT  # the node whose output the network returns
+    output: int = INPUT  # the number of the output node
 
     def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
         """Add a node and return its number."""
@@ -100,7 +100,7 @@ class Graph:
 
 
 def output_neurons(graph: Graph) -> set[int]:
-    """Return the numbers of the neurons after which there are no others."""
+    """Return the numbers of the neurons without other neurons after them."""
     outputs: set[int] = set()
     before_others: set[int] = set()  # the nodes whose output reaches neurons
     for node in reversed(graph.nodes):
@@ -115,7 +115,7 @@ def output_neurons(graph: Graph) -> set[int]:
 def feeds(nodes: Sequence[GraphNode], numbers: Iterable[int]) -> tuple[set[int], set[int]]:
     """Return the neurons, or INPUT, whose output reaches nodes through other stages, and these stages; by number.
 
-    A node of `numbers` is itself one of the neurons or of the stages.
+    A node of `numbers` itself counts among the neurons or the stages.
     """
     neurons, stages = set[int](), set[int]()
     waiting = list(numbers)
@@ -133,9 +133,9 @@ Item = TypeVar("Item")
 
 
 def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator[tuple[Item, list[Any]]]:
-    """Yield items, which run one after the other, and their inputs; the loop sets the values of their last nodes.
+    """Yield items in order and their inputs; the loop sets the values of their last nodes.
 
-    Values that nothing needs any more, and that are not the output, are deleted.
+    Values are deleted after their last use, except for the output.
     """
     items = list(items)
     left = Counter([output, *(number for item in items for number in item.inputs)])  # type: ignore[attr-defined]
@@ -172,7 +172,7 @@ class Fusion(NamedTuple):
 
 
 def one_pass(stage: Any) -> OnePass | None:
-    """Return the `OnePass` of a stage of neurons that fused operations know; None for any other stage."""
+    """Return the `OnePass` of a stage of neurons that fused operations support; None for any other stage."""
     return getattr(stage, "one_pass", None)
 
 
@@ -209,7 +209,7 @@ FUSIONS = (
     Fusion((Dense,), _dense),
     Fusion((SumPool,), _pool),
 )
-# The most stages that run as one.
+# The maximum number of stages that run as one.
 _LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
 
 
@@ -220,7 +220,7 @@ class Step:
     Attributes:
         start: the number of the first node in the network's graph.
         stages: the stages.
-        fusion: the pattern they fit; None for a single stage.
+        fusion: their pattern; None for a single stage.
         inputs: the numbers of the nodes whose outputs the first stage takes.
     """
 
@@ -257,8 +257,8 @@ class Step:
 def plan(graph: Graph) -> list[Step]:
     """Return the steps of a forward pass through a graph.
 
-    Stages run as one only where each takes nothing but the output of the stage before it, which no other stage takes.
-    A step does not go over the edge of a nested network that has an observer.
+    Stages run as one only if each takes nothing but the output of the stage before it, and no other stage takes this
+    output. A step does not cross the edge of a nested network that has an observer.
 
     >>> from cuslayer.network import Sequential
     >>> from cuslayer.network.network import graph_of
@@ -286,7 +286,7 @@ def plan(graph: Graph) -> list[Step]:
 
 # Runs a step of a plan on its inputs.
 Run: TypeAlias = "Callable[..., Tensor]"
-# Runs a step in place of a `Run`: called with that `Run`, the step and its inputs; returns the output.
+# Runs a step in place of a `Run`: takes this `Run`, the step and its inputs; returns the output.
 Observer: TypeAlias = "Callable[..., Tensor]"
 
 _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
@@ -296,15 +296,15 @@ _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
 def observe(net: Any, observer: Observer) -> Iterator[None]:
     """Let an observer run every step of a network's forward passes, within the block and this thread.
 
-    The observer may run the stages of a step one by one; it must return the output of the step. Of several observers
-    of a network, the last one is called first. A network that is nested in another is observed there too.
+    The observer may run the stages of a step one by one; it must return the output of the step. If a network has
+    several observers, the last one runs first. A nested network is observed inside other networks too.
     """
     with _observers.set((*_observers.get(), (net, observer))):
         yield
 
 
 def observed(net: Any, parts: Sequence[GraphPart] = ()) -> Run:
-    """Return the function that runs the steps of a network, through its observers and those of its nested networks."""
+    """Return the function that runs a network's steps, through its observers and the observers of nested networks."""
 
     def run(step: Step, *inputs: Tensor) -> Tensor:
         return step(*inputs)
@@ -330,7 +330,7 @@ def _observed_parts(parts: Sequence[GraphPart]) -> list[tuple[GraphPart, Observe
 
 
 def _within(part: GraphPart, observer: Observer, run: Run, step: Step, *inputs: Tensor) -> Tensor:
-    """Run a step through the observer of a nested network if it lies in it, numbered as in that network."""
+    """Run a step through the observer of a nested network if it lies in this network, with its numbers there."""
     if not part.first <= step.start < part.stop:
         return run(step, *inputs)
 
@@ -340,7 +340,7 @@ def _within(part: GraphPart, observer: Observer, run: Run, step: Step, *inputs: 
     return observer(numbered_back, step.numbered_from(step.start - part.first), *inputs)
 
 
-# What to do about an input without spikes.
+# Advice for an input without spikes.
 SILENT_INPUT = "check the recordings, and the duration, the window and the time step with which they are read"
 
 
@@ -359,7 +359,7 @@ def as_input(x: Any) -> Tensor:
 
 
 def _not_an_array(x: Any) -> str:
-    """Return what x is instead of an array, and what to do; '' if it may become one."""
+    """Return what x is instead of an array, and advice; '' if it may become one."""
     if isinstance(x, (str, os.PathLike)):
         return f"the path {os.fspath(x)!r}; read the file first"
     if isinstance(x, Events) or (isinstance(x, (list, tuple)) and len(x) and isinstance(x[0], Events)):

@@ -17,13 +17,13 @@ from cuslayer.layers.base import Layer, Shape
 @differentiable
 @saves("nothing")
 def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Array, Pullback]:
-    """Identity with a gradient hook: return x, and call back with its gradient during backward.
+    """Identity with a gradient hook: return x; backward calls a function with its gradient.
 
-    Neither x nor the gradient changes. Without gradients, the callback is not called.
+    Neither x nor the gradient changes. Without gradients, nothing calls the function.
 
     Args:
         x: an array of any shape.
-        callback: called with the gradient, of x's shape. It must not write to the array.
+        callback: a function of the gradient, of x's shape, to which it must not write.
 
     Returns:
         x itself.
@@ -51,7 +51,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
     """Join arrays (T, N, ...): their sum, or their concatenation along the last axis.
 
     Args:
-        branches: the arrays. Spikes count as 1.0 in a sum; concatenated spikes stay boolean if all of them are spikes.
+        branches: the arrays. Spikes count as 1.0 in a sum; if all arrays are spikes, the concatenation stays boolean.
         how: "add", for arrays of one shape, or "concatenate", for arrays whose shapes differ in the last axis only.
 
     Returns:
@@ -76,7 +76,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
 
 @check.operation("Parallel")
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
-    """Raise ValueError unless shapes can be joined."""
+    """Raise ValueError unless the shapes fit."""
     first = shapes[0]
     for branch, shape in enumerate(shapes):
         fits = shape == first if how == "add" else bool(shape) and shape[:-1] == first[:-1]
@@ -86,7 +86,7 @@ def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
 
 
 class Join(Layer):
-    """The join of parallel branches, called with the output of each branch."""
+    """The join of parallel branches; it takes the output of each branch."""
 
     memory = 0
     keeps_steps = True
@@ -111,7 +111,7 @@ class Join(Layer):
         return (*known[0][:-1], sum(shape[-1] for shape in known)) if len(known) == len(shapes) else None
 
     def offsets(self, shapes: Sequence[Shape]) -> list[int]:
-        """Return the first place in the last axis of each branch's output in a concatenation."""
+        """Return the first index of each branch's output in the last axis of a concatenation."""
         return [0, *np.cumsum([shape[-1] for shape in shapes]).tolist()][:-1]
 
     def __repr__(self) -> str:

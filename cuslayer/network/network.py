@@ -1,4 +1,4 @@
-"""Networks: sequences of layers and neurons, given one by one or in the paper's notation, and parallel branches."""
+"""Networks: sequences of layers and neurons, as objects or in the paper's notation, and parallel branches."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from cuslayer.neurons.base import Neuron, as_neuron
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
 _DEEPEST = 50
-# Networks that hold one another twice have exponentially many stages.
+# Networks that contain one another twice have exponentially many stages.
 _MOST = 100_000
-# Whether a network is called by another one, which has checked its input.
+# Whether another network, which has checked the input, calls a network.
 _inside = Setting(False)
-# The networks whose input has looked like pixels.
+# The networks with an input that looked like pixels.
 _warned: WeakSet[Any] = WeakSet()
 
 
@@ -38,7 +38,7 @@ class Container(Layer):
 
     Attributes:
         stages: the layers or branches in order.
-        potentials: how potentials are saved for backward; None to leave it to the network around.
+        potentials: how potentials are saved for backward; None to take the enclosing network's setting.
     """
 
     potentials: str | None = None
@@ -49,7 +49,7 @@ class Container(Layer):
         raise TypeError("a container must define stages")
 
     def _check_stages(self) -> None:
-        """Raise TypeError unless each stage can be called, ValueError if neurons differ in dt or sizes do not fit."""
+        """Raise TypeError unless each stage is callable, ValueError if neurons differ in dt or sizes do not fit."""
         for position, stage in enumerate(self.stages):
             name = f"{self._what} {position}"
             check.instance(name, stage)
@@ -68,19 +68,19 @@ class Container(Layer):
     def __call__(self, x: Any) -> Tensor:
         """Return the output for the input x (T, N, ...).
 
-        Without gradients, on the CPU, a long input runs in chunks of time, so that the memory besides input and output
-        does not grow with T; the output is the same to the bit. See `in_chunks`.
+        Without gradients, on the CPU, a long input runs in chunks of time. Except for input and output, the memory then
+        does not grow with T, and the output is the same to the bit. See `in_chunks`.
 
-        Of a padded batch, a tensor with `lengths`, every stage gets an input with these, and the output has them; after
-        the end of a recording it is 0.
+        In a padded batch, a tensor with `lengths`, the inputs of all stages and the output have these lengths. The
+        output is 0 after the end of a recording.
 
         Raises:
-            TypeError: x is not made of numbers or booleans.
-            ValueError: x does not fit the first layer, or holds NaN or an infinity.
+            TypeError: x has neither numbers nor booleans.
+            ValueError: x does not fit the first layer, or contains NaN or an infinity.
             MemoryError: there is not enough memory; the message names the layer and a batch that would fit.
 
         Warns:
-            UserWarning: x looks like pixels from 0 to 255; once for a network.
+            UserWarning: x looks like pixels from 0 to 255; once per network.
         """
         x = as_input(x)
         self.check_input(x)
@@ -99,7 +99,7 @@ class Container(Layer):
 
     def _run(self, graph: Graph, x: Tensor) -> Tensor:
         run, uses, values = observed(self, graph.parts), graph.uses(), {INPUT: x}
-        # Packed spikes that several steps take are unpacked once, at the first step that needs booleans.
+        # The first step that needs booleans unpacks packed spikes for all steps.
         if uses[INPUT] > 1:
             keep_unpacked(x)
         try:
@@ -124,7 +124,7 @@ class Container(Layer):
         return y
 
     def _check_numbers(self, x: Tensor) -> None:
-        """Check that numbers are finite, and not pixels; all are looked at where the ends may be those of pixels."""
+        """Check that numbers are finite, and no pixels; it checks all numbers if the range may be a range of pixels."""
         ends = None if _inside.get() else number_range("x", x)
         found = check.pixels("x", *ends, lambda: bool((x.data % 1 == 0).all())) if ends else None
         if found and self not in _warned:
@@ -132,13 +132,13 @@ class Container(Layer):
             check.warn(found)
 
     def check_input(self, x: Tensor) -> None:
-        """Raise ValueError unless x fits the network, for networks that know the shape of their input."""
+        """Raise ValueError unless x fits the network, for networks with a fixed input shape."""
 
     def stream(self, lengths: Any = None) -> Stream:
         """Return the network with a state, for one step or one chunk of steps at a time; see `Stream`.
 
         Args:
-            lengths: the number of steps of each recording of a padded batch, (N,), after which its output is 0.
+            lengths: the number of steps of each recording in a padded batch, (N,), after which its output is 0.
 
         Raises:
             ValueError: the network is on a GPU, or a stage cannot keep a state.
@@ -151,7 +151,7 @@ class Container(Layer):
         return found
 
     def children(self) -> Iterator[tuple[str, Any]]:
-        """Yield the position of each stage that is a layer, and the layer; then other attributes as `Layer` does."""
+        """Yield the position of each stage that is a layer, and the layer; then other attributes like `Layer`."""
         stages = self.stages
         yield from ((str(position), stage) for position, stage in enumerate(stages) if isinstance(stage, Layer))
         yield from self._other_children()
@@ -163,10 +163,10 @@ class Container(Layer):
                 yield from tensors_and_layers(name, value)
 
     def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-        """Yield ``<position>.<name>`` for each parameter; those of the library's layers have numbers.
+        """Yield ``<position>.<name>`` for each parameter; parameters of the library's layers have numbers.
 
         Args:
-            above: the identities of the layers whose names are being collected, which hold this one.
+            above: the identities of the layers that contain this one.
         """
         above = (*above, id(self))
         for position, stage in enumerate(self.stages):
@@ -188,10 +188,10 @@ class Container(Layer):
 
     @check.operation
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Set the parameters and gains from arrays by name, as `state` returns them. Missing gains do not change.
+        """Set the parameters and gains from the arrays that `state` returned. Missing gains do not change.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
+            ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
         """
         numbers = self._numbers()
         given = {name: check.number(name, state[name]) for name in numbers if name in state}
@@ -213,7 +213,7 @@ class Container(Layer):
         return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
 
     def __getitem__(self, key: Any) -> Any:
-        """Return the layer at a position; layers of a slice as a network; the layer of a path; or a given layer.
+        """Return the layer at a position or a path, the layers of a slice as a network, or a given layer.
 
         Raises:
             IndexError: the position is out of range.
@@ -261,26 +261,26 @@ class Container(Layer):
 class Sequential(Container):
     """Layers and neurons that run one after the other.
 
-    A network is a layer: it may stand in another network, or be a branch of `Parallel`. One that is empty passes its
-    input on. A layer may stand at several places; they share its parameters. Layers are numbered from 0; one in a
-    nested network has the address ``(position of the network, position in it)``, and so on inward. ``net[address]`` is
-    the layer, and `record`, `explain` and the like take addresses as well as layers. Iteration runs over `layers`.
+    A network is a layer: it can be part of another network, or a branch of `Parallel`. An empty network passes its
+    input on. A layer can have several positions; they share its parameters. Positions count from 0. A layer in a nested
+    network has the address ``(position of the network, position in it)``, and so on inward. ``net[address]`` is the
+    layer; `record`, `explain` and similar functions take addresses as well as layers. Iteration runs over `layers`.
 
     Args:
         layers: layers, neurons, networks, or any functions from a tensor to a tensor.
         potentials: how potentials are saved for backward: "full", or "float16" at half the memory. The surrogate then
-            has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same. In a nested network
-            the setting of the outer one holds. With "full" on a CPU, float32 potentials between a convolution of
-            spikes, in fewer than 5 % of its bins, and pooling are computed again instead, to the same bits, which takes
-            less than a byte a step.
+            has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same. Nested networks take
+            the outer network's setting. With "full" on a CPU, backward recomputes float32 potentials between
+            convolution and pooling, to the same bits, if fewer than 5 % of the convolution's input bins have a spike.
+            This needs less than a byte per step.
 
     Attributes:
         layers: the stages in order.
 
     Raises:
-        TypeError: a stage cannot be called.
-        ValueError: potentials is neither "full" nor "float16", neurons differ in dt without a function between them
-            that may change the step, or a layer does not fit what is before it.
+        TypeError: a stage is not callable.
+        ValueError: potentials is neither "full" nor "float16", a layer does not fit the layers before it, or neurons
+            differ in dt without a function between them that may change it.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
@@ -317,21 +317,21 @@ class Network(Sequential):
 
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer; ``256r`` a dense layer whose neurons are `Recurrent`, with orthogonal weights among them at first;
-    ``10avg`` the mean over each of 10 groups of channels, and ``10out`` a read-out of 10 potentials
-    (`ReadOut`), both without neurons after them. An input without rows and columns is a bare number: ``200-256-200``.
+    dense layer; ``256r`` a dense layer with `Recurrent` neurons, whose recurrent weights start orthogonal; ``10avg``
+    the mean over each of 10 groups of channels; and ``10out`` a read-out of 10 potentials (`ReadOut`). No neurons
+    follow the last two. An input without rows and columns is a bare number: ``200-256-200``.
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
         neuron: the neurons of every layer; their `pool_gain` is the gain of the pooling, for SRM ``1.1 theta``.
-        potentials: how potentials are saved for backward, as in `Sequential`.
+        potentials: how potentials are saved for backward; see `Sequential`.
 
     Attributes:
         input_shape: (H, W, C), or (N,).
         layers: layers and neurons in turn.
 
     Raises:
-        ValueError: a word is unknown, a size is 0, a window does not fit its frame, or potentials is unknown.
+        ValueError: a word or potentials is unknown, a size is 0, or a window does not fit its frame.
         TypeError: notation is neither a string nor words, or neuron is not a neuron.
 
     >>> import numpy as np
@@ -361,20 +361,20 @@ class Network(Sequential):
 
 
 class Parallel(Container):
-    """Branches that run on the same input, and the join of their outputs.
+    """Branches with the same input, and the join of their outputs.
 
     ::
 
         add          y = branch_0(x) + branch_1(x) + ...
         concatenate  y[..., :] = branch_0(x)[..., :], branch_1(x)[..., :], ...     along the last axis, the channels
 
-    A branch that ends in a layer has weighted inputs as its output; added, they are the weighted input of the neurons
-    after the join. A branch that ends in neurons has spikes. The sum of spikes is their count, 0 to the number of
-    branches, as numbers, so the layer after the join multiplies matrices. Concatenated spikes stay spikes.
+    A branch that ends in a layer returns weighted inputs; their sum is the weighted input of the neurons after the
+    join. A branch that ends in neurons returns spikes. The sum of spikes is their count, as numbers from 0 to the
+    number of branches, so the layer after the join multiplies matrices. Concatenated spikes stay spikes.
 
-    An empty `Sequential` passes its input on: with it as a branch, the others are bypassed by a skip connection. The
-    branches are numbered from 0; a layer in one has the address ``(position, branch, position in the branch)``, or
-    ``(position, branch)`` if it is the branch itself. The join has the address of the `Parallel`.
+    An empty `Sequential` passes its input on: as a branch it is a skip connection. Branches count from 0. A layer in a
+    branch has the address ``(position, branch, position in the branch)``, or ``(position, branch)`` if it is the branch
+    itself. The join has the address of the `Parallel`.
 
     Args:
         branches: layers, neurons, networks, or any functions from a tensor to a tensor.
@@ -385,9 +385,9 @@ class Parallel(Container):
         join: "add" or "concatenate".
 
     Raises:
-        TypeError: a branch cannot be called.
-        ValueError: there is no branch, join is unknown, neurons differ in dt, or layers or the outputs do not fit; when
-            it is called, also if outputs do not fit whose shapes were not known.
+        TypeError: a branch is not callable.
+        ValueError: there is no branch, join is unknown, neurons differ in dt, or layers or outputs do not fit. A call
+            also raises it for outputs of unknown shape that do not fit.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Conv
@@ -447,7 +447,7 @@ def graph_of(net: Container) -> Graph:
 
 
 def chain_of(net: Container) -> list[GraphNode]:
-    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else."""
+    """Return the nodes of a network that is a chain, including nested ones; for files that can only store chains."""
     nodes = graph_of(net).nodes
     for node in nodes:
         if isinstance(node.stage, Join):
@@ -457,9 +457,9 @@ def chain_of(net: Container) -> list[GraphNode]:
 
 @check.operation("network")
 def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> int:
-    """Add a stage to a graph, with what is nested in it, and return the number of the node that has its output.
+    """Add a stage with its nested stages to a graph, and return the number of its output node.
 
-    A container with a `__call__` of its own may compute something else: it is a stage like any function.
+    A container with its own `__call__` may compute something else: it is a stage like any function.
     """
     if len(graph.nodes) + len(graph.parts) >= _MOST:
         raise ValueError(f"stages must be at most {_MOST:,}, each counted at all places where it stands")
@@ -474,7 +474,7 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
 
 
 def _shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Return what to do with an input of another shape than (T, N) and `wanted`, or '' if that is not known."""
+    """Return advice for an input of another shape than (T, N) and `wanted`, or '' if there is none."""
     if got[1:] == wanted:
         return "; one sample needs a batch axis, x[:, None]"
     if len(wanted) == 3 and len(got) == 5:

@@ -1,4 +1,4 @@
-"""The notation of networks: its grammar, a word with its options, and the layers that words stand for."""
+"""The notation of networks: its grammar, words with their options, and the layers of words."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _WEIGHTED = (
     *("weight_scale", "bias", "norm", "winners", "neuron", "spread"),
     *("delay", "max_delay", "initial_delay", "synaptic_delay", "narrowing", "dropout"),
 )
-# The options that each kind of word takes.
+# The options of each kind of word.
 TAKES: dict[str, tuple[str, ...]] = {
     "input": (),
     "dense": _WEIGHTED,
@@ -56,12 +56,12 @@ TAKES: dict[str, tuple[str, ...]] = {
     "average": (),
     "readout": ("weight_scale", "bias", "tau"),
 }
-# The kinds of words whose layer has no neurons after it.
+# The kinds of words without neurons after their layer.
 WITHOUT_NEURONS = ("average", "readout")
 
 
 def _one_or_two(least: int) -> Any:
-    """Return the rule of one integer, or of two in a list."""
+    """Return the rule for one integer, or two in a list."""
 
     def rule(name: str, value: Any) -> Any:
         found = check.pair(name, value, least=least)
@@ -71,7 +71,7 @@ def _one_or_two(least: int) -> Any:
 
 
 def _ranges(name: str, value: Any) -> tuple[tuple[str, float, float], ...]:
-    """Return ranges of constants, each with its name, from a mapping of two numbers each."""
+    """Return ranges of constants, each with its name, from a mapping to two numbers."""
     if not isinstance(value, dict) or not value:
         raise ValueError(f"{name} must be the least and the most of constants by name, got {value!r}")
     found = list[tuple[str, float, float]]()
@@ -99,25 +99,26 @@ class Word:
         dilation: rows and columns between the taps of a window; by default 1.
         groups: the number of groups of channels of a convolution; by default 1.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
-        bias: whether a trained constant is added to the weighted input at each step.
-        norm: "std", "power" or "none", the scale of a `BatchNorm` before the neurons; gain and offset of the first two
-            are trained, and begin with theta and 0. By default there is none.
-        winners: the number of neurons that get their weighted input at a step, see `KWinners`; by default all.
+        bias: whether the layer adds a trained constant to the weighted input at each step.
+        norm: "std", "power" or "none", the scale of a `BatchNorm` before the neurons. The first two have a trained gain
+            and offset, which start at theta and 0. By default there is no `BatchNorm`.
+        winners: the number of neurons that get their weighted input at a step; see `KWinners`; by default all.
         tau: the time constant of a read-out, ms.
-        recurrent_delay: the time after which spikes come back to the neurons of ``Nr``, ms; by default a step.
+        recurrent_delay: the time until spikes return to the neurons of ``Nr``, ms; by default one step.
         delay: whether a trained `Delay` follows, one delay for each channel.
         max_delay: the longest delay, ms.
-        initial_delay: delays begin uniform between 0 and this, ms; by default 1.
-        synaptic_delay: the longest trained delay of a synapse, ms, see `SynapticDelays`; by default there are none.
-        recurrent_synaptic_delay: the same for the synapses of ``Nr`` between its neurons, besides recurrent_delay.
-        narrowing: the number of steps of the optimizer in which these delays narrow to one lag; by default 1,000.
-        dropout: the probability of `Dropout` after the neurons; by default there is none.
-        neuron: the neurons of this layer; by default those of the network.
-        spread: of neurons with trained constants, the name, the least and the most of constants that begin uniform
-            between these, one for each neuron or channel, see `StepNeuron.spread`; by default there is none.
+        initial_delay: initial delays are uniform between 0 and this, ms; by default 1.
+        synaptic_delay: the longest trained delay of a synapse, ms; see `SynapticDelays`; by default no delays.
+        recurrent_synaptic_delay: the same for the synapses of ``Nr`` between its neurons, in addition to
+            recurrent_delay.
+        narrowing: the number of optimizer steps in which these delays narrow to one lag; by default 1,000.
+        dropout: the probability of `Dropout` after the neurons; by default no dropout.
+        neuron: the neurons of this layer; by default the network's.
+        spread: name, minimum and maximum of trained constants that start uniform between these, one for each neuron or
+            channel; see `StepNeuron.spread`; by default none.
 
     Raises:
-        ValueError: the word is unknown, or of a kind that does not take an option that is given.
+        ValueError: the word is unknown, or its kind does not take a given option.
         TypeError: the word is not a string.
 
     >>> Word("16c5", stride=2).kind
@@ -185,12 +186,12 @@ class Word:
 
 
 def article(kind: str) -> str:
-    """Return a kind of word with the article before it."""
+    """Return a kind of word with its article."""
     return f"an {kind}" if kind[0] in "ai" else f"a {kind}"
 
 
 def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
-    """Return the kind of a word, as `Word.kind`; errors begin with `where`."""
+    """Return the kind of a word, like `Word.kind`; errors begin with `where`."""
     match = _WORD.fullmatch(text)
     if match is None:
         raise ValueError(f"{where} is no layer; known words: {grammar}")
@@ -207,7 +208,7 @@ def read_words(notation: str) -> tuple[Word, ...]:
 
 
 def rows_first(word: Word) -> Word:
-    """Return an input word WxHxC, columns first as SLAYER has it, as HxWxC; other words as they are."""
+    """Return an input word WxHxC, columns first as in SLAYER, as HxWxC; other words unchanged."""
     if word.kind != "input":
         return word
     columns, rows, channels = word.numbers
@@ -220,7 +221,7 @@ Shape: TypeAlias = "tuple[int, ...]"
 def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
-    Neurons with an axon delay are followed by a `Shift`; weights before neurons with a weight grid are rounded to it.
+    A `Shift` follows neurons with an axon delay; weights before neurons with a weight grid are rounded to it.
     """
     notation = "-".join(word.text for word in words)
     if not words or words[0].kind not in ("input", "dense"):
@@ -249,7 +250,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         layer = _layer(word, shape, own)
         try:
             shape = cast(Shape, layer.output_shape(shape))
-        except ValueError as problem:  # a layer names its operation first
+        except ValueError as problem:  # the message starts with the layer's operation
             raise ValueError(f"{str(problem).split(': ', 1)[1]}") from None
         with check.about(where):
             stages += [layer, *_before_neurons(word, shape, own)]
@@ -268,7 +269,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
 
 
 def _spread(where: str, neuron: Any, word: Word) -> Any:
-    """Return neurons with constants of their own, which a network's file has since they are trained."""
+    """Return neurons with individual constants; files store them because they are trained."""
     names = {} if getattr(neuron, "names", None) is None else neuron.names.all
     ranges = {names.get(name, name): (least, most) for name, least, most in word.spread or ()}
     if not isinstance(neuron, StepNeuron) or not getattr(neuron, "trained", False):
@@ -278,7 +279,7 @@ def _spread(where: str, neuron: Any, word: Word) -> Any:
 
 
 def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
-    """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
+    """Return the layers between the layer of a word, whose output has the given shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:
         scale = check.one_of("norm", word.norm, SCALES)
@@ -289,7 +290,7 @@ def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
 
 
 def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
-    """Return the layer of a word for an input of a shape; neurons set its gain, or its weight's scale and rounding."""
+    """Return the layer of a word for an input shape; neurons set its gain, or its weight's scale and rounding."""
     number, *kernel = word.numbers
     options = {name: getattr(word, name) for name in ("stride", "padding", "dilation", "groups")}
     options = {name: value for name, value in options.items() if value is not None}
@@ -316,14 +317,14 @@ def _inputs(shape: Shape) -> int | Shape:
 
 
 def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
-    """Return the neurons of a recurrent word; the scale of the word is that of the weights before them."""
+    """Return the neurons of a recurrent word; the word's scale applies to the weights before them."""
     weight = _weight_options(word, as_neuron(neuron)) | {"weight_scale": Dense.usual_scale}
     weight["delays"] = _delays(word, word.recurrent_synaptic_delay, as_neuron(neuron))
     return Recurrent(Dense(shape[0], shape[0], **weight), neuron, delay=word.recurrent_delay)
 
 
 def _delays(word: Word, longest: float | None, neuron: Neuron) -> SynapticDelays | None:
-    """Return delays of the synapses of a word up to a longest one, None for none."""
+    """Return the synaptic delays of a word, up to the longest; None for no delays."""
     steps: dict[str, Any] = {} if word.narrowing is None else {"steps": word.narrowing}
     return None if longest is None else SynapticDelays(longest, dt=neuron.dt, **steps)
 

@@ -1,4 +1,4 @@
-"""The shape of each stage's output, the memory that it needs, and the time step of a network."""
+"""The shape and the memory of each stage's output, and the time step of a network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
 
-# Frames whose rows and columns are not known, only their channels after these.
+# Frames with unknown rows and columns; the number of channels follows.
 _FRAME = ("H", "W")
 
 
 def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
-    """Return the shape of a stage's output after T and N, for the shapes of its inputs; None where it is unknown."""
+    """Return the shape of a stage's output after T and N, for the shapes of its inputs; None if it is unknown."""
     if isinstance(stage, Join):
         return stage.joined_shape(shapes)
     if is_neuron(stage) and not isinstance(stage, Layer):
@@ -32,7 +32,7 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
 
 
 def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = shape_after) -> dict[int, Any]:
-    """Return the shape of each node's output by its number, that of the input with INPUT, one after the other."""
+    """Return the shape of each node's output by its number, in order, with the input's shape as INPUT."""
     found: dict[int, Any] = {INPUT: shape}
     for node in graph.nodes:
         found[node.number] = after(node.stage, [found[number] for number in node.inputs])
@@ -40,7 +40,7 @@ def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = sha
 
 
 def known_shapes(graph: Graph, shape: Shape | None) -> dict[int, Any]:
-    """Return `shapes_of` a graph, with what a stage alone tells where shapes do not match: an error of the call."""
+    """Return `shapes_of` a graph; where shapes do not match, the shape from the stage alone: the call will raise."""
 
     def after(stage: Any, shapes: Sequence[Any]) -> Any:
         try:
@@ -52,7 +52,7 @@ def known_shapes(graph: Graph, shape: Shape | None) -> dict[int, Any]:
 
 
 def check_shapes(graph: Graph, shape: Shape | None) -> None:
-    """Raise ValueError if a stage of a graph cannot take what the stages before it return."""
+    """Raise ValueError if a stage of a graph cannot take the output of the stages before it."""
     shapes: dict[int, Any] = {INPUT: shape}
     for node in graph.nodes:
         try:
@@ -65,7 +65,7 @@ def check_shapes(graph: Graph, shape: Shape | None) -> None:
 
 
 def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
-    """Return what is known of the shape of a stage's output: as `shape_after`, or ("H", "W", channels), or None."""
+    """Return the known part of the shape of a stage's output: as `shape_after`, or ("H", "W", channels), or None."""
     shape, frames = shapes[0], any(each is not None and each[:2] == _FRAME for each in shapes)
     if isinstance(stage, Layer) and not _describes_itself(stage):
         return None
@@ -80,7 +80,7 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
                 check_frame(shape, stage.in_channels)
         return (*_FRAME, stage.out_channels)
     if isinstance(stage, (Dense, ReadOut)) and frames:
-        # Flattened frames have a multiple of their channels.
+        # The size of flattened frames is a multiple of their channels.
         if math.prod(stage.in_features) % shape[2]:
             raise ValueError(f"x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features")
         return stage.output_shape(None)
@@ -90,7 +90,7 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
 
 
 def _describes_itself(layer: Layer) -> bool:
-    """Return whether the shape that a layer tells is that of its own `__call__`, not of a class that it overrides."""
+    """Return whether a layer's output shape belongs to its `__call__`, not to the `__call__` that it overrides."""
     names = ("output_shape", "joined_shape", "keeps_shape")
     owner = next(c for c in type(layer).__mro__ if "__call__" in vars(c) or any(name in vars(c) for name in names))
     return any(name in vars(owner) for name in names)
@@ -122,9 +122,9 @@ def _check_one(steps: list[float]) -> None:
         raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
 
 
-# A potential and a spike of a neuron at a step, in bytes; and a gradient.
+# The bytes of a neuron's potential and spike at a step, and of a gradient.
 _EACH, _GRADIENT = 5, 4
-# The share of the free memory that is counted on: blocks do not fit each other without gaps.
+# The usable fraction of the free memory: there are gaps between blocks.
 _SHARE = 0.9
 
 
@@ -145,18 +145,18 @@ def layer_error(graph: Graph, number: int, shape: tuple[int, ...]) -> LayerMemor
 
 
 def step_error(graph: Graph, shape: tuple[int, ...]) -> LayerMemoryError:
-    """Return the error for a step of training on an input of a shape (T, N, ...) whose gradients did not fit."""
+    """Return the error for a training step on an input shape (T, N, ...) whose gradients did not fit."""
     return LayerMemoryError(f"the gradients of a batch of {shape[1]} do not fit into memory; {_advice(graph, shape)}")
 
 
 def _sizes(graph: Graph, shape: tuple[int, ...]) -> list[int]:
-    """Return the number of elements of each node's output for one sample at all steps; 0 where it is unknown."""
+    """Return the number of elements of each node's output for one sample at all steps; 0 if it is unknown."""
     _, *known = known_shapes(graph, shape[2:]).values()
     return [0 if each is None else shape[0] * math.prod(each) for each in known]
 
 
 def _advice(graph: Graph, shape: tuple[int, ...]) -> str:
-    """Return how much memory is free, and the largest batch that would fit."""
+    """Return the free memory, and the largest batch that would fit, as text."""
     sizes, samples = _sizes(graph, shape), shape[1]
     kept = _EACH * sum(sizes) if grad_enabled() else _EACH * max(sizes, default=0)
     each = kept + 2 * _GRADIENT * max(sizes, default=0)

@@ -30,7 +30,7 @@ from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.states import carried
 
-# Runs a stage on one chunk (T, N, ...) after the other.
+# Runs a stage on chunks (T, N, ...) in order.
 Run: TypeAlias = "Callable[..., Array]"
 
 
@@ -40,23 +40,22 @@ class _Item(NamedTuple):
     run: Run
     inputs: tuple[int, ...]
     last: int
-    done: tuple[int, ...] = ()  # the inputs that nothing after it takes
+    done: tuple[int, ...] = ()  # the inputs that no later item takes
 
 
 class Stream:
     """A network in evaluation that takes one step, or one chunk of steps, at a time; made by ``net.stream()``.
 
-    The spikes are those of ``net(x)`` for the whole input at once: to the bit where layers take spikes, and up to
-    rounding where they take numbers. Memory does not grow with the number of steps. The weights are those that the
-    network has when the stream is made or reset. Streams run on the CPU. After the end of a recording, by its length,
-    the output is 0.
+    The spikes equal ``net(x)`` for the whole input: to the bit if layers take spikes, and up to rounding if they take
+    numbers. Memory does not grow with the number of steps. Making or resetting the stream copies the network's weights.
+    Streams run on the CPU. The output is 0 after the end of a recording, by its length.
 
     Args:
-        net: a network on the CPU, of layers and neurons that can keep a state. The library's can, but for `Decimate`,
-            an `ReadOut` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
-            one's own, or a class of these with a ``__call__`` of its own, says so by its attribute `memory` or its
-            method `streamed`, neurons of one's own by their method `streamed`.
-        lengths: the number of steps of each recording of a padded batch, (N,); None for no end.
+        net: a network on the CPU, of layers and neurons that can keep a state. The library's layers and neurons can,
+            except for `Decimate`, a `ReadOut` that filters by a neuron's response, and a `Shift` or `Delay` with a
+            delay below 0. Users' layers, and subclasses with their own ``__call__``, need the attribute `memory` or the
+            method `streamed`; users' neurons need the method `streamed`.
+        lengths: the number of steps of each recording in a padded batch, (N,); None for no end.
 
     Attributes:
         steps: the number of steps since the start.
@@ -80,7 +79,7 @@ class Stream:
 
     @check.operation("stream")
     def reset(self) -> None:
-        """Begin anew: no input has been seen, and the weights are those that the network has now."""
+        """Reset the stream to the state before any input, with the network's current weights."""
         for name, p in self._net.named_parameters().items():
             if not isinstance(p.data, np.ndarray):
                 raise ValueError(f"the network must be on the CPU, {name} is on a GPU")
@@ -116,7 +115,7 @@ class Stream:
         return y if self._lengths is None else ended(y, lengths=self._lengths - before).data
 
     def advance(self, x: Array) -> Array:
-        """Return the output for the next steps of an array that fits the network and the calls before."""
+        """Return the output for the next steps of an array that fits the network and the earlier calls."""
         values = {INPUT: x}
         with no_grad():
             for run, inputs, number, done in self._items:
@@ -139,7 +138,7 @@ def _items(graph: Graph, step: Step) -> list[_Item]:
 
 
 def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
-    """Return a layer and its neurons, perhaps pooling and its neurons, with a state; None if they run one by one."""
+    """Return a layer and its neurons, with or without pooling and its neurons, with a state; None if not fused."""
     from cuslayer.kernels.fused.cpu import StreamedDense  # imports Numba
     from cuslayer.kernels.fused.cpu_conv import StreamedConv
 
@@ -175,18 +174,18 @@ def _streamed(graph: Graph, step: Step) -> Run:
 
 
 class Chunked:
-    """A pass over x (T, N, ...) in chunks of so many steps, whose backward runs each chunk again; for training.
+    """A pass over x (T, N, ...) in chunks of steps; backward runs each chunk again; for training.
 
-    The states of stages go on from chunk to chunk. Stages run one by one. A chunk that runs again draws the same random
-    numbers.
+    The states of stages continue from chunk to chunk. Stages run one by one. A chunk draws the same random numbers when
+    it runs again.
 
     Args:
         net: the network.
         graph: its graph.
         x: the input.
-        steps: the steps of a chunk.
-        whole: whether gradients go on, too. The states before each chunk are then kept, and backward goes from the last
-            chunk to the first. Else gradients stop at the edges.
+        steps: the number of steps of a chunk.
+        whole: whether gradients continue, too. The pass then keeps the states before each chunk, and backward runs from
+            the last chunk to the first. Else gradients stop at the edges.
 
     Raises:
         ValueError: a stage cannot keep a state, or x does not fit.
@@ -202,11 +201,11 @@ class Chunked:
         self._graph, self._x, self._whole = graph, x, whole
         self._format = net.potentials or POTENTIAL_FORMATS[0]
         self._places = [slice(first, min(first + steps, len(x))) for first in range(0, len(x), steps)]
-        # The states before each chunk, or before the first alone, with the state of the random generator.
+        # The states before each chunk, or before the first only, with the state of the random generator.
         self._before = list[tuple[list[Any], Any]]()
 
     def forward(self) -> Tensor:
-        """Return the output, without a graph; any loss has the gradient that it has for that of the network."""
+        """Return the output, without a graph; a loss has the same gradient as for the network's output."""
         found: Any = None
         with no_grad():
             for place in self._places:
@@ -219,7 +218,7 @@ class Chunked:
         return Tensor(found, requires_grad=True, lengths=self._x.lengths)
 
     def backward(self, g: Array) -> None:
-        """Add the gradients of the parameters, given that of the output."""
+        """Add the gradients of the parameters for a gradient g of the output."""
         after, places = generator_state(), list(enumerate(self._places))
         for number, place in reversed(places) if self._whole else places:
             if self._whole or number == 0:
@@ -240,13 +239,13 @@ class Chunked:
 
 
 def check_continued(graph: Graph, whole: bool) -> None:
-    """Raise ValueError unless each stage can go on from chunk to chunk in training, if `whole` with its gradients."""
+    """Raise ValueError unless each stage can continue from chunk to chunk in training, if `whole` with gradients."""
     for node in graph.nodes:
         _continued(node, whole)
 
 
 def _continued(node: GraphNode, whole: bool) -> Run:
-    """Return a stage that goes on from chunk to chunk in training."""
+    """Return a stage that continues from chunk to chunk in training."""
     stage = node.stage
     run = stage.continued() if hasattr(stage, "continued") else None
     if getattr(getattr(stage, "neuron", stage), "stateful", False):
@@ -262,23 +261,23 @@ def _continued(node: GraphNode, whole: bool) -> Run:
     return run
 
 
-# Bytes of the inputs and outputs of all stages for a chunk.
+# The bytes of the inputs and outputs of all stages for a chunk.
 _BYTES = 32 << 20
-# Of fewer chunks, the whole needs about as little memory as the states of the neurons.
+# With fewer chunks, the whole pass needs about as little memory as the states of the neurons.
 _LEAST_CHUNKS = 4
-# A chunk has a multiple of so many rows (steps times samples), which products of matrices take at once: numbers are
-# then multiplied in the same blocks as in the whole, with the same rounding.
+# A chunk has a multiple of this number of rows (steps times samples), the block of matrix products: chunks then
+# multiply in the same blocks as the whole pass, with the same rounding.
 _ROWS = 256
-# A chunk has a multiple of so many steps if that fits: ring buffers of usual filters are then written in place.
+# A chunk has a multiple of this number of steps if it fits: ring buffers of usual filters then need no copies.
 _STEPS = 128
 
 
 def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
-    """Return the output of a network for x (T, N, ...), computed chunk by chunk in time; None where it runs as a whole.
+    """Return the output of a network for x (T, N, ...), computed in chunks of time; None if it runs as a whole.
 
-    It is called without gradients. The network runs in chunks on the CPU, if the whole would need several times the
-    memory of a chunk, nobody observes its steps or potentials, every stage can keep a state (`Layer.streamed`,
-    `Neuron.streamed`), and none draws random numbers. The output is the same, to the bit.
+    This needs a call without gradients, on the CPU, for which the whole pass would need several times the memory of a
+    chunk. Nobody may observe the network's steps or potentials, every stage must be able to keep a state
+    (`Layer.streamed`, `Neuron.streamed`), and none may draw random numbers. The output is the same, to the bit.
     """
     if x.shape[0] < _LEAST_CHUNKS or not x.size or not isinstance(x.stored, np.ndarray):
         return None
@@ -289,13 +288,13 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
         if any(_needs_batch(node.stage) for node in graph.nodes):
             return None
         stream = Stream(net, graph)
-    except ValueError:  # x does not fit, which the whole pass says; a stage keeps no state, or a weight is on a GPU
+    except ValueError:  # x does not fit, which the whole pass reports; a stage keeps no state, or a weight is on a GPU
         return None
     out: Any = None
     for first in range(0, len(x), chunk):
         given = x.stored[first : first + chunk]
         y = stream.advance(given)
-        if len(y) != len(given):  # a layer of one's own may change the number of steps
+        if len(y) != len(given):  # a user's layer may change the number of steps
             return None
         out = np.empty((len(x), *y.shape[1:]), y.dtype) if out is None else out
         out[first : first + chunk] = y
@@ -303,10 +302,10 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
 
 
 def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
-    """Return the number of steps of a chunk, which follows from the sizes of the stages and of the batch."""
+    """Return the number of steps of a chunk, which depends on the sizes of the stages and of the batch."""
     shapes = shapes_of(graph, shape[2:], lambda stage, inputs: shape_after(stage, inputs) or inputs[0])
     sizes = {number: math.prod(each) for number, each in shapes.items()}
-    # A spike has one byte; a number has four, and a spike that a layer takes may be listed in four.
+    # A spike has one byte; a number has four, and so may a layer's input spike in a list.
     each = sum(
         sum(sizes[number] for number in step.inputs) + sizes[step.last] * (1 if is_neuron(step.stages[-1]) else 4)
         for step in plan(graph)
@@ -317,8 +316,8 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
 
 
 def _needs_batch(stage: Any) -> bool:
-    """Return whether a stage needs the whole input now: it has a state, or is in training and draws or takes means."""
+    """Return whether a stage needs the whole input: it has a state, or it draws or takes means in training."""
     if getattr(getattr(stage, "neuron", stage), "stateful", False):
-        return True  # a call continues from the last, and a stream from the beginning
+        return True  # a call continues after the last, and a stream starts anew
     own = not type(stage).__module__.startswith("cuslayer.")
     return bool(getattr(stage, "training", False)) and (own or isinstance(stage, (Dropout, BatchNorm)))

@@ -22,15 +22,14 @@ from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.graph import Run, Step, observe
 from cuslayer.network.join import Join
 
-# Stages between neurons and a layer that pass on what they get, without state: with Dropout before them, they run a
-# second time on what enters it.
+# Stateless stages between neurons and a layer: after Dropout, they run a second time on Dropout's input.
 _PASSING = (Average, Decimate, Delay, Join, Shift)
 
 
 def fan_out(layer: Any, shape: Shape) -> Array | None:
     """Return the number of synapses of each input of a layer, of the input's shape (without T and N), float64.
 
-    At the edge of an image a pixel lies in fewer windows. None for a stage that has no synapses, such as a delay.
+    A pixel at the edge of an image lies in fewer windows. None for a stage without synapses, such as a delay.
 
     >>> from cuslayer.layers import Conv
     >>> fan_out(Conv(1, 2, 3), (3, 4, 1))[0, :, 0].tolist()
@@ -50,7 +49,7 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
         x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
         y = ones(x)
         y.backward(to_device(np.ones(y.shape, np.float32)))
-    # Whole numbers, which products of images have up to rounding.
+    # Counts are whole numbers, which products of images give only up to rounding.
     found: Array = np.rint(to_numpy(x.grad).reshape(shape).astype(np.float64))
     return found
 
@@ -58,13 +57,13 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
 @differentiable
 @check.operation
 def synaptic_operations(s: Array, /, *, fan_out: Array) -> tuple[Array, Pullback]:
-    """Return the number of synaptic operations of spikes: each adds a weight at all of its synapses.
+    """Return the number of synaptic operations of spikes: each spike adds a weight at all of its synapses.
 
     The gradient of a spike, in every bin, is the number of its synapses.
 
     Args:
         s: (T, N, ...), spikes.
-        fan_out: the number of synapses of each neuron, of the shape of s after T and N.
+        fan_out: the number of synapses of each neuron, in s's shape after T and N.
 
     Returns:
         The sum over all spikes, a scalar, float32.
@@ -87,9 +86,9 @@ def synaptic_operations(s: Array, /, *, fan_out: Array) -> tuple[Array, Pullback
 
 @differentiable
 def events(x: Array, /) -> tuple[Array, Pullback]:
-    """Return where x is not 0: where a spike or a number is sent, and its synapses work.
+    """Return where x is not 0: where neurons send a spike or a number to synapses.
 
-    Backward is that of x for spikes, and that of ``|x|`` for numbers, which makes them smaller.
+    Backward differentiates x for spikes, and ``|x|`` for numbers, so that these shrink.
 
     >>> import numpy as np
     >>> x = Tensor(np.array([0.5, 0.0, -2.0]), requires_grad=True)
@@ -103,7 +102,7 @@ def events(x: Array, /) -> tuple[Array, Pullback]:
 
 
 def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator[tuple[Any, Tensor]]:
-    """Yield layers with what is sent to their synapses: the input of stages, and spikes that come back to neurons."""
+    """Yield layers and the input of their synapses: the inputs of stages, and spikes that return to neurons."""
     if len(inputs) == 1:
         yield stages[0], inputs[0]
     if isinstance(stages[-1], Recurrent):
@@ -118,31 +117,31 @@ def operations(x: Array, fan_out: Array) -> Any:
 
 @check.named
 class SparsityLoss:
-    """A loss with a penalty on the synaptic operations of a network.
+    """A loss with a penalty for the synaptic operations of a network.
 
-    With o the mean number of operations of a sample, those of all spikes of neurons in the layers after them::
+    With o the mean number of operations per sample, from all spikes of neurons in the layers after them::
 
         E = loss + weight N max(0, o - allowed)
 
-    Each bin of a neuron receives ``weight`` times its number of synapses as a further gradient, while there are more
-    operations than allowed. Operations are those of `ops`: a number that is not 0, such as one of `SigmaDelta`, counts
-    as a spike does, and its gradient has its sign. Dropout does not count: the spikes are those before it. `Trainer`
-    observes the network for it; elsewhere::
+    While there are more operations than allowed, each bin of a neuron receives ``weight`` times its number of synapses
+    as a further gradient. Operations are counted as in `ops`: a number other than 0, such as from `SigmaDelta`, counts
+    like a spike, and its gradient has its sign. Spikes count before Dropout. `Trainer` observes the network for this
+    loss; elsewhere::
 
         with loss.observing(net):
             out = net(x)
         value = loss(out, labels)
 
-    Without an observed pass before, it is the loss alone.
+    Without an observed pass before, there is no penalty.
 
     Args:
         loss: the loss of output and target.
-        weight: the penalty for an operation.
-        allowed: the number of operations of a sample without a penalty.
+        weight: the penalty per operation.
+        allowed: the number of operations per sample without a penalty.
 
     Raises:
         ValueError: weight or allowed is negative.
-        TypeError: loss is not callable, or a number is none.
+        TypeError: loss is not callable, or weight or allowed is not a number.
 
     >>> import numpy as np
     >>> from cuslayer.loss import CrossEntropyLoss
@@ -156,7 +155,8 @@ class SparsityLoss:
         self.loss = loss
         self.weight, self.allowed = check.not_negative("weight", weight), check.not_negative("allowed", allowed)
         self._operations: list[Tensor] = []
-        # The output of Dropout, and of stages after it, with what it would be without, by the identity of the output.
+        # The outputs of Dropout and of stages after it, and what they would be without Dropout, by the output's
+        # identity.
         self._before_dropout: dict[int, tuple[Tensor, Tensor]] = {}
         self._fan_outs: dict[tuple[int, Shape], tuple[Any, Array | None]] = {}
 
@@ -166,7 +166,7 @@ class SparsityLoss:
         return getattr(self.loss, "neuron", None)
 
     def __call__(self, output: Any, target: Any) -> Tensor:
-        """Return the loss with the penalty of the pass that was observed last."""
+        """Return the loss with the penalty of the last observed pass."""
         operations, self._operations = self._operations, []
         value = self.loss(output, target)
         if not operations:
@@ -177,7 +177,7 @@ class SparsityLoss:
 
     @contextmanager
     def observing(self, net: Any) -> Iterator[None]:
-        """Count the operations of the forward pass of a network within the block; those before are forgotten."""
+        """Count the operations of a network's forward pass within the block, from 0."""
         self._operations = []
         try:
             with observe(net, self._count):
@@ -186,7 +186,7 @@ class SparsityLoss:
             self._before_dropout = {}
 
     def _count(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
-        if len(step.stages) > 2:  # the spikes between a convolution and its pooling are needed
+        if len(step.stages) > 2:  # it needs the spikes between a convolution and its pooling
             for part in step.parts():
                 inputs = (self._count(run, part, *inputs),)
             return inputs[0]
@@ -197,18 +197,18 @@ class SparsityLoss:
         elif isinstance(stage, _PASSING) and any(a is not b for a, b in zip(whole, inputs, strict=True)):
             self._before_dropout[id(y)] = y, as_tensor(stage(*whole))
         for layer, x in sent(step.stages, whole, y):
-            # Only what neurons send has a gradient.
+            # Only the output of neurons has a gradient.
             synapses = self._fan_out(layer, x) if x.requires_grad else None
             if synapses is not None:
                 self._operations.append(synaptic_operations(events(x), fan_out=synapses))
         return y
 
     def _fan_out(self, layer: Any, x: Tensor) -> Array | None:
-        """Return the number of synapses of each input, on the device of x; computed once for a layer and a shape."""
+        """Return the number of synapses of each input, on the device of x; computed once per layer and shape."""
         key = id(layer), x.shape[2:]
         if key not in self._fan_outs:
             found = fan_out(layer, x.shape[2:])
-            # The layer is kept, so that no other one gets its identity.
+            # The reference to the layer prevents another layer with its identity.
             self._fan_outs[key] = layer, None if found is None else to_device(found)
         return self._fan_outs[key][1]
 
@@ -224,5 +224,5 @@ class SparsityLoss:
         return sent_labels(self.loss, labels, spikes)
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Return output and target as the loss has them scored."""
+        """Return output and target for the loss's score."""
         return scored(self.loss, output, target)

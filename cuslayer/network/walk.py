@@ -1,12 +1,12 @@
 """Walk through a network stage by stage, in evaluation mode or on a copy.
 
-Everything that looks into a network does so by this loop::
+All inspection of a network uses this loop::
 
     steps = Walk(net, x)
     for at in steps:
         at.node, at.name, at.inputs  # before the stage runs
         at.output, at.potentials  # the first use of one of them runs the stage
-        at.output = ...  # what the stages after it get instead
+        at.output = ...  # replaces the output for later stages
     y = steps.output
 """
 
@@ -27,13 +27,13 @@ from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.states import Carried
 
-# What to do with layers that a graph does not show.
+# Advice for layers that a graph does not show.
 VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
 _UNSET: Any = object()
 
 
 class Unit(NamedTuple):
-    """A layer and the neurons after it, or one of the two alone."""
+    """A layer and the neurons after it, or only one of the two."""
 
     layer: GraphNode | None  # also a join of branches, or a function
     neurons: GraphNode | None
@@ -62,7 +62,7 @@ class Unit(NamedTuple):
 
 
 class Visit:
-    """A stage of a network with its inputs, one for each of `node.inputs`, and the output that `call` makes of them."""
+    """A stage of a network with its inputs, one for each of `node.inputs`, and its output, which `call` computes."""
 
     def __init__(
         self, node: GraphNode, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., Any] | None = None
@@ -93,12 +93,12 @@ class Visit:
 
     @cached_property
     def neurons(self) -> Neuron | None:
-        """The stage as a `Neuron`; None if it is anything else. Their weighted input is ``inputs[0]``."""
+        """The stage as a `Neuron`; None for other stages. Its weighted input is ``inputs[0]``."""
         return as_neuron(self.stage) if is_neuron(self.stage) else None
 
     @property
     def output(self) -> Any:
-        """The output; the first use runs the stage. It may be set, before or after, for the stages after this one."""
+        """The output; the first use runs the stage. It may be set, before or after, for later stages."""
         if self._output is _UNSET:
             found: list[Potentials] = []
             with on_potential(found.append) if is_neuron(self.stage) else nullcontext():
@@ -112,9 +112,9 @@ class Visit:
 
     @property
     def potentials(self) -> Array | None:
-        """The membrane potentials (T, N, ...) of neurons that save them; None of any other stage.
+        """The membrane potentials (T, N, ...) of neurons that save them; None for any other stage.
 
-        Whoever keeps them must copy them: backward may overwrite them.
+        Copy them to keep them: backward may overwrite them.
         """
         y, u = self.output, self._potentials
         return u.reshape(y.shape) if u is not None and u.size == y.size else u
@@ -123,8 +123,8 @@ class Visit:
 class Walk:
     """Visits the stages of a network in the order in which they run, without fusion: an iterator of `Visit`.
 
-    x is the input, or known outputs by the number of their node, that of the input being INPUT. They may be anything
-    that `Visit.call` takes, or that the loop makes an output of. After the loop, `output` is that of the node `last`.
+    x is the input, or known outputs by the number of their node, with INPUT for the input. They may be anything that
+    `Visit.call` or the loop can process. After the loop, `output` is the output of the node `last`.
     """
 
     def __init__(self, net: Any, x: Any, nodes: Sequence[GraphNode] | None = None, last: int | None = None) -> None:
@@ -151,7 +151,7 @@ class Walk:
 
 
 def units(net: Any) -> list[Unit]:
-    """Return the units of a network or a graph, also those in branches and nested networks, in order."""
+    """Return the units of a network or a graph, including branches and nested networks, in order."""
     graph = net if isinstance(net, Graph) else graph_of(net)
     uses, found = graph.uses(), dict[int, Unit]()
     for node in graph.nodes:
@@ -189,23 +189,23 @@ def check_neurons(net: Any) -> None:
 
 
 def _holds(layer: Layer) -> bool:
-    """Return whether a layer, or one within it, has neurons among its attributes."""
-    # A filter has a neuron for its response alone.
+    """Return whether a layer, or a layer within it, has neurons among its attributes."""
+    # A filter uses only the response of its neuron.
     layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
     return any(is_neuron(value) for each in layers for value in values_within(vars(each)))
 
 
 def ends_in_read_out(net: Any) -> bool:
-    """Return whether the output of a network is that of a read-out, numbers and not spikes."""
+    """Return whether a network ends in a read-out: its output is numbers, not spikes."""
     graph = graph_of(net)
     return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, ReadOut)
 
 
 @contextmanager
 def eval_mode(net: Any) -> Iterator[None]:
-    """Look at a network within the block: layers are in evaluation mode, and no tensor of it requires a gradient.
+    """Inspect a network within the block: its layers are in evaluation mode, and its tensors need no gradients.
 
-    After the block the network is as before, also the states of stateful neurons, and so is the random generator.
+    The block leaves the network, the states of stateful neurons, and the random generator unchanged.
     """
     layers = net.layers_within()
     training = [layer.training for layer in layers]
@@ -229,7 +229,7 @@ def eval_mode(net: Any) -> Iterator[None]:
 
 
 def _states(net: Any) -> list[Any]:
-    """Return the states that neurons keep between calls, each once; neurons within layers have them, too."""
+    """Return the states of neurons between calls, each once, including neurons within layers."""
     stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
     held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
     values = [*held, *(value for neuron in held if is_neuron(neuron) for value in values_within(vars(neuron)))]
@@ -238,7 +238,7 @@ def _states(net: Any) -> list[Any]:
 
 @contextmanager
 def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
-    """Give a copy of a network, and of an optimizer, to change; the random generator is as before afterwards."""
+    """Yield copies of a network and of other objects, which may change; restore the random generator afterwards."""
     try:
         found = copy.deepcopy((net, *others))
     except MemoryError:
@@ -250,7 +250,7 @@ def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def values_within(held: Any) -> Iterator[Any]:
-    """Yield the values of a dictionary or a sequence, and those within them."""
+    """Yield the values of a dictionary or a sequence, and the values within them."""
     for value in held.values() if isinstance(held, dict) else held:
         if isinstance(value, (list, tuple, dict)):
             yield from values_within(value)

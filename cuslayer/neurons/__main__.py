@@ -1,4 +1,4 @@
-"""Writes the CUDA of the kinds that are shipped: ``python -m cuslayer.neurons``."""
+"""Write the CUDA code of the shipped kinds: ``python -m cuslayer.neurons``."""
 
 from __future__ import annotations
 

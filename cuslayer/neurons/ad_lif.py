@@ -1,4 +1,4 @@
-"""Adaptive leaky integrate-and-fire neurons whose adaptation follows the voltage below the threshold, and spikes."""
+"""Adaptive leaky integrate-and-fire neurons: subthreshold voltage and spikes drive the adaptation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
 from cuslayer.neurons.step import flushed
 
-# The published bounds of what is trained.
+# The published bounds of trained constants.
 _BOUNDS = {"tau_u": (5.0, 25.0), "tau_w": (60.0, 300.0), "a": (0.0, 1.0), "b": (0.0, 2.0)}
 
 
@@ -33,30 +33,30 @@ class AdLIF(StepNeuron):
         w[t] = e w[t-1] + (1 - e) q (a v[t] + b s[t])           e = exp(-dt / tau_w)
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
-    The adaptation w follows the new voltage v[t], which is the symplectic Euler step: without spikes a step shrinks the
-    area of states by ``d e`` for any coupling, while the forward Euler step, with v[t-1], diverges for strong ones.
+    The adaptation w follows the new voltage v[t]: this is the symplectic Euler step. Without spikes, a step shrinks the
+    area of states by ``d e`` for any coupling. The forward Euler step, with v[t-1], diverges for strong couplings.
 
-    Backward is the adjoint of these equations, with the reset of v as a constant, as published: with
-    ``gradient="exact"``, the default, a spike gets the error of what it adds to w; with "slayer" it does not.
+    Backward is the adjoint of these equations, with the reset of v as a constant, as published. With
+    ``gradient="exact"``, the default, a spike also gets the error that it causes through w; with "slayer" it does not.
 
     Args:
-        tau_u: time constant of the voltage, ms: a number, or an array that broadcasts to the neurons of a layer, such
-            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        tau_w: time constant of the adaptation, ms, the same.
-        a: coupling of the adaptation to the voltage, at least 0, the same.
-        b: what a spike adds to the adaptation, at least 0, the same.
-        q: scale of both, so that a and b are numbers around 1.
-        tau_rho: width of the surrogate, in thresholds. The published one, ``c alpha / 2 exp(-alpha |u - theta|)``, has
+        tau_u: time constant of the voltage, ms: a number, or an array that broadcasts to the layer's neurons, such as
+            (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
+        tau_w: time constant of the adaptation, ms; like tau_u.
+        a: coupling of the adaptation to the voltage, at least 0; like tau_u.
+        b: rise of the adaptation at a spike, at least 0; like tau_u.
+        q: scale of a and b, so that both are around 1.
+        tau_rho: width of the surrogate, in thresholds. The published ``c alpha / 2 exp(-alpha |u - theta|)`` has
             ``tau_rho = 1 / (alpha theta)``; by default alpha is 5.
         scale_rho: scale of the surrogate, ``c / 2``; by default c is 0.2.
         gradient: "exact" or "slayer".
-        trained: whether time constants and couplings are trained, each within the published bounds: tau_u from 5 to
-            25 ms, tau_w from 60 to 300 ms, a from 0 to 1, b from 0 to 2. A `Bounded` has bounds of its own.
-        bounds: least and most of both time constants, ms, in place of these.
-        theta, dt, surrogate, graded, stateful: as in `StepNeuron`.
+        trained: whether time constants and couplings are trained, within the published bounds. These are 5 to 25 ms for
+            tau_u, 60 to 300 ms for tau_w, 0 to 1 for a, 0 to 2 for b. A `Bounded` has its own bounds.
+        bounds: minimum and maximum of both time constants, ms, instead.
+        theta, dt, surrogate, graded, stateful: see `StepNeuron`.
 
     Raises:
-        ValueError: as in `StepNeuron`, or what is trained is outside its bounds.
+        ValueError: as in `StepNeuron`, or a trained constant is outside its bounds.
         TypeError: as in `StepNeuron`.
 
     Source: Baronig, Ferrand, Sabathiel and Legenstein 2024, "Advancing spatio-temporal processing in spiking neural
@@ -127,7 +127,7 @@ class AdLIF(StepNeuron):
         return found[: 1 + np.flatnonzero(abs(found) >= 0.01 * abs(found).max())[-1]]
 
     def _shares(self, keep: Any, value: Any, *of: Any) -> tuple[float, float, float, float]:
-        """Return d, e, what a step adds to w for a voltage of 1, and for a spike."""
+        """Return d, e, and the rise of w in a step for a voltage of 1 and for a spike."""
         d, e = keep("tau_u", *of), keep("tau_w", *of)
         return d, e, (1 - e) * self.q * value("a", *of), (1 - e) * self.q * value("b", *of)
 

@@ -31,26 +31,25 @@ class AdaptiveLIF(StepNeuron):
         r'[t] = r[t] + scale_ref (theta + h[t]) s[t]
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
-    `NormalizedALIF` is SRNN's adaptive neuron, whose inputs and spikes count less the slower its states decay.
-    lava-dl's decays are ``1 - a`` and so on, ``tau = -dt / log(1 - decay)``; its threshold_step is rise, and its
-    scale_ref is 2.
+    `NormalizedALIF` is SRNN's adaptive neuron: the slower its states decay, the less its inputs and spikes count. In
+    lava-dl, decays are ``1 - a`` and so on, ``tau = -dt / log(1 - decay)``, threshold_step is rise, and scale_ref is 2.
 
-    Backward is ``g_u[t] = dt rho(u[t]) g[t]``, ``g_v[t] = g_u[t] + b g_v[t+1]``, ``g_x[t] = g_v[t] + a g_x[t+1]``; with
-    ``gradient="exact"`` a spike also gets the errors of what it adds to threshold and refraction.
+    Backward is ``g_u[t] = dt rho(u[t]) g[t]``, ``g_v[t] = g_u[t] + b g_v[t+1]``, ``g_x[t] = g_v[t] + a g_x[t+1]``. With
+    ``gradient="exact"`` a spike also gets the errors that it causes through threshold and refraction.
 
     Args:
-        tau_i: time constant of the current, ms: a number, or an array that broadcasts to the neurons of a layer, such
-            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        tau_v: time constant of the voltage, ms, the same.
-        tau_theta: time constant of the threshold, ms, the same.
-        tau_ref: time constant of refraction, ms, the same.
-        rise: what a spike adds to the threshold.
-        scale_ref: what a spike adds to the refractory state, in thresholds of its step.
-        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
-            are the errors.
+        tau_i: time constant of the current, ms: a number, or an array that broadcasts to the layer's neurons, such as
+            (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
+        tau_v: time constant of the voltage, ms; like tau_i.
+        tau_theta: time constant of the threshold, ms; like tau_i.
+        tau_ref: time constant of refraction, ms; like tau_i.
+        rise: rise of the threshold at a spike.
+        scale_ref: rise of the refractory state at a spike, in thresholds of the same step.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: see `StepNeuron`, also
+            for errors.
 
     Source: Bellec et al. 2018, "Long short-term memory and learning-to-learn in networks of spiking neurons", arXiv
-    1803.09574, for the threshold; the equations are those of lava-dl's documentation of ALIF.
+    1803.09574, for the threshold; the documentation of lava-dl's ALIF for the equations.
 
     >>> neuron = AdaptiveLIF(tau_i=1.0, tau_v=5.0, tau_theta=30.0, rise=0.3)
     >>> s = neuron(np.full((60, 1, 1), 0.8)).data
@@ -90,15 +89,15 @@ class AdaptiveLIF(StepNeuron):
         dt: float = 1.0,
         **options: Any,
     ) -> AdaptiveLIF:
-        """Return the neuron with the constants of lava-dl's ALIF, rounded as there; see `CUBA.of_decays` for states.
+        """Return the neuron with the constants of lava-dl's ALIF, rounded as in lava-dl; see also `CUBA.of_decays`.
 
         Args:
-            threshold: theta; what is over a multiple of 1/64 is dropped.
-            threshold_step: rise, the same.
-            current_decay: the share of the current that decays in a step, between 0 and 1; rounded to 4096ths.
-            voltage_decay: the share of the voltage, the same.
-            threshold_decay: the share of the threshold's rise, the same.
-            refractory_decay: the share of the refractory state, the same.
+            threshold: theta, truncated to a multiple of 1/64.
+            threshold_step: rise, truncated in the same way.
+            current_decay: the fraction of the current that decays in a step, between 0 and 1; rounded to 4096ths.
+            voltage_decay: the same for the voltage.
+            threshold_decay: the same for the threshold's rise.
+            refractory_decay: the same for the refractory state.
             dt: the step, ms.
             options: other arguments of `AdaptiveLIF`.
 
@@ -139,14 +138,14 @@ class AdaptiveLIF(StepNeuron):
 
     @property
     def refractory(self) -> Array:
-        """What a first spike takes from later potentials, (K,) float64, for the mean time constants."""
+        """The effect of a first spike on later potentials, (K,) float64, for the mean time constants."""
         lags = np.arange(self._reach())
         risen = self.rise * self.mean_keep("tau_theta") ** lags
         refraction = self.scale_ref * self.theta * self.mean_keep("tau_ref") ** lags
         return -(risen + refraction) * (lags > 0)
 
     def _reach(self) -> int:
-        """Return the number of steps after which a spike's parts have fallen to a hundredth."""
+        """Return the number of steps in which a spike's parts fall to a hundredth."""
         slowest = max(self.mean_keep("tau_theta"), self.mean_keep("tau_ref"))
         return 2 + int(np.log(100.0) / max(-np.log(slowest), 1e-9)) if slowest > 0 else 2
 

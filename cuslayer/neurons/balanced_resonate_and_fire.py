@@ -1,4 +1,4 @@
-"""Balanced resonate-and-fire neurons: a spike raises threshold and damping for a while, and nothing is reset."""
+"""Balanced resonate-and-fire neurons: a spike raises threshold and damping for a while, and resets nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cuslayer.neurons.step import flushed
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BalancedResonateAndFire(StepNeuron):
-    """A resonate-and-fire neuron that neither diverges nor is reset, BRF.
+    """A resonate-and-fire neuron that neither diverges nor resets, BRF.
 
     ::
 
@@ -30,22 +30,23 @@ class BalancedResonateAndFire(StepNeuron):
         q[t]  = gamma q[t-1] + s[t]
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
-    At the first term of b, the divergence boundary, a step keeps the size of the state; b_offset and refraction q damp
+    The first term of b is the divergence boundary, at which the state keeps its size; b_offset and refraction q damp
     it. The published step is 0.01 s: ``dt=10.0``.
 
-    Backward is the adjoint of these equations. ``gradient="slayer"`` takes the spikes in q for constants; the published
+    Backward is the adjoint of these equations. ``gradient="slayer"`` treats the spikes in q as constants. The published
     gradient is "exact", the default, with ``dt scale_rho = 0.2``, ``tau_rho theta = 0.5`` and the surrogate
     `cs.surrogates.MultiGaussian`, with both sides at the threshold.
 
     Args:
         omega: the angular frequency, rad/s, from 0 to ``0.95 / D``: a number, or an array that broadcasts to the
-            neurons of a layer, such as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share
+            layer's neurons, such as (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share
             it.
-        b_offset: the damping, 1/s, from 0 to ``0.5 / D``, the same. The time constant of the decay is ``1 / b_offset``.
-        gamma: the share of refraction that a step keeps, from 0 to 1.
+        b_offset: the damping, 1/s, from 0 to ``0.5 / D``; like omega. The time constant of the decay is ``1 /
+            b_offset``.
+        gamma: the decay factor of refraction, from 0 to 1.
         gradient: "exact" or "slayer".
         trained: whether omega and b_offset are trained, within these limits.
-        theta, tau_rho, scale_rho, dt, surrogate, graded, stateful: as in `StepNeuron`. It has no bounds.
+        theta, tau_rho, scale_rho, dt, surrogate, graded, stateful: see `StepNeuron`. The neuron has no bounds.
 
     Raises:
         ValueError: as in `StepNeuron`, or a constant is outside its limits.
@@ -108,7 +109,7 @@ class BalancedResonateAndFire(StepNeuron):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What multiplies the state in a step without refraction: real part and imaginary part."""
+        """The factor of the state in a step without refraction: real and imaginary part."""
         turned: Any = np.multiply(self.delta, self.omega)
         return {"damped": np.sqrt(1.0 - turned * turned) - self.delta * self.b_offset, "turned": turned}
 
@@ -132,7 +133,7 @@ class BalancedResonateAndFire(StepNeuron):
         for t in range(time):
             held[t + 1] = self.gamma * held[t] + bool(spikes[t])
             of_spikes[t] = -(self.gamma ** (time - 1 - t)) * bool(spikes[t])
-        response = complex(self.delta)  # of re[time] and im[time] to the input of a step
+        response = complex(self.delta)  # of re[time] and im[time] to one step's input
         for t in range(time, -1, -1):
             of_input[t] = response.real
             response *= w - self.delta * held[t]

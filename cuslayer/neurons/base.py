@@ -1,18 +1,18 @@
-"""The interface of neurons, used by networks, losses, files and inspection.
+"""The interface of neurons for networks, losses, files and inspection.
 
-A neuron is called on the weighted input (T, N, ...) of a layer and returns its spikes. `Neuron` has a default for every
+A neuron takes the weighted input (T, N, ...) of a layer and returns its spikes. `Neuron` has a default for every
 attribute, so that a new kind defines only what differs:
 
 - ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
-- ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
-- ``parts`` and ``parts_at`` if the parts of the potential are not those of ``response`` and ``refractory``;
-- ``current(x)`` for neurons with a synaptic current, which `record` then has;
-- ``step_by_step`` for neurons whose kernels `Recurrent` can run step by step;
+- ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` if they differ from the defaults;
+- ``parts`` and ``parts_at`` if the potential has other parts than ``response`` and ``refractory``;
+- ``current(x)`` for neurons with a synaptic current, which `record` then shows;
+- ``step_by_step`` for neurons that `Recurrent` can run step by step;
 - ``simulation(steps)`` if a page can run the neurons;
-- its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.
+- its operation passes the potential to `save_for_backward`, for `record`.
 
-Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too; `as_neuron` adds the defaults.
+Any other callable object with ``theta`` and ``psp`` is a neuron too; `as_neuron` adds the defaults.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
 def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time: ``a[t] = sum_k eps[k] x[t-k]``.
 
-    Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function is computed as a recurrence, at a
-    cost that does not depend on its time constant; samples are computed as the direct sum.
+    Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function is computed as a recurrence, whose
+    cost does not depend on the time constant; samples are summed directly.
 
     Args:
         x: (T, N, ...), numbers or spikes.
@@ -64,11 +64,10 @@ def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullb
 
 
 class OnePass(NamedTuple):
-    """The arguments of fused operations for neurons.
+    """Arguments of fused operations for neurons.
 
     Attributes:
-        response: the spike response; of neurons that are written as a step, the constants of each, arrays that
-            broadcast to the neurons.
+        response: the spike response; for a `StepNeuron`, its constants, arrays that broadcast to the neurons.
         spiking: threshold, refractory response and surrogate.
         exact: whether backward includes the path through refraction.
     """
@@ -82,8 +81,8 @@ class LeakyForm(NamedTuple):
     """Leaky neurons as other libraries write them: ``i[t] = a i[t-1] + x[t]``, ``u[t] = b r[t-1] + i[t]``.
 
     Attributes:
-        i_keep: a, the share of the current that a step keeps; it broadcasts to the neurons. None without a current.
-        v_keep: b, that of the voltage.
+        i_keep: a, the decay factor of the current; it broadcasts to the neurons. None without a current.
+        v_keep: b, the decay factor of the voltage.
         theta: the threshold; a spike where ``u >= theta``.
         reset: "zero", "subtract" or "none".
         graded: whether a spike carries the voltage.
@@ -97,11 +96,11 @@ class LeakyForm(NamedTuple):
 
 
 class StepByStep(NamedTuple):
-    """Neurons as kernels run them step by step.
+    """Neurons in the form that kernels run step by step.
 
     Attributes:
         program: the kind of neurons and its constants.
-        keeps: the shares that a step keeps of the states, arrays or tensors, by the names of the states' shares.
+        keeps: the decay factors of the states, arrays or tensors, by their names in the step.
     """
 
     program: Program
@@ -109,7 +108,7 @@ class StepByStep(NamedTuple):
 
 
 class Names(NamedTuple):
-    """SLAYER's names of a kind of neuron and its constants.
+    """SLAYER's names for a kind of neuron and its constants.
 
     Attributes:
         type: the name of the kind.
@@ -123,7 +122,7 @@ class Names(NamedTuple):
 
     @property
     def all(self) -> dict[str, str]:
-        """The attribute's name of every constant, by its name in files."""
+        """The attribute of every constant, by its name in files."""
         return {**self.needed, **self.options}
 
 
@@ -145,7 +144,7 @@ class Neuron:
         period: the minimum number of steps from one spike to the next.
         peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
         parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "stepwise" if it is the
-            sum of what `parts_at` returns, "partial" if other terms act on it, "none" if it cannot be decomposed.
+            sum of `parts_at`, "partial" if other terms act on it, "none" if it has no such parts.
         weight_scale: initial weight scale of layers before these neurons in a `Network`; None for the layer's default.
         weight_grid: step and limits to which weights before these neurons are rounded; None for no rounding.
         axon_delay: delay in steps from these neurons to the next layer of a `Network`.
@@ -179,9 +178,9 @@ class Neuron:
     axon_delay: ClassVar[int] = 0
     max_delay: ClassVar[int | None] = None
     names: ClassVar[Names | None] = None
-    # The weighted input that the neurons get from their own spikes (T, N, ...), for neurons that are recurrent.
+    # For recurrent neurons: the weighted input from their own spikes (T, N, ...).
     recurrence: Callable[[Any], Tensor] | None = None
-    # The layer that it comes through, whose weights `calibrate` sets by the method `balance` of the neurons.
+    # The layer of this input; the neurons' method `balance` sets its weights for `calibrate`.
     own_layer: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -211,7 +210,7 @@ class Neuron:
 
     @property
     def width(self) -> float:
-        """The width of the surrogate, in units of the potential: tau_rho thresholds, one of neurons without tau_rho."""
+        """The width of the surrogate, in units of the potential: tau_rho thresholds; one threshold without tau_rho."""
         width: float = getattr(self, "tau_rho", 1.0) * abs(self.theta)
         return width or 1.0
 
@@ -227,7 +226,7 @@ class Neuron:
 
     @property
     def one_pass(self) -> OnePass | None:
-        """The arguments of operations that fuse the neurons with the layer before them; None where none does."""
+        """The arguments of operations that fuse the neurons with the layer before them; None if none does."""
         return None
 
     @property
@@ -242,21 +241,21 @@ class Neuron:
 
     @property
     def step_by_step(self) -> StepByStep | None:
-        """The neurons as kernels run them step by step, for `Recurrent`; None for neurons that cannot be run so."""
+        """The neurons in the form that `Recurrent` runs step by step; None for neurons without this form."""
         return None
 
     @property
     def relaxed(self) -> Surrogate | None:
-        """The surrogate of a smooth spike, ``ds / du = dt rho(u)``, for neurons that `compare_gradients` can relax.
+        """The surrogate of a smooth spike, ``ds / du = dt rho(u)``, by which `compare_gradients` relaxes neurons.
 
-        These are neurons whose potential is that of `response` and `refractory`; None for any other.
+        The potential must be the sum of `response` and `refractory`; None for all other neurons.
         """
         return None
 
     def simulation(self, steps: int) -> dict[str, Any] | None:
         """Return what the page of `demo` needs to run the neurons for `steps` steps in float32; None if it cannot.
 
-        The numbers are exactly those of the CPU kernels in float32, and ``kind`` names the function of
+        The numbers are exactly as in the CPU kernels in float32; ``kind`` names the function of
         ``cuslayer/inspection/report/run.js``.
         """
         return None
@@ -264,16 +263,15 @@ class Neuron:
     def continued(self) -> Callable[[Any], Tensor] | None:
         """Return the neurons with a state of their own, for training in chunks of time; None if they keep none.
 
-        It is called with one chunk (T, N, ...) of the weighted input after the other, as tensors, and returns its
-        spikes.
+        Call the result with the chunks (T, N, ...) of the weighted input in order, as tensors; it returns their spikes.
         """
         return None
 
     def streamed(self) -> Callable[[Array], Array] | None:
         """Return the neurons with a state of their own, for `stream`; None if they cannot keep a state.
 
-        It is called with one chunk (T, N, ...) of the weighted input after the other, as arrays on the CPU, and returns
-        its spikes.
+        Call the result with the chunks (T, N, ...) of the weighted input in order, as arrays on the CPU; it returns
+        their spikes.
         """
         return on_arrays(self.continued())
 
@@ -282,7 +280,7 @@ class Neuron:
         return psp(x, response=self.filter)
 
     def fires(self, u: Array) -> Array:
-        """Return where potentials u reach the threshold: ``u >= theta``, compared in u's dtype."""
+        """Return where potentials u reach the threshold: ``u >= theta``, in u's dtype."""
         return u >= u.dtype.type(self.theta)
 
     def current(self, x: Array) -> Array | None:
@@ -294,7 +292,7 @@ class Neuron:
         return None
 
     def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Return the share of each input and of each own spike of a neuron in its potential at a step.
+        """Return the contributions of each input and each own spike to a neuron's potential at a step.
 
         Args:
             spikes: (T,), whether the neuron has fired at each step.
@@ -303,26 +301,26 @@ class Neuron:
             shape: the shape of the layer.
 
         Returns:
-            What a weighted input of 1 at each step adds to the potential, and what a spike at each step adds, both
-            (T,) float64; by default those of `response` and `refractory`.
+            The contributions of a weighted input of 1 at each step, and of a spike at each step, both (T,) float64; by
+            default from `response` and `refractory`.
         """
         lags = time - np.arange(len(spikes))
         return at_lags(self.response, lags), np.where(lags > 0, at_lags(self.refractory, lags), 0.0) * (spikes != 0)
 
     def with_gradient(self, mode: str) -> Neuron:
-        """Return the neuron with another gradient mode; itself unless it is a dataclass with the field `gradient`."""
+        """Return the neuron with another gradient mode; itself if it has no such dataclass field."""
         modes = is_dataclass(self) and any(each.name == "gradient" for each in fields(self))
         return replace(self, gradient=mode) if modes else self  # type: ignore[type-var]
 
 
 def at_lags(samples: Array, lags: Array) -> Array:
-    """Return the samples of a filter at lags, 0 before its first and beyond its last."""
+    """Return the samples of a filter at lags, 0 before the first and after the last."""
     inside = (lags >= 0) & (lags < len(samples))
     return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
 
 
 def on_arrays(run: Callable[..., Any] | None) -> Callable[..., Array] | None:
-    """Return a function of tensors as one of arrays; None as it is."""
+    """Return a function of tensors as a function of arrays; None for None."""
     return None if run is None else lambda *inputs: as_tensor(run(*map(as_tensor, inputs))).data
 
 
@@ -342,12 +340,12 @@ class _Adapted(Neuron):
 
 
 def mean_rate(spikes: Array, dt: float) -> float:
-    """Return the mean firing rate in Hz of spikes of any shape, such as (T, N, ...), for a step of dt ms; 0 of none."""
+    """Return the mean firing rate, Hz, of spikes of any shape, such as (T, N, ...), for a step of dt ms; 0 for none."""
     return float(spikes.sum()) / max(spikes.size, 1) * 1000.0 / dt
 
 
 def shown(neuron: Any) -> str:
-    """Return the text of a neuron, a dataclass: its constants, and its surrogate if it is not the exponential."""
+    """Return a neuron, a dataclass, as text: its constants, and its surrogate unless it is the exponential."""
     constants = {each.name: getattr(neuron, each.name) for each in fields(neuron) if each.init}
     if constants["surrogate"] == Exponential():
         del constants["surrogate"]
@@ -355,13 +353,13 @@ def shown(neuron: Any) -> str:
 
 
 def set_checked(neuron: Any, **rules: Callable[[str, Any], Any]) -> None:
-    """Validate constants of a frozen neuron, each by its rule, and set them to what the rule returns."""
+    """Validate constants of a frozen neuron, each by its rule, and set them to the rule's results."""
     for name, rule in rules.items():
         object.__setattr__(neuron, name, rule(name, getattr(neuron, name)))
 
 
 class UsualScale(float):
-    """The scale of a surrogate that nobody has chosen; `Recurrent` then takes a lower one."""
+    """The default scale of a surrogate, which `Recurrent` replaces by a lower one."""
 
 
 USUAL_SCALE = UsualScale(1.0)
@@ -373,14 +371,14 @@ def scale_of_surrogate(name: str, value: Any) -> float:
 
 
 def word_or_none(*words: str) -> Callable[[str, Any], str]:
-    """Return the rule of one of some words, or None for "none"."""
+    """Return the rule that accepts some words, and None for "none"."""
     return lambda name, value: check.one_of(name, "none" if value is None else value, words)
 
 
 def scaled_surrogate(neuron: Any, height: float) -> None:
     """Scale the attribute `surrogate` of a neuron, a name or a surrogate, to its threshold, width and a height per ms.
 
-    A subclass may define a method of this name: it stays.
+    A method of this name in a subclass stays.
     """
     of_width = "tau_rho theta"
     check.constant(of_width, neuron.width)
@@ -394,13 +392,13 @@ def scaled_surrogate(neuron: Any, height: float) -> None:
 
 
 def scaled_or_none(neuron: Neuron) -> Surrogate | None:
-    """Return the surrogate of a neuron; None if a subclass has a method of this name instead."""
+    """Return the surrogate of a neuron; None if a subclass overrides it by a method."""
     found: Any = neuron.surrogate
     return found if isinstance(found, Surrogate) else None
 
 
 def shape_of(neuron: Neuron) -> Shape:
-    """Return the shape of a neuron's surrogate for the kernels, the exponential if it is a method of a subclass."""
+    """Return the shape of a neuron's surrogate for kernels; the exponential if a subclass overrides it."""
     found = scaled_or_none(neuron)
     return EXPONENTIAL if found is None else found.shape
 
@@ -415,7 +413,7 @@ def is_neuron(stage: Any) -> bool:
 
 
 def as_neuron(neuron: Any, name: str = "neuron") -> Neuron:
-    """Return a neuron as a `Neuron`; raise TypeError, for an argument of an operation, if it is none."""
+    """Return a neuron as a `Neuron`; raise TypeError, for an argument of an operation, if it is not a neuron."""
     if isinstance(neuron, Neuron):
         return neuron
     if not is_neuron(neuron):

@@ -29,16 +29,16 @@ class CUBA(Leaky):
                u[t]                                 reset=None
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
-    lava-dl's decays are ``1 - a`` and ``1 - b``: ``tau = -dt / log(1 - decay)``. Backward is that of `LIF`, and
-    ``g_x[t] = a g_x[t+1] + g_u[t]``.
+    lava-dl's decays are ``1 - a`` and ``1 - b``: ``tau = -dt / log(1 - decay)``. Backward is as in `LIF`, then ``g_x[t]
+    = a g_x[t+1] + g_u[t]``.
 
     Args:
-        tau_i: time constant of the current, ms: a number, or an array that broadcasts to the neurons of a layer, such
-            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        tau_v: time constant of the voltage, ms, the same.
+        tau_i: time constant of the current, ms: a number, or an array that broadcasts to the layer's neurons, such as
+            (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
+        tau_v: time constant of the voltage, ms; like tau_i.
         reset: "zero", "subtract", or None.
-        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
-            are the errors.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: see `StepNeuron`, also
+            for errors.
 
     Source: Davies et al. 2018, "Loihi: a neuromorphic manycore processor with on-chip learning", section 2.
 
@@ -64,17 +64,17 @@ class CUBA(Leaky):
     def of_decays(
         cls, threshold: float, current_decay: Any, voltage_decay: Any, *, dt: float = 1.0, **options: Any
     ) -> CUBA:
-        """Return the neuron with the constants of lava-dl's CUBA, rounded as there for its default scale.
+        """Return the neuron with the constants of lava-dl's CUBA, rounded as in lava-dl for its default scale.
 
-        lava-dl also drops what is under 1/4096 of its states at each step; here states are not rounded. So a voltage
-        within some 4096ths of the threshold may cross it here and not there.
+        lava-dl also truncates its states to 4096ths at each step; cuslayer does not. So a voltage within some 4096ths
+        of the threshold may cross it in cuslayer and not in lava-dl.
 
         Args:
-            threshold: what is over a multiple of 1/64 is dropped. A spike needs more than this: theta is the float32
-                number next above it.
-            current_decay: the share of the current that decays in a step, between 0 and 1; rounded to 4096ths.
-            voltage_decay: the share of the voltage, the same.
-            dt: the step, ms, in which time constants are given; any, as lava-dl has none.
+            threshold: truncated to a multiple of 1/64. A spike needs more than this: theta is the next float32
+                number.
+            current_decay: the fraction of the current that decays in a step, between 0 and 1; rounded to 4096ths.
+            voltage_decay: the same for the voltage.
+            dt: the step, ms, to which time constants refer; lava-dl has none.
             options: other arguments of `CUBA`.
 
         Raises:

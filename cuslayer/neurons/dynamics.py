@@ -47,21 +47,21 @@ from cuslayer.surrogates import EXPONENTIAL
 
 D = TypeVar("D", bound="StepNeuron")
 
-# The names of these constants in files.
+# The names of the common constants in files.
 NAMED = {
     **{"tauRho": "tau_rho", "scaleRho": "scale_rho", "gradient": "gradient", "trained": "trained"},
     **{"bounds": "bounds", "graded": "graded", **SURROGATE},
 }
 # The bounds of trained time constants, in steps.
 _LEAST, _MOST = 0.25, 1e4
-# The share of its peak under which a response is cut.
+# Responses are cut below this fraction of their peak.
 _CUT = 0.01
-# The most samples of a response that does not fall.
+# The maximum length of a response that does not fall.
 LONGEST = 1 << 16
 
 
 def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
-    """Return the gradient of constants that `per_column` has spread, from those of the columns (columns,)."""
+    """Return the gradient of constants that `per_column` has spread, from the columns' gradients (columns,)."""
     found = to_shape(g.reshape(x_shape[1:]).sum(axis=0), keep.shape)
     return namespace(g).asarray(found, keep.dtype)
 
@@ -80,7 +80,7 @@ def time_constant(
     for extreme in (values.min(initial=1.0), values.max(initial=1.0)):
         if may_be_zero:
             check.factor(name, extreme)
-        # Of a long time constant without a gradient only the share that a step keeps is used, which is 1.
+        # A long time constant without a gradient acts only through its decay factor, which is 1.
         elif extreme < 1 or trained or isinstance(given, Tensor):
             check.constant(name, extreme)
     if isinstance(given, Tensor) and (isinstance(given, Bounded) or not trained):
@@ -96,7 +96,7 @@ def time_constant(
 
 
 def bounds_in_ms(given: Any, dt: float) -> tuple[float, float]:
-    """Return the least and most of trained time constants, by default a quarter of a step and 10,000 steps."""
+    """Return the bounds of trained time constants, by default a quarter of a step and 10,000 steps."""
     if given is None:
         return _LEAST * dt, _MOST * dt
     if not isinstance(given, (tuple, list)) or len(given) != 2:
@@ -112,7 +112,7 @@ def check_within(name: str, values: Array, least: float, most: float, where: str
 
 
 def kept_share(tau: Any, dt: float) -> Any:
-    """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
+    """Return the decay factor of a state, ``exp(-dt / tau)``: an array, or a tensor if tau is one."""
     return (-dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-dt / np.asarray(tau))
 
 
@@ -136,7 +136,7 @@ def _kind(cls: Any) -> Kind:
 
 
 def with_columns(operation: Callable[..., Tensor], *arrays: Any, columns: tuple[Any, ...], **options: Any) -> Tensor:
-    """Return the result of an operation for constants of each neuron, which are arrays of the host or tensors."""
+    """Return the result of an operation for constants of each neuron, host arrays or tensors."""
     if not any(isinstance(column, Tensor) for column in columns):
         return operation(*arrays, fixed=columns, **options)
     return operation(*arrays, *columns, trained=any(map(_is_trained, columns)), **options)
@@ -154,20 +154,20 @@ def simulate(
 ) -> tuple[Array, Pullback]:
     """Return the spikes of neurons that are written as a step, for the weighted input x.
 
-    Backward is the adjoint of the step, with ``dt rho(u)`` for the derivative of a spike; see `StepNeuron`. The
-    potential u is saved, and what else the adjoint needs.
+    Backward is the adjoint of the step, with ``dt rho(u)`` for the derivative of a spike; see `StepNeuron`. It saves
+    the potential u and the other states that the adjoint needs.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
-        given: further inputs of the step, of x's shape, then the constants of which each neuron may have its own, such
-            as decays, each of which broadcasts to the neurons.
+        given: further inputs of the step, of x's shape, then the constants that may differ between neurons, such as
+            decays; they broadcast to the neurons.
         spiking: `StepNeuron.spiking`.
-        fixed: these constants as arrays of the host, instead; they have no gradients.
+        fixed: these constants as host arrays instead; they have no gradients.
         states: the states between calls; None to begin with 0.
         trained: whether these constants have gradients.
 
     Returns:
-        Spikes of x's shape, boolean; where they carry the potential, numbers, 0 for no spike.
+        Spikes of x's shape: boolean, or numbers if they carry the potential, with 0 for no spike.
 
     Raises:
         ValueError: x is not (T, N, ...), or constants do not broadcast to its neurons.
@@ -207,15 +207,15 @@ def simulate(
 class StepNeuron(Neuron):
     """A neuron that is written as one step of one neuron, in plain arithmetic; base class of dataclasses.
 
-    Its loops for the CPU and for CUDA, and its gradient, are made from the step. A subclass has constants, the names of
-    its states, and ``step(c, *decays, *states, x)``, which returns the states after the step, the potential before what
-    a spike changes, and whether the neuron fires: ``u >= c.theta``. c is the neuron.
+    The loops for the CPU and for CUDA, and the gradient, come from the step. A subclass has constants, the names of its
+    states, and ``step(c, *decays, *states, x)`` with c the neuron. The step returns the states after it, the potential
+    u before a spike changes it, and whether the neuron fires: ``u >= c.theta``.
 
-    A step has assignments and a return. In them may stand ``+ - * /``, comparisons, ``a if s else b``, ``and``, ``or``,
+    A step has assignments and a return. They may contain ``+ - * /``, comparisons, ``a if s else b``, ``and``, ``or``,
     ``not``, numbers, `abs`, `min`, `max`, and ``exp``, ``rint``, ``trunc`` and ``flushed`` of `cuslayer.neurons.step`.
-    Its source is read, so that it stands in a file. A state that decays is flushed in each step.
+    The step must be in a file, because its source is read. Each step flushes the states that decay.
 
-    A constant ``c.name`` is a number, or an array that broadcasts to the neurons of a layer; a tensor, such as a
+    A constant ``c.name`` is a number, or an array that broadcasts to the layer's neurons; a tensor, such as a
     `Bounded`, is trained. A second input follows x, and is the second argument of a call.
 
     Args:
@@ -223,28 +223,28 @@ class StepNeuron(Neuron):
         tau_rho: width of the surrogate, in thresholds.
         scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
         dt: the step, ms.
-        gradient: "slayer", which drops what a spike changes in later steps, or "exact", the derivative of all.
+        gradient: "slayer", which drops the effect of a spike on later steps, or "exact", the whole derivative.
         surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
         trained: whether time constants are trained.
-        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
+        bounds: minimum and maximum of trained time constants, ms; by default a quarter of a step and 10,000 steps.
         graded: whether a spike carries u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
+        stateful: whether a call continues from the state after the last call, until `forget`.
 
     Attributes:
-        states: the names of the states, which begin at 0.
-        decays: for each parameter of the step that is a decay, ``exp(-dt / tau)``, the name of its time constant.
-        backward: None, or ``backward(c, *decays, *states, u, rho, g)`` in place of the derived gradient. It is given
-            the gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of
-            the spike, and returns the gradients of the states before the step, and of x.
-        held: None, or of stateful neurons the states between calls: ``held.values``, (states, neurons of all samples),
-            may be set before a call; it is None before the first.
-        as_if_unfired: what ``gradient="slayer"`` drops: True for all that the step does with its spike; False for the
-            derivative by the spike alone, which is then a constant.
+        states: the names of the states, which start at 0.
+        decays: for each decay in the step's parameters, ``exp(-dt / tau)``, the name of its time constant.
+        backward: None, or ``backward(c, *decays, *states, u, rho, g)`` in place of the derived gradient. It takes the
+            gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of the
+            spike. It returns the gradients of the states before the step, and of x.
+        held: the states of stateful neurons between calls, else None. ``held.values``, (states, neurons of all
+            samples), may be set before a call; it is None before the first.
+        as_if_unfired: the terms that ``gradient="slayer"`` drops: True for all that follow from the spike; False for
+            only the derivative by the spike, which is then a constant.
 
     Raises:
-        ValueError: a constant is out of its range, the step's parameters or results are not as described, or gradient
-            or surrogate is unknown.
-        TypeError: a constant has the wrong type, or a step has something else than plain arithmetic.
+        ValueError: a constant is out of its range, the step has wrong parameters or results, or gradient or surrogate
+            is unknown.
+        TypeError: a constant has the wrong type, or a step has more than plain arithmetic.
 
     >>> from cuslayer.neurons.lif import LIF
     >>> issubclass(LIF, StepNeuron), LIF.states, LIF.decays
@@ -268,11 +268,11 @@ class StepNeuron(Neuron):
     as_if_unfired: ClassVar[bool] = True
     step: ClassVar[Callable[..., Any] | None] = None
     backward: ClassVar[Callable[..., Any] | None] = None
-    # The parameters of the step that are constants of the neurons; by default the decays.
+    # The step's parameters that are constants of the neurons; by default the decays.
     step_columns: ClassVar[tuple[str, ...] | None] = None
     # The names of the attributes that are time constants, or are checked like them.
     time_constants: ClassVar[tuple[str, ...]] = ()
-    # Those of them that may be 0.
+    # The time constants that may be 0.
     may_be_zero: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -295,14 +295,14 @@ class StepNeuron(Neuron):
 
     @check.operation
     def spread(self, count: int, **ranges: tuple[float, float]) -> Any:
-        """Return these neurons with constants that are drawn uniformly, one for each neuron or channel.
+        """Return these neurons with uniformly drawn constants, one for each neuron or channel.
 
         Args:
             count: the number of neurons or channels.
-            ranges: for each constant to draw, by name, its least and most.
+            ranges: the minimum and maximum of each constant to draw, by its name.
 
         Raises:
-            ValueError: a constant is unknown, a range descends, or a drawn value is out of the constant's own range.
+            ValueError: a constant is unknown, a range descends, or a drawn value is out of the constant's range.
 
         >>> from cuslayer.neurons.lif import LIF
         >>> LIF().spread(5, tau=(10, 30)).tau.shape
@@ -317,7 +317,7 @@ class StepNeuron(Neuron):
         return replace(self, **drawn)  # type: ignore[arg-type]
 
     def bounds_of(self, name: str) -> tuple[float, float]:
-        """Return the least and most of a trained constant."""
+        """Return the minimum and maximum of a trained constant."""
         return bounds_in_ms(self.bounds, self.dt)
 
     @property
@@ -326,7 +326,7 @@ class StepNeuron(Neuron):
 
     @property
     def response(self) -> Array:
-        """The potential after a small input, per input, (K,) float64, for the means of the constants."""
+        """The potential after a small input, per input, (K,) float64, for the mean constants."""
         numbers = {name: float(np.mean(to_numpy(_data(value)))) for name, value in self.columns.items()}
         numbers |= dict(zip(self.spiking.kind.numbers, self.spiking.values, strict=True))
         return _response(self.spiking.kind, tuple(numbers.items()))
@@ -341,18 +341,18 @@ class StepNeuron(Neuron):
         return 1.1 * self.theta / self.peak
 
     def _constants(self) -> dict[str, Any]:
-        """Return the constants that kernels of all these neurons take, by the names of `DynamicSpiking`."""
+        """Return the constants that all kernels take, by the names of `DynamicSpiking`."""
         height = self.dt * self.scale_rho / self.width
         surrogate = {"width": self.width, "height": height, "shape": shape_of(self)}
         return {"theta": self.theta, "exact": self.gradient == "exact", "graded": self.graded, **surrogate}
 
     def parameters(self) -> list[Tensor]:
-        """Return the constants that are trained, time constants first."""
+        """Return the trained constants, time constants first."""
         names = dict.fromkeys((*self.time_constants, *(each.name for each in fields(self))))
         return [value for name in names if _is_trained(value := getattr(self, name))]
 
     def keep(self, name: str) -> Any:
-        """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
+        """Return the decay factor of a state, ``exp(-dt / tau)``: an array, or a tensor if tau is one."""
         return kept_share(getattr(self, name), self.dt)
 
     def value_of(self, name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> float:
@@ -364,11 +364,11 @@ class StepNeuron(Neuron):
         return float(self._values(name).mean())
 
     def keep_of(self, name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> float:
-        """Return the share that a step keeps of a state of one neuron of a layer of a shape."""
+        """Return the decay factor of a state, for one neuron of a layer of a shape."""
         return math.exp(-self.dt / self.value_of(name, index, shape))
 
     def mean_keep(self, name: str) -> float:
-        """Return the share that a step keeps of a state for the mean time constant."""
+        """Return the decay factor of a state for the mean time constant."""
         return math.exp(-self.dt / self.mean_of(name))
 
     def _values(self, name: str) -> Array:
@@ -377,14 +377,14 @@ class StepNeuron(Neuron):
         return np.asarray(to_numpy(value.data) if isinstance(value, Tensor) else value, np.float64)
 
     def forget(self) -> None:
-        """Begin anew: the next call of stateful neurons starts from states of 0."""
+        """Reset stateful neurons: the next call starts from states of 0."""
         if self.held is not None:
             self.held.values = None
 
     held: ClassVar[States | None] = None
 
     def decaying(self, x: Array, name: str) -> Array | None:
-        """Return the sum of x (T, N, ...) that decays with a time constant; None if neurons differ in it."""
+        """Return the sum of x (T, N, ...) that decays with a time constant; None if it differs between neurons."""
         keep = to_array(self.keep(name))
         if keep.size > 1:
             return None
@@ -396,7 +396,7 @@ class StepNeuron(Neuron):
 
     @classmethod
     def kind(cls) -> Kind:
-        """Return the step as kernels take it."""
+        """Return the step in the form that kernels take."""
         found: Kind = _kind(cast(Any, cls))
         return found
 
@@ -410,13 +410,13 @@ class StepNeuron(Neuron):
         if kind.threshold in kind.columns:
             constants["theta"] = 0.0
         values = tuple(check.number(name, getattr(self, name)) for name in kind.numbers)
-        # What is neither a decay nor a constant follows from all of them.
+        # Any other column follows from all time constants.
         labels = {name: name if hasattr(self, name) else " and ".join(self.time_constants) for name in kind.columns}
         labels_of = tuple(self.decays.get(name, labels[name]) for name in kind.columns)
         return StepSpiking(kind=kind, values=values, labels=labels_of, **constants)
 
     def column(self, name: str) -> Any:
-        """Return a parameter of the step, or a constant of which each neuron has its own: an array or a tensor."""
+        """Return a parameter of the step, or a constant that may differ between neurons, as an array or a tensor."""
         if name in self.decays:
             return self.keep(self.decays[name])
         value = getattr(self, name)
@@ -424,7 +424,7 @@ class StepNeuron(Neuron):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The constants of which each neuron may have its own, as arrays or tensors, by their names in the step."""
+        """The constants that may differ between neurons, as arrays or tensors, by their names in the step."""
         return {name: self.column(name) for name in self.spiking.kind.columns}
 
     @property
@@ -442,14 +442,14 @@ class StepNeuron(Neuron):
         return OnePass(tuple(map(_data, by_step.keeps.values())), spiking, spiking.exact)
 
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
-        """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
+        """Return the spikes of the weighted input x (T, N, ...); the call changes the states, None for 0."""
         columns = tuple(self.columns.values())
         if self.backward is not None and any(map(_is_trained, columns)):
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
         return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
     def __call__(self, x: Any, *more: Any) -> Tensor:
-        """Return the spikes of the weighted input x (T, N, ...), and of the step's further inputs."""
+        """Return the spikes for the weighted input x (T, N, ...) and the step's further inputs."""
         x = as_tensor(x)
         check.weighted_input("x", x)
         return self.operate(x, self.held, *more)
@@ -472,7 +472,7 @@ class StepNeuron(Neuron):
 
 
 def tau_of_decay(name: str, decay: Any, dt: float) -> Any:
-    """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
+    """Return the time constants, ms, of lava-dl's decays, the fractions that decay in a step: ``-dt / log(1 - decay)``.
 
     lava-dl rounds a decay to 4096ths, half to even.
     """
@@ -486,7 +486,7 @@ def tau_of_decay(name: str, decay: Any, dt: float) -> Any:
 
 
 def in_64ths(name: str, given: float, least: int = 0) -> float:
-    """Return a constant as lava-dl takes it, without what is over a multiple of 1/64."""
+    """Return a constant as lava-dl takes it, truncated to a multiple of 1/64."""
     count = int(64.0 * check.not_negative(name, given))
     if count < least:
         raise ValueError(f"{name} must be at least {least}/64, as lava-dl counts in 64ths, got {given:g}")
@@ -494,7 +494,7 @@ def in_64ths(name: str, given: float, least: int = 0) -> float:
 
 
 def to_array(keep: Any) -> Array:
-    """Return shares that may be a tensor as an array."""
+    """Return an array, or the data of a tensor."""
     return keep.data if isinstance(keep, Tensor) else keep
 
 
@@ -506,13 +506,13 @@ def _text(value: Any) -> str:
 
 @lru_cache(64)
 def _response(kind: Kind, numbers: tuple[tuple[str, float], ...]) -> Array:
-    """Return the potential after a small input, which losses ask for in every step."""
+    """Return the potential after a small input; losses call this in every step."""
     return sampled(small_response(kind, dict(numbers)))
 
 
 @lru_cache(64)
 def leaky_response(i_keep: float, v_keep: float) -> Array:
-    """Return the voltage after an input of 1, for the shares of a current and a voltage that a step keeps."""
+    """Return the voltage after an input of 1, for the decay factors of a current and a voltage."""
 
     def steps() -> Iterator[float]:
         i, v = 1.0, 0.0
@@ -525,7 +525,7 @@ def leaky_response(i_keep: float, v_keep: float) -> Array:
 
 
 def sampled(step: Any) -> Array:
-    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it, read-only.
+    """Return a generator's values up to the last that is at least 0.01 of the largest before it, read-only.
 
     A response that does not fall, as without a leak, has 65,536 samples.
     """

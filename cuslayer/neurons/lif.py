@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons: one decay; and what they share with `CUBA`."""
+"""Leaky integrate-and-fire neurons, and their base class, which `CUBA` shares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Leaky(StepNeuron):
     """Base class of neurons with a voltage that leaks, and a reset.
 
     Args:
-        reset: what a spike does to the voltage: "zero" sets it to 0, "subtract" takes theta from it; "none" or None.
+        reset: effect of a spike on the voltage: "zero" sets it to 0, "subtract" subtracts theta; "none" or None.
     """
 
     reset: Any = "zero"
@@ -30,16 +30,16 @@ class Leaky(StepNeuron):
 
     @property
     def share(self) -> float:
-        """The share of the voltage that a spike leaves."""
+        """The factor of the voltage at a spike."""
         return 0.0 if self.reset == "zero" else 1.0
 
     @property
     def drop(self) -> float:
-        """What a spike then takes from the voltage."""
+        """The amount that a spike then subtracts from the voltage."""
         return self.theta if self.reset == "subtract" else 0.0
 
     def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
-        """Return the shares of current and voltage that a step keeps, by a function of the name of a time constant."""
+        """Return the decay factors of current and voltage, by a function of a time constant's name."""
         found = [share(name, *of) for name in self.time_constants]
         return (found[0], found[1]) if len(found) > 1 else (0.0, found[0])
 
@@ -55,7 +55,7 @@ class Leaky(StepNeuron):
 
     @property
     def refractory(self) -> Array:
-        """What a spike subtracts from later voltages, (K,) float64, for the mean time constants; 0 for other resets."""
+        """The effect of a "subtract" reset on later voltages, (K,) float64, for the mean time constants; else 0."""
         if self.reset != "subtract":
             return np.zeros(1)
         _, v_keep = self._keeps_of(self.mean_keep)
@@ -94,14 +94,14 @@ class LIF(Leaky):
         g_u[t] = D[t] g[t] + d g_u[t+1]                                            gradient="slayer"
         g_u[t] = D[t] (g[t] - (u[t] - r_1[t]) d g_u[t+1]) + dr/du d g_u[t+1]       gradient="exact"
 
-    with r_1 the voltage that a spike would leave, and dr/du that of the step as it was.
+    with r_1 the voltage after a spike, and dr/du the derivative of the step as computed.
 
     Args:
-        tau: time constant of the voltage, ms: a number, or an array that broadcasts to the neurons of a layer, such as
-            (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
+        tau: time constant of the voltage, ms: a number, or an array that broadcasts to the layer's neurons, such as
+            (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
         reset: "zero", "subtract", or None.
-        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
-            are the errors.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: see `StepNeuron`, also
+            for errors.
 
     Source: Gerstner and Kistler 2002, "Spiking neuron models", section 4.1, with a step of the exact solution.
 

@@ -53,8 +53,8 @@ class FixedPoint(StepSpiking):
 def loihi(x: Array, /, *, constants: FixedPoint, state: _State | None = None) -> tuple[Array, Pullback]:
     """Return the spikes of Loihi's neurons for the weighted input x.
 
-    With ``h`` the response and v the saved voltage, backward is
-    ``g_x[t] = dt sum_k h[k] rho(v[t+k]) g[t+k]``. The path through the reset is dropped.
+    With ``h`` the response and v the saved voltage, backward is ``g_x[t] = dt sum_k h[k] rho(v[t+k]) g[t+k]``, without
+    the path through the reset.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
@@ -84,7 +84,7 @@ def loihi(x: Array, /, *, constants: FixedPoint, state: _State | None = None) ->
 
 
 class _State(Carried):
-    """The registers of neurons and the steps so far, (array (3, columns), steps)."""
+    """The registers of neurons and the number of steps so far, (array (3, columns), steps)."""
 
     def copy(self) -> Any:
         return None if self.values is None else (self.values[0].copy(), self.values[1])
@@ -114,7 +114,7 @@ def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint, state: _State | N
 
 
 def run(k: Any, x: Array, constants: FixedPoint, states: Array | None = None, steps: int = 0) -> tuple[Array, Array]:
-    """Return the voltage and the spikes of the weighted input x (T, N, ...) after so many steps, by the kernels k."""
+    """Return the voltage and the spikes of the weighted input x (T, N, ...) after `steps` steps, by the kernels k."""
     if constants.first > steps and len(x):
         x = x.copy()
         x[: constants.first - steps] = 0
@@ -122,8 +122,8 @@ def run(k: Any, x: Array, constants: FixedPoint, states: Array | None = None, st
     return u, s
 
 
-# The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. The chip's
-# weight exponent may also be -8, at which a weight of 2, the smallest above 0, gives a current of 0.
+# The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. The chip also
+# allows a weight exponent of -8, at which the smallest positive weight, 2, gives a current of 0.
 _RANGES = {
     "vth_mant": (1, 2**17 - 1),
     "v_decay": (1, 2**12 - 1),
@@ -136,20 +136,20 @@ _SURROGATES = ("before_reset", "recorded")
 
 @dataclass(frozen=True)
 class Loihi(Neuron):
-    """The current-based neuron of Intel's Loihi, in the chip's integers, called on the weighted input.
+    """The current-based neuron of Intel's Loihi, in the chip's integers.
 
-    Each step, with w the weighted input and ``>>`` on integers::
+    Each step is, with w the weighted input and ``>>`` on integers::
 
         i = sgn(i) ((|i| (4096 - i_decay)) >> 12) + 2^(6 + wgt_exp) w
         v = sgn(v) ((|v| (4096 - v_decay)) >> 12) + i
         s = (v > theta)                 theta = 64 vth_mant
 
-    After a spike v is held at 0, for ref_delay bins including the spike's. Both states saturate at +-(2^23 - 1), the
-    range of 24 bits with a sign. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; integer
-    weights with a wgt_exp of at least -6 need no rounding. The chip's weights are multiples of 2 (a layer's
-    `weight_hook` may round to them).
+    After a spike v stays 0, for ref_delay bins including the spike's. Both states saturate at +-(2^23 - 1), the range
+    of signed 24-bit integers. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; integer weights
+    with a wgt_exp of at least -6 need no rounding. The chip's weights are multiples of 2; a layer's `weight_hook` can
+    round to them.
 
-    The gradient is that of SLAYER-PyTorch: a correlation with h, half the integer response to an input of 2::
+    The gradient follows SLAYER-PyTorch: a correlation with h, half the integer response to an input of 2::
 
         g_w[t] = dt sum_k h[k] rho(v[t+k]) g_s[t+k]
         rho(v) = scale_rho / (max(h) tau_rho theta) exp(-|v - theta| / (tau_rho theta))
@@ -158,15 +158,15 @@ class Loihi(Neuron):
         vth_mant: mantissa of the threshold, 1 to 131071.
         v_decay: decay of the voltage in 4096ths a step, 1 to 4095.
         i_decay: decay of the current in 4096ths a step, 1 to 4095.
-        ref_delay: bins in which the voltage is held at 0, the spike's own among them, 1 to 64.
+        ref_delay: bins in which the voltage stays 0, including the spike's, 1 to 64.
         wgt_exp: exponent of the weights, -7 to 7.
         tau_rho: width of the surrogate, in thresholds.
         scale_rho: scale of the surrogate.
         dt: the step, ms. The chip's integers do not depend on it.
-        first_bin: whether the input of bin 0 has an effect; False as in SLAYER-PyTorch, where it has none, though its
-            gradient is that of the formula.
+        first_bin: whether the input of bin 0 has an effect; False as in SLAYER-PyTorch. The gradient follows the
+            formula in both cases.
         surrogate_at: the v of the surrogate at a spike: "before_reset", or "recorded", which is v_decay, as in
-            SLAYER-PyTorch. In both modes v is 0 in the other bins in which it is held.
+            SLAYER-PyTorch. In both modes v is 0 in the other refractory bins.
         surrogate: the shape of the surrogate in place of the exponential, one of `cs.surrogates` or its name.
 
     Raises:
@@ -174,7 +174,7 @@ class Loihi(Neuron):
         TypeError: a constant has the wrong type.
 
     Source: Davies et al. 2018, "Loihi: a neuromorphic manycore processor with on-chip learning"; the bounds of the
-    states as in Lava's bit-accurate LIF, which clips the voltage there, and lets the current wrap.
+    states as in Lava's bit-accurate LIF. That one clips the voltage, and lets the current wrap.
 
     >>> neuron = Loihi()
     >>> neuron.theta, len(neuron.response), float(neuron.response.max())
@@ -194,8 +194,8 @@ class Loihi(Neuron):
     surrogate: Any = EXPONENTIAL
 
     parts: ClassVar[str] = "none"
-    # SLAYER-PyTorch starts the weights before Loihi's neurons at this scale, and rounds them to 8 bits with a sign. A
-    # spike takes one step from layer to layer of the chip, whose longest delay is 62 steps.
+    # SLAYER-PyTorch starts the weights before Loihi's neurons at this scale, and rounds them to signed 8-bit numbers.
+    # On the chip a spike takes one step from layer to layer, and the longest delay is 62 steps.
     weight_scale: ClassVar[float] = 100.0
     weight_grid: ClassVar[tuple[float, tuple[float, float]]] = (2.0, (-256.0, 254.0))
     axon_delay: ClassVar[int] = 1
@@ -239,7 +239,7 @@ class Loihi(Neuron):
 
     @cached_property
     def filter(self) -> Sampled:
-        """The response divided by its peak, the filter of `psp` and losses."""
+        """The response divided by its peak, the filter for `psp` and losses."""
         return Sampled(self.response / self.peak, self.dt)
 
     @cached_property
@@ -259,7 +259,7 @@ class Loihi(Neuron):
             shape=shape_of(self),
         )
 
-    # The integers are floats: none is larger than 2^24, so that float32 represents each exactly.
+    # The integers are floats: none exceeds 2^24, so that float32 represents each exactly.
     @property
     def gain(self) -> float:
         """The factor of the weighted input, a power of two."""
@@ -267,12 +267,12 @@ class Loihi(Neuron):
 
     @property
     def i_keep(self) -> int:
-        """What a step keeps of the current, in 4096ths."""
+        """The decay factor of the current, in 4096ths."""
         return 4096 - self.i_decay
 
     @property
     def v_keep(self) -> int:
-        """What a step keeps of the voltage, in 4096ths."""
+        """The decay factor of the voltage, in 4096ths."""
         return 4096 - self.v_decay
 
     @property
@@ -363,7 +363,7 @@ class Loihi(Neuron):
     @staticmethod
     @cache
     def kind() -> Kind:
-        """Return the step as kernels take it."""
+        """Return the step in the form that kernels take."""
         return read_step("Loihi", Loihi.step, ("i", "v", "wait"), (), derived=False)
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from cuslayer.surrogates import Surrogate, as_constant
 def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
 
-    The surrogate is left out if it is SLAYER's, the exponential.
+    The result omits the surrogate if it is SLAYER's, the exponential.
 
     >>> from cuslayer.neurons import SRM
     >>> neuron_constants(SRM(theta=5.0))["theta"]
@@ -45,7 +45,7 @@ def _plain(value: Any) -> Any:
 
 
 def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
-    """Return the neuron of a type and constants by SLAYER's names, which errors name behind the path `at`.
+    """Return the neuron of a type and constants by SLAYER's names; errors name them after the path `at`.
 
     >>> import cuslayer.neurons
     >>> make_neuron("neuron.", {"type": "LOIHI"}, 1.0)

@@ -1,4 +1,4 @@
-"""Adaptive leaky integrate-and-fire neurons of SRNN: inputs and spikes weigh what a decay leaves room for."""
+"""Adaptive leaky integrate-and-fire neurons of SRNN: a factor ``1 - decay`` scales inputs and spikes."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ class NormalizedALIF(StepNeuron):
         s[t] = (u[t] >= theta)                                        that is v[t] >= theta + h[t]
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
-    `AdaptiveLIF` differs in three ways, so that a trained time constant means something else there: x and rise have no
-    factor ``1 - d`` and ``1 - e``; a spike takes the threshold from the potential as it was, not as it has risen; and
-    what it takes has a time constant of its own.
+    `AdaptiveLIF` differs in three ways, so that trained time constants mean something else there. Its x and rise have
+    no factor ``1 - d`` and ``1 - e``. A spike subtracts the threshold before its rise, not after it. The subtracted
+    amount has its own time constant.
 
-    Backward is the adjoint of these equations. ``gradient="slayer"`` takes the spikes in h and v for constants; the
+    Backward is the adjoint of these equations. ``gradient="slayer"`` treats the spikes in h and v as constants. The
     published gradient is "exact", the default, with ``theta = 0.01``, ``rise = 1.8``, ``tau_rho theta = 0.5``,
     ``scale_rho = 0.2`` and the surrogate `cs.surrogates.MultiGaussian`.
 
     Args:
-        tau_v: time constant of the voltage, ms: a number, or an array that broadcasts to the neurons of a layer, such
-            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        tau_theta: time constant of the threshold, ms, the same.
-        rise: how far the threshold would rise if the neuron fired in every step.
+        tau_v: time constant of the voltage, ms: a number, or an array that broadcasts to the layer's neurons, such as
+            (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
+        tau_theta: time constant of the threshold, ms; like tau_v.
+        rise: total rise of the threshold if the neuron fired in every step.
         gradient: "exact" or "slayer".
-        theta, tau_rho, scale_rho, dt, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as are the
-            errors.
+        theta, tau_rho, scale_rho, dt, surrogate, trained, bounds, graded, stateful: see `StepNeuron`, also for errors.
 
     Source: Yin, Corradi and Bohte 2021, "Accurate and efficient time-domain classification with adaptive spiking
     recurrent neural networks", arXiv 2103.12593.
@@ -77,7 +76,7 @@ class NormalizedALIF(StepNeuron):
         u = v - h
         s = u >= c.theta
         h = flushed(e * h + ((1 - e) * c.rise if s else 0))
-        # What is left of the voltage in the next step.
+        # The voltage that is left in the next step.
         left = d * v - (c.theta + h if s else 0)
         return left, h, u, s
 

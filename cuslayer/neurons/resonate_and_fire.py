@@ -1,4 +1,4 @@
-"""Resonate-and-fire neurons: a complex state that turns, whose imaginary part is the potential."""
+"""Resonate-and-fire neurons: a rotating complex state, whose imaginary part is the potential."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rotation(tau: Array, frequency: Array, /, *, dt: float, imaginary: bool) -> 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ResonateAndFire(StepNeuron):
-    """A resonate-and-fire neuron: it answers to inputs of its own frequency.
+    """A resonate-and-fire neuron: it responds to inputs of its own frequency.
 
     ::
 
@@ -46,18 +46,17 @@ class ResonateAndFire(StepNeuron):
                 z[t]                                after none, or reset=None
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
-    Backward multiplies the error of z by the conjugate of w in a step, adds ``dt rho(u[t]) g[t]`` to that of the
-    imaginary part, and g_x is that of the real part; with ``gradient="exact"`` a spike also gets the error of what it
-    changes.
+    At each step, backward multiplies the error of z by the conjugate of w, and adds ``dt rho(u[t]) g[t]`` to its
+    imaginary part; its real part is g_x. With ``gradient="exact"`` a spike also gets the error that its reset causes.
 
     Args:
-        tau: time constant of the decay, ms: a number, or an array that broadcasts to the neurons of a layer, such as
-            (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
-        frequency: the frequency, Hz, the same. A trained one stays between a thousandth and half of the rate of the
+        tau: time constant of the decay, ms: a number, or an array that broadcasts to the layer's neurons, such as (C,)
+            for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
+        frequency: the frequency, Hz; like tau. A trained one stays between a thousandth and half of the rate of the
             steps.
         reset: "izhikevich", "zero", "subtract", or None.
-        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: as in `StepNeuron`, as
-            are the errors.
+        theta, tau_rho, scale_rho, dt, gradient, surrogate, trained, bounds, graded, stateful: see `StepNeuron`, also
+            for errors.
 
     Source: Izhikevich 2001, "Resonate-and-fire neurons", doi 10.1016/S0893-6080(01)00078-8.
 
@@ -93,12 +92,12 @@ class ResonateAndFire(StepNeuron):
 
     @property
     def share(self) -> float:
-        """The share of the state that a spike leaves."""
+        """The factor of the state at a spike."""
         return 1.0 if self.reset in ("subtract", "none") else 0.0
 
     @property
     def jump(self) -> float:
-        """What a spike then adds to the imaginary part."""
+        """The amount that a spike then adds to the imaginary part."""
         return {"izhikevich": self.theta, "subtract": -self.theta}.get(self.reset, 0.0)
 
     def step(c, p, q, re, im, x):  # type: ignore[no-untyped-def]
@@ -111,12 +110,12 @@ class ResonateAndFire(StepNeuron):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Real and imaginary part of what multiplies the state in a step."""
+        """The factor of the state in a step: real and imaginary part."""
         tau, frequency = (each if isinstance(each, Tensor) else np.asarray(each) for each in (self.tau, self.frequency))
         if isinstance(tau, Tensor) or isinstance(frequency, Tensor):
             given = {"dt": self.dt}
             return {name: rotation(tau, frequency, imaginary=name == "q", **given) for name in ("p", "q")}
-        # With the CPU's functions on any device: the spikes are the same to the bit.
+        # Uses the CPU's functions on every device, so that the spikes agree to the bit.
         size, angle = np.exp(-self.dt / tau), 2 * math.pi * self.dt / 1000 * frequency
         return {"p": size * np.cos(angle), "q": size * np.sin(angle)}
 
@@ -131,7 +130,7 @@ class ResonateAndFire(StepNeuron):
         return size**lags * np.sin(angle * lags)
 
     def _angle(self, frequency: float) -> float:
-        """Return the angle of a step."""
+        """Return the angle that a step turns the state."""
         return 2 * math.pi * frequency * self.dt / 1000
 
     def parts_at(self, spikes: Array, time: int, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Array, Array]:

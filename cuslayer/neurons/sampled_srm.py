@@ -1,4 +1,4 @@
-"""The spike response model with responses of one's own, given by their samples."""
+"""The spike response model with custom responses, given by their samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cuslayer.surrogates import EXPONENTIAL, Surrogate
 def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Return the spikes of neurons with a sampled refractory response: ``s[t] = (u[t] >= theta)``.
 
-    ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``. Backward is that of `spike`: ``g_a[t] = dt rho(u[t]) g_s[t]``, and with
+    ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``. Backward is as in `spike`: ``g_a[t] = dt rho(u[t]) g_s[t]``, and with
     ``exact`` ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
 
     Args:
@@ -58,7 +58,7 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
 @differentiable
 @check.operation("sampled_spike")
 def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: Carried) -> tuple[Array, Pullback]:
-    """Return what `sampled_spike` does, after the spikes of earlier calls."""
+    """Return the result of `sampled_spike` after the spikes of earlier calls."""
     k, dtype, earlier = kernels.of(a), a.dtype, len(spiking.refractory) - 1
     if k is not kernels.cpu:
         raise ValueError(ON_CPU)
@@ -71,7 +71,7 @@ def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: C
         if not exact:
             return cast(Array, k.surrogate.adjoint(g, potential(), spiking))
         if states.later is not None:
-            # What spikes of this chunk change in later ones.
+            # The effect of this chunk's spikes on later chunks.
             of_later = np.concatenate([np.zeros_like(g), states.later])
             g = g + k.response.fir_adjoint(of_later, spiking.refractory)[: len(g)]
         found: Array = k.sampled_srm.sampled_spike_adjoint_exact(g, potential(), spiking)
@@ -94,14 +94,13 @@ class SampledSRM(Neuron):
         s[t]   = (u[t] >= theta)
         rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))
 
-    Both sums are computed as they are written, at a cost of K operations a step; `SRM` computes its own responses as
-    recurrences. With ``response=srm.response, refractory=srm.refractory`` it is that `SRM`, up to rounding.
+    Both sums are computed directly, with K operations per step; `SRM` computes its responses as recurrences. With
+    ``response=srm.response, refractory=srm.refractory`` the neuron equals `srm`, up to rounding.
 
     Args:
-        response: the samples (K,) of the response to an input of 1, the first at lag 0, one a step; by default the
-            input itself. Losses and `psp` filter by them as they are.
-        refractory: the samples (K,) of the response to the neuron's own spike, the first, at lag 0, 0; by default no
-            refraction.
+        response: the samples (K,) of the response to an input of 1, one per step from lag 0; by default the input
+            itself. Losses and `psp` use them unscaled.
+        refractory: the samples (K,) of the response to the neuron's own spike, 0 at lag 0; by default no refraction.
         theta: the threshold.
         tau_rho: width of the surrogate, in thresholds.
         scale_rho: scale of the surrogate.
@@ -110,8 +109,8 @@ class SampledSRM(Neuron):
         surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
 
     Raises:
-        ValueError: samples are not (K,), not finite or none, the first refractory sample is not 0, a constant is out of
-            its range, or gradient is unknown.
+        ValueError: samples are not (K,), not finite or empty, the first refractory sample is not 0, a constant is out
+            of its range, or gradient is unknown.
         TypeError: samples or a constant are not numbers.
 
     Source: Shrestha and Orchard 2018, section 2, whose responses may be any.
@@ -181,7 +180,7 @@ class SampledSRM(Neuron):
 
         Raises:
             ValueError: x is not (T, N, ...).
-            TypeError: x is not floating, such as spikes, which need a layer before the neurons.
+            TypeError: x is not floating: spikes, for example, need a layer before the neurons.
         """
         x = as_tensor(x)
         check.weighted_input("x", x)

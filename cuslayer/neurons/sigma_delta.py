@@ -21,7 +21,7 @@ from cuslayer.neurons.states import States
 def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = None) -> tuple[Array, Pullback]:
     """Return the changes that sigma-delta neurons send, for the weighted input x; the equations are in `SigmaDelta`.
 
-    Backward is that of sending every change, unless ``spiking.exact``.
+    Unless ``spiking.exact``, backward treats every change as sent.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
@@ -29,7 +29,7 @@ def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = N
         states: the states between calls; None to begin with 0.
 
     Returns:
-        The changes, of x's shape and type, 0 where nothing is sent.
+        The changes, of x's shape and type, 0 for no change.
 
     Raises:
         ValueError: x is not (T, N, ...).
@@ -57,7 +57,7 @@ def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = N
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SigmaDelta(StepNeuron):
-    """A sigma-delta neuron: it sums changes, activates the sum, and sends the change of the activation.
+    """A sigma-delta neuron: it sums changes, applies an activation, and sends the activation's changes.
 
     ::
 
@@ -66,27 +66,26 @@ class SigmaDelta(StepNeuron):
         u[t] = a[t] - r[t-1]
         s[t] = (|u[t]| >= theta)
         y[t] = u[t] s[t]                            the output: numbers, 0 for none
-        r[t] = r[t-1] + y[t]                        what all receivers know of a
+        r[t] = r[t-1] + y[t]                        the receivers' sum of a
 
-    The sum of the output differs from a by less than theta, so that a network of such neurons computes what a network
-    of the activation does, and sends little where its input changes little. The first layer encodes a signal with
-    ``sums=False``.
+    The sum of the output differs from a by less than theta. So a network of these neurons approximates a network of the
+    activation, and sends little where its input changes little. The first layer encodes a signal with ``sums=False``.
 
-    Backward is that of ``y[t] = a[t] - a[t-1]``, as lava-dl has it; with ``gradient="exact"`` it is that of the
+    Backward differentiates ``y[t] = a[t] - a[t-1]``, as in lava-dl. With ``gradient="exact"`` it differentiates the
     equations, with ``ds/du = dt rho(|u|) sign(u)``.
 
     Args:
-        theta: the least change that is sent.
+        theta: the smallest change that a neuron sends.
         activation: "relu", or "none" or None.
-        sums: whether the input is summed over time: it is changes, not the signal itself.
-        tau_rho, scale_rho, dt, gradient, surrogate, stateful: as in `StepNeuron`.
+        sums: whether the neuron sums its input over time: the input is changes, not the signal itself.
+        tau_rho, scale_rho, dt, gradient, surrogate, stateful: see `StepNeuron`.
 
     Raises:
-        ValueError: as for `StepNeuron`, or activation is unknown, graded is False, or trained is True: there are
-            neither spikes without a size nor time constants.
+        ValueError: as in `StepNeuron`, or activation is unknown, graded is False, or trained is True: spikes always
+            have a size, and there are no time constants.
 
-    Source: O'Connor and Welling 2016, "Sigma delta quantized networks", arXiv 1611.02024; the equations are those of
-    lava-dl's documentation of its sigma-delta neuron.
+    Source: O'Connor and Welling 2016, "Sigma delta quantized networks", arXiv 1611.02024; the documentation of
+    lava-dl's sigma-delta neuron for the equations.
 
     >>> import numpy as np
     >>> neuron = SigmaDelta(theta=0.5, sums=False)
@@ -126,11 +125,11 @@ class SigmaDelta(StepNeuron):
 
     @property
     def pool_gain(self) -> float:
-        """The weight of a pooling layer before these neurons: 1, the sum of what is sent."""
+        """The weight of a pooling layer before these neurons: 1, the sum of the changes."""
         return 1.0
 
     def fires(self, u: Array) -> Array:
-        """Return where a change u is sent: ``|u| >= theta``."""
+        """Return where neurons send a change u: ``|u| >= theta``."""
         return abs(u) >= u.dtype.type(self.theta)
 
     def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:

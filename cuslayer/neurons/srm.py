@@ -77,11 +77,11 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
 @differentiable
 @check.operation
 def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
-    """Return the spikes, where the potential after refraction reaches the threshold: ``s[t] = (u[t] >= theta)``.
+    """Return the spikes: where the potential after refraction reaches the threshold, ``s[t] = (u[t] >= theta)``.
 
-    ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative: backward uses the surrogate
-    ``rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))``, by default with ``f(z) = exp(-|z|)``,
-    ``g_a[t] = dt rho(u[t]) g_s[t]``, and with ``exact`` also propagates through refraction,
+    ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative. Backward uses the surrogate
+    ``rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))``, by default with ``f(z) = exp(-|z|)``:
+    ``g_a[t] = dt rho(u[t]) g_s[t]``. With ``exact`` it also propagates through refraction:
     ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
 
     Args:
@@ -114,7 +114,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
 @differentiable
 @check.operation("neuron")
 def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) -> tuple[Array, Pullback]:
-    """Return what `neuron` does, from states that the call changes: by the kernels of `Recurrent`, without synapses."""
+    """Return the result of `neuron` from states, which it changes: by `Recurrent`'s kernels, without synapses."""
     check.weighted_input("x", x)
     k, held, dtype = kernels.of(x), states.begin(x, program, 0), x.dtype
     before = {"states": held.by_column(program.states), "start": held.steps}
@@ -130,7 +130,7 @@ def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) ->
     return s, pullback
 
 
-# Beyond this share of dt, the numbers of neighbouring steps are the same in float64.
+# Beyond this multiple of dt, neighbouring steps have the same numbers in float64.
 _LONGEST = 1e15
 
 
@@ -146,7 +146,7 @@ class SRM(Neuron):
         s[t]   = (u[t] >= theta)
         rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))
 
-    With another surrogate, its shape f stands in place of the exponential; no pass is then fused with the layer's.
+    Another surrogate has its shape f in place of the exponential; then no pass is fused with the layer's.
 
     Args:
         theta: the threshold.
@@ -157,16 +157,16 @@ class SRM(Neuron):
         scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
         dt: the step, ms.
         gradient: "slayer", as published, or "exact", which includes the path through refraction.
-        cutoff: the spike response is truncated where it falls below this value; 0 for no truncation.
+        cutoff: value below which the spike response is truncated; 0 for no truncation.
         ref_cutoff: the same for the absolute value of the refractory response.
         surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
 
     Raises:
         ValueError: a constant is out of its range, or gradient or surrogate is unknown.
-        TypeError: a constant is not a number, or surrogate is none.
+        TypeError: a constant is not a number, or surrogate has the wrong type.
 
     Warns:
-        UserWarning: dt looks like seconds or microseconds, or is above 5 tau_sr or under a thousandth of it.
+        UserWarning: dt looks like seconds or microseconds, or is above 5 tau_sr or below a thousandth of it.
 
     Source: Shrestha and Orchard 2018, section 2, and 3.1 for the surrogate.
 
@@ -208,7 +208,7 @@ class SRM(Neuron):
             if getattr(self, name) > _LONGEST * self.dt:
                 got = f"got {getattr(self, name):g} and {self.dt:g}, both in ms"
                 raise ValueError(f"{name} must be at most {_LONGEST:g} dt, {got}")
-        if 5 * self.tau_sr < self.dt < 1e3:  # beyond, `check.time_step` has warned
+        if 5 * self.tau_sr < self.dt < 1e3:  # above, `check.time_step` has warned
             got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
             check.warn(f"dt must be less than 5 tau_sr for the response to have a sample near its peak, {got}")
         elif 1e-3 < self.dt < 1e-3 * self.tau_sr:
@@ -239,7 +239,7 @@ class SRM(Neuron):
 
     @property
     def _plain(self) -> bool:
-        """Whether these are the equations above: a subclass that overrides one of these may compute something else."""
+        """Whether the equations above hold: a subclass that overrides one of these may compute something else."""
         own = ("__call__", "psp", "spike", "fires")
         return all(getattr(type(self), name) is getattr(SRM, name) for name in own)
 

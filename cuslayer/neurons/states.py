@@ -1,4 +1,4 @@
-"""What goes on from one chunk of time to the next: states of stages and, in backward, the gradients of these states."""
+"""States of stages between chunks of time and, in backward, the gradients of these states."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Carried:
 
     Attributes:
         values: the state, which a call reads and changes; None before the first.
-        whole: whether gradients go on from chunk to chunk, from the last to the first.
-        later: the gradient of the state after a chunk, which backward turns into that before it; None for 0.
+        whole: whether gradients propagate from chunk to chunk, from the last to the first.
+        later: the gradient of the state after a chunk, which backward propagates to the state before it; None for 0.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Carried:
 
 @contextmanager
 def carried(whole: bool) -> Iterator[list[Carried]]:
-    """Yield a list of the states that are made within the block; whether their gradients go on is `whole`."""
+    """Yield a list of the states that are made within the block; `whole` says whether their gradients propagate."""
     made = list[Carried]()
     with _made.set(made):
         yield made
@@ -55,7 +55,7 @@ class States(Carried):
     """The states of neurons between calls, (number, columns)."""
 
     def begin(self, x: Array, number: int) -> Array:
-        """Return the states before the input x (T, N, ...): those after the last call, at first 0."""
+        """Return the states before the input x (T, N, ...): the states after the last call, at first 0."""
         columns = math.prod(x.shape[1:])
         if self.values is None:
             self.values = namespace(x).zeros((number, columns), x.dtype)
@@ -67,7 +67,7 @@ class States(Carried):
         return found
 
     def end(self, g: Array, number: int) -> Array | None:
-        """Return the gradients of the states after g (T, N, ...), which a kernel changes; None where none go on."""
+        """Return the gradients of the states after g (T, N, ...), which a kernel changes; None if none propagate."""
         if self.whole and self.later is None:
             self.later = namespace(g).zeros((number, math.prod(g.shape[1:])), g.dtype)
         found: Array | None = self.later
@@ -78,7 +78,7 @@ class PopulationStates(Carried):
     """The state of a population between calls."""
 
     def begin(self, x: Array, program: Program, delay: int) -> Any:
-        """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
+        """Return the state before the input x (T, N, ...): the state after the last call, at first 0."""
         if namespace(x) is not np:
             raise ValueError(ON_CPU)
         if self.values is None:
@@ -90,16 +90,16 @@ class PopulationStates(Carried):
         return self.values
 
     def end(self, k: Any, g: Array, program: Program, longest: int) -> Any:
-        """Return what backward has left for a call like this one; None where gradients stop at its end."""
+        """Return the gradients that backward has left for a call like this one; None if they stop at its end."""
         if self.whole and self.later is None:
             self.later = k.recurrent.nothing_later(g, program, longest)
         return self.later
 
 
 class Remembering(Carried):
-    """A function of a signal (T, ...), an array or a tensor, that keeps the last steps that its output depends on.
+    """A function of a signal (T, ...), an array or a tensor, that keeps the last input steps for the next call.
 
-    The function may leave out the output of the steps that are kept.
+    The function may omit the output of the kept steps.
 
     >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
     >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
@@ -119,9 +119,9 @@ class Remembering(Carried):
         return found[len(found) - len(x) :]
 
     def go_on(self, g: Array, first: int) -> Array:
-        """Return g (first + T, ...), the gradient of steps before a chunk and of its own, with what later chunks add.
+        """Return g (first + T, ...), the gradient of the steps before and in a chunk, plus later chunks' gradients.
 
-        The first steps are kept for the chunk before.
+        The first steps' gradients are kept for the chunk before.
         """
         if self.whole:
             if self.later is not None:
@@ -133,6 +133,6 @@ class Remembering(Carried):
 
 @differentiable
 def _after(x: Array, /, *, joined: Array, state: Remembering) -> tuple[Array, Pullback]:
-    """Return x (T, ...) behind the steps before it, (steps, ...), as they stand in `joined`."""
+    """Return x (T, ...) after the steps before it, (steps, ...), as in `joined`."""
     first = len(joined) - len(x)
     return joined, lambda g: state.go_on(g, first)[first:]

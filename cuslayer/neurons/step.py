@@ -1,4 +1,4 @@
-"""The functions that a neuron's step may call, besides `abs`, `min` and `max`; see `StepNeuron`."""
+"""The functions that a neuron's step may call in addition to `abs`, `min` and `max`; see `StepNeuron`."""
 
 from cuslayer.kernels.neuron.kind import exp, flushed, rint, trunc
 

@@ -1,4 +1,4 @@
-"""The check of a step's numbers: on the CPU gradients before it, weights and the optimizer's state after it."""
+"""Checks on the CPU of a step's numbers: gradients before it, weights and the optimizer's state after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array, namespace, to_numpy
 
-# A bound beyond this share of the largest number is too near to it to tell anything.
+# A bound beyond this fraction of the largest number is too close to it to be useful.
 _SHARE = 1e-4
 
 
@@ -31,7 +31,7 @@ class NotFinite(NamedTuple):
 
 
 def first_not_finite(arrays: list[Array]) -> int | None:
-    """Return the number of the first array that is not finite, None if all are; on a GPU in one read."""
+    """Return the number of the first array that is not finite, None if all are; on a GPU with one transfer."""
     squares: dict[Any, Array] = {}
     for x in arrays:
         k = kernels.of(x)
@@ -43,7 +43,7 @@ def first_not_finite(arrays: list[Array]) -> int | None:
     for i, x in enumerate(arrays):
         k = kernels.of(x)
         doubtful = math.isnan(norm(x)) if k is kernels.cpu else not math.isfinite(sums[k][i])
-        # The sum of the squares of large numbers overflows, too.
+        # The sum of squares of large numbers also overflows.
         if doubtful and not np.isfinite(to_numpy(x)).all():
             return i
     return None
@@ -51,24 +51,24 @@ def first_not_finite(arrays: list[Array]) -> int | None:
 
 @dataclass
 class Bounds:
-    """Upper bounds of the absolute values of a weight's elements and of its velocity or mean; inf where unknown.
+    """Upper bounds for the absolute values in a weight and in its velocity or mean; inf if unknown.
 
-    They follow from the gradient's norm at no cost, and grow from step to step. The arrays themselves are only read
-    where a bound comes near to the largest number of their type.
+    They follow from the gradient's norm at no cost, and grow from step to step. The arrays themselves are read only
+    when a bound approaches the largest number of their type.
     """
 
     weight: float = math.inf
     moment: float = math.inf
 
     def hold(self, largest: float) -> bool:
-        """Return whether both say that the numbers are finite."""
+        """Return whether both bounds show that the numbers are finite."""
         return self.weight < _SHARE * largest and self.moment < _SHARE * largest
 
 
 def norm(x: Array) -> float:
     """Return the Euclidean norm of an array on the CPU; NaN if an element is not finite.
 
-    One product reads the array as fast as memory allows. It overflows for large numbers, which are then read again.
+    One product reads the array as fast as memory allows. It overflows for large numbers; then the array is read again.
     """
     flat = x.ravel(order="K")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -89,19 +89,19 @@ class StepCheck:
         self._bounds: dict[int, Bounds] = {}
 
     def gradients(self, gradients: Iterable[tuple[int, Array]]) -> int | None:
-        """Return the number of the last gradient that is not finite, None if all are; their norms are kept."""
+        """Return the number of the last gradient that is not finite, None if all are; store their norms."""
         self._norms = {i: norm(g) for i, g in gradients}
         return max((i for i, size in self._norms.items() if math.isnan(size)), default=None)
 
     def taken(self) -> list[tuple[int, float]]:
-        """Return the numbers of the parameters of the last step, and the norms of their gradients, once."""
+        """Return and clear the numbers of the last step's parameters and their gradients' norms."""
         found, self._norms = list(self._norms.items()), {}
         return found
 
     def stays(self, i: int, weight: Array, memory: Mapping[str, Array], grow: Callable[[Bounds], None]) -> bool:
-        """Return whether parameter i and its state are finite after a step; they are read only if bounds do not tell.
+        """Return whether parameter i and its state are finite after a step; read them only if bounds do not show it.
 
-        `grow` lets the bounds of before the step hold after it.
+        `grow` changes the bounds before the step to bounds after it.
         """
         bounds = self._bounds.setdefault(i, Bounds())
         grow(bounds)
@@ -112,5 +112,5 @@ class StepCheck:
         return not any(map(math.isnan, sizes))
 
     def forget(self) -> None:
-        """Forget the bounds, since the parameters or the state may have changed otherwise than by a step."""
+        """Forget the bounds, since the parameters or the state may have changed without a step."""
         self._bounds.clear()

@@ -1,4 +1,4 @@
-"""What optimizers are given: tensors or groups of them, and the options of a group."""
+"""Arguments of optimizers: tensors or groups of tensors, and the options of a group."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cuslayer._base import check
 from cuslayer._tape import Tensor
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
-# For each option of an optimizer, the function of a name and a value that checks it.
+# For each option of an optimizer, the function that checks a name and a value.
 Rule: TypeAlias = Callable[[str, Any], Any]
 Rules: TypeAlias = Mapping[str, Rule]
 
 
 class Given(NamedTuple):
-    """A group as it was given: the beginning of its name in messages, its tensors, and its own options."""
+    """A group from the arguments: the start of its name in messages, its tensors, and its own options."""
 
     name: str
     params: list[Tensor]
@@ -52,7 +52,7 @@ def _read_group(number: int, given: Mapping[str, Any], rules: Rules) -> Given:
 
 
 def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
-    """Return a list of tensors, or of groups where they are allowed; raise an error that says what to pass."""
+    """Return a list of tensors, or of groups if allowed; raise an error that says what to pass."""
     if isinstance(given, Tensor):
         raise TypeError(f"{name} must be a list of tensors, got a Tensor; pass [tensor]")
     if callable(getattr(given, "parameters", None)):
@@ -75,7 +75,7 @@ def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
 
 
 def _with_parameters(given: Any) -> str:
-    """Return what an object with parameters is, and what to pass in its place."""
+    """Return what an object with parameters is, and what to pass instead."""
     return "a network; pass net.parameters()" if hasattr(given, "layers") else "a layer; pass layer.parameters()"
 
 
@@ -87,5 +87,5 @@ def betas(name: str, value: Any) -> tuple[float, float]:
 
 
 def optional(rule: Rule) -> Rule:
-    """Return a check that lets None pass."""
+    """Return a check that accepts None."""
     return lambda name, value: None if value is None else rule(name, value)

@@ -1,4 +1,4 @@
-"""Optimizers: parameters in groups, learning rates, frozen parameters, clipping, the state, and each one's step."""
+"""Optimizers: parameters in groups, learning rates, frozen parameters, clipping, the state, and the steps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LearningRate: TypeAlias = float | Schedule
 
 # Its square is finite in float32.
 _LARGEST_SLOPE = 1e18
-# A smaller one may be 0 in float32.
+# A smaller number may be 0 in float32.
 _LEAST_EPS = 1e-37
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The schedule of a rate that is a number."""
+    """The schedule of a constant rate."""
 
     rate: float
 
@@ -84,19 +84,19 @@ class Group:
 
 
 class Update(NamedTuple):
-    """The group of a parameter, the number of its step, from 1, and its learning rate in that step."""
+    """The group of a parameter, the number of its step, from 1, and its learning rate in this step."""
 
     group: Group
     steps: int
     lr: float
 
 
-# The number of a parameter that moves, its group, and the parameter.
+# The number of a parameter to update, its group, and the parameter.
 Moving: TypeAlias = tuple[int, Group, Tensor]
 
 
 def bounds_of(p: Tensor) -> tuple[float, ...] | None:
-    """Return the bounds that a kernel clips a parameter to: none for one without, None for one that clips itself."""
+    """Return the bounds to which a kernel clips a parameter: () without bounds, None if it clips itself."""
     if not isinstance(p, Bounded):
         return -math.inf, math.inf
     return (p.least, p.most) if type(p).clamp is Bounded.clamp else None
@@ -105,29 +105,30 @@ def bounds_of(p: Tensor) -> tuple[float, ...] | None:
 @instead.attributes("optimizer")
 @check.named
 class Optimizer:
-    """The base of all optimizers.
+    """Base class of optimizers.
 
-    ``parameters`` is a list of tensors, or a list of groups: dictionaries with ``"params"``, a list of tensors, and any
-    option of the optimizer that differs for them, such as ``"lr"`` or ``"weight_decay"``. A parameter whose
-    ``requires_grad`` is False is frozen: no step moves it until it is True again.
+    ``parameters`` is a list of tensors, or a list of groups. A group is a dictionary with ``"params"``, a list of
+    tensors, and the options that differ for them, such as ``"lr"`` or ``"weight_decay"``. A parameter with
+    ``requires_grad`` False is frozen: no step changes it until it is True again.
 
     ``lr``, of the optimizer or of a group, can be set at any time to a number or to a schedule, a function from the
-    epoch to the rate. Groups without a rate of their own have the optimizer's.
+    epoch to the rate. Groups without their own rate use the optimizer's.
 
-    With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step: layers of
-    small weights and layers of large ones then change by the same share. A parameter of zeros has the rate ``lr``.
-    With ``warmup=n`` the rate rises linearly over the first n steps of a parameter. A group can have its own of both.
+    With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step. Layers
+    with small and with large weights then change by the same fraction. A parameter of zeros has the rate ``lr``. With
+    ``warmup=n`` the rate rises linearly over the first n steps of a parameter. Groups can have their own values of
+    both.
 
     With ``clip_value`` a step first clips each element of the gradients to this absolute value. With ``clip_norm`` it
-    then scales them, if the Euclidean norm of all gradients together is larger, to this norm. Frozen parameters and
-    those without a gradient do not count. ``grad`` of a parameter is its clipped gradient after the step.
+    then scales all gradients to this Euclidean norm if their joint norm is larger. Frozen parameters and parameters
+    without a gradient do not count. After the step, ``grad`` of a parameter is its clipped gradient.
 
-    On a CPU one pass updates all parameters of a type. On a GPU they are updated 48 to a launch, with rates that were
+    On a CPU one pass updates all parameters of a type. On a GPU one launch updates 48 parameters, with rates that were
     sent for many steps ahead; see `StepsAhead`. A step reads nothing from the device, except for the first step of a
     relative rate.
 
     Attributes:
-        groups: the groups, one if none are given.
+        groups: the groups; without given groups there is one.
         parameters: the tensors of all groups in order.
         schedule: the learning rate as a function of the epoch.
         epoch: the current epoch, from 0; the training loop sets it.
@@ -169,7 +170,7 @@ class Optimizer:
             for group in self.groups
             for p in group.params
         ]
-        # A parameter that was frozen for some time has taken fewer steps: the corrections of its means begin later.
+        # A parameter that was frozen for some time has taken fewer steps: the corrections of its means start later.
         self._taken = [0 for _ in self.parameters]
         self._sizes: list[float | None] = [None for _ in self.parameters]
         self._ahead: dict[np.dtype[Any], StepsAhead] = {}
@@ -195,7 +196,7 @@ class Optimizer:
 
     @property
     def clip_norm(self) -> float | None:
-        """The largest norm of all gradients together; None for no limit."""
+        """The largest joint norm of all gradients; None for no limit."""
         return self._clip_norm
 
     @property
@@ -215,7 +216,7 @@ class Optimizer:
         self._assigned = None if callable(rate) else float(rate)
 
     def rate(self, name: str, schedule: Schedule) -> float:
-        """Return the rate of a schedule in the current epoch; `name` is what a message calls it."""
+        """Return the rate of a schedule in the current epoch; `name` is its name in messages."""
         return check.factor(name, schedule(self.epoch))
 
     def zero_grad(self) -> None:
@@ -226,8 +227,8 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient and is not frozen; clip bounded ones to their bounds.
 
-        A step is counted when its weights have moved. SIGINT and SIGTERM wait until then; after another exception each
-        parameter that has moved, and no other, has taken the step.
+        A step counts when its weights have changed. SIGINT and SIGTERM wait until then. After another exception,
+        exactly the changed parameters have taken the step.
 
         Raises:
             ValueError: all parameters are frozen.
@@ -258,7 +259,7 @@ class Optimizer:
             self._count(i)
 
     def _update_alone(self, moving: list[Moving]) -> None:
-        """Update the parameters that are not updated together on a GPU: on the CPU those of a type in one pass."""
+        """Update the parameters that are not updated together on a GPU; on the CPU one pass for all of a type."""
         one_pass = self._applies("_update_several")
         found: dict[Any, list[tuple[int, Array, Update]]] = {}
         for i, group, p in moving:
@@ -278,10 +279,10 @@ class Optimizer:
                 self._count(i)
 
     def step_by(self, launch: Callable[[], None]) -> None:
-        """Take a step by the launch of a captured graph, and count it; send its rates if they are not on the device.
+        """Take a step by launching a captured graph, and count it; send its rates if they are not on the device.
 
-        A graph that has captured `step` moves the weights whenever it runs, but no line of this class runs with it. So
-        each run goes through this method but the first, whose step the capture has counted.
+        A graph that has captured `step` changes the weights whenever it runs, but no line of this class runs with it.
+        So all runs go through this method, except for the first, which the capture has counted.
 
         Raises:
             ValueError: all parameters are frozen, or they are not all updated together on a GPU.
@@ -305,9 +306,9 @@ class Optimizer:
             self._prepared(dtype, moving)
 
     def check_gradients(self) -> NotFinite | None:
-        """Return which gradient of the step to come is not finite, of several the last; None if all are.
+        """Return the last gradient of the coming step that is not finite; None if all are finite.
 
-        Gradients on a GPU are not read: its kernels note what is not finite; see `not_finite`.
+        It does not read gradients on a GPU: its kernels note values that are not finite; see `not_finite`.
         """
         grads = [(i, p.grad) for i, _, p in self._moving()[0] if p.grad is not None]
         wrong = self._check.gradients([(i, g) for i, g in grads if kernels.of(g) is kernels.cpu])
@@ -316,9 +317,9 @@ class Optimizer:
     def not_finite(self) -> NotFinite | None:
         """Return the first number that is not finite since the last call: of a gradient, a weight or the state.
 
-        Of gradients that are not finite in one step, the last, which backward computes first. For parameters on a GPU
-        this waits for the device. For those on the CPU it looks at the last step, if `check_gradients` was called
-        before it.
+        Among several gradients of one step, it is the last, which backward computes first. For parameters on a GPU this
+        waits for the device. For parameters on the CPU it checks the last step, if `check_gradients` was called before
+        it.
         """
         found = [each for ahead in self._ahead.values() for each in ahead.not_finite()]
         for i, gradient in self._check.taken():
@@ -328,11 +329,11 @@ class Optimizer:
         return min(found, key=lambda x: (x.step, order[x.what], order[x.what] * x.parameter), default=None)
 
     def restart_check(self) -> None:
-        """Let the next check read all parameters: they may have changed otherwise than by steps."""
+        """Let the next check read all parameters: they may have changed without a step."""
         self._check.forget()
 
     def _grow_one(self, i: int, gradient: float, bounds: Bounds) -> None:
-        """Let the bounds of parameter i hold after a step with a gradient of at most a size."""
+        """Update the bounds of parameter i for a step with a gradient of at most a size."""
         p, group, taken = self.parameters[i], self._group_of[i], self._taken[i]
         if not self._applies("_grow"):
             bounds.weight = math.inf
@@ -342,7 +343,7 @@ class Optimizer:
             bounds.weight = max(bounds.weight, *(abs(x) for x in (p.least, p.most) if math.isfinite(x)))
 
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
-        """Let bounds hold after a step; by default they are unknown then."""
+        """Update bounds for a step; by default they are then unknown."""
         bounds.weight = math.inf
 
     def _definer(self, name: str) -> type:
@@ -350,11 +351,11 @@ class Optimizer:
         return next(c for c in type(self).__mro__ if name in vars(c))
 
     def _applies(self, name: str) -> bool:
-        """Return whether a method goes with `_update`: not where a subclass has only an `_update` of its own."""
+        """Return whether a method belongs to `_update`: not if a subclass overrides only `_update`."""
         return issubclass(self._definer(name), self._definer("_update"))
 
     def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
-        """Return what is to move: parameters that are updated alone, and, by type, those together on a GPU."""
+        """Return the parameters to update: alone, and, by type, together on a GPU."""
         numbers = iter(range(len(self.parameters)))
         alone, together = list[Moving](), dict[np.dtype[Any], list[Moving]]()
         for group in self.groups:
@@ -366,16 +367,16 @@ class Optimizer:
         return alone, together
 
     def _count(self, i: int) -> None:
-        """Count a step of parameter i, which has moved."""
+        """Count a step of parameter i, which has changed."""
         self._taken[i] += 1
         note_change(self.parameters[i])
 
     def _updates_together(self, k: Any) -> bool:
-        """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
+        """Return whether `_update_all` updates parameters with these kernels, not `_update` one by one."""
         return k is not kernels.cpu and self._definer("_update_all") is not Optimizer and self._applies("_update_all")
 
     def _prepared(self, dtype: np.dtype[Any], moving: list[Moving]) -> StepsAhead:
-        """Return the table of parameters that move, with the numbers of the next steps."""
+        """Return the table of the parameters to update, with the numbers of the next steps."""
         ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
         constants = [self._constants(group) + (bounds_of(p) or (-math.inf, math.inf)) for _, group, p in moving]
         numbers = tuple(i for i, _, _ in moving)
@@ -400,7 +401,7 @@ class Optimizer:
         return row
 
     def _rate(self, i: int, group: Group, taken: int, rate: float) -> float:
-        """Return the learning rate of parameter i in a step of it, counted from 1; `rate` is that of its group."""
+        """Return the learning rate of parameter i in its step `taken`, from 1; `rate` is its group's."""
         warmup = group.option("warmup")
         if taken < warmup:
             rate *= taken / warmup
@@ -412,11 +413,11 @@ class Optimizer:
         return rate
 
     def _numbers(self, update: Update) -> Numbers:
-        """Return the numbers of a step of a parameter that differ from step to step."""
+        """Return the numbers for a parameter's step that differ from step to step."""
         raise TypeError("an optimizer with _update_all must define _numbers")
 
     def _constants(self, group: Group) -> Numbers:
-        """Return the numbers of a parameter of a group that do not."""
+        """Return the numbers for a group's parameters that do not differ."""
         raise TypeError("an optimizer with _update_all must define _constants")
 
     def _update_all(
@@ -425,7 +426,7 @@ class Optimizer:
         """Update several weights on a GPU in place, by the constants, the table and the counter of `StepsAhead`."""
 
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
-        """Update a weight in place; an optimizer may define this alone."""
+        """Update a weight in place; an optimizer may define only this."""
         if self._definer("_update_several") is Optimizer:
             raise TypeError("an optimizer must define _update")
         self._update_several(k, [weight], [grad], [memory], [update])
@@ -440,9 +441,8 @@ class Optimizer:
     def state(self) -> dict[str, Array]:
         """Return copies of the optimizer's state by name, on the CPU.
 
-        It has the number of steps, the arrays of each parameter, its initial root mean square where rates are relative
-        to it, and each learning rate that was assigned as a number.
-        Schedules are functions: they are not part of it.
+        It has the number of steps, the arrays of each parameter, its initial root mean square for relative rates, and
+        each learning rate that was assigned as a number. Schedules are functions, and not part of it.
         """
         found = {"steps": np.array(self.steps)}
         for i, (memory, taken) in enumerate(zip(self.memory, self._taken, strict=True)):
@@ -454,11 +454,11 @@ class Optimizer:
 
     @check.operation
     def load_state(self, state: dict[str, Array]) -> None:
-        """Load a result of `state`, for the same parameters and groups. A rate that it does not have is not changed.
+        """Load a result of `state`, for the same parameters and groups. Missing rates do not change.
 
         Raises:
-            ValueError: a name is missing or unknown, a shape differs, or a number is out of range; the optimizer is
-                unchanged then.
+            ValueError: a name is missing or unknown, a shape differs, or a number is out of range. The optimizer is
+                then unchanged.
         """
         self.check_state(state)
         steps, rates, sizes = dict[str, int](), dict[str, float](), dict[str, float]()
@@ -486,7 +486,7 @@ class Optimizer:
 
     @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise the errors of `load_state` for what has the names and the shapes of a state."""
+        """Raise the errors of `load_state` for a mapping with the names and shapes of a state."""
         needed = {f"{i}.{name}": a for i, arrays in enumerate(self.memory) for name, a in arrays.items()}
         needed |= {"steps": np.array(0)}
         optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
@@ -520,7 +520,7 @@ def _root_mean_square(a: Array) -> float:
 
 
 class _ByKernel(Optimizer):
-    """The step of a kernel: NAME_each on the CPU, NAME_all on a GPU, for arrays of the memory and rows of numbers."""
+    """Steps by a kernel: NAME_each on the CPU, NAME_all on a GPU, for arrays of the memory and rows of numbers."""
 
     kernel: ClassVar[str]
     arrays: ClassVar[tuple[str, ...]]
@@ -531,7 +531,7 @@ class _ByKernel(Optimizer):
     def _update_several(
         self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
     ) -> None:
-        with np.errstate(over="ignore"):  # a rate past float32 is infinite, which the check of the weights finds
+        with np.errstate(over="ignore"):  # a rate beyond float32 is infinite, which the check of the weights finds
             rows = np.array([self._row(update) for update in updates], weights[0].dtype)
         getattr(k.optim, f"{self.kernel}_each")(weights, grads, *self._arrays(memory), rows)
 
@@ -602,14 +602,14 @@ class SGD(_ByKernel):
 class Adam(_ByKernel):
     """Adam; with amsgrad, AMSGrad, which divides by the largest second moment so far.
 
-    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``,
-    ``w = w - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)`` at step n of the parameter.
+    At step n of the parameter, ``m = b1 m + (1 - b1) g``; ``v = b2 v + (1 - b2) g^2``;
+    ``w = w - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)``.
 
     Args:
         parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `optim.Optimizer`.
         lr: the learning rate, or a function from the epoch to it.
         betas: b1 and b2.
-        eps: added to the denominator.
+        eps: constant that is added to the denominator.
         weight_decay: the factor of the parameter that is added to its gradient.
         amsgrad: whether to replace v by the largest v so far.
         relative, warmup: how the rate depends on the parameter and the step; see `optim.Optimizer`.
@@ -664,7 +664,7 @@ class Adam(_ByKernel):
 
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
         slope = gradient + update.group.option("weight_decay") * bounds.weight
-        # The square of the slope is to be finite, too, in float32.
+        # The square of the slope must also be finite in float32.
         bounds.moment = max(bounds.moment, slope) if slope < _LARGEST_SLOPE else math.inf
         rate_m, rate_g, _ = self._numbers(update)
         eps = update.group.option("eps")
@@ -680,14 +680,14 @@ class NAdam(Adam):
     With ``mu[n] = b1 (1 - 0.96^(n psi) / 2)``, ``w = w - lr (mu[n+1] m / (1 - mu[1] .. mu[n+1]) +
     (1 - mu[n]) g / (1 - mu[1] .. mu[n])) / (sqrt(v / (1 - b2^n)) + eps)``.
 
-    Without momentum_decay it is the Nadam of SLAYER-PyTorch, whose momentum is constant:
+    Without momentum_decay it is SLAYER-PyTorch's Nadam, with constant momentum:
     ``w = w - lr sqrt(1 - b2^n) / (1 - b1^n) (b1 m + (1 - b1) g) / (sqrt(v) + eps)``.
 
     Args:
-        parameters, betas, eps, weight_decay, amsgrad, relative, warmup, clip_norm, clip_value: as in `Adam`, as are the
+        parameters, betas, eps, weight_decay, amsgrad, relative, warmup, clip_norm, clip_value: see `Adam`, also for
             errors.
         lr: the learning rate, or a function from the epoch to it; by default 0.002, and 0.001 without momentum_decay.
-        momentum_decay: psi, the rate at which mu rises to b1; None for the constant momentum of SLAYER-PyTorch.
+        momentum_decay: psi, the rate at which mu rises to b1; None for SLAYER-PyTorch's constant momentum.
 
     Source: Dozat 2016, "Incorporating Nesterov momentum into Adam".
 

@@ -10,11 +10,11 @@ from cuslayer.optim.optimizers import Schedule
 
 @check.operation
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
-    """Return a schedule: the learning rate is multiplied by factor after every `every` epochs.
+    """Return a schedule that multiplies the learning rate by factor after every `every` epochs.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a constant is not a number, or `every` not an integer.
+        TypeError: a constant is not a number, or `every` is not an integer.
 
     >>> [step_decay(1.0, every=2, factor=0.5)(epoch) for epoch in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
@@ -25,7 +25,7 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     def rate(epoch: int) -> float:
         try:
             return lr * factor ** (epoch // every)
-        except OverflowError:  # the optimizer says that it must be finite
+        except OverflowError:  # the optimizer raises for a rate that is not finite
             return math.inf
 
     return rate
@@ -33,11 +33,11 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
 
 @check.operation
 def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
-    """Return a schedule: the rate falls from lr along half a cosine and is `least` from epoch `epochs` on.
+    """Return a schedule that falls from lr along half a cosine and is `least` from epoch `epochs` on.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a constant is not a number, or `epochs` not an integer.
+        TypeError: a constant is not a number, or `epochs` is not an integer.
 
     >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
     [1.0, 0.5, 0.0, 0.0]

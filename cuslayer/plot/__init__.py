@@ -1,8 +1,7 @@
 """Plots of spikes, potentials, filters and weights: `cs.plot`.
 
-Each function draws on the matplotlib axes it is given, or on those of a new figure, and returns them. None uses the
-current figure of pyplot, and matplotlib is imported at the first call. Arrays are (T, N, ...), tensors or not, on
-either device.
+Each function draws on given matplotlib axes, or on the axes of a new figure, and returns them. None uses pyplot's
+current figure, and the first call imports matplotlib. Arrays are (T, N, ...), tensors or not, on either device.
 
     import matplotlib.pyplot as plt
 
@@ -11,7 +10,7 @@ either device.
     cs.plot.potential(u, below, neuron=srm, neurons=3)
 
 Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that has imported pyplot shows it, and its
-`savefig` writes it. All have one style, for light and for dark backgrounds: see `style`.
+`savefig` writes it. All plots have one style, for light and for dark backgrounds: see `style`.
 """
 
 from cuslayer.plot.curves import confusion, gradient_flow, learning_curves, sweep_results

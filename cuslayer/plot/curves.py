@@ -1,4 +1,4 @@
-"""Curves over the epochs of a training, results of a sweep, and the confusion matrix."""
+"""Curves over training epochs, results of a sweep, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cuslayer.plot.style import (
     percent_axis,
 )
 
-# With more lines than this, the legend is beside the axes.
+# With more lines than this, the legend is outside the axes.
 _FEW = 4
 
 
@@ -33,8 +33,8 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
 
     Args:
-        epochs: the rows of a log, such as `EpochStats`, each with epoch, train_loss, train_accuracy, and the same of
-            validation and test, None or missing where they are not known; or an object with such rows as its `epochs`.
+        epochs: the rows of a log, such as `EpochStats`, or an object with such rows as its `epochs`. A row has epoch,
+            train_loss, train_accuracy, and the same for validation and test; unknown values are None or missing.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         value: "loss" or "accuracy".
 
@@ -71,12 +71,12 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
 def gradient_flow(epochs: Any, ax: Any = None) -> Any:
     """Draw the size of each parameter's gradient over the epochs.
 
-    A layer whose gradient is orders of magnitude smaller than the others' hardly learns. The axis is logarithmic,
-    unless a size is 0.
+    A layer with a gradient orders of magnitude smaller than the others' hardly learns. The axis is logarithmic, unless
+    a size is 0.
 
     Args:
-        epochs: the sizes by name for each epoch, some of which may be missing; or an object with these as its
-            `epochs`, such as a `GradientFlow`.
+        epochs: the sizes by name for each epoch, where names may be missing; or an object with these as its `epochs`,
+            such as a `GradientFlow`.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
 
     Returns:
@@ -125,12 +125,12 @@ _WIDE = 20.0
 def sweep_results(
     keys: Sequence[str], rows: Sequence[tuple[Sequence[Any], float]], value: str = "accuracy", *, figure: Any = None
 ) -> Any:
-    """Draw the result of each run over the value of each key, one panel a key, and return the panels.
+    """Draw the result of each run over the value of each key, one panel per key, and return the panels.
 
     Args:
         keys: the keys.
-        rows: for each run the values of the keys, and the result.
-        value: what the result is: "accuracy", of which the highest is marked, or "loss", of which the lowest.
+        rows: the values of the keys and the result for each run.
+        value: the kind of result: "accuracy", whose highest value is marked, or "loss", whose lowest value is marked.
         figure: the matplotlib figure to draw in; by default a new one.
 
     >>> panels = sweep_results(["lr", "batch"], [((0.1, 8), 0.9), ((0.01, 16), 0.7)])
@@ -171,11 +171,11 @@ def confusion(
 ) -> Any:
     """Draw the confusion matrix: true classes by row, decisions by column.
 
-    A cell's shade is its share of the row, so that rare classes are visible; its number is a count of samples.
+    A cell's shade is its fraction of the row, so that rare classes are visible; its number is a count of samples.
 
     Args:
         labels: the true classes (N,), integers from 0.
-        predicted: the decisions (N,), as `classify` returns them.
+        predicted: the decisions (N,), as from `classify`.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         classes: the number of classes; by default the highest class that appears, plus one.
         names: the names of the classes.

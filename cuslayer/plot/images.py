@@ -31,7 +31,7 @@ from cuslayer.plot.style import (
 
 _FRAMES = 6  # without a window
 _MOST_FRAMES = 1000
-# The opacity of a pixel with few events, and the quantile of the counts at which it is full.
+# The opacity of a pixel with few events, and the quantile of the counts with full opacity.
 _FAINTEST, _FULL_AT = 0.3, 0.98
 
 
@@ -60,14 +60,14 @@ def frames(
 ) -> Any:
     """Draw the events of each window of time as an image, in reading order, row 0 on top.
 
-    Of two channels the first is OFF, blue, and the second ON, vermilion; the colours of both mix. Other numbers of
-    channels are summed, in grey. Colours saturate at the 98 % quantile of the counts above 0 of all frames.
+    Two channels are OFF, blue, and ON, vermilion; the colours mix. Other numbers of channels are summed, in grey.
+    Colours saturate at the 98 % quantile of all positive counts.
 
     Args:
         spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         duration: the length of each frame, ms; by default a sixth of all time. The last may be shorter.
-        sample: the sample of the batch; None where spikes are (T, H, W, C) without a batch.
+        sample: the sample of the batch; None if spikes are (T, H, W, C) without a batch.
         dt: the step, ms; not used for events, which have times.
         columns: frames per row; by default as many as fit well.
 
@@ -87,7 +87,7 @@ def frames(
     columns = None if columns is None else check.integer("columns", columns, least=1)
     found = gather(spikes, duration=duration, sample=sample, dt=dt)
     pictures = paint(found.counts, palette(check_axes(ax)))
-    # Transparent between the frames.
+    # Transparent between frames.
     return draw_tiles(ax, pictures, found.titles(), columns=columns, fill=0.0).axes
 
 
@@ -111,7 +111,7 @@ def gather(spikes: Any, *, duration: float | None, sample: int | None, dt: float
 
 
 def _of_events(events: Events, duration: float | None) -> Frames:
-    """Return frames of a recording, on multiples of the window from the first that holds an event."""
+    """Return frames of a recording, at multiples of the window, from the first with an event."""
     if events.y is None or not len(events):
         what = "1-D" if events.y is None else "2-D, none"
         raise ValueError(f"events must be in 2-D and at least one, got events in {what}")
@@ -138,7 +138,7 @@ def _not_too_many(count: int) -> None:
 
 
 def paint(counts: Array, colors: Palette) -> Array:
-    """Return counts (frames, H, W, C) as colours (frames, H, W, 4), red, green, blue and opacity in 0 .. 1."""
+    """Return counts (frames, H, W, C) as colours (frames, H, W, 4): red, green, blue and opacity in 0 .. 1."""
     if counts.shape[-1] != 2:
         counts = counts.sum(axis=-1, keepdims=True)
     busy = counts[counts > 0]
@@ -188,7 +188,7 @@ class Animation:
     """An animation of event frames, made by `animation`; notebooks show it as a player.
 
     Attributes:
-        ax: the axes that the frames are drawn on.
+        ax: the axes of the frames.
         titles: the window of each frame.
         fps: frames per second.
     """
@@ -219,7 +219,7 @@ class Animation:
     def html(self) -> str:
         """Return a player with a slider as self-contained HTML: the frames are embedded as PNG."""
         frames = [base64.b64encode(file.getvalue()).decode("ascii") for file in self._pngs()]
-        # Unique on a page, and the same for the same frames.
+        # Unique on a page, and equal for equal frames.
         name = "frames-" + hashlib.sha256("".join(frames).encode()).hexdigest()[:12]
         return _PAGE.format(
             name=name,
@@ -276,7 +276,7 @@ def animation(
         spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure.
         duration: the length of each frame, ms.
-        sample: the sample of the batch; None where spikes are (T, H, W, C) without a batch.
+        sample: the sample of the batch; None if spikes are (T, H, W, C) without a batch.
         dt: the step, ms; not used for events, which have times.
         fps: frames per second.
 
@@ -284,8 +284,8 @@ def animation(
         The animation: `save` writes GIF or HTML, `show` draws one frame, and a notebook plays it.
 
     Raises:
-        ValueError: as `frames`, or fps is not positive.
-        TypeError: as `frames`.
+        ValueError: as in `frames`, or fps is not positive.
+        TypeError: as in `frames`.
 
     >>> import numpy as np
     >>> spikes = np.zeros((40, 1, 5, 5, 2), bool)
@@ -308,23 +308,23 @@ def receptive_fields(
 ) -> Any:
     """Draw the weights of each neuron: a map (H, W) for each input channel, one below the other.
 
-    Red weights are positive, blue ones negative, white is 0; the scale is the same for all neurons.
+    Positive weights are red, negative ones blue, 0 is white; all neurons have the same scale.
 
     Args:
         of: a dense or convolutional layer, or a weight: dense (inputs, outputs), convolution (kh, kw, in_channels /
-            groups, out_channels). The maps of a transposed convolution are those of its input channels.
+            groups, out_channels). The maps of a transposed convolution belong to its input channels.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         shape: the shape (H, W, C) of the inputs of a dense weight; by default the layer's `in_features`.
         neurons: the outputs, or output channels of a convolution, to draw; by default all, at most 64.
         columns: neurons per row; by default as many as fit well.
 
     Returns:
-        The axes, with a colour bar beside them.
+        The axes, with a colour bar next to them.
 
     Raises:
-        ValueError: a weight is of another shape, shape does not fit it, or neurons are too many.
+        ValueError: the weight has another shape, shape does not fit it, or there are too many neurons.
         IndexError: a neuron is out of range.
-        TypeError: a weight is not floating, or ax is not Axes.
+        TypeError: the weight is not floating, or ax is not Axes.
 
     >>> from cuslayer.layers import Dense
     >>> ax = receptive_fields(Dense((8, 8, 2), 10))
@@ -382,9 +382,9 @@ _WIDTH = 8.0
 def draw_tiles(ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any) -> Any:
     """Draw tiles (count, height, width, ...) as one image with a title above each, and return the image.
 
-    `columns` is the most tiles per row, None for the number that makes tiles largest; `fill` is the value between
-    tiles; `show` are options of matplotlib's imshow. There must be a tile. A pixel of a tile is one cell of the image;
-    above a tile there are some rows of cells for its title, and to its right a gap.
+    `columns` is the maximum number of tiles per row, None for the number with the largest tiles; `fill` is the value
+    between tiles; `show` has options for matplotlib's imshow. There must be a tile. A pixel of a tile is one cell of
+    the image; some rows of cells above a tile are for its title, and a gap is to its right.
     """
     ax = check_axes(ax)
     count, height, width = tiles.shape[:3]
@@ -410,7 +410,7 @@ def draw_tiles(ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | N
 
 
 def _layout(count: int, height: int, width: int, columns: int | None, ax: Any, title: float) -> tuple[int, int]:
-    """Return tiles per row and rows of cells for a title; if it can, tiles are as wide as titles of some inches."""
+    """Return tiles per row and rows of cells for a title; if possible, tiles are as wide as a title, in inches."""
     across, down = (_WIDTH, math.inf) if ax is None else inches(ax)
 
     def cell(columns: int) -> float:

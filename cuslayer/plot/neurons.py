@@ -38,15 +38,15 @@ def raster(
     groups: Any = None,
     labels: Sequence[str] | None = None,
 ) -> Any:
-    """Draw the spikes of one sample: time to the right, neurons upward in the order of the layer.
+    """Draw the spikes of one sample: time to the right, neurons upward in the layer's order.
 
     Args:
         spikes: (T, N, ...), booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        sample: the sample of the batch; None where spikes are (T, ...) without a batch.
+        sample: the sample of the batch; None if spikes are (T, ...) without a batch.
         dt: the step, ms.
-        groups: the groups of neurons with one colour each: None for one group, "channel" for the last axis (OFF and ON
-            where there are two), or an integer from 0 for each neuron, of the shape of spikes after N.
+        groups: the groups of neurons with one colour each: None for one group, "channel" for the last axis (two
+            channels are OFF and ON), or an integer from 0 for each neuron, in spikes' shape after N.
         labels: the names of the groups.
 
     Returns:
@@ -101,7 +101,7 @@ def raster(
 
 
 def _mark(ax: Any, count: int, spikes: int) -> dict[str, Any]:
-    """Return the marker: a stroke of the height of a row, or a dot where rows are low."""
+    """Return the marker: a stroke of a row's height, or a dot if rows are low."""
     height = 72 * inches(ax)[1] / max(count, 1)
     if height >= 3:
         return {"marker": "|", "markersize": min(0.8 * height, 14), "markeredgewidth": 1.2}
@@ -143,11 +143,11 @@ def potential(
         u: (T, N, ...), the potential that is compared with the threshold, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         neuron: the kind of neuron: its theta, its dt and its rule for spikes.
-        sample: the sample of the batch; None where u is (T, ...) without a batch.
-        neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of them;
-            by default all, at most 8.
-        current: (T, N, ...), the synaptic current in the potential's unit, as `record` has it for `Loihi`; it is drawn
-            dotted.
+        sample: the sample of the batch; None if u is (T, ...) without a batch.
+        neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of
+            these; by default all, at most 8.
+        current: (T, N, ...), the synaptic current in the potential's unit, such as from `record` for `Loihi`; a dotted
+            line.
 
     Returns:
         The axes.
@@ -209,10 +209,10 @@ def potential(
 def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
     """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
-    The refractory response, of neurons that have one, is drawn in units of the threshold, ``nu[k] / theta``.
+    The refractory response, if any, is in units of the threshold, ``nu[k] / theta``.
 
     Args:
-        of: a neuron; a layer whose `weight` are taps; or the taps, (taps,) or (filters, taps), the first at lag 0.
+        of: a neuron; a layer whose `weight` has taps; or the taps, (taps,) or (filters, taps), the first at lag 0.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         dt: the step of taps, ms, 1 by default; a neuron has its own.
 
@@ -260,7 +260,7 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
     return ax
 
 
-# Range of the plot on each side of the threshold, in widths: an exponential has fallen to under 1 % there.
+# Range of the plot on each side of the threshold, in widths: there, an exponential is below 1 %.
 _RANGE = 5.0
 
 
@@ -308,12 +308,12 @@ _GALLERY_RANGE = 4.0
 
 
 def surrogates(axes: Any = None) -> list[Any]:
-    """Draw every surrogate f of `cs.surrogates` and its primitive F, the smooth step that f is the slope of.
+    """Draw every surrogate f of `cs.surrogates` and its primitive F, the smooth step with slope f.
 
     The unit of z is the width, ``tau_rho theta``; 0 is the threshold.
 
     Args:
-        axes: a sequence of matplotlib axes, one for each of the seven; by default those of a new figure.
+        axes: a sequence of matplotlib axes, one for each of the seven; by default the axes of a new figure.
 
     Returns:
         The axes.
@@ -325,7 +325,7 @@ def surrogates(axes: Any = None) -> list[Any]:
     >>> ax.get_title(loc="left"), len(ax.get_lines())
     ('Arctan', 3)
     """
-    if axes is None:  # in two rows, with a key in the place that is left
+    if axes is None:  # in two rows, with a key in the free panel
         *found, last = axes_grid(None, "eight", (12.0, 5.0), 2, 4, sharex=True, sharey=True)
         colors = palette(last)
         for color, text in ((colors.blue, "surrogate f(z)"), (colors.vermilion, "its primitive F(z)")):

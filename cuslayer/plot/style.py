@@ -1,7 +1,7 @@
-"""What plots share: a palette for light backgrounds and one for dark ones, axes, legends, arguments as arrays.
+"""Common parts of plots: palettes for light and for dark backgrounds, axes, legends, arguments as arrays.
 
-The hues are those of Okabe and Ito, whose lightness is changed so that each has a contrast of 3 or more with its
-background, and any two differ for readers who see two of the three primary colours.
+The hues are Okabe and Ito's. Their lightness gives each a contrast of at least 3 with its background, and any two
+differ for readers who see only two of the three primary colours.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cuslayer._base import check
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_numpy
 
-# Below this luminance white text is more legible than black.
+# Below this luminance, white text is more legible than black.
 _DARK = 0.179
-# The parts of viridis that are legible on a light and on a dark background.
+# The legible parts of viridis on a light and on a dark background.
 _LIGHT_STEPS, _DARK_STEPS = (0.0, 0.55), (0.4, 1.0)
 
 
@@ -26,11 +26,11 @@ class Palette(NamedTuple):
     """Colours of a background."""
 
     page: str
-    ink: str  # text, spikes, and what is most important
-    faint: str  # thresholds and other lines of reference
+    ink: str  # text, spikes, and the most important parts
+    faint: str  # thresholds and other reference lines
     line: str  # grids
-    blue: str  # the first series; OFF events, and what inhibits
-    vermilion: str  # the second; ON events, what excites, and errors
+    blue: str  # the first series; OFF events, and inhibition
+    vermilion: str  # the second series; ON events, excitation, and errors
     green: str
     purple: str
     amber: str
@@ -47,7 +47,7 @@ class Palette(NamedTuple):
         return (self.blue, self.vermilion, self.green, self.purple, self.amber, self.sky, self.ink, self.faint)
 
     def series(self, count: int) -> list[Any]:
-        """Return distinct colours for a number of series: those of the palette, or steps of viridis for more."""
+        """Return distinct colours for a number of series: the palette's colours, or steps of viridis for more."""
         if count <= len(self.all):
             return list(self.all[:count])
         from matplotlib import colormaps
@@ -69,10 +69,10 @@ PALETTES = {"light": LIGHT, "dark": DARK}
 @contextmanager
 @check.operation
 def style(background: str) -> Iterator[None]:
-    """Draw new figures on a light or a dark background within the block; matplotlib's settings are as before after it.
+    """Draw new figures on a light or a dark background within the block; then restore matplotlib's settings.
 
-    Without it, a new figure of `cs.plot` is dark if matplotlib's own setting ``figure.facecolor`` is. Axes that a
-    function is given keep their background, and get the colours that are legible on it.
+    Without it, a new figure of `cs.plot` is dark if matplotlib's setting ``figure.facecolor`` is. Given axes keep their
+    background, and get colours that are legible on it.
 
     Args:
         background: "light" or "dark".
@@ -94,14 +94,14 @@ def style(background: str) -> Iterator[None]:
 
 
 def style_of_new_figures() -> Any:
-    """Draw new figures within the block in the style, on a background as light as matplotlib's own setting."""
+    """Draw new figures within the block in this style, on a background as light as matplotlib's setting."""
     from matplotlib import rc_context
 
     return rc_context(_settings(palette(None)))
 
 
 def palette(ax: Any) -> Palette:
-    """Return the palette for the background of axes; for None, for that of a new figure."""
+    """Return the palette for the background of axes; for None, of a new figure."""
     if ax is None:
         from matplotlib import rcParams
 
@@ -121,13 +121,13 @@ def _palette_on(*backgrounds: Any) -> Palette:
 
 
 def luminance(red: float, green: float, blue: float) -> float:
-    """Return the relative luminance of a colour of sRGB, as the guidelines on contrast (WCAG 2) define it."""
+    """Return the relative luminance of an sRGB colour, as in the contrast guidelines WCAG 2."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
     return float(np.dot((0.2126, 0.7152, 0.0722), linear))
 
 
 def _settings(colors: Palette) -> Any:
-    """Return matplotlib's settings of a new figure; fonts are left to the user."""
+    """Return matplotlib's settings for a new figure, without fonts, which the user chooses."""
     ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return {
         **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), colors.page),
@@ -145,13 +145,13 @@ _LEGEND_LINE = 0.19  # the height of a line of a legend, inches
 
 
 def axes(ax: Any, size: tuple[float, float]) -> Any:
-    """Return ax, or the axes of a new figure of a size in inches; raise TypeError where it is not Axes."""
+    """Return ax, or the axes of a new figure of a size in inches; raise TypeError if ax is not Axes."""
     return _new_axes(size) if check_axes(ax) is None else ax
 
 
 @check.operation("plot")
 def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Any]:
-    """Return axes as a list, or those of a new figure; raise ValueError unless they are rows times columns."""
+    """Return axes, by default of a new figure, as a list; raise ValueError unless there are rows times columns."""
     found = list(np.ravel(_new_axes(size, rows, columns, **options)) if axes is None else axes)
     if len(found) != rows * columns:
         raise ValueError(f"axes must be {number}, got {len(found)}")
@@ -159,19 +159,19 @@ def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, colu
 
 
 def _new_axes(size: tuple[float, float], *grid: int, **options: Any) -> Any:
-    """Return the axes of a new figure, which pyplot does not register."""
+    """Return the axes of a new figure that pyplot does not register."""
     from matplotlib.figure import Figure
 
     with style_of_new_figures():
         made = Figure(figsize=size, layout="constrained").subplots(*grid, **options)
-        # Ticks are made when they are drawn, with the settings of that time.
+        # Drawing creates ticks, with the settings of that time.
         for ax in np.ravel(made):
             ax.tick_params(color=palette(ax).ink, labelcolor=palette(ax).ink)
     return made
 
 
 def check_axes(ax: Any) -> Any:
-    """Return ax; raise TypeError where it is neither Axes nor None."""
+    """Return ax; raise TypeError if it is neither Axes nor None."""
     if ax is not None and not (hasattr(ax, "get_window_extent") and hasattr(ax, "plot")):
         raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
     return ax
@@ -184,7 +184,7 @@ def inches(ax: Any) -> tuple[float, float]:
 
 
 def open_frame(ax: Any, *, legend: bool = False) -> Any:
-    """Hide the top and right edges of the axes, add a legend inside if wanted, and return the axes."""
+    """Hide the top and right edges of the axes, add a legend inside on request, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     if legend:
         legend_inside(ax)
@@ -192,19 +192,19 @@ def open_frame(ax: Any, *, legend: bool = False) -> Any:
 
 
 def legend_inside(ax: Any, **where: Any) -> None:
-    """Put a legend without a frame into the axes, or elsewhere."""
+    """Add a legend without a frame, by default inside the axes."""
     ax.legend(frameon=False, fontsize="small", labelcolor=palette(ax).ink, **where)
 
 
 def legend_beside(ax: Any) -> None:
-    """Put the legend to the right of the axes, outside the plot."""
+    """Add the legend to the right of the axes, outside the plot."""
     lines = max(1, int(inches(ax)[1] / _LEGEND_LINE))
     columns = -(-len(ax.get_legend_handles_labels()[0]) // lines)
     legend_inside(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, ncols=max(1, columns))
 
 
 def percent_axis(axis: Any, label: str) -> None:
-    """Label an axis of shares from 0 to 1 in per cent."""
+    """Label an axis of fractions from 0 to 1 in per cent."""
     from matplotlib.ticker import PercentFormatter
 
     axis.set_label_text(f"{label} (%)")
@@ -212,7 +212,7 @@ def percent_axis(axis: Any, label: str) -> None:
 
 
 def color_bar(image: Any, label: str, **where: Any) -> None:
-    """Put a colour bar beside the axes of an image."""
+    """Add a colour bar next to the axes of an image."""
     ink = palette(image.axes).ink
     bar = image.figure.colorbar(image, ax=image.axes, **where)
     bar.set_label(label, fontsize="small", color=ink)
@@ -237,7 +237,7 @@ def one_sample(name: str, x: Any, sample: int | None) -> Array:
 
 
 def spike_train(spikes: Any, sample: int | None) -> Array:
-    """Return the spikes or counts (T, ...) of one sample; raise TypeError where they are neither."""
+    """Return the spikes or counts (T, ...) of one sample; raise TypeError if they are neither."""
     data = one_sample("spikes", spikes, sample)
     if data.dtype.kind not in "biu":
         raise TypeError(f"spikes must be booleans or counts, got {data.dtype}")
@@ -255,7 +255,7 @@ def time_axis(ax: Any, steps: int, dt: float) -> None:
 
 
 def neuron_positions(neurons: Any, shape: Sequence[int], most: int) -> list[int]:
-    """Return the flat positions of neurons, given as integers or index tuples, one or a list; None for up to `most`."""
+    """Return the flat positions of one neuron or a list, integers or index tuples; None for all, at most `most`."""
     count = int(np.prod(shape, dtype=np.int64))
     if neurons is None:
         if count > most:

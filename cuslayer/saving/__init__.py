@@ -1,4 +1,4 @@
-"""Networks in files: `save` describes every object as JSON and arrays, `load` makes it anew from the description."""
+"""Networks in files: `save` describes every object as JSON and arrays, `load` rebuilds it from the description."""
 
 from cuslayer.saving.file import load, save
 

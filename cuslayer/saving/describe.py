@@ -1,8 +1,8 @@
-"""Describe a network as JSON and arrays, and what a description may name.
+"""Describe a network as JSON and arrays; list the names that a description may use.
 
-Each object that is not plain data has an entry in a list: the name of its class and the arguments that make it. Its
-arrays are its state: each tensor, array and training flag within it that the arguments do not hold, by its path. An
-object or a tensor that stands at several places has one entry.
+Each object that is not plain data has an entry in a list: the name of its class and the arguments of its constructor.
+Its state has, by path, each tensor, array and training flag within it that the arguments do not contain. An object or a
+tensor with several positions has one entry.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.network.network import Network, Sequential
 from cuslayer.neurons.base import Neuron
 
-# All of the library: a class that is added to one of these lists can be saved.
+# All classes of the library: a class that is added to one of these lists can be saved.
 CLASSES: dict[str, type] = {
     name: found
     for package in (layers, network, neurons, surrogates)
     for name in package.__all__
     if inspect.isclass(found := getattr(package, name))
 }
-# Classes by the names that files of version 0.2 have.
+# Classes by their names in files of version 0.2.
 OLD_NAMES = {"Affine": layers.ReadOut, "Pool": layers.SumPool}
-# Functions that make arrays of one array and of constants, and do nothing else: they may be a stage or a hook.
+# Functions of arrays and constants without side effects: they may be a stage or a hook.
 _NAMES = """
 absolute add all any argmax argmin astype clip concatenate copy cos cumsum decimate divide dot dropout einsum equal exp
 expand_dims flip greater greater_equal k_winners less less_equal log logical_and logical_not logical_or logical_xor
@@ -42,7 +42,7 @@ quantize ravel replicate reshape shift sigmoid sin softmax sort sqrt square sque
 tensordot transpose unpool var where
 """
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(functions, name) for name in _NAMES.split()}
-# Methods of neurons that may be a stage; also those of a subclass that does not define them anew.
+# Methods of neurons that may be a stage, also in a subclass that does not override them.
 METHODS: tuple[Callable[..., Any], ...] = (
     Neuron.psp,
     layers.Recurrent.psp,
@@ -50,11 +50,11 @@ METHODS: tuple[Callable[..., Any], ...] = (
     neurons.SampledSRM.spike,
 )
 
-# What an argument, or an object, may be besides data: an instance of a class, or also something that is called.
+# The types of arguments and objects other than data: an instance of a class, or also a callable.
 DATA: tuple[str, ...] = ()
 PARTS = ("class",)
 CALLABLES = ("class", "function", "method", "partial")
-# The arguments of constructors of the library that may be more than data, besides stages.
+# The arguments of the library's constructors, except for stages, that may be more than data.
 _ARGUMENTS = (
     dict.fromkeys(("layer", "neuron", "surrogate"), PARTS)
     | dict.fromkeys(("weight_hook", "mean_hook"), CALLABLES)
@@ -64,21 +64,21 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class Description:
-    """The description of an object: `root`, the entries of objects and tensors, arrays, and classes of a user's."""
+    """The description of an object: `root`, the entries of objects and tensors, arrays, and users' classes."""
 
     def __init__(self, root: Any) -> None:
         self.objects: list[dict[str, Any]] = []
         self.tensors: list[dict[str, Any]] = []
         self.arrays: dict[str, Array] = {}
         self.own: dict[str, Any] = {}
-        # The number of each object and tensor; what is described must stay alive, so that identities stay distinct.
+        # The number of each object and tensor. Described objects must stay alive, so that identities stay distinct.
         self._numbers: dict[int, int] = {}
         self._described: list[Any] = []
         self._unfinished: set[int] = set()
         self.root = self._value("the network", root)
 
     def _value(self, where: str, x: Any) -> Any:
-        """Return a value as JSON: plain data as it is, everything else as a dictionary of one key."""
+        """Return a value as JSON: plain data unchanged, everything else as a dictionary with one key."""
         if type(x) in _PLAIN:
             return x
         if isinstance(x, float):
@@ -119,7 +119,7 @@ class Description:
         self._described.append(x)
 
     def _object(self, where: str, x: Any) -> int:
-        """Return the number of an object's entry, which is made at its first place."""
+        """Return the number of an object's entry, which its first occurrence creates."""
         if id(x) in self._unfinished:
             raise TypeError(f"{where} holds itself, which a file cannot hold")
         if id(x) not in self._numbers:
@@ -148,7 +148,7 @@ class Description:
         kind = type(x)
         try:
             call = None if kind.__module__ == "builtins" or isinstance(x, (type, ModuleType)) else call_of(x)
-        except ValueError:  # a class of C without a signature
+        except ValueError:  # a class in C without a signature
             call = None
         if call is None:
             raise TypeError(f"{where} is of type {kind.__name__}, which a file cannot hold")
@@ -174,7 +174,7 @@ class Description:
     def _state(self, x: Any, used: set[str], above: tuple[int, ...] = ()) -> Iterator[tuple[list[Any], Any]]:
         """Yield the path and the value of each tensor, array and training flag in an object.
 
-        Objects that have an entry of their own are left out, and those that hold x, whose identities are `above`.
+        It omits objects with their own entry, and objects that contain x, whose identities are `above`.
         """
         for name, value in fields_of(x).items():
             if name not in used:
@@ -202,7 +202,7 @@ def is_array(x: Any) -> bool:
 
 
 class Call(NamedTuple):
-    """The arguments of the call that makes an object, by position and by name, and the attributes they come from."""
+    """The arguments of the constructor call, by position and by name, and the attributes they come from."""
 
     positional: list[Any]
     options: dict[str, Any]
@@ -210,11 +210,11 @@ class Call(NamedTuple):
 
 
 def call_of(thing: Any) -> Call:
-    """Return the call of its class that makes an object like this one, apart from its arrays.
+    """Return the constructor call that makes an object like this one, except for its arrays.
 
-    The arguments are attributes of the same names, as scikit-learn has it. A class whose attributes are others defines
-    ``saved_options()``, which returns the arguments by name. Constructors of the library leave out what only draws the
-    first weights, such as ``weight_scale``.
+    The arguments are attributes of the same names, as in scikit-learn. A class with other attributes defines
+    ``saved_options()``, which returns the arguments by name. The library's constructors omit arguments that only affect
+    initial weights, such as ``weight_scale``.
     """
     kind = type(thing)
     if kind is Network:
@@ -258,7 +258,7 @@ def maker(kind: type) -> Callable[..., Any]:
 
 
 def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentials: str) -> Network:
-    """Return a `Network` of stages that exist: words with options are not part of its notation."""
+    """Return a `Network` of existing stages: words with options are not part of its notation."""
     if not isinstance(notation, str) or not isinstance(input_shape, tuple):
         raise TypeError("notation must be a string and input_shape a tuple")
     net = Network.__new__(Network)
@@ -269,17 +269,17 @@ def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentia
 
 
 def is_ours(kind: type) -> bool:
-    """Return whether a class is one of the library that files name."""
+    """Return whether a class is a class of the library that files name."""
     return CLASSES.get(kind.__name__) is kind
 
 
 def arguments_of(kind: type) -> Mapping[str, inspect.Parameter]:
-    """Return the arguments of a class of the library; none of any other, whose constructor decides itself."""
+    """Return the arguments of a class of the library; {} for any other, whose constructor decides itself."""
     return inspect.signature(maker(kind)).parameters if is_ours(kind) else {}
 
 
 def allowed(kind: type, name: str | None) -> tuple[str, ...]:
-    """Return what an argument of a class may be besides data; None is the name of arguments by position."""
+    """Return the types of an argument of a class other than data; None is the name of positional arguments."""
     if not is_ours(kind):
         return CALLABLES
     if name is None:
@@ -289,12 +289,12 @@ def allowed(kind: type, name: str | None) -> tuple[str, ...]:
 
 
 def fields_of(x: Any) -> dict[str, Any]:
-    """Return the attributes that an object itself holds, without properties, cached or not. No code of x runs."""
+    """Return an object's own attributes, without properties, cached or not. No code of x runs."""
     own = vars(x) if hasattr(x, "__dict__") else {}
     kinds = {name: type(inspect.getattr_static(type(x), name, None)) for name in own}
     return {name: value for name, value in own.items() if not hasattr(kinds[name], "__get__")}
 
 
 def is_part(x: Any) -> bool:
-    """Return whether a value is a layer, a neuron or a weight hook, whose fields belong to the object that made it."""
+    """Return whether a value is a layer, a neuron or a weight hook, whose fields belong to its owner."""
     return isinstance(x, (layers.Layer, Neuron)) or hasattr(type(x), "parameters")

@@ -20,31 +20,31 @@ from cuslayer.saving.describe import Description
 from cuslayer.saving.rebuild import ReadArrays, Rebuilt
 
 _FORMAT, _VERSION = "cuslayer network", 1
-# The most places at which all tensors of a file may stand: the constructor of each draws a tensor of its own.
+# The maximum number of occurrences of all tensors in a file: each constructor draws its own tensor.
 _PLACES = 64
 
 
 @check.operation
 def save(net: Any, path: str | os.PathLike[str]) -> None:
-    """Write a network to a file, from which `load` makes it anew, in any program and on any device.
+    """Write a network to a file, from which `load` rebuilds it, in any program and on any device.
 
-    The file is an npz archive, by custom named ``.npz``: arrays, and the text ``about``, a JSON description of layers,
-    neurons and constants. It holds no code. It is replaced atomically.
+    The file is an npz archive, usually named ``.npz``, of arrays and the text ``about``, a JSON description of layers,
+    neurons and constants. It contains no code. `save` replaces it atomically.
 
-    Layers and neurons of your own are saved too, by the name of their class and the arguments of its constructor. These
+    Your own layers and neurons are saved too, by the name of their class and the arguments of its constructor. These
     must be attributes of the same names, as in a dataclass; otherwise the class defines ``saved_options()``, which
-    returns them as a dictionary. Tensors and arrays that are attributes are saved with them, if the constructor makes
-    some of the same shapes there. Functions, as stages or weight hooks, are saved by name; a lambda has none, so use
-    ``functools.partial(cs.functions.quantize, step=2)``. Of methods, a file holds ``psp`` and ``spike`` of the
-    library's neurons.
+    returns them as a dictionary. Tensors and arrays among the attributes are saved if the constructor creates them with
+    the same shapes. Functions, as stages or weight hooks, are saved by name; a lambda has no name, so use
+    ``functools.partial(cs.functions.quantize, step=2)``. The only methods that a file can store are ``psp`` and
+    ``spike`` of the library's neurons.
 
     Args:
         net: a network, a layer or a neuron.
         path: the file; an existing one is replaced.
 
     Raises:
-        TypeError: net is none of these, or a part of it cannot be saved; no file is written then.
-        ValueError: the file cannot be written, the network could not be made anew from it, or a tensor holds NaN or an
+        TypeError: net is none of these, or a part of it cannot be saved. No file is then written.
+        ValueError: the file cannot be written, `load` could not rebuild the network, or a tensor has NaN or an
             infinity.
 
     >>> import tempfile
@@ -70,19 +70,19 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
 
 @check.operation
 def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, Any] = ()) -> Any:
-    """Read what `save` wrote: an equal network, layer or neuron on the device in use.
+    """Read a file of `save`: an equal network, layer or neuron on the device in use.
 
-    Weights, delays and all other arrays are the same bits. Layers and tensors that stood at several places do so again.
-    Whether the network trains or is evaluated, and which parameters are frozen, is as it was.
+    Weights, delays and all other arrays have the same bits. Layers and tensors with several positions are shared again.
+    Training or evaluation mode and frozen parameters are restored.
 
     Args:
         path: the file.
-        classes: your own classes and functions that are in the file, or a dictionary of them by name.
+        classes: your own classes and functions in the file, or a dictionary of them by name.
 
     Raises:
-        ValueError: the file is missing, damaged, of a newer version or none that `save` wrote; a class is in it that is
-            not given; or a number in a tensor is not finite.
-        TypeError: classes are not classes or functions.
+        ValueError: the file is missing, damaged, of a newer version or not from `save`, a class in it is not given, or
+            a number in a tensor is not finite.
+        TypeError: classes has something else than classes or functions.
 
     >>> load("no/such.npz")
     Traceback (most recent call last):
@@ -101,7 +101,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
             raise ValueError(f"{path} {check.printable(str(problem))}") from None
         except ValueError as problem:
             raise ValueError(f"{path}: {check.printable(str(problem))}") from problem
-        except Exception as problem:  # a description that was changed by hand may be wrong in any way
+        except Exception as problem:  # a description that somebody edited may be wrong in any way
             raise ValueError(
                 f"{path} is damaged ({type(problem).__name__}: {check.printable(str(problem))})"
             ) from problem
@@ -122,7 +122,7 @@ def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _opened(path: Path, stack: ExitStack) -> tuple[Archive, dict[str, Any]]:
-    """Open a file until the stack ends; return the archive, of which only the description is read, and this."""
+    """Open a file until the stack ends; read only the description; return the archive and the description."""
     if not path.is_file():
         raise ValueError(f"{path} is {'a folder, not a file' if path.is_dir() else 'no file'}")
     try:

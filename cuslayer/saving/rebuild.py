@@ -1,8 +1,8 @@
-"""Make the objects of a description anew. Only classes that are known or given are called: a file holds no code.
+"""Rebuild the objects of a description. Only the library's and given classes are called: a file contains no code.
 
-An object is made by its class from arguments, which are data or objects that stand before it. Then its arrays are set:
-each takes the place of an array that its class has made there. Nothing is looked up by a name of the file but in the
-lists of `describe` and in what an object itself holds, so no property is evaluated and no other method is found.
+A class makes an object from arguments, which are data or earlier objects. Then the object's arrays are set: each
+replaces an array that the class has created. Names from the file are looked up only in the lists of `describe` and
+among an object's own attributes, so no property is evaluated and no other method is found.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from cuslayer.layers import Layer
 from cuslayer.neurons.base import Neuron
 from cuslayer.saving import describe
 
-# What a tensor may hold; these types are of the byte order of this machine.
+# The types of tensors, in the byte order of this machine.
 _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
 
 
 class ReadArrays(NamedTuple):
-    """The names of the arrays of a file, and how the header and the content of each are read."""
+    """The names of the arrays in a file, and functions that read their headers and contents."""
 
     names: Iterable[str]
     header: Callable[[str], Any]
@@ -39,15 +39,14 @@ class ReadArrays(NamedTuple):
 class Rebuilt:
     """The objects of a description.
 
-    `about` is the description, as JSON is read. Each array is read once, after its shape and its type are known to fit.
-    `own` are classes and functions that are not the library's, by name. What a damaged description raises, of whatever
-    type, is caught by `load`.
+    `about` is the description, from JSON. Each array is read once, after a check of its shape and its type. `own` has
+    the users' classes and functions, by name. `load` catches all errors of a damaged description.
     """
 
     def __init__(self, about: Mapping[str, Any], arrays: ReadArrays, own: Mapping[str, Any]) -> None:
         self._tensors, self._arrays, self._own = about["tensors"], arrays, own
         self._unread = set(arrays.names)
-        # What each object is, one of `CALLABLES`, and the object.
+        # The type of each object, one of `CALLABLES`, and the object.
         self._made: list[tuple[str, Any]] = []
         self._made_tensors: dict[int, Tensor] = {}
         for entry in about["objects"]:
@@ -55,7 +54,7 @@ class Rebuilt:
         self.root = self._value("the network", about["root"], describe.PARTS)
         if not isinstance(self.root, (Layer, Neuron)) and type(self.root) not in own.values():
             raise ValueError(f"the network must be a network, a layer or a neuron, got {type(self.root).__name__}")
-        # After all constructors: those of layers attach their weight hooks, which makes the arrays of the hooks.
+        # After all constructors: layers attach their weight hooks, which creates the arrays of the hooks.
         for entry, (what, thing) in zip(about["objects"], self._made, strict=True):
             for path, described in entry.get("state", ()) if what == "class" else ():
                 self._set(thing, entry["options"], path, described)
@@ -63,7 +62,7 @@ class Rebuilt:
             raise Refused(f"has {len(self._unread)} arrays that its description does not name")
 
     def _value(self, where: str, described: Any, may_be: tuple[str, ...]) -> Any:
-        """Return a value from its JSON: data, or an object of the kinds that it may be."""
+        """Return a value from its JSON: data, or an object of the allowed types."""
         if isinstance(described, list):
             return [self._value(where, each, may_be) for each in described]
         if not isinstance(described, dict):
@@ -76,7 +75,7 @@ class Rebuilt:
             return self._array(where, described)
         if "tuple" in described:
             return tuple(self._value(where, each, may_be) for each in described["tuple"])
-        # A key that were an object would run code of its class.
+        # An object as a key would run code of its class.
         return {
             self._value(where, key, describe.DATA): self._value(where, each, may_be) for key, each in described["dict"]
         }
@@ -90,7 +89,7 @@ class Rebuilt:
         return thing
 
     def _make(self, entry: Mapping[str, Any]) -> tuple[str, Any]:
-        """Return what an object is, and the object."""
+        """Return the type of an object, and the object."""
         found = [each for each in describe.CALLABLES if each in entry]
         if len(found) != 1:
             raise ValueError(f"an object is {' and '.join(found) or 'of no kind'}")
@@ -116,7 +115,7 @@ class Rebuilt:
     def _arguments(
         self, of: str, entry: Mapping[str, Any], may_be: Callable[[str | None], tuple[str, ...]]
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of a call by position and by name; `may_be` is called with the name of each."""
+        """Return the arguments of a call by position and by name; `may_be` returns the allowed types for a name."""
         args = [self._value(f"{of}'s part {i}", each, may_be(None)) for i, each in enumerate(entry["args"])]
         return args, {n: self._value(f"{of}'s {n}", each, may_be(n)) for n, each in entry["options"].items()}
 
@@ -146,7 +145,7 @@ class Rebuilt:
             raise ValueError(f"{where} {rule}, which must have an array of the same kind there")
 
     def _put(self, where: str, holder: Any, path: list[Any], described: Any) -> Any:
-        """Set what is at a path in a holder; return the holder, or another tuple; None if nothing like it is there."""
+        """Set the value at a path in a holder; return the holder, or a new tuple; None if nothing fits there."""
         step, *rest = path
         current = _at(holder, step)
         if not rest:
@@ -167,7 +166,7 @@ class Rebuilt:
         return holder
 
     def _stored(self, where: str, current: Any, described: Any) -> Any:
-        """Return the flag, tensor or array for the place of a current one; None if that is of another kind."""
+        """Return the flag, tensor or array that replaces the current one; None if that has another type."""
         if isinstance(current, bool):
             if not isinstance(described, bool):
                 raise ValueError(f"{where} must be true or false, got {check.one_line(described)}")
@@ -179,7 +178,7 @@ class Rebuilt:
         return self._array(where, described, current) if describe.is_array(current) and "array" in described else None
 
     def _tensor(self, where: str, number: Any, current: Tensor | None = None) -> Tensor:
-        """Return a tensor, at its first place the one that stands there, with the data of the file."""
+        """Return a tensor with the data of the file; its first occurrence reuses the current tensor."""
         if type(number) is not int or number < 0:
             raise ValueError(f"{where} is tensor {check.one_line(number)}, which is no number of one")
         if number not in self._made_tensors:
@@ -210,7 +209,7 @@ class Rebuilt:
         return to_device(array) if described["on_device"] else array
 
     def _read(self, where: str, described: Mapping[str, Any], current: Any, types: Any = None) -> Array:
-        """Return an array of the file, which is like a current one and of one of some types."""
+        """Return an array of the file that fits a current one and has one of some types."""
         name = f"array/{described['array']}"
         self._unread.remove(name)
         header = self._arrays.header(name)
@@ -222,9 +221,9 @@ class Rebuilt:
 
 
 def _at(holder: Any, step: Any) -> Any:
-    """Return what an object holds by a name, or a list, tuple or dictionary at a place; None if there is nothing.
+    """Return an object's attribute, or an item of a list, tuple or dictionary; None if it does not exist.
 
-    Of an object's flags there is only that of training, which is at first its class's.
+    The only flag is `training`, which may still be the class's.
     """
     if step == "training":
         found = inspect.getattr_static(holder, step, None)
@@ -240,7 +239,7 @@ def _at(holder: Any, step: Any) -> Any:
 
 
 def _base(x: Any) -> Any:
-    """Return the type of Python's from which that of a list, tuple or dictionary derives, whose methods are its own."""
+    """Return the built-in type, list, tuple or dict, of x or its base class, whose methods no subclass overrides."""
     return next((kind for kind in (list, tuple, dict) if isinstance(x, kind)), None)
 
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: arrays, and a description in JSON, in an npz file without pickle."""
+"""The checkpoints of a run: npz files, without pickle, of arrays and a JSON description."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cuslayer.training.score import Tally, Wrong, check_fields, is_number
 from cuslayer.training.stats import EpochStats
 
 _FORMAT = 4
-# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, the record of format 2
-# says nothing of the recordings, and that of format 3 has no validation.
+# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run. Format 2 has no
+# recordings in its record, format 3 no validation.
 _FIELDS: dict[Any, set[str]] = {1: {"format", "epoch", "generator"}}
 _FIELDS[2] = _FIELDS[3] = _FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
-# The arrays of a checkpoint, and the words before their names in errors.
+# The groups of arrays in a checkpoint, and the words before their names in errors.
 _PARTS = {"network": "parameter", "optimizer": "optimizer's"}
 
 
@@ -32,8 +32,8 @@ _PARTS = {"network": "parameter", "optimizer": "optimizer's"}
 class Place:
     """A place in the middle of an epoch.
 
-    It has the number of training batches of the epoch, the scores of its training and validation batches so far, as
-    `Tally.state` has them, and the sizes of the gradients, as `GradientFlow.state` has them.
+    `of` is the number of training batches in the epoch; `trained` and `tested` have the results of `Tally.state` so
+    far, for training and validation; `gradients` has the result of `GradientFlow.state`.
     """
 
     of: int
@@ -48,7 +48,7 @@ class Place:
 
     @classmethod
     def of_json(cls, given: Any) -> Place:
-        """Return the place that `vars` wrote; raise ValueError if it is none."""
+        """Return the place from its `vars`; raise ValueError if it is not a place."""
         check_fields("place", given, ("of", "trained", "gradients", "tested"))
         for scores in (given["trained"], given["tested"]):
             if scores is not None:
@@ -69,9 +69,9 @@ class FileRecord:
     Attributes:
         config: `Config.document` of the run.
         rows: the statistics of the completed epochs.
-        digests: the SHA-256 of each text that the configuration file may have: a run that is resumed with other options
-            writes its checkpoint before the file.
-        recordings: what `described` says of the recordings; None where an earlier version wrote the checkpoint.
+        digests: the SHA-256 of each valid text of the configuration file: a run that resumes with other options writes
+            its checkpoint before this file.
+        recordings: descriptions of the recordings by `described`; None in checkpoints of earlier versions.
     """
 
     config: Mapping[str, Any]
@@ -86,12 +86,12 @@ class FileRecord:
         return cls(config.document(), tuple(rows), (digest,), recordings)
 
     def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> FileRecord:
-        """Return the record at other statistics; `before` has digests of what the configuration file may still be."""
+        """Return the record with other statistics; `before` has digests of still valid configuration files."""
         return replace(self, rows=tuple(rows), digests=(self.digests[0], *(d for d in before if d != self.digests[0])))
 
     @classmethod
     def of_json(cls, given: Any, epoch: int) -> FileRecord:
-        """Return the record that `json` wrote, of a number of completed epochs; raise ValueError if it is none."""
+        """Return the record from a result of `json`, for a number of completed epochs; raise ValueError if invalid."""
         check_fields("run", given, ("config", "statistics", "digests", "recordings"))
         rows, digests, recordings = given["statistics"], given["digests"], given["recordings"]
         if not isinstance(rows, list) or len(rows) != epoch:
@@ -106,21 +106,21 @@ class FileRecord:
         if not isinstance(given["config"], dict):
             raise Wrong(f"the configuration must be a mapping, got {check.one_line(given['config'])}")
         found = cls(given["config"], statistics, tuple(digests), recordings)
-        found.settings()  # raises if it is no configuration
+        found.settings()  # raises if it is not a configuration
         return found
 
     def json(self) -> dict[str, Any]:
-        """Return the record as JSON has it."""
+        """Return the record in the form for JSON."""
         statistics, recordings = list(map(astuple, self.rows)), self.recordings and dict(self.recordings)
         return {"config": self.config, "statistics": statistics, "digests": self.digests, "recordings": recordings}
 
     def settings(self) -> Config:
-        """Return the configuration; raise ValueError or TypeError if it is none."""
+        """Return the configuration; raise ValueError or TypeError if it is invalid."""
         return load_config(self.config)
 
 
 def _row(row: Any, epoch: int) -> EpochStats:
-    """Return the statistics of an epoch; what was not measured is None, what overflowed is inf or nan."""
+    """Return the statistics of an epoch; missing values are None, overflows are inf or nan."""
     sound = isinstance(row, list) and len(row) in (6, 8) and type(row[0]) is int and row[0] == epoch
     if not sound or not all(
         type(x) is float or is_number(x) or (x is None and place not in (0, 1, 5)) for place, x in enumerate(row)
@@ -140,7 +140,7 @@ class Checkpoint:
         optimizer: the state of the optimizer by name.
         generator: the state of the random number generator.
         place: the place in the next epoch; None between epochs.
-        record: the configuration and the statistics of the run; None for a checkpoint of something else.
+        record: the configuration and the statistics of the run; None outside runs.
     """
 
     epoch: int
@@ -165,7 +165,7 @@ class Checkpoint:
 
     @property
     def batches(self) -> int:
-        """The number of batches that were trained after the completed epochs."""
+        """The number of training batches after the completed epochs."""
         return 0 if self.place is None else self.place.batches
 
     @check.operation
@@ -173,7 +173,7 @@ class Checkpoint:
         """Load the state into network, optimizer and random number generator.
 
         Raises:
-            ValueError: the state does not fit the network, the optimizer or the generator; nothing is changed then.
+            ValueError: the state does not fit the network, the optimizer or the generator. Nothing then changes.
         """
         _check_layout({"network": self.network, "optimizer": self.optimizer}, network, optimizer)
         _check_finite(self.network, self.optimizer)
@@ -190,13 +190,13 @@ class Checkpoint:
 
     @check.operation("Checkpoint")
     def save(self, path: str | Path) -> None:
-        """Write the checkpoint as an npz file, atomically; it is on the disk then.
+        """Write the checkpoint as an npz file, atomically, and wait until it is on disk.
 
         Args:
             path: the file.
 
         Raises:
-            ValueError: a number in it is not finite; no file is written then.
+            ValueError: a number in it is not finite. No file is then written.
             NotWritten: the file cannot be written.
         """
         try:
@@ -218,12 +218,12 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Read a checkpoint.
 
-    Names, shapes and types of its arrays are compared before one of them is read.
+    It checks names, shapes and types of all arrays before it reads one.
 
     Args:
         path: the file.
-        network: the network that its parameters must fit; None for any.
-        optimizer: the optimizer that its state must fit; None for any.
+        network: the network that the parameters must fit; None for any.
+        optimizer: the optimizer that the state must fit; None for any.
 
     Raises:
         ValueError: the file is missing, damaged or of another format, a value in it is out of range, or its arrays do
@@ -247,7 +247,7 @@ def load_checkpoint(
 
 @check.operation("load_checkpoint")
 def read_summary(path: str | Path) -> Checkpoint:
-    """Read a checkpoint without its arrays. Errors are those of `load_checkpoint`."""
+    """Read a checkpoint without its arrays. Errors: see `load_checkpoint`."""
     with _opened(path) as archive:
         epoch, generator, place, record = _description(archive)
         return Checkpoint(epoch, {}, {}, generator, place, record)
@@ -255,7 +255,7 @@ def read_summary(path: str | Path) -> Checkpoint:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Archive]:
-    """Open a checkpoint for the block, and let all errors in it name the file."""
+    """Open a checkpoint for the block; all errors in it name the file."""
     if not Path(path).is_file() and not Path(path).is_dir():
         raise ValueError(f"{path} is no file")
     try:
@@ -270,7 +270,7 @@ def _opened(path: str | Path) -> Iterator[Archive]:
 
 
 def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, FileRecord | None]:
-    """Return the epoch, the state of the generator, the place and the record of a checkpoint, all of them checked."""
+    """Return the checked epoch, state of the generator, place and record of a checkpoint."""
     about = dict(archive.about())
     version = about["format"]
     if type(version) is not int or version not in _FIELDS:
@@ -294,7 +294,7 @@ def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, F
 
 
 def _check_generator(state: Any) -> None:
-    """Raise ValueError unless a state is one of the library's kind of generator."""
+    """Raise ValueError unless a state belongs to the library's kind of generator."""
     kind = type(backend.generator().bit_generator)
     name = state.get("bit_generator") if isinstance(state, Mapping) else state
     if name != kind.__name__:
@@ -305,7 +305,7 @@ def _check_generator(state: Any) -> None:
         same = trial.state == own
     except Exception:  # NumPy raises many types
         same = False
-    # A key and the number of the next draw, if a GPU has drawn.
+    # A key and the number of the next draw, if a GPU has drawn numbers.
     of_device = state.get("device", [0, 0])
     known = isinstance(of_device, list) and [type(each) for each in of_device] == [int, int]
     if not same or not known or not all(0 <= each < 2**63 for each in of_device):
@@ -315,7 +315,7 @@ def _check_generator(state: Any) -> None:
 def _check_layout(
     layout: Mapping[str, Mapping[str, Any]], network: Sequential | None, optimizer: SGD | Adam | None
 ) -> None:
-    """Raise Wrong unless names, shapes and types are those of a network and an optimizer."""
+    """Raise Wrong unless names, shapes and types fit a network and an optimizer."""
     types: dict[str, Any] = {}
     try:
         if network is not None:

@@ -1,4 +1,4 @@
-"""The configuration of a training run: `Config`, how `load_config` reads it from YAML, and how it is written."""
+"""The configuration of a training run: `Config`, with reading (`load_config`) and writing of YAML."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from cuslayer.training.params import Params, read_yaml
 from cuslayer.training.sound import SoundConfig, numbers, read_sound
 from cuslayer.training.stats import Stats, plateaus
 
-# The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
+# The default rate of Adam and NAdam, which fits every network with calibrated initial weights.
 _DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
-# With a rate of one's own nothing else is added to it.
+# With a user's rate, the other options have these defaults.
 _PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "schedule": "constant"}
-# The options that not every optimizer has, and the types that have them.
+# Options of only some optimizers, and these optimizers' types.
 _OF_TYPES = {"momentum": ("SGD",), "amsgrad": ("Adam", "NAdam"), "momentum_decay": ("NAdam",)}
 OPTIMIZERS = ("SGD", "Adam", "NAdam")
 
@@ -62,7 +62,7 @@ class OptimizerConfig:
     """The optimizer and the schedule of its learning rate.
 
     Without lr, Adam and NAdam have a relative rate of 0.1, which rises in the first 30 steps and falls to zero along a
-    cosine. With lr, and for SGD, the rate is lr (0.01) in each step, unless the other options say otherwise.
+    cosine. With lr, and for SGD, the rate is lr (by default 0.01) in each step, unless other options change it.
 
     Attributes:
         type: "SGD", "Adam" or "NAdam".
@@ -71,15 +71,15 @@ class OptimizerConfig:
         momentum: momentum of SGD.
         weight_decay: weight decay.
         schedule: "constant", "step" (multiplied by `factor` every `every` epochs), "cosine" (to zero over the run) or
-            "plateau" (multiplied by `factor` after `every` epochs without a better validation score); None for the
+            "plateau" (multiplied by `factor` after `every` epochs without a better validation score). None for the
             default.
-        every: epochs between the steps of "step", or that "plateau" waits.
-        factor: factor of each step of "step" and "plateau".
-        momentum_decay: for NAdam; None, in YAML ``none``, for the constant momentum of SLAYER-PyTorch.
+        every: epochs between the steps of "step", or without a better score for "plateau".
+        factor: factor of each step in "step" and "plateau".
+        momentum_decay: for NAdam; None, in YAML ``none``, for SLAYER-PyTorch's constant momentum.
         relative: whether lr is a fraction of each weight's initial root mean square; None for the default.
-        warmup: the number of steps in which the rate rises linearly to lr, in a run at most a tenth of its steps; None
-            for the default.
-        clip_norm: the largest norm of all gradients together, to which they are scaled; None for no limit.
+        warmup: the number of steps in which the rate rises linearly to lr, at most a tenth of the run's steps; None for
+            the default.
+        clip_norm: the largest joint norm of all gradients; larger ones are scaled to it. None for no limit.
         clip_value: the largest absolute value of an element of a gradient; None for no limit.
     """
 
@@ -107,9 +107,9 @@ class OptimizerConfig:
                 object.__setattr__(self, name, value)
 
     def with_type(self, kind: str) -> tuple[OptimizerConfig, list[str]]:
-        """Return a copy of another type, and the names of options that this type does not have and that were set.
+        """Return a copy with another type, and the names of changed options that this type lacks.
 
-        These get their defaults; all others stay, also the rate with its schedule.
+        These options get their defaults; all others stay, including the rate with its schedule.
         """
         default = OptimizerConfig()
         lost = [
@@ -134,7 +134,7 @@ class _Sparsity:
 
 @dataclass(frozen=True)
 class _Simulation:
-    """What SLAYER has beside the duration: the time step, and its key of the batch."""
+    """SLAYER's keys in addition to the duration: the time step and the batch."""
 
     dt: float = field(default=1.0, metadata=key(check.positive, "simulation.Ts", needed="always"))
     batch: int | None = field(default=None, metadata=key(counted, "simulation.nSample"))
@@ -163,40 +163,39 @@ class Config:
         neuron: the neuron model, an `SRM` or a `Loihi`, with its time step dt (SLAYER's Ts) in ms.
         duration: simulated time of a recording in ms (SLAYER's tSample).
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
-            SLAYER's files. Empty for a configuration without a network.
-        sound: how sounds are read, where `data` is a file of them; None for recordings of events.
+            SLAYER's files. Empty without a network.
+        sound: how to read sounds if `data` is a file of sounds; None for recordings of events.
         error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
-        over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
-        smoothing: for CrossEntropy, the share of the probability that all classes are to have alike.
+        over: for CrossEntropy, how the loss reduces the output over time: "max", "mean", "sum", "last" or "every".
+        smoothing: for CrossEntropy, the part of the desired probability that all classes share equally.
         weights: for CrossEntropy, the factor of each class's error; None for 1.
         width: for ProbSpikes, the length of the sliding window in ms.
-        window: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
+        window: for all errors except SpikeTime, the interval (start, stop) in ms of the output that counts.
         true: for NumSpikes, the target spike count of the true class.
         false: for NumSpikes, the target spike count of the other classes.
         count_scale: for NumSpikes, the factor of the error of counts (SLAYER's numSpikesScale).
-        piecewise: for NumSpikes, whether the error within the window depends on the count alone.
+        piecewise: for NumSpikes, whether the error within the window depends only on the count.
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
-        truncate: steps of a chunk of time, at whose edge gradients stop, see `Trainer`; None for whole recordings.
-        recompute: steps of a chunk of time that backward runs again, see `Trainer`; None to save what backward needs.
+        truncate: steps of a chunk of time, at whose edge gradients stop; see `Trainer`; None for whole recordings.
+        recompute: steps of a chunk of time that backward runs again; see `Trainer`; None to run nothing again.
         seed: seed of weights, sample order, dropout and the choice of validation recordings.
-        validation: the share of the training recordings of each class, 0 to 1, by whose score the best epoch is chosen
-            instead of being trained on; or, for a folder of recordings, their label list. None for no validation: the
-            last epoch is the best then.
-        patience: the run ends after so many epochs without a better validation score; None for no such number.
-        initialization: "calibrated", for weights that `calibrate` scales before the first step, except those of layers
-            with a weight_scale of their own; or "slayer", for SLAYER's scales.
-        firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
-        checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
-        checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
+        validation: the fraction of training recordings of each class, 0 to 1, for validation; or, for a folder of
+            recordings, their label list. They are not trained on, and their score determines the best epoch. None for
+            no validation: the last epoch is then the best.
+        patience: number of epochs without a better validation score after which the run ends; None for no limit.
+        initialization: "calibrated": `calibrate` scales the weights before the first step, except in layers with their
+            own weight_scale; or "slayer", for SLAYER's scales.
+        firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's rate follows from the loss.
+        checkpoint_minutes: minutes between checkpoints, also in the middle of an epoch.
+        checkpoint_steps: steps between additional checkpoints; None for no additional ones.
         sparsity: None, or the weight and the allowed operations of a `SparsityLoss`.
-        micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
-            whole batches. Several processes have 16 by default, or a quarter of a smaller batch than 64.
-        fast: whether the gradients of micro-batches are added in any order.
-        dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
-        data: the folder of recordings, a file of sounds, or the folder in which tonic keeps its
-            data sets; None for the embedded digits.
+        micro: recordings per micro-batch, into which `DataParallel` divides a batch; None for whole batches. With
+            several processes, the default is 16, or a quarter of a batch of fewer than 64.
+        fast: whether the gradients of micro-batches may be added in any order.
+        dataset: the name of a data set for `cs.data.load`; None for a folder of recordings or the digits.
+        data: the folder of recordings, a file of sounds, or tonic's folder of data sets; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
         out: the folder for results; None for a new folder under runs/.
@@ -220,7 +219,7 @@ class Config:
     weights: tuple[float, ...] | None = field(
         default=None, metadata=key(numbers, "training.error.weights", types="CrossEntropy")
     )
-    # SLAYER's files have the window with every type.
+    # SLAYER's files have the window for every type.
     width: float = field(
         default=20.0, metadata=key(check.positive, "training.error.probSlidingWin", "ProbSpikes", _COUNTED)
     )
@@ -280,14 +279,14 @@ class Config:
         return round(self.duration / self.neuron.dt)
 
     def network(self) -> Network:
-        """Return a new network, its weights drawn from the library's generator.
+        """Return a new network with weights from the library's generator.
 
         Raises:
             ValueError: the configuration has no layers, or their shapes do not fit.
         """
         if not self.layers:
             raise ValueError("layer is missing: the configuration has no network")
-        # Constants that are trained change in the network alone. Words that share neurons go on sharing them.
+        # Training changes constants only in the network. Words that share neurons still share them.
         layers, neuron = deepcopy((self.layers, self.neuron))
         words = [replace(rows_first(word), neuron=_as_written(word.neuron)) for word in layers]
         return Network(words, _as_written(neuron))
@@ -317,12 +316,12 @@ class Config:
     def make_optimizer(
         self, parameters: Iterable[Tensor], *, steps: int | None = None, stats: Stats | None = None
     ) -> SGD | Adam | NAdam:
-        """Return a new optimizer of the parameters.
+        """Return a new optimizer for the parameters.
 
         Args:
             parameters: the tensors to train.
-            steps: the number of steps of the run; the warm-up takes at most a tenth of them.
-            stats: the log of the run, whose validation scores the schedule "plateau" looks at.
+            steps: the number of steps of the run; the warm-up takes at most a tenth.
+            stats: the log of the run; the schedule "plateau" uses its validation scores.
         """
         o = self.optimizer
         warmup = o.warmup if steps is None else min(cast(int, o.warmup), steps // 10)
@@ -333,14 +332,14 @@ class Config:
         elif o.schedule == "cosine":
             lr = cosine_decay(first, epochs=self.epochs)
         elif o.schedule == "plateau" and stats is not None:
-            # The rows before an epoch stay as they are.
+            # The rows before an epoch do not change.
             lr = cache(lambda epoch: first * o.factor ** plateaus(stats.epochs[:epoch], o.every))
         options: dict[str, Any] = {"weight_decay": o.weight_decay, "relative": o.relative, "warmup": warmup}
         options |= {"clip_norm": o.clip_norm, "clip_value": o.clip_value}
         if o.type == "SGD":
             return SGD(parameters, lr, momentum=o.momentum, **options)
         if o.type == "NAdam":
-            # With a schedule of the momentum, amsgrad stays off, so that runs of earlier versions can be resumed.
+            # With a schedule of the momentum, amsgrad stays off, so that runs of earlier versions can resume.
             psi, amsgrad = o.momentum_decay, o.amsgrad and o.momentum_decay is None
             return NAdam(parameters, lr, momentum_decay=psi, amsgrad=amsgrad, **options)
         return Adam(parameters, lr, amsgrad=o.amsgrad, **options)
@@ -348,8 +347,8 @@ class Config:
     def with_options(self, **options: Any) -> Config:
         """Return a copy with every option that is not None replaced.
 
-        `lr` sets the optimizer's learning rate, whose schedule stays, `clip_norm` and `clip_value` the limits of its
-        gradients; `network`, a notation as of `Network`, replaces the layers.
+        `lr` sets the optimizer's learning rate and keeps its schedule; `clip_norm` and `clip_value` set the limits of
+        the gradients; `network`, a notation as in `Network`, replaces the layers.
         """
         given = {name: value for name, value in options.items() if value is not None}
         if "network" in given:
@@ -368,7 +367,7 @@ class Config:
         return yaml.safe_dump(document, sort_keys=False)
 
     def document(self) -> dict[str, Any]:
-        """Return the content of the file as plain dictionaries and lists, with text as keys."""
+        """Return the content of the file as plain dictionaries, with text as keys, and lists."""
         document = write(self, self.error, write(_Simulation(self.neuron.dt)))
         if self.micro is None:
             del document["training"]["parallel"]
@@ -377,7 +376,7 @@ class Config:
 
 
 def _as_written(neuron: Any) -> Any:
-    """Return neurons as they are after the file was read, which always has the scale of the surrogate of some."""
+    """Return neurons as they are after reading the file, which always has the scale of some surrogates."""
     always = "scaleRho" in getattr(getattr(neuron, "names", None), "needed", ())
     if always and isinstance(neuron.scale_rho, UsualScale):
         return replace(neuron, scale_rho=float(neuron.scale_rho))
@@ -395,13 +394,13 @@ _NEURON: dict[str, Any] = {name: {} for kind in KINDS.values() if kind.names for
 _LAYER = known(Word) | {"neuron": _NEURON}
 _TREE = known(_Simulation, Config) | {"neuron": _NEURON, "sound": known(SoundConfig)}
 
-# The folder of the configurations that have a name; in a checkout it is not within the package.
+# The folder of named configurations; in a checkout it is outside the package.
 _INSTALLED = Path(__file__).with_name("configs")
 _CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "examples" / "configs"
 
 
 def named_configs() -> dict[str, Path]:
-    """Return the files of the configurations that have a name."""
+    """Return the files of named configurations."""
     return {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
 
 
@@ -409,36 +408,37 @@ def named_configs() -> dict[str, Path]:
 def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     """Read a training configuration from YAML with SLAYER's keys.
 
-    ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or
-    type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
-    with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale and piecewise,
-    ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
-    tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
-    ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
-    ``training.epochs``, ``training.batch``, ``training.truncate`` and ``training.recompute`` (steps: see `Trainer`),
-    ``training.seed``, ``training.validation`` (a share or a list), ``training.patience``, ``training.initialization``
-    (calibrated or slayer), ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a
-    checkpoint is written), ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight,
-    allowed: see `SparsityLoss`).
+    - ``simulation``: Ts, tSample;
+    - ``neuron``: type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or type LOIHI with vThMant,
+      vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho;
+    - ``training.error``: type NumSpikes with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally
+      numSpikesScale and piecewise; ProbSpikes with tgtSpikeRegion and probSlidingWin; SpikeTime; or CrossEntropy with
+      optionally over and tgtSpikeRegion;
+    - optionally ``layer`` and ``sound`` (options of `SoundConfig`);
+    - optionally, under ``training``: ``optimizer``, ``epochs``, ``batch``, ``seed``, ``patience``, ``firingRate`` (Hz),
+      ``path`` (in, train, test, out, and dataset, a name for `cs.data.load`), ``validation`` (a fraction or a list),
+      ``initialization`` (calibrated or slayer), ``checkpoint`` (minutes, steps between checkpoints), ``truncate`` and
+      ``recompute`` (steps: see `Trainer`), ``parallel`` (micro, fast: see `DataParallel`) and ``sparsity`` (weight,
+      allowed: see `SparsityLoss`).
 
-    A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
-    them: a list of layers is a whole configuration. A file with one of the three needs all three.
+    A file with ``layer`` but without ``simulation``, ``neuron`` and ``training.error`` gets the defaults of `Config`
+    for these: a list of layers is a complete configuration. A file with one of the three needs all three.
 
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
     N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote, Nout for a read-out.
-    Depending on the layer, the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale,
-    bias (true: trained), norm (std, power or none), winners, tau (ms, of a read-out), recurrentDelay (ms), delay (true:
-    trained), maxDelay and initialDelay (ms), synapticDelay and recurrentSynapticDelay (ms), narrowing, dropout and a
-    neuron of its own; see `Word`.
+    Options depend on the layer; see `Word`. Windows have stride, padding, dilation (one number, or [rows, columns]) and
+    groups. Weights have wScale, bias (true: trained), norm (std, power or none) and winners; a read-out has tau (ms).
+    Delays are delay (true: trained), maxDelay, initialDelay, synapticDelay, recurrentDelay and recurrentSynapticDelay
+    (ms), with narrowing. Layers with neurons have dropout and their own neuron.
 
     Args:
-        source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
-            cifar10dvs, shd, ssc, ntidigits, spoken-digits, spoken-digits-delays, qtdb, braille, braille-spikes, smnist,
-            psmnist; or a mapping of the same keys, such as `Params`.
+        source: the path of a YAML file, a mapping of the same keys, such as `Params`, or the name of one of cuslayer's
+            configurations. These are digits, nmnist, dvsgesture, cifar10dvs, shd, ssc, ntidigits, spoken-digits,
+            spoken-digits-delays, qtdb, braille, braille-spikes, smnist, psmnist.
 
     Raises:
-        ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known
-            key, or the grammar of the words) or missing; a value is out of range.
+        ValueError: the file is missing or is not YAML, a key or a word is unknown or missing, or a value is out of
+            range. For an unknown one, the message shows the nearest known key, or the grammar of the words.
         TypeError: a value is of the wrong type.
 
     >>> load_config("no/such.yaml")
@@ -455,7 +455,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
 
 def _find(source: Any) -> Any:
-    """Return the file of the configuration that a word names; anything else, and the path of a file, unchanged."""
+    """Return the file of a named configuration; anything else, also the path of a file, unchanged."""
     if not isinstance(source, str) or not re.fullmatch(r"\w[\w-]{0,63}", source) or os.path.isfile(source):
         return source
     known = named_configs()
@@ -466,10 +466,10 @@ def _find(source: Any) -> Any:
 
 
 def _read(document: Any) -> Config:
-    """Return the configuration of a document; of several errors, a missing key is the last to be raised."""
+    """Return the configuration of a document; raise other errors before missing keys."""
     document = check_keys(document, _TREE)
     training = document.get("training") or {}
-    # A list of layers is a whole configuration.
+    # A list of layers is a complete configuration.
     usual = document.get("layer") is not None and not (
         "simulation" in document or "neuron" in document or "error" in training
     )

@@ -1,4 +1,4 @@
-"""The data of a run: batches of its recordings, which must fit its network, and a digest that tells others."""
+"""The data of a run: batches of recordings, which must fit its network, and a digest that detects other data."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cuslayer.network.walk import eval_mode
 from cuslayer.training.config import Config
 
 _PAIR = ("input.bs1", "output.bs1")
-# Recordings whose content is in a digest, at its first and last bytes; to read them all would take as long as an epoch.
+# The number of recordings whose first and last bytes are in a digest; reading all would take as long as an epoch.
 _FILES, _ENDS = 1000, 4096
-# The same for recordings that are no files, of which each is read whole.
+# The same for recordings that are not files, each of them read completely.
 _RECORDINGS = 8
 
 
@@ -43,7 +43,7 @@ class Data:
 def load_data(config: Config, net: Network, *, other: bool = False, train: bool = False) -> Data:
     """Return the data of a configuration, which must fit a network.
 
-    With `train`, validation recordings are split off, and outputs without a class are warned of.
+    With `train`, split off validation recordings, and warn of outputs without a class.
     """
     train_set: Dataset
     test_set: Dataset | None
@@ -105,7 +105,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
 
 
 def _of_files_in_time(of_run: Callable[[str], Dataset], other: bool, train: bool) -> tuple[Dataset, Dataset | None]:
-    """Return the training set and the test set, which others than the maker of a task may not have."""
+    """Return the training set and the test set, which only the maker of a task may have."""
     if other:
         found = of_run("test")
         return found, found
@@ -120,7 +120,7 @@ def _of_files_in_time(of_run: Callable[[str], Dataset], other: bool, train: bool
 
 
 def _split(config: Config, train_set: Dataset, net: Network) -> tuple[Dataset, Dataset]:
-    """Return what is left of the training recordings, and the validation recordings."""
+    """Return the remaining training recordings, and the validation recordings."""
     if not isinstance(config.validation, str):
         labels = getattr(train_set, "labels", None)
         by_class = labels is not None and labels.ndim == 1
@@ -167,10 +167,10 @@ def _output_size(net: Network) -> int:
 
 
 def described(batches: Any, config: Config) -> str:
-    """Return the number of recordings of a run and a digest that tells them from others.
+    """Return the number of recordings of a run and a digest that distinguishes them from others.
 
-    Of all recordings it has the order, the names within the folder of the data, the sizes and the classes; of up to a
-    thousand, spread evenly, the first and the last bytes. The folder may be moved, and its files be copied.
+    The digest covers the order of all recordings, their names within the data folder, sizes and classes, and the first
+    and last bytes of up to a thousand, evenly spread. The folder may move, and its files may be copies.
     """
     found = hashlib.sha256()
     if not isinstance(batches, Loader):
@@ -191,7 +191,7 @@ def described(batches: Any, config: Config) -> str:
 
 
 def read_some(data: Data) -> None:
-    """Read the recordings whose content is in a digest; one that is missing or damaged is named by the error."""
+    """Read the recordings whose content is in a digest; an error names the missing or damaged one."""
     for loader in (data.train, data.validation, data.test):
         if isinstance(loader, Loader):
             for i in _spread(len(loader.dataset), _FILES):
@@ -217,7 +217,7 @@ def _of_files(paths: list[str], folder: str | None) -> bytes:
     before = str(Path(folder or "", "x"))[:-1]
     for i, path in enumerate(paths):
         name = path.removeprefix(before).replace(os.sep, "/")
-        # What cannot be read is named where the batch is made.
+        # Making the batch raises an error for an unreadable file.
         with suppress(OSError):
             size = os.stat(path).st_size
             found.update(os.fsencode(f"{name}\0{size}\0"))

@@ -1,4 +1,4 @@
-"""The hooks of a step that stop where a loss, gradient, weight or potential is not finite, and say which."""
+"""The hooks of a step that raise an error for a loss, gradient, weight or potential that is not finite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cuslayer.optim.finite import NotFinite, first_not_finite
 from cuslayer.optim.optimizers import Optimizer
 from cuslayer.training.score import Tally
 
-# What may help, by what is not finite.
+# Advice, by the value that is not finite.
 _ADVICE = {
     "step": "lower the learning rate or clip gradients",
     "loss": "check the targets and the scale of the loss, or lower the learning rate",
@@ -30,7 +30,7 @@ _ADVICE = {
 
 
 class NotFiniteError(ValueError):
-    """A number of training or of a test is not finite, and nothing after it can be right.
+    """A number of training or of a test is not finite, and no later result can be right.
 
     Attributes:
         epoch: the number of the epoch, from 1.
@@ -47,7 +47,7 @@ class NotFiniteError(ValueError):
 
 @contextmanager
 def naming_checkpoint(path: Path) -> Iterator[None]:
-    """Let an error of a number that is not finite within the block say whether a checkpoint is kept."""
+    """Let an error for a number that is not finite within the block say whether a checkpoint exists."""
     try:
         yield
     except NotFiniteError as problem:
@@ -57,11 +57,11 @@ def naming_checkpoint(path: Path) -> Iterator[None]:
 
 
 class FiniteCheck:
-    """Checks the numbers of an epoch: each method is a hook that a step calls where its name says.
+    """Checks the numbers of an epoch: each method is a hook for the part of a step in its name.
 
-    On a CPU every batch is checked: the loss before backward, the gradients before the weights change, the weights and
-    the state of the optimizer after it. The surrogate of a potential that is not finite is NaN, and so are the
-    gradients behind it. On a GPU the kernels note the first step in which they see such a number, which `look` reads.
+    On a CPU it checks every batch: the loss before backward, the gradients before the weights change, the weights and
+    the state of the optimizer afterwards. The surrogate of a potential that is not finite is NaN, and so are the
+    gradients that depend on it. On a GPU the kernels note the first step with such a number, which `look` reads.
     """
 
     def __init__(self, train: bool, net: Sequential, optimizer: Optimizer, scale: float) -> None:
@@ -70,7 +70,7 @@ class FiniteCheck:
         self.parameters(0)
 
     def parameters(self, batch: int) -> None:
-        """Check all parameters, also those that are frozen or have no optimizer."""
+        """Check all parameters, including frozen ones and ones without an optimizer."""
         found = {id(p): p for p in (*self._net.parameters(), *self._optimizer.parameters)}
         given = list(found.values())
         wrong = first_not_finite([p.data for p in given])
@@ -79,7 +79,7 @@ class FiniteCheck:
             self._stop(batch, what, "step" if batch else "start")
 
     def first(self, x: Any) -> None:
-        """Check the first batch layer by layer where gradients, as behind frozen layers, tell not of all potentials."""
+        """Check the first batch layer by layer if gradients, as with frozen layers, do not depend on all potentials."""
         frozen = any(not p.requires_grad for p in self._net.parameters())
         if frozen or any(getattr(node.stage, "weight_hook", None) for node in graph_of(self._net).nodes):
             found = self._layer(x)
@@ -115,10 +115,10 @@ class FiniteCheck:
                 self._stop(batch, self._described(found), "step")
 
     def look(self, tally: Tally) -> None:
-        """Check what was noted on a GPU; this waits for the device. On the CPU there is nothing to look at."""
+        """Check the notes of a GPU; this waits for the device. The CPU has none."""
         noted = tally.not_finite()
         found = self._optimizer.not_finite() if self._train and self._on_gpu() else None
-        # A batch is a step: found.step is so many batches before the last.
+        # A batch is a step: the difference of steps is the number of batches before the last.
         late = math.inf if found is None else tally.batches - (self._optimizer.steps - found.step)
         batch = min([late, *noted.values()])
         if batch == math.inf:
@@ -159,7 +159,7 @@ class FiniteCheck:
         return f"parameter {number} of the optimizer"
 
     def _layer(self, x: Any) -> str | None:
-        """Run a copy of the network, if there can be one; return its first potential or output that is not finite."""
+        """Run a copy of the network, if possible; return its first potential or output that is not finite."""
         copy = copied(self._net)
         with suppress(MemoryError, TypeError), no_grad(), np.errstate(all="ignore"), copy as (net,):
             for at in Walk(net, as_input(x)):

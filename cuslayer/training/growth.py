@@ -1,4 +1,4 @@
-"""One-line warnings, each once, of gradients that grow through time, and of a limit that cuts all of them."""
+"""One-line warnings, each once, of gradients that grow through time, and of a limit that cuts all gradients."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from cuslayer.network.network import Sequential, graph_of
 from cuslayer.optim.optimizers import Optimizer
 from cuslayer.training.score import GradientFlow
 
-# Gradients that grow by more than this from the last step to the first; the rows of time that are looked at.
+# The largest growth from the last step to the first without a warning; the number of time steps to check.
 _MOST, _ROWS = 1000.0, 100
-# The least number of steps with an error by which growth is judged: over fewer, the delay of a response looks like it.
+# The minimum number of steps with an error for a check: over fewer, the delay of a response looks like growth.
 _SHORT = 50
-# The least number of norms by which an epoch is judged.
+# The minimum number of norms for the check of an epoch.
 _LEAST = 3
 
 
 class GradientWatch:
-    """Looks at the gradients of the steps whose sizes are recorded, every fourth, and warns at the end of an epoch.
+    """Checks the gradients in steps with recorded sizes, every fourth, and warns at the end of an epoch.
 
-    Of a recurrent population it takes the errors of the weighted input: their sum of squares in the last, the middle
-    and the first tenth of the steps that have one. They grow if they do in both halves, so that neither a loss at every
-    step, whose errors add up, nor silence at one end is taken for growth. On a GPU nothing is read before the epoch
-    ends.
+    For a recurrent population it compares the sums of squared errors of the weighted input in the last, the middle and
+    the first tenth of the steps with errors. Errors must grow in both halves: neither a loss at every step, whose
+    errors add up, nor silence at one end counts as growth. On a GPU nothing is read before the epoch ends.
     """
 
     def __init__(self, net: Sequential, optimizer: Optimizer, flow: GradientFlow) -> None:
@@ -39,25 +38,25 @@ class GradientWatch:
         self.start_epoch()
 
     def start_epoch(self) -> None:
-        """Begin an epoch: drop what was noted since the last."""
+        """Start an epoch: drop notes since the last."""
         # By the identity of a population, and the kernels of a device: backward passes with growth, and all.
         self._counts: dict[tuple[int, Any], Array] = {}
-        # Sums of squares of all gradients since the start of the epoch, at the beginning and after each step.
+        # Sums of squares of all gradients since the start of the epoch, at its start and after each step.
         self._totals = [self._flow.total()]
 
     def during(self, looks: bool) -> AbstractContextManager[None]:
-        """Look at the errors of recurrent populations within the block, if wanted and not yet warned of."""
-        # A captured graph would do so in each of its runs.
+        """Check the errors of recurrent populations within the block, if wanted and without an earlier warning."""
+        # A captured graph would check in each of its runs.
         on = looks and self._populations and "growth" not in self._warned and not capturing()
         return on_errors.set(self._note) if on else nullcontext()
 
     def add(self) -> None:
-        """Add the norm of the gradients of a step, whose sizes were recorded."""
+        """Add the norm of the gradients of a step with recorded sizes."""
         if self._optimizer.clip_norm is not None and self._optimizer.clip_value is None:
             self._totals.append(self._flow.total())
 
     def end_epoch(self) -> None:
-        """Warn of what the epoch has shown."""
+        """Warn of the epoch's findings."""
         self.warn_of_growth()
         limit, totals = self._optimizer.clip_norm, np.array([sum(map(float, each)) for each in self._totals])
         self._totals = []
@@ -72,7 +71,7 @@ class GradientWatch:
         )
 
     def warn_of_growth(self, share: float = 0.5) -> None:
-        """Warn of the first population in which more than a share of the epoch's backward passes showed growth."""
+        """Warn of the first population in which more than a fraction of the epoch's backward passes showed growth."""
         found = {number: to_numpy(counts).tolist() for (number, _), counts in self._counts.items()}
         self._counts = {}
         grown = [number for number, (grew, passes) in found.items() if grew > share * passes]
@@ -94,7 +93,7 @@ class GradientWatch:
         rows = errors[:: max(1, len(errors) // _ROWS)]
         e = rows.reshape(len(rows), rows.shape[1], rows[0, 0].size).astype(np.float64)
         e = (e * e).sum(axis=2)
-        # How many rows of a sample, from the last on, have an error.
+        # The number of rows of a sample with an error, counted from the last.
         alive = e != 0
         rank = alive[::-1].astype(np.float64).cumsum(axis=0)[::-1]
         count = rank[:1]
@@ -102,7 +101,7 @@ class GradientWatch:
         alive &= count >= _SHORT
         parts = rank <= tenth, abs(rank - count / 2) <= tenth / 2, rank > count - tenth
         last, middle, first = (xp.where(alive & part, e, 0.0).sum() for part in parts)
-        # Those that are not finite have grown, unless they are not at the last steps already.
+        # Errors that are not finite have grown, unless they already start so at the last steps.
         grew = (last < np.inf) & ~(middle <= last * _MOST) & ~((first <= middle * _MOST) & (first < np.inf))
         if key not in self._counts:
             self._counts[key] = xp.zeros(2, np.float64)

@@ -1,4 +1,4 @@
-"""A trained network of a run: `load_run`, its score on the test set, and the classes of recordings."""
+"""The trained network of a run: `load_run`, its score on the test set, and the classes of recordings."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from cuslayer.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Run:
-    """A run that `cuslayer train` wrote, as `load_run` reads it.
+    """A run of `cuslayer train`, from `load_run`.
 
     Attributes:
         net: the trained network, in evaluation mode.
-        config: the configuration of the run, from which `config.loss()` makes its loss.
+        config: the configuration of the run; `config.loss()` makes its loss.
         stats: one row of scores for each epoch, and `stats.best`.
         epoch: the number of completed epochs.
         folder: the folder of the run.
-        batches: the number of batches of the next epoch that the network was trained on.
+        batches: the number of trained batches of the next epoch.
     """
 
     net: Network
@@ -60,19 +60,19 @@ class Run:
 
 @check.operation
 def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
-    """Read a run that `cuslayer train` or `cuslayer.training.train` wrote.
+    """Read a run of `cuslayer train` or `cuslayer.training.train`.
 
-    The network is made from the configuration and has the weights of the checkpoint, on the device in use. The random
-    generator is not changed.
+    The network follows the configuration and has the checkpoint's weights, on the device in use. The random generator
+    does not change.
 
     Args:
         path: the folder of the run, such as ``"runs/1"``, or a checkpoint file in it.
-        best: whether to take the weights of the best epoch, not the last ones; see `Stats.best`. These have the score
-            on the test set that the run has said.
+        best: whether to take the weights of the best epoch, not the last ones; see `Stats.best`. The run reported their
+            score on the test set.
 
     Raises:
-        ValueError: the folder, its checkpoint, its configuration or its metrics are missing or damaged, or do not
-            belong together; or path is a file and best is True.
+        ValueError: the folder, its checkpoint, its configuration or its metrics are missing, damaged or do not fit each
+            other, or path is a file and best is True.
 
     >>> load_run("no/such/run")
     Traceback (most recent call last):
@@ -92,10 +92,10 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     if summary.epoch and not (folder / METRICS).is_file():
         raise ValueError(f"{folder} has no {METRICS}")
     if summary.record is not None:
-        # A run that was resumed with other options has another configuration than its best checkpoint.
+        # A run that resumed with other options has another configuration than its best checkpoint.
         of = ALL if file.name == CHECKPOINT else NETWORK
         check_config(summary.record, folder, free=PATHS, of=of)
-    # A network of more weights than the checkpoint has bytes cannot be its own.
+    # A network with more weights than the checkpoint's bytes cannot belong to it.
     try:
         with backend.preserved_generator(), elements_left.set([file.stat().st_size]):
             net = config.network()
@@ -118,11 +118,11 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
 def evaluate(run: Run, *, data: str | None = None, progress: bool = False) -> tuple[Score, int]:
     """Return the mean loss and the accuracy of a run on its test set, and the number of recordings.
 
-    A run of spike times has no test set: its loss is that of the pair of spike trains that it learned.
+    A run of spike times has no test set: the loss is for the pair of spike trains that it learned.
 
     Args:
         run: the run.
-        data: a folder of recordings, or a file of sounds, in place of the run's.
+        data: a folder of recordings, or a file of sounds, in place of the run's data.
         progress: whether to show a progress bar on a terminal.
 
     Raises:
@@ -136,13 +136,13 @@ def evaluate(run: Run, *, data: str | None = None, progress: bool = False) -> tu
 
 
 class Prediction(NamedTuple):
-    """What a network says of a recording.
+    """The result of a network for a recording.
 
     Attributes:
         file: the path of the recording, or its name in the test set.
         label: the class with most spikes; None if the output has no spike.
-        counts: the number of spikes of each output; numbers that are not whole after a population vote; of a network
-            that learned by the cross-entropy, the read-out that decides.
+        counts: the number of spikes of each output, fractional after a population vote; for a network trained by the
+            cross-entropy, the read-out that decides.
         time: the time of the decision in ms: from then on, the class had most spikes; None if there is no spike.
         confidence: the probability of the class, the softmax of the counts; None if there is no spike.
     """
@@ -156,12 +156,12 @@ class Prediction(NamedTuple):
 
 @check.operation
 def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | None = None) -> list[Prediction]:
-    """Return the class of each recording, the spike counts of the outputs, the time and the confidence of the decision.
+    """Return the class of each recording, the outputs' spike counts, and the time and the confidence of the decision.
 
     Args:
         run: the run, as of `load_run`.
-        files: event files of any format that `read_events` reads; of a run on sounds, WAV files.
-        batch: the number of recordings to compute at a time; by default that of the training.
+        files: event files in a format of `read_events`; WAV files for a run on sounds.
+        batch: the number of recordings to compute at a time; by default the training's batch.
 
     Raises:
         ValueError: the run has no classes, a file is missing or damaged, or a recording does not fit the network.
@@ -177,7 +177,7 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
 
 @check.operation("predict")
 def predict_test(run: Run, number: int) -> Prediction:
-    """Return what the network says of a recording of the run's test set, which has the name that its data set gives it.
+    """Return the network's result for a recording of the run's test set, with its name in the data set.
 
     Args:
         run: the run, as of `load_run`.
@@ -204,7 +204,7 @@ def _check_classes(run: Run) -> None:
 
 
 def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
-    """Return what the network says of recordings by their names and their spikes (T, N, ...)."""
+    """Return the network's results for recordings by their names and their spikes (T, N, ...)."""
     with eval_mode(run.net), no_grad():
         out = run.net(x)
     config, over, first_step, stop = run.config, "sum", 0, run.config.steps
@@ -229,7 +229,7 @@ def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
 
 
 def read_spikes(run: Run, path: str | os.PathLike[str]) -> Array:
-    """Return the spikes or numbers (T, ...) of a recording, as the network of a run takes them.
+    """Return the spikes or numbers (T, ...) of a recording, as input for a run's network.
 
     Raises:
         ValueError: the file is missing or damaged, or the recording does not fit the network.
@@ -245,7 +245,7 @@ def read_spikes(run: Run, path: str | os.PathLike[str]) -> Array:
 
 
 def read_batch(run: Run, paths: Sequence[str | os.PathLike[str]]) -> Any:
-    """Return recordings, as of `read_spikes`, as one batch (T, N, ...), with lengths where they differ."""
+    """Return recordings, from `read_spikes`, as one batch (T, N, ...), with lengths if they differ."""
     recordings = [read_spikes(run, path) for path in paths]
     return Loader(Arrays(recordings, [0] * len(recordings)), len(recordings))[0].x
 
@@ -256,7 +256,7 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
 
     Args:
         run: the run.
-        data: a folder of recordings in place of the run's.
+        data: a folder of recordings in place of the run's data.
 
     Raises:
         ValueError: the recordings are missing or damaged, or do not fit the network.

@@ -1,7 +1,7 @@
 """YAML: `Params`, and the content of a file within limits.
 
-PyYAML's safe loader needs limits: an alias may unfold a few hundred bytes into billions of values, the last of two
-equal keys wins without a word, and YAML 1.1 reads 010 as 8, 1:30 as 90 and 2001-01-01 as a date.
+PyYAML's safe loader needs limits. An alias may expand a few hundred bytes to billions of values. The last of two equal
+keys wins silently. YAML 1.1 reads 010 as 8, 1:30 as 90 and 2001-01-01 as a date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LARGEST_FILE = 1 << 18
 _MOST_VALUES = 4000
 _DEEPEST = 32
 _LONGEST_KEY, _LONGEST_VALUE = 100, 4096
-# Seeds of 128 bits are in use.
+# Seeds may have 128 bits.
 _LARGEST_INTEGER = 2**128
 _TAG = "tag:yaml.org,2002:"
 
@@ -31,7 +31,7 @@ class BadParams(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with limits, without tags, and with decimal numbers only."""
+    """The safe loader, with limits, without tags, and with only decimal numbers."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -81,7 +81,7 @@ class _Loader(yaml.SafeLoader):
         return int(text)
 
 
-# What YAML 1.1 reads as something other than text.
+# Text that YAML 1.1 reads as another type.
 _KINDS = {
     "int": (r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
     "float": (
@@ -105,8 +105,8 @@ def _refused(marked: Any, message: str) -> BadParams:
 def document_of(text: str) -> Any:
     """Return the content of a YAML document as dictionaries, lists, strings, numbers, booleans and None.
 
-    Only decimal integers and decimal fractions, .inf and .nan are numbers; dates and what YAML 1.1 alone reads as
-    numbers are strings. Anchors, aliases and merge keys are followed as long as the document stays small.
+    Only decimal integers and fractions, .inf and .nan are numbers; dates and other numbers of YAML 1.1 are strings.
+    Anchors, aliases and merge keys work as long as the document stays small.
     """
     loader = _Loader(text)
     try:
@@ -131,7 +131,7 @@ def read_yaml(path: str | Path) -> Any:
     except BadParams as problem:
         raise ValueError(f"{path}: {problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        # The lines around it stay out of the message: the file may be another than meant.
+        # The message omits the lines around the error: it may be the wrong file.
         mark, text = getattr(problem, "problem_mark", None), str(problem)
         if mark is not None:
             text = (
@@ -144,17 +144,18 @@ def read_yaml(path: str | Path) -> Any:
 class Params(MutableMapping[Any, Any]):
     """The keys and values of a YAML file, by item or by attribute; `str` returns the YAML text.
 
-    Nested mappings are Params too, also inside lists. Values are not checked: `load_config` does that and accepts
-    Params. A key that is also a method, as ``items``, or a keyword of Python, as ``in``, is available by item only.
+    Nested mappings are Params too, also inside lists. Values are not checked: `load_config` accepts Params and checks
+    them. A key that is also a method, such as ``items``, or a Python keyword, such as ``in``, is only available as an
+    item.
 
     Args:
         source: the path of a YAML file, or a mapping, which is copied.
 
     Raises:
         ValueError: the file is missing or is not YAML.
-        TypeError: the file does not hold a mapping.
-        KeyError: an item is missing; the nearest key is named.
-        AttributeError: an attribute is missing; the nearest key is named.
+        TypeError: the file does not contain a mapping.
+        KeyError: an item is missing; the message names the nearest key.
+        AttributeError: an attribute is missing; the message names the nearest key.
 
     >>> params = Params({"neuron": {"type": "SRMALPHA", "theta": 10}, "layer": [{"dim": 200}, {"dim": 10}]})
     >>> params.neuron.theta, params["neuron"]["theta"], params.layer[1].dim
@@ -210,7 +211,7 @@ class Params(MutableMapping[Any, Any]):
         return f"Params({self.plain()!r})"
 
     def plain(self) -> dict[Any, Any]:
-        """Return a copy made of plain dictionaries and lists."""
+        """Return a copy with plain dictionaries and lists."""
         return {key: _unwrapped(value) for key, value in self._values.items()}
 
     def save(self, path: str | Path) -> None:

@@ -16,14 +16,14 @@ from cuslayer.training.score import Tally
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar that asks for its text when it is drawn, a few times a second at most.
+    """A progress bar that gets its text when it is drawn, at most a few times a second.
 
-    The rate, and the time that is left, are of the steps behind the first, in which kernels may be compiled.
+    The rate and the remaining time exclude the first step, which may compile kernels.
     """
 
     def __init__(self, batches: Iterable[Any], text: Callable[[], str], **options: Any) -> None:
         self._text = text
-        # The number of steps and the time when the first had ended.
+        # The number of steps and the time at the end of the first.
         self._begun: tuple[float, float] | None = None
         super().__init__(batches, **options)
 
@@ -37,7 +37,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
     def format_dict(self) -> Any:
         first, begin = self._begun or (self.n, 0.0)
         rate = (self.n - first) / max(perf_counter() - begin, 1e-9)
-        return dict(super().format_dict, rate=rate)  # of 0 the bar makes a question mark
+        return dict(super().format_dict, rate=rate)  # for 0 the bar shows a question mark
 
     def display(self, *arguments: Any, **options: Any) -> Any:
         self.postfix = self._text()
@@ -47,8 +47,8 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 class Progress(Tally):
     """Accumulates the score of an epoch and shows it in a progress bar, `bar`, which yields the batches.
 
-    `state` is the score of the first batches, which are left out. `look` is called before the bar is drawn; what it
-    raises ends the epoch.
+    `state` is the score of the first batches, which are skipped. The bar calls `look` before it is drawn; an error in
+    it ends the epoch.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Progress(Tally):
         self.bar = _Bar(pairs(batches), self._text, **options)
 
     def _text(self) -> str:
-        """Return what the bar shows; empty before the first batch."""
+        """Return the text of the bar; empty before the first batch."""
         self._look(self)
         samples = self.samples
         if not samples:

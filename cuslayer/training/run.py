@@ -1,4 +1,4 @@
-"""`train`: run a whole training from a configuration, and write its results to a folder."""
+"""`train`: run a training from a configuration, and write its results to a folder."""
 
 from __future__ import annotations
 
@@ -60,39 +60,40 @@ def train(
 ) -> Path:
     """Train by a configuration, and write metrics, checkpoints, configuration and figures to a folder.
 
-    A checkpoint is written after each epoch, and within an epoch after some minutes or steps: a run that dies at any
-    time goes on from there, with the results of a run that did not. ``checkpoint.npz`` is the last one, ``best.npz``
-    that of the best epoch; see `Stats.best`. The test set is read once, at the end of the run, with the weights of the
-    best epoch; `metrics.csv` has the score in the row of that epoch. Files are replaced as a whole. A run that fails
-    before its first one leaves no folder; one that dies leaves a folder in which a run can begin anew. The folder is
-    locked meanwhile.
+    It writes a checkpoint after each epoch, and within an epoch after some minutes or steps. A run that dies at any
+    time can resume from it, with the same results as an uninterrupted run. ``checkpoint.npz`` is the last checkpoint,
+    ``best.npz`` the checkpoint of the best epoch; see `Stats.best`. The run tests once, at its end, with the weights of
+    the best epoch; `metrics.csv` has the score in the row of this epoch. Files are replaced atomically. A run that
+    fails before its first file leaves no folder; if it dies, a new run can start in its folder. A lock protects the
+    folder during the run.
 
-    Several processes call it alike, and divide the work: see `DataParallel`. Process 0 reads and writes the folder.
+    Several processes make the same call, and divide the work: see `DataParallel`. Process 0 reads and writes the
+    folder.
 
     Args:
         config: the configuration of the run.
-        resume: continue from the checkpoint in config.out, by default from the last run under runs/. A run that has all
-            its epochs reads the test set and draws figures where it has not yet.
+        resume: continue from the checkpoint in config.out, by default in the last run under runs/. A run with all its
+            epochs tests and draws figures if these are missing.
         progress: whether to show a progress bar on a terminal.
-        log: called with each line of progress, as with `print`.
-        checkpoint_minutes: a checkpoint is written after so many minutes; None: as the configuration says.
-        checkpoint_steps: a checkpoint is written after so many steps, too; None: as the configuration says.
-        stop: called after each step; if it returns True, the run is saved and `Stopped` is raised.
-        context: the processes; None for one.
-        report: called with the statistics after each epoch; the run stops if it returns True, and `Stopped` is raised.
-        diagnose: `cs.diagnose`, whose advice is logged once the output has no spike in an epoch; without it the log
-            says just that.
+        log: a function of each line of progress, such as `print`.
+        checkpoint_minutes: minutes between checkpoints; None for the configuration's value.
+        checkpoint_steps: steps between additional checkpoints; None for the configuration's value.
+        stop: a function, called after each step; if it returns True, the run is saved and raises `Stopped`.
+        context: the processes; None for one process.
+        report: a function of the statistics, called after each epoch; if it returns True, the run raises `Stopped`.
+        diagnose: `cs.diagnose`, for advice in the log once the output has no spike in an epoch; without it, the log
+            only says so.
 
     Returns:
         The folder of results.
 
     Raises:
-        ValueError: data, network, checkpoint or folder do not fit the configuration, the configuration or the
-            recordings of a run to resume were changed, the folder has a file that is not of a run, another process uses
-            it, or the processes have other versions, configurations or data.
+        ValueError: data, network, checkpoint or folder do not fit the configuration; the configuration or the
+            recordings of a run to resume have changed. Another process uses the folder, or it has a file from
+            elsewhere; or the processes differ in versions, configurations or data.
         Lost: the folder or its lock was removed, moved or replaced; nothing more is written.
-        NotWritten: a file cannot be written; the last checkpoint is kept.
-        Stopped: the run was to stop.
+        NotWritten: a file cannot be written; the last checkpoint stays.
+        Stopped: `stop` or `report` has ended the run.
 
     Warns:
         UserWarning: the network has more outputs than the recordings have classes.
@@ -109,7 +110,7 @@ def train(
         def begin() -> Path:
             out = find_run(config.out) if resume else new_run(config.out)
             out = until_end.enter_context(locked_folder(out, numbered=config.out is None and not resume))
-            # Another process may have had the folder since.
+            # Another process may have used the folder since.
             return out if resume else new_run(str(out))
 
         out = context.from_root(begin)
@@ -120,7 +121,7 @@ def train(
         except Stopped:
             context.barrier()
             raise
-        # None leaves while process 0 writes: its launcher may end the others.
+        # No process leaves while process 0 writes: its launcher may end the others.
         context.barrier()
     return out
 
@@ -136,7 +137,7 @@ def _train(
     report: Callable[[list[EpochStats]], bool] | None,
     diagnose: Callable[..., Any] | None,
 ) -> None:
-    """Train in a folder that is locked."""
+    """Train in a locked folder."""
     rows, changed = list[EpochStats](), list[str]()
     if resume:
         rows, changed = context.from_root(lambda: earlier(config, out))
@@ -195,7 +196,7 @@ def _train(
                 raise
             except ValueError:
                 if recordings == _described(data, config):
-                    # One of them may have been damaged all along, and be repaired before the run goes on.
+                    # A file may have been damaged all along; the run repairs it before it continues.
                     saver.forget_recordings()
                 raise
     if context.rank == 0:
@@ -233,7 +234,7 @@ def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> 
 
 
 def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, str]) -> Checkpoint:
-    """Return the checkpoint of a run, which fits it; the gradients of its epochs are loaded into the trainer."""
+    """Return the checkpoint of a run after checks, and load the gradients of its epochs into the trainer."""
     checkpoint = load_checkpoint(out / CHECKPOINT, trainer.net, trainer.optimizer)
     trainer.gradients.epochs = [{} for _ in range(checkpoint.epoch)]  # for runs without the file
     if (out / GRADIENTS).exists():
@@ -287,7 +288,7 @@ def _run_epochs(
         stats.epochs.append(row)
         saver.after_epoch()
         log(str(row))
-        # One warning until the output has spikes again: there may be thousands of epochs.
+        # Only one warning until the output has spikes again: there may be thousands of epochs.
         warning = None if warned else _silence_warning(trainer, diagnose)
         warned = trainer.silent_batch is not None and (warned or warning is not None)
         if warning:
@@ -307,7 +308,7 @@ def _test(
     context: Context,
     log: Callable[[str], None],
 ) -> None:
-    """Read the test set with the weights of the best epoch, unless it was, and say its score."""
+    """Test with the weights of the best epoch, unless already done, and log the score."""
     best = cast(EpochStats, stats.best)
     if best.test_loss is None:
         last = trainer.net.state()

@@ -1,7 +1,7 @@
-"""The folder of a run: its files, the order in which they are written, lock, figures, and what may change in it.
+"""The folder of a run: its files and their order of writing, lock, figures, and allowed changes.
 
-A run can die at any time, and go on with the bits of a run that did not. So a checkpoint holds all that decides what
-follows, each file is written as a whole, and none is written unless the folder is still locked by this process.
+A run can die at any time, and resume with the bits of an uninterrupted run. So a checkpoint contains the complete
+state, each file is written atomically, and only while this process still has the folder's lock.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ NAMES = (CHECKPOINT, BEST, METRICS, CONFIG, GRADIENTS, *FIGURES)
 _RUNS = Path("runs")
 LOCK = "lock"
 
-# Keys that say where files are, and how often a checkpoint is written: they change nothing that is computed.
+# Keys for the locations of files and the intervals of checkpoints: they do not affect results.
 PATHS = ("training.path", "training.checkpoint")
 _FREE = ("training.path.out", "training.checkpoint")
-# Keys without which the weights and the optimizer's state mean something else.
+# Keys that give the weights and the optimizer's state their meaning.
 NETWORK = ("layer", "neuron", "simulation.Ts")
 ALL = ("layer", "neuron", "simulation", "training")
 _FIXED = ("training.optimizer.type", "training.optimizer.amsgrad", "training.optimizer.relative")
-# Keys that are used before the first step alone.
+# Keys that only matter before the first step.
 _BEGUN = ("training.seed", "training.initialization", "training.firingRate", "training.validation")
-# Keys that decide what is in the batches of an epoch, and what is summed over them.
+# Keys that determine the batches of an epoch, and the sums over them.
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
@@ -78,7 +78,7 @@ def find_run(out: str | None) -> Path:
 def new_run(out: str | None) -> Path:
     """Return the folder for a new run: `out`, or the next one under runs/.
 
-    A run writes a checkpoint before all else: without one, a file that a run would replace is the user's.
+    A run writes a checkpoint first: without one, a file that a run would replace belongs to the user.
     """
     if out is None:
         return _RUNS / str(max(_run_numbers(), default=0) + 1)
@@ -99,9 +99,9 @@ def _run_numbers() -> list[int]:
 
 
 class Taken(ValueError):
-    """Another process has the lock, or its file is another's."""
+    """Another process has the lock, or its file belongs to something else."""
 
-    operation = "train"  # also where a sweep or a checkpoint meets it
+    operation = "train"  # also if a sweep or a checkpoint raises it
 
 
 class Lost(ValueError):
@@ -111,17 +111,17 @@ class Lost(ValueError):
 
 
 class Lock:
-    """A file that this process has locked, which ends when the process does, however that dies.
+    """A lock on a file; it ends with the process, however that dies.
 
     Anyone may remove the file, or remove, move or replace its folder. `held` says whether both are still the same.
     """
 
     def __init__(self, path: Path, busy: Path, wait: float = 0.0) -> None:
-        from filelock import FileLock, Timeout  # it imports asyncio
+        from filelock import FileLock, Timeout  # imports asyncio
 
         self._path = path
         with suppress(OSError):
-            # Of an earlier version, of a soft lock of filelock's, or empty.
+            # From an earlier version, from filelock's soft lock, or empty.
             if path.is_file() and not path.is_symlink() and not re.match(rb"\{|[0-9]+\s|$", path.read_bytes()[:20]):
                 raise Taken(f"train: {path} is not the lock of a run; remove it, or name another folder")
         self._lock = FileLock(path, timeout=wait)
@@ -132,18 +132,18 @@ class Lock:
             raise Taken(f"train: {busy} is in use by another process") from None
         except (OSError, NotImplementedError) as problem:
             self._lock.release()
-            # Where the file system has no locks, the lowest version of filelock raises the other one.
+            # If the file system has no locks, the lowest version of filelock raises the other error.
             no_locks = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
             raise not_written(f"{path}", problem if isinstance(problem, OSError) else no_locks) from None
 
     def held(self) -> bool:
-        """Return whether the file and the folder at their paths are those that were locked."""
+        """Return whether the file and the folder at their paths are still the locked ones."""
         file, folder = self._own
         return is_same(self._path.parent, folder) and is_same(self._path, file)
 
     def release(self) -> None:
-        """End the lock; a file that is another's now stays."""
-        # Where a file that is open cannot be removed, filelock removes it.
+        """End the lock; a file that now belongs to another process stays."""
+        # If the system cannot remove open files, filelock removes it.
         with suppress(OSError):
             if sys.platform != "win32" and self.held():
                 self._path.unlink()
@@ -151,7 +151,7 @@ class Lock:
 
 
 def is_same(path: Path, before: os.stat_result) -> bool:
-    """Return whether a file, or a folder that a link may point to, is still the one that it was."""
+    """Return whether a file or a folder, which may be a link's target, is still the same."""
     try:
         return os.path.samestat(path.stat() if path.is_dir() else path.lstat(), before)
     except OSError:
@@ -160,7 +160,7 @@ def is_same(path: Path, before: os.stat_result) -> bool:
 
 @contextmanager
 def locked(folder: Path, same: os.stat_result | None = None, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a folder for the block; before each write `write_whole` looks whether it still is held."""
+    """Lock a folder for the block; before each write, `write_whole` checks that the lock still holds."""
 
     def check_held(held: bool) -> None:
         if not held:
@@ -178,9 +178,9 @@ def locked(folder: Path, same: os.stat_result | None = None, *, wait: float = 0.
 
 @contextmanager
 def locked_folder(out: Path, *, numbered: bool = False) -> Iterator[Path]:
-    """Create the folder of a run with its parents, lock it for the block, and remove temporary files left in it.
+    """Create the folder of a run with its parents, lock it for the block, and remove old temporary files.
 
-    If the block raises, folders that were created here are removed if they are empty.
+    If the block raises an error, empty folders created here are removed.
     """
     out, created = _made(out, numbered)
     try:
@@ -197,7 +197,7 @@ def locked_folder(out: Path, *, numbered: bool = False) -> Iterator[Path]:
 
 
 def _made(out: Path, numbered: bool) -> tuple[Path, list[Path]]:
-    """Create a folder with its parents; return it, and those that were created, the innermost first."""
+    """Create a folder with its parents; return it, and all created folders, the innermost first."""
     while True:
         created = [folder for folder in (out, *out.parents) if not folder.exists()]
         try:
@@ -223,12 +223,12 @@ class Change(NamedTuple):
         return f"{self.key} is {self.now}, was {self.was}"
 
     def among(self, keys: tuple[str, ...]) -> bool:
-        """Return whether the key is one of some keys, or within one of them."""
+        """Return whether the key is one of some keys, or within one."""
         return any(self.key == key or self.key.startswith((f"{key}.", f"{key}[")) for key in keys)
 
 
 def changes(before: Any, now: Any) -> list[Change]:
-    """Return the keys of two documents whose values differ."""
+    """Return the keys whose values differ between two documents."""
     was, given, none = dict(_items(before)), dict(_items(now)), object()
     return [
         Change(key, *(check.one_line(values[key]) if key in values else "missing" for values in (was, given)))
@@ -238,7 +238,7 @@ def changes(before: Any, now: Any) -> list[Change]:
 
 
 def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the path and the value of everything in a document that is neither a mapping nor a list."""
+    """Yield the path and the value of each item in a document that is neither a mapping nor a list."""
     if isinstance(x, dict):
         for key, value in x.items():
             yield from _items(value, f"{path}.{key}" if path else str(key))
@@ -250,7 +250,7 @@ def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_config(record: FileRecord, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
-    """Raise ValueError if the configuration file of a run was changed since a checkpoint."""
+    """Raise ValueError if the configuration file of a run has changed since a checkpoint."""
     path = folder / CONFIG
     if path.is_file() and sha256(path.read_bytes()).hexdigest() not in record.digests:
         found = changes(record.config, load_config(path).document())
@@ -262,7 +262,7 @@ def check_config(record: FileRecord, folder: Path, *, free: tuple[str, ...] = _F
 
 
 def check_resumed(record: FileRecord, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
-    """Return a line for each key that a run is resumed with and that differs; raise ValueError if it cannot change."""
+    """Return a line for each key that differs in a resumed run; raise ValueError if it must not change."""
     before = record.settings()
     if before.layers != config.layers:
         was, given = ("-".join(rows_first(word).text for word in c.layers) for c in (before, config))
@@ -279,7 +279,7 @@ def check_resumed(record: FileRecord, config: Config, out: Path, *, within_epoch
 
 
 def earlier(config: Config, out: Path) -> tuple[list[EpochStats], list[str]]:
-    """Compare a run to resume with its files and a configuration, and write its best checkpoint if it is not there."""
+    """Compare a run to resume with its files and a configuration; write its best checkpoint if it is missing."""
     summary = read_summary(out / CHECKPOINT)
     record, rows = summary.record, completed(out, summary.epoch)
     if record is None:
@@ -293,7 +293,7 @@ def earlier(config: Config, out: Path) -> tuple[list[EpochStats], list[str]]:
 
 
 def goes_on_by(config: Config, stats: Stats) -> str | None:
-    """Return the option by which a run without an epoch left to train would go on; None if it has one left."""
+    """Return the option that would continue a run without remaining epochs; None if epochs remain."""
     if len(stats.epochs) >= config.epochs:
         return f"--epochs N, N above {len(stats.epochs)}"
     if config.patience is not None and stats.waited >= config.patience:
@@ -302,16 +302,16 @@ def goes_on_by(config: Config, stats: Stats) -> str | None:
 
 
 def config_of_run(folder: Path) -> Config:
-    """Return the configuration of a run that is resumed: the one of its checkpoint.
+    """Return the configuration of a run to resume, from its checkpoint.
 
-    The file may have the options that the run had before it was resumed the last time, if it died then.
+    The file may have the options from before the last resumption, if the run died then.
     """
     record = read_summary(folder / CHECKPOINT).record
     return load_config(folder / CONFIG) if record is None else record.settings()
 
 
 def completed(folder: Path, epochs: int) -> list[EpochStats]:
-    """Return the rows of the completed epochs of a run in its metrics.csv, which may have one more."""
+    """Return the rows of a run's completed epochs in its metrics.csv, which may have one more."""
     path = folder / METRICS
     if epochs and not path.is_file():
         raise ValueError(f"{path} is missing, the checkpoint has {epochs} epochs")
@@ -322,7 +322,7 @@ def completed(folder: Path, epochs: int) -> list[EpochStats]:
 
 
 class Stopped(Exception):
-    """A run was asked to stop, and has stopped.
+    """A run has stopped on request.
 
     Attributes:
         folder: the folder of the run.
@@ -338,13 +338,13 @@ class Stopped(Exception):
 
 
 class Saver:
-    """Writes the files of a run, so that it can go on after a death at any time.
+    """Writes the files of a run, so that it can resume after a death at any time.
 
-    The first file of a run is a checkpoint: without it, files of these names are the user's. Of an epoch that is
-    complete, `metrics.csv` is written before the checkpoint and has at least its epochs; the best checkpoint is written
-    after it, and anew by a run that is resumed. The test, once at the end, is in the row of its epoch. A configuration
-    is written after the checkpoint, which knows it and the one before. `place` is where the run was resumed within an
-    epoch; None after that epoch.
+    The first file of a run is a checkpoint: without it, files with these names belong to the user. After an epoch,
+    `metrics.csv` is written before the checkpoint, and has at least its epochs; the best checkpoint is written after
+    it, and again by a resumed run. The test score, from the end of the run, is in the row of its epoch. The
+    configuration is written after the checkpoint, which has digests of it and of the one before. `place` is the place
+    of the resumption within an epoch; None after this epoch.
     """
 
     def __init__(
@@ -364,17 +364,17 @@ class Saver:
         self._batches, self._writes = batches, writes
         self._record = FileRecord.of(config, [], recordings)
         self._saved = None if resumed is None else (resumed.epoch, resumed.batches)
-        # What the configuration file may be until this run has written it.
+        # Digests of valid configuration files until this run has written its own.
         self._digests = () if resumed is None or resumed.record is None else resumed.record.digests
         self._written = False
         self.place = None if resumed is None else resumed.place
-        # The training part of an epoch, once it is complete.
+        # The training part of an epoch, when it is complete.
         self._trained = self.place
         self._steps, self._time = 0, time.monotonic()
         self._before = self._time
 
     def check_stop(self, enough: bool = False) -> None:
-        """Raise Stopped if the run is to stop, without saving it."""
+        """Raise Stopped if the run should stop, without saving it."""
         if enough or self._stop():
             raise Stopped(self._out, self._saved)
 
@@ -402,7 +402,7 @@ class Saver:
             raise Stopped(self._out, self._saved)
 
     def after_epoch(self) -> None:
-        """Save an epoch that is complete, whose row is the last of the statistics."""
+        """Save a complete epoch, the last row of the statistics."""
         whole, self.place, self._trained = self._trained, None, None
         if self._writes and whole is not None and self._saved is None:
             # The first checkpoint of the run, before metrics.csv.
@@ -419,10 +419,10 @@ class Saver:
         self._save(None)
 
     def forget_recordings(self) -> None:
-        """Let the checkpoint go on with other recordings than those that it notes."""
+        """Let the checkpoint continue with other recordings than before."""
         if not self._writes or self._saved is None:
             return
-        # What is said is why the run fails.
+        # The run's own error matters, not this one.
         with suppress(ValueError):
             checkpoint = load_checkpoint(self._out / CHECKPOINT)
             if checkpoint.record is not None:
@@ -430,7 +430,7 @@ class Saver:
                 self._write(CHECKPOINT, replace(checkpoint, record=record).save)
 
     def _is_due(self) -> bool:
-        """Return whether a checkpoint is to be written: a step like this one would end after the time is over."""
+        """Return whether to write a checkpoint: another step like this one would exceed the interval."""
         if not self._writes:
             return False
         minutes, steps = self._config.checkpoint_minutes, self._config.checkpoint_steps
@@ -444,7 +444,7 @@ class Saver:
         return Checkpoint.of(len(epochs), trainer.net, trainer.optimizer, place=place, record=record)
 
     def _save(self, place: Place | None) -> None:
-        """Write a checkpoint, and before it what it needs."""
+        """Write a checkpoint, after the files that it needs."""
         if not self._writes:
             self._saved = len(self._stats.epochs), 0 if place is None else place.batches
             return
@@ -457,7 +457,7 @@ class Saver:
         self._before = self._time
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and after the first one the configuration."""
+        """Write a checkpoint and, after the first one, the configuration."""
         self._write(CHECKPOINT, checkpoint.save)
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
@@ -472,7 +472,7 @@ class Saver:
 
 
 def _repair_best(out: Path, summary: Checkpoint, stats: Stats) -> None:
-    """Write the best checkpoint of a run if the process died before it could: the last one, if that is the best."""
+    """Write the missing best checkpoint of a run that died: the last checkpoint, if it is the best."""
     best = stats.best
     if best is None or summary.batches or best.epoch != summary.epoch:
         return
@@ -484,7 +484,7 @@ def _repair_best(out: Path, summary: Checkpoint, stats: Stats) -> None:
 
 
 def _described(checkpoint: tuple[int, int] | None) -> str:
-    """Return the place of the checkpoint of a run in words."""
+    """Return the place of a run's checkpoint in words."""
     if checkpoint is None:
         return "it has no checkpoint yet"
     epoch, batches = checkpoint
@@ -513,7 +513,7 @@ def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
 
 
 def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) -> None:
-    """Draw raster plots of pairs of a title and spikes (T, ...) one above the other, the input at the bottom."""
+    """Draw raster plots for pairs of a title and spikes (T, ...), one above the other, the input at the bottom."""
     axes = figure.subplots(len(trains), 1, squeeze=False, sharex=True)[::-1, 0]
     for axis, (title, spikes) in zip(axes, trains, strict=True):
         raster(spikes, axis, sample=None, dt=dt)
@@ -531,7 +531,7 @@ def save_figures(
         save_figure(curves, lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
         save_figure(flow, lambda figure: gradients.plot(figure.subplots()), size=(6, 3.5))
     title, spikes, _ = example
-    # Numbers in time have no raster.
+    # Signals of numbers have no raster.
     given = [(title, spikes)] if spikes.dtype.kind != "f" else []
     trains = [*given, *_layer_spikes(net, spikes)]
     save_figure(rasters, lambda f: draw_rasters(f, trains, dt), size=(8, 2 + 1.6 * len(trains)))

@@ -1,4 +1,4 @@
-"""The sums of an epoch, batch by batch, as a checkpoint has them: mean loss and accuracy, and sizes of gradients."""
+"""The sums of an epoch, batch by batch, also for checkpoints: mean loss and accuracy, and sizes of gradients."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from cuslayer.plot import gradient_flow
 
 
 class Wrong(ValueError):
-    """What a checkpoint has in it is wrong."""
+    """A checkpoint has wrong content."""
 
 
 _NAMES = {kernels.cpu: "cpu", kernels.gpu: "cuda"}
 
 
 def devices_of_sums(sums: dict[Any, Array]) -> dict[str, list[float]]:
-    """Return arrays by the kernels of their device as lists by its name; arrays on a GPU are read."""
+    """Return arrays by their device's kernels as lists by the device's name; this reads arrays on a GPU."""
     return {_NAMES[k]: to_numpy(x).tolist() for k, x in sums.items()}
 
 
 def check_fields(what: str, state: Any, names: tuple[str, ...]) -> None:
-    """Raise Wrong unless a state is a dictionary with some names."""
+    """Raise Wrong unless a state is a dictionary with the given names."""
     if not isinstance(state, dict) or set(state) != set(names):
         raise Wrong(f"the {what} must have {', '.join(names)}, got {check.one_line(state)}")
 
 
 def is_number(x: Any) -> bool:
-    """Return whether a value of JSON is a finite number."""
+    """Return whether a JSON value is a finite number."""
     return type(x) in (int, float) and math.isfinite(x)
 
 
 def sums_on_devices(what: str, state: Any, count: int) -> dict[Any, Array]:
-    """Return sums as arrays by the kernels of their device, from lists by its name."""
+    """Return sums as arrays by their device's kernels, from lists by the device's name."""
     found = dict[Any, Array]()
     for name, sums in state.items() if isinstance(state, dict) else [("", state)]:
         given = isinstance(sums, list) and len(sums) == count and all(map(is_number, sums))
@@ -63,7 +63,7 @@ ROW = 7
 class Score(NamedTuple):
     """Mean loss per sample, and accuracy: the fraction of samples, or of labelled steps, classified correctly.
 
-    The accuracy is None if the targets are spike trains instead of classes.
+    The accuracy is None if the targets are spike trains.
     """
 
     loss: float
@@ -73,12 +73,12 @@ class Score(NamedTuple):
 class Tally:
     """Accumulates the score of an epoch.
 
-    On a GPU the sums are kept there: `add` reads nothing, the other attributes and `score` do.
+    On a GPU the sums stay there: `add` reads nothing; the other attributes and `score` do.
 
     Attributes:
         batches: the number of batches so far.
         classes: whether the last targets were classes, not spike trains.
-        start: the time of creation, by `time.perf_counter`; earlier by the duration of batches that were loaded.
+        start: the time of creation, by `time.perf_counter`, minus the duration of batches in a loaded state.
         last: the time of the last batch.
 
     >>> import numpy as np
@@ -114,7 +114,7 @@ class Tally:
         if self.classes:
             check_output(output)
         if isinstance(loss, Tensor):
-            # A tensor of several numbers has no item.
+            # A tensor with several numbers has no item.
             loss = loss.item() if k is kernels.cpu or loss.size != 1 else loss.data
         else:
             loss = float(loss)
@@ -124,12 +124,12 @@ class Tally:
         self.count()
 
     def row(self) -> list[float]:
-        """Return what other processes need of the score of a micro-batch: `ROW` numbers."""
+        """Return the score of a micro-batch for other processes: `ROW` numbers."""
         found = self._read()
         return [*found[:4], *map(float, (found[5] > 0, found[6] > 0, self.classes))]
 
     def add_rows(self, rows: Array) -> None:
-        """Add a batch by the results of `row` of its micro-batches (micro-batches, ROW), in their order."""
+        """Add a batch from the results of `row` for its micro-batches (micro-batches, ROW), in order."""
         totals = self._totals.setdefault(kernels.cpu, np.zeros(_TOTALS, np.float64))
         totals[4] += 1
         for row in rows:
@@ -142,7 +142,7 @@ class Tally:
         self.count()
 
     def count(self) -> None:
-        """Count a batch; also one that a captured graph adds."""
+        """Count a batch, also from a captured graph."""
         self.batches += 1
         self.last = time.perf_counter()
 
@@ -153,10 +153,10 @@ class Tally:
 
     @check.operation
     def load_state(self, state: Any) -> None:
-        """Load a result of `state`, to go on with the next batch.
+        """Load a result of `state`, to continue with the next batch.
 
         Raises:
-            ValueError: it is none; nothing changes then.
+            ValueError: it is not such a result. Nothing then changes.
         """
         check_fields("score", state, ("batches", "classes", "seconds", "totals"))
         batches, classes, seconds = state["batches"], state["classes"], state["seconds"]
@@ -229,9 +229,9 @@ def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | No
 class GradientFlow:
     """Records the size of each layer's gradient per epoch: the root mean square of its elements over the steps.
 
-    A layer whose gradient is orders of magnitude below the others' hardly learns: the gradient vanishes in backward.
-    Each step costs a sum of squares per parameter, on a GPU one launch for up to 48 parameters; nothing is copied from
-    a GPU before the epoch ends. `Trainer` has one in `gradients`; in a custom loop::
+    A layer with a gradient orders of magnitude below the others' hardly learns: the gradient vanishes in backward. Each
+    step costs a sum of squares per parameter, on a GPU one launch for up to 48 parameters. Nothing is copied from a GPU
+    before the epoch ends. `Trainer` has one in `gradients`; in a custom loop::
 
         flow = GradientFlow(net)
         ...
@@ -242,8 +242,8 @@ class GradientFlow:
         flow.plot().figure.savefig("gradients.png")
 
     Args:
-        net: the network; its parameters are named by position and layer, as in "2 Dense", or "2.0.1 Dense" for a layer
-            in a nested network or a branch.
+        net: the network; names of parameters have position and layer, as in "2 Dense", or "2.0.1 Dense" for a layer in
+            a nested network or a branch.
 
     Attributes:
         epochs: the sizes by name, one dictionary for each completed epoch.
@@ -263,9 +263,9 @@ class GradientFlow:
         self.start_epoch()
 
     def start_epoch(self) -> None:
-        """Begin an epoch: drop what was added since the last."""
+        """Start an epoch: drop steps since the last."""
         self._steps = 0
-        # By the kernels of a device, the sums of squares of the parameters that had a gradient there.
+        # By a device's kernels, the sums of squares of the parameters with a gradient there.
         self._squares: dict[Any, Array] = {}
 
     def add(self) -> None:
@@ -279,11 +279,11 @@ class GradientFlow:
             k.optim.add_squares(squares, [None if g is None or kernels.of(g) is not k else g for g in grads])
 
     def count(self) -> None:
-        """Count a step whose gradients a captured graph adds."""
+        """Count a step for which a captured graph adds the gradients."""
         self._steps += 1
 
     def total(self) -> list[Array]:
-        """Return the sum of squares of all gradients of the epoch so far, a scalar of each device; nothing is read."""
+        """Return the sum of squares of all gradients in the epoch so far, a scalar per device, without reading it."""
         return [squares.sum() for squares in self._squares.values()]
 
     def state(self) -> dict[str, Any]:
@@ -292,10 +292,10 @@ class GradientFlow:
 
     @check.operation
     def load_state(self, state: Any) -> None:
-        """Load a result of `state`, to go on with the next step.
+        """Load a result of `state`, to continue with the next step.
 
         Raises:
-            ValueError: it is none of this network; nothing changes then.
+            ValueError: it is not such a result for this network. Nothing then changes.
         """
         check_fields("gradient flow", state, ("steps", "squares"))
         steps = state["steps"]
@@ -325,28 +325,28 @@ class GradientFlow:
         """Draw the sizes over the epochs, one line per parameter, and return the axes; see `plot.gradient_flow`.
 
         Args:
-            ax: the matplotlib axes; by default those of a new figure.
+            ax: the matplotlib axes; by default the axes of a new figure.
 
         Raises:
-            TypeError: ax is no Axes.
+            TypeError: ax is not Axes.
         """
         return gradient_flow(self, ax)
 
     def save(self, path: str | Path, *, durable: bool = False) -> None:
         """Write the epochs as CSV: the columns ``epoch`` and the parameters' names, one row per epoch.
 
-        With `durable`, wait until the file is on the disk.
+        With `durable`, wait until the file is on disk.
         """
         numbered = enumerate(self.epochs, start=1)
         rows = ([epoch, *(sizes.get(name) for name in self._parameters)] for epoch, sizes in numbered)
         write_table(path, ["epoch", *self._parameters], rows, durable=durable)
 
     def load(self, path: str | Path, epochs: int | None = None) -> None:
-        """Replace `epochs` by those that `save` wrote.
+        """Replace `epochs` by the content of a file of `save`.
 
         Args:
             path: the file.
-            epochs: how many to read, by default all; those missing from the file are empty.
+            epochs: the number to read, by default all; missing ones are empty.
 
         Raises:
             ValueError: the file is missing, or is not a log of this network.

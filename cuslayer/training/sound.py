@@ -1,4 +1,4 @@
-"""How a run reads sounds: bands, as spikes or numbers, the changes in training, which recordings are the test set."""
+"""Sounds of a run: bands, as spikes or numbers, changes in training, and the recordings of the test set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from cuslayer.data import (
     read_wave,
 )
 
-# The options of one kind of input alone.
+# The options of only one kind of input.
 _OF_SPIKES = ("falling", "lead", "shift", "shift_channels", "mask", "mask_channels")
 _OF_NUMBERS = ("warp", "gain", "noise")
 
@@ -45,7 +45,7 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
 
 
 def _test(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
-    """Return the field and its values that say which recordings are the test set."""
+    """Return the field that selects the test set, and its values."""
     if not isinstance(value, dict) or len(value) != 1:
         raise ValueError(f"{name} must be one field and its values, got {value!r}")
     ((field, values),) = value.items()
@@ -54,28 +54,29 @@ def _test(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class SoundConfig:
-    """The sounds of a run. Each recording becomes spikes by `Bands` and `Levels`, or numbers by `AudioToNumbers`.
+    """The sounds of a run. `Bands` and `Levels` convert recordings to spikes, or `AudioToNumbers` to numbers.
 
     Attributes:
         rate: samples per second, Hz.
-        channels: the number of bands of frequency.
+        channels: the number of frequency bands.
         window: the length of a frame, ms.
         low: the lowest frequency, Hz.
         scale: "mel" or "gammatone".
-        range_db: how far below the loudest band and step of a recording values are 0, dB.
-        levels: the values, from 0 to 1, at whose crossing a neuron fires; without any, recordings are numbers.
+        range_db: the distance below a recording's loudest band and step at which values are 0, dB.
+        levels: the values, from 0 to 1, at whose crossing a neuron fires; without levels, recordings are numbers.
         falling: whether downward crossings are spikes too.
         lead: silence before each recording of spikes, ms.
         stretch: in training, the largest factor of all times.
-        shift: in training, of spikes, the longest shift in time, ms.
-        shift_channels: in training, of spikes, the longest shift in frequency, channels.
-        warp: in training, of numbers, the largest factor of all frequencies, see `OtherVoice`.
-        gain: in training, of numbers, the deviation of a smooth curve over the bands, dB.
-        noise: in training, of numbers, the least and the most noise under the loudest band and step, dB; None for none.
-        mask: in training, of spikes, the longest interval of time that is left out, ms.
-        mask_channels: in training, of spikes, the most neighbouring channels that are left out.
-        test_field: the field of the file that says which recordings are the test set; None: every fifth recording.
-        test_values: the values of that field.
+        shift: in training with spikes, the longest shift in time, ms.
+        shift_channels: in training with spikes, the longest shift in frequency, channels.
+        warp: in training with numbers, the largest factor of all frequencies; see `OtherVoice`.
+        gain: in training with numbers, the deviation of a smooth curve over the bands, dB.
+        noise: in training with numbers, minimum and maximum noise below the loudest band and step, dB; None for no
+            noise.
+        mask: in training with spikes, the longest interval of time that is removed, ms.
+        mask_channels: in training with spikes, the maximum number of neighbouring channels that are removed.
+        test_field: the field of the file that selects the test set; None for every fifth recording.
+        test_values: the values of this field in the test set.
     """
 
     rate: float = field(default=8000.0, metadata=key(check.not_negative))
@@ -104,7 +105,7 @@ class SoundConfig:
                 raise ValueError(f"{name} is for {'numbers, without' if self.levels else 'spikes, with'} levels")
 
     def to_input(self, dt: float, duration: float) -> AudioToSpikes | AudioToNumbers:
-        """Return what makes the input of a wave, for steps of dt ms and recordings of a duration in ms."""
+        """Return the converter from a wave to input, for steps of dt ms and recordings of a duration in ms."""
         names = ("channels", "low", "window", "scale", "range_db")
         bands = Bands(self.rate, dt=dt, **{name: getattr(self, name) for name in names})
         if not self.levels:
@@ -112,7 +113,7 @@ class SoundConfig:
         return AudioToSpikes(bands, (Levels(self.levels, falling=self.falling),), duration, self.lead)
 
     def transform(self, dt: float, duration: float) -> Transform:
-        """Return what changes a recording differently in each epoch."""
+        """Return the transform that changes a recording differently in each epoch."""
         to_input = self.to_input(dt, duration)
         if isinstance(to_input, AudioToNumbers):
             return OtherVoice(to_input, self.stretch, self.warp, self.gain, self.noise)

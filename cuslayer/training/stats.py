@@ -1,4 +1,4 @@
-"""The log of a training: one row per epoch, printed, plotted, and saved as CSV."""
+"""The log of a training: one row per epoch, for printing, plotting, and saving as CSV."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cuslayer.training.score import Tally
 
 @dataclass(frozen=True)
 class EpochStats:
-    """One row of the log; a value that was not measured is None.
+    """One row of the log; missing values are None.
 
     Attributes:
         epoch: the number of the epoch, from 1.
         train_loss: mean loss per training sample, during training.
         train_accuracy: fraction of training samples classified correctly, during training.
-        test_loss: mean loss per test sample after the epoch; of a run of `train`, the best epoch alone has it.
+        test_loss: mean loss per test sample after the epoch; in a run of `train`, only the best epoch has it.
         test_accuracy: fraction of test samples classified correctly after the epoch.
         seconds: duration of training, without validation and test.
         validation_loss: mean loss per validation sample after the epoch.
@@ -40,7 +40,7 @@ class EpochStats:
 
     @property
     def scores(self) -> tuple[float | None, float]:
-        """The accuracy and the loss: of validation, or of training without one."""
+        """The accuracy and the loss: of validation or, without it, of training."""
         if self.validation_loss is None:
             return self.train_accuracy, self.train_loss
         return self.validation_accuracy, self.validation_loss
@@ -49,7 +49,7 @@ class EpochStats:
         return f"{self.text(*_PARTS)} | {self.seconds:.2f} s"
 
     def text(self, *parts: str) -> str:
-        """Return the scores of parts, "train", "validation" or "test", that were measured, in a line."""
+        """Return the existing scores of parts, "train", "validation" or "test", in a line."""
         text = f"epoch {self.epoch:3d}"
         for name in parts:
             loss, accuracy = getattr(self, f"{name}_loss"), getattr(self, f"{name}_accuracy")
@@ -65,13 +65,13 @@ _EARLIER = [name for name in _COLUMNS if not name.startswith("validation")]
 
 
 def _rank(row: EpochStats) -> tuple[float, float]:
-    """Return what is larger for a better epoch: the accuracy, then the loss."""
+    """Return a key that is larger for a better epoch: by accuracy, then by loss."""
     accuracy, loss = row.scores
     return -math.inf if accuracy is None else accuracy, -math.inf if math.isnan(loss) else -loss
 
 
 def plateaus(rows: Sequence[EpochStats], every: int) -> int:
-    """Return how often a number of epochs, one after the other, had no better score than the epochs before."""
+    """Return how often `every` consecutive epochs had no better score than the epochs before."""
     best, since, found = (-math.inf, -math.inf), 0, 0
     for row in rows:
         better = _rank(row) > best
@@ -101,12 +101,12 @@ class Stats:
         stats.save("metrics.csv")
 
     Args:
-        epochs: rows of an earlier log, which is continued.
+        epochs: rows of an earlier log to continue.
 
     Attributes:
         epochs: one row for each completed epoch.
         training: the score of the training samples in the current epoch.
-        validation: the score of the validation samples in the current epoch, by which `best` is chosen; optional.
+        validation: the score of the validation samples in the current epoch, which determines `best`; optional.
         test: the score of the test samples in the current epoch; optional.
 
     >>> import numpy as np
@@ -149,8 +149,8 @@ class Stats:
     def best(self) -> EpochStats | None:
         """The epoch with the highest validation accuracy; ties are broken by the loss, then by the first epoch.
 
-        Without classes, the epoch with the lowest loss, of validation or else of training. With classes and without
-        validation, the last epoch: the test set must not choose. None before the first epoch has ended.
+        Without classes, it is the epoch with the lowest loss, of validation or else of training. With classes but
+        without validation, it is the last epoch: the test set must not choose. None before the end of the first epoch.
         """
         validated = [row for row in self.epochs if row.validation_loss is not None]
         if not validated and self.epochs and self.epochs[-1].train_accuracy is not None:
@@ -172,12 +172,12 @@ class Stats:
         """Draw the scores of each part over the epochs, and return the axes; see `plot.learning_curves`.
 
         Args:
-            ax: the matplotlib axes; by default those of a new figure.
+            ax: the matplotlib axes; by default the axes of a new figure.
             value: "loss" or "accuracy".
 
         Raises:
             ValueError: value is unknown.
-            TypeError: ax is no Axes.
+            TypeError: ax is not Axes.
         """
         return learning_curves(self, ax, value=value)
 
@@ -187,7 +187,7 @@ class Stats:
 
     @classmethod
     def load(cls, path: str | Path) -> Stats:
-        """Read a log that `save` or `cuslayer train` wrote, to be continued.
+        """Read a log of `save` or `cuslayer train`, to continue it.
 
         Raises:
             ValueError: the file is missing or is not such a log.
@@ -197,11 +197,11 @@ class Stats:
     def save_slayer(self, prefix: str | Path = "") -> None:
         """Write the epochs as SLAYER-PyTorch's ``stats.save(prefix)``: the files PREFIXloss.txt and PREFIXaccuracy.txt.
 
-        Each has a row for an epoch, with the value of training and of test, after the header ``# Train Test``. What was
-        not measured is nan. Without classes, the second file is the header alone.
+        Each has a row for an epoch, with the values of training and of test, after the header ``# Train Test``. Missing
+        values are nan. Without classes, the second file has only the header.
 
         Args:
-            prefix: a folder with a slash at its end, the beginning of the names, or both.
+            prefix: a folder with a slash at its end, the start of the names, or both.
         """
         losses = [(row.train_loss, row.test_loss) for row in self.epochs]
         accuracies = [(row.train_accuracy, row.test_accuracy) for row in self.epochs]
@@ -214,10 +214,10 @@ class Stats:
 
     @classmethod
     def load_slayer(cls, prefix: str | Path = "") -> Stats:
-        """Read a log that SLAYER-PyTorch or `save_slayer` wrote, to be continued; its epochs have nan seconds.
+        """Read a log of SLAYER-PyTorch or `save_slayer`, to continue it; its epochs have nan seconds.
 
         Raises:
-            ValueError: a file is missing or is not such a log, or the files differ in their numbers of epochs.
+            ValueError: a file is missing or is not such a log, or the files have different numbers of epochs.
         """
         losses, accuracies = (_read_slayer(f"{prefix}{name}.txt") for name in ("loss", "accuracy"))
         if not accuracies:
@@ -246,13 +246,13 @@ def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
 
 
 def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
-    """Write the log as CSV, atomically; with `durable`, wait until it is on the disk."""
+    """Write the log as CSV, atomically; with `durable`, wait until it is on disk."""
     write_table(path, _COLUMNS, ([getattr(row, name) for name in _COLUMNS] for row in rows), durable=durable)
 
 
 @check.operation
 def load_stats(path: str | Path) -> list[EpochStats]:
-    """Read a log that `save_stats` wrote, also in an earlier version, which had no validation.
+    """Read a log of `save_stats`, also of an earlier version, without validation.
 
     Raises:
         ValueError: the file is missing or is not such a log.

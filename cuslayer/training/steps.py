@@ -1,4 +1,4 @@
-"""The steps of an epoch: one after another, as CUDA graphs, or divided among processes; a `Trainer` has one."""
+"""The steps of an epoch: plain, as CUDA graphs, or divided among processes; a `Trainer` has one kind."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import ROW, GradientFlow, Tally
 
-# The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
+# Gradients are recorded in every fourth step: recording each step would take 1 % of the time.
 _GRADIENT_INTERVAL = 4
 
 
 class Silence:
-    """Warns of the first batch whose input is 0 everywhere, from which nothing can be learned, once."""
+    """Warns, once, of the first batch with an input of zeros, from which nothing can be learned."""
 
     def __init__(self) -> None:
         self._warned = False
 
     def has_spikes(self, x: Any, *, on_device: bool = False) -> bool:
-        """Return whether an input is not 0 everywhere; True if it is on a GPU, unless that is to be waited for."""
+        """Return whether an input is not 0 everywhere; True on a GPU, unless `on_device`, which waits for it."""
         stored = as_input(x).stored
         on_host = not isinstance(stored, PackedSpikes) and kernels.of(stored) is kernels.cpu
         if self._warned or not stored.size or not (on_host or on_device):
@@ -71,7 +71,7 @@ class Silence:
 
 @dataclass
 class Task:
-    """What a step computes with, and what it adds to: the sizes of gradients, the score and the checks of an epoch."""
+    """The objects of a step, including the gradient sizes, the score and the checks of an epoch, which it updates."""
 
     net: Sequential
     loss: Callable[[Any, Any], Tensor]
@@ -87,7 +87,7 @@ class Task:
     chunked: Chunked | None = None
 
     def in_chunks(self, x: Tensor) -> Chunked | None:
-        """Return a pass in chunks of time over an input; None where it runs as a whole."""
+        """Return a pass in chunks of time over an input; None if it runs as a whole."""
         steps = self.truncate or self.recompute
         if steps is None or not grad_enabled() or x.shape[0] <= steps:
             return None
@@ -97,8 +97,8 @@ class Task:
 class PlainStep:
     """Takes a step for each batch.
 
-    `shows` says whether this process shows the progress, `last` is the last batch, and `problem` says why steps could
-    not be captured as a CUDA graph.
+    `shows` says whether this process shows the progress, `last` is the last batch, and `problem` is the reason why
+    steps could not be captured as a CUDA graph.
     """
 
     shows = True
@@ -108,7 +108,7 @@ class PlainStep:
         self.problem: str | None = None
 
     def own(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Return what this process has of batches."""
+        """Return this process's parts of batches."""
         return batches
 
     def start(self, net: Sequential, steps: int) -> None:
@@ -126,14 +126,14 @@ class PlainStep:
             task.watch.add()
 
     def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
-        """Take a step for a batch; add the sizes of its gradients if wanted."""
-        with np.errstate(over="ignore", invalid="ignore"):  # the check says more than NumPy's warning
+        """Take a step for a batch; add the sizes of its gradients on request."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the check is more specific than NumPy's warning
             with task.watch.during(sizes):
                 spikes, target, value = forward(task, x, target)
                 task.finite.loss(number, x, spikes, value)
                 backward(task, x, spikes, value)
             task.finite.gradients(number, x)
-            with uninterrupted():  # who goes on after an interrupt finds a step that is counted everywhere or nowhere
+            with uninterrupted():  # after an interrupt, a step has counted everywhere or nowhere
                 if sizes:
                     task.flow.add()
                 task.optimizer.step()
@@ -149,7 +149,7 @@ class PlainStep:
         add_score(task.score, task, spikes, target, value)
 
     def end(self, task: Task) -> None:
-        """Look at the last batch of an epoch in which the output had no spikes."""
+        """Check the last batch of an epoch without output spikes."""
         if self.last is not None:
             task.silence.note(task.silence.has_spikes(self.last[0], on_device=True), task.score.batches)
 
@@ -160,7 +160,7 @@ def has_sizes(number: int) -> bool:
 
 
 def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
-    """Return the output for a batch, the target where loss and score need it, and the loss."""
+    """Return the output for a batch, the target on the device of loss and score, and the loss."""
     task.chunked = task.in_chunks(as_input(x))
     if task.chunked is not None:
         spikes = task.chunked.forward()
@@ -172,18 +172,18 @@ def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
 
 
 def add_score(score: Tally, task: Task, spikes: Tensor, target: Any, value: Tensor) -> None:
-    """Add a batch to a score; where labels stand at each step, a sample counts as often as it has decisions."""
+    """Add a batch to a score; with labels at each step, a sample counts as often as it has decisions."""
     output, labels = scored(task.loss, spikes, target)
     share = as_tensor(output).shape[1] / max(spikes.shape[1], 1)
     score.add(output, labels, value, scale=task.scale * share)
 
 
 def backward(task: Task, x: Any, spikes: Tensor, value: Tensor) -> None:
-    """Compute the gradients of a loss of the output for x."""
+    """Compute the gradients of a loss for the output for x."""
     task.optimizer.zero_grad()
     try:
         value.backward()
-        # What it has kept is not needed beside that of the next step.
+        # Free its memory before the next step.
         chunked, task.chunked = task.chunked, None
         if chunked is not None and spikes.grad is not None:
             chunked.backward(spikes.grad)
@@ -205,9 +205,9 @@ class _Graph(NamedTuple):
 class GraphStep(PlainStep):
     """Takes the steps of an epoch as CUDA graphs, one for each shape of a batch and kind of step.
 
-    The first step of a kind runs as it is, which compiles its kernels; the second is captured; all later ones are
-    launches of the graph. The same kernels run in the same order on the same numbers: the bits are those of steps that
-    are not captured. What cannot be captured runs as it is, and `problem` says why.
+    The first step of a kind runs without capture, which compiles its kernels; the second is captured; all later ones
+    launch the graph. The same kernels run in the same order on the same numbers, so the bits are the same as without
+    capture. A step that cannot be captured runs without, and `problem` has the reason.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -223,7 +223,7 @@ class GraphStep(PlainStep):
             super().take(task, x, target, sizes, number)
 
     def _run(self, task: Task, x: Any, target: Any, sizes: bool) -> bool:
-        """Take a step for a batch by a graph and return True; return False, without any effect, if there is none."""
+        """Take a step for a batch by a graph and return True; return False, without any effect, without a graph."""
         if self.problem or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
             return False
         flags = tuple(p.requires_grad for p in self._optimizer.parameters)
@@ -239,14 +239,14 @@ class GraphStep(PlainStep):
                 graph = self._graphs[key] = self._captured(task, x, target, sizes)
                 if graph is None:
                     return False
-                # The capture has counted this step.
+                # The capture has already counted this step.
                 graph.launch()
                 return True
             self._send(graph, x, target)
             for p, g in zip(self._optimizer.parameters, graph.gradients, strict=True):
                 p.grad = g
             if graph.draws:
-                # After a seed it begins with another key, which is sent here.
+                # After `seed` it starts from another key, which is sent here.
                 random_state(graph.x.words)
             self._optimizer.step_by(graph.launch)
             task.score.count()
@@ -255,10 +255,10 @@ class GraphStep(PlainStep):
             return True
 
     def _captured(self, task: Task, x: PackedSpikes, target: Any, sizes: bool) -> _Graph | None:
-        """Return the graph of a step for batches like this, with this batch as its input; None if it is refused."""
+        """Return the graph of a step for batches like this, with this batch as input; None if capture is refused."""
         module = cupy()
         if self._pool is None:
-            # A graph writes to the addresses of its capture: no other work may get this memory.
+            # A graph writes to the addresses of its capture: no other work may use this memory.
             self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
         held = x.empty_like()
         x.write(held)
@@ -277,14 +277,14 @@ class GraphStep(PlainStep):
             classes.append(spikes.shape[-1])
 
         with preserved_generator():
-            # A step that is refused halfway would have counted; its gradients alone change nothing.
+            # A step that fails halfway would already count; its gradients alone change nothing.
             self.problem = self._record(gradient)[1]
         if self.problem or not _are_classes(target, classes[0]):
             for p, g in zip(parameters, before, strict=True):
                 p.grad = g
             return None
         drawn = device_draws()
-        # What is on a GPU is not looked at here, so the number of the batch does not matter.
+        # On a GPU nothing is checked here, so the number of the batch does not matter.
         launch, problem = self._record(lambda: super(GraphStep, self).take(task, held, labels, sizes, 0))
         if launch is None:
             raise RuntimeError(f"Trainer: a step cannot be captured: {problem}")
@@ -292,13 +292,13 @@ class GraphStep(PlainStep):
         return _Graph(held, labels, classes[0], gradients, launch, draws=device_draws() != drawn)
 
     def _record(self, work: Callable[[], None]) -> tuple[Callable[[], None] | None, str | None]:
-        """Return the launch of the graph of some work, or why it cannot be captured."""
+        """Return a function that launches the graph of some work, or the reason why it cannot be captured."""
         with self._stream, cupy().cuda.using_allocator(self._pool.malloc), capture():
             self._stream.begin_capture()
             try:
                 work()
                 return self._stream.end_capture().launch, None
-            except Exception as problem:  # of CUDA, of CuPy, or of a layer that needs the host
+            except Exception as problem:  # from CUDA, CuPy, or a layer that needs the host
                 # A stream in an unfinished capture accepts no other work.
                 with suppress(Exception):
                     self._stream.end_capture()
@@ -321,24 +321,25 @@ def _are_labels(target: Any, samples: int) -> bool:
 
 
 def _are_classes(labels: Any, classes: int) -> bool:
-    """Return whether labels are classes; others are left to a step as it is. Labels on a GPU are not read."""
+    """Return whether labels are classes; a plain step handles others. Labels on a GPU are not read."""
     on_host = isinstance(labels, np.ndarray)
     return not on_host or not labels.size or bool(labels.min() >= 0 and labels.max() < classes)
 
 
 class RunningStatistics:
-    """Moves the running statistics of a network by what its layers find in the micro-batches of a batch.
+    """Moves the running statistics of a network by its layers' statistics in the micro-batches of a batch.
 
-    A micro-batch is normalized by its own mean and variance. Of n_i elements of a channel with the mean m_i and the
-    variance v_i in micro-batch i, the running ones move towards those of the whole batch::
+    A micro-batch is normalized by its own mean and variance. With n_i elements of a channel, mean m_i and variance v_i
+    in micro-batch i, the running statistics move towards the statistics of the whole batch::
 
         n = sum n_i        m = sum n_i m_i / n        v = sum n_i (v_i + (m_i - m)^2) / n
 
-    in float64 and in the order of the micro-batches, whichever process has found them. A layer that runs several times
-    in a forward pass counts as one with all these elements.
+    The sums are in float64 and in the order of the micro-batches, on all processes. A layer that runs several times in
+    a forward pass counts as one layer with all these elements.
 
     Attributes:
-        columns: the numbers of a micro-batch: of each layer the number of elements, the means and the variances.
+        columns: the count of numbers for a micro-batch: the number of elements, the means and the variances of each
+            layer.
 
     >>> import numpy as np
     >>> norm = BatchNorm(1, momentum=0.5)
@@ -361,7 +362,7 @@ class RunningStatistics:
         self.columns: int = ends[-1]
 
     def noted(self, row: Array) -> AbstractContextManager[None]:
-        """Write what the layers find within the block into a row (columns,) of zeros, and leave them as they are."""
+        """Write the layers' statistics within the block to a row (columns,) of zeros, and keep the running ones."""
 
         def note(layer: BatchNorm, count: int, mean: Array, var: Array) -> None:
             if id(layer) not in self._places:
@@ -382,9 +383,9 @@ class RunningStatistics:
 
 
 def _of_all(rows: Array) -> Array:
-    """Return number, means and variances (1 + 2 channels,) of all elements by those of parts, (parts, 1 + 2 channels).
+    """Return number, means and variances (1 + 2 channels,) of all elements, from parts (parts, 1 + 2 channels).
 
-    Parts are added one after the other; a single part is returned as it is.
+    Parts are added in order; a single part is returned unchanged.
     """
     rows = rows[rows[:, 0] > 0]
     if len(rows) < 2:
@@ -399,7 +400,7 @@ def _of_all(rows: Array) -> Array:
 
 @dataclass
 class _Found:
-    """What a process has found of a batch: statistics and scores of its micro-batches, and what is not finite."""
+    """A process's results for a batch: statistics and scores of its micro-batches, and an error if not finite."""
 
     statistics: npt.NDArray[np.float64]
     scores: dict[int, Tally] = field(default_factory=dict)
@@ -408,12 +409,12 @@ class _Found:
 
 
 class ParallelStep(PlainStep):
-    """Takes steps by the shares that several processes have of each batch.
+    """Takes steps with several processes, each with a part of each batch.
 
-    The gradient of a batch is the sum of those of its micro-batches, as losses are sums over recordings. Random numbers
-    of a micro-batch come from a generator of its own, which a number of the library's generator and the micro-batch
-    determine: every process draws that number, so that all generators stay the same. What one process finds not to be
-    finite, all raise.
+    The gradient of a batch is the sum of its micro-batches' gradients, as losses are sums over recordings. A
+    micro-batch has its own random generator, seeded by a number from the library's generator and the micro-batch. Every
+    process draws this number, so that all generators stay the same. If one process finds a number that is not finite,
+    all raise the error.
     """
 
     def __init__(self, parallel: DataParallel, statistics: RunningStatistics) -> None:
@@ -427,10 +428,10 @@ class ParallelStep(PlainStep):
         return found if isinstance(batches, Sized) else iter(found)
 
     def start(self, net: Sequential, steps: int) -> None:
-        """Give all processes the weights of process 0 before the first step, and later check that they have the same.
+        """Send process 0's weights to all processes before the first step, and later check that they agree.
 
         Raises:
-            ValueError: they have not: a machine computes other bits than another.
+            ValueError: the weights differ: a machine computes other bits than another.
         """
         context, parameters = self._parallel.context, net.parameters()
         if context.size == 1:
@@ -477,12 +478,12 @@ class ParallelStep(PlainStep):
         self._end_batch(task, found, number)
 
     def end(self, task: Task) -> None:
-        """Do nothing: on the host each batch was looked at by all processes."""
+        """Do nothing: on the host, all processes have checked each batch."""
 
     def _note(
         self, task: Task, found: _Found, leaf: int, number: int, x: Any, spikes: Tensor, target: Any, value: Tensor
     ) -> None:
-        """Note the score of a micro-batch, and what is not finite."""
+        """Note the score of a micro-batch, and an error for numbers that are not finite."""
         score = found.scores[leaf] = Tally()
         add_score(score, task, spikes, target, value)
         if self.last is None or leaf == 0:
@@ -493,7 +494,7 @@ class ParallelStep(PlainStep):
             found.problem = found.problem or problem
 
     def _end_batch(self, task: Task, found: _Found, number: int) -> None:
-        """Add a batch to the score and the statistics on all processes, and raise on all what one has found."""
+        """Add a batch to the score and the statistics on all processes; all raise an error that one has found."""
         parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW, 0)))
         for leaf, score in found.scores.items():
             rows[leaf, :ROW] = score.row()
@@ -510,7 +511,7 @@ class ParallelStep(PlainStep):
 
 
 def agreed(stop: Callable[[], bool], parallel: DataParallel | None) -> Callable[[], bool]:
-    """Return a function that answers on all processes alike whether one is to stop: as after the last batch."""
+    """Return a function with the same result on all processes: whether one should stop, as of the last batch."""
     if parallel is None:
         return stop
     parallel.stop = stop

@@ -1,4 +1,4 @@
-"""Sweeps: many trainings whose configurations differ in some keys, as trials of a study of Optuna."""
+"""Sweeps: many trainings with configurations that differ in some keys, as trials of an Optuna study."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
 _STATUS = {"FAIL": FAILED, "COMPLETE": DONE, "RUNNING": STARTED, "WAITING": WAITING, "PRUNED": PRUNED}
 _PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "hyperband": "Hyperband"}
-# Where files are changes nothing of a sweep.
+# The locations of files do not affect a sweep.
 _PLACES = tuple(f"config.{each}" for each in PATHS)
-# No sweep of more runs is meant.
+# The maximum number of runs; more are a mistake.
 _MOST = 100_000
-# The share of validation recordings, without which the runs would be compared by the test set.
+# The fraction of validation recordings, without which the test set would compare the runs.
 _VALIDATION = 0.1
-# Seconds for which a process waits until another one has noted what it does in the folder.
+# Seconds for which a process waits until another has noted its work in the folder.
 _PATIENCE = 60.0
-# Of the first argument, the cores, none for all.
+# The first argument has the cores, none for all.
 _PROGRAM = (
     "import os, sys\n"
     "if sys.argv[1]: os.sched_setaffinity(0, map(int, sys.argv[1].split(',')))\n"
@@ -79,14 +79,14 @@ class Sweep:
     """The runs of a sweep; `load_sweep` reads it.
 
     Attributes:
-        keys: for each key of the configuration that differs, such as "training.batch" or "layer[1].dim", a list of
-            values, or the ends of an interval.
+        keys: for each variable key of the configuration, such as "training.batch" or "layer[1].dim", a list of values,
+            or the ends of an interval.
         out: the folder of the sweep.
-        base: the configuration without these keys, as the document of a file.
+        base: the configuration without these keys, as a file's document.
         search: "grid", "random" or "tpe".
         runs: the number of runs.
         seed: the seed of "random" and "tpe".
-        pruning: the name of the rule by which a run that does badly ends early; "none" for no such rule.
+        pruning: the name of the rule that ends bad runs early; "none" for no rule.
     """
 
     keys: Mapping[str, Any]
@@ -118,11 +118,11 @@ class Result:
     """A run of a sweep.
 
     Attributes:
-        number: the number of the run, from 1; its folder is the number in three digits or more.
+        number: the number of the run, from 1; its folder is the number with at least three digits.
         point: the values of the keys.
         status: "done", "pruned", "failed", "started" or "waiting".
-        best: the best epoch, see `Stats.best`; None before the run has ended.
-        error: the last line of what a failed run said.
+        best: the best epoch; see `Stats.best`; None before the end of the run.
+        error: the last line of a failed run's output.
     """
 
     number: int
@@ -151,13 +151,13 @@ class Result:
 def load_sweep(source: str | Path) -> Sweep:
     """Read a sweep from YAML.
 
-    ``config`` is the file of a configuration, relative to the file of the sweep, or a configuration itself; by default
-    the usual one. ``out`` is the folder of the sweep. ``search`` is "grid", for all combinations, "random", for
-    ``runs`` points that a generator of the ``seed`` draws, or "tpe", for points that Optuna's sampler chooses by the
-    results so far. ``keys`` has for each key a list of values, or, not for "grid", ``low`` and ``high`` of an interval,
-    with ``log: true`` for a logarithmic one; numbers are whole if both ends are. ``pruning`` ends runs early that do
-    worse than others at the same epoch: "median", "halving" or "hyperband" of Optuna; by default "none". Runs are
-    compared by validation recordings, a tenth of those for training unless ``training.validation`` says otherwise::
+    ``config`` is the file of a configuration, relative to the sweep's file, or a configuration itself; by default the
+    usual one. ``out`` is the folder of the sweep. ``search`` is "grid" for all combinations, "random" for ``runs``
+    points that a generator draws from ``seed``, or "tpe" for points that Optuna's sampler chooses by the results so
+    far. ``keys`` has a list of values for each key or, except for "grid", the ends ``low`` and ``high`` of an interval.
+    With ``log: true`` it is logarithmic; numbers are whole if both ends are. ``pruning`` ends runs early that are worse
+    than others at the same epoch, by Optuna's "median", "halving" or "hyperband"; by default "none". Validation
+    recordings compare runs, a tenth of the training recordings unless ``training.validation`` has another value::
 
         config: net.yaml
         out: sweeps/rates
@@ -170,9 +170,9 @@ def load_sweep(source: str | Path) -> Sweep:
           layer[1].dim: {low: 64, high: 512}
 
     Raises:
-        ValueError: the file is missing or no sweep, a key is none of a configuration, or the configuration of a run is
-            wrong.
-        TypeError: a value is of the wrong type.
+        ValueError: the file is missing or not a sweep, a key does not belong to a configuration, or the configuration
+            of a run is wrong.
+        TypeError: a value has the wrong type.
     """
     document = read_yaml(source)
     with check.about(source):
@@ -202,7 +202,7 @@ def _read(document: Any, folder: Path) -> Sweep:
     found = Sweep(keys, base=config.document(), **options)
     if found.runs > _MOST:
         raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
-    # Other points are chosen later: both ends of each key must be right.
+    # A sampler chooses other points later: both ends of each key must be right.
     ends = [tuple(v[e] if isinstance(v, list) else v[("high", "low")[e]] for v in keys.values()) for e in (0, -1)]
     for number, point in enumerate(found.points or ends, start=1):
         try:
@@ -229,23 +229,23 @@ def _interval(key: str, given: Any) -> dict[str, Any]:
 
 @check.operation
 def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callable[[str], None]) -> list[Result]:
-    """Train all runs of a sweep that are not complete, and write a table and a plot of all into its folder.
+    """Train all incomplete runs of a sweep, and write a table and a plot of all runs to its folder.
 
-    A run is a process with a folder of its own: what ends it does not end the others. A sweep that is interrupted goes
-    on by the same call: complete runs are kept, others resumed from their checkpoints, failed ones tried again. Several
-    processes, also of several machines that share the folder, may call it at once and divide the runs.
+    A run is a process with its own folder: its failure does not end the others. The same call continues an interrupted
+    sweep: complete runs stay, others resume from their checkpoints, failed ones run again. Several processes, also on
+    several machines that share the folder, may call it at once and divide the runs.
 
     Args:
         given: the sweep.
-        jobs: the number of runs at a time of this process, which divide the cores of this machine.
+        jobs: the number of this process's simultaneous runs, which divide the cores of this machine.
         study: the database of Optuna's study, such as "sqlite:///sweep.db"; by default a file in the folder.
-        log: called with a line for each run that ends.
+        log: a function of a line for each run that ends.
 
     Returns:
         The results by number.
 
     Raises:
-        ValueError: jobs is under 1, the folder has another sweep or another file, or the database cannot be opened.
+        ValueError: jobs is below 1, the folder has another sweep or another file, or the database cannot be opened.
         ImportError: Optuna is not installed.
     """
     jobs = check.integer("jobs", jobs, least=1)
@@ -269,14 +269,14 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
     with ThreadPoolExecutor(jobs, thread_name_prefix="cuslayer-sweep") as pool:
         try:
             list(pool.map(work, range(jobs)))
-        finally:  # what runs is awaited, no other run begins
+        finally:  # wait for current runs, start no others
             ended.set()
     with shared.locked():
         return shared.write()
 
 
 def _part(place: int, jobs: int) -> list[int]:
-    """Return the cores of one of several runs; none for all."""
+    """Return the cores of one of several runs; an empty list for all."""
     if jobs == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     return backend.part_of_cores(sorted(os.sched_getaffinity(0)), place, jobs)
@@ -312,12 +312,12 @@ def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
         else:
             storage = optuna.storages.JournalStorage(import_module("optuna.storages.journal").JournalFileBackend(where))
         return storage, optuna.get_all_study_names(storage)
-    except Exception as problem:  # of databases and of JSON, of many types
+    except Exception as problem:  # databases and JSON raise many types
         raise ValueError(f"the study {where} cannot be opened: {check.one_line(str(problem))}") from None
 
 
 def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
-    """Return a function that tells a study the epochs of a run, and answers whether the run is to end early."""
+    """Return a function that reports a run's epochs to a study, and returns whether the run should end early."""
     optuna, about = _optuna(), json.loads(text)
     options: Any = {"max_resource": epochs} if about["pruning"] == "hyperband" else {}
     pruner = getattr(optuna.pruners, f"{_PRUNERS[about['pruning']]}Pruner")(**options)
@@ -338,25 +338,25 @@ def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
 
 
 def _value(study: Any, row: EpochStats) -> float:
-    """Return what a study compares: the accuracy, or the loss where there are no classes."""
+    """Return the value that a study compares: the accuracy or, without classes, the loss."""
     accuracy, loss = row.scores
     return loss if accuracy is None or study.direction.name == "MINIMIZE" else accuracy
 
 
 class _Study:
-    """The study of a sweep, which several processes share. Each run that one of them trains is locked by it."""
+    """The study of a sweep, which several processes share. A process locks each run that it trains."""
 
     def __init__(self, given: Sweep, where: str | None) -> None:
         self._given, self._optuna = given, _optuna()
         self._where, self._name = where or str((given.out / STUDY).absolute()), "sweep"
-        if where is not None:  # a database may have several
+        if where is not None:  # a database may have several studies
             self._name = f"cuslayer {given.out.as_posix()}"
         self._stat = given.out.stat()
         with self.locked():
             storage, names = _storage(self._optuna, self._where)
             if self._name not in names:
                 for path in (given.out / STUDY, given.out / TABLE, given.out / FIGURE, *self._of_runs()):
-                    if os.path.lexists(path) and (path.name != STUDY or path.stat().st_size):  # opening it has made it
+                    if os.path.lexists(path) and (path.name != STUDY or path.stat().st_size):  # created on opening
                         rule = "is of no sweep, this one would replace it; move it, or name another folder"
                         raise ValueError(f"{path} {rule}")
                 losses = "training.error.type" in given.keys or given.base["training"]["error"]["type"] == "SpikeTime"
@@ -366,7 +366,7 @@ class _Study:
             self._begin()
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the lock of the folder for the block, in which the study and files of the folder may be changed."""
+        """Lock the folder for the block, which may then change the study and files of the folder."""
         return locked(self._given.out, self._stat, wait=_PATIENCE)
 
     def _folder(self, number: int) -> Path:
@@ -378,13 +378,13 @@ class _Study:
             yield from (self._given.out / f"{number:03d}.yaml", self._folder(number) / CHECKPOINT)
 
     def _begin(self) -> None:
-        """Compare the study with the sweep, and let runs wait that have failed, or whose process has died."""
+        """Compare the study with the sweep; mark failed runs, and runs of dead processes, as waiting."""
         given, runs = self._given, self._runs()
         about: Any = {"names": [*given.keys], "search": given.search, "seed": given.seed, "config": given.base}
         about = json.loads(json.dumps(about | {"keys": given.keys}))
         other = changes(self._study.user_attrs.get("sweep", about), about)
         points = [tuple(runs[number].user_attrs["point"]) for number in sorted(runs)]
-        if given.points:  # of a grid, values may be added
+        if given.points:  # users may add values to a grid
             same = points == [*given.points[: len(points)]]
             other = [each for each in other if not (same and each.key.startswith("keys"))]
         if len(points) > given.runs or not all(each.among(_PLACES) for each in other):
@@ -398,7 +398,7 @@ class _Study:
             self._study.enqueue_trial(trial.params, user_attrs={"run": number, "point": trial.user_attrs["point"]})
 
     def _is_free(self, number: int) -> bool:
-        """Return whether no process trains a run; its process may live on where that of its sweep has died."""
+        """Return whether no process trains a run; a run's process may survive its sweep's process."""
         folder = self._folder(number)
         try:
             self._lock(number).release()
@@ -417,7 +417,7 @@ class _Study:
         return {trial.user_attrs["run"]: trial for trial in trials if "point" in trial.user_attrs}
 
     def next(self) -> tuple[Any, int, Lock, list[str]] | None:
-        """Return a trial, the number of its run, its lock, and the arguments of `cuslayer train`; None for no more."""
+        """Return a trial, the number of its run, its lock, and the arguments of `cuslayer train`; None at the end."""
         given = self._given
         with self.locked():
             runs = self._runs()
@@ -447,10 +447,10 @@ class _Study:
             return trial, number, lock, [str(source), *arguments]
 
     def end(self, trial: Any, number: int, lock: Lock, problem: str | None) -> str:
-        """Note the end of a run, and return a line that says so."""
+        """Note the end of a run, and return a line about it."""
         with self.locked():
             metrics = self._folder(number) / METRICS
-            # The score on the test set stays in the folder of the run.
+            # The score on the test set stays in the run's folder.
             found = load_stats(metrics) if metrics.is_file() else []
             rows = [replace(row, test_loss=None, test_accuracy=None) for row in found]
             state, best = self._optuna.trial.TrialState, Stats(rows).best
@@ -496,7 +496,7 @@ class _Study:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that a study may have: lists and mappings as text."""
+    """Return a value in a form for studies: lists and mappings as text."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)
 
 

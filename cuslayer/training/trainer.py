@@ -36,40 +36,39 @@ class Trainer:
 
     Args:
         net: the network.
-        loss: a function of the network's spikes and the targets to a scalar tensor.
+        loss: a function from the network's spikes and the targets to a scalar tensor.
         optimizer: the optimizer of the network's parameters.
         progress: whether to show a progress bar on a terminal.
-        calibrate: before the first step, the weights of a network whose weights are all as they were drawn are scaled
-            so that each layer has this mean firing rate in Hz, and the output the rate that the loss desires; see
-            `calibrate`. Layers with a weight_scale of their own are kept. None for no calibration.
+        calibrate: the mean firing rate of each layer, Hz, to which `calibrate` scales the weights before the first
+            step; the output gets the rate that the loss desires. This needs a network in which all weights are as they
+            were drawn. Layers with their own weight_scale do not change. None for no calibration.
         loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
-        graph: whether steps on a GPU are captured as CUDA graphs, which spares the host the launches; by default where
-            it is possible: the input is spikes of a `Loader`, the targets are classes, and no layer needs the host.
-        truncate: the number of steps of a chunk of time in training: the states of neurons, delays and filters go on
-            from chunk to chunk, gradients stop at its edge, so that memory besides input and output does not grow with
-            T. A pass without gradients gives the output, the loss its gradient, and each chunk, which runs again, takes
-            its part; there is one optimizer step for a batch, and dropout silences the same neurons in both passes.
-            None for whole recordings.
-        recompute: the same with the gradients of whole recordings: the states at the edges of chunks are kept, and
-            backward goes from the last chunk to the first, each of which runs again. Memory besides input and output
-            grows with the number of chunks alone.
-        parallel: how batches are divided among processes, see `distributed.DataParallel`: each trains and tests its
+        graph: whether to capture steps on a GPU as CUDA graphs, which saves launches on the host. By default if
+            possible: the input is spikes from a `Loader`, the targets are classes, and no layer needs the host.
+        truncate: the number of steps of a chunk of time in training. The states of neurons, delays and filters continue
+            from chunk to chunk; gradients stop at its edge. So memory, except for input and output, does not grow with
+            T. A pass without gradients gives the output, and the loss its gradient; then each chunk runs again with its
+            part of the gradient. There is one optimizer step per batch, and dropout silences the same neurons in both
+            passes. None for whole recordings.
+        recompute: the same with the gradients of whole recordings. The pass saves the states at the edges of chunks,
+            and backward goes from the last chunk to the first and runs each again. Memory, except for input and output,
+            grows only with the number of chunks.
+        parallel: division of batches among processes; see `distributed.DataParallel`. Each process trains and tests its
             part, and all have the same weights and scores. None for one process and whole batches.
 
     Raises:
-        TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, a number is none, graph
-            is not a bool, or parallel is not a DataParallel.
-        ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate
-            or recompute is less than 1, or given with the other, with graph or parallel, with a loss that observes the
-            network, or for a network with a stage that cannot keep a state in training, such as `BatchNorm`.
+        TypeError: net, loss, optimizer, graph, parallel or a number has the wrong type.
+        ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate or
+            recompute is less than 1. Neither works with the other, graph, parallel, a loss that observes the network,
+            or a stage that cannot keep a state in training, such as `BatchNorm`.
 
     Warns:
-        UserWarning: the neuron of the loss has another dt than the network's.
+        UserWarning: the loss's neuron has another dt than the network's.
 
     Attributes:
-        calibration: the result of the calibration; None if there was none.
-        graph_problem: why a step of the last epoch could not be captured as a CUDA graph; None if it was, or if none
-            was tried.
+        calibration: the result of the calibration; None without calibration.
+        graph_problem: the reason why a step of the last epoch could not be captured as a CUDA graph; None if it was
+            captured, or not tried.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `diagnose`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
@@ -138,17 +137,17 @@ class Trainer:
         self._watch = GradientWatch(net, optimizer, self.gradients)
         self.silent_batch: tuple[Any, Any] | None = None
         self._silence = Silence()
-        # The check and the progress of the epoch that runs.
+        # The check and the progress of the current epoch.
         self._running: tuple[FiniteCheck, Progress] | None = None
 
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
 
-        Of an iterator, the first batches are taken; a list or a `Loader` has them again, in the same epoch.
+        It consumes the first batches of an iterator; a list or a `Loader` yields them again, in the same epoch.
 
         Returns:
-            The result; None if there is no calibration: it is turned off, was done before, or the weights or the
-            optimizer are not in their initial state.
+            The result; None without calibration: it is off or already done, or the weights or the optimizer are not in
+            their initial state.
         """
         self._calibrated(batches, None)
         return self.calibration
@@ -168,27 +167,27 @@ class Trainer:
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
             title: the title of the progress bar.
-            steps: stop after so many batches; None for all.
-            state: to resume within an epoch: the score of its first batches, as `Tally.state` has it, which are left
-                out. The state of `gradients` is loaded by the caller.
-            after_step: called after each step with the score so far; what it raises ends the epoch.
+            steps: the maximum number of batches; None for all.
+            state: to resume within an epoch, the result of `Tally.state` for its first batches, which are skipped. The
+                caller loads the state of `gradients`.
+            after_step: a function of the score so far, called after each step; an error in it ends the epoch.
 
         Raises:
-            NotFiniteError: a loss, gradient, weight or potential is not finite. On a CPU the step of that batch is not
-                taken, unless it makes a weight infinite; on a GPU it is noticed when the progress bar is drawn, or at
-                the end.
+            NotFiniteError: a loss, gradient, weight or potential is not finite. On a CPU the error comes before the
+                step of this batch, unless the step makes a weight infinite. On a GPU it comes when the progress bar is
+                drawn, or at the end.
             ValueError: steps is less than 1.
             TypeError: steps is not an integer, or batches are not pairs.
 
         Warns:
-            UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
-                network's where the loss has no neuron; or the input of a batch has no spikes, once for a trainer.
+            UserWarning: batches are a `Loader` with another dt than the loss's neuron, or than the network if the loss
+                has no neuron. Once per trainer, also if the input of a batch has no spikes.
         """
         step = self._strategy()
         task, progress = self._begin(True, step, batches, title, steps, state)
         self._running = task.finite, progress
         if state is None:
-            self.gradients.start_epoch()  # of an epoch that was interrupted, nothing counts
+            self.gradients.start_epoch()  # nothing from an interrupted epoch counts
         self._watch.start_epoch()
         self.silent_batch = None
         self.net.train()
@@ -223,14 +222,14 @@ class Trainer:
         state: dict[str, Any] | None = None,
         after_step: Callable[[Tally], None] | None = None,
     ) -> Score:
-        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`.
+        """Return the score of batches (spikes, target) in evaluation mode, without gradients. Arguments: see `train`.
 
         Raises:
             NotFiniteError: a parameter, an output or a loss is not finite.
-            ValueError, TypeError: as `train`.
+            ValueError, TypeError: as in `train`.
 
         Warns:
-            UserWarning: as `train`.
+            UserWarning: as in `train`.
         """
         step = self._strategy()
         task, progress = self._begin(False, step, batches, title, steps, state)
@@ -245,7 +244,7 @@ class Trainer:
 
     @check.operation("train")
     def check_finite(self) -> None:
-        """Check that all numbers of the epoch so far are finite, as before a checkpoint; on a GPU this waits for it.
+        """Check that all numbers of the epoch so far are finite, such as before a checkpoint; this waits for a GPU.
 
         Raises:
             NotFiniteError: a number of the epoch, or a parameter, is not finite.
@@ -256,7 +255,7 @@ class Trainer:
             finite.parameters(progress.batches)
 
     def _strategy(self) -> PlainStep:
-        """Return how this epoch takes its steps."""
+        """Return the strategy for the steps of this epoch."""
         if self.parallel is not None:
             return ParallelStep(self.parallel, self._statistics)
         chunks = self.truncate or self.recompute
@@ -266,8 +265,8 @@ class Trainer:
     def _begin(
         self, train: bool, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None
     ) -> tuple[Task, Progress]:
-        """Check and calibrate what an epoch needs; return what its steps work with, and its progress."""
-        # tqdm is imported when it is first needed.
+        """Prepare an epoch, with checks and calibration; return the task of its steps, and its progress."""
+        # Imports tqdm on first use.
         from cuslayer.training.progress import Progress
 
         self._check_step(batches)
@@ -283,7 +282,7 @@ class Trainer:
         return Task(*given, progress, finite, self._watch, self.truncate, self.recompute), progress
 
     def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
-        """Return batches after calibration by the first of them, of at most so many; an iterator has these again."""
+        """Return batches after calibration by the first ones; an iterator yields these again."""
         check_batches(batches)
         if self.calibrate is None or self.calibration is not None or self.optimizer.steps:
             return batches
@@ -300,12 +299,12 @@ class Trainer:
         return batches if isinstance(batches, Loader) else chain(first, rest)
 
     def _check_step(self, batches: Iterable[Any]) -> None:
-        """Warn if a `Loader` has another time step than the neuron of the loss, or than the network's neurons."""
+        """Warn if a `Loader` has another time step than the loss's neuron or the network's neurons."""
         of_loss, of_net = self._steps()
         dt, whose = (of_loss, "the neuron of the loss one") if of_loss is not None else (of_net, "the network one")
         if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
             check.warn(f"the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
 
     def _steps(self) -> tuple[float | None, float | None]:
-        """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""
+        """Return the time steps of the loss and of the network's output, ms; None if unknown."""
         return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step(graph_of(self.net))
