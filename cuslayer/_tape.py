@@ -113,7 +113,7 @@ class Node:
         `grad` is a list with one item, the result's gradient. It is emptied, so that the pullback can free the array.
         """
         if self.pullback is None:
-            raise ValueError("this graph has been walked before and its memory freed; run forward again")
+            raise ValueError("backward has already run on this graph and freed its memory; run forward again")
         if any(changes[0] != number for changes, number in self.saved):
             name = getattr(self.operation, "__name__", "an operation").strip("_")
             raise ValueError(

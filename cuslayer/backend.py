@@ -401,7 +401,7 @@ def capturing() -> bool:
 def check_upload() -> None:
     """Raise RuntimeError if a CUDA graph is being captured."""
     if _capturing.get():
-        raise RuntimeError("capture: an array of the host cannot be sent to the GPU in a step that is captured")
+        raise RuntimeError("capture: a captured step cannot send an array of the host to the GPU")
 
 
 # Signals that end a program, such as from Ctrl-C.

@@ -65,7 +65,7 @@ def world() -> Context:
     mpi = optional("mpi4py.MPI", "mpi")
     if mpi.COMM_WORLD.size == 1:
         raise ValueError(
-            f"mpiexec has started {started} processes, mpi4py sees one: they belong to different MPIs; "
+            f"mpiexec has started {started} processes, mpi4py finds one: they belong to different MPIs; "
             "pip install 'cuslayer[mpi]' installs both"
         )
     context = MPIContext(mpi)

@@ -89,7 +89,7 @@ def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
         if key.endswith("weight_g"):
             name = key.removesuffix("_g")
             if f"{name}_v" not in named:
-                raise ValueError(f"{name}_v is missing beside {key}")
+                raise ValueError(f"{name}_v is missing; the state has {key}")
             v = named[f"{name}_v"]
             if array.shape != (len(v), *(1 for _ in v.shape[1:])):
                 raise ValueError(f"{key} has shape {array.shape}, {name}_v has shape {v.shape}")

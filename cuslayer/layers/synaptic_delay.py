@@ -188,7 +188,7 @@ class SynapticDelays(Layer):
             drawn = draw_uniform(0.0, self.max_delay, shape)
             self.delay = _Delays(drawn, least=0.0, most=self.max_delay, taken=self.taken)
         if self.delay.shape != shape:
-            raise ValueError(f"delays must be those of a weight of shape {shape}, got {self.delay.shape}")
+            raise ValueError(f"delays must fit a weight of shape {shape}, got {self.delay.shape}")
         return self
 
     def width_now(self) -> Any:

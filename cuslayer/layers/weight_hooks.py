@@ -145,7 +145,7 @@ class WeightNorm:
     @check.method
     def scale(self) -> Tensor:
         if self._scale is None:
-            raise ValueError("a hook needs a layer, it is none's weight_hook")
+            raise ValueError("it must be the weight_hook of a layer, got a call without one")
         return self._scale
 
     def scale_output(self, factor: float) -> None:

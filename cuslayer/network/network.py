@@ -462,7 +462,7 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
     A container with its own `__call__` may compute something else: it is a stage like any function.
     """
     if len(graph.nodes) + len(graph.parts) >= _MOST:
-        raise ValueError(f"stages must be at most {_MOST:,}, each counted at all places where it stands")
+        raise ValueError(f"stages must be at most {_MOST:,}, each counted as often as the network has it")
     if not isinstance(stage, Container) or type(stage).__call__ is not Container.__call__:
         return graph.add(stage, path, (source,))
     if len(path) > _DEEPEST:

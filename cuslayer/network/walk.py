@@ -244,7 +244,7 @@ def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
     except MemoryError:
         raise
     except Exception as problem:
-        raise TypeError(f"net must be one that copy.deepcopy copies, which said: {problem}") from None
+        raise TypeError(f"net must be one that copy.deepcopy copies; it said: {problem}") from None
     with preserved_generator():
         yield found
 

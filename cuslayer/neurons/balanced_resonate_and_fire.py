@@ -83,7 +83,7 @@ class BalancedResonateAndFire(StepNeuron):
         super().__post_init__()
         set_checked(self, gamma=check.fraction)
         if self.bounds is not None:
-            raise ValueError(f"bounds must be None, those of omega and b_offset follow from dt, got {self.bounds!r}")
+            raise ValueError(f"bounds must be None: dt gives the bounds of omega and b_offset, got {self.bounds!r}")
         for name in self.time_constants:
             value = getattr(self, name)
             limits = [value.least, value.most] if isinstance(value, Bounded) else []

@@ -82,7 +82,7 @@ class Rebuilt:
 
     def _object(self, where: str, number: Any, may_be: tuple[str, ...]) -> Any:
         if type(number) is not int or number < 0:
-            raise ValueError(f"{where} is object {check.one_line(number)}, which is no number of one")
+            raise ValueError(f"{where} is object {check.one_line(number)}, which is not the number of an object")
         what, thing = self._made[number]
         if what not in may_be:
             raise ValueError(f"{where} must not be a {what}")
@@ -180,7 +180,7 @@ class Rebuilt:
     def _tensor(self, where: str, number: Any, current: Tensor | None = None) -> Tensor:
         """Return a tensor with the data of the file; its first occurrence reuses the current tensor."""
         if type(number) is not int or number < 0:
-            raise ValueError(f"{where} is tensor {check.one_line(number)}, which is no number of one")
+            raise ValueError(f"{where} is tensor {check.one_line(number)}, which is not the number of an object")
         if number not in self._made_tensors:
             self._made_tensors[number] = self._make_tensor(where, self._tensors[number], current)
         found = self._made_tensors[number]

@@ -80,7 +80,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     if outputs > classes and train:
         check.warn(
             f"the network has {outputs} outputs, the recordings have {classes} classes: the last "
-            f"{outputs - classes} stand for no class"
+            f"{outputs - classes} have no class"
         )
     if round(config.window[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"tgtSpikeRegion reaches to {config.window[1]:g} ms, tSample is {config.duration:g} ms")

@@ -89,7 +89,7 @@ def new_run(out: str | None) -> Path:
         raise ValueError(f"out {folder} holds a run already; resume it, or name another folder")
     for path in (folder / name for name in NAMES):
         if os.path.lexists(path):
-            raise ValueError(f"{path} is of no run, a run would replace it; move it, or name another folder")
+            raise ValueError(f"{path} belongs to no run, and a run would replace it; move it, or name another folder")
     return folder
 
 
@@ -267,7 +267,7 @@ def check_resumed(record: FileRecord, config: Config, out: Path, *, within_epoch
     if before.layers != config.layers:
         was, given = ("-".join(rows_first(word).text for word in c.layers) for c in (before, config))
         got = f"{given} with other options of its layers" if was == given else given
-        raise ValueError(f"the network of a resumed run cannot change: that of {out} is {was}, got {got}")
+        raise ValueError(f"the network of a resumed run cannot change: {out} has {was}, got {got}")
     found = [each for each in changes(record.config, config.document()) if not each.among(_FREE)]
     for each in found:
         got = f"{out} has {each.was}, got {each.now}"

@@ -122,7 +122,7 @@ class Trainer:
         self.truncate = None if truncate is None else check.integer("truncate", truncate, least=1)
         self.recompute = None if recompute is None else check.integer("recompute", recompute, least=1)
         if truncate is not None and recompute is not None:
-            raise ValueError(f"recompute must be None with truncate, which is for other gradients, got {recompute}")
+            raise ValueError(f"recompute must be None with truncate, which computes other gradients, got {recompute}")
         if truncate is not None or recompute is not None:
             name = "recompute" if truncate is None else "truncate"
             if graph or parallel is not None:

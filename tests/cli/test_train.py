@@ -185,7 +185,7 @@ def test_recordings_of_another_sensor_and_format(run, tmp_path, network, suffix,
 def test_more_outputs_than_classes(run, tmp_path):
     code, _, err = run("--out", tmp_path / "out", "--network", "34x34x2-5")
     assert code == 0
-    line = "train: the network has 5 outputs, the recordings have 3 classes: the last 2 stand for no class"
+    line = "train: the network has 5 outputs, the recordings have 3 classes: the last 2 have no class"
     assert err == f"cuslayer: warning: {line}\n"
 
 
@@ -227,7 +227,7 @@ def test_out_that_holds_a_run_of_another_network(run, refused, tmp_path, yaml):
     refused("holds a run already; resume it, or name another folder")
     yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: '9'"))
     message = (
-        f"train: the network of a resumed run cannot change: that of {tmp_path / 'out'} is 34x34x2-8-3, got 34x34x2"
+        f"train: the network of a resumed run cannot change: {tmp_path / 'out'} has 34x34x2-8-3, got 34x34x2"
     )
     for epochs in ("1", "2"):
         refused(f"{message}-9-3", "--resume", "--epochs", epochs)

@@ -72,7 +72,7 @@ def test_bytes_of_an_aedat3_file(tmp_path):
         (HEADER + packet([ONE], valid=0), f"has a packet at byte {len(HEADER)} of 1 valid events whose header says 0"),
         (HEADER + packet([(1, 1, 1, 1, -1)]), f"has a packet at byte {len(HEADER)} with a time below 0"),
         (HEADER + packet([ONE], overflow=2**30), f"must hold times within 2**51 of 0, event 0 is at {2**61 + 1000} us"),
-        (HEADER + packet([ONE]) + packet([ONE], source=2), "must hold the events of one camera, got those of 2"),
+        (HEADER + packet([ONE]) + packet([ONE], source=2), "must hold the events of one camera, got events of 2"),
         *((HEADER + packet([ONE], **field), CONTRADICTS) for field in FIELDS),
     ],
 )

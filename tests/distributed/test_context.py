@@ -121,7 +121,7 @@ def test_an_mpiexec_of_another_mpi(monkeypatch, name):
     monkeypatch.setattr(mpi, "optional", lambda module, extra: alone)
     monkeypatch.setenv(name, "4")
     mpi.world.cache_clear()
-    with pytest.raises(ValueError, match="mpiexec has started 4 processes, mpi4py sees one"):
+    with pytest.raises(ValueError, match="mpiexec has started 4 processes, mpi4py finds one"):
         world()
     mpi.world.cache_clear()
 

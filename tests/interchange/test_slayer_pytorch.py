@@ -194,7 +194,7 @@ def test_errors_leave_the_network_as_it_was():
         ({"f.weight": frames(2, 1, 1, 1, 9)}, r"the state has 1 filter arrays \(f\.weight\), the network 0 filter"),
         ({"fc1.bias": frames(3)}, r"fc1\.bias of shape \(3,\) is no weight, filter or delay of SLAYER's"),
         ({"a.weight": frames(2, 3, 1, 1, 2)}, r"a\.weight of shape \(2, 3, 1, 1, 2\) is no weight"),
-        ({"a.weight_g": frames(2, 1, 1, 1, 1)}, r"a\.weight_v is missing beside a\.weight_g"),
+        ({"a.weight_g": frames(2, 1, 1, 1, 1)}, r"a\.weight_v is missing; the state has a\.weight_g"),
         (
             {"a.weight_g": frames(2, 1), "a.weight_v": frames(2, 3, 1, 1, 1)},
             r"a\.weight_g has shape \(2, 1\), a\.weight_v",

@@ -80,7 +80,7 @@ VALUES = {
         lambda: f.weight_norm(np.ones((4, 3)), np.ones((1, 2)))
     ),
     "weight_norm: scale must have shape (4, 3), or 1 in it, got (3": lambda: f.weight_norm(np.ones((4, 3)), np.ones(3)),
-    "WeightNorm: a hook needs a layer, it is none's weight_hook": lambda: cs.WeightNorm()(cs.Tensor(X)),
+    "WeightNorm: it must be the weight_hook of a layer, got a call without one": lambda: cs.WeightNorm()(cs.Tensor(X)),
     "WeightNorm: a hook serves one layer, Conv is its second": lambda: cs.Conv(1, 2, 3, weight_hook=NORM),
     "Recurrent: layer must go from a population to itself, got Dense(3": lambda: cs.Recurrent(cs.Dense(3, 4), cs.LIF()),
     "Recurrent: layer must go from a population to itself, got Conv(2, 2, (3, 3))": (

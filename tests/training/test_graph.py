@@ -142,7 +142,7 @@ def test_a_parameter_frozen_within_an_epoch() -> None:
     assert found[0] == found[1]
 
 
-PROBLEM = "RuntimeError: capture: an array of the host cannot be sent to the GPU in a step that is captured"
+PROBLEM = "RuntimeError: capture: a captured step cannot send an array of the host to the GPU"
 UPLOAD = f"^train: steps are not captured as a CUDA graph: {PROBLEM}$"
 
 

@@ -91,7 +91,7 @@ def _read_3(file: BinaryIO, size: int, limit: base.Limit) -> Events:
     if not sources:
         raise base.Unreadable("must hold a packet of events, got none")
     if len(sources) > 1:
-        raise base.Unreadable(f"must hold the events of one camera, got those of {len(sources)}")
+        raise base.Unreadable(f"must hold the events of one camera, got events of {len(sources)}")
     return packets.joined()
 
 

@@ -224,7 +224,7 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
     """Return the loop of a population, or for snnTorch the graph that stands for one."""
     neuron, layer, dialect = population.neuron, population.layer, how.dialect
     if how.gain != 1.0:
-        raise ValueError(f"{where} cannot have pooling before it: its gain is not that of the spikes that come back")
+        raise ValueError(f"{where} cannot have pooling before it: its gain does not apply to the spikes that come back")
     if dialect.loops is None:
         raise ValueError(f"{where} cannot be written: the reader of {dialect.name} has no recurrence")
     if isinstance(layer, Dense) and len(shape) == 3:
