@@ -1,4 +1,4 @@
-"""Write the figures and the table of README, between their marks: from benchmarks/results/ and docs/comparison.md.
+"""Write the figures of README, between their marks, from benchmarks/results/; `pictures.py demo` draws its animation.
 
     python benchmarks/front_page.py
 
@@ -12,7 +12,6 @@ import textwrap
 import common
 from comparison import report
 
-README = common.ROOT / "README.md"
 MLP, CNN = "MLP, batch 8: ", "34x34x2-16c5-2a-32c3-2a-64c3-10"
 
 
@@ -35,11 +34,5 @@ def figures() -> list[str]:
     return [row for line in lines for row in textwrap.wrap(f"- {line}", 120, subsequent_indent="  ")]
 
 
-def peers() -> list[str]:
-    """Return the table of docs/comparison.md."""
-    return common.marked((common.DOCS / "comparison.md").read_text("utf-8"), "peers").splitlines()
-
-
 if __name__ == "__main__":
-    common.fill(README, "figures", figures())
-    common.fill(README, "peers", peers())
+    common.fill(common.ROOT / "README.md", "figures", figures())

@@ -1,6 +1,6 @@
 """Draw the pictures of README and of the pages in docs/, into docs/images/.
 
-    python benchmarks/pictures.py               # all, in a minute; the first two need a Chromium
+    python benchmarks/pictures.py               # all, in a minute; the first needs a Chromium
     python benchmarks/pictures.py data health   # these
 
 Pictures of pages are of a headless Chromium in light colours; the others are cuslayer's own plots, on white.
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 import functools
-import json
+import io
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,21 @@ matplotlib.use("Agg")
 
 IMAGES = common.DOCS / "images"
 BLUE = "#0072B2"
-# Of the report, the raster and the parts of one potential.
-ONLY_RASTER_AND_PARTS = (
-    "#pictures, #traces, #pictures + h2, #no-errors, .choice, .hint, #controls, header { display: none !important }"
-    "main { grid-template-columns: 1fr 1fr !important; padding-top: 8px }"
-)
-# The events of a drawn 3 on the pad, as shares of its width and height.
-THREE = [(0.28, 0.2), (0.55, 0.12), (0.7, 0.28), (0.45, 0.48), (0.72, 0.66), (0.55, 0.88), (0.27, 0.8)]
+# Of the page that runs its network, what an animation has room for, and an arrow in place of the pointer.
+ONLY = """
+header, #controls, .hint, #examples-part, #views figcaption, #clear, #why .choice, #traces, #pictures,
+h2:not(#draw-heading), #parts tr:nth-child(n+6):not(.total) { display: none !important }
+body.live { padding: 0 14px }  #views { max-width: 180px }  #views figure { margin: 0 }  #why { visibility: hidden }
+.live main { gap: 0 24px; grid-template: "draw spikes" auto "answer why" 1fr / 232px 1fr !important }
+#winner { width: 56px; height: 56px; font-size: 38px }  #answer { min-height: 66px; gap: 12px }
+#classes { grid-template-columns: 1fr 1fr; gap: 2px 12px }  #classes > div { grid-template-columns: 1em 1fr 1.4em }
+#why, #spikes { margin-top: 8px }  #arrow { position: fixed; z-index: 9; width: 26px; height: 26px;
+pointer-events: none; background: #d55e00;
+clip-path: polygon(0 0, 0 78%, 21% 60%, 36% 98%, 52% 91%, 36% 54%, 62% 52%) }
+"""
+# A drawn 3 on the pad: places of a pen, as shares of its width and height.
+THREE = np.array([(28, 22), (44, 10), (66, 14), (70, 34), (44, 47), (70, 52), (76, 74), (56, 90), (26, 80)]) / 100
+WIDTH, HEIGHT = 860, 664
 
 
 @functools.cache
@@ -63,18 +71,6 @@ def save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
-def screenshot(page: Path, name: str, prepare: Callable[[Any], None]) -> None:
-    """Write a picture of the main part of a page after a preparation of the page."""
-    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as there:
-        there.call("Emulation.setDeviceMetricsOverride", width=1200, height=1000, deviceScaleFactor=1, mobile=False)
-        there.open(page)
-        prepare(there)
-        left, top, wide, high = box(there, "document.querySelector('main')")
-        clip = {"x": left - 16, "y": top - 4, "width": wide + 32, "height": high + 16, "scale": 1}
-        shot = there.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        (IMAGES / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
-
-
 def box(there: Browser, element: str) -> list[float]:
     """Return left, top, width and height of an element on the page."""
     return there.run(
@@ -83,43 +79,62 @@ def box(there: Browser, element: str) -> list[float]:
     )
 
 
-def explanation() -> None:
-    """The report of a digit: its raster, beside the parts of the first potential that reached the threshold."""
-    net, spikes, labels = trained()
-    with cs.no_grad():
-        out = net(spikes).numpy()
-    number = int(np.flatnonzero((labels == 3) & (cs.classify(out) == 3))[0])
-    x = np.ascontiguousarray(spikes[:, number : number + 1])
-    fired = int(np.flatnonzero(out[:, number, 3])[2])
-
-    def prepare(there: Any) -> None:
-        there.run(f"choose(2, 3, {fired})")  # of the layers of neurons, the second
-        there.run(
-            "(() => { const style = document.createElement('style');"
-            f"style.textContent = {json.dumps(ONLY_RASTER_AND_PARTS)}; document.head.append(style);"
-            "dispatchEvent(new Event('resize')); })()"
-        )
-        there.run("new Promise(done => setTimeout(done, 800))")
-
-    with tempfile.TemporaryDirectory() as folder:
-        screenshot(cs.write_report(net, x, Path(folder) / "report.html"), "explanation", prepare)
-
-
 def demo() -> None:
-    """The page of `cuslayer demo`, with a drawn 3."""
-    net, *_ = trained()
+    """The page of `cuslayer demo` as it moves: a drawn 3, its spikes, a click on one of them, and why it was fired."""
+    from PIL import Image
 
-    def prepare(there: Any) -> None:
-        left, top, wide, high = box(there, "$('pad')")
-        points = [(left + x * wide, top + y * high) for x, y in THREE]
-        for at, (x, y) in enumerate([*points, points[-1]]):
-            kind = "mousePressed" if at == 0 else "mouseMoved" if at < len(points) else "mouseReleased"
+    frames, times, place = list[Any](), list[int](), np.zeros(2)
+    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder) / "profile") as there:
+
+        def photograph(ms: int) -> None:
+            there.frames()
+            shot = there.call("Page.captureScreenshot")
+            frames.append(Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB"))
+            times.append(ms)
+
+        def mouse(kind: str, to: Any, ms: int = 0) -> None:
+            x, y = map(float, to)
+            place[:] = to
+            there.run(f"Object.assign($('arrow').style, {{ left: '{x}px', top: '{y}px' }}); 0")
             there.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, x=x, y=y)
-        there.wait("performance.getEntriesByName('answer').length > 0")
-        there.run("new Promise(done => setTimeout(done, 1500))")
+            if ms:
+                photograph(ms)
 
-    with tempfile.TemporaryDirectory() as folder:
-        screenshot(cs.write_demo(net, Path(folder) / "demo.html", title="Draw a digit"), "demo", prepare)
+        there.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+        there.open(cs.write_demo(trained()[0], Path(folder) / "demo.html", recordings=Digits("test")))
+        there.run(
+            f"document.body.append(element('div', {{ id: 'arrow' }}), element('style', {{ textContent: {ONLY!r} }}));"
+            f"rasters.forEach((plot, at) => {{ plot.high = [86, 86, 58][at]; plot.last = at === 2; }}); view.draw()"
+        )
+        left, top, wide, high = box(there, "$('pad')")
+        stroke = np.array([left, top]) + THREE * (wide, high)
+        for _ in range(2):  # corners cut off, so that it is round
+            cut = [0.75 * stroke[:-1] + 0.25 * stroke[1:], 0.25 * stroke[:-1] + 0.75 * stroke[1:]]
+            stroke = np.concatenate([stroke[:1], np.stack(cut, axis=1).reshape(-1, 2), stroke[-1:]])
+        mouse("mousePressed", stroke[0], 500)
+        for at, to in enumerate(stroke):
+            mouse("mouseMoved", to, 70 * (at % 2))
+        mouse("mouseReleased", stroke[-1])
+        there.wait("performance.getEntriesByName('answer').length > 0")
+        for step in (*range(0, 300, 12), 299):
+            there.run(f"live.player.play(false); live.player.move({step}); 0")
+            photograph(80 if step < 299 else 700)
+        winner, (x, across, y, down) = there.run("[live.outcome.winner, Object.values(rasters[2].scale)]")
+        left, top, *_ = box(there, "rasters[2].node")
+        fired = there.run(f"[...model.times(2, {winner})][3]")
+        start, spike = place.copy(), np.array([left + x + across * fired, top + y + down * winner])
+        for share in (0.3, 0.6, 0.85, 1.0):
+            there.run("hideTip()")
+            mouse("mouseMoved", start + share * (spike - start))
+            photograph(90 if share < 1 else 900)
+        mouse("mousePressed", spike)
+        mouse("mouseReleased", spike)
+        there.run("$('why').style.visibility = 'visible'; 0")
+        photograph(4500)
+    both = np.concatenate([np.asarray(frames[at]) for at in (len(frames) // 2, -1)])  # have the colors of all
+    table = Image.fromarray(both).quantize(128)
+    first, *others = (frame.quantize(palette=table, dither=Image.Dither.NONE) for frame in frames)
+    first.save(IMAGES / "demo.gif", save_all=True, append_images=others, duration=times, loop=0, optimize=True)
 
 
 def data() -> None:
@@ -220,7 +235,7 @@ def surrogates() -> None:
     cs.plot.surrogates()[0].figure.savefig(IMAGES / "surrogates.png", dpi=110)
 
 
-ALL = (explanation, demo, health, after_training, data, neurons, recurrent, migrating, design, surrogates)
+ALL = (demo, health, after_training, data, neurons, recurrent, migrating, design, surrogates)
 DRAWN = {draw.__name__.replace("_", "-"): draw for draw in ALL}
 
 
@@ -228,7 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the pictures of these names, by default all."""
     for name in (sys.argv[1:] if arguments is None else arguments) or DRAWN:
         DRAWN[name]()
-        print(f"docs/images/{name}.png: {(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB", flush=True)
+        (picture,) = IMAGES.glob(f"{name}.[gp][in][fg]")
+        print(f"docs/images/{picture.name}: {picture.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

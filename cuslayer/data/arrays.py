@@ -87,6 +87,7 @@ class Arrays:
         lengths: the number of steps of each array, int64 (samples,); None for `Events`.
         targets: what the targets are: "classes", "steps" for labels at each step, "numbers" of a sample, or "trains".
         dt: the step of arrays in ms, or None.
+        names: what the classes are called, for pages; None for numbers.
 
     Args:
         x: an array (samples, T, ...); a list of arrays (T, ...), whose T may differ; or a list of `Events`.
@@ -133,6 +134,7 @@ class Arrays:
         if isinstance(x, Events):
             raise TypeError("x must be a list of Events, got one Events; write [events]")
         self.dt = None if dt is None else check.time_step("dt", dt)
+        self.names: Sequence[str] | None = None
         self.lengths: npt.NDArray[np.int64] | None
         self._x: Sequence[Any] | Array
         if isinstance(x, np.ndarray) and x.dtype == object:
@@ -350,7 +352,7 @@ class Subset:
         if name == "lengths":
             lengths = self.dataset.lengths  # type: ignore[attr-defined]
             return None if lengths is None else lengths[self.indices]
-        if name in ("steps", "dt", "duration", "targets"):
+        if name in ("steps", "dt", "duration", "targets", "names"):
             return getattr(self.dataset, name)
         raise AttributeError(f"Subset: {name!r} is missing")
 

@@ -21,6 +21,7 @@ _FIRST_TEST = 40
 # The pressure of an untouched taxel, and the changes, as shares of it, at which it fires.
 _REST, _CHANGES = 255.0, (0.01, 0.02, 0.04, 0.08)
 _MOST_BYTES = 1 << 30
+_WAVES = ("P", "PQ", "QR", "RS", "ST", "TP")
 
 
 def own_arrays(root: Path, split: str) -> Arrays:
@@ -52,7 +53,9 @@ def heartbeats(root: Path, split: str) -> Arrays:
         if len(x) != 3 or len(y) != 3 or x[:2] != y[:2] or 8 * (np.prod(x) + np.prod(y)) > _MOST_BYTES:
             raise ValueError(f"x and y must be (recordings, steps, ...) of at most 1 GB, got {x} and {y}")
         found = scipy.loadmat(str(path), variable_names=["x", "y"])
-        return Arrays(np.asarray(found["x"], np.float32), np.asarray(found["y"]).argmax(axis=2), classes=y[2])
+        made = Arrays(np.asarray(found["x"], np.float32), np.asarray(found["y"]).argmax(axis=2), classes=y[2])
+        made.names = _WAVES if made.classes == len(_WAVES) else None
+        return made
     except MemoryError:
         raise
     except Exception as problem:  # for damaged files SciPy raises many kinds of errors
@@ -62,15 +65,16 @@ def heartbeats(root: Path, split: str) -> Arrays:
 def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
     """Return the pressure on 12 taxels under a Braille letter, or spikes of its changes, with the letter as the class.
 
-    The file is ``letters.npz``: ``pressure`` (steps of all recordings, 12), ``lengths``, ``letter``, ``repetition``.
-    Repetitions from 40 on are the test set. Numbers are ten times the change of ``1 - pressure / 255`` since the first
-    step. As spikes, each taxel has eight neurons, which fire where it has fallen or risen by 0.01, 0.02, 0.04 or 0.08;
-    see `Delta`.
+    The file is ``letters.npz``: ``pressure`` (steps of all recordings, 12), ``lengths``, ``letter``, ``repetition``,
+    and perhaps ``letters``, their names. Repetitions from 40 on are the test set. Numbers are ten times the change of
+    ``1 - pressure / 255`` since the first step. As spikes, each taxel has eight neurons, which fire where it has fallen
+    or risen by 0.01, 0.02, 0.04 or 0.08; see `Delta`.
 
     Source: Mueller-Cleve and others 2022 (arXiv 2205.15864), CC BY 4.0.
     """
     path = _file(root, "letters.npz")
-    pressure, lengths, letter, repetition = _named(path, "pressure", "lengths", "letter", "repetition")
+    needed = "pressure", "lengths", "letter", "repetition"
+    pressure, lengths, letter, repetition, *names = _named(path, *needed, more="letters")
     with check.about(path):
         columns = [array.shape == letter.shape and array.dtype.kind in "iu" for array in (letter, lengths, repetition)]
         if letter.ndim != 1 or not letter.size or not all(columns) or letter.min() < 0:
@@ -82,7 +86,9 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
         if not chosen.size:
             raise ValueError(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
     found = [_changes(parts[i]) if spikes else 10 * (parts[i] - parts[i][:1]) for i in chosen]
-    return Arrays(found, letter[chosen], classes=int(letter.max()) + 1)
+    made = Arrays(found, letter[chosen], classes=int(letter.max()) + 1)
+    made.names = names[0].tolist() if names and names[0].shape == (made.classes,) else None
+    return made
 
 
 def _changes(x: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

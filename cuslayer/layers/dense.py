@@ -16,9 +16,10 @@ from cuslayer.backend import Array, contiguous, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
 from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
-from cuslayer.neurons.base import as_neuron
+from cuslayer.neurons.base import StepByStep, as_neuron
 from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.states import Remembering, States
@@ -323,6 +324,13 @@ class ReadOut(_Flat):
         if isinstance(keep, Tensor):
             return leaky_integral(x, keep, states=states)
         return _integral(x, keep=keep, states=states)
+
+    @property
+    def simulation(self) -> StepByStep | None:
+        """The filter as the page of `demo` runs it: neurons that never fire; see `Neuron.simulation`."""
+        if self.neuron is not None:
+            return as_neuron(self.neuron).simulation
+        return StepByStep(Program(_integrator()), {"keep": kept_share(self.tau, self.dt)})
 
     def continued(self) -> Callable[..., Tensor] | None:
         # The recurrence of a spike response cannot start within a recording.

@@ -9,7 +9,7 @@ attribute, so that a new kind defines only what differs:
 - ``parts`` and ``parts_at`` if the potential has other parts than ``response`` and ``refractory``;
 - ``current(x)`` for neurons with a synaptic current, which `record` then shows;
 - ``step_by_step`` for neurons that `Recurrent` can run step by step;
-- ``simulation(steps)`` if a page can run the neurons;
+- ``simulation`` if a page can run the neurons otherwise than by ``step_by_step``;
 - its operation passes the potential to `save_for_backward`, for `record`.
 
 Any other callable object with ``theta`` and ``psp`` is a neuron too; `as_neuron` adds the defaults.
@@ -252,13 +252,10 @@ class Neuron:
         """
         return None
 
-    def simulation(self, steps: int) -> dict[str, Any] | None:
-        """Return what the page of `demo` needs to run the neurons for `steps` steps in float32; None if it cannot.
-
-        The numbers are exactly as in the CPU kernels in float32; ``kind`` names the function of
-        ``cuslayer/inspection/report/run.js``.
-        """
-        return None
+    @property
+    def simulation(self) -> StepByStep | None:
+        """The neurons as the page of `write_demo` runs them in float32, to the bit; None if it cannot."""
+        return None if getattr(self, "stateful", False) else self.step_by_step
 
     def continued(self) -> Callable[[Any], Tensor] | None:
         """Return the neurons with a state of their own, for training in chunks of time; None if they keep none.

@@ -17,10 +17,12 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled, flushed_taps
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
+from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import (
     SURROGATE,
     Names,
     Neuron,
+    StepByStep,
     scaled_or_none,
     scaled_surrogate,
     set_checked,
@@ -325,11 +327,9 @@ class Loihi(Neuron):
     def relaxed(self) -> Surrogate | None:
         return scaled_or_none(self)
 
-    def simulation(self, steps: int) -> dict[str, Any] | None:
-        if type(self).__call__ is not Loihi.__call__:
-            return None
-        numbers = {name: float(getattr(self, name)) for name in self.kind().numbers}
-        return {"kind": "fixed point", "first": self.constants.first, **numbers}
+    @property
+    def simulation(self) -> StepByStep | None:
+        return StepByStep(Program(self.constants), {}) if type(self).__call__ is Loihi.__call__ else None
 
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Loihi.__call__:

@@ -262,15 +262,6 @@ class SRM(Neuron):
         program = Program(self.spiking, self.filter, self.gradient == "exact")
         return StepByStep(program, {}) if self._plain else None
 
-    def simulation(self, steps: int) -> dict[str, Any] | None:
-        if not self._plain:
-            return None
-        single = np.dtype(np.float32)
-        filters = {"response": self.filter, "refractory": self.spiking.refractory}
-        found = {name: filter.recurrence(single, steps)._asdict() for name, filter in filters.items()}
-        numbers = {name: {each: float(value) for each, value in given.items()} for name, given in found.items()}
-        return {"kind": "alpha", "theta": float(self.spiking.surrogate(single)[0]), **numbers}
-
     def continued(self) -> Callable[[Any], Tensor] | None:
         if not self._plain:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,3 +265,21 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
     found = load_data(run.config.with_options(data=data), run.net, other=data is not None)
     title, spikes, target = found.example
     return spikes[:, None], target, title
+
+
+@check.operation("demo")
+def recordings(run: Run, *, data: str | None = None) -> Any:
+    """Return the data set of a run's test, or where its maker has none, of its validation or training.
+
+    Args:
+        run: the run.
+        data: a folder of recordings, or a file of sounds, in place of the run's.
+
+    Raises:
+        ValueError: the run has no classes, or the recordings are missing or damaged, or do not fit the network.
+    """
+    _check_classes(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no test
+        found = load_data(run.config.with_options(data=data), run.net, other=data is not None, train=True)
+    return (found.test or found.validation or found.train).dataset

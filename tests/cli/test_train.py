@@ -226,9 +226,7 @@ def test_out_that_holds_a_run_of_another_network(run, refused, tmp_path, yaml):
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     refused("holds a run already; resume it, or name another folder")
     yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: '9'"))
-    message = (
-        f"train: the network of a resumed run cannot change: {tmp_path / 'out'} has 34x34x2-8-3, got 34x34x2"
-    )
+    message = f"train: the network of a resumed run cannot change: {tmp_path / 'out'} has 34x34x2-8-3, got 34x34x2"
     for epochs in ("1", "2"):
         refused(f"{message}-9-3", "--resume", "--epochs", epochs)
         refused(f"{message}-4a-3", "--resume", "--epochs", epochs, "--network", "34x34x2-4a-3", config=None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.report.contents import contents, live_contents
+from cuslayer.inspection.report.contents import contents
 from tests.inspection.test_calibrate import NETWORKS, calibrated
 from tests.inspection.test_compare_gradients import case
 from tests.inspection.test_health import batch, net_of
@@ -54,7 +56,13 @@ def page():
     net, x = small()
     found = contents(net, cs.Tensor(x).data, [1, 2], None)
     layers = [{name: value for name, value in layer.items() if name != "errors"} for layer in found["layers"]]
-    return found["loss"], str((found["nodes"], layers, live_contents(net, (6, 5, 2), 300, None, None)))
+    back = cs.Recurrent(cs.Dense(4, 4), cs.LIF(tau=[3.0, 4.0, 5.0, 6.0]))
+    runs = cs.Sequential(cs.Dense(60, 4), cs.BatchNorm(4), back, cs.ReadOut(4, 3, bias=True))
+    with tempfile.TemporaryDirectory() as folder:
+        live = [
+            cs.write_demo(each, f"{folder}/a.html", recordings=(x, [1, 2])).read_text("utf-8") for each in (net, runs)
+        ]
+    return found["loss"], str((found["nodes"], layers, live))
 
 
 LOOKS = {

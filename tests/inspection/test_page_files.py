@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
+from cuslayer.neurons.step import exp
 
 LOADS = r"\{\{|https?:|//[a-z]+\.|src=|href=\"[^d]|@import|url\(|fetch\(|XMLHttpRequest|import\("
 
@@ -19,8 +21,11 @@ def small():
 
 def written(path, live, **options):
     net, x = small()
-    options |= {"live": True} if live else {"target": [1, 2]}
-    return cs.write_report(net, x, path, **options)
+    return (
+        cs.write_demo(net, path, recordings=(x, [1, 2]), **options)
+        if live
+        else cs.write_report(net, x, path, target=[1, 2], **options)
+    )
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -53,8 +58,7 @@ def test_the_camera_stays_on_the_canvas(shape):
 
 def test_what_a_report_refuses(tmp_path):
     (net, x), path = small(), tmp_path / "a.html"
-    live = cs.Network("4x4x2-3", cs.SRM())
-    spikes, dense = np.zeros((9, 2, 4, 4, 2), bool), cs.Dense(60, 2)
+    live, dense = cs.Network("4x4x2-3", cs.SRM()), cs.Dense(60, 2)
     cases = [
         (TypeError, (3, x), {}, r"net must be a Network or Sequential, got int"),
         (ValueError, (net, x[:0]), {}, r"samples must not be empty, got shape \(0, 2, 6, 5, 2\)"),
@@ -64,14 +68,6 @@ def test_what_a_report_refuses(tmp_path):
         (
             *(ValueError, (cs.Sequential(lambda t: t[1:], dense, cs.SRM()), x), {}),
             r"layer 2 must keep the input's 30 steps and 2 samples, got shape \(29, 2, 2\)",
-        ),
-        (
-            *(TypeError, (live, spikes.astype(np.float32)), {"live": True}),
-            r"samples of a live page must be spikes \(bool\), got float32",
-        ),
-        (
-            *(ValueError, (cs.Network("5-3", cs.SRM()), np.zeros((9, 1, 5), bool)), {"live": True}),
-            r"net must take frames \(H, W, 2\) of an event camera, got \(5,\)",
         ),
     ]
     for kind, given, options, message in cases:
@@ -88,30 +84,79 @@ class Own(cs.SRM):
         return super().__call__(x * 2.0)
 
 
+def test_the_old_name_of_a_page_that_runs_its_network(tmp_path):
+    net, x = small()
+    with pytest.warns(UserWarning, match=r"demo\(net, path, recordings=\(samples, target\)\)"):
+        old = cs.write_report(net, x, tmp_path / "a.html", target=[1, 2], live=True)
+    assert old.read_bytes() == cs.write_demo(net, tmp_path / "b.html", recordings=(x, [1, 2])).read_bytes()
+
+
+def test_a_page_carries_a_few_recordings_of_each_class(tmp_path):
+    def carried(x, y, **options):
+        page = cs.write_demo(net, tmp_path / "a.html", recordings=(x, y), **options).read_text("utf-8")
+        return json.loads(re.search(r'id="contents">(.*?)</script>', page)[1])["recordings"]
+
+    net, labels = cs.Network("9-3", cs.SRM()), np.repeat([2, 0, 1], [100, 2, 90])
+    found = carried(np.random.default_rng(0).random((20, 192, 9)) < 0.2, labels)
+    assert [sum(each["label"] == label for each in found) for label in range(3)] == [2, 13, 13]
+    assert found[0]["title"] == "recording 100"
+    found = carried(np.random.default_rng(0).random((20_000, 12, 9)) < 0.9, np.arange(12) % 3)
+    assert 1 < len(found) < 12, "4 MB"
+
+
+class Arithmetic(cs.StepNeuron):
+    """A step whose exponential has no last bit in common everywhere."""
+
+    states = ("v",)
+
+    def step(c, v, x):
+        u = exp(-v) + x
+        s = u >= c.theta
+        return 0 if s else u, u, s
+
+
 def test_what_a_demonstration_refuses(tmp_path):
     """What the page cannot compute to the bit."""
-    srm, frames = cs.SRM(), (4, 4, 2)
-    dense, double = cs.Dense(frames, 6), cs.Dense(frames, 6)
+    srm, frames, x = cs.SRM(), (4, 4, 2), np.zeros((9, 2, 32), bool)
+    dense, double, flat, shown = cs.Dense(frames, 6), cs.Dense(frames, 6), cs.Network("32-3", srm), (x, [0, 1])
     double.weight.data = double.weight.data.astype(np.float64)
+    two, framed = cs.Parallel(dense, cs.Dense(frames, 6), join="add"), {"shape": frames}
+    needs = "recordings must be given for a network on which nothing can be drawn: a data set, or a batch (x, labels)"
+    drawn = "drawing must be 'none' unless the network takes spikes in frames (H, W, C)"
     weights = "net must have a layer of weights or pooling, and whole delays, before each layer of neurons, got"
-    two = cs.Parallel(dense, cs.Dense(frames, 6), join="add")
-    cases = [
-        (cs.Network("32-3", srm), {}, "net must take frames (H, W, 2) of an event camera, got (32,)"),
-        (cs.Network("4x4x2-3", srm), {"shape": (4, 5, 2)}, "shape must be the network's, (4, 4, 2), got (4, 5, 2)"),
-        (
-            *([cs.Conv(2, 3, 3), srm], {"shape": frames}),
-            "net must end in one neuron for each class, got an output of (2, 2, 3)",
-        ),
-        ([dense, srm, cs.Dense(6, 3)], {}, "net must end in neurons or an Average of them, got Dense(6, 3)"),
-        ([dense], {}, "net must have neurons, whose spikes could be shown"),
-        ([dense, Own()], {}, "net must have SRM or Loihi neurons, got layer 1 (Dense((4, 4, 2), 6), Own)"),
+    kinds = (
+        "net must have SRM, Loihi or neurons that are written as a step without exp, got layer 1 (Dense((4, 4, 2), 6)"
+    )
+    images = "recordings must not be Digits unless the network takes frames (H, W, 2)"
+    ends = "net must end in neurons, an Average of them or a read-out, got"
+    any_other = [
+        ([cs.Conv(2, 3, 3), srm], framed, "net must end in one neuron for each class, got an output of (2, 2, 3)"),
+        ([dense, srm, cs.Dense(6, 3)], {}, f"{ends} Dense(6, 3)"),
+        ([dense, Own()], {}, f"{kinds}, Own)"),
+        ([dense, Arithmetic()], {}, f"{kinds}, Arithmetic)"),
         ([dense, cs.Dense(6, 3), srm], {}, f"{weights} Dense((4, 4, 2), 6), Dense(6, 3)"),
+        ([dense, srm, cs.BatchNorm(6), cs.Dense(6, 3), srm], {}, f"{weights} BatchNorm(6), Dense(6, 3)"),
         ([dense, srm, cs.FilterBank(6, 2), srm], {}, f"{weights} FilterBank(6, 2)"),
-        ([two, srm], {"shape": frames}, "net must be a chain of layers, without branches, for a page that runs it"),
+        ([two, srm], framed, "net must be a chain of layers, without branches, for a page that runs it"),
+    ]
+    cases = [
+        *((net, options, f"{message}; `report` shows any network") for net, options, message in any_other),
+        (flat, {}, f"{needs} as of a Loader"),
+        (flat, {"recordings": (x[..., :9], [0, 1])}, "the input must have the network's shape, (32,), got (9,)"),
+        (flat, {"recordings": shown, "names": ["a"]}, "names must be those of the network's 3 classes, got 1"),
+        (flat, {"recordings": shown, "window": (5, 5)}, "window must be start and stop in ms, got (5, 5)"),
+        (flat, {"recordings": shown, "drawing": "poisson"}, f"{drawn}, got 'poisson' and (32,)"),
+        (flat, {"recordings": Digits("test")}, f"{images}, got (32,)"),
+        ([dense], {}, "net must have neurons, whose spikes could be shown"),
         ([double, srm], {}, "net must have float32 weights, got float64 in Dense((4, 4, 2), 6)"),
         ([dense, srm], {"duration": 0.3}, "duration must be at least one step of 1 ms, got 0.3"),
     ]
     for net, options, message in cases:
         with pytest.raises(ValueError, match="^" + re.escape(f"write_demo: {message}") + "$"):
             cs.write_demo(cs.Sequential(*net) if isinstance(net, list) else net, tmp_path / "a.html", **options)
+    with pytest.raises(ValueError, match=r"^Arrays: x and y must have one length, got 2 and 3"):
+        cs.write_demo(flat, tmp_path / "a.html", recordings=(x, [0, 1, 2]))
+    for given in ((x,), x, 3):
+        with pytest.raises(TypeError, match=r"^write_demo: recordings must be a data set, or a batch"):
+            cs.write_demo(flat, tmp_path / "a.html", recordings=given)
     assert not list(tmp_path.iterdir())

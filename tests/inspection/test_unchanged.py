@@ -208,7 +208,7 @@ RUNS = {
 def test_input_that_is_not_finite_is_refused_also_past_the_first_sample(op, value, tmp_path):
     x, before = np.ones((10, 2, 3), np.float32), NET.state()
     x[4, 1, 2] = value
-    name = "write_report: samples" if op == "report" else f"(network|{op}): x"
+    name = "write_report: samples" if op == "report" else f"(network|{op.replace('health', 'diagnose')}): x"
     with pytest.raises(ValueError, match=f"^{name} must be finite, got {value} in it$"):
         RUNS[op](x, tmp_path)
     assert not list(tmp_path.iterdir())

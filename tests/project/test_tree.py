@@ -211,6 +211,11 @@ def test_the_words_of_pages_keep_their_budget():
     assert sum(len(text.split()) for name, text in pages if name.endswith(".md")) <= WORDS
 
 
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
+    assert (ROOT / "docs" / "images" / "demo.gif").stat().st_size < 1 << 20
+
+
 def test_every_file_of_the_second_level_exists():
     names = runpy.run_path(str(ROOT / "conftest.py"))
     listed = [names["file_of"](folder, name) for folder, files in names["ONLY_WITH_ALL"].items() for name in files]

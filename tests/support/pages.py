@@ -34,9 +34,12 @@ _FOUND = """(points) => points.map(([clientX, clientY]) => {
 
 
 def lively(*stages: Any) -> cs.Sequential:
-    """Return a network whose dense layers have many positive weights, so that all neurons fire."""
-    net = cs.Sequential(*stages)
+    """Return a network whose dense layers have many positive weights, so that all neurons fire, and no number is 0."""
+    net, draw = cs.Sequential(*stages), np.random.default_rng(6)
     for stage in (node.stage for node in graph_of(net).nodes):
+        for given in (getattr(stage, name, None) for name in ("bias", "mean", "var", "gain", "offset")):
+            if isinstance(given, cs.Tensor):
+                given.data[:] += draw.uniform(0.1, 0.5, given.shape)
         if isinstance(stage, cs.Dense):
             stage.weight.data[:] = (np.abs(stage.weight.data) - np.abs(stage.weight.data).mean() / 2) * 8
     return net
@@ -48,6 +51,18 @@ def seen(image: np.ndarray, shape: tuple[int, ...], steps: int, dt: float = 1.0)
     (canvas,) = camera.draw(image[None] / digits.BRIGHTEST)
     time, x, y, p = simulated_camera.record(canvas, camera.path, camera.thresholds).T
     return Events(time / 1000.0, x, y, p).to_spikes(shape, steps, dt)[:, None]
+
+
+def drawn_at_random(image: np.ndarray, shape: tuple[int, ...], steps: int, rate: float) -> np.ndarray:
+    """Return the spikes (T, 1, H, W, C) of the page for an image of values from 0 to 16, (rows, columns, C)."""
+    scale, u = max(1, -(-max(shape[:2]) // 32)), np.uint32
+    pixels = image.repeat(scale, 0).repeat(scale, 1)[: shape[0], : shape[1]].ravel()
+    n, t = np.arange(pixels.size, dtype=u), np.arange(steps, dtype=u)[:, None]
+    found = (n + u(1)) * u(0x9E3779B1) ^ (t + u(1)) * u(0x85EBCA77)
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
+        found = (found ^ found >> u(shift)) * u(factor)
+    chance = np.floor(-np.expm1(-pixels / digits.BRIGHTEST * rate / 1000) * 2.0**32)
+    return ((found ^ found >> u(15)) < chance).reshape(steps, 1, *shape)
 
 
 def times_of(spikes: np.ndarray) -> list[list[int]]:
@@ -150,20 +165,35 @@ class Page:
 
     def take(self, image: np.ndarray) -> None:
         """Run the network on an image, as a click on an example does."""
-        self.answer(f"live.take({json.dumps(np.ravel(image).tolist())}, null)")
+        self.answer(f"live.take({{ image: {json.dumps(np.ravel(image).tolist())} }})")
 
-    def check_spikes(self, net: cs.Sequential, x: np.ndarray) -> int:
-        """Compare the spikes of all layers with Python's for input x (T, 1, H, W, 2); return the count of the last."""
+    def check_spikes(self, net: cs.Sequential, x: np.ndarray) -> np.ndarray:
+        """Compare the spikes of all layers, their potentials if the page keeps them, and a read-out with Python's.
+
+        Args:
+            net: the network.
+            x: its input (T, 1, ...).
+
+        Returns:
+            The output (T, 1, ...).
+        """
         assert self.spikes(0) == times_of(x)
         here = Contents(net, x)
         for layer, unit in enumerate(here.units, 1):
             assert self.spikes(layer) == times_of(here.spikes[unit.last.number]), f"layer {layer}"
-        last = here.spikes[here.units[-1].last.number]
-        if here.units[-1].last.number == here.graph.output:  # with its fused passes, the network has the same output
-            net.train(False)
-            with cs.no_grad():
-                assert (net(x).data == last).all()
-        return int(last.sum())
+            kept = self.run(f"[...(model.layers[{layer}].potentials?.[0].array ?? [])]")
+            if kept:
+                expected = here.potentials[unit.last.number].reshape(len(x), -1).T
+                np.testing.assert_array_equal(np.reshape(kept, expected.shape), expected)
+        net.train(False)
+        with cs.no_grad():  # by the fused passes of the network
+            out: np.ndarray = net(x).data
+        if here.units[-1].last.number == here.graph.output:
+            assert (out == here.spikes[here.units[-1].last.number]).all()
+        read = self.run("model.readout && [...model.readout]")
+        if read:
+            np.testing.assert_array_equal(np.reshape(read, (out.shape[2], len(x))), out[:, 0].T)
+        return out
 
 
 _PROBLEMS = Path(__file__).with_name("page_audit.js").read_text("utf-8")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from cuslayer._base import check
 from cuslayer._base.files import write_whole
-from cuslayer.backend import to_numpy
-from cuslayer.inspection.report.contents import contents, input_shape, live_contents
-from cuslayer.inspection.structure import check_loss, dt_at
+from cuslayer.inspection.report.contents import contents
+from cuslayer.inspection.report.live import live_contents
+from cuslayer.inspection.structure import check_loss
 from cuslayer.network.graph import finite_input
 from cuslayer.network.walk import check_network
 
@@ -49,8 +50,7 @@ def write_report(
         loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
         title: the title of the page; by default the network's notation.
         frame: for images, the duration in ms of the event frame at the cursor.
-        live: write the page of `demo` instead: a digit can be drawn there, and the network runs in the page. The
-            samples are recordings that it can run on, and an integer target (N,) their classes.
+        live: the old name of `demo` with these samples as its recordings.
 
     Returns:
         The path of the page.
@@ -58,7 +58,7 @@ def write_report(
     Raises:
         TypeError: net is not a network, loss is not a function, or title is not a string.
         ValueError: samples are not (T, N, ...), not finite or empty, the network has no neurons, a loss is given
-            without a target or for a live page, or frame is not positive; for a live page also the errors of `demo`.
+            without a target, or frame is not positive.
         OSError: the file cannot be written.
 
     >>> import numpy as np, tempfile
@@ -70,6 +70,9 @@ def write_report(
     ...     page.read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
+    if live:
+        check.warn("live=True is write_demo(net, path, recordings=(samples, target))")
+        return write_demo(net, path, recordings=(samples, target), title=title, frame=frame)
     check_network(net)
     data = finite_input("samples", samples).data
     check.time_first("samples", data)
@@ -79,12 +82,7 @@ def write_report(
     if loss is not None and target is None:
         raise ValueError("target is needed where a loss is given")
     title, frame = _title(net, title), check.positive("frame", frame)
-    if not live:
-        return _write(path, _SCRIPTS, {"title": title, "frame": frame} | contents(net, data, target, loss))
-    if loss is not None:
-        raise ValueError("loss must not be given for a live page, which shows no errors")
-    found = live_contents(net, data.shape[2:], len(data), to_numpy(data), target)
-    return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found)
+    return _write(path, _SCRIPTS, {"title": title, "frame": frame} | contents(net, data, target, loss))
 
 
 @check.operation
@@ -92,26 +90,39 @@ def write_demo(
     net: Any,
     path: str | os.PathLike[str],
     *,
-    shape: tuple[int, int, int] | None = None,
-    duration: float = 300.0,
+    recordings: Any = None,
+    names: Sequence[str] | None = None,
+    shape: tuple[int, ...] | None = None,
+    duration: float | None = None,
+    over: str = "sum",
+    window: tuple[float, float] | None = None,
+    drawing: str | None = None,
+    rate: float | None = None,
     title: str | None = None,
     frame: float = 10.0,
 ) -> Path:
-    """Write one HTML page in which a network recognizes the digits that its reader draws.
+    """Write one HTML page in which a network runs on what its reader draws, or on recordings.
 
-    The page loads nothing else and works offline. It has the weights of the network, and does what Python does: an
-    event camera is simulated that sees the drawing in three saccades, as for `data.Digits`, and the network runs on its
-    events, in float32, with Python's spikes to the bit. The output's counts are the answer. The spikes run through the
-    rasters of all layers, and a click on a spike shows why its neuron fired, as in `report`. The digits of the test set
-    are there to be tried.
+    The page loads nothing else and works offline. It has the weights of the network, and does what Python does, in
+    float32, with Python's spikes to the bit. The spikes run through the rasters of all layers, and a click on a spike
+    shows why its neuron fired, as in `report`. A network of frames is asked to recognize a drawing: an event camera is
+    simulated that sees it in three saccades, or each pixel fires at random. Any other network chooses recordings.
 
     Args:
-        net: a `Network` or `Sequential` of SRM or Loihi neurons, its input frames (H, W, 2), its output one neuron or
-            group of neurons for each class.
+        net: a `Network` or `Sequential`, a chain of layers; its output one neuron or group of neurons for each class,
+            or a read-out. Its neurons are SRM, Loihi or written as a step, and may be recurrent.
         path: the file to write or replace.
-        shape: the input (H, W, 2), for a network that does not have it itself: a `Network` has it, and a `Sequential`
-            whose first layer is a `Dense` of frames.
-        duration: the simulated time in ms. A recording of the camera takes 300 ms.
+        recordings: a data set, or a batch (x, labels) as of a `Loader`; the page carries some of them, up to 4 MB. Of
+            `Digits`, it carries the pictures, and drawings become pictures like these. Labels are classes, or one at
+            each step. Recordings of numbers come with the weighted input of the first neurons.
+        names: the names of the classes; by default those of the data set, or numbers.
+        shape: the input, for a network that does not have it itself: a `Network` has it, and a `Sequential` whose first
+            layer is a `Dense` of frames.
+        duration: the simulated time in ms; by default that of the recordings, or 300.
+        over: what a read-out decides by, as in `classify`; "every" for an answer at each step.
+        window: start and stop of the time that counts for a read-out, ms; by default all of it.
+        drawing: "camera", for frames (H, W, 2), "poisson" or "none"; by default the first that the network takes.
+        rate: of a drawn pixel that fires at random, Hz; by default that of bright pixels in the recordings, or 100.
         title: the title of the page; by default the network's notation.
         frame: the duration in ms of the shown frame of events.
 
@@ -119,27 +130,23 @@ def write_demo(
         The path of the page.
 
     Raises:
-        TypeError: net is not a network, title is not a string, or a number is not one.
-        ValueError: the input is not frames (H, W, 2), the output is not classes, a layer, its weights or its neurons
-            are of a kind that the page cannot compute to the bit, or duration or frame is not positive.
+        TypeError: net is not a network, recordings are none, title is not a string, or a number is not one.
+        ValueError: nothing can be drawn and there are no recordings, they do not fit the network, the output is not
+            classes, a layer, its weights or its neurons are of a kind that the page cannot compute to the bit, or a
+            number is out of range.
         OSError: the file cannot be written.
 
     >>> import tempfile
     >>> from cuslayer.network import Network
     >>> from cuslayer.neurons import SRM
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_demo(Network("34x34x2-16-10", SRM()), f"{folder}/demo.html").read_text("utf-8")[:15]
+    ...     write_demo(Network("12x12x1-16-4", SRM()), f"{folder}/demo.html").read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
     check_network(net)
-    title = _title(net, title)
-    duration, frame = check.positive("duration", duration), check.positive("frame", frame)
-    dt = dt_at(net, 0)
-    steps = round(duration / dt)
-    if steps < 1:
-        raise ValueError(f"duration must be at least one step of {dt:g} ms, got {duration:g}")
-    found = live_contents(net, input_shape(net, shape), steps, None, None)
-    return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found)
+    title, frame = _title(net, title), check.positive("frame", frame)
+    found, steps = live_contents(net, recordings, names, shape, duration, over, window, drawing, rate)
+    return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found, steps)
 
 
 def _title(net: Any, title: Any) -> str:
@@ -151,12 +158,12 @@ def _title(net: Any, title: Any) -> str:
     return title
 
 
-def _write(path: str | os.PathLike[str], scripts: tuple[str, ...], data: dict[str, Any]) -> Path:
-    """Write a page with its data, and return its path."""
+def _write(path: str | os.PathLike[str], scripts: tuple[str, ...], data: dict[str, Any], more: str = "") -> Path:
+    """Write a page with its data and one more script, and return its path."""
     parts = {
         "title": escape(data["title"]),
         "style": _read("page.css"),
-        "scripts": "\n".join(map(_read, scripts)),
+        "scripts": "\n".join((_read(scripts[0]), more, *map(_read, scripts[1:]))),
         # Escaped so that no text in it can end the enclosing script element.
         "contents": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     }

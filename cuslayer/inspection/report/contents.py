@@ -1,4 +1,4 @@
-"""The data of a page: the network, its input and its spikes; for a page that runs the network also a camera and digits.
+"""The data of a page: the network, its input and its spikes.
 
 The page computes potentials, errors and explanations of a neuron on demand (model.js): a potential is a sum over input
 spikes, and the error on a neuron's spikes a sum over the neurons after it. Weights, spikes and the errors on the last
@@ -9,21 +9,18 @@ before such a stage with their errors.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from cuslayer._base import check
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
-from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
-from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.dense.busy import INPUTS, busy_above
-from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
+from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import Join, on_gradient
@@ -32,9 +29,6 @@ from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
 
 Json: TypeAlias = "dict[str, Any]"
-
-# The seed of the camera's thresholds: that of `Digits` by default.
-_SEED = 0
 
 
 def block(x: Array, kind: str) -> Json:
@@ -60,7 +54,8 @@ def by_neuron(train: Array) -> Json:
     trains = _columns(train)
     neuron, time = np.nonzero(trains)
     counts = np.bincount(neuron, minlength=len(trains))
-    found = {"counts": block(counts, "u4"), "times": block(time, "u4" if len(train) > 65536 else "u2")}
+    short = "u4" if len(train) > 65536 else "u2"
+    found = {"counts": block(counts, short), "times": block(time, short)}
     if train.dtype != bool:
         found["values"] = block(trains[neuron, time], "f4")
     return found
@@ -104,8 +99,8 @@ class Contents:
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
-        elif type(stage) in _KINDS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
-            found = _KINDS[type(stage)](stage, given[0], self.shapes[node.number])
+        elif type(stage) in KINDS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
+            found = KINDS[type(stage)](stage, given[0], self.shapes[node.number])
         return {"kind": None, "inputs": [number + 1 for number in node.inputs]} | found
 
     def sources(self, number: int) -> set[int]:
@@ -197,10 +192,13 @@ def neuron_constants(neurons: Any) -> Json:
     }
 
 
-def _dense(layer: Dense, before: Shape, after: Shape) -> Json:
-    w = to_numpy(layer.effective_weight().data)
-    summed = {"sixesAbove": busy_above(*w.shape, w.itemsize), "together": INPUTS}
-    return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
+def dense_node(layer: Any, before: Shape, after: Shape) -> Json:
+    """Return a dense layer or a read-out as the page reads it, without its bias."""
+    w, delays = to_numpy(layer.effective_weight().data), layer.delays
+    lags = 1 if delays is None else delays.lags
+    summed = {"sixesAbove": busy_above(lags * len(w), w.shape[1], w.itemsize), "together": INPUTS}
+    found = {"kind": "dense", "outputs": w.shape[1], "weight": block(w, "f4")} | summed
+    return found if delays is None else found | {"lags": lags, "lag": block(to_numpy(delays.whole_lags()), "u2")}
 
 
 def _window(layer: Any, before: Shape, after: Shape) -> Json:
@@ -224,7 +222,7 @@ def _delay(layer: Delay | Shift, before: Shape, after: Shape) -> Json:
     return {
         "kind": "delay",
         "steps": block(steps, "i4"),
-        "shares": block(shares if _linear(layer) else 0 * shares, "f8"),
+        "shares": block(shares if is_linear(layer) else 0 * shares, "f8"),
     }
 
 
@@ -233,113 +231,14 @@ def _steps(layer: Delay | Shift) -> tuple[Any, Any]:
     return whole_steps(delay, layer.dt)
 
 
-def _linear(stage: Any) -> bool:
+def is_linear(stage: Any) -> bool:
     """Return whether a stage is a delay that makes numbers of spikes."""
     return isinstance(stage, Delay) and stage.mode == "linear"
 
 
-_KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
-    Dense: _dense,
+KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
+    Dense: dense_node,
     **dict.fromkeys((Conv, ConvTranspose, SumPool, Unpool), _window),
     **dict.fromkeys((Delay, Shift), _delay),
     Dropout: lambda layer, before, after: {"kind": "join"},
 }
-
-
-def live_contents(net: Any, shape: Shape, steps: int, spikes: Array | None, target: Any) -> Json:
-    """Return the data of a page that runs a network on input (H, W, 2) for some steps, as JSON values.
-
-    `spikes` are recordings (T, N, H, W, 2) that it can run on, `target` their classes (N,).
-    """
-    labels = None if target is None else np.asarray(to_numpy(target.data if isinstance(target, Tensor) else target))
-    if spikes is not None and spikes.dtype != bool:
-        raise TypeError(f"samples of a live page must be spikes (bool), got {spikes.dtype}")
-    if (
-        spikes is not None
-        and labels is not None
-        and (labels.shape != spikes.shape[1:2] or labels.dtype.kind not in "iu")
-    ):
-        rule = f"integers ({spikes.shape[1]},) for a live page"
-        raise ValueError(f"target must be {rule}, got {labels.dtype} of shape {labels.shape}")
-    if len(shape) != 3 or shape[2] != 2:
-        raise ValueError(f"net must take frames (H, W, 2) of an event camera, got {tuple(shape)}")
-    # One step is enough for the shapes and the structure.
-    page = Contents(net, np.zeros((1, 1, *shape), bool))
-    found, before = page.network(), INPUT
-    output = _output(page)
-    for unit, layer in zip(page.units, found["layers"][1:], strict=True):
-        _check_chain(page, before, unit.last.number)
-        simulation = as_neuron(unit.last.stage).simulation(steps)
-        if simulation is None:
-            raise ValueError(f"net must have SRM or Loihi neurons, got {layer['name']}")
-        layer["neurons"]["simulation"], before = simulation, unit.last.number
-    images, classes = labelled_images()
-    seen, chosen = saccades(shape[0], shape[1], images[0].shape[0], _SEED), numbers("test")
-    camera = {"shape": shape, "canvas": seen.canvas, "corner": seen.corner, "size": images[0].shape[0]}
-    camera |= {"brightest": BRIGHTEST, "dark": DARK}
-    given = [] if spikes is None else [by_neuron(spikes[:, n]) for n in range(spikes.shape[1])]
-    return found | {
-        "steps": steps,
-        "output": output,
-        "camera": camera | {name: block(getattr(seen, name), "f8") for name in ("enlarge", "path", "thresholds")},
-        "digits": {"images": block(images[chosen], "u1"), "labels": block(classes[chosen], "u1")},
-        "recordings": [
-            {"label": None if labels is None else int(labels[n]), "spikes": each} for n, each in enumerate(given)
-        ],
-    }
-
-
-def _chain(page: Contents, before: int, number: int) -> list[GraphNode]:
-    """Return the nodes from a node of neurons, or the input, to another node; raise ValueError if it has branches."""
-    chain: list[GraphNode] = []
-    while number != before:
-        if number == INPUT or len(page.nodes[number].inputs) != 1:
-            raise ValueError("net must be a chain of layers, without branches, for a page that runs it")
-        chain.insert(0, page.nodes[number])
-        (number,) = page.nodes[number].inputs
-    return chain
-
-
-def _check_chain(page: Contents, before: int, number: int) -> None:
-    """Raise ValueError unless the page computes the weighted input of neurons, from the spikes before, to the bit."""
-    stages = [node.stage for node in _chain(page, before, page.nodes[number].inputs[0])]
-    weights = [stage for stage in stages if not isinstance(stage, (Delay, Shift, Dropout))]
-    # Numbers after a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
-    if not page.knows(number) or len(weights) != 1 or any(map(_linear, stages)):
-        rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
-        raise ValueError(f"net must have {rule}, got {', '.join(map(repr, stages)) or 'none'}")
-    for stage in stages:
-        for p in getattr(stage, "parameters", list)():
-            if p.dtype != np.float32:
-                raise ValueError(f"net must have float32 weights, got {p.dtype} in {stage!r}")
-
-
-def _output(page: Contents) -> Json:
-    """Return the number of classes, neurons or groups of an `Average`, and the delays after the last neurons."""
-    last = page.units[-1].last.number
-    after = [node for node in _chain(page, last, page.graph.output) if type(node.stage) is not Dropout]
-    averages: Iterable[Any] = [node.stage for node in after[-1:] if type(node.stage) is Average]
-    groups, shape = [stage.groups for stage in averages], page.shapes[last]
-    delays = after[: len(after) - len(groups)]
-    if any(type(node.stage) not in (Delay, Shift) or _linear(node.stage) for node in delays):
-        raise ValueError(f"net must end in neurons or an Average of them, got {after[-1].stage!r}")
-    if not groups and len(shape) != 1:
-        raise ValueError(f"net must end in one neuron for each class, got an output of {tuple(shape)}")
-    return {"classes": groups[0] if groups else shape[0], "delays": [node.number + 1 for node in delays]}
-
-
-def input_shape(net: Any, given: Any) -> Shape:
-    """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
-    own = getattr(net, "input_shape", None)
-    if own is None and net.layers and isinstance(net.layers[0], Dense):
-        own = net.layers[0].in_features
-    if given is None:
-        if own is None:
-            raise ValueError(f"shape is needed: a {type(net).__name__} does not have the shape of its input")
-        return tuple(own)
-    if not isinstance(given, (tuple, list)):
-        raise TypeError(f"shape must be (H, W, 2), got {type(given).__name__}")
-    shape = tuple(check.integer("shape", side, least=1) for side in given)
-    if own is not None and shape != tuple(own):
-        raise ValueError(f"shape must be the network's, {tuple(own)}, got {shape}")
-    return shape

@@ -1,9 +1,9 @@
-// The part of a page that runs the network: digits are drawn, taken from the test set or recorded, and answered.
+// The part of a page that runs the network: drawings and recordings are answered.
 "use strict";
 
 const SLICE = 12; // ms of work after which the page draws and listens
 const SPEEDS = [0.02, 0.1, 0.25, 1]; // of real time
-const PEN = 0.07; // width of the line on the pad, in pads
+const SMALL = [96, 36]; // pixels of the picture of a recording that has no frames
 
 // The time of the page in steps: it runs, pauses and is moved by hand. `show` is called whenever the step changes,
 // `running` with whether time runs.
@@ -37,18 +37,21 @@ class Player {
   }
 }
 
-// The pad: strokes of a mouse, a finger or a pen. `changed` is called with the strokes after each.
+// The pad: strokes of a mouse, a finger or a pen, of the chosen ink. `changed` is called with the strokes after each.
 class Pad {
-  constructor(node, changed) {
-    Object.assign(this, { node, changed, strokes: [], current: null, picture: null });
+  constructor(node, draw, changed) {
+    Object.assign(this, { node, shape: draw.size, pen: penOf(draw), strokes: [], current: null, picture: null });
+    Object.assign(this, { inks: inksOf(draw.inks), ink: 0 });
+    node.style.aspectRatio = `${draw.size[1]} / ${draw.size[0]}`;
     const place = ({ clientX, clientY }, box = node.getBoundingClientRect()) =>
       [(clientX - box.left) / box.width, (clientY - box.top) / box.height];
     node.onpointerdown = (event) => {
       if (event.button !== 0 || this.current) return;
       event.preventDefault();
       node.setPointerCapture(event.pointerId);
-      Object.assign(this, { pointer: event.pointerId, picture: null, current: [place(event)] });
-      this.strokes.push(this.current);
+      const stroke = Object.assign([place(event)], { ink: this.ink });
+      Object.assign(this, { pointer: event.pointerId, picture: null, current: stroke });
+      this.strokes.push(stroke);
       this.draw();
     };
     node.onpointermove = (event) => {
@@ -60,72 +63,87 @@ class Pad {
     node.onpointerup = node.onpointercancel = (event) => {
       if (!this.current || event.pointerId !== this.pointer) return;
       this.current = null;
-      this.changed(this.strokes);
+      changed(this.strokes);
     };
   }
 
   // Remove the strokes, and show pixels in their place; the next stroke starts anew.
-  show(pixels, size, brightest) {
+  show(pixel) {
     Object.assign(this, { strokes: [], current: null, picture: element("canvas") });
-    paint(this.picture, [size, size], (i) => [...rgb("ink"), (255 * pixels[i]) / brightest]);
+    paint(this.picture, this.shape, pixel);
     this.draw();
   }
 
   draw() {
-    const { node } = this, side = Math.round(node.clientWidth * pixelRatio()) || 1;
-    Object.assign(node, { width: side, height: side });
-    const context = node.getContext("2d");
-    if (this.picture) context.drawImage(this.picture, 0, 0, side, side);
-    Object.assign(context, { lineWidth: PEN * side, lineCap: "round", lineJoin: "round", strokeStyle: color("ink") });
+    const { node, shape: [rows, columns] } = this, wide = Math.round(node.clientWidth * pixelRatio()) || 1;
+    const high = Math.round((wide * rows) / columns), context = node.getContext("2d");
+    Object.assign(node, { width: wide, height: high });
+    context.imageSmoothingEnabled = rows < 12;
+    if (this.picture) context.drawImage(this.picture, 0, 0, wide, high);
+    Object.assign(context, { lineWidth: this.pen * Math.min(wide, high), lineCap: "round", lineJoin: "round" });
     for (const stroke of this.strokes) {
+      context.strokeStyle = `rgb(${this.inks[stroke.ink]})`;
       context.beginPath();
       // A line to the first point draws a dot for a stroke of one point.
-      for (const [x, y] of [stroke[0], ...stroke]) context.lineTo(x * side, y * side);
+      for (const [x, y] of [stroke[0], ...stroke]) context.lineTo(x * wide, y * high);
       context.stroke();
     }
   }
 }
 
-// The pixels of the digit as buttons: what the camera sees, and how to draw with the keyboard. `changed` is called
-// after a key or a click changed a pixel.
+// The pixels of a drawing as buttons: what the network sees, and how to draw with the keyboard, with the chosen ink.
+// `changed` is called after a key or a click changed a pixel.
 class Pixels {
-  constructor(node, size, brightest, changed) {
-    Object.assign(this, { size, brightest, changed });
-    this.buttons = Array.from({ length: size * size }, (_, at) => element("button", {
+  constructor(node, { size, inks, brightest }, changed) {
+    const [rows, columns] = size;
+    Object.assign(this, { rows, columns, count: inks, brightest, changed, ink: 0 });
+    this.buttons = Array.from({ length: rows * columns }, (_, at) => element("button", {
       type: "button", role: "gridcell", tabIndex: at ? -1 : 0, onkeydown: (event) => this.pressed(at, event),
-      onclick: () => this.paint(at, this.values[at] ? 0 : brightest) }));
-    const line = (row) => element("div", { role: "row" }, ...this.buttons.slice(row * size, (row + 1) * size));
-    node.append(...Array.from({ length: size }, (_, row) => line(row)));
-    this.set(new Uint8Array(size * size));
+      onclick: () => this.paint(at, this.value(at) ? 0 : brightest) }));
+    const line = (row) => element("div", { role: "row" }, ...this.buttons.slice(row * columns, (row + 1) * columns));
+    node.append(...Array.from({ length: rows }, (_, row) => line(row)));
+    node.style.aspectRatio = `${columns} / ${rows}`;
+    this.set(new Uint8Array(rows * columns * inks));
+  }
+
+  value(at) {
+    return this.values[at * this.count + this.ink];
+  }
+
+  // Return the color and the opacity of a pixel, 0 to 255.
+  color(at) {
+    const [ink, sum] = mixed(this.values.subarray(at * this.count, (at + 1) * this.count), inksOf(this.count));
+    return [...ink, Math.min(255, (255 * sum) / this.brightest)];
   }
 
   // Show values, without calling `changed`.
   set(values) {
-    const { size, brightest } = this;
+    const { columns, brightest } = this;
     this.values = Uint8Array.from(values);
     this.buttons.forEach((button, at) => {
-      button.style.setProperty("--ink-share", values[at] / brightest);
-      button.ariaLabel = `row ${Math.floor(at / size) + 1}, column ${(at % size) + 1}: ${values[at]} of ${brightest}`;
+      const [red, green, blue, opacity] = this.color(at), place = `row ${Math.floor(at / columns) + 1}`;
+      button.style.background = `rgb(${red} ${green} ${blue} / ${opacity / 255})`;
+      button.ariaLabel = `${place}, column ${(at % columns) + 1}: ${this.value(at)} of ${brightest}`;
     });
   }
 
   paint(at, value) {
-    this.values[at] = limit(value, 0, this.brightest);
+    this.values[at * this.count + this.ink] = limit(value, 0, this.brightest);
     this.set(this.values);
     this.changed();
   }
 
   pressed(at, event) {
-    const { size, values } = this, row = Math.floor(at / size), column = at % size;
+    const { rows, columns } = this, row = Math.floor(at / columns), column = at % columns, now = this.value(at);
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    const keys = { "+": values[at] + 1, "-": values[at] - 1, Delete: 0, Backspace: 0 };
+    const keys = { "+": now + 1, "-": now - 1, Delete: 0, Backspace: 0 };
     const value = /^[0-9]$/.test(event.key) ? Number(event.key) : keys[event.key];
     if (!moves && value === undefined) return;
     event.preventDefault();
     event.stopPropagation();
     if (value !== undefined) return this.paint(at, value);
-    const next = limit(row + moves[0], 0, size - 1) * size + limit(column + moves[1], 0, size - 1);
+    const next = limit(row + moves[0], 0, rows - 1) * columns + limit(column + moves[1], 0, columns - 1);
     this.buttons[at].tabIndex = -1;
     this.buttons[next].tabIndex = 0;
     this.buttons[next].focus();
@@ -135,29 +153,43 @@ class Pixels {
 // A page that runs its network. `showRun` is called after a run, `showTime` when the time of the page changes.
 class Live {
   constructor(model, showRun, showTime) {
-    const { size, brightest } = model.camera;
-    Object.assign(this, { model, size, brightest, showRun, task: null, outcome: null, examples: 0 });
+    const { draw, digits } = model;
+    Object.assign(this, { model, draw, showRun, task: null, outcome: null, shown: 0, most: model.steps, sample: null });
+    this.samples = digits ? this.pictures(numbers(digits.images), numbers(digits.labels)) : model.recordings;
+    for (const sample of this.samples) if (sample.labels) sample.steps_labels = [...numbers(sample.labels)];
     this.player = new Player(model.steps - 1, model.dt, showTime, (runs) =>
       Object.assign($("play"), { textContent: runs ? "Pause" : "Play", ariaLabel: runs ? "Pause" : "Play" }));
-    this.pad = new Pad($("pad"), (strokes) => {
-      this.pixels.set(pixelsOf(strokes));
+    if (!draw) return;
+    this.pad = new Pad($("pad"), draw, (strokes) => {
+      this.pixels.set(pixelsOf(draw, strokes));
       this.press(null);
-      this.recognize(this.seen());
+      this.recognize({ image: this.pixels.values });
     });
-    this.pixels = new Pixels($("pixels"), size, brightest, () => this.take(this.pixels.values, null));
+    this.pixels = new Pixels($("pixels"), draw, () => this.take({ image: this.pixels.values }));
   }
 
-  // What the network sees of the pixels.
-  seen() {
-    return recorded(this.model.camera, this.pixels.values, this.model.steps, this.model.dt);
+  // Return the pictures of the data set of digits as samples.
+  pictures(images, labels) {
+    const size = count(this.draw.size);
+    return [...labels].map((label, at) =>
+      ({ label, title: `test digit ${at}`, image: images.subarray(at * size, (at + 1) * size) }));
   }
 
-  // Run the network on the spikes that a generator returns, in slices; show the answer unless a later run overtakes.
-  async recognize(source, label = null) {
-    const task = (this.task = {}), start = performance.now(), { model } = this;
+  // Return what the network sees of a sample: spikes, or numbers with the weighted input of the first neurons.
+  *seen({ image, spikes, weighted }, steps) {
+    const { model, draw } = this;
+    if (!image) return [spikesAt(trains(spikes), steps), weighted && numbers(weighted)];
+    if (!draw.camera) return [yield* poisson(draw, model.layers[0].shape, image, steps), null];
+    return [yield* recorded(draw.camera, image, steps, model.dt), null];
+  }
+
+  // Run the network on a sample, in slices; show the answer unless a later run overtakes.
+  async recognize(sample) {
+    const task = (this.task = {}), start = performance.now(), { model } = this, steps = sample.steps ?? this.most;
     this.player.play(false);
-    const work = (function* () {
-      yield* simulate(model, yield* source);
+    const seen = this.seen(sample, steps), work = (function* () {
+      const [fired, given] = yield* seen;
+      yield* simulate(model, fired, steps, given);
     })();
     for (let end = start + SLICE; !work.next().done; ) {
       if (performance.now() < end) continue;
@@ -165,130 +197,200 @@ class Live {
       if (this.task !== task) return;
       end = performance.now() + SLICE;
     }
-    this.show(label);
+    this.show(sample);
     $("speed-of-answer").textContent = `answered in ${Math.round(performance.now() - start)} ms`;
     performance.mark("answer");
   }
 
-  // Show an image on the pad and in the pixels.
+  // Show an image on the pad and in the pixels; null for none.
   picture(image) {
-    this.pixels.set(image);
-    this.pad.show(image, this.size, this.brightest);
-    this.press(null);
+    if (!this.draw) return;
+    this.pixels.set(image ?? new Uint8Array(this.pixels.values.length));
+    this.pad.show((at) => this.pixels.color(at));
   }
 
-  // Show an image, and run the network on it.
-  take(image, label) {
-    this.picture(image);
-    return this.recognize(this.seen(), label);
+  // Run the network on a sample: an image, which is shown, or a recording.
+  take(sample, button = null) {
+    this.picture(sample.image);
+    this.press(button);
+    return this.recognize(sample);
   }
 
-  // Mark one of the buttons of examples and recordings as the source of the picture.
+  // Mark one of the buttons of samples as the source of what is shown.
   press(button) {
     for (const each of document.querySelectorAll("[aria-pressed]")) each.ariaPressed = String(each === button);
   }
 
-  show(label) {
-    const { model, player } = this, { winner, time: when } = (this.outcome = decide(model));
-    const true_class = label === null ? "" : ` The true class is ${label}.`, last = model.layers.length - 1;
-    Object.assign($("winner"), { textContent: winner < 0 ? "–" : winner, className: winner > 9 ? "wide" : "" });
-    $("verdict").textContent = winner < 0 ? `No output neuron fired.${true_class}`
-      : `The answer is ${winner}, decided at ${model.ms(when)} ms.${true_class}`;
-    const first = Math.max(0, model.spikes(last).starts.findIndex((start) => start > 0) - 1);
-    const neuron = model.output.classes === model.neurons(last) ? Math.max(0, winner) : first;
+  show(sample) {
+    const { model, player } = this, last = model.layers.length - 1, { winner } = (this.outcome = decide(model));
+    this.sample = sample;
+    const neuron = !model.readout && model.output.classes === model.neurons(last) ? Math.max(0, winner) : model.busiest(last);
+    Object.assign(player, { end: model.steps - 1, step: Math.min(player.step, model.steps - 1) });
     this.showRun(last, neuron, model.times(last, neuron)[0] ?? 0);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     player.move(still ? model.steps - 1 : 0);
     if (model.spikes(0).times.length && !still) player.play(true);
   }
 
-  // Show the counts of the classes at the time of the page.
+  // Show the winner, and in words what it is about.
+  showAnswer() {
+    const { model, outcome: { winner, time: when, leaders }, sample } = this, labels = sample?.steps_labels;
+    const now = this.player.step, shown = labels ? leaders[now] : winner, name = shown < 0 ? "–" : model.className(shown);
+    Object.assign($("winner"), { textContent: name, className: name.length > 5 ? "long" : name.length > 1 ? "wide" : "" });
+    if (labels) {
+      const right = labels.filter((label, t) => t <= now && label === leaders[t]).length;
+      const counted = labels.filter((label, t) => t <= now && label >= 0).length || 1;
+      $("verdict").textContent = `At ${model.ms(now)} ms the answer is ${name}, labelled ` +
+        `${model.className(labels[now])}; so far ${Math.round((100 * right) / counted)} % are right.`;
+      return;
+    }
+    const label = sample?.label ?? null, true_class = label === null ? "" : ` The true class is ${model.className(label)}.`;
+    $("verdict").textContent = shown < 0 ? `No output ${model.output.simulation ? "is" : "neuron fired"}.${true_class}`
+      : `The answer is ${name}, decided at ${model.ms(when)} ms.${true_class}`;
+  }
+
+  // Return the scores of the classes at a step, of a read-out as probabilities, as `confidence` has them.
+  scores(step) {
+    const { classes, simulation } = this.model.output;
+    const found = [...this.outcome.scores.subarray(step * classes, (step + 1) * classes)], most = Math.max(...found);
+    if (!simulation) return found;
+    const shares = found.map((score) => Math.exp(score - most)), sum = shares.reduce((a, share) => a + share, 0);
+    return shares.map((share) => share / sum);
+  }
+
+  // Show the scores of the classes at the time of the page.
   showClasses() {
-    const now = countsOf(this.model, this.player.step), { counts, winner } = this.outcome;
-    const most = Math.max(...counts, 1);
+    const { model, player } = this, { simulation } = model.output;
+    const now = this.scores(player.step), all = this.scores(model.steps - 1), most = simulation ? 1 : Math.max(...all, 1);
+    const said = (score) => (simulation ? `${Math.round(100 * score)} %` : short(score));
+    const leader = this.sample?.steps_labels ? this.outcome.leaders[player.step] : this.outcome.winner;
     [...$("classes").children].forEach((row, at) => {
-      row.className = at === winner ? "won" : "";
+      row.className = at === leader ? "won" : "";
       row.querySelector(".now").style.width = `${(100 * now[at]) / most}%`;
-      row.querySelector(".total").style.width = `${(100 * counts[at]) / most}%`;
-      row.lastElementChild.textContent = short(now[at]);
-      row.ariaLabel = `class ${at}: ${short(now[at])} of ${short(counts[at])} spikes`;
+      row.querySelector(".total").style.width = `${(100 * all[at]) / most}%`;
+      row.lastElementChild.textContent = said(now[at]);
+      const of = simulation ? `${said(now[at])}, at the end ${said(all[at])}` : `${said(now[at])} of ${said(all[at])} spikes`;
+      row.ariaLabel = `class ${model.className(at)}: ${of}`;
+    });
+    if (this.sample || this.outcome.winner >= 0) this.showAnswer();
+  }
+
+  // Paint a small picture of a sample: an image, or its spikes as a frame or as a raster.
+  thumbnail(node, { image, spikes, steps }) {
+    const { draw, model } = this, { shape } = model.layers[0];
+    if (image) {
+      const inks = inksOf(draw.inks), { size, brightest } = draw;
+      return paint(node, size, (i) => [...mixed([image[i]], inks)[0], (255 * image[i]) / brightest]);
+    }
+    const { starts, times, values } = trains(spikes), framed = shape.length === 3;
+    const channels = framed ? shape[2] : 1, [wide, high] = framed ? [shape[1], shape[0]]
+      : [Math.min(SMALL[0], steps), SMALL[1]];
+    const sums = new Float64Array(wide * high * channels), neurons = model.neurons(0);
+    for (let n = 0; n < neurons; n++) {
+      for (let i = starts[n]; i < starts[n + 1]; i++) {
+        const row = high - 1 - Math.floor((n * high) / neurons), value = values ? Math.abs(values[i]) : 1;
+        const at = framed ? n : row * wide + Math.floor((times[i] * wide) / steps);
+        sums[at] += value;
+        // A row of a few inputs is several pixels high.
+        if (!framed) for (let more = 1; more < Math.floor(high / neurons); more++) sums[at - more * wide] = sums[at];
+      }
+    }
+    const inks = inksOf(channels), most = sums.reduce((a, sum) => Math.max(a, sum), 1e-9);
+    paint(node, [high, wide], (i) => {
+      const [ink, sum] = mixed(sums.subarray(i * channels, (i + 1) * channels), inks);
+      return [...ink, 255 * Math.min(1, Math.sqrt(sum / most))];
     });
   }
 
-  showExamples() {
-    const { size, brightest } = this, { digits } = this.model;
-    const labels = numbers(digits.labels), images = numbers(digits.images);
-    $("examples").replaceChildren(...[...new Set(labels)].sort((a, b) => a - b).map((label) => {
-      const all = [...labels.keys()].filter((at) => labels[at] === label), at = all[this.examples % all.length];
-      const image = images.subarray(at * size * size, (at + 1) * size * size), title = `test digit ${at}`;
-      const about = { type: "button", title, ariaPressed: "false", ariaLabel: `a ${label}, ${title}` };
-      const button = element("button", about, element("canvas"));
-      button.onclick = () => {
-        this.take(image, label);
-        this.press(button);
-      };
-      paint(button.firstChild, [size, size], (i) => [...rgb("ink"), (255 * image[i]) / brightest]);
+  // Show samples as buttons: of each class one, other ones after a click on "Other examples"; all without classes.
+  showSamples() {
+    const { samples, model } = this, labels = [...new Set(samples.map(({ label }) => label))].sort((a, b) => a - b);
+    const groups = labels.includes(null) ? samples.map((sample) => [sample])
+      : labels.map((label) => samples.filter((sample) => sample.label === label));
+    $("more").parentNode.hidden = groups.every((group) => group.length < 2);
+    $("examples").replaceChildren(...groups.map((group) => {
+      const sample = group[this.shown % group.length], { label, title, image } = sample;
+      const name = label === null ? title : model.className(label);
+      const about = { type: "button", title, ariaPressed: "false", ariaLabel: label === null ? title : `${name}, ${title}` };
+      const button = element("button", about, element("canvas"), ...(image ? [] : [element("span", {}, name)]));
+      button.onclick = () => this.take(sample, button);
+      this.thumbnail(button.firstChild, sample);
       return button;
     }));
   }
 
-  showRecordings() {
-    const { model } = this;
-    $("recordings-part").hidden = !model.recordings.length;
-    $("recordings").replaceChildren(...model.recordings.map(({ label, spikes }, at) => {
-      const text = `recording ${at}${label === null ? "" : `, class ${label}`}`;
-      const button = element("button", { type: "button", ariaPressed: "false" }, text);
-      button.onclick = () => {
-        this.picture(new Uint8Array(this.size ** 2));
-        this.press(button);
-        this.recognize((function* () {
-          return spikesAt(trains(spikes), model.steps);
-        })(), label);
-      };
-      return button;
-    }));
-  }
-
-  // Show a page without a digit, in which nothing fired.
+  // Show a page without a sample, in which nothing fired.
   reset() {
     const { model } = this;
     this.task = null;
     this.player.play(false);
-    this.picture(new Uint8Array(this.size ** 2));
+    this.picture(null);
+    this.press(null);
     model.layers.forEach((layer, at) => Object.assign(layer, { potentials: null,
       spikes: [{ starts: new Uint32Array(model.neurons(at) + 1), times: { array: new Uint32Array(0) } }] }));
+    Object.assign(model, { steps: this.most, readout: model.output.simulation && new Float32Array(model.output.classes * this.most) });
     model.choose(0);
     this.show(null);
-    $("winner").textContent = "?";
-    $("verdict").textContent = "Draw a digit on the pad, or choose an example.";
+    Object.assign($("winner"), { textContent: "?", className: "" });
+    const asked = [this.draw && this.asked(), this.samples.length && "choose a recording"].filter(Boolean);
+    $("verdict").textContent = `${(this.draw?.first ? asked : asked.reverse()).join(", or ")}.`
+      .replace(/^c/, "C").replace(", or D", ", or d");
     $("speed-of-answer").textContent = "";
   }
 
+  // Return what the page asks to be drawn.
+  asked() {
+    const { digits, output: { names, classes } } = this.model;
+    if (digits) return "Draw a digit";
+    return `Draw ${names ? `one of ${names.join(", ")}` : `one of the ${classes} classes, 0 to ${classes - 1}`}`;
+  }
+
   start() {
-    const { model, player } = this, row = (at) => element("div", { role: "listitem" }, element("span", {}, String(at)),
+    const { model, player, draw, samples } = this, about = (at) => element("span", {}, model.className(at));
+    const row = (at) => element("div", { role: "listitem" }, about(at),
       element("div", { className: "bar" }, element("i", { className: "total" }), element("i", { className: "now" })),
       element("span"));
     for (const id of ["draw", "answer-part", "play", "speed-field"]) $(id).hidden = false;
+    for (const node of document.querySelectorAll(".drawn")) node.hidden = !draw;
     document.body.classList.add("live");
+    const first = Boolean(draw?.first);
+    $("draw-heading").textContent = first ? this.asked() : "Choose a recording";
+    $("examples-heading").textContent = `Or take one of the ${model.digits ? "test set" : "recordings"}`;
+    $("examples-heading").hidden = !first || !samples.length;
+    $("pad-heading").hidden = first || !draw;
+    if (!first) $("pad-part").before($("examples-part"));
+    const named = !model.digits && (model.layers[0].shape.length !== 3 || model.output.names);
+    $("examples").classList.toggle("named", Boolean(named));
+    $("ink-field").hidden = !draw || draw.inks === 1;
+    $("ink").append(...Array.from({ length: draw?.inks ?? 0 }, (_, ink) =>
+      element("option", { value: ink, textContent: draw.inks === 2 ? ["OFF", "ON"][ink] : `channel ${ink}` })));
+    $("ink").onchange = () => {
+      this.pad.ink = this.pixels.ink = Number($("ink").value);
+      this.pixels.set(this.pixels.values);
+    };
     $("views").append($("frame-figure"));
     $("speed").append(...SPEEDS.map((speed) => element("option", { value: speed, textContent: `${speed} ×` })));
     $("speed").value = player.speed;
     $("classes").append(...Array.from({ length: model.output.classes }, (_, at) => row(at)));
+    $("classes").classList.toggle("named", Boolean(model.output.names?.some((name) => name.length > 3)));
     $("play").onclick = () => player.play();
     $("speed").onchange = () => (player.speed = Number($("speed").value));
     $("clear").onclick = () => this.reset();
     $("more").onclick = () => {
-      this.examples += 1;
-      this.showExamples();
+      this.shown += 1;
+      this.showSamples();
     };
-    new ResizeObserver(() => this.pad.draw()).observe(this.pad.node);
+    if (draw) new ResizeObserver(() => this.pad.draw()).observe(this.pad.node);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      if (this.pad.picture) this.pad.show(this.pixels.values, this.size, this.brightest);
-      this.pad.draw();
-      this.showExamples();
+      if (draw) {
+        this.pad.inks = inksOf(draw.inks);
+        this.pixels.set(this.pixels.values);
+        if (this.pad.picture) this.pad.show((at) => this.pixels.color(at));
+        this.pad.draw();
+      }
+      this.showSamples();
     });
-    this.showExamples();
-    this.showRecordings();
+    this.showSamples();
     this.reset();
   }
 }

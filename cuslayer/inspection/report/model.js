@@ -111,6 +111,11 @@ class Model {
     this.errorsOf = this.layers.map(() => new Map());
   }
 
+  // Return the name of a class; - for none.
+  className(at) {
+    return at < 0 ? "–" : this.output.names?.[at] ?? String(at);
+  }
+
   neurons(layer) {
     return count(this.layers[layer].shape);
   }
@@ -127,6 +132,16 @@ class Model {
   times(layer, neuron) {
     const { starts, times } = this.spikes(layer);
     return times.subarray(starts[neuron], starts[neuron + 1]);
+  }
+
+  // Return the neuron of a layer that fires most.
+  busiest(layer) {
+    const { starts } = this.spikes(layer);
+    let found = 0;
+    for (let n = 1; n < this.neurons(layer); n++) {
+      if (starts[n + 1] - starts[n] > starts[found + 1] - starts[found]) found = n;
+    }
+    return found;
   }
 
   // Return the values of a neuron, one per step, from the blocks of a layer.

@@ -11,7 +11,11 @@ const rasters = model.layers.map((_, layer) => new Raster(view, layer, choose));
 const shownErrors = model.loss === null ? [] : ["spikes", "potential", "weighted"];
 const traces = ["u", ...shownErrors].map((name, at) =>
   new Trace(view, at ? ERROR : POTENTIAL, true, (step) => choose(chosen.layer, chosen.neuron, step)));
-const live = model.camera ? new Live(model, showRun, showTime) : null;
+const live = model.live ? new Live(model, showRun, showTime) : null;
+const readOut = live && model.output.simulation ? new ReadOut(view, POTENTIAL, false, moveTo) : null;
+const answers = live && live.samples.some(({ labels }) => labels) ? new Answers(view, moveTo) : null;
+const overTime = [...rasters, readOut, answers].filter(Boolean);
+overTime.at(-1).last = true;
 
 // The step up to which the page shows what happened.
 function time() {
@@ -60,7 +64,7 @@ function showTime() {
   $("time").value = step;
   $("time").ariaValueText = `${model.ms(step)} ms`;
   $("clock").textContent = `time ${model.ms(step)} ms`;
-  for (const raster of rasters) raster.show();
+  for (const plot of overTime) plot.show();
   if (hasFrames) paintEvents($("frame"), model, step);
   if (live) live.showClasses();
 }
@@ -86,6 +90,14 @@ function moveToSpike(direction) {
 // Show other spikes, with a neuron and a step.
 function showRun(layer, neuron, step) {
   Object.assign(chosen, { layer, neuron, time: step });
+  $("time").max = model.steps - 1;
+  if (readOut) {
+    const { readout, steps, output: { classes } } = model, { winner } = live.outcome;
+    const order = [...Array(classes).keys()].sort((a, b) => (a === winner) - (b === winner));
+    readOut.set(order.map((at) => [model.className(at), Float64Array.from(readout.subarray(at * steps, (at + 1) * steps)),
+      at === winner ? "red" : "faint", []]), [], null, "Read-out of each class");
+  }
+  if (answers) answers.set(live.outcome, live.sample?.steps_labels ?? []);
   view.reset();
   showNeuron();
   choose(layer, neuron, step);
@@ -93,21 +105,17 @@ function showRun(layer, neuron, step) {
 
 function showSample(sample) {
   model.choose(sample);
-  // The neuron of the last layer that fires most, at its first spike.
-  const layer = model.layers.length - 1, { starts } = model.spikes(layer);
-  let neuron = 0;
-  for (let n = 1; n < model.neurons(layer); n++) {
-    if (starts[n + 1] - starts[n] > starts[neuron + 1] - starts[neuron]) neuron = n;
-  }
+  const layer = model.layers.length - 1, neuron = model.busiest(layer);
   showRun(layer, neuron, model.times(layer, neuron)[0] ?? model.steps - 1);
 }
 
 // Return what the page is about, as text.
 function facts() {
-  const { steps, dt, nodes, loss } = model, time = `${steps} steps of ${short(dt)} ms`;
+  const { steps, dt, nodes, loss } = model, most = live?.samples.some((sample) => sample.steps < steps) ? "up to " : "";
+  const time = `${most}${steps} steps of ${short(dt)} ms`;
   const weights = nodes.reduce((sum, { weight }) => sum + (weight ? numbers(weight).length : 0), 0);
   const network = `A spiking network of ${weights.toLocaleString("en")} weights`;
-  if (live) return `${network}, run in this page on ${time}: what you draw stays here.`;
+  if (live) return `${network}, run in this page on ${time}: ${live.draw ? "what you draw stays here" : "nothing leaves it"}.`;
   const samples = input.spikes.length, plural = samples > 1 ? "s" : "";
   return `${samples} sample${plural} · ${time}${loss === null ? "" : ` · loss ${short(loss)}`}`;
 }
@@ -121,7 +129,7 @@ function start() {
   $("layer").append(...model.layers.map(({ name }, n) => element("option", { value: n, textContent: name })));
   $("time").max = model.steps - 1;
   $("frame-figure").hidden = !hasFrames;
-  $("rasters").append(...rasters.map(({ figure }) => figure));
+  $("rasters").append(...overTime.map(({ figure }) => figure));
   $("traces").append(...traces.map(({ figure }) => figure));
   $("controls").onsubmit = () => false;
   $("sample").onchange = () => showSample(Number($("sample").value));

@@ -68,8 +68,12 @@ const RIGHT = 10, TOP = 8, LABELS = 34; // pixels around a plot; labels of time 
 // The visible time of all plots, in steps, and the plots, which are drawn anew when it changes.
 class View {
   constructor(model) {
-    Object.assign(this, { model, plots: [], whole: [-0.5, model.steps - 0.5] });
-    this.range = [...this.whole];
+    Object.assign(this, { model, plots: [] });
+    this.range = this.whole;
+  }
+
+  get whole() {
+    return [-0.5, this.model.steps - 0.5];
   }
 
   // Show a range of time, or another of the same length that is within the recording.
@@ -148,7 +152,7 @@ class Plot {
     Object.assign(context, { fillStyle: color("faint"), strokeStyle: color("line") });
     context.strokeRect(this.left, TOP, wide - this.left - RIGHT, high);
     context.textAlign = "right";
-    for (const value of ticks(...(this.shown ?? this.values), Math.max(2, high / 40))) {
+    for (const value of ticks(...(this.shown ?? this.values), Math.max(2, high / (this.spacing ?? 40)))) {
       context.fillText(this.tick(value), this.left - 6, limit(top + value * down + 4, TOP + 8, TOP + high));
     }
     context.textAlign = "center";
@@ -280,7 +284,7 @@ class Plot {
 class Raster extends Plot {
   constructor(view, layer, pick) {
     const { model } = view, layers = model.layers.length, neurons = model.neurons(layer);
-    super(view, limit(6 * neurons, 60, limit(600 / layers - 40, 90, 220)), layer === layers - 1);
+    super(view, limit(6 * neurons, 60, limit(600 / layers - 40, 90, 220)), false);
     Object.assign(this, { model, layer, pick, neurons, zoomable: true });
   }
 
@@ -299,23 +303,24 @@ class Raster extends Plot {
   }
 
   draw() {
-    const { model, layer, neurons } = this, { name, shape } = model.layers[layer], { times } = model.spikes(layer);
-    const rate = (1000 * times.length) / (neurons * model.steps * model.dt);
-    const text = `${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`;
+    const { model, layer, neurons } = this, { name, shape } = model.layers[layer], { times, values } = model.spikes(layer);
+    const rate = (1000 * times.length) / (neurons * model.steps * model.dt), all = times.length.toLocaleString("en");
+    const text = values ? `${all} numbers that are not 0` : `${all} spikes, ${short(rate)} Hz a neuron`;
     this.caption.textContent = `${name} · ${shape.join(" × ")} · ${text}`;
     this.node.ariaLabel = `Spikes of ${this.caption.textContent}. Time to the right, neuron 0 at the bottom.`;
     super.draw();
   }
 
-  // Draw the visible spikes as pixels. A pixel of several spikes is darker; a single one stays visible.
+  // Draw the visible spikes as pixels. A pixel of several spikes is darker; a single one stays visible. Larger numbers
+  // are darker.
   paint(context, ratio) {
-    const { model, layer, left, high } = this, { starts, times } = model.spikes(layer), scale = this.scale;
+    const { model, layer, left, high } = this, { starts, times, values } = model.spikes(layer), scale = this.scale;
     const wide = Math.ceil((this.wide - left - RIGHT) * ratio), tall = Math.ceil(high * ratio);
-    const lit = new Uint16Array(wide * tall);
+    const lit = new Float32Array(wide * tall), least = values ? 0.05 : 0.3;
     const across = scale.across * ratio, down = -scale.down * ratio, [firstStep, endStep] = this.view.steps;
     const long = Math.max(1, Math.round(1.5 * ratio), Math.floor(0.7 * across));
     const thick = Math.max(1, Math.floor(0.8 * down));
-    let most = 1;
+    let most = values ? 1e-9 : 1;
     for (let n = this.visible[0]; n < this.visible[1]; n++) {
       const y = Math.round((scale.top + n * scale.down - TOP) * ratio - thick / 2);
       for (let i = starts[n]; i < starts[n + 1]; i++) {
@@ -323,19 +328,22 @@ class Raster extends Plot {
         const x = Math.round((scale.left + times[i] * scale.across - left) * ratio - long / 2);
         const first = Math.max(0, x), end = Math.min(wide, x + long);
         for (let row = Math.max(0, y); row < Math.min(tall, Math.max(0, y) + thick); row++) {
-          for (let at = first; at < end; at++) most = Math.max(most, ++lit[row * wide + at]);
+          for (let at = row * wide + first; at < row * wide + end; at++) {
+            lit[at] = values ? Math.max(lit[at], Math.abs(values[i])) : lit[at] + 1;
+            most = Math.max(most, lit[at]);
+          }
         }
       }
     }
     const colored = (name, opacity) => {
       const made = element("canvas", { width: wide, height: tall }), onto = made.getContext("2d");
       const image = onto.createImageData(wide, tall), ink = rgb(name);
-      lit.forEach((k, i) => k && image.data.set([...ink, opacity * (0.3 + 0.7 * Math.sqrt(k / most))], 4 * i));
+      lit.forEach((k, i) => k && image.data.set([...ink, opacity * (least + (1 - least) * Math.sqrt(k / most))], 4 * i));
       onto.putImageData(image, 0, 0);
       return made;
     };
-    this.spikes = colored(model.camera ? (layer === model.layers.length - 1 ? "red" : "blue") : "ink", 255);
-    this.later = model.camera ? colored("faint", 110) : this.spikes;
+    this.spikes = colored(model.live ? (layer === model.layers.length - 1 ? "red" : "blue") : "ink", 255);
+    this.later = model.live ? colored("faint", 110) : this.spikes;
   }
 
   // Draw the spikes, those after the time of the page faint, the time, and the chosen neuron.
@@ -348,7 +356,7 @@ class Raster extends Plot {
     };
     part(this.spikes, 0, past);
     part(this.later, past, wide - left - RIGHT);
-    this.line(context, model.camera ? now + 0.5 : now);
+    this.line(context, model.live ? now + 0.5 : now);
     if (chosen.layer !== this.layer) return;
     const place = { x: zero + chosen.time * across, y: top + chosen.neuron * down };
     if (!this.inside(place)) return;
@@ -378,7 +386,8 @@ class Raster extends Plot {
     const last = starts[found.neuron + 1], spike = firstFrom(times, found.step, starts[found.neuron], last);
     const fired = spike < last && times[spike] === found.step, { shape } = model.layers[layer];
     const index = shape.length === 1 ? "" : ` at ${indexText({ shape }, found.neuron)}`;
-    const text = `${fired ? "" : "no spike: "}${model.ms(found.step)} ms, neuron ${found.neuron}${index}`;
+    const { values } = model.spikes(layer), what = values ? `${short(fired ? values[spike] : 0)}: ` : "no spike: ";
+    const text = `${fired && !values ? "" : what}${model.ms(found.step)} ms, neuron ${found.neuron}${index}`;
     return { ...found, fired, text, go: () => this.pick(layer, found.neuron, found.step) };
   }
 }
@@ -441,13 +450,75 @@ class Trace extends Plot {
     const place = (step) => ({ step, x: left + step * across, y: this.height(step) });
     const spike = nearest(point, [...this.spikes].filter((t) => t >= first && t < end).map(place));
     const found = spike ?? place(limit(Math.round((point.x - left) / across), first, end - 1));
-    const values = this.lines.map(([name, line]) => `${name} ${short(line[found.step])}`);
+    const largest = this.lines.length < 4 ? this.lines
+      : [...this.lines].sort(([, a], [, b]) => b[found.step] - a[found.step]).slice(0, 3);
+    const values = largest.map(([name, line]) => `${name} ${short(line[found.step])}`);
     const text = [`${this.model.ms(found.step)} ms${spike ? ", spike" : ""}`, ...values].join("\n");
     return { ...found, text, fired: spike !== null, go: () => this.move(found.step) };
   }
 }
 
+// The read-out of each class, over the time of the page.
+class ReadOut extends Trace {
+  mark(context) {
+    this.line(context, time() + 0.5);
+  }
+}
+
+// The class of the largest score at each step, red, on that of the label; class 0 at the bottom.
+class Answers extends Plot {
+  constructor(view, move) {
+    const { classes } = view.model.output;
+    super(view, limit(14 * classes, 60, 180), false);
+    Object.assign(this, { model: view.model, move, leaders: [], labels: [], values: [-0.5, classes - 0.5], spacing: 14 });
+  }
+
+  tick(value) {
+    return Number.isInteger(value) ? this.model.className(value).slice(0, 8) : "";
+  }
+
+  set({ leaders }, labels) {
+    Object.assign(this, { leaders, labels });
+    this.caption.textContent = "The answer at each step, red, and the label, grey";
+    this.node.ariaLabel = `${this.caption.textContent}: classes over time.`;
+    this.draw();
+  }
+
+  paint(context) {
+    const { left, across, top, down } = this.scale;
+    for (const [classes, shade, share] of [[this.labels, "line", 0.9], [this.leaders, "red", 0.45]]) {
+      context.fillStyle = color(shade);
+      classes.forEach((each, t) => {
+        const y = top + (each + share / 2) * down, x = left + (t - 0.5) * across;
+        if (each >= 0) context.fillRect(x, y, across + 0.5, -share * down);
+      });
+    }
+  }
+
+  mark(context) {
+    this.line(context, time() + 0.5);
+  }
+
+  at(point) {
+    const { left, across, top, down } = this.scale, { model, leaders, labels } = this;
+    const step = limit(Math.round((point.x - left) / across), ...this.view.steps.map((edge, i) => edge - i));
+    const text = `${model.ms(step)} ms: ${model.className(leaders[step])}, labelled ${model.className(labels[step])}`;
+    return { x: left + step * across, y: top + leaders[step] * down, text, fired: true, go: () => this.move(step) };
+  }
+}
+
 const OFF = [61, 143, 209], ON = [224, 102, 42]; // visible on white and on black
+const INKS = [[213, 62, 50], [26, 145, 80], [61, 120, 220], [190, 120, 20], [150, 80, 170]];
+
+// Return the colors of channels: of two, OFF and ON.
+const inksOf = (channels) => (channels === 1 ? [rgb("ink")] : channels === 2 ? [OFF, ON]
+  : Array.from({ length: channels }, (_, channel) => INKS[channel % INKS.length]));
+
+// Return the color of channels with some values, in their inks, and the sum of the values.
+function mixed(values, inks) {
+  const sum = values.reduce((a, value) => a + value, 0);
+  return [[0, 1, 2].map((at) => Math.round(inks.reduce((a, ink, c) => a + ink[at] * values[c], 0) / (sum || 1))), sum];
+}
 
 // Paint a canvas: pixel(i) is [r, g, b, opacity] of the flat index i.
 function paint(node, [rows, columns], pixel) {
@@ -464,12 +535,10 @@ function paintEvents(node, model, last) {
   for (let n = 0; n < counts.length; n++) {
     for (let i = starts[n]; i < starts[n + 1]; i++) if (times[i] > before && times[i] <= last) counts[n]++;
   }
-  const ink = rgb("ink");
+  const inks = inksOf(channels);
   paint(node, shape, (i) => {
-    const here = counts.subarray(i * channels, (i + 1) * channels), sum = here.reduce((a, k) => a + k, 0);
-    const opacity = sum && Math.min(255, 110 + 70 * sum);
-    if (channels !== 2) return [...ink, opacity];
-    return [...OFF.map((shade, at) => Math.round((shade * here[0] + ON[at] * here[1]) / (sum || 1))), opacity];
+    const [ink, sum] = mixed(counts.subarray(i * channels, (i + 1) * channels), inks);
+    return [...ink, sum && Math.min(255, 110 + 70 * sum)];
   });
 }
 

@@ -1,18 +1,31 @@
-// Run a network on a drawn digit: pixels of the strokes, events of a simulated camera, and spikes, which are Python's
-// to the bit, as each sum is rounded to float32 in the same order. tests/inspection/test_demo.py compares them.
+// Run a network on a drawing or a recording: pixels of the strokes, events of a simulated camera, and spikes, which are
+// Python's to the bit, as each sum is rounded to float32 in the same order. tests/inspection/test_demo.py compares them.
 //
 // Spikes are arrays of 0 and 1, and weighted inputs of numbers, (steps, neurons). The generators yield every few steps,
-// so that the page can draw and stop them.
+// so that the page can draw and stop them. STEPS has the steps of neurons that Python has printed.
 "use strict";
 
 const AT_ONCE = 8; // steps between two yields
-const f32 = Math.fround;
+const f32 = Math.fround, trunc = Math.trunc, abs = Math.abs;
+const min = (a, b) => (a < b ? a : b), max = (a, b) => (a > b ? a : b);
+const LEAST = 2 ** -66; // a state under it becomes 0, as in cuslayer/kernels/host/states.py
+const flushed = (x) => (abs(x) < LEAST ? 0 : x);
 
-// From the strokes of a pen to the 8 x 8 pixels of a digit, as the digits of the data set were made. Those were written
-// on paper, scanned, scaled to 32 rows and about 22 columns, and made equally bold: about 30 % of the 32 x 32 pixels
-// are ink. A pixel of the digit is the number of ink pixels in a square of 4 x 4.
-const FINE = 32, SQUARE = 4, WIDEST = 22, INK = 0.305;
+// Round to the nearest integer, halves to even.
+function rint(x) {
+  const below = Math.floor(x), rest = x - below;
+  return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
+}
+
+// From the strokes of a pen to pixels, each of which is the number of ink pixels in a square of 4 x 4. Strokes are lists
+// of [x, y] from 0 to 1, and have a channel as `ink`.
+const SQUARE = 4, PEN = 0.07, LEAST_PEN = 1.3; // the pen's width in pads, and at least in pixels
+// The digits of the data set were written on paper, scanned, scaled to 32 rows and about 22 columns, and made equally
+// bold: about 30 % of the 32 x 32 pixels are ink.
+const FINE = 32, WIDEST = 22, INK = 0.305;
 const THINNEST = 1, BOLDEST = 5.5, SMALLEST = 0.2; // radii of the pen; the size below which a drawing is not enlarged
+
+const penOf = ({ normalised, size }) => (normalised ? PEN : Math.max(PEN, LEAST_PEN / Math.min(...size)));
 
 // Return the squared distance of a point from a line segment.
 function distance2(x, y, [ax, ay, bx, by]) {
@@ -21,34 +34,65 @@ function distance2(x, y, [ax, ay, bx, by]) {
   return (x - ax - at * dx) ** 2 + (y - ay - at * dy) ** 2;
 }
 
-// Return the 32 x 32 pixels, 0 or 1, of strokes drawn with a pen of a radius. Strokes are lists of [x, y] from 0 to 1.
-function inked(strokes, radius) {
-  const points = strokes.flat(), xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
-  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const width = Math.max(right - left, 1e-9), height = Math.max(bottom - top, 1e-9), room = FINE - 2 * radius;
-  const down = room / Math.max(height, width * (room / FINE), SMALLEST);
-  const along = Math.min(down, Math.max(WIDEST - 2 * radius, 1) / width);
-  const place = ([x, y]) => [FINE / 2 + (x - (left + right) / 2) * along, FINE / 2 + (y - (top + bottom) / 2) * down];
+// Return the pixels, 0 or 1, of strokes whose points a function places among them, drawn with a pen of a radius.
+function inked(strokes, radius, [high, wide], place) {
   const lines = strokes.map((stroke) => stroke.map(place))
     .flatMap((placed) => placed.map((point, i) => [...placed[Math.max(0, i - 1)], ...point]));
-  return Uint8Array.from({ length: FINE * FINE }, (_, i) =>
-    Number(lines.some((line) => distance2((i % FINE) + 0.5, Math.floor(i / FINE) + 0.5, line) <= radius * radius)));
+  return Uint8Array.from({ length: high * wide }, (_, i) =>
+    Number(lines.some((line) => distance2((i % wide) + 0.5, Math.floor(i / wide) + 0.5, line) <= radius * radius)));
 }
 
-// Return the 8 x 8 pixels, 0 to 16, of strokes.
-function pixelsOf(strokes) {
-  const side = FINE / SQUARE, pixels = new Uint8Array(side * side);
-  if (!strokes.length) return pixels;
+// Return the 32 x 32 pixels of strokes, as large and as bold as the digits of the data set.
+function asDigit(strokes) {
+  const points = strokes.flat(), xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const width = Math.max(right - left, 1e-9), height = Math.max(bottom - top, 1e-9);
   let thin = THINNEST, bold = BOLDEST, ink = null;
-  // The boldness of the data set: halve the interval of radii.
+  // Halve the interval of radii.
   for (let round = 0; round < 6; round++) {
-    const radius = (thin + bold) / 2;
-    ink = inked(strokes, radius);
+    const radius = (thin + bold) / 2, room = FINE - 2 * radius;
+    const down = room / Math.max(height, width * (room / FINE), SMALLEST);
+    const along = Math.min(down, Math.max(WIDEST - 2 * radius, 1) / width);
+    ink = inked(strokes, radius, [FINE, FINE], ([x, y]) =>
+      [FINE / 2 + (x - (left + right) / 2) * along, FINE / 2 + (y - (top + bottom) / 2) * down]);
     if (ink.reduce((sum, pixel) => sum + pixel, 0) < INK * FINE * FINE) thin = radius;
     else bold = radius;
   }
-  ink.forEach((on, i) => (pixels[Math.floor(i / FINE / SQUARE) * side + Math.floor((i % FINE) / SQUARE)] += on));
+  return ink;
+}
+
+// Return the pixels of strokes, 0 to 16, (rows, columns, inks).
+function pixelsOf(draw, strokes) {
+  const { size: [rows, columns], inks, normalised } = draw, pixels = new Uint8Array(rows * columns * inks);
+  const fine = [rows * SQUARE, columns * SQUARE], radius = (penOf(draw) * Math.min(...fine)) / 2;
+  for (let ink = 0; ink < inks; ink++) {
+    const own = strokes.filter((stroke) => (stroke.ink ?? 0) === ink);
+    if (!own.length) continue;
+    const dots = normalised ? asDigit(own) : inked(own, radius, fine, ([x, y]) => [x * fine[1], y * fine[0]]);
+    dots.forEach((on, i) => {
+      const row = Math.floor(i / fine[1] / SQUARE), column = Math.floor((i % fine[1]) / SQUARE);
+      pixels[(row * columns + column) * inks + ink] += on;
+    });
+  }
   return pixels;
+}
+
+// Return spikes at random of pixels, 0 to 16: whether one fires depends on its number and the step alone. Those of a
+// large frame share pixels of the drawing.
+function* poisson({ size: [, columns], scale, chance }, [height, width, channels], pixels, steps) {
+  const chances = numbers(chance), fired = new Uint8Array(steps * height * width * channels);
+  for (let t = 0, at = 0; t < steps; t++) {
+    for (let n = 0; n < height * width * channels; n++, at++) {
+      const pixel = Math.floor(n / channels), row = Math.floor(pixel / width / scale);
+      const column = Math.floor((pixel % width) / scale);
+      let hash = Math.imul(n + 1, 0x9e3779b1) ^ Math.imul(t + 1, 0x85ebca77);
+      hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+      hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
+      fired[at] = (hash ^ (hash >>> 15)) >>> 0 < chances[pixels[(row * columns + column) * channels + (n % channels)]];
+    }
+    if (t % AT_ONCE === 0) yield;
+  }
+  return fired;
 }
 
 // Return the canvas of a camera (cuslayer/data/saccades.py) for an image of size x size values: enlarge image enlarge'.
@@ -120,21 +164,28 @@ function* recorded(camera, image, steps, dt) {
   return fired;
 }
 
-// Return the spikes of known times.
-function spikesAt({ starts, times }, steps) {
-  const neurons = starts.length - 1, fired = new Uint8Array(steps * neurons);
-  for (let n = 0; n < neurons; n++) for (let i = starts[n]; i < starts[n + 1]; i++) fired[times[i] * neurons + n] = 1;
+// Return spikes of known times, or numbers.
+function spikesAt({ starts, times, values }, steps) {
+  const neurons = starts.length - 1, fired = new (values ? Float32Array : Uint8Array)(steps * neurons);
+  for (let n = 0; n < neurons; n++) {
+    for (let i = starts[n]; i < starts[n + 1]; i++) fired[times[i] * neurons + n] = values ? values[i] : 1;
+  }
   return fired;
 }
 
-// Return the times of spikes, as model.js stores them.
+// Return the times of spikes, as model.js stores them, and the values of numbers.
 function timesOf(fired, neurons) {
-  const starts = new Uint32Array(neurons + 1);
-  fired.forEach((one, i) => (starts[(i % neurons) + 1] += one));
+  const starts = new Uint32Array(neurons + 1), numeric = fired instanceof Float32Array;
+  fired.forEach((one, i) => (starts[(i % neurons) + 1] += one ? 1 : 0));
   for (let n = 0; n < neurons; n++) starts[n + 1] += starts[n];
   const times = new Uint32Array(starts[neurons]), at = starts.slice(0, neurons);
-  fired.forEach((one, i) => one && (times[at[i % neurons]++] = Math.floor(i / neurons)));
-  return { starts, times: { array: times } };
+  const values = numeric ? new Float32Array(starts[neurons]) : null;
+  fired.forEach((one, i) => {
+    if (!one) return;
+    if (numeric) values[at[i % neurons]] = one;
+    times[at[i % neurons]++] = Math.floor(i / neurons);
+  });
+  return { starts, times: { array: times }, values: numeric ? { array: values } : undefined };
 }
 
 // Return delayed spikes or numbers.
@@ -151,8 +202,8 @@ function delayed(x, lags, steps) {
 
 // Add the weights of the neurons that fire at a step, in ascending order, to out, from `at` on.
 function weigh(node, firing, out, at) {
+  if (node.kind === "dense") return weighDense(node, overLags(node), firing, out, at);
   const w = node.weight && numbers(node.weight);
-  if (node.kind === "dense") return weighDense(node, w, firing, out, at);
   for (const n of firing) {
     eachRun(node, n, node.transposed, (first, size, from, stride) => {
       for (let o = 0; o < size; o++) out[at + first + o] = f32(out[at + first + o] + (w ? w[from + o * stride] : 1));
@@ -187,44 +238,83 @@ function weighDense({ outputs, sixesAbove, together }, w, firing, out, at) {
   }
 }
 
-// Return the weighted input of neurons after a chain of nodes.
+// Return the weight of a dense node, (lags inputs, outputs): with delays, each is at one lag.
+function overLags(node) {
+  if (!node.lag || node.spread) return node.spread ?? numbers(node.weight);
+  const w = numbers(node.weight), lag = numbers(node.lag);
+  node.spread = new Float32Array(node.lags * w.length);
+  w.forEach((weight, i) => (node.spread[lag[i] * w.length + i] = weight));
+  return node.spread;
+}
+
+// Return the numbers of the inputs that fire at a step and, with lags, at steps before it, ascending.
+function firingAt(fired, t, inputs, lags = 1) {
+  const found = [];
+  for (let lag = 0; lag < Math.min(lags, t + 1); lag++) {
+    const at = (t - lag) * inputs;
+    for (let n = 0; n < inputs; n++) if (fired[at + n]) found.push(lag * inputs + n);
+  }
+  return found;
+}
+
+// Return the weighted input of neurons after a chain of nodes; numbers are of one input, whose sums have one term.
 function* weighted(chain, fired, steps, neurons) {
   let x = null;
   for (const node of chain) {
     if (node.kind === "delay") {
       if (x) x = delayed(x, numbers(node.steps), steps);
       else fired = delayed(fired, numbers(node.steps), steps);
+    } else if (node.kind === "norm") {
+      const [centre, divisor, gains, offset] = [node.centre, node.divisor, node.gains, node.offset].map(numbers);
+      x.forEach((value, i) => {
+        const c = i % centre.length;
+        x[i] = f32(f32(f32(f32(value - centre[c]) / divisor[c]) * gains[c]) + offset[c]);
+      });
     } else if (node.kind !== "join") {
       x = new Float32Array(steps * neurons);
       const inputs = fired.length / steps;
       for (let t = 0; t < steps; t++) {
-        const firing = [];
-        for (let n = 0; n < inputs; n++) if (fired[t * inputs + n]) firing.push(n);
-        weigh(node, firing, x, t * neurons);
+        weigh(node, firingAt(fired, t, inputs, node.lags), x, t * neurons);
+        if (fired instanceof Float32Array) for (let j = 0; j < neurons; j++) x[t * neurons + j] *= fired[t];
         if (t % AT_ONCE === 0) yield;
       }
       // The weight of pooling is the same for every spike: it multiplies their number.
       if (!node.weight) for (let i = 0; i < x.length; i++) x[i] *= f32(node.gain);
+      const bias = node.bias && numbers(node.bias);
+      if (bias) for (let i = 0; i < x.length; i++) x[i] += bias[i % bias.length];
     }
   }
   return x;
 }
 
-// Return {fired, potentials}: the spikes of neurons, and the potentials (neurons, steps) of neurons whose potential
-// model.js cannot compute, else null.
-function* fire(x, constants, steps, neurons) {
-  const fired = new Uint8Array(steps * neurons), state = new Float32Array(4 * neurons);
-  const alpha = constants.kind === "alpha", potentials = alpha ? null : new Float32Array(neurons * steps);
+// Return {fired, potentials}: the spikes of neurons, and their potentials (neurons, steps) if they are kept.
+function* fire(x, simulation, steps, neurons, keeps) {
+  const fired = new Uint8Array(steps * neurons), { back, kind } = simulation, alpha = kind === "alpha";
+  const state = new Float32Array((alpha ? 4 : simulation.states) * neurons), u = new Float32Array(neurons);
+  const total = new Float32Array(neurons), potentials = keeps ? new Float32Array(neurons * steps) : null;
+  const columns = alpha ? null : numbers(simulation.columns), constants = alpha ? null : numbers(simulation.numbers);
+  const one = new Uint8Array(neurons);
   for (let t = 0; t < steps; t++) {
-    if (alpha) fireAlpha(t, x, fired, state, neurons, constants);
-    else fireFixedPoint(t, x, fired, potentials, state, steps, neurons, constants);
+    const given = x.subarray(t * neurons, (t + 1) * neurons);
+    if (back) {
+      total.fill(0);
+      if (t >= back.delay) weigh(back, firingAt(fired, t - back.delay, neurons, back.lags), total, 0);
+      for (let j = 0; j < neurons; j++) given[j] += total[j];
+    }
+    if (alpha) fireAlpha(t, x, fired, state, u, neurons, simulation);
+    else {
+      if (t < simulation.first) given.fill(0);
+      STEPS[simulation.step](neurons, state, columns, simulation.period, constants, given, u, one);
+      fired.set(one, t * neurons);
+    }
+    if (keeps) for (let j = 0; j < neurons; j++) potentials[j * steps + t] = u[j];
     if (t % AT_ONCE === 0) yield;
   }
   return { fired, potentials };
 }
 
 // A step of spike response neurons, as in cuslayer/kernels/srm. Times are limited by `cut`.
-function fireAlpha(t, x, fired, state, neurons, { theta, response: f, refractory: nu }) {
+function fireAlpha(t, x, fired, state, u, neurons, { theta, response: f, refractory: nu }) {
   const old = f.cut > 0 && t >= f.cut ? (t - f.cut) * neurons : -1;
   const oldSpike = nu.cut > 0 && t >= nu.cut ? (t - nu.cut) * neurons : -1;
   const now = t * neurons, two = 2 * neurons, three = 3 * neurons;
@@ -233,7 +323,8 @@ function fireAlpha(t, x, fired, state, neurons, { theta, response: f, refractory
     const p = state[j + neurons], pRefractory = state[j + three];
     const q = f32(f32(f.decay * f32(state[j] + p)) - f32(f.cut_q * gone));
     const r = f32(f32(nu.decay * f32(state[j + two] + pRefractory)) - f32(nu.cut_q * goneSpike));
-    const fires = f32(f32(f.gain * q) + f32(nu.gain * r)) >= theta ? 1 : 0;
+    u[j] = f32(f32(f.gain * q) + f32(nu.gain * r));
+    const fires = u[j] >= theta ? 1 : 0;
     state[j] = q;
     state[j + neurons] = f32(f32(f32(f.decay * p) + x[now + j]) - f32(f.cut_p * gone));
     state[j + two] = r;
@@ -242,85 +333,75 @@ function fireAlpha(t, x, fired, state, neurons, { theta, response: f, refractory
   }
 }
 
-const UNIT = 4096; // decays are multiples of 1 / 2^12
-const LARGEST = 2 ** 23 - 1; // the largest state
-
-// Round to the nearest integer, halves to even.
-function rint(x) {
-  const below = Math.floor(x), rest = x - below;
-  return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
-}
-
-// Return a state after its decay: the upper and lower 12 bits multiply separately, towards zero.
-function decayed(state, keep) {
-  const upper = Math.trunc(state / UNIT), lower = state - upper * UNIT;
-  return f32(f32(upper * keep) + Math.trunc(f32(lower * keep) / UNIT));
-}
-
-const limited = (state) => (state > LARGEST ? LARGEST : state >= -LARGEST ? state : -LARGEST);
-
-// A step of fixed-point neurons, as in cuslayer/kernels/loihi.
-function fireFixedPoint(t, x, fired, potentials, state, steps, neurons, c) {
-  for (let j = 0; j < neurons; j++) {
-    const given = t < c.first ? 0 : x[t * neurons + j];
-    const current = limited(f32(decayed(state[j], c.i_keep) + rint(f32(given * c.gain))));
-    const free = limited(f32(decayed(state[j + neurons], c.v_keep) + current));
-    const held = state[j + 2 * neurons], value = held > 0 ? 0 : free, fires = value > c.theta;
-    state[j] = current;
-    state[j + neurons] = fires ? 0 : value;
-    state[j + 2 * neurons] = fires ? c.hold : held - 1;
-    potentials[j * steps + t] = fires && c.mark !== 0 ? c.mark : value;
-    fired[t * neurons + j] = fires ? 1 : 0;
-  }
-}
-
-// Return the nodes of a chain that ends in a layer.
-function chainTo(model, layer) {
+// Return the nodes of a chain that ends in a node.
+function chainTo(model, at) {
   const chain = [];
-  let [at] = model.nodes[model.layers[layer].node].inputs;
   for (; model.nodes[at].kind !== "layer"; [at] = model.nodes[at].inputs) chain.unshift(model.nodes[at]);
   return chain;
 }
 
-// Run the network of a model on spikes of its input. The model has the spikes of all layers at the end.
-function* simulate(model, fired) {
-  const { steps, layers } = model, found = [{ spikes: timesOf(fired, model.neurons(0)), potentials: null }];
+// Run the network of a model on spikes of its input, or on numbers with the weighted input of the first neurons. The
+// model has the spikes of all layers at the end, and the potentials that model.js cannot compute.
+function* simulate(model, fired, steps, given = null) {
+  const { layers, output } = model, found = [{ spikes: timesOf(fired, model.neurons(0)), potentials: null }];
   for (let layer = 1; layer < layers.length; layer++) {
-    const neurons = model.neurons(layer), x = yield* weighted(chainTo(model, layer), fired, steps, neurons);
-    const ran = yield* fire(x, layers[layer].neurons.simulation, steps, neurons);
+    const neurons = model.neurons(layer), chain = chainTo(model, model.nodes[layers[layer].node].inputs[0]);
+    const x = layer === 1 && given ? given.slice() : yield* weighted(chain, fired, steps, neurons);
+    const { simulation, response } = layers[layer].neurons;
+    const ran = yield* fire(x, simulation, steps, neurons, !response || !layers[layer].sources || simulation.back);
     ({ fired } = ran);
     found.push({ spikes: timesOf(fired, neurons), potentials: ran.potentials && [{ array: ran.potentials }] });
     yield;
   }
+  let readout = null;
+  if (output.simulation) {
+    const x = yield* weighted(chainTo(model, output.node), fired, steps, output.classes);
+    ({ potentials: readout } = yield* fire(x, output.simulation, steps, output.classes, true));
+  }
   found.forEach(({ spikes, potentials }, layer) => Object.assign(layers[layer], { spikes: [spikes], potentials }));
+  Object.assign(model, { steps, readout });
   model.choose(0);
 }
 
-// Return the mean spike count of each class up to a step, that step included. Classes are groups of neighbouring
-// channels of the last layer, or single neurons; `delays` are the numbers of the nodes after it that delay its spikes.
-function countsOf(model, last) {
-  const layer = model.layers.length - 1, { classes, delays } = model.output, { starts, times } = model.spikes(layer);
-  const channels = model.layers[layer].shape.at(-1), counts = new Array(classes).fill(0);
-  for (let n = 0; n < starts.length - 1; n++) {
-    const lag = delays.reduce((sum, number) => sum + numbers(model.nodes[number].steps)[n], 0);
-    for (let i = starts[n]; i < starts[n + 1]; i++) {
-      const time = times[i] + lag;
-      if (time >= 0 && time <= last) counts[Math.floor(((n % channels) * classes) / channels)]++;
+// Return the score of each class at each step, (steps, classes): the mean spike count so far, or what a read-out says.
+// Classes are groups of neighbouring channels of the last layer, or single neurons; `delays` are the numbers of the
+// nodes after it that delay its spikes.
+function scoresOf(model) {
+  const { output: { classes, delays, over, window }, steps, readout } = model, [first, stop] = window ?? [0, steps];
+  const scores = new Float64Array(steps * classes), at = (t, c) => t * classes + c;
+  if (readout) readout.forEach((value, i) => (scores[at(i % steps, Math.floor(i / steps))] = value));
+  else {
+    const layer = model.layers.length - 1, channels = model.layers[layer].shape.at(-1), neurons = model.neurons(layer);
+    for (let n = 0; n < neurons; n++) {
+      const lag = delays.reduce((sum, number) => sum + numbers(model.nodes[number].steps)[n], 0);
+      const of = Math.floor(((n % channels) * classes) / channels);
+      for (const time of model.times(layer, n)) {
+        if (time + lag >= 0 && time + lag < steps) scores[at(time + lag, of)] += classes / neurons;
+      }
     }
   }
-  return counts.map((each) => (each * classes) / (starts.length - 1));
+  if (over === "every") return scores;
+  for (let c = 0; c < classes; c++) {
+    let so_far = over === "max" ? -Infinity : 0;
+    for (let t = 0; t < steps; t++) {
+      const value = scores[at(t, c)];
+      if (t >= first && t < stop) so_far = over === "last" ? value : over === "max" ? max(value, so_far) : so_far + value;
+      scores[at(t, c)] = t < first ? 0 : over === "mean" ? so_far / (min(t + 1, stop) - first) : so_far;
+    }
+  }
+  return scores;
 }
 
-// Return the class of most spikes up to a step, -1 without spikes; of equal counts, the lowest class.
-function leader(model, last) {
-  const counts = countsOf(model, last), most = Math.max(...counts);
-  return most > 0 ? counts.indexOf(most) : -1;
-}
-
-// Return {winner, counts, time}: the class of most spikes, and the step from which it leads to the end, or null.
+// Return {scores, leaders, winner, time}: the class of the largest score at each step, of equal ones the lowest, and -1
+// before there is one; the last leader, and the step from which it leads to the end, or null.
 function decide(model) {
-  const last = model.steps - 1, winner = leader(model, last);
-  let time = winner < 0 ? null : last;
-  while (time > 0 && leader(model, time - 1) === winner) time--;
-  return { winner, counts: countsOf(model, last), time };
+  const { steps, output: { classes } } = model, scores = scoresOf(model), leaders = new Int32Array(steps);
+  for (let t = 0; t < steps; t++) {
+    const now = scores.subarray(t * classes, (t + 1) * classes);
+    leaders[t] = now.some((score) => score !== 0) ? now.indexOf(Math.max(...now)) : -1;
+  }
+  const winner = leaders[steps - 1];
+  let time = winner < 0 ? null : steps - 1;
+  while (time > 0 && leaders[time - 1] === winner) time--;
+  return { scores, leaders, winner, time };
 }

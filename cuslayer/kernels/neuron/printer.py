@@ -17,7 +17,7 @@ from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, Statement, i
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.GtE: ">=", ast.Gt: ">", ast.Lt: "<"}
 _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 # How tightly an operator binds.
-_CHOICE, _OR, _AND, _COMPARE, _SUM, _PRODUCT, _SIGN, _ATOM = range(8)
+_CHOICE, _OR, _AND, _COMPARE, _SUM, _PRODUCT, _SIGN, ATOM = range(8)
 
 
 class _Printer:
@@ -50,9 +50,9 @@ class _Printer:
         if not condition and (is_condition(value) or (isinstance(value, ast.Name) and value.id in self.conditions)):
             return self.choice(self.show(value, _OR, True), self.number(1.0), self.number(0.0)), _CHOICE
         if isinstance(value, ast.Name):
-            return self.show_name(value.id), _ATOM
+            return self.show_name(value.id), ATOM
         if isinstance(value, ast.Constant):
-            return self.number(cast(float, value.value)), _ATOM
+            return self.number(cast(float, value.value)), ATOM
         if isinstance(value, ast.UnaryOp):
             if isinstance(value.op, ast.Not):
                 return f"{self.logic('not')}{self.show(value.operand, _SIGN, True)}", _COMPARE
@@ -72,7 +72,7 @@ class _Printer:
             test = self.show(value.test, _OR, True)
             return self.choice(test, self.show(value.body, _OR), self.show(value.orelse)), _CHOICE
         call = cast(ast.Call, value)
-        return self.call(cast(ast.Name, call.func).id, [self.show(each) for each in call.args]), _ATOM
+        return self.call(cast(ast.Name, call.func).id, [self.show(each) for each in call.args]), ATOM
 
 
 def conditions_in(*bodies: Sequence[Statement]) -> set[str]:
@@ -223,7 +223,7 @@ def word(name: str) -> str:
     return f"{name}_" if name in _TAKEN or name.startswith(("of_", "later_")) else name
 
 
-class _Cuda(_Printer):
+class Cuda(_Printer):
     """CUDA, in which `real` is the type of the arrays."""
 
     def show_name(self, name: str) -> str:
@@ -267,7 +267,7 @@ class _Cuda(_Printer):
 
 def struct(kind: Kind) -> str:
     """Return the struct of a kind for the loops of `neuron_loops.cuh` and `recurrent.cu`."""
-    show = _Cuda(kind.conditions)
+    show = Cuda(kind.conditions)
     kept = saved(kind, True, True)
     blocks = []
     if kind.numbers:
@@ -307,7 +307,7 @@ def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
     columns, numbers = range(len(kind.columns)), kind.columns
     away = ast.BinOp(name("u"), ast.Sub(), name(kind.threshold)) if kind.threshold in numbers else name("u")
     blocks = ["", "    // Where the surrogate is taken."]
-    blocks.append(_Cuda(()).method("real distance(real u)", {}, [], [("return", away)]))
+    blocks.append(Cuda(()).method("real distance(real u)", {}, [], [("return", away)]))
     saved_values = {each: f"saved[{i}]" for i, each in enumerate(kept)}
     all_of = adjoint(kind, True, True)
     after = [(kind.states.index(state), name(kind.after[kind.states.index(state)])) for state in all_of.old]
@@ -317,7 +317,7 @@ def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
     head = "void after(real *{}, real {}, const real *{})".format(*names)
     blocks += ["", "    // The states after a step, from its potential and its saved values."]
     results: list[tuple[str, ast.expr]] = [(f"before[{i}]", value) for i, value in after]
-    blocks.append(_Cuda(kind.conditions).method(head, saved_values, all_of.before, results))
+    blocks.append(Cuda(kind.conditions).method(head, saved_values, all_of.before, results))
     meaning = "as if the neuron had not fired" if kind.unfired else "with the spike as a constant"
     for exact, said in ((False, meaning), (True, "with all that the spike changes")):
         found = adjoint(kind, exact, True)
@@ -340,7 +340,7 @@ def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
         ]
         blocks += ["", f"    // Back over a step, {said}."]
         mode = "exact" if exact else "slayer"
-        show = _Cuda({*kind.conditions, *conditions_in(found.body)})
+        show = Cuda({*kind.conditions, *conditions_in(found.body)})
         blocks.append(show.method(f"void backward_{mode}({', '.join(parameters)})", given, found.body, results))
     blocks += [
         "",
