@@ -17,6 +17,8 @@ from cuslayer.data.events import EDGE, Events, sensor_shape
 
 Array = npt.NDArray[Any]
 
+# What targets may be.
+TARGETS = ("classes", "labels", "numbers", "steps", "trains")
 # Elements that are looked at at a time, which bounds memory.
 _BLOCK = 1 << 22
 
@@ -85,22 +87,25 @@ class Arrays:
         labels: the class of each sample, int64 (samples,); None for target spike trains.
         steps: the number of steps T of arrays, the largest of a list; None for `Events`.
         lengths: the number of steps of each array, int64 (samples,); None for `Events`.
-        targets: what the targets are: "classes", "steps" for labels at each step, "numbers" of a sample, or "trains".
+        targets: what the targets are, as in the argument.
         dt: the step of arrays in ms, or None.
         names: what the classes are called, for pages; None for numbers.
 
     Args:
         x: an array (samples, T, ...); a list of arrays (T, ...), whose T may differ; or a list of `Events`.
-        y: the classes (samples,), integers from 0; or one-hot (samples, classes). Labels at each step, (samples, T), as
-            integers, where -1 is a step that does not count, or a list of arrays (T,). Numbers (samples, outputs) for a
-            read-out. Numbers or target spike trains at each step, (samples, T, outputs). A tensor may hold classes as
-            whole numbers.
+        y: the targets.
         shape: for `Events`, the sensor (H, W, C), or the number of neurons. By default the smallest that holds all
             events: name it where other data have to have the same.
         classes: the number of classes; by default the highest class plus one.
         dt: the step of arrays in ms. A `Loader` with another dt puts spikes into its own bins, and refuses signals. By
             default the step is that of the loader.
         time_first: whether x, and target spike trains, are (T, samples, ...).
+        targets: what y is; by default what it looks like, in this order. "trains": spike trains or numbers at each
+            step, (samples, T, outputs). "classes": integers from 0, (samples,), or one-hot (samples, classes); a tensor
+            may hold them as whole numbers. "steps": a class at each step, integers (samples, T) or a list of arrays
+            (T,), where -1 is a step that does not count. "labels": several labels a sample, 0 or 1, (samples, labels).
+            "numbers": other floating numbers, (samples, outputs), or (samples,) for one output. One-hot arrays may be
+            labels, and integers numbers: name them.
 
     Raises:
         TypeError: x or y is of another type.
@@ -130,6 +135,7 @@ class Arrays:
         classes: int | None = None,
         dt: float | None = None,
         time_first: bool = False,
+        targets: str | None = None,
     ) -> None:
         if isinstance(x, Events):
             raise TypeError("x must be a list of Events, got one Events; write [events]")
@@ -154,14 +160,18 @@ class Arrays:
             raise ValueError("x must hold a sample, got none")
         self.labels: npt.NDArray[np.int64] | None = None
         self._targets = _targets(y, time_first)
+        if targets is not None:
+            check.one_of("targets", targets, TARGETS)
         if len(self._targets) != len(self._x):
             raise ValueError(f"x and y must have one length, got {_lengths(x, self._targets, time_first)}")
-        self.targets = _kind(self._targets, self.lengths)
+        self.targets = _kind(self._targets, self.lengths, isinstance(y, Tensor)) if targets is None else targets
         if self.targets == "classes":
-            self.labels, least = _labels(np.asarray(self._targets), isinstance(y, Tensor))
-        elif self.targets == "steps":
-            least = 1 + max(int(each.max(initial=0)) for each in self._targets)
+            self.labels, least = _labels(np.asarray(self._targets), targets is not None or isinstance(y, Tensor))
         else:
+            self._targets = _checked(self._targets, self.targets, self.lengths)
+        if self.targets == "steps":
+            least = 1 + max(int(each.max(initial=0)) for each in self._targets)
+        elif self.targets != "classes":
             least = self._targets[0].shape[-1]
         self.classes = number_of_classes(classes, least)
 
@@ -174,7 +184,9 @@ class Arrays:
 
     def __repr__(self) -> str:
         steps = "" if self.steps is None else f"{self.steps} steps, "
-        what = "classes" if self.targets in ("classes", "steps") else "outputs"
+        what = (
+            "classes" if self.targets in ("classes", "steps") else "labels" if self.targets == "labels" else "outputs"
+        )
         return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {self.classes} {what})"
 
 
@@ -228,34 +240,61 @@ def _targets(y: Any, time_first: bool) -> Sequence[Array] | Array:
         hint = "np.unique(y, return_inverse=True)[1]"
         raise TypeError(f"y must be integers from 0, got strings; number the classes, as {hint} does")
     array = numbers("y", y)
+    if array.ndim == 0:
+        raise ValueError("y must have an axis of samples, got shape ()")
     if array.ndim > 2:
         return spikes_or_signal("y", np.moveaxis(array, 0, 1) if time_first else array)
-    if array.ndim == 0 or (array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "f"):
-        raise ValueError(f"y must be (samples,), one-hot (samples, classes) or trains, got shape {array.shape}")
     return array
 
 
-def _kind(y: Sequence[Array] | Array, lengths: npt.NDArray[np.int64] | None) -> str:
-    """Return what targets are: "classes", "steps", "numbers" or "trains"; raise where labels miss a step."""
+def _kind(y: Sequence[Array] | Array, lengths: npt.NDArray[np.int64] | None, of_tensor: bool) -> str:
+    """Return what targets look like."""
     if y[0].ndim > 1:
         return "trains"
-    one_hot = isinstance(y, np.ndarray) and (y.ndim < 2 or ((y != 0).sum(axis=1) == 1).all() & (y.max() == 1))
-    if not one_hot and y[0].dtype.kind == "f":
-        return "numbers"
-    if one_hot or (isinstance(y, np.ndarray) and lengths is None):
+    if not isinstance(y, np.ndarray):
+        return "steps"
+    floating = y.dtype.kind == "f"
+    if y.ndim == 1:
+        if not floating or (y != np.floor(y)).any():
+            return "numbers" if floating else "classes"
+        if not of_tensor:
+            hint = 'y.astype(int) makes classes of them, targets="numbers" takes numbers'
+            raise TypeError(f"y must be integers from 0, got {y.dtype}; {hint}")
         return "classes"
-    fits = lengths is not None and [len(each) for each in y] == lengths.tolist()
-    if not fits and isinstance(y, np.ndarray):
-        return "classes"  # which are not one-hot: `_labels` says so
-    for i, each in enumerate(y):
-        if each.dtype.kind not in "iu" or each.ndim != 1:
-            raise TypeError(f"y[{i}] must be integers (T,), labels at each step, got {each.dtype} {each.shape}")
-        if lengths is None or len(each) != lengths[i]:
-            steps = "events" if lengths is None else f"{lengths[i]} steps"
-            raise ValueError(f"y[{i}] must have a label for each step of x[{i}], {steps}, got {len(each)}")
-        if len(each) and each.min() < -1:
-            raise ValueError(f"y[{i}] must be classes from 0, or -1 for a step that does not count, got {each.min()}")
-    return "steps"
+    marks = ((y == 0) | (y == 1)).all()
+    if marks and y.shape[1] > 1 and (y.sum(axis=1) == 1).all():
+        return "classes"
+    if y.dtype.kind in "iu" and lengths is not None and (lengths == y.shape[1]).all():
+        return "steps"
+    if not floating and (not marks or y.shape[1] == 1):
+        hint = f'got shape {y.shape}; targets="numbers", "labels" or "steps" says what they are'
+        raise ValueError(f"integers y must be classes (samples,), one-hot, labels of 0 or 1, or (samples, T), {hint}")
+    return "labels" if marks else "numbers"
+
+
+def _checked(y: Sequence[Array] | Array, kind: str, lengths: npt.NDArray[np.int64] | None) -> Sequence[Array] | Array:
+    """Return targets that are not classes; raise where they are not what they should be."""
+    if kind == "steps":
+        for i, each in enumerate(y):
+            if each.dtype.kind not in "iu" or each.ndim != 1:
+                raise TypeError(f"y[{i}] must be integers (T,), labels at each step, got {each.dtype} {each.shape}")
+            if lengths is not None and len(each) != lengths[i]:
+                rule = f"must have a label for each step of x[{i}], {lengths[i]} steps"
+                raise ValueError(f"y[{i}] {rule}, got {len(each)}")
+            if len(each) and each.min() < -1:
+                rule = "must be classes from 0, or -1 for a step that does not count"
+                raise ValueError(f"y[{i}] {rule}, got {each.min()}")
+        return y
+    if kind != "labels" and y[0].ndim == 2:
+        return y
+    if kind == "trains" or not isinstance(y, np.ndarray) or y.ndim > 2:
+        wanted = "spike trains (samples, T, outputs)" if kind == "trains" else f"{kind} (samples, outputs)"
+        got = f"shape {y.shape}" if isinstance(y, np.ndarray) else "a list of arrays (T,)"
+        raise ValueError(f"y must be {wanted}, got {got}")
+    check.finite_range("y", float(y.min()), float(y.max()))
+    if kind == "labels" and not ((y == 0) | (y == 1)).all():
+        raise ValueError(f"y must be labels of 0 or 1, got {y[(y != 0) & (y != 1)][0]:g}")
+    return y[:, None] if y.ndim == 1 else y
 
 
 def number_of_classes(given: int | None, least: int) -> int:

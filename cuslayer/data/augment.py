@@ -538,3 +538,12 @@ def _between(x: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
     row = places.astype(np.int64)
     share = (places - row)[:, None]
     return x[row] * (1 - share) + x[np.minimum(row + 1, len(x) - 1)] * share
+
+
+def moves_time(transform: Any) -> bool:
+    """Return whether a transform of the library may move recordings in time."""
+    if isinstance(transform, Compose):
+        return any(map(moves_time, transform.steps))
+    cut = isinstance(transform, Crop) and transform.time is not None
+    spoken = isinstance(transform, OtherVoice) and transform.stretch != 1
+    return cut or spoken or isinstance(transform, (FromStart, RandomShift, Stretch))

@@ -39,6 +39,7 @@ class Dataset(Protocol):
 
     - ``labels``, the class of each recording, int64 (samples,), so that none has to be read for it;
     - ``dt``, the step of its arrays in ms, and ``steps``, the number of steps T of its arrays;
+    - ``targets``, what its labels are, as in `Arrays`: without it an array is what it looks like;
     - ``where(index)``, the name of a recording, such as its path, for messages.
 
     >>> from cuslayer.data.digits import Digits
@@ -65,8 +66,9 @@ class Dataset(Protocol):
         """Return recording `index`, from 0, and its label; raise IndexError after the last one.
 
         The recording is `Events`, with times in ms, rows and columns in pixels, and polarities as channels. Or it is an
-        array (T, *shape), boolean for spikes or floating for signals, one row a step. The label is the class, an
-        integer from 0; or, for losses of spike trains, the target's spikes (T, outputs).
+        array (T, *shape), boolean for spikes or floating for signals, one row a step. The label is the class,
+        an integer from 0; or an array of numbers or labels (outputs,), of classes (T,), or of spikes or numbers
+        (T, outputs).
         """
 
 

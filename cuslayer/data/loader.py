@@ -16,8 +16,8 @@ import numpy.typing as npt
 from cuslayer import backend
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor
-from cuslayer.data.arrays import numbers, to_steps
-from cuslayer.data.augment import Transform
+from cuslayer.data.arrays import TARGETS, numbers, to_steps
+from cuslayer.data.augment import Transform, moves_time
 from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, ROUNDINGS, Events, flat_bins, misfit, sensor_shape
 from cuslayer.data.packed import PackedBits, PackedEvents, Resident, pack_bins, pack_frames
@@ -33,7 +33,8 @@ class Batch(NamedTuple):
 
     Attributes:
         x: spikes or signals (T, N, ...), NumPy's or packed on the GPU; of recordings with lengths a `Tensor`.
-        target: classes (N,), labels at each step (T, N), or numbers or spike trains.
+        target: classes (N,), int64; classes at each step (T, N), int64; several labels or numbers (N, outputs),
+            float32; or spike trains or numbers at each step (T, N, outputs).
     """
 
     x: Any
@@ -109,8 +110,8 @@ class Loader:
 
     Recordings that are arrays (T, ...) end at the last step, or are followed by zeros up to it; x is floating if they
     are. Targets that are spike trains or numbers at each step, (T, outputs), become (T, N, outputs) in the same way,
-    labels at each step (T,) become (T, N), with -1 after their end, and numbers of a sample (outputs,) become (N,
-    outputs).
+    labels at each step (T,) become (T, N), with -1 after their end, and numbers or several labels of a sample,
+    (outputs,), become (N, outputs). A transform that moves times is refused for targets at each step.
 
     With `lengths`, x is a `Tensor` with the lengths of its recordings, and T is the longest of the batch. Networks,
     losses and scores leave out what comes after the end of a recording: it counts as if it were alone.
@@ -195,6 +196,8 @@ class Loader:
     ) -> None:
         _check_dataset(dataset)
         self.dataset = dataset
+        kind = getattr(dataset, "targets", None)  # tonic's data sets have a list of this name
+        self._targets = kind if isinstance(kind, str) and kind in TARGETS else None
         self._has_labels = getattr(dataset, "labels", None) is not None
         self.batch = check.integer("batch", batch, least=1)
         self._own_dt: float | None = getattr(dataset, "dt", None)
@@ -340,11 +343,9 @@ class Loader:
             labels = self.dataset.labels[samples]  # type: ignore[attr-defined]
             return _Prepared(binned, labels, self.steps, None, misfits.warnings())
         found = [self._recording(sample, epoch, misfits) for sample in chosen]
-        recordings, targets = [each for each, _ in found], [target for _, target in found]
-        lengths, steps = None, self.steps
-        if self.lengths:
-            lengths = np.array([_length(each) for each in recordings], np.int64)
-            steps = int(lengths.max())
+        recordings, targets, own = map(list, zip(*found, strict=True))
+        lengths = np.array(own, np.int64) if self.lengths else None
+        steps = self.steps if lengths is None else int(lengths.max())
         return _Prepared(
             self._collated(recordings, steps), _stacked(targets, steps), steps, lengths, misfits.warnings()
         )
@@ -356,17 +357,19 @@ class Loader:
         x = _stack(recordings, self.shape, steps)
         return pack_frames(x) if backend.device() == "cuda" and x.dtype == np.bool_ else x
 
-    def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
-        """Return a recording as bins or as an array (T, ...), and its class or target, an array."""
+    def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any, int]:
+        """Return a recording as bins or as an array (T, ...), its class or target, an array, and its steps."""
         found, name = self.dataset[sample], name_of(self.dataset, sample)
         with check.about(name):
             recording, target = self._unbinned(found, sample, epoch)
             if not isinstance(recording, Events):
-                return recording, target
+                return recording, target, max(len(recording), 1)
             binned = _Binned(*flat_bins(recording, sensor_shape(self.shape), self.steps, self.dt, self.rounding))
         if len(recording):
             misfits.add(name, recording.t, len(binned.step), self.steps, self.dt)
-        return binned, target
+        # Spikes of an array that a transform has moved: it has its steps all the same.
+        own = 0 if isinstance(found[0], Events) else round(len(found[0]) * (self._own_dt or self.dt) / self.dt)
+        return binned, target, min(max(int(binned.step.max(initial=0)) + 1, own), self.steps)
 
     def _unbinned(self, found: Any, sample: int, epoch: int) -> tuple[Any, Any]:
         """Return a sample's recording after the transform, `Events` or an array (T, ...), and its target."""
@@ -386,6 +389,9 @@ class Loader:
                 raise TypeError(f"transform is for events and spikes, got {x.dtype}")
             recording = x if of_signals else Events.from_spikes(x, self._own_dt or self.dt)
         if self.transform is not None:
+            at_steps = isinstance(target, np.ndarray) and (target.ndim > 1 or target.dtype.kind in "iu")
+            if at_steps and moves_time(self.transform):
+                raise ValueError(f"transform must not move times under targets at each step, got {self.transform!r}")
             # One generator per sample: the result does not depend on the batch.
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
             recording = self.transform(recording, self._sensor, rng)
@@ -395,23 +401,26 @@ class Loader:
 
     def _target(self, label: Any, length: int | None) -> Any:
         """Return a class as an int, labels at each step or numbers as an array (T,) or (C,), or an array (T, ...)."""
-        label = backend.to_numpy(label) if isinstance(label, np.ndarray) else label
-        label = label.numpy() if isinstance(label, Tensor) else label
-        if np.ndim(label) >= 2:
+        whole = isinstance(label, Tensor) or self._targets == "classes"
+        label = backend.to_numpy(label.data if isinstance(label, Tensor) else label)
+        if label.ndim >= 2:
             return to_steps(numbers("label", label), self.steps, self.dt, self._own_dt)
-        given = np.asarray(label)
-        if given.ndim == 1 and given.dtype.kind == "f":
-            return given.astype(np.float32)
-        if given.ndim == 1 and given.dtype.kind in "iu" and len(given) == length:
+        steps = label.ndim == 1 and label.dtype.kind in "iu"
+        if self._targets == "steps" or (self._targets is None and steps and len(label) == (length or self.steps)):
+            if not steps:
+                raise TypeError(f"label must be integers (T,), a class at each step, got {label.dtype} {label.shape}")
             step = (self._own_dt or self.dt) / self.dt
-            at = np.floor(np.arange(round(length * step)) / step + EDGE).astype(np.int64)
-            return given[at[: self.steps]]
+            at = np.floor(np.arange(round(len(label) * step)) / step + EDGE).astype(np.int64)
+            return label[at[: self.steps]]
+        if self._targets in ("labels", "numbers") or (label.ndim == 1 and label.dtype.kind in "biuf"):
+            return numbers("label", label).astype(np.float32).reshape(-1)
+        found = label.item() if label.ndim == 0 else label
         try:
-            found = operator.index(label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label)
+            found = operator.index(int(found) if whole and float(found).is_integer() else found)
         except TypeError:
-            got = f"{type(label).__name__} {label}" if np.ndim(label) == 0 else f"an array of {np.shape(label)}"
-            got += "; of a one-hot label take the argmax" if np.size(label) > 1 else ""
-            raise TypeError(f"label must be the class, an integer from 0, got {got}") from None
+            got = f"{type(found).__name__} {found}" if label.ndim == 0 else f"an array of {label.shape}"
+            hint = '; a data set of numbers has targets = "numbers"' if isinstance(found, float) else ""
+            raise TypeError(f"label must be the class, an integer from 0, got {got}{hint}") from None
         classes = getattr(self.dataset, "classes", None)
         if found < 0 or found >= 2**63 or (classes is not None and found >= classes):
             rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
@@ -469,18 +478,13 @@ def _stacked(targets: list[Any], steps: int) -> npt.NDArray[Any]:
     if kinds != {1}:
         return _stack(targets, targets[0].shape[1:], steps)
     if targets[0].dtype.kind == "f":
+        if len({len(each) for each in targets}) > 1:
+            raise ValueError("labels that are numbers must be as many in each sample")
         return np.stack(targets)
     y = np.full((steps, len(targets)), -1, np.int64)
     for i, each in enumerate(targets):
         y[: len(each), i] = each[:steps]
     return y
-
-
-def _length(recording: Any) -> int:
-    """Return the steps of an array, or the last of events; at least 1."""
-    if not isinstance(recording, _Binned):
-        return max(len(recording), 1)
-    return int(recording.step.max(initial=0)) + 1
 
 
 def _check_dataset(dataset: Any) -> None:

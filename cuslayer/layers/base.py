@@ -445,7 +445,7 @@ def check_frames(shape: tuple[Any, ...]) -> None:
     """Raise ValueError unless a shape is (T, N, H, W, C)."""
     if len(shape) != 5:
         hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
-        raise ValueError(f"x must be (T, N, H, W, C), got shape {shape}{hint}")
+        raise ValueError(f"x must be (T, N, H, W, C), got shape ({', '.join(map(str, shape))}){hint}")
 
 
 def check_channels(shape: tuple[Any, ...], expected: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+from cuslayer import kernels
 from cuslayer._base import check, instead
-from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import (
@@ -20,6 +22,7 @@ from cuslayer.layers.base import (
     prepare,
 )
 from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
+from cuslayer.neurons.states import Remembering
 
 
 @differentiable
@@ -115,7 +118,44 @@ class Convolution(Sliding, Synapse):
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size}{rest})"
 
 
-class Conv(Convolution):
+class Delaying(Synapse):
+    """Base class of layers whose synapses may have delays.
+
+    In evaluation a spike adds each of its weights once where no gradients are wanted, by a convolution; that of a dense
+    layer has frames of one pixel. Where they are, all lags are side by side, and the sums have the same bits.
+    """
+
+    memory = Synapse.memory  # of this __call__, not of a subclass's
+
+    def _operate(self, x: Any, weight: Tensor) -> Tensor:
+        """Return the weighted input without delays and bias; in evaluation with delays, summed one by one."""
+        raise NotImplementedError
+
+    def __call__(self, x: Any) -> Tensor:
+        return self.biased(self._operate(x, self.effective_weight()) if self.delays is None else self._delayed(x))
+
+    def _delayed(self, x: Any, since: int = 0, lag: Array | None = None) -> Tensor:
+        """Return the weighted input of the steps from `since` on; in evaluation delays are whole lags."""
+        x, weight, delays = as_tensor(x), self.effective_weight(), cast(SynapticDelays, self.delays)
+        self.output_shape(x.shape[2:])
+        groups, window = (self.groups, self.window) if isinstance(self, Convolution) else (1, Window.of(1, 1, 0, 1))
+        frames = x if isinstance(self, Convolution) else x.reshape(*x.shape[:2], 1, 1, len(weight))
+        if not delays.training and x.dtype == bool and not grad_enabled():
+            k, lag = kernels.of(weight.data).synaptic_delay, delays.whole_lags() if lag is None else lag
+            taps = weight.data.reshape(*window.kernel, *weight.shape[-2:])
+            found = k.forward(frames.stored, taps, lag, delays.lags, since, window, groups)
+            if found is not None:
+                return Tensor(found if frames is x else found[:, :, 0, 0])
+        return self._operate(lagged(frames, lags=delays.lags, groups=groups), delays.over_lags(weight))[since:]
+
+    def continued(self) -> Callable[..., Tensor] | None:
+        if self.delays is None or self.delays.training or type(self).__call__ is not Delaying.__call__:
+            return super().continued()
+        lag = self.delays.whole_lags()
+        return Remembering(lambda x: self.biased(self._delayed(x, self.memory, lag)), self.memory)
+
+
+class Conv(Convolution, Delaying):
     """A convolution; see `functions.conv`. One with a bias and its neurons are two passes, not one.
 
     Args:
@@ -137,13 +177,8 @@ class Conv(Convolution):
     ((5, 5, 2, 16), (3, 1, 32, 32, 16))
     """
 
-    memory = Convolution.memory  # of this __call__, not of a subclass's
-
-    def __call__(self, x: Any) -> Tensor:
-        if self.delays is None:
-            return self.biased(conv(x, self.effective_weight(), **self.geometry()))
-        x = lagged(x, lags=self.delays.lags, groups=self.groups)
-        return self.biased(conv(x, self.delays.over_lags(self.effective_weight()), **self.geometry()))
+    def _operate(self, x: Tensor, weight: Tensor) -> Tensor:
+        return conv(x, weight, **self.geometry())
 
     @check.operation("conv")
     def output_shape(self, shape: Shape | None) -> Shape | None:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, cast
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, contiguous, to_numpy
-from cuslayer.kernels.constants import EXPONENTIAL
+from cuslayer.kernels.constants import EXPONENTIAL, Window
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
-from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
+from cuslayer.layers.conv import Delaying
+from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.neurons.base import StepByStep, as_neuron
 from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, time_constant
 from cuslayer.neurons.lif import LIF
-from cuslayer.neurons.states import Remembering, States
+from cuslayer.neurons.states import States
 
 
 @differentiable
@@ -51,10 +52,23 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     [[[1.0, 2.0]], [[11.0, 22.0]]]
     """
     check_dense(x, weight)
-    k = kernels.of(weight)
-    shape = x.shape
+    return _product(x, weight, lambda rows: kernels.of(weight).dense.forward(rows, weight))
+
+
+@differentiable
+@takes_packed
+@saves("others")
+def _in_order(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
+    """Return `dense` of x (T, N, 1, 1, inputs), summed one by one in the order of a convolution of one pixel."""
+    k, taps = kernels.of(weight), weight[None, None]
+    frames = k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))
+    return _product(x, weight, lambda rows: k.conv.forward(frames, taps, Window.of(1, 1, 0, 1), 1))
+
+
+def _product(x: Array, weight: Array, forward: Callable[[Any], Array]) -> tuple[Array, Pullback]:
+    k, shape = kernels.of(weight), x.shape
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], weight.shape[0]))
-    out = k.dense.forward(rows, weight).reshape(*shape[:2], weight.shape[1])
+    out = forward(rows).reshape(*shape[:2], weight.shape[1])
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(-1, weight.shape[1]) if g.size else g.reshape(shape[0] * shape[1], weight.shape[1])
@@ -86,7 +100,7 @@ class _Flat(Synapse):
         return f"{type(self).__name__}({inputs}, {self.out_features}{options}{bias})"
 
 
-class Dense(_Flat):
+class Dense(_Flat, Delaying):
     """A dense layer: ``y[t, n] = x[t, n] W``, with a bias ``x[t, n] W + b``; see `functions.dense`.
 
     A layer with a bias and its neurons are two passes, not one.
@@ -129,29 +143,8 @@ class Dense(_Flat):
         super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
         self._set_delays(delays)
 
-    def __call__(self, x: Any) -> Tensor:
-        if self.delays is None:
-            return self.biased(dense(x, self.effective_weight()))
-        return self._delayed(x)
-
-    def _delayed(self, x: Any, since: int = 0, lag: Array | None = None) -> Tensor:
-        """Return the output of a layer with delays from step `since` on; evaluation uses whole lags."""
-        x, weight, delays = as_tensor(x), self.effective_weight(), cast(SynapticDelays, self.delays)
-        self.output_shape(x.shape[2:])
-        x = x.reshape(*x.shape[:2], len(weight))
-        if x.dtype == bool and not delays.training and not grad_enabled():
-            lag = delays.whole_lags() if lag is None else lag
-            found = kernels.of(weight.data).synaptic_delay.forward(x.stored, weight.data, lag, delays.lags, since)
-            if found is not None:
-                return self.biased(Tensor(found))
-        return self.biased(dense(lagged(x, lags=delays.lags), delays.over_lags(weight))[since:])
-
-    output_shape, memory = _Flat.output_shape, _Flat.memory  # for this __call__, not for a subclass's
-
-    def continued(self) -> Callable[..., Tensor] | None:
-        if self.delays is None or self.delays.training or type(self).__call__ is not Dense.__call__:
-            return super().continued()
-        return Remembering(partial(self._delayed, since=self.memory, lag=self.delays.whole_lags()), self.memory)
+    def _operate(self, x: Any, weight: Tensor) -> Tensor:
+        return dense(x, weight) if self.delays is None or self.delays.training else _in_order(x, weight)
 
     def __repr__(self) -> str:
         return self._text()

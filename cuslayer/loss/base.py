@@ -266,7 +266,7 @@ def over_time(y: Any, over: str, lengths: Lengths | None = None) -> Any:
     if lengths is not None:
         xp = namespace(y)
         if over == "last":
-            return y[xp.asarray(lengths - 1), xp.arange(y.shape[1])]
+            return y[xp.asarray(lengths - 1), xp.asarray(np.arange(y.shape[1]))]
         kept = own_steps(lengths, len(y), xp)[..., None]
         if over == "max":
             return xp.where(kept, y, False if y.dtype == bool else -np.inf).max(axis=0)

@@ -451,9 +451,8 @@ class BinaryCrossEntropyLoss(ClassLoss):
         given = labels.data if isinstance(labels, Tensor) else labels
         given = to_numpy(given) if namespace(given) is np else given
         if given.shape != spikes.shape[1:]:
-            raise ValueError(
-                f"labels have shape {given.shape}, spikes {('T', *spikes.shape[1:])} expect {spikes.shape[1:]}"
-            )
+            hint = '; Arrays(x, y, targets="labels") makes no classes of y' if given.ndim == 1 else ""
+            raise ValueError(f"labels must be (N, labels), {spikes.shape[1:]}, got shape {given.shape}{hint}")
         if namespace(given) is np:
             if given.dtype != bool and not np.isin(given, (0, 1)).all():
                 raise ValueError(f"labels must be 0 or 1, got {given[~np.isin(given, (0, 1))].flat[0]}")

@@ -219,10 +219,12 @@ def _fits(x: Tensor, other: Tensor) -> bool:
 def _padded(parts: list[Tensor]) -> Tensor:
     """Join inputs, with zeros after shorter ones."""
     xp, steps = namespace(parts[0].data), max(map(len, parts))
-    pads = [[(0, steps - len(x)), *[(0, 0)] * (x.ndim - 1)] for x in parts]
-    data = [x.data if len(x) == steps else xp.pad(x.data, pad) for x, pad in zip(parts, pads, strict=True)]
+    whole = [x.data for x in parts]
+    for i, x in enumerate(whole):
+        if len(x) < steps:
+            whole[i] = xp.concatenate([x, xp.zeros((steps - len(x), *x.shape[1:]), x.dtype)], axis=0)
     known = [x.lengths for x in parts if x.lengths is not None]
-    return Tensor(xp.concatenate(data, axis=1), lengths=np.concatenate(known) if known else None)
+    return Tensor(xp.concatenate(whole, axis=1), lengths=np.concatenate(known) if known else None)
 
 
 @dataclass

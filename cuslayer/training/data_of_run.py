@@ -70,6 +70,8 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
         train_set, test_set = open_folder(config.data, *lists, shape=net.input_shape)
     if net.input_shape != tuple(train_set.shape):
         raise ValueError(f"the network expects input {net.input_shape}, the recordings are {train_set.shape}")
+    if (kind := getattr(train_set, "targets", "classes")) not in ("classes", "steps"):
+        raise ValueError(f"the recordings must have classes, or labels at each step, got {kind}")
     classes = train_set.classes
     if train and config.validation is not None:
         train_set, validation_set = _split(config, train_set, net)

@@ -77,7 +77,7 @@ class Tally:
 
     Attributes:
         batches: the number of batches so far.
-        classes: whether the last targets were classes, not spike trains.
+        classes: whether all targets were classes, not spike trains, numbers or several labels.
         start: the time of creation, by `time.perf_counter`, minus the duration of batches in a loaded state.
         last: the time of the last batch.
 
@@ -100,7 +100,8 @@ class Tally:
 
         Args:
             spikes: the output (T, N, classes).
-            target: classes (N,), one-hot (N, classes), or target spike trains (T, N, ...).
+            target: classes (N,), one-hot (N, classes), target spike trains (T, N, ...), or numbers (N, outputs). Of
+                several labels, and of labels at each step, ``loss.scored(output, target)`` is what to add.
             loss: the loss of the whole batch, a scalar tensor or a number.
             scale: the factor of the loss.
 
@@ -110,8 +111,8 @@ class Tally:
         output = as_tensor(spikes).stored
         k = kernels.of(output)
         labels = _labels(target, output.shape, on_host=k is kernels.cpu)
-        self.classes = labels is not None
-        if self.classes:
+        self.classes = self.classes and labels is not None
+        if labels is not None:
             check_output(output)
         if isinstance(loss, Tensor):
             # A tensor with several numbers has no item.
@@ -138,7 +139,7 @@ class Tally:
         for place, wrong in ((5, rows[:, 4].any() or not np.isfinite(totals[0])), (6, rows[:, 5].any())):
             if wrong and not totals[place]:
                 totals[place] = totals[4]
-        self.classes = bool(rows[-1, 6])
+        self.classes = self.classes and bool(rows[:, 6].all())
         self.count()
 
     def count(self) -> None:
@@ -213,15 +214,18 @@ class Tally:
 
 
 def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
-    """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if it is spike trains."""
+    """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if there are none."""
     given = target.data if isinstance(target, Tensor) else target
     given = to_numpy(given) if on_host or namespace(given) is np else given
     if given.shape == shape:
         return None
     if given.shape == shape[1:] and given.ndim == 2:
+        if namespace(given) is np and not (((given == 0) | (given == 1)).all() and (given.sum(axis=1) == 1).all()):
+            return None
         given = given.argmax(axis=1)
     if given.shape != shape[1:2]:
-        raise ValueError(f"target has shape {given.shape}, spikes have shape {shape}")
+        hint = "; loss.scored(output, target) are what to add" if given.shape == shape[:2] else ""
+        raise ValueError(f"target has shape {given.shape}, spikes have shape {shape}{hint}")
     return given if on_host else to_device(given).astype(np.int64, copy=False)
 
 

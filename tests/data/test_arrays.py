@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Arrays, Digits, Events, Flip, Loader, Subset, split
-from cuslayer.training import Trainer
+from cuslayer import data as d
+from cuslayer.data import Arrays, Digits, Drop, Events, Flip, Loader, Subset, split
+from cuslayer.training import Tally, Trainer
 from tests.support.refused import refused, refuses
 
 RNG = np.random.default_rng(0)
@@ -101,7 +102,7 @@ def test_events_in_a_list():
     assert flat[0] == (Events.from_spikes(SPIKES[0]), 0)
 
 
-def test_one_hot_labels_and_classes():
+def test_labels_and_classes():
     data = Arrays(SPIKES, np.eye(4)[LABELS])
     assert (data.classes, data.labels.tolist()) == (4, LABELS)
     assert Arrays(SPIKES, LABELS, classes=7).classes == 7
@@ -121,6 +122,92 @@ def test_target_spike_trains(listed):
     assert (y == target.swapaxes(0, 1)[:15]).all()
     turned = Arrays(SPIKES.swapaxes(0, 1), target.swapaxes(0, 1), time_first=True)
     assert (turned[3][1] == target[3]).all()
+
+
+SEVERAL = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
+ONE_HOT, NUMBERS, EACH = np.eye(3)[LABELS], RNG.normal(size=(6, 2)), RNG.normal(size=(6, 20, 2))
+AT_STEPS = RNG.integers(-1, 3, (6, 20))
+EVENTS = [Events.from_spikes(spikes) for spikes in SPIKES]
+UNKNOWN = 'targets="numbers", "labels" or "steps" says what they are'
+
+
+class Own:
+    """A data set whose labels may be anything."""
+
+    shape, classes = (5,), 3
+
+    def __init__(self, x, y, targets):
+        self.x, self.y, self.targets = x, y, targets
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return self.x[index], self.y[index]
+
+
+KINDS = [
+    ("classes", LABELS, None), ("classes", ONE_HOT, None), ("classes", cs.Tensor(LABELS), None),
+    ("classes", np.array(LABELS, float), "classes"), ("labels", SEVERAL, None), ("labels", SEVERAL.astype(bool), None),
+    ("labels", SEVERAL.tolist(), None), ("labels", SEVERAL.astype(float), None), ("labels", ONE_HOT, "labels"),
+    ("labels", AT_STEPS.clip(0, 1), "labels"),
+    ("numbers", NUMBERS, None), ("numbers", NUMBERS[:, 0], None), ("numbers", cs.Tensor(NUMBERS), None),
+    ("numbers", np.array(LABELS, float), "numbers"), ("numbers", 7 * SEVERAL, "numbers"), ("numbers", EACH, "numbers"),
+    ("trains", EACH, None), ("steps", AT_STEPS, "steps"),
+]  # fmt: skip
+LOSSES = {"classes": cs.CrossEntropyLoss("mean"), "labels": cs.BinaryCrossEntropyLoss()}
+
+
+@pytest.mark.parametrize(("kind", "y", "named"), KINDS)
+def test_every_kind_of_target_with_every_kind_of_recording(kind, y, named):
+    """The same batches of arrays, events and data sets of one's own, which a loop and the Trainer take."""
+    found, at_steps = [], np.ndim(y) > 2 or kind == "steps"
+    loss = LOSSES.get(kind, cs.CrossEntropyLoss("every") if kind == "steps" else cs.MeanSquaredError("every"))
+    arrays = [Arrays(x, y, targets=named) for x in (SPIKES, list(SPIKES), EVENTS)]
+    for data in (*arrays, Own(EVENTS, y, kind), Own(SPIKES, y, kind)):
+        assert data.targets == kind
+        loader = Loader(split(Subset(data, range(6)), 0.4, seed=1)[0], 3, steps=20)
+        x, target = loader[0]
+        if kind == "classes" and target.ndim == 2:
+            target = target.argmax(axis=1)  # one-hot labels of a data set of one's own stay so
+        found.append((x.tobytes(), target.dtype, target.tobytes()))
+        assert target.shape[: 1 + at_steps] == ((20, 3) if at_steps else (3,))
+        outputs = target.shape[-1] if kind in ("labels", "numbers", "trains") else 3
+        net = cs.Sequential(cs.Dense(5, outputs))
+        trainer, tally = Trainer(net, loss, cs.SGD(net.parameters(), lr=0.01)), Tally()
+        trainer.train(loader)
+        for x, target in loader:
+            out = net(x)
+            tally.add(*loss.scored(out, target), loss(out, target))
+        assert trainer.test(loader).accuracy == tally.score().accuracy
+        assert (tally.score().accuracy is None) == (kind in ("numbers", "trains"))
+    assert found == found[:1] * 5
+
+
+def test_the_score_of_targets_that_are_no_classes():
+    """A plain sum has no accuracy, also where a batch of several labels looks one-hot."""
+    out = SPIKES[:, :, :3].swapaxes(0, 1)
+    for target in (NUMBERS.repeat(2, axis=1)[:, :3], SEVERAL):
+        tally = Tally()
+        for each in (target, ONE_HOT):
+            tally.add(out, each, 1.0)
+            assert tally.score().accuracy is None
+    with pytest.raises(ValueError, match=r"^Tally: target has shape \(20, 6\).*; loss.scored"):
+        tally.add(out, AT_STEPS.T, 1.0)
+
+
+def test_a_transform_does_not_move_times_under_targets_at_each_step():
+    ragged = [SPIKES[0], SPIKES[1, :7], np.zeros((9, 5), bool)]
+    steps = [AT_STEPS[0], AT_STEPS[1, :7], AT_STEPS[2, :9]]
+    several = d.Compose((Drop(0.1), d.Stretch(1.2)))
+    for moved in (d.RandomShift(2.0), several, d.Crop(time=(0.0, 9.0)), d.FromStart()):
+        for y in (steps, [EACH[0], EACH[1, :7], EACH[2, :9]]):
+            with pytest.raises(ValueError, match=r"^Loader: sample 0: transform must not move times under targets at"):
+                next(iter(Loader(Arrays(ragged, y), 3, transform=moved)))
+    x, target = next(iter(Loader(Arrays(ragged, steps), 3, transform=Drop(0.1))))
+    assert (x.lengths.tolist(), (target >= -1).all()) == ([20, 7, 9], True)
+    assert (target[:7, 1] == AT_STEPS[1, :7]).all()
+    assert next(iter(Loader(Arrays(ragged, [0, 1, 2]), 3, transform=d.RandomShift(2.0)))).lengths.tolist() == [20, 7, 9]
 
 
 def test_a_network_trains_on_arrays():
@@ -166,8 +253,17 @@ ERRORS = [
     (([SPIKES[0], FRAMES[0]], [0, 1]), {}, "x[1] must be (T, 5), got shape (20, 3, 4, 2)"),
     (([[[1.0]], [[1.0], [2.0, 3.0]]], [0, 1]), {}, "x must be an array, got rows of unequal length"),
     ((SPIKES, [0, 1, 2, 0, 1, -2]), {}, "y must be integers from 0, sample 5 has -2"),
-    ((SPIKES, np.ones((6, 2), int)), {}, "y (samples, classes) must hold one 1 a sample and 0 elsewhere"),
-    ((SPIKES, [[0]] * 6), {}, "y must be (samples,), one-hot (samples, classes) or trains, got shape (6, 1)"),
+    *(((SPIKES, y), {}, "integers y must be classes (samples,), one-hot, labels of 0 or 1, or (samples, T), got shape "
+       f"{y.shape}; {UNKNOWN}") for y in (7 * SEVERAL, AT_STEPS[:, :1])),
+    ((SPIKES, 1), {}, "y must have an axis of samples, got shape ()"),
+    ((SPIKES, SEVERAL), {"targets": "classes"}, "y (samples, classes) must hold one 1 a sample and 0 elsewhere"),
+    ((SPIKES, LABELS), {"targets": "labels"}, "y must be labels of 0 or 1, got 2"),
+    ((SPIKES, EACH), {"targets": "labels"}, "y must be labels (samples, outputs), got shape (6, 20, 2)"),
+    ((SPIKES, NUMBERS), {"targets": "trains"}, "y must be spike trains (samples, T, outputs), got shape (6, 2)"),
+    ((SPIKES, NUMBERS * np.nan), {}, "y must be finite, got nan in it"),
+    ((SPIKES, AT_STEPS[:, :9]), {"targets": "steps"}, "y[0] must have a label for each step of x[0], 20 steps, got 9"),
+    ((SPIKES, LABELS), {"targets": "label"}, "targets must be one of classes, labels, numbers, steps, trains, got "
+     "'label'; did you mean labels?"),
     ((SPIKES, LABELS), {"classes": 2}, "classes must be at least 3 for these y, got 2"),
     ((SPIKES, LABELS), {"dt": -1.0}, "dt must be positive, got -1"),
     ((SPIKES, LABELS), {"shape": 5}, "shape is for Events, arrays have their own, got 5"),
@@ -181,7 +277,8 @@ TYPE_ERRORS = [
     ((Events([1], [1], None, [0]), [0]), "x must be a list of Events, got one Events; write [events]"),
     (([Events([1], [1], None, [0]), SPIKES[0]], [0, 1]), "x must hold Events only, sample 1 is of type ndarray"),
     ((object(), LABELS), "x must be an array of booleans or numbers, got object"),
-    ((SPIKES, np.array(LABELS, float)), "y must be integers from 0, got float64; convert them, as y.astype(int) does"),
+    ((SPIKES, np.array(LABELS, float)), "y must be integers from 0, got float64; y.astype(int) makes classes of them, "
+     'targets="numbers" takes numbers'),
     ((SPIKES, list("aabbcc")), "y must be integers from 0, got strings; number the classes, as np.unique(y, "
      "return_inverse=True)[1] does"),
 ]  # fmt: skip

@@ -183,13 +183,11 @@ def test_recordings_are_events_or_arrays():
     assert (x.dtype, x.shape) == (np.float32, (2, 1, 3))
 
 
-def test_target_spike_trains():
-    target = np.ones((2, 4), bool)
-    ((_, y),) = Loader(Own((EVENTS, target), (EVENTS, ~target)), 2, steps=3)
-    assert y.shape == (3, 2, 4)
-    assert y.sum(axis=(0, 2)).tolist() == [8, 0]
+def test_targets_of_several_kinds():
     with refuses("Loader: labels must be classes or spike trains throughout, got both", TypeError):
-        list(Loader(Own((EVENTS, target), (EVENTS, 0)), 2, steps=3))
+        list(Loader(Own((EVENTS, np.ones((2, 4), bool)), (EVENTS, 0)), 2, steps=3))
+    with refuses("Loader: labels that are numbers must be as many in each sample"):
+        list(Loader(Own((EVENTS, [1.0, 0.5]), (EVENTS, [0.5])), 2, steps=3))
 
 
 @pytest.mark.parametrize(
@@ -199,13 +197,13 @@ def test_target_spike_trains():
         ((EVENTS, 0, 1), "a data set must return (recording, label), got tuple", TypeError),
         ((EVENTS, 2), "label must be a class from 0 to 1, got 2", ValueError),
         ((EVENTS, -1), "label must be a class from 0 to 1, got -1", ValueError),
-        ((EVENTS, 1.0), "label must be the class, an integer from 0, got float 1.0", TypeError),
-        ((EVENTS, "cat"), "label must be the class, an integer from 0, got str cat", TypeError),
         (
-            (EVENTS, [0, 1]),
-            "label must be the class, an integer from 0, got an array of (2,); of a one-hot label take the argmax",
+            (EVENTS, 1.0),
+            'label must be the class, an integer from 0, got float 1.0; a data set of numbers has targets = "numbers"',
             TypeError,
         ),
+        ((EVENTS, "cat"), "label must be the class, an integer from 0, got str cat", TypeError),
+        ((EVENTS, ["0", "1"]), "label must be the class, an integer from 0, got an array of (2,)", TypeError),
         ((SPIKES[:, :2], 0), "a recording must be Events or (T, 3), got shape (3, 2)", ValueError),
         ((SPIKES[:, None], 0), "a recording must be Events or (T, 3), got shape (3, 1, 3)", ValueError),
         (("1.bs2", 0), "a recording must be an array, got '1.bs2'; read a file first, as np.load does", TypeError),

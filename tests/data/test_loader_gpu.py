@@ -300,3 +300,19 @@ def test_bytes_of_files_are_packed_as_their_events(wide, monkeypatch):
     assert found[1].tolist() == [1, 0]
     assert pack_recordings([raw[0], b""], (3, 4, 2), 9, 1.0, "floor") is None
     assert pack_recordings([raw[0]], (1, 4, 2), 9, 1.0, "floor") is None
+
+
+@pytest.mark.parametrize("loss", [cs.MeanSquaredError("last"), cs.BinaryCrossEntropyLoss("max")], ids=repr)
+def test_a_step_of_padded_recordings_is_the_cpus(loss):
+    """Calibration pads them too; of several labels and numbers."""
+    x = [spikes[:length] for spikes, length in zip(dense(6)._x, (40, 9, 40, 1, 31), strict=True)]
+    scores = []
+    for device in (nullcontext, on_cuda):
+        with device():
+            cs.seed(0)
+            net = cs.Sequential(cs.Dense(6, 4), cs.LIF(), cs.Dense(4, 3))
+            trainer = cs.training.Trainer(net, loss, cs.SGD(net.parameters(), lr=0.01))
+            y = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1], [1, 1, 1]])
+            scores.append(trainer.train(Loader(Arrays(x, y), 2)))
+    assert scores[0].loss == pytest.approx(scores[1].loss, rel=1e-4)
+    assert scores[0].accuracy == scores[1].accuracy

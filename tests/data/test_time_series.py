@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,9 @@ def test_a_run_on_own_arrays(tmp_path):
     save(tmp_path, "train.npz", x=x, y=np.arange(33) % 4 - 1, lengths=[5, 8, 4, 6, 5, 5])
     with pytest.warns(UserWarning, match="the run ends without a test"):
         train(config, log=lambda line: None)
+    save(tmp_path, "several.npz", x=x, y=np.eye(6)[:, :3], lengths=[5, 8, 4, 6, 5, 5])
+    with pytest.raises(ValueError, match="must have classes, or labels at each step, got labels"):
+        train(replace(config, data=str(tmp_path / "several.npz"), out=str(tmp_path / "s")), log=lambda line: None)
     save(tmp_path, "test.npz", x=x[:11], y=[0] * 11, lengths=[5, 6])
     run = load_run(tmp_path / "r")
     right, found = 0, run.net.layers[1].neuron.parameters()[0]

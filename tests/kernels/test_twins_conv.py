@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cuslayer.functions import lagged
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import images
@@ -85,6 +86,26 @@ def check_conv(case, frames, rate, dtype, seed):
     x, w = case.spikes(seed, frames, rate), case.weights(seed, dtype)
     ours = gpu.conv.forward(packed_on_host(x, 1), w, case.window, case.groups)
     same_bits(ours, cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups))
+
+
+@drawn
+@given(cases(), st.integers(0, 80), st.integers(0, 2), st.integers(1, 40), rates, dtypes, seeds)
+@example(WIDE, 70, 1, 5, 0.1, "float32", 0)  # several words of a pixel, and several chunks of time
+@example(WIDE_GROUPS, 6, 2, 3000, 0.3, "float64", 0)  # more lags than steps
+@example(OUTSIDE, 33, 2, 9, 0.5, "float32", 0)
+def test_synaptic_delay(case, steps, samples, lags, rate, dtype, seed):
+    """Against the lags of all channels side by side."""
+    steps = min(steps, 1 + 20000 // (math.prod(case.maps) * max(samples, 1)))
+    x, w = case.spikes(seed, steps * samples, rate), case.weights(seed, dtype)
+    x, since = x.reshape(steps, samples, *x.shape[1:]), steps // 3
+    lag = np.random.default_rng(seed).integers(0, lags, w.shape).astype(np.int32)
+    beside, wide = lagged(x, lags=lags, groups=case.groups).data, [np.where(lag == each, w, 0) for each in range(lags)]
+    beside, wide = beside.reshape(steps * samples, *beside.shape[2:]), np.concatenate(wide, axis=2, dtype=dtype)
+    expected = cpu.conv.forward(cpu.spikes.synapse_input(beside), wide, case.window, case.groups)
+    arguments = (w, lag, lags, since, case.window, case.groups)
+    packed, ours = packed_on_host(x).reshape(*x.shape), cpu.synaptic_delay.forward(x, *arguments)
+    for found in (gpu.synaptic_delay.forward(packed, *arguments), *([] if ours is None else [ours])):
+        same_bits(found, expected.reshape(steps, samples, *case.maps)[since:])
 
 
 def neurons_of(weighted, steps, response, spiking):

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cuslayer.functions import lagged
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Product
 from cuslayer.kernels.dense import matmul as launcher
@@ -49,25 +48,6 @@ def held(ours, x, g):
 def test_dense(steps, samples, frame, outputs, rate, dtype, seed):
     x, w = train(seed, (steps, samples, *frame), rate), normal(seed, (math.prod(frame), outputs), dtype)
     same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.forward(listed(x), w))
-
-
-@settings(max_examples=20)
-@given(st.integers(0, 80), samples_drawn, frames_drawn, outputs_drawn, st.integers(1, 40), rates, dtypes, seeds)
-@example(150, 2, (70,), 40, 27, 0.1, "float32", 0)  # several chunks of time
-@example(40, 1, (6, 4, 16), 130, 12, 0.4, "float32", 0)  # busy rows
-@example(20, 1, (9,), 3, 3000, 0.3, "float64", 0)  # more lags than steps, and few steps of a chunk
-def test_synaptic_delay(steps, samples, frame, outputs, lags, rate, dtype, seed):
-    """Against the lags of all inputs side by side; in bursts, so that there are rows of both orders."""
-    rng, inputs, since = np.random.default_rng(seed), math.prod(frame), steps // 3
-    x = train(seed, (steps, samples, *frame), rate) & (rng.random((steps, 1, *(1 for _ in frame))) < 0.6)
-    w, lag = normal(seed, (inputs, outputs), dtype), rng.integers(0, lags, (inputs, outputs)).astype(np.int32)
-    flat, wide = x.reshape(steps, samples, inputs), [np.where(lag == each, w, 0) for each in range(lags)]
-    beside = listed(lagged(flat, lags=lags).data)
-    expected = cpu.dense.forward(beside, np.array(wide, dtype).reshape(lags * inputs, outputs))
-    packed, ours = packed_on_host(x).reshape(*flat.shape), cpu.synaptic_delay.forward(flat, w, lag, lags, since)
-    for found in (gpu.synaptic_delay.forward(packed, w, lag, lags, since), *([] if ours is None else [ours])):
-        same_bits(found, expected.reshape(steps, samples, outputs)[since:])
-    assert gpu.synaptic_delay.forward(packed, w, lag, 1 << 20) is None
 
 
 def of_every_activity(seed, frame, w):

@@ -161,7 +161,7 @@ def test_a_window_needs_frames_and_the_channels_of_its_weight():
         name = {"ConvTranspose": "conv_transpose", "SumPool": "pool"}.get(
             type(layer).__name__, type(layer).__name__.lower()
         )
-        with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \('T', 'N', 8\)$"):
+        with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \(T, N, 8\)$"):
             layer.output_shape((8,))
     with pytest.raises(ValueError, match=r"^conv: x has 3 channels, weight expects 4$"):
         cs.Conv(4, 3, 1).output_shape((5, 5, 3))

@@ -9,9 +9,13 @@ import pytest
 import cuslayer as cs
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.functions import conv, lagged, weights_over_lags
+from cuslayer.kernels import cpu
+from cuslayer.kernels.constants import Window
 from tools.fake_cupy import counted, in_use
 
 RNG = np.random.default_rng(5)
+PIXELS = RNG.random((40, 2, 6, 7, 1)) < 0.3
+DENSE = (33, 70, 0.0), (33, 70, 0.02), (70, 9, 0.2), (8, 130, 0.6)
 
 
 def test_a_dense_layer_is_a_plain_loop():
@@ -39,15 +43,27 @@ def test_a_convolution_is_the_sum_of_convolutions_at_each_lag():
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "rate"), [(33, 70, 0.0), (33, 70, 0.02), (70, 9, 0.2), (8, 130, 0.6)])
-def test_events_have_the_bits_of_the_product_over_lags(inputs, outputs, rate):
-    """Bursts: rows with few spikes, whose sums are of fours, beside busy ones, whose sums are of six neighbours."""
-    bursts = [RNG.random((n, 3, inputs)) < rate * RNG.choice([0.1, 1.0, 1.5], (n, 1, 1)) for n in (0, 3, 40)]
+def conv_of(**options):
+    return lambda delays: cs.Conv(4, 6, (3, 2), bias=True, delays=delays, **options)
+
+
+@pytest.mark.parametrize(
+    ("frame", "make", "rate"),
+    [
+        *(((inputs,), partial(cs.Dense, inputs, outputs, bias=True), rate) for inputs, outputs, rate in DENSE),
+        ((6, 5, 4), conv_of(groups=2, padding=(1, 0)), 0.05),
+        ((6, 5, 4), conv_of(stride=2, dilation=(1, 2)), 0.6),
+    ],
+)
+def test_events_have_the_bits_of_the_product_over_lags(frame, make, rate):
+    """With gradients and without, on both devices, and in chunks; in bursts."""
+    each = (1,) * len(frame)
+    bursts = [RNG.random((n, 3, *frame)) < rate * RNG.choice([0.1, 1.0, 1.5], (n, 1, *each)) for n in (0, 3, 40)]
     found = []
     for device in (nullcontext(), in_use()):
         with device:
             cs.seed(2)
-            layer = cs.Dense(inputs, outputs, bias=True, delays=cs.SynapticDelays(40.0))
+            layer = make(delays=cs.SynapticDelays(40.0))
             layer.train(False)
             for active in (False, True):
                 given = [to_device(x) for x in bursts]
@@ -60,6 +76,41 @@ def test_events_have_the_bits_of_the_product_over_lags(inputs, outputs, rate):
                 chunks = ([stream(part) for part in np.split(x, [1, 2, 17])] for stream, x in streams)
                 found.append([np.concatenate(each).tobytes() for each in chunks])
     assert found[1:] == [found[0]] * 4
+
+
+def test_a_spike_costs_as_much_for_any_number_of_lags():
+    """On a GPU: launches and bytes. On the CPU, few lags of busy frames are side by side."""
+    x, moved = RNG.random((40, 2, 5, 5, 3)) < 0.1, []
+    for longest in (3.0, 60.0):
+        with in_use(), cs.no_grad(), counted() as costs:
+            layer = cs.Conv(3, 8, 3, padding=1, delays=cs.SynapticDelays(longest))
+            layer.train(False)
+            layer(to_device(x))
+        moved.append((costs.launches, costs.moved))
+    assert moved[0] == moved[1]
+    assert costs.own() == {"pack_bits": 1, "synaptic_delay": 1}
+    taps, window = RNG.normal(size=(3, 3, 3, 64)), Window.of(3, 1, 1, 1)
+    for lags, rate, by_events in ((61, 0.1, True), (4, 0.01, True), (4, 0.9, False)):
+        lag = RNG.integers(0, lags, taps.shape, np.int32)
+        x = RNG.random((40, 2, 5, 5, 3)) < rate
+        assert (cpu.synaptic_delay.forward(x, taps, lag, lags, 0, window, 1) is not None) == by_events
+
+
+def test_spikes_that_a_gpu_packs():
+    sums = []
+    for device in (nullcontext(), in_use()):
+        with device, cs.no_grad(), counted() as costs:
+            cs.seed(3)
+            delayed = (
+                cs.Conv(3, 7, 2, delays=cs.SynapticDelays(9.0)),
+                cs.Dense((3, 4, 7), 5, delays=cs.SynapticDelays(9.0)),
+            )
+            net = cs.Sequential(cs.Conv(1, 3, 3), cs.SRM(), delayed[0], cs.LIF(), delayed[1])
+            net.train(False)
+            sums.append(to_numpy(net(to_device(PIXELS)).data))
+    assert sums[0].any()
+    np.testing.assert_array_equal(*sums)
+    assert costs.own()["pack_bits"] == 2  # the input, and what LIF has fired
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 3), (4, 1, 2, 2, 4), (1, 1, 1)])
@@ -91,7 +142,7 @@ def test_steps_narrow_the_delays_until_training_is_evaluation():
     last.sum().backward()
     assert not layer.delays.delay.grad.any()
     layer.train(False)
-    np.testing.assert_array_equal(layer(x).data, last.data)
+    np.testing.assert_allclose(layer(x).data, last.data, rtol=1e-5, atol=1e-6)
     assert abs(first - last.data).max() > 0.1
     assert layer.state()["delays.taken"].tolist() == [4.0]
 

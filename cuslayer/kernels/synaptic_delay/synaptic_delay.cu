@@ -1,147 +1,83 @@
-// A dense layer of packed spikes whose synapses have one delay each: a spike adds each of its weights once.
+// A convolution of packed spikes whose synapses have one delay each: a spike adds each of its weights once.
 //
-//   synaptic_delay   out[t, n, j] = sum of w[i, j] over the inputs i that spike in frame (t - lag[i, j], n)
+//   synaptic_delay   y[t, n, r, c, o] = sum of w[i, j, k, o] over the channels k of the group of o and the taps i, j whose
+//       pixel (r down + i gap_h - top, c across + j gap_w - left) spikes in frame (t - lag[i, j, k, o], n)
 //
-// Layout: spikes as in dense.cu; lag and w are (inputs, outputs), out is (steps, samples, outputs).
+// Layout: spikes as in conv.cu; lag and w are (kernel_h, kernel_w, channels / groups, outputs).
 //
-// A block is a warp: 32 outputs of a sample, a lane each, for `chunk` steps, whose sums are in shared memory. It counts
-// the spikes of the frames that arrive there, `first` to `end` - 1, then adds them, from the last frame to the first.
+// A block is a warp: 32 neighbouring numbers of a row of a map, a lane each, for `chunk` steps, whose sums are in shared
+// memory. It goes from pixel to pixel of its windows. Each lane loads a word of a pixel's channels at a step; the words
+// that are not empty are broadcast, from the last step to the first.
 //
-// Order: that of `dense` for the lags of each input side by side, lag 0 first, most of whose weights are 0. There, each
-// four spikes that arrive at a step are added to each other first, or those of six neighbouring inputs if they are more
-// than `limit`. So a lane looks at the next spikes: those that arrive at the same step and belong to the same four or
-// six are added with the first, and are marked.
-//
-// Precision: `real` throughout; equals the CPU's to the bit.
-// Twin: kernels/synaptic_delay/cpu.py. Tests: tests/kernels/test_twins_dense.py.
+// Order: taps, of each tap the lags, ascending, of each lag the channels: that of conv.cu for all lags side by side.
+// Precision: `real`; weights are added one by one, so y equals the CPU's to the bit.
+// Twin: kernels/synaptic_delay/cpu.py. Tests: tests/kernels/test_twins_conv.py.
 
-#include "spike_list.cuh"
-
-extern __shared__ __align__(16) unsigned char shared[];
-
-constexpr int AFTER = NEIGHBOURS - 1;  // spikes that a lane looks at behind one
-
-// A spike at an output.
-struct Arrival {
-    int at = -1;          // step, -1 for none
-    real weight = 0;
-    int place = 0;        // among the spikes that arrive at a step, less the spikes of all frames up to that step
-    long long input = 0;  // among the inputs of all lags, less those of the frames up to the step at which it arrives
-};
-
-// A spike and those behind it.
-struct Arrivals {
-    Arrival next[AFTER + 1];
-    unsigned added = 0;  // bit k: spike k is in a sum already
-
-    __device__ __forceinline__ void push(const Arrival &last)
-    {
-#pragma unroll
-        for (int k = 0; k < AFTER; ++k)
-            next[k] = next[k + 1];
-        next[AFTER] = last;
-        added >>= 1;
-    }
-
-    // The weight of spike k if it belongs to the sum of the first one, which it is in then.
-    __device__ __forceinline__ real taken(int k, bool belongs)
-    {
-        const bool is_there = belongs && next[k].at == next[0].at;
-        added |= is_there << k;
-        return is_there ? next[k].weight : real(0);
-    }
-
-    // What the first spike adds in a four of which it is number `place`, with those behind it.
-    __device__ __forceinline__ real of_four(int place)
-    {
-        const real b = taken(1, place < 3), c = taken(2, place < 2), d = taken(3, place < 1);
-        return place % 2 == 0 ? (next[0].weight + b) + (c + d) : next[0].weight + (b + c);
-    }
-
-    // The same of six neighbouring inputs.
-    __device__ __forceinline__ real of_six(long long inputs)
-    {
-        const long long from = next[0].at * inputs, group = (from + next[0].input) / NEIGHBOURS;
-        real sum = next[0].weight;
-#pragma unroll
-        for (int k = 1; k <= AFTER; ++k)
-            sum += taken(k, (from + next[k].input) / NEIGHBOURS == group);
-        return sum;
-    }
-};
+#include "warp.cuh"
+#include "images.cuh"
+#include "window.cuh"
 
 extern "C" __global__ __launch_bounds__(LANES) void synaptic_delay(
-    const unsigned *__restrict__ words,  // (steps samples, lines, line_words), spikes
-    const int *__restrict__ lag,         // (inputs, outputs), from 0 to lags - 1
-    const real *__restrict__ w,          // (inputs, outputs)
-    real *__restrict__ out,              // (steps, samples, outputs), written
-    long long steps,                     // time steps
-    long long samples,                   // samples of the batch
-    long long inputs,                    // rows of the weight
-    long long outputs,                   // neurons of the layer
-    long long lags,                      // the longest delay and 1
-    long long chunk,                     // steps of a block
-    long long lines,                     // of a frame
-    long long line_words,                // words of a line
-    long long line,                      // inputs of a line
-    unsigned limit)                      // spikes of all lags at a step above which it is busy
+    const unsigned *__restrict__ x,  // (steps samples, height, words), spikes, columns x channels bits a line
+    const int *__restrict__ lag,     // (kernel_h, kernel_w, channels / groups, outputs), from 0 to lags - 1
+    const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
+    real *__restrict__ y,            // (steps, samples, rows, out_columns, outputs), written
+    long long steps,                 // time steps
+    long long samples,               // samples of the batch
+    long long lags,                  // the longest delay and 1
+    long long chunk,                 // steps of a block
+    Image image,                     // of x
+    Map map,                         // of y
+    Window window,                   // of the convolution
+    int groups)                      // groups of channels
 {
-    __shared__ SpikeList<1> spikes;
-    real *const sums = reinterpret_cast<real *>(shared);
-    unsigned *const before = reinterpret_cast<unsigned *>(sums + chunk * LANES);
-    const int lane = threadIdx.x;
-    const long long tiles = (outputs + LANES - 1) / LANES, column = blockIdx.x % tiles * LANES + lane;
-    const long long sample = blockIdx.x / tiles % samples, begin = blockIdx.x / (tiles * samples) * chunk;
-    const long long end = min(begin + chunk, steps), first = max(begin - lags + 1, 0ll);
-    const unsigned frame_words = lines * line_words;
-    const Entries entries(line_words, line, 1);
+    const int width = (map.columns * map.channels + LANES - 1) / LANES;
+    const long long tile = blockIdx.x / width, sample = tile / map.rows % samples;
+    const long long begin = tile / map.rows / samples * chunk, end = min(begin + chunk, steps);
+    const long long frames = end - max(begin - lags + 1, 0ll);  // whose spikes arrive at the steps of the block
+    const Outputs lane = outputs_of_word(tile % map.rows, blockIdx.x % width, map.columns, map.channels);
+    const int inputs = image.channels / groups, first_input = lane.channel / (map.channels / groups) * inputs;
+    const int low = max(lane.low * window.across - window.left, 0);
+    const int high = min(lane.high * window.across - window.left + (window.kernel_w - 1) * window.gap_w + 1, image.columns);
+    real *const sums = shared_weights + threadIdx.x;
+    for (long long t = 0; t < end - begin; ++t)
+        sums[t * LANES] = 0;
 
-    // before[k]: the spikes of the frames first to first + k - 1.
-    for (long long s = first - 1 + lane; s < end; s += LANES) {
-        before[s - first + 1] = 0;
-        for (unsigned i = 0; s >= first && i < frame_words; ++i)
-            before[s - first + 1] += __popc(words[(s * samples + sample) * frame_words + i]);
-    }
-    __syncwarp();
-    if (lane == 0)
-        for (long long k = 0; k < end - first; ++k)
-            before[k + 1] += before[k];
-    for (long long t = 0; t < chunk; ++t)
-        sums[t * LANES + lane] = 0;
-    __syncwarp();
-
-    Arrivals arrivals;
-    const auto add = [&](const Arrival &last) {
-        arrivals.push(last);
-        const Arrival &mine = arrivals.next[0];
-        const long long t = mine.at;
-        if (t < begin || t >= end || (arrivals.added & 1))
-            return;
-        const unsigned number = before[t - first + 1] - before[max(t + 1 - lags, first) - first];
-        const unsigned place = before[t - first + 1] + mine.place;
-        real sum = mine.weight;
-        if (number > limit)
-            sum = arrivals.of_six(inputs);
-        else if (place < number / 4 * 4)
-            sum = arrivals.of_four(int(place % 4));
-        sums[(t - begin) * LANES + lane] += sum;
-    };
-    for (long long s = end - 1; s >= first; --s) {
-        const unsigned *const frame = words + (s * samples + sample) * frame_words;
-        int place = -int(before[s - first + 1]);
-        spikes.for_each(
-            Words<1>(frame, frame_words, 0), frame, frame_words, 0, LANES, entries,
-            [&](const unsigned *list, int size) {
-                for (int e = 0; e < size; ++e, ++place) {
-                    const long long input = list[e], at = input * outputs + column;
-                    if (column < outputs)
-                        add({int(s) + lag[at], w[at], place, input - s * inputs});
+    for (int i = 0; i < window.kernel_h; ++i) {
+        const int row = lane.row * window.down + i * window.gap_h - window.top;
+        for (int column = low; column < (row < 0 || row >= image.height ? low : high); ++column) {
+            const int offset = column + window.left - lane.column * window.across, j = offset / window.gap_w;
+            const bool reached = lane.used && offset >= 0 && j * window.gap_w == offset && j < window.kernel_w;
+            if (!__any_sync(ALL_LANES, reached))
+                continue;
+            const long long tap = ((long long)(i * window.kernel_w + j) * inputs - first_input) * map.channels + lane.channel;
+            const int bit = column * image.channels, words = (bit + image.channels - 1) / LANES - bit / LANES + 1;
+            for (long long item = 0; item < frames * words; item += LANES) {
+                const long long mine = item + threadIdx.x, frame = (end - 1 - mine / words) * samples + sample;
+                const int word = bit / LANES + int(mine % words);
+                const int before = max(bit - word * LANES, 0), past = max((word + 1) * LANES - bit - image.channels, 0);
+                const unsigned found =
+                    mine < frames * words ? x[(frame * image.height + row) * image.words + word] : 0;
+                const unsigned bits = found & ALL_LANES << before & ALL_LANES >> past;
+                for (unsigned present = __ballot_sync(ALL_LANES, bits != 0); present; present &= present - 1) {
+                    const int source = __ffs(present) - 1;
+                    const long long step = end - 1 - (item + source) / words - begin;
+                    const int channel = (bit / LANES + int((item + source) % words)) * LANES - bit;
+                    for (unsigned rest = __shfl_sync(ALL_LANES, bits, source); rest; rest &= rest - 1) {
+                        const int k = channel + __ffs(rest) - 1;
+                        if (!reached || unsigned(k - first_input) >= unsigned(inputs))
+                            continue;
+                        const long long at = tap + (long long)k * map.channels, t = step + lag[at];
+                        if (t >= 0 && t < end - begin)
+                            sums[t * LANES] += w[at];
+                    }
                 }
-            });
+            }
+        }
     }
-    for (int k = 0; k < AFTER; ++k)
-        add(Arrival());
-    if (column < outputs)
+    const long long size = (long long)map.rows * map.columns * map.channels;
+    const long long place = (lane.row * map.columns + lane.column) * map.channels + lane.channel;
+    if (lane.used)
         for (long long t = begin; t < end; ++t)
-            out[(t * samples + sample) * outputs + column] = sums[(t - begin) * LANES + lane];
+            y[(t * samples + sample) * size + place] = sums[(t - begin) * LANES];
 }
