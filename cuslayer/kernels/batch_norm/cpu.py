@@ -12,19 +12,12 @@ from cuslayer.backend import Array
 
 
 class Scaling(NamedTuple):
-    """The scaling after the subtraction of the mean.
+    """The scaling after the subtraction of the mean."""
 
-    Attributes:
-        kind: "none", "power" or "std".
-        height: a factor, unless there is a gain for each channel, or none of them is scaled.
-        eps: added to the variance.
-        exponents: the least and the most exponent of "power".
-    """
-
-    kind: str
-    height: float
-    eps: float
-    exponents: tuple[float, float]
+    kind: str  # "none", "power" or "std"
+    height: float  # a factor, unless there is a gain for each channel, or none of them is scaled
+    eps: float  # added to the variance
+    exponents: tuple[float, float]  # the least and the most exponent of "power"
 
 
 class Applied(NamedTuple):

@@ -37,17 +37,11 @@ _FILLED, _LEAST_TERMS = 0.75, 64
 
 
 class _Phase(NamedTuple):
-    """The pixels of one phase along rows or columns: every stride-th, from the first with this rest on.
+    """The pixels of one phase along rows or columns: every stride-th, from the first with rest r on."""
 
-    Attributes:
-        rest: r, see above.
-        taps: their taps of the window.
-        back: for each of them, how many errors it lies back.
-    """
-
-    rest: int
-    taps: tuple[int, ...]
-    back: tuple[int, ...]
+    rest: int  # r in the description above
+    taps: tuple[int, ...]  # of the window
+    back: tuple[int, ...]  # how many errors each tap lies back
 
 
 @lru_cache(maxsize=64)
@@ -61,19 +55,12 @@ def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
 
 
 class _Rows(NamedTuple):
-    """The errors that some rows of an image receive, between zeros.
-
-    Attributes:
-        window: the window.
-        back: rows and columns that the farthest tap lies back.
-        line: columns of a row of errors.
-        at_once: rows of the image whose errors are copied at once.
-    """
+    """The errors that some rows of an image receive, between zeros."""
 
     window: Window
-    back: tuple[int, int]
-    line: int
-    at_once: int
+    back: tuple[int, int]  # rows and columns that the farthest tap lies back
+    line: int  # columns of a row of errors
+    at_once: int  # rows of the image whose errors are copied at once
 
 
 def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, most: int) -> _Rows:
@@ -183,19 +170,12 @@ def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Arr
 
 
 class _Layout(NamedTuple):
-    """The layout of planes.
+    """The layout of planes."""
 
-    Attributes:
-        rows: the rows of an image whose planes are made at once; a row of errors is a line of a plane.
-        groups: the number of groups of channels.
-        frames_at_once: frames whose planes are made at once.
-        room: numbers of a plane, at most.
-    """
-
-    rows: _Rows
+    rows: _Rows  # the rows of an image whose planes are made at once; a row of errors is a line of a plane
     groups: int
-    frames_at_once: int
-    room: int
+    frames_at_once: int  # frames whose planes are made at once
+    room: int  # numbers of a plane, at most
 
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:

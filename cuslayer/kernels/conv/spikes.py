@@ -46,17 +46,11 @@ _PIXEL, _WALKED, _MULTIPLIED = 35.0, 1.1, 0.85
 
 
 class Pieces(NamedTuple):
-    """The vectors of a pixel that hold the outputs of each group: the same number for all groups.
+    """The vectors of a pixel that hold the outputs of each group: the same number for all groups."""
 
-    Attributes:
-        outputs: outputs of all groups.
-        width: numbers of the vectors of a group.
-        first: the first number of each group.
-    """
-
-    outputs: int
-    width: int
-    first: tuple[int, ...]
+    outputs: int  # outputs of all groups
+    width: int  # numbers of the vectors of a group
+    first: tuple[int, ...]  # the first number of each group
 
     @classmethod
     def of(cls, outputs: int, groups: int, dtype: Any) -> Pieces:
@@ -76,47 +70,29 @@ class Pieces(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """The outputs that spikes reach in a row of a map.
+    """The outputs that spikes reach in a row of a map."""
 
-    Attributes:
-        places: (W C, parts, 4), for each position in a line the distance of its first output from the row's, the offset
-            of its first tap in the taps of a row of the window, and the shape and numbers of its runs; see `add_rows`.
-            Numbers that do not fit in the registers are another part.
-        apart: outputs between two runs.
-        taps_apart: numbers between two runs in the taps.
-        outputs: outputs of a pixel.
-        begins: (groups), the first output of a pixel in the vectors of each group.
-    """
-
+    # (W C, parts, 4), for each position in a line the distance of its first output from the row's, the offset of its
+    # first tap in the taps of a row of the window, and the shape and numbers of its runs; see `add_rows`. Numbers that
+    # do not fit in the registers are another part.
     places: Array
-    apart: int
-    taps_apart: int
-    outputs: int
-    begins: Array
+    apart: int  # outputs between two runs
+    taps_apart: int  # numbers between two runs in the taps
+    outputs: int  # outputs of a pixel
+    begins: Array  # (groups), the first output of a pixel in the vectors of each group
 
 
 class Where(NamedTuple):
-    """The spikes of all frames, and the window of the convolution.
+    """The spikes of all frames, and the window of the convolution."""
 
-    Attributes:
-        start: the first spike of each line of the frames, and the number of spikes.
-        position: the position of each spike within its line.
-        height: lines of a frame.
-        channels: channels of a frame.
-        inputs: channels of a group.
-        window: the window.
-        reach: the outputs that the spikes reach.
-        weighing: the address of `_weigh`.
-    """
-
-    start: Array
-    position: Array
-    height: int
-    channels: int
-    inputs: int
+    start: Array  # the first spike of each line of the frames, and the number of spikes
+    position: Array  # the position of each spike within its line
+    height: int  # lines of a frame
+    channels: int  # channels of a frame
+    inputs: int  # channels of a group
     window: Window
-    reach: Reach
-    weighing: int
+    reach: Reach  # the outputs that the spikes reach
+    weighing: int  # the address of `_weigh`
 
 
 def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:

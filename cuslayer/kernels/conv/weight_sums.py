@@ -44,49 +44,30 @@ _APART = 16
 
 
 class Order(NamedTuple):
-    """The order of spikes. Spikes of a channel in every stride-th column reach the same taps and have one key.
+    """The order of spikes. Spikes of a channel in every stride-th column reach the same taps and have one key."""
 
-    Attributes:
-        key: the key of each position in a line, (W C,).
-        place: the index of the errors of each position in a row with zeros on both sides, without a run's own distance.
-        runs: (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the
-            distance of its first error, its first number in the taps of a channel, and the shape and numbers of its
-            runs; see `add_rows`.
-        apart: errors between two runs.
-        taps_apart: numbers between two runs in the taps.
-        padded: columns of a row of errors with the zeros.
-        before: the zeros before the first column.
-        channels: channels of a frame.
-        keys: the number of keys.
-        columns: columns of a line with the same phase, at most.
-        adding: the address of `weigh_adjoint`, which passes call by `llvm.run`.
-    """
-
-    key: Array
+    key: Array  # the key of each position in a line, (W C,)
+    # The index of the errors of each position in a row with zeros on both sides, without a run's own distance.
     place: Array
+    # (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the distance of
+    # its first error, its first number in the taps of a channel, and the shape and numbers of its runs; see `add_rows`.
     runs: Array
-    apart: int
-    taps_apart: int
-    padded: int
-    before: int
-    channels: int
-    keys: int
-    columns: int
-    adding: int
+    apart: int  # errors between two runs
+    taps_apart: int  # numbers between two runs in the taps
+    padded: int  # columns of a row of errors with the zeros
+    before: int  # the zeros before the first column
+    channels: int  # channels of a frame
+    keys: int  # the number of keys
+    columns: int  # columns of a line with the same phase, at most
+    adding: int  # the address of `weigh_adjoint`, which passes call by `llvm.run`
 
 
 class Room(NamedTuple):
-    """Memory of one thread.
+    """Memory of one thread."""
 
-    Attributes:
-        errors: the errors of `_STEPS` steps of some rows, with zeros on both sides of each row.
-        lists: (keys, entries), the indices of the errors of the spikes of each key, row after row.
-        begins: (rows + 1, keys), the first entry of each row in the lists.
-    """
-
-    errors: Array
-    lists: Array
-    begins: Array
+    errors: Array  # the errors of `_STEPS` steps of some rows, with zeros on both sides of each row
+    lists: Array  # (keys, entries), the indices of the errors of the spikes of each key, row after row
+    begins: Array  # (rows + 1, keys), the first entry of each row in the lists
 
 
 @lru_cache(maxsize=64)

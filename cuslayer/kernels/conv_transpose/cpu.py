@@ -18,20 +18,12 @@ from cuslayer.kernels.spikes.cpu import SpikeList
 
 
 class _Spikes(NamedTuple):
-    """The spikes of all frames, and the window.
+    """The spikes of all frames, and the window."""
 
-    Attributes:
-        start: the first spike of each line of the frames, and the number of spikes.
-        position: the position of each spike within its line.
-        place: column and channel of each position, since a look-up costs less than a division.
-        height: lines of a frame.
-        window: the window.
-    """
-
-    start: Array
-    position: Array
-    place: Array
-    height: int
+    start: Array  # the first spike of each line of the frames, and the number of spikes
+    position: Array  # the position of each spike within its line
+    place: Array  # column and channel of each position, since a look-up costs less than a division
+    height: int  # lines of a frame
     window: Window
 
 

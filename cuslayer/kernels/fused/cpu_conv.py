@@ -43,19 +43,12 @@ _BUSY = 0.05
 
 
 class Checkpoints(NamedTuple):
-    """States from which backward recomputes potentials. Chunks of time end at the last step: only the first is shorter.
+    """States from which backward recomputes potentials; of the chunks of time only the first may be shorter."""
 
-    Attributes:
-        states: (blocks, chunks, states x distance), the states of a block before each chunk.
-        fired: (blocks, chunks, rows, distance), the spikes of the last steps of each chunk.
-        taps: the weights, as the convolution reads them.
-        neurons: of the forward pass.
-    """
-
-    states: Array
-    fired: Array
-    taps: Array
-    neurons: Block
+    states: Array  # (blocks, chunks, states x distance), the states of a block before each chunk
+    fired: Array  # (blocks, chunks, rows, distance), the spikes of the last steps of each chunk
+    taps: Array  # the weights, as the convolution reads them
+    neurons: Block  # of the forward pass
 
 
 def saved_type(x: SpikeList) -> type[Checkpoints] | None:
@@ -368,16 +361,11 @@ class ConvPass:
 
     Potentials for backward lie block by block: (blocks, steps, numbers of a block). In the layout of the spikes, the
     distances of a block's rows would be powers of two, where caches and memory are slow.
-
-    Attributes:
-        groups: the number of groups of channels.
-        exact: whether gradients of spike response neurons include the path through refraction.
-        takes_products: whether the gradient of the spikes may be a product of matrices.
     """
 
     groups: int
-    exact: bool
-    takes_products: ClassVar[bool] = False
+    exact: bool  # whether gradients of spike response neurons include the path through refraction
+    takes_products: ClassVar[bool] = False  # whether the gradient of the spikes may be a product of matrices
 
     def conv_neuron(
         self,

@@ -25,18 +25,13 @@ class PackedSpikes:
     begins with a new word. Bit b of word w is element ``32 w + b`` of the line; the bits past its end are 0.
 
     An index and NumPy's functions get the unpacked boolean array; ``len`` is its first axis.
-
-    Attributes:
-        words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
-        shape: the shape of the boolean array; the product of its first axes is the number of frames.
-        line: the number of bits of a line.
-        by_neuron: the same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b
-            of word w is step ``32 w + b``; None if no kernel wrote it.
     """
 
-    words: Array
-    shape: tuple[int, ...]
-    line: int
+    words: Array  # (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
+    shape: tuple[int, ...]  # the shape of the boolean array; the product of its first axes is the number of frames
+    line: int  # the number of bits of a line
+    # The same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b of word w is
+    # step ``32 w + b``; None if no kernel wrote it.
     by_neuron: Array | None = None
 
     @property
