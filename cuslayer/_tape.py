@@ -355,10 +355,7 @@ def gradients(y: Tensor, leaves: Sequence[Tensor] = (), grad: Any = None) -> lis
 
 @check.operation("backward")
 def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -> None:
-    """Visit the graph of y in descending order of serial numbers and accumulate the gradients of its leaves.
-
-    They accumulate in the leaves' `grad`, or in `into`, by the identity of the leaf.
-    """
+    """Accumulate the gradients of the leaves of y in their `grad`, or in `into`, by the identity of the leaf."""
     if not y.requires_grad:
         raise ValueError("no gradient is wanted: nothing that made this tensor has requires_grad")
     if grad is None and y.size != 1:

@@ -44,13 +44,7 @@ class Window(NamedTuple):
         return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
 
     def outputs(self, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
-        """Return the numbers of rows and columns of windows on an image (H, W).
-
-        With `ceil`, count a last window that begins inside the padded image and reaches beyond its end.
-
-        Raises:
-            ValueError: the window is larger than the padded image.
-        """
+        """Return the numbers of windows on an image (H, W); `ceil` counts a last one that reaches beyond its end."""
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
             reach, stride = self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.stride[axis]
@@ -62,11 +56,7 @@ class Window(NamedTuple):
         return sizes[0], sizes[1]
 
     def image(self, outputs: tuple[int, ...], extra: tuple[int, int] = (0, 0)) -> tuple[int, int]:
-        """Return the rows and columns of the smallest image with so many windows, plus `extra`.
-
-        Raises:
-            ValueError: there are no windows, or the padding is as large as the image.
-        """
+        """Return the rows and columns of the smallest image with so many windows, plus `extra`."""
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
             reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
@@ -271,13 +261,7 @@ class Spiking(ScaledSurrogate):
         return response
 
     def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
-        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten.
-
-        Args:
-            k: the kernels of its device.
-            x: the weighted input.
-            response: what `placed` returns.
-        """
+        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten."""
         u, s = k.srm.neuron(x, response, self, overwrite=True)
         return u, s
 

@@ -49,10 +49,7 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 def forward(
     x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
 ) -> tuple[Array, Applied]:
-    """Return the normalized signal of x (..., channels), and the arrays for `adjoint`.
-
-    It subtracts `centre`: the mean, or a hook's result for it. The height replaces gain and offset that are None.
-    """
+    """Return x (..., channels) less `centre`, the mean or a hook's result for it, normalized; and arrays for `adjoint`."""
     divisor = _divisor(var, scaling)
     y = x - centre
     if scaling.kind != "none":

@@ -129,11 +129,7 @@ def distances(window: Window) -> tuple[int, int]:
 
 
 def parts_of(run: list[tuple[int, int]], window: Window, pieces: Pieces, itemsize: int) -> list[tuple[int, ...]]:
-    """Return the parts of a run that fit in the registers, one at least.
-
-    Each has the distance of its first output from the row's, the offset of its first tap in the taps of a row of the
-    window, and the shape and numbers of its runs.
-    """
+    """Return the parts of a run that fit in the registers, one at least, with the last axis of `Reach.places`."""
     apart, taps_apart = distances(window)
     x, n = run[0] if run else (0, 0)
     count, width = pieces.join(len(run), apart, taps_apart)
@@ -194,10 +190,7 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
 
 @compiled
 def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
-    """Write taps (kh, C, kw x width) to w (kh, kw, C, outputs), and return whether all are finite.
-
-    w is the weight of all groups as one, with zeros at first.
-    """
+    """Write taps (kh, C, kw x width) to w, the weight of all groups as one, and return whether all are finite."""
     (kernel, across), (_, stride), _, _ = window
     channels, piece, finite = taps.shape[1], taps.shape[2] // across, True
     for i in range(kernel):
@@ -238,10 +231,7 @@ def _pays(share: float, spikes: Any, taps: Any) -> bool:
 def _multiply_rows(
     first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Any, taps: Any
 ) -> bool:
-    """Write the rows [low, high) of maps for the steps [first, last), if a product pays; return whether it does.
-
-    It does not for windows with gaps in a row. Arguments: see `_walk`.
-    """
+    """Write what `_walk` writes, if windows have no gaps in a row and a product pays; return whether it does."""
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
     row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
     share = activity(first, last, frames, row, rows, spikes)
@@ -285,18 +275,6 @@ def _walk(
     """Write the sum of the taps of all spikes to the rows [low, high) of maps.
 
     Step t is row t modulo the number of rows of lines; its rows of the map begin at `at` and have `width` numbers each.
-
-    Args:
-        first: the first step.
-        last: the step after the last.
-        lines: (rows, numbers), a ring buffer over time.
-        at: the place of row `low` of the map in a row of lines.
-        frames: the frames of a step, and the one to take.
-        low: the first row of the map.
-        high: the row after the last.
-        width: numbers in a row of the map.
-        spikes: the spikes.
-        taps: see `taps_in_runs`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     start, position, height, _, inputs, _, (places, apart, taps_apart, _, _), _ = spikes

@@ -160,19 +160,8 @@ def weigh_adjoint(
 ) -> None:
     """Add the contribution of the errors of the rows [low, high) of a sample's maps to the gradients of the taps.
 
-    Args:
-        first: the first step.
-        last: the step after the last.
-        lines: (rows, numbers), the errors, a ring buffer over time: step t is row t modulo the number of rows.
-        at: the place of row `low` of the map in a row of lines.
-        sample: the sample.
-        low: the first row of the map.
-        high: the row after the last.
-        m: the maps.
-        spikes: the spikes.
-        o: see `order`.
-        given: see `room`.
-        taps: sums in the layout of `taps_in_runs`.
+    The errors are lines (rows, numbers), a ring buffer: step t is row t modulo the number of rows, in which row `low`
+    begins at `at`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     sums, distance, row_of_taps = taps.reshape(taps.size), o.padded * m.outputs, taps.shape[1] * taps.shape[2]
@@ -222,15 +211,7 @@ def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where
 
 
 def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass.
-
-    Args:
-        x: (frames, H, W, C), the frames of all samples at a step one after the other.
-        g: (frames, rows, columns, outputs).
-        window: the window.
-        groups: the number of groups of channels.
-        steps: the number of steps of the frames.
-    """
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass."""
     m = maps(x, steps, g.shape[3], window)
     parts = new_parts(x, m, window, groups, g.dtype)
     errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, g.dtype, groups)

@@ -194,11 +194,7 @@ def _forward(
     neurons: Block,
     after: Block,
 ) -> None:
-    """Write the spikes s (steps, neurons) of blocks, and potentials u and pooled_u if there is memory for them.
-
-    The input is spikes or, if it is not empty, `weighted` (steps, neurons). Blocks with a stored state go on from the
-    step `begun`. There is pooling if there are tiles, and `after` has its neurons.
-    """
+    """Write the spikes s (steps, neurons) of blocks, and the potentials u and pooled_u if there is memory for them."""
     goes_on, pools, distance = held.memory.size > 0, tiles.columns > 0, padded(m.together * m.columns * m.outputs)
     own, pooled_distance = 0 if goes_on else distance, padded(m.together // tiles.height * tiles.columns * m.outputs)
     own_inputs, own_memory = scratch_rows(neurons.history + CHUNK, own, taps), scratch(neurons.rows * own, taps)
@@ -289,10 +285,7 @@ def _backward(
     after: Block,
     with_weights: bool,
 ) -> None:
-    """Add the gradients of the weights to the taps of each part, and write the weighted input's to y if it is wanted.
-
-    g (steps, neurons) is the gradient of the spikes that `_forward` has written.
-    """
+    """Add the weights' gradients to the taps of each part, and write the weighted input's to y if it is wanted."""
     again, pools, distance = saved.states.size > 0, tiles.columns > 0, padded(m.together * m.columns * m.outputs)
     pooled_distance = padded(m.together // tiles.height * tiles.columns * m.outputs) if pools else 0
     spread, pooled = scratch_rows(CHUNK, distance if pools else 0, g), scratch_rows(CHUNK, pooled_distance, g)
@@ -488,14 +481,7 @@ class ConvPass:
 
 
 def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons: Array | None) -> Array:
-    """Return a part of potentials in blocks, at all steps: (T, samples, H, W, C), or (T, samples, k) of k neurons.
-
-    Args:
-        u: (blocks, T, numbers of a block), the blocks of a sample one after the other.
-        shape: (T, N, H, W, C), the shape of all potentials.
-        samples: numbers of samples, None for all.
-        neurons: (k, 3), their rows, columns and channels, None for all.
-    """
+    """Return potentials in blocks as (T, samples, H, W, C), or (T, samples, k) of k neurons (row, column, channel)."""
     steps, count, rows, columns, channels = shape
     chosen = np.arange(count) if samples is None else samples
     if 0 in shape:
@@ -513,15 +499,7 @@ def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons
 
 
 class StreamedConv:
-    """A convolution and its neurons, then any pooling and its neurons, called with chunks (T, N, H, W, C).
-
-    Args:
-        weight: (kh, kw, C, outputs), float32 if there is pooling.
-        window: the window of the convolution.
-        response: the spike response of the neurons after the convolution.
-        spiking: their threshold and refractory response.
-        pooling: windows that tile the map, and the neurons after them; None for no pooling.
-    """
+    """A convolution and its neurons, then any pooling and its neurons, called with chunks (T, N, H, W, C)."""
 
     def __init__(
         self,

@@ -49,14 +49,7 @@ class Adjoint:
 
 @cache
 def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | None = None) -> Adjoint:
-    """Return the adjoint of a kind.
-
-    Args:
-        kind: the kind.
-        exact: whether it has all paths through the spike.
-        trained: whether it has the gradients of the columns' constants.
-        saves: the values saved at least; by default from `saved`.
-    """
+    """Return the adjoint of a kind: with all paths through the spike if `exact`, saving at least the values `saves`."""
     if kind.own is not None:
         body, results = kind.own
         columns = tuple(number(0.0) for _ in kind.columns) if trained else ()

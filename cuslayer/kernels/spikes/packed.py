@@ -60,11 +60,7 @@ class PackedSpikes:
         return int(self.words.shape[1])
 
     def reshape(self, *shape: int) -> PackedSpikes:
-        """Return the same spikes in another shape whose first axes still number the frames.
-
-        Raises:
-            ValueError: frames would be cut or joined.
-        """
+        """Return the same spikes in another shape whose first axes still number the frames, or raise ValueError."""
         frames = {math.prod(shape[:axes]) for axes in range(1, len(shape) + 1)}
         if self.frames not in frames or math.prod(shape) != self.size:
             raise ValueError(f"packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")
