@@ -49,7 +49,7 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 def forward(
     x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
 ) -> tuple[Array, Applied]:
-    """Return x (..., channels) less `centre`, the mean or a hook's result for it, normalized; and arrays for `adjoint`."""
+    """Return x (..., channels) less `centre`, the mean or a hook's result, normalized; and values for `adjoint`."""
     divisor = _divisor(var, scaling)
     y = x - centre
     if scaling.kind != "none":
