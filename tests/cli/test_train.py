@@ -193,11 +193,7 @@ def test_more_outputs_than_classes(run, tmp_path):
     ("arguments", "message"),
     [
         (("--epochs", "0"), "train: --epochs must be at least 1, got 0"),
-        (("--lr", "0"), "train: --lr must be positive, got 0"),
         (("--lr", "nan"), "train: --lr must be finite, got nan"),
-        (("--checkpoint-steps", "0"), "train: --checkpoint-steps must be at least 1, got 0"),
-        (("--checkpoint-minutes", "0"), "train: --checkpoint-minutes must be positive, got 0"),
-        (("--clip-value", "inf"), "train: --clip-value must be finite, got inf"),
         (("--seed", "-1"), "train: --seed must be at least 0, got -1"),
         (("--resume",), "train: no checkpoint to resume from in"),
     ],
@@ -226,9 +222,7 @@ def test_out_that_holds_a_run_of_another_network(run, refused, tmp_path, yaml):
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     refused("holds a run already; resume it, or name another folder")
     yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: '9'"))
-    message = (
-        f"train: the network of a resumed run cannot change: {tmp_path / 'out'} has 34x34x2-8-3, got 34x34x2"
-    )
+    message = f"train: the network of a resumed run cannot change: {tmp_path / 'out'} has 34x34x2-8-3, got 34x34x2"
     for epochs in ("1", "2"):
         refused(f"{message}-9-3", "--resume", "--epochs", epochs)
         refused(f"{message}-4a-3", "--resume", "--epochs", epochs, "--network", "34x34x2-4a-3", config=None)
