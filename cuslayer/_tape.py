@@ -62,12 +62,7 @@ class Deferred(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DeferredGradient:
-    """A deferred gradient in the shape of its tensor, for the pullback of an operation that accepts it.
-
-    Attributes:
-        value: the gradient, a matrix.
-        shape: the shape of the tensor.
-    """
+    """A deferred gradient in the shape of its tensor, for the pullback of an operation that accepts it."""
 
     value: Deferred
     shape: tuple[int, ...]
@@ -79,13 +74,9 @@ class DeferredGradient:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A number among an operation's arrays. It has no gradient, and kernels take it as a scalar argument.
+    """A number among an operation's arrays. It has no gradient, and kernels take it as a scalar argument."""
 
-    Attributes:
-        value: the number as a NumPy scalar, which has a type, a shape of () and no device.
-    """
-
-    value: Any
+    value: Any  # the number as a NumPy scalar, which has a type, a shape of () and no device
 
 
 class Node:
@@ -355,10 +346,7 @@ def gradients(y: Tensor, leaves: Sequence[Tensor] = (), grad: Any = None) -> lis
 
 @check.operation("backward")
 def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -> None:
-    """Visit the graph of y in descending order of serial numbers and accumulate the gradients of its leaves.
-
-    They accumulate in the leaves' `grad`, or in `into`, by the identity of the leaf.
-    """
+    """Accumulate the gradients of the leaves of y in their `grad`, or in `into`, by the identity of the leaf."""
     if not y.requires_grad:
         raise ValueError("no gradient is wanted: nothing that made this tensor has requires_grad")
     if grad is None and y.size != 1:
@@ -468,14 +456,10 @@ def keep_unpacked(x: Tensor, keep: bool = True) -> None:
 
 
 class Potentials(NamedTuple):
-    """The potentials of one layer's neurons, in the memory layout of the forward pass.
+    """The potentials of one layer's neurons, in the memory layout of the forward pass."""
 
-    Attributes:
-        values: (T, N, ...), or the same elements in another shape, or the blocks of a fused pass.
-        from_blocks: the kernel's function that selects potentials from blocks; None without blocks.
-    """
-
-    values: Array
+    values: Array  # (T, N, ...), or the same elements in another shape, or the blocks of a fused pass
+    # The kernel's function that selects potentials from blocks; None without blocks.
     from_blocks: Callable[..., Array] | None = None
 
 

@@ -49,10 +49,7 @@ _INSTEAD = {
 
 
 class _OnTheClass:
-    """A method that only the class has, where NumPy looks for it.
-
-    On an instance it is None. CuPy's arrays look there, and then leave ``array + x`` to the tensor.
-    """
+    """A method that an instance does not have: CuPy looks for it there, and leaves ``array + x`` to the tensor."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
         self._method = method

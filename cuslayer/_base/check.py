@@ -28,11 +28,7 @@ E = TypeVar("E", bound=Exception)
 
 
 class MissingKey(ValueError):
-    """A required key is missing.
-
-    Attributes:
-        path: the path of the key.
-    """
+    """A required key is missing: the one at `path`."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is missing")

@@ -34,11 +34,7 @@ _guards: dict[Path, Callable[[], None]] = {}
 
 
 class NotWritten(OSError, ValueError):
-    """A file cannot be written.
-
-    Attributes:
-        errno, strerror: see OSError.
-    """
+    """A file cannot be written; errno and strerror are as in OSError."""
 
     def __init__(self, message: str, problem: OSError) -> None:
         super().__init__(message)
@@ -120,12 +116,7 @@ def discard_unfinished() -> None:
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Remove temporary files that dead processes or this process have left.
-
-    Args:
-        folder: the folder.
-        names: the names of the target files; temporary files of other files stay.
-    """
+    """Remove temporary files in a folder that dead processes, or this one, have left of files of these names."""
     known = "|".join(map(re.escape, names))
     pattern = re.compile(rf"\.(?:{known})\.([0-9]{{1,10}})\.[0-9a-f]{{16}}")
     for path in folder.iterdir():
@@ -203,11 +194,7 @@ def read_text(path: str | Path, kind: str) -> str:
 
 
 def read_table(path: str | Path, header: list[str]) -> list[list[str]]:
-    """Return the rows of a file of `write_table`, as text.
-
-    Raises:
-        ValueError: the file is missing, is not CSV, or has another header.
-    """
+    """Return the rows of a file of `write_table`, as text, or raise ValueError."""
     try:
         first, *rows = list(csv.reader(io.StringIO(read_text(path, "CSV"), newline=""))) or [[]]
     except csv.Error:

@@ -213,10 +213,7 @@ def _check(h5py: Any, data: Any, path: str) -> None:
 
 
 def _check_chunks(data: Any, made: Any, path: str, size: int) -> None:
-    """Refuse chunks that expand to a wrong number of bytes.
-
-    For more bytes, the C library expands without a bound; for fewer, it reads the memory behind them.
-    """
+    """Refuse chunks of another size than promised: the C library reads or writes beyond their memory."""
     filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
     place = next((i for i, each in enumerate(filters) if each in (_GZIP, _LZF)), len(filters))
     if set(filters[place + 1 :]) - {_FLETCHER32}:

@@ -15,21 +15,15 @@ _NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE
 
 
 class Key(NamedTuple):
-    """The form of a field in files.
+    """The form of a field in files."""
 
-    Attributes:
-        rule: a function that returns the checked value for (path, value), like the functions of `check`; or the
-            dataclass of a section, which a tuple field stores as a tuple.
-        path: the names of the sections and of the key, joined by dots.
-        needed: the types of files that must have the key, "always" for all.
-        types: the types of files that use the key; empty for all.
-        write: a function that returns a value's form in files, or None to omit it.
-    """
-
+    # A function that returns the checked value for (path, value), like the functions of `check`; or the dataclass of a
+    # section, which a tuple field stores as a tuple.
     rule: Any
-    path: str = ""
-    needed: str = ""
-    types: str = ""
+    path: str = ""  # the names of the sections and of the key, joined by dots
+    needed: str = ""  # the types of files that must have the key, "always" for all
+    types: str = ""  # the types of files that use the key; empty for all
+    # A function that returns a value's form in files, or None to omit it.
     write: Callable[[Any], Any] = lambda value: value
 
 

@@ -147,10 +147,7 @@ def _number_or_text(text: str) -> float | str:
 
 @contextmanager
 def _reported(context: Context) -> Iterator[None]:
-    """Let process 0 warn, and report errors of all processes; an error of one process ends all, with its rank.
-
-    Process 0 raises an error that it reports; the block ends in the others.
-    """
+    """Let process 0 warn, and report errors of all processes; an error of one ends all, with its rank."""
     if context.size == 1:
         yield
         return

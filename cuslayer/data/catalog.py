@@ -105,10 +105,7 @@ _TEST_EVERY = 10
 
 
 class _Known(NamedTuple):
-    """A data set: tonic's class, what `load` says of it, and the options of tonic's class for each split.
-
-    Times of some count from the camera's start, not from the recording's: their first event is at 0.
-    """
+    """A data set: tonic's class, what `load` says of it, and the options of tonic's class for each split."""
 
     kind: str
     shape: tuple[int, ...]

@@ -17,15 +17,10 @@ Ints = npt.NDArray[np.int64]
 
 
 class PackedEvents(NamedTuple):
-    """The events of recordings, four bytes each (eight in a window of more than 2**32 neurons and steps).
+    """The events of recordings, four bytes each (eight in a window of more than 2**32 neurons and steps)."""
 
-    Attributes:
-        events: the events of one recording after another, (events, words of an event); see `event_fields`.
-        begin: the first event of each recording, and the number of events, (recordings + 1,).
-    """
-
-    events: Words
-    begin: Ints
+    events: Words  # the events of one recording after another, (events, words of an event); see `event_fields`
+    begin: Ints  # the first event of each recording, and the number of events, (recordings + 1,)
 
     def send(self, steps: int, shape: tuple[int, ...]) -> PackedSpikes:
         """Return the spikes (steps, recordings, *shape) on the GPU; one copy sends the events and their indices."""

@@ -25,21 +25,13 @@ _MISMATCH = 0.05
 
 
 class Saccades(NamedTuple):
-    """The simulated camera, without the image.
+    """The simulated camera, without the image."""
 
-    Attributes:
-        canvas: rows and columns of the canvas.
-        corner: row and column of the enlarged image's first pixel on the canvas.
-        enlarge: (side, size), the matrix that enlarges an image (size, size): ``enlarge @ image @ enlarge.T``.
-        path: (MS + 1, 2), row and column of the sensor's first pixel on the canvas, every millisecond.
-        thresholds: (H, W, 2), thresholds of OFF and ON events of each pixel, in log intensity.
-    """
-
-    canvas: tuple[int, int]
-    corner: tuple[int, int]
-    enlarge: Floats
-    path: Floats
-    thresholds: Floats
+    canvas: tuple[int, int]  # rows and columns of the canvas
+    corner: tuple[int, int]  # row and column of the enlarged image's first pixel on the canvas
+    enlarge: Floats  # (side, size), the matrix that enlarges an image (size, size): ``enlarge @ image @ enlarge.T``
+    path: Floats  # (MS + 1, 2), row and column of the sensor's first pixel on the canvas, every millisecond
+    thresholds: Floats  # (H, W, 2), thresholds of OFF and ON events of each pixel, in log intensity
 
     def draw(self, images: Floats) -> Floats:
         """Return the canvases (N, rows, columns) of images (N, size, size), intensities from 0 to 1."""

@@ -181,10 +181,7 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
 
 
 def _wave_header(file: BinaryIO, size: int) -> tuple[int, int, int, int]:
-    """Return the channels, the bytes of a sample, the rate and the bytes of all samples, and go to the first of them.
-
-    A WAV file is chunks, each a name of 4 bytes, its length and its content; a byte follows an odd content.
-    """
+    """Return the channels, the bytes of a sample, the rate and the bytes of all samples, and go to the first one."""
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise base.Unreadable(f"{_NO_WAVE} ({'it ends early' if len(head) < 12 else 'it does not begin as one'})")

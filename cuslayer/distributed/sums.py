@@ -159,13 +159,7 @@ def _piece_of(given: Sum, piece: slice, out: Array | None = None) -> Array:
 
 
 class Bucket:
-    """Parameters of one type, with consecutive gradients in one array.
-
-    Attributes:
-        parameters: the parameters.
-        size: the number of their elements.
-        dtype: their type.
-    """
+    """Parameters of one type, with consecutive gradients in one array."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self.parameters = list(parameters)
@@ -299,10 +293,7 @@ class OrderedSum:
 
 
 class FastSum:
-    """The usual sum of a bucket's gradients, in any fast order.
-
-    Arguments and methods: see `OrderedSum`.
-    """
+    """The usual sum of a bucket's gradients, in any fast order; arguments and methods: see `OrderedSum`."""
 
     def __init__(self, context: Context, transport: Transport, bucket: Bucket, number: int, leaves: int) -> None:
         self._context, self._transport, self._bucket = context, transport, bucket

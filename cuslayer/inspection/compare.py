@@ -425,12 +425,7 @@ def _trained_tensors(stage: Any) -> dict[str, Tensor]:
 
 
 class _Run:
-    """A forward and backward pass through a float64 copy of a network, which can run again from any stage on.
-
-    Delays keep their dtype, whose tolerance decides which delays are multiples of the step. A layer at several places
-    has a copy at each, so each place has its own gradient. Outputs and errors have the numbers of nodes as keys,
-    gradients the number and the name.
-    """
+    """A pass through a float64 copy of a network, forward and backward, which can run again from any stage on."""
 
     def __init__(self, net: Any, gradient: str, x: Any, loss: Callable[[Tensor], Tensor]) -> None:
         graph = graph_of(net)
@@ -486,10 +481,7 @@ class _Run:
                 yield self._loss(Tensor(np.ascontiguousarray(outputs[:, trial], np.float64))).item()
 
     def rerun(self, number: int, x: Array, samples: Array | None = None) -> Array:
-        """Return the relaxed network's output for other outputs x of a node, (T, trials, N, ...).
-
-        With samples, return the network's own output for x (T, trials, 1, ...), each trial of one of the samples.
-        """
+        """Return the network's output for outputs x of a node: relaxed, (T, trials, N, ...), or its own for samples."""
 
         def as_trials(base: Array) -> Array:
             return np.repeat(base[:, None], x.shape[1], axis=1) if samples is None else base[:, samples][:, :, None]

@@ -138,12 +138,7 @@ def _of(figure: Any, values: Array) -> float:
 
 
 def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tuple[Any, ...]:
-    """Return what a batch shows of neurons, for their weighted input x and their potentials u if they are known.
-
-    These are the steps of all samples, whether there is any input, and distances of potentials from the threshold. For
-    each neuron, they are the spikes, the steps above the threshold by input alone, and its largest potential in each
-    sample.
-    """
+    """Return what a batch shows of neurons, from their weighted input x and their potentials u if they are known."""
     s, away = to_numpy(own(spikes)), np.zeros(0)
     if u is not None:
         away = (_sampled(own(Tensor(u, lengths=spikes.lengths))) - neurons.theta) / float(neurons.width)
@@ -259,12 +254,7 @@ def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -
 
 
 def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
-    """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
-
-    On a copy of the network, layer after layer, it scales the weights before such neurons like `calibrate`, and runs
-    the batches again. A layer from neurons to themselves keeps its scale: an advice is the setting of one layer. The
-    loss of a silent network, or of one whose errors vanish, says nothing, since it cannot fall.
-    """
+    """Return scales for layers before neurons out of range, from a copy of the network scaled as by `calibrate`."""
     neurons = {u.last.number: u for u in units(net) if u.neurons is not None}
     layers = dict(zip(neurons, before.layers, strict=True))
     wanted = {number: _wanted(layer) for number, layer in layers.items()}
@@ -335,10 +325,7 @@ def _fault(layer: LayerHealth, now: float) -> str:
 
 
 def _weight_scale(layer: Synapse) -> float:
-    """Return the weight_scale of uniform weights with the root mean square of the present ones, after their hooks.
-
-    If a hook rounds all of them to zero, the weights before it count.
-    """
+    """Return the weight_scale of uniform weights with the root mean square of the present ones, after their hooks."""
     with no_grad():
         weight: Array = to_numpy(layer.effective_weight().data)
     if not weight.any():
@@ -396,10 +383,7 @@ class _Steps:
 
     @contextmanager
     def _taken(self, factor: float = 1.0, *, steps: int = 1, warm: bool = True, only: Any = None) -> Iterator[Any]:
-        """Give a copy of the network after steps with one gradient, at learning rates times a factor.
-
-        Only the parameters with the numbers `only` change, None for all; `warm` is whether there is a warm-up.
-        """
+        """Give a copy of the network after steps with one gradient, of the parameters `only` (None: all)."""
         with copied(self.net, self.optimizer) as (twin, optimizer):
             optimizer.warmup = optimizer.warmup if warm else 0
             optimizer.schedule = scaled_by(optimizer.schedule, factor)
@@ -415,10 +399,7 @@ class _Steps:
             yield twin
 
     def moves(self, *, steps: int = 1, **how: Any) -> dict[Address, float]:
-        """Return the root mean square change of the potentials of each layer from input alone, in thresholds a step.
-
-        The layers before it get the same spikes with the old weights and with the new ones.
-        """
+        """Return how much a step moves the potentials of each layer by input alone, root mean square, in thresholds."""
         found = dict[Address, float]()
         with self._taken(steps=steps, **how) as changed:
             twins = graph_of(changed).nodes

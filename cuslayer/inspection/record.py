@@ -107,11 +107,7 @@ class _Recorder:
         return on_gradient(at.output, callback=lambda g: record.store(output_error=selection.pick_copy(g)))
 
     def _neurons(self, at: Visit, neurons: Neuron) -> Tensor:
-        """Record the input, the spikes, the errors of neurons, and the potential if they save it.
-
-        The record derives other arrays from these on first access. With a window of time, refraction and errors also
-        depend on steps outside the window, so they are computed here.
-        """
+        """Record the input, the spikes, the errors of neurons, and the potential if they save it."""
         (x,) = at.inputs
         selection, record = self.recording.begin(at.unit, x.shape)
         weighted = selection.pick_copy(x.data)

@@ -44,13 +44,7 @@ class Window(NamedTuple):
         return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
 
     def outputs(self, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
-        """Return the numbers of rows and columns of windows on an image (H, W).
-
-        With `ceil`, count a last window that begins inside the padded image and reaches beyond its end.
-
-        Raises:
-            ValueError: the window is larger than the padded image.
-        """
+        """Return the numbers of windows on an image (H, W); `ceil` counts a last one that reaches beyond its end."""
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
             reach, stride = self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.stride[axis]
@@ -62,11 +56,7 @@ class Window(NamedTuple):
         return sizes[0], sizes[1]
 
     def image(self, outputs: tuple[int, ...], extra: tuple[int, int] = (0, 0)) -> tuple[int, int]:
-        """Return the rows and columns of the smallest image with so many windows, plus `extra`.
-
-        Raises:
-            ValueError: there are no windows, or the padding is as large as the image.
-        """
+        """Return the rows and columns of the smallest image with so many windows, plus `extra`."""
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
             reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
@@ -215,16 +205,10 @@ class Sampled:
 
 
 class Shape(NamedTuple):
-    """The shape f of a surrogate, ``dt rho(u) = height f((u - theta) / width)``.
+    """The shape f of a surrogate, ``dt rho(u) = height f((u - theta) / width)``."""
 
-    Attributes:
-        code: its number in the kernels; 0 is the exponential, ``f(z) = exp(-|z|)``.
-        a: a constant of the shape, 0 where it has none.
-        b: another.
-    """
-
-    code: int = 0
-    a: float = 0.0
+    code: int = 0  # its number in the kernels; 0 is the exponential, ``f(z) = exp(-|z|)``
+    a: float = 0.0  # a constant of the shape, 0 where it has none
     b: float = 0.0
 
     @property
@@ -264,34 +248,20 @@ class ScaledSurrogate:
 
 @dataclass(frozen=True)
 class Spiking(ScaledSurrogate):
-    """Threshold, refractory response and surrogate gradient.
-
-    Attributes:
-        theta: the threshold.
-        refractory: the response of the potential to the neuron's own spike.
-        width: ``tau_rho theta``, the unit of the surrogate's argument.
-        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate; fused passes have only the exponential.
-    """
+    """Threshold, refractory response and surrogate gradient."""
 
     theta: float
-    refractory: Alpha
-    width: float
-    height: float
-    shape: Shape = EXPONENTIAL
+    refractory: Alpha  # the response of the potential to the neuron's own spike
+    width: float  # ``tau_rho theta``, the unit of the surrogate's argument
+    height: float  # ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds
+    shape: Shape = EXPONENTIAL  # the shape of the surrogate; fused passes have only the exponential
 
     def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
         """Return the spike response of neurons of a shape for fused passes."""
         return response
 
     def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
-        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten.
-
-        Args:
-            k: the kernels of its device.
-            x: the weighted input.
-            response: what `placed` returns.
-        """
+        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten."""
         u, s = k.srm.neuron(x, response, self, overwrite=True)
         return u, s
 
@@ -302,22 +272,13 @@ class Spiking(ScaledSurrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSpiking(ScaledSurrogate):
-    """Base class of the constants of neurons with states: threshold and surrogate gradient.
-
-    Attributes:
-        theta: the threshold.
-        exact: whether backward includes the path through the changes that a spike makes.
-        graded: whether a spike carries the potential.
-        width: ``tau_rho theta``, the unit of the surrogate's argument.
-        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate.
-    """
+    """Base class of the constants of neurons with states: threshold and surrogate gradient."""
 
     theta: float
-    exact: bool
-    graded: bool
-    width: float
-    height: float
+    exact: bool  # whether backward includes the path through the changes that a spike makes
+    graded: bool  # whether a spike carries the potential
+    width: float  # ``tau_rho theta``, the unit of the surrogate's argument
+    height: float  # ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds
     shape: Shape = EXPONENTIAL
 
 
@@ -326,33 +287,20 @@ class DeltaSpiking(DynamicSpiking):
     """Threshold, activation and surrogate gradient of sigma-delta neurons.
 
     The threshold is the least change sent. With `exact`, backward includes it; else backward sends every change.
-
-    Attributes:
-        sums: whether the input is summed over time; else it is the signal.
-        rectifies: whether the activation is ``max(v, 0)``; else it is v.
     """
 
-    sums: bool
-    rectifies: bool
+    sums: bool  # whether the input is summed over time; else it is the signal
+    rectifies: bool  # whether the activation is ``max(v, 0)``; else it is v
 
 
 class SurrogateNumbers(NamedTuple):
-    """A surrogate, ``dt rho(u) = height f((u - theta) steep)``, in the number type of the arrays.
+    """A surrogate, ``dt rho(u) = height f((u - theta) steep)``, in the number type of the arrays."""
 
-    Attributes:
-        code: the number of the shape f.
-        theta: the threshold.
-        steep: 1 / width.
-        height: the factor of f.
-        a: a constant of the shape.
-        b: another.
-    """
-
-    code: int
+    code: int  # the number of the shape f
     theta: Any
-    steep: Any
-    height: Any
-    a: Any
+    steep: Any  # 1 / width
+    height: Any  # the factor of f
+    a: Any  # a constant of the shape
     b: Any
 
 
@@ -363,33 +311,20 @@ def surrogate_numbers(spiking: ScaledShape, dtype: np.dtype[Any]) -> SurrogateNu
 
 
 class Pooling(NamedTuple):
-    """Sum pooling and the neurons after it.
+    """Sum pooling and the neurons after it."""
 
-    Attributes:
-        window: the rows and columns that are summed.
-        gain: the weight of every input.
-        response: the spike response of the neurons; for neurons written as a step, their constants.
-        spiking: their threshold, refractory response and surrogate, or their `StepSpiking`.
-    """
-
-    window: Window
-    gain: float
-    response: Any
-    spiking: Any
+    window: Window  # the rows and columns that are summed
+    gain: float  # the weight of every input
+    response: Any  # the spike response of the neurons; for neurons written as a step, their constants
+    spiking: Any  # their threshold, refractory response and surrogate, or their `StepSpiking`
 
 
 class ClassCounts(NamedTuple):
-    """Desired spike counts of classes by label.
+    """Desired spike counts of classes by label."""
 
-    Attributes:
-        labels: the class of each sample, (N,) int64, on the device of the spikes.
-        true: the desired count of the labelled class.
-        false: the desired count of the others.
-    """
-
-    labels: Array
-    true: float
-    false: float
+    labels: Array  # the class of each sample, (N,) int64, on the device of the spikes
+    true: float  # the desired count of the labelled class
+    false: float  # the desired count of the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -397,14 +332,10 @@ class Product:
     """The gradient of the spikes in front of a dense layer, ``errors @ weight.T``.
 
     A kernel that takes a product computes each element when it needs it, and stores no matrix.
-
-    Attributes:
-        errors: the gradient of the layer's weighted input, (rows, next).
-        weight: the layer's weight, (outputs, next).
     """
 
-    errors: Array
-    weight: Array
+    errors: Array  # the gradient of the layer's weighted input, (rows, next)
+    weight: Array  # the layer's weight, (outputs, next)
 
     @property
     def shape(self) -> tuple[int, int]:

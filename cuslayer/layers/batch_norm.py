@@ -190,10 +190,7 @@ class BatchNorm(Layer):
 
 @differentiable
 def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Pullback]:
-    """Return x normalized by its own statistics in training, else by the running ones.
-
-    `given` has gain and offset, if any, and the running mean, if it has a gradient.
-    """
+    """Return x normalized by its own statistics in training, else by the running ones."""
     if lengths is None:
         return _normalized(x, *given, norm=norm)
     xp = namespace(x)

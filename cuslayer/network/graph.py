@@ -150,15 +150,12 @@ def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator
 
 
 class Fusion(NamedTuple):
-    """A pattern of stages that run as one operation.
+    """A pattern of stages that run as one operation."""
 
-    Attributes:
-        layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit,
-            nor does pooling with a weight hook, or a layer with a bias or delays.
-        operation: the fused operation: a function of the input, the layers and the `OnePass` of their neurons.
-    """
-
+    # The classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit, nor does
+    # pooling with a weight hook, or a layer with a bias or delays.
     layers: tuple[type[Layer], ...]
+    # The fused operation: a function of the input, the layers and the `OnePass` of their neurons.
     operation: Callable[..., Tensor]
 
     def fits(self, stages: Sequence[Any]) -> bool:
@@ -215,19 +212,12 @@ _LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
 
 @dataclass(frozen=True)
 class Step:
-    """Stages of a network that run as one.
+    """Stages of a network that run as one."""
 
-    Attributes:
-        start: the number of the first node in the network's graph.
-        stages: the stages.
-        fusion: their pattern; None for a single stage.
-        inputs: the numbers of the nodes whose outputs the first stage takes.
-    """
-
-    start: int
+    start: int  # the number of the first node in the network's graph
     stages: tuple[Any, ...]
-    fusion: Fusion | None = None
-    inputs: tuple[int, ...] = (INPUT,)
+    fusion: Fusion | None = None  # their pattern; None for a single stage
+    inputs: tuple[int, ...] = (INPUT,)  # the numbers of the nodes whose outputs the first stage takes
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the output of the stages for the input (T, N, ...), or for several inputs of a join."""

@@ -172,10 +172,7 @@ class Description:
         return {"name": name, "own": True}
 
     def _state(self, x: Any, used: set[str], above: tuple[int, ...] = ()) -> Iterator[tuple[list[Any], Any]]:
-        """Yield the path and the value of each tensor, array and training flag in an object.
-
-        It omits objects with their own entry, and objects that contain x, whose identities are `above`.
-        """
+        """Yield the path and the value of each tensor, array and training flag in an object without its own entry."""
         for name, value in fields_of(x).items():
             if name not in used:
                 yield from self._within([name], value, (*above, id(x)))

@@ -221,10 +221,7 @@ class Rebuilt:
 
 
 def _at(holder: Any, step: Any) -> Any:
-    """Return an object's attribute, or an item of a list, tuple or dictionary; None if it does not exist.
-
-    The only flag is `training`, which may still be the class's.
-    """
+    """Return an object's attribute, or an item of a list, tuple or dictionary; None if it does not exist."""
     if step == "training":
         found = inspect.getattr_static(holder, step, None)
         return found if isinstance(found, bool) else None

@@ -16,10 +16,7 @@ from cuslayer.training.score import Tally
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar that gets its text when it is drawn, at most a few times a second.
-
-    The rate and the remaining time exclude the first step, which may compile kernels.
-    """
+    """A progress bar whose text is made when it is drawn, and whose rate excludes the first step, which may compile."""
 
     def __init__(self, batches: Iterable[Any], text: Callable[[], str], **options: Any) -> None:
         self._text = text

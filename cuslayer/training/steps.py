@@ -383,10 +383,7 @@ class RunningStatistics:
 
 
 def _of_all(rows: Array) -> Array:
-    """Return number, means and variances (1 + 2 channels,) of all elements, from parts (parts, 1 + 2 channels).
-
-    Parts are added in order; a single part is returned unchanged.
-    """
+    """Return number, means and variances (1 + 2 channels,) of all elements, from parts that are added in order."""
     rows = rows[rows[:, 0] > 0]
     if len(rows) < 2:
         return rows[0] if len(rows) else np.zeros(rows.shape[1])

@@ -60,21 +60,14 @@ ERRORS = {
     "np.vstack: no gradient for Tensors; use np.concatenate, or x.detach() for the numbers alone": (
         lambda: np.vstack([X, (G,)[0]])
     ),
-    "np.fft.fft: no gradient for Tensors; use a function of cuslayer.functions, or x.detach() for the numbers alone": (
-        lambda: np.fft.fft(G)
-    ),
     "np.add.reduce: not supported for Tensors; use np.sum": lambda: np.add.reduce(X),
     "np.maximum.reduce: not supported for Tensors; use np.max": lambda: np.maximum.reduce(G),
     "np.multiply.outer: not supported for Tensors; use x.numpy()": lambda: np.multiply.outer(X, X),
     "np.add.at: not supported for Tensors; use x.numpy()": lambda: np.add.at(X, [0], 1),
-    "np.add: out= is not supported for Tensors; write array = np.add(array, x), or use x.numpy()": (
-        lambda: np.add(X, 1, out=np.empty((2, 3)))
-    ),
     "np.exp: where= is not supported for Tensors": lambda: np.exp(X, where=X.data > 0),
     "np.multiply: dtype= is not supported for Tensors": lambda: np.multiply(X, 2, dtype=np.float32),
     "np.sum: out= is not supported for Tensors": lambda: np.sum(X, out=np.empty(())),
     "np.mean: where= is not supported for Tensors": lambda: np.mean(G, where=np.ones((2, 3), bool)),
-    "np.sum: dtype= is not supported for Tensors": lambda: np.sum(G, axis=0, dtype=np.float64),
     "np.sum: too many positional arguments; for Tensors its arguments are a, axis, keepdims": (
         lambda: np.sum(X, 0, None, None, True)
     ),
@@ -158,7 +151,6 @@ A = cs.Tensor(np.arange(6.0).reshape(2, 3))
 
 VALUES = {
     "add: shapes (2, 3) and (4,) do not broadcast": lambda: A + np.ones(4),
-    "maximum: shapes (2, 3) and (4,) do not broadcast": lambda: cs.maximum(A, np.ones(4)),
     "equal: shapes (2, 3) and (2,) do not broadcast": lambda: A == [1, 2],
     "where: shapes (2, 3), () and (4,) do not broadcast": lambda: cs.where(A, 1.0, np.ones(4)),
     "clip: shapes (2, 3), (2,) and () do not broadcast": lambda: A.clip([1, 2]),
@@ -166,7 +158,6 @@ VALUES = {
     "sum: axis must name each axis once, got (0, -2)": lambda: A.sum(axis=(0, -2)),
     "var: ddof must be less than the number of elements, 6, got 6": lambda: A.var(ddof=6),
     "max: axis 0 of x must have an element, got shape (0, 3)": lambda: np.max(cs.Tensor(np.ones((0, 3)))),
-    "argmax: axis 0 of x must have an element, got shape (0,)": lambda: cs.argmax([]),
     "softmax: axis -1 is out of range for an array of 0 axes": lambda: cs.softmax(1.0),
     "reshape: shape must fit x of shape (2, 3), got (4, 2)": lambda: A.reshape(4, 2),
     "transpose: axes must name all 2 axes of x, got (1,)": lambda: A.transpose(1),
@@ -197,7 +188,6 @@ VALUES = {
     ),
     "einsum: 'ij,jk' describes 2 operands, got 1": lambda: cs.einsum("ij,jk", A),
     "einsum: 'ijk' names 3 axes, the operand has 2": lambda: cs.einsum("ijk", A),
-    "einsum: 'ijk...' names 3 axes, the operand has 2": lambda: cs.einsum("ijk...", A),
     "einsum: label i must occur once in an operand, got 'ii->i'": lambda: cs.einsum("ii->i", A),
     "einsum: label k of the result must be one label of an operand, got 'ij->k'": lambda: cs.einsum("ij->k", A),
     "einsum: subscripts must be letters, got '1' in 'i1'": lambda: cs.einsum("i1", A),
@@ -208,9 +198,7 @@ TYPES = {
     "clip: bounds must be numbers, arrays or None, got 'a' and 2": lambda: cs.clip(A, "a", 2),
     "clip: a bound must be given once, got a_min or a_max and min or max": lambda: cs.clip(A, 1, min=2),
     "astype: dtype must be float32, float64 or bool, got int64": lambda: A.astype(np.int64),
-    "astype: dtype must be float32, float64 or bool, got 'number'": lambda: A.astype("number"),
     "bitwise_and: operands of &, |, ^ and ~ must be boolean, got float64": lambda: A & True,
-    "bitwise_xor: operands of &, |, ^ and ~ must be boolean, got float32": lambda: (A > 0) ^ 1,
     "invert: operands of &, |, ^ and ~ must be boolean, got float64": lambda: ~A,
     "var: ddof must be a number, got str": lambda: A.var(ddof="1"),
     "argmax: axis must be an integer, got tuple": lambda: A.argmax(axis=(0, 1)),

@@ -193,11 +193,7 @@ def test_more_outputs_than_classes(run, tmp_path):
     ("arguments", "message"),
     [
         (("--epochs", "0"), "train: --epochs must be at least 1, got 0"),
-        (("--lr", "0"), "train: --lr must be positive, got 0"),
         (("--lr", "nan"), "train: --lr must be finite, got nan"),
-        (("--checkpoint-steps", "0"), "train: --checkpoint-steps must be at least 1, got 0"),
-        (("--checkpoint-minutes", "0"), "train: --checkpoint-minutes must be positive, got 0"),
-        (("--clip-value", "inf"), "train: --clip-value must be finite, got inf"),
         (("--seed", "-1"), "train: --seed must be at least 0, got -1"),
         (("--resume",), "train: no checkpoint to resume from in"),
     ],

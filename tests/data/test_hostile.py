@@ -203,8 +203,6 @@ def test_the_limit_of_events_of_a_folder(folder):
     ("make", "shape"),
     [
         (lambda: ONE.to_spikes((2**20, 2**20, 1), 1), "to_spikes: the bins"),
-        (lambda: ONE.to_spikes((2**20, 2**20, 1), 1, binning="sum"), "to_spikes: the bins"),
-        (lambda: ONE.to_spikes((34, 34, 2), 10**15), "to_spikes: the bins"),
         (lambda: ONE.to_spikes((2**31, 2**31, 2**31), 2**31), "to_spikes: the bins"),
         (lambda: Events.from_spikes(np.full((1, 4), 2**61)), "from_spikes: the events"),
         (lambda: cs.encode_poisson(np.ones((1, 9)), steps=10**15, rate=1.0), "encode_poisson: the spikes"),

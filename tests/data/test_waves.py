@@ -447,7 +447,6 @@ NONE = "is no WAV file of uncompressed samples"
         *((riff(form(bits=b), DATA), f"must have samples of 8, 16 or 32 bits, got {b}") for b in (0, 24, 64)),
         *((riff(form(rate=r), DATA), f"must have 1 to 10000000 samples per second, got {r}") for r in (0, 2**32 - 1)),
         (riff(form(channels=0), DATA), "must have frames of all channels, got 2 bytes for 0 channels of 16 bits"),
-        (riff(form(), (b"data", b"123")), "has 3 bytes of samples, not a multiple of 2"),
         (riff(form(channels=5, frame=10), DATA), "has 12 bytes of samples, not a multiple of 10"),
         (riff(form(), (*DATA, 13)), "is cut off: its part b'data' should have 13 bytes, it has 12"),
         (

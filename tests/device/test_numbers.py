@@ -10,11 +10,8 @@ from tools.fake_cupy import counted, in_use
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]])
 UNARY = {
     "x + 2": lambda x: x + 2,
-    "2 + x": lambda x: 2 + x,
-    "x - 0.1": lambda x: x - 0.1,
     "0.1 - x": lambda x: 0.1 - x,
     "x * 3": lambda x: x * 3,
-    "np.float64(0.1) * x": lambda x: np.float64(0.1) * x,
     "x / 3": lambda x: x / 3,
     "3 / x": lambda x: 3 / x,
     "x ** 2": lambda x: x**2,
@@ -23,15 +20,12 @@ UNARY = {
     "maximum": lambda x: cs.maximum(x, 0.25),
     "minimum": lambda x: np.minimum(0.25, x),
     "clip": lambda x: x.clip(-1, 1.0),
-    "np.add": lambda x: np.add(x, 2),
     "where": lambda x: cs.where(x > 0, x, 0.5),
     "where of another": lambda x: cs.where(x > 0, 0.5, x),
 }
 COMPARISONS = {
     "x > 0.25": lambda x: x > 0.25,
     "x == 2": lambda x: x == 2,
-    "np.less(0.25, x)": lambda x: np.less(0.25, x),
-    "np.equal(2, x)": lambda x: np.equal(2, x),
     "logical_and": lambda x: cs.functions.logical_and(x, 1),
     "logical_or": lambda x: cs.functions.logical_or(0, x),
 }

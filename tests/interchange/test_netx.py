@@ -269,7 +269,6 @@ def spoil(file, name, value=None):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("simulation/Ts", None, "simulation/Ts is missing"),
         ("simulation/Ts", 0.0, "simulation/Ts must be positive, got 0"),
         ("layer/1", None, "layer/1 is missing"),
         ("layer/1/type", b"cov", "layer/1/type must be one of .*, got 'cov'; did you mean conv"),
@@ -278,11 +277,7 @@ def spoil(file, name, value=None):
         ("layer/1/weight", None, "layer/1/weight is missing"),
         ("layer/1/weight", np.zeros((4, 2, 3, 2)), r"layer/1/weight has shape \(4, 2, 3, 2\), its layer expects \(4,"),
         ("layer/1/kernelSize", [1, 2, 3], "layer/1/kernelSize must be one integer or two, got 3"),
-        ("layer/1/groups", None, "layer/1/groups is missing"),
-        ("layer/1/neuron", None, "layer/1/neuron is missing"),
-        ("layer/1/neuron/type", None, "layer/1/neuron/type is missing"),
         ("layer/1/neuron/type", b"RF", "layer/1/neuron/type must be one of SRNN, SRMALPHA, SIGMADELTA, RESONATE, "),
-        ("layer/1/neuron/vThMant", None, "layer/1/neuron/vThMant is missing"),
         ("layer/1/neuron/vDecay", 0, "layer/1/neuron/vDecay must be at least 1, got 0"),
         ("layer/2/weight", [[28, 28], [28, 27]], "layer/2/weight of a pool layer must be one number throughout"),
         ("layer/4/weight", np.zeros((3, 8)), r"layer/4/weight has shape \(3, 8\), its layer expects \(3, 36\)"),

@@ -32,10 +32,8 @@ def test_what_nir_cannot_say(tmp_path):
     for message, action in (
         ("without an alpha response and a refractory response; approximate=", write(dense, cs.SRM())),
         ("NIR's neurons are LIF and CubaLIF", write(dense, cs.AdaptiveLIF())),
-        ("NIR's neurons are LIF and CubaLIF", write(dense, cs.Loihi())),
         ("not graded", write(dense, cs.LIF(graded=True))),
         ("have reset='zero', not 'subtract'", write(dense, cs.LIF(reset="subtract"))),
-        ("have reset='zero', not 'none'", write(dense, cs.CUBA(reset=None))),
         ("have reset='subtract', not 'zero'", write(dense, LIF, dialect="sinabs")),
         ("no neurons with a current", write(dense, cs.CUBA(reset="subtract"), dialect="sinabs")),
         ("must have a square kernel", write(cs.Conv(1, 2, (3, 2)), LIF, input_shape=(5, 5, 1))),
@@ -51,7 +49,6 @@ def test_what_nir_cannot_say(tmp_path):
         ),
         ("must not advance", write(dense, LIF, Shift(-1.0))),
         ("has no form in NIR", write(dense, LIF, cs.Delay(3, dt=1.0, mode="linear"))),
-        ("has no form in NIR", write(dense, LIF, cs.Average(3))),
         (
             "fails at neurons of frames",
             write(cs.Conv(1, 1, 1), cs.LIF(reset="subtract"), input_shape=(4, 4, 1), dialect="sinabs"),

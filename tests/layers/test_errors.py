@@ -20,7 +20,6 @@ VALUES = {
     "dense: x has 3 features, weight expects 2": lambda: f.dense(X, np.ones((2, 4))),
     "dense: x must be (T, N, C), got shape (3, 3)": lambda: f.dense(X[:, 0], np.ones((3, 4))),
     "dense: weight must be (inputs, outputs), got shape (3,)": lambda: f.dense(X, np.ones(3)),
-    "dense: x has 5 features, weight expects 4": lambda: cs.ReadOut(4, 2).output_shape((5,)),
     "conv: x has 3 channels, weight expects 2": lambda: f.conv(FRAMES, CONV[:, :, :2]),
     "conv: x must be (T, N, H, W, C), got shape (2, 5, 5, 3); one": lambda: f.conv(FRAMES[:, 0], CONV),
     "conv: weight must be (kh, kw, channels / groups, outputs), got": lambda: f.conv(FRAMES, CONV[0]),
@@ -29,7 +28,6 @@ VALUES = {
     "conv: the window spans 7 columns, the padded image has 5": lambda: f.conv(FRAMES, CONV, dilation=(1, 3)),
     "conv: stride must be at least 1, got 0": lambda: f.conv(FRAMES, CONV, stride=0),
     "conv: padding must be at least 0, got -1": lambda: f.conv(FRAMES, CONV, padding=-1),
-    "conv: stride must be one integer or two, got 3": lambda: f.conv(FRAMES, CONV, stride=(1, 1, 1)),
     "Conv: out_channels must be a multiple of 2 groups, got 3": lambda: cs.Conv(2, 3, 3, groups=2),
     "Conv: in_channels must be a multiple of 2 groups, got 3": lambda: cs.Conv(3, 2, 3, groups=2),
     "Conv: kernel_size must be at least 1, got 0": lambda: cs.Conv(2, 3, 0),
@@ -40,18 +38,12 @@ VALUES = {
     "conv_transpose: output_padding must be smaller than stride (2, 1) or dilation (1, 3), got (2, 0)": (
         lambda: f.conv_transpose(FRAMES, UP, stride=(2, 1), dilation=(1, 3), output_padding=(2, 0))
     ),
-    "ConvTranspose: output_padding must be smaller than": lambda: cs.ConvTranspose(1, 1, 3, output_padding=(0, 1)),
-    "conv_transpose: x must have rows, got 0": lambda: f.conv_transpose(FRAMES[:, :, :0], UP),
-    "conv_transpose: the result must have columns, got -1": lambda: f.conv_transpose(FRAMES, UP, padding=(0, 4)),
-    "pool: the window spans 1 rows, the padded image has 0": lambda: f.pool(FRAMES[:, :, :0], kernel_size=1, gain=1.0),
     "unpool: x must have columns, got 0": lambda: f.unpool(FRAMES[:, :, :, :0], kernel_size=2, gain=1.0),
     "unpool: the result must have rows, got -2": lambda: f.unpool(FRAMES, kernel_size=2, padding=(6, 0), gain=1.0),
     "weighted_pool: weight must be (kh, kw, 1, 1), got shape (": lambda: f.weighted_pool(FRAMES, np.ones((2, 2, 1, 3))),
     "SumPool: what weight_hook returns has shap": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(
         FRAMES
     ),
-    "conv_neuron: x has 3 channels, weight expects 4": lambda: f.conv_neuron(FRAMES, np.ones((3, 3, 4, 4)), **PASS),
-    "dense_neuron: x has 3 features, weight expects 2": lambda: f.dense_neuron(X, np.ones((2, 2)), **PASS),
     "dense_neuron: spiking must be of neuro": lambda: f.dense_neuron(X, np.ones((3, 2)), response=(), spiking=GRADED),
     "pool_neuron: x must be (T, N, H, W, C), got": lambda: f.pool_neuron(X, kernel_size=2, gain=1.0, **PASS),
     "Dense: weight_scale must be positive, got 0": lambda: cs.Dense(3, 2, weight_scale=0),
@@ -79,7 +71,6 @@ VALUES = {
     "weight_norm: scale must have shape (4, 3), or 1 in it, got (1, 2)": (
         lambda: f.weight_norm(np.ones((4, 3)), np.ones((1, 2)))
     ),
-    "weight_norm: scale must have shape (4, 3), or 1 in it, got (3": lambda: f.weight_norm(np.ones((4, 3)), np.ones(3)),
     "WeightNorm: it must be the weight_hook of a layer, got a call without one": lambda: cs.WeightNorm()(cs.Tensor(X)),
     "WeightNorm: a hook serves one layer, Conv is its second": lambda: cs.Conv(1, 2, 3, weight_hook=NORM),
     "Recurrent: layer must go from a population to itself, got Dense(3": lambda: cs.Recurrent(cs.Dense(3, 4), cs.LIF()),
@@ -93,14 +84,12 @@ VALUES = {
     "Recurrent: delay must be at least a step of 2 ms": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(dt=2.0), delay=1.0),
     "recurrent: weight must be (3, 3) for x's neurons (3,), got (4,": lambda: cs.Recurrent(cs.Dense(4, 4), cs.LIF())(X),
     "recurrent: a convolution must keep the frames (3,": lambda: cs.Recurrent(cs.Conv(1, 1, 3, padding=1), cs.LIF())(X),
-    "recurrent: tau must broadcast to the neurons (3": lambda: cs.Recurrent(cs.Dense(3, 3), cs.LIF(np.ones(2)))(X),
 }
 TYPES = {
     "dense: weight must be float32 or float64, got bool": lambda: f.dense(X, np.ones((3, 4), bool)),
     "conv: weight must be float32 or float64, got bool": lambda: f.conv(FRAMES, CONV > 0),
     "conv: stride must be an integer, got float": lambda: f.conv(FRAMES, CONV, stride=1.5),
     "SumPool: gain must be a number, got NoneType": lambda: cs.SumPool(2, gain=None),
-    "Unpool: weight_hook must be callable, got int": lambda: cs.Unpool(2, gain=1.0, weight_hook=3),
     "SumPool: weight_hook must return a Tensor, got n": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.data)(
         FRAMES
     ),

@@ -17,7 +17,6 @@ def stages(*made):
 # Stages and the shape of their input. Together they have every operation that takes a parameter.
 STAGES = {
     "dense": (lambda: stages(cs.Dense(6, 4, bias=True)), (6,)),
-    "dense and neurons": (lambda: stages(cs.Dense(6, 4), cs.SRM(theta=2.0)), (6,)),
     "two layers": (lambda: stages(cs.Dense(6, 4), cs.SRM(theta=2.0), cs.Dense(4, 3), cs.SRM(theta=2.0)), (6,)),
     "conv": (lambda: stages(cs.Conv(2, 3, 3, bias=True)), IMAGE),
     "conv and neurons": (lambda: stages(cs.Conv(2, 3, 3), cs.SRM()), IMAGE),

@@ -188,7 +188,6 @@ def test_what_is_not_a_list_of_tensors():
         (3, "must be tensors, got int$"),
         (net.parameters, r"must be tensors, got a function; call it, as in net\.parameters\(\)$"),
         ("weights", "must be tensors, got str$"),
-        ([w, None], "must be tensors, got NoneType$"),
         ([w, {"params": [w]}], "must be all tensors or all groups, got both$"),
     ):
         with pytest.raises(TypeError, match=f"^Adam: parameters {message}"):
@@ -214,10 +213,8 @@ def test_parameters_that_cannot_be_trained():
         ({"params": []}, ValueError, "group 0's params must be at least one, got none"),
         ({"lr": 0.1}, ValueError, "group 0's params are missing"),
         ({"param": [parameter()]}, ValueError, "group 0's option 'param' is unknown; did you mean params"),
-        ({"params": [1.0]}, TypeError, "group 0's params must be tensors, got float"),
         ({"params": cs.Dense(2, 1)}, TypeError, "group 0's params must be tensors, got a layer; pass layer.param"),
         ({"params": parameter(), "lr": -1}, ValueError, "group 0's lr must not be negative, got -1"),
-        ({"params": parameter(), "weight_decay": -1}, ValueError, "group 0's weight_decay must not be negative"),
         ({"params": parameter(), "betas": (0.5, 1)}, ValueError, r"group 0's betas\[1\] must lie in \[0, 1\), got 1"),
         ({"params": parameter(), "momentum": 0.5}, ValueError, "group 0's option 'momentum' is unknown"),
     ],
@@ -306,7 +303,6 @@ def test_errors():
     for options, message in (
         ({"relative": 1}, "relative must be a bool, got int"),
         ({"warmup": -1}, "warmup must be at least 0, got -1"),
-        ({"warmup": 1.5}, "warmup must be an integer, got float"),
     ):
         with pytest.raises((ValueError, TypeError), match=f"^SGD: {message}$"):
             cs.SGD([sized()], **options)

@@ -10,6 +10,7 @@ from cuslayer._base import jit
 from cuslayer.backend import to_device, to_numpy, uninterrupted
 from cuslayer.kernels import cpu
 from cuslayer.training import Trainer
+from tests.cli.test_signals import _not_ignored as _not_ignored
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 
@@ -19,14 +20,6 @@ KINDS = {
     "NAdam": ("adam_each", lambda parameters: cs.NAdam(parameters, relative=True)),
 }
 X, LABELS = np.random.default_rng(0).random((10, 4, 3)) < 0.4, np.array([0, 1, 1, 0])
-
-
-@pytest.fixture(autouse=True)
-def _not_ignored():
-    """Tests that run in the background may have been told to ignore SIGINT, which processes inherit."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def made(kind, dtypes=(np.float32, np.float64)):

@@ -259,17 +259,13 @@ REFUSED = {
     "a surrogate as the network": (lambda a: a.update(root={"object": 5}), "the network must be a network, a layer or"),
     # What stands where data belongs.
     "a function as a number": (put("SRM", "theta", FUNCTION), "SRM's theta must not be a function"),
-    "a function as a surrogate": (put("SRM", "surrogate", FUNCTION), "SRM's surrogate must not be a function"),
-    "a partial as a flag": (put("BatchNorm", "trained", HOOK), "BatchNorm's trained must not be a partial"),
     "a partial in a tuple": (put("BatchNorm", "exponents", {"tuple": [HOOK, 1]}), "BatchNorm's exponents must not"),
-    "a user's object as a number": (added(of("Dropout", p=OWNER)), "Dropout's p must not be a class"),
     "a function in a partial": (
         lambda a: a["objects"][1]["options"].update(step=FUNCTION),
         "a partial's step must not be a function",
     ),
     "an object by position": (added(of("Dropout", OWNER)), "Dropout's part 0 must not be a class"),
     "a key that has a hash": (added(of("Owner", own=True, features={"dict": [[OWNER, 1]]})), "Owner's features mus"),
-    "a string": (put("SRM", "theta", "2"), "SRM cannot be made: SRM: theta must be a number, got str"),
     "a huge number": (put("SRM", "theta", 10**400), "SRM cannot be made: int too large to convert to float"),
     "lines in a name": (added(of("A\nB\x1b")), r"the class A B\? is in it"),
     # What is set.

@@ -151,7 +151,6 @@ def loop():
     ("net", "message"),
     [
         (lambda: cs.Dense(2, 2, weight_hook=lambda w: w), "Dense's weight_hook is a lambda or a function in a functio"),
-        (lambda: cs.Sequential(lambda x: x), "Sequential's part 0 is a lambda or a function in a function"),
         (lambda: cs.Sequential(cs.Sequential(Forgetful(3))), "Forgetful's argument gain is not an attribute; keep it"),
         (lambda: cs.Dense(2, 2, weight_hook=partial(twice, limits={1})), "Dense's weight_hook's limits is of type set"),
         (lambda: cs.Sequential(Loose(gain=2)), r"Loose's constructor takes \*\*rest; define saved_options\(\)"),

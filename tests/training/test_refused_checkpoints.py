@@ -256,7 +256,6 @@ def test_what_cannot_change(run, tmp_path, capsys):
         ("training.optimizer.type", "SGD", "Adam"),
         ("simulation.Ts", 1.0, 0.5),
         ("training.seed", 0, 8),
-        ("training.firingRate", 30.0, 3.0),
         ("training.initialization", "slayer", "calibrated"),
     ):
         key, text = name.rpartition(".")[2], (run / "config.yaml").read_text()

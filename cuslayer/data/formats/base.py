@@ -36,19 +36,14 @@ class Unreadable(ValueError):
 
 
 class Format(NamedTuple):
-    """A file format.
+    """A file format."""
 
-    Attributes:
-        read: a function of an open file, its size in bytes, a unit and the largest number of events, None by default;
-            returns events or raises Unreadable.
-        write: a function of an open file, events, the suffix and a unit, None if the
-            format is only read.
-        unit: the default unit of times; None if the format has only one unit.
-    """
-
+    # A function of an open file, its size in bytes, a unit and the largest number of events, None by default; returns
+    # events or raises Unreadable.
     read: Callable[..., Events]
+    # A function of an open file, events, the suffix and a unit, None if the format is only read.
     write: Callable[[BinaryIO, Events, str, str], None] | None = None
-    unit: str | None = None
+    unit: str | None = None  # the default unit of times; None if the format has only one unit
 
 
 class Limit:

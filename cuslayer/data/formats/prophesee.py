@@ -116,11 +116,7 @@ def _read_header(file: BinaryIO, size: int) -> dict[str, str]:
 
 
 def _last_set(sets: npt.NDArray[np.bool_], values: Any, before: int) -> Ints:
-    """Return for each word the last value that a word up to it sets, or the value before the first.
-
-    >>> _last_set(np.array([False, True, False, True]), np.array([7, 8, 9, 3]), -1)
-    array([-1,  8,  8,  3])
-    """
+    """Return for each word the last value that a word up to it sets, or the value before the first."""
     # Position 0 is the value before the first word.
     at = np.maximum.accumulate(np.where(sets, np.arange(1, len(sets) + 1), 0))
     return np.concatenate([np.array([before], np.int64), values])[at]
@@ -135,10 +131,7 @@ class _Clock:
         self._last, self._passed = -1, 0
 
     def advance(self, sets: npt.NDArray[np.bool_], values: Ints) -> Ints:
-        """Return the higher bits at each word of a block, -1 before the first word that sets them.
-
-        A fall by half of the range or more is a new beginning; a smaller one stays.
-        """
+        """Return the higher bits at each word of a block, -1 before the first word that sets them."""
         found = values[sets]
         if not len(found):
             return np.full(len(values), self._last + self._passed if self._last >= 0 else -1, np.int64)

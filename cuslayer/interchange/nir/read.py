@@ -144,10 +144,7 @@ def _kind(node: Any) -> str:
 
 
 def _chain(graph: Any) -> list[_Link]:
-    """Return the nodes from the input to the output, with nested graphs expanded.
-
-    A neuron whose spikes come back to it through weights, with delays before or after them, is one link.
-    """
+    """Return the nodes from the input to the output, with nested graphs expanded; a population is one link."""
     nodes, edges, inner = _flat(graph, "")
     edges = list(dict.fromkeys(edges))
     for name in inner:  # Input and Output of a nested graph: join its neighbours
@@ -251,11 +248,7 @@ def _link(name: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> _Li
 
 
 class _Reading:
-    """The layers of the nodes so far.
-
-    Their last shape is (H, W, C) or (N,), empty if unknown. `flat`: whether frames were flattened, for a dense layer;
-    `doubts`: properties of neurons that the file omits.
-    """
+    """The layers of the nodes so far, and their last shape: (H, W, C) or (N,), empty if unknown."""
 
     def __init__(self, how: Written) -> None:
         self.how, self.stages = how, list[Any]()

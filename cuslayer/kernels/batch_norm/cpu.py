@@ -12,19 +12,12 @@ from cuslayer.backend import Array
 
 
 class Scaling(NamedTuple):
-    """The scaling after the subtraction of the mean.
+    """The scaling after the subtraction of the mean."""
 
-    Attributes:
-        kind: "none", "power" or "std".
-        height: a factor, unless there is a gain for each channel, or none of them is scaled.
-        eps: added to the variance.
-        exponents: the least and the most exponent of "power".
-    """
-
-    kind: str
-    height: float
-    eps: float
-    exponents: tuple[float, float]
+    kind: str  # "none", "power" or "std"
+    height: float  # a factor, unless there is a gain for each channel, or none of them is scaled
+    eps: float  # added to the variance
+    exponents: tuple[float, float]  # the least and the most exponent of "power"
 
 
 class Applied(NamedTuple):
@@ -56,10 +49,7 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 def forward(
     x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
 ) -> tuple[Array, Applied]:
-    """Return the normalized signal of x (..., channels), and the arrays for `adjoint`.
-
-    It subtracts `centre`: the mean, or a hook's result for it. The height replaces gain and offset that are None.
-    """
+    """Return x (..., channels) less `centre`, the mean or a hook's result, normalized; and values for `adjoint`."""
     divisor = _divisor(var, scaling)
     y = x - centre
     if scaling.kind != "none":

@@ -111,11 +111,7 @@ def _inside(z: int, run: int, width: int) -> tuple[int, int]:
 
 @compiled
 def _copy(x: Any, width: int, top: int, end: int, columns: int, window: Any, patches: Any) -> None:
-    """Copy the windows of the rows [top, end) of images x (frames, H, W x C) to patches.
-
-    Patches are (groups, windows, kh, kw x channels of a group). Contiguous taps of a row, without dilation or groups,
-    are copied at once. Pixels outside an image are 0.
-    """
+    """Copy the windows of the rows [top, end) of x to patches (groups, windows, kh, kw x channels of a group)."""
     (kernel_h, kernel_w), (down, across), (above, left), (gap_h, gap_w) = window
     groups, inputs = patches.shape[0], patches.shape[3] // kernel_w
     run = kernel_w if gap_w == 1 and groups == 1 else 1

@@ -37,17 +37,11 @@ _FILLED, _LEAST_TERMS = 0.75, 64
 
 
 class _Phase(NamedTuple):
-    """The pixels of one phase along rows or columns: every stride-th, from the first with this rest on.
+    """The pixels of one phase along rows or columns: every stride-th, from the first with rest r on."""
 
-    Attributes:
-        rest: r, see above.
-        taps: their taps of the window.
-        back: for each of them, how many errors it lies back.
-    """
-
-    rest: int
-    taps: tuple[int, ...]
-    back: tuple[int, ...]
+    rest: int  # r in the description above
+    taps: tuple[int, ...]  # of the window
+    back: tuple[int, ...]  # how many errors each tap lies back
 
 
 @lru_cache(maxsize=64)
@@ -61,19 +55,12 @@ def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
 
 
 class _Rows(NamedTuple):
-    """The errors that some rows of an image receive, between zeros.
-
-    Attributes:
-        window: the window.
-        back: rows and columns that the farthest tap lies back.
-        line: columns of a row of errors.
-        at_once: rows of the image whose errors are copied at once.
-    """
+    """The errors that some rows of an image receive, between zeros."""
 
     window: Window
-    back: tuple[int, int]
-    line: int
-    at_once: int
+    back: tuple[int, int]  # rows and columns that the farthest tap lies back
+    line: int  # columns of a row of errors
+    at_once: int  # rows of the image whose errors are copied at once
 
 
 def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, most: int) -> _Rows:
@@ -88,10 +75,7 @@ def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, mo
 
 @compiled
 def _put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
-    """Write the errors g (frames, rows, columns, outputs) of the rows [low, high) of a frame, zeros around them.
-
-    They go to pixels from `to` on, a row of `line` pixels for each, which begins with column `begin`.
-    """
+    """Write the errors of rows [low, high) of a frame between zeros to pixels, rows of `line` from `begin` on."""
     (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
     since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs
     for y in range(low, high):
@@ -115,18 +99,7 @@ def _at_pixels(w: Array, window: Window, groups: int) -> bool:
 
 @compiled
 def _pixel_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: Any, p: _Rows) -> None:
-    """Compute blocks of rows of a frame.
-
-    Args:
-        first: the first block.
-        last: the block after the last.
-        g: (frames, rows, columns, outputs).
-        taps: the weights of each phase, flat: (rows of taps, columns of taps, outputs, C).
-        of_phases: for each phase the rests of its rows and columns, the numbers of its rows and columns of taps, the
-            distances back of the first row, of each further row and of the last column, and its first weight.
-        x: (frames, H, W, C).
-        p: the rows that are computed at once.
-    """
+    """Compute blocks of rows of a frame; for the taps and the numbers of the phases see `by_pixels`."""
     _, (down, across), (top, left), _ = p.window
     (_, height, width, channels), outputs, flat = x.shape, g.shape[3], x.reshape(x.size)
     line, begin, parts = p.line * outputs, left // across - p.back[1], -(-height // p.at_once)
@@ -150,14 +123,7 @@ def _pixel_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: A
 
 
 def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output.
-
-    Args:
-        g: (frames, rows, columns, outputs).
-        w: (kh, kw, C, outputs).
-        image: rows and columns of the image.
-        window: the window.
-    """
+    """Return the gradient (frames, H, W, C) of an image (H, W), for g like the output and w (kh, kw, C, outputs)."""
     inputs, outputs = w.shape[2:]
     x = empty((len(g), *image, inputs), g.dtype)
     if not x.size:
@@ -183,19 +149,12 @@ def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Arr
 
 
 class _Layout(NamedTuple):
-    """The layout of planes.
+    """The layout of planes."""
 
-    Attributes:
-        rows: the rows of an image whose planes are made at once; a row of errors is a line of a plane.
-        groups: the number of groups of channels.
-        frames_at_once: frames whose planes are made at once.
-        room: numbers of a plane, at most.
-    """
-
-    rows: _Rows
+    rows: _Rows  # the rows of an image whose planes are made at once; a row of errors is a line of a plane
     groups: int
-    frames_at_once: int
-    room: int
+    frames_at_once: int  # frames whose planes are made at once
+    room: int  # numbers of a plane, at most
 
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:
@@ -228,10 +187,7 @@ def _exchange(source: Any, stride: int, rows: int, columns: int, target: Any, st
 def _spread(
     g: Any, first: int, last: int, low: int, high: int, begin: int, p: _Layout, room: int, pixels: Any, planes: Any
 ) -> None:
-    """Write the errors g (frames, rows, columns, outputs) of frames and rows to planes, zeros around them.
-
-    First they are copied between zeros, pixel by pixel.
-    """
+    """Write the errors g of frames and rows to planes, zeros around them."""
     outputs = g.shape[3]
     for frame in range(first, last):
         at = (frame - first) * (high - low) * p.rows.line * outputs
@@ -241,18 +197,7 @@ def _spread(
 
 @compiled
 def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: Any, x: Any, p: _Layout) -> None:
-    """Compute blocks of frames, or of rows of one frame.
-
-    Args:
-        first: the first block.
-        last: the block after the last.
-        g: (frames, rows, columns, outputs).
-        taps: the weights of each phase, flat: for each group (C / groups, terms).
-        of_phases: (phases, 4), for each phase the rests of its rows and columns, its first weight, its first place.
-        places: for each phase and term, the distances of its plane and its tap from the pixel's.
-        x: (frames, H, W, C).
-        p: the layout.
-    """
+    """Compute blocks of frames, or of rows of one frame; for the taps, phases and places see `by_planes`."""
     _, (down, across), (top, left), _ = p.rows.window
     (frames, height, width, channels), outputs = x.shape, g.shape[3]
     inputs, share, flat, room = channels // p.groups, outputs // p.groups, x.reshape(x.size), p.room
@@ -293,15 +238,7 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
 
 
 def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output.
-
-    Args:
-        g: (frames, rows, columns, outputs).
-        w: (kh, kw, C / groups, outputs).
-        image: rows and columns of the image.
-        window: the window.
-        groups: the number of groups of channels.
-    """
+    """Return the gradient (frames, H, W, C) of an image (H, W), as `by_pixels`, w (kh, kw, C / groups, outputs)."""
     inputs, outputs = w.shape[2], g.shape[3]
     x = empty((len(g), *image, inputs * groups), g.dtype)
     if not x.size:

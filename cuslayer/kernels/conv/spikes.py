@@ -46,17 +46,11 @@ _PIXEL, _WALKED, _MULTIPLIED = 35.0, 1.1, 0.85
 
 
 class Pieces(NamedTuple):
-    """The vectors of a pixel that hold the outputs of each group: the same number for all groups.
+    """The vectors of a pixel that hold the outputs of each group: the same number for all groups."""
 
-    Attributes:
-        outputs: outputs of all groups.
-        width: numbers of the vectors of a group.
-        first: the first number of each group.
-    """
-
-    outputs: int
-    width: int
-    first: tuple[int, ...]
+    outputs: int  # outputs of all groups
+    width: int  # numbers of the vectors of a group
+    first: tuple[int, ...]  # the first number of each group
 
     @classmethod
     def of(cls, outputs: int, groups: int, dtype: Any) -> Pieces:
@@ -76,47 +70,29 @@ class Pieces(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """The outputs that spikes reach in a row of a map.
+    """The outputs that spikes reach in a row of a map."""
 
-    Attributes:
-        places: (W C, parts, 4), for each position in a line the distance of its first output from the row's, the offset
-            of its first tap in the taps of a row of the window, and the shape and numbers of its runs; see `add_rows`.
-            Numbers that do not fit in the registers are another part.
-        apart: outputs between two runs.
-        taps_apart: numbers between two runs in the taps.
-        outputs: outputs of a pixel.
-        begins: (groups), the first output of a pixel in the vectors of each group.
-    """
-
+    # (W C, parts, 4), for each position in a line the distance of its first output from the row's, the offset of its
+    # first tap in the taps of a row of the window, and the shape and numbers of its runs; see `add_rows`. Numbers that
+    # do not fit in the registers are another part.
     places: Array
-    apart: int
-    taps_apart: int
-    outputs: int
-    begins: Array
+    apart: int  # outputs between two runs
+    taps_apart: int  # numbers between two runs in the taps
+    outputs: int  # outputs of a pixel
+    begins: Array  # (groups), the first output of a pixel in the vectors of each group
 
 
 class Where(NamedTuple):
-    """The spikes of all frames, and the window of the convolution.
+    """The spikes of all frames, and the window of the convolution."""
 
-    Attributes:
-        start: the first spike of each line of the frames, and the number of spikes.
-        position: the position of each spike within its line.
-        height: lines of a frame.
-        channels: channels of a frame.
-        inputs: channels of a group.
-        window: the window.
-        reach: the outputs that the spikes reach.
-        weighing: the address of `_weigh`.
-    """
-
-    start: Array
-    position: Array
-    height: int
-    channels: int
-    inputs: int
+    start: Array  # the first spike of each line of the frames, and the number of spikes
+    position: Array  # the position of each spike within its line
+    height: int  # lines of a frame
+    channels: int  # channels of a frame
+    inputs: int  # channels of a group
     window: Window
-    reach: Reach
-    weighing: int
+    reach: Reach  # the outputs that the spikes reach
+    weighing: int  # the address of `_weigh`
 
 
 def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:
@@ -153,11 +129,7 @@ def distances(window: Window) -> tuple[int, int]:
 
 
 def parts_of(run: list[tuple[int, int]], window: Window, pieces: Pieces, itemsize: int) -> list[tuple[int, ...]]:
-    """Return the parts of a run that fit in the registers, one at least.
-
-    Each has the distance of its first output from the row's, the offset of its first tap in the taps of a row of the
-    window, and the shape and numbers of its runs.
-    """
+    """Return the parts of a run that fit in the registers, one at least, with the last axis of `Reach.places`."""
     apart, taps_apart = distances(window)
     x, n = run[0] if run else (0, 0)
     count, width = pieces.join(len(run), apart, taps_apart)
@@ -218,10 +190,7 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
 
 @compiled
 def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
-    """Write taps (kh, C, kw x width) to w (kh, kw, C, outputs), and return whether all are finite.
-
-    w is the weight of all groups as one, with zeros at first.
-    """
+    """Write taps (kh, C, kw x width) to w, the weight of all groups as one, and return whether all are finite."""
     (kernel, across), (_, stride), _, _ = window
     channels, piece, finite = taps.shape[1], taps.shape[2] // across, True
     for i in range(kernel):
@@ -262,10 +231,7 @@ def _pays(share: float, spikes: Any, taps: Any) -> bool:
 def _multiply_rows(
     first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Any, taps: Any
 ) -> bool:
-    """Write the rows [low, high) of maps for the steps [first, last), if a product pays; return whether it does.
-
-    It does not for windows with gaps in a row. Arguments: see `_walk`.
-    """
+    """Write what `_walk` writes, if windows have no gaps in a row and a product pays; return whether it does."""
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
     row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
     share = activity(first, last, frames, row, rows, spikes)
@@ -309,18 +275,6 @@ def _walk(
     """Write the sum of the taps of all spikes to the rows [low, high) of maps.
 
     Step t is row t modulo the number of rows of lines; its rows of the map begin at `at` and have `width` numbers each.
-
-    Args:
-        first: the first step.
-        last: the step after the last.
-        lines: (rows, numbers), a ring buffer over time.
-        at: the place of row `low` of the map in a row of lines.
-        frames: the frames of a step, and the one to take.
-        low: the first row of the map.
-        high: the row after the last.
-        width: numbers in a row of the map.
-        spikes: the spikes.
-        taps: see `taps_in_runs`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     start, position, height, _, inputs, _, (places, apart, taps_apart, _, _), _ = spikes

@@ -29,45 +29,26 @@ _MOST_BLOCKS = 1 << 16
 
 
 class TapBlocks(NamedTuple):
-    """The shape of a block.
+    """The shape of a block."""
 
-    Attributes:
-        tiles: tiles of a block; a tile is a pooling window, or one pixel.
-        lanes: output channels of a block, of a group or all of several groups.
-        across: the blocks for all output channels.
-        threads: tiles x pixels of a tile x lanes.
-        shared: bytes of shared memory.
-        resident: threads of a multiprocessor at a time, as far as shared memory allows.
-    """
-
-    tiles: int
-    lanes: int
-    across: int
-    threads: int
-    shared: int
-    resident: int
+    tiles: int  # tiles of a block; a tile is a pooling window, or one pixel
+    lanes: int  # output channels of a block, of a group or all of several groups
+    across: int  # the blocks for all output channels
+    threads: int  # tiles x pixels of a tile x lanes
+    shared: int  # bytes of shared memory
+    resident: int  # threads of a multiprocessor at a time, as far as shared memory allows
 
 
 class Sums(NamedTuple):
-    """The sums of the threads of a block.
+    """The sums of the threads of a block."""
 
-    Attributes:
-        bits: taps that a thread sums; 0 for none.
-        pieces: the number of their bit masks of at most 32 bits.
-        outputs: output channels of a group.
-        groups: the number of groups of channels.
-        itemsize: bytes of a number.
-        tile: pixels of a tile.
-        ring: numbers of shared memory for each tile and output channel.
-    """
-
-    bits: int
-    pieces: int
-    outputs: int
+    bits: int  # taps that a thread sums; 0 for none
+    pieces: int  # the number of their bit masks of at most 32 bits
+    outputs: int  # output channels of a group
     groups: int
-    itemsize: int
-    tile: int = 1
-    ring: int = 0
+    itemsize: int  # bytes of a number
+    tile: int = 1  # pixels of a tile
+    ring: int = 0  # numbers of shared memory for each tile and output channel
 
 
 def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: int) -> Sums:
@@ -133,14 +114,9 @@ def count_parts(items: int, part_bytes: int) -> int:
 
 
 class Parts(NamedTuple):
-    """A sum that a later kernel adds.
+    """A sum that a later kernel adds."""
 
-    Attributes:
-        parts: (count, elements).
-        shape: the shape of the sum.
-    """
-
-    parts: Array
+    parts: Array  # (count, elements)
     shape: tuple[int, ...]
 
     @property

@@ -44,49 +44,30 @@ _APART = 16
 
 
 class Order(NamedTuple):
-    """The order of spikes. Spikes of a channel in every stride-th column reach the same taps and have one key.
+    """The order of spikes. Spikes of a channel in every stride-th column reach the same taps and have one key."""
 
-    Attributes:
-        key: the key of each position in a line, (W C,).
-        place: the index of the errors of each position in a row with zeros on both sides, without a run's own distance.
-        runs: (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the
-            distance of its first error, its first number in the taps of a channel, and the shape and numbers of its
-            runs; see `add_rows`.
-        apart: errors between two runs.
-        taps_apart: numbers between two runs in the taps.
-        padded: columns of a row of errors with the zeros.
-        before: the zeros before the first column.
-        channels: channels of a frame.
-        keys: the number of keys.
-        columns: columns of a line with the same phase, at most.
-        adding: the address of `weigh_adjoint`, which passes call by `llvm.run`.
-    """
-
-    key: Array
+    key: Array  # the key of each position in a line, (W C,)
+    # The index of the errors of each position in a row with zeros on both sides, without a run's own distance.
     place: Array
+    # (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the distance of
+    # its first error, its first number in the taps of a channel, and the shape and numbers of its runs; see `add_rows`.
     runs: Array
-    apart: int
-    taps_apart: int
-    padded: int
-    before: int
-    channels: int
-    keys: int
-    columns: int
-    adding: int
+    apart: int  # errors between two runs
+    taps_apart: int  # numbers between two runs in the taps
+    padded: int  # columns of a row of errors with the zeros
+    before: int  # the zeros before the first column
+    channels: int  # channels of a frame
+    keys: int  # the number of keys
+    columns: int  # columns of a line with the same phase, at most
+    adding: int  # the address of `weigh_adjoint`, which passes call by `llvm.run`
 
 
 class Room(NamedTuple):
-    """Memory of one thread.
+    """Memory of one thread."""
 
-    Attributes:
-        errors: the errors of `_STEPS` steps of some rows, with zeros on both sides of each row.
-        lists: (keys, entries), the indices of the errors of the spikes of each key, row after row.
-        begins: (rows + 1, keys), the first entry of each row in the lists.
-    """
-
-    errors: Array
-    lists: Array
-    begins: Array
+    errors: Array  # the errors of `_STEPS` steps of some rows, with zeros on both sides of each row
+    lists: Array  # (keys, entries), the indices of the errors of the spikes of each key, row after row
+    begins: Array  # (rows + 1, keys), the first entry of each row in the lists
 
 
 @lru_cache(maxsize=64)
@@ -179,19 +160,8 @@ def weigh_adjoint(
 ) -> None:
     """Add the contribution of the errors of the rows [low, high) of a sample's maps to the gradients of the taps.
 
-    Args:
-        first: the first step.
-        last: the step after the last.
-        lines: (rows, numbers), the errors, a ring buffer over time: step t is row t modulo the number of rows.
-        at: the place of row `low` of the map in a row of lines.
-        sample: the sample.
-        low: the first row of the map.
-        high: the row after the last.
-        m: the maps.
-        spikes: the spikes.
-        o: see `order`.
-        given: see `room`.
-        taps: sums in the layout of `taps_in_runs`.
+    The errors are lines (rows, numbers), a ring buffer: step t is row t modulo the number of rows, in which row `low`
+    begins at `at`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     sums, distance, row_of_taps = taps.reshape(taps.size), o.padded * m.outputs, taps.shape[1] * taps.shape[2]
@@ -241,15 +211,7 @@ def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where
 
 
 def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass.
-
-    Args:
-        x: (frames, H, W, C), the frames of all samples at a step one after the other.
-        g: (frames, rows, columns, outputs).
-        window: the window.
-        groups: the number of groups of channels.
-        steps: the number of steps of the frames.
-    """
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass."""
     m = maps(x, steps, g.shape[3], window)
     parts = new_parts(x, m, window, groups, g.dtype)
     errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, g.dtype, groups)

@@ -186,11 +186,7 @@ def _split_line(
 
 @compiled
 def _cut(first: int, last: int, g: Any, begin: int, outputs: int, cut: Tiling, scratch: Any, elements: Any) -> None:
-    """Write ``B' d B`` of the rows [first, last) of tiles to the elements, for the channels of g from `begin` on.
-
-    Element (i, s) of all tiles begins at ``(6 s + i) _FAR``. It stores the last eight lines with ``d B`` in the same
-    way, since rows of tiles overlap.
-    """
+    """Write ``B' d B`` of the rows [first, last) of tiles to the elements, for the channels of g from `begin` on."""
     planes, lines = scratch
     (high, wide), (down, across), (rows, columns), (padding, left), (gap, gap_across), _ = cut
     rows, tiles = rows // gap, columns // gap_across
@@ -311,15 +307,7 @@ def _weights(elements: int, kernel: int) -> Array:
 
 
 def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, cut: Tiling) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), g as conv returns.
-
-    Args:
-        g: (frames, rows, columns, outputs).
-        w: (kh, kw, C / groups, outputs).
-        image: rows and columns of the image.
-        groups: the number of groups of channels.
-        cut: from `tiling`, for the weight, the image, the window and the groups.
-    """
+    """Return the gradient (frames, H, W, C) of an image (H, W), g as conv returns, with the tiles from `tiling`."""
     x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
     g, taps = np.ascontiguousarray(g), _transform_taps(w.astype(g.dtype, copy=False), cut, groups)
     blocks = -(-len(g) * cut.tiles[0] // cut.lines)

@@ -18,20 +18,12 @@ from cuslayer.kernels.spikes.cpu import SpikeList
 
 
 class _Spikes(NamedTuple):
-    """The spikes of all frames, and the window.
+    """The spikes of all frames, and the window."""
 
-    Attributes:
-        start: the first spike of each line of the frames, and the number of spikes.
-        position: the position of each spike within its line.
-        place: column and channel of each position, since a look-up costs less than a division.
-        height: lines of a frame.
-        window: the window.
-    """
-
-    start: Array
-    position: Array
-    place: Array
-    height: int
+    start: Array  # the first spike of each line of the frames, and the number of spikes
+    position: Array  # the position of each spike within its line
+    place: Array  # column and channel of each position, since a look-up costs less than a division
+    height: int  # lines of a frame
     window: Window
 
 
@@ -44,11 +36,7 @@ def _spikes(x: SpikeList, window: Window) -> _Spikes:
 def _add_windows(
     first: int, last: int, parts_at: Any, spikes: _Spikes, groups: int, taps: Any, lines: Any, width: int, forward: bool
 ) -> None:
-    """For each spike, add its window of taps to the lines of the image (forward) or the lines to the taps (backward).
-
-    Lines are (frames, H, W x outputs), taps (parts, C, kh, kw x outputs of a group). Contiguous taps of a row, without
-    dilation or groups, are added at once.
-    """
+    """Add the window of taps of each spike to the lines of the image (forward), or the lines to the taps (backward)."""
     start, position, place, height, window = spikes
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     outputs = taps.shape[3] // kernel_w

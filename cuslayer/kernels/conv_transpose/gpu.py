@@ -15,10 +15,7 @@ __all__ = ["forward", "weight_adjoint"]
 
 
 def forward(x: PackedSpikes | Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the transposed convolution (frames, H, W, groups x w.shape[2]) of x (frames, rows, columns, C).
-
-    It is the adjoint of conv with the same w (kh, kw, outputs / groups, C); spikes count as 1.
-    """
+    """Return the transposed convolution (frames, H, W, outputs) of x; see the twin in `cpu.py`."""
     return input_adjoint(_numbers(x, w.dtype), w, image, window, groups)
 
 

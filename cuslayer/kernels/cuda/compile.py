@@ -183,11 +183,7 @@ def with_header(file: str, code: str, dtype: DType) -> str:
 
 @check.operation("kernel")
 def signatures(code: str) -> dict[str, list[Parameter]]:
-    """Return the parameters of each kernel in a source.
-
-    Raises:
-        ValueError: a kernel is not ``extern "C"``, or a parameter is not of a supported type.
-    """
+    """Return the parameters of each kernel in a source, or raise ValueError for one that cannot be called."""
     code = _BOUNDS.sub("", _COMMENT.sub("", code))
     structs = {match[1]: tuple(_fields(match[2])) for match in _STRUCT.finditer(code)}
     rule = 'must be declared as extern "C" __global__ void'
@@ -291,18 +287,7 @@ class Kernel:
             self._launch((blocks,), (BLOCK,), bound)
 
     def launch(self, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0, /, **arguments: Any) -> None:
-        """Check the arguments and run the kernel with a given number of blocks.
-
-        Args:
-            grid: the numbers of blocks along x, y, z; with a 0 the call only checks the arguments.
-            block: the numbers of threads of a block along x, y, z.
-            shared: bytes of dynamic shared memory.
-            arguments: as for a call.
-
-        Raises:
-            TypeError: as for a call.
-            ValueError: as for a call, or the device has less shared memory.
-        """
+        """Check the arguments and run the kernel with a given number of blocks; with a 0 in `grid` only check."""
         bound = self._bound(arguments)
         if shared > self._shared:
             if shared > (most := self._shared_bytes()):

@@ -46,19 +46,12 @@ def struct_of(window: Window) -> Mapping[str, int]:
 
 
 class ImageBlocks(NamedTuple):
-    """The blocks of a launch.
+    """The blocks of a launch."""
 
-    Attributes:
-        groups: warps of a block.
-        shared: bytes of shared memory of a block.
-        weights: whether the weights are in shared memory.
-        option: the number of the option for the bytes of a warp.
-    """
-
-    groups: int
-    shared: int
-    weights: bool
-    option: int
+    groups: int  # warps of a block
+    shared: int  # bytes of shared memory of a block
+    weights: bool  # whether the weights are in shared memory
+    option: int  # the number of the option for the bytes of a warp
 
 
 def blocks(weights: int, options: Sequence[int]) -> ImageBlocks:

@@ -15,16 +15,7 @@ __all__ = ["delay_steps", "shift_delay_adjoint", "shift_linear"]
 
 
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
-    """Return the whole steps of a delay for each column, (columns,) int64, and the rest in steps, (columns,) float64.
-
-    See `whole_steps`. The steps are clipped to ``-limit .. limit``.
-
-    Args:
-        delay: ms, float32 or float64; its shape broadcasts to the columns' shape, and is a last part of it.
-        shape: the shape of the columns.
-        dt: the step, ms.
-        limit: steps.
-    """
+    """Return the whole steps of a delay for each column, and the rest in steps; see the twin in `cpu.py`."""
     columns = math.prod(shape)
     steps, fraction = empty(delay, (columns,), np.int64), empty(delay, (columns,), np.float64)
     kernel("delay_steps", delay.dtype)(
@@ -42,20 +33,13 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
-    """Interpolate between two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
-
-    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same function with
-    ``-delay - 1`` as the delay, and near and far exchanged.
-    """
+    """Interpolate x (T, ...) between two steps, for a delay of each column; see the twin in `cpu.py`."""
     weights = {"near": contiguous(near), "far": contiguous(far)}
     return over_time("shift_linear", x, tiled=True, x=contiguous(x), delay=contiguous(delay), **weights)
 
 
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
-    """Return ``y[m] = sum_t g[t, m] (x[t - delay[m] - 1, m] - x[t - delay[m], m])``, (columns,), in g's type.
-
-    g is (T, ...), x spikes or numbers of its shape, delay (columns,) int64. It is the gradient of a delay, in steps.
-    """
+    """Return the gradient (columns,) of a delay, in steps; see the twin in `cpu.py`."""
     steps, columns = sizes(g)
     x, delay, y = contiguous(x.astype(g.dtype, copy=False)), contiguous(delay), empty(g, (columns,), g.dtype)
     kernel("shift_delay_adjoint", g.dtype)(

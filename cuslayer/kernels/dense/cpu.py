@@ -172,10 +172,7 @@ def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
 
 @compiled
 def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
-    """Write the 64 sums of each six rows of the matrix from `low` on, lanes columns from `at` on.
-
-    lines (ROWS lanes) is scratch memory, 0 past the last column.
-    """
+    """Write the 64 sums of each six rows of the matrix from `low` on, lanes columns from `at` on."""
     (rows, width), flat = matrix.shape, matrix.reshape(-1)
     used, there = min(lanes, width - at), min(ROWS, rows - low)
     # All rows first: they are far from each other in memory, and one wait loads all.
@@ -243,15 +240,7 @@ def _count_busy(start: Any, limit: int) -> tuple[int, int]:
 
 @lru_cache
 def break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float) -> float:
-    """Return the number of spikes above which precomputed sums are faster than a row for each of them.
-
-    Args:
-        lines: the lines of spikes; each is a sum of rows of the matrix.
-        rows: rows of the matrix.
-        width: columns of the matrix.
-        itemsize: bytes of its numbers.
-        of_spike: LISTED or SORTED.
-    """
+    """Return the number of spikes above which precomputed sums are faster than a row for each, LISTED or SORTED."""
     vectors = -(-width * itemsize // VECTOR_BYTES)
     parts = max(1, -(-lines // _lines_together(lines, vectors, _PARTS)))
     a_line, a_spike = costs(rows, width, itemsize, max(1.0, lines / parts), of_spike)
@@ -349,10 +338,7 @@ def look_up_back(x: SpikeList, g: Array) -> Array:
 def _add_rows_before(
     first: int, last: int, end: int, stop: Any, done: Any, rows: Any, errors: Any, out: Any, width: int
 ) -> None:
-    """Add to columns of the gradient the rows of errors before a row `end`, four at a time, from done[column] on.
-
-    Fewer than four rows wait for the next part, unless the errors end: the sums equal a single pass.
-    """
+    """Add to columns of the gradient the rows of errors before `end`, by four as a single pass adds them."""
     kept = KEPT_BYTES // errors.itemsize
     for column in range(first, last):
         e, after = done[column], stop[column]

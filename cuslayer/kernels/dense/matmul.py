@@ -21,11 +21,6 @@ def matmul(a: Array, b: Array, transposed: bool = False) -> Array:
     """Return a b, or a' b, of matrices of one type of numbers.
 
     A sum of many terms is computed in parts where the product is small; the shapes alone decide their number.
-
-    Args:
-        a: (rows, inner), or (inner, rows) if it is transposed.
-        b: (inner, columns).
-        transposed: whether to multiply a'.
     """
     rows, inner = a.shape[::-1] if transposed else a.shape
     columns = b.shape[1]

@@ -19,10 +19,7 @@ def _sizes(x: Array, shape: tuple[int, int]) -> dict[str, int]:
 
 
 def forward(x: Array, w: Array) -> Array:
-    """Filter each column of x (T, ..., C), spikes or numbers, by each of the filters w (F, K), into (T, ..., F C).
-
-    ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
-    """
+    """Filter each column of x (T, ..., C) by each filter of w (F, K), into (T, ..., F C); see the twin in `cpu.py`."""
     y = empty(w, (*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
     steps, columns = sizes(y)
     x = contiguous(x.astype(w.dtype, copy=False))
@@ -40,10 +37,7 @@ def adjoint(g: Array, w: Array) -> Array:
 
 
 def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
-    """Return the gradient of the taps, ``g_w[i, k] = sum g[t, ..., i C + c] x[t-k, ..., c]``, of a shape (F, K).
-
-    x is (T, ..., C), spikes or numbers, g (T, ..., F C).
-    """
+    """Return the gradient (F, K) of the taps, from x (T, ..., C) and g (T, ..., F C); see the twin in `cpu.py`."""
     filters, taps = shape
     lanes = min(sizes(x)[1], _MOST_LANES)
     parts = empty(g, (*shape, lanes), g.dtype)

@@ -105,11 +105,7 @@ def _forward(
     s: Any,
     neurons: Block,
 ) -> None:
-    """Write the spikes s (steps, neurons) of blocks, and the potentials u if there is memory for them.
-
-    The input is a list of spikes or, if it is not empty, `weighted` (steps, neurons). Blocks with a stored state go on
-    from the step `begun`.
-    """
+    """Write the spikes s (steps, neurons) of blocks, from the step `begun` on, and u if there is memory for it."""
     groups, most, goes_on = -(-b.samples // b.together), padded(b.width * b.together), held.memory.size > 0
     own, table = 0 if goes_on else most, w.reshape(-1)
     own_inputs, own_fired = scratch_rows(neurons.history + CHUNK, own, w), scratch_rows(neurons.spikes + CHUNK, own, s)
@@ -242,12 +238,7 @@ class _Streamed:
 
 
 class StreamedNeurons:
-    """Neurons that run over their weighted input chunk by chunk (T, ...); a call returns its spikes.
-
-    Args:
-        response: the spike response.
-        spiking: threshold and refractory response.
-    """
+    """Neurons that run over their weighted input chunk by chunk (T, ...); a call returns its spikes."""
 
     def __init__(self, response: Alpha, spiking: Spiking) -> None:
         self._constants = response, spiking
@@ -264,14 +255,7 @@ class StreamedNeurons:
 
 
 class StreamedDense(_Streamed):
-    """A dense layer and its neurons, called chunk by chunk (T, N, ...).
-
-    Args:
-        weight: (inputs, outputs).
-        response: the spike response; for neurons written as a step, their constants, arrays that broadcast to the
-            neurons.
-        spiking: threshold and refractory response.
-    """
+    """A dense layer (inputs, outputs) and its neurons, called chunk by chunk (T, N, ...); see `dense_neuron`."""
 
     def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
         self._weight, self._limit = np.ascontiguousarray(weight), busy_above(*weight.shape, weight.itemsize)

@@ -43,19 +43,12 @@ _BUSY = 0.05
 
 
 class Checkpoints(NamedTuple):
-    """States from which backward recomputes potentials. Chunks of time end at the last step: only the first is shorter.
+    """States from which backward recomputes potentials; of the chunks of time only the first may be shorter."""
 
-    Attributes:
-        states: (blocks, chunks, states x distance), the states of a block before each chunk.
-        fired: (blocks, chunks, rows, distance), the spikes of the last steps of each chunk.
-        taps: the weights, as the convolution reads them.
-        neurons: of the forward pass.
-    """
-
-    states: Array
-    fired: Array
-    taps: Array
-    neurons: Block
+    states: Array  # (blocks, chunks, states x distance), the states of a block before each chunk
+    fired: Array  # (blocks, chunks, rows, distance), the spikes of the last steps of each chunk
+    taps: Array  # the weights, as the convolution reads them
+    neurons: Block  # of the forward pass
 
 
 def saved_type(x: SpikeList) -> type[Checkpoints] | None:
@@ -201,11 +194,7 @@ def _forward(
     neurons: Block,
     after: Block,
 ) -> None:
-    """Write the spikes s (steps, neurons) of blocks, and potentials u and pooled_u if there is memory for them.
-
-    The input is spikes or, if it is not empty, `weighted` (steps, neurons). Blocks with a stored state go on from the
-    step `begun`. There is pooling if there are tiles, and `after` has its neurons.
-    """
+    """Write the spikes s (steps, neurons) of blocks, and the potentials u and pooled_u if there is memory for them."""
     goes_on, pools, distance = held.memory.size > 0, tiles.columns > 0, padded(m.together * m.columns * m.outputs)
     own, pooled_distance = 0 if goes_on else distance, padded(m.together // tiles.height * tiles.columns * m.outputs)
     own_inputs, own_memory = scratch_rows(neurons.history + CHUNK, own, taps), scratch(neurons.rows * own, taps)
@@ -296,10 +285,7 @@ def _backward(
     after: Block,
     with_weights: bool,
 ) -> None:
-    """Add the gradients of the weights to the taps of each part, and write the weighted input's to y if it is wanted.
-
-    g (steps, neurons) is the gradient of the spikes that `_forward` has written.
-    """
+    """Add the weights' gradients to the taps of each part, and write the weighted input's to y if it is wanted."""
     again, pools, distance = saved.states.size > 0, tiles.columns > 0, padded(m.together * m.columns * m.outputs)
     pooled_distance = padded(m.together // tiles.height * tiles.columns * m.outputs) if pools else 0
     spread, pooled = scratch_rows(CHUNK, distance if pools else 0, g), scratch_rows(CHUNK, pooled_distance, g)
@@ -368,16 +354,11 @@ class ConvPass:
 
     Potentials for backward lie block by block: (blocks, steps, numbers of a block). In the layout of the spikes, the
     distances of a block's rows would be powers of two, where caches and memory are slow.
-
-    Attributes:
-        groups: the number of groups of channels.
-        exact: whether gradients of spike response neurons include the path through refraction.
-        takes_products: whether the gradient of the spikes may be a product of matrices.
     """
 
     groups: int
-    exact: bool
-    takes_products: ClassVar[bool] = False
+    exact: bool  # whether gradients of spike response neurons include the path through refraction
+    takes_products: ClassVar[bool] = False  # whether the gradient of the spikes may be a product of matrices
 
     def conv_neuron(
         self,
@@ -500,14 +481,7 @@ class ConvPass:
 
 
 def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons: Array | None) -> Array:
-    """Return a part of potentials in blocks, at all steps: (T, samples, H, W, C), or (T, samples, k) of k neurons.
-
-    Args:
-        u: (blocks, T, numbers of a block), the blocks of a sample one after the other.
-        shape: (T, N, H, W, C), the shape of all potentials.
-        samples: numbers of samples, None for all.
-        neurons: (k, 3), their rows, columns and channels, None for all.
-    """
+    """Return potentials in blocks as (T, samples, H, W, C), or (T, samples, k) of k neurons (row, column, channel)."""
     steps, count, rows, columns, channels = shape
     chosen = np.arange(count) if samples is None else samples
     if 0 in shape:
@@ -525,15 +499,7 @@ def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons
 
 
 class StreamedConv:
-    """A convolution and its neurons, then any pooling and its neurons, called with chunks (T, N, H, W, C).
-
-    Args:
-        weight: (kh, kw, C, outputs), float32 if there is pooling.
-        window: the window of the convolution.
-        response: the spike response of the neurons after the convolution.
-        spiking: their threshold and refractory response.
-        pooling: windows that tile the map, and the neurons after them; None for no pooling.
-    """
+    """A convolution and its neurons, then any pooling and its neurons, called with chunks (T, N, H, W, C)."""
 
     def __init__(
         self,

@@ -25,17 +25,11 @@ def saved_type(x: PackedSpikes) -> None:
 
 @dataclass(frozen=True)
 class GpuPass:
-    """The passes of a convolution, its neurons and the next stages, with the CPU's arguments.
-
-    Attributes:
-        groups: the number of groups of channels.
-        exact: whether gradients include the path through refraction.
-        takes_products: whether the gradient of the spikes may be a product of matrices.
-    """
+    """The passes of a convolution, its neurons and the next stages, with the CPU's arguments."""
 
     groups: int
-    exact: bool
-    takes_products: ClassVar[bool] = True
+    exact: bool  # whether gradients include the path through refraction
+    takes_products: ClassVar[bool] = True  # whether the gradient of the spikes may be a product of matrices
 
     def conv_neuron(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:
         """Return the potential and the spikes; see `gpu_conv.conv_neuron`."""

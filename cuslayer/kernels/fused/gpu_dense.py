@@ -37,11 +37,7 @@ class _Block(NamedTuple):
 
 
 def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
-    """Return the groups of 32 outputs and the samples of a block, and whether it gathers inputs that leave again.
-
-    It does if the inputs of `cut` steps and two chunks more do not fit in shared memory. Several groups share a list of
-    spikes, which saves more than gathering again costs.
-    """
+    """Return the groups of 32 outputs and the samples of a block, and whether it gathers inputs that leave again."""
     kept, most = cut if cut < steps else 0, most_shared()
 
     def block(groups: int, together: int, again: bool) -> _Block:

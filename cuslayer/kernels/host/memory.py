@@ -236,10 +236,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an uninitialized small array that begins at a cache line, as NumPy's need not.
-
-    A vector that crosses two lines takes twice as long to load.
-    """
+    """Return an uninitialized small array from the beginning of a cache line on: vectors across two load slower."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)

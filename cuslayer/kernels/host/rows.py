@@ -16,10 +16,7 @@ LANES = 16
 
 @compiled
 def scratch(size: int, like: Any) -> Any:
-    """Return zeros (size,) in the type of an array, from the beginning of a cache line on.
-
-    A vector that crosses two lines takes twice as long to load.
-    """
+    """Return zeros (size,) in the type of an array, from the beginning of a cache line on; see `memory.aligned`."""
     memory = np.zeros(size + VECTOR_BYTES // like.itemsize, like.dtype)
     begin = -memory.ctypes.data % VECTOR_BYTES // like.itemsize
     return memory[begin : begin + size]
@@ -45,10 +42,7 @@ def copy_vector(code: Emitter, x: Flat, at: Int, y: Flat, to: Int) -> None:
 
 
 def _exchanged(code: Emitter, rows: list[Emitted]) -> list[Emitted]:
-    """Generate the transpose of LANES vectors of LANES numbers.
-
-    Compiled from plain loops, it would take a scalar load and store for each number.
-    """
+    """Generate the transpose of LANES vectors of LANES numbers; plain loops would move single numbers."""
     for width in (1, 2, 4, 8):
         # Rows i and i + width exchange the blocks of `width` numbers next to the diagonal.
         first = [n + LANES - width if n & width else n for n in range(LANES)]

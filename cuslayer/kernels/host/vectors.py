@@ -96,11 +96,7 @@ def vectors_of(width: Emitted, like: Flat) -> Emitted:
 
 
 def shape_of(pieces: int, width: int, itemsize: int) -> int:
-    """Return the number of the shape of a row of some runs of some numbers; 0 for nothing.
-
-    Raises:
-        ValueError: the row does not fit in the registers.
-    """
+    """Return the number of the shape of a row of some runs of some numbers; 0 for nothing."""
     if not pieces * width:
         return 0
     found = pieces, -(-width * itemsize // REGISTER_BYTES)
@@ -163,11 +159,7 @@ def _block(
     width: Emitted,
     loops: Callable[[list[Emitted], Callable[[Emitted, Emitted, list[Emitted]], list[Emitted]]], list[Emitted]],
 ) -> None:
-    """Generate a block of a product for each number of rows and vectors that `rows` and `width` may ask for.
-
-    `loops` generates the loops over terms. It takes the sums before and a function that adds a term, by the index of
-    its number in the first row of a and of its row of b, and returns the sums after.
-    """
+    """Generate a block of a product, by `loops` over its terms, for each number of rows and vectors that may come."""
 
     def of_size(count: int, vectors: int) -> None:
         of = Rows(code, out, vectors, width)

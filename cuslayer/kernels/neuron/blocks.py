@@ -31,43 +31,25 @@ ENDLESS = 1 << 62
 
 
 class Block(NamedTuple):
-    """A kind of neuron for a pass, forward or backward.
+    """A kind of neuron for a pass, forward or backward."""
 
-    Attributes:
-        address: the function that runs a block.
-        states: the numbers of a neuron that go from step to step.
-        rows: the numbers of a neuron in the memory of a block: the states first, then others.
-        at: the first row that is a constant of the neuron.
-        history: the steps before a step (backward: after it) whose inputs (errors) the function reads.
-        spikes: the steps before a step whose spikes it reads.
-        numbers: the constants of all neurons.
-        places: integers for the function.
-        constants: (constants, K), constants that differ between neurons: column m has number m % K.
-    """
-
-    address: int
-    states: int
-    rows: int
-    at: int
-    history: int
-    spikes: int
-    numbers: Array
-    places: Array
-    constants: Array
+    address: int  # the function that runs a block
+    states: int  # the numbers of a neuron that go from step to step
+    rows: int  # the numbers of a neuron in the memory of a block: the states first, then others
+    at: int  # the first row that is a constant of the neuron
+    history: int  # the steps before a step (backward: after it) whose inputs (errors) the function reads
+    spikes: int  # the steps before a step whose spikes it reads
+    numbers: Array  # the constants of all neurons
+    places: Array  # integers for the function
+    constants: Array  # (constants, K), constants that differ between neurons: column m has number m % K
 
 
 class Held(NamedTuple):
-    """States that blocks of neurons keep from one call to the next; without elements if each call begins anew.
+    """States that blocks of neurons keep from one call to the next; without elements if each call begins anew."""
 
-    Attributes:
-        memory: (blocks, rows width), the memory of each block.
-        inputs: (blocks, steps, width), a ring buffer of the inputs within the response.
-        fired: (blocks, steps, width), a ring buffer of the spikes within refraction, uint8.
-    """
-
-    memory: Array
-    inputs: Array
-    fired: Array
+    memory: Array  # (blocks, rows width), the memory of each block
+    inputs: Array  # (blocks, steps, width), a ring buffer of the inputs within the response
+    fired: Array  # (blocks, steps, width), a ring buffer of the spikes within refraction, uint8
 
 
 def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:

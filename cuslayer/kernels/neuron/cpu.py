@@ -59,17 +59,11 @@ def forward_row(kind: Kind, saves: tuple[str, ...], dtype: np.dtype[Any]) -> int
 
 
 class BackwardRow(NamedTuple):
-    """Functions that run a row of a kind back over a step.
+    """Functions that run a row of a kind back over a step."""
 
-    Attributes:
-        row: the address of the function.
-        old_row: the address of the function that computes the states before the step.
-        threshold: the number of the threshold among the columns' constants, or -1 if all neurons have the same.
-    """
-
-    row: int
-    old_row: int
-    threshold: int
+    row: int  # the address of the function
+    old_row: int  # the address of the function that computes the states before the step
+    threshold: int  # the number of the threshold among the columns' constants, or -1 if all neurons have the same
 
 
 @cache

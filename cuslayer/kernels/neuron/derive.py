@@ -35,37 +35,21 @@ from cuslayer.kernels.neuron.kind import (
 
 @dataclass(frozen=True)
 class Adjoint:
-    """Backward over one step.
+    """Backward over one step."""
 
-    Attributes:
-        body: the assignments; the first compute values of forward again.
-        saved: the values of forward that it needs, except the potential.
-        old: the states before the step that it needs.
-        before: assignments that compute these states from the saved values of the step before.
-        states: for each state its gradient before the step.
-        inputs: the gradient of each input.
-        columns: the terms of the step for the gradient of each constant that differs between neurons.
-    """
-
-    body: tuple[Statement, ...]
-    saved: tuple[str, ...]
-    old: tuple[str, ...]
-    before: tuple[Statement, ...]
-    states: tuple[ast.expr, ...]
-    inputs: tuple[ast.expr, ...]
+    body: tuple[Statement, ...]  # the assignments; the first compute values of forward again
+    saved: tuple[str, ...]  # the values of forward that it needs, except the potential
+    old: tuple[str, ...]  # the states before the step that it needs
+    before: tuple[Statement, ...]  # assignments that compute these states from the saved values of the step before
+    states: tuple[ast.expr, ...]  # for each state its gradient before the step
+    inputs: tuple[ast.expr, ...]  # the gradient of each input
+    # The terms of the step for the gradient of each constant that differs between neurons.
     columns: tuple[ast.expr, ...]
 
 
 @cache
 def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | None = None) -> Adjoint:
-    """Return the adjoint of a kind.
-
-    Args:
-        kind: the kind.
-        exact: whether it has all paths through the spike.
-        trained: whether it has the gradients of the columns' constants.
-        saves: the values saved at least; by default from `saved`.
-    """
+    """Return the adjoint of a kind: with all paths through the spike if `exact`, saving at least the values `saves`."""
     if kind.own is not None:
         body, results = kind.own
         columns = tuple(number(0.0) for _ in kind.columns) if trained else ()
@@ -87,17 +71,11 @@ def saved(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSpiking(DynamicSpiking):
-    """A kind of neuron with the values of its constants and the surrogate gradient, an argument of kernels.
+    """A kind of neuron with the values of its constants and the surrogate gradient, an argument of kernels."""
 
-    Attributes:
-        kind: the kind; the surrogate's theta is 0 where each neuron has its own threshold.
-        values: the constants of all neurons, in the order of ``kind.numbers``.
-        labels: the names of ``kind.columns`` in errors.
-    """
-
-    kind: Kind
-    values: tuple[float, ...]
-    labels: tuple[str, ...] = ()
+    kind: Kind  # the kind; the surrogate's theta is 0 where each neuron has its own threshold
+    values: tuple[float, ...]  # the constants of all neurons, in the order of ``kind.numbers``
+    labels: tuple[str, ...] = ()  # the names of ``kind.columns`` in errors
 
     def numbers(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return the constants of all neurons in a number type."""

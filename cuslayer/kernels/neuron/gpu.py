@@ -26,10 +26,7 @@ def forward(
     states: Array | None = None,
     saves: tuple[str, ...] = (),
 ) -> tuple[Array, Array, Array]:
-    """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
-
-    Arguments: see the twin in `cpu.py`.
-    """
+    """Return the potential u, the spikes s, (T, ...), and values for backward; see the twin in `cpu.py`."""
     shape, dtype = inputs.shape[1:], inputs.dtype
     u, s, kept = (empty(inputs, *of) for of in ((shape, dtype), (shape, bool), ((len(saves), *shape), dtype)))
     arrays = {"x": contiguous(inputs), "u": u, "s": s, "saved": kept, "constants": constants}
@@ -47,10 +44,7 @@ def adjoint(
     trained: bool = False,
     later: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
-
-    Arguments: see the twin in `cpu.py`.
-    """
+    """Return the gradients of the inputs, and of the constants by column; see the twin in `cpu.py`."""
     kind, dtype = spiking.kind, g.dtype
     y = empty(g, (len(kind.inputs), *g.shape), dtype)
     sums = empty(g, (len(kind.columns) if trained else 0, sizes(g)[1]), dtype)

@@ -60,37 +60,23 @@ _ALLOWED = f"+ - * /, comparisons, 'a if s else b', numbers and {', '.join(FUNCT
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of neuron: its step, in which each name is assigned once.
+    """A kind of neuron: its step, in which each name is assigned once."""
 
-    Attributes:
-        name: of the kind.
-        source: the file that has the step.
-        states: the states before the step.
-        columns: the constants that may differ between neurons.
-        numbers: the constants of all neurons, attributes of the step's first parameter.
-        inputs: the weighted inputs.
-        body: the assignments, in order.
-        after: for each state its name after the step.
-        potential: the potential that is recorded.
-        spike: whether the neuron fires.
-        unfired: the meaning of ``gradient="slayer"``: True to differentiate as if the neuron had not fired, False to
-            take the spikes in the step as constants.
-        derived: whether it has an adjoint, derived or its own.
-        own: the assignments and results of its own backward, None if the adjoint is derived.
-    """
-
-    name: str
-    source: str
-    states: tuple[str, ...]
-    columns: tuple[str, ...]
-    numbers: tuple[str, ...]
-    inputs: tuple[str, ...]
-    body: tuple[Statement, ...]
-    after: tuple[str, ...]
-    potential: str
-    spike: str
+    name: str  # of the kind
+    source: str  # the file that has the step
+    states: tuple[str, ...]  # the states before the step
+    columns: tuple[str, ...]  # the constants that may differ between neurons
+    numbers: tuple[str, ...]  # the constants of all neurons, attributes of the step's first parameter
+    inputs: tuple[str, ...]  # the weighted inputs
+    body: tuple[Statement, ...]  # the assignments, in order
+    after: tuple[str, ...]  # for each state its name after the step
+    potential: str  # the potential that is recorded
+    spike: str  # whether the neuron fires
+    # The meaning of ``gradient="slayer"``: True to differentiate as if the neuron had not fired, False to take the
+    # spikes in the step as constants.
     unfired: bool = True
-    derived: bool = True
+    derived: bool = True  # whether it has an adjoint, derived or its own
+    # The assignments and results of its own backward, None if the adjoint is derived.
     own: tuple[tuple[Statement, ...], tuple[ast.expr, ...]] | None = None
 
     def with_columns(self, names: Sequence[str]) -> Kind:

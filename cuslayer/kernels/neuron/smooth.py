@@ -115,14 +115,7 @@ def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
 
 
 def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: float) -> float:
-    """Return the relative error of the derived adjoint of the smooth twin against a central difference.
-
-    Args:
-        kind: the kind of neuron.
-        numbers: the constants, also of each neuron.
-        seed: the seed of the inputs, the direction and the weights of the spikes.
-        step: the step along the direction.
-    """
+    """Return the relative error of the derived adjoint of the smooth twin against a central difference."""
     generator = np.random.default_rng(seed)
     shape = len(kind.inputs), 20, 5
     theta, found = abs(numbers[kind.threshold]) or 1.0, adjoint(kind, True, True)

@@ -39,14 +39,7 @@ def _address(name: str, a: Array | None, w: Array) -> int:
 
 
 def _one_pass(kernel: Any, arrays: dict[str, Sequence[Array | None]], numbers: Array) -> None:
-    """Run a kernel over the chunks of all weights.
-
-    Args:
-        kernel: takes a range of chunks, their weights and first elements (chunks, 2), the addresses of the arrays of
-            each weight and its size (weights, arrays + 1), and numbers.
-        arrays: by name, w first, the arrays of each weight; None has the address 0.
-        numbers: (weights, ...), in the weights' type.
-    """
+    """Run a kernel over the chunks of all weights, with the addresses of their arrays by name, w first."""
     weights: Any = arrays["w"]
     addresses = np.array(
         [[*(_address(name, some[i], w) for name, some in arrays.items()), w.size] for i, w in enumerate(weights)],

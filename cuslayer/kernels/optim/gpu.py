@@ -116,10 +116,7 @@ def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
 
 
 def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
-    """Return gradients scaled so that their common Euclidean norm is at most `limit`; the given arrays do not change.
-
-    A gradient that is not finite becomes NaN, and its norm does not scale the others. The host reads nothing.
-    """
+    """Return gradients scaled as the twin in `cpu.py` does; the host reads nothing."""
     if not gradients:
         return []
     totals = zeros(gradients[0], (len(gradients),), np.float64)

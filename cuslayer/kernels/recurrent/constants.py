@@ -10,18 +10,12 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 
 
 class Program(NamedTuple):
-    """Neurons of any kind, which kernels run step by step.
+    """Neurons of any kind, which kernels run step by step."""
 
-    Attributes:
-        spiking: the kind of neuron and its constants; for spike response neurons threshold, refractory response,
-            surrogate.
-        response: the spike response; None for neurons written as a step.
-        exact: whether backward of spike response neurons includes the path through refraction.
-    """
-
+    # The kind of neuron and its constants; for spike response neurons threshold, refractory response, surrogate.
     spiking: Spiking | StepSpiking
-    response: Alpha | None = None
-    exact: bool = False
+    response: Alpha | None = None  # the spike response; None for neurons written as a step
+    exact: bool = False  # whether backward of spike response neurons includes the path through refraction
 
     @property
     def states(self) -> int:

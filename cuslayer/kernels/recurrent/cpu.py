@@ -65,17 +65,11 @@ class PopulationMemory:
 
 
 class Later(NamedTuple):
-    """The gradients of `Held`, from a call of backward for the call over the steps before.
+    """The gradients of `Held`, from a call of backward for the call over the steps before."""
 
-    Attributes:
-        states: (samples, states x neurons).
-        ring: (samples, steps, neurons), a ring buffer of the gradients of the potentials within the filters.
-        errors: (longest delay, columns), the gradients of the next weighted inputs.
-    """
-
-    states: Array
-    ring: Array
-    errors: Array
+    states: Array  # (samples, states x neurons)
+    ring: Array  # (samples, steps, neurons), a ring buffer of the gradients of the potentials within the filters
+    errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
 
 
 def nothing_later(g: Array, program: Program, longest: int, steps: int = ENDLESS) -> Later:

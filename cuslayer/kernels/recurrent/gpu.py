@@ -34,11 +34,7 @@ def forward(
     before: None = None,
     saves: tuple[str, ...] = (),
 ) -> tuple[Array, PackedSpikes, Array]:
-    """Return the potential u and packed spikes, (T, N, ...), and other values for backward, (values, T, N, ...).
-
-    Raises:
-        ValueError: the synapses are a convolution.
-    """
+    """Return the potential u and packed spikes, (T, N, ...), and other values for backward, (values, T, N, ...)."""
     u, more = empty(x, x.shape, x.dtype), empty(x, (len(saves), *x.shape), x.dtype)
     neurons = math.prod(x.shape[2:])
     masks, lags = words_of(neurons), lags_of(weight, geometry)

@@ -18,45 +18,27 @@ from cuslayer.kernels.recurrent.constants import Geometry, by_lag
 
 
 class DenseSynapse(NamedTuple):
-    """A dense layer from a population to itself.
+    """A dense layer from a population to itself."""
 
-    Attributes:
-        weight: (lags neurons, neurons): row ``l neurons + i`` has the weights from neuron i at lag l.
-    """
-
-    weight: Array
+    weight: Array  # (lags neurons, neurons): row ``l neurons + i`` has the weights from neuron i at lag l
 
 
 class DenseErrors(NamedTuple):
-    """The same for the errors that come back.
+    """The same for the errors that come back."""
 
-    Attributes:
-        weight: (lags, neurons, neurons): row i of a lag has the weights to neuron i.
-    """
-
-    weight: Array
+    weight: Array  # (lags, neurons, neurons): row i of a lag has the weights to neuron i
 
 
 class ConvSynapse(NamedTuple):
-    """A convolution from a population to itself.
+    """A convolution from a population to itself."""
 
-    Attributes:
-        weight: (kh, kw, channels of a group, channels); for errors, with the last two axes exchanged.
-        rows: of the frame.
-        columns: of the frame.
-        channels: of the frame.
-        groups: the number of groups of channels.
-        padding: rows and columns.
-        dilation: rows and columns.
-    """
-
-    weight: Array
-    rows: int
-    columns: int
-    channels: int
+    weight: Array  # (kh, kw, channels of a group, channels); for errors, with the last two axes exchanged
+    rows: int  # of the frame
+    columns: int  # of the frame
+    channels: int  # of the frame
     groups: int
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    padding: tuple[int, int]  # rows and columns
+    dilation: tuple[int, int]  # rows and columns
 
 
 def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseSynapse | ConvSynapse:

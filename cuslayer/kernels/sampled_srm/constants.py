@@ -10,18 +10,10 @@ from cuslayer.kernels.constants import EXPONENTIAL, ScaledSurrogate, Shape
 
 @dataclass(frozen=True, eq=False)
 class SampledSpiking(ScaledSurrogate):
-    """Threshold, sampled refractory response and surrogate gradient.
-
-    Attributes:
-        theta: the threshold.
-        refractory: the response of the potential to the neuron's own spike, (K,) float64, the first at lag 0.
-        width: ``tau_rho theta``, the unit of the surrogate's argument.
-        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate.
-    """
+    """Threshold, sampled refractory response and surrogate gradient."""
 
     theta: float
-    refractory: Array
-    width: float
-    height: float
+    refractory: Array  # the response of the potential to the neuron's own spike, (K,) float64, the first at lag 0
+    width: float  # ``tau_rho theta``, the unit of the surrogate's argument
+    height: float  # ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds
     shape: Shape = EXPONENTIAL

@@ -13,10 +13,7 @@ __all__ = ["sampled_spike", "sampled_spike_adjoint_exact"]
 
 
 def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
-    """Return the potential u and the spikes s, both (T, ...), of the filtered input a (T, ...).
-
-    ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``, ``s[t] = (u[t] >= theta)``.
-    """
+    """Return the potential u and the spikes s of the filtered input a, (T, ...); see the twin in `cpu.py`."""
     taps, theta = samples(spiking.refractory, a), surrogate(spiking, a.dtype)["theta"]
     return neurons_over_time("sampled_spike", a, a=contiguous(a), taps=taps, count=len(taps), theta=theta)
 

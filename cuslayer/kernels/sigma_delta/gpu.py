@@ -12,10 +12,7 @@ __all__ = ["adjoint", "forward"]
 
 
 def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tuple[Array, Array, Array]:
-    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), for the input x.
-
-    `states`, (2, columns), before the first step, are overwritten by the states after the last; by default 0.
-    """
+    """Return the change u, whether it is sent, and whether the activation passes it; see the twin in `cpu.py`."""
     passes, held = empty(x, x.shape, bool), states is not None
     u, s = neurons_over_time(
         "sigma_delta",
@@ -32,10 +29,7 @@ def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tup
 
 
 def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking, later: Array | None = None) -> Array:
-    """Return the gradient of the weighted input, from the gradient g of the sent values and the changes u (T, ...).
-
-    `later`, (2, columns), are gradients of the states after the last step, overwritten by those before the first.
-    """
+    """Return the gradient of the weighted input, from g and the changes u (T, ...); see the twin in `cpu.py`."""
     arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "passes": contiguous(passes)}
     arrays["later"] = empty(g, (0,), g.dtype) if later is None else later
     flags = {"goes_on": later is not None, "sums": spiking.sums, "exact": spiking.exact}

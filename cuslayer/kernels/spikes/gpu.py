@@ -98,10 +98,7 @@ def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -
 
 
 def _tiles(frame: int, time_words: int, shared: int) -> tuple[int, int, int]:
-    """Return the number of tiles of a sample, and how many words of a frame and of time a tile has, at least 1.
-
-    These are the lengths of the rows that a block of set_bits writes in the two layouts: both should be long.
-    """
+    """Return the tiles of a sample, and how many words of a frame and of time each has: both rows should be long."""
     most = shared // _PAIR
     words = max(1, min(frame, most // max(1, min(time_words, _TIMES))))
     # More steps of a frame of few words. Parts of the time begin at a sector.

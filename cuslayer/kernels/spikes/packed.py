@@ -25,18 +25,13 @@ class PackedSpikes:
     begins with a new word. Bit b of word w is element ``32 w + b`` of the line; the bits past its end are 0.
 
     An index and NumPy's functions get the unpacked boolean array; ``len`` is its first axis.
-
-    Attributes:
-        words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
-        shape: the shape of the boolean array; the product of its first axes is the number of frames.
-        line: the number of bits of a line.
-        by_neuron: the same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b
-            of word w is step ``32 w + b``; None if no kernel wrote it.
     """
 
-    words: Array
-    shape: tuple[int, ...]
-    line: int
+    words: Array  # (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
+    shape: tuple[int, ...]  # the shape of the boolean array; the product of its first axes is the number of frames
+    line: int  # the number of bits of a line
+    # The same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b of word w is
+    # step ``32 w + b``; None if no kernel wrote it.
     by_neuron: Array | None = None
 
     @property
@@ -65,11 +60,7 @@ class PackedSpikes:
         return int(self.words.shape[1])
 
     def reshape(self, *shape: int) -> PackedSpikes:
-        """Return the same spikes in another shape whose first axes still number the frames.
-
-        Raises:
-            ValueError: frames would be cut or joined.
-        """
+        """Return the same spikes in another shape whose first axes still number the frames, or raise ValueError."""
         frames = {math.prod(shape[:axes]) for axes in range(1, len(shape) + 1)}
         if self.frames not in frames or math.prod(shape) != self.size:
             raise ValueError(f"packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")

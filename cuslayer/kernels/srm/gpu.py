@@ -23,19 +23,13 @@ def psp_adjoint(g: Array, response: Alpha) -> Array:
 
 
 def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
-    """Return the potential u and the spikes s, both (T, ...), of the filtered input a (T, ...).
-
-    ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``, ``s[t] = (u[t] >= theta)``.
-    """
+    """Return the potential u and the spikes s of the filtered input a, (T, ...); see the twin in `cpu.py`."""
     theta, refractory = surrogate(spiking, a.dtype)["theta"], recurrence(spiking.refractory, a.dtype, len(a))
     return neurons_over_time("spike", a, a=contiguous(a), theta=theta, refractory=refractory)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
-    """Return the potential u and the spikes s, both (T, ...), of the input x (T, ...) in one pass.
-
-    It never overwrites x.
-    """
+    """Return the potential u and the spikes s, both (T, ...), of the input x (T, ...), which it never overwrites."""
     theta, filters = surrogate(spiking, x.dtype)["theta"], _filters(x, response, spiking)
     return neurons_over_time("neuron", x, x=contiguous(x), theta=theta, **filters)
 
@@ -43,11 +37,7 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
 def neuron_adjoint(
     g: Array, u: Array, response: Alpha, spiking: Spiking, exact: bool = False, overwrite: bool = False
 ) -> Array:
-    """Return the gradient of the input of `neuron`, from its spikes' gradient g and its potentials u (T, ...).
-
-    It correlates the response with the gradient of u, ``g_u[t] = dt rho(u[t]) g[t]``, or if `exact`
-    ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``. It never overwrites u.
-    """
+    """Return the gradient of the input of `neuron`; see the twin in `cpu.py`, but it never overwrites u."""
     given: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), **surrogate(spiking, g.dtype)}
     filters = _filters(g, response, spiking)
     if exact:
