@@ -1,3 +1,3 @@
 """The version. The build reads it from this file, its only place."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
