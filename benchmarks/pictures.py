@@ -26,7 +26,7 @@ import numpy as np
 import cuslayer as cs
 from cuslayer.data import Digits, Loader
 from cuslayer.training import Trainer
-from tests.support.browser import Browser
+from tools.browser import Browser
 
 matplotlib.use("Agg")
 

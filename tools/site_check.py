@@ -7,7 +7,7 @@ Of every page, from its HTML: nothing is loaded from another host; links and anc
 have a text; links have a name.
 
 In a headless Chromium, where there is one, at 1,400 and at 390 pixels, in light and in dark colours: no message on the
-console, no request to another host, and what tests/support/page_audit.js demands of every page: contrast, names,
+console, no request to another host, and what tools/page_audit.js demands of every page: contrast, names,
 headings, width. The exit code is 1 if anything is found.
 """
 
@@ -125,8 +125,8 @@ def served(folder: Path) -> Iterator[str]:
 
 def in_browser(folder: Path, pages: Sequence[str]) -> dict[str, list[str]]:
     """Return what a browser finds wrong with pages of a folder, at each width and in each scheme of colours."""
-    from tests.support.browser import Browser
     from tests.support.pages import problems
+    from tools.browser import Browser
 
     found: dict[str, list[str]] = {page: [] for page in pages}
     with tempfile.TemporaryDirectory() as profile, served(folder) as host, Browser(Path(profile)) as there:
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = of_html(options.folder)
     chosen = [page for page in found if page.endswith(".html") and any(part in _name(page) for part in options.pages)]
     if not options.no_browser:
-        from tests.support.browser import find
+        from tools.browser import find
 
         if find():
             chosen = [page for page in chosen if page != "404.html"]

@@ -10,8 +10,8 @@ import pytest
 from cuslayer.data import Events, FromTonic, Loader, load
 from cuslayer.data.catalog import _KNOWN, NAMES
 from tests.support import fake_tonic
-from tests.support.fake_tonic import CLASSES, SHD
 from tests.support.refused import refused, refuses
+from tools.fake_tonic import CLASSES, SHD
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import cuslayer as cs
 from cuslayer.data import Events, digits, saccades, simulated_camera
 from cuslayer.inspection.report.contents import Contents
 from cuslayer.network.network import graph_of
-from tests.support.browser import Browser
+from tools.browser import Browser
 
 IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_images())
 
@@ -196,7 +196,7 @@ class Page:
         return out
 
 
-_PROBLEMS = Path(__file__).with_name("page_audit.js").read_text("utf-8")
+_PROBLEMS = (Path(__file__).parents[2] / "tools" / "page_audit.js").read_text("utf-8")
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 
