@@ -15,10 +15,10 @@ from cuslayer._base.extras import optional
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
 from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, run_folder
-from tests.support import fake_tonic
 from tests.support.tiny import FILES, HEADER, recording, write_folder
 from tests.training.test_run import _quick as _quick
 from tests.training.test_run import pictures as pictures
+from tools import fake_tonic
 
 no_driver = pytest.mark.skipif(not backend._driver_problem(), reason="this machine has a CUDA driver")
 

@@ -9,8 +9,8 @@ import pytest
 
 from cuslayer.data import Events, FromTonic, Loader, load
 from cuslayer.data.catalog import _KNOWN, NAMES
-from tests.support import fake_tonic
 from tests.support.refused import refused, refuses
+from tools import fake_tonic
 from tools.fake_tonic import CLASSES, SHD
 
 

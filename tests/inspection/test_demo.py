@@ -12,8 +12,8 @@ from cuslayer.data import Arrays, Digits
 from cuslayer.inspection.structure import dt_at
 from cuslayer.network.network import graph_of
 from cuslayer.neurons.step import flushed, rint, trunc
-from tests.support import browser
 from tests.support.pages import IMAGES, Page, drawn_at_random, lively, seen
+from tools import browser
 
 
 @pytest.fixture(scope="module")

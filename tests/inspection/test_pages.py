@@ -9,8 +9,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits
-from tests.support import browser
 from tests.support.pages import IMAGES, LABELS, Page, key, lively, problems, reset, seen, show, tab_stops
+from tools import browser
 
 TITLE = "</script><b>it's & so</b>"
 NETS = {}

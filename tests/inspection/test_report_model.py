@@ -12,7 +12,8 @@ import cuslayer as cs
 from cuslayer.inspection.report.contents import block
 from cuslayer.inspection.report.contents import contents as carried
 from cuslayer.network.walk import units
-from tests.support import branches, browser
+from tests.support import branches
+from tools import browser
 
 MODEL = (Path(cs.__file__).parent / "inspection/report/model.js").read_text("utf-8")
 SRM = cs.SRM(tau_sr=4.0)

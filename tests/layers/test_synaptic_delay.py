@@ -11,6 +11,7 @@ from cuslayer.backend import to_device, to_numpy
 from cuslayer.functions import conv, lagged, weights_over_lags
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
+from cuslayer.layers.dense import _in_order
 from tools.fake_cupy import counted, in_use
 
 RNG = np.random.default_rng(5)
@@ -101,11 +102,9 @@ def test_spikes_that_a_gpu_packs():
     for device in (nullcontext(), in_use()):
         with device, cs.no_grad(), counted() as costs:
             cs.seed(3)
-            delayed = (
-                cs.Conv(3, 7, 2, delays=cs.SynapticDelays(9.0)),
-                cs.Dense((3, 4, 7), 5, delays=cs.SynapticDelays(9.0)),
-            )
-            net = cs.Sequential(cs.Conv(1, 3, 3), cs.SRM(), delayed[0], cs.LIF(), delayed[1])
+            first, last = (cs.SynapticDelays(9.0) for _ in range(2))
+            net = cs.Sequential(cs.Conv(1, 3, 3), cs.SRM(), cs.Conv(3, 7, 2, delays=first), cs.LIF())
+            net = cs.Sequential(net, cs.Dense((3, 4, 7), 5, delays=last))
             net.train(False)
             sums.append(to_numpy(net(to_device(PIXELS)).data))
     assert sums[0].any()
@@ -118,6 +117,7 @@ def test_gradients_are_exact(shape):
     x = RNG.normal(size=shape)
     for lags, groups in ((3, 1), (6, 2 - shape[-1] % 2)):
         assert cs.gradcheck(partial(lagged, lags=lags, groups=groups), x) < 1e-8
+    assert cs.gradcheck(_in_order, x.reshape(*shape[:2], 1, 1, -1), RNG.normal(size=(x[0, 0].size, 3))) < 1e-8
     weight, delay = RNG.normal(size=(2, shape[-1], 3)), RNG.uniform(0, 4, (2, shape[-1], 3))
     for width in (0.5, 2.0, np.array([1.3])):
         run = partial(weights_over_lags, lags=5, width=width)

@@ -19,9 +19,9 @@ from cuslayer.network.notation import Word
 from cuslayer.training import Config, Params, load_config, train
 from cuslayer.training.config import OptimizerConfig, named_configs
 from cuslayer.training.data_of_run import load_data
-from tests.support import fake_tonic
 from tests.support.refused import refuses
 from tests.support.tiny import no_figures, silent
+from tools import fake_tonic
 
 # In the style of SLAYER's own files, with comments.
 SLAYER = """
@@ -419,7 +419,8 @@ def test_a_configuration_fits_its_data_set(name):
     assert net(np.zeros((1, 1, *net.input_shape), bool)).shape == (1, 1, classes)
     assert config.dataset == (None if name == "digits" else name)
     assert config.data is None
-    assert (config.neuron.dt, config.duration) == (1.0, duration)
+    dt = 10.0 if name.endswith("smnist") else 1.0  # the published step of its neurons
+    assert (config.neuron.dt, config.duration) == (dt, duration * dt)
     assert config.window == (0.0, config.duration)
     assert load_config(yaml.safe_load(config.to_yaml())).document() == config.document()
 

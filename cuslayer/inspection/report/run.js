@@ -200,9 +200,15 @@ function delayed(x, lags, steps) {
   return out;
 }
 
-// Add the weights of the neurons that fire at a step, in ascending order, to out, from `at` on.
-function weigh(node, firing, out, at) {
-  if (node.kind === "dense") return weighDense(node, overLags(node), firing, out, at);
+// Add the weights of the neurons that fire at a step, in ascending order, to out, from `at` on. A dense layer with
+// delays adds one by one, unless it goes back to its own neurons.
+function weigh(node, firing, out, at, goesBack = false) {
+  if (node.kind === "dense") {
+    const w = node.lag ? overLags(node) : numbers(node.weight), { outputs } = node;
+    if (goesBack || !node.lag) return weighDense(node, w, firing, out, at);
+    for (const n of firing) for (let j = 0; j < outputs; j++) out[at + j] = f32(out[at + j] + w[n * outputs + j]);
+    return;
+  }
   const w = node.weight && numbers(node.weight);
   for (const n of firing) {
     eachRun(node, n, node.transposed, (first, size, from, stride) => {
@@ -238,9 +244,9 @@ function weighDense({ outputs, sixesAbove, together }, w, firing, out, at) {
   }
 }
 
-// Return the weight of a dense node, (lags inputs, outputs): with delays, each is at one lag.
+// Return the weight of a dense node with delays, (lags inputs, outputs): each is at one lag.
 function overLags(node) {
-  if (!node.lag || node.spread) return node.spread ?? numbers(node.weight);
+  if (node.spread) return node.spread;
   const w = numbers(node.weight), lag = numbers(node.lag);
   node.spread = new Float32Array(node.lags * w.length);
   w.forEach((weight, i) => (node.spread[lag[i] * w.length + i] = weight));
@@ -298,7 +304,7 @@ function* fire(x, simulation, steps, neurons, keeps) {
     const given = x.subarray(t * neurons, (t + 1) * neurons);
     if (back) {
       total.fill(0);
-      if (t >= back.delay) weigh(back, firingAt(fired, t - back.delay, neurons, back.lags), total, 0);
+      if (t >= back.delay) weigh(back, firingAt(fired, t - back.delay, neurons, back.lags), total, 0, true);
       for (let j = 0; j < neurons; j++) given[j] += total[j];
     }
     if (alpha) fireAlpha(t, x, fired, state, u, neurons, simulation);
