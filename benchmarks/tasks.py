@@ -87,7 +87,7 @@ def picture(name: str, folder: Path) -> None:
     else:
         axes[-1].plot(out, color="lightgrey")
         axes[-1].plot(out[:, target[chosen]], color="#0072B2", label="read-out of the class")
-        axes[-1].legend(loc="upper left")
+        axes[-1].legend(loc="lower left")
     texts = "input", *(f"neurons {number}" for number in range(1, 1 + len(layers))), ""
     for axis, text in zip(axes, texts, strict=True):
         axis.set(ylabel=text, title="", xlabel="step" if axis is axes[-1] else "")
