@@ -25,9 +25,9 @@ def spikes(*shape, rate=0.4):
 def test_regions_of_losses(make, start, stop):
     """The loss in a window equals the loss of the spikes in that window only; the window is one step."""
     s, labels = spikes(15, 2, 3), [0, 2]
-    window = {"window": 0.1} if make is cs.ProbabilityWindowLoss else {}
-    value = make(FINE, window=(start[0], stop[0]), **window)(s, labels).item()
-    assert value == pytest.approx(make(FINE, **window)(s[start[1] : stop[1]], labels).item(), rel=1e-6)
+    width = {"width": 0.1} if make is cs.ProbabilityWindowLoss else {}
+    value = make(FINE, window=(start[0], stop[0]), **width)(s, labels).item()
+    assert value == pytest.approx(make(FINE, **width)(s[start[1] : stop[1]], labels).item(), rel=1e-6)
 
 
 def test_the_window_of_a_record():

@@ -85,7 +85,7 @@ def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
         order = (*(n for n in range(x.ndim) if n not in axes), *axes)
         turned = x.transpose(order)
         rows = turned.reshape(-1, count) if x.size else turned.reshape(0, 1)
-        before, after = xp.ones_like(rows), xp.ones_like(rows)
+        before, after = (xp.ones(rows.shape, rows.dtype) for _ in range(2))
         before[:, 1:] = xp.cumprod(rows[:, :-1], axis=1)
         after[:, :-1] = xp.cumprod(rows[:, :0:-1], axis=1)[:, ::-1]
         others = (before * after).reshape(turned.shape).transpose([order.index(n) for n in range(x.ndim)])
@@ -281,7 +281,7 @@ def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     x, axes = numeric(a), all_axes(axis, a.ndim)
     _has_elements(x, axes)
     xp, most = namespace(x), x.max(axis=axes, keepdims=True)
-    most = xp.where(xp.isfinite(most), most, x.dtype.type(0))
+    most = xp.where(builtins.abs(most) < math.inf, most, x.dtype.type(0))
     shares = xp.exp(x - most)
     total = shares.sum(axis=axes, keepdims=True)
     out = xp.log(total) + most

@@ -255,7 +255,9 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
         raise ValueError(f"pad_width must not be negative, got {pad_width}")
     inside = tuple(slice(before, before + size) for (before, _), size in zip(ends, array.shape, strict=True))
     shape = tuple(before + size + after for (before, after), size in zip(ends, array.shape, strict=True))
-    out = namespace(array).full(shape, constant_values, array.dtype)
+    out = namespace(array).zeros(shape, array.dtype)
+    if constant_values:
+        out[...] = constant_values
     out[inside] = array
     return out, lambda g: contiguous(g[inside])
 

@@ -141,7 +141,7 @@ def test_what_is_trained_stays_within_its_bounds(kind):
             "BalancedResonateAndFire: b_offset must be from 0 to 500 for dt=1, got -inf",
         ),
         (lambda: cs.BalancedResonateAndFire(gamma=1.0), "BalancedResonateAndFire: gamma must lie in [0, 1), got 1"),
-        (lambda: cs.BalancedResonateAndFire(bounds=(1, 2)), "BalancedResonateAndFire: bounds must be None, those of"),
+        (lambda: cs.BalancedResonateAndFire(bounds=(1, 2)), "BalancedResonateAndFire: bounds must be None: dt gives"),
         (lambda: cs.NormalizedALIF(rise=-1.0), "NormalizedALIF: rise must not be negative, got -1"),
     ],
 )

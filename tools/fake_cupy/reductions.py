@@ -11,7 +11,7 @@ import numpy as np
 from tools.fake_cupy.array import DeviceArray, checked_type, empty, launch, made, view
 from tools.fake_cupy.shapes import astype, copy, ravel, reshape
 
-REDUCTIONS = ("all", "any", "argmax", "argmin", "max", "min", "sum")
+REDUCTIONS = ("all", "any", "argmax", "argmin", "max", "min", "prod", "sum")
 
 # Threads of a block of CuPy's kernels for cumulative sums.
 _SCAN_BLOCK = 512
@@ -63,4 +63,22 @@ def sort(x: DeviceArray, axis: int = -1) -> DeviceArray:
     return out
 
 
-FUNCTIONS: dict[str, Any] = {"sort": sort}
+def argsort(x: DeviceArray, axis: int = -1, kind: str | None = None) -> DeviceArray:
+    """Return the indices that sort x along an axis; CuPy has a stable order only."""
+    if kind not in (None, "stable"):
+        raise ValueError(f"kind can only be None or 'stable', got {kind!r}")
+    return made("argsort", lambda: x.host.argsort(axis, "stable"), [x], empty(x.host.shape, np.int64))
+
+
+def take_along_axis(x: DeviceArray, index: DeviceArray, axis: int) -> DeviceArray:
+    """Return the elements of x at indices along an axis."""
+    out = empty(index.host.shape, x.host.dtype)
+    return made("take_along_axis", lambda: np.take_along_axis(x.host, index.host, axis), [x, index], out)
+
+
+def cumprod(x: DeviceArray, axis: int) -> DeviceArray:
+    """Return cumulative products along an axis."""
+    return made("cumprod", lambda: x.host.cumprod(axis), [x], empty(x.host.shape, x.host.dtype))
+
+
+FUNCTIONS: dict[str, Any] = {each.__name__: each for each in (sort, argsort, take_along_axis, cumprod)}

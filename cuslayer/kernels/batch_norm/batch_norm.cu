@@ -18,7 +18,7 @@
 //
 // Sums: a thread adds its rows, the block adds pairs of its threads as a tree, and the last block to end adds the sums of
 // all blocks in the same way. The order depends on the shape alone.
-// Precision: sums are double, those of statistics of distances from a channel's first number, so that a large mean costs no
+// Precision: sums are double, for statistics of distances from a channel's first number, so that a large mean costs no
 // digits. All else is `real`.
 // Twins: kernels/batch_norm/cpu.py. Tests: tests/kernels/test_twins_batch_norm.py.
 
@@ -76,7 +76,7 @@ struct Pair {
     }
 };
 
-// The sum over the threads of a block that have a channel, for those of its first line.
+// The sum over the threads of a block that have a channel, for the channels of its first line.
 __device__ __forceinline__ Pair block_total(const Pair &mine, const Share &share)
 {
     __shared__ Pair sums[THREADS];
@@ -238,7 +238,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_adjoint(
     real *__restrict__ of_x,             // (rows, channels), written
     Shape shape,                         // of x
     bool trained,                        // whether there is a gain
-    bool of_batch,                       // whether mean and variance are those of x
+    bool of_batch,                       // whether mean and variance are of x
     bool hooked,                         // whether a hook made the centre of the mean
     Scaling scaling)                     // how each channel is scaled
 {

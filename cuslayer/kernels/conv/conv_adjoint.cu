@@ -9,7 +9,7 @@
 // weights (kh, kw, C / groups, outputs), the gradient of the input (frames, H, W, C). C-contiguous.
 //
 // conv_weight_adjoint: block (part, channels, slice) takes `places` pixels of the map, `lanes` output channels,
-// some pieces of the window, and chunks of frames; see TapSums in tap_sums.cuh. Only spikes cost additions.
+// some parts of the window, and chunks of frames; see TapSums in tap_sums.cuh. Only spikes cost additions.
 // conv_input_adjoint: a product of the matrices errors (pixels of x, taps x outputs of a group), which is gathered, not
 // stored, and w (taps x outputs, channels of a group). A block of 128 threads computes 8,192 elements in float, 4,096
 // in double, a fourth of them with few channels: a thread PIXELS x CHANNELS of them in registers; errors and weights of
@@ -60,7 +60,7 @@ extern "C" __global__ void conv_weight_adjoint(
     Window window,                    // of the convolution
     int groups,                       // groups of channels
     int lanes,                        // output channels of a block: of a group, or all of several groups
-    int slice)                        // pieces of the window of a block
+    int slice)                        // parts of the window of a block
 {
     const PackedWindow packed(x, image, window, groups);
     const Lanes mine(map.channels, groups, lanes, blockIdx.y);
@@ -169,7 +169,7 @@ __device__ __forceinline__ void read_vectors(real (&numbers)[COUNT], const real 
 
 // Computes THREADS PIXELS CHANNELS elements of the input gradient: `side` threads side by side have the channels,
 // CHANNELS each, and THREADS / side threads the pixels, PIXELS each. The channels of a thread are vectors, between
-// which lie those of its neighbours, so that threads side by side write to successive addresses.
+// which lie its neighbours' sums, so that threads side by side write to successive addresses.
 template <int CHANNELS>
 __device__ __forceinline__ void add_taps(
     const Errors &from, const real *__restrict__ w, real *__restrict__ x, long long block, int group, int groups, int inputs,

@@ -2,8 +2,8 @@
 // conv_pool_adjoint.cu.
 
 // A convolution's window over packed spikes whose lines are the rows (W, C) of an image. Its bits are numbered as the
-// elements of a weight (kh, kw, C / groups). They are runs of successive bits of a line: those of all taps of a row,
-// or, with a dilation or groups, those of each tap. A run is cut into pieces of 32 bits.
+// elements of a weight (kh, kw, C / groups). They are runs of successive bits of a line: of all taps of a row,
+// or, with a dilation or groups, of each tap. A run is cut into pieces of 32 bits.
 struct PackedWindow {
     const unsigned *x;  // (frames, height, words)
     const Image &image;  // of x
@@ -208,7 +208,7 @@ struct TapSums {
         }
         if (windows * count > blockDim.x)
             find(threadIdx.x);
-        // The masks of the batch after this one: those of the batch before, which nobody reads any more.
+        // The masks of the batch after this one replace those of the batch before, which nobody reads any more.
         for (int i = threadIdx.x; i < AHEAD * windows; i += blockDim.x)
             busy[(batch + 1) % 3 * AHEAD * windows + i] = 0;
         ++batch;

@@ -20,7 +20,7 @@ constexpr int ROUNDS = 4;
 // Spikes of a word above which every place of it is tried.
 constexpr int MANY = 16;
 
-// Weights in dynamic shared memory, and behind them what else a kernel keeps there.
+// Weights in dynamic shared memory, and after them what else a kernel stores there.
 extern __shared__ real shared_weights[];
 
 // Up to 32 outputs in a row of a map, one for each lane.

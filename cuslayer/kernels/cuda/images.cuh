@@ -1,6 +1,6 @@
 // What the kernels of images share: sizes and windows, which launchers pass by value (images.py).
 
-// Frames of an input; those of numbers have no words.
+// Frames of an input; frames of numbers have no words.
 struct Image {
     int height;
     int columns;

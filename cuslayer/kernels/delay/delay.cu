@@ -11,7 +11,7 @@
 // delays are computed where the delays are, and a step of training reads none back.
 //
 // Layout: x, g, y of shift_linear (steps, columns); delay, near, far, the other y (columns,). C-contiguous.
-// A thread of delay_steps computes those of one column. A thread of shift_linear computes AHEAD steps of one column, a
+// A thread of delay_steps computes the steps of one column. A thread of shift_linear computes AHEAD steps of one column, a
 // thread of shift_delay_adjoint the sum of one column: nothing is added atomically.
 // Precision: `real` throughout, but for delay_steps, which computes in double; compiled without fused multiply-add, the
 // results are the CPU's to the bit.

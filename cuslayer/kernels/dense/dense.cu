@@ -32,7 +32,7 @@
 //     outputs          0 to 31    32 to 63    64 to 95    96 to 127    for the inputs 0, 1, 2, 3 of the group
 //     a warp: every 8th word of 32 steps;  part[i] += (bit of input i at step t) * errors[t, output]
 //
-// Which way a group takes depends on its bits alone, and so do the sums. A term that is not finite makes those of all
+// Which way a group takes depends on its bits alone, and so do the sums. A term that is not finite makes the sums of all
 // inputs of a busy group no numbers, since 0 times infinity is none.
 //
 // Cost, in instructions of a warp on sm_90 in float32, for a frame and 128 outputs: 120 for the words of a frame (4,096
@@ -45,7 +45,7 @@
 // fast by these numbers. To count costs each block 5 loads a thread and a barrier, for 32 samples of 300 steps.
 //
 // Busy frames: a frame of `dense` with more than `limit` spikes is summed as on the CPU, which looks the sums of the
-// subsets of six neighbouring inputs up in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
+// sums of six neighbouring inputs up in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
 // on the sizes of the layer alone: `busy_above` of busy.py. The bits of a frame are counted before they are listed: 4
 // popcounts and 5 shuffles for 4,096 inputs. A spike of a busy frame loads what another does; for 128 outputs it takes 12
 // additions and selections more, by the source, and 4 instructions to find its neighbours.
@@ -204,7 +204,7 @@ __device__ __forceinline__ real sum_of_parts(const real (&sums)[PARTS][GROUPS * 
     return total;
 }
 
-// As many blocks a multiprocessor as shared memory and registers allow to walk spikes.
+// As many blocks a multiprocessor as shared memory and registers allow for lists of spikes.
 extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 2) void dense_weight_adjoint(
     const unsigned *__restrict__ by_neuron,  // (inputs, samples, time_words), spikes
     const real *__restrict__ errors,         // (steps, samples, outputs), gradient of the weighted input
@@ -249,7 +249,7 @@ extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 2
         g_w[input * outputs + output + threadIdx.x] = sum_of_parts(sums, threadIdx.x);
 }
 
-// Rows and columns of a block's tile of dense_input_adjoint, those of a thread, and outputs that are loaded together.
+// Rows and columns of a block's tile of dense_input_adjoint, and of a thread, and outputs that are loaded together.
 constexpr int SIDE = 64;
 constexpr int EACH = 4;
 constexpr int TOGETHER = 16;

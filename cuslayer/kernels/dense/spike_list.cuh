@@ -1,7 +1,7 @@
 // Lists of the spikes among packed bits, and sums over them in the CPU's two orders: `gather` and `gather_by_six` of
 // kernels/dense/cpu.py.
 //
-// A warp lists the bits of 32 or 128 words, then all its lanes walk the list, each for outputs of its own: the warp
+// A warp lists the bits of 32 or 128 words, then all its lanes follow the list, each for outputs of its own: the warp
 // does not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane
 // p, which searches the word where the sum of the counts passes p:
 //
@@ -38,7 +38,7 @@ struct Entries {
     }
 };
 
-// `depth` words of each lane, 1 or 4: the words first + 32 i + lane of `count` for each i, 0 behind the last.
+// `depth` words of each lane, 1 or 4: the words first + 32 i + lane of `count` for each i, 0 after the last.
 template <int depth>
 struct Words {
     unsigned word[depth];

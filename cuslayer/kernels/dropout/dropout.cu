@@ -2,7 +2,7 @@
 //
 //   dropout   scale[m] = 0 with probability silent / 2^32, else factor;   y[t, m] = x[t, m] scale[m]
 //
-// The random words are those of Philox4x32-10, a counter-based generator: four words of 32 bits are a function of a
+// The random words come from Philox4x32-10, a counter-based generator: four words of 32 bits are a function of a
 // counter of four words and a key of two, in ten rounds of two multiplications each. There is no state that threads
 // would share or that would have to be stored: each lane computes its words from its place. The counter is
 //

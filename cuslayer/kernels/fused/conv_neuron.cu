@@ -2,7 +2,7 @@
 //
 //   conv_neuron   u, s: the potential and the spikes of the neurons for conv(x)
 //
-// with the convolution of kernels/conv/conv.cu, which is never written. Neurons are those of srm_neurons.cuh, or of a step.
+// with the convolution of kernels/conv/conv.cu, which is never written. Neurons come from srm_neurons.cuh, or from a step.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.
@@ -20,9 +20,9 @@
 //       row rows - 1   a   a   a       a           <- enters: step t
 //
 // The input that leaves the response is read from these rows, a ring buffer, if they fit: in float with a cut of 77
-// steps 88 rows, 11 KB a warp, so that a multiprocessor of an H100 has 20 warps, or fewer beside large weights.
+// steps 88 rows, 11 KB a warp, so that a multiprocessor of an H100 has 20 warps, or fewer with large weights.
 // Otherwise the spikes of step t - cut are visited again: their words are in the second-level cache still. A ring buffer
-// in memory would move 8 bytes a neuron-step, twice those of u. The weighted input never reaches memory.
+// in memory would move 8 bytes a neuron-step, twice the bytes of u. The weighted input never reaches memory.
 // A block is some of these warps and shares the weights in shared memory, if they fit.
 // Precision: `real`; u and s equal the CPU's to the bit.
 // Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.

@@ -1,10 +1,10 @@
 // Gradients of a convolution of spikes, its neurons, a pooling layer and its neurons, in one sweep back over time.
 //
 //   pooled: errors of the pooled neurons, the gradient by their input, of pooled_g and pooled_u
-//   errors: those of the neurons before, of gain times the pooled error of the tile, and u
+//   errors: of the neurons before, for gain times the pooled error of the tile, and u
 //   g_w    = conv_weight_adjoint(x, errors), in partial sums that add_parts adds
 //
-// Neurons are those of srm_adjoint.cuh, or both are of the same step. The pooling windows tile the map; the last ones of a row or column may be
+// Neurons come from srm_adjoint.cuh, or both from one step. The pooling windows tile the map; the last ones of a row or column may be
 // cut off.
 //
 // Layout: pooled_g and pooled_u are (steps, samples, tile_rows, tile_columns, outputs), u and errors
@@ -56,7 +56,7 @@ struct RingGradient {
     }
 };
 
-// The errors of a neuron, and for some threads those of a pooled neuron.
+// The errors of a neuron, and for some threads of a pooled neuron.
 struct PooledErrors {
     Gradient pooled_g;
     NeuronAdjoint<Never> pooled;

@@ -2,26 +2,26 @@
 //
 //   dense_neuron   x[t] = spikes[t] w,  u, s: the potential and the spikes of the neurons for x
 //
-// with the sums of kernels/dense/dense.cu, which are never written. Neurons are those of srm_neurons.cuh, or of a step.
+// with the sums of kernels/dense/dense.cu, which are never written. Neurons come from srm_neurons.cuh, or from a step.
 //
 // Layout: u and half are (steps, samples, outputs). Spikes are packed, in as in dense.cu, out as words of a flat layer:
 // fired (steps, samples, out_words) and by_neuron (outputs, samples, time_words). C-contiguous.
 //
 // A weighted input needs no other step, a potential needs all earlier ones. So a block goes through time in chunks of
-// 32 steps. Some of its warps gather the inputs of a chunk while the others walk the chunk before; a barrier follows:
+// 32 steps. Some of its warps gather the inputs of a chunk while the others add up the chunk before; a barrier follows:
 //
 //     pass c                                                      shared memory
-//     4 walking warps: 32 outputs of a    walk chunk c - 1        inputs  [2][walkers][32 steps][32 outputs]
+//     4 adding warps: 32 outputs of a     add chunk c - 1         inputs  [2][walkers][32 steps][32 outputs]
 //       sample, a lane each                                       past    [walkers][cut][32 outputs]
 //     the other warps: a frame after      gather chunk c          lists   [gathering warps]
 //       another, 1 or 4 outputs a lane
 //
-// The walking warps are those of 128 outputs of a sample, or, of a layer with up to 32 outputs, those of up to 4
+// The adding warps have 128 outputs of a sample, or, in a layer with up to 32 outputs, the outputs of up to 4
 // samples. The ballot of a warp is a word of `fired`; after 32 steps each lane has a word of by_neuron. The input that
 // leaves the response after `cut` steps stays in shared memory (past). Where it does not fit, the frame of `cut` steps
 // ago is gathered again: its words and its weights are fewer bytes than weighted inputs, written and read.
 //
-// Cost, in instructions of a warp on sm_90 in float32: dense.cu has that of a frame; 32 neurons take 50 for a step.
+// Cost, in instructions of a warp on sm_90 in float32: dense.cu says the cost of a frame; 32 neurons take 50 for a step.
 //
 // Precision: `real` throughout; u and s equal the CPU's to the bit.
 // Twins: kernels/dense/cpu.py, then kernels/srm/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
@@ -140,7 +140,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
         next = Words<DEPTH>(frame, frame ? frames.frame_words : 0, 0);
     }
 
-    // A walking warp: sample n, outputs from 32 `word` on.
+    // An adding warp: sample n, outputs from 32 `word` on.
     const long long n = first_sample + warp / groups, word = tile + warp % groups, output = word * LANES + lane;
     const long long out_words = (outputs + LANES - 1) / LANES, time_words = (steps + CHUNK - 1) / CHUNK;
     const bool exists = output < outputs, walks = warp < walkers && n < samples && word < out_words;

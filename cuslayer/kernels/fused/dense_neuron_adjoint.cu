@@ -9,10 +9,10 @@
 //
 // The gradient of a spike and the surrogate need no other step, the filters need all later ones. So a block of 32
 // columns goes backward through time in chunks of 32 steps: 8 of its warps compute the terms of a chunk, while the
-// first walks the chunk after it; a barrier follows. A lane is a column.
+// first computes the chunk after it; a barrier follows. A lane is a column.
 //
 //     pass c, from the last                                       shared memory
-//     first warp: adjoint filters,        walks chunk c + 1       terms   [2][1 to 3][32 steps][32 columns]
+//     first warp: adjoint filters,        filters chunk c + 1      terms   [2][1 to 3][32 steps][32 columns]
 //       errors                                                    past    [longest cut][32 columns]
 //     8 warps, 4 steps each: product,     terms of chunk c        weight  [next][32 columns]
 //       surrogate
@@ -68,7 +68,7 @@ struct Terms {
     }
 };
 
-// Goes through all chunks, from the last to the first: the first warp walks a chunk while the others compute the terms
+// Goes through all chunks, from the last to the first: the first warp filters a chunk while the others compute the terms
 // of the chunk before it in time. `chunks`: this lane's part of two chunks of terms.
 template <bool exact>
 __device__ __forceinline__ void sweep_back(const Terms &terms, WalkerBack<exact> walker, real *chunks, real *errors)
@@ -106,7 +106,7 @@ extern "C" __global__ void dense_neuron_adjoint(
 {
     const int lane = threadIdx.x % LANES;
     const long long first = (long long)blockIdx.x * LANES, column = first + lane;
-    // A lane behind the last column computes the terms of the last, and does not walk.
+    // A lane after the last column computes the terms of the last, and does not filter.
     const long long m = min(column, columns - 1);
     real *const chunks = reinterpret_cast<real *>(shared) + lane;
     const int rows = 2 * (exact ? TermsOfStep::ROWS<true> : TermsOfStep::ROWS<false>);

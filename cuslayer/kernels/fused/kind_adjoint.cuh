@@ -1,5 +1,5 @@
 // Neurons that are written as a step in fused gradients, in the place of srm_adjoint.cuh: `Kind` is the struct of one kind,
-// whose backward needs no value of forward besides the potential.
+// whose backward needs no value of forward except the potential.
 
 // The constants of a layer of neurons.
 struct NeuronsBack {
@@ -30,7 +30,7 @@ struct SteppedBack {
         return Slope{of.code, of.theta, of.steep, of.height, of.a, of.b}(kind.distance(u));
     }
 
-    // The gradient of the input, of that of the spike and the surrogate.
+    // The gradient of the input, from the spike's gradient and the surrogate.
     template <bool exact>
     __device__ __forceinline__ real back(real grad, real u, real rho)
     {

@@ -27,7 +27,7 @@ struct Rows {
     }
 };
 
-// The bits of a float16 as those of a `real`, so that a potential is converted where it is used, not where it is read.
+// The bits of a float16 as bits of a `real`, so that a potential is converted where it is used, not where it is read.
 __device__ __forceinline__ real with_bits(float16 x)
 {
     if constexpr (sizeof(real) == 4)

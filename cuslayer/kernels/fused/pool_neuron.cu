@@ -2,7 +2,7 @@
 //
 //   pool_neuron   u, s: the potential and the spikes of the neurons for pool(x)
 //
-// with the pooling of kernels/pool/pool.cu, which is never written. Neurons are those of srm_neurons.cuh, or of a step.
+// with the pooling of kernels/pool/pool.cu, which is never written. Neurons come from srm_neurons.cuh, or from a step.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, channels). Potentials are (steps, samples, rows, out_columns, channels), C-contiguous.

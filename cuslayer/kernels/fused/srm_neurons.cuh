@@ -71,7 +71,7 @@ struct Walker {
             queue = spikes_from(words, first - of.ref_cut);
     }
 
-    // Reads what enters the response at AHEAD steps of a chunk, and what leaves it, 0 behind the last step.
+    // Reads what enters the response at AHEAD steps of a chunk, and what leaves it, 0 after the last step.
     __device__ __forceinline__ void read(
         real (&entering)[AHEAD], real (&leaving)[AHEAD], const real *entered, const real *left, int step, int count)
     {

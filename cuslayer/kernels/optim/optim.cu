@@ -31,7 +31,7 @@
 #include "warp.cuh"
 
 // A step of an optimizer: constants and rates of an array, and the update of an element by them. STATES are the arrays
-// beside the weights; the first WATCHED are always there, and are to be finite.
+// next to the weights; the first WATCHED are always there, and are to be finite.
 struct Sgd {
     static constexpr int CONSTANTS = 2, RATES = 1, STATES = 1, WATCHED = 1;
     real momentum, decay, rate;
@@ -109,13 +109,13 @@ __device__ __forceinline__ real not_finite(real x)
 struct Place {
     long long rows;     // steps of the table
     long long columns;  // arrays of all launches of this step
-    long long first;    // those of earlier launches
+    long long first;    // arrays of earlier launches
     bool last_launch;   // whether this is the last one
 };
 
 // The table of a rule's numbers on the device.
 struct Table {
-    const real *constants;  // (columns, ...): those of the rule, least, most
+    const real *constants;  // (columns, ...): the rule's, least, most
     const real *rates;      // (rows, columns, ...)
     long long *step;        // (2,), row of the rates of this step and the steps before row 0
     long long *watch;       // (columns, 2), first steps whose gradient or update is not finite, else 0
@@ -128,7 +128,7 @@ __device__ __forceinline__ void take_step(
     const Tile &tile, real *w, const real *g, real *const (&arrays)[STATES], const Table &table)
 {
     const long long column = table.place.first + tile.array;
-    // The last row is that of a graph which is run more often than its table has rows.
+    // The last row is for a graph that runs more often than its table has rows.
     const long long row = *table.step < table.place.rows ? *table.step : table.place.rows - 1;
     const real *constants = table.constants + column * (Rule::CONSTANTS + 2), *bounds = constants + Rule::CONSTANTS;
     const Rule rule(constants, table.rates + (row * table.place.columns + column) * Rule::RATES);

@@ -55,7 +55,7 @@ struct Fired {
     }
 };
 
-// What the neurons have besides their spikes.
+// The state of the neurons, except their spikes.
 struct Population {
     const real *numbers;    // constants of all neurons of a kind
     const real *constants;  // (constants, period), of each neuron of a kind
@@ -77,7 +77,7 @@ __device__ __forceinline__ real state_of(const real *states, int number, const P
 extern __shared__ __align__(16) unsigned char shared[];
 
 // Adds rows of the weights in fours, as `gather` of kernels/dense/cpu.py does: the sum of the rows of the bits that are
-// set in `count` words of each lag; `words` has `ring` steps, of which `latest` is that of lag 0.
+// set in `count` words of each lag; `words` has `ring` steps, and step `latest` has lag 0.
 __device__ __forceinline__ real sum_of_rows(
     const unsigned *words, long long latest, long long lags, long long ring, int count, const real *w,
     long long neurons, int j)

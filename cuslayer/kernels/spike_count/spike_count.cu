@@ -200,7 +200,7 @@ struct Outside : Column {
     __device__ __forceinline__ bool enters(long long t) const { return t < window.first || window.last <= t; }
 };
 
-// The desired count of a column: its own, or that of its class. A label that is no class makes it NaN.
+// The desired count of a column: its own, or its class's. A label that is no class makes it NaN.
 __device__ __forceinline__ real desired_count(
     const Column &place, const real *desired, const long long *labels, const Labelled &by_label, long long neurons)
 {

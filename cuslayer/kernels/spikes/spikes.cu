@@ -223,8 +223,8 @@ extern "C" __global__ void set_bits(
     }
 }
 
-// Transposes a matrix of 32 x 32 bits whose row i is the word of lane i: exchanges the two blocks beside the diagonal,
-// of 16 x 16 bits, then those of 8 x 8 within each quarter, down to single bits.
+// Transposes a matrix of 32 x 32 bits whose row i is the word of lane i: exchanges the two blocks next to the diagonal,
+// of 16 x 16 bits, then the blocks of 8 x 8 in each quarter, down to single bits.
 __device__ __forceinline__ unsigned transposed(unsigned word, int lane)
 {
     unsigned low = 0x0000FFFF;  // in each pair of blocks, the columns of the first
@@ -238,7 +238,7 @@ __device__ __forceinline__ unsigned transposed(unsigned word, int lane)
 }
 
 // The place of a word in the shared memory of transpose_bits. Its columns are permuted from row to row: the 32 words of
-// one column, and those of ROWS rows, lie in different banks.
+// one column, and the words of ROWS rows, lie in different banks.
 __device__ __forceinline__ int cell(int row, int column)
 {
     return row * SIDE + (column ^ row / ROWS % SIDE);

@@ -9,7 +9,7 @@
 // memory. It goes from pixel to pixel of its windows. Each lane loads a word of a pixel's channels at a step; the words
 // that are not empty are broadcast, from the last step to the first.
 //
-// Order: taps, of each tap the lags, ascending, of each lag the channels: that of conv.cu for all lags side by side.
+// Order: taps, of each tap the lags, ascending, of each lag the channels: the order of conv.cu for all lags side by side.
 // Precision: `real`; weights are added one by one, so y equals the CPU's to the bit.
 // Twin: kernels/synaptic_delay/cpu.py. Tests: tests/kernels/test_twins_conv.py.
 
