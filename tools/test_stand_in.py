@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tools.fake_cupy import OutOfMemoryError, begin_capture, end_capture, strict
+from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, OutOfMemoryError, begin_capture, end_capture, strict
 
 SINGLE = np.float32
 COPY = """
@@ -280,3 +282,23 @@ def test_results_are_numpys(work: Callable[[Any, Any], Any], cupy: Any) -> None:
     expected, found = work(np, host), work(cupy, cupy.asarray(host))
     assert (found.shape, found.dtype) == (np.shape(expected), np.asarray(expected).dtype)
     np.testing.assert_allclose(cupy.asnumpy(found), expected, rtol=1e-14)
+
+
+def test_what_the_stand_in_offers_cupy_has() -> None:
+    """CuPy can be imported without a driver, in a process of its own, where nothing stands in for it."""
+    names = [*FUNCTIONS, "add.at", "asarray", "asnumpy", "copyto", "empty", "RawModule.get_function"]
+    names += [f"ndarray.{name}" for name in (*METADATA, *METHODS, "T", "base", "data", "item", "tolist")]
+    names += [f"cuda.runtime.{name}" for name in vars(backend.cupy().cuda.runtime)]
+    names += [f"cuda.{name}" for name in vars(backend.cupy().cuda) if name != "nccl"]  # needs its library
+    names += ["cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.MemoryPool.malloc"]
+    names += ["cuda.Stream.record", "cuda.Stream.wait_event", "cuda.Event.record"]
+    code = (
+        "import sys; from operator import attrgetter\n"
+        "try: import cupy\n"
+        "except ImportError as problem: sys.exit(f'{problem}')\n"
+        "attrgetter(*sys.argv[1:])(cupy); print('all')"
+    )
+    found = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    if found.returncode and "AttributeError" not in found.stderr:
+        pytest.skip(f"CuPy cannot be imported: {found.stderr.strip()}")
+    assert found.stdout == "all\n", found.stderr

@@ -302,6 +302,7 @@ def position(index: SupportsIndex, length: int, what: str = "samples", kinds: st
 
 def neuron_index(shape: tuple[int, ...], index: Any, name: str = "neuron") -> tuple[int, ...]:
     """Return the index of a neuron in a layer of a shape, from such an index or a flat index in C order."""
+    index = index.tolist() if isinstance(index, np.ndarray) else index
     several = isinstance(index, (tuple, list))
     sizes = shape if several and len(index) == len(shape) else (math.prod(shape),)
     given = tuple(integer(name, n, least=-sys.maxsize) for n in (index if several else (index,)))

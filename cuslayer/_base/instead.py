@@ -69,7 +69,19 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "MaxPool2d": "cs.SumPool(size, gain) sums spikes, so that one spike of a window is enough",
         "BatchNorm1d": "cs.BatchNorm(features) is the layer",
         "BatchNorm2d": "cs.BatchNorm(features) is the layer",
+        "Flatten": "cs.Dense takes frames (H, W, C) as they are",
         "Leaky": "cs.LIF(tau=...) are the neurons",
+        "Synaptic": "cs.CUBA(tau_i=..., tau_v=...) are the neurons",
+        **dict.fromkeys(
+            ("RLeaky", "RSynaptic", "LSTM", "RNN"), "cs.Recurrent(cs.Dense(n, n), cs.LIF()) are the neurons"
+        ),
+        "MSELoss": "cs.MeanSquaredError() is the loss",
+        "BCEWithLogitsLoss": "cs.BinaryCrossEntropyLoss() is the loss",
+        "NLLLoss": "cs.CrossEntropyLoss() is the loss",
+        "random_split": "cs.data.split(data, ...) divides a data set",
+        "Dataset": "any object with len and data[i] is a data set; cs.data.Arrays(x, y) is one of arrays",
+        "spikegen": "cs.encode_poisson, cs.encode_latency and cs.encode_delta make spikes",
+        "functional": "cs.functions has the operations",
         "AdamW": "cs.Adam(parameters, weight_decay=...) is the optimizer",
         "DataLoader": "cs.data.Loader(data, batch) makes batches",
         "TensorDataset": "cs.data.Arrays(x, y) is a data set of arrays",
@@ -86,6 +98,8 @@ ARGUMENTS = {
     "epsilon": "eps",
     "batch_size": "batch",
     "threshold": "theta",
+    "weight": "weights",
+    "label_smoothing": "smoothing",
 }
 
 

@@ -178,7 +178,8 @@ def _entry_of(block: _Block) -> dict[str, Any]:
     if block.kind == "convT":
         entry["outputPadding"] = layer.output_padding
     if block.neuron is not None:
-        entry |= {"neuron": neuron_constants(block.neuron), "delayShift": block.shifted}
+        constants = {name: value for name, value in neuron_constants(block.neuron).items() if value is not None}
+        entry |= {"neuron": constants, "delayShift": block.shifted}
     if block.delay is not None:
         entry["delay"], _ = whole_steps(axes.values_first(to_numpy(block.delay.delay.data)), block.delay.dt)
         entry |= {} if block.delay.max_delay is None else {"maxDelay": block.delay.max_delay}

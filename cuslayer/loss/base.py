@@ -370,7 +370,8 @@ def class_labels(labels: Any, shape: tuple[int, ...]) -> Array:
         check.one_hot("labels (N, classes)", given)
         return given.argmax(axis=1)
     if len(shape) != 2 or given.shape != (samples,):
-        raise ValueError(f"labels have shape {given.shape}, spikes {('T', *shape)} expect ({samples},) or {shape}")
+        spikes = f"(T, {', '.join(map(str, shape))})"
+        raise ValueError(f"labels have shape {given.shape}, spikes {spikes} expect ({samples},) or {shape}")
     return integers(given, most)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -273,6 +274,8 @@ class CrossEntropyLoss(ClassLoss):
     ) -> None:
         self.over = check.one_of("over", over, OVER)
         self._set_time(window, dt)
+        if isinstance(weights, (Mapping, Set, str)):
+            raise check.mistyped("weights", "must be a list of a factor for each class", weights)
         self.weights = None if weights is None else [check.not_negative("weights", each) for each in weights]
         self.smoothing = check.fraction("smoothing", smoothing)
         self.ignore = check.integer("ignore", ignore, least=-(2**31))

@@ -180,6 +180,9 @@ def add_score(score: Tally, task: Task, spikes: Tensor, target: Any, value: Tens
 
 def backward(task: Task, x: Any, spikes: Tensor, value: Tensor) -> None:
     """Compute the gradients of a loss for the output for x."""
+    if not isinstance(value, Tensor) or value.size != 1:
+        got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"the loss must return a Tensor of one number, such as (error * error).sum(), got {got}")
     task.optimizer.zero_grad()
     try:
         value.backward()

@@ -162,7 +162,7 @@ class Trainer:
         state: dict[str, Any] | None = None,
         after_step: Callable[[Tally], None] | None = None,
     ) -> Score:
-        """Take an optimizer step for each batch and return the score during training.
+        """Take an optimizer step for each batch, count an epoch of the optimizer, and return the score during training.
 
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
@@ -210,6 +210,7 @@ class Trainer:
             if not progress.spiked:
                 self.silent_batch = step.last
                 step.end(task)
+        self.optimizer.epoch += 1  # of its schedule; who sets it before each epoch may go on doing so
         return progress.score()
 
     @check.operation

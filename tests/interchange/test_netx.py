@@ -328,3 +328,9 @@ def test_weights_of_the_chip_are_eight_bits_and_a_sign(tmp_path, weights, fit):
     else:
         with pytest.raises(ValueError, match=rf"from -256 to 255 .*, got {weights[0]} to {weights[1]}; quantize"):
             cs.export_hdf5(net, tmp_path / "a.net")
+
+
+def test_neurons_with_constants_that_are_none(tmp_path):
+    net, x = cs.Network("6-5-3", cs.LIF(tau=7.0)), np.random.default_rng(0).random((30, 2, 6)) < 0.5
+    cs.export_hdf5(net, tmp_path / "lif.net")
+    assert (cs.import_hdf5(tmp_path / "lif.net")(x).data == net(x).data).all()

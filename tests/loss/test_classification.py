@@ -179,7 +179,7 @@ def test_what_a_loss_of_classes_refuses(make):
     loss = make(srm)
     raises(f"{op}: label 3 of sample 1 is none of 3 classes", lambda: loss(s, [0, 3]))
     raises(f"{op}: label -1 of sample 0 is none of 3 classes", lambda: loss(s, [-1, 0]))
-    raises(rf"{op}: labels have shape \(3,\), spikes \('T', 2, 3\) expect \(2,\) or", lambda: loss(s, [0, 1, 2]))
+    raises(rf"{op}: labels have shape \(3,\), spikes \(T, 2, 3\) expect \(2,\) or", lambda: loss(s, [0, 1, 2]))
     raises(f"{op}: labels must be integers, got float64", lambda: loss(s, [0.0, 1.0]), TypeError)
     raises(rf"{op}: labels \(N, classes\) must hold one 1 a sample and 0 elsewhere", lambda: loss(s, np.ones((2, 3))))
     raises(rf"{op}: spikes must be \(T, N, C\), got shape \(10, 2\)", lambda: loss(s[..., 0], [0, 1]))

@@ -284,3 +284,14 @@ def test_the_file_of_the_flow(tmp_path):
     other = GradientFlow(flowing().net)
     other.load(tmp_path / "gap.csv")
     assert other.epochs == again.epochs
+
+
+def test_an_epoch_of_train_is_one_of_the_schedule_and_a_loss_is_a_number():
+    net, batch = cs.Sequential(cs.Dense(6, 2), SRM), [(np.ones((20, 3, 6), bool), [0, 1, 0])]
+    optimizer = cs.SGD(net.parameters(), cs.optim.step_decay(0.5, every=1, factor=0.5))
+    trainer = cs.Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), optimizer, calibrate=None)
+    rates = [optimizer.lr for _ in range(3) if trainer.train(batch)]
+    assert rates == [0.25, 0.125, 0.0625]
+    for loss, got in ((lambda s, y: 1.0, "float"), (lambda s, y: s.sum(axis=0), r"shape \(3, 2\)")):
+        with pytest.raises(TypeError, match=f"^train: the loss must return a Tensor of one number, .*, got {got}$"):
+            cs.Trainer(net, loss, optimizer, calibrate=None).train(batch)
