@@ -202,6 +202,7 @@ class SpikeCountLoss(ClassLoss):
     1.25
     """
 
+    @instead.constructor
     def __init__(
         self,
         neuron: Neuron,

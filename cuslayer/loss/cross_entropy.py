@@ -262,6 +262,7 @@ class CrossEntropyLoss(ClassLoss):
     0.2877
     """
 
+    @instead.constructor
     def __init__(
         self,
         over: str = "max",
@@ -413,6 +414,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
     ([[0.5, 0.75, 0.5]], 1.674)
     """
 
+    @instead.constructor
     def __init__(
         self,
         over: str = "mean",

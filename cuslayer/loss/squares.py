@@ -39,6 +39,7 @@ class MeanSquaredError(ClassLoss):
     0.5
     """
 
+    @instead.constructor
     def __init__(self, over: str = "every", *, window: tuple[float, float] | None = None, dt: float = 1.0) -> None:
         self.over = check.one_of("over", over, OVER)
         self._set_time(window, dt)

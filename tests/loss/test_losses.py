@@ -147,6 +147,9 @@ TYPES = {
     "RateRegularizer: low must be a number, got str": lambda: cs.RateRegularizer("5"),
     "SpikeCountLoss: piecewise must be a bool, got int": lambda: cs.SpikeCountLoss(SRM, piecewise=1),
     "SpikeTimeLoss: neuron must be a neuron, got NoneType": lambda: cs.SpikeTimeLoss(None),
+    "CrossEntropyLoss: got an unexpected keyword argument 'weight'; it is weights": lambda: cs.CrossEntropyLoss(
+        weight=1
+    ),
     "CrossEntropyLoss: weights must be a list of a factor": lambda: cs.CrossEntropyLoss(weights={0: 1.0, 1: 6.0}),
     "decision_time: labels must be integers, got float64": lambda: cs.loss.decision_time(S, [0.0, 1.0]),
 }
