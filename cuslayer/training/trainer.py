@@ -136,6 +136,7 @@ class Trainer:
         self.gradients = GradientFlow(net)
         self._watch = GradientWatch(net, optimizer, self.gradients)
         self.silent_batch: tuple[Any, Any] | None = None
+        self._trained: int | None = None  # the last epoch that `train` has ended
         self._silence = Silence()
         # The check and the progress of the current epoch.
         self._running: tuple[FiniteCheck, Progress] | None = None
@@ -183,6 +184,8 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the loss's neuron, or than the network if the loss
                 has no neuron. Once per trainer, also if the input of a batch has no spikes.
         """
+        # Of a schedule; a loop that sets the epoch itself has another one by now.
+        self.optimizer.epoch += self._trained == self.optimizer.epoch
         step = self._strategy()
         task, progress = self._begin(True, step, batches, title, steps, state)
         self._running = task.finite, progress
@@ -210,7 +213,7 @@ class Trainer:
             if not progress.spiked:
                 self.silent_batch = step.last
                 step.end(task)
-        self.optimizer.epoch += 1  # of its schedule; who sets it before each epoch may go on doing so
+        self._trained = self.optimizer.epoch
         return progress.score()
 
     @check.operation

@@ -149,10 +149,10 @@ def test_the_gradient_is_found_before_the_weights_change() -> None:
     trainer.optimizer.epoch = 4
     trainer.train([(SPIKES, LABELS)] * 2)
     before = [p.data.copy() for p in net.parameters()]
-    message = f"train: epoch 5, batch 1: the gradient of 0.weight (Dense(3, 5)) is not finite (nan){STEP}"
+    message = f"train: epoch 6, batch 1: the gradient of 0.weight (Dense(3, 5)) is not finite (nan){STEP}"
     with pytest.raises(NotFiniteError, match=f"^{re.escape(message)}$") as raised:
         trainer.train([(SPIKES, LABELS)] * 2)
-    assert (raised.value.epoch, raised.value.batch) == (5, 1)
+    assert (raised.value.epoch, raised.value.batch) == (6, 1)
     for p, old in zip(net.parameters(), before, strict=True):
         np.testing.assert_array_equal(p.data, old)
 

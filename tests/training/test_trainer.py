@@ -291,7 +291,7 @@ def test_an_epoch_of_train_is_one_of_the_schedule_and_a_loss_is_a_number():
     optimizer = cs.SGD(net.parameters(), cs.optim.step_decay(0.5, every=1, factor=0.5))
     trainer = cs.Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), optimizer, calibrate=None)
     rates = [optimizer.lr for _ in range(3) if trainer.train(batch)]
-    assert rates == [0.25, 0.125, 0.0625]
+    assert rates == [0.5, 0.25, 0.125]
     for loss, got in ((lambda s, y: 1.0, "float"), (lambda s, y: s.sum(axis=0), r"shape \(3, 2\)")):
         with pytest.raises(TypeError, match=f"^train: the loss must return a Tensor of one number, .*, got {got}$"):
             cs.Trainer(net, loss, optimizer, calibrate=None).train(batch)
