@@ -241,8 +241,8 @@ def dense(**options):
         ([dense(), SRM, cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0)], r"layer 3, Delay\(.*\), must be one delay in whole"),
         ([dense(), SRM, cs.Delay(2, dt=1.0, mode="linear")], r"layer 2, Delay\(.*\), must be one delay in whole steps"),
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
-        ([cs.SumPool(1, gain=5.0), Coarse()], r"SumPool\(.*\) must have integer weights from -8 to 4 before"),
-        ([cs.SumPool(2, gain=5.0, weight_hook=uneven), SRM], r"SumPool\(.*\) must have one weight for all its"),
+        ([cs.SumPool(1, 5.0), Coarse()], r"SumPool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
+        ([cs.SumPool(2, 5.0, weight_hook=uneven), SRM], r"SumPool\(.*\) must have one weight for all its inputs, got"),
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
     ],
 )
