@@ -20,6 +20,11 @@ def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     return g if keepdims or not axes or not g.ndim else namespace(g).expand_dims(g, axes)
 
 
+def _reduced(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """Return x, whose reduced axes have size 1, without these axes unless they are kept."""
+    return x if keepdims else x.reshape(tuple(size for n, size in enumerate(x.shape) if n not in axes))
+
+
 @function(np.sum, saves="nothing")
 def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the sum of a over axes.
@@ -165,8 +170,7 @@ def _extremum(name: str, x: Array, axis: Axis, keepdims: bool) -> Row:
         count = xp.maximum(chosen.sum(axis=axes, keepdims=True), 1)  # a maximum of NaN equals no element
         return xp.where(chosen, _with_axes(g, axes, keepdims) / count.astype(g.dtype), g.dtype.type(0))
 
-    kept = best.shape if keepdims else tuple(size for n, size in enumerate(x.shape) if n not in axes)
-    return best.reshape(kept), pullback
+    return _reduced(best, axes, keepdims), pullback
 
 
 def _has_elements(x: Array, axes: tuple[int, ...]) -> None:
@@ -285,8 +289,7 @@ def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     shares = xp.exp(x - most)
     total = shares.sum(axis=axes, keepdims=True)
     out = xp.log(total) + most
-    shape = out.shape if keepdims else tuple(size for n, size in enumerate(x.shape) if n not in axes)
-    return xp.asarray(out).reshape(shape), lambda g: _with_axes(g, axes, keepdims) * (shares / total)
+    return _reduced(xp.asarray(out), axes, keepdims), lambda g: _with_axes(g, axes, keepdims) * (shares / total)
 
 
 @function(np.linalg.norm)
@@ -311,8 +314,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) 
         raise ValueError(f"ord must be None, or 2 over one axis, got {ord!r} over {len(axes)} axes")
     xp = namespace(x)
     out = xp.asarray(xp.sqrt((x * x).sum(axis=axes, keepdims=True)))
-    shape = out.shape if keepdims else tuple(size for n, size in enumerate(x.shape) if n not in axes)
-    return out.reshape(shape), lambda g: _with_axes(g, axes, keepdims) * (x / (out + (out == 0)))
+    return _reduced(out, axes, keepdims), lambda g: _with_axes(g, axes, keepdims) * (x / (out + (out == 0)))
 
 
 @function(np.sort, saves="nothing")

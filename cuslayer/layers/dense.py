@@ -320,7 +320,7 @@ class ReadOut(_Flat):
 
     @property
     def simulation(self) -> StepByStep | None:
-        """The filter as the page of `demo` runs it: neurons that never fire; see `Neuron.simulation`."""
+        """The filter as the page of `write_demo` runs it: neurons that never fire; see `Neuron.simulation`."""
         if self.neuron is not None:
             return as_neuron(self.neuron).simulation
         return StepByStep(Program(_integrator()), {"keep": kept_share(self.tau, self.dt)})

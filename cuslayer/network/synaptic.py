@@ -124,9 +124,9 @@ class SparsityLoss:
         E = loss + weight N max(0, o - allowed)
 
     While there are more operations than allowed, each bin of a neuron receives ``weight`` times its number of synapses
-    as a further gradient. Operations are counted as in `ops`: a number other than 0, such as from `SigmaDelta`, counts
-    like a spike, and its gradient has its sign. Spikes count before Dropout. `Trainer` observes the network for this
-    loss; elsewhere::
+    as a further gradient. Operations are counted as in `count_operations`: a number other than 0, such as from
+    `SigmaDelta`, counts like a spike, and its gradient has its sign. Spikes count before Dropout. `Trainer` observes
+    the network for this loss; elsewhere::
 
         with loss.observing(net):
             out = net(x)

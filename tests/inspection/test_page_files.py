@@ -140,10 +140,10 @@ def test_what_a_demonstration_refuses(tmp_path):
         ([two, srm], framed, "net must be a chain of layers, without branches, for a page that runs it"),
     ]
     cases = [
-        *((net, options, f"{message}; `report` shows any network") for net, options, message in any_other),
+        *((net, options, f"{message}; `write_report` shows any network") for net, options, message in any_other),
         (flat, {}, f"{needs} as of a Loader"),
         (flat, {"recordings": (x[..., :9], [0, 1])}, "the input must have the network's shape, (32,), got (9,)"),
-        (flat, {"recordings": shown, "names": ["a"]}, "names must be those of the network's 3 classes, got 1"),
+        (flat, {"recordings": shown, "names": ["a"]}, "names must be one for each of the network's 3 classes, got 1"),
         (flat, {"recordings": shown, "window": (5, 5)}, "window must be start and stop in ms, got (5, 5)"),
         (flat, {"recordings": shown, "drawing": "poisson"}, f"{drawn}, got 'poisson' and (32,)"),
         (flat, {"recordings": Digits("test")}, f"{images}, got (32,)"),

@@ -38,7 +38,7 @@ def write_report(
     """Write the report of a network and some samples as one HTML page that loads nothing else.
 
     It shows the spikes of every layer. A click on a spike shows the potential of its neuron, the parts of the potential
-    at that time, and with a target the errors: the same numbers as `explain` and `reassignment`. The page has the
+    at that time, and with a target the errors: the same numbers as `explain` and `reassign`. The page has the
     weights and spikes, and computes the rest for any neuron. Dropout is off. A click, like the label beside the
     pointer, means the nearest spike at most 7 pixels away; without one, the neuron and the time under the pointer.
 
@@ -47,10 +47,10 @@ def write_report(
         samples: (T, N, ...), its input; a few samples.
         path: the file to write or replace.
         target: the second argument of the loss; without it the page shows no errors.
-        loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
+        loss: a function of the network's output and target to a scalar tensor; by default as in `reassign`.
         title: the title of the page; by default the network's notation.
         frame: for images, the duration in ms of the event frame at the cursor.
-        live: the old name of `demo` with these samples as its recordings.
+        live: the old form of `write_demo` with these samples as its recordings.
 
     Returns:
         The path of the page.
@@ -105,8 +105,9 @@ def write_demo(
 
     The page loads nothing else and works offline. It has the weights of the network, and does what Python does, in
     float32, with Python's spikes to the bit. The spikes run through the rasters of all layers, and a click on a spike
-    shows why its neuron fired, as in `report`. A network of frames is asked to recognize a drawing: an event camera is
-    simulated that sees it in three saccades, or each pixel fires at random. Any other network chooses recordings.
+    shows why its neuron fired, as in `write_report`. A network of frames is asked to recognize a drawing: an event
+    camera is simulated that sees it in three saccades, or each pixel fires at random. Any other network chooses
+    recordings.
 
     Args:
         net: a `Network` or `Sequential`, a chain of layers; its output one neuron or group of neurons for each class,

@@ -157,7 +157,7 @@ class Contents:
 
 
 def contents(net: Any, data: Array, target: Any, loss: Any) -> Json:
-    """Return the data of the page of `report` for a network and its input (T, N, ...), as JSON values."""
+    """Return the data of the page of `write_report` for a network and its input (T, N, ...), as JSON values."""
     page = Contents(net, data)
     found, errors = page.network(), dict[int, Array]()
     computed = [layer["sources"] is not None and "response" in layer["neurons"] for layer in found["layers"][1:]]

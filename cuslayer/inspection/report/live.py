@@ -35,7 +35,7 @@ DRAWINGS = ("camera", "poisson", "none")
 _MOST, _FEW, _SOME, _BYTES = 40, 6, 8, 4_000_000
 # The most pixels of a side on which one draws, and the usual rate of a pixel, Hz.
 _FINEST, _RATE = 32, 100.0
-_REPORT = "; `report` shows any network"
+_REPORT = "; `write_report` shows any network"
 _SINGLE = np.dtype(np.float32)
 
 
@@ -58,7 +58,7 @@ def live_contents(
     drawing: str | None,
     rate: float | None,
 ) -> tuple[Json, str]:
-    """Return the data of a page that runs a network, as JSON values, and a script; see `demo`."""
+    """Return the data of a page that runs a network, as JSON values, and a script; see `write_demo`."""
     data = recordings.dataset if isinstance(recordings, Loader) else recordings
     dt, data = dt_at(net, 0), _as_data(*data) if isinstance(data, tuple) and len(data) == 2 else data
     digits = data if isinstance(data, Digits) and drawing in (None, "camera") else None
@@ -281,7 +281,7 @@ def _names(given: Any, own: Any, classes: int) -> list[str] | None:
     if isinstance(given, str) or not all(isinstance(each, str) for each in given):
         raise TypeError(f"names must be a list of text, got {given!r}")
     if len(given) != classes:
-        raise ValueError(f"names must be those of the network's {classes} classes, got {len(given)}")
+        raise ValueError(f"names must be one for each of the network's {classes} classes, got {len(given)}")
     return list(given)
 
 
