@@ -121,7 +121,7 @@ def recurrent(
     lags = lags_of(weight, geometry)
     longest = delay + lags - 1
     held = None if states is None else states.begin(x, program, longest)
-    earlier = None if held is None else (held.last_spikes(longest), held.by_column(program.states), held.steps)
+    earlier = None if held is None else (held.last_spikes(longest), held.states.copy(), held.steps)
     w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
     u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
     potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))

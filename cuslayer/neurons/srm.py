@@ -117,7 +117,7 @@ def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) ->
     """Return the result of `neuron` from states, which it changes: by `Recurrent`'s kernels, without synapses."""
     check.weighted_input("x", x)
     k, held, dtype = kernels.of(x), states.begin(x, program, 0), x.dtype
-    before = {"states": held.by_column(program.states), "start": held.steps}
+    before = {"states": held.states.copy(), "start": held.steps}
     given = np.empty((0, math.prod(x.shape[2:])), dtype), program, np.empty((0, 1), dtype), 1
     u, s, more = k.recurrent.forward(x, *given, before=held)
     potential = save_for_backward(k, u)

@@ -84,8 +84,8 @@ class PopulationStates(Carried):
         if self.values is None:
             self.values = kernels.of(x).recurrent.held(x, program, delay)
         inputs = self.values.inputs
-        if inputs.shape[::2] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
-            was = f"{inputs.shape[0]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
+        if inputs.shape[1:] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
+            was = f"{inputs.shape[1]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
             raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
         return self.values
 

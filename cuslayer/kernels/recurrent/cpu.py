@@ -1,8 +1,8 @@
-"""Populations with synapses to themselves on the CPU: one loop over time for each sample.
+"""Populations with synapses to themselves on the CPU: one loop over time for some samples.
 
 In a step, each spike of `delay` steps before adds its weights to the weighted input. Backward runs from the last step
-to the first: a spike gets the errors of the weighted inputs that it has reached. One thread computes a sample, whatever
-else is in the batch.
+to the first: a spike gets the errors of the weighted inputs that it has reached. A thread computes some samples
+together, whose neurons are one block; a sample has the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
-from cuslayer.backend import Array
+from cuslayer._base.jit import BLOCK, compiled, parallel_for
+from cuslayer.backend import Array, cores
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.states import store_states
+from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
@@ -25,7 +25,7 @@ from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
-# Samples that go back together, for which a row of weights is read once.
+# The least number of samples that go back together, if there are as many: a row of weights is read once for them.
 _TOGETHER = 8
 
 
@@ -34,22 +34,21 @@ class PopulationMemory:
 
     Attributes:
         steps: the number of steps so far.
-        states: (samples, states x neurons).
-        inputs: (samples, steps, neurons), a ring buffer of the weighted inputs within the response.
-        fired: (samples, steps, neurons), a ring buffer of the spikes within refraction and the longest delay, uint8.
+        states: (states, columns).
+        inputs: (steps, samples, neurons), a ring buffer of the weighted inputs within the response.
+        fired: (steps, samples, neurons), a ring buffer of the spikes within refraction and the longest delay, uint8.
     """
 
     def __init__(self, x: Array, block: Block, delay: int) -> None:
         samples, neurons = x.shape[1], math.prod(x.shape[2:])
         self.steps = 0
-        self.states = np.zeros((samples, block.states * neurons), x.dtype)
-        self.inputs = np.zeros((samples, block.history + 1, neurons), x.dtype)
-        self.fired = np.zeros((samples, max(block.spikes, delay) + 1, neurons), np.uint8)
+        self.states = np.zeros((block.states, samples * neurons), x.dtype)
+        self.inputs = np.zeros((block.history + 1, samples, neurons), x.dtype)
+        self.fired = np.zeros((max(block.spikes, delay) + 1, samples, neurons), np.uint8)
 
     def last_spikes(self, delay: int) -> Array:
         """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
-        at = np.arange(self.steps - delay, self.steps) % self.fired.shape[1]
-        return np.ascontiguousarray(self.fired[:, at].swapaxes(0, 1)).view(bool)
+        return self.fired[np.arange(self.steps - delay, self.steps) % len(self.fired)].view(bool)
 
     def copy(self) -> PopulationMemory:
         """Return a copy."""
@@ -58,26 +57,20 @@ class PopulationMemory:
         found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
         return found
 
-    def by_column(self, states: int) -> Array:
-        """Return a copy of the states as (states, columns)."""
-        samples = len(self.states)
-        return self.states.reshape(samples, states, -1).swapaxes(0, 1).reshape(states, -1).copy()
-
 
 class Later(NamedTuple):
     """The gradients of `Held`, from a call of backward for the call over the steps before."""
 
-    states: Array  # (samples, states x neurons)
-    ring: Array  # (samples, steps, neurons), a ring buffer of the gradients of the potentials within the filters
+    states: Array  # (states, columns)
+    ring: Array  # (steps, columns), a ring buffer of the gradients of the potentials within the filters
     errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
 
 
 def nothing_later(g: Array, program: Program, longest: int, steps: int = ENDLESS) -> Later:
     """Return zeros to begin backward over so many steps with, for gradients like g (T, N, ...) and a longest delay."""
     block = _backward_block(g.dtype, steps, program, np.empty((0, 1), g.dtype), False)
-    samples, neurons = g.shape[1], math.prod(g.shape[2:])
-    shapes = (samples, block.states * neurons), (samples, max(block.history, 1), neurons), (longest, samples * neurons)
-    return Later(*(np.zeros(shape, g.dtype) for shape in shapes))
+    columns, rows = math.prod(g.shape[1:]), (block.states, max(block.history, 1), longest)
+    return Later(*(np.zeros((count, columns), g.dtype) for count in rows))
 
 
 def _backward_block(dtype: np.dtype[Any], steps: int, program: Program, constants: Array, trained: bool) -> Block:
@@ -106,30 +99,39 @@ def _forward(
     more: Any,
     s: Any,
     b: Block,
+    together: int,
 ) -> None:
-    width, size, kept = x.shape[2], states.shape[1], b.rows - len(more)
+    width, kept = x.shape[2], b.rows - len(more)
+    all_columns, samples = x.shape[1] * width, len(fired) * x.shape[1]
+    rows, marks = inputs.reshape(len(inputs), all_columns), fired.reshape(len(fired), all_columns)
+    potential, saved = u.reshape(len(u), all_columns), more.reshape(len(more), len(u), all_columns)
+    by_sample = fired.reshape(samples, width)
     total, index = np.empty(width, x.dtype), np.empty(lags * width, np.int32)
-    memory = np.empty(b.rows * width, x.dtype)
-    for n in range(first, last):
-        begin(memory, 0, width, b)
-        memory[:size] = states[n]
+    memory = np.empty(b.rows * min(together, last - first) * width, x.dtype)
+    for low in range(first, last, together):
+        high = min(low + together, last)
+        at, columns = low * width, (high - low) * width
+        begin(memory, at, columns, b)
+        load_states(memory, states, at, columns)
         for k in range(x.shape[0]):
             t = start + k
-            given, now = inputs[n, t % inputs.shape[1]], t % fired.shape[1]
-            count = 0
-            for lag in range(lags):
-                first_of_lag = count
-                count = list_row((t - delay - lag) % fired.shape[1], fired[n], index, count)
-                for e in range(first_of_lag, count if lag else 0):
-                    index[e] += lag * width
-            send_spikes(total, index, count, synapse)
-            for j in range(width):
-                given[j] = x[k, n, j] + total[j]
-            run_forward(t, t + 1, memory, inputs[n], 0, u[k, n : n + 1], 0, fired[n], 0, width, b)
-            s[k, n] = fired[n, now]
+            given, now = inputs[t % len(inputs)], t % len(fired)
+            for n in range(low, high):
+                count = 0
+                for lag in range(lags):
+                    first_of_lag = count
+                    row = (t - delay - lag) % len(fired) * x.shape[1] + n
+                    count = list_row(row, by_sample, index, count)
+                    for e in range(first_of_lag, count if lag else 0):
+                        index[e] += lag * width
+                send_spikes(total, index, count, synapse)
+                for j in range(width):
+                    given[n, j] = x[k, n, j] + total[j]
+            run_forward(t, t + 1, memory, rows, at, potential[k : k + 1], at, marks, at, columns, b)
+            s[k, low:high] = fired[now, low:high]
             for i in range(len(more)):
-                more[i, k, n] = memory[(kept + i) * width : (kept + i + 1) * width]
-        states[n] = memory[:size]
+                saved[i, k, at : at + columns] = memory[(kept + i) * columns : (kept + i + 1) * columns]
+        store_states(states, memory, at, columns)
 
 
 def forward(
@@ -163,8 +165,8 @@ def forward(
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
-    held = before.states, before.inputs, before.fired
-    parallel_for(_forward, samples, before.steps, *given, *held, *written, block, grain=1)
+    held, together = (before.states, before.inputs, before.fired), _together(samples, neurons, 1)
+    parallel_for(_forward, samples, before.steps, *given, *held, *written, block, together, grain=together)
     before.steps += steps
     return u, s, more
 
@@ -180,44 +182,37 @@ def _adjoint(
     y: Any,
     synapse: Any,
     delay: int,
-    lags: int,
     states: Any,
     old: Any,
     later: Later,
     sums: Any,
     b: Block,
+    together: int,
 ) -> None:
-    steps, width, at_kept = g.shape[0], g.shape[2], b.at + len(b.constants)
-    size, rows, at_sums = b.states * width, b.rows * width, b.rows - len(sums)
-    memories, totals = np.empty(_TOGETHER * rows, g.dtype), np.empty((_TOGETHER, width), g.dtype)
-    old_row = b.places[-1]
-    for low in range(first, last, _TOGETHER):
-        high = min(low + _TOGETHER, last)
-        for n in range(low, high):
-            memory = memories[(n - low) * rows : (n - low + 1) * rows]
-            begin(memory, 0, width, b)
-            memory[:size] = later.states[n]
-        total, columns = totals[: high - low], slice(low * width, high * width)
-        for t in range(steps - 1, -1, -1):
-            total[:] = 0
-            for lag in range(lags):
-                after = t + delay + lag
-                if after < steps:
-                    receive_errors(total.reshape(total.size), y[after, columns], synapse, lag)
-                elif after - steps < len(later.errors):
-                    receive_errors(total.reshape(total.size), later.errors[after - steps, columns], synapse, lag)
+    width, at_kept, at_sums = g.shape[2], b.at + len(b.constants), b.rows - len(sums)
+    most, flat, apart, old_row = min(together, last - first) * width, y.reshape(y.size), y.shape[1], b.places[-1]
+    memory, total = np.empty(b.rows * most, g.dtype), np.empty(most, g.dtype)
+    grads = g.reshape(len(g), g.shape[1] * width)
+    for low in range(first, last, together):
+        at, columns = low * width, (min(low + together, last) - low) * width
+        begin(memory, 0, columns, b)
+        load_states(memory, later.states, at, columns)
+        ring, given = later.ring[:, at : at + columns].copy(), total[:columns]
+        for t in range(len(g) - 1, -1, -1):
+            receive_errors(given, flat, (t + delay) * apart + at, apart, synapse)
+            for j in range(columns):
+                given[j] += grads[t, at + j]
+            load_saved(memory, at_kept, columns, t, at, u, kept, states, old, old_row, b.numbers, 0)
             potential, out, now = u[t : t + 1], y[t : t + 1], start + t
-            for n in range(low, high):
-                at, given = n * width, total[n - low : n - low + 1]
-                memory = memories[(n - low) * rows : (n - low + 1) * rows]
-                for j in range(width):
-                    given[0, j] += g[t, n, j]
-                load_saved(memory, at_kept, width, t, at, u, kept, states, old, old_row, b.numbers, 0)
-                run_backward(now, now + 1, memory, later.ring[n], given, 0, potential, at, out, at, width, b)
-        for n in range(low, high):
-            memory, at = memories[(n - low) * rows : (n - low + 1) * rows], n * width
-            later.states[n] = memory[:size]
-            store_states(sums[:, at : at + width], memory[at_sums * width :], 0, width)
+            run_backward(now, now + 1, memory, ring, given.reshape(1, -1), 0, potential, at, out, at, columns, b)
+        later.ring[:, at : at + columns] = ring
+        store_states(later.states, memory, at, columns)
+        store_states(sums, memory[at_sums * columns :], at, columns)
+
+
+def _together(samples: int, neurons: int, least: int) -> int:
+    """Return the number of samples that one thread computes together: at least `least`, if all threads have some."""
+    return max(1, min(max(BLOCK // max(neurons, 1), least), samples // cores()))
 
 
 def adjoint(
@@ -254,18 +249,21 @@ def adjoint(
         start: the steps before the first.
     """
     steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
-    y, flat, spiking = empty(g.shape, g.dtype), (steps, samples * neurons), program.spiking
+    flat, spiking, lags = (steps, samples * neurons), program.spiking, lags_of(weight, geometry)
     more = more[: len(program.saved(trained))]  # after these, gradients of constants may need more
     block = _backward_block(g.dtype, steps if later is None else ENDLESS, program, constants, trained)
     later = nothing_later(g, program, 0, steps) if later is None else later
     old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)
     states = np.zeros((program.states, samples * neurons), g.dtype) if states is None else states
     sums = np.empty((len(block.constants) if trained else 0, flat[1]), g.dtype)
+    y = empty(
+        (steps + delay + lags - 1, flat[1]), g.dtype
+    )  # then the errors of the weighted inputs after the last step
+    y[steps:] = later.errors if len(later.errors) else 0
     given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
-    arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y.reshape(flat)
-    synapses = backward_synapse(weight, g.shape[2:], geometry), delay, lags_of(weight, geometry)
-    grain = min(max(samples // _TOGETHER, 1), _TOGETHER)
-    parallel_for(_adjoint, samples, start, *arrays, *synapses, states, old, later, sums, block, grain=grain)
-    if len(later.errors):
-        later.errors[:] = np.concatenate([arrays[-1], later.errors])[: len(later.errors)]
-    return y, sums
+    arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y
+    synapses = backward_synapse(weight, g.shape[2:], geometry), delay
+    states_and_sums, together = (states, old, later, sums), _together(samples, neurons, _TOGETHER)
+    parallel_for(_adjoint, samples, start, *arrays, *synapses, *states_and_sums, block, together, grain=together)
+    later.errors[:] = y[: len(later.errors)]
+    return y[:steps].reshape(g.shape), sums

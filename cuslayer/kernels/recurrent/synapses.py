@@ -5,7 +5,6 @@ The type of the synapse decides which function runs when a loop is compiled.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from numba.extending import overload
 from cuslayer._base.jit import compiled
 from cuslayer.backend import Array
 from cuslayer.kernels.dense.cpu import gather
+from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.recurrent.constants import Geometry, by_lag
 
 
@@ -62,8 +62,11 @@ def send_spikes(total: Any, index: Any, count: int, synapse: Any) -> None:
     raise TypeError("runs in compiled loops only")
 
 
-def receive_errors(totals: Any, errors: Any, synapse: Any, lag: int) -> None:
-    """Add to totals the errors that spikes get from the weighted inputs of a lag, both (samples neurons,)."""
+def receive_errors(totals: Any, errors: Any, at: int, apart: int, synapse: Any) -> None:
+    """Write to totals, (samples neurons,), the errors that spikes get from the weighted inputs of all lags.
+
+    The errors are flat: lag 0 begins at an index, and lags lie `apart`.
+    """
     raise TypeError("runs in compiled loops only")
 
 
@@ -96,34 +99,11 @@ def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None
                     out[j] += taps[j]
 
 
-@partial(compiled, fuses=True)
-def _receive_rows(totals: Any, errors: Any, synapse: DenseErrors, lag: int) -> None:
-    weight, width = synapse.weight[lag], synapse.weight.shape[2]
-    w, samples = weight.reshape(weight.size), len(totals) // max(width, 1)
-    # Four rows at a time, which stay in the cache for all samples, and two samples at a time: sums are loaded and
-    # stored once for four products, rows once for two samples. A sample's sum has the same order with any others.
-    for i in range(0, width - 3, 4):
-        rows, n = w[i * width : (i + 4) * width], 0
-        while n + 2 <= samples:
-            two, of_two = totals[n * width : (n + 2) * width], errors[n * width : (n + 2) * width]
-            a, b, c, d = of_two[i], of_two[i + 1], of_two[i + 2], of_two[i + 3]
-            e, f, g, h = of_two[i + width], of_two[i + 1 + width], of_two[i + 2 + width], of_two[i + 3 + width]
-            for j in range(width):
-                p, q, r, s = rows[j], rows[j + width], rows[j + 2 * width], rows[j + 3 * width]
-                two[j] = (two[j] + a * p + b * q) + (c * r + d * s)
-                two[j + width] = (two[j + width] + e * p + f * q) + (g * r + h * s)
-            n += 2
-        if n < samples:
-            one, of_one = totals[n * width : (n + 1) * width], errors[n * width : (n + 1) * width]
-            a, b, c, d = of_one[i], of_one[i + 1], of_one[i + 2], of_one[i + 3]
-            for j in range(width):
-                p, q, r, s = rows[j], rows[j + width], rows[j + 2 * width], rows[j + 3 * width]
-                one[j] = (one[j] + a * p + b * q) + (c * r + d * s)
-    for i in range(width // 4 * 4, width):
-        for n in range(samples):
-            error, total = errors[n * width + i], totals[n * width : (n + 1) * width]
-            for j in range(width):
-                total[j] += error * weight[i, j]
+@compiled
+def _receive_rows(totals: Any, errors: Any, at: int, apart: int, synapse: DenseErrors) -> None:
+    lags, width = synapse.weight.shape[0], synapse.weight.shape[2]
+    w, rows = synapse.weight.reshape(synapse.weight.size), len(totals) // max(width, 1)
+    multiply(totals, 0, width, errors, at, width, 1, apart, w, 0, width, width * width, width, lags, rows, width)
 
 
 @compiled
@@ -149,10 +129,11 @@ def _receive_taps(total: Any, errors: Any, synapse: ConvSynapse) -> None:
 
 
 @compiled
-def _receive_of_samples(totals: Any, errors: Any, synapse: ConvSynapse, lag: int) -> None:
+def _receive_of_samples(totals: Any, errors: Any, at: int, apart: int, synapse: ConvSynapse) -> None:
     width = synapse.rows * synapse.columns * synapse.channels
-    for at in range(0, len(totals), max(width, 1)):
-        _receive_taps(totals[at : at + width], errors[at : at + width], synapse)
+    totals[:] = 0
+    for to in range(0, len(totals), max(width, 1)):
+        _receive_taps(totals[to : to + width], errors[at + to : at + to + width], synapse)
 
 
 @overload(send_spikes)
@@ -166,10 +147,10 @@ def _send(total: Any, index: Any, count: Any, synapse: Any) -> Any:
 
 
 @overload(receive_errors)
-def _receive(totals: Any, errors: Any, synapse: Any, lag: Any) -> Any:
+def _receive(totals: Any, errors: Any, at: Any, apart: Any, synapse: Any) -> Any:
     receive: Any = _receive_rows if synapse.instance_class is DenseErrors else _receive_of_samples
 
-    def run(totals: Any, errors: Any, synapse: Any, lag: Any) -> Any:
-        receive(totals, errors, synapse, lag)
+    def run(totals: Any, errors: Any, at: Any, apart: Any, synapse: Any) -> Any:
+        receive(totals, errors, at, apart, synapse)
 
     return run
