@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import BLOCK, compiled, parallel_for
+from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, cores
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.blocks import backward as run_backward
@@ -25,8 +26,8 @@ from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
-# The least number of samples that go back together, if there are as many: a row of weights is read once for them.
-_TOGETHER = 8
+# A thread computes at least so many samples together, for which it reads the weights once, or so many neurons.
+_SAMPLES, _NEURONS = 16, 4096
 
 
 class PopulationMemory:
@@ -83,6 +84,12 @@ def held(x: Array, program: Program, delay: int) -> PopulationMemory:
     return PopulationMemory(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
 
 
+@inlined
+def _add(out: Any, one: Any, other: Any) -> None:
+    for j in range(out.size):
+        out[j] = one[j] + other[j]
+
+
 @compiled
 def _forward(
     first: int,
@@ -105,9 +112,9 @@ def _forward(
     all_columns, samples = x.shape[1] * width, len(fired) * x.shape[1]
     rows, marks = inputs.reshape(len(inputs), all_columns), fired.reshape(len(fired), all_columns)
     potential, saved = u.reshape(len(u), all_columns), more.reshape(len(more), len(u), all_columns)
-    by_sample = fired.reshape(samples, width)
-    total, index = np.empty(width, x.dtype), np.empty(lags * width, np.int32)
-    memory = np.empty(b.rows * min(together, last - first) * width, x.dtype)
+    by_sample, spikes = fired.reshape(samples, width), s.reshape(len(s), all_columns)
+    total, index = scratch(width, x), np.empty(lags * width, np.int32)
+    memory = scratch(b.rows * min(together, last - first) * width, x)
     for low in range(first, last, together):
         high = min(low + together, last)
         at, columns = low * width, (high - low) * width
@@ -115,7 +122,7 @@ def _forward(
         load_states(memory, states, at, columns)
         for k in range(x.shape[0]):
             t = start + k
-            given, now = inputs[t % len(inputs)], t % len(fired)
+            given = rows[t % len(inputs)]
             for n in range(low, high):
                 count = 0
                 for lag in range(lags):
@@ -125,12 +132,11 @@ def _forward(
                     for e in range(first_of_lag, count if lag else 0):
                         index[e] += lag * width
                 send_spikes(total, index, count, synapse)
-                for j in range(width):
-                    given[n, j] = x[k, n, j] + total[j]
+                _add(given[n * width : (n + 1) * width], x[k, n], total)
             run_forward(t, t + 1, memory, rows, at, potential[k : k + 1], at, marks, at, columns, b)
-            s[k, low:high] = fired[now, low:high]
+            copy(spikes[k, at : at + columns], marks[t % len(fired), at : at + columns])
             for i in range(len(more)):
-                saved[i, k, at : at + columns] = memory[(kept + i) * columns : (kept + i + 1) * columns]
+                copy(saved[i, k, at : at + columns], memory[(kept + i) * columns : (kept + i + 1) * columns])
         store_states(states, memory, at, columns)
 
 
@@ -165,7 +171,7 @@ def forward(
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
-    held, together = (before.states, before.inputs, before.fired), _together(samples, neurons, 1)
+    held, together = (before.states, before.inputs, before.fired), _together(samples, neurons)
     parallel_for(_forward, samples, before.steps, *given, *held, *written, block, together, grain=together)
     before.steps += steps
     return u, s, more
@@ -191,7 +197,7 @@ def _adjoint(
 ) -> None:
     width, at_kept, at_sums = g.shape[2], b.at + len(b.constants), b.rows - len(sums)
     most, flat, apart, old_row = min(together, last - first) * width, y.reshape(y.size), y.shape[1], b.places[-1]
-    memory, total = np.empty(b.rows * most, g.dtype), np.empty(most, g.dtype)
+    memory, total = scratch(b.rows * most, g), scratch(most, g)
     grads = g.reshape(len(g), g.shape[1] * width)
     for low in range(first, last, together):
         at, columns = low * width, (min(low + together, last) - low) * width
@@ -210,9 +216,9 @@ def _adjoint(
         store_states(sums, memory[at_sums * columns :], at, columns)
 
 
-def _together(samples: int, neurons: int, least: int) -> int:
-    """Return the number of samples that one thread computes together: at least `least`, if all threads have some."""
-    return max(1, min(max(BLOCK // max(neurons, 1), least), samples // cores()))
+def _together(samples: int, neurons: int) -> int:
+    """Return the number of samples that a thread computes together."""
+    return max(1, min(max(_NEURONS // max(neurons, 1), _SAMPLES), samples // cores()))
 
 
 def adjoint(
@@ -263,7 +269,7 @@ def adjoint(
     given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
     arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y
     synapses = backward_synapse(weight, g.shape[2:], geometry), delay
-    states_and_sums, together = (states, old, later, sums), _together(samples, neurons, _TOGETHER)
+    states_and_sums, together = (states, old, later, sums), _together(samples, neurons)
     parallel_for(_adjoint, samples, start, *arrays, *synapses, *states_and_sums, block, together, grain=together)
     later.errors[:] = y[: len(later.errors)]
     return y[:steps].reshape(g.shape), sums
