@@ -38,7 +38,7 @@ from cuslayer.kernels.dense.row_sums import (
 )
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import copy_vector
+from cuslayer.kernels.host.rows import copy_vector, scratch
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
 
 # More spikes than any row has: no row counts as busy.
@@ -192,14 +192,14 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines:
 def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, rows: Any, out: Any) -> None:
     lines, width, flat = codes.shape[1], out.shape[1], out.reshape(-1)
     parts = -(-lines // together)
-    tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
-    total, scratch = np.empty(together * lanes, matrix.dtype), np.zeros(ROWS * lanes, matrix.dtype)
+    tables, total = scratch((TABLES << INPUTS) * lanes, matrix), scratch(together * lanes, matrix)
+    rows_of_word = scratch(ROWS * lanes, matrix)
     for part in range(first, last):
         at, low = part // parts * lanes, part % parts * together
         size, used = min(together, lines - low), min(lanes, width - at)
         total[:] = 0
         for word in range(codes.shape[0]):
-            _fill_tables(tables, matrix, word * ROWS, at, lanes, scratch)
+            _fill_tables(tables, matrix, word * ROWS, at, lanes, rows_of_word)
             code = codes[word]
             for line in range(size):
                 add_subsets(total, line * lanes, code[low + line], tables)

@@ -22,7 +22,7 @@ import numpy as np
 from cuslayer.backend import Array, Setting
 
 # Smaller arrays are NumPy's.
-_LEAST_BYTES = 1 << 20
+_LEAST_BYTES = 1 << 17
 # For larger blocks, the pool checks whether there is memory.
 _LARGE = 1 << 28
 # Allocations begin at multiples of this: a cache line, and the width of the widest SIMD register.
@@ -236,9 +236,11 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an uninitialized small array from the beginning of a cache line on: vectors across two load slower."""
+    """Return an uninitialized array from the beginning of a cache line on: vectors across two load slower."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
+    if size >= _LEAST_BYTES:
+        return empty(shape, dtype)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     begin = -memory.ctypes.data % _ALIGNMENT
     return memory[begin : begin + size].view(dtype).reshape(shape)

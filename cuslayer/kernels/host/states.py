@@ -22,6 +22,7 @@ from numba.extending import overload
 from cuslayer._base.jit import compiled
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.rows import copy
 
 # AHEAD of common.cuh: a check at every step would take a tenth of a pass.
 _AHEAD = 8
@@ -43,14 +44,14 @@ def least_of(x: Array) -> Any:
 def load_states(block: Any, states: Any, low: int, width: int) -> None:
     """Copy the states (count, columns) of the columns from `low` on to the front of a block."""
     for i in range(len(states)):
-        block[i * width : (i + 1) * width] = states[i, low : low + width]
+        copy(block[i * width : (i + 1) * width], states[i, low : low + width])
 
 
 @compiled
 def store_states(states: Any, block: Any, low: int, width: int) -> None:
     """Copy the front of a block back to the states (count, columns) of the columns from `low` on."""
     for i in range(len(states)):
-        states[i, low : low + width] = block[i * width : (i + 1) * width]
+        copy(states[i, low : low + width], block[i * width : (i + 1) * width])
 
 
 @compiled
