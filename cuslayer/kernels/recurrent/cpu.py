@@ -27,7 +27,7 @@ from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors
 from cuslayer.kernels.spikes.cpu import list_row
 
 # A thread computes at least so many samples together, for which it reads the weights once, or so many neurons.
-_SAMPLES, _NEURONS = 16, 4096
+_SAMPLES, _NEURONS = 16, 8192
 
 
 class PopulationMemory:
