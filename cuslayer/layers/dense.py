@@ -11,9 +11,9 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
+from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, contiguous, to_numpy
-from cuslayer.kernels.constants import EXPONENTIAL, Window
+from cuslayer.kernels.constants import EXPONENTIAL, Product, Window
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Program
@@ -72,7 +72,7 @@ def _product(x: Array, weight: Array, forward: Callable[[Any], Array]) -> tuple[
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(-1, weight.shape[1]) if g.size else g.reshape(shape[0] * shape[1], weight.shape[1])
-        return (lambda: k.dense.input_adjoint(g, weight).reshape(shape), lambda: k.dense.weight_adjoint(rows, g))
+        return lambda: DeferredGradient(Product(g, weight), shape), lambda: k.dense.weight_adjoint(rows, g)
 
     return out, pullback
 

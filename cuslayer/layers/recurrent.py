@@ -23,9 +23,11 @@ from cuslayer._tape import (
     gradients,
     no_grad,
     save_for_backward,
+    takes_deferred,
     takes_packed,
 )
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
+from cuslayer.kernels.constants import Product
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
@@ -34,6 +36,7 @@ from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
+from cuslayer.layers.fused import received
 from cuslayer.layers.synaptic_delay import lagged
 from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
@@ -60,6 +63,7 @@ on_errors: Setting[Callable[[Any, Array], None] | None] = Setting(None)
 
 @differentiable
 @takes_packed
+@takes_deferred
 @check.operation
 def recurrent(
     x: Array,
@@ -127,12 +131,13 @@ def recurrent(
     potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
-        g, late = g.astype(dtype, copy=False), min(delay, shape[0])
+        g = received(g, (rows[0], *shape[2:]), dtype, deferred=k is kernels.cpu)
+        g, u, late = g if isinstance(g, Product) else g.reshape(shape), potential(), min(delay, shape[0])
         going_on: dict[str, Any] = {}
         if states is not None and earlier is not None:
-            going_on = {"states": earlier[1], "start": earlier[2], "later": states.end(k, g, program, longest)}
+            going_on = {"states": earlier[1], "start": earlier[2], "later": states.end(k, u, program, longest)}
         errors, sums = k.recurrent.adjoint(
-            g, potential(), more, w, program, constants, delay, geometry, trained=trained, **going_on
+            g, u, more, w, program, constants, delay, geometry, trained=trained, **going_on
         )
         y = errors[: shape[0]]
         if noted is not None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.constants import Alpha, Product, Spiking, Window
 from cuslayer.kernels.recurrent.constants import Geometry, Program
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.kernels import test_twins_neuron
@@ -86,7 +86,13 @@ def test_recurrent_adjoint(
     (ours, sums), theirs = (k.recurrent.adjoint(*given) for k in (gpu, cpu))
     assert not ours[len(g) :].any()
     # What goes round grows or cancels.
-    for mine, other in zip((ours[: len(g)], sums), theirs, strict=True):
+    product = Product(
+        *(normal(seed, (size, seed % 40), dtype) for size in (math.prod(shape[:2]), math.prod(shape[2:])))
+    )
+    of_product, of_array = (
+        cpu.recurrent.adjoint(each, *given[1:]) for each in (product, product.materialize().reshape(shape))
+    )
+    for mine, other in zip((ours[: len(g)], sums, *of_product), (*theirs, *of_array), strict=True):
         close(mine, other, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 
 

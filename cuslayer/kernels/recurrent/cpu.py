@@ -14,16 +14,18 @@ import numpy as np
 
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, cores
+from cuslayer.kernels.constants import Product
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.states import load_states, store_states
+from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of
 from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
 from cuslayer.kernels.neuron.cpu import load_saved
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
-from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
+from cuslayer.kernels.recurrent.synapses import backward_synapse, in_lines, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
 # A thread computes at least so many samples together, for which it reads the weights once, or so many neurons.
@@ -183,6 +185,8 @@ def _adjoint(
     last: int,
     start: int,
     g: Any,
+    errors: Any,
+    after: Any,
     u: Any,
     kept: Any,
     y: Any,
@@ -195,22 +199,29 @@ def _adjoint(
     b: Block,
     together: int,
 ) -> None:
-    width, at_kept, at_sums = g.shape[2], b.at + len(b.constants), b.rows - len(sums)
-    most, flat, apart, old_row = min(together, last - first) * width, y.reshape(y.size), y.shape[1], b.places[-1]
-    memory, total = scratch(b.rows * most, g), scratch(most, g)
-    grads = g.reshape(len(g), g.shape[1] * width)
+    steps, samples, inputs = errors.shape
+    width, at_kept, at_sums = y.shape[1] // max(samples, 1), b.at + len(b.constants), b.rows - len(sums)
+    most, apart, old_row = min(together, last - first) * width, y.shape[1], b.places[-1]
+    flat, flat_errors, flat_after = y.reshape(y.size), errors.reshape(errors.size), after.reshape(after.size)
+    memory, totals, own = scratch(b.rows * most, u), scratch(most, u), scratch(most, u)
     for low in range(first, last, together):
-        at, columns = low * width, (min(low + together, last) - low) * width
+        rows = min(low + together, last) - low
+        at, columns = low * width, rows * width
         begin(memory, 0, columns, b)
         load_states(memory, later.states, at, columns)
-        ring, given = later.ring[:, at : at + columns].copy(), total[:columns]
-        for t in range(len(g) - 1, -1, -1):
-            receive_errors(given, flat, (t + delay) * apart + at, apart, synapse)
-            for j in range(columns):
-                given[j] += grads[t, at + j]
+        ring, total = later.ring[:, at : at + columns].copy(), totals[:columns]
+        for t in range(steps - 1, -1, -1):
+            receive_errors(total, flat, (t + delay) * apart + at, apart, synapse)
+            if inputs:
+                place = (t * samples + low) * inputs
+                sent = flat_errors, place, inputs, 1, 0
+                multiply(own, 0, width, *sent, flat_after, 0, width, 0, inputs, 1, rows, width)
+            else:
+                copy(own[:columns], g[t, at : at + columns])
+            _add(total, total, own)
             load_saved(memory, at_kept, columns, t, at, u, kept, states, old, old_row, b.numbers, 0)
             potential, out, now = u[t : t + 1], y[t : t + 1], start + t
-            run_backward(now, now + 1, memory, ring, given.reshape(1, -1), 0, potential, at, out, at, columns, b)
+            run_backward(now, now + 1, memory, ring, total.reshape(1, columns), 0, potential, at, out, at, columns, b)
         later.ring[:, at : at + columns] = ring
         store_states(later.states, memory, at, columns)
         store_states(sums, memory[at_sums * columns :], at, columns)
@@ -222,7 +233,7 @@ def _together(samples: int, neurons: int) -> int:
 
 
 def adjoint(
-    g: Array,
+    g: Array | Product,
     u: Array,
     more: Array,
     weight: Array,
@@ -241,7 +252,7 @@ def adjoint(
     steps later.
 
     Args:
-        g: (T, N, ...).
+        g: (T, N, ...), or a `Product`.
         u: (T, N, ...), the potential.
         more: the other values from `forward`.
         weight: see `forward`.
@@ -254,22 +265,27 @@ def adjoint(
         later: gradients after the last step, overwritten by those before the first; by default `nothing_later`.
         start: the steps before the first.
     """
-    steps, samples, neurons = g.shape[0], g.shape[1], math.prod(g.shape[2:])
+    steps, samples, neurons = u.shape[0], u.shape[1], math.prod(u.shape[2:])
     flat, spiking, lags = (steps, samples * neurons), program.spiking, lags_of(weight, geometry)
     more = more[: len(program.saved(trained))]  # after these, gradients of constants may need more
-    block = _backward_block(g.dtype, steps if later is None else ENDLESS, program, constants, trained)
-    later = nothing_later(g, program, 0, steps) if later is None else later
+    block = _backward_block(u.dtype, steps if later is None else ENDLESS, program, constants, trained)
+    later = nothing_later(u, program, 0, steps) if later is None else later
     old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)
-    states = np.zeros((program.states, samples * neurons), g.dtype) if states is None else states
-    sums = np.empty((len(block.constants) if trained else 0, flat[1]), g.dtype)
-    y = empty(
-        (steps + delay + lags - 1, flat[1]), g.dtype
-    )  # then the errors of the weighted inputs after the last step
+    states = np.zeros((program.states, samples * neurons), u.dtype) if states is None else states
+    sums = np.empty((len(block.constants) if trained else 0, flat[1]), u.dtype)
+    # The errors of the weighted inputs after the last step come after the others.
+    y = empty((steps + delay + lags - 1, flat[1]), u.dtype)
     y[steps:] = later.errors if len(later.errors) else 0
-    given = np.ascontiguousarray(g).reshape(steps, samples, neurons)
-    arrays = given, u.reshape(flat), more.reshape(len(more), *flat), y
-    synapses = backward_synapse(weight, g.shape[2:], geometry), delay
+    if isinstance(g, Product) and not (g.errors.shape[1] and g.dtype == g.weight.dtype == u.dtype):
+        g = g.materialize().astype(u.dtype)
+    if isinstance(g, Product):
+        errors = np.ascontiguousarray(g.errors).reshape(steps, samples, g.errors.shape[1])
+        given = np.empty((0, flat[1]), u.dtype), errors, in_lines(g.weight.T)
+    else:
+        given = np.ascontiguousarray(g).reshape(flat), np.empty((steps, samples, 0), u.dtype), np.empty((0, 0), u.dtype)
+    arrays = *given, u.reshape(flat), more.reshape(len(more), *flat), y
+    synapses = backward_synapse(weight, u.shape[2:], geometry), delay
     states_and_sums, together = (states, old, later, sums), _together(samples, neurons)
     parallel_for(_adjoint, samples, start, *arrays, *synapses, *states_and_sums, block, together, grain=together)
     later.errors[:] = y[: len(later.errors)]
-    return y[:steps].reshape(g.shape), sums
+    return y[:steps].reshape(u.shape), sums
