@@ -121,8 +121,8 @@ class Convolution(Sliding, Synapse):
 class Delaying(Synapse):
     """Base class of layers whose synapses may have delays.
 
-    In evaluation a spike adds each of its weights once where no gradients are wanted, by a convolution; that of a dense
-    layer has frames of one pixel. Where they are, all lags are side by side, and the sums have the same bits.
+    In evaluation without gradients, a spike adds each of its weights once, by a convolution; a dense layer has frames
+    of one pixel. With gradients, all lags are side by side, and the sums have the same bits.
     """
 
     memory = Synapse.memory  # of this __call__, not of a subclass's

@@ -144,21 +144,17 @@ def recurrent(
             noted(y)
 
         def of_weight() -> Array:
-            if lags > 1:
-                now, kept = s.unpack() if isinstance(s, PackedSpikes) else s, (longest, *shape[1:])
-                before = namespace(now).zeros(kept, bool) if earlier is None else earlier[0].reshape(kept)
-                history = (
-                    namespace(now).concatenate([before, now], axis=0).reshape(longest + shape[0], shape[1], w.shape[1])
-                )
-                sent = lagged(history, lags=lags).data[lags - 1 : lags - 1 + shape[0]]
-                return _weight_adjoint(k, sent, y, w, geometry)
-            if isinstance(s, PackedSpikes):
+            if lags == 1 and isinstance(s, PackedSpikes):
                 # Rows of 0 follow the last error.
                 of_bits: Array = k.dense.weight_adjoint(s.reshape(*rows), errors[late:].reshape(rows))
                 return of_bits
-            if earlier is None:
+            if lags == 1 and earlier is None:
                 return _weight_adjoint(k, s[: shape[0] - late], y[late:], w, geometry)
-            sent = np.concatenate([earlier[0].reshape(delay, *shape[1:]), s])
+            now, kept = s.unpack() if isinstance(s, PackedSpikes) else s, (longest, *shape[1:])
+            before = namespace(now).zeros(kept, bool) if earlier is None else earlier[0].reshape(kept)
+            sent = namespace(now).concatenate([before, now], axis=0)
+            if lags > 1:
+                sent = lagged(sent.reshape(len(sent), shape[1], w.shape[1]), lags=lags).data[lags - 1 :]
             return _weight_adjoint(k, sent[: shape[0]], y, w, geometry)
 
         of_given = (of_constants(found, each, shape) for found, each in zip(sums, given, strict=True))

@@ -76,22 +76,17 @@ def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: 
 
 @few
 @given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
-def test_recurrent_adjoint(
-    shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool
-) -> None:
+def test_adjoint(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
     x, w, keeps = case(program, shape, dtype, seed)
     u, _, more = cpu.recurrent.forward(x, w, program, keeps, delay, None, None, program.saved(trained))
     g, w = normal(seed + 2, shape, dtype), w * w.dtype.type(0.2)
     given = g, u, more, w, program, keeps, delay, None, None, trained
     (ours, sums), theirs = (k.recurrent.adjoint(*given) for k in (gpu, cpu))
     assert not ours[len(g) :].any()
+    product = Product(*(normal(seed, (math.prod(part), seed % 40), dtype) for part in (shape[:2], shape[2:])))
+    both = product, product.materialize().reshape(shape)
+    of_product, of_array = (cpu.recurrent.adjoint(each, *given[1:]) for each in both)
     # What goes round grows or cancels.
-    product = Product(
-        *(normal(seed, (size, seed % 40), dtype) for size in (math.prod(shape[:2]), math.prod(shape[2:])))
-    )
-    of_product, of_array = (
-        cpu.recurrent.adjoint(each, *given[1:]) for each in (product, product.materialize().reshape(shape))
-    )
     for mine, other in zip((ours[: len(g)], sums, *of_product), (*theirs, *of_array), strict=True):
         close(mine, other, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 

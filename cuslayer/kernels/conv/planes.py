@@ -23,7 +23,7 @@ from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
-from cuslayer.kernels.host.memory import aligned, empty
+from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.vectors import multiply, multiply_listed
 
@@ -140,8 +140,7 @@ def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Arr
             mine = w[list(rows.taps)][:, list(reversed(columns.taps))].reshape(*taps, inputs, outputs)
             weights.append(mine.swapaxes(2, 3).ravel())
             at += weights[-1].size
-    taps_of_all = aligned((at,), g.dtype)
-    taps_of_all[...] = np.concatenate(weights)
+    taps_of_all = aligned_copy(np.concatenate(weights), g.dtype)
     blocks = len(g) * -(-image[0] // p.at_once)
     arrays = (np.ascontiguousarray(g), taps_of_all, np.array(numbers, np.int64), x, p)
     parallel_for(_pixel_blocks, blocks, *arrays, grain=1)
@@ -256,8 +255,7 @@ def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups
             weights.append(mine.transpose(3, 2, 4, 0, 1).ravel())
             at = [at[0] + weights[-1].size, at[1] + places[-1].size]
     numbers.append((0, 0, *at))
-    taps = aligned((at[0],), g.dtype)
-    taps[...] = np.concatenate(weights)
+    taps = aligned_copy(np.concatenate(weights), g.dtype)
     blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows.at_once)
     arrays = (np.ascontiguousarray(g), taps, np.array(numbers, np.int64), np.concatenate(places), x, p)
     parallel_for(_plane_blocks, blocks, *arrays, grain=1)

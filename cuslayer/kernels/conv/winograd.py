@@ -34,7 +34,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import planes
 from cuslayer.kernels.conv.spikes import FULL
-from cuslayer.kernels.host.memory import aligned, empty
+from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.vectors import multiply
 
 # Bytes of the elements of a block of tiles and of their products, which fit in a core's second cache.
@@ -293,10 +293,7 @@ def _transform_taps(w: Array, cut: Tiling, groups: int) -> Array:
     """Return ``G w G'`` of the flipped windows, (groups, columns, rows, outputs of a group, C), computed in float64."""
     down, across = (_weights(n, kernel) for n, kernel in zip(cut.elements, w.shape[:2], strict=True))
     flipped = w[::-1, ::-1].reshape(*w.shape[:3], groups, w.shape[3] // groups)
-    found = np.einsum("ai,bj,ijcgo->gbaoc", down, across, flipped.astype(np.float64))
-    taps = aligned(found.shape, w.dtype)
-    taps[...] = found
-    return taps
+    return aligned_copy(np.einsum("ai,bj,ijcgo->gbaoc", down, across, flipped.astype(np.float64)), w.dtype)
 
 
 def _weights(elements: int, kernel: int) -> Array:

@@ -246,6 +246,13 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
+def aligned_copy(x: Array, dtype: Any) -> Array:
+    """Return a copy of an array in a number type, from the beginning of a cache line on."""
+    found = aligned(x.shape, dtype)
+    found[...] = x
+    return found
+
+
 def held_memory() -> int:
     """Return the bytes of the memory pool, used and unused."""
     return _pool.size

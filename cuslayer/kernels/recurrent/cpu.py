@@ -15,7 +15,7 @@ import numpy as np
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, cores
 from cuslayer.kernels.constants import Product
-from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.host.vectors import multiply
@@ -25,7 +25,7 @@ from cuslayer.kernels.neuron.blocks import forward as run_forward
 from cuslayer.kernels.neuron.cpu import load_saved
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
-from cuslayer.kernels.recurrent.synapses import backward_synapse, in_lines, receive_errors, send_spikes, synapse
+from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
 # A thread computes at least so many samples together, for which it reads the weights once, or so many neurons.
@@ -62,7 +62,7 @@ class PopulationMemory:
 
 
 class Later(NamedTuple):
-    """The gradients of `Held`, from a call of backward for the call over the steps before."""
+    """The gradients of a `PopulationMemory`, from a call of backward for the call over the steps before."""
 
     states: Array  # (states, columns)
     ring: Array  # (steps, columns), a ring buffer of the gradients of the potentials within the filters
@@ -280,7 +280,7 @@ def adjoint(
         g = g.materialize().astype(u.dtype)
     if isinstance(g, Product):
         errors = np.ascontiguousarray(g.errors).reshape(steps, samples, g.errors.shape[1])
-        given = np.empty((0, flat[1]), u.dtype), errors, in_lines(g.weight.T)
+        given = np.empty((0, flat[1]), u.dtype), errors, aligned_copy(g.weight.T, u.dtype)
     else:
         given = np.ascontiguousarray(g).reshape(flat), np.empty((steps, samples, 0), u.dtype), np.empty((0, 0), u.dtype)
     arrays = *given, u.reshape(flat), more.reshape(len(more), *flat), y

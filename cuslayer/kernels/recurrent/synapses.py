@@ -13,7 +13,7 @@ from numba.extending import overload
 from cuslayer._base.jit import compiled
 from cuslayer.backend import Array
 from cuslayer.kernels.dense.cpu import gather
-from cuslayer.kernels.host.memory import aligned
+from cuslayer.kernels.host.memory import aligned_copy
 from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.recurrent.constants import Geometry, by_lag
 
@@ -42,17 +42,10 @@ class ConvSynapse(NamedTuple):
     dilation: tuple[int, int]  # rows and columns
 
 
-def in_lines(weight: Array) -> Array:
-    """Return a copy that begins with a cache line: vectors across two load slower."""
-    found = aligned(weight.shape, weight.dtype)
-    found[...] = weight
-    return found
-
-
 def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseSynapse | ConvSynapse:
     """Return the synapse of a weight, of a convolution with a geometry, for a population of a shape."""
     if geometry is None:
-        return DenseSynapse(in_lines(weight))
+        return DenseSynapse(aligned_copy(weight, weight.dtype))
     window, groups = geometry
     rows, columns, channels = image
     return ConvSynapse(np.ascontiguousarray(weight), rows, columns, channels, groups, window.padding, window.dilation)
@@ -61,7 +54,7 @@ def synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) ->
 def backward_synapse(weight: Array, image: tuple[int, ...], geometry: Geometry | None) -> DenseErrors | ConvSynapse:
     """Return the synapse for `receive_errors`: the weight has its last two axes exchanged."""
     if geometry is None:
-        return DenseErrors(in_lines(by_lag(weight).swapaxes(1, 2)))
+        return DenseErrors(aligned_copy(by_lag(weight).swapaxes(1, 2), weight.dtype))
     return cast(ConvSynapse, synapse(np.swapaxes(weight, -1, -2), image, geometry))
 
 
@@ -115,33 +108,27 @@ def _receive_rows(totals: Any, errors: Any, at: int, apart: int, synapse: DenseE
 
 
 @compiled
-def _receive_taps(total: Any, errors: Any, synapse: ConvSynapse) -> None:
+def _receive_taps(totals: Any, errors: Any, at: int, apart: int, synapse: ConvSynapse) -> None:
     weight, width = synapse.weight, synapse.channels // synapse.groups
-    for row in range(synapse.rows):
-        for column in range(synapse.columns):
-            at = (row * synapse.columns + column) * synapse.channels
-            for tap_row in range(weight.shape[0]):
-                to_row = row + synapse.padding[0] - synapse.dilation[0] * tap_row
-                if not 0 <= to_row < synapse.rows:
-                    continue
-                for tap_column in range(weight.shape[1]):
-                    to_column = column + synapse.padding[1] - synapse.dilation[1] * tap_column
-                    if not 0 <= to_column < synapse.columns:
-                        continue
-                    of = (to_row * synapse.columns + to_column) * synapse.channels
-                    for channel in range(synapse.channels):
-                        error, low = errors[of + channel], at + channel // width * width
-                        out, taps = total[low : low + width], weight[tap_row, tap_column, channel]
-                        for j in range(width):
-                            out[j] += error * taps[j]
-
-
-@compiled
-def _receive_of_samples(totals: Any, errors: Any, at: int, apart: int, synapse: ConvSynapse) -> None:
-    width = synapse.rows * synapse.columns * synapse.channels
     totals[:] = 0
-    for to in range(0, len(totals), max(width, 1)):
-        _receive_taps(totals[to : to + width], errors[at + to : at + to + width], synapse)
+    for place in range(0, len(totals), max(synapse.channels, 1)):
+        pixel = place // max(synapse.channels, 1) % (synapse.rows * synapse.columns)
+        row, column = divmod(pixel, synapse.columns)
+        frame = at + place - pixel * synapse.channels
+        for tap_row in range(weight.shape[0]):
+            to_row = row + synapse.padding[0] - synapse.dilation[0] * tap_row
+            if not 0 <= to_row < synapse.rows:
+                continue
+            for tap_column in range(weight.shape[1]):
+                to_column = column + synapse.padding[1] - synapse.dilation[1] * tap_column
+                if not 0 <= to_column < synapse.columns:
+                    continue
+                of = frame + (to_row * synapse.columns + to_column) * synapse.channels
+                for channel in range(synapse.channels):
+                    error, low = errors[of + channel], place + channel // width * width
+                    out, taps = totals[low : low + width], weight[tap_row, tap_column, channel]
+                    for j in range(width):
+                        out[j] += error * taps[j]
 
 
 @overload(send_spikes)
@@ -156,7 +143,7 @@ def _send(total: Any, index: Any, count: Any, synapse: Any) -> Any:
 
 @overload(receive_errors)
 def _receive(totals: Any, errors: Any, at: Any, apart: Any, synapse: Any) -> Any:
-    receive: Any = _receive_rows if synapse.instance_class is DenseErrors else _receive_of_samples
+    receive: Any = _receive_rows if synapse.instance_class is DenseErrors else _receive_taps
 
     def run(totals: Any, errors: Any, at: Any, apart: Any, synapse: Any) -> Any:
         receive(totals, errors, at, apart, synapse)
