@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Recurrence, surrogate_numbers
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence
+from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, zeros
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
 from cuslayer.kernels.recurrent.constants import Geometry, Program, by_lag, lags_of
@@ -79,7 +79,7 @@ def adjoint(
     w = contiguous(by_lag(weight).swapaxes(1, 2)) if geometry is None else weight
     arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "g_u": g_u, "y": y, "lags": len(w)}
     exact = spiking.exact if isinstance(spiking, StepSpiking) else program.exact
-    sums = empty(g, (len(constants) if trained else 0, math.prod(g.shape[1:])), g.dtype)
+    sums = (empty if g.size else zeros)(g, (len(constants) if trained else 0, math.prod(g.shape[1:])), g.dtype)
     arrays |= {"sums": sums, "trained": trained}
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
     shared = math.prod(g.shape[2:]) * g.dtype.itemsize
