@@ -35,10 +35,9 @@ def describe(*packages: str) -> dict[str, Any]:
     """Return the machine, and the versions of Python, NumPy, Numba, cuslayer and the packages named."""
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        text = Path("/proc/cpuinfo").read_text()
-        names = (line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
-        # Products of matrices take half as long with it, and the name of a virtual machine's processor does not say.
-        processor = next(names, processor) + (" with AVX-512" if " avx512f" in text else "")
+        lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+        about = {name.strip(): value.strip() for name, _, value in lines}
+        processor = about.get("model name", processor) + " with AVX-512" * (" avx512f" in about.get("flags", ""))
     return {
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
