@@ -26,11 +26,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 EXAMPLE = SimpleNamespace(**runpy.run_path(str(common.ROOT / "examples" / "delays.py")))
-KINDS = {
-    "synapses": "a delay for each synapse",
-    "axons": "a delay for each axon",
-    "recurrent": "recurrent, no delays",
-}
+KINDS = {"synapses": "a delay for each synapse", "axons": "a delay for each axon", "recurrent": "recurrent, no delays"}
 RATES = {"order": (0.001, 0.003, 0.01), "spoken-digits": (0.04, 0.08, 0.16)}
 
 
