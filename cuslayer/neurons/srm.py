@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
-
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import (
@@ -118,14 +116,15 @@ def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) ->
     check.weighted_input("x", x)
     k, held, dtype = kernels.of(x), states.begin(x, program, 0), x.dtype
     before = {"states": held.states.copy(), "start": held.steps}
-    given = np.empty((0, math.prod(x.shape[2:])), dtype), program, np.empty((0, 1), dtype), 1
+    xp = namespace(x)
+    given = xp.empty((0, math.prod(x.shape[2:])), dtype), program, xp.empty((0, 1), dtype), 1
     u, s, more = k.recurrent.forward(x, *given, before=held)
     potential = save_for_backward(k, u)
 
     def pullback(g: Array) -> Array:
         g, later = g.astype(dtype, copy=False), states.end(k, g, program, 0)
         found: Array = k.recurrent.adjoint(g, potential(), more, *given, **before, later=later)[0]
-        return found
+        return found[: len(g)]
 
     return s, pullback
 

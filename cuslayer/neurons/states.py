@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from cuslayer import kernels
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array, Setting, namespace
@@ -79,8 +77,6 @@ class PopulationStates(Carried):
 
     def begin(self, x: Array, program: Program, delay: int) -> Any:
         """Return the state before the input x (T, N, ...): the state after the last call, at first 0."""
-        if namespace(x) is not np:
-            raise ValueError(ON_CPU)
         if self.values is None:
             self.values = kernels.of(x).recurrent.held(x, program, delay)
         inputs = self.values.inputs

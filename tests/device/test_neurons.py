@@ -110,30 +110,39 @@ def test_a_network_is_recorded_and_explained(kind):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
 
-def test_a_state_between_calls_is_the_cpus():
-    made = population("LIF", stateful=True)
-    with pytest.raises(ValueError, match=r"^recurrent: a state between calls is kept on the CPU only, got x on a GPU$"):
-        made(backend.to_device(np.zeros((3, 1, 5), np.float32)))
+CHUNKED = {
+    "CUBA": cs.CUBA,
+    "SRM": lambda: cs.SRM(gradient="exact"),
+    "recurrent CUBA": lambda: population("CUBA", delay=3.0),
+    "recurrent AdLIF": lambda: population("AdLIF", trained=True, gradient="exact"),
+    "recurrent SRM": lambda: population("SRM"),
+    "recurrent delays": lambda: cs.Recurrent(cs.Dense(5, 5, delays=cs.SynapticDelays(4.0)), cs.LIF()),
+}
 
 
-def test_chunks_of_time_are_the_cpus():
-    """Of neurons whose state is kept between calls on a GPU, with delays and dropout; others are refused."""
+@pytest.mark.parametrize("options", [{"truncate": 11}, {"recompute": 11}], ids=["truncate", "recompute"])
+@pytest.mark.parametrize("kind", CHUNKED)
+def test_chunks_of_time_are_the_cpus(kind, options):
+    """With delays and dropout beside neurons of which states are kept."""
     batch, found = (np.random.default_rng(0).random((30, 2, 6)) < 0.4, np.array([0, 2])), []
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(1)
-        stages = cs.Dense(6, 5), cs.CUBA(), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
-        net = cs.Sequential(*stages)
-        t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters(), 0.1, clip_norm=0.01), truncate=11)
-        found.append((t.train([batch]).loss, *(backend.to_numpy(p.grad) for p in net.parameters())))
+        stages = CHUNKED[kind](), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
+        net = cs.Sequential(cs.Dense(6, 5), *stages)
+        t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters(), 0.1, clip_norm=0.01), **options)
+        found.append(
+            (t.train([batch]).loss, *(backend.to_numpy(p.grad) for p in net.parameters() if p.grad is not None))
+        )
     for mine, other in zip(*found, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
-    cs.use("cuda")
-    for stage in (population("LIF"), cs.SRM()):
-        net = cs.Sequential(cs.Dense(6, 5), stage)
-        t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters()), calibrate=None, truncate=9)
-        with pytest.raises(ValueError, match=r": a state between calls is kept on the CPU only, got x on a GPU$"):
-            t.train([batch])
+
+
+def test_a_state_of_sampled_neurons_is_the_cpus():
+    net = cs.Sequential(cs.Dense(6, 5), NEURONS["SampledSRM"]())
+    t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters()), calibrate=None, truncate=9)
+    with pytest.raises(ValueError, match=r": a state between calls is kept on the CPU only, got x on a GPU$"):
+        t.train([(np.ones((30, 2, 6), bool), np.array([0, 2]))])
 
 
 def test_growth_is_noted_on_a_device():

@@ -4,24 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Recurrence, surrogate_numbers
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, zeros
+from cuslayer.kernels.neuron.blocks import ENDLESS
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
 from cuslayer.kernels.recurrent.constants import Geometry, Program, by_lag, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
-__all__ = ["adjoint", "forward"]
+__all__ = ["adjoint", "forward", "held", "nothing_later"]
 
 # THREADS of the source, and the lanes of a warp.
 _THREADS, _WARP = 512, 32
 _NO_FILTER = Recurrence(0.0, 0.0, 0, 0.0, 0.0)
+
+
+class PopulationMemory:
+    """The state of a population between calls; see the CPU's. The last step of `inputs` and `fired` is the last row."""
+
+    def __init__(self, x: Array, program: Program, delay: int) -> None:
+        samples, neurons = x.shape[1], math.prod(x.shape[2:])
+        cuts = [int(_filter(each, x.dtype, ENDLESS)["cut"]) for each in _filters(program)]
+        self.steps, (cut, ref_cut) = 0, (each % ENDLESS for each in cuts)
+        self.states = zeros(x, (program.states, samples * neurons), x.dtype)
+        self.inputs = zeros(x, (cut, samples, neurons), x.dtype)
+        self.fired = zeros(x, (max(ref_cut, delay), samples, neurons), bool)
+
+    def last_spikes(self, delay: int) -> Array:
+        """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
+        return self.fired[len(self.fired) - delay :]
+
+    def copy(self) -> PopulationMemory:
+        """Return a copy."""
+        found = copy(self)
+        found.states = self.states.copy()
+        return found
+
+
+held = PopulationMemory
+
+
+class Later(NamedTuple):
+    """The gradients of a `PopulationMemory`, from a call of backward for the call over the steps before."""
+
+    states: Array  # (states, columns)
+    ring: Array  # (steps, columns), the gradients of the potentials of the next steps, within the filters
+    errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
+
+
+def nothing_later(g: Array, program: Program, longest: int) -> Later:
+    """Return zeros to begin backward with, for gradients like g (T, N, ...) and a longest delay."""
+    cuts = (int(_filter(each, g.dtype, ENDLESS)["cut"]) % ENDLESS for each in _filters(program))
+    rows = program.states, max(cuts), longest
+    return Later(*(zeros(g, (count, math.prod(g.shape[1:])), g.dtype) for count in rows))
 
 
 def forward(
@@ -31,17 +73,21 @@ def forward(
     constants: Array,
     delay: int,
     geometry: Geometry | None = None,
-    before: None = None,
+    before: PopulationMemory | None = None,
     saves: tuple[str, ...] = (),
 ) -> tuple[Array, PackedSpikes, Array]:
     """Return the potential u and packed spikes, (T, N, ...), and other values for backward, (values, T, N, ...)."""
     u, more = empty(x, x.shape, x.dtype), empty(x, (len(saves), *x.shape), x.dtype)
-    neurons = math.prod(x.shape[2:])
+    samples, neurons = x.shape[1], math.prod(x.shape[2:])
     masks, lags = words_of(neurons), lags_of(weight, geometry)
     words = empty(x, (x.shape[0] * x.shape[1], 1, masks), np.uint32)
     by_neuron = empty(x, (neurons, x.shape[1], words_of(len(x))), np.uint32)
+    inputs = empty(x, (0, samples, neurons), x.dtype) if before is None else before.inputs
     # For spike response neurons this is the weighted input, which backward does not need.
-    saved = empty(x, x.shape, x.dtype) if program.response else more
+    saved = more
+    if program.response:
+        saved = empty(x, (len(inputs) + len(x), samples, neurons), x.dtype)
+        saved[: len(inputs)] = inputs
     arrays = {
         "x": contiguous(x),
         "w": contiguous(weight),
@@ -51,8 +97,18 @@ def forward(
         "saved": saved,
     }
     given = arrays | {"lags": lags, "saves": len(saves), "theta": program.spiking.surrogate(x.dtype)[0]}
+    given |= {"rows": len(inputs), "earlier": empty(x, (0,), bool), "past": 0, "start": 0, "goes_on": False}
+    if before is not None:
+        given |= {"states": before.states, "earlier": contiguous(before.fired), "past": len(before.fired)}
+        given |= {"start": before.steps, "goes_on": True}
     _launch("recurrent", x, program, constants, delay, geometry, 4 * (delay + lags) * masks, given)
-    return u, PackedSpikes(words, x.shape, neurons, by_neuron), more
+    s = PackedSpikes(words, x.shape, neurons, by_neuron)
+    if before is not None:
+        before.steps += len(x)
+        before.inputs = saved[len(saved) - len(inputs) :] if program.response else inputs
+        now = s.unpack().reshape(len(x), samples, neurons)
+        before.fired = namespace(x).concatenate([before.fired, now], axis=0)[len(x) :]
+    return u, s, more
 
 
 def adjoint(
@@ -64,27 +120,40 @@ def adjoint(
     constants: Array,
     delay: int,
     geometry: Geometry | None = None,
-    states: None = None,
+    states: Array | None = None,
     trained: bool = False,
-    later: None = None,
+    later: Later | None = None,
     start: int = 0,
 ) -> tuple[Array, Array]:
     """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
-    As many rows of 0 as the delay has steps, at most T, follow the first.
+    As many rows of 0 as the delay has steps, at most T, follow the first; with later gradients, the errors after T.
     """
-    late, spiking = min(delay, len(g)), program.spiking
-    y = empty(g, (len(g) + late, *g.shape[1:]), g.dtype)
-    g_u = empty(g, g.shape if program.response else (0,), g.dtype)
+    steps, columns, spiking = len(g), math.prod(g.shape[1:]), program.spiking
+    late, rows = (min(delay, steps), 0) if later is None else (len(later.errors), len(later.ring))
+    y = empty(g, (steps + late, *g.shape[1:]), g.dtype)
+    g_u = empty(g, (steps + rows, columns) if program.response else (0, columns), g.dtype)
     w = contiguous(by_lag(weight).swapaxes(1, 2)) if geometry is None else weight
     arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "g_u": g_u, "y": y, "lags": len(w)}
     exact = spiking.exact if isinstance(spiking, StepSpiking) else program.exact
-    sums = (empty if g.size else zeros)(g, (len(constants) if trained else 0, math.prod(g.shape[1:])), g.dtype)
-    arrays |= {"sums": sums, "trained": trained}
+    sums = (empty if g.size else zeros)(g, (len(constants) if trained else 0, columns), g.dtype)
+    arrays |= {"sums": sums, "trained": trained, "rows": rows, "start": start, "goes_on": later is not None}
+    if states is None:
+        old = isinstance(spiking, StepSpiking) and spiking.old(trained)
+        states = (zeros if old else empty)(g, (program.states if old else 0, columns), g.dtype)
+    arrays["first"] = states
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
+    if later is not None:
+        given["states"], y[steps:], g_u[steps:] = later.states, later.errors.reshape(y[steps:].shape), later.ring
     shared = math.prod(g.shape[2:]) * g.dtype.itemsize
     _launch("recurrent_adjoint", g, program, constants, delay, geometry, shared, given)
+    if later is not None:
+        later.errors[:], later.ring[:] = y[:late].reshape(late, columns), g_u[:rows]
     return y, sums
+
+
+def _filters(program: Program) -> tuple[Alpha | None, Alpha | None]:
+    return program.response, getattr(program.spiking, "refractory", None)
 
 
 def _filter(alpha: Alpha | None, dtype: np.dtype[Any], steps: int) -> Mapping[str, Any]:
@@ -105,11 +174,12 @@ def _launch(
     if geometry is not None:
         raise ValueError("a convolution from neurons to themselves runs on the CPU, got arrays on a GPU")
     steps, samples, neurons, spiking = x.shape[0], x.shape[1], math.prod(x.shape[2:]), program.spiking
-    filters = {"response": program.response, "refractory": getattr(spiking, "refractory", None)}
-    given |= {of: _filter(alpha, x.dtype, steps) for of, alpha in filters.items()}
-    # Backward, only the exact gradient needs the states of the refractory response.
-    states = 2 if program.response and not given.get("exact", True) else program.states
-    given["states"] = empty(x, (states, samples * neurons), x.dtype)
+    filters = zip(("response", "refractory"), _filters(program), strict=True)
+    given |= {of: _filter(alpha, x.dtype, ENDLESS if given["goes_on"] else steps) for of, alpha in filters}
+    if "states" not in given:
+        # Backward, only the exact gradient needs the states of the refractory response.
+        states = 2 if program.response and not given.get("exact", True) else program.states
+        given["states"] = empty(x, (states, samples * neurons), x.dtype)
     given |= {"steps": steps, "samples": samples, "neurons": neurons, "delay": delay}
     given |= {"constants": constants, "period": max(constants.shape[1], 1)}
     threads = min(_THREADS, max(1, -(-neurons // _WARP)) * _WARP)

@@ -8,7 +8,7 @@ __device__ __forceinline__ real neuron_forward(
     real state[Kind::STATES], kept[Kind::SAVED + 1], potential;
 #pragma unroll
     for (int i = 0; i < Kind::STATES; ++i)
-        state[i] = state_of(of.states, i, place, place.step == 0);
+        state[i] = state_of(of, i, place, place.step == 0);
     fires = neuron.forward(state, &given, potential, kept);
 #pragma unroll
     for (int i = 0; i < Kind::STATES; ++i)
@@ -33,10 +33,13 @@ __device__ __forceinline__ real neuron_backward(
         real earlier[Of::SAVED + 1];
         read_saved<Of>(earlier, saved, place.at - place.columns, size, of.saves);
         neuron.after(before, u[place.at - place.columns], earlier);
-    }
+    } else if (Of::OLD || of.sums)
+#pragma unroll
+        for (int i = 0; i < Of::STATES; ++i)
+            before[i] = of.first[i * place.columns + place.column];
 #pragma unroll
     for (int i = 0; i < Of::STATES; ++i)
-        later[i] = state_of(of.states, i, place, place.step == of.steps - 1);
+        later[i] = state_of(of, i, place, place.step == of.steps - 1);
     const real potential = u[place.at], rise = slope(neuron.distance(potential));
     neuron.template backward<exact>(later, before, kept, potential, grad, false, rise, &of_input, total);
 #pragma unroll

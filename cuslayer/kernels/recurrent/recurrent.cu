@@ -55,21 +55,28 @@ struct Fired {
     }
 };
 
-// The state of the neurons, except their spikes.
+// The neurons and their states. A call goes on from the state before its first step, or backward from the gradients after
+// its last step, which earlier calls have left; else both are 0.
 struct Population {
     const real *numbers;    // constants of all neurons of a kind
     const real *constants;  // (constants, period), of each neuron of a kind
     real *states;           // (states, samples, neurons); backward, their gradients
+    const real *first;      // backward: (states, samples, neurons), the states before the first step of a kind
+    const bool *earlier;    // (past, samples, neurons), spikes before the first step
+    long long past;         // steps of them
+    long long rows;         // steps of the weighted input before the first step; backward, of the errors after the last
+    long long start;        // steps of earlier calls
+    bool goes_on;           // whether the call goes on
     long long steps, period;
     int saves;
     Filter response, refractory;  // of spike response neurons
     real *sums;                   // (constants, samples, neurons), gradients of the constants of a kind; null for none
 };
 
-// Returns a state, 0 at the first step of a sweep.
-__device__ __forceinline__ real state_of(const real *states, int number, const Place &place, bool begins)
+// Returns a state; `begins` says whether the step is the first of a sweep.
+__device__ __forceinline__ real state_of(const Population &of, int number, const Place &place, bool begins)
 {
-    return begins ? real(0) : states[number * place.columns + place.column];
+    return begins && !of.goes_on ? real(0) : of.states[number * place.columns + place.column];
 }
 
 #include "srm_recurrent.cuh"
@@ -113,23 +120,30 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     const real *__restrict__ w,          // (lags, neurons, neurons), weights of what each neuron sends
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
-    real *states,                        // (states, samples, neurons), scratch
+    real *states,                        // (states, samples, neurons), overwritten
+    const bool *__restrict__ earlier,    // (past, samples, neurons), spikes before the first step
     real *u,                             // (steps, samples, neurons), potential, written
     unsigned *fired,                     // (steps, samples, words of neurons), spikes, written
     unsigned *by_neuron,                 // (neurons, samples, words of steps), spikes, written
-    real *saved,                         // (saves, steps, samples, neurons), values for backward, or z, written
+    real *saved,                         // (saves, steps, samples, neurons), values for backward, written; or z, (rows +
+                                         // steps, samples, neurons), whose first rows come from earlier calls
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
     long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives, by lag 0
     long long lags,                      // lags
+    long long past,                      // steps of earlier spikes
+    long long rows,                      // steps of z before the first
+    long long start,                     // steps of earlier calls
+    bool goes_on,                        // whether the call goes on from states
     int saves,                           // how many values are saved
     real theta,                          // threshold of spike response neurons
     const Filter response,
     const Filter refractory)
 {
-    const Population of{numbers, constants, states, steps, period, saves, response, refractory, nullptr};
+    const Population of{numbers, constants, states, nullptr, earlier, past, rows, start, goes_on, steps, period,
+                        saves, response, refractory, nullptr};
     const Fired spikes{fired, by_neuron, samples, (steps + LANES - 1) / LANES};
     unsigned *const words = reinterpret_cast<unsigned *>(shared);
     const int count = int((neurons + LANES - 1) / LANES);
@@ -138,6 +152,15 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
         words[i] = 0;
     __syncthreads();
     const long long n = blockIdx.x;
+    for (long long back = 1; back < ring && back <= past; ++back)
+        for (int first = 0; first < count * LANES; first += blockDim.x) {
+            const int j = first + threadIdx.x;
+            const bool fired_then = j < neurons && earlier[((past - back) * samples + n) * neurons + j];
+            const unsigned ballot = __ballot_sync(ALL_LANES, fired_then);
+            if (j % LANES == 0 && j < count * LANES)
+                words[(ring - back) * count + j / LANES] = ballot;
+        }
+    __syncthreads();
     for (long long t = 0; t < steps; ++t) {
         unsigned *const now = words + t % ring * count;
         for (int first = 0; first < count * LANES; first += blockDim.x) {
@@ -169,9 +192,9 @@ __device__ __forceinline__ void run_backward(
     real *const errors = reinterpret_cast<real *>(shared);
     const long long n = blockIdx.x, columns = samples * neurons;
     for (long long t = of.steps - 1; t >= 0; --t)
-        for (long long lag = 0; lag < lags; ++lag) {
+        for (long long lag = 0; lag == 0 || lag < lags; ++lag) {
             const long long late = t + delay + lag;
-            const bool reached = late < of.steps;
+            const bool reached = lag < lags && (of.goes_on || late < of.steps);
             if (reached) {
                 for (int j = threadIdx.x; j < neurons; j += blockDim.x)
                     errors[j] = y[late * columns + n * neurons + j];
@@ -184,7 +207,7 @@ __device__ __forceinline__ void run_backward(
                 if (reached)
                     for (int i = 0; i < neurons; ++i)
                         total += errors[i] * w[(lag * neurons + i) * neurons + j];
-                if (lag == lags - 1)
+                if (lag >= lags - 1)
                     total = neuron_backward<exact>(of, slope, u, saved, g_u, place, total + g[place.at]);
                 y[place.at] = total;
             }
@@ -200,10 +223,12 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const real *__restrict__ saved,      // (saves, steps, samples, neurons), values of forward
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
-    real *states,                        // (states, samples, neurons), scratch
-    real *g_u,                           // (steps, samples, neurons), gradient of the potential of spike response neurons
+    real *states,                        // (states, samples, neurons), overwritten
+    const real *__restrict__ first,      // (states, samples, neurons), the states before the first step
+    real *g_u,                           // (steps + rows, samples, neurons), gradient of the potential of spike response
+                                         // neurons, whose last rows come from later calls
     real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back,
-                                         // then 0
+                                         // then 0; if the call goes on, those of the steps after it
     real *sums,                          // (constants, samples, neurons), gradients of the constants of a kind, written
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
@@ -211,7 +236,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives, by lag 0
     long long lags,                      // lags
-    long long late,                      // delay, at most steps
+    long long late,                      // delay, at most steps; if the call goes on, delay + lags - 1
+    long long rows,                      // steps of g_u after the last
+    long long start,                     // steps of earlier calls
+    bool goes_on,                        // whether the call goes on from gradients of states
     int saves,                           // how many values are saved
     bool trained,                        // whether sums are written
     bool exact,                          // whether all paths through a spike are included
@@ -224,10 +252,11 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const Filter response,
     const Filter refractory)
 {
-    for (long long t = steps; t < steps + late; ++t)
+    for (long long t = steps; t < steps + late && !goes_on; ++t)
         for (int j = threadIdx.x; j < neurons; j += blockDim.x)
             y[(t * samples + blockIdx.x) * neurons + j] = 0;
-    const Population of{numbers, constants, states, steps, period, saves, response, refractory, trained ? sums : nullptr};
+    const Population of{numbers, constants, states, first, nullptr, 0, rows, start, goes_on, steps, period,
+                        saves, response, refractory, trained ? sums : nullptr};
     const Slope slope{code, theta, steep, height, a, b};
     if (exact)
         run_backward<true>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay, lags);

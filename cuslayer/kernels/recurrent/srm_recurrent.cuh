@@ -1,11 +1,12 @@
 // Spike response neurons of a population: srm_forward and srm_backward of common.cuh, with states in memory.
 
-// Reads the states of a filter, columns of two rows of memory; at the first step of a sweep they are 0.
-__device__ __forceinline__ Recurrence load(const Filter &of, const real *states, const Place &place, bool begins)
+// Reads the states of a filter, columns of two rows of memory.
+__device__ __forceinline__ Recurrence load(
+    const Filter &filter, const Population &of, int number, const Place &place, bool begins)
 {
-    Recurrence found = recurrence_of(of);
-    found.q = state_of(states, 0, place, begins);
-    found.p = state_of(states, 1, place, begins);
+    Recurrence found = recurrence_of(filter);
+    found.q = state_of(of, number, place, begins);
+    found.p = state_of(of, number + 1, place, begins);
     return found;
 }
 
@@ -20,15 +21,15 @@ __device__ __forceinline__ real neuron_forward(
     const Population &of, const Fired &spikes, real *z, real theta, const Place &place, real given, bool &fires)
 {
     const bool begins = place.step == 0;
-    const long long cut = of.response.cut, ref_cut = of.refractory.cut;
-    real *const ref_states = of.states + 2 * place.columns;
-    Recurrence f = load(of.response, of.states, place, begins), nu = load(of.refractory, ref_states, place, begins);
-    const real leaving = place.step >= cut ? z[place.at - cut * place.columns] : real(0);
-    const real old_spike = place.step >= ref_cut && spikes.at(place, place.step - ref_cut);
-    const real value = srm_forward(f, nu, place.step, theta, given, leaving, old_spike, fires);
-    z[place.at] = given;
+    const long long cut = of.response.cut, old = place.step - of.refractory.cut, row = place.at + of.rows * place.columns;
+    Recurrence f = load(of.response, of, 0, place, begins), nu = load(of.refractory, of, 2, place, begins);
+    const real leaving = place.step + of.rows >= cut ? z[row - cut * place.columns] : real(0);
+    const real old_spike =
+        old >= 0 ? spikes.at(place, old) : old + of.past >= 0 && of.earlier[(old + of.past) * place.columns + place.column];
+    const real value = srm_forward(f, nu, of.start + place.step, theta, given, leaving, old_spike, fires);
+    z[row] = given;
     store(f, of.states, place);
-    store(nu, ref_states, place);
+    store(nu, of.states + 2 * place.columns, place);
     return value;
 }
 
@@ -38,16 +39,16 @@ __device__ __forceinline__ real neuron_backward(
     const Population &of, const Slope &slope, const real *u, const real *, real *g_u, const Place &place, real grad)
 {
     const bool begins = place.step == of.steps - 1;
-    const long long t = place.step, cut = of.response.cut, ref_cut = of.refractory.cut;
-    real *const ref_states = of.states + 2 * place.columns;
-    Recurrence f = load(of.response, of.states, place, begins);
-    const real rho = slope(u[place.at]), leaving = t + cut < of.steps ? g_u[place.at + cut * place.columns] : real(0);
+    const long long t = of.start + place.step, cut = of.response.cut, ref_cut = of.refractory.cut;
+    const long long left = of.steps + of.rows - place.step;
+    Recurrence f = load(of.response, of, 0, place, begins);
+    const real rho = slope(u[place.at]), leaving = cut < left ? g_u[place.at + cut * place.columns] : real(0);
     real value = flushed(rho * grad), filtered;
     if (exact) {
-        Recurrence nu = load(of.refractory, ref_states, place, begins);
-        const real old = t + ref_cut < of.steps ? g_u[place.at + ref_cut * place.columns] : real(0);
+        Recurrence nu = load(of.refractory, of, 2, place, begins);
+        const real old = ref_cut < left ? g_u[place.at + ref_cut * place.columns] : real(0);
         filtered = srm_backward(f, nu, t, rho, grad, leaving, old, value);
-        store(nu, ref_states, place);
+        store(nu, of.states + 2 * place.columns, place);
     } else
         filtered = f.step(t, value, leaving);
     g_u[place.at] = value;
