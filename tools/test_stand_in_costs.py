@@ -43,10 +43,7 @@ WORK: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], list[Row]]] = {
         [("copy", "copy", 4, 4), ("iadd", "kernel", 16, 12)],
     ),
     "function": (lambda cupy, x, y, row: cupy.exp(x), [("exp", "kernel", N, N)]),
-    "views": (
-        lambda cupy, x, y, row: (x.reshape(-1), x.T, x[1:, ::2], x[None], x.ravel(), cupy.expand_dims(x, 0)),
-        [],
-    ),
+    "views": (lambda cupy, x, y, row: (x.reshape(-1), x.T, x[1:, ::2], x[None], x.ravel(), cupy.expand_dims(x, 0)), []),
     "contiguous already": (lambda cupy, x, y, row: (cupy.ascontiguousarray(x), cupy.asarray(x)), []),
     "contiguous": (lambda cupy, x, y, row: cupy.ascontiguousarray(x.T), [("copy", "copy", N, N)]),
     "reshape that copies": (lambda cupy, x, y, row: x.T.reshape(-1), [("copy", "copy", N, N)]),
@@ -88,10 +85,7 @@ WORK: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], list[Row]]] = {
     "whole sum": (lambda cupy, x, y, row: x.sum(), [("sum", "kernel", N, 4)]),
     "sum": (lambda cupy, x, y, row: x.sum(axis=0), [("sum", "kernel", N, 12)]),
     "argmax": (lambda cupy, x, y, row: x.argmax(axis=1), [("argmax", "kernel", N, 16)]),
-    "cumulative sum": (
-        lambda cupy, x, y, row: x.cumsum(axis=1),
-        [("copy", "copy", N, N), ("cumsum", "kernel", N, N)],
-    ),
+    "cumulative sum": (lambda cupy, x, y, row: x.cumsum(axis=1), [("copy", "copy", N, N), ("cumsum", "kernel", N, N)]),
     "product": (lambda cupy, x, y, row: x @ y.T, [("matmul", "product", 2 * N, 16)]),
     "product of types": (
         lambda cupy, x, y, row: (x > 0) @ y.T,
@@ -101,20 +95,14 @@ WORK: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], list[Row]]] = {
         lambda cupy, x, y, row: x @ cupy.zeros((3, 4, 2), np.float32)[..., 0],
         [("fill", "memset", 0, 96), ("copy", "copy", 48, 48), ("matmul", "product", N + 48, 32)],
     ),
-    "product of vectors": (
-        lambda cupy, x, y, row: row @ row,
-        [("mul", "kernel", 12, 12), ("sum", "kernel", 12, 4)],
-    ),
+    "product of vectors": (lambda cupy, x, y, row: row @ row, [("mul", "kernel", 12, 12), ("sum", "kernel", 12, 4)]),
     "index array": (
         lambda cupy, x, y, row: x[np.array([1, 1, 0])],
         [("upload", "upload", 0, 24), ("take", "kernel", N + 24, 36)],
     ),
     "read": (lambda cupy, x, y, row: cupy.asnumpy(x), [("readback", "readback", N, 0)]),
     "read a number": (lambda cupy, x, y, row: x[0, 0].item(), [("readback", "readback", 4, 0)]),
-    "read columns": (
-        lambda cupy, x, y, row: x.T.tolist(),
-        [("copy", "copy", N, N), ("readback", "readback", N, 0)],
-    ),
+    "read columns": (lambda cupy, x, y, row: x.T.tolist(), [("copy", "copy", N, N), ("readback", "readback", N, 0)]),
     "from the host": (lambda cupy, x, y, row: cupy.asarray(host(4)), [("upload", "upload", 0, 16)]),
     "a number from the host": (lambda cupy, x, y, row: cupy.asarray(2.0), [("fill", "kernel", 0, 8)]),
     "nothing": (
@@ -174,12 +162,7 @@ def test_phases_and_layers(cupy: Any) -> None:
     ]
     parts = costs.by("phase")
     assert {key: part.launches for key, part in parts.items()} == {("",): 2, ("forward",): 2, ("loss",): 1}
-    assert list(costs.by("layer", "name")) == [
-        ("", "add"),
-        ("0 Dense", "add"),
-        ("1 SRM", "mul"),
-        ("0 Dense", "sum"),
-    ]
+    assert list(costs.by("layer", "name")) == [("", "add"), ("0 Dense", "add"), ("1 SRM", "mul"), ("0 Dense", "sum")]
 
 
 def test_a_graph_counts_at_its_launches(cupy: Any) -> None:

@@ -11,16 +11,7 @@ from cuslayer._base import check, instead
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import (
-    Pair,
-    Shape,
-    Sliding,
-    Synapse,
-    WeightHooks,
-    changed_options,
-    check_frame,
-    prepare,
-)
+from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frame, prepare
 from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
 from cuslayer.neurons.states import Remembering
 

@@ -161,14 +161,7 @@ def _integrator() -> StepSpiking:
     kind = LIF.kind()
     numbers = tuple(values[name] for name in kind.numbers)
     return StepSpiking(
-        kind=kind,
-        values=numbers,
-        theta=math.inf,
-        width=1.0,
-        height=0.0,
-        exact=False,
-        graded=False,
-        shape=EXPONENTIAL,
+        kind=kind, values=numbers, theta=math.inf, width=1.0, height=0.0, exact=False, graded=False, shape=EXPONENTIAL
     )
 
 

@@ -114,10 +114,7 @@ def dense_neuron(
             errors = fused.dense_neuron_adjoint(g, potential(), shape[0], response, spiking, exact)
         else:
             errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
-        return (
-            lambda: DeferredGradient(Product(errors, weight), shape),
-            lambda: k.dense.weight_adjoint(rows, errors),
-        )
+        return (lambda: DeferredGradient(Product(errors, weight), shape), lambda: k.dense.weight_adjoint(rows, errors))
 
     return s.reshape(*shape[:2], outputs), pullback
 

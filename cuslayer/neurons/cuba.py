@@ -55,9 +55,7 @@ class CUBA(Leaky):
     states = ("i", "v")
     decays: ClassVar[Mapping[str, str]] = {"a": "tau_i", "b": "tau_v"}
     names: ClassVar[Names] = Names(
-        "CUBA",
-        needed={"theta": "theta", "tauI": "tau_i", "tauV": "tau_v"},
-        options={"reset": "reset", **NAMED},
+        "CUBA", needed={"theta": "theta", "tauI": "tau_i", "tauV": "tau_v"}, options={"reset": "reset", **NAMED}
     )
 
     @classmethod

@@ -62,9 +62,7 @@ class NormalizedALIF(StepNeuron):
     decays: ClassVar[Mapping[str, str]] = {"d": "tau_v", "e": "tau_theta"}
     as_if_unfired = False
     names: ClassVar[Names] = Names(
-        "SRNN",
-        needed={"theta": "theta", "tauV": "tau_v", "tauTheta": "tau_theta", "rise": "rise"},
-        options=NAMED,
+        "SRNN", needed={"theta": "theta", "tauV": "tau_v", "tauTheta": "tau_theta", "rise": "rise"}, options=NAMED
     )
 
     def __post_init__(self) -> None:

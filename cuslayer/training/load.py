@@ -22,17 +22,7 @@ from cuslayer.network.walk import eval_mode
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.run_folder import (
-    ALL,
-    BEST,
-    CHECKPOINT,
-    CONFIG,
-    METRICS,
-    NETWORK,
-    PATHS,
-    check_config,
-    completed,
-)
+from cuslayer.training.run_folder import ALL, BEST, CHECKPOINT, CONFIG, METRICS, NETWORK, PATHS, check_config, completed
 from cuslayer.training.score import Score
 from cuslayer.training.stats import Stats
 from cuslayer.training.trainer import Trainer

@@ -25,13 +25,7 @@ def tensor(*shape, requires_grad=False, dtype=np.float64):
 def test_one_element_is_a_number(shape, requires_grad):
     x = cs.Tensor(np.full(shape, 2.75), requires_grad)
     assert (float(x), int(x), bool(x), x.item()) == (2.75, 2, True, 2.75)
-    assert (f"{x:.1f}", f"{x:8.3e}", f"{x:6.2f}", round(x), round(x, 1)) == (
-        "2.8",
-        "2.750e+00",
-        "  2.75",
-        3,
-        2.8,
-    )
+    assert (f"{x:.1f}", f"{x:8.3e}", f"{x:6.2f}", round(x), round(x, 1)) == ("2.8", "2.750e+00", "  2.75", 3, 2.8)
     assert math.sqrt(x) == math.sqrt(2.75)
     assert not cs.Tensor(np.zeros(shape))
     assert bool(x > 2)

@@ -38,14 +38,7 @@ def test_without_a_command_there_is_the_list_of_them(command, monkeypatch, capsy
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["trian"],
-        ["train", "--epochs", "x"],
-        ["test"],
-        ["convert", "a", "b", "c"],
-        ["completion", "tcsh"],
-    ],
+    "arguments", [["trian"], ["train", "--epochs", "x"], ["test"], ["convert", "a", "b", "c"], ["completion", "tcsh"]]
 )
 def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -162,8 +162,7 @@ def test_another_input(refused, yaml):
 
 
 @pytest.mark.parametrize(
-    ("network", "suffix", "polarities"),
-    [("8x9x2-2a-3", ".npy", 2), ("5x200x3-3", ".bs3", 3), ("12-3", ".bs1", 2)],
+    ("network", "suffix", "polarities"), [("8x9x2-2a-3", ".npy", 2), ("5x200x3-3", ".bs3", 3), ("12-3", ".bs1", 2)]
 )
 def test_recordings_of_another_sensor_and_format(run, tmp_path, network, suffix, polarities):
     folder, rng = tmp_path / "mine", np.random.default_rng(0)

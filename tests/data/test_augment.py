@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 
 from cuslayer import backend
-from cuslayer.data import (
-    Compose,
-    Crop,
-    Downsample,
-    Drop,
-    Events,
-    Flip,
-    FromStart,
-    Jitter,
-    Loader,
-    RandomShift,
-)
+from cuslayer.data import Compose, Crop, Downsample, Drop, Events, Flip, FromStart, Jitter, Loader, RandomShift
 from tests.support.refused import refuses
 
 SHAPE = (6, 8, 2)

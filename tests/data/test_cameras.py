@@ -220,12 +220,7 @@ def test_words_of_evt21(header, order):
     # Each word as its half with the time, and its mask.
     stream = [(8 << 28 | 3, 77), (evt2(1, 2, 64, 9), 0x80000005), (evt2(0, 4, 32, 1), 0), (evt2(0, 5, 0, 1), 2)]
     raw = words(np.array(stream)[:, list(order)].reshape(-1), "<u4")
-    assert columns(decoded(header + raw)) == [
-        [194, 194, 194, 197],
-        [64, 66, 95, 1],
-        [9, 9, 9, 1],
-        [1, 1, 1, 0],
-    ]
+    assert columns(decoded(header + raw)) == [[194, 194, 194, 197], [64, 66, 95, 1], [9, 9, 9, 1], [1, 1, 1, 0]]
 
 
 def test_words_of_evt3():

@@ -26,7 +26,7 @@ TRAINED = LEAKY | {
     "NormalizedALIF": lambda **options: cs.NormalizedALIF(TAUS, 20.0, theta=0.5, **options),
 }
 NEURONS = TRAINED | {
-    "SampledSRM": lambda **options: cs.SampledSRM([1.0, 0.8, -0.2, 0.4], [0.0, -9.0, -5.0, 1.0], theta=5.0, **options),
+    "SampledSRM": lambda **options: cs.SampledSRM([1.0, 0.8, -0.2, 0.4], [0.0, -9.0, -5.0, 1.0], theta=5.0, **options)
 }
 RECURRENT = {"SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, **options), **LEAKY, "AdLIF": TRAINED["AdLIF"]}
 KINDS = [*NEURONS, *(f"recurrent {kind}" for kind in RECURRENT)]

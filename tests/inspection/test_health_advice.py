@@ -79,10 +79,7 @@ BAD = {
     "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}),
     "SLAYER's scales": (lambda: cs.Network("8x8x2-8c3-2a-16c3-4", SRM), adam, FRAMES, {"weight_scale", "gain"}),
 }
-GOOD = {
-    "network with the defaults of training": (mlp, usual, FLAT),
-    "convolutions": (cnn, usual, FRAMES),
-}
+GOOD = {"network with the defaults of training": (mlp, usual, FLAT), "convolutions": (cnn, usual, FRAMES)}
 
 
 def score(net, batch):

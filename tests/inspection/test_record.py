@@ -15,11 +15,7 @@ from tests.support import reference
 
 FORWARD = ("weighted", "filtered", "refractory", "potential", "spikes", "surrogate")
 ERRORS = ("spikes_error", "potential_error", "weighted_error")
-NETS = {
-    "40-30-3": (60, 2, 40),
-    "9x8x2-4c3-2a-6c3-3": (60, 2, 9, 8, 2),
-    "7x6x1-3c2v-3a-2": (40, 3, 7, 6, 1),
-}
+NETS = {"40-30-3": (60, 2, 40), "9x8x2-4c3-2a-6c3-3": (60, 2, 9, 8, 2), "7x6x1-3c2v-3a-2": (40, 3, 7, 6, 1)}
 
 
 def spikes_for(shape, rate=0.2):
@@ -101,8 +97,7 @@ def check_errors(net, x, srm, seen, rtol):
 
 
 @pytest.mark.parametrize(
-    ("notation", "gradient", "chosen"),
-    [("9x8x2-4c3-2a-6c3-3", "exact", [1, 0, 1]), ("7x6x1-3c2v-3a-2", "slayer", 1)],
+    ("notation", "gradient", "chosen"), [("9x8x2-4c3-2a-6c3-3", "exact", [1, 0, 1]), ("7x6x1-3c2v-3a-2", "slayer", 1)]
 )
 def test_a_selection_equals_part_of_the_whole(notation, gradient, chosen):
     net = cs.Network(notation, cs.SRM(gradient=gradient))

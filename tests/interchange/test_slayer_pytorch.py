@@ -69,11 +69,7 @@ def test_errors_of_axes():
         (ValueError, "from_nchwt: x must be 0 or 1/dt = 2 where dt is given", lambda: from_nchwt(-2 * ones, dt=0.5)),
         (ValueError, "from_nchwt: dt must be positive, got 0", lambda: from_nchwt(ones, dt=0)),
         (TypeError, "from_nchwt: x must be an array, got list", lambda: from_nchwt([1])),
-        (
-            ValueError,
-            r"to_nchwt: x must be \(T, N, H, W, C\) or \(T, N, C\), got shape",
-            lambda: to_nchwt(np.zeros(1)),
-        ),
+        (ValueError, r"to_nchwt: x must be \(T, N, H, W, C\) or \(T, N, C\), got shape", lambda: to_nchwt(np.zeros(1))),
         (TypeError, "to_nchwt: x must be boolean spikes where dt", lambda: to_nchwt(np.zeros((1, 1, 1)), dt=1.0)),
         (ValueError, "to_nchwt: dt must be positive, got -1", lambda: to_nchwt(spikes, dt=-1)),
     ):

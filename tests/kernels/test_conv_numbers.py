@@ -218,11 +218,7 @@ def test_nothing_is_computed_for_an_input_without_gradient(monkeypatch):
         return lambda *given: calls.append(name) or kernel(*given)
 
     # The input gradient of a transposed convolution is a convolution.
-    names = {
-        "conv": ["forward", "input_adjoint"],
-        "dense": ["input_adjoint"],
-        "pool": ["adjoint"],
-    }
+    names = {"conv": ["forward", "input_adjoint"], "dense": ["input_adjoint"], "pool": ["adjoint"]}
     for topic in names:
         module = getattr(kernels.cpu, topic)
         for name in names[topic]:

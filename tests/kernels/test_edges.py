@@ -176,10 +176,7 @@ def test_blocks_of_frames_leave_no_seam(groups, monkeypatch):
     g = generator.standard_normal((7, 6, 6, 6))
 
     def everything():
-        return [
-            matrix.conv(x, w, window, groups),
-            matrix.conv_weight_adjoint(x, g, window, groups),
-        ]
+        return [matrix.conv(x, w, window, groups), matrix.conv_weight_adjoint(x, g, window, groups)]
 
     whole = everything()
     # Two frames of patches at a time; the last block has one.

@@ -34,10 +34,7 @@ def emulator():
 # A block less one, exactly, and one more; a third block partly filled; nothing at all.
 sizes = st.one_of(st.integers(0, 300), st.sampled_from([0, 1, 127, 128, 129, 256, 257]))
 times = st.one_of(st.integers(0, 40), st.sampled_from([0, 1, 7, 8, 9, 16]))
-shapes = st.one_of(
-    st.tuples(times, sizes),
-    st.tuples(times, st.integers(0, 5), st.integers(0, 7), st.integers(1, 5)),
-)
+shapes = st.one_of(st.tuples(times, sizes), st.tuples(times, st.integers(0, 5), st.integers(0, 7), st.integers(1, 5)))
 dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**32 - 1)
 alphas = st.builds(

@@ -14,18 +14,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
 from cuslayer.kernels.conv import gpu as conv_gpu
 from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.fused import gpu_conv, gpu_pool
-from tests.kernels.test_twins import (
-    CLOSE,
-    Array,
-    alphas,
-    close,
-    dtypes,
-    norm,
-    normal,
-    same_bits,
-    seeds,
-    spikings,
-)
+from tests.kernels.test_twins import CLOSE, Array, alphas, close, dtypes, norm, normal, same_bits, seeds, spikings
 from tests.kernels.test_twins_conv import OUTSIDE, WIDE, WIDE_GROUPS, Case, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host

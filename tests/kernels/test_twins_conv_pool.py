@@ -13,14 +13,7 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.fused import gpu_pool
 from tests.kernels.test_twins import alphas, filters, images, normal, same_bits, seeds, spikings, train
-from tests.kernels.test_twins_conv import (
-    SMALL,
-    SRM,
-    drawn,
-    neurons_of,
-    rates,
-    same_neurons,
-)
+from tests.kernels.test_twins_conv import SMALL, SRM, drawn, neurons_of, rates, same_neurons
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 

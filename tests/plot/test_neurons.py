@@ -269,12 +269,7 @@ def test_what_curves_refuse():
             (TypeError, "ax must be matplotlib Axes, got str", ROWS, {"ax": "x"}),
         ],
     )
-    refused(
-        cs.plot.gradient_flow,
-        [
-            (TypeError, "an epoch must be a mapping of sizes by name, got float", [1.0], {}),
-        ],
-    )
+    refused(cs.plot.gradient_flow, [(TypeError, "an epoch must be a mapping of sizes by name, got float", [1.0], {})])
 
 
 def test_confusion_has_the_truth_downward():

@@ -188,10 +188,7 @@ def test_the_file(tmp_path):
 # As its `stats.save()` writes them; a line ends with a space.
 LOSS = "#      Train        Test\r\n     2.38931       1.0234 \r\n    0.772519  7.01345e-05 \r\n"
 ACCURACY = "#      Train        Test\r\n     0.77171        0.925 \r\n     0.96452            0 \r\n"
-BOTH = [
-    EpochStats(1, 2.38931, 0.77171, 1.0234, 0.925, 8.0),
-    EpochStats(2, 0.772519, 0.96452, 7.01345e-05, 0.0, 3.0),
-]
+BOTH = [EpochStats(1, 2.38931, 0.77171, 1.0234, 0.925, 8.0), EpochStats(2, 0.772519, 0.96452, 7.01345e-05, 0.0, 3.0)]
 
 
 def read(folder):

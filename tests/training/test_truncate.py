@@ -176,11 +176,7 @@ class Own(cs.Layer):
 def test_what_cannot_run_in_chunks():
     dense, lif = cs.Dense(6, 5), cs.LIF()
     cases = {
-        "layer 1 BatchNorm(5) cannot be trained in chunks of time: its mean and": [
-            dense,
-            cs.BatchNorm(5),
-            lif,
-        ],
+        "layer 1 BatchNorm(5) cannot be trained in chunks of time: its mean and": [dense, cs.BatchNorm(5), lif],
         "layer 1 LIF(tau=20, theta=1, stateful=True) cannot be": [dense, cs.LIF(stateful=True)],
         "layer 0 Own() cannot be trained in chunks of time: it may depend on any": [Own(), dense, lif],
     }

@@ -261,16 +261,7 @@ def _multiply_rows(
 
 @compiled
 def _walk(
-    first: int,
-    last: int,
-    lines: Any,
-    at: int,
-    frames: Any,
-    low: int,
-    high: int,
-    width: int,
-    spikes: Where,
-    taps: Any,
+    first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Where, taps: Any
 ) -> None:
     """Write the sum of the taps of all spikes to the rows [low, high) of maps.
 

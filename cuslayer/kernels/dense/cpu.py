@@ -28,14 +28,7 @@ from threadpoolctl import ThreadpoolController
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, cores
 from cuslayer.kernels.dense.busy import INPUTS, LINE, LISTED, ROWS, SORTED, TABLES, busy_above, costs
-from cuslayer.kernels.dense.row_sums import (
-    KEPT_BYTES,
-    add_subsets,
-    fill_table,
-    sum_more_rows,
-    sum_neighbours,
-    sum_rows,
-)
+from cuslayer.kernels.dense.row_sums import KEPT_BYTES, add_subsets, fill_table, sum_more_rows, sum_neighbours, sum_rows
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy_vector, scratch

@@ -96,12 +96,7 @@ def dense_neuron(
 
 
 def dense_neuron_adjoint(
-    g: Array | Product,
-    u: Array,
-    steps: int,
-    response: Alpha | Array,
-    spiking: Spiking | StepSpiking,
-    exact: bool,
+    g: Array | Product, u: Array, steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking, exact: bool
 ) -> Array:
     """Return the gradient (rows, outputs) of the weighted input of a dense layer."""
     g = narrow(g)

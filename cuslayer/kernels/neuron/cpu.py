@@ -76,16 +76,7 @@ def backward_row(kind: Kind, exact: bool, trained: bool, dtype: np.dtype[Any]) -
 
 @compiled
 def _forward(
-    first: int,
-    last: int,
-    states: Any,
-    inputs: Any,
-    constants: Any,
-    u: Any,
-    s: Any,
-    kept: Any,
-    c: Any,
-    row: int,
+    first: int, last: int, states: Any, inputs: Any, constants: Any, u: Any, s: Any, kept: Any, c: Any, row: int
 ) -> None:
     most, parts = min(BLOCK, last - first), len(states) + len(constants)
     more = parts + len(kept)
@@ -109,11 +100,7 @@ def _forward(
 
 
 def forward(
-    inputs: Array,
-    constants: Array,
-    spiking: StepSpiking,
-    states: Array | None = None,
-    saves: tuple[str, ...] = (),
+    inputs: Array, constants: Array, spiking: StepSpiking, states: Array | None = None, saves: tuple[str, ...] = ()
 ) -> tuple[Array, Array, Array]:
     """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
 

@@ -20,11 +20,7 @@ __all__ = ["adjoint", "forward"]
 
 
 def forward(
-    inputs: Array,
-    constants: Array,
-    spiking: StepSpiking,
-    states: Array | None = None,
-    saves: tuple[str, ...] = (),
+    inputs: Array, constants: Array, spiking: StepSpiking, states: Array | None = None, saves: tuple[str, ...] = ()
 ) -> tuple[Array, Array, Array]:
     """Return the potential u, the spikes s, (T, ...), and values for backward; see the twin in `cpu.py`."""
     shape, dtype = inputs.shape[1:], inputs.dtype

@@ -30,16 +30,7 @@ def _over_pixels(
 
 @generated
 def sum_tile(
-    code: Emitter,
-    x: Flat,
-    at: Int,
-    gain: Number,
-    s: Flat,
-    begin: Int,
-    across: Int,
-    wide: Int,
-    down: Int,
-    high: Int,
+    code: Emitter, x: Flat, at: Int, gain: Number, s: Flat, begin: Int, across: Int, wide: Int, down: Int, high: Int
 ) -> None:
     """Write to x[at : at + lanes] gain times the sum of the vectors of bytes s of a tile's pixels."""
     lanes = x.line.count
@@ -54,16 +45,7 @@ def sum_tile(
 
 @generated
 def spread_tile(
-    code: Emitter,
-    x: Flat,
-    at: Int,
-    gain: Number,
-    y: Flat,
-    begin: Int,
-    across: Int,
-    wide: Int,
-    down: Int,
-    high: Int,
+    code: Emitter, x: Flat, at: Int, gain: Number, y: Flat, begin: Int, across: Int, wide: Int, down: Int, high: Int
 ) -> None:
     """Write gain times x[at : at + lanes] to each of a tile's pixels in y."""
     product = gain.splat(x.line.count) * x.load(at, x.line)

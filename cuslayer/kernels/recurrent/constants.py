@@ -36,6 +36,15 @@ class Program(NamedTuple):
         return constants if self.response is None else self.response
 
 
+class Later(NamedTuple):
+    """The gradients of a population's state, from a call of backward for the call over the steps before."""
+
+    states: Array  # (states, columns)
+    # (steps, columns), the gradients of the potentials of the next steps within the filters; on the CPU a ring buffer
+    ring: Array
+    errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
+
+
 class Geometry(NamedTuple):
     """The convolution from a population to itself: the window, and the number of groups."""
 

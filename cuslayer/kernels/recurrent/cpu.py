@@ -8,7 +8,7 @@ together, whose neurons are one block; a sample has the same bits in any batch.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
 from cuslayer.kernels.neuron.cpu import load_saved
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
+from cuslayer.kernels.recurrent.constants import Geometry, Later, Program, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
@@ -59,14 +59,6 @@ class PopulationMemory:
         found.steps = self.steps
         found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
         return found
-
-
-class Later(NamedTuple):
-    """The gradients of a `PopulationMemory`, from a call of backward for the call over the steps before."""
-
-    states: Array  # (states, columns)
-    ring: Array  # (steps, columns), a ring buffer of the gradients of the potentials within the filters
-    errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
 
 
 def nothing_later(g: Array, program: Program, longest: int, steps: int = ENDLESS) -> Later:

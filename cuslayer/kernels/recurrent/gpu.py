@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, zeros
 from cuslayer.kernels.neuron.blocks import ENDLESS
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
-from cuslayer.kernels.recurrent.constants import Geometry, Program, by_lag, lags_of
+from cuslayer.kernels.recurrent.constants import Geometry, Later, Program, by_lag, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
 __all__ = ["adjoint", "forward", "held", "nothing_later"]
@@ -31,8 +31,7 @@ class PopulationMemory:
 
     def __init__(self, x: Array, program: Program, delay: int) -> None:
         samples, neurons = x.shape[1], math.prod(x.shape[2:])
-        cuts = [int(_filter(each, x.dtype, ENDLESS)["cut"]) for each in _filters(program)]
-        self.steps, (cut, ref_cut) = 0, (each % ENDLESS for each in cuts)
+        self.steps, (cut, ref_cut) = 0, _cuts(program, x.dtype)
         self.states = zeros(x, (program.states, samples * neurons), x.dtype)
         self.inputs = zeros(x, (cut, samples, neurons), x.dtype)
         self.fired = zeros(x, (max(ref_cut, delay), samples, neurons), bool)
@@ -51,18 +50,9 @@ class PopulationMemory:
 held = PopulationMemory
 
 
-class Later(NamedTuple):
-    """The gradients of a `PopulationMemory`, from a call of backward for the call over the steps before."""
-
-    states: Array  # (states, columns)
-    ring: Array  # (steps, columns), the gradients of the potentials of the next steps, within the filters
-    errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
-
-
 def nothing_later(g: Array, program: Program, longest: int) -> Later:
     """Return zeros to begin backward with, for gradients like g (T, N, ...) and a longest delay."""
-    cuts = (int(_filter(each, g.dtype, ENDLESS)["cut"]) % ENDLESS for each in _filters(program))
-    rows = program.states, max(cuts), longest
+    rows = program.states, max(_cuts(program, g.dtype)), longest
     return Later(*(zeros(g, (count, math.prod(g.shape[1:])), g.dtype) for count in rows))
 
 
@@ -88,15 +78,9 @@ def forward(
     if program.response:
         saved = empty(x, (len(inputs) + len(x), samples, neurons), x.dtype)
         saved[: len(inputs)] = inputs
-    arrays = {
-        "x": contiguous(x),
-        "w": contiguous(weight),
-        "u": u,
-        "fired": words,
-        "by_neuron": by_neuron,
-        "saved": saved,
-    }
-    given = arrays | {"lags": lags, "saves": len(saves), "theta": program.spiking.surrogate(x.dtype)[0]}
+    given: dict[str, Any] = {"x": contiguous(x), "w": contiguous(weight), "fired": words, "by_neuron": by_neuron}
+    given |= {"u": u, "saved": saved, "lags": lags, "saves": len(saves)}
+    given |= {"theta": program.spiking.surrogate(x.dtype)[0]}
     given |= {"rows": len(inputs), "earlier": empty(x, (0,), bool), "past": 0, "start": 0, "goes_on": False}
     if before is not None:
         given |= {"states": before.states, "earlier": contiguous(before.fired), "past": len(before.fired)}
@@ -138,10 +122,7 @@ def adjoint(
     exact = spiking.exact if isinstance(spiking, StepSpiking) else program.exact
     sums = (empty if g.size else zeros)(g, (len(constants) if trained else 0, columns), g.dtype)
     arrays |= {"sums": sums, "trained": trained, "rows": rows, "start": start, "goes_on": later is not None}
-    if states is None:
-        old = isinstance(spiking, StepSpiking) and spiking.old(trained)
-        states = (zeros if old else empty)(g, (program.states if old else 0, columns), g.dtype)
-    arrays["first"] = states
+    arrays["first"] = empty(g, (0, columns), g.dtype) if states is None else states
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
     if later is not None:
         given["states"], y[steps:], g_u[steps:] = later.states, later.errors.reshape(y[steps:].shape), later.ring
@@ -154,6 +135,11 @@ def adjoint(
 
 def _filters(program: Program) -> tuple[Alpha | None, Alpha | None]:
     return program.response, getattr(program.spiking, "refractory", None)
+
+
+def _cuts(program: Program, dtype: np.dtype[Any]) -> list[int]:
+    """Return the steps after which inputs and spikes leave the filters, 0 if they never do."""
+    return [int(_filter(each, dtype, ENDLESS)["cut"]) % ENDLESS for each in _filters(program)]
 
 
 def _filter(alpha: Alpha | None, dtype: np.dtype[Any], steps: int) -> Mapping[str, Any]:

@@ -33,7 +33,7 @@ __device__ __forceinline__ real neuron_backward(
         real earlier[Of::SAVED + 1];
         read_saved<Of>(earlier, saved, place.at - place.columns, size, of.saves);
         neuron.after(before, u[place.at - place.columns], earlier);
-    } else if (Of::OLD || of.sums)
+    } else if ((Of::OLD || of.sums) && of.start > 0)
 #pragma unroll
         for (int i = 0; i < Of::STATES; ++i)
             before[i] = of.first[i * place.columns + place.column];

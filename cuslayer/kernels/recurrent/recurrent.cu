@@ -61,7 +61,7 @@ struct Population {
     const real *numbers;    // constants of all neurons of a kind
     const real *constants;  // (constants, period), of each neuron of a kind
     real *states;           // (states, samples, neurons); backward, their gradients
-    const real *first;      // backward: (states, samples, neurons), the states before the first step of a kind
+    const real *first;      // backward: (states, samples, neurons), the states before the first step of a kind, if start > 0
     const bool *earlier;    // (past, samples, neurons), spikes before the first step
     long long past;         // steps of them
     long long rows;         // steps of the weighted input before the first step; backward, of the errors after the last
@@ -224,7 +224,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
     real *states,                        // (states, samples, neurons), overwritten
-    const real *__restrict__ first,      // (states, samples, neurons), the states before the first step
+    const real *__restrict__ first,      // (states, samples, neurons), the states before the first step, if start > 0
     real *g_u,                           // (steps + rows, samples, neurons), gradient of the potential of spike response
                                          // neurons, whose last rows come from later calls
     real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back,

@@ -216,15 +216,7 @@ def backward_block(
 
 @compiled
 def _neuron_adjoint(
-    first: int,
-    last: int,
-    g: Any,
-    u: Any,
-    y: Any,
-    c: SurrogateNumbers,
-    f: Recurrence,
-    nu: Recurrence | None,
-    rows: int,
+    first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers, f: Recurrence, nu: Recurrence | None, rows: int
 ) -> None:
     written = scratch_rows(_CHUNK, padded(_BLOCK), g)
     for low in range(first, last, _BLOCK):
