@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from cuslayer._base import check
 from cuslayer._base.files import read_table, read_text, write_table, write_text
 from cuslayer.plot import learning_curves
-from cuslayer.training.score import Tally
+from cuslayer.training.score import Score, Tally
 
 
 @dataclass(frozen=True)
@@ -122,25 +123,35 @@ class Stats:
         self.epochs = list(epochs)
         self.training, self.validation, self.test = Tally(), Tally(), Tally()
 
-    def end_epoch(self, *, seconds: float | None = None) -> EpochStats:
+    def end_epoch(
+        self,
+        training: Score | None = None,
+        validation: Score | None = None,
+        test: Score | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> EpochStats:
         """End the epoch: append its row to `epochs`, and return it.
 
         Args:
+            training: a score, such as `Trainer.train` returns; by default the score of the samples added.
+            validation: the same for validation.
+            test: the same for test.
             seconds: duration of training; by default from the end of the previous epoch, or from the creation of this
-                log, to the last training batch.
+                log, to the last training batch added, or to now.
 
         Raises:
             ValueError: no training sample was added, or seconds is negative.
         """
-        if self.training.samples == 0:
+        last = self.training.last if training is None else time.perf_counter()
+        seconds = check.not_negative("seconds", last - self.training.start if seconds is None else seconds)
+        if training is None and self.training.samples == 0:
             raise ValueError("an epoch must have a training sample, got none")
-        if seconds is None:
-            seconds = self.training.last - self.training.start
-        seconds = check.not_negative("seconds", seconds)
-        scores: list[tuple[float | None, float | None]] = [
-            each.score() if each.samples else (None, None) for each in (self.test, self.validation)
+        given = (training, self.training), (test, self.test), (validation, self.validation)
+        scores: list[tuple[Any, float | None]] = [
+            tally.score() if score is None and tally.samples else score or (None, None) for score, tally in given
         ]
-        row = EpochStats(len(self.epochs) + 1, *self.training.score(), *scores[0], seconds, *scores[1])
+        row = EpochStats(len(self.epochs) + 1, *scores[0], *scores[1], seconds, *scores[2])
         self.epochs.append(row)
         self.training, self.validation, self.test = Tally(), Tally(), Tally()
         return row

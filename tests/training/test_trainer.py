@@ -30,7 +30,7 @@ def trainer(*layers, loss=None, lr=0.01, **options):
 def test_training_equals_a_plain_loop():
     """Which counts by itself, and by `Stats`."""
     cs.seed(1)
-    t = trainer()
+    t, log = trainer(), cs.training.Stats()
     first = t.net.layers[0].weight.data.copy()
     cs.seed(1)
     net = cs.Sequential(cs.Dense(6, 2), SRM)
@@ -55,7 +55,10 @@ def test_training_equals_a_plain_loop():
                 right += int((cs.classify(spikes) == labels).sum())
             expected += [pytest.approx(total / 5), right / 5]
         row = stats.end_epoch()
-        assert [row.epoch, *t.train(batches()), *t.test(batches())] == [epoch, *expected]
+        own = log.end_epoch(t.train(batches()), test=t.test(batches()))
+        scores = [own.epoch, own.train_loss, own.train_accuracy, own.test_loss, own.test_accuracy]
+        assert scores == [epoch, *expected]
+        assert (own.validation_loss, own.seconds > 0) == (None, True)
         assert [row.train_loss, row.train_accuracy, row.test_loss, row.test_accuracy] == expected
         assert stats.training.samples == stats.test.samples == 0
     assert not np.array_equal(first, net.layers[0].weight.data)
