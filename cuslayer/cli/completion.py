@@ -11,10 +11,7 @@ DESCRIPTION = """Print a script for a shell, which then completes commands, opti
     "$(cuslayer completion bash)" in ~/.bashrc. zsh: eval "$(cuslayer completion zsh)" in ~/.zshrc, after compinit.
     fish: save it as ~/.config/fish/completions/cuslayer.fish. It needs argcomplete: pip install
     'cuslayer[completion]'."""
-EXAMPLES = (
-    'eval "$(cuslayer completion bash)"',
-    "cuslayer completion fish > ~/.config/fish/completions/cuslayer.fish",
-)
+EXAMPLES = ('eval "$(cuslayer completion bash)"', "cuslayer completion fish > ~/.config/fish/completions/cuslayer.fish")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,10 +16,7 @@ HELP = "show the classes of recordings"
 DESCRIPTION = """Show the class of each recording, its probability, the number of spikes of each output (or its
     read-out), and the time of the decision in ms: from then on, the class had most spikes. A recording without a spike
     of the output has no class."""
-EXAMPLES = (
-    "cuslayer predict runs/1 --test 0",
-    "cuslayer predict runs/1 recordings/*.bs2 --best --json",
-)
+EXAMPLES = ("cuslayer predict runs/1 --test 0", "cuslayer predict runs/1 recordings/*.bs2 --best --json")
 JSON = {
     "file": "the recording, as it was given, or its name in the test set",
     "class": "the class of most spikes, from 0; null without a spike",

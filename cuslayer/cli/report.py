@@ -13,10 +13,7 @@ HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
     the given recordings, or for the first one of the run's test set, whose class is known, so that the page has the
     errors too."""
-EXAMPLES = (
-    "cuslayer report runs/1",
-    "cuslayer report runs/1 recordings/1.bs2 --out page.html",
-)
+EXAMPLES = ("cuslayer report runs/1", "cuslayer report runs/1 recordings/1.bs2 --out page.html")
 JSON = shared.PAGE_JSON
 
 

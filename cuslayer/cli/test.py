@@ -8,11 +8,7 @@ from cuslayer import training
 from cuslayer.cli.arguments import add_data, add_device, add_json, add_run, print_json, run_of, use_device
 
 HELP = "show the loss and the accuracy of a run on its test set"
-EXAMPLES = (
-    "cuslayer test runs/1",
-    "cuslayer test runs/1 --best --json",
-    "cuslayer test runs/1 --data recordings",
-)
+EXAMPLES = ("cuslayer test runs/1", "cuslayer test runs/1 --best --json", "cuslayer test runs/1 --data recordings")
 JSON = {
     "run": "the run, as it was given",
     "epoch": "epochs that its weights have been trained",

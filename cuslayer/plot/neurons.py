@@ -140,7 +140,8 @@ def potential(
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
 
     Args:
-        u: (T, N, ...), the potential that is compared with the threshold, a tensor or an array.
+        u: (T, N, ...), the potential that is compared with the threshold, a tensor, an array or a recorded potential,
+            whose neurons have their numbers in the network.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         neuron: the kind of neuron: its theta, its dt and its rule for spikes.
         sample: the sample of the batch; None if u is (T, ...) without a batch.
@@ -179,7 +180,8 @@ def potential(
         given = one_sample("current", current, sample)
         check.same_shape("current", given, "u", traces)
         driven = flatten_neurons(given)[:, which]
-    for column, (number, shade) in enumerate(zip(which, shades, strict=True)):
+    names = np.asarray(u.coords["neuron"])[which] if "neuron" in getattr(u, "coords", ()) else which
+    for column, (number, shade) in enumerate(zip(names, shades, strict=True)):
         trace, fired = shown[:, column], spiking[:, column]
         dot = "." if len(trace) == 1 else "none"
         ax.plot(time, trace, color=shade, linewidth=1.4, marker=dot, label="potential" if alone else f"neuron {number}")

@@ -114,6 +114,10 @@ def test_several_potentials(traces):
     line = lines(cs.plot.potential(u, neuron=SRM, neurons=[(1, 2, 3)]))["potential"]
     assert (line.get_ydata().tolist(), line.get_marker()) == ([1 * 24 + 2 * 8 + 3], ".")  # one step makes no line
     assert {"neuron 1", "neuron 5"} < lines(cs.plot.potential(u, neuron=SRM, neurons=[(0, 0, 1), 5])).keys()
+    net = cs.Sequential(cs.Dense(2, 9), SRM)
+    with cs.record(net, layers=1, neurons=[8, 3]) as seen:
+        net(np.ones((4, 1, 2), bool))
+    assert names(cs.plot.potential(seen[1].potential, neuron=SRM))[1:] == ["neuron 8", "neuron 3"]
 
 
 def test_the_current_of_a_potential(traces):
