@@ -115,7 +115,8 @@ def write_demo(
         path: the file to write or replace.
         recordings: a data set, or a batch (x, labels) as of a `Loader`; the page carries some of them, up to 4 MB. Of
             `Digits`, it carries the pictures, and drawings become pictures like these. Labels are classes, or one at
-            each step. Recordings of numbers come with the weighted input of the first neurons.
+            each step; other targets are not shown. Recordings of numbers come with the weighted input of the first
+            neurons.
         names: the names of the classes; by default those of the data set, or numbers.
         shape: the input, for a network that does not have it itself: a `Network` has it, and a `Sequential` whose first
             layer is a `Dense` of frames.
