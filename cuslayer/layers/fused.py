@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -45,7 +45,9 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking:
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
     """Return a gradient as an array of a shape (frames, ...) and type; with `deferred`, a matrix may stay one."""
     if deferred and isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
-        return g.value
+        product = cast(Product, g.value)
+        if product.dtype == product.weight.dtype == dtype:
+            return product
     return as_array(g).astype(dtype, copy=False).reshape(shape)
 
 

@@ -280,13 +280,6 @@ class StepNeuron(Neuron):
         if "decays" in vars(cls) and "time_constants" not in vars(cls):
             cls.time_constants = tuple(dict.fromkeys(cls.decays.values()))
 
-    def __new__(cls, *given: Any, **options: Any) -> Any:
-        is_one = "__dataclass_fields__" in vars(cls)
-        if not is_one and any("ClassVar" not in str(kind) for kind in cls.__annotations__.values()):
-            decorator = "@dataclass(frozen=True, eq=False, repr=False)"
-            raise TypeError(f"{cls.__name__} must be a dataclass, for its constants: write {decorator} above the class")
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
         set_checked(

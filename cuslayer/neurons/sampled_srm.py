@@ -16,7 +16,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
-from cuslayer.neurons.states import ON_CPU, Carried, Remembering
+from cuslayer.neurons.states import Carried, Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 
 
@@ -61,7 +61,7 @@ def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: C
     """Return the result of `sampled_spike` after the spikes of earlier calls."""
     k, dtype, earlier = kernels.of(a), a.dtype, len(spiking.refractory) - 1
     if k is not kernels.cpu:
-        raise ValueError(ON_CPU)
+        raise ValueError("a state between calls is kept on the CPU only, got x on a GPU")
     before = np.zeros((earlier, *a.shape[1:]), bool) if states.values is None else states.values
     u, s = k.sampled_srm.sampled_spike_after(before, a, spiking)
     states.values, potential = s[len(a) :].copy(), save_for_backward(k, u)

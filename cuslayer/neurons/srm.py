@@ -14,6 +14,7 @@ from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.recurrent.constants import Program
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.neurons.base import (
     SURROGATE,
     USUAL_SCALE,
@@ -114,7 +115,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
 def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) -> tuple[Array, Pullback]:
     """Return the result of `neuron` from states, which it changes: by `Recurrent`'s kernels, without synapses."""
     check.weighted_input("x", x)
-    k, held, dtype = kernels.of(x), states.begin(x, program, 0), x.dtype
+    k, held, dtype, shape = kernels.of(x), states.begin(x, program, 0), x.dtype, x.shape
     before = {"states": held.states.copy(), "start": held.steps}
     xp = namespace(x)
     given = xp.empty((0, math.prod(x.shape[2:])), dtype), program, xp.empty((0, 1), dtype), 1
@@ -126,7 +127,8 @@ def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) ->
         found: Array = k.recurrent.adjoint(g, potential(), more, *given, **before, later=later)[0]
         return found[: len(g)]
 
-    return s, pullback
+    # Packed images have a line for each row.
+    return s.unpack() if isinstance(s, PackedSpikes) and len(shape) == 5 else s, pullback
 
 
 # Beyond this multiple of dt, neighbouring steps have the same numbers in float64.

@@ -12,8 +12,6 @@ from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array, Setting, namespace
 from cuslayer.kernels.recurrent.constants import Program
 
-ON_CPU = "a state between calls is kept on the CPU only, got x on a GPU"
-
 _made: Setting[list[Any] | None] = Setting(None)
 
 
@@ -80,6 +78,8 @@ class PopulationStates(Carried):
         if self.values is None:
             self.values = kernels.of(x).recurrent.held(x, program, delay)
         inputs = self.values.inputs
+        if kernels.of(inputs) is not kernels.of(x):
+            raise ValueError("x must be on the device of the last call")
         if inputs.shape[1:] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
             was = f"{inputs.shape[1]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
             raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")

@@ -141,7 +141,7 @@ def potential(
 
     Args:
         u: (T, N, ...), the potential that is compared with the threshold, a tensor, an array or a recorded potential,
-            whose neurons have their numbers in the network.
+            whose neurons are labelled with their numbers in the network.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         neuron: the kind of neuron: its theta, its dt and its rule for spikes.
         sample: the sample of the batch; None if u is (T, ...) without a batch.

@@ -25,7 +25,7 @@ class EpochStats:
         train_accuracy: fraction of training samples classified correctly, during training.
         test_loss: mean loss per test sample after the epoch; in a run of `train`, only the best epoch has it.
         test_accuracy: fraction of test samples classified correctly after the epoch.
-        seconds: duration of training, without validation and test.
+        seconds: duration of training; without validation and test, unless `Stats` got their scores.
         validation_loss: mean loss per validation sample after the epoch.
         validation_accuracy: fraction of validation samples classified correctly after the epoch.
     """
@@ -126,9 +126,9 @@ class Stats:
     def end_epoch(
         self,
         training: Score | None = None,
+        *,
         validation: Score | None = None,
         test: Score | None = None,
-        *,
         seconds: float | None = None,
     ) -> EpochStats:
         """End the epoch: append its row to `epochs`, and return it.
@@ -138,7 +138,7 @@ class Stats:
             validation: the same for validation.
             test: the same for test.
             seconds: duration of training; by default from the end of the previous epoch, or from the creation of this
-                log, to the last training batch added, or to now.
+                log, to the last training batch added; with a score for training, to this call.
 
         Raises:
             ValueError: no training sample was added, or seconds is negative.
@@ -149,7 +149,7 @@ class Stats:
             raise ValueError("an epoch must have a training sample, got none")
         given = (training, self.training), (test, self.test), (validation, self.validation)
         scores: list[tuple[Any, float | None]] = [
-            tally.score() if score is None and tally.samples else score or (None, None) for score, tally in given
+            score or (tally.score() if tally.samples else (None, None)) for score, tally in given
         ]
         row = EpochStats(len(self.epochs) + 1, *scores[0], *scores[1], seconds, *scores[2])
         self.epochs.append(row)

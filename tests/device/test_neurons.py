@@ -73,16 +73,16 @@ def test_time_constants_are_trained_and_states_kept(kind):
     for where in ("cuda", "cpu"):
         cs.use(where)
         if recurrent:
-            made, parts = population(name, trained=True, gradient="exact", scale_rho=0.2), [x]
+            made = population(name, trained=True, stateful=True, gradient="exact", scale_rho=0.2)
         else:
-            made, parts = TRAINED[name](trained=True, stateful=True, graded=True, gradient="exact"), [x[:9], x[9:]]
-        out = [made(backend.to_device(part)) for part in parts]
+            made = TRAINED[name](trained=True, stateful=True, graded=True, gradient="exact")
+        out = [made(backend.to_device(part)) for part in (x[:9], x[9:])]
         assert module(out[-1].data) == ("cupy" if where == "cuda" else "numpy")
         out[-1].backward(backend.to_device(np.ones(out[-1].shape, np.float32)))
         found.append(
             [backend.to_numpy(array) for array in (*(y.data for y in out), *(p.grad for p in made.parameters()))]
         )
-    assert len(found[0]) == 2 + len(TRAINED[name]().time_constants)
+    assert len(found[0]) == 2 + recurrent + len(TRAINED[name]().time_constants)
     for mine, other in zip(*found, strict=True):
         assert mine.shape == other.shape
         rtol, atol = (1e-3, 1e-4 * max(1.0, abs(other).max())) if recurrent else (1e-4, 1e-5)
@@ -113,6 +113,7 @@ def test_a_network_is_recorded_and_explained(kind):
 CHUNKED = {
     "CUBA": cs.CUBA,
     "SRM": lambda: cs.SRM(gradient="exact"),
+    "SRM of images": lambda: cs.SRM(theta=1.0),
     "recurrent CUBA": lambda: population("CUBA", delay=3.0),
     "recurrent AdLIF": lambda: population("AdLIF", trained=True, gradient="exact"),
     "recurrent SRM": lambda: population("SRM"),
@@ -124,12 +125,24 @@ CHUNKED = {
 @pytest.mark.parametrize("kind", CHUNKED)
 def test_chunks_of_time_are_the_cpus(kind, options):
     """With delays and dropout beside neurons of which states are kept."""
-    batch, found = (np.random.default_rng(0).random((30, 2, 6)) < 0.4, np.array([0, 2])), []
+    images, found = kind == "SRM of images", []
+    batch = np.random.default_rng(0).random((30, 2, *((6, 6, 1) if images else (6,)))) < 0.4, np.array([0, 2])
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(1)
-        stages = CHUNKED[kind](), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
-        net = cs.Sequential(cs.Dense(6, 5), *stages)
+        stages = cs.Dense(6, 5), CHUNKED[kind](), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
+        if images:
+            first, last = cs.Conv(1, 2, 3, weight_scale=20.0), cs.Conv(2, 3, 2, weight_scale=20.0)
+            stages = (
+                first,
+                CHUNKED[kind](),
+                cs.SumPool(2, gain=1.1),
+                CHUNKED[kind](),
+                last,
+                CHUNKED[kind](),
+                cs.ReadOut(3, 3),
+            )
+        net = cs.Sequential(*stages)
         t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters(), 0.1, clip_norm=0.01), **options)
         found.append(
             (t.train([batch]).loss, *(backend.to_numpy(p.grad) for p in net.parameters() if p.grad is not None))
@@ -138,7 +151,7 @@ def test_chunks_of_time_are_the_cpus(kind, options):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
 
 
-def test_a_state_of_sampled_neurons_is_the_cpus():
+def test_a_state_of_sampled_neurons_on_a_gpu_is_refused():
     net = cs.Sequential(cs.Dense(6, 5), NEURONS["SampledSRM"]())
     t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters()), calibrate=None, truncate=9)
     with pytest.raises(ValueError, match=r": a state between calls is kept on the CPU only, got x on a GPU$"):

@@ -61,3 +61,17 @@ def test_the_array_of_spikes_may_change_before_backward(rate):
         return weight.grad
 
     assert np.array_equal(gradient(True), gradient(False))
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_gradient_passes_weights_of_another_type(recurrent):
+    """The product with a weight in float64 is no product for neurons in float32."""
+    grads = []
+    for dtype in ("float32", "float64"):
+        cs.seed(1)
+        neuron = cs.Recurrent(cs.Dense(5, 5), cs.LIF()) if recurrent else cs.LIF()
+        net = cs.Sequential(cs.Dense(6, 5), neuron, cs.Dense(5, 3))
+        net[2].weight.data = net[2].weight.data.astype(dtype)
+        net(np.random.default_rng(0).random((9, 2, 6)) < 0.5).backward(np.ones((9, 2, 3), np.float32))
+        grads.append(net[0].weight.grad)
+    np.testing.assert_allclose(*grads, rtol=1e-4, atol=1e-6)

@@ -138,9 +138,6 @@ def test_a_backward_of_its_own_takes_the_place_of_the_derived_one():
     short = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": lambda c, v, x: (v, v, v >= c.theta)})
     with pytest.raises(TypeError, match=r"^Mine: step must be a function of its own, made by def, got line \d+ of"):
         short()(x)
-    bare = type("Mine", (OwnBackward,), {"__annotations__": {"tau": "float", "most": "ClassVar"}, "tau": 1.0})
-    with pytest.raises(TypeError, match=r"^Mine must be a dataclass, for its constants: write @dataclass\(frozen"):
-        bare(tau=2.0)
 
 
 def test_its_functions_run_as_plain_python():

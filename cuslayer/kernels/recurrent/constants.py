@@ -37,7 +37,7 @@ class Program(NamedTuple):
 
 
 class Later(NamedTuple):
-    """The gradients of a population's state, from a call of backward for the call over the steps before."""
+    """The gradients that backward over a chunk of time leaves for backward over the chunk before it."""
 
     states: Array  # (states, columns)
     # (steps, columns), the gradients of the potentials of the next steps within the filters; on the CPU a ring buffer

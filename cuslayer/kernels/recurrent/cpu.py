@@ -28,8 +28,8 @@ from cuslayer.kernels.recurrent.constants import Geometry, Later, Program, lags_
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
-# A thread computes at least so many samples together, for which it reads the weights once, or so many neurons.
-_SAMPLES, _NEURONS = 16, 8192
+# A thread computes samples with so many neurons together, but at least so many for which it reads a weight once.
+_NEURONS, _SAMPLES = 8192, 16
 
 
 class PopulationMemory:
@@ -103,10 +103,10 @@ def _forward(
     together: int,
 ) -> None:
     width, kept = x.shape[2], b.rows - len(more)
-    all_columns, samples = x.shape[1] * width, len(fired) * x.shape[1]
+    all_columns = x.shape[1] * width
     rows, marks = inputs.reshape(len(inputs), all_columns), fired.reshape(len(fired), all_columns)
     potential, saved = u.reshape(len(u), all_columns), more.reshape(len(more), len(u), all_columns)
-    by_sample, spikes = fired.reshape(samples, width), s.reshape(len(s), all_columns)
+    by_sample, spikes = fired.reshape(len(fired) * x.shape[1], width), s.reshape(len(s), all_columns)
     total, index = scratch(width, x), np.empty(lags * width, np.int32)
     memory = scratch(b.rows * min(together, last - first) * width, x)
     for low in range(first, last, together):
@@ -165,7 +165,7 @@ def forward(
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
-    held, together = (before.states, before.inputs, before.fired), _together(samples, neurons)
+    held, together = (before.states, before.inputs, before.fired), _together(samples, neurons, 1)
     parallel_for(_forward, samples, before.steps, *given, *held, *written, block, together, grain=together)
     before.steps += steps
     return u, s, more
@@ -203,14 +203,12 @@ def _adjoint(
         load_states(memory, later.states, at, columns)
         ring, total = later.ring[:, at : at + columns].copy(), totals[:columns]
         for t in range(steps - 1, -1, -1):
-            receive_errors(total, flat, (t + delay) * apart + at, apart, synapse)
+            receive_errors(total, flat, (t + delay) * apart + at, apart, max(len(y) - t - delay, 0), synapse)
             if inputs:
                 place = (t * samples + low) * inputs
                 sent = flat_errors, place, inputs, 1, 0
                 multiply(own, 0, width, *sent, flat_after, 0, width, 0, inputs, 1, rows, width)
-            else:
-                copy(own[:columns], g[t, at : at + columns])
-            _add(total, total, own)
+            _add(total, total, own if inputs else g[t, at : at + columns])
             load_saved(memory, at_kept, columns, t, at, u, kept, states, old, old_row, b.numbers, 0)
             potential, out, now = u[t : t + 1], y[t : t + 1], start + t
             run_backward(now, now + 1, memory, ring, total.reshape(1, columns), 0, potential, at, out, at, columns, b)
@@ -219,9 +217,10 @@ def _adjoint(
         store_states(sums, memory[at_sums * columns :], at, columns)
 
 
-def _together(samples: int, neurons: int) -> int:
-    """Return the number of samples that a thread computes together."""
-    return max(1, min(max(_NEURONS // max(neurons, 1), _SAMPLES), samples // cores()))
+def _together(samples: int, neurons: int, least: int) -> int:
+    """Return the number of samples that a thread computes together, so that all threads have equal work."""
+    rounds = -(-samples // (cores() * max(_NEURONS // max(neurons, 1), least)))
+    return max(1, -(-samples // (cores() * max(rounds, 1))))
 
 
 def adjoint(
@@ -265,11 +264,11 @@ def adjoint(
     old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)
     states = np.zeros((program.states, samples * neurons), u.dtype) if states is None else states
     sums = np.empty((len(block.constants) if trained else 0, flat[1]), u.dtype)
-    # The errors of the weighted inputs after the last step come after the others.
-    y = empty((steps + delay + lags - 1, flat[1]), u.dtype)
-    y[steps:] = later.errors if len(later.errors) else 0
-    if isinstance(g, Product) and not (g.errors.shape[1] and g.dtype == g.weight.dtype == u.dtype):
-        g = g.materialize().astype(u.dtype)
+    # The errors of the weighted inputs after the last step, if there are any, come after the others.
+    y = empty((steps + len(later.errors), flat[1]), u.dtype)
+    y[steps:] = later.errors
+    if isinstance(g, Product) and not g.errors.shape[1]:
+        g = g.materialize()
     if isinstance(g, Product):
         errors = np.ascontiguousarray(g.errors).reshape(steps, samples, g.errors.shape[1])
         given = np.empty((0, flat[1]), u.dtype), errors, aligned_copy(g.weight.T, u.dtype)
@@ -277,7 +276,8 @@ def adjoint(
         given = np.ascontiguousarray(g).reshape(flat), np.empty((steps, samples, 0), u.dtype), np.empty((0, 0), u.dtype)
     arrays = *given, u.reshape(flat), more.reshape(len(more), *flat), y
     synapses = backward_synapse(weight, u.shape[2:], geometry), delay
-    states_and_sums, together = (states, old, later, sums), _together(samples, neurons)
+    least = _SAMPLES if lags and geometry is None else 1
+    states_and_sums, together = (states, old, later, sums), _together(samples, neurons, least)
     parallel_for(_adjoint, samples, start, *arrays, *synapses, *states_and_sums, block, together, grain=together)
     later.errors[:] = y[: len(later.errors)]
     return y[:steps].reshape(u.shape), sums

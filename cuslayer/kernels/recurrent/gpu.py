@@ -27,7 +27,7 @@ _NO_FILTER = Recurrence(0.0, 0.0, 0, 0.0, 0.0)
 
 
 class PopulationMemory:
-    """The state of a population between calls; see the CPU's. The last step of `inputs` and `fired` is the last row."""
+    """The state of a population between calls; see the CPU's. The last row of `inputs` and `fired` is the last step."""
 
     def __init__(self, x: Array, program: Program, delay: int) -> None:
         samples, neurons = x.shape[1], math.prod(x.shape[2:])
@@ -38,12 +38,12 @@ class PopulationMemory:
 
     def last_spikes(self, delay: int) -> Array:
         """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
-        return self.fired[len(self.fired) - delay :]
+        return self.fired[len(self.fired) - delay :].copy()
 
     def copy(self) -> PopulationMemory:
         """Return a copy."""
         found = copy(self)
-        found.states = self.states.copy()
+        found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
         return found
 
 
@@ -89,9 +89,11 @@ def forward(
     s = PackedSpikes(words, x.shape, neurons, by_neuron)
     if before is not None:
         before.steps += len(x)
-        before.inputs = saved[len(saved) - len(inputs) :] if program.response else inputs
+        # In place: a captured graph reads the same arrays in every launch.
         now = s.unpack().reshape(len(x), samples, neurons)
-        before.fired = namespace(x).concatenate([before.fired, now], axis=0)[len(x) :]
+        before.fired[...] = namespace(x).concatenate([before.fired, now], axis=0)[len(x) :]
+        if program.response:
+            inputs[...] = saved[len(x) :]
     return u, s, more
 
 
@@ -111,7 +113,7 @@ def adjoint(
 ) -> tuple[Array, Array]:
     """Return the gradients of the weighted input, (T, N, ...), and of the constants by column, (constants, columns).
 
-    As many rows of 0 as the delay has steps, at most T, follow the first; with later gradients, the errors after T.
+    After the T rows of the first come min(delay, T) rows of 0 or, with `later`, its errors.
     """
     steps, columns, spiking = len(g), math.prod(g.shape[1:]), program.spiking
     late, rows = (min(delay, steps), 0) if later is None else (len(later.errors), len(later.ring))
@@ -126,7 +128,7 @@ def adjoint(
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
     if later is not None:
         given["states"], y[steps:], g_u[steps:] = later.states, later.errors.reshape(y[steps:].shape), later.ring
-    shared = math.prod(g.shape[2:]) * g.dtype.itemsize
+    shared = math.prod(g.shape[2:]) * g.dtype.itemsize if len(w) else 0
     _launch("recurrent_adjoint", g, program, constants, delay, geometry, shared, given)
     if later is not None:
         later.errors[:], later.ring[:] = y[:late].reshape(late, columns), g_u[:rows]

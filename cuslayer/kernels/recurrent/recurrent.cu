@@ -55,8 +55,8 @@ struct Fired {
     }
 };
 
-// The neurons and their states. A call goes on from the state before its first step, or backward from the gradients after
-// its last step, which earlier calls have left; else both are 0.
+// The neurons and their states. A call goes on from the states that the call before has left; backward, from the gradients
+// of the call after it. Else it begins with 0.
 struct Population {
     const real *numbers;    // constants of all neurons of a kind
     const real *constants;  // (constants, period), of each neuron of a kind
@@ -64,7 +64,7 @@ struct Population {
     const real *first;      // backward: (states, samples, neurons), the states before the first step of a kind, if start > 0
     const bool *earlier;    // (past, samples, neurons), spikes before the first step
     long long past;         // steps of them
-    long long rows;         // steps of the weighted input before the first step; backward, of the errors after the last
+    long long rows;         // steps of z before the first step; backward, of g_u after the last
     long long start;        // steps of earlier calls
     bool goes_on;           // whether the call goes on
     long long steps, period;
@@ -227,8 +227,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const real *__restrict__ first,      // (states, samples, neurons), the states before the first step, if start > 0
     real *g_u,                           // (steps + rows, samples, neurons), gradient of the potential of spike response
                                          // neurons, whose last rows come from later calls
-    real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back,
-                                         // then 0; if the call goes on, those of the steps after it
+    real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back;
+                                         // the last rows are 0, or come from later calls
     real *sums,                          // (constants, samples, neurons), gradients of the constants of a kind, written
     long long steps,                     // time steps
     long long samples,                   // samples of the batch

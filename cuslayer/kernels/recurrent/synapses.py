@@ -63,8 +63,8 @@ def send_spikes(total: Any, index: Any, count: int, synapse: Any) -> None:
     raise TypeError("runs in compiled loops only")
 
 
-def receive_errors(totals: Any, errors: Any, at: int, apart: int, synapse: Any) -> None:
-    """Write to totals, (samples neurons,), the errors that spikes get from the weighted inputs of all lags.
+def receive_errors(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: Any) -> None:
+    """Write to totals, (samples neurons,), the errors that spikes get from the weighted inputs of lags, `most` at most.
 
     The errors are flat: lag 0 begins at an index, and lags lie `apart`.
     """
@@ -101,17 +101,17 @@ def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None
 
 
 @compiled
-def _receive_rows(totals: Any, errors: Any, at: int, apart: int, synapse: DenseErrors) -> None:
-    lags, width = synapse.weight.shape[0], synapse.weight.shape[2]
+def _receive_rows(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: DenseErrors) -> None:
+    lags, width = min(synapse.weight.shape[0], most), synapse.weight.shape[2]
     w, rows = synapse.weight.reshape(synapse.weight.size), len(totals) // max(width, 1)
     multiply(totals, 0, width, errors, at, width, 1, apart, w, 0, width, width * width, width, lags, rows, width)
 
 
 @compiled
-def _receive_taps(totals: Any, errors: Any, at: int, apart: int, synapse: ConvSynapse) -> None:
+def _receive_taps(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: ConvSynapse) -> None:
     weight, width = synapse.weight, synapse.channels // synapse.groups
     totals[:] = 0
-    for place in range(0, len(totals), max(synapse.channels, 1)):
+    for place in range(0, len(totals) if most else 0, max(synapse.channels, 1)):
         pixel = place // max(synapse.channels, 1) % (synapse.rows * synapse.columns)
         row, column = divmod(pixel, synapse.columns)
         frame = at + place - pixel * synapse.channels
@@ -142,10 +142,10 @@ def _send(total: Any, index: Any, count: Any, synapse: Any) -> Any:
 
 
 @overload(receive_errors)
-def _receive(totals: Any, errors: Any, at: Any, apart: Any, synapse: Any) -> Any:
+def _receive(totals: Any, errors: Any, at: Any, apart: Any, most: Any, synapse: Any) -> Any:
     receive: Any = _receive_rows if synapse.instance_class is DenseErrors else _receive_taps
 
-    def run(totals: Any, errors: Any, at: Any, apart: Any, synapse: Any) -> Any:
-        receive(totals, errors, at, apart, synapse)
+    def run(totals: Any, errors: Any, at: Any, apart: Any, most: Any, synapse: Any) -> Any:
+        receive(totals, errors, at, apart, most, synapse)
 
     return run
