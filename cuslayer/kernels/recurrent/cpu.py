@@ -165,7 +165,10 @@ def forward(
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
-    held, together = (before.states, before.inputs, before.fired), _together(samples, neurons, 1)
+    held, together = (
+        (before.states, before.inputs, before.fired),
+        _together(samples, neurons, lags > 0 and geometry is None),
+    )
     parallel_for(_forward, samples, before.steps, *given, *held, *written, block, together, grain=together)
     before.steps += steps
     return u, s, more
@@ -217,9 +220,10 @@ def _adjoint(
         store_states(sums, memory[at_sums * columns :], at, columns)
 
 
-def _together(samples: int, neurons: int, least: int) -> int:
+def _together(samples: int, neurons: int, weighted: bool) -> int:
     """Return the number of samples that a thread computes together, so that all threads have equal work."""
-    rounds = -(-samples // (cores() * max(_NEURONS // max(neurons, 1), least)))
+    most = max(_NEURONS // max(neurons, 1), _SAMPLES if weighted else 1)
+    rounds = -(-samples // (cores() * most))
     return max(1, -(-samples // (cores() * max(rounds, 1))))
 
 
@@ -276,8 +280,7 @@ def adjoint(
         given = np.ascontiguousarray(g).reshape(flat), np.empty((steps, samples, 0), u.dtype), np.empty((0, 0), u.dtype)
     arrays = *given, u.reshape(flat), more.reshape(len(more), *flat), y
     synapses = backward_synapse(weight, u.shape[2:], geometry), delay
-    least = _SAMPLES if lags and geometry is None else 1
-    states_and_sums, together = (states, old, later, sums), _together(samples, neurons, least)
+    states_and_sums, together = (states, old, later, sums), _together(samples, neurons, lags > 0 and geometry is None)
     parallel_for(_adjoint, samples, start, *arrays, *synapses, *states_and_sums, block, together, grain=together)
     later.errors[:] = y[: len(later.errors)]
     return y[:steps].reshape(u.shape), sums
