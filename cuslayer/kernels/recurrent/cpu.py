@@ -165,10 +165,8 @@ def forward(
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
     written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
-    held, together = (
-        (before.states, before.inputs, before.fired),
-        _together(samples, neurons, lags > 0 and geometry is None),
-    )
+    held, weighted = (before.states, before.inputs, before.fired), lags > 0 and geometry is None
+    together = _together(samples, neurons, weighted)
     parallel_for(_forward, samples, before.steps, *given, *held, *written, block, together, grain=together)
     before.steps += steps
     return u, s, more
