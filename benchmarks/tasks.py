@@ -114,7 +114,7 @@ def lines(name: str, results: dict) -> list[str]:
             spread = f" ± {stdev(seeds):.1f}" if len(seeds) > 1 else ""
             rows.append([what, ", ".join(f"{each:.1f}" for each in seeds), f"{mean(seeds):.1f}{spread}"])
     rows += [[f"published: {source}", "", figure] for source, figure in PUBLISHED.get(name, {}).items()]
-    said = common.said(results["machine"], f"python benchmarks/tasks.py {name}")
+    said = common.said(results["machines"][name], f"python benchmarks/tasks.py {name}")
     least, minutes = min(min(r["seconds"]) for r in runs), mean(r["minutes"] for r in runs)
     took = f"{len(runs[0]['train'])} epochs of at least {least:.1f} s, {minutes:.1f} minutes a run beside other work"
     return [*common.table(["", "accuracy of each seed, %", "mean, %"], rows, 2), "", f"{took}; {said}"]
@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
-    results = {"runs": []} | common.load("tasks", options.out) | {"machine": common.describe()}
+    results = {"runs": [], "machines": {}} | common.load("tasks", options.out)
+    results["machines"][options.task] = common.describe()
     speakers = SPEAKERS if options.task == "spoken-digits" else (None,)
     known = {(r["seed"], r["speaker"]) for r in results["runs"] if r["task"] == options.task}
     runs = [(seed, speaker) for seed in options.seeds for speaker in speakers if (seed, speaker) not in known]

@@ -97,6 +97,7 @@ class Remembering(Carried):
 
     The function may omit the output of the kept steps.
 
+    >>> import numpy as np
     >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
     >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
     ([0.0, 1.0], [2.0])
