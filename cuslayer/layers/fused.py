@@ -46,7 +46,7 @@ def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> A
     """Return a gradient as an array of a shape (frames, ...) and type; with `deferred`, a matrix may stay one."""
     if deferred and isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
         product = cast(Product, g.value)
-        if product.dtype == product.weight.dtype == dtype:
+        if product.errors.shape[1] and product.dtype == product.weight.dtype == dtype:
             return product
     return as_array(g).astype(dtype, copy=False).reshape(shape)
 

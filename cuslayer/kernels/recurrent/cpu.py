@@ -61,9 +61,12 @@ class PopulationMemory:
         return found
 
 
-def nothing_later(g: Array, program: Program, longest: int, steps: int = ENDLESS) -> Later:
-    """Return zeros to begin backward over so many steps with, for gradients like g (T, N, ...) and a longest delay."""
-    block = _backward_block(g.dtype, steps, program, np.empty((0, 1), g.dtype), False)
+def nothing_later(g: Array, program: Program, longest: int) -> Later:
+    """Return zeros to begin backward with, for gradients like g (T, N, ...) and a longest delay."""
+    return _zeros_after(g, _backward_block(g.dtype, ENDLESS, program, np.empty((0, 1), g.dtype), False), longest)
+
+
+def _zeros_after(g: Array, block: Block, longest: int) -> Later:
     columns, rows = math.prod(g.shape[1:]), (block.states, max(block.history, 1), longest)
     return Later(*(np.zeros((count, columns), g.dtype) for count in rows))
 
@@ -245,7 +248,7 @@ def adjoint(
     steps later.
 
     Args:
-        g: (T, N, ...), or a `Product`.
+        g: (T, N, ...), or a `Product` of one column or more.
         u: (T, N, ...), the potential.
         more: the other values from `forward`.
         weight: see `forward`.
@@ -262,15 +265,13 @@ def adjoint(
     flat, spiking, lags = (steps, samples * neurons), program.spiking, lags_of(weight, geometry)
     more = more[: len(program.saved(trained))]  # after these, gradients of constants may need more
     block = _backward_block(u.dtype, steps if later is None else ENDLESS, program, constants, trained)
-    later = nothing_later(u, program, 0, steps) if later is None else later
+    later = _zeros_after(u, block, 0) if later is None else later
     old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)
     states = np.zeros((program.states, samples * neurons), u.dtype) if states is None else states
     sums = np.empty((len(block.constants) if trained else 0, flat[1]), u.dtype)
     # The errors of the weighted inputs after the last step, if there are any, come after the others.
     y = empty((steps + len(later.errors), flat[1]), u.dtype)
     y[steps:] = later.errors
-    if isinstance(g, Product) and not g.errors.shape[1]:
-        g = g.materialize()
     if isinstance(g, Product):
         errors = np.ascontiguousarray(g.errors).reshape(steps, samples, g.errors.shape[1])
         given = np.empty((0, flat[1]), u.dtype), errors, aligned_copy(g.weight.T, u.dtype)
