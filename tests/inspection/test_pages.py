@@ -359,6 +359,8 @@ def test_a_finger_scrolls_and_taps(opened, folder):
     page.there.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     assert scrolled > 100
     assert (page.run("view.range"), page.chosen()[0]) == (before, 3)
+    while scrolled != (scrolled := page.run("scrollY")):  # the page may scroll on for a while
+        page.there.frames()
     left, top, *_ = page.box("rasters[1].node")
     for name, points in (("touchStart", [{"x": left + 100, "y": top + 50}]), ("touchEnd", [])):
         page.there.call("Input.dispatchTouchEvent", type=name, touchPoints=points)
