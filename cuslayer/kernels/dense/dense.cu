@@ -44,8 +44,8 @@
 // share: they are not in step, and more rows than that are not found there. Where all inputs spike, it is 4 times as
 // fast by these numbers. To count costs each block 5 loads a thread and a barrier, for 32 samples of 300 steps.
 //
-// Busy frames: a frame of `dense` with more than `limit` spikes is summed as on the CPU, which looks the sums of the
-// sums of six neighbouring inputs up in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
+// Busy frames: a frame of `dense` with more than `limit` spikes is summed as on the CPU, which looks up the sums of
+// six neighbouring inputs in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
 // on the sizes of the layer alone: `busy_above` of busy.py. The bits of a frame are counted before they are listed: 4
 // popcounts and 5 shuffles for 4,096 inputs. A spike of a busy frame loads what another does; for 128 outputs it takes 12
 // additions and selections more, by the source, and 4 instructions to find its neighbours.
