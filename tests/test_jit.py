@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -62,9 +63,19 @@ def test_a_kernel_is_compiled_anew_when_any_source_has_changed(tmp_path):
         run = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
         found.append(run.stdout.split())
     assert found == [["6.0", "0"], ["6.0", "1"], ["6.0", "0"]]
-    digest = jit._stamp()
-    assert len(digest) == 64
-    assert jit._stamp() == digest
+
+
+def test_the_stamp_covers_each_file_with_compiled_functions(monkeypatch, tmp_path):
+    package = Path(jit.__file__).parents[1]
+    compiles = re.compile("^@(compiled|inlined)|numba.n?jit", re.MULTILINE)
+    files = [file for file in package.rglob("*.py") if compiles.search(file.read_text())]
+    assert len(files) > 30
+    assert set(files) <= set(jit._sources())
+    (tmp_path / "cpu.py").write_text("a")
+    monkeypatch.setattr(jit, "_sources", lambda: [tmp_path / "cpu.py"])
+    before = jit._stamp.__wrapped__()
+    (tmp_path / "cpu.py").write_text("b")  # of the same size
+    assert jit._stamp.__wrapped__() != before
 
 
 def test_a_cache_of_another_version_is_compiled_anew(tmp_path):

@@ -109,14 +109,16 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
     return cast("Callable[P, R]", numba.njit(**options)(function))
 
 
+def _sources() -> list[Path]:
+    """Return the files of the package that have compiled functions."""
+    patterns = "_base/jit.py", "data/**/*.py", "distributed/sums.py", "kernels/**/*.py"
+    return sorted(file for pattern in patterns for file in Path(__file__).parents[1].glob(pattern))
+
+
 @cache
 def _stamp() -> str:
-    """Return a digest of the name, time and size of each file with kernels or their sources."""
-    package = Path(__file__).parent
-    files = sorted([*package.glob("*.py"), *package.glob("kernels/**/*.py"), *package.glob("data/**/*.py")])
-    found = [(str(file.relative_to(package)), file.stat()) for file in files]
-    described = [(name, about.st_mtime_ns, about.st_size) for name, about in found]
-    return hashlib.sha256(repr(described).encode()).hexdigest()
+    """Return a digest of the content of each file with compiled functions."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in _sources())).hexdigest()
 
 
 @cache
