@@ -173,6 +173,4 @@ if not TYPE_CHECKING:
 
     def __dir__() -> list[str]:
         hidden = {"Any", "TYPE_CHECKING", "import_module"}
-        return sorted(
-            {name for name in (*globals(), *__all__, *_LATER) if name[:1] != "_" or name[:2] == "__"} - hidden
-        )
+        return sorted({n for n in (*globals(), *__all__, *_LATER) if n[:1] != "_" or n[:2] == "__"} - hidden)

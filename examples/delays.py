@@ -1,6 +1,6 @@
 """Train a network whose synapses have delays; or delays of axons, or recurrent neurons, in a network of the same size.
 
-    python delays.py                               # two spikes in either order: less than a minute
+    python delays.py --rate 0.001                  # two spikes in either order: one or two minutes
     python delays.py recurrent --rate 0.01
     python delays.py synapses --data recordings.npz --rate 0.04   # docs/spoken-digits.md says what is in the file
 

@@ -34,10 +34,8 @@ def run(tmp_path):
 
     def run():
         environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-        found = subprocess.run(
-            [sys.executable, "-c", "import doubled"], env=environment, capture_output=True, text=True
-        )
-        return found.stdout.split(), found.stderr[-300:]
+        done = subprocess.run([sys.executable, "-c", "import doubled"], env=environment, capture_output=True, text=True)
+        return done.stdout.split(), done.stderr[-300:]
 
     return run
 

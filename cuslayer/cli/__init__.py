@@ -99,12 +99,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cuslayer {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        description = " ".join(getattr(command, "DESCRIPTION", f"{command.HELP[0].upper()}{command.HELP[1:]}.").split())
+        about = " ".join(getattr(command, "DESCRIPTION", f"{command.HELP[0].upper()}{command.HELP[1:]}.").split())
         examples = "\n  ".join(("examples:" if len(command.EXAMPLES) > 1 else "example:", *command.EXAMPLES))
         command.add_arguments(
-            commands.add_parser(
-                name, help=command.HELP, description=description, epilog=examples, formatter_class=_Help
-            )
+            commands.add_parser(name, help=command.HELP, description=about, epilog=examples, formatter_class=_Help)
         )
     return parser
 

@@ -14,7 +14,7 @@ from cuslayer._base import check
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.structure import check_loss, default_loss
-from cuslayer.layers import Delay, Layer
+from cuslayer.layers import Delay, Layer, SynapticDelays
 from cuslayer.layers.base import Hooked, Synapse
 from cuslayer.network.graph import INPUT, Address, GraphNode, finite_input
 from cuslayer.network.join import on_gradient
@@ -401,7 +401,7 @@ def _copy(value: Any, dtype: Any) -> Any:
         return type(value)(_copy(item, dtype) for item in value)
     if type(value) is dict:
         return {key: _copy(item, dtype) for key, item in value.items()}
-    if not isinstance(value, Layer):
+    if not isinstance(value, Layer) or isinstance(value, SynapticDelays):
         return value
     layer = copy.copy(value)
     if isinstance(layer, Synapse):
@@ -421,7 +421,7 @@ def _trained_tensors(stage: Any) -> dict[str, Tensor]:
     """Return the parameters of a layer by name, except those that are no attributes of it but of the original."""
     if not isinstance(stage, Layer):
         return {}
-    return {name: p for name, p in stage.named_parameters().items() if not name.isdigit()}
+    return {name: p for name, p in stage.named_parameters().items() if p.requires_grad and not name.isdigit()}
 
 
 class _Run:

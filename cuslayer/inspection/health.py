@@ -192,7 +192,7 @@ def _measure(net: Any, batches: Batches, loss: Any) -> NetworkHealth:
     seen = {u.last.number: (u, list[Any](), list[float]()) for u in units(graph) if u.model is not None}
     value, mixed, samples, fires, desired = 0.0, 0.0, 0, False, None
     for x, target in batches:
-        with eval_mode(net):
+        with eval_mode(net, spread=True):
             with no_grad(active=False):
                 # An input that requires a gradient makes every layer receive one.
                 given = as_tensor(x)
@@ -264,7 +264,7 @@ def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) 
         with copied(net) as (twin,):
             own = {id(as_neuron(node.stage).own_layer) for node in graph_of(twin).nodes if is_neuron(node.stage)}
             run = CalibrationRun(dict(wanted), own, fine)
-            with eval_mode(twin), no_grad():
+            with eval_mode(twin, spread=True), no_grad():
                 run.scale(twin, as_tensor(batches[0][0]))
             after = _measure(twin, batches, loss)
             better = after.badness < before.badness and (after.layers[0].error or not before.layers[0].error)
@@ -375,7 +375,8 @@ class _Steps:
         self.x, self.before = as_tensor(batch[0]), _measure(net, [batch], loss)
         self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)
         with copied(net, optimizer) as (twin, own):
-            twin.eval()
+            for layer in twin.layers_within():
+                layer.training = hasattr(layer, "over_lags")
             with no_grad(active=False):
                 y = twin(self.x)
                 error = (loss or default_loss(net, y, batch[1]))(y, batch[1])
@@ -403,7 +404,7 @@ class _Steps:
         found = dict[Address, float]()
         with self._taken(steps=steps, **how) as changed:
             twins = graph_of(changed).nodes
-            with eval_mode(self.net), eval_mode(changed), no_grad():
+            with eval_mode(self.net, spread=True), eval_mode(changed, spread=True), no_grad():
                 for at in Walk(self.net, (self.x, self.x)):
                     if at.neurons is None:
                         old, new = zip(*at.inputs, strict=True)

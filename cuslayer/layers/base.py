@@ -326,7 +326,7 @@ class Synapse(Hooked):
 
     def _set_delays(self, delays: Any) -> None:
         """Set the delays of the synapses, which get the weight's shape; None for no delays."""
-        if delays is not None and not hasattr(delays, "over_lags"):
+        if delays is not None and (isinstance(delays, type) or not hasattr(delays, "over_lags")):
             raise check.mistyped("delays", "must be SynapticDelays", delays)
         self.delays = None if delays is None else delays.attach(self.weight.shape)
 

@@ -128,6 +128,7 @@ class Delaying(Synapse):
     def _delayed(self, x: Any, since: int = 0, lag: Array | None = None) -> Tensor:
         """Return the weighted input of the steps from `since` on; in evaluation delays are whole lags."""
         x, weight, delays = as_tensor(x), self.effective_weight(), cast(SynapticDelays, self.delays)
+        check.time_first("x", x, least_dimensions=3)
         self.output_shape(x.shape[2:])
         groups, window = (self.groups, self.window) if isinstance(self, Convolution) else (1, Window.of(1, 1, 0, 1))
         frames = x if isinstance(self, Convolution) else x.reshape(*x.shape[:2], 1, 1, len(weight))

@@ -211,13 +211,12 @@ class Recurrent(Layer, Neuron):
     A layer without its own weight_scale gets other initial weights, with which errors keep their size through time.
     They are orthogonal; in a convolution they are random and equally large::
 
-        W = 0.9 Q / (D max |H|)             Q orthogonal
-        max |H| = 1 / (1 - d)               LIF
-        max |H| = 1 / ((1 - a) (1 - b))     CUBA
+        W = min(0.9 / (D max |H|), theta / (2 |h|)) Q             Q orthogonal
 
-    D is the mean of ``dt rho(u)``, for potentials around 0 with a deviation of ``theta / 2``, and H the frequency
-    response of the potential to a weighted input. Each pass round the loop multiplies an error by ``|e| D |H|``, e an
-    eigenvalue of W. `calibrate` measures and sets the scale for real input; see `balance`.
+    D is the mean of ``dt rho(u)``, for potentials around 0 with a deviation of ``theta / 2``. H is the frequency
+    response of the potential to a weighted input, and ``|h|`` the Euclidean norm of its response in time. The first
+    bound keeps the size of errors: each pass round the loop multiplies an error by ``|e| D |H|``, e an eigenvalue of W.
+    The second, which applies with the default scale_rho, limits the recurrent input. See `balance` for real input.
 
     The default scale_rho is 0.1 here: with a lower surrogate the weights W are larger, and an optimizer step changes
     the loop less.
@@ -281,6 +280,8 @@ class Recurrent(Layer, Neuron):
             raise ValueError(f"layer must go from a population to itself, got {layer!r}")
         if isinstance(layer, Conv) and layer.delays is not None:
             raise ValueError(f"layer must be Dense to have delays of its synapses, got {layer!r}")
+        if layer.delays is not None and layer.delays.dt != self.dt:
+            raise ValueError(f"the layer's delays must have the neuron's dt, {self.dt:g}, got {layer.delays.dt:g}")
         if layer.bias is not None:
             raise ValueError(f"layer must have no bias, the layer before it may have one, got {layer!r}")
 

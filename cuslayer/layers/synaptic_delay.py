@@ -13,7 +13,7 @@ from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, note_chan
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 
-# The least width of a Gaussian whose delay learns, and the width at which one lag has all of the weight, in steps.
+# The least width of a Gaussian whose delay learns, and the width for a Gaussian of 0, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
 
 
@@ -31,7 +31,7 @@ def lagged(x: Array, /, *, lags: int, groups: int = 1) -> tuple[Array, Pullback]
         (T, N, ..., lags C), of x's type; 0 before the first step.
 
     Raises:
-        ValueError: x is not (T, N, ..., C), or lags is less than 1.
+        ValueError: x is not (T, N, ..., C), lags is less than 1, or groups does not divide C.
 
     >>> import numpy as np
     >>> lagged(np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), lags=2).data[:, 0].tolist()
@@ -39,6 +39,8 @@ def lagged(x: Array, /, *, lags: int, groups: int = 1) -> tuple[Array, Pullback]
     """
     check.time_first("x", x, least_dimensions=3)
     lags, xp, shape = check.integer("lags", lags, least=1), namespace(x), x.shape
+    if shape[-1] % check.integer("groups", groups, least=1):
+        raise ValueError(f"groups must divide the channels, got {groups} and {shape[-1]}")
     inputs = (*shape[:-1], groups, shape[-1] // groups)
     out = xp.zeros((*inputs[:-1], lags, inputs[-1]), x.dtype)
     for lag in range(min(lags, len(x))):
@@ -68,13 +70,13 @@ def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) 
         weight: (..., inputs, outputs), float32 or float64.
         delay: the delays d in steps, of the same shape.
         lags: the number of lags l, from 0 on.
-        width: in steps; a number, or an array of one number that is not 0.
+        width: in steps; a number, or an array of one number.
 
     Returns:
         (..., lags inputs, outputs), inputs of lag 0 first.
 
     Raises:
-        ValueError: the shapes differ, or a number is out of range.
+        ValueError: the shapes differ or have fewer than two axes, or a number is out of range.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier 2024, "Learning delays in spiking neural networks using dilated
     convolutions with learnable spacings", arXiv 2306.17670.
@@ -85,26 +87,24 @@ def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) 
     """
     check.floating("weight", weight)
     check.same_shape("delay", delay, "weight", weight)
+    if weight.ndim < 2:
+        raise ValueError(f"weight must be (..., inputs, outputs), got shape {weight.shape}")
     lags = check.integer("lags", lags, least=1)
-    narrow = not hasattr(width, "ndim") and check.not_negative("width", width) == 0
     xp, dtype, shape = namespace(weight), weight.dtype, weight.shape
-    lag = xp.ones((lags, 1, 1)).cumsum(axis=0) - 1
+    width = xp.zeros(1) + (width if hasattr(width, "ndim") else check.not_negative("width", width))
+    lag, one = xp.ones((lags, 1, 1)).cumsum(axis=0) - 1, width == 0
     # In float64, so that the weights of a CPU and of a GPU are the same numbers of float32 but for rare cases.
-    off = lag - delay.astype(np.float64)[..., None, :, :]
-    if not narrow:
-        exponents = off * off * (-0.5 / width**2)
-        shares = xp.exp(exponents - exponents.max(axis=-3, keepdims=True))
-        shares /= shares.sum(axis=-3, keepdims=True)
-    else:
-        shares = xp.asarray(lag == xp.rint(delay)[..., None, :, :].clip(0, lags - 1), np.float64)
+    center, width = delay.astype(np.float64), xp.where(one, _ONE_LAG, width)
+    off = lag - xp.where(one, xp.rint(center).clip(0, lags - 1), center)[..., None, :, :]
+    exponents = off * off * (-0.5 / width**2)
+    shares = xp.exp(exponents - exponents.max(axis=-3, keepdims=True))
+    shares /= shares.sum(axis=-3, keepdims=True)
     out = (weight[..., None, :, :] * shares).astype(dtype)
 
     def of_weight(g: Array) -> Array:
         return (g * shares).sum(axis=-3).astype(dtype)
 
     def of_delay(g: Array) -> Array:
-        if narrow:
-            return xp.zeros(shape, delay.dtype)
         slopes = off / width**2
         slopes = shares * (slopes - (shares * slopes).sum(axis=-3, keepdims=True))
         return (weight * (g * slopes).sum(axis=-3)).astype(delay.dtype)
@@ -117,16 +117,21 @@ def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) 
 
 
 class _Delays(Bounded):
-    """Delays whose Gaussians narrow with each step of an optimizer, which clips them."""
+    """Delays that an optimizer clips, and changes in its first steps only; each step narrows their Gaussians."""
 
-    __slots__ = ("taken",)
+    __slots__ = ("before", "taken")
 
     def __init__(self, data: Any, *, least: float, most: float, taken: Tensor) -> None:
         super().__init__(data, least=least, most=most)
         self.taken = taken
+        self.before: tuple[Array, int] | None = None  # the delays of the last pass, and the steps that change them
 
     def clamp(self) -> None:
         super().clamp()
+        # After the last step, neither momentum nor weight decay changes them, in a captured graph either.
+        if self.before is not None:
+            delays, steps = self.before
+            self.data[...] = namespace(self.data).where(self.taken.data < steps, self.data, delays)
         note_change(self.taken)
         self.taken.data += 1
 
@@ -134,18 +139,19 @@ class _Delays(Bounded):
 class SynapticDelays(Layer):
     """The delays of the synapses of a layer, trained with its weights; the argument `delays` of `Dense` and `Conv`.
 
-    In training a weight is spread over lags by a Gaussian around its delay, see `functions.weights_over_lags`. A step k
-    of an optimizer narrows the Gaussians, from `width` ms to half a step::
+    In training a weight is spread over lags by a Gaussian around its delay, see `functions.weights_over_lags`. Each
+    step k of the optimizer that has the delays narrows the Gaussians, from `width` ms to half a step::
 
         w[k] = width (dt / (2 width))^(k / steps)          k < steps
 
-    From then on, and in evaluation, each weight has one lag, the nearest to its delay: the delays no longer change, and
-    the weights adapt to them.
+    From then on each weight has one lag, the nearest to its delay, as in evaluation and where the delays are frozen
+    (``requires_grad`` False). Steps no longer change the delays, and the weights adapt to them. So train for more than
+    `steps` steps. Gradients need memory for (T, N, ..., lags, inputs).
 
     Args:
         max_delay: the longest delay, ms.
         dt: the step, ms.
-        steps: the number of steps of the optimizer after which the delays stay.
+        steps: the number of steps of the optimizer that change the delays.
         width: of the Gaussians at the beginning, ms; by default a third of max_delay.
 
     Attributes:
@@ -154,7 +160,7 @@ class SynapticDelays(Layer):
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: a number is none.
+        TypeError: an argument is not a number.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier 2024, arXiv 2306.17670.
 
@@ -184,6 +190,8 @@ class SynapticDelays(Layer):
 
     def attach(self, shape: Shape) -> SynapticDelays:
         """Draw the delays of a weight of a shape, unless there are some; return the object."""
+        if self.taken.data.any():
+            raise ValueError("delays must be new, these have been trained; make SynapticDelays for each network")
         if self.delay is None:
             drawn = draw_uniform(0.0, self.max_delay, shape)
             self.delay = _Delays(drawn, least=0.0, most=self.max_delay, taken=self.taken)
@@ -195,7 +203,7 @@ class SynapticDelays(Layer):
         """Return the width of the Gaussians in steps, an array of one number."""
         first, share = max(self.width / self.dt, _NARROW), self.taken.data / self.steps
         xp = namespace(share)
-        return xp.where(share < 1.0, first * xp.exp(share * math.log(_NARROW / first)), share * 0 + _ONE_LAG)
+        return xp.where(share < 1.0, first * xp.exp(share * math.log(_NARROW / first)), share * 0)
 
     def whole_lags(self) -> Array:
         """Return the delay of each weight in evaluation, in steps, int32."""
@@ -205,7 +213,10 @@ class SynapticDelays(Layer):
 
     def over_lags(self, weight: Tensor) -> Tensor:
         """Return a weight (..., inputs, outputs) as (..., lags inputs, outputs)."""
-        delay, width = cast(_Delays, self.delay), self.width_now() if self.training else 0.0
+        delay = cast(_Delays, self.delay)
+        width = self.width_now() if self.training and delay.requires_grad else 0.0
+        if isinstance(delay, _Delays):
+            delay.before = delay.data.copy(), self.steps
         return weights_over_lags(weight, delay * (1.0 / self.dt), lags=self.lags, width=width)
 
     def __repr__(self) -> str:

@@ -108,7 +108,7 @@ def calibrate(
 
     The search for c is a bisection. It starts where the potential has a standard deviation of ``theta / 2``
     (fluctuation-driven initialization). The directions of the weights do not change. Layers receive spikes from the
-    layers before them at the new rates. Dropout is off.
+    layers before them at the new rates. Dropout is off, and trained delays of synapses are as in the first step.
 
     If no factor reaches the rate, because too few inputs have spikes, the layer gets half of its highest possible rate.
     If the input of a skip connection alone gives the neurons a higher rate, the layer gets the scale at the start of
@@ -156,7 +156,7 @@ def calibrate(
     kept = _kept(net, keep)
     with preserved_epoch(batches):
         x = _gather(batches, samples)
-    with eval_mode(net), no_grad():
+    with eval_mode(net, spread=True), no_grad():
         net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)

@@ -106,12 +106,12 @@ def output_step(graph: Graph) -> float | None:
     everywhere = set[float]()
     for node in graph.nodes:
         neurons = is_neuron(node.stage)
-        own: float | None = getattr(node.stage, "dt", None) if neurons else None
+        keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
+        own: float | None = getattr(getattr(node.stage, "delays", None) or node.stage, "dt", None) if keeps else None
         if joined and own is not None:
             everywhere.add(own)
         steps = sorted({dt for dt in (own, *(of_output[number] for number in node.inputs)) if dt is not None})
         _check_one(steps)
-        keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
         of_output[node.number] = steps[0] if keeps and steps else None
     _check_one(sorted(everywhere))
     return of_output[graph.output]
@@ -119,7 +119,7 @@ def output_step(graph: Graph) -> float | None:
 
 def _check_one(steps: list[float]) -> None:
     if len(steps) > 1:
-        raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
+        raise ValueError(f"neurons and delays must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
 
 
 # The bytes of a neuron's potential and spike at a step, and of a gradient.
@@ -136,9 +136,7 @@ def layer_error(graph: Graph, number: int, shape: tuple[int, ...]) -> LayerMemor
     """Return the error for a layer whose arrays did not fit."""
     node = graph.nodes[number]
     sizes = _sizes(graph, shape)
-    needs = (
-        f" needs {in_words(_EACH * sizes[number] * shape[1])} for its potentials and spikes" if sizes[number] else ""
-    )
+    needs = f" needs {in_words(_EACH * sizes[number] * shape[1])} for potentials and spikes" if sizes[number] else ""
     return LayerMemoryError(
         f"layer {node}, {node.described},{needs or ' does not fit into memory'}; {_advice(graph, shape)}"
     )

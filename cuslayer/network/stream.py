@@ -47,8 +47,8 @@ class Stream:
     """A network in evaluation that takes one step, or one chunk of steps, at a time; made by ``net.stream()``.
 
     The spikes equal ``net(x)`` for the whole input: to the bit if layers take spikes, and up to rounding if they take
-    numbers. Memory does not grow with the number of steps. Making or resetting the stream copies the network's weights.
-    Streams run on the CPU. The output is 0 after the end of a recording, by its length.
+    numbers. Memory does not grow with the number of steps. Reset the stream after the network has changed. Streams run
+    on the CPU. The output is 0 after the end of a recording, by its length.
 
     Args:
         net: a network on the CPU, of layers and neurons that can keep a state. The library's layers and neurons can,

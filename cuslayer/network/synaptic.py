@@ -44,7 +44,7 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
     if isinstance(layer, Windowed):
         ones.gain = 1.0
     else:
-        ones.weight, ones.bias = Tensor(to_device(np.ones(layer.weight.shape, np.float32))), None
+        ones.weight, ones.bias, ones.delays = Tensor(to_device(np.ones(layer.weight.shape, np.float32))), None, None
     with no_grad(active=False):
         x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
         y = ones(x)

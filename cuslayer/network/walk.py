@@ -202,12 +202,14 @@ def ends_in_read_out(net: Any) -> bool:
 
 
 @contextmanager
-def eval_mode(net: Any) -> Iterator[None]:
+def eval_mode(net: Any, *, spread: bool = False) -> Iterator[None]:
     """Inspect a network within the block: its layers are in evaluation mode, and its tensors need no gradients.
 
-    The block leaves the network, the states of stateful neurons, and the random generator unchanged.
+    The block leaves the network, the states of stateful neurons, and the random generator unchanged. With `spread`,
+    trained delays of synapses are spread over lags, as in the next step of training.
     """
-    layers = net.layers_within()
+    layers: list[Any] = net.layers_within()
+    delays = [each for each in layers if spread and hasattr(each, "over_lags") and each.delay.requires_grad]
     training = [layer.training for layer in layers]
     own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
     required = [(p, p.requires_grad) for p in {id(p): p for p in (*net.parameters(), *own)}.values()]
@@ -217,6 +219,8 @@ def eval_mode(net: Any) -> Iterator[None]:
             layer.training = False
         for p, _ in required:
             p.requires_grad = False
+        for layer in delays:
+            layer.training = layer.delay.requires_grad = True
         with preserved_generator():
             yield
     finally:

@@ -41,8 +41,8 @@ class BalancedResonateAndFire(StepNeuron):
         omega: the angular frequency, rad/s, from 0 to ``0.95 / D``: a number, or an array that broadcasts to the
             layer's neurons, such as (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share
             it.
-        b_offset: the damping, 1/s, from 0 to ``0.5 / D``; like omega. The time constant of the decay is ``1 /
-            b_offset``.
+        b_offset: the damping, 1/s, from 0 to ``0.5 / D``; like omega. Without spikes, the time constant of the decay is
+            about ``1 / (b_offset sqrt(1 - (D omega)^2))``, in s.
         gamma: the decay factor of refraction, from 0 to 1.
         gradient: "exact" or "slayer".
         trained: whether omega and b_offset are trained, within these limits.

@@ -478,9 +478,7 @@ def tau_of_decay(name: str, decay: Any, dt: float) -> Any:
     """
     values = np.rint(np.asarray(4096.0 * np.asarray(decay, np.float64), np.float32)).astype(np.float64) / 4096.0
     if not ((values > 0) & (values < 1)).all():
-        raise ValueError(
-            f"{name} must be between 0 and 1, got {check.one_line(decay)}, which lava-dl rounds to 4096ths"
-        )
+        raise ValueError(f"{name} must be between 0 and 1, got {check.one_line(decay)}; lava-dl rounds to 4096ths")
     found = -dt / np.log1p(-values)
     return float(found) if values.ndim == 0 else found
 

@@ -128,9 +128,7 @@ def _split(config: Config, train_set: Dataset, net: Network) -> tuple[Dataset, D
         by_class = labels is not None and labels.ndim == 1
         return split(train_set, cast(float, config.validation), seed=config.seed, by_class=by_class)
     if config.dataset is not None or config.sound is not None or config.data is None:
-        raise ValueError(
-            f"validation must be a share of the recordings, a list is for a folder, got {config.validation}"
-        )
+        raise ValueError(f"validation must be a share of recordings, a list is for a folder, got {config.validation}")
     lists = (_label_list(Path(config.data), name) for name in (config.train_list, config.validation))
     chosen: Any = open_folder(config.data, *lists, shape=net.input_shape)[1]
     files, given = {chosen.where(i) for i in range(len(chosen))}, cast(Any, train_set)

@@ -107,18 +107,14 @@ def test_errors_of_from_dlpack():
 
     with pytest.raises(TypeError, match=r"^from_dlpack: x must have __dlpack__ and __dlpack_device__, got list$"):
         cs.from_dlpack([1.0])
-    with pytest.raises(
-        ValueError, match=r"^from_dlpack: x must be on a CPU or an NVIDIA GPU, got DLPack's device type 10$"
-    ):
+    with pytest.raises(ValueError, match=r"^from_dlpack: x must be on a CPU or an NVIDIA GPU, got DLPack's .* 10$"):
         cs.from_dlpack(Elsewhere())
 
 
 def test_the_address_on_a_gpu():
     x = tensor(2)
     assert not hasattr(x, "__cuda_array_interface__")
-    with pytest.raises(
-        AttributeError, match=r"^Tensor: __cuda_array_interface__ exists on a GPU only; data is on the CPU$"
-    ):
+    with pytest.raises(AttributeError, match=r"^Tensor: __cuda_array_interface__ exists on a GPU only; .* the CPU$"):
         _ = x.__cuda_array_interface__
 
 

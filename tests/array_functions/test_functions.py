@@ -257,9 +257,7 @@ def test_wrong_arguments_of_shapes_are_one_line():
 
 
 def test_the_top_level_has_the_functions_that_networks_need():
-    needed = (
-        "sum max min any all sin prod sort pad flip repeat logsumexp norm exp mean where concatenate einsum softmax"
-    )
-    assert all(getattr(cs, name) is getattr(functions, name) for name in needed.split())
+    top = "sum max min any all sin prod sort pad flip repeat logsumexp norm exp mean where concatenate einsum softmax"
+    assert all(getattr(cs, name) is getattr(functions, name) for name in top.split())
     # A star import hides no name of Python or NumPy.
     assert not [name for name in cs.__all__ if name in functions.__all__]

@@ -162,18 +162,12 @@ VALUES = {
     "reshape: shape must fit x of shape (2, 3), got (4, 2)": lambda: A.reshape(4, 2),
     "transpose: axes must name all 2 axes of x, got (1,)": lambda: A.transpose(1),
     "swapaxes: axis 2 is out of range for an array of 2 axes": lambda: A.swapaxes(0, 2),
-    "moveaxis: source and destination must be as many axes, got (0, 1) and 0": lambda: cs.functions.moveaxis(
-        A, (0, 1), 0
-    ),
+    "moveaxis: source and destination must be as many axes, got (0, 1) and 0": lambda: functions.moveaxis(A, (0, 1), 0),
     "squeeze: axis 1 must have size 1, got shape (2, 3)": lambda: A.squeeze(-1),
     "expand_dims: axis 4 is out of range for an array of 3 axes": lambda: cs.expand_dims(A, 4),
     "concatenate: arrays must be at least one, got none": lambda: cs.concatenate([]),
-    "concatenate: shapes must agree but for axis 0, got (2, 3) and (2, 4)": lambda: np.concatenate(
-        [A, np.ones((2, 4))]
-    ),
-    "concatenate: shapes must agree but for axis 1, got (2, 3) and (3,)": lambda: cs.concatenate(
-        [A, np.ones(3)], axis=-1
-    ),
+    "concatenate: shapes must agree but for axis 0, got (2, 3) and (2, 4)": lambda: np.concatenate([A, np.eye(2, 4)]),
+    "concatenate: shapes must agree but for axis 1, got (2, 3) and (3,)": lambda: cs.concatenate([A, np.ones(3)], -1),
     "concatenate: axis 0 is out of range for an array of 0 axes": lambda: cs.concatenate([1.0, 2.0]),
     "stack: arrays must be at least one, got none": lambda: cs.stack([]),
     "stack: arrays must have one shape, got (2, 3) and (3,)": lambda: np.stack([A, np.ones(3)]),

@@ -26,12 +26,10 @@ from tests.support.tiny import no_figures, recording, silent, write_folder, writ
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
     """A run with spike times."""
-    data = write_pair(tmp_path / "pair")
+    data = str(write_pair(tmp_path / "pair"))
     no_figures(monkeypatch)
     layers, out = ("5", "8", "5"), str(tmp_path / "times")
-    train(
-        Config(error="SpikeTime", duration=30.0, layers=layers, epochs=1, batch=1, data=str(data), out=out), log=silent
-    )
+    train(Config(error="SpikeTime", duration=30.0, layers=layers, epochs=1, batch=1, data=data, out=out), log=silent)
     return tmp_path / "times"
 
 
@@ -210,9 +208,7 @@ def test_another_network(finished, command, refused, monkeypatch, tmp_path, mast
     assert (run.net.notation, run.config.true, run.config.epochs) == ("34x34x2-4a-5-3", 6.0, 1)
     assert command("test", "other")[0] == 0
     refused("Network: '5q' in '34x34x2-5q' is no layer; known words: HxWxC", "train", "--network", "34x34x2-5q")
-    refused(
-        "train: the network expects input (2, 34, 2)", "train", "net.yaml", "--network", "2x34x2-3", "--out", "runs/7"
-    )
+    refused("train: the network expects input (2, 34", "train", "net.yaml", "--network", "2x34x2-3", "--out", "runs/7")
     assert not (tmp_path / "runs").exists()
 
 

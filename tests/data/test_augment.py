@@ -22,11 +22,9 @@ CHANGES = [
 
 def recording(n=400, shape=SHAPE, seed=0):
     r = np.random.default_rng(seed)
-    places = [r.integers(0, side, n) for side in shape]
+    place = [r.integers(0, side, n) for side in shape]
     t = np.sort(r.uniform(0, 10, n))
-    return (
-        Events(t, places[0], None, np.ones(n, int)) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
-    )
+    return Events(t, place[0], None, np.ones(n, int)) if len(shape) == 1 else Events(t, place[1], place[0], place[2])
 
 
 def rng(seed=0):

@@ -327,16 +327,14 @@ def test_inconsistent_files(tmp_path, suffix, raw, message):
 
 
 def test_a_stream_that_unfolds_is_refused_without_an_argument(tmp_path):
-    group = words([8 << 12, 3 << 12] + [4 << 12 | 4095] * 50_000, "<u2")
-    (tmp_path / "a.raw").write_bytes(EVT3 + group)
-    with refuses(
-        f"read_events: {tmp_path}/a.raw must hold at most 524288 events, got 600000; max_events=600000 reads them"
-    ):
-        read_events(tmp_path / "a.raw")
-    assert len(read_events(tmp_path / "a.raw", max_events=600_000)) == 600_000
+    path, group = tmp_path / "a.raw", words([8 << 12, 3 << 12] + [4 << 12 | 4095] * 50_000, "<u2")
+    path.write_bytes(EVT3 + group)
+    with refuses(f"read_events: {path} must hold at most 524288 events, got 600000; max_events=600000 reads them"):
+        read_events(path)
+    assert len(read_events(path, max_events=600_000)) == 600_000
     # One event for each byte of a large file.
-    (tmp_path / "a.raw").write_bytes(EVT3 + words([8 << 12] + [5 << 12 | 3] * 600_000, "<u2"))
-    assert len(read_events(tmp_path / "a.raw")) == 1_200_000
+    path.write_bytes(EVT3 + words([8 << 12] + [5 << 12 | 3] * 600_000, "<u2"))
+    assert len(read_events(path)) == 1_200_000
 
 
 def test_a_clock_without_a_word_of_time_has_none():

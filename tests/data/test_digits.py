@@ -112,13 +112,11 @@ def test_the_cache_returns_the_simulated_recordings(cache, quick, made):
     assert quick == [0, 3]
 
 
-def damage_middle(raw):
+def flip_a_bit(raw):
     return raw[: len(raw) // 2] + bytes([raw[len(raw) // 2] ^ 1]) + raw[len(raw) // 2 + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda raw: b"", lambda raw: b"nonsense", lambda raw: raw[: len(raw) // 2], damage_middle]
-)
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"nonsense", lambda raw: raw[: len(raw) // 2], flip_a_bit])
 def test_a_damaged_cache_is_replaced(cache, quick, made, damage):
     Digits()
     file = cache / "digits-v1-seed0.npz"

@@ -192,10 +192,8 @@ def test_a_batch_of_spikes_is_refused(shape):
 
 
 def test_from_spikes_with_invalid_arguments_raises():
-    with refuses(
-        "from_spikes: spikes must be booleans or counts, got float64; compare them, as in spikes > 0", TypeError
-    ):
-        Events.from_spikes(np.zeros((3, 2)))
+    rule = "from_spikes: spikes must be booleans or counts, got float64; compare them, as in spikes > 0"
+    refused(rule, lambda: Events.from_spikes(np.zeros((3, 2))), TypeError)
     refused("from_spikes: a count must not be negative, got -2", lambda: Events.from_spikes(np.array([[0, -2]])))
     refused("from_spikes: dt must be positive, got 0", lambda: Events.from_spikes(np.zeros((3, 2), bool), dt=0))
 

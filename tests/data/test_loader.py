@@ -329,15 +329,13 @@ def test_microseconds_warn_once_for_a_data_set():
 
 def test_microseconds_are_described():
     events = Events([10.0, 150_000.0, 290_000.0], [0, 1, 2], [0, 0, 0], [0, 1, 1])
-    (message,) = warned(lambda: events.to_spikes(SENSOR, 300))
-    assert message == (
+    (got,) = warned(lambda: events.to_spikes(SENSOR, 300))
+    assert got == (
         "to_spikes: times are in ms, and these look like microseconds: their median is 150000 and the window has 300 "
         "ms; divide them by 1000"
     )
-    (message,) = warned(lambda: Events([5e3, 6e3], [0, 1], None, [0, 0]).to_spikes(3, 100, dt=0.5))
-    assert (
-        message == "to_spikes: all of the 2 events lie past the window of 50 ms (100 steps of 0.5 ms), from 5000 ms on"
-    )
+    (got,) = warned(lambda: Events([5e3, 6e3], [0, 1], None, [0, 0]).to_spikes(3, 100, dt=0.5))
+    assert got == "to_spikes: all of the 2 events lie past the window of 50 ms (100 steps of 0.5 ms), from 5000 ms on"
 
 
 def test_recordings_of_milliseconds_do_not_warn():

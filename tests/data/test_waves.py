@@ -353,9 +353,7 @@ def test_archives_that_unfold_are_refused_before_memory_is_taken(tmp_path, name)
             if fits:
                 read_sounds(tmp_path / "s.npz")
             else:
-                rule = (
-                    r"^read_sounds: .*s\.npz must hold at most 16,777,216 bytes in a file of \d\d\d,\d\d\d, got 134,217"
-                )
+                rule = r"^read_sounds: .*s\.npz must hold at most 16,777,216 bytes in a file of [\d,]{7}, got 134,217"
                 raises(rule, lambda: read_sounds(tmp_path / "s.npz"))
             assert tracemalloc.get_traced_memory()[1] < 16 << 20
         finally:
@@ -470,7 +468,5 @@ def test_a_wav_file_that_ends_early_is_refused(tmp_path, monkeypatch):
         (tmp_path / "cut.wav").write_bytes(whole[:size])
         raises(r"^read_wave: \S*cut\.wav [^\n]+$", lambda: read_wave(tmp_path / "cut.wav"))
     monkeypatch.setattr(check, "_machine_memory", lambda: 199)
-    with pytest.raises(
-        ValueError, match=r"^read_wave: .*cut\.wav: the samples must fit into memory, got shape \(100,\)"
-    ):
+    with pytest.raises(ValueError, match=r"^read_wave: .*cut\.wav: the samples must fit into memory, got shape \(100,"):
         read_wave(write(tmp_path / "cut.wav", np.arange(100, dtype=np.int16)))

@@ -72,9 +72,7 @@ def test_other_libraries_read_the_memory():
     assert x.__dlpack_device__()[0] == 2
     assert x.__cuda_array_interface__["data"] == x.data.__cuda_array_interface__["data"]
     tracked = cs.Tensor([1.0], requires_grad=True)
-    with pytest.raises(
-        AttributeError, match=r"^Tensor: __cuda_array_interface__ would lose the gradient; use x.detach"
-    ):
+    with pytest.raises(AttributeError, match=r"^Tensor: __cuda_array_interface__ would lose the gradient; .*detach"):
         _ = tracked.__cuda_array_interface__
     assert not hasattr(tracked, "__cuda_array_interface__")
     assert hasattr(tracked.detach(), "__cuda_array_interface__")

@@ -79,9 +79,7 @@ def test_time_constants_are_trained_and_states_kept(kind):
         out = [made(backend.to_device(part)) for part in (x[:9], x[9:])]
         assert module(out[-1].data) == ("cupy" if where == "cuda" else "numpy")
         out[-1].backward(backend.to_device(np.ones(out[-1].shape, np.float32)))
-        found.append(
-            [backend.to_numpy(array) for array in (*(y.data for y in out), *(p.grad for p in made.parameters()))]
-        )
+        found.append([backend.to_numpy(a) for a in (*(y.data for y in out), *(p.grad for p in made.parameters()))])
     assert len(found[0]) == 2 + recurrent + len(TRAINED[name]().time_constants)
     for mine, other in zip(*found, strict=True):
         assert mine.shape == other.shape
@@ -125,29 +123,19 @@ CHUNKED = {
 @pytest.mark.parametrize("kind", CHUNKED)
 def test_chunks_of_time_are_the_cpus(kind, options):
     """With delays and dropout beside neurons of which states are kept."""
-    images, found = kind == "SRM of images", []
-    batch = np.random.default_rng(0).random((30, 2, *((6, 6, 1) if images else (6,)))) < 0.4, np.array([0, 2])
+    make, images, runs = CHUNKED[kind], kind == "SRM of images", []
+    data = np.random.default_rng(0).random((30, 2, *((6, 6, 1) if images else (6,)))) < 0.4, np.array([0, 2])
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(1)
-        stages = cs.Dense(6, 5), CHUNKED[kind](), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
+        stages = cs.Dense(6, 5), make(), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
         if images:
             first, last = cs.Conv(1, 2, 3, weight_scale=20.0), cs.Conv(2, 3, 2, weight_scale=20.0)
-            stages = (
-                first,
-                CHUNKED[kind](),
-                cs.SumPool(2, gain=1.1),
-                CHUNKED[kind](),
-                last,
-                CHUNKED[kind](),
-                cs.ReadOut(3, 3),
-            )
+            stages = first, make(), cs.SumPool(2, gain=1.1), make(), last, make(), cs.ReadOut(3, 3)
         net = cs.Sequential(*stages)
         t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters(), 0.1, clip_norm=0.01), **options)
-        found.append(
-            (t.train([batch]).loss, *(backend.to_numpy(p.grad) for p in net.parameters() if p.grad is not None))
-        )
-    for mine, other in zip(*found, strict=True):
+        runs.append((t.train([data]).loss, *(backend.to_numpy(p.grad) for p in net.parameters() if p.grad is not None)))
+    for mine, other in zip(*runs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
 
 

@@ -256,18 +256,16 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending):
 
 @pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
 def test_a_resumed_run_is_the_run_that_never_stopped(ascending, error, tmp_path):
-    write, layers = {
+    write, words = {
         "NumSpikes": (write_folder, ("34x34x2", "4a", "8", "3")),
         "SpikeTime": (write_pair, ("5", "8", "5")),
     }[error]
     data = str(write(tmp_path / "data"))
-    config = Config(
-        error=error, layers=layers, data=data, duration=20.0, window=(0.0, 20.0), batch=4, true=6.0, false=1.0
-    )
+    base = Config(error=error, layers=words, data=data, duration=20.0, window=(0.0, 20.0), batch=4, true=6.0, false=1.0)
     said = []
-    whole = train(config.with_options(epochs=2, out=str(tmp_path / "whole")), log=said.append)
+    whole = train(base.with_options(epochs=2, out=str(tmp_path / "whole")), log=said.append)
     assert backend.device_name() in said[0]
-    half = config.with_options(epochs=1, out=str(tmp_path / "half"))
+    half = base.with_options(epochs=1, out=str(tmp_path / "half"))
     out = train(half, log=silent)
     assert weights(out) != weights(whole)
     train(half.with_options(epochs=2), resume=True, log=silent)

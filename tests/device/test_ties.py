@@ -19,9 +19,7 @@ NEURONS = {
     "LIF": lambda theta: cs.LIF(theta=theta, reset="subtract", gradient="exact", trained=True),
     "LIF to zero": lambda theta: cs.LIF(theta=theta, gradient="exact", trained=True),
     "CUBA": lambda theta: cs.CUBA(3.0, 5.0, theta=theta, gradient="exact", trained=True),
-    "AdaptiveLIF": lambda theta: cs.AdaptiveLIF(
-        3.0, 5.0, 20.0, 4.0, rise=0.3, theta=theta, gradient="exact", trained=True
-    ),
+    "AdaptiveLIF": lambda theta: cs.AdaptiveLIF(3.0, 5.0, 20.0, 4.0, 0.3, theta=theta, gradient="exact", trained=True),
     "ResonateAndFire": lambda theta: cs.ResonateAndFire(theta=theta, gradient="exact", trained=True),
     "AdLIF": lambda theta: cs.AdLIF(theta=theta, trained=True),
     "BalancedResonateAndFire": lambda theta: cs.BalancedResonateAndFire(theta=theta, trained=True, scale_rho=1e-4),

@@ -137,9 +137,7 @@ def test_an_explanation_is_the_effect_of_removing_a_spike():
     weight = net[3].weight.data.reshape(6, 5, 6, 3)[..., 1]
     pointwise = net[2, 2].weight.data[0, 0]
     lags = 20 - np.arange(25)
-    eps = np.where(
-        (lags >= 0) & (lags < len(SRM.response)), np.append(SRM.response, 0)[lags.clip(0, len(SRM.response))], 0
-    )
+    eps = np.where(lags >= 0, np.append(SRM.response, 0)[lags.clip(0, len(SRM.response))], 0)
     of_first = (eps[:, None, None, None] * seen[1].spikes[:, 0]).sum(axis=0)
     of_inner = (eps[:, None, None, None] * seen[2, 0, 1].spikes[:, 0]).sum(axis=0)
     np.testing.assert_allclose(inner.contributions, of_inner * weight[..., :2], rtol=1e-9, atol=1e-9)

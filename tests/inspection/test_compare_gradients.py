@@ -109,7 +109,7 @@ def test_every_layer(neurons):
         cs.Dense((3, 3, 3), 8),
     ]
     weights[1].weight.data *= scale / 10
-    last = cs.Dense(8, 4, weight_scale=scale)
+    last = cs.Dense(8, 4, weight_scale=scale, delays=cs.SynapticDelays(3.0))
     layers = (weights[0], neurons, cs.SumPool(2, gain=gain), neurons, cs.Dropout(0.5), weights[1], neurons, delay)
     net, found = case(*layers, cs.layers.Shift(1.0), last, neurons, srm=neurons, x=(8, 7, 2), outputs=4)
     net.train(False)
@@ -117,6 +117,7 @@ def test_every_layer(neurons):
     assert found.loss == pytest.approx(value.item(), rel=1e-5)
     measured = {(row.layer, row.perturbed) for row in found.rows}
     assert {(1, "weight"), (3, "potential"), (6, "weight"), (6, "shift"), (7, "delay"), (10, "add")} <= measured
+    assert not any(perturbed.startswith("delays.") for _, perturbed in measured)
     for row in found.rows:
         if row.perturbed in SMALL:
             assert abs(row.measured).max() > 0, row
@@ -124,7 +125,8 @@ def test_every_layer(neurons):
             assert row.ratio("exact") == pytest.approx(1.0, abs=1e-2), row
         if isinstance(neurons, cs.Loihi):
             assert (row.slayer == row.exact).all()
-    assert all(p.grad is None and p.requires_grad and p.dtype == np.float32 for p in net.parameters())
+    assert all(p.grad is None and p.dtype == np.float32 for p in net.parameters())
+    assert [p for p in net.parameters() if not p.requires_grad] == [last.delays.taken]
     assert not net[4].training
 
 

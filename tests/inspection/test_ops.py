@@ -17,10 +17,8 @@ def test_spikes_accumulate_and_numbers_multiply() -> None:
     found = cs.count_operations(net, x)
     hidden = net[1](net[0](x))
     second = net[4](net[3](net[2](hidden)))
-    spikes = [x.sum() / 4, net[2](hidden).data.sum() / 4, second.data.sum() / 4]
-    assert [row.accumulates for row in found.layers] == pytest.approx(
-        [8 * spikes[0] + 240, 5 * spikes[1], 3 * spikes[2]]
-    )
+    fired = [x.sum() / 4, net[2](hidden).data.sum() / 4, second.data.sum() / 4]
+    assert [row.accumulates for row in found.layers] == pytest.approx([8 * fired[0] + 240, 5 * fired[1], 3 * fired[2]])
     assert [row.macs for row in found.layers] == [0.0] * 3
     assert [row.dense for row in found.layers] == [30 * 48.0, 30 * 40.0, 30 * 15.0]
     assert [row.updates for row in found.layers] == [240.0, 150.0, 90.0]

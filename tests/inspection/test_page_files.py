@@ -124,16 +124,14 @@ def test_what_a_demonstration_refuses(tmp_path):
     needs = "recordings must be given for a network on which nothing can be drawn: a data set, or a batch (x, labels)"
     drawn = "drawing must be 'none' unless the network takes spikes in frames (H, W, C)"
     weights = "net must have a layer of weights or pooling, and whole delays, before each layer of neurons, got"
-    kinds = (
-        "net must have SRM, Loihi or neurons that are written as a step without exp, got layer 1 (Dense((4, 4, 2), 6)"
-    )
+    kinds = "net must have SRM, Loihi or neurons that are written as a step without exp, got layer 1 (Dense((4, 4, 2)"
     images = "recordings must not be Digits unless the network takes frames (H, W, 2)"
     ends = "net must end in neurons, an Average of them or a read-out, got"
     any_other = [
         ([cs.Conv(2, 3, 3), srm], framed, "net must end in one neuron for each class, got an output of (2, 2, 3)"),
         ([dense, srm, cs.Dense(6, 3)], {}, f"{ends} Dense(6, 3)"),
-        ([dense, Own()], {}, f"{kinds}, Own)"),
-        ([dense, Arithmetic()], {}, f"{kinds}, Arithmetic)"),
+        ([dense, Own()], {}, f"{kinds}, 6), Own)"),
+        ([dense, Arithmetic()], {}, f"{kinds}, 6), Arithmetic)"),
         ([dense, cs.Dense(6, 3), srm], {}, f"{weights} Dense((4, 4, 2), 6), Dense(6, 3)"),
         ([dense, srm, cs.BatchNorm(6), cs.Dense(6, 3), srm], {}, f"{weights} BatchNorm(6), Dense(6, 3)"),
         ([dense, srm, cs.FilterBank(6, 2), srm], {}, f"{weights} FilterBank(6, 2)"),

@@ -144,9 +144,7 @@ def test_without_gradients():
     for at in (1, 3, 5, 7):
         for name in FORWARD:
             assert (getattr(seen[at], name) == getattr(whole[at], name)).all()
-        with pytest.raises(
-            ValueError, match=rf"^record: spikes_error of layer {at} .*, SRM\) is not there before back"
-        ):
+        with pytest.raises(ValueError, match=rf"^record: spikes_error of layer {at} .* SRM\) is not there before back"):
             _ = seen[at].spikes_error
 
 

@@ -131,9 +131,7 @@ def test_biases_come_back(tmp_path):
     ] * 2
     x = spikes((6, 5, 1))
     graph = without_notes(tmp_path / "net.nir")
-    graph.nodes["layer_4_lif"].v_threshold = graph.nodes["layer_4_lif"].v_threshold * np.array(
-        [1, 2, 1, 1, 3], np.float32
-    )
+    graph.nodes["layer_4_lif"].v_threshold *= np.array([1, 2, 1, 1, 3], np.float32)
     other, factor = cs.import_nir(graph), np.array([1, 1 / 2, 1, 1, 1 / 3]) / 0.3
     assert np.allclose(other[2].bias.data, net[2].bias.data * factor, rtol=1e-4)
     assert other(x).data.any()

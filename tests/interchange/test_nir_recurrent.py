@@ -164,7 +164,7 @@ def test_what_cannot_be_written(tmp_path):
     for message, net, options in (
         ("a delay of one step only", dense(delay=2.0), {"dialect": "snntorch"}),
         ("the reader of norse has no Delay", delayed(), {"dialect": "norse", "input_shape": (3, 2, 1)}),
-        ("must have neurons before it", cs.Sequential(delayed()[0], delayed((8,))[0], LIF), {}),
+        ("must follow neurons", cs.Sequential(delayed()[0], delayed((8,))[0], LIF), {}),
         (
             "for which the file has no place",
             cs.Sequential(cs.Conv(1, 1, 1, delays=cs.SynapticDelays(2.0)), LIF),

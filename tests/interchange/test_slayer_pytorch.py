@@ -17,10 +17,8 @@ SRM = cs.SRM()
 def conv_nchwt(x, w, stride, padding, groups):
     """Correlate (N, C, H, W, T) with a Conv3d weight (O, C / groups, kh, kw, 1), in plain loops."""
     n, c, h, w_, t = x.shape
-    pairs = ((stride,) * 2, (padding,) * 2, (1, 1))
-    y = reference.conv(
-        x.transpose(0, 4, 2, 3, 1).reshape(n * t, h, w_, c), w[..., 0].transpose(2, 3, 1, 0), *pairs, groups
-    )
+    options = ((stride,) * 2, (padding,) * 2, (1, 1), groups)
+    y = reference.conv(x.transpose(0, 4, 2, 3, 1).reshape(n * t, h, w_, c), w[..., 0].transpose(2, 3, 1, 0), *options)
     return y.reshape(n, t, *y.shape[1:]).transpose(0, 4, 2, 3, 1)
 
 

@@ -105,12 +105,11 @@ WINDOWS = [
     Window.of(7, 1, 3, 1),
     Window.of(3, 1, 1, 1),
 ]
+SIZES = [(1, 1, 1, 1), (7, 1, 3, 10), (5, 2, 16, 17), (2, 4, 1, 1), (3, 6, 3, 5), (0, 1, 2, 2)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "sizes", [(1, 1, 1, 1), (7, 1, 3, 10), (5, 2, 16, 17), (2, 4, 1, 1), (3, 6, 3, 5), (0, 1, 2, 2)]
-)
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("window", WINDOWS)
 def test_all_three_passes_equal_the_formula(window, sizes, dtype):
     for image in [(7, 5), (4, 9)]:

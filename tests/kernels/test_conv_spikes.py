@@ -146,10 +146,8 @@ SHAPES = {
 def _multiply(out, a, b, sizes):
     rows, times, terms, width = sizes
     at = (3, b.shape[1] + 2, a, 0, terms * times, 1, terms, b.reshape(b.size), 1, b.shape[1], terms * b.shape[1])
-    out_at, out_row, factor, a_at, a_row, a_k, a_j, other, b_at, b_k, b_j = at
-    vectors.multiply(
-        out, out_at, out_row, factor, a_at, a_row, a_k, a_j, other, b_at, b_k, b_j, terms, times, rows, width
-    )
+    out_at, out_row, left, a_at, a_row, a_k, a_j, flat, b_at, b_k, b_j = at
+    vectors.multiply(out, out_at, out_row, left, a_at, a_row, a_k, a_j, flat, b_at, b_k, b_j, terms, times, rows, width)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -138,13 +138,11 @@ def test_delays_of_any_length(steps, columns, low, high, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("before", [0, 1, 5, 30])
-@pytest.mark.parametrize(
-    ("steps", "columns", "samples"), [(0, 3, 4), (1, 1, 1), (12, 33, 2), (40, 65, 6), (9, 4200, 20)]
-)
-def test_a_sum_adds_the_samples_of_earlier_spikes_in_their_order(steps, columns, samples, before, dtype):
+@pytest.mark.parametrize(("steps", "width", "samples"), [(0, 3, 4), (1, 1, 1), (12, 33, 2), (40, 65, 6), (9, 4200, 20)])
+def test_a_sum_adds_the_samples_of_earlier_spikes_in_their_order(steps, width, samples, before, dtype):
     generator = np.random.default_rng(samples)
-    fired = generator.random((before, columns)) < 0.4
-    a = generator.standard_normal((steps, columns)).astype(dtype)
+    fired = generator.random((before, width)) < 0.4
+    a = generator.standard_normal((steps, width)).astype(dtype)
     # Zeros of both signs: the product of a sample and no spike has one too.
     a[generator.random(a.shape) < 0.3], a[generator.random(a.shape) < 0.3] = 0.0, -0.0
     a[generator.random(a.shape) < 0.1] = 0.5

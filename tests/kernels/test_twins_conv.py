@@ -122,10 +122,8 @@ def same_neurons(ours, theirs):
 
 def check_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking):
     x = case.spikes(seed, steps * samples, rate)
-    w = case.weights(seed, dtype, spiking.theta)
-    ours = gpu_conv.conv_neuron(
-        packed_on_host(x, 1), steps, w, case.window, case.groups, response, spiking, np.dtype(dtype)
-    )
+    w, kind = case.weights(seed, dtype, spiking.theta), np.dtype(dtype)
+    ours = gpu_conv.conv_neuron(packed_on_host(x, 1), steps, w, case.window, case.groups, response, spiking, kind)
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups)
     theirs = neurons_of(weighted, steps, response, spiking)
     same_neurons(ours, theirs)

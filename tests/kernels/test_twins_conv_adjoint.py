@@ -135,9 +135,7 @@ def compare_conv_neuron(
         features = int(np.prod(case.maps))
         g = Product(normal(seed, (steps * samples, product), dtype), normal(seed, (features, product), dtype))
         whole = (g.errors @ g.weight.T).reshape(u.shape)
-    expected, double = (
-        neuron_adjoint(whole, numbers, steps, response, spiking, exact, each) for each in (dtype, "float64")
-    )
+    expected, double = (neuron_adjoint(whole, numbers, steps, response, spiking, exact, d) for d in (dtype, "float64"))
     packed = packed_on_host(x, 1)
     options = (case.window, case.groups, response, spiking, keep, exact)
     errors, ours = added(*gpu_conv.conv_neuron_adjoint(packed, steps, g, u, *options), case)

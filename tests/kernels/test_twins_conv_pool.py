@@ -57,9 +57,7 @@ def test_pool(case: Any, count: int, rate: float, seed: int) -> None:
 
 
 @drawn
-@given(
-    images(), channels, st.integers(0, 20), rates, seeds, alphas, spikings(), st.sampled_from([np.float32, np.float16])
-)
+@given(images(), channels, st.integers(0, 20), rates, seeds, alphas, spikings(), st.booleans())
 def test_pool_neuron(
     case: Any, count: int, steps: int, rate: float, seed: int, response: Alpha, spiking: Spiking, half: bool
 ) -> None:

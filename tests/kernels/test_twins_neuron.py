@@ -82,12 +82,10 @@ def case(spiking: StepSpiking, shape: tuple[int, ...], dtype: str, seed: int, he
 @many
 @given(shapes, dtypes, spikings(), seeds, st.booleans(), st.booleans())
 def test_neuron(shape: tuple[int, ...], dtype: str, spiking: StepSpiking, seed: int, held: bool, trained: bool) -> None:
-    inputs, constants, states = case(spiking, shape, dtype, seed, held)
+    *given, states = case(spiking, shape, dtype, seed, held)
     after = [None if states is None else states.copy() for _ in range(2)]
     saves = spiking.saved(trained)
-    ours, theirs = (
-        k.neuron.forward(inputs, constants, spiking, at, saves) for k, at in zip((gpu, cpu), after, strict=True)
-    )
+    ours, theirs = (k.neuron.forward(*given, spiking, at, saves) for k, at in zip((gpu, cpu), after, strict=True))
     # Each device rounds the exponential of this step in its own way; in float64 no spike depends on it.
     rounds = spiking.kind.name == "Compartments"
     for mine, other in zip((*ours, *after), (*theirs, *after[::-1]), strict=True):
@@ -158,9 +156,7 @@ def test_rows_that_are_not_contiguous() -> None:
     ours, theirs = (k.neuron.forward(x[None], constants, spiking) for k in (gpu, cpu))
     same_bits(ours[0], theirs[0])
     g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
-    for mine, other in zip(
-        *(k.neuron.adjoint(g, theirs[0], theirs[2], constants, spiking) for k in (gpu, cpu)), strict=True
-    ):
+    for mine, other in zip(*(k.neuron.adjoint(g, *theirs[::2], constants, spiking) for k in (gpu, cpu)), strict=True):
         close(mine, other, 1e-5)
 
 

@@ -7,6 +7,7 @@ import cuslayer as cs
 from cuslayer.functions import leaky_integral
 from cuslayer.interchange import export_hdf5
 from cuslayer.layers import ReadOut
+from cuslayer.network import Word
 from cuslayer.network.walk import ends_in_read_out
 
 RNG = np.random.default_rng(3)
@@ -109,24 +110,16 @@ def test_the_word_of_a_read_out():
     assert repr(net[2]) == "ReadOut(8, 3, tau=20)"
     assert net[2].dt == 0.5
     assert len(net) == 3
-    words = [
-        cs.network.Word("6"),
-        cs.network.Word("8", bias=True),
-        cs.network.Word("3out", tau=7.0, bias=True, weight_scale=2.0),
-    ]
+    words = [Word("6"), Word("8", bias=True), Word("3out", tau=7.0, bias=True, weight_scale=2.0)]
     net = cs.Network(words, cs.SRM())
     assert [repr(net[0]), repr(net[2])] == ["Dense(6, 8, bias=True)", "ReadOut(8, 3, tau=7, bias=True)"]
     assert net[2].own_scale
     assert cs.Network("8x8x2-2c3-3out", cs.SRM())[2].in_features == (8, 8, 2)
-    assert repr(cs.Network([cs.network.Word("8x8x2"), cs.network.Word("2c3", bias=True)], cs.SRM())[0]).endswith(
-        "bias=True)"
-    )
-    with pytest.raises(
-        ValueError, match=r"^Network: '4' in '6-3out-4' stands after a read-out, which must be the last"
-    ):
+    assert repr(cs.Network([Word("8x8x2"), Word("2c3", bias=True)], cs.SRM())[0]).endswith("bias=True)")
+    with pytest.raises(ValueError, match=r"^Network: '4' in '6-3out-4' stands after a read-out, which must be"):
         cs.Network("6-3out-4", cs.SRM())
     with pytest.raises(ValueError, match=r"^Word: '3out' is a readout word, which takes no delay, got True"):
-        cs.network.Word("3out", delay=True)
+        Word("3out", delay=True)
 
 
 def biased(gradient="slayer"):

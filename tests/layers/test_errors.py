@@ -41,9 +41,7 @@ VALUES = {
     "unpool: x must have columns, got 0": lambda: f.unpool(FRAMES[:, :, :, :0], kernel_size=2, gain=1.0),
     "unpool: the result must have rows, got -2": lambda: f.unpool(FRAMES, kernel_size=2, padding=(6, 0), gain=1.0),
     "weighted_pool: weight must be (kh, kw, 1, 1), got shape (": lambda: f.weighted_pool(FRAMES, np.ones((2, 2, 1, 3))),
-    "SumPool: what weight_hook returns has shap": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(
-        FRAMES
-    ),
+    "SumPool: what weight_hook returns": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(FRAMES),
     "dense_neuron: spiking must be of neuro": lambda: f.dense_neuron(X, np.ones((3, 2)), response=(), spiking=GRADED),
     "pool_neuron: x must be (T, N, H, W, C), got": lambda: f.pool_neuron(X, kernel_size=2, gain=1.0, **PASS),
     "Dense: weight_scale must be positive, got 0": lambda: cs.Dense(3, 2, weight_scale=0),
@@ -68,15 +66,11 @@ VALUES = {
     "quantize: limits must be two numbers, got (1, 2, 3)": lambda: cs.functions.quantize(X, 2, limits=(1, 2, 3)),
     "quantize: limits must be multiples of step 2, got -255": lambda: cs.functions.quantize(X, 2, limits=(-255, 254)),
     "quantize: limits must ascend, got 4 and -4": lambda: cs.functions.quantize(X, 2, limits=(4, -4)),
-    "weight_norm: scale must have shape (4, 3), or 1 in it, got (1, 2)": (
-        lambda: f.weight_norm(np.ones((4, 3)), np.ones((1, 2)))
-    ),
+    "weight_norm: scale must have shape (4, 3), or 1 in it": lambda: f.weight_norm(np.ones((4, 3)), np.ones((1, 2))),
     "WeightNorm: it must be the weight_hook of a layer, got a call without one": lambda: cs.WeightNorm()(cs.Tensor(X)),
     "WeightNorm: a hook serves one layer, Conv is its second": lambda: cs.Conv(1, 2, 3, weight_hook=NORM),
     "Recurrent: layer must go from a population to itself, got Dense(3": lambda: cs.Recurrent(cs.Dense(3, 4), cs.LIF()),
-    "Recurrent: layer must go from a population to itself, got Conv(2, 2, (3, 3))": (
-        lambda: cs.Recurrent(cs.Conv(2, 2, 3), cs.LIF())
-    ),
+    "Recurrent: layer must go from a population to itself, got Conv": lambda: cs.Recurrent(cs.Conv(2, 2, 3), cs.LIF()),
     "Recurrent: layer must go from a population to itself, got Conv(2, 2, (3, 3), stride": (
         lambda: cs.Recurrent(cs.Conv(2, 2, 3, padding=1, stride=2), cs.LIF())
     ),
@@ -90,9 +84,7 @@ TYPES = {
     "conv: weight must be float32 or float64, got bool": lambda: f.conv(FRAMES, CONV > 0),
     "conv: stride must be an integer, got float": lambda: f.conv(FRAMES, CONV, stride=1.5),
     "SumPool: gain must be a number, got NoneType": lambda: cs.SumPool(2, gain=None),
-    "SumPool: weight_hook must return a Tensor, got n": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.data)(
-        FRAMES
-    ),
+    "SumPool: weight_hook must return a Tensor": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.data)(FRAMES),
     "Dense: out_features must be an integer, got float": lambda: cs.Dense(3, 2.0),
     "Dense: weight_hook must be callable, got int": lambda: cs.Dense(3, 2, weight_hook=(abs, 1)),
     "Dense: bias must be a bool or a Tensor, got int": lambda: cs.Dense(4, 3, bias=1),

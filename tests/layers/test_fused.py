@@ -116,12 +116,10 @@ def test_the_condition_of_fusion():
     plain, strided, srm = Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1), cs.SRM()
     pooled = lambda *window: Pooling(Window.of(*window), 1.0, srm.filter, srm.spiking)  # noqa: E731
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
-    for groups in (1, 2):
-        assert cpu.fused.conv_kernels(spikes, plain, groups, False, srm.spiking).groups == groups
-        assert cpu.fused.conv_kernels(spikes, strided, groups, True, srm.spiking).groups == groups
-        assert (
-            cpu.fused.conv_pool_kernels(spikes, plain, groups, pooled(2, 2, 0, 1), False, srm.spiking).groups == groups
-        )
+    for n in (1, 2):
+        assert cpu.fused.conv_kernels(spikes, plain, n, False, srm.spiking).groups == n
+        assert cpu.fused.conv_kernels(spikes, strided, n, True, srm.spiking).groups == n
+        assert cpu.fused.conv_pool_kernels(spikes, plain, n, pooled(2, 2, 0, 1), False, srm.spiking).groups == n
     assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1, False, srm.spiking) is None
     for pool in ((2, 1, 0, 1), (2, 2, 1, 1), (2, 2, 0, 2)):
         assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pooled(*pool), False, srm.spiking) is None

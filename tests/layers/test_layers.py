@@ -68,9 +68,7 @@ def test_state_round_trip():
         b.load_state({"0.0": before["0.0"]})
     with pytest.raises(ValueError, match=r"load_state: parameter 9\.0 is unknown"):
         b.load_state({**before, "9.0": before["0.0"]})
-    with pytest.raises(
-        ValueError, match=r"load_state: parameter 2\.0 has shape \(1,\), the network's has shape \(4, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"load_state: parameter 2\.0 has shape \(1,\), the network's .* \(4, 2\)"):
         b.load_state({"0.0": before["0.0"] + 1, "2.0": np.ones(1)})
     assert (b.parameters()[0].data == before["0.0"]).all()
 

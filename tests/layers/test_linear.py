@@ -157,10 +157,8 @@ def test_the_shape_is_that_of_the_output_and_so_is_the_error(layer):
 
 
 def test_a_window_needs_frames_and_the_channels_of_its_weight():
-    for layer in (cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.SumPool(2, gain=1.0), cs.Unpool(2, gain=1.0)):
-        name = {"ConvTranspose": "conv_transpose", "SumPool": "pool"}.get(
-            type(layer).__name__, type(layer).__name__.lower()
-        )
+    layers = cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.SumPool(2, gain=1.0), cs.Unpool(2, gain=1.0)
+    for name, layer in zip(("conv", "conv_transpose", "pool", "unpool"), layers, strict=True):
         with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \(T, N, 8\)$"):
             layer.output_shape((8,))
     with pytest.raises(ValueError, match=r"^conv: x has 3 channels, weight expects 4$"):

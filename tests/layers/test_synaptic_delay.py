@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -124,7 +125,14 @@ def test_gradients_are_exact(shape):
         assert cs.gradcheck(run, weight, delay) < 1e-6
         shares = run(np.ones_like(weight), delay).data.reshape(2, 5, shape[-1], 3)
         np.testing.assert_allclose(shares.sum(axis=1), 1)
-    assert cs.gradcheck(partial(weights_over_lags, delay, lags=5, width=0.0), np.zeros_like(delay)) < 1e-8
+    delay[0, 0] = 1.5, 2.5, 3.5  # between two lags: the even one has all of the weight
+    for width in (0.0, np.zeros(1)):
+        leaf = cs.Tensor(delay, requires_grad=True)
+        shares = weights_over_lags(np.ones_like(weight), leaf, lags=5, width=width)
+        (shares * RNG.normal(size=shares.shape)).sum().backward()
+        assert not leaf.grad.any()
+        assert shares.data.reshape(2, 5, -1, 3)[0, :, 0].argmax(axis=0).tolist() == [2, 2, 4]
+        assert np.unique(shares.data).tolist() == [0.0, 1.0]
 
 
 def test_steps_narrow_the_delays_until_training_is_evaluation():
@@ -145,6 +153,23 @@ def test_steps_narrow_the_delays_until_training_is_evaluation():
     np.testing.assert_allclose(layer(x).data, last.data, rtol=1e-5, atol=1e-6)
     assert abs(first - last.data).max() > 0.1
     assert layer.state()["delays.taken"].tolist() == [4.0]
+
+
+@pytest.mark.parametrize("make", [partial(cs.Adam, weight_decay=0.1), partial(cs.SGD, momentum=0.9)])
+def test_after_the_last_step_delays_stay(make):
+    layer, x = cs.Dense(5, 4, delays=cs.SynapticDelays(9.0, steps=3)), RNG.random((12, 2, 5)) < 0.4
+    optimizer, found = make(layer.parameters(), lr=0.5), []
+    for step in range(8):
+        if step == 6:
+            layer.delays.delay.data[:] = 4.5  # numbers of one's own stay as well
+        layer.delays.delay.requires_grad = step != 1
+        (layer(x) * RNG.normal(size=(12, 2, 4))).sum().backward()
+        optimizer.step()
+        found.append((layer.delays.delay.data.copy(), layer.weight.data.copy()))
+    changed = [[bool((a != b).any()) for a, b in zip(*two, strict=True)] for two in pairwise(found)]
+    assert [d for d, _ in changed] == [False, True, True, False, False, True, False]
+    assert all(w for _, w in changed)
+    assert (found[-1][0] == 4.5).all()
 
 
 @pytest.mark.parametrize("apart", [5, 15, 30, -20])
@@ -192,8 +217,53 @@ def test_in_a_network(tmp_path):
             cs.export_hdf5(each, tmp_path / "out")
     same.train(False)
     np.testing.assert_array_equal(cs.import_hdf5(tmp_path / "out")(x).data, same(x).data)
-    with pytest.raises(TypeError, match="Dense: delays must be SynapticDelays, got int"):
-        cs.Dense(3, 2, delays=5)
+    with pytest.raises(ValueError, match="delays must be new, these have been trained"):
+        cs.Dense(12, 9, delays=loaded[0].delays)
+
+
+FINE = partial(cs.SynapticDelays, 4.0, dt=0.5)
+REFUSED = {
+    "Dense: delays must be SynapticDelays, got int": lambda: cs.Dense(3, 2, delays=5),
+    "Dense: delays must be SynapticDelays, got type": lambda: cs.Dense(3, 2, delays=cs.SynapticDelays),
+    "x must be \\(T, N, C\\), got shape \\(40, 2\\)": lambda: cs.Dense(1, 2, delays=FINE())(PIXELS[..., 0, 0, 0]),
+    "the layer's delays must have the neuron's dt, 1, got 0.5": lambda: cs.Recurrent(
+        cs.Dense(3, 3, delays=FINE()), cs.LIF()
+    ),
+    "groups must divide the channels, got 3 and 1": lambda: lagged(PIXELS, lags=2, groups=3),
+    "weight must be .* got shape \\(3,": lambda: weights_over_lags(np.ones(3), np.ones(3), lags=2, width=1.0),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_refused(message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        REFUSED[message]()
+
+
+def test_calibration_and_diagnosis_are_of_the_first_step():
+    """A weight spread over lags gives a smaller potential than with one lag."""
+    layers = [cs.Dense(40, 30, delays=cs.SynapticDelays(60.0, steps=5)), cs.LIF(tau=5.0), cs.Dense(30, 4), cs.SRM()]
+    net, x = cs.Sequential(*layers), RNG.random((300, 4, 40)) < 0.03
+    rates = [row.rate for row in cs.calibrate(net, [x], rate=40.0).layers]
+    optimizer = cs.Adam(net.parameters(), lr=0.01)
+    found = cs.diagnose(net, [(x, RNG.integers(4, size=4))], optimizer=optimizer)
+    hidden = layers[1](layers[0](x)).data
+    assert hidden.mean() * 1000 == pytest.approx(rates[0], rel=1e-3) == pytest.approx(40, rel=0.05)
+    assert found.layers[0].rates.mean() == pytest.approx(rates[0], rel=1e-3)
+    assert net.training
+    assert layers[0].delays.delay.requires_grad
+    layers[0].delays.taken.data += 5
+    assert layers[1](layers[0](x)).data.mean() * 1000 > 60
+
+
+def test_operations_of_a_convolution_with_delays():
+    counts = []
+    for delays in (None, cs.SynapticDelays(20.0)):
+        layer = cs.Conv(2, 3, 3, padding=1, delays=delays)
+        found = cs.inspection.count_operations(cs.Sequential(layer, cs.LIF()), PIXELS.repeat(2, axis=-1))
+        counts.append((found.accumulates, found.dense))
+    assert counts[0] == counts[1]
+    assert counts[0][0] > 20_000
 
 
 def test_a_population_with_delays_to_itself():

@@ -134,9 +134,7 @@ def test_what_is_refused(tmp_path):
     net, x = decimated(), RNG.random((40, 2, 6)) < 0.3
     with pytest.raises(ValueError, match=r"^stream: layer 2 Decimate\(5\) keeps no state"):
         net.stream()
-    with pytest.raises(
-        ValueError, match=r"^explain: the inputs of layer 4 must have its steps, they have 40 steps, the"
-    ):
+    with pytest.raises(ValueError, match=r"^explain: the inputs of layer 4 must have its steps, they have 40 steps"):
         cs.explain(net, x, 4, 0, 5)
     with pytest.raises(ValueError, match=re.escape("write_report: layer 4 must keep the input's 40 steps")):
         cs.write_report(net, x, tmp_path / "a.html")

@@ -43,9 +43,7 @@ def test_spike_count(window, dt, piecewise):
         np.testing.assert_allclose(t.grad, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    "neuron", [cs.SRM(tau_sr=3.0, dt=0.5), LIF(dt=0.5), Lookalike()], ids=lambda n: type(n).__name__
-)
+@pytest.mark.parametrize("neuron", [cs.SRM(tau_sr=3, dt=0.5), LIF(dt=0.5), Lookalike()], ids=lambda n: type(n).__name__)
 def test_spike_time(neuron):
     s, target = RNG.random((2, 40, 2, 5)) < 0.2
     error = reference.psp(s.astype(float) - target, neuron.response)
@@ -147,9 +145,7 @@ TYPES = {
     "RateRegularizer: low must be a number, got str": lambda: cs.RateRegularizer("5"),
     "SpikeCountLoss: piecewise must be a bool, got int": lambda: cs.SpikeCountLoss(SRM, piecewise=1),
     "SpikeTimeLoss: neuron must be a neuron, got NoneType": lambda: cs.SpikeTimeLoss(None),
-    "CrossEntropyLoss: got an unexpected keyword argument 'weight'; it is weights": lambda: cs.CrossEntropyLoss(
-        weight=1
-    ),
+    "CrossEntropyLoss: got an unexpected keyword argument 'weight'; it is weigh": lambda: cs.CrossEntropyLoss(weight=1),
     "CrossEntropyLoss: weights must be a list of a factor": lambda: cs.CrossEntropyLoss(weights={0: 1.0, 1: 6.0}),
     "decision_time: labels must be integers, got float64": lambda: cs.loss.decision_time(S, [0.0, 1.0]),
 }

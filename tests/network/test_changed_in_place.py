@@ -51,9 +51,7 @@ def gradients(name, changed, of_input, potentials):
     make, shape = STAGES[name]
     net = cs.Sequential(*make(), potentials=potentials)
     rng = np.random.default_rng(6)
-    x = cs.Tensor(
-        (rng.random((40, 2, *shape)) < 0.04).astype(np.float32) if of_input else rng.random((40, 2, *shape)) < 0.04
-    )
+    x = cs.Tensor((rng.random((40, 2, *shape)) < 0.04).astype(np.float32 if of_input else bool))
     x.requires_grad = of_input
     y = net(x)
     parameters = [p for p in net.parameters() if p.requires_grad]

@@ -44,9 +44,7 @@ def test_recurrence_is_the_cut_sum(alpha, steps, columns, seed):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    "response", [Alpha(1.0, 3.0, 1.0, 0.01), Alpha(1.0, 3.0, 1.0, 0.0), by_samples([0.5, 0, -1.0])]
-)
+@pytest.mark.parametrize("response", [Alpha(1.0, 3.0, 1.0, 0.01), Alpha(1.0, 3.0, 1.0, 0.0), by_samples([0.5, 0, -1])])
 def test_shapes(shape, response):
     x = RNG.standard_normal(shape)
     samples = response if isinstance(response, np.ndarray) else reference.alpha(1.0, 3.0, 1.0, response.cutoff, 200)

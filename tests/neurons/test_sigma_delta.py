@@ -50,9 +50,7 @@ def test_a_network_computes_what_its_activations_do():
 @pytest.mark.parametrize(("activation", "sums"), KINDS)
 @pytest.mark.parametrize("dt", [1.0, 0.5])
 def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, activation, sums, dt):
-    neuron = cs.SigmaDelta(
-        theta=0.5, activation=activation, sums=sums, gradient=gradient, tau_rho=0.7, scale_rho=1.3, dt=dt
-    )
+    neuron = cs.SigmaDelta(0.5, activation=activation, sums=sums, gradient=gradient, tau_rho=0.7, scale_rho=1.3, dt=dt)
     x, g = drawn((30, 2, 5)), drawn((30, 2, 5), 1)
     given = cs.Tensor(x, requires_grad=True)
     neuron(given).backward(g)

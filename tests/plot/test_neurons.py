@@ -53,9 +53,7 @@ def test_a_raster_colours_polarities_and_classes():
     assert names(ax) == ["left", "right"]
     drawn = cs.plot.raster(spikes, groups="channel").get_lines()
     assert [(line.get_label(), marks(line)) for line in drawn] == [(str(n), [(float(n), n)]) for n in range(4)]
-    assert (
-        len({str(line.get_color()) for line in cs.plot.raster(np.ones((2, 1, 30), bool), groups="channel").lines}) == 30
-    )
+    assert len({str(x.get_color()) for x in cs.plot.raster(np.ones((2, 1, 30), bool), groups="channel").lines}) == 30
 
 
 def test_many_spikes_are_dots_and_one_picture():

@@ -106,9 +106,7 @@ def test_folders_that_do_not_exist_and_a_disk_that_is_full(saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(
-        ValueError, match=r"^save: .*net\.npz cannot be written \(No space left on device\); free space"
-    ):
+    with pytest.raises(ValueError, match=r"^save: .*net\.npz cannot be written \(No space left on device\); free"):
         cs.save(net, saved)
     assert [p.name for p in saved.parent.iterdir()] == ["net.npz"]
     assert saved.read_bytes() == old

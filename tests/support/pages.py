@@ -226,10 +226,8 @@ def key(there: Browser, name: str, code: int, text: str = "", **more: Any) -> No
     """Press and release a key that acts on the focused element, such as Tab, 9, or Enter, 13."""
     kind = "keyDown" if text else "rawKeyDown"
     for each in (kind, "keyUp"):
-        written = {"text": text} if text and each == kind else {}
-        there.call(
-            "Input.dispatchKeyEvent", type=each, key=name, code=name, windowsVirtualKeyCode=code, **written, **more
-        )
+        sent = {"text": text} if text and each == kind else {}
+        there.call("Input.dispatchKeyEvent", type=each, key=name, code=name, windowsVirtualKeyCode=code, **sent, **more)
 
 
 def tab_stops(there: Browser, most: int = 200) -> list[str]:

@@ -48,6 +48,8 @@ from tests.support.tiny import (
 )
 from tools.fake_cupy import strict
 
+needs_driver = pytest.mark.skipif(bool(backend._driver_problem()), reason="no CUDA")
+
 
 @pytest.fixture(autouse=True)
 def _quick(request, monkeypatch):
@@ -105,15 +107,7 @@ def test_the_files_of_a_run(config, tmp_path, pictures):
     assert epochs == ["epoch   1 | train", "epoch   2 | train", "epoch   2 | test"]
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(backend._driver_problem()), reason="no CUDA")]
-        ),
-    ],
-)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_driver])])
 @pytest.mark.parametrize("kind", ["Adam", "NAdam", "SGD"])
 def test_a_resumed_run_equals_an_uninterrupted_run(config, tmp_path, device, kind):
     cs.use(device)
@@ -181,11 +175,9 @@ def test_each_silence_is_said_once(config, monkeypatch, silences, warned):
         return real(self, *given, **options)
 
     monkeypatch.setattr(run_module.Trainer, "train", of_an_epoch)
-    diagnose = cs.diagnose if "1" in silences else lambda *_, **__: pytest.fail("looked")
+    look = cs.diagnose if "1" in silences else lambda *_, **__: pytest.fail("looked")
     said = []
-    train(
-        config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append, diagnose=diagnose
-    )
+    train(config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append, diagnose=look)
     found = ""
     for line in said[1:-1]:
         found = f"{found}0" if line.startswith("epoch ") else f"{found[:-1]}1"
@@ -441,10 +433,8 @@ def test_evaluation_mode_and_the_random_generator(varied):
 @pytest.mark.parametrize("neuron", [cs.Loihi(vth_mant=10), cs.SRM(theta=0.5)])
 def test_spike_times_and_other_neurons(tmp_path, neuron):
     options = {"data": str(write_pair(tmp_path / "pair")), "out": str(tmp_path / "out"), "batch": 1, "epochs": 1}
-    optimizer = OptimizerConfig("NAdam", momentum_decay=None)
-    config = Config(
-        neuron=neuron, error="SpikeTime", duration=30.0, layers=("5", "8", "5"), optimizer=optimizer, **options
-    )
+    nadam = OptimizerConfig("NAdam", momentum_decay=None)
+    config = Config(neuron=neuron, error="SpikeTime", duration=30.0, layers=("5", "8", "5"), optimizer=nadam, **options)
     run = load_run(train(config, log=silent))
     assert run.config == config
     assert run.net[1] == neuron

@@ -103,9 +103,7 @@ def test_minutes_and_steps_between_checkpoints(tmp_path, monkeypatch):
     from cuslayer.training import run_folder as saver
 
     save = saver.Saver._save
-    monkeypatch.setattr(
-        saver.Saver, "_save", lambda self, place: saved.append(place and place.batches) or save(self, place)
-    )
+    monkeypatch.setattr(saver.Saver, "_save", lambda self, at: saved.append(at and at.batches) or save(self, at))
 
     def places(**options):
         saved.clear()

@@ -87,7 +87,7 @@ def test_a_list_of_recordings(config, tmp_path):
     for wrong, message in (
         (config.with_options(validation="none.txt"), "none.txt does not exist"),
         (config.with_options(validation="train.txt"), "a training recording must be left"),
-        (Config(validation="a.txt"), "validation must be a share of the recordings, a list is for a folder, got a.txt"),
+        (Config(validation="a.txt"), "validation must be a share of recordings, a list is for a folder, got a.txt"),
     ):
         with pytest.raises(ValueError, match=message):
             load_data(wrong, wrong.network(), train=True)

@@ -176,9 +176,7 @@ def _read_4(file: BinaryIO, size: int, limit: base.Limit) -> Events:
             most = _EVENT_4.itemsize * (limit.most() - packets.count) + _OVERHEAD
             content = decompress(raw, compression, most)
             if content is None:
-                raise base.Unreadable(
-                    f"must hold at most {limit.most()} events, got more; max_events= raises the limit"
-                )
+                raise base.Unreadable(f"must hold at most {limit.most()} events, got more; max_events= raises it")
             counts[position + 8] = _add_polarities(packets, content, position)
             limit.check(packets.count)
         position += 8 + length

@@ -344,9 +344,8 @@ def _recordings(page: Contents, samples: Iterable[Sample]) -> list[Json]:
         if found and size > _BYTES:
             break
         about: Json = {"title": name, "label": None, "labels": None, "steps": len(x)}
-        about |= (
-            {} if target is None else {"labels": block(target, "i4")} if np.ndim(target) else {"label": int(target)}
-        )
+        if target is not None:
+            about |= {"labels": block(target, "i4")} if np.ndim(target) else {"label": int(target)}
         found.append(about | {"spikes": spikes, "weighted": weighted})
     return found
 

@@ -293,8 +293,8 @@ class _Reading:
         lag = np.sum([steps * weight for steps, weight in zip(late, weights, strict=True)], axis=0)
         lags = max(int(lag.max(initial=0)) + 1, check.integer("lags", note.get("lags", 1), least=1))
         delays = SynapticDelays((lags - 1) * dt, dt=dt)
-        delays.taken.data += delays.steps  # they stay as they are
         first.delays = delays.attach(first.weight.shape)
+        delays.taken.data += delays.steps  # they stay as they are
         cast(Tensor, delays.delay).data = to_device(inward(lag * dt, first.in_features).astype(np.float32))
         return first
 

@@ -111,9 +111,7 @@ def export_nir(
                 raise ValueError(f"{where} must be neurons: NIR has no gain of pooling but in neurons")
             more = _layer_nodes(library, where, layer, shape, how)
             if isinstance(more[0], _Branches) and isinstance(nodes[-1], _Branches):
-                raise ValueError(
-                    f"{where} must have neurons before it: NIR's branches of delays cannot follow each other"
-                )
+                raise ValueError(f"{where} must follow neurons: NIR's branches of delays cannot follow each other")
             nodes += more
             how = how._replace(gain=_gain(layer, how) if isinstance(layer, SumPool) else 1.0)
             shape = layer.output_shape(shape)

@@ -236,9 +236,7 @@ def _functions(dtype: np.dtype[Any]) -> tuple[int, ...]:
     forward = types.void(number, number, real, *array, *array, *marks, *ends)
     backward = types.void(number, number, real, *array[:3], *array, *array, *array, *ends)
     back = _srm_backward, _srm_backward_exact, _srm_backward_shaped, _step_backward
-    return *(address_of(each, forward) for each in (_srm_forward, _step_forward)), *(
-        address_of(e, backward) for e in back
-    )
+    return *(address_of(e, forward) for e in (_srm_forward, _step_forward)), *(address_of(e, backward) for e in back)
 
 
 @inlined
