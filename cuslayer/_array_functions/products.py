@@ -208,9 +208,7 @@ def _sum_of_products(
         found = found.reshape([found.shape[mine.index(x)] if x in reached else 1 for x in inputs[number]])
         return to_shape(contiguous(namespace(found).broadcast_to(found, shape)), operands[number].shape)
 
-    return _call_einsum(operands, inputs, result), lambda g: [
-        partial(gradient, number, g) for number in range(len(operands))
-    ]
+    return _call_einsum(operands, inputs, result), lambda g: [partial(gradient, n, g) for n in range(len(operands))]
 
 
 def _sizes(arrays: Sequence[Array], inputs: Sequence[Sequence[str]]) -> dict[str, int]:

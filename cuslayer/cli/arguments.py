@@ -43,7 +43,7 @@ def run_of(options: argparse.Namespace) -> training.Run:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option --data of commands that read a run."""
     parser.add_argument(
-        "--data", metavar="PATH", help="folder of recordings, or npz file of sounds; by default that of the run"
+        "--data", metavar="PATH", help="folder of recordings, or npz file of sounds; by default the run's"
     )
 
 

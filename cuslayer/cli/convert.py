@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unit", choices=("s", "ms", "us", "ns"), help="unit of the times in IN, for .npy (by default ms) and HDF5"
     )
     parser.add_argument(
-        "--max-events", type=integer, metavar="N", help="largest number of events to read, for compressed files"
+        "--max-events", type=integer, metavar="N", help="largest number of events, for compressed files"
     )
     parser.add_argument(
         "--from-start", action="store_true", help="let the first event be at 0 ms, for formats that hold a few seconds"

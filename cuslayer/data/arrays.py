@@ -184,10 +184,9 @@ class Arrays:
 
     def __repr__(self) -> str:
         steps = "" if self.steps is None else f"{self.steps} steps, "
-        what = (
-            "classes" if self.targets in ("classes", "steps") else "labels" if self.targets == "labels" else "outputs"
-        )
-        return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {self.classes} {what})"
+        names = {"classes": "classes", "steps": "classes", "labels": "labels"}
+        what = f"{self.classes} {names.get(self.targets, 'outputs')}"
+        return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {what})"
 
 
 def _sensor(recordings: Sequence[Any], shape: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -343,12 +343,10 @@ class Loader:
             labels = self.dataset.labels[samples]  # type: ignore[attr-defined]
             return _Prepared(binned, labels, self.steps, None, misfits.warnings())
         found = [self._recording(sample, epoch, misfits) for sample in chosen]
-        recordings, targets, own = map(list, zip(*found, strict=True))
+        taken, targets, own = map(list, zip(*found, strict=True))
         lengths = np.array(own, np.int64) if self.lengths else None
         steps = self.steps if lengths is None else int(lengths.max())
-        return _Prepared(
-            self._collated(recordings, steps), _stacked(targets, steps), steps, lengths, misfits.warnings()
-        )
+        return _Prepared(self._collated(taken, steps), _stacked(targets, steps), steps, lengths, misfits.warnings())
 
     def _collated(self, recordings: list[Any], steps: int) -> npt.NDArray[Any] | PackedEvents | PackedBits:
         """Return recordings, bins or arrays (T, ...), as they leave the host."""

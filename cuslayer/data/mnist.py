@@ -37,8 +37,8 @@ def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
     with check.about(root):
         if images.shape != (len(labels), _SIDE, _SIDE) or not len(labels) or labels.max() >= _CLASSES:
             raise ValueError(
-                f"the files must have pictures of 28 x 28 pixels with as many labels under 10, got {images.shape} and "
-                f"{labels.shape}"
+                f"the files must have pictures of 28 x 28 pixels with as many labels under 10, got {images.shape}, "
+                f"{labels.shape} and labels up to {labels.max(initial=0)}"
             )
         check.memory("the pixels as numbers", images.shape, 4)
     flat = images.reshape(len(images), -1)

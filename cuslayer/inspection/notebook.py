@@ -192,9 +192,7 @@ def events_html(events: Events) -> str:
     about = [f"{len(events):,} events", f"{low:.5g} to {high:.5g} ms"]
     if high > low:
         about.append(f"{len(events) / (high - low):.3g} a ms")
-    about += [
-        f"{int(count):,} {_polarity(p)}" for p, count in zip(*np.unique(events.p, return_counts=True), strict=True)
-    ]
+    about += [f"{int(n):,} {_polarity(p)}" for p, n in zip(*np.unique(events.p, return_counts=True), strict=True)]
     across = int(events.x.max()) + 1
     if events.y is None:
         span = (high - low) or 1.0

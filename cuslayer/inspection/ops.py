@@ -185,7 +185,5 @@ class Operations:
             for row in (*self.layers, total)
             for energy in [f"{self.energy_of(row):,.4g}"]
         ]
-        per = (
-            f"{self.accumulate:g} pJ an accumulate, {self.multiply_accumulate:g} pJ a MAC, {self.update:g} pJ an update"
-        )
+        per = f"{self.accumulate:g} pJ an accumulate, {self.multiply_accumulate:g} a MAC, {self.update:g} an update"
         return "\n".join([*check.columns((head, *rows)), f"of a sample; {per}; memory and transport not counted"])

@@ -196,7 +196,7 @@ class Record:
         "The surrogate's value rho(u), per ms: the gradient of the potential is ``dt rho(u)`` times the spikes'.",
     )
     spikes_error: Labelled = _array(
-        "spikes_error", "The error on the spikes: the gradient of the loss with respect to them."
+        "spikes_error", "The error on the spikes: the loss's gradient with respect to them."
     )
     potential_error: Labelled = _array(
         "potential_error", "The error on the potential: the gradient of the loss with respect to u."
@@ -204,9 +204,7 @@ class Record:
     weighted_error: Labelled = _array(
         "weighted_error", "The error on the weighted input: the error on the potential, reassigned in time."
     )
-    current: Labelled = _array(
-        "current", "The synaptic current of neurons that have one, `Loihi`'s in the chip's integers."
-    )
+    current: Labelled = _array("current", "The synaptic current of neurons that have one, of `Loihi` in its integers.")
     output: Labelled = _array("output", "The output of a layer without neurons.")
     output_error: Labelled = _array("output_error", "The gradient of the loss with respect to that output.")
 

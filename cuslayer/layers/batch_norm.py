@@ -121,9 +121,8 @@ class BatchNorm(Layer):
         data = numeric(own(as_tensor(x)))
         if not data.size:
             raise ValueError(f"x must hold a number, got shape {data.shape}")
-        for running, found in zip(
-            (self.mean, self.var), kernels.of(data).batch_norm.statistics(data, None, 0.0), strict=True
-        ):
+        statistics = kernels.of(data).batch_norm.statistics(data, None, 0.0)
+        for running, found in zip((self.mean, self.var), statistics, strict=True):
             note_change(running)
             running.data[...] = found.astype(running.dtype)
 

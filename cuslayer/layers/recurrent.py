@@ -133,12 +133,10 @@ def recurrent(
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g = received(g, (rows[0], *shape[2:]), dtype, deferred=k is kernels.cpu)
         g, u, late = g if isinstance(g, Product) else g.reshape(shape), potential(), min(delay, shape[0])
-        going_on: dict[str, Any] = {}
+        after: dict[str, Any] = {}
         if states is not None and earlier is not None:
-            going_on = {"states": earlier[1], "start": earlier[2], "later": states.end(k, u, program, longest)}
-        errors, sums = k.recurrent.adjoint(
-            g, u, more, w, program, constants, delay, geometry, trained=trained, **going_on
-        )
+            after = {"states": earlier[1], "start": earlier[2], "later": states.end(k, u, program, longest)}
+        errors, sums = k.recurrent.adjoint(g, u, more, w, program, constants, delay, geometry, trained=trained, **after)
         y = errors[: shape[0]]
         if noted is not None:
             noted(y)
@@ -404,6 +402,8 @@ class Recurrent(Layer, Neuron):
             self._states.values = None
 
     def continued(self) -> Callable[[Any], Tensor] | None:
+        if type(self).__call__ is not Recurrent.__call__:
+            return super().continued()
         states = PopulationStates()
         return lambda x: self._operate(x, states)
 

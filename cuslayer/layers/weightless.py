@@ -13,6 +13,7 @@ from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, saves
 from cuslayer.backend import Array, contiguous, namespace, numeric, numeric_type
 from cuslayer.layers.base import Layer, Shape
+from cuslayer.neurons.states import Carried
 
 
 @differentiable
@@ -70,13 +71,13 @@ class Dropout(Layer):
     def continued(self) -> Callable[..., Tensor] | None:
         if type(self).__call__ is not Dropout.__call__:
             return super().continued()
-        factors = list[Tensor]()
+        factors = Carried()  # where the first chunk runs again, it draws again
 
         def run(x: Tensor) -> Tensor:
-            if self.training and not factors:
+            if self.training and factors.values is None:
                 ones = namespace(x.data).ones((1, *x.shape[1:]), numeric_type(x.dtype))
-                factors.append(self(ones).detach())
-            return x * factors[0] if self.training else x
+                factors.values = self(ones).data
+            return x * Tensor(factors.values) if self.training else x
 
         return run
 

@@ -55,9 +55,7 @@ class MeanSquaredError(ClassLoss):
         shapes = [spikes.shape, spikes.shape[1:]] if self.over == "every" else [spikes.shape[1:]]
         if given.shape not in shapes:
             hint = "; Arrays(x, y, targets='numbers') keeps numbers" if given.shape == spikes.shape[1:2] else ""
-            raise ValueError(
-                f"target has shape {given.shape}, the output expects {' or '.join(map(str, shapes))}{hint}"
-            )
+            raise ValueError(f"target has shape {given.shape}, the output takes {' or '.join(map(str, shapes))}{hint}")
         if given.size and kernels.of(given) is kernels.cpu:
             check.finite_range("target", float(given.min()), float(given.max()))
         return to_numpy(given) if kernels.of(spikes.stored) is kernels.cpu else to_device(given)

@@ -417,12 +417,12 @@ def _spread(x: Array) -> Array:
 
 
 @check.operation("Trainer")
-def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> Calibration | None:
+def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, steps: int) -> Calibration | None:
     """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
 
     Batches with another shape than the first, such as longer recordings, are not used. Layers with their own
     weight_scale or gain, layers of users' classes, and frozen layers do not change. Rates are at most half of the
-    neurons' highest. The output gets the `desired_rate` of the loss.
+    neurons' highest. The output gets the `desired_rate` of the loss. It runs on the first steps.
     """
     nodes = graph_of(net).nodes
     layers = [layer for layer in net.layers_within() if isinstance(layer, Synapse)]
@@ -440,7 +440,14 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> C
     keep = [stage for stage in stages if not _usual(stage, gains)]
     back = [(node.stage, as_neuron(node.stage).own_layer) for node in nodes if is_neuron(node.stage)]
     keep += [stage for stage, own in back if own is not None and not _usual(own, gains)]
+    inputs = [_begin(x, steps) for x in inputs]
     return calibrate(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
+
+
+def _begin(x: Tensor, most: int) -> Tensor:
+    """Return the first steps of recordings."""
+    lengths = None if x.lengths is None else x.lengths.clip(max=most)
+    return x if len(x) <= most else Tensor(x.data[:most], lengths=lengths)
 
 
 def _usual(layer: Layer, gains: set[float]) -> bool:

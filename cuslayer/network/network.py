@@ -134,6 +134,7 @@ class Container(Layer):
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x fits the network, for networks with a fixed input shape."""
 
+    @check.operation
     def stream(self, lengths: Any = None) -> Stream:
         """Return the network with a state, for one step or one chunk of steps at a time; see `Stream`.
 
@@ -141,9 +142,9 @@ class Container(Layer):
             lengths: the number of steps of each recording in a padded batch, (N,), after which its output is 0.
 
         Raises:
-            ValueError: the network is on a GPU, or a stage cannot keep a state.
+            ValueError: the network is on a GPU, it has its own ``__call__``, or a stage cannot keep a state.
         """
-        return Stream(self, graph_of(self), lengths)
+        return Stream(self, graph_in_chunks(self), lengths)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         graph = graph_of(self)
@@ -444,6 +445,13 @@ def graph_of(net: Container) -> Graph:
     graph = Graph()
     graph.output = net.expand(graph, (), INPUT)
     return graph
+
+
+def graph_in_chunks(net: Container) -> Graph:
+    """Return the graph of a network that runs in chunks of time; ValueError if it has its own ``__call__``."""
+    if type(net).__call__ is not Container.__call__:
+        raise ValueError(f"{type(net).__name__} has its own __call__, which a pass in chunks of time does not call")
+    return graph_of(net)
 
 
 def chain_of(net: Container) -> list[GraphNode]:

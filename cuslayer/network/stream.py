@@ -215,19 +215,26 @@ class Chunked:
                 if found is None:
                     found = namespace(part.data).empty((len(self._x), *part.shape[1:]), part.dtype)
                 found[place] = part.data
+            found = self._ended(found)
         return Tensor(found, requires_grad=True, lengths=self._x.lengths)
 
     def backward(self, g: Array) -> None:
         """Add the gradients of the parameters for a gradient g of the output."""
-        after, places = generator_state(), list(enumerate(self._places))
-        for number, place in reversed(places) if self._whole else places:
-            if self._whole or number == 0:
-                values, drawn = self._before[number]
-                load_generator_state(drawn)
-                for state, value in zip(self._states, values, strict=True):
-                    state.values = value
-            self._run(place).backward(g[place])
-        load_generator_state(after)
+        after, places, g = generator_state(), list(enumerate(self._places)), self._ended(g)
+        try:
+            for number, place in reversed(places) if self._whole else places:
+                if self._whole or number == 0:
+                    values, drawn = self._before[number]
+                    load_generator_state(drawn)
+                    for state, value in zip(self._states, values, strict=True):
+                        state.values = value
+                self._run(place).backward(g[place])
+        finally:
+            load_generator_state(after)
+
+    def _ended(self, a: Array) -> Array:
+        """Return an array (T, N, ...) with zeros after the end of each recording."""
+        return a if self._x.lengths is None else ended(a, lengths=self._x.lengths).data
 
     def _run(self, place: slice) -> Tensor:
         values: dict[int, Any] = {INPUT: Tensor(self._x.data[place])}

@@ -362,7 +362,7 @@ class UsualScale(float):
 USUAL_SCALE = UsualScale(1.0)
 
 
-def scale_of_surrogate(name: str, value: Any) -> float:
+def surrogate_scale(name: str, value: Any) -> float:
     """Return the scale of a surrogate as a float, as `check.constant` does."""
     return value if isinstance(value, UsualScale) else check.constant(name, value)
 

@@ -37,10 +37,10 @@ from cuslayer.neurons.base import (
     Neuron,
     OnePass,
     StepByStep,
-    scale_of_surrogate,
     scaled_surrogate,
     set_checked,
     shape_of,
+    surrogate_scale,
 )
 from cuslayer.neurons.states import States
 from cuslayer.surrogates import EXPONENTIAL
@@ -282,9 +282,7 @@ class StepNeuron(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        set_checked(
-            self, theta=check.constant, tau_rho=check.constant, scale_rho=scale_of_surrogate, dt=check.time_step
-        )
+        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=surrogate_scale, dt=check.time_step)
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
@@ -302,7 +300,7 @@ class StepNeuron(Neuron):
             ranges: the minimum and maximum of each constant to draw, by its name.
 
         Raises:
-            ValueError: a constant is unknown, a range descends, or a drawn value is out of the constant's range.
+            ValueError: a constant is unknown, a range descends, or an end of it is out of the constant's range.
 
         >>> from cuslayer.neurons.lif import LIF
         >>> LIF().spread(5, tau=(10, 30)).tau.shape
@@ -313,6 +311,8 @@ class StepNeuron(Neuron):
             check.one_of("a constant", name, self.time_constants)
             if not check.number(name, least) <= check.number(name, most):
                 raise ValueError(f"{name} must ascend, got {least:g} to {most:g}")
+            if self.trained:
+                check_within(name, np.array([least, most]), *self.bounds_of(name), "where it is trained")
             drawn[name] = generator().uniform(least, most, count)
         return replace(self, **drawn)  # type: ignore[arg-type]
 

@@ -22,12 +22,12 @@ from cuslayer.neurons.base import (
     Neuron,
     OnePass,
     StepByStep,
-    scale_of_surrogate,
     scaled_or_none,
     scaled_surrogate,
     set_checked,
     shape_of,
     shown,
+    surrogate_scale,
 )
 from cuslayer.neurons.states import PopulationStates
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
@@ -200,7 +200,7 @@ class SRM(Neuron):
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, ("slayer", "exact"))
         set_checked(self, theta=check.constant, tau_sr=check.positive, tau_ref=check.positive, scale_ref=check.factor)
-        set_checked(self, tau_rho=check.constant, scale_rho=scale_of_surrogate, dt=check.time_step)
+        set_checked(self, tau_rho=check.constant, scale_rho=surrogate_scale, dt=check.time_step)
         set_checked(self, cutoff=check.not_negative, ref_cutoff=check.not_negative)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)

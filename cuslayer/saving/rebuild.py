@@ -76,9 +76,7 @@ class Rebuilt:
         if "tuple" in described:
             return tuple(self._value(where, each, may_be) for each in described["tuple"])
         # An object as a key would run code of its class.
-        return {
-            self._value(where, key, describe.DATA): self._value(where, each, may_be) for key, each in described["dict"]
-        }
+        return {self._value(where, k, describe.DATA): self._value(where, v, may_be) for k, v in described["dict"]}
 
     def _object(self, where: str, number: Any, may_be: tuple[str, ...]) -> Any:
         if type(number) is not int or number < 0:

@@ -134,9 +134,7 @@ def read_yaml(path: str | Path) -> Any:
         # The message omits the lines around the error: it may be the wrong file.
         mark, text = getattr(problem, "problem_mark", None), str(problem)
         if mark is not None:
-            text = (
-                f"line {mark.line + 1}, column {mark.column + 1}: {getattr(problem, 'problem', None) or 'unreadable'}"
-            )
+            text = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(problem, 'problem', None) or 'invalid'}"
         raise ValueError(f"{path} is no YAML: {' '.join(text.split())}") from None
 
 

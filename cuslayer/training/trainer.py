@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sized
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
 from cuslayer.network.graph import as_input
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
 from cuslayer.network.shapes import output_step
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
@@ -28,6 +29,9 @@ from cuslayer.training.steps import GraphStep, ParallelStep, PlainStep, RunningS
 
 if TYPE_CHECKING:
     from cuslayer.training.progress import Progress
+
+# The steps of recordings, at least, that calibrate a network for training in chunks of time.
+_CALIBRATED = 1000
 
 
 @check.named
@@ -48,8 +52,8 @@ class Trainer:
         truncate: the number of steps of a chunk of time in training. The states of neurons, delays and filters continue
             from chunk to chunk; gradients stop at its edge. So memory, except for input and output, does not grow with
             T. A pass without gradients gives the output, and the loss its gradient; then each chunk runs again with its
-            part of the gradient. There is one optimizer step per batch, and dropout silences the same neurons in both
-            passes. None for whole recordings.
+            part of the gradient. There is one optimizer step per batch. Dropout silences the same neurons in all
+            chunks, a weight hook runs for each. Calibration takes 1,000 steps, or a chunk. None for whole recordings.
         recompute: the same with the gradients of whole recordings. The pass saves the states at the edges of chunks,
             and backward goes from the last chunk to the first and runs each again. Memory, except for input and output,
             grows only with the number of chunks.
@@ -59,8 +63,8 @@ class Trainer:
     Raises:
         TypeError: net, loss, optimizer, graph, parallel or a number has the wrong type.
         ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate or
-            recompute is less than 1. Neither works with the other, graph, parallel, a loss that observes the network,
-            or a stage that cannot keep a state in training, such as `BatchNorm`.
+            recompute is less than 1. Neither works with the other, graph, parallel, a loss that observes the network, a
+            network with its own ``__call__``, or a stage that cannot keep a state in training, such as `BatchNorm`.
 
     Warns:
         UserWarning: the loss's neuron has another dt than the network's.
@@ -129,7 +133,7 @@ class Trainer:
                 raise ValueError(f"{name} must be None with graph=True or parallel, whose steps are whole")
             if callable(getattr(loss, "observing", None)):
                 raise ValueError(f"{name} must be None with {type(loss).__name__}, which looks at all steps of layers")
-            check_continued(graph_of(net), whole=truncate is None)
+            check_continued(graph_in_chunks(net), whole=truncate is None)
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
@@ -299,7 +303,8 @@ class Trainer:
                 if samples >= SAMPLES:
                     break
             if first:
-                self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss)
+                most = max(self.truncate or self.recompute or sys.maxsize, _CALIBRATED)
+                self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, most)
         return batches if isinstance(batches, Loader) else chain(first, rest)
 
     def _check_step(self, batches: Iterable[Any]) -> None:

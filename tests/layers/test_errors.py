@@ -66,6 +66,10 @@ VALUES = {
     "quantize: limits must be two numbers, got (1, 2, 3)": lambda: cs.functions.quantize(X, 2, limits=(1, 2, 3)),
     "quantize: limits must be multiples of step 2, got -255": lambda: cs.functions.quantize(X, 2, limits=(-255, 254)),
     "quantize: limits must ascend, got 4 and -4": lambda: cs.functions.quantize(X, 2, limits=(4, -4)),
+    "spread: tau must be from 5 to 50 where it": lambda: cs.LIF(trained=True, bounds=(5, 50)).spread(3, tau=(2, 9)),
+    "spread: omega must be from 0 to 95 where": lambda: cs.neurons.BalancedResonateAndFire(
+        dt=10.0, trained=True
+    ).spread(3, omega=(2, 95.1)),
     "weight_norm: scale must have shape (4, 3), or 1 in it": lambda: f.weight_norm(np.ones((4, 3)), np.ones((1, 2))),
     "WeightNorm: it must be the weight_hook of a layer, got a call without one": lambda: cs.WeightNorm()(cs.Tensor(X)),
     "WeightNorm: a hook serves one layer, Conv is its second": lambda: cs.Conv(1, 2, 3, weight_hook=NORM),

@@ -184,6 +184,10 @@ def test_layers_of_ones_own_say_what_they_remember():
             "the neurons have no method streamed",
         ),
         (type("Own", (cs.SRM,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
+        (
+            type("Again", (cs.Recurrent,), {"__call__": lambda self, x: x})(cs.Dense(4, 4), cs.LIF()),
+            "the neurons have no method streamed",
+        ),
         (type("Chip", (cs.Loihi,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
         (type("Fir", (cs.SampledSRM,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
     ],

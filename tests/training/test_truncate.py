@@ -141,11 +141,34 @@ class Noise(cs.Layer):
 def test_chunks_draw_again_what_they_have_drawn():
     losses = []
     for options in ({"truncate": 50}, {"truncate": 17}, {"recompute": 17}):
-        _, grads = trained(lambda: cs.Dense(6, 5), Noise, lambda: FAST, **options)
+        _, grads = trained(lambda: cs.Dense(6, 5), lambda: cs.Dropout(0.4), Noise, lambda: FAST, **options)
         losses.append((*grads, backend.generator().random()))
     for grad, drawn in losses[1:]:
         np.testing.assert_allclose(grad, losses[0][0], rtol=0, atol=1e-5 * abs(grad).max())
         assert drawn == losses[0][1]
+
+
+@pytest.mark.parametrize("chunks", ["truncate", "recompute"])
+def test_padding_has_no_loss_and_no_gradient(chunks):
+    x, found = cs.Tensor(X, lengths=[50, 20, 35]), []
+    for options in ({}, {chunks: 17}):
+        cs.seed(1)
+        t = trainer(cs.Dense(6, 5, weight_scale=2.0), FAST, cs.ReadOut(5, 5, tau=0.01), loss=loss, **options)
+        found.append((t.train([(x, LABELS)]).loss, [p.grad for p in t.net.parameters()]))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
+    for mine, whole in zip(found[1][1], found[0][1], strict=True):
+        np.testing.assert_allclose(mine, whole, rtol=0, atol=1e-4 * abs(whole).max())
+
+
+def test_calibration_takes_the_first_steps():
+    weights, x = [], RNG.random((1500, 2, 6)) < np.linspace(0.1, 0.5, 1500)[:, None, None]
+    for steps, options in ((1500, {"truncate": 200}), (1000, {"recompute": 200}), (1500, {})):
+        cs.seed(1)
+        t = trainer(cs.Dense(6, 5), cs.LIF(6.0), calibrate=30.0, **options)
+        t.prepare([(cs.Tensor(x[:steps], lengths=[steps, 900]), LABELS[:2])])
+        weights.append(t.net[0].weight.data)
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert (weights[0] != weights[2]).all()
 
 
 @pytest.mark.parametrize("chunks", ["truncate", "recompute"])
@@ -175,15 +198,21 @@ class Own(cs.Layer):
 
 def test_what_cannot_run_in_chunks():
     dense, lif = cs.Dense(6, 5), cs.LIF()
+    again = type("Again", (cs.Recurrent,), {"__call__": Own.__call__})(cs.Dense(5, 5), lif)
     cases = {
         "layer 1 BatchNorm(5) cannot be trained in chunks of time: its mean and": [dense, cs.BatchNorm(5), lif],
         "layer 1 LIF(tau=20, theta=1, stateful=True) cannot be": [dense, cs.LIF(stateful=True)],
         "layer 0 Own() cannot be trained in chunks of time: it may depend on any": [Own(), dense, lif],
+        "layer 1 Recurrent(Dense(5, 5), LIF(tau=20": [dense, again],
     }
     for text, stages in cases.items():
         with pytest.raises(ValueError) as problem:
             trainer(*stages, truncate=9)
         assert str(problem.value).startswith(f"Trainer: {text}")
+    net = type("Net", (cs.Sequential,), {"__call__": Own.__call__})(dense, lif)
+    for run in (net.stream, lambda: Trainer(net, loss, cs.SGD(net.parameters()), recompute=9)):
+        with pytest.raises(ValueError, match=r"^(Trainer|stream): Net has its own __call__, which a pass in chunks"):
+            run()
     own = type("Own", (Own,), {"continued": lambda self: self})()
     trainer(own, dense, lif, truncate=9)
     with pytest.raises(ValueError, match=r"layer 0 Own\(\) cannot be trained in chunks of time: a method continued of"):

@@ -107,17 +107,15 @@ def _skip_header(file: BinaryIO) -> None:
             raise base.Unreadable("is compressed: only Format RAW can be read")
 
 
-def _polarities(raw: bytes, position: int, overflow: int, valid: int) -> tuple[npt.NDArray[Any], ...]:
+def _polarities(raw: bytes, start: int, overflow: int, valid: int) -> tuple[npt.NDArray[Any], ...]:
     """Return t, x, y, p of the valid events of a packet."""
     events = np.frombuffer(raw, dtype=_EVENT_3)
     mask = (events["word"] & 1).astype(np.bool_)
     events = events if mask.all() else events[mask]
     if len(events) != valid:
-        raise base.Unreadable(
-            f"has a packet at byte {position} of {len(events)} valid events whose header says {valid}"
-        )
+        raise base.Unreadable(f"has a packet at byte {start} of {len(events)} valid events whose header says {valid}")
     if events["time"].size and events["time"].min() < 0:
-        raise base.Unreadable(f"has a packet at byte {position} with a time below 0")
+        raise base.Unreadable(f"has a packet at byte {start} with a time below 0")
     word = events["word"].copy()
     time = base.times((overflow << _TIME_BITS) + events["time"].astype(np.int64), "us")
     return time, word >> 17, word >> 2 & (2**_POSITION_BITS - 1), word >> 1 & 1

@@ -193,9 +193,7 @@ def _put(named: dict[str, Any], name: str, node: Any) -> _Ends:
 def _joined(parts: list[_Ends]) -> list[tuple[str, str]]:
     """Return the edges within parts of a graph and from each to the next."""
     within = [edge for _, _, edges in parts for edge in edges]
-    between = [
-        edge for (_, last, _), (first, _, _) in itertools.pairwise(parts) for edge in itertools.product(last, first)
-    ]
+    between = [e for (_, last, _), (first, _, _) in itertools.pairwise(parts) for e in itertools.product(last, first)]
     return [*dict.fromkeys([*within, *between])]
 
 
@@ -367,6 +365,4 @@ def _as_cuba(neuron: Neuron) -> Neuron:
     response = neuron.srm_form.response
     ratio = response.dt / response.tau
     factor = response.amplitude * math.e * ratio * math.exp(-ratio)
-    return CUBA(
-        tau_i=response.tau, tau_v=response.tau, theta=neuron.theta / factor, dt=neuron.dt, gradient=neuron.gradient
-    )
+    return CUBA(response.tau, response.tau, theta=neuron.theta / factor, dt=neuron.dt, gradient=neuron.gradient)

@@ -102,7 +102,7 @@ class StepSpiking(DynamicSpiking):
         """Return the constants of neurons of a shape for fused passes, (constants, K)."""
         if not self.fusable:
             raise ValueError(
-                f"spiking must be of neurons that have `one_pass`, got {self.kind.name}; call layer and neurons"
+                f"spiking must be of neurons with `one_pass`, got {self.kind.name}; call layer and neurons"
             )
         return side_by_side(self.labels, response, like, features)
 
