@@ -35,6 +35,9 @@ class Bounded(Tensor):
         if self.least > self.most:
             raise ValueError(f"least must not be above most, got {self.least:g} and {self.most:g}")
 
+    def prepare(self) -> None:
+        """Prepare for an optimizer step, which `clamp` follows."""
+
     def clamp(self) -> None:
         """Clip the elements to the bounds, in place."""
         note_change(self)

@@ -26,9 +26,7 @@ JSON = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("sweep", metavar="SWEEP", help="YAML file with config, out, search and keys; see docs/scale.md")
-    parser.add_argument(
-        "--jobs", type=integer, default=1, metavar="N", help="runs at a time, which divide the cores, by default 1"
-    )
+    parser.add_argument("--jobs", type=integer, default=1, metavar="N", help="runs that share the cores, by default 1")
     parser.add_argument(
         "--study",
         metavar="URL",

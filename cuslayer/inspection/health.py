@@ -393,10 +393,13 @@ class _Steps:
                     options.pop("warmup", None)
                 if "lr" in options:
                     options["lr"] = scaled_by(options["lr"], factor)
+            narrowing = [each.taken for each in twin.layers_within() if hasattr(each, "over_lags")]
             for _ in range(steps):
                 for number, (p, g) in enumerate(zip(optimizer.parameters, self.gradients, strict=True)):
                     p.grad = None if g is None or (only is not None and number not in only) else g.copy()
                 optimizer.step()
+                for taken in narrowing:  # the step of the optimizer alone moves the potentials
+                    taken.data -= 1
             yield twin
 
     def moves(self, *, steps: int = 1, **how: Any) -> dict[Address, float]:

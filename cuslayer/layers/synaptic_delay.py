@@ -119,19 +119,19 @@ def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) 
 class _Delays(Bounded):
     """Delays that an optimizer clips, and changes in its first steps only; each step narrows their Gaussians."""
 
-    __slots__ = ("before", "taken")
+    __slots__ = ("before", "steps", "taken")
 
-    def __init__(self, data: Any, *, least: float, most: float, taken: Tensor) -> None:
+    def __init__(self, data: Any, *, least: float, most: float, taken: Tensor, steps: int) -> None:
         super().__init__(data, least=least, most=most)
-        self.taken = taken
-        self.before: tuple[Array, int] | None = None  # the delays of the last pass, and the steps that change them
+        self.taken, self.steps, self.before = taken, steps, self.data
+
+    def prepare(self) -> None:
+        self.before = self.data.copy()
 
     def clamp(self) -> None:
-        super().clamp()
         # After the last step, neither momentum nor weight decay changes them, in a captured graph either.
-        if self.before is not None:
-            delays, steps = self.before
-            self.data[...] = namespace(self.data).where(self.taken.data < steps, self.data, delays)
+        self.data[...] = namespace(self.data).where(self.taken.data < self.steps, self.data, self.before)
+        super().clamp()
         note_change(self.taken)
         self.taken.data += 1
 
@@ -194,7 +194,7 @@ class SynapticDelays(Layer):
             raise ValueError("delays must be new, these have been trained; make SynapticDelays for each network")
         if self.delay is None:
             drawn = draw_uniform(0.0, self.max_delay, shape)
-            self.delay = _Delays(drawn, least=0.0, most=self.max_delay, taken=self.taken)
+            self.delay = _Delays(drawn, least=0.0, most=self.max_delay, taken=self.taken, steps=self.steps)
         if self.delay.shape != shape:
             raise ValueError(f"delays must fit a weight of shape {shape}, got {self.delay.shape}")
         return self
@@ -216,7 +216,7 @@ class SynapticDelays(Layer):
         delay = cast(_Delays, self.delay)
         width = self.width_now() if self.training and delay.requires_grad else 0.0
         if isinstance(delay, _Delays):
-            delay.before = delay.data.copy(), self.steps
+            delay.steps = self.steps
         return weights_over_lags(weight, delay * (1.0 / self.dt), lags=self.lags, width=width)
 
     def __repr__(self) -> str:

@@ -108,7 +108,7 @@ def calibrate(
 
     The search for c is a bisection. It starts where the potential has a standard deviation of ``theta / 2``
     (fluctuation-driven initialization). The directions of the weights do not change. Layers receive spikes from the
-    layers before them at the new rates. Dropout is off, and trained delays of synapses are as in the first step.
+    layers before them at the new rates. Dropout is off, and trained delays of synapses are as in the next step.
 
     If no factor reaches the rate, because too few inputs have spikes, the layer gets half of its highest possible rate.
     If the input of a skip connection alone gives the neurons a higher rate, the layer gets the scale at the start of

@@ -18,7 +18,7 @@ from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tenso
 from cuslayer.network.graph import INPUT, Graph, GraphNode, GraphPart, as_input, flow, number_range, observed, plan
 from cuslayer.network.join import Join
 from cuslayer.network.notation import Word, build, read_words
-from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of
+from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
 from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.base import Neuron, as_neuron
 
@@ -58,6 +58,7 @@ class Container(Layer):
                 raise check.mistyped(name, "must be callable", stage, hint)
         graph = graph_of(self)
         output_step(graph)
+        warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
@@ -142,7 +143,8 @@ class Container(Layer):
             lengths: the number of steps of each recording in a padded batch, (N,), after which its output is 0.
 
         Raises:
-            ValueError: the network is on a GPU, it has its own ``__call__``, or a stage cannot keep a state.
+            ValueError: the network is on a GPU, or a stage cannot keep a state, such as a network with its own
+                ``__call__`` and no `memory`.
         """
         return Stream(self, graph_in_chunks(self), lengths)
 
@@ -448,10 +450,11 @@ def graph_of(net: Container) -> Graph:
 
 
 def graph_in_chunks(net: Container) -> Graph:
-    """Return the graph of a network that runs in chunks of time; ValueError if it has its own ``__call__``."""
-    if type(net).__call__ is not Container.__call__:
-        raise ValueError(f"{type(net).__name__} has its own __call__, which a pass in chunks of time does not call")
-    return graph_of(net)
+    """Return the graph of a network that runs in chunks of time; one with its own ``__call__`` is a stage."""
+    graph = Graph()
+    own = type(net).__call__ is not Container.__call__
+    graph.output = add_stage(graph, net, (0,), INPUT) if own else net.expand(graph, (), INPUT)
+    return graph
 
 
 def chain_of(net: Container) -> list[GraphNode]:

@@ -10,9 +10,10 @@ from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._tape import grad_enabled
 from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
-from cuslayer.layers import Conv, Dense, Layer, ReadOut, Recurrent
-from cuslayer.layers.base import Shape, check_frame
+from cuslayer.layers import Conv, Delay, Dense, Layer, ReadOut, Recurrent, SynapticDelays
+from cuslayer.layers.base import Shape, Synapse, check_frame
 from cuslayer.layers.conv import Convolution
+from cuslayer.layers.delay import Shift
 from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
@@ -96,8 +97,16 @@ def _describes_itself(layer: Layer) -> bool:
     return any(name in vars(owner) for name in names)
 
 
-def output_step(graph: Graph) -> float | None:
-    """Return the step in ms of a network's output; None if no neurons determine it.
+def warn_of_delays(graph: Graph) -> None:
+    """Warn if trained or fixed delays have another dt than the neurons around them."""
+    try:
+        output_step(graph, delays=True)
+    except ValueError as problem:
+        check.warn(str(problem).replace("neurons", "delays and neurons", 1))
+
+
+def output_step(graph: Graph, *, delays: bool = False) -> float | None:
+    """Return the step in ms of a network's output; None if no neurons, or delays, determine it.
 
     A function, or a layer without `keeps_steps`, may change the step.
     """
@@ -106,12 +115,14 @@ def output_step(graph: Graph) -> float | None:
     everywhere = set[float]()
     for node in graph.nodes:
         neurons = is_neuron(node.stage)
-        keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
-        own: float | None = getattr(getattr(node.stage, "delays", None) or node.stage, "dt", None) if keeps else None
-        if joined and own is not None:
+        timed = node.stage.delays if isinstance(node.stage, Synapse) else node.stage
+        may_be = neurons or (delays and isinstance(timed, (Delay, Shift, SynapticDelays)))
+        own: float | None = getattr(timed, "dt", None) if may_be else None
+        if joined and neurons and own is not None:
             everywhere.add(own)
         steps = sorted({dt for dt in (own, *(of_output[number] for number in node.inputs)) if dt is not None})
         _check_one(steps)
+        keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
         of_output[node.number] = steps[0] if keeps and steps else None
     _check_one(sorted(everywhere))
     return of_output[graph.output]
@@ -119,7 +130,7 @@ def output_step(graph: Graph) -> float | None:
 
 def _check_one(steps: list[float]) -> None:
     if len(steps) > 1:
-        raise ValueError(f"neurons and delays must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
+        raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
 
 
 # The bytes of a neuron's potential and spike at a step, and of a gradient.

@@ -300,7 +300,7 @@ class StepNeuron(Neuron):
             ranges: the minimum and maximum of each constant to draw, by its name.
 
         Raises:
-            ValueError: a constant is unknown, a range descends, or an end of it is out of the constant's range.
+            ValueError: a constant is unknown, a range descends or leaves the bounds, or a drawn value is out of range.
 
         >>> from cuslayer.neurons.lif import LIF
         >>> LIF().spread(5, tau=(10, 30)).tau.shape

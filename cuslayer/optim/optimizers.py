@@ -362,6 +362,8 @@ class Optimizer:
             for p, i in zip(group.params, numbers, strict=False):
                 if p.grad is None or not p.requires_grad:
                     continue
+                if isinstance(p, Bounded):
+                    p.prepare()
                 moving = together.setdefault(p.dtype, []) if self._updates_together(kernels.of(p.data)) else alone
                 moving.append((i, group, p))
         return alone, together

@@ -471,7 +471,7 @@ def _read(document: Any) -> Config:
     training = document.get("training") or {}
     # A list of layers is a complete configuration.
     usual = document.get("layer") is not None and not (
-        "simulation" in document or "neuron" in document or "error" in training
+        {"simulation", "neuron"} & document.keys() or "error" in training
     )
     missing, default = list[str](), Config()
     kind = (training.get("error") or {}).get("type") or Config.error

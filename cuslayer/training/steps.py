@@ -36,7 +36,7 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.graph import SILENT_INPUT, as_input
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
 from cuslayer.network.shapes import step_error
 from cuslayer.network.stream import Chunked
 from cuslayer.optim.optimizers import Optimizer
@@ -91,7 +91,7 @@ class Task:
         steps = self.truncate or self.recompute
         if steps is None or not grad_enabled() or x.shape[0] <= steps:
             return None
-        return Chunked(self.net, graph_of(self.net), x, steps, whole=self.truncate is None)
+        return Chunked(self.net, graph_in_chunks(self.net), x, steps, whole=self.truncate is None)
 
 
 class PlainStep:

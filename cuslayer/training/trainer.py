@@ -53,7 +53,8 @@ class Trainer:
             from chunk to chunk; gradients stop at its edge. So memory, except for input and output, does not grow with
             T. A pass without gradients gives the output, and the loss its gradient; then each chunk runs again with its
             part of the gradient. There is one optimizer step per batch. Dropout silences the same neurons in all
-            chunks, a weight hook runs for each. Calibration takes 1,000 steps, or a chunk. None for whole recordings.
+            chunks, a weight hook runs for each. Calibration takes 1,000 steps, or the first chunk if that is longer.
+            None for whole recordings.
         recompute: the same with the gradients of whole recordings. The pass saves the states at the edges of chunks,
             and backward goes from the last chunk to the first and runs each again. Memory, except for input and output,
             grows only with the number of chunks.

@@ -1,5 +1,6 @@
 """A trained delay for each synapse: against plain loops, its gradients, its widths, and its place in a network."""
 
+import copy
 from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
@@ -158,18 +159,38 @@ def test_steps_narrow_the_delays_until_training_is_evaluation():
 @pytest.mark.parametrize("make", [partial(cs.Adam, weight_decay=0.1), partial(cs.SGD, momentum=0.9)])
 def test_after_the_last_step_delays_stay(make):
     layer, x = cs.Dense(5, 4, delays=cs.SynapticDelays(9.0, steps=3)), RNG.random((12, 2, 5)) < 0.4
-    optimizer, found = make(layer.parameters(), lr=0.5), []
+    idle = copy.deepcopy(layer)  # of a process without a part of the batch, which gets the gradients only
+    optimizer, other, found = make(layer.parameters(), lr=0.5), make(idle.parameters(), lr=0.5), []
     for step in range(8):
         if step == 6:
             layer.delays.delay.data[:] = 4.5  # numbers of one's own stay as well
         layer.delays.delay.requires_grad = step != 1
         (layer(x) * RNG.normal(size=(12, 2, 4))).sum().backward()
+        idle.delays.delay.requires_grad = step != 1
+        for mine, given in zip(idle.parameters(), layer.parameters(), strict=True):
+            mine.grad = None if given.grad is None else given.grad.copy()
         optimizer.step()
+        other.step()
+        if step < 6:
+            np.testing.assert_array_equal(idle.delays.delay.data, layer.delays.delay.data)
         found.append((layer.delays.delay.data.copy(), layer.weight.data.copy()))
     changed = [[bool((a != b).any()) for a, b in zip(*two, strict=True)] for two in pairwise(found)]
     assert [d for d, _ in changed] == [False, True, True, False, False, True, False]
     assert all(w for _, w in changed)
     assert (found[-1][0] == 4.5).all()
+    idle.load_state(layer.state())
+    other.step()
+    assert (idle.delays.delay.data == 4.5).all()
+
+
+def test_delays_of_another_step_warn():
+    neuron, message = cs.LIF(dt=0.5), r"^Sequential: delays and neurons must have one dt, got 0\.5 and 1$"
+    layer = cs.Dense(3, 3, delays=cs.SynapticDelays(9.0))
+    for stages in ((layer, neuron), (neuron, cs.layers.Shift(1.0)), (cs.Delay(3, dt=1.0), cs.Sequential(neuron))):
+        with pytest.warns(UserWarning, match=message):
+            cs.Sequential(*stages)
+    branch = cs.Sequential(cs.Dense(3, 3), cs.SRM(dt=5.0))
+    cs.Sequential(layer, cs.layers.Decimate(5), cs.Parallel(branch), cs.ReadOut(3, 2))
 
 
 @pytest.mark.parametrize("apart", [5, 15, 30, -20])

@@ -171,14 +171,10 @@ def test_shapes_that_do_not_fit(how, branches, message):
             "Parallel: join must be one of add, concatenate, got 'ad'; did you mean add?",
             lambda: cs.Parallel(SRM, join="ad"),
         ),
+        (ValueError, "Parallel: neurons must have one dt, got 0.5 and 1", lambda: cs.Parallel(SRM, cs.SRM(dt=0.5))),
         (
             ValueError,
-            "Parallel: neurons and delays must have one dt, got 0.5 and 1",
-            lambda: cs.Parallel(SRM, cs.SRM(dt=0.5)),
-        ),
-        (
-            ValueError,
-            "Sequential: neurons and delays must have one dt, got 0.5 and 1",
+            "Sequential: neurons must have one dt, got 0.5 and 1",
             lambda: cs.Sequential(cs.SRM(dt=0.5), cs.Parallel(SRM)),
         ),
         (IndexError, "Parallel: no branch 2 in 1", lambda: cs.Parallel(SRM)[2]),

@@ -23,9 +23,7 @@ _MOST_VECTORS = 6
 # Bytes of a sum in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
 # The runs of a row, and the vectors of each, that fit in the registers.
-_SHAPES = [
-    (pieces, vectors) for pieces in range(1, _MOST_VECTORS + 1) for vectors in range(1, _MOST_VECTORS // pieces + 1)
-]
+_SHAPES = [(runs, each) for runs in range(1, _MOST_VECTORS + 1) for each in range(1, _MOST_VECTORS // runs + 1)]
 # Rows and vectors of a block of a product: their sums, a row of the second factor and a number fit in the registers.
 _MOST_ROWS = 8 if FEATURES.get("avx512f") else 4
 _HEIGHTS = [count for count in (8, 4, 2, 1) if count <= _MOST_ROWS]
