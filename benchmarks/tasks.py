@@ -2,7 +2,7 @@
 
     python benchmarks/tasks.py qtdb --data FOLDER_OF_QTDB             # also braille, braille-spikes: FOLDER_OF_BRAILLE
     python benchmarks/tasks.py spoken-digits --data recordings.npz    # each speaker is the test of runs without him
-    python benchmarks/tasks.py smnist --data MNIST --seeds 0          # also psmnist: an hour a seed
+    python benchmarks/tasks.py smnist --data MNIST --seeds 0          # also psmnist: one to three hours a seed
 
 Each run is `cuslayer train NAME --data DATA --seed SEED` with one thread. Runs in the results are not repeated.
 Validation recordings are a tenth of the training set, another one for each seed, and choose the epoch of the weights.
@@ -108,7 +108,7 @@ def lines(name: str, results: dict) -> list[str]:
         each = runs[0]["validation"]
         places = range(0, len(each), max(len(each) // 6, 1))
         epochs = ", ".join(f"{1 + i}: {each[i]:.1f}" for i in places)
-        rows.append(["validation, epoch of seed 0", epochs, ""])
+        rows.append(["validation, by epoch, seed 0", epochs, ""])
     for what, seeds in tested.items():
         if seeds:
             spread = f" ± {stdev(seeds):.1f}" if len(seeds) > 1 else ""
