@@ -451,9 +451,10 @@ def graph_of(net: Container) -> Graph:
 
 def graph_in_chunks(net: Container) -> Graph:
     """Return the graph of a network that runs in chunks of time; one with its own ``__call__`` is a stage."""
+    if type(net).__call__ is Container.__call__:
+        return graph_of(net)
     graph = Graph()
-    own = type(net).__call__ is not Container.__call__
-    graph.output = add_stage(graph, net, (0,), INPUT) if own else net.expand(graph, (), INPUT)
+    graph.output = graph.add(net, (0,), (INPUT,))
     return graph
 
 
