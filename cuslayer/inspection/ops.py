@@ -181,9 +181,9 @@ class Operations:
         head = ("accumulates", "MACs", "dense MACs", "updates", "energy (nJ)", "layer")
         total = LayerOperations((), "all", self.accumulates, self.macs, self.dense, self.updates)
         rows = [
-            (*(f"{n:,.0f}" for n in (row.accumulates, row.macs, row.dense, row.updates)), energy, row.name)
-            for row in (*self.layers, total)
-            for energy in [f"{self.energy_of(row):,.4g}"]
+            (*(f"{n:,.0f}" for n in (r.accumulates, r.macs, r.dense, r.updates)), f"{self.energy_of(r):,.4g}", r.name)
+            for r in (*self.layers, total)
         ]
-        per = f"{self.accumulate:g} pJ an accumulate, {self.multiply_accumulate:g} a MAC, {self.update:g} an update"
+        energies = self.accumulate, self.multiply_accumulate, self.update
+        per = "{:g} pJ an accumulate, {:g} pJ a MAC, {:g} pJ an update".format(*energies)
         return "\n".join([*check.columns((head, *rows)), f"of a sample; {per}; memory and transport not counted"])
