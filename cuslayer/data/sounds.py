@@ -219,7 +219,7 @@ def _wave_format(raw: bytes) -> tuple[int, int, int]:
     if bits not in (8, 16, 32):
         raise base.Unreadable(f"must have samples of 8, 16 or 32 bits, got {bits}")
     if not channels or frame != channels * bits // 8:
-        raise base.Unreadable(f"must have frames of all channels, got {frame} bytes for {channels} of {bits} bits")
+        raise base.Unreadable(f"must have frames of all channels, got {frame} bytes for {channels} x {bits} bits")
     if not 1 <= rate <= _HIGHEST_RATE:
         raise base.Unreadable(f"must have 1 to {_HIGHEST_RATE} samples per second, got {rate}")
     return channels, bits // 8, rate
