@@ -39,16 +39,16 @@ BARS = {
 
 
 def trained(
-    *arguments: str, threads: int | None = None, look: Callable[[Path], None] | None = None
+    *arguments: str, threads: int | None = None, look: Callable[[Path], None] | None = None, more: Sequence[str] = ()
 ) -> dict[str, list[float]]:
-    """Run `cuslayer train`, look at its folder, and return the accuracies in % and the seconds of its epochs."""
+    """Run `cuslayer train`, resume it with `more`, look at its folder, and return accuracies in % and seconds."""
     names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads else ()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", *arguments, "--out", f"{folder}/run"]
+        command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", "--out", f"{folder}/run"]
         environment = {**os.environ, "PYTHONPATH": str(common.ROOT), **dict.fromkeys(names, str(threads))}
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-        with open(f"{folder}/run/metrics.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        for given in (arguments, *([("--resume", *more)] if more else [])):
+            subprocess.run([*command, *given], check=True, stdout=subprocess.DEVNULL, env=environment)
+        rows = list(csv.DictReader(Path(folder, "run", "metrics.csv").read_text("utf-8").splitlines()))
         if look is not None:
             look(Path(folder) / "run")
     accuracies = {part: [row[f"{part}_accuracy"] for row in rows] for part in ("train", "validation", "test")}

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from cuslayer._base import check
 from cuslayer._base.extras import optional
@@ -89,9 +89,17 @@ class _Help(argparse.HelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        errors.say(errors.one_line(f"{message}; see {self.prog} --help"))
+        raise SystemExit(errors.INVALID)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="cuslayer",
         description="Train spiking neural networks with SLAYER. `cuslayer COMMAND --help` has examples.",
         epilog=f"Exit codes: {_CODES}.",

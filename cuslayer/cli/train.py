@@ -19,6 +19,7 @@ from cuslayer._base.keys import key_of, keys
 from cuslayer.backend import deferred
 from cuslayer.cli import errors
 from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
+from cuslayer.data.time_series import READERS
 from cuslayer.distributed import Context, world
 from cuslayer.distributed.context import is_on_all
 from cuslayer.inspection import diagnose
@@ -89,8 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config",
         nargs="?",
         metavar="CONFIG",
-        help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
-        "shd, ssc, ntidigits, spoken-digits, spoken-digits-delays, qtdb, braille, braille-spikes, smnist",
+        help=f"YAML file with SLAYER's keys, or the name of a configuration: {', '.join(named_configs())}",
     )
     config.completer = _configs
     add = parser.add_argument
@@ -105,8 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder of numbered recordings in any event format, such as 1.bs2 or 1.h5, with the lists train.txt and "
         "test.txt of lines 'number class', for which the network's input is the sensor; or of N-MNIST's Train/ and "
-        "Test/; for a configuration of a known data set, the folder in which tonic keeps its data sets; for one of "
-        "sounds, their npz file",
+        "Test/; for a configuration of a known data set, the folder of its files, such as MNIST's, or in which "
+        "tonic keeps its data sets; for one of sounds, their npz file",
     )
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
     add("--permuted", action="store_true", help="the pixels of smnist in a fixed random order, psmnist")
@@ -240,6 +240,8 @@ def _config(options: argparse.Namespace) -> Config:
         if config.dataset not in ("smnist", "psmnist"):
             raise ValueError(f"--permuted is for the configuration smnist, got the data set {config.dataset}")
         config = replace(config, dataset="psmnist")
+    if {"truncate", "recompute"} & given.keys():  # one replaces the configuration's other
+        config = replace(config, truncate=None, recompute=None)
     more = {name: getattr(options, name) for name in ("network", "data", "out", "fast")}
     return config.with_options(**given, **more)
 
@@ -249,6 +251,8 @@ def _download(config: Config) -> None:
     if config.dataset is None or config.data is None:
         got = "none" if config.dataset is None else f"{config.dataset} without --data"
         raise ValueError(f"--download needs the configuration of a known data set and --data ROOT, got {got}")
+    if config.dataset in READERS:
+        raise ValueError(f"--download is for data sets of tonic; {config.dataset} has its own files, see `data.load`")
     for split in ("train", "test"):
         data.load(config.dataset, config.data, split, download=True)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer.data.arrays import Arrays
-from cuslayer.data.formats.base import Unreadable, read_file
+from cuslayer.data.formats.base import Missing, Unreadable, read_file
 from cuslayer.data.sounds import most_unfolded
 
 _PARTS = {"train": "train", "test": "t10k"}
@@ -52,7 +52,7 @@ def _read(root: Path, name: str, axes: int) -> npt.NDArray[np.uint8]:
     names = [each + suffix for each in (name, name.replace("-idx", ".idx")) for suffix in ("", ".gz")]
     found = [root / each for each in names if (root / each).is_file()]
     if not found:
-        raise ValueError(f"{root / name} is no file")
+        raise Missing(f"{root / name} is no file")
 
     def read(file: BinaryIO, size: int) -> npt.NDArray[np.uint8]:
         packed = file.read(len(_GZIP)) == _GZIP

@@ -13,6 +13,7 @@ from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.codes import Delta
+from cuslayer.data.formats.base import Missing
 from cuslayer.data.mnist import pixels_in_time
 from cuslayer.data.sounds import read_arrays
 
@@ -84,7 +85,7 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
         parts = np.split((1 - pressure / _REST).clip(0, 1).astype(np.float32), _ends(lengths, len(pressure)))
         chosen = np.flatnonzero((repetition >= _FIRST_TEST) == (split == "test"))
         if not chosen.size:
-            raise ValueError(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
+            raise Missing(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
     found = [_changes(parts[i]) if spikes else 10 * (parts[i] - parts[i][:1]) for i in chosen]
     made = Arrays(found, letter[chosen], classes=int(letter.max()) + 1)
     made.names = names[0].tolist() if names and names[0].shape == (made.classes,) else None
@@ -115,10 +116,10 @@ def _ends(lengths: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:
 
 
 def _file(root: Path, name: str) -> Path:
-    """Return a file of a folder, or the path itself if it is a file; raise ValueError where there is none."""
+    """Return a file of a folder, or the path itself if it is a file; raise Missing where there is none."""
     path = root / name if root.is_dir() else root
     if not path.is_file():
-        raise ValueError(f"{path} is no file")
+        raise Missing(f"{path} is no file")
     return path
 
 

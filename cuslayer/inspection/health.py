@@ -393,13 +393,14 @@ class _Steps:
                     options.pop("warmup", None)
                 if "lr" in options:
                     options["lr"] = scaled_by(options["lr"], factor)
-            narrowing = [each.taken for each in twin.layers_within() if hasattr(each, "over_lags")]
+            delays = [each for each in twin.layers_within() if hasattr(each, "over_lags")]
+            narrowing = [(each.taken.data, each.taken.data.copy()) for each in delays]
             for _ in range(steps):
                 for number, (p, g) in enumerate(zip(optimizer.parameters, self.gradients, strict=True)):
                     p.grad = None if g is None or (only is not None and number not in only) else g.copy()
                 optimizer.step()
-                for taken in narrowing:  # the step of the optimizer alone moves the potentials
-                    taken.data -= 1
+                for taken, before in narrowing:  # the step of the optimizer alone moves the potentials
+                    taken[...] = before
             yield twin
 
     def moves(self, *, steps: int = 1, **how: Any) -> dict[Address, float]:

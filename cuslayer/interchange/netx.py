@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer._base.extras import optional
-from cuslayer._base.hdf5_files import FEW, checked
+from cuslayer._base.hdf5_files import checked
 from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange import axes
 from cuslayer.kernels.delay.steps import whole_steps
@@ -327,7 +327,7 @@ class _Reading:
             if kind == "convT":
                 options["output_padding"] = axes.pair_of(f"{at}/outputPadding", self._entry(f"{at}/outputPadding"), 0)
         # Before memory is taken for a layer of many more weights than the file has.
-        if size > max(weight.size, FEW):
+        if size > weight.size:
             raise ValueError(f"{at}/weight has shape {weight.shape}, its layer expects {size} numbers")
         if kind == "dense":
             layer: Any = Dense(features, after[0])

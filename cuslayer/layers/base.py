@@ -362,6 +362,9 @@ class Synapse(Hooked):
         """Replace the drawn initial weight by an array."""
         self.weight.data = to_device(weight.astype(self.weight.dtype))
         self._drawn_sum, self.drawn_again = self._sum(), True
+        for hook in _as_tuple(self.weight_hook):
+            if hasattr(hook, "measure"):
+                hook.measure(self)
 
     def _sum(self) -> float:
         return float(to_numpy(self.weight.data).sum(dtype=np.float64))

@@ -38,7 +38,7 @@ from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.fused import received
 from cuslayer.layers.synaptic_delay import lagged
-from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
+from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron, on_arrays
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.states import PopulationStates
 
@@ -223,7 +223,7 @@ class Recurrent(Layer, Neuron):
         layer: a `Dense` layer with as many outputs as inputs, whose `delays`, if any, add to delay; or a `Conv` that
             keeps the frame and its channels.
         neuron: SRM or a `StepNeuron`, such as LIF, or a subclass with the same equations. Its spikes are 1.
-        delay: the time until a spike reaches its own population, ms, at least one step; by default one step.
+        delay: the time until a spike reaches its own population, ms, in whole steps, rounded down; by default one step.
 
     Attributes:
         layer: the layer.
@@ -293,7 +293,8 @@ class Recurrent(Layer, Neuron):
 
     def _size(self) -> float:
         """Return the size of the weights; for orthogonal weights, this is their factor."""
-        return math.sqrt(np.square(to_numpy(self.layer.weight.data), dtype=np.float64).mean() * self._fan_in)
+        weight = to_numpy(self.layer.effective_weight().data)
+        return math.sqrt(np.square(weight, dtype=np.float64).mean() * self._fan_in)
 
     @property
     def _fan_in(self) -> int:
@@ -407,14 +408,27 @@ class Recurrent(Layer, Neuron):
         states = PopulationStates()
         return lambda x: self._operate(x, states)
 
-    def _operate(self, x: Any, states: PopulationStates | None) -> Tensor:
+    def streamed(self) -> Callable[[Any], Array] | None:
+        delays = self.layer.delays
+        if delays is None or delays.training or type(self).__call__ is not Recurrent.__call__:
+            return super().streamed()
+        states = PopulationStates()
+        with no_grad():
+            weight = self._weight()
+        return on_arrays(lambda x: self._operate(x, states, weight))
+
+    def _weight(self) -> Tensor:
+        """Return the weight after its hooks, over lags if its synapses have delays."""
+        weight: Tensor = self.layer.effective_weight()
+        return weight if self.layer.delays is None else self.layer.delays.over_lags(weight)
+
+    def _operate(self, x: Any, states: PopulationStates | None, weight: Tensor | None = None) -> Tensor:
         program, keeps = cast(StepByStep, self.neuron.step_by_step)
         geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
         call = on_errors.get()
         noted = None if call is None else partial(call, self)
         options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states, "noted": noted}
-        weight = self.layer.effective_weight()
-        weight = weight if self.layer.delays is None else self.layer.delays.over_lags(weight)
+        weight = self._weight() if weight is None else weight
         return with_columns(recurrent, x, weight, columns=tuple(keeps.values()), **options)
 
     def __call__(self, x: Any) -> Tensor:

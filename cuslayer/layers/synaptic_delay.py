@@ -15,6 +15,8 @@ from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 
 # The least width of a Gaussian whose delay learns, and the width for a Gaussian of 0, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
+# Far above any delay of use: a file asks for more memory with each lag, and has one number for all of them.
+_MOST_LAGS = 1 << 16
 
 
 @differentiable
@@ -152,14 +154,16 @@ class SynapticDelays(Layer):
         max_delay: the longest delay, ms.
         dt: the step, ms.
         steps: the number of steps of the optimizer that change the delays.
-        width: of the Gaussians at the beginning, ms; by default a third of max_delay.
+        width: of the Gaussians at the beginning, ms; by default a third of max_delay, and at least half a step.
 
     Attributes:
         delay: ms, of the shape of the weight, initially uniform in ``0 .. max_delay``; None before a layer has it.
-        taken: the number of steps so far.
+        taken: the number of steps so far, a tensor (1,).
+
+    Layers whose weights have the same shape may share it, and then have the same delays.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or max_delay has 65,536 steps or more.
         TypeError: an argument is not a number.
 
     Source: Hammouamri, Khalfaoui-Hassani and Masquelier 2024, arXiv 2306.17670.
@@ -174,6 +178,8 @@ class SynapticDelays(Layer):
 
     def __init__(self, max_delay: float, *, dt: float = 1.0, steps: int = 1000, width: float | None = None) -> None:
         self.max_delay, self.dt = check.not_negative("max_delay", max_delay), check.time_step("dt", dt)
+        if self.max_delay / self.dt >= _MOST_LAGS:
+            raise ValueError(f"max_delay must be under {_MOST_LAGS:,} steps of {self.dt:g} ms, got {self.max_delay:g}")
         self.steps = check.integer("steps", steps, least=1)
         self.width = self.max_delay / 3 if width is None else check.not_negative("width", width)
         self.delay: _Delays | None = None
@@ -214,10 +220,12 @@ class SynapticDelays(Layer):
     def over_lags(self, weight: Tensor) -> Tensor:
         """Return a weight (..., inputs, outputs) as (..., lags inputs, outputs)."""
         delay = cast(_Delays, self.delay)
+        check.memory("the weights over lags", (self.lags, *weight.shape), weight.data.itemsize)
         width = self.width_now() if self.training and delay.requires_grad else 0.0
         if isinstance(delay, _Delays):
             delay.steps = self.steps
         return weights_over_lags(weight, delay * (1.0 / self.dt), lags=self.lags, width=width)
 
     def __repr__(self) -> str:
-        return f"SynapticDelays({self.max_delay:g}{changed_options(self, dt=1.0, steps=1000)})"
+        options = changed_options(self, dt=1.0, steps=1000, width=self.max_delay / 3)
+        return f"SynapticDelays({self.max_delay:g}{options})"

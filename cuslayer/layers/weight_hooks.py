@@ -138,6 +138,10 @@ class WeightNorm:
         """Create the scale for a layer."""
         if self._scale is not None:
             raise ValueError(f"a hook serves one layer, {type(layer).__name__} is its second")
+        self.measure(layer)
+
+    def measure(self, layer: Synapse) -> None:
+        """Set the scale to the norms of the layer's weight."""
         self._view, outputs = layer.per_output_shapes()
         self._scale = Tensor(length(layer.weight.data.reshape(self._view), outputs), requires_grad=True)
 

@@ -160,7 +160,7 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
     spikes. It is 1 for equal trains, about 0 for a Poisson train, and negative for trains that avoid each other.
 
     Args:
-        spikes: (T, N, ...), the trains to judge.
+        spikes: (T, N, ...), the trains to judge; with `Tensor.lengths`, each counts up to its end, with its target.
         target: of the same shape, such as recorded trains.
         within: Delta, ms.
         dt: the step, ms.
@@ -180,16 +180,19 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
     >>> coincidence_factor(made, recorded, within=4.0).round(3).tolist()
     [[0.742]]
     """
+    lengths = as_tensor(spikes).lengths
     spikes, target = to_numpy(as_tensor(spikes).data), to_numpy(as_tensor(target).data)
     check.time_first("spikes", spikes)
     check.same_shape("spikes", spikes, "target", target)
     dt, within = check.time_step("dt", dt), check.positive("within", within)
     lag = math.floor(within / dt * (1 + 1e-9))
     columns, length = math.prod(spikes.shape[1:]), len(spikes)
+    ends = np.full(spikes.shape[1], length) if lengths is None else lengths
+    ends = np.repeat(ends, math.prod(spikes.shape[2:]))
     # All trains on one time axis, too far apart to interact.
     places = []
     for train in (spikes, target):
-        column, time = np.nonzero(train.reshape(length, columns).T)
+        column, time = np.nonzero((train.reshape(length, columns).T != 0) & (np.arange(length) < ends[:, None]))
         places.append(column * (length + lag + 1) + time)
     made, wanted = places
     of_made, of_wanted = (np.bincount(place // (length + lag + 1), minlength=columns) for place in places)
@@ -200,7 +203,7 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
         if free < len(made) and made[free] <= place + lag:
             found[place // (length + lag + 1)] += 1
             free += 1
-    by_chance = 2 * within * of_made / (max(length, 1) * dt)
+    by_chance = 2 * within * of_made / (np.maximum(ends, 1) * dt)
     pairs = np.where(by_chance < 1, (of_made + of_wanted) / 2 * (1 - by_chance), 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         factors = np.where(pairs > 0, (found - by_chance * of_wanted) / pairs, np.nan)

@@ -20,7 +20,7 @@ from cuslayer.network.join import Join
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
 from cuslayer.network.stream import Stream, in_chunks
-from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, is_stateful
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
@@ -57,6 +57,12 @@ class Container(Layer):
                 hint = f"; write {type(self).__name__}(*stages)" if isinstance(stage, (list, tuple)) else ""
                 raise check.mistyped(name, "must be callable", stage, hint)
         graph = graph_of(self)
+        first = dict[int, GraphNode]()
+        for node in graph.nodes:
+            earlier = first.setdefault(id(node.stage), node)
+            if earlier is not node and is_stateful(node.stage):
+                why = f"layer {earlier} is the same object and has its state; give each stateful neurons of its own"
+                raise ValueError(f"layer {node}, {node.described}, must be new: {why}")
         output_step(graph)
         warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))

@@ -27,7 +27,7 @@ from cuslayer.network.graph import (
     plan,
 )
 from cuslayer.network.shapes import shape_after, shapes_of
-from cuslayer.neurons.base import is_neuron
+from cuslayer.neurons.base import is_neuron, is_stateful
 from cuslayer.neurons.states import carried
 
 # Runs a stage on chunks (T, N, ...) in order.
@@ -255,7 +255,7 @@ def _continued(node: GraphNode, whole: bool) -> Run:
     """Return a stage that continues from chunk to chunk in training."""
     stage = node.stage
     run = stage.continued() if hasattr(stage, "continued") else None
-    if getattr(getattr(stage, "neuron", stage), "stateful", False):
+    if is_stateful(stage):
         why = "its state goes on from batch to batch"
     elif isinstance(stage, BatchNorm):
         why = "its mean and variance are those of all steps"
@@ -324,7 +324,7 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
 
 def _needs_batch(stage: Any) -> bool:
     """Return whether a stage needs the whole input: it has a state, or it draws or takes means in training."""
-    if getattr(getattr(stage, "neuron", stage), "stateful", False):
+    if is_stateful(stage):
         return True  # a call continues after the last, and a stream starts anew
     own = not type(stage).__module__.startswith("cuslayer.")
     return bool(getattr(stage, "training", False)) and (own or isinstance(stage, (Dropout, BatchNorm)))

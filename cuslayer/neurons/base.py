@@ -409,6 +409,11 @@ def is_neuron(stage: Any) -> bool:
     return callable(stage) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
 
 
+def is_stateful(stage: Any) -> bool:
+    """Return whether neurons, or a population of them, continue from the state after their last call."""
+    return bool(getattr(getattr(stage, "neuron", stage), "stateful", False))
+
+
 def as_neuron(neuron: Any, name: str = "neuron") -> Neuron:
     """Return a neuron as a `Neuron`; raise TypeError, for an argument of an operation, if it is not a neuron."""
     if isinstance(neuron, Neuron):

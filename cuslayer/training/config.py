@@ -540,4 +540,5 @@ def _word(at: str, section: Mapping[str, Any], dt: float) -> Word:
             raise ValueError(f"{at}.{path} is not for {found['text']!r}, {article(kind)} word")
     if "neuron" in found:
         found["neuron"] = _neuron(f"{at}.neuron.", found["neuron"], dt)
-    return Word(**found)
+    with check.about(at):
+        return Word(**found)

@@ -18,6 +18,7 @@ from cuslayer._tape import no_grad
 from cuslayer.backend import Array
 from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, load, open_folder, read_events, split
 from cuslayer.data.datasets import Dataset
+from cuslayer.data.formats.base import Missing
 from cuslayer.data.time_series import READERS
 from cuslayer.network.network import Network
 from cuslayer.network.walk import eval_mode
@@ -114,7 +115,7 @@ def _of_files_in_time(of_run: Callable[[str], Dataset], other: bool, train: bool
     train_set = of_run("train")
     try:
         return train_set, of_run("test")
-    except ValueError as problem:
+    except Missing as problem:
         if not train:
             raise
         check.warn(f"the run ends without a test: {check.reason(problem)}")

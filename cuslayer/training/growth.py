@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,11 +46,22 @@ class GradientWatch:
         # Sums of squares of all gradients since the start of the epoch, at its start and after each step.
         self._totals = [self._flow.total()]
 
-    def during(self, looks: bool) -> AbstractContextManager[None]:
-        """Check the errors of recurrent populations within the block, if wanted and without an earlier warning."""
+    @contextmanager
+    def during(self, looks: bool, *, joined: bool = False) -> Iterator[None]:
+        """Check the errors of recurrent populations within the block, if wanted and without an earlier warning.
+
+        With `joined`, passes are the chunks of one, from the last to the first.
+        """
         # A captured graph would check in each of its runs.
-        on = looks and self._populations and "growth" not in self._warned and not capturing()
-        return on_errors.set(self._note) if on else nullcontext()
+        if not looks or not self._populations or "growth" in self._warned or capturing():
+            yield
+            return
+        passes = dict[tuple[int, Any], list[Array]]()
+        with on_errors.set(partial(self._note, passes)):
+            yield
+        for key, found in passes.items():
+            for sizes in [namespace(found[0]).concatenate(found[::-1])] if joined else found:
+                self._judge(key, sizes)
 
     def add(self) -> None:
         """Add the norm of the gradients of a step with recorded sizes."""
@@ -85,14 +98,16 @@ class GradientWatch:
             f"a lower rate of its weights (relative=True), a smaller scale_rho of its neurons{own}, or truncate"
         )
 
-    def _note(self, population: Any, errors: Array) -> None:
-        """Note whether the errors of a backward pass (T, N, ...) grow."""
-        if id(population) not in self._populations or not errors.size:
-            return
-        xp, key = namespace(errors), (id(population), kernels.of(errors))
-        rows = errors[:: max(1, len(errors) // _ROWS)]
-        e = rows.reshape(len(rows), rows.shape[1], rows[0, 0].size).astype(np.float64)
-        e = (e * e).sum(axis=2)
+    def _note(self, passes: dict[tuple[int, Any], list[Array]], population: Any, errors: Array) -> None:
+        """Note the squared sizes (rows, N) of the errors of a backward pass (T, N, ...)."""
+        if id(population) in self._populations and errors.size:
+            rows = errors[:: max(1, len(errors) // _ROWS)]
+            e = rows.reshape(len(rows), rows.shape[1], rows[0, 0].size).astype(np.float64)
+            passes.setdefault((id(population), kernels.of(errors)), []).append((e * e).sum(axis=2))
+
+    def _judge(self, key: tuple[int, Any], e: Array) -> None:
+        """Count a backward pass with squared sizes (rows, N) of errors, and whether they grow."""
+        xp = namespace(e)
         # The number of rows of a sample with an error, counted from the last.
         alive = e != 0
         rank = alive[::-1].astype(np.float64).cumsum(axis=0)[::-1]

@@ -146,6 +146,8 @@ def _train(
     complete = option is not None and best is not None and (config.error == "SpikeTime" or best.test_loss is not None)
     if resume and option is not None:
         log(f"{out} stands at epoch {len(rows)}, nothing is left to train; to go on, give {option}")
+        for line in changed:
+            log(line)
         if complete and context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
             return
     net = context.on_each(config.network)
@@ -168,7 +170,7 @@ def _train(
     stop = agreed(stop, parallel)
     saver = Saver(out, config, trainer, stats, len(data.train), stop, recordings, checkpoint, writes=context.rank == 0)
     if option is None:
-        weights = sum(p.data.size for p in net.parameters())
+        weights = sum(p.data.size for p in net.parameters() if p.requires_grad)
         devices = backend.device_name() + (f" each of {context.size} processes" if context.size > 1 else "")
         log(f"{net.notation}: {weights:,} weights on {devices}; results go to {out}")
         if context.size > 1:
@@ -247,7 +249,8 @@ def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, st
     if checkpoint.record is not None and checkpoint.record.recordings not in (None, recordings):
         read_some(data)
         for name, was in (checkpoint.record.recordings or {}).items():
-            if recordings[name] != was:
+            # A test set may come later than the run.
+            if recordings[name] != was and not was.startswith("0 "):
                 raise ValueError(
                     f"the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
                     f"{recordings[name]}; give it its own by --data, or begin a new run"

@@ -56,7 +56,13 @@ NETWORK = ("layer", "neuron", "simulation.Ts")
 ALL = ("layer", "neuron", "simulation", "training")
 _FIXED = ("training.optimizer.type", "training.optimizer.amsgrad", "training.optimizer.relative")
 # Keys that only matter before the first step.
-_BEGUN = ("training.seed", "training.initialization", "training.firingRate", "training.validation")
+_BEGUN = (
+    "training.seed",
+    "training.initialization",
+    "training.firingRate",
+    "training.validation",
+    "training.path.dataset",
+)
 # Keys that determine the batches of an epoch, and the sums over them.
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
@@ -287,8 +293,10 @@ def earlier(config: Config, out: Path) -> tuple[list[EpochStats], list[str]]:
     else:
         check_config(record, out)
         rows = list(record.rows)
-    lines = check_resumed(record, config, out, within_epoch=summary.batches > 0)
-    _repair_best(out, summary, Stats(rows))
+    lines, stats = check_resumed(record, config, out, within_epoch=summary.batches > 0), Stats(rows)
+    if summary.batches and (option := goes_on_by(config, stats)):
+        raise ValueError(f"{out} stands in the middle of epoch {summary.epoch + 1}; to go on, give {option}")
+    _repair_best(out, summary, stats)
     return rows, lines
 
 

@@ -128,7 +128,7 @@ class PlainStep:
     def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
         """Take a step for a batch; add the sizes of its gradients on request."""
         with np.errstate(over="ignore", invalid="ignore"):  # the check is more specific than NumPy's warning
-            with task.watch.during(sizes):
+            with task.watch.during(sizes, joined=task.recompute is not None):
                 spikes, target, value = forward(task, x, target)
                 task.finite.loss(number, x, spikes, value)
                 backward(task, x, spikes, value)

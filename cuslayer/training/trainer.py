@@ -21,6 +21,7 @@ from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
 from cuslayer.network.shapes import output_step
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
+from cuslayer.neurons.base import is_stateful
 from cuslayer.optim import SGD, Adam
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
@@ -127,13 +128,13 @@ class Trainer:
         self.truncate = None if truncate is None else check.integer("truncate", truncate, least=1)
         self.recompute = None if recompute is None else check.integer("recompute", recompute, least=1)
         if truncate is not None and recompute is not None:
-            raise ValueError(f"recompute must be None with truncate, which computes other gradients, got {recompute}")
+            raise ValueError(f"recompute must not be given with truncate, which has other gradients, got {recompute}")
         if truncate is not None or recompute is not None:
             name = "recompute" if truncate is None else "truncate"
             if graph or parallel is not None:
-                raise ValueError(f"{name} must be None with graph=True or parallel, whose steps are whole")
+                raise ValueError(f"{name} must not be given with graph=True, micro or parallel, whose steps are whole")
             if callable(getattr(loss, "observing", None)):
-                raise ValueError(f"{name} must be None with {type(loss).__name__}, which looks at all steps of layers")
+                raise ValueError(f"{name} must not be given with {type(loss).__name__}, that needs all steps of layers")
             check_continued(graph_in_chunks(net), whole=truncate is None)
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
@@ -268,8 +269,12 @@ class Trainer:
         if self.parallel is not None:
             return ParallelStep(self.parallel, self._statistics)
         chunks = self.truncate or self.recompute
-        captured = self.graph is not False and chunks is None and device() == "cuda"
-        return GraphStep(self.optimizer) if captured else PlainStep()
+        if self.graph is False or chunks is not None or device() != "cuda":
+            return PlainStep()
+        step = GraphStep(self.optimizer)
+        if any(is_stateful(node.stage) for node in graph_of(self.net).nodes):
+            step.problem = "forget() of stateful neurons would not reach a captured step"
+        return step
 
     def _begin(
         self, train: bool, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None

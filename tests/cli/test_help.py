@@ -44,7 +44,8 @@ def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "usage: cuslayer" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert (err[:10], err[-8:], err.count("\n")) == ("cuslayer: ", " --help\n", 1)
 
 
 def test_the_version(capsys):

@@ -339,6 +339,10 @@ def test_errors_are_one_line(command, tmp_path, monkeypatch):
         (["shd"], "train: shd needs --data ROOT, the folder in which tonic keeps its data sets"),
         (["shd", "--download"], f"{needs} shd without --data"),
         (["digits", "--download"], f"{needs} none"),
+        (
+            ["smnist", "--download", "--data", "no"],
+            "train: --download is for data sets of tonic; smnist has its own files, see `data.load`",
+        ),
     ):
         assert command("train", *arguments) == (2, "", f"cuslayer: {message}\n")
         assert os.listdir() == []

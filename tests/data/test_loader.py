@@ -382,13 +382,6 @@ def test_a_response_shorter_than_a_step_warns():
     assert message == "SRM: dt must be at least a thousandth of tau_sr, got 0.005 and 10, both in ms"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for constants in (
-            {},
-            {"dt": 0.1},
-            {"tau_sr": 1.0},
-            {"dt": 20.0},
-            {"tau_sr": 0.5},
-            {"dt": 0.01},
-            {"dt": 2.0, "tau_ref": 1.0},
-        ):
-            cs.SRM(**constants)
+        cs.SRM(dt=2.0, tau_ref=1.0)
+        for tau_sr, dt in ((10.0, 1.0), (10.0, 0.1), (1.0, 1.0), (10.0, 20.0), (0.5, 1.0), (10.0, 0.01)):
+            cs.SRM(tau_sr=tau_sr, dt=dt)

@@ -71,14 +71,8 @@ def test_a_run_on_own_arrays(tmp_path):
             "neuron": cs.LIF(trained=True),
         },
         **{"dataset": "arrays", "data": str(tmp_path), "error": "CrossEntropy", "over": "every", "smoothing": 0.1},
-        **{
-            "duration": 9.0,
-            "window": (0.0, 9.0),
-            "epochs": 1,
-            "batch": 2,
-            "validation": 0.3,
-            "out": str(tmp_path / "r"),
-        },
+        **{"duration": 9.0, "window": (0.0, 9.0), "epochs": 1, "batch": 2},
+        **{"validation": 0.3, "out": str(tmp_path / "r")},
     )
     x = RNG.normal(size=(33, 4)).astype(np.float32)
     save(tmp_path, "train.npz", x=x, y=np.arange(33) % 4 - 1, lengths=[5, 8, 4, 6, 5, 5])
@@ -87,13 +81,18 @@ def test_a_run_on_own_arrays(tmp_path):
     save(tmp_path, "several.npz", x=x, y=np.eye(6)[:, :3], lengths=[5, 8, 4, 6, 5, 5])
     with pytest.raises(ValueError, match="must have classes, or labels at each step, got labels"):
         train(replace(config, data=str(tmp_path / "several.npz"), out=str(tmp_path / "s")), log=lambda line: None)
+    (tmp_path / "test.npz").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"test.npz is"):
+        train(replace(config, out=str(tmp_path / "s")), log=lambda line: None)
     save(tmp_path, "test.npz", x=x[:11], y=[0] * 11, lengths=[5, 6])
+    train(config, resume=True, log=lambda line: None)
     run = load_run(tmp_path / "r")
+    tested = run.stats.epochs[0].test_accuracy
     right, found = 0, run.net.layers[1].neuron.parameters()[0]
     assert found.shape == (8,)
     for part in np.split(x[:11], [5]):
         right += (run.net(part[:, None]).data.argmax(axis=2) == 0).sum()
-    assert evaluate(run)[0].accuracy == pytest.approx(right / 11)
+    assert evaluate(run)[0].accuracy == pytest.approx(right / 11) == tested
 
 
 def mnist(folder: Path, pictures, labels, name="train", write=Path.write_bytes) -> Path:

@@ -444,7 +444,7 @@ NONE = "is no WAV file of uncompressed samples"
         (riff((b"fmt ", form(0xFFFE)[1] + LONG[:-1] + b"x"), DATA), f"{NONE} (its format is 0xfffe)"),
         *((riff(form(bits=b), DATA), f"must have samples of 8, 16 or 32 bits, got {b}") for b in (0, 24, 64)),
         *((riff(form(rate=r), DATA), f"must have 1 to 10000000 samples per second, got {r}") for r in (0, 2**32 - 1)),
-        (riff(form(channels=0), DATA), "must have frames of all channels, got 2 bytes for 0 of 16 bits"),
+        (riff(form(channels=0), DATA), "must have frames of all channels, got 2 bytes for 0 x 16 bits"),
         (riff(form(channels=5, frame=10), DATA), "has 12 bytes of samples, not a multiple of 10"),
         (riff(form(), (*DATA, 13)), "is cut off: its part b'data' should have 13 bytes, it has 12"),
         (

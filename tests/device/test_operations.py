@@ -293,19 +293,9 @@ def test_the_tests_of_a_device_run(device):
     quick += " dense_images_are_flattened conv_what_lies_beyond pool_equals_the_formula delay_a_layer_is_its_function"
     quick += " fused_neurons losses_spike_time layers_state_round_trip optimizers_sgd trainer_training_equals"
     quick += " emulated_networks_a_training_step"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "gpu",
-        "-vv",
-        "-p",
-        "no:cacheprovider",
-        "tests/device/test_card.py",
-    ]
+    options = "-m pytest -m gpu -vv -p no:cacheprovider tests/device/test_card.py -k"
     found = subprocess.run(
-        [*command, "-k", " or ".join(f"test_{name}" for name in quick.split())],
+        [sys.executable, *options.split(), " or ".join(f"test_{name}" for name in quick.split())],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "CUSLAYER_STAND_IN": "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,

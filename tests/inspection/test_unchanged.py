@@ -40,7 +40,11 @@ def network(neuron: Any = None, recurrent: bool = True) -> cs.Sequential:
     """Return a network in the middle of its training."""
     cs.seed(4)
     own = neuron or cs.LIF(tau=5.0, stateful=True)
-    last = cs.Recurrent(cs.Dense(2, 2), cs.CUBA(tau_i=2.0, stateful=True)) if recurrent else own
+    last = (
+        cs.Recurrent(cs.Dense(2, 2), cs.CUBA(tau_i=2.0, stateful=True))
+        if recurrent
+        else neuron or cs.LIF(tau=5.0, stateful=True)
+    )
     net = cs.Sequential(
         cs.Dense(5, 6, weight_hook=cs.WeightNorm(), bias=True),
         cs.BatchNorm(6, trained=True, height=2.0),

@@ -224,7 +224,7 @@ def test_files_that_are_none(tmp_path):
         ("node/nodes/layer_1_cubalif/w_in", np.ones((1 << 12, 1)), "w_in must have the shape of v_threshold"),
         ("node/nodes/layer_0_linear/weight", h5py.ExternalLink("other.h5", "x"), "is a link to another place or file"),
         ("node/nodes/layer_1_cubalif/metadata/cuslayer", h5py.SoftLink("/version"), "is a link to another place"),
-        ("node/edges", np.array([["input", "output"]] * 1025, "O"), "it must have at most 1024 edges"),
+        ("node/edges", np.array([["input", "output"]] * 2001, "O"), "it must have at most 2000 edges"),
         ("node/edges", np.ones((2, 2)), "nir cannot read it: TypeError: "),
     ],
 )

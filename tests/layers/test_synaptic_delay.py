@@ -245,6 +245,12 @@ def test_in_a_network(tmp_path):
 FINE = partial(cs.SynapticDelays, 4.0, dt=0.5)
 REFUSED = {
     "Dense: delays must be SynapticDelays, got int": lambda: cs.Dense(3, 2, delays=5),
+    "SynapticDelays: max_delay must be under 65,536 steps of 0.5 ms, got 1e\\+12": lambda: cs.SynapticDelays(
+        1e12, dt=0.5
+    ),
+    "SynapticDelays: the weights over lags must fit into memory": lambda: cs.Dense(
+        4000, 1000, delays=cs.SynapticDelays(65_000.0)
+    )(np.ones((1, 1, 4000))),
     "Dense: delays must be SynapticDelays, got type": lambda: cs.Dense(3, 2, delays=cs.SynapticDelays),
     "x must be \\(T, N, C\\), got shape \\(40, 2\\)": lambda: cs.Dense(1, 2, delays=FINE())(PIXELS[..., 0, 0, 0]),
     "the layer's delays must have the neuron's dt, 1, got 0.5": lambda: cs.Recurrent(
@@ -273,6 +279,9 @@ def test_calibration_and_diagnosis_are_of_the_first_step():
     assert found.layers[0].rates.mean() == pytest.approx(rates[0], rel=1e-3)
     assert net.training
     assert layers[0].delays.delay.requires_grad
+    weights = cs.Adam([layers[0].weight], lr=1e-9)
+    moves = cs.diagnose(net, [(x, RNG.integers(4, size=4))], optimizer=weights).first_step.moves
+    assert moves[1] < 1e-6  # the delays are in no step, and do not widen
     layers[0].delays.taken.data += 5
     assert layers[1](layers[0](x)).data.mean() * 1000 > 60
 
@@ -303,7 +312,9 @@ def test_a_population_with_delays_to_itself():
     np.testing.assert_allclose(population.recurrence(s).data, z - x, atol=1e-5)
     net = cs.Sequential(cs.Dense(4, 4), population)
     stream = net.stream()
-    np.testing.assert_array_equal(np.concatenate([stream(x[:7]), stream(x[7:])]), net(x).data)
+    expected, layer.delays.over_lags = net(x).data, None  # a stream puts the weight over lags once
+    np.testing.assert_array_equal(np.concatenate([stream(x[:7]), stream(x[7:])]), expected)
+    del layer.delays.over_lags
     why = cs.explain(net, x, 1, 2, 39, sample=1)
     assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4)
     with pytest.raises(ValueError, match="Recurrent: layer must be Dense to have delays of its synapses"):

@@ -168,6 +168,9 @@ def test_a_layer_begins_as_it_would_without(name):
     assert layer.parameters() == [layer.weight, hook.scale]
     np.testing.assert_allclose(layer.effective_weight().data, layer.weight.data, rtol=1e-5)
     assert repr(hook) == "WeightNorm()"
+    inside = cs.Dense(6, 6, weight_hook=cs.WeightNorm())
+    cs.Recurrent(inside, cs.LIF(tau=5.0))  # draws the initial weight again
+    np.testing.assert_allclose(inside.effective_weight().data, inside.weight.data, rtol=1e-5)
 
 
 def test_each_output_of_a_transposed_group_is_one():

@@ -125,6 +125,9 @@ def test_coincidence_factor(dt):
         assert found[place] == pytest.approx(expected)
     assert (found[0, 0], found[1, 1]) == (0.0, pytest.approx(1.0))
     assert np.isnan(cs.coincidence_factor(s[:, :1, 0], s[:, :1, 0])).all()
+    padded = cs.coincidence_factor(cs.Tensor(s, lengths=[300, 170]), target, within=2.0, dt=dt)
+    np.testing.assert_array_equal(padded[0], found[0])
+    np.testing.assert_array_equal(padded[1:], cs.coincidence_factor(s[:170, 1:], target[:170, 1:], within=2.0, dt=dt))
 
 
 def test_numbers_are_counted_in_float64():

@@ -114,7 +114,7 @@ def test_yaml_with_every_option():
         (("16c5", "10"), r"layer\[0\] must be an input alone, WxHxC or N, got '16c5'"),
         ((10, {"dim": 5, "stride": 2}), r"layer\[1\]\.stride is not for '5', a dense word"),
         ((10, {"dim": "5out", "dropout": 0.1}), r"layer\[1\]\.dropout is not for '5out', a readout word"),
-        ((10, {"dim": 5, "maxDelay": 1}), "Word: '5' has max_delay 1 and no delay"),
+        ((10, {"dim": 5, "maxDelay": 1}), r"layer\[1\]: Word: '5' has max_delay 1 and no delay"),
         ((10, {"dim": 5, "winners": 0}), r"layer\[1\]\.winners must be at least 1, got 0"),
         ((10, {"dim": 5, "neuron": {**LOIHI, "vDecay": 0}}), r"layer\[1\]\.neuron\.vDecay must be at least 1, got 0"),
     ],
@@ -147,6 +147,9 @@ def test_errors_of_words():
     raises("Network: notation must be a string or words, got int", lambda: cs.Network(3, SRM), TypeError)
     raises("Network: neuron must be a neuron, got int", lambda: cs.Network("3-2", 3), TypeError)
     raises("Sequential: layer 1 must be callable, got int", lambda: cs.Sequential(SRM, 3), TypeError)
+    stateful = cs.LIF(tau=9.0, stateful=True)
+    shared = r"layer 3, LIF\(tau=9, theta=1, stateful=True\), must be new: layer 1 is the same object and has its state"
+    raises(f"Network: {shared}", lambda: cs.Network("4-4-4", stateful))
     raises("Average: x must have a multiple of 2 channels, got 3", lambda: Average(2)(np.zeros((1, 1, 3))))
     raises(r"Average: x must be \(T, N, C\), got shape \(1, 1\)", lambda: Average(2)(np.zeros((1, 1))))
     raises("Average: groups must be at least 1, got 0", lambda: Average(0))

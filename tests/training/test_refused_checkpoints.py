@@ -266,7 +266,9 @@ def test_what_cannot_change(run, tmp_path, capsys):
 def test_what_cannot_change_within_an_epoch(tmp_path, monkeypatch, capsys):
     no_figures(monkeypatch)
     run = tmp_path / "run"
-    assert stopped(tiny(tmp_path, out=str(run)), 1).batches == 1
+    assert stopped(tiny(tmp_path, out=str(run)), 4).batches == 1
+    said = f"cuslayer: train: {run} stands in the middle of epoch 2; to go on, give --epochs N, N above 1\n"
+    assert resumed(run, capsys, "--epochs", "1")[::2] == (2, said)
     for option, said in (("--batch", "training.batch"), ("--seed", "training.seed")):
         code, _, err = resumed(run, capsys, option, "1")
         assert code == 2

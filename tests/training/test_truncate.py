@@ -8,6 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.distributed import Context, DataParallel
+from cuslayer.layers.recurrent import on_errors
 from cuslayer.training import NotFiniteError, Trainer
 
 RNG = np.random.default_rng(0)
@@ -238,11 +239,11 @@ def test_what_cannot_run_in_chunks():
     trainer(own, dense, lif, truncate=9)
     with pytest.raises(ValueError, match=r"layer 0 Own\(\) cannot be trained in chunks of time: a method continued of"):
         trainer(own, dense, lif, recompute=9)
-    with pytest.raises(ValueError, match=r"^Trainer: recompute must be None with truncate, .* got 9$"):
+    with pytest.raises(ValueError, match=r"^Trainer: recompute must not be given with truncate, .* got 9$"):
         trainer(dense, lif, truncate=9, recompute=9)
     options = {"parallel": DataParallel(Context()), "loss": cs.SparsityLoss(loss, weight=1.0)}
     for name, value in options.items():
-        with pytest.raises(ValueError, match=r"^Trainer: truncate must be None with"):
+        with pytest.raises(ValueError, match=r"^Trainer: truncate must not be given with"):
             trainer(dense, lif, truncate=9, **{name: value})
     with pytest.raises(ValueError, match=r"^Trainer: truncate must be at least 1, got 0$"):
         trainer(dense, lif, truncate=0)
@@ -264,9 +265,13 @@ def test_growing_gradients_give_one_warning():
     late, early = (np.where(np.arange(200) < edge, 1e6, 1.0) for edge in (150, 50))
     rises = np.geomspace(1e6, 1, 200), late, early, np.arange(200.0)[::-1]
     t._watch.start_epoch()
-    for number, rise in enumerate(rises, start=1):
-        t._watch._note(t.net[1], rise[:, None, None] * np.ones((1, 2, 8), np.float32))
-        assert [counts.tolist() for counts in t._watch._counts.values()] == [[1.0, number]]
+    t._watch._warned.clear()
+    for number, rise in enumerate((*rises, *rises), start=1):
+        errors, joined = rise[:, None, None] * np.ones((1, 2, 8), np.float32), number > len(rises)
+        with t._watch.during(True, joined=joined):
+            for part in np.split(errors, 8)[::-1] if joined else [errors]:  # chunks of 25 steps, the last one first
+                on_errors.get()(t.net[1], part)
+        assert [counts.tolist() for counts in t._watch._counts.values()] == [[1.0 + joined, number]]
     with pytest.warns(UserWarning, match="gradients grow"), pytest.raises(NotFiniteError):
         recurrent(8.0, scale_rho=1.0).train([(np.tile(X, (20, 1, 1)), LABELS)])
 

@@ -31,6 +31,10 @@ _FEW, _EVENT_BYTES = 1 << 19, 32
 _NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 
 
+class Missing(ValueError):
+    """There are no files of a part of a data set, which its maker may keep."""
+
+
 class Unreadable(ValueError):
     """An invalid file; the message follows the name of the file, such as "is empty"."""
 

@@ -21,11 +21,13 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer.backend import Array
-from cuslayer.interchange.axes import values_first, values_last
+from cuslayer.interchange.axes import channels_first, values_first, values_last
 from cuslayer.neurons import CUBA, LIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 
+# The time of nir grows with the square of the edges of a file, and with their product in graphs within graphs.
+MOST_EDGES = 2000
 # The key of a node's metadata for `import_nir`.
 NOTE = "cuslayer"
 # How far a node may be from the neuron in its metadata.
@@ -183,6 +185,10 @@ def noted_neuron(node: Any, shape: tuple[int, ...], how: Written) -> tuple[Neuro
     """Return the neuron in a node's metadata and the gain before it; None unless the node is still its own."""
     note = note_in(node)
     if note is None or (note.get("dialect"), note.get("step"), note.get("dt")) != (how.dialect.name, how.step, how.dt):
+        return None
+    # Before constants are spread over a shape that the file only names.
+    level: Any = getattr(node, "v_threshold", getattr(node, "threshold", 0.0))
+    if np.shape(level) != channels_first(shape):
         return None
     try:
         neuron, gain = make_neuron("", note["neuron"], how.dt), float(note["gain"])

@@ -16,7 +16,7 @@ from cuslayer._base.hdf5_files import checked
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import delay_layer, entry_errors, inward, pair_of, set_weight
-from cuslayer.interchange.nir.neurons import Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
+from cuslayer.interchange.nir.neurons import MOST_EDGES, Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
 from cuslayer.layers import Conv, Dense, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential
 
@@ -24,8 +24,6 @@ _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
 _SYNAPSES = ("Linear", "Affine", "Conv2d")
 _POOLS = ("SumPool2d", "AvgPool2d")
 _KINDS = ("Input", "Output", *_SYNAPSES, *_POOLS, "Flatten", "Delay", *_NEURONS)
-# The time of nir grows with the square of the edges of a file, and with their product in graphs within graphs.
-_MOST_EDGES = 1024
 
 
 class _Branches(NamedTuple):
@@ -118,8 +116,8 @@ def _read(library: Any, file: BinaryIO, document: dict[str, Any]) -> Any:
     """Return the graph of a file by nir."""
     if not isinstance(document.get("node"), dict):
         raise ValueError("it has no graph of NIR, a node with nodes and edges")
-    if _edges(document) > _MOST_EDGES:
-        raise ValueError(f"it must have at most {_MOST_EDGES} edges")
+    if _edges(document) > MOST_EDGES:
+        raise ValueError(f"it must have at most {MOST_EDGES} edges")
     # Files of other writers may lack the shapes by which nir checks a graph.
     lenient = {"type_check": False} if "type_check" in inspect.signature(library.read).parameters else {}
     try:

@@ -23,7 +23,7 @@ from cuslayer.interchange.axes import (
     weight_of,
     write_file,
 )
-from cuslayer.interchange.nir.neurons import NOTE, Written, dialect_of, node_of, note_of
+from cuslayer.interchange.nir.neurons import MOST_EDGES, NOTE, Written, dialect_of, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential, chain_of
@@ -118,7 +118,12 @@ def export_nir(
     if how.gain != 1.0:
         raise ValueError("the last pooling layer must have neurons behind it, which have its gain in NIR")
     nodes.append(library.Output(np.array(channels_first(shape))))
-    write_file(path, lambda memory: library.write(memory, _Readable(_graph(library, nodes))))
+    graph = _graph(library, nodes)
+    edges = sum(len(each.edges) for each in (graph, *graph.nodes.values()) if hasattr(each, "edges"))
+    if edges > MOST_EDGES:
+        few = "take a shorter max_delay or a larger dt of synaptic delays"
+        raise ValueError(f"the graph must have at most {MOST_EDGES} edges, three for each lag, got {edges}; {few}")
+    write_file(path, lambda memory: library.write(memory, _Readable(graph)))
     if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
         check.warn(f"{spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
