@@ -13,6 +13,7 @@ from cuslayer._base.sequences import ended
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potential_format, potentials_are_observed
 from cuslayer.backend import Array, generator_state, load_generator_state, namespace
 from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, SumPool
 from cuslayer.network.graph import (
     INPUT,
@@ -237,7 +238,8 @@ class Chunked:
         return a if self._x.lengths is None else ended(a, lengths=self._x.lengths).data
 
     def _run(self, place: slice) -> Tensor:
-        values: dict[int, Any] = {INPUT: Tensor(self._x.data[place])}
+        x = self._x.stored
+        values: dict[int, Any] = {INPUT: Tensor(x.steps(place) if isinstance(x, PackedSpikes) else x[place])}
         with potential_format(self._format):
             for node, inputs in flow(self._graph.nodes, self._graph.output, values):
                 values[node.number] = as_tensor(self._runs[node.number](*inputs))

@@ -60,7 +60,7 @@ class GradientWatch:
         with on_errors.set(partial(self._note, passes)):
             yield
         for key, found in passes.items():
-            for sizes in [namespace(found[0]).concatenate(found[::-1])] if joined else found:
+            for sizes in [namespace(found[0]).concatenate(found[::-1], axis=0)] if joined else found:
                 self._judge(key, sizes)
 
     def add(self) -> None:

@@ -71,6 +71,12 @@ class PackedSpikes:
         """Whether there is `by_neuron`."""
         return self.by_neuron is not None
 
+    def steps(self, place: slice) -> PackedSpikes:
+        """Return the spikes of steps next to each other."""
+        first, last, _ = place.indices(len(self))
+        each = self.frames // max(len(self), 1)
+        return PackedSpikes(self.words[first * each : last * each], (last - first, *self.shape[1:]), self.line)
+
     def empty_like(self) -> PackedSpikes:
         """Return packed spikes of the same shape and layouts in new, unwritten memory."""
         empty, by_neuron = namespace(self.words).empty, self.by_neuron
@@ -145,6 +151,12 @@ class DeferredSpikes(PackedSpikes):
     def has_neurons(self) -> bool:
         """Whether there is `by_neuron`."""
         return self._has_neurons
+
+    def steps(self, place: slice) -> PackedSpikes:
+        """Return the spikes of steps next to each other."""
+        first, last, _ = place.indices(len(self))
+        each = self.frames // max(len(self), 1)
+        return PackedSpikes(self.words[first * each : last * each], (last - first, *self.shape[1:]), self.line)
 
     def empty_like(self) -> PackedSpikes:
         """Return packed spikes of the same shape and layouts in new, unwritten memory."""
