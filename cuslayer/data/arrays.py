@@ -67,7 +67,8 @@ def to_steps(x: Array, steps: int, dt: float, own: float | None) -> Array:
         raise ValueError(f"dt must be {own:g} ms, the step of its signals, got {dt:g}")
     step = np.floor(np.arange(len(x)) * (own / dt) + EDGE).astype(np.int64)
     kept = step[step < steps]
-    found = np.zeros((int(kept[-1]) + 1 if kept.size else 0, *x.shape[1:]), np.bool_)
+    last = int(kept[-1]) + 1 if kept.size else 0
+    found = np.zeros((min(steps, max(round(len(x) * own / dt), last)), *x.shape[1:]), np.bool_)
     np.logical_or.at(found, kept, x[: len(kept)])
     return found
 

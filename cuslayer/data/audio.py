@@ -114,7 +114,7 @@ class Bands:
         else:
             check.positive("reference", self.reference)
         check.positive("range_db", self.range_db)
-        if self._fft_samples > _MOST_SAMPLES:
+        if self.channels > _MOST_SAMPLES or self._fft_samples > _MOST_SAMPLES:
             raise ValueError(
                 f"channels and window must need at most {_MOST_SAMPLES} samples for the transform of a frame, "
                 f"got {self.channels} channels and {self.window:g} ms at {rate:g} Hz"

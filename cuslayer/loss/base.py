@@ -74,7 +74,7 @@ class ClassLoss:
             return self._error(spikes, chosen, first, last)
 
         def of_part(part: Tensor, length: int, numbers: Lengths) -> Tensor:
-            return self._error(part, part_of(chosen, numbers, length), first, min(last, length))
+            return self._error(part, part_of(chosen, numbers, part), first, min(last, length))
 
         return sum_of_parts(spikes, lengths=spikes.lengths, loss=of_part)
 
@@ -348,12 +348,12 @@ def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | 
     return found
 
 
-def part_of(chosen: Any, numbers: Lengths, length: int) -> Any:
-    """Return the targets of some recordings up to a length for a loss; targets (T, N, ...) have at least three axes."""
+def part_of(chosen: Any, numbers: Lengths, part: Tensor) -> Any:
+    """Return the targets of some recordings for a part of an output (length, recordings, ...)."""
     if isinstance(chosen, ClassCounts):
         return chosen._replace(labels=chosen.labels[numbers])
     here = namespace(chosen).asarray(numbers)
-    return chosen[:length, here] if chosen.ndim > 2 else chosen[here]
+    return chosen[: len(part), here] if chosen.ndim == part.ndim else chosen[here]
 
 
 def one_hot(labels: Any, shape: tuple[int, ...]) -> Array:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from cuslayer._base import check, instead
+from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
 from cuslayer.loss.base import ClassLoss, check_order
@@ -128,8 +130,10 @@ class RateRegularizer:
         check.time_first("spikes", spikes)
         if len(spikes) == 0:
             raise ValueError("spikes must have a step, got T = 0")
-        steps, samples = spikes.shape[:2]
-        rate = spikes.sum(axis=(0, 1)) / (steps * max(samples, 1) * self.dt)
+        samples, bins = spikes.shape[1], math.prod(spikes.shape[:2])
+        if spikes.lengths is not None:
+            spikes, bins = ended(spikes, lengths=spikes.lengths), int(spikes.lengths.sum())
+        rate = spikes.sum(axis=(0, 1)) / (max(bins, 1) * self.dt)
         under = (self.low / 1000 - rate).clip(0)
         error = (under * under).sum()
         if self.high is not None:

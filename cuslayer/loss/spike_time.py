@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._base.sequences import Lengths, sum_of_parts
+from cuslayer._base.sequences import Lengths, ended, sum_of_parts
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.constants import Alpha, Sampled
@@ -93,7 +93,7 @@ class SpikeTimeLoss:
             return spike_time_error(spikes, target, response=self.neuron.filter)
 
         def of_part(part: Tensor, length: int, numbers: Lengths) -> Tensor:
-            return spike_time_error(part, part_of(target.data, numbers, length), response=self.neuron.filter)
+            return spike_time_error(part, part_of(target.data, numbers, part), response=self.neuron.filter)
 
         return sum_of_parts(spikes, lengths=spikes.lengths, loss=of_part)
 
@@ -133,9 +133,11 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     >>> van_rossum(one, none, tau=5.0).round(6).tolist()
     [[0.707107]]
     """
-    a, b = as_tensor(a).data, as_tensor(b).data
+    a, b, lengths = as_tensor(a).data, as_tensor(b).data, as_tensor(a).lengths
     check.time_first("a", a)
     check.same_shape("a", a, "b", b)
+    if lengths is not None:
+        a, b = (ended(each, lengths=lengths).data for each in (a, b))
     rate = check.time_step("dt", dt) / check.positive("tau", tau)
     difference = a.astype(np.float64) - b.astype(np.float64)
     # The samples of the filter above the resolution of float64.

@@ -63,7 +63,7 @@ class MeanSquaredError(ClassLoss):
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         outputs = max(spikes.shape[-1], 1)
         if self.over == "every":
-            error = spikes[first:last] - Tensor(chosen[first:last] if chosen.ndim > 2 else chosen)
+            error = spikes[first:last] - Tensor(chosen[first:last] if chosen.ndim == spikes.ndim else chosen)
             return (error * error).sum() / float((last - first) * outputs)
         error = over_time(spikes[first:last], self.over) - Tensor(chosen)
         return (error * error).sum() / float(outputs)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.sequences import ended
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, no_grad
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers.base import Shape, Synapse
@@ -200,6 +201,7 @@ class SparsityLoss:
             # Only the output of neurons has a gradient.
             synapses = self._fan_out(layer, x) if x.requires_grad else None
             if synapses is not None:
+                x = x if x.lengths is None else ended(x, lengths=x.lengths)
                 self._operations.append(synaptic_operations(events(x), fan_out=synapses))
         return y
 

@@ -170,7 +170,7 @@ class Checkpoint:
 
     @check.operation
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
-        """Load the state into network, optimizer and random number generator.
+        """Load the state into network, optimizer, with its epoch, and random number generator.
 
         Raises:
             ValueError: the state does not fit the network, the optimizer or the generator. Nothing then changes.
@@ -186,6 +186,7 @@ class Checkpoint:
             network.load_state(before)
             optimizer.load_state(memory)
             raise
+        optimizer.epoch = self.epoch
         backend.load_generator_state(self.generator)
 
     @check.operation("Checkpoint")

@@ -87,9 +87,13 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
         )
     if round(config.window[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"tgtSpikeRegion reaches to {config.window[1]:g} ms, tSample is {config.duration:g} ms")
-    loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
-    lengths = getattr(train_set, "lengths", None)
-    loader = partial(loader, lengths=lengths is not None and bool(lengths.min() < config.steps))
+
+    def loader(of: Any, **more: Any) -> Loader:
+        lengths = getattr(of, "lengths", None)
+        padded = lengths is not None and bool(lengths.min() < config.steps)
+        given: dict[str, Any] = {"batch": config.batch, "steps": config.steps, "dt": config.neuron.dt}
+        return Loader(of, lengths=padded, seed=config.seed, **given, **more)
+
     changed = None if config.sound is None else config.sound.transform(config.neuron.dt, config.duration)
     train_loader = loader(train_set, shuffle=True, transform=changed)
     test_loader, validation_loader = (None if each is None else loader(each) for each in (test_set, validation_set))

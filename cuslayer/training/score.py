@@ -12,6 +12,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._base.files import read_table, write_table
+from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.loss.decision import check_output
@@ -99,16 +100,17 @@ class Tally:
         """Add a batch.
 
         Args:
-            spikes: the output (T, N, classes).
-            target: classes (N,), one-hot (N, classes), target spike trains (T, N, ...), or numbers (N, outputs). Of
-                several labels, and of labels at each step, ``loss.scored(output, target)`` is what to add.
+            spikes: the output (T, N, classes), whose decision is the class with the largest sum over time. Other losses
+                decide otherwise: ``loss.scored(output, target)`` is what to add.
+            target: classes (N,), one-hot (N, classes), target spike trains (T, N, ...), or numbers (N, outputs).
             loss: the loss of the whole batch, a scalar tensor or a number.
             scale: the factor of the loss.
 
         Raises:
             ValueError: the target has none of these shapes.
         """
-        output = as_tensor(spikes).stored
+        given = as_tensor(spikes)
+        output = given.stored if given.lengths is None else ended(given, lengths=given.lengths).stored
         k = kernels.of(output)
         labels = _labels(target, output.shape, on_host=k is kernels.cpu)
         self.classes = self.classes and labels is not None

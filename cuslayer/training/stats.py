@@ -92,10 +92,10 @@ class Stats:
         for epoch in range(100):
             for x, labels in train_batches:
                 ...
-                stats.training.add(spikes, labels, value)
+                stats.training.add(*loss.scored(spikes, labels), value)
             for x, labels in validation_batches:
                 ...
-                stats.validation.add(spikes, labels, loss(spikes, labels))
+                stats.validation.add(*loss.scored(spikes, labels), loss(spikes, labels))
             print(stats.end_epoch())
             if stats.epochs[-1] is stats.best:
                 ...  # keep the weights

@@ -199,7 +199,10 @@ def _read(document: Any, folder: Path) -> Sweep:
             raise TypeError(f"keys.{name} must be a list of values, got {check.one_line(values)}")
     if search == "grid":
         options["runs"] = prod(map(len, keys.values()))
-    found = Sweep(keys, base=config.document(), **options)
+    document = config.document()
+    if config.error == "CrossEntropy" and config.window == (0.0, config.duration):
+        document["training"]["error"].pop("tgtSpikeRegion", None)  # it follows simulation.tSample
+    found = Sweep(keys, base=document, **options)
     if found.runs > _MOST:
         raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
     # A sampler chooses other points later: both ends of each key must be right.

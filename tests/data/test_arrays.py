@@ -79,6 +79,7 @@ def test_spikes_of_another_step_are_binned_as_events_are(own, dt):
     ((x, _),) = loader
     for n, spikes in enumerate(FRAMES):
         assert (x[:, n] == Events.from_spikes(spikes, own).to_spikes((3, 4, 2), loader.steps, dt)).all()
+    assert d.arrays.to_steps(FRAMES[0], 99, dt, own).shape[0] == max(round(20 * own / dt), int(19 * own / dt) + 1)
 
 
 def test_the_step_of_the_arrays_is_the_loaders_default():

@@ -14,6 +14,7 @@ import cuslayer as cs
 from cuslayer.cli import main
 from cuslayer.data import Delta, Loader, load
 from cuslayer.training import Config, evaluate, load_run, train
+from cuslayer.training.data_of_run import load_data
 
 RNG = np.random.default_rng(0)
 PRESSURE = RNG.integers(55, 256, (17, 12)).astype(np.float32)
@@ -85,6 +86,8 @@ def test_a_run_on_own_arrays(tmp_path):
     with pytest.raises(ValueError, match=r"test.npz is"):
         train(replace(config, out=str(tmp_path / "s")), log=lambda line: None)
     save(tmp_path, "test.npz", x=x[:11], y=[0] * 11, lengths=[5, 6])
+    data = load_data(config.with_options(duration=5.0, window=(0.0, 5.0)), config.network())
+    assert (data.train.lengths, data.test.lengths) == (True, False)  # each by its own recordings
     train(config, resume=True, log=lambda line: None)
     run = load_run(tmp_path / "r")
     tested = run.stats.epochs[0].test_accuracy

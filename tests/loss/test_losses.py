@@ -54,6 +54,17 @@ def test_spike_time(neuron):
     np.testing.assert_allclose(t.grad, neuron.dt * reference.psp_adjoint(error, neuron.response), atol=1e-5)
 
 
+def test_padding_and_images():
+    s, target, ends = *(RNG.random((2, 20, 2, 3)) < 0.3), [20, 8]
+    padded, own = cs.Tensor(s, lengths=ends), (np.arange(20)[:, None] < ends)[:, :, None]
+    under = np.maximum(0.5 - (s & own).sum(axis=(0, 1)) / 28, 0)
+    assert cs.RateRegularizer(500)(padded).item() == pytest.approx((under**2).sum(), rel=1e-5)
+    found, alone = (cs.loss.van_rossum(*pair, tau=4.0) for pair in ((padded, target), (s & own, target & own)))
+    np.testing.assert_array_equal(found, alone)
+    y, wanted = RNG.random((9, 3, 2, 2, 1)), RNG.random((3, 2, 2, 1))  # targets without time, of four axes
+    assert cs.MeanSquaredError(window=(2, 5))(y, wanted).item() == pytest.approx(((y[2:5] - wanted) ** 2).sum() / 3)
+
+
 def test_gradient_of_spike_time():
     loss, target = cs.SpikeTimeLoss(cs.SRM()), RNG.random((30, 2, 3)) < 0.2
     assert cs.gradcheck(lambda s: loss(s, target), RNG.random((30, 2, 3))) < 1e-6

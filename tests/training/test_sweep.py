@@ -80,6 +80,10 @@ def test_a_grid(write):
     inside = {"layer": [{"dim": "6x6x2"}, {"dim": 7}], "training": {"validation": 0.3}}
     config = load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,))
     assert (config.layers[1].text, config.validation) == ("7", 0.3)
+    inside = load_config("psmnist").document()
+    del inside["training"]["error"]["tgtSpikeRegion"]
+    found = load_sweep(write(config=inside, keys={"simulation.tSample": [50, 500]}))
+    assert [found.config(point).window for point in found.points] == [(0.0, 50.0), (0.0, 500.0)]
 
 
 def test_a_random_search(write, tmp_path, monkeypatch):
