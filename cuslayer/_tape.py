@@ -322,7 +322,9 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
     if grad.shape == shape:
         return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    if grad.ndim > len(shape):  # in float32 millions of addends would be rounded coarsely
+        wide = np.float64 if namespace(grad) is np and grad.dtype == np.float32 else None
+        grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))), dtype=wide).astype(grad.dtype)
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad
 

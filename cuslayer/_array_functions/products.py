@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import kernels
 from cuslayer._array_functions.elementwise import product
 from cuslayer._array_functions.table import Row, all_axes, binary, function, implements
 from cuslayer._base import check
@@ -51,13 +52,19 @@ def matmul(x1: Any, x2: Any) -> Row:
 
 def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
     try:
-        out = a @ b
+        out = _multiplied(a, b)
     except ValueError:
         raise ValueError(f"shapes {a.shape} and {b.shape} do not broadcast") from None
     return out, lambda g: (
-        lambda: to_shape(g @ b.swapaxes(-1, -2), a.shape),
-        lambda: to_shape(a.swapaxes(-1, -2) @ g, b.shape),
+        lambda: to_shape(_multiplied(g, b.swapaxes(-1, -2)), a.shape),
+        lambda: to_shape(_multiplied(a.swapaxes(-1, -2), g), b.shape),
     )
+
+
+def _multiplied(a: Array, b: Array) -> Array:
+    """Return a @ b with the same bits on any number of cores."""
+    with kernels.cpu.dense.single_threaded_blas():
+        return a @ b
 
 
 @binary(np.dot, methods="dot", saves="others")
@@ -230,4 +237,5 @@ def _call_einsum(arrays: Sequence[Array], inputs: Sequence[Sequence[str]], resul
         letters.setdefault(label, string.ascii_letters[len(letters)])
     words = ",".join("".join(letters[label] for label in labels) for labels in inputs)
     text = f"{words}->{''.join(letters[label] for label in result)}"
-    return contiguous(namespace(arrays[0]).einsum(text, *arrays, optimize=True))
+    with kernels.cpu.dense.single_threaded_blas():
+        return contiguous(namespace(arrays[0]).einsum(text, *arrays, optimize=True))

@@ -436,7 +436,7 @@ class _Run:
         self.potential_error: dict[int, Array] = {}
         with no_grad(active=False):
             # An input that requires a gradient gives every layer one.
-            y = Tensor(as_tensor(x).data, requires_grad=True)
+            y = Tensor(as_tensor(x).data, requires_grad=True, lengths=as_tensor(x).lengths)
             self.outputs: dict[int, Array] = {INPUT: y.data}
             steps = Walk(self.graph, y)
             for at in steps:

@@ -10,7 +10,7 @@ from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.layers import Layer, ReadOut
-from cuslayer.network.graph import Address, finite_input
+from cuslayer.network.graph import Address, whole_input
 from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.network.walk import Walk, check_network, eval_mode, units
 
@@ -66,7 +66,7 @@ def count_operations(
     check_network(net)
     energies = {"accumulate": accumulate, "multiply_accumulate": multiply_accumulate, "update": update}
     energies = {name: check.not_negative(name, value) for name, value in energies.items()}
-    given = finite_input("x", x).data
+    given = whole_input("x", x).data
     check.time_first("x", given)
     if not given.shape[1]:
         raise ValueError(f"x must have a sample, got shape {tuple(given.shape)}")

@@ -165,11 +165,11 @@ def reassign(
     if neurons is None or neurons.srm_form is None:
         raise TypeError(f"{of.name} has no SRM neurons")
     check_loss(loss)
-    data = as_tensor(x).data
+    data, lengths = as_tensor(x).data, as_tensor(x).lengths
     with record(net, layers=[of.address], neurons=[index], samples=[sample]) as recording:
         # An input that requires a gradient gives the layer one, whatever is trained.
         with eval_mode(net), no_grad(active=False):
-            out = net(Tensor(data, requires_grad=True))
+            out = net(Tensor(data, requires_grad=True, lengths=lengths))
             value = (loss or default_loss(net, out, target))(out, target)
         gradients(value)
     found = recording[of.address]

@@ -22,7 +22,7 @@ from cuslayer.kernels.constants import Sampled
 from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units
-from cuslayer.neurons.base import Neuron, OnePass
+from cuslayer.neurons.base import Neuron, OnePass, is_stateful
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
@@ -122,12 +122,17 @@ class _Recorder:
             record.store(potential=potential)
             if not selection.all_steps and "refractory" in record.names:
                 record.store(refractory=_refractory(neurons, spikes, potential.dtype))
-        if neurons.recurrence is not None:
+        if neurons.recurrence is not None and "recurrent" in record.names:
             with no_grad():
                 record.store(recurrent=selection.pick_copy(neurons.recurrence(at.output.detach()).data))
-        if neurons.current(weighted[:0]) is not None:
-            record.register(current=lambda: cast(Array, neurons.current(weighted)))
-        if record.indices is None and spikes.size:  # the notebook's table of the network has the rates of whole layers
+        if "current" in record.names:
+            if getattr(neurons, "trained", False):  # its constants may change before the first access
+                record.store(current=cast(Array, neurons.current(weighted)))
+            else:
+                record.register(current=lambda: cast(Array, neurons.current(weighted)))
+        if (
+            record.indices is None and spikes.size and x.lengths is None
+        ):  # the notebook's table of the network has the rates of whole layers
             now = record.spikes.values
             self.rates[at.address] = 1000.0 * (np.count_nonzero(now) / now.size) / neurons.dt
             note_rates(self.net, self.rates)
@@ -214,12 +219,13 @@ class Record:
         self.names: tuple[str, ...] = ("output", "output_error")
         if neurons is not None:
             none, exact = np.zeros((0, 1), np.float32), neurons.parts == "exact"
+            alone = not is_stateful(neurons)  # the input of others depends on earlier calls, too
             there = {
                 "weighted": True,
                 "potential": True,
                 "spikes": True,
-                "recurrent": neurons.recurrence is not None,
-                "current": neurons.current(none) is not None,
+                "recurrent": neurons.recurrence is not None and alone,
+                "current": neurons.current(none) is not None and alone,
                 "filtered": exact,
                 "refractory": exact,
                 "surrogate": neurons.surrogate(none) is not None,

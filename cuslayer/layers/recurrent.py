@@ -291,9 +291,8 @@ class Recurrent(Layer, Neuron):
         loudest = _LOUDEST * abs(self.theta) / math.sqrt(np.square(response).sum())
         return min(_GAIN / gain, loudest) if gain > 0 else None
 
-    def _size(self) -> float:
-        """Return the size of the weights; for orthogonal weights, this is their factor."""
-        weight = to_numpy(self.layer.effective_weight().data)
+    def _size(self, weight: Array) -> float:
+        """Return the size of weights; for orthogonal weights, this is their factor."""
         return math.sqrt(np.square(weight, dtype=np.float64).mean() * self._fan_in)
 
     @property
@@ -310,7 +309,7 @@ class Recurrent(Layer, Neuron):
             q, r = np.linalg.qr(drawn)
             self.layer.draw_again(size * q * np.sign(np.diag(r)))
         else:
-            self.layer.draw_again(drawn * size / self._size())
+            self.layer.draw_again(drawn * size / self._size(drawn))
 
     @property
     def own_layer(self) -> Any:
@@ -355,7 +354,7 @@ class Recurrent(Layer, Neuron):
         scale within a factor of 16 fits, the default scale stays. Then errors grow in the neurons themselves, as they
         may with ``gradient="exact"`` and a wide surrogate.
         """
-        usual, now = self._usual_size(), self._size()
+        usual, now = self._usual_size(), self._size(to_numpy(self.layer.effective_weight().data))
         if usual is not None and now:
             self.layer.scale_output(usual / now)
         steps = [2.0 ** (1 - number) for number in range(_HALVINGS if as_tensor(x).size else 0)]

@@ -369,6 +369,14 @@ def finite_input(name: str, x: Any) -> Tensor:
     return x
 
 
+def whole_input(name: str, x: Any) -> Tensor:
+    """Return the input of an inspection that counts all steps, as a tensor; refuse a padded batch."""
+    x = finite_input(name, x)
+    if x.lengths is not None:
+        raise ValueError(f"{name} must not be padded, since all steps count; give recordings of one length")
+    return x
+
+
 def number_range(name: str, x: Tensor) -> tuple[float, float] | None:
     """Return the smallest and the largest number of x; None for spikes, and for an array without elements."""
     if x.dtype == bool or not x.size:

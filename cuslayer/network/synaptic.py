@@ -201,7 +201,8 @@ class SparsityLoss:
             # Only the output of neurons has a gradient.
             synapses = self._fan_out(layer, x) if x.requires_grad else None
             if synapses is not None:
-                x = x if x.lengths is None else ended(x, lengths=x.lengths)
+                if (lengths := inputs[0].lengths) is not None:  # spikes that return are fewer steps
+                    x = ended(x, lengths=(lengths - (len(inputs[0]) - len(x))).clip(0))
                 self._operations.append(synaptic_operations(events(x), fan_out=synapses))
         return y
 

@@ -83,6 +83,7 @@ class Quadratic(cs.StepNeuron):
 
 SHAPE = (9, 8, 2)
 ONE = cs.SRM(tau_sr=4.0)
+COARSE = {"weight_hook": lambda w: cs.functions.quantize(w, 0.25)}
 ADAPTED = cs.AdLIF().spread(9, tau_u=(5, 25), tau_w=(60, 300), a=(0, 1), b=(0, 2))
 NETWORKS = {
     "cnn": lambda: cs.Network("9x8x2-6c3-2a-8c3-2a-5", cs.SRM()).layers,
@@ -102,12 +103,7 @@ NETWORKS = {
         *(cs.Dense(9, 4), cs.SRM()),
     ],
     "ahead": lambda: [cs.Dense(SHAPE, 9), cs.SRM(), cs.layers.Shift(-4.0), cs.Dense(9, 4), cs.SRM()],
-    "hook": lambda: [
-        cs.Dense(SHAPE, 9, weight_hook=lambda w: cs.functions.quantize(w, 0.25)),
-        ONE,
-        cs.Dense(9, 4),
-        cs.SRM(),
-    ],
+    "hook": lambda: [cs.Dense(SHAPE, 9, **COARSE), ONE, cs.Dense(9, 4), cs.SRM()],
     "nested": lambda: [cs.Sequential(cs.Dense(SHAPE, 9), cs.Sequential(ONE, cs.Dense(9, 4))), cs.SRM()],
     "votes": lambda: [cs.Dense(SHAPE, 12), cs.SRM(), cs.Average(3)],
     "loihi": lambda: cs.Network("9x8x2-4c3-2a-20-4", cs.Loihi(ref_delay=3)).layers,

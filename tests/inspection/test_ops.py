@@ -54,6 +54,8 @@ def test_the_table_and_the_network_stay() -> None:
     ]
     assert text.splitlines()[-1].startswith("of a sample; 0.9 pJ an accumulate, 4.6 pJ a MAC")
     assert all(np.array_equal(before[name], value) for name, value in net.state().items())
+    with pytest.raises(ValueError, match="count_operations: x must not be padded"):
+        cs.count_operations(net, cs.Tensor(x, lengths=[20, 9]))
 
 
 def test_errors() -> None:

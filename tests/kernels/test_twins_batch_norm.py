@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cuslayer._tape import to_shape
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.batch_norm.cpu import Scaling
 from tests.kernels.test_twins import close, dtypes, few, normal, seeds
@@ -43,3 +44,10 @@ def test_batch_norm(frames, count, dtype, kind, trained, of_batch, seed):
     for ours, theirs in zip(*found, strict=True):
         if theirs is not None:
             close(ours, theirs.astype(dtype), 3e-6 if dtype == "float32" else 1e-11)
+
+
+def test_sums_of_millions():
+    x = np.repeat(np.array([[[0.0, 0.1]], [[0.6, 0.1]]], np.float32), 1 << 22, axis=1)
+    mean, var = cpu.batch_norm.statistics(x, None, 0.1)
+    np.testing.assert_allclose([*mean, *var], [0.3, 0.1, 0.09, 0.0], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(to_shape(x, (2,)), x.astype(np.float64).sum(axis=(0, 1)), rtol=1e-7)

@@ -398,9 +398,14 @@ def test_numbers_are_multiplied_in_the_same_blocks(samples, taken, monkeypatch):
         found = net(x).data
     rows = {1: 256, 3: 256, 32: 8}[samples]
     assert set(taken[:-1]) == {rows}
+    pictures = np.random.default_rng(0).standard_normal((1100, 1, 16, 16, 3)).astype(np.float32)
+    wide = cs.Sequential(cs.Conv(3, 64, 3, padding=1))
+    with cs.no_grad():
+        maps = wide(pictures).data
     monkeypatch.setattr(chunks, "_LEAST_CHUNKS", 1 << 62)
     with cs.no_grad():
         np.testing.assert_array_equal(found, net(x).data)
+        np.testing.assert_array_equal(maps, wide(pictures).data)
 
 
 def test_the_chunk_follows_from_the_shapes():

@@ -88,6 +88,10 @@ def test_spikes_that_come_back_have_the_penalty():
     expected = plain(out, labels).item() + 1e-3 * total
     assert spikes.any()
     assert loss(out, labels).item() == pytest.approx(expected, rel=1e-5)
+    with loss.observing(net):  # a padded recording is alone
+        out = net(cs.Tensor(x[:, :1], lengths=[11]))
+    total = 8 * spikes[:9, 0].sum() + 3 * spikes[:11, 0].sum()
+    assert loss(out, [0]).item() - plain(out, [0]).item() == pytest.approx(1e-3 * total, rel=1e-5)
 
 
 def test_it_is_the_loss_otherwise():

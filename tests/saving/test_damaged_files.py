@@ -183,13 +183,8 @@ def crafted(tmp_path):
     cs.seed(0)
     path = tmp_path / "net.npz"
     norm = cs.BatchNorm(3, mean_hook=partial(cs.functions.quantize, step=0.5))
-    layers = (
-        cs.Dense(4, 3, weight_hook=partial(cs.functions.quantize, step=0.25)),
-        norm,
-        cs.SRM(theta=2.0),
-        cs.Dropout(0.5),
-    )
-    cs.save(cs.Sequential(*layers, Owner(3), own), path)
+    dense = cs.Dense(4, 3, weight_hook=partial(cs.functions.quantize, step=0.25))
+    cs.save(cs.Sequential(dense, norm, cs.SRM(theta=2.0), cs.Dropout(0.5), Owner(3), own), path)
     calls.clear()
     return path
 

@@ -140,12 +140,8 @@ class Page:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Drag the mouse from a point of the window to another one."""
-        for kind, (x, y) in (
-            ("mouseMoved", start),
-            ("mousePressed", start),
-            ("mouseMoved", end),
-            ("mouseReleased", end),
-        ):
+        moves = ("mouseMoved", start), ("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)
+        for kind, (x, y) in moves:
             held = {"button": "left", "buttons": 1, "clickCount": 1} if kind != "mouseMoved" or (x, y) == end else {}
             self.there.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
 

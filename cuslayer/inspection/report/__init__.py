@@ -15,7 +15,7 @@ from cuslayer._base.files import write_whole
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.report.live import live_contents
 from cuslayer.inspection.structure import check_loss
-from cuslayer.network.graph import finite_input
+from cuslayer.network.graph import whole_input
 from cuslayer.network.walk import check_network
 
 _HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def write_report(
         check.warn("live=True is write_demo(net, path, recordings=(samples, target))")
         return write_demo(net, path, recordings=(samples, target), title=title, frame=frame)
     check_network(net)
-    data = finite_input("samples", samples).data
+    data = whole_input("samples", samples).data
     check.time_first("samples", data)
     if 0 in data.shape:
         raise ValueError(f"samples must not be empty, got shape {tuple(data.shape)}")

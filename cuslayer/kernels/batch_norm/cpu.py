@@ -36,11 +36,11 @@ def move(running: Array, found: Array, momentum: float) -> None:
 def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -> tuple[Array, Array]:
     """Return mean and variance of the channels, the last axis of x; move the running ones towards them, if given."""
     axes = tuple(range(x.ndim - 1))
-    share = x.dtype.type(x.shape[-1] / x.size)
-    mean = x.sum(axis=axes) * share
+    share = x.shape[-1] / x.size
+    mean = (x.sum(axis=axes, dtype=np.float64) * share).astype(x.dtype)
     distance = x - mean
     distance *= distance
-    var = distance.sum(axis=axes) * share
+    var = (distance.sum(axis=axes, dtype=np.float64) * share).astype(x.dtype)
     for kept, found in zip(running or (), (mean, var), strict=False):
         move(kept, found, momentum)
     return mean, var
@@ -89,8 +89,13 @@ def adjoint(
     With `of_batch`, mean and variance are x's, and the gradient goes through them. `hook` maps the gradient of `centre`
     to the mean's; it is None if both are equal.
     """
-    axes, of_gain, of_offset = tuple(range(x.ndim - 1)), None, None
+    of_gain = of_offset = None
     through_var = of_batch and scaling.kind == "std"
+
+    def total(a: Array) -> Array:
+        """Return the sums of channels; in float32 millions of addends would be rounded coarsely."""
+        found: Array = a.sum(axis=tuple(range(a.ndim - 1)), dtype=np.float64).astype(a.dtype)
+        return found
 
     def divided(a: Array) -> Array:
         found: Array = a if scaling.kind == "none" else a / applied.divisor
@@ -99,7 +104,7 @@ def adjoint(
     if through_var or gain is not None:
         normal = divided(x - applied.centre)
     if gain is not None:
-        of_gain, of_offset = (g * normal).sum(axis=axes), g.sum(axis=axes)
+        of_gain, of_offset = total(g * normal), total(g)
 
     def of_difference() -> Array:
         if gain is not None:
@@ -107,7 +112,7 @@ def adjoint(
         return g if scaling.kind == "none" or scaling.height == 1.0 else g * g.dtype.type(scaling.height)
 
     def through_centre(found: Array) -> Array:
-        of_centre: Array = -found.sum(axis=axes)
+        of_centre = -total(found)
         return of_centre if hook is None else hook(of_centre)
 
     def of_input() -> Array:
@@ -117,10 +122,10 @@ def adjoint(
             return found
         share, of_mean = x.dtype.type(x.shape[-1] / x.size), through_centre(found)
         if through_var:
-            of_var = (-scaled * normal / divisor).sum(axis=axes) / (2 * divisor)
+            of_var = total(-scaled * normal / divisor) / (2 * divisor)
             of_distance = 2 * (of_var * share) * (x - applied.mean)
             found = found + of_distance
-            of_mean = of_mean - of_distance.sum(axis=axes)
+            of_mean = of_mean - total(of_distance)
         return found + of_mean * share
 
     return of_input, lambda: through_centre(divided(of_difference())), of_gain, of_offset
