@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cuslayer._base import jit
+from tests.test_kernel_cache import SOURCE
 
 ROOT = Path(__file__).parents[1]
 LOOP = """
@@ -39,24 +40,11 @@ def run(folder, name):
     return found.stdout.split(), found.stderr[-500:]
 
 
-INLINED = """
-from cuslayer._base import jit
-
-jit._stamp = lambda: "{stamp}"
-
-@jit.compiled
-def doubled(x):
-    return 2.0 * x
-
-print(doubled(3.0), sum(doubled.stats.cache_hits.values()))
-"""
-
-
 def test_a_kernel_is_compiled_anew_when_any_source_has_changed(tmp_path):
     """A kernel has inlined the functions of other files, whose changes Numba does not see."""
     found = []
     for stamp in ("a", "a", "b"):
-        (tmp_path / "inlined.py").write_text(INLINED.format(stamp=stamp))
+        (tmp_path / "inlined.py").write_text(SOURCE.replace('"a"', f'"{stamp}"'))
         os.utime(tmp_path / "inlined.py", (1e9, 1e9))
         path = os.pathsep.join([str(ROOT), str(tmp_path)])
         command = [sys.executable, "-B", "-c", "import inlined"]

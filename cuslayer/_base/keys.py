@@ -49,12 +49,13 @@ def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> d
     """Return the values of the fields in a section at `at`, and add missing required paths to `missing`."""
     found: dict[str, Any] = {}
     for each, key, path in keys(kind):
-        if key.types and of not in key.types.split():
-            continue
         value, names, depth = given, path.split("."), 0
         while value is not None and depth < len(names):
             value, depth = value.get(names[depth]), depth + 1
-        if value is None:
+        if key.types and of not in key.types.split():
+            if value is not None and not key.needed:  # SLAYER's files have their keys for every type
+                check.warn(f"{at}{path} is ignored, it is for type {key.types}, got {of}")
+        elif value is None:
             missing += [at + ".".join(names[:depth])] if {"always", of} & {*key.needed.split()} else []
         elif isinstance(key.rule, type):
             section = key.rule(**read(key.rule, value, f"{at}{path}.", missing, of))

@@ -51,9 +51,9 @@ LOCK = "lock"
 # Keys for the locations of files and the intervals of checkpoints: they do not affect results.
 PATHS = ("training.path", "training.checkpoint")
 _FREE = ("training.path.out", "training.checkpoint")
-# Keys that give the weights and the optimizer's state their meaning.
-NETWORK = ("layer", "neuron", "simulation.Ts")
-ALL = ("layer", "neuron", "simulation", "training")
+# Keys that give the weights, their input and the optimizer's state their meaning.
+NETWORK = ("layer", "neuron", "simulation.Ts", "sound")
+ALL = ("layer", "neuron", "simulation", "sound", "training")
 _FIXED = ("training.optimizer.type", "training.optimizer.amsgrad", "training.optimizer.relative")
 # Keys that only matter before the first step.
 _BEGUN = (

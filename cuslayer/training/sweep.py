@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, field, replace
@@ -102,15 +102,19 @@ class Sweep:
         """The values of each run of a grid; other searches choose them one by one."""
         return tuple(itertools.product(*self.keys.values())) if self.search == "grid" else ()
 
-    def config(self, point: tuple[Any, ...]) -> Config:
-        """Return the configuration of a run."""
+    def document(self, point: tuple[Any, ...]) -> Any:
+        """Return the configuration of a run, as a file's document."""
         document = json.loads(json.dumps(self.base))
         for name, value in zip(self.keys, point, strict=True):
             try:
                 put(document, name, value)
             except (AttributeError, IndexError, TypeError, ValueError):
                 raise ValueError(f"keys.{name} is no key of the configuration") from None
-        return load_config(document)
+        return document
+
+    def config(self, point: tuple[Any, ...]) -> Config:
+        """Return the configuration of a run."""
+        return load_config(self.document(point))
 
 
 @dataclass(frozen=True)
@@ -293,6 +297,8 @@ def train_run(arguments: list[str], cores: list[int]) -> str | None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Under mpiexec a run is no process of the launcher.
+        env={name: each for name, each in os.environ.items() if not name.startswith(("PMI", "OMPI_", "MPI_"))},
     )
     if found.returncode == 0:
         return None
@@ -358,10 +364,8 @@ class _Study:
         with self.locked():
             storage, names = _storage(self._optuna, self._where)
             if self._name not in names:
-                for path in (given.out / STUDY, given.out / TABLE, given.out / FIGURE, *self._of_runs()):
-                    if os.path.lexists(path) and (path.name != STUDY or path.stat().st_size):  # created on opening
-                        rule = "is of no sweep, this one would replace it; move it, or name another folder"
-                        raise ValueError(f"{path} {rule}")
+                self._refuse(given.out / STUDY, given.out / TABLE, given.out / FIGURE)
+                self._refuse(*(path for number in range(1, given.runs + 1) for path in self._of_run(number)))
                 losses = "training.error.type" in given.keys or given.base["training"]["error"]["type"] == "SpikeTime"
                 direction = "minimize" if losses else "maximize"
                 self._optuna.create_study(storage=storage, study_name=self._name, direction=direction)
@@ -375,10 +379,15 @@ class _Study:
     def _folder(self, number: int) -> Path:
         return self._given.out / f"{number:03d}"
 
-    def _of_runs(self) -> Iterator[Path]:
-        """Yield the files of runs that a new sweep would replace."""
-        for number in range(1, self._given.runs + 1):
-            yield from (self._given.out / f"{number:03d}.yaml", self._folder(number) / CHECKPOINT)
+    def _of_run(self, number: int) -> tuple[Path, Path]:
+        """Return the files that a new run would replace or go on from."""
+        return self._given.out / f"{number:03d}.yaml", self._folder(number) / CHECKPOINT
+
+    def _refuse(self, *paths: Path) -> None:
+        """Raise ValueError for a file that is not the sweep's."""
+        for path in paths:
+            if os.path.lexists(path) and (path.name != STUDY or path.stat().st_size):  # created on opening
+                raise ValueError(f"{path} is of no sweep, this one would replace it; move it, or name another folder")
 
     def _begin(self) -> None:
         """Compare the study with the sweep; mark failed runs, and runs of dead processes, as waiting."""
@@ -427,6 +436,7 @@ class _Study:
             if not any(trial.state.name == "WAITING" for trial in runs.values()):
                 if len(runs) >= given.runs:
                     return None
+                self._refuse(*self._of_run(len(runs) + 1))
                 if given.points:
                     self._study.enqueue_trial({}, user_attrs={"run": len(runs) + 1, "point": given.points[len(runs)]})
             seed = int(np.random.default_rng((given.seed, len(runs))).integers(2**31))
@@ -443,7 +453,11 @@ class _Study:
             folder = self._folder(number).absolute()
             about = {"study": self._where, "name": self._name, "trial": trial._trial_id, "pruning": given.pruning}
             arguments = ["--trial", json.dumps(about), "--out", str(folder)]
-            source, text = folder.with_name(f"{folder.name}.yaml"), given.config(point).to_yaml()
+            source = folder.with_name(f"{folder.name}.yaml")
+            try:
+                text = given.config(point).to_yaml()
+            except (ValueError, TypeError):  # the run fails with the same error, and stops no other
+                text = json.dumps(given.document(point))
             if (folder / CHECKPOINT).is_file():
                 return trial, number, lock, ["--resume", *arguments]
             write_text(given.out / source.name, text)

@@ -64,6 +64,8 @@ def test_a_missing_key_is_named_and_a_misspelled_one_before_it(path):
     typo = "training/eposch" if path != "training" else "simulation/eposch"
     with refuses(f"{named(typo)} is an unknown key{'; did you mean epochs?' if path != 'training' else ''}"):
         load_config(changed((typo, 3), (path, None)))
+    with pytest.warns(UserWarning, match="training.error.smoothing is ignored, it is for type CrossEntropy, got NumSp"):
+        load_config(changed(("training/error/smoothing", 0.1)))
 
 
 def test_keys_that_are_needed_with_others():

@@ -133,6 +133,11 @@ def test_classes_of_wav_files(run: Path, tmp_path: Path, capsys: pytest.CaptureF
         write_wave(files[label], tone(label, 3))
     assert cli.main(["predict", str(run), *files, "--json"]) == 0
     assert [row["class"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 2]
+    config = run / "config.yaml"
+    config.write_text((text := config.read_text()).replace("low: ", "low: 1"))  # the network has not trained with it
+    assert cli.main(["predict", str(run), *files]) == 2
+    assert "was changed since the checkpoint: sound.low is " in capsys.readouterr().err
+    config.write_text(text)
     write_wave(files[0], tone(0, 3), rate=8000)
     assert cli.main(["predict", str(run), files[0]]) == 2
     assert "has 8000 samples per second, the network takes 4000" in capsys.readouterr().err

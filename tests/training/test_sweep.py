@@ -107,6 +107,8 @@ def test_a_random_search(write, tmp_path, monkeypatch):
     assert 0.1 < (lr < 0.01).mean() < 0.9
     assert (set(batch), set(width)) == ({1, 2, 3}, {3, 4})
     assert 0.2 <= momentum.min() < momentum.max() <= 0.4
+    keys["training.optimizer.type"] = ["Adam", "Adm", "SGD"]
+    assert "Adm" in [point[-1] for point in points(9, 5)]  # its run fails, and stops no other
 
 
 def within(key, **interval):
@@ -197,9 +199,11 @@ def test_files_of_the_user_are_kept(write, trained, tmp_path, name):
     # A run would count as one of the sweep, whatever it was trained by.
     shutil.rmtree(given.out)
     train(tiny(tmp_path, epochs=1).with_options(out=str(given.out / "002")), log=silent)
-    with pytest.raises(ValueError, match=r"^sweep: .*002.checkpoint\.npz is of no sweep"):
-        sweep(given, log=silent)
-    assert not trained
+    for added in (False, True):  # a new sweep, and a run that is added
+        if added:
+            sweep(load_sweep(write(keys={BATCH: [2]})), log=silent)
+        with pytest.raises(ValueError, match=r"^sweep: .*002.checkpoint\.npz is of no sweep"):
+            sweep(load_sweep(write(keys={BATCH: [2, 4]})), log=silent)
 
 
 @pytest.mark.parametrize("lock", ["001.lock", "001/lock"], ids=["sweep", "run"])
