@@ -345,7 +345,7 @@ class AudioToNumbers(_OfBands):
 
     Raises:
         TypeError: bands is of another type, or duration is no number.
-        ValueError: duration has no step.
+        ValueError: duration has no step, or bands have another reference than the recording.
 
     >>> t = np.arange(1600) / 8000
     >>> numbers = AudioToNumbers(Bands(8000, channels=2, dt=20.0), duration=500.0)(np.sin(2000 * t * (1 + 4 * t)))
@@ -360,6 +360,11 @@ class AudioToNumbers(_OfBands):
     def neurons(self) -> int:
         """The numbers at a step."""
         return 2 * self.bands.channels
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bands.reference != "recording":
+            raise ValueError(f"bands must have the reference 'recording', got {self.bands.reference!r}")
 
     def __call__(self, wave: Any) -> npt.NDArray[np.float32]:
         """Return the numbers of a wave (samples,), float32 (T, neurons), at least one step."""

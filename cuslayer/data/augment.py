@@ -359,7 +359,7 @@ class OtherVoice(SameSensor):
         stretch: the largest factor of all times, log-uniform in 1/stretch .. stretch.
         warp: the largest factor of all frequencies, the same.
         gain: the deviation of the curve's first cosine, dB; two more fall by the root of their number.
-        noise: the least and the most noise below the loudest band and step, dB, uniform; None: no noise.
+        noise: the least and the most noise relative to the loudest band and step, dB, at most 0, uniform; None: none.
 
     Raises:
         TypeError: a number is of another type, or to_numbers is not `AudioToNumbers`.
@@ -389,8 +389,8 @@ class OtherVoice(SameSensor):
         _at_least_1("warp", self.warp)
         check.not_negative("gain", self.gain)
         levels = [check.number("noise", level) for level in self.noise or (0, 0)]
-        if len(levels) != 2 or levels[0] > levels[1]:
-            raise ValueError(f"noise must be the least and the most, got {self.noise}")
+        if len(levels) != 2 or levels[0] > levels[1] or levels[1] > 0:
+            raise ValueError(f"noise must be the least and the most, at most 0 dB, got {self.noise}")
 
     def __call__(self, recording: Any, shape: Shape, rng: Generator | None = None) -> npt.NDArray[np.float32]:
         rng, channels = generator(rng), self.to_numbers.bands.channels

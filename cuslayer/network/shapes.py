@@ -14,6 +14,7 @@ from cuslayer.layers import Conv, Delay, Dense, Layer, ReadOut, Recurrent, Synap
 from cuslayer.layers.base import Shape, Synapse, check_frame
 from cuslayer.layers.conv import Convolution
 from cuslayer.layers.delay import Shift
+from cuslayer.layers.filter_bank import TemporalFilter
 from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
@@ -97,16 +98,20 @@ def _describes_itself(layer: Layer) -> bool:
     return any(name in vars(owner) for name in names)
 
 
+# Layers with a dt, besides neurons.
+_TIMED = Delay, Shift, SynapticDelays, ReadOut, TemporalFilter
+
+
 def warn_of_delays(graph: Graph) -> None:
-    """Warn if trained or fixed delays have another dt than the neurons around them."""
+    """Warn if delays, filters or read-outs have another dt than the neurons around them."""
     try:
         output_step(graph, delays=True)
     except ValueError as problem:
-        check.warn(str(problem).replace("neurons", "delays and neurons", 1))
+        check.warn(str(problem).replace("neurons", "neurons, delays and read-outs", 1))
 
 
 def output_step(graph: Graph, *, delays: bool = False) -> float | None:
-    """Return the step in ms of a network's output; None if no neurons, or delays, determine it.
+    """Return the step in ms of a network's output; None if no neurons, or with `delays` other layers, determine it.
 
     A function, or a layer without `keeps_steps`, may change the step.
     """
@@ -115,9 +120,10 @@ def output_step(graph: Graph, *, delays: bool = False) -> float | None:
     everywhere = set[float]()
     for node in graph.nodes:
         neurons = is_neuron(node.stage)
-        timed = node.stage.delays if isinstance(node.stage, Synapse) else node.stage
-        may_be = neurons or (delays and isinstance(timed, (Delay, Shift, SynapticDelays)))
-        own: float | None = getattr(timed, "dt", None) if may_be else None
+        of_delays = isinstance(node.stage, Synapse) and not isinstance(node.stage, ReadOut)
+        timed = node.stage.delays if of_delays else node.stage
+        may_be = neurons or (delays and isinstance(timed, _TIMED))
+        own: float | None = getattr(getattr(timed, "neuron", None) or timed, "dt", None) if may_be else None
         if joined and neurons and own is not None:
             everywhere.add(own)
         steps = sorted({dt for dt in (own, *(of_output[number] for number in node.inputs)) if dt is not None})

@@ -61,7 +61,7 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     _over_epochs(ax, [row.epoch for row in rows], lines)
     if value == "loss":
         ax.set_ylabel("loss of a sample")
-        ax.set_yscale("log" if all(size > 0 for size in lines["train"]) else "linear")
+        ax.set_yscale("log" if all(size is None or size > 0 for size in lines["train"]) else "linear")
     else:
         percent_axis(ax.yaxis, "accuracy")
     return ax

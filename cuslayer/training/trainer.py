@@ -114,7 +114,7 @@ class Trainer:
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         of_loss, of_net = self._steps()
         if of_loss is not None and of_net is not None and of_loss != of_net:
-            check.warn(f"the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
+            check.warn(f"the network has a dt of {of_net:g} ms, the loss one of {of_loss:g} ms")
         self.calibrate = None if calibrate is None else check.positive("calibrate", calibrate)
         self.calibration: Calibration | None = None
         if graph is not None and not isinstance(graph, bool):
@@ -316,10 +316,13 @@ class Trainer:
     def _check_step(self, batches: Iterable[Any]) -> None:
         """Warn if a `Loader` has another time step than the loss's neuron or the network's neurons."""
         of_loss, of_net = self._steps()
-        dt, whose = (of_loss, "the neuron of the loss one") if of_loss is not None else (of_net, "the network one")
+        dt, whose = (of_loss, "the loss one") if of_loss is not None else (of_net, "the network one")
         if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
             check.warn(f"the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
 
     def _steps(self) -> tuple[float | None, float | None]:
         """Return the time steps of the loss and of the network's output, ms; None if unknown."""
-        return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step(graph_of(self.net))
+        of_loss = getattr(getattr(self.loss, "neuron", None), "dt", None)
+        if of_loss is None and getattr(self.loss, "window", None) is not None:
+            of_loss = getattr(self.loss, "dt", None)
+        return of_loss, output_step(graph_of(self.net))

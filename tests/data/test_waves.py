@@ -212,8 +212,8 @@ def test_errors_of_numbers():
     for name, value, rule in (
         ("stretch", 0.9, "at least 1, got 0.9"),
         ("warp", 0.9, "at least 1, got 0.9"),
-        ("noise", (-20, -30), "the least and the most, got (-20, -30)"),
-        ("noise", (-20,), "the least and the most, got (-20,)"),
+        ("noise", (-20, -30), "the least and the most, at most 0 dB, got (-20, -30)"),
+        ("noise", (30, 65), "the least and the most, at most 0 dB, got (30, 65)"),
     ):
         refused(f"OtherVoice: {name} must be {rule}", lambda o={name: value}: OtherVoice(TO_NUMBERS, **o))
     refused("OtherVoice: to_numbers must be AudioToNumbers, got Bands", lambda: OtherVoice(BANDS), TypeError)

@@ -224,8 +224,8 @@ def test_a_state_is_kept_between_calls(kind, delay):
     assert (np.concatenate(parts) != expected).mean() < 0.01
     with pytest.raises(ValueError, match=r"^recurrent: x must be as in the last call, 2 samples of 5 neurons, float64"):
         held(x[:, :1])
-    with cs.record(cs.Sequential(held)) as seen:
-        held(x[:3])
+    with cs.record(net := cs.Sequential(held)) as seen:
+        net(x[:3])
     assert "recurrent" not in seen[0].names  # it depends on earlier calls
     held.forget()
     np.testing.assert_array_equal(held(x[:2]).data, parts[0])

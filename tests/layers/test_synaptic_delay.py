@@ -184,13 +184,14 @@ def test_after_the_last_step_delays_stay(make):
 
 
 def test_delays_of_another_step_warn():
-    neuron, message = cs.LIF(dt=0.5), r"^Sequential: delays and neurons must have one dt, got 0\.5 and 1$"
-    layer = cs.Dense(3, 3, delays=cs.SynapticDelays(9.0))
-    for stages in ((layer, neuron), (neuron, cs.layers.Shift(1.0)), (cs.Delay(3, dt=1.0), cs.Sequential(neuron))):
+    neuron, message = cs.LIF(dt=0.5), "^Sequential: neurons, delays and read-outs must have one dt, got 0.5 and 1$"
+    layer, filtered = cs.Dense(3, 3, delays=cs.SynapticDelays(9.0)), cs.layers.TemporalFilter(cs.LIF())
+    pairs = (neuron, cs.layers.Shift(1.0)), (neuron, cs.ReadOut(3, 2)), (filtered, neuron), (layer, neuron)
+    for stages in (*pairs, (cs.Delay(3, dt=1.0), cs.Sequential(neuron))):
         with pytest.warns(UserWarning, match=message):
             cs.Sequential(*stages)
     branch = cs.Sequential(cs.Dense(3, 3), cs.SRM(dt=5.0))
-    cs.Sequential(layer, cs.layers.Decimate(5), cs.Parallel(branch), cs.ReadOut(3, 2))
+    cs.Sequential(layer, cs.layers.Decimate(5), cs.Parallel(branch), cs.ReadOut(3, 2, dt=5.0))
 
 
 @pytest.mark.parametrize("apart", [5, 15, 30, -20])

@@ -236,7 +236,7 @@ LAYERS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:Sequential. delays and neurons must have one dt")
+@pytest.mark.filterwarnings("ignore:Sequential. neurons, delays")
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 def test_neurons_of_a_chain_have_one_step(layer):
     message = r"^Sequential: neurons must have one dt, got 0\.5 and 1$"
@@ -286,7 +286,7 @@ def trainer(net, loss):
 
 def test_a_loss_or_a_loader_of_another_step_warns():
     net = cs.Sequential(cs.Dense(3, 2), FINE)
-    message = "Trainer: the network has a dt of 0.5 ms, the neuron of the loss one of 1 ms"
+    message = "Trainer: the network has a dt of 0.5 ms, the loss one of 1 ms"
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         trainer(net, cs.SpikeCountLoss(cs.SRM()))
     loader = Loader(Arrays(np.ones((4, 20, 3), bool), np.array([0, 1, 0, 1])), 4)
