@@ -147,7 +147,8 @@ def _train(
     if resume and option is not None:
         log(f"{out} stands at epoch {len(rows)}, nothing is left to train; to go on, give {option}")
         for line in changed:
-            log(line)
+            if "training.epochs" not in line:  # the line above has what it takes
+                log(line)
         if complete and context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
             return
     net = context.on_each(config.network)
