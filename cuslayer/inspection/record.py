@@ -130,9 +130,8 @@ class _Recorder:
                 record.store(current=cast(Array, neurons.current(weighted)))
             else:
                 record.register(current=lambda: cast(Array, neurons.current(weighted)))
-        if (
-            record.indices is None and spikes.size and x.lengths is None
-        ):  # the notebook's table of the network has the rates of whole layers
+        # The notebook's table of the network has the rates of whole layers.
+        if record.indices is None and spikes.size and x.lengths is None:
             now = record.spikes.values
             self.rates[at.address] = 1000.0 * (np.count_nonzero(now) / now.size) / neurons.dt
             note_rates(self.net, self.rates)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import cmath
-import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Names, set_checked
-from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, check_within, steps_until_cut
 from cuslayer.neurons.step import flushed
 
 # The published bounds of trained constants.
@@ -119,8 +118,7 @@ class AdLIF(StepNeuron):
         # The eigenvalues of a step, whose product is d e.
         half = (d + e - pull * (1 - d)) / 2
         slowest = max(abs(half + sign * cmath.sqrt(half * half - d * e)) for sign in (-1, 1))
-        count = 2 + min(math.log(0.01) / math.log(slowest), LONGEST) if 0 < slowest < 1 else 2 + LONGEST * (slowest > 0)
-        found, w = np.zeros(int(count)), 0.0
+        found, w = np.zeros(2 + steps_until_cut(slowest)), 0.0
         for t in range(len(found)):
             found[t] = d * found[t - 1] - (1 - d) * w if t else 1 - d
             w = e * w + pull * found[t]

@@ -12,7 +12,7 @@ from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
-from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron, check_within
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, check_within, steps_until_cut
 from cuslayer.neurons.step import flushed
 
 
@@ -117,9 +117,7 @@ class BalancedResonateAndFire(StepNeuron):
     def response(self) -> Array:
         """The potential after an input of 1 without spikes, (K,) float64, for the mean constants."""
         w = self._rotation(self.mean_of("omega"), self.mean_of("b_offset"))
-        size = abs(w)
-        count = 3 + min(math.log(0.01) / math.log(size), LONGEST) if 0 < size < 1 else 3 + LONGEST * (size > 0)
-        return self.delta * (w ** np.arange(int(count))).real
+        return self.delta * (w ** np.arange(3 + steps_until_cut(abs(w)))).real
 
     def _rotation(self, omega: float, b_offset: float) -> complex:
         turned = self.delta * omega

@@ -522,6 +522,13 @@ def leaky_response(i_keep: float, v_keep: float) -> Array:
     return sampled(steps())
 
 
+def steps_until_cut(size: float) -> int:
+    """Return the number of steps after which a factor of each step has fallen to the cut, at most `LONGEST`."""
+    if size >= 1:
+        return LONGEST
+    return int(min(math.log(_CUT) / math.log(size), LONGEST)) if size > 0 else 0
+
+
 def sampled(step: Any) -> Array:
     """Return a generator's values up to the last that is at least 0.01 of the largest before it, read-only.
 

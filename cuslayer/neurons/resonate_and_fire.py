@@ -12,7 +12,7 @@ from cuslayer._base import check
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, to_shape
 from cuslayer.backend import Array, namespace
 from cuslayer.neurons.base import Names, set_checked, word_or_none
-from cuslayer.neurons.dynamics import LONGEST, NAMED, StepNeuron
+from cuslayer.neurons.dynamics import NAMED, StepNeuron, steps_until_cut
 from cuslayer.neurons.step import flushed
 
 
@@ -123,8 +123,7 @@ class ResonateAndFire(StepNeuron):
     def response(self) -> Array:
         """The potential after an input of 1 without spikes, (K,) float64, for the mean constants."""
         size, angle = self.mean_keep("tau"), self._angle(self.mean_of("frequency"))
-        count = 3 + min(math.log(0.01) / math.log(size), LONGEST) if 0 < size < 1 else 3 + LONGEST * (size > 0)
-        lags = np.arange(math.floor(count))
+        lags = np.arange(3 + steps_until_cut(size))
         return size**lags * np.sin(angle * lags)
 
     def _angle(self, frequency: float) -> float:

@@ -33,14 +33,19 @@ def move(running: Array, found: Array, momentum: float) -> None:
     running[...] = running + running.dtype.type(momentum) * (found.astype(running.dtype) - running)
 
 
+def _total(x: Array) -> Array:
+    """Return the sum of each channel; in float32 millions of addends would be rounded coarsely."""
+    found: Array = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64).astype(x.dtype)
+    return found
+
+
 def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -> tuple[Array, Array]:
     """Return mean and variance of the channels, the last axis of x; move the running ones towards them, if given."""
-    axes = tuple(range(x.ndim - 1))
-    share = x.shape[-1] / x.size
-    mean = (x.sum(axis=axes, dtype=np.float64) * share).astype(x.dtype)
+    share = x.dtype.type(x.shape[-1] / x.size)
+    mean = _total(x) * share
     distance = x - mean
     distance *= distance
-    var = (distance.sum(axis=axes, dtype=np.float64) * share).astype(x.dtype)
+    var = _total(distance) * share
     for kept, found in zip(running or (), (mean, var), strict=False):
         move(kept, found, momentum)
     return mean, var
@@ -92,11 +97,6 @@ def adjoint(
     of_gain = of_offset = None
     through_var = of_batch and scaling.kind == "std"
 
-    def total(a: Array) -> Array:
-        """Return the sums of channels; in float32 millions of addends would be rounded coarsely."""
-        found: Array = a.sum(axis=tuple(range(a.ndim - 1)), dtype=np.float64).astype(a.dtype)
-        return found
-
     def divided(a: Array) -> Array:
         found: Array = a if scaling.kind == "none" else a / applied.divisor
         return found
@@ -104,7 +104,7 @@ def adjoint(
     if through_var or gain is not None:
         normal = divided(x - applied.centre)
     if gain is not None:
-        of_gain, of_offset = total(g * normal), total(g)
+        of_gain, of_offset = _total(g * normal), _total(g)
 
     def of_difference() -> Array:
         if gain is not None:
@@ -112,7 +112,7 @@ def adjoint(
         return g if scaling.kind == "none" or scaling.height == 1.0 else g * g.dtype.type(scaling.height)
 
     def through_centre(found: Array) -> Array:
-        of_centre = -total(found)
+        of_centre = -_total(found)
         return of_centre if hook is None else hook(of_centre)
 
     def of_input() -> Array:
@@ -122,10 +122,10 @@ def adjoint(
             return found
         share, of_mean = x.dtype.type(x.shape[-1] / x.size), through_centre(found)
         if through_var:
-            of_var = total(-scaled * normal / divisor) / (2 * divisor)
+            of_var = _total(-scaled * normal / divisor) / (2 * divisor)
             of_distance = 2 * (of_var * share) * (x - applied.mean)
             found = found + of_distance
-            of_mean = of_mean - total(of_distance)
+            of_mean = of_mean - _total(of_distance)
         return found + of_mean * share
 
     return of_input, lambda: through_centre(divided(of_difference())), of_gain, of_offset

@@ -152,12 +152,6 @@ class DeferredSpikes(PackedSpikes):
         """Whether there is `by_neuron`."""
         return self._has_neurons
 
-    def steps(self, place: slice) -> PackedSpikes:
-        """Return the spikes of steps next to each other."""
-        first, last, _ = place.indices(len(self))
-        each = self.frames // max(len(self), 1)
-        return PackedSpikes(self.words[first * each : last * each], (last - first, *self.shape[1:]), self.line)
-
     def empty_like(self) -> PackedSpikes:
         """Return packed spikes of the same shape and layouts in new, unwritten memory."""
         (steps, samples, *frame), empty = self.shape, self._module.empty
