@@ -71,7 +71,7 @@ def compiled(topic: str, dtype: str) -> None:
 def compile_all(run: Run) -> None:
     """Compile all sources in both number types, in processes without this one's context, as long as there is time."""
     problems, done = list[str](), 0
-    with ProcessPoolExecutor(min(backend.cores(), PROCESSES), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(cs.threads(), PROCESSES), mp_context=get_context("spawn")) as pool:
         each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
         jobs = {pool.submit(compiled, *one): ", ".join(one) for one in each}
         for job in as_completed(jobs):

@@ -182,7 +182,7 @@ def peers(run: Run) -> None:
                     run.add("rows", row | {"problem": "no time left"})
                     continue
                 if peer not in started:
-                    worker = Worker(Path(sys.executable), peer, backend.cores(), Path(scratch))
+                    worker = Worker(Path(sys.executable), peer, cs.threads(), Path(scratch))
                     started[peer] = stack.enter_context(worker)
                 row |= measured(started[peer], form, description)
                 if "milliseconds" in row:
@@ -203,7 +203,7 @@ def saved(network: Network, path: Path) -> dict[str, Any]:
     with cs.no_grad():
         for count in range(2, len(layers) + 1, 2):
             rates.append(float(cs.Sequential(*layers[:count])(spikes[:, :FEW]).numpy().mean()))
-    work = {"layers": network.layers, "batch": network.batch, "threads": backend.cores(), "device": "cuda"}
+    work = {"layers": network.layers, "batch": network.batch, "threads": cs.threads(), "device": "cuda"}
     return {"batch": str(path), "work": work, "rates": rates, "samples": FEW}
 
 

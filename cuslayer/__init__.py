@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cuslayer import functions as functions, surrogates as surrogates
 from cuslayer._base import instead as _instead
+from cuslayer._base.threads import threads as threads
 from cuslayer._base.version import __version__ as __version__
 from cuslayer._encoding import (
     encode_delta as encode_delta,

@@ -21,6 +21,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer._base.device_random import DeviceRandom
+from cuslayer._base.threads import thread_count
 
 # A NumPy or CuPy array, used through their common interface.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -167,7 +168,8 @@ def device_name() -> str:
     if device() == "cuda":
         properties = cupy().cuda.runtime.getDeviceProperties(cupy().cuda.Device().id)
         return f"cuda ({properties['name'].decode()})"
-    return f"cpu ({cores()} cores)"
+    count = thread_count()
+    return f"cpu ({count} thread{'s' if count > 1 else ''})"
 
 
 def free_memory() -> int:
@@ -196,24 +198,6 @@ def process_group(size: int, rank: int) -> tuple[Any, Any]:
     from cupyx.distributed import init_process_group
 
     return init_process_group(size, rank, use_mpi=True), cupy().cuda.nccl
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def part_of_cores(cores: list[int], place: int, count: int) -> list[int]:
-    """Return the cores of one of several processes: parts of equal size, or a shared core.
-
-    >>> part_of_cores([0, 1, 2, 3], 1, 2), part_of_cores([0, 1], 2, 4)
-    ([2, 3], [0])
-    """
-    if count >= len(cores):
-        return [cores[place % len(cores)]]
-    return cores[place * len(cores) // count : (place + 1) * len(cores) // count]
 
 
 def namespace(x: Any) -> Any:

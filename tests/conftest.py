@@ -33,7 +33,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test begins on the CPU and from the same seeds, whatever ran before it."""
+    """Every test begins on the CPU, with all threads and from the same seeds, whatever ran before it."""
     cs.use("cpu")
     cs.seed(0)
     # Of a test that tests/device/test_card.py takes up, the module that it was written in.
@@ -43,6 +43,7 @@ def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
         bits.state = _STATES.setdefault(module.__name__, bits.state)
     yield
     cs.use("cpu")
+    cs.threads("auto")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cuslayer as cs
 from cuslayer._base import jit
 from tests.test_kernel_cache import SOURCE
 
@@ -76,8 +77,8 @@ def test_a_cache_of_another_version_is_compiled_anew(tmp_path):
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 8])
 @pytest.mark.parametrize(("size", "grain"), [(0, 4), (1, 4), (4, 4), (5, 1), (1000, 7), (129, 128)])
-def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain, monkeypatch):
-    monkeypatch.setattr(jit, "cores", lambda: cores)
+def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain):
+    cs.threads(cores)
     counts, parts = np.zeros(size, int), []
 
     def kernel(first, last):
@@ -100,9 +101,9 @@ def test_the_last_parts_are_small():
         assert len(sizes) <= 10 * threads
 
 
-def test_each_thread_has_memory_of_its_own(monkeypatch):
+def test_each_thread_has_memory_of_its_own():
     for cores in (1, 3):
-        monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
+        cs.threads(cores)
         begun, used = [], []
 
         def memory(begun=begun):
@@ -117,8 +118,8 @@ def test_each_thread_has_memory_of_its_own(monkeypatch):
         assert len(set(used)) == len({own for own, _ in used}) == len({thread for _, thread in used})
 
 
-def test_an_error_of_any_part_is_raised(monkeypatch):
-    monkeypatch.setattr(jit, "cores", lambda: 2)
+def test_an_error_of_any_part_is_raised():
+    cs.threads(2)
 
     def kernel(first, last):
         if last == 64:

@@ -29,7 +29,8 @@ from numba.core import event
 from numba.core.ccallback import CFunc
 
 from cuslayer._base.kernel_cache import check_files
-from cuslayer.backend import Array, cores
+from cuslayer._base.threads import thread_count
+from cuslayer.backend import Array
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +61,17 @@ def _say_compiling() -> None:
 event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 
+def _njit(function: Callable[P, R], **options: Any) -> Any:
+    """Compile a function at its first call, even under NUMBA_DISABLE_JIT: Python cannot run its LLVM instructions."""
+    settings: Any = numba.config
+    disabled = settings.DISABLE_JIT
+    settings.DISABLE_JIT = 0
+    try:
+        return numba.njit(**options)(function)
+    finally:
+        settings.DISABLE_JIT = disabled
+
+
 def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
     """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk if possible.
 
@@ -69,9 +81,9 @@ def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
     if fuses:
         options["fastmath"] = {"contract"}
     try:
-        dispatcher = numba.njit(cache=True, **options)(function)
+        dispatcher = _njit(function, cache=True, **options)
     except RuntimeError:  # no folder for the cache is writable
-        return cast("Callable[P, R]", numba.njit(**options)(function))
+        return cast("Callable[P, R]", _njit(function, **options))
     # Numba recompiles a kernel if its own file has changed, but not if the file of an inlined function has changed.
     check_files(dispatcher, _stamp())
     return cast("Callable[P, R]", dispatcher)
@@ -106,7 +118,7 @@ def native_address(function: Any, *examples: Any) -> int:
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function into each kernel that calls it: for little work, passing arrays takes longer."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "inline": "always"}
-    return cast("Callable[P, R]", numba.njit(**options)(function))
+    return cast("Callable[P, R]", _njit(function, **options))
 
 
 def _sources() -> list[Path]:
@@ -150,7 +162,7 @@ def parallel_for(
     separate for each thread, which its parts reuse. If a kernel allocated memory itself, the system would clear it,
     page by page, for each part.
     """
-    threads = cores()
+    threads = thread_count()
     grains = -(-size // grain)
     if threads == 1 or grains <= 1:
         kernel(0, size, *arguments, *memory())

@@ -7,6 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from cuslayer import backend
+from cuslayer._base.threads import thread_count, thread_source
 from cuslayer._base.version import __version__
 from cuslayer.cli.arguments import add_json, print_json
 
@@ -20,6 +21,7 @@ JSON = {
     "numba": "the version of Numba",
     "cupy": "the version of CuPy, or why no GPU is used",
     "device": "the device that is computed on",
+    "threads": "the threads of CPU kernels, and where their number comes from",
     "warning": "what is wrong with the installation; null where nothing is",
 }
 
@@ -35,6 +37,7 @@ def run(options: argparse.Namespace) -> None:
     rows += [(name, installed(name)) for name in ("numpy", "numba")]
     problem = backend._driver_problem()
     rows += [("cupy", problem or backend.cupy().__version__), ("device", backend.device_name())]
+    rows += [("threads", f"{thread_count()} ({thread_source()})")]
     duplicate = backend.duplicate_cupy()
     if duplicate and duplicate != problem:
         rows.append(("warning", duplicate))

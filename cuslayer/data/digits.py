@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._base.archive import Archive
 from cuslayer._base.files import write_whole
+from cuslayer._base.threads import thread_count
 from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events
 from cuslayer.data.formats.base import open_file
@@ -134,7 +134,7 @@ def _simulate(seed: int) -> _Recordings:
         time, x, y, p = camera.record(canvas, seen.path, seen.thresholds).T
         return encode(Events(time / 1000.0, x, y, p))
 
-    with ThreadPoolExecutor(min(backend.cores(), 8)) as pool:
+    with ThreadPoolExecutor(min(thread_count(), 8)) as pool:
         parts = list(pool.map(record, seen.draw(images / BRIGHTEST)))
     return _Recordings(np.concatenate(parts), np.cumsum([0] + [len(part) for part in parts], dtype=np.int64))
 

@@ -19,6 +19,7 @@ from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.files import alive
+from cuslayer._base.threads import part_of_cores, share_quota
 from cuslayer.backend import Array
 from cuslayer.distributed.context import Context, Request
 
@@ -147,14 +148,15 @@ class MPIContext(Context):
         return f"processes, with their numbers in the system: {'; '.join(machines)}"
 
     def divide_machine(self) -> None:
-        """Give this process its part of the machine's cores, and a GPU."""
+        """Give this process its part of the machine's cores and of the container's quota, and a GPU."""
         local = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
         place, count = local.rank, local.size
         if hasattr(os, "sched_setaffinity"):
             given = local.allgather(sorted(os.sched_getaffinity(0)))
             # If the launcher has already bound the processes to cores, that stays.
             if all(each == given[0] for each in given):
-                os.sched_setaffinity(0, backend.part_of_cores(given[0], place, count))
+                os.sched_setaffinity(0, part_of_cores(given[0], place, count))
+        share_quota(count)
         local.Free()
         backend.use_card(place)
 

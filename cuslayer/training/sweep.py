@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.files import write_table, write_text
@@ -37,6 +36,7 @@ from cuslayer._base.keys import (
     put,
     read,
 )
+from cuslayer._base.threads import part_of_cores, thread_count
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.params import read_yaml
@@ -65,7 +65,7 @@ _MOST = 100_000
 _VALIDATION = 0.1
 # Seconds for which a process waits until another has noted its work in the folder.
 _PATIENCE = 60.0
-# The first argument has the cores, none for all.
+# The first argument has the cores to which the run is bound, none for all.
 _PROGRAM = (
     "import os, sys\n"
     "if sys.argv[1]: os.sched_setaffinity(0, map(int, sys.argv[1].split(',')))\n"
@@ -263,11 +263,11 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
         log(f"runs are compared by their validation recordings, training.validation {shown(share)}")
 
     def work(place: int) -> None:
-        cores = _part(place, jobs)
+        share = _share(place, jobs)
         while not ended.is_set() and (claimed := shared.next()) is not None:
             trial, number, lock, arguments = claimed
             try:
-                log(shared.end(trial, number, lock, train_run(arguments, cores)))
+                log(shared.end(trial, number, lock, train_run(arguments, share)))
             except BaseException:
                 ended.set()
                 lock.release()
@@ -282,23 +282,32 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
         return shared.write()
 
 
-def _part(place: int, jobs: int) -> list[int]:
-    """Return the cores of one of several runs; an empty list for all."""
-    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
-        return []
-    return backend.part_of_cores(sorted(os.sched_getaffinity(0)), place, jobs)
+@dataclass(frozen=True)
+class _Share:
+    """What one of several runs may use: the cores to which it is bound, none for all, and a number of threads."""
+
+    cores: list[int]
+    threads: int
 
 
-def train_run(arguments: list[str], cores: list[int]) -> str | None:
+def _share(place: int, jobs: int) -> _Share:
+    """Return the share of one of several runs in the cores and the threads of this process."""
+    bound = jobs > 1 and hasattr(os, "sched_getaffinity")
+    cores = part_of_cores(sorted(os.sched_getaffinity(0)), place, jobs) if bound else []
+    return _Share(cores, len(part_of_cores(list(range(thread_count())), place, jobs)))
+
+
+def train_run(arguments: list[str], share: _Share) -> str | None:
     """Run `cuslayer train` in a process; return the last line of its errors if it fails, else None."""
+    # Under mpiexec a run is no process of the launcher.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI_", "MPI_"))}
     found = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, ",".join(map(str, cores)), *arguments],
+        [sys.executable, "-c", _PROGRAM, ",".join(map(str, share.cores)), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Under mpiexec a run is no process of the launcher.
-        env={name: each for name, each in os.environ.items() if not name.startswith(("PMI", "OMPI_", "MPI_"))},
+        env=environment | {"OMP_NUM_THREADS": str(share.threads)},
     )
     if found.returncode == 0:
         return None

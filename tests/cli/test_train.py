@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 
+import cuslayer as cs
 from cuslayer import backend
 from cuslayer._base.extras import optional
 from cuslayer.cli import main
@@ -261,9 +262,10 @@ def test_info(capsys):
     out, err = capsys.readouterr()
     assert err == ""
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert list(rows) == ["cuslayer", "python", "system", "numpy", "numba", "cupy", "device"]
+    assert list(rows) == ["cuslayer", "python", "system", "numpy", "numba", "cupy", "device", "threads"]
     assert (rows["python"], rows["numpy"]) == (platform.python_version(), np.__version__)
-    assert rows["device"] == f"cpu ({backend.cores()} cores)"
+    assert rows["device"].startswith(f"cpu ({cs.threads()} thread")
+    assert rows["threads"].startswith(f"{cs.threads()} (")
     if backend._driver_problem():
         assert rows["cupy"] == backend._driver_problem()
 

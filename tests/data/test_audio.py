@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cuslayer import backend
+import cuslayer as cs
 from cuslayer.data import Bands, Delta, Latency, Levels, Rate
 from tests.support.refused import refused, refuses
 
@@ -126,11 +126,11 @@ def test_many_narrow_bands_all_have_frequencies():
     assert (found.max(axis=0) > 0.3).all()
 
 
-def test_the_bits_do_not_depend_on_the_number_of_cores(monkeypatch):
+def test_the_bits_do_not_depend_on_the_number_of_cores():
     bands, wave = Bands(8000), np.random.default_rng(0).standard_normal(30000)
     found = []
     for cores in (1, 2, 5):
-        monkeypatch.setattr(backend, "cores", lambda cores=cores: cores)
+        cs.threads(cores)
         found.append(bands(wave))
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])

@@ -54,9 +54,9 @@ def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int
             assert saved.tobytes() == computed.tobytes()
 
 
-def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = False) -> list[bytes]:
+def trained(cores: int, *, observed: bool = False) -> list[bytes]:
     """Return the spikes and gradients of a network on a number of cores."""
-    monkeypatch.setattr("cuslayer._base.jit.cores", lambda: cores)
+    cs.threads(cores)
     cs.seed(3)
     net = cs.Network("12x11x2-4c3-2a-6c3-2a-5", cs.SRM(tau_ref=3.0))
     x = np.random.default_rng(0).random((75, 3, 12, 11, 2)) < 0.045
@@ -73,10 +73,10 @@ def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = Fal
 
 def test_observers_and_cores_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """An observer sees potentials, which are saved then."""
-    alone = trained(1, monkeypatch)
-    assert trained(1, monkeypatch, observed=True) == alone
+    alone = trained(1)
+    assert trained(1, observed=True) == alone
     for cores in (2, 3):
-        assert trained(cores, monkeypatch) == alone
+        assert trained(cores) == alone
 
 
 def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer._base import jit
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Product, Window
 from cuslayer.kernels.conv import cpu, planes, winograd
@@ -185,7 +184,7 @@ def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
     for module, name in ((planes, "_ERROR_BYTES"), (planes, "_BLOCK_BYTES"), (winograd, "_BLOCK_BYTES")):
         monkeypatch.setattr(module, name, 20_000)
     for cores in (1, 2, 3):
-        monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
+        cs.threads(cores)
         runs.append([array.tobytes() for array in every_pass(window, groups)])
     assert runs[0] == runs[1] == runs[2]
 

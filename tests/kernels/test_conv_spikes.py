@@ -110,7 +110,7 @@ def test_runs_longer_than_the_registers():
 
 @pytest.mark.parametrize("kind", WINDOWS)
 @pytest.mark.parametrize("rate", [0.02, 0.6])
-def test_any_number_of_threads_has_the_same_bits(kind, rate, monkeypatch):
+def test_any_number_of_threads_has_the_same_bits(kind, rate):
     """Also in one pass with its neurons, where steps are no multiple of a chunk."""
     generator, options, srm = np.random.default_rng(3), WINDOWS[kind], cs.SRM(tau_sr=3.0)
     groups = options.get("groups", 1)
@@ -118,7 +118,7 @@ def test_any_number_of_threads_has_the_same_bits(kind, rate, monkeypatch):
     w = (generator.standard_normal((3, 2, 4 // groups, 6 * groups)) * 5).astype(np.float32)
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(jit, "cores", lambda threads=threads: threads)
+        cs.threads(threads)
         weight = cs.Tensor(w, requires_grad=True)
         s = functions.conv_neuron(x, weight, response=srm.filter, spiking=srm.spiking, **options)
         s.backward(np.random.default_rng(4).standard_normal(s.shape).astype(np.float32))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer._base import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import WIDEST, Product
 from cuslayer.kernels.dense import cpu as dense
@@ -77,14 +76,14 @@ def test_a_row_that_no_spike_names_does_not_count():
     assert np.flatnonzero(~np.isfinite(gradient_with_tables(x, g)).all(axis=1)).tolist() == [4]
 
 
-def with_threads(monkeypatch, threads, work):
-    monkeypatch.setattr(jit, "cores", lambda: threads)
+def with_threads(threads, work):
+    cs.threads(threads)
     return work()
 
 
 @pytest.mark.parametrize("rate", [0.03, 0.5])
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(2500, 77, 19), (700, 300, 130)])
-def test_the_same_bits_on_any_number_of_threads(monkeypatch, rows, inputs, outputs, rate):
+def test_the_same_bits_on_any_number_of_threads(rows, inputs, outputs, rate):
     x = RNG.random((rows, inputs)) < rate
     w, g = RNG.standard_normal((inputs, outputs), np.float32), RNG.standard_normal((rows, outputs), np.float32)
 
@@ -92,7 +91,7 @@ def test_the_same_bits_on_any_number_of_threads(monkeypatch, rows, inputs, outpu
         found = cpu.spikes.find_spikes(x)
         return cpu.dense.forward(found, w).tobytes(), cpu.dense.weight_adjoint(found, g).tobytes()
 
-    assert len({with_threads(monkeypatch, threads, work) for threads in (1, 2, 3)}) == 1
+    assert len({with_threads(threads, work) for threads in (1, 2, 3)}) == 1
 
 
 def test_the_choice_of_the_weight_gradient_at_its_boundary(monkeypatch):
@@ -185,7 +184,7 @@ def test_errors_in_parts_have_the_bits_of_all_at_once(monkeypatch, lines, inputs
     for together in (1, 5, 32):
         monkeypatch.setattr(dense, "_WALKED_BYTES", together * outputs * g.itemsize)
         for threads in (1, 3):
-            monkeypatch.setattr(jit, "cores", lambda threads=threads: threads)
+            cs.threads(threads)
             added.clear()
             assert dense.walk_back(found, g).tobytes() == whole.tobytes()
             ends = [*range(together, lines, together), lines] if lines > 2 * together else []
@@ -206,14 +205,14 @@ def adjoint_of(product, u, steps, srm):
     ("steps", "samples", "outputs"),
     [(0, 2, 3), (5, 0, 3), (1, 1, 1), (31, 3, 7), (32, 1, 300), (33, 2, 513), (100, 5, 130), (64, 70, 9), (40, 2, 0)],
 )
-def test_a_gradient_that_is_a_product(monkeypatch, steps, samples, outputs, following, gradient):
+def test_a_gradient_that_is_a_product(steps, samples, outputs, following, gradient):
     srm, rows = cs.SRM(tau_sr=3.0, cutoff=0.2, gradient=gradient), steps * samples
     for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
         u = (RNG.standard_normal((rows, outputs)) * 9).astype(dtype)
         errors, weight = (RNG.standard_normal((size, following)).astype(dtype) for size in (rows, outputs))
         found = set()
         for threads in (1, 3):
-            monkeypatch.setattr(jit, "cores", lambda threads=threads: threads)
+            cs.threads(threads)
             one, other = adjoint_of(Product(errors, weight), u, steps, srm)
             assert (one.dtype, one.shape) == (u.dtype, u.shape)
             assert np.abs(one - other).max(initial=0) <= tolerance * max(1, np.abs(other).max(initial=0))

@@ -5,7 +5,6 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer._base import jit
 from cuslayer._base.jit import BLOCK
 from cuslayer.kernels import cpu, gpu, matrix
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
@@ -46,9 +45,9 @@ def test_a_potential_at_the_threshold_fires(twin, dtype):
     assert not twin.srm.neuron(x, RESPONSE, spiking(np.nextafter(highest, dtype(99))))[1].any()
 
 
-def test_blocks_of_columns_begin_at_rest(monkeypatch):
+def test_blocks_of_columns_begin_at_rest():
     """A thread that brings one block of columns through time after another leaves nothing of the first behind."""
-    monkeypatch.setattr(jit, "cores", lambda: 1)
+    cs.threads(1)
     neurons = spiking(2)
     assert max(RESPONSE.taps, neurons.refractory.taps) < 40
     x, g = np.random.default_rng(0).normal(0.5, 2, (2, 40, 2 * BLOCK + 3))
@@ -143,7 +142,7 @@ def without_gradients(x, w, constants, monkeypatch):
 @pytest.mark.parametrize(("least", "most"), [(3, 3), (7, 21)])
 def test_whole_chunks_of_a_dense_layer(least, most, monkeypatch):
     # One thread brings all blocks through time, 15 of one sample or 2 of three and two.
-    monkeypatch.setattr(jit, "cores", lambda: 1)
+    cs.threads(1)
     monkeypatch.setattr(fused, "_LEAST", least)
     monkeypatch.setattr(fused, "_MOST", most)
     x, w = steady(5, 9), np.random.default_rng(1).standard_normal((9, 7)) * 9

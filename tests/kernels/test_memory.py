@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer._base import jit
 from cuslayer._base.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.dense.cpu import matmul
@@ -88,10 +87,10 @@ def test_an_error_in_a_part_reaches_the_caller():
         parallel_for(fails, 100, grain=1)
 
 
-def test_bits_do_not_depend_on_the_number_of_cores(monkeypatch):
+def test_bits_do_not_depend_on_the_number_of_cores():
     x, found = np.random.default_rng(0).random((60, 5, 8, 8, 2)) < 0.2, set()
     for cores in (1, 2, 5):
-        monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
+        cs.threads(cores)
         cs.seed(0)
         net = cs.Network("8x8x2-6c3-2a-40-3", cs.SRM())
         cs.SpikeCountLoss(cs.SRM(), true=9, false=1)(net(x), [0, 1, 2, 0, 1]).backward()
@@ -140,9 +139,9 @@ def sampled(x, g, keep):
 
 @pytest.mark.parametrize("results", [adaptive, leaky, srm, sampled])
 @pytest.mark.parametrize("begin", [1, 512, 2100])
-def test_a_column_does_not_know_where_its_part_begins(results, begin, monkeypatch):
+def test_a_column_does_not_know_where_its_part_begins(results, begin):
     # One part of all columns, whatever the machine.
-    monkeypatch.setattr(jit, "cores", lambda: 1)
+    cs.threads(1)
     generator = np.random.default_rng(5)
     x, g = (generator.standard_normal((11, 3001), np.float32) for _ in range(2))
     keep = generator.random(3001, np.float32)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cuslayer._base import jit
+import cuslayer as cs
 from cuslayer.kernels import cpu
 from cuslayer.kernels.filter_bank.cpu import adjoint_into
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
@@ -29,8 +29,8 @@ DELAYS = [
 
 
 @pytest.fixture(params=[1, 2, 3], autouse=True)
-def threads(request, monkeypatch):
-    monkeypatch.setattr(jit, "cores", lambda: request.param)
+def threads(request):
+    cs.threads(request.param)
 
 
 def signals(steps, columns, dtype):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer._base import jit
 from cuslayer._parameter import Bounded
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.recurrent.constants import Geometry
@@ -188,14 +187,14 @@ def test_trained_shares_of_frames():
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_a_sample_does_not_know_the_others(kind, monkeypatch):
+def test_a_sample_does_not_know_the_others(kind):
     """Nor the number of cores: its bits are the same, forward and back."""
     population, _, _, x, g = dense_case(kind, "exact", 1.0, 30, 9, 6, 2, 1)
     leaf = cs.Tensor(x, requires_grad=True)
-    monkeypatch.setattr(jit, "cores", lambda: 2)
+    cs.threads(2)
     out = population(leaf)
     out.backward(g)
-    monkeypatch.setattr(jit, "cores", lambda: 1)
+    cs.threads(1)
     for n in range(9):
         alone = cs.Tensor(x[:, n : n + 1], requires_grad=True)
         found = population(alone)

@@ -512,7 +512,7 @@ def test_any_number_of_threads(threads, monkeypatch):
     cs.seed(3)
     net, x = cs.Network(CNN, SRM), np.random.default_rng(0).random((300, 3, 16, 16, 2)) < 0.2
     whole, _ = whole_and_chunks(net, x, monkeypatch, 60)
-    monkeypatch.setattr("cuslayer._base.jit.cores", lambda: threads)
+    cs.threads(threads)
     _, found = whole_and_chunks(net, x, monkeypatch, 60)
     np.testing.assert_array_equal(found, whole)
     assert whole.any()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer._base import jit
 from tests.support import step_programs
 
 RNG = np.random.default_rng(13)
@@ -73,8 +72,8 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, graded, spread, 
         np.testing.assert_allclose(found.grad, total, rtol=0, atol=1e-10 * max(1.0, abs(total).max()))
 
 
-def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
-    monkeypatch.setattr(jit, "cores", lambda: 1)
+def test_a_block_of_columns_does_not_know_its_neighbours():
+    cs.threads(1)
     x, g = RNG.normal(0.4, 1, (2, 40, 1, 2500)).astype(np.float32)
     taus = RNG.uniform(1, 9, (4, 2500))
     leaf, trained = cs.Tensor(x, requires_grad=True), neuron_of(taus, gradient="exact", trained=True)

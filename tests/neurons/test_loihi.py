@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer._base import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Sampled
 from cuslayer.neurons import loihi
@@ -113,8 +112,8 @@ def test_the_gradient_is_its_formula(neuron, steps, columns, tau_rho, scale_rho,
     np.testing.assert_allclose(t.grad[:, 0], expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
-def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
-    monkeypatch.setattr(jit, "cores", lambda: 1)  # one thread computes all blocks
+def test_a_block_of_columns_does_not_know_its_neighbours():
+    cs.threads(1)  # one thread computes all blocks
     neuron = cs.Loihi(surrogate_at="recorded")
     x = RNG.normal(5, 60, (150, 2200)).astype(np.float32)
     g = RNG.standard_normal(x.shape).astype(np.float32)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer._base import jit
 from cuslayer._parameter import Bounded
 from cuslayer.kernels import cpu
 from cuslayer.training import load_checkpoint
@@ -375,11 +374,11 @@ def test_frozen_parameters_and_those_without_a_gradient_do_not_count():
     assert g.tolist() == [30.0, 40.0]
 
 
-def test_the_norm_does_not_depend_on_the_number_of_cores(monkeypatch):
+def test_the_norm_does_not_depend_on_the_number_of_cores():
     g = [np.random.default_rng(1).standard_normal(100_003).astype(np.float32)]
     found = set()
     for count in (1, 2, 3):
-        monkeypatch.setattr(jit, "cores", lambda count=count: count)
+        cs.threads(count)
         found.add(cpu.optim.clip_norm(g, 1.0)[0].tobytes())
     assert len(found) == 1
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer._base import jit
 from cuslayer.backend import to_device, to_numpy, uninterrupted
 from cuslayer.kernels import cpu
 from cuslayer.training import Trainer
@@ -232,7 +231,7 @@ def test_bits_are_those_of_weights_one_by_one(kind, dtype, monkeypatch):
     monkeypatch.setattr("tests.optim.test_interrupts.cs." + kind, Own)
     single = OF_GROUPS[kind](groups(alone, kind))
     for cores in (1, 2, 3):
-        monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
+        cs.threads(cores)
         whole.step()
         single.step()
         for one, other in zip(together, alone, strict=True):

@@ -26,7 +26,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cuslayer._base.jit import compiled, inlined, parallel_for
-from cuslayer.backend import Array, cores
+from cuslayer._base.threads import thread_count
+from cuslayer.backend import Array
 from cuslayer.kernels.dense.busy import INPUTS, LINE, LISTED, ROWS, SORTED, TABLES, busy_above, costs
 from cuslayer.kernels.dense.row_sums import KEPT_BYTES, add_subsets, fill_table, sum_more_rows, sum_neighbours, sum_rows
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
@@ -257,7 +258,7 @@ def _add_subsets_of_rows(codes: Array, matrix: Array, rows: Array, out: Array) -
     lines, width = codes.shape[1], matrix.shape[1]
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
-    together = _lines_together(lines, blocks, _PARTS // 2 * cores())
+    together = _lines_together(lines, blocks, _PARTS // 2 * thread_count())
     parallel_for(_add_tables, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base.jit import compiled, inlined, parallel_for
-from cuslayer.backend import Array, cores
+from cuslayer._base.threads import thread_count
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import Product
 from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import copy, scratch
@@ -224,8 +225,8 @@ def _adjoint(
 def _together(samples: int, neurons: int, weighted: bool) -> int:
     """Return the number of samples that a thread computes together, so that all threads have equal work."""
     most = max(_NEURONS // max(neurons, 1), _SAMPLES if weighted else 1)
-    rounds = -(-samples // (cores() * most))
-    return max(1, -(-samples // (cores() * max(rounds, 1))))
+    rounds = -(-samples // (thread_count() * most))
+    return max(1, -(-samples // (thread_count() * max(rounds, 1))))
 
 
 def adjoint(
