@@ -264,7 +264,7 @@ def _continued(node: GraphNode, whole: bool) -> Run:
     else:
         why = "the neurons have no method continued" if is_neuron(stage) else "it may depend on any other step"
     if whole and run is not None and not type(stage).continued.__module__.startswith("cuslayer."):
-        run, why = None, "a method continued of one's own says nothing of the gradient of its state; truncate can be"
+        run, why = None, "your continued() gives no gradient for its state; use truncate"
     if run is None or why.startswith("its state"):
         raise ValueError(f"layer {node} {check.one_line(stage)} cannot be trained in chunks of time: {why}")
     return run

@@ -95,7 +95,7 @@ def new_run(out: str | None) -> Path:
         raise ValueError(f"out {folder} holds a run already; resume it, or name another folder")
     for path in (folder / name for name in NAMES):
         if os.path.lexists(path):
-            raise ValueError(f"{path} belongs to no run, and a run would replace it; move it, or name another folder")
+            raise ValueError(f"{path} exists, and no run wrote it; move it, or choose another folder")
     return folder
 
 

@@ -25,7 +25,7 @@ class EpochStats:
         train_accuracy: fraction of training samples classified correctly, during training.
         test_loss: mean loss per test sample after the epoch; in a run of `train`, only the best epoch has it.
         test_accuracy: fraction of test samples classified correctly after the epoch.
-        seconds: duration of training; without validation and test, unless `Stats` got their scores.
+        seconds: duration of training only, unless you passed the scores of validation and test to `Stats`.
         validation_loss: mean loss per validation sample after the epoch.
         validation_accuracy: fraction of validation samples classified correctly after the epoch.
     """

@@ -201,3 +201,18 @@ def test_import_is_light():
     block = next(node for node in ast.parse((PACKAGE / "__init__.py").read_text()).body if isinstance(node, ast.If))
     typed = {alias.name for node in block.body for alias in node.names}
     assert typed == {*" ".join(cuslayer._LATER.values()).split(), "distributed", "plot"}
+
+
+def test_comments_of_kernels_name_files_that_exist():
+    """A comment names a file by its name alone, or by its path from the checkout, the package or its kernels."""
+    names = {path.name for folder in ("cuslayer", "tests", "tools") for path in (ROOT / folder).rglob("*.*")}
+    pointer = re.compile(r"(?<![\w/*}])\w[\w/]*\.(?:py|cuh?)\b")
+    missing = []
+    sources = [path for suffix in ("py", "cu", "cuh") for path in (PACKAGE / "kernels").rglob(f"*.{suffix}")]
+    for path in sources:
+        for named in pointer.findall(path.read_text(encoding="utf-8")):
+            is_pattern = Path(named).stem.isupper()
+            exists = named in names or any((base / named).exists() for base in (ROOT, PACKAGE, PACKAGE / "kernels"))
+            if not is_pattern and not exists:
+                missing.append(f"{path.relative_to(ROOT)}: {named}")
+    assert missing == []

@@ -348,7 +348,7 @@ def test_files_of_the_user_are_kept(tmp_path, monkeypatch, capsys, numbered):
         for make in (lambda f: f.write_text("mine"), lambda f: f.symlink_to("nowhere"), lambda f: f.mkdir()):
             make(file)
             assert main(["train", str(config), "--out", str(out)]) == 2
-            rule = "belongs to no run, and a run would replace it; move it, or name another folder"
+            rule = "exists, and no run wrote it; move it, or choose another folder"
             assert capsys.readouterr().err == f"cuslayer: train: {file} {rule}\n"
             assert [*out.iterdir()] == [file]
             if file.is_symlink() or file.is_file():

@@ -2,8 +2,7 @@
 
 `planes.py` has other windows.
 
-Windows with gaps see only every gap-th row and column of an image: these are separate images, with windows without
-gaps.
+A convolution with a dilation of d splits into d^2 ordinary ones, each of every d-th row and column.
 
 The gradient of an image is itself a convolution: of the errors with the flipped window. Winograd's method gives m of
 its pixels in a line from n = m + kernel - 1 errors, by n multiplications instead of m kernel. With constant matrices B,

@@ -19,7 +19,7 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 # Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
 TILE = 8
 
-# The forms of a signal, as columns.cuh has them.
+# The forms of a signal: Form of spike_count.cu.
 SPIKES, NUMBERS, PACKED = range(3)
 
 # For each library of kernels, the counter of each device; see `arrived`.

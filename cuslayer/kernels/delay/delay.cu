@@ -15,7 +15,7 @@
 // thread of shift_delay_adjoint the sum of one column: nothing is added atomically.
 // Precision: `real` throughout, but for delay_steps, which computes in double; compiled without fused multiply-add, the
 // results are the CPU's to the bit.
-// Twins: kernels/delay/cpu.py. Tests: tests/kernels/test_twins_delay.py.
+// Twins: kernels/delay/cpu.py. Tests: tests/kernels/test_twins.py.
 
 extern "C" __global__ void delay_steps(
     const real *__restrict__ delay,  // (size,), ms

@@ -1,9 +1,8 @@
 """Rows of a block of columns, each with its own delay, step after step.
 
-A delay of numbers is a sum of powers of two. Each has a stage: a column whose delay has this bit gets the number that
-entered the stage so many steps before, any other column the number that enters now. A stage stores as many rows as its
-power of two; the row that enters replaces the row that leaves. That is one load, one store and a choice of two vectors
-for each stage, in order of memory. Number by number, it would take several times as long.
+A barrel shifter in time delays numbers: stage k delays a column by 2^k steps if bit k of its delay is set. The stage
+stores 2^k rows; the row that enters replaces the row that leaves. A stage takes one load, one store and one choice
+between two vectors, in order of memory. A loop over single numbers takes several times as long.
 
 For spikes, the steps of a column are bit masks, and a delay shifts them.
 """

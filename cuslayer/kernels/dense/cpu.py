@@ -39,9 +39,10 @@ from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
 _ENDLESS = 1 << 62
 # Additions that take some tens of microseconds, as long as waking a thread.
 _WORTH_A_THREAD = 1 << 19
-# Bytes of errors whose rows are added together, a part of the last cache; and spikes of a column among them, on
-# average, that are worth a load and a store of its sum.
-_WALKED_BYTES, _WORTH_A_SUM = 1 << 22, 4
+# Bytes of an error block, which fits in the third-level cache.
+_BLOCK_BYTES = 1 << 22
+# With fewer spikes per column and block, on average, one block has all errors: each would reload the column's sum.
+_SPIKES_PER_SUM = 4
 # Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.
 _PRODUCT_ROWS = 256
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the wanted parts of
@@ -353,7 +354,7 @@ def walk_back(x: SpikeList, g: Array) -> Array:
     """
     columns, (lines, width) = x.shape[1], g.shape
     begin, rows = by_column(x.start, x.index, columns)
-    together = max(_WALKED_BYTES // max(1, width * g.itemsize), _WORTH_A_SUM * columns * lines // max(1, x.count))
+    together = max(_BLOCK_BYTES // max(1, width * g.itemsize), _SPIKES_PER_SUM * columns * lines // max(1, x.count))
     if lines <= 2 * together:
         return _sum_listed(begin, rows, g)
     out, done = empty((columns, width), g.dtype), begin[:-1].copy()

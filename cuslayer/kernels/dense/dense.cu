@@ -52,7 +52,7 @@
 //
 // Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoints
 // add in other orders, which do not depend on the device.
-// Twins: kernels/dense/cpu.py. Tests: tests/kernels/test_twins_dense.py, test_twins_dense_busy.py.
+// Twins: kernels/dense/cpu.py. Tests: tests/kernels/test_twins_dense.py.
 
 #include "spike_list.cuh"
 

@@ -19,7 +19,7 @@
 //               +-----------+
 //
 // Precision: `real`, fused multiply-add in ascending k. The sums of the CPU's products have another order.
-// Twin: NumPy's product. Tests: tests/kernels/test_twins_matmul.py.
+// Twin: NumPy's product. Tests: tests/kernels/test_twins_dense.py.
 
 constexpr int SIDE = 64;
 constexpr int EACH = 4;

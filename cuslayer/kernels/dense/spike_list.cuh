@@ -11,8 +11,7 @@
 //     sum so far      1        1        3        4
 //     list         [  2,      64,      67,      97 ]      place 2 is in lane 2, whose sum is the first above 2
 //
-// The list has 32 places. It is filled completely before it is used, except at the end: so the fours of a sum stay
-// together.
+// The list has 32 places. Only the last list is partial, so sums always group the same four spikes.
 
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;

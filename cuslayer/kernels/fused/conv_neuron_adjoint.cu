@@ -19,7 +19,7 @@
 // added. What leaves the response after `cut` steps is computed again from g and u, which mostly come from the L2
 // cache; exact gradients are stored in g_u and read again.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
-// Twin: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+// Twin: kernels/fused/cpu_conv.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "warp.cuh"
 #include "images.cuh"

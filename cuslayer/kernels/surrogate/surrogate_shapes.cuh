@@ -6,7 +6,7 @@ __device__ __forceinline__ real exp_of_negative(real x)
     return sizeof(real) == 4 && !(x >= -40) ? real(0) : exp(x);
 }
 
-// SurrogateNumbers of kernels/surrogate/constants.py.
+// SurrogateNumbers of kernels/constants.py.
 struct Surrogate {
     int code;
     real theta, steep, height, a, b;
