@@ -180,9 +180,9 @@ def test_errors_in_parts_have_the_bits_of_all_at_once(monkeypatch, lines, inputs
     found = cpu.spikes.find_spikes(x)
     whole = dense.walk_back(found, g)
     added = count_parts(monkeypatch)
-    monkeypatch.setattr(dense, "_WORTH_A_SUM", 0)
+    monkeypatch.setattr(dense, "_SPIKES_PER_SUM", 0)
     for together in (1, 5, 32):
-        monkeypatch.setattr(dense, "_WALKED_BYTES", together * outputs * g.itemsize)
+        monkeypatch.setattr(dense, "_BLOCK_BYTES", together * outputs * g.itemsize)
         for threads in (1, 3):
             cs.threads(threads)
             added.clear()
