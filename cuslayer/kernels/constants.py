@@ -197,11 +197,11 @@ class Sampled:
 
     def apply(self, k: Any, x: Array) -> Array:
         """Return x (T, ...) filtered, as `Alpha.apply` does."""
-        return k.response.fir(x, self.taps)
+        return k.filter_bank.fir(x, self.taps)
 
     def adjoint(self, k: Any, g: Array) -> Array:
         """Return the correlation of g (T, ...), as `Alpha.adjoint` does."""
-        return k.response.fir_adjoint(g, self.taps)
+        return k.filter_bank.fir_adjoint(g, self.taps)
 
 
 class Shape(NamedTuple):

@@ -117,7 +117,7 @@ class _Shift:
         if self.linear:
             x = x.astype(spikes_as) if x.dtype == bool else x
             return k.delay.shift_linear(x, self.steps, *(weight.astype(x.dtype) for weight in self.weights))
-        return (k.response.shift_spikes if x.dtype == bool else k.response.shift)(x, self.steps)
+        return (k.delay.shift_spikes if x.dtype == bool else k.delay.shift)(x, self.steps)
 
     def backward(self, g: Array) -> Array:
         """Return the gradient of x."""
@@ -125,7 +125,7 @@ class _Shift:
         if self.linear:
             near, far = (weight.astype(g.dtype) for weight in self.weights)
             return k.delay.shift_linear(g, -self.steps - 1, far, near)
-        return k.response.shift(g, -self.steps)
+        return k.delay.shift(g, -self.steps)
 
 
 def _memory(delay: Any, dt: float) -> int | None:

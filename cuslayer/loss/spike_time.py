@@ -142,7 +142,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     difference = a.astype(np.float64) - b.astype(np.float64)
     # The samples of the filter above the resolution of float64.
     taps = min(len(a), math.floor(-math.log(np.finfo(np.float64).eps) / rate) + 1)
-    filtered = kernels.of(difference).response.fir(difference, np.exp(-rate * np.arange(taps)))
+    filtered = kernels.of(difference).filter_bank.fir(difference, np.exp(-rate * np.arange(taps)))
     within = -math.expm1(-2 * rate) / 2
     square = to_numpy((filtered * filtered).sum(axis=0)) * within
     if len(a):

@@ -107,9 +107,9 @@ def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint, state: _State | N
         later = [] if state.later is None else [state.later]
         found = namespace(g).concatenate([found, *later], axis=0)
         state.later = found[: len(constants.samples) - 1].copy()
-        return cast(Array, k.response.fir_adjoint(found, constants.samples)[: len(g)])
+        return cast(Array, k.filter_bank.fir_adjoint(found, constants.samples)[: len(g)])
     if k is not kernels.cpu:
-        return cast(Array, k.response.fir_adjoint(found, constants.samples))
+        return cast(Array, k.filter_bank.fir_adjoint(found, constants.samples))
     flat = found.reshape(len(found), math.prod(found.shape[1:]))
     k.filter_bank.adjoint_into(flat, flat, flushed_taps(constants.samples, found.dtype)[None])
     return found

@@ -73,7 +73,7 @@ def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: C
         if states.later is not None:
             # The effect of this chunk's spikes on later chunks.
             of_later = np.concatenate([np.zeros_like(g), states.later])
-            g = g + k.response.fir_adjoint(of_later, spiking.refractory)[: len(g)]
+            g = g + k.filter_bank.fir_adjoint(of_later, spiking.refractory)[: len(g)]
         found: Array = k.sampled_srm.sampled_spike_adjoint_exact(g, potential(), spiking)
         if states.whole:
             later = [] if states.later is None else [states.later]

@@ -56,7 +56,7 @@ def test_blocks_of_columns_begin_at_rest():
         u, s = cpu.srm.neuron(x, RESPONSE, neurons)
         return [
             *(u, s, *cpu.srm.spike(x, neurons), cpu.srm.psp(x, RESPONSE), cpu.srm.psp_adjoint(g, RESPONSE)),
-            *(cpu.response.fir(x, RESPONSE.samples()), cpu.response.fir_adjoint(g, RESPONSE.samples())),
+            *(cpu.filter_bank.fir(x, RESPONSE.samples()), cpu.filter_bank.fir_adjoint(g, RESPONSE.samples())),
             *(cpu.surrogate.adjoint(g, u, neurons), cpu.surrogate.adjoint_exact(g, u, neurons)),
             *(cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons), cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons, True)),
         ]
@@ -90,10 +90,10 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
             ),
             *(gpu.srm.psp(x, RESPONSE), gpu.srm.psp(x > 1, RESPONSE), gpu.srm.psp_adjoint(g, RESPONSE)),
             *(
-                gpu.response.fir(x, taps),
-                gpu.response.fir_adjoint(g, taps),
-                gpu.response.shift(x, delay),
-                gpu.response.shift_spikes(x > 1, delay),
+                gpu.filter_bank.fir(x, taps),
+                gpu.filter_bank.fir_adjoint(g, taps),
+                gpu.delay.shift(x, delay),
+                gpu.delay.shift_spikes(x > 1, delay),
             ),
             *(gpu.surrogate.adjoint(g, x, neurons), gpu.surrogate.adjoint_exact(g, x, neurons)),
             *(gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons), gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons, True)),

@@ -202,12 +202,12 @@ def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
     library.kernel("spike", np.dtype("f4"))
     assert driver.built == [(source.text("srm", SINGLE), 0)]
     library.kernel("psp", DOUBLE)
-    library.kernel("fir", SINGLE)
+    library.kernel("shift", SINGLE)
     driver.current = 1
     assert library.kernel("psp", SINGLE) is not first
     assert driver.built[1:] == [
         (source.text("srm", DOUBLE), 0),
-        (source.text("response", SINGLE), 0),
+        (source.text("delay", SINGLE), 0),
         (source.text("srm", SINGLE), 1),
     ]
 

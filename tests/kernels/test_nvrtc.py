@@ -66,7 +66,7 @@ def test_the_saved_report_is_of_these_sources():
 
 
 def test_a_broken_source_is_refused():
-    text = source.text("response", np.dtype(np.float32)).replace("long long steps,", "long lung steps,", 1)
+    text = source.text("delay", np.dtype(np.float32)).replace("long long steps,", "long lung steps,", 1)
     with pytest.raises(nvrtc.CompileError, match=r"common\.cuh\(\d+\): error"):
         nvrtc.compile(text, "sm_90")
 

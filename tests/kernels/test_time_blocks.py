@@ -70,7 +70,7 @@ def test_a_bank_and_its_adjoints_sum_in_the_order_of_their_taps(steps, columns, 
             expected[t] += w[i, k] * g[t + k, i]
     assert cpu.filter_bank.adjoint(whole, w).tobytes() == expected.tobytes()
     if filters == 1:
-        assert cpu.response.fir_adjoint(whole, w[0]).tobytes() == expected.tobytes()
+        assert cpu.filter_bank.fir_adjoint(whole, w[0]).tobytes() == expected.tobytes()
         assert adjoint_into(whole, whole, w) is whole
         assert whole.tobytes() == expected.tobytes()
 
@@ -102,7 +102,7 @@ def test_rows_apart_and_other_types_of_numbers(dtype):
     for call in (
         lambda x: cpu.filter_bank.forward(x, w),
         lambda x: cpu.filter_bank.adjoint(x, w[:1]),
-        lambda x: cpu.response.shift(x, delay),
+        lambda x: cpu.delay.shift(x, delay),
         lambda x: cpu.delay.shift_linear(x, delay, near, near),
         lambda x: cpu.delay.shift_delay_adjoint(x, x, delay),
     ):
@@ -124,8 +124,8 @@ def test_delays_of_any_length(steps, columns, low, high, dtype):
     near, far = generator.standard_normal((2, columns)).astype(dtype)
     g = generator.standard_normal((steps, columns)).astype(dtype)
     x, _, _, spikes = signals(steps, columns, dtype)
-    assert cpu.response.shift(x, delay).tobytes() == delayed(x, delay).tobytes()
-    assert cpu.response.shift_spikes(spikes, delay).tobytes() == delayed(spikes, delay).tobytes()
+    assert cpu.delay.shift(x, delay).tobytes() == delayed(x, delay).tobytes()
+    assert cpu.delay.shift_spikes(spikes, delay).tobytes() == delayed(spikes, delay).tobytes()
     found = cpu.delay.shift_linear(x, delay, near, far)
     assert found.tobytes() == (near * delayed(x, delay) + far * delayed(x, delay + 1)).tobytes()
     for signal in (x, spikes):

@@ -83,11 +83,11 @@ def test_psp(shape, dtype, response, seed):
 def test_fir(shape, dtype, count, seed):
     x = normal(seed, shape, dtype)
     taps = normal(seed + 1, (count,), "float64")
-    same_bits(gpu.response.fir(x, taps), cpu.response.fir(x, taps))
+    same_bits(gpu.filter_bank.fir(x, taps), cpu.filter_bank.fir(x, taps))
     s = train(seed, shape)
-    same_bits(gpu.response.fir(s, taps), cpu.response.fir(s, taps))
+    same_bits(gpu.filter_bank.fir(s, taps), cpu.filter_bank.fir(s, taps))
     taps = taps.astype(dtype)
-    same_bits(gpu.response.fir_adjoint(x, taps), cpu.response.fir_adjoint(x, taps))
+    same_bits(gpu.filter_bank.fir_adjoint(x, taps), cpu.filter_bank.fir_adjoint(x, taps))
 
 
 def delays(seed, shape):
@@ -98,9 +98,9 @@ def delays(seed, shape):
 @given(shapes, dtypes, seeds)
 def test_shift(shape, dtype, seed):
     x, delay = normal(seed, shape, dtype), delays(seed, shape)
-    same_bits(gpu.response.shift(x, delay), cpu.response.shift(x, delay))
+    same_bits(gpu.delay.shift(x, delay), cpu.delay.shift(x, delay))
     s = train(seed, shape)
-    same_bits(gpu.response.shift_spikes(s, delay), cpu.response.shift_spikes(s, delay))
+    same_bits(gpu.delay.shift_spikes(s, delay), cpu.delay.shift_spikes(s, delay))
 
 
 def same_spikes(ours, theirs):

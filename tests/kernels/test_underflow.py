@@ -144,7 +144,9 @@ def test_constants_that_make_subnormals_are_0(dtype):
     assert usual.cut_q == np.dtype(dtype).type(usual.cut * np.exp(-0.1) ** usual.cut)
 
 
-@pytest.mark.parametrize("run", [lambda k, x, h: k.response.fir(x, h), lambda k, x, h: k.response.fir_adjoint(x, h)])
+@pytest.mark.parametrize(
+    "run", [lambda k, x, h: k.filter_bank.fir(x, h), lambda k, x, h: k.filter_bank.fir_adjoint(x, h)]
+)
 def test_taps_under_the_bound_are_0(run):
     taps = np.array([0.5, 1e-40, -1e-30, 1e-19])
     assert flushed_taps(taps, np.float32).tolist() == [0.5, 0, 0, float(np.float32(1e-19))]

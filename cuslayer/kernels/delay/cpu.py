@@ -1,4 +1,4 @@
-"""Trained delays on the CPU: twins of `delay.cu`."""
+"""Delays on the CPU: twins of `delay.cu`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cuslayer.kernels.delay.delayed import (
 )
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import scratch_rows
+from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
 
 
@@ -37,6 +37,52 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
     whole, fraction = whole_steps(delay, dt)
     steps = whole.clip(-limit, limit)
     return np.broadcast_to(steps, shape).flatten(), np.broadcast_to(fraction, shape).flatten()
+
+
+@compiled
+def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
+    steps = x.shape[0]
+    least, turn = limits(delay[first:last], steps)
+    memory, width = stages_of(turn, last - first, x)
+    row = scratch(width, x)
+    for low in range(first, last, width):
+        high = min(low + width, last)
+        for t in range(begin_block(memory, delay[low:high], steps, least), steps):
+            delayed_row(row, memory, x, t, least, low, high)
+            if t >= 0:
+                copy(y[t, low:high], row[: high - low])
+
+
+def shift(x: Array, delay: Array) -> Array:
+    """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
+    y = empty(x.shape, x.dtype)
+    flat = np.ascontiguousarray(columns(x))
+    parallel_for(_shift, flat.shape[1], flat, delay, columns(y), grain=GRAIN)
+    return y
+
+
+@compiled
+def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
+    steps, wide = x.shape[0], wide_of(x.shape[0], last - first)
+    words = words_memory(steps, wide)
+    line, row = np.empty(wide, np.uint64), np.empty(wide, np.uint8)
+    for low in range(first, last, wide):
+        high = min(low + wide, last)
+        read_words(words, x, low, high)
+        back, right = shifts_of(delay[low:high], steps, wide)
+        for begin in range(0, steps, WORD):
+            delayed_line(line, words, begin, back, right)
+            for i in range(min(WORD, steps - begin)):
+                store_step(row, line, i)
+                copy(y[begin + i, low:high], row[: high - low])
+
+
+def shift_spikes(x: Array, delay: Array) -> Array:
+    """Delay the columns of spikes x (T, ...), booleans, as `shift` does."""
+    y = empty(x.shape, bool)
+    arrays = columns(x.view(np.uint8)), delay, columns(y.view(np.uint8))
+    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, grain=GRAIN)
+    return y
 
 
 @compiled

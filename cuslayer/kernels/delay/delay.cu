@@ -1,6 +1,7 @@
-// Trained delays, and delays between two steps.
+// Delays: by whole steps, between two steps, and their gradients.
 //
 //   delay_steps          steps[m] = floor(delay / dt), fraction[m] = delay / dt - steps[m], of the delay m % size
+//   shift                y[t, m] = x[t - delay[m], m]; shift_spikes: for booleans
 //   shift_linear         y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]
 //   shift_delay_adjoint  y[m] = sum_t g[t, m] (x[t - delay[m] - 1, m] - x[t - delay[m], m])
 //
@@ -10,9 +11,9 @@
 // A delay that is a multiple of dt, up to the rounding errors of its type, is that multiple. So the steps of trained
 // delays are computed where the delays are, and a step of training reads none back.
 //
-// Layout: x, g, y of shift_linear (steps, columns); delay, near, far, the other y (columns,). C-contiguous.
-// A thread of delay_steps computes the steps of one column. A thread of shift_linear computes AHEAD steps of one column, a
-// thread of shift_delay_adjoint the sum of one column: nothing is added atomically.
+// Layout: x, g, y of the shifts (steps, columns); delay, near, far, the other y (columns,). C-contiguous.
+// A thread of delay_steps computes the steps of one column. A thread of a shift computes AHEAD steps of one column, a thread
+// of shift_delay_adjoint the sum of one column: nothing is added atomically.
 // Precision: `real` throughout, but for delay_steps, which computes in double; compiled without fused multiply-add, the
 // results are the CPU's to the bit.
 // Twins: kernels/delay/cpu.py. Tests: tests/kernels/test_twins.py.
@@ -35,6 +36,42 @@ extern "C" __global__ void delay_steps(
         steps[m] = (long long)fmin(fmax(whole, -double(limit)), double(limit));
         fraction[m] = meant ? 0.0 : ratio - whole;
     }
+}
+
+template <typename Number>
+__device__ __forceinline__ void delayed(
+    const Number *__restrict__ x, Number *__restrict__ y, long long steps, long long columns, long long delay,
+    long long m, long long tile)
+{
+    const long long t = tile * AHEAD;
+    Number rows[AHEAD];
+    read_rows<1>(rows, x, t - delay, steps, columns, m);
+#pragma unroll
+    for (int i = 0; i < AHEAD; ++i)
+        if (t + i < steps)
+            y[(t + i) * columns + m] = rows[i];
+}
+
+extern "C" __global__ void shift(
+    const real *__restrict__ x,           // (steps, columns)
+    const long long *__restrict__ delay,  // (columns,), in steps; may be negative
+    real *__restrict__ y,                 // (steps, columns), written
+    long long steps,                      // time steps
+    long long columns)                    // signals
+{
+    GRID_STRIDE(i, (steps + AHEAD - 1) / AHEAD * columns)
+        delayed(x, y, steps, columns, delay[i % columns], i % columns, i / columns);
+}
+
+extern "C" __global__ void shift_spikes(
+    const bool *__restrict__ x,           // (steps, columns)
+    const long long *__restrict__ delay,  // (columns,), in steps; may be negative
+    bool *__restrict__ y,                 // (steps, columns), written
+    long long steps,                      // time steps
+    long long columns)                    // signals
+{
+    GRID_STRIDE(i, (steps + AHEAD - 1) / AHEAD * columns)
+        delayed(x, y, steps, columns, delay[i % columns], i % columns, i / columns);
 }
 
 extern "C" __global__ void shift_linear(

@@ -1,4 +1,4 @@
-"""Launchers of `delay.cu`: trained delays, and delays between two steps."""
+"""Launchers of `delay.cu`: delays by whole steps and between two steps, and their gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, sizes
 from cuslayer.kernels.delay.steps import tolerance
 
-__all__ = ["delay_steps", "shift_delay_adjoint", "shift_linear"]
+__all__ = ["delay_steps", "shift", "shift_delay_adjoint", "shift_linear", "shift_spikes"]
 
 
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
@@ -30,6 +30,16 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
         tolerance=tolerance(delay.dtype),
     )
     return steps, fraction
+
+
+def shift(x: Array, delay: Array) -> Array:
+    """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
+    return over_time("shift", x, tiled=True, x=contiguous(x), delay=contiguous(delay))
+
+
+def shift_spikes(x: Array, delay: Array) -> Array:
+    """Delay the columns of the spikes x (T, ...); see `shift`."""
+    return over_time("shift_spikes", x, tiled=True, x=contiguous(x), delay=contiguous(delay))
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:

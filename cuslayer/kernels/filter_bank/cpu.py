@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric_type
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
 from cuslayer.kernels.filter_bank.events import MOST_VECTORS, add_products, add_taps, columns_memory, is_busy
 from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS
@@ -76,6 +77,16 @@ def forward(x: Array, w: Array) -> Array:
     flat = _numbers(x, w)
     parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], grain=GRAIN)
     return y
+
+
+def fir(x: Array, taps: Array) -> Array:
+    """Filter each column of x (T, ...) by one filter, the direct sum ``a[t] = sum_k taps[k] x[t-k]``, taps (K,)."""
+    return forward(columns(x), flushed_taps(taps, numeric_type(x.dtype))[None]).reshape(x.shape)
+
+
+def fir_adjoint(g: Array, taps: Array) -> Array:
+    """Correlate each column of g (T, ...) with the taps (K,): ``y[t] = sum_k taps[k] g[t+k]``."""
+    return adjoint(columns(g), flushed_taps(taps, g.dtype)[None]).reshape(g.shape)
 
 
 def _numbers(x: Array, like: Array) -> Array:

@@ -6,7 +6,7 @@
 //
 // Layout: x is (steps, columns), its columns in groups of `channels`; y and g are (steps, columns filters), where
 // filter i of a group has its i-th `channels` columns (`output_column`); w is (filters, taps). C-contiguous.
-// A thread of the first two computes AHEAD steps of one column, as in fir. A thread of the third computes AHEAD taps
+// A thread of the first two computes AHEAD steps of one column, and reads a row once for them. A thread of the third computes AHEAD taps
 // of one filter for the columns lane, lane + lanes, ...: a row of x is read once for AHEAD taps. The columns of a
 // partial sum depend only on `lanes`, and nothing is added atomically: the results are reproducible to the bit.
 // Precision: `real` throughout; compiled without fused multiply-add, the first two equal the CPU's to the bit. The

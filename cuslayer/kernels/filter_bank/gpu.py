@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, sizes
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, numbers, samples, sizes
 
-__all__ = ["adjoint", "forward", "weight_adjoint"]
+__all__ = ["adjoint", "fir", "fir_adjoint", "forward", "weight_adjoint"]
 
 # The most partial sums of each tap's gradient: enough threads for few filters, and few terms in the final sum.
 _MOST_LANES = 4096
@@ -34,6 +34,17 @@ def adjoint(g: Array, w: Array) -> Array:
     arrays = {"g": contiguous(g), "w": contiguous(w), "y": y}
     kernel("filter_bank_adjoint", g.dtype)(-(-steps // TILE) * columns, **arrays, **_sizes(y, w.shape))
     return y
+
+
+def fir(x: Array, taps: Array) -> Array:
+    """Filter each column of x (T, ...) by one filter, the direct sum ``a[t] = sum_k taps[k] x[t-k]``, taps (K,)."""
+    x = numbers(x)
+    return forward(x.reshape(sizes(x)), samples(taps, x)[None]).reshape(x.shape)
+
+
+def fir_adjoint(g: Array, taps: Array) -> Array:
+    """Correlate each column of g (T, ...) with the taps (K,): ``y[t] = sum_k taps[k] g[t+k]``."""
+    return adjoint(g.reshape(sizes(g)), samples(taps, g)[None]).reshape(g.shape)
 
 
 def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:

@@ -4,7 +4,7 @@
 //   sampled_spike_adjoint_exact   g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])
 //
 // with dt rho(u) = height f((u - theta) steep), f as in surrogate_shapes.cuh. The gradient without the path through
-// refraction is surrogate_adjoint (surrogate.cu); the response to the input is fir (response.cu).
+// refraction is surrogate_adjoint (surrogate.cu); the response to the input is filter_bank (filter_bank.cu).
 //
 // Layout: all arrays are (steps, columns), C-contiguous; s is bool.
 // A thread computes one column step by step, backward in the adjoint, and reads what it wrote up to `count` steps ago
