@@ -15,8 +15,8 @@ from cuslayer._base import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 
-# The widest next layer whose product is computed within a kernel, again at each step. `dense_input_adjoint` computes a
-# wider one in advance, and reads each of its errors for 64 outputs at a time.
+# The widest next layer whose product is computed within a kernel, again at each step. `matmul` computes a wider one in
+# advance, and reads each of its errors for 64 outputs at a time.
 WIDEST = 32
 
 

@@ -26,7 +26,7 @@ def product(a: Array, b: Array) -> Array:
 
 def product_of_transposed(a: Array, b: Array) -> Array:
     """Return a' b, a (inner, rows), b (inner, columns), in the same way."""
-    return a.T @ b if namespace(a) is np else matmul(a, b, transposed=True)
+    return a.T @ b if namespace(a) is np else matmul(a, b, a_transposed=True)
 
 
 def dense(x: Array, w: Array) -> Array:

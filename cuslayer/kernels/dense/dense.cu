@@ -1,8 +1,7 @@
-// The dense layer for packed spikes, and its gradients.
+// The dense layer for packed spikes, and the gradient of its weight; matmul.cu has the gradient of the input.
 //
 //   dense                  out[r, j] = sum of w[i, j] over the inputs i that spike in frame r
 //   dense_weight_adjoint   g_w[i, j] = sum of errors[r, j] over the frames r in which input i spikes
-//   dense_input_adjoint    g_x[r, i] = sum_j errors[r, j] w[i, j]
 //
 // Layout: words (rows, lines, line_words) has the spikes of a frame as bits; frames are ordered by step, then sample,
 // and input i is place i % line of line i / line. by_neuron (inputs, samples, time_words) has the steps of each input
@@ -20,8 +19,7 @@
 // weights come through the L1 cache. A copy in shared memory of the weights of all 2,312 inputs of a recording would
 // leave room for 16 outputs: the list of a frame, which costs as much as the sum of its spikes, would be built 32 times
 // for 512 outputs, and not 4 times. The inputs that spike often are few, and their rows stay in the cache.
-// dense_weight_adjoint: a warp takes 32 words of the input at a time, every 8th group of them. dense_input_adjoint: a
-// block computes a tile of 64 x 64, a thread 4 x 4 of it, and goes through the outputs 16 at a time.
+// dense_weight_adjoint: a warp takes 32 words of the input at a time, every 8th group of them.
 //
 // Busy inputs: dense_weight_adjoint has another way for them. Four successive inputs are a group, and each of their
 // four blocks counts the bits of the group. If more than a third of them are 1, no spikes are listed: the blocks share
@@ -50,8 +48,8 @@
 // popcounts and 5 shuffles for 4,096 inputs. A spike of a busy frame loads what another does; for 128 outputs it takes 12
 // additions and selections more, by the source, and 4 instructions to find its neighbours.
 //
-// Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoints
-// add in other orders, which do not depend on the device.
+// Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoint
+// adds in another order, which does not depend on the device.
 // Twins: kernels/dense/cpu.py. Tests: tests/kernels/test_twins_dense.py.
 
 #include "spike_list.cuh"
@@ -247,68 +245,4 @@ extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 2
     __syncthreads();
     if (threadIdx.x < width && output + threadIdx.x < outputs)
         g_w[input * outputs + output + threadIdx.x] = sum_of_parts(sums, threadIdx.x);
-}
-
-// Rows and columns of a block's tile of dense_input_adjoint, and of a thread, and outputs that are loaded together.
-constexpr int SIDE = 64;
-constexpr int EACH = 4;
-constexpr int TOGETHER = 16;
-// Not SIDE: the threads of a warp write 16 columns of two successive rows, or in double of one, to different banks.
-constexpr int PITCH = SIDE + (sizeof(real) == 4 ? 2 : 1);
-
-// Puts SIDE rows of a matrix (rows, outputs), from row `first` on, into shared memory, transposed: TOGETHER columns
-// from `output` on, 0 outside of the matrix.
-__device__ __forceinline__ void copy_transposed(
-    real (&to)[TOGETHER][PITCH], const real *from, long long rows, long long outputs, long long first, long long output)
-{
-#pragma unroll
-    for (int i = 0; i < SIDE * TOGETHER; i += SIDE / EACH * SIDE / EACH) {
-        const int row = (i + threadIdx.x) / TOGETHER, column = threadIdx.x % TOGETHER;
-        const bool inside = first + row < rows && output + column < outputs;
-        to[column][row] = inside ? from[(first + row) * outputs + output + column] : 0;
-    }
-}
-
-extern "C" __global__ __launch_bounds__(SIDE * SIDE / (EACH * EACH), 1) void dense_input_adjoint(
-    const real *__restrict__ errors,  // (rows, outputs), gradient of the weighted input
-    const real *__restrict__ w,       // (inputs, outputs)
-    real *__restrict__ g_x,           // (rows, inputs), written
-    long long rows,                   // frames
-    long long inputs,                 // rows of the weight
-    long long outputs)                // neurons of the layer
-{
-    __shared__ real left[TOGETHER][PITCH], right[TOGETHER][PITCH];
-    const long long tiles = (inputs + SIDE - 1) / SIDE;
-    const long long row = blockIdx.x / tiles * SIDE, input = blockIdx.x % tiles * SIDE;
-    // A thread has the rows y, y + 16, ... and the columns x, x + 16, ... of the tile: a warp writes whole sectors.
-    const int x = threadIdx.x % (SIDE / EACH), y = threadIdx.x / (SIDE / EACH);
-    real sums[EACH][EACH] = {};
-    for (long long output = 0; output < outputs; output += TOGETHER) {
-        copy_transposed(left, errors, rows, outputs, row, output);
-        copy_transposed(right, w, inputs, outputs, input, output);
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < TOGETHER; ++k) {
-            real a[EACH], b[EACH];
-#pragma unroll
-            for (int i = 0; i < EACH; ++i) {
-                a[i] = left[k][y + i * (SIDE / EACH)];
-                b[i] = right[k][x + i * (SIDE / EACH)];
-            }
-#pragma unroll
-            for (int i = 0; i < EACH; ++i)
-#pragma unroll
-                for (int j = 0; j < EACH; ++j)
-                    sums[i][j] = fma(a[i], b[j], sums[i][j]);
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int i = 0; i < EACH; ++i)
-#pragma unroll
-        for (int j = 0; j < EACH; ++j) {
-            const long long r = row + y + i * (SIDE / EACH), c = input + x + j * (SIDE / EACH);
-            if (r < rows && c < inputs)
-                g_x[r * inputs + c] = sums[i][j];
-        }
 }

@@ -7,6 +7,7 @@ from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.dense.busy import busy_above
+from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
@@ -18,9 +19,6 @@ _WARPS = 8
 _OUTPUTS = 128
 # Blocks of `dense` at most: several for each multiprocessor.
 _BLOCKS = 2048
-# Threads of a block of `dense_input_adjoint`, and rows and columns of its tile, SIDE.
-_TILE_THREADS = 256
-_TILE = 64
 
 
 def output_tiles(outputs: int) -> int:
@@ -77,16 +75,4 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
 
 def input_adjoint(g: Array, w: Array) -> Array:
     """Return g w', g (rows, outputs): the gradient of x in x w."""
-    rows, (inputs, outputs) = len(g), w.shape
-    g_x = empty(g, (rows, inputs), g.dtype)
-    kernel("dense_input_adjoint", g.dtype).launch(
-        (-(-rows // _TILE) * -(-inputs // _TILE),),
-        (_TILE_THREADS,),
-        errors=contiguous(g),
-        w=contiguous(w),
-        g_x=g_x,
-        rows=rows,
-        inputs=inputs,
-        outputs=outputs,
-    )
-    return g_x
+    return matmul(g, w, b_transposed=True)

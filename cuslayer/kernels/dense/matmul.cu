@@ -2,7 +2,8 @@
 //
 //   matmul   c[p, i, j] = sum of a[i, k] b[k, j] over the chunk p of k
 //
-// where a is stored as (rows, inner), or transposed as (inner, rows). With several chunks, add_parts of
+// where a is stored as (rows, inner), or transposed as (inner, rows), and b as (inner, columns), or transposed as
+// (columns, inner). With several chunks, add_parts of
 // kernels/conv/conv_adjoint.cu adds the parts: a product with few outputs and a long sum, as the gradient of a weight,
 // has enough blocks.
 //
@@ -29,8 +30,9 @@ constexpr int LOADS = SIDE * DEPTH / THREADS;
 // Not SIDE: the threads of a warp write several rows of one column to different banks.
 constexpr int PITCH = SIDE + (sizeof(real) == 4 ? 2 : 1);
 
-// A tile of DEPTH x SIDE of a matrix on its way to shared memory; 0 outside of the matrix.
-template <bool transposed>
+// A tile of DEPTH x SIDE of a factor on its way to shared memory; 0 outside of the matrix. `inner_first`: whether the
+// matrix is (inner, width), as b is, and a if it is transposed; else it is (width, inner).
+template <bool inner_first>
 struct Tile {
     real held[LOADS];
 
@@ -38,16 +40,15 @@ struct Tile {
     static __device__ __forceinline__ int deep(int i)
     {
         const int place = i * THREADS + threadIdx.x;
-        return transposed ? place / SIDE : place % DEPTH;
+        return inner_first ? place / SIDE : place % DEPTH;
     }
     static __device__ __forceinline__ int wide(int i)
     {
         const int place = i * THREADS + threadIdx.x;
-        return transposed ? place % SIDE : place / DEPTH;
+        return inner_first ? place % SIDE : place / DEPTH;
     }
 
-    // Reads rows `k`, k + 1, ... up to `last` and the columns from `first` on, of `width`: of a matrix (inner, width)
-    // if it is transposed, or else (width, inner).
+    // Reads the inner indices `k`, k + 1, ... below `last`, and the others from `first` on.
     __device__ __forceinline__ void read(
         const real *from, long long k, long long last, long long first, long long width, long long inner)
     {
@@ -55,7 +56,7 @@ struct Tile {
         for (int i = 0; i < LOADS; ++i) {
             const long long row = k + deep(i), column = first + wide(i);
             const bool inside = row < last && column < width;
-            held[i] = inside ? from[transposed ? row * width + column : column * inner + row] : real(0);
+            held[i] = inside ? from[inner_first ? row * width + column : column * inner + row] : real(0);
         }
     }
 
@@ -67,7 +68,7 @@ struct Tile {
     }
 };
 
-template <bool transposed>
+template <bool a_transposed, bool b_transposed>
 __device__ __forceinline__ void multiply(
     real (&left)[DEPTH][PITCH], real (&right)[DEPTH][PITCH], const real *a, const real *b, real *c, long long rows,
     long long inner, long long columns, long long chunk)
@@ -77,8 +78,8 @@ __device__ __forceinline__ void multiply(
     const long long begin = blockIdx.y * chunk, end = min(begin + chunk, inner);
     const int x = threadIdx.x % (SIDE / EACH), y = threadIdx.x / (SIDE / EACH);
     real sums[EACH][EACH] = {};
-    Tile<transposed> from_a;
-    Tile<true> from_b;
+    Tile<a_transposed> from_a;
+    Tile<!b_transposed> from_b;
     from_a.read(a, begin, end, row, rows, inner);
     from_b.read(b, begin, end, column, columns, inner);
     for (long long k = begin; k < end; k += DEPTH) {
@@ -115,17 +116,20 @@ __device__ __forceinline__ void multiply(
 
 extern "C" __global__ __launch_bounds__(THREADS) void matmul(
     const real *__restrict__ a,  // (rows, inner), or (inner, rows) if it is transposed
-    const real *__restrict__ b,  // (inner, columns)
+    const real *__restrict__ b,  // (inner, columns), or (columns, inner) if it is transposed
     real *__restrict__ c,        // (parts, rows, columns), written
     long long rows,              // of the product
     long long inner,             // terms of a sum
     long long columns,           // of the product
     long long chunk,             // terms of a part, a multiple of 16
-    bool transposed)             // whether a is
+    bool a_transposed,           // whether a is
+    bool b_transposed)           // whether b is; at most one of both
 {
     __shared__ real left[DEPTH][PITCH], right[DEPTH][PITCH];
-    if (transposed)
-        multiply<true>(left, right, a, b, c, rows, inner, columns, chunk);
+    if (a_transposed)
+        multiply<true, false>(left, right, a, b, c, rows, inner, columns, chunk);
+    else if (b_transposed)
+        multiply<false, true>(left, right, a, b, c, rows, inner, columns, chunk);
     else
-        multiply<false>(left, right, a, b, c, rows, inner, columns, chunk);
+        multiply<false, false>(left, right, a, b, c, rows, inner, columns, chunk);
 }

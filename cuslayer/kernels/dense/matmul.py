@@ -17,13 +17,13 @@ _BLOCKS, _LEAST = 256, 256
 _DEPTH = 16
 
 
-def matmul(a: Array, b: Array, transposed: bool = False) -> Array:
-    """Return a b, or a' b, of matrices of one type of numbers.
+def matmul(a: Array, b: Array, *, a_transposed: bool = False, b_transposed: bool = False) -> Array:
+    """Return a b, a' b or a b', of matrices of one type of numbers.
 
     A sum of many terms is computed in parts where the product is small; the shapes alone decide their number.
     """
-    rows, inner = a.shape[::-1] if transposed else a.shape
-    columns = b.shape[1]
+    rows, inner = a.shape[::-1] if a_transposed else a.shape
+    columns = b.shape[0] if b_transposed else b.shape[1]
     if not rows * inner * columns:
         return zeros(b, (rows, columns), b.dtype)
     tiles = -(-rows // _SIDE) * -(-columns // _SIDE)
@@ -42,6 +42,7 @@ def matmul(a: Array, b: Array, transposed: bool = False) -> Array:
         inner=inner,
         columns=columns,
         chunk=chunk,
-        transposed=transposed,
+        a_transposed=a_transposed,
+        b_transposed=b_transposed,
     )
     return add_parts(c.reshape(parts, rows * columns), (rows, columns))
