@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from types import FrameType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -213,6 +213,22 @@ def to_device(x: Any) -> Array:
             check_upload()
         return cupy().asarray(x, order="C")
     return np.asarray(to_numpy(x), order="C")
+
+
+def sent_once(constants: Array, beside: Array) -> Array:
+    """Return constants of the host on the device of another array; equal constants are sent there once."""
+    module = namespace(beside)
+    if module is np:
+        return constants
+    content = constants.tobytes(), constants.dtype, constants.shape
+    return _sent(*content, module, module.cuda.Device().id)
+
+
+# Never dropped: a captured graph reads them at their addresses as long as it lives.
+@cache
+def _sent(content: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], module: Any, device: int) -> Array:
+    check_upload()
+    return cast("Array", module.asarray(np.frombuffer(content, dtype).reshape(shape)))
 
 
 def to_numpy(x: Any) -> Array:

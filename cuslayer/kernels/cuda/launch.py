@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache, lru_cache
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuslayer.backend import Array, check_upload, namespace, numeric, numeric_type
+from cuslayer.backend import Array, namespace, numeric, numeric_type, sent_once
 from cuslayer.kernels.constants import Alpha, ScaledShape, Spiking, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
@@ -53,17 +53,8 @@ def numbers(x: Array) -> Array:
 
 def samples(taps: Array, beside: Array) -> Array:
     """Return the samples of a filter in the type of a signal, on its device; they are sent there once."""
-    xp = namespace(beside)
-    if xp is np or namespace(taps) is not np:
-        return xp.asarray(flushed_taps(taps, beside.dtype), order="C")
-    return _sent(taps.tobytes(), taps.dtype, beside.dtype, xp, xp.cuda.Device().id)
-
-
-# Never dropped: a captured graph reads them at their addresses as long as it lives.
-@cache
-def _sent(taps: bytes, of: Any, dtype: Any, xp: Any, device: int) -> Array:
-    check_upload()
-    return cast(Array, xp.asarray(flushed_taps(np.frombuffer(taps, of), dtype), order="C"))
+    flushed = contiguous(flushed_taps(taps, beside.dtype))
+    return sent_once(flushed, beside) if namespace(taps) is np else flushed
 
 
 def arrived(beside: Array) -> Array:

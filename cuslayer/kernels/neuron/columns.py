@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
-from cuslayer.backend import Array, check_upload, namespace
+from cuslayer.backend import Array, namespace, sent_once
 from cuslayer.kernels.constants import least_factor
 
 
@@ -36,16 +35,7 @@ def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, feat
     xp = namespace(like)
     if xp is np or any(namespace(each) is not np for each in given):
         return _spread(names, given, like, features)
-    key = tuple((each.shape, each.dtype, each.tobytes()) for each in map(np.asarray, given))
-    return _sent(tuple(names), key, features, like.dtype, xp, xp.cuda.Device().id)
-
-
-# Never dropped: a captured graph reads them at their addresses as long as it lives.
-@cache
-def _sent(names: tuple[str, ...], key: Any, features: tuple[int, ...], dtype: Any, xp: Any, device: int) -> Array:
-    given = [np.frombuffer(values, of).reshape(shape) for shape, of, values in key]
-    check_upload()
-    return cast(Array, xp.asarray(_spread(names, given, np.empty(0, dtype), features)))
+    return sent_once(_spread(names, list(map(np.asarray, given)), np.empty(0, like.dtype), features), like)
 
 
 def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:

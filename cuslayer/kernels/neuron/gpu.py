@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, check_upload, namespace
+from cuslayer.backend import Array, sent_once
 from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.cuda import compile as compiled
 from cuslayer.kernels.cuda import own
@@ -65,14 +65,7 @@ def _launch(
 
 def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
     """Return the constants of all neurons on the device of an array; they are sent there once."""
-    driver = compiled.library.driver
-    return _sent(spiking, beside.dtype, namespace(beside), driver, driver.device())
-
-
-@cache  # never dropped: a captured graph reads them at their addresses
-def _sent(spiking: StepSpiking, dtype: np.dtype[Any], xp: Any, driver: Any, device: int) -> Array:
-    check_upload()
-    return cast(Array, xp.asarray(np.array(spiking.numbers(dtype), dtype)))
+    return sent_once(np.array(spiking.numbers(beside.dtype), beside.dtype), beside)
 
 
 @cache
