@@ -13,7 +13,7 @@ from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._tape import Tensor
 from cuslayer.data.datasets import Dataset, name_of
-from cuslayer.data.events import EDGE, Events, sensor_shape
+from cuslayer.data.events import EDGE, Events, bins, sensor_shape
 
 Array = npt.NDArray[Any]
 
@@ -59,18 +59,23 @@ def _blocks(x: Array) -> Iterator[Array]:
     return (x[first : first + rows] for first in range(0, len(x), rows))
 
 
-def to_steps(x: Array, steps: int, dt: float, own: float | None) -> Array:
+def bins_of(length: int, own: float, dt: float, rounding: str) -> int:
+    """Return the number of bins of dt for the steps of a recording: its duration, and the bin of its last step."""
+    last = bins(np.arange(length, dtype=np.float64)[-1:] * own, dt, rounding)
+    return max(round(length * own / dt), int(last.max(initial=-1.0)) + 1)
+
+
+def to_steps(x: Array, steps: int, dt: float, own: float | None, rounding: str) -> Array:
     """Return the first steps of a recording (T, ...); spikes of another step are put into bins of dt."""
     if own is None or abs(own - dt) <= EDGE * dt:
         return x[:steps]
     if x.dtype != np.bool_:
         raise ValueError(f"dt must be {own:g} ms, the step of its signals, got {dt:g}")
-    step = np.floor(np.arange(len(x)) * (own / dt) + EDGE).astype(np.int64)
+    step = bins(np.arange(len(x), dtype=np.float64) * own, dt, rounding).astype(np.int64)
     kept = step[step < steps]
-    last = int(kept[-1]) + 1 if kept.size else 0
-    found = np.zeros((min(steps, max(round(len(x) * own / dt), last)), *x.shape[1:]), np.bool_)
-    np.logical_or.at(found, kept, x[: len(kept)])
-    return found
+    binned = np.zeros((min(steps, bins_of(len(x), own, dt, rounding)), *x.shape[1:]), np.bool_)
+    np.logical_or.at(binned, kept, x[: len(kept)])
+    return binned
 
 
 @check.named

@@ -102,16 +102,25 @@ class Shares:
         x, target = as_tensor(batch[0]), batch[1]
         target = target.data if isinstance(target, Tensor) else target
         target = np.asarray(target) if isinstance(target, (list, tuple)) else target
+        timed = _at_each_step(target, x.shape[:2])
         cuts = self._cuts(x.shape[1])
         own = self._part(len(cuts))
-        shape = getattr(target, "shape", ())
-        # Targets (T, N, ...) are spike trains, (T, N) labels at each step; others are (N,) or (N, classes).
-        trains = len(shape) > 2 or (len(shape) == 2 and shape == x.shape[:2] and target.dtype.kind in "iu")
-        pairs = ((_cut(x, cuts[i]), target[:, cuts[i]] if trains else target[cuts[i]]) for i in own)
+        pairs = ((_cut(x, cuts[i]), target[:, cuts[i]] if timed else target[cuts[i]]) for i in own)
         return Share(len(cuts), own, pairs), None
 
     def _cuts(self, samples: int) -> list[slice]:
         return [slice(first, first + self._micro) for first in range(0, max(samples, 1), self._micro)]
+
+
+def _at_each_step(target: Any, times: tuple[int, ...]) -> bool:
+    """Return whether targets are (T, N, ...) or (T, N); others are (N,) or (N, outputs)."""
+    shape = getattr(target, "shape", ())
+    if len(shape) != 2 or shape != times:
+        return len(shape) > 2
+    if times[0] != times[1]:
+        return True
+    # Numbers, or one-hot classes, of samples, as for the losses.
+    return target.dtype.kind in "iu" and not bool(((target == 1).sum(axis=1) == 1).all())
 
 
 def _cut(x: Tensor, part: slice) -> Any:

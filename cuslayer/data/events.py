@@ -265,14 +265,19 @@ def flat_bins(events: Events, shape: tuple[int, ...], steps: int, dt: float, rou
         feature = events.y * shape[1] + events.x
     else:
         feature = (events.y * shape[1] + events.x) * shape[2] + events.p
-    with np.errstate(over="ignore"):
-        step = events.t / dt
-    step = np.rint(step) if rounding == "nearest" else np.floor(step + EDGE)
+    step = bins(events.t, dt, rounding)
     # Compared as floats, to drop a time too large for int64 before the conversion can overflow.
     if step.max() >= steps:
         inside = step < steps
         step, feature = step[inside], feature[inside]
     return step.astype(np.int64), feature
+
+
+def bins(t: Floats, dt: float, rounding: str) -> Floats:
+    """Return the bin of each time, in ms, as floats: a late time may be too large for int64."""
+    with np.errstate(over="ignore"):
+        step = t / dt
+    return np.rint(step) if rounding == "nearest" else np.floor(step + EDGE)
 
 
 def on_sensor(events: Events, shape: int | Sequence[int], *, from_zero: bool = False) -> tuple[int, ...]:

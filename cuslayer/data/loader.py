@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cuslayer import backend
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor
-from cuslayer.data.arrays import TARGETS, numbers, to_steps
+from cuslayer.data.arrays import TARGETS, bins_of, numbers, to_steps
 from cuslayer.data.augment import Transform, moves_time
 from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, ROUNDINGS, Events, flat_bins, misfit, sensor_shape
@@ -139,7 +139,7 @@ class Loader:
             `OtherVoice`, and others whose `of_signals` is True, get the array.
         resident: "cuda" to keep all recordings in the memory of the GPU in use; not with a transform, nor with lengths.
         lengths: whether recordings have lengths: an array its own, at most `steps`, and events up to the last one. By
-            default if no steps are given and the arrays of the data set differ in length.
+            default if no steps are given and an array is shorter than the steps of the data set.
 
     Raises:
         TypeError: dataset is not a data set, or an argument has the wrong type.
@@ -203,11 +203,10 @@ class Loader:
         self._own_dt: float | None = getattr(dataset, "dt", None)
         self.dt = check.time_step("dt", (self._own_dt or 1.0) if dt is None else dt)
         own_lengths = getattr(dataset, "lengths", None)
-        self.lengths = steps is None and own_lengths is not None and own_lengths.min() < own_lengths.max()
-        if lengths is not None:
-            self.lengths = check.flag("lengths", lengths)
+        own_steps: int | None = getattr(dataset, "steps", None)
+        whole = own_lengths is None or own_steps is None or np.min(own_lengths, initial=own_steps) == own_steps
+        self.lengths = steps is None and not whole if lengths is None else check.flag("lengths", lengths)
         if steps is None:
-            own_steps: int | None = getattr(dataset, "steps", None)
             if own_steps is None:
                 of_arrays = len(dataset) and not isinstance(dataset[0][0], Events)
                 bins = "recordings of events, the number of bins"
@@ -366,7 +365,7 @@ class Loader:
         if len(recording):
             misfits.add(name, recording.t, len(binned.step), self.steps, self.dt)
         # Spikes of an array that a transform has moved: it has its steps all the same.
-        own = 0 if isinstance(found[0], Events) else round(len(found[0]) * (self._own_dt or self.dt) / self.dt)
+        own = 0 if isinstance(found[0], Events) else self._bins_of(len(found[0]))
         return binned, target, min(max(int(binned.step.max(initial=0)) + 1, own), self.steps)
 
     def _unbinned(self, found: Any, sample: int, epoch: int) -> tuple[Any, Any]:
@@ -381,7 +380,7 @@ class Loader:
                 wanted = ", ".join(map(str, self._sensor))
                 raise ValueError(f"a recording must be Events or (T, {wanted}), got shape {x.shape}")
             if self.transform is None:
-                return to_steps(x, self.steps, self.dt, self._own_dt), target
+                return self._to_steps(x), target
             of_signals = getattr(self.transform, "of_signals", False)
             if x.dtype != np.bool_ and not of_signals:
                 raise TypeError(f"transform is for events and spikes, got {x.dtype}")
@@ -394,22 +393,30 @@ class Loader:
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
             recording = self.transform(recording, self._sensor, rng)
         if not isinstance(recording, Events):
-            recording = to_steps(recording, self.steps, self.dt, self._own_dt)
+            recording = self._to_steps(recording)
         return recording, target
+
+    def _to_steps(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a recording (T, ...), or targets at each step, in bins."""
+        return to_steps(x, self.steps, self.dt, self._own_dt, self.rounding)
+
+    def _bins_of(self, length: int) -> int:
+        """Return the number of bins of a recording of so many steps."""
+        return bins_of(length, self._own_dt or self.dt, self.dt, self.rounding)
 
     def _target(self, label: Any, length: int | None) -> Any:
         """Return a class as an int, labels at each step or numbers as an array (T,) or (C,), or an array (T, ...)."""
         whole = isinstance(label, Tensor) or self._targets == "classes"
         label = backend.to_numpy(label.data if isinstance(label, Tensor) else label)
         if label.ndim >= 2:
-            return to_steps(numbers("label", label), self.steps, self.dt, self._own_dt)
+            return self._to_steps(numbers("label", label))
         steps = label.ndim == 1 and label.dtype.kind in "iu"
         if self._targets == "steps" or (self._targets is None and steps and len(label) == (length or self.steps)):
             if not steps:
                 raise TypeError(f"label must be integers (T,), a class at each step, got {label.dtype} {label.shape}")
-            step = (self._own_dt or self.dt) / self.dt
-            at = np.floor(np.arange(round(len(label) * step)) / step + EDGE).astype(np.int64)
-            return label[at[: self.steps]]
+            bins = np.arange(min(self._bins_of(len(label)), self.steps))
+            at = np.floor(bins * self.dt / (self._own_dt or self.dt) + EDGE).astype(np.int64)
+            return label[np.minimum(at, len(label) - 1)]
         if self._targets in ("labels", "numbers") or (label.ndim == 1 and label.dtype.kind in "biuf"):
             return numbers("label", label).astype(np.float32).reshape(-1)
         found = label.item() if label.ndim == 0 else label
@@ -468,21 +475,30 @@ def _stack(recordings: list[Any], shape: tuple[int, ...], steps: int) -> npt.NDA
 
 def _stacked(targets: list[Any], steps: int) -> npt.NDArray[Any]:
     """Return targets of one kind as one array: (N,), (N, outputs), (steps, N) or (steps, N, ...)."""
-    kinds = {each.ndim if isinstance(each, np.ndarray) else 0 for each in targets}
-    if len(kinds) > 1:
-        raise TypeError("labels must be classes or spike trains throughout, got both")
-    if kinds == {0}:
+    kind, *others = sorted(set(map(_kind_of, targets)))
+    if others:
+        got = " and ".join([kind, *others])
+        raise TypeError(f"labels must be of one kind, got {got}; the data set's targets says which, as in Arrays")
+    if kind == "classes":
         return np.array(targets, np.int64)
-    if kinds != {1}:
-        return _stack(targets, targets[0].shape[1:], steps)
-    if targets[0].dtype.kind == "f":
-        if len({len(each) for each in targets}) > 1:
-            raise ValueError("labels that are numbers must be as many in each sample")
-        return np.stack(targets)
-    y = np.full((steps, len(targets)), -1, np.int64)
-    for i, each in enumerate(targets):
-        y[: len(each), i] = each[:steps]
-    return y
+    if kind == "steps":
+        y = np.full((steps, len(targets)), -1, np.int64)
+        for i, labels in enumerate(targets):
+            y[: len(labels), i] = labels[:steps]
+        return y
+    outputs, *others = sorted({target.shape[1:] if kind == "trains" else target.shape for target in targets})
+    if others:
+        raise ValueError(f"labels that are {kind} must have one shape of outputs, got {outputs} and {others[0]}")
+    return np.stack(targets) if kind == "numbers" else _stack(targets, outputs, steps)
+
+
+def _kind_of(target: Any) -> str:
+    """Return what the target of a sample is, a name of TARGETS; several labels are numbers."""
+    if not isinstance(target, np.ndarray):
+        return "classes"
+    if target.ndim > 1:
+        return "trains"
+    return "numbers" if target.dtype.kind == "f" else "steps"
 
 
 def _check_dataset(dataset: Any) -> None:

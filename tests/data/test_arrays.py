@@ -72,16 +72,6 @@ def test_recordings_are_cut_or_followed_by_zeros():
     assert x[20:].sum() == 0
 
 
-@pytest.mark.parametrize(("own", "dt"), [(1.0, 2.0), (0.1, 0.3), (1.0, 0.5), (0.5, 1.2)])
-def test_spikes_of_another_step_are_binned_as_events_are(own, dt):
-    loader = Loader(Arrays(FRAMES, LABELS, dt=own), 6, dt=dt)
-    assert loader.steps == round(20 * own / dt)
-    ((x, _),) = loader
-    for n, spikes in enumerate(FRAMES):
-        assert (x[:, n] == Events.from_spikes(spikes, own).to_spikes((3, 4, 2), loader.steps, dt)).all()
-    assert d.arrays.to_steps(FRAMES[0], 99, dt, own).shape[0] == max(round(20 * own / dt), int(19 * own / dt) + 1)
-
-
 def test_the_step_of_the_arrays_is_the_loaders_default():
     assert Loader(Arrays(SPIKES, LABELS, dt=0.5), 2).dt == 0.5
     assert Loader(Arrays(SPIKES, LABELS), 2, dt=0.5).steps == 20

@@ -1,10 +1,12 @@
 """`Events`: validation, and binning into spikes."""
 
+import math
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer._tape import Tensor
@@ -167,12 +169,37 @@ def test_events_of_spikes_make_the_same_spikes(shape, dt):
             assert (events.to_spikes(shape[1:], max(shape[0], 1), dt, rounding=rounding)[: shape[0]] == spikes).all()
 
 
-@pytest.mark.parametrize("shape", [(12, 4), (10, 3, 4, 2)])
-def test_events_of_counts_make_the_same_counts(shape):
-    counts = np.random.default_rng(0).poisson(0.5, shape).astype(np.uint8)
-    events = Events.from_spikes(counts, dt=0.5)
+STEPS_MS = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.7, 1.0, 1.2, 2.5])
+
+
+@pytest.mark.filterwarnings("ignore:to_spikes:UserWarning")  # short windows, past which all events may lie
+@settings(max_examples=200)
+@given(
+    st.integers(0, 99),
+    st.sampled_from([(4,), (3, 4, 2), (2, 5, 1), (2, 5, 3)]),
+    st.integers(0, 30),
+    st.integers(1, 30),
+    STEPS_MS,
+    STEPS_MS,
+    st.sampled_from(["or", "sum"]),
+    st.sampled_from(["floor", "nearest"]),
+)
+def test_counts_of_any_step_in_bins_of_any_other(seed, shape, length, steps, own, dt, binning, rounding):
+    """Also where one channel takes the events of all polarities; "floor" is that of the exact ratio."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(0.5, (length, *shape)).astype(rng.choice(["u1", "i8"]))
+    events = Events.from_spikes(counts, own)
+    sensor = (*shape[:2], 1) if len(shape) == 3 and seed % 2 else shape
+    wanted = np.zeros((steps, *sensor), np.uint8)
+    for step, row in enumerate(counts):
+        exact = math.floor(step * Fraction(str(own)) / Fraction(str(dt)))
+        place = round(step * own / dt) if rounding == "nearest" else exact
+        if place < steps:
+            wanted[place] += row.sum(-1, keepdims=True, dtype="u1") if sensor != shape else row.astype("u1")
     assert len(events) == counts.sum()
-    assert (events.to_spikes(shape[1:], shape[0], 0.5, binning="sum") == counts).all()
+    found = events[rng.permutation(len(events))].to_spikes(sensor, steps, dt, binning, rounding)
+    assert found.dtype == (np.uint8 if binning == "sum" else np.bool_)
+    np.testing.assert_array_equal(found, wanted if binning == "sum" else wanted > 0)
 
 
 def test_events_of_spikes_have_time_place_and_channel():

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Arrays, Digits, EventFolder, Events, FromStart, Loader, Subset, write_events
+from cuslayer.data.formats.slayer import encode
 from tests.support.refused import refused, refuses
 
 
@@ -184,10 +187,23 @@ def test_recordings_are_events_or_arrays():
 
 
 def test_targets_of_several_kinds():
-    with refuses("Loader: labels must be classes or spike trains throughout, got both", TypeError):
-        list(Loader(Own((EVENTS, np.ones((2, 4), bool)), (EVENTS, 0)), 2, steps=3))
-    with refuses("Loader: labels that are numbers must be as many in each sample"):
-        list(Loader(Own((EVENTS, [1.0, 0.5]), (EVENTS, [0.5])), 2, steps=3))
+    trains, numbers = np.ones((2, 4), bool), [1.0, 0.5]
+    several = np.array([1, 0, 1])  # labels of a sample, or of each step where there are as many steps
+    for x, first, second, got in (
+        (EVENTS, trains, 0, "classes and trains"),
+        (EVENTS, numbers, trains, "numbers and trains"),
+        (SPIKES[:2], several, several, "numbers and steps"),
+    ):
+        rule = f"labels must be of one kind, got {got}; the data set's targets says which, as in Arrays"
+        refused(
+            f"Loader: {rule}", lambda s=((x, first), (SPIKES, second)): list(Loader(Own(*s), 2, steps=3)), TypeError
+        )
+    for kind, first, second, got in (
+        ("numbers", numbers, [0.5], "(1,) and (2,)"),
+        ("trains", trains, trains[:, 1:], "(3,) and (4,)"),
+    ):
+        rule = f"labels that are {kind} must have one shape of outputs, got {got}"
+        refused(f"Loader: {rule}", lambda s=((EVENTS, first), (EVENTS, second)): list(Loader(Own(*s), 2, steps=3)))
 
 
 @pytest.mark.parametrize(
@@ -309,15 +325,30 @@ def test_one_late_recording_warns_by_its_name(tmp_path):
     assert not warned(lambda: list(Loader(data, 4, steps=300, transform=FromStart())))
 
 
-def test_a_short_window_may_miss_some_recordings():
-    some = [recording(0), recording(1, start=60.0), Events([], [], [], [])]
-    data = Arrays(some, [0, 1, 2], shape=SENSOR)
-    assert not warned(lambda: list(Loader(data, 3, steps=50)))
-    (message,) = warned(lambda: list(Loader(data, 1, steps=50)))  # a batch of its own
-    assert message.startswith("Loader: sample 1: all of the 500 events lie past the window of 50 ms")
-    far = Arrays([recording(0), recording(1, start=101.0)], [0, 1], shape=SENSOR)
-    assert len(warned(lambda: list(Loader(far, 2, steps=50)))) == 1
-    assert not warned(lambda: list(Loader(Arrays([recording(0), recording(1, start=101.0)], [0, 1]), 2, steps=60)))
+class Files(Arrays):
+    """Events that a loader bins from the bytes of files."""
+
+    def recording(self, index):
+        return encode(self[index][0]).tobytes() if len(self[index][0]) else b""
+
+
+@settings(max_examples=80)
+@given(
+    st.lists(st.none() | st.integers(0, 250), min_size=1, max_size=4),
+    st.sampled_from([5, 30, 49, 50, 51, 90]),
+    st.sampled_from([0.5, 1.0, 2.0]),
+    st.sampled_from([Arrays, Files]),
+)
+def test_a_short_window_may_miss_some_recordings(starts, steps, dt, kind):
+    """A batch warns if all its recordings are late, or of one that begins after 100 ms and twice the window."""
+    parts = [[] if start is None else [start, start + 0.25, start + 300.0] for start in starts]
+    zeros = [np.zeros(len(part), int) for part in parts]
+    data = kind([Events(t, z, z, z) for t, z in zip(parts, zeros, strict=True)], [0] * len(parts), shape=(2, 2, 1))
+    late = [i for i, start in enumerate(starts) if start is not None and start >= steps * dt]
+    far = [i for i in late if starts[i] >= 100 and starts[i] >= 2 * steps * dt]
+    all_late = len(late) == len(starts) - starts.count(None)
+    messages = warned(lambda: list(Loader(data, 4, steps=steps, dt=dt)))
+    assert [message.split(": ")[1] for message in messages] == [f"sample {i}" for i in (far or late * all_late)[:1]]
 
 
 def test_microseconds_warn_once_for_a_data_set():
