@@ -334,16 +334,18 @@ class Mask(SameSensor):
         width = _width(sides, self.populations)
         if self.channels > width:
             raise ValueError(f"channels must be at most the {width} of the recording, got {self.channels}")
-        # Always four random numbers: a change of one limit does not change the other interval.
-        length, count = rng.uniform(0, self.ms), int(rng.integers(0, self.channels, endpoint=True))
-        at, first = rng.random(), int(rng.integers(0, width - count, endpoint=True))
+        # Always four random numbers: a change of one limit does not change the other interval. `integers` draws none
+        # where there is no choice.
+        share, run, at, place = rng.random(4)
+        length, count = share * self.ms, int(run * (self.channels + 1))
+        first = int(place * (width - count + 1))
         if not len(events):
             return events
         least, most = float(events.t.min()), float(events.t.max())
         start = least + at * max(0.0, most - least - length)
         heard = (events.t < start) | (events.t >= start + length)
-        place = events.x % width
-        return changed(events, heard & ((place < first) | (place >= first + count)))
+        channel = events.x % width
+        return changed(events, heard & ((channel < first) | (channel >= first + count)))
 
 
 @dataclass(frozen=True)
@@ -388,7 +390,7 @@ class OtherVoice(SameSensor):
         _at_least_1("stretch", self.stretch)
         _at_least_1("warp", self.warp)
         check.not_negative("gain", self.gain)
-        levels = [check.number("noise", level) for level in self.noise or (0, 0)]
+        levels = [check.number("noise", level) for level in ((0, 0) if self.noise is None else self.noise)]
         if len(levels) != 2 or levels[0] > levels[1] or levels[1] > 0:
             raise ValueError(f"noise must be the least and the most, at most 0 dB, got {self.noise}")
 

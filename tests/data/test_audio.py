@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.data import Bands, Delta, Latency, Levels, Rate
@@ -49,29 +51,38 @@ def reference(bands, wave, steps):
         return np.clip(1 + 10 * np.log10(energy / top) / bands.range_db, 0, 1)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"scale": "gammatone", "low": 100.0},
-        {"reference": "channel", "range_db": 40.0},
-        {"reference": 0.01, "high": 1500.0},
-        {"channels": 1, "window": 10.0},
-        {"channels": 1, "scale": "gammatone"},
-        {"rate": 11025, "dt": 3.3, "window": 17.7},
-    ],
-    ids=str,
+@settings(max_examples=30)
+@given(
+    st.integers(0, 99),
+    st.none() | st.sampled_from([3.0, 30.0, 90.0]),
+    st.fixed_dictionaries(
+        {
+            "rate": st.sampled_from([4000, 11025]),
+            "channels": st.integers(1, 5),
+            "low": st.sampled_from([0.0, 50.0, 130.0]),
+            "dt": st.sampled_from([3.3, 10.0]),
+            "scale": st.sampled_from(["mel", "gammatone"]),
+        },
+        optional={
+            "high": st.sampled_from([1500.0, 2000.0]),
+            "window": st.sampled_from([2.0, 17.7]),
+            "reference": st.sampled_from(["channel", 0.01, 1.0]),
+            "range_db": st.sampled_from([10.0, 40.0, 90.0]),
+        },
+    ),
 )
-def test_bands_are_the_formula(options):
-    rng = np.random.default_rng(0)
-    options = {"rate": 4000, "channels": 5, "low": 50.0, "dt": 10.0, **options}
-    bands = Bands(**options)
-    wave = rng.standard_normal(round(0.0517 * bands.rate)) * np.linspace(0.01, 1, round(0.0517 * bands.rate))
-    found = bands(wave)
-    assert found.shape == (int(np.ceil(len(wave) / (bands.rate * bands.dt / 1000))), bands.channels)
-    assert found.dtype == np.float64
-    assert 0 <= found.min() <= found.max() <= 1
-    np.testing.assert_allclose(found, reference(bands, wave, len(found)), rtol=0, atol=1e-10)
+def test_bands_are_the_formula(seed, duration, options):
+    bands, rng = Bands(**options), np.random.default_rng(seed)
+    samples = round(rng.uniform(0.001, 0.05) * bands.rate)
+    wave = rng.standard_normal(samples) * np.geomspace(0.01, 1, samples) ** rng.choice([-1, 1])
+    own = math.ceil(samples / (bands.rate * bands.dt / 1000))
+    steps = own if duration is None else round(duration / bands.dt)
+    found = bands(wave, duration=duration)
+    wanted = np.zeros((steps, bands.channels))
+    if steps:
+        wanted[:own] = reference(bands, wave, min(own, steps))
+    assert (found.shape, found.dtype) == (wanted.shape, np.float64)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
 
 
 def test_the_middle_of_a_band_is_its_frequency():

@@ -1,10 +1,32 @@
 """Transforms of recordings, alone and in a loader."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cuslayer import backend
-from cuslayer.data import Compose, Crop, Downsample, Drop, Events, Flip, FromStart, Jitter, Loader, RandomShift
+from cuslayer.data import (
+    AudioToNumbers,
+    Bands,
+    Compose,
+    Crop,
+    Downsample,
+    Drop,
+    Events,
+    Flip,
+    FromStart,
+    Jitter,
+    Loader,
+    Mask,
+    OtherVoice,
+    RandomShift,
+    ShiftChannels,
+    Stretch,
+)
+from cuslayer.data.augment import moves_time
 from tests.support.refused import refuses
 
 SHAPE = (6, 8, 2)
@@ -16,6 +38,7 @@ CHANGES = [
     Crop((1, 5), (2, 8), (1.0, 9.0)),
     Downsample((2, 3)),
     FromStart(),
+    Mask(3.0, 4),
     Compose((Jitter(1), Crop(rows=(2, 6)), Flip(vertical=1.0), Downsample(2), RandomShift(1.0))),
 ]
 
@@ -29,6 +52,191 @@ def recording(n=400, shape=SHAPE, seed=0):
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def by_loop(change, found, sides, rng):
+    """Events [t, x, y, p] after a transform by its formula, one at a time, and the new sensor."""
+    columns, times = sides[1] if len(sides) == 3 else sides[0], [t for t, *_ in found]
+    if isinstance(change, Compose):
+        for step in change.steps:
+            found, sides = by_loop(step, found, sides, rng)
+        return found, sides
+    if isinstance(change, RandomShift):
+        move = rng.uniform(-change.ms, change.ms)
+        return [[t + move, *place] for t, *place in found if t + move >= 0], sides
+    if isinstance(change, Stretch):
+        factor = math.exp(rng.uniform(-math.log(change.factor), math.log(change.factor)))
+        return [[t * factor, *place] for t, *place in found], sides
+    if isinstance(change, FromStart):
+        return [[t - min(times), *place] for t, *place in found], sides
+    if isinstance(change, Drop):
+        return [event for event, drawn in zip(found, rng.random(len(found)), strict=True) if drawn >= change.p], sides
+    if isinstance(change, ShiftChannels):
+        move, width = int(rng.integers(-change.channels, change.channels, endpoint=True)), columns // change.populations
+        return [[t, x + move, *rest] for t, x, *rest in found if (x + move) // width == x // width], sides
+    if isinstance(change, Mask):
+        (length, run, start, place), width = rng.random(4), columns // change.populations
+        first, last = min(times, default=0), max(times, default=0)
+        length, run = length * change.ms, int(run * (change.channels + 1))
+        start, place = first + start * max(0.0, last - first - length), int(place * (width - run + 1))
+        kept = [not start <= t < start + length and x % width not in range(place, place + run) for t, x, *_ in found]
+        return [event for event, k in zip(found, kept, strict=True) if k], sides
+    if isinstance(change, Jitter):
+        moves = rng.integers(-change.pixels, change.pixels, (2, len(found)), endpoint=True).T.tolist()
+        moved = [[t, x + i, y if y is None else y + j, p] for (t, x, y, p), (i, j) in zip(found, moves, strict=True)]
+        return [e for e in moved if 0 <= e[1] < columns and (e[2] is None or 0 <= e[2] < sides[0])], sides
+    if isinstance(change, Flip):
+        flips = rng.random(3) < (change.horizontal, change.vertical, change.polarity)
+        for event in found:
+            for axis, side, flip in zip((1, 2, 3), (columns, sides[0], sides[-1]), flips, strict=True):
+                if flip and (axis < 3 or side > 1):
+                    event[axis] = side - 1 - event[axis]
+        return found, sides
+    if isinstance(change, Crop):
+        windows = [change.time, change.columns, change.rows, None]
+        for axis, window in enumerate(windows):
+            if window:
+                found = [
+                    [*e[:axis], e[axis] - window[0], *e[axis + 1 :]] for e in found if window[0] <= e[axis] < window[1]
+                ]
+        within = [window or (0, side) for window, side in zip((*windows[2:0:-1], None), sides, strict=False)]
+        return found, tuple(
+            last - first for first, last in ([windows[1] or (0, columns)] if len(sides) == 1 else within)
+        )
+    rows, across = change.factor if isinstance(change.factor, tuple) else (change.factor, change.factor)
+    found = [[t, x // across, y if y is None else y // rows, p] for t, x, y, p in found]
+    return found, tuple(
+        math.ceil(s / f) for s, f in zip(sides, (across,) if len(sides) == 1 else (rows, across, 1), strict=True)
+    )
+
+
+@st.composite
+def changes(draw, sides, inner=True):
+    """A transform that fits a sensor."""
+    flat = len(sides) == 1
+    columns = sides[0 if flat else 1]
+
+    def window(side):
+        first = draw(st.integers(0, side - 1))
+        return draw(st.none() | st.just((first, draw(st.integers(first + 1, side)))))
+
+    share, ms = st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 2.5, 7.0, 1e9])
+    parts = draw(st.sampled_from([n for n in (1, 2, 3) if columns % n == 0]))
+    kinds = {
+        RandomShift: lambda: (draw(ms),),
+        Stretch: lambda: (draw(st.sampled_from([1.0, 1.5])),),
+        FromStart: tuple,
+        Drop: lambda: (draw(st.sampled_from([0.0, 0.4])),),
+        ShiftChannels: lambda: (draw(st.integers(0, 4)), parts),
+        Mask: lambda: (draw(ms), draw(st.integers(0, columns // parts)), parts),
+        Jitter: lambda: (draw(st.integers(0, 3)),),
+        Flip: lambda: (draw(share), *((0.0, 0.0) if flat else (draw(share), draw(share)))),
+        Crop: lambda: (None if flat else window(sides[0]), window(columns), draw(st.sampled_from([None, (1.0, 6.0)]))),
+        Downsample: lambda: (draw(st.sampled_from([1, 2, 5, (2, 3), (3, 1)])),),
+    }
+    if inner and draw(st.booleans()):
+        steps = []
+        for _ in range(draw(st.integers(1, 3))):
+            steps.append(draw(changes(sides, inner=False)))
+            sides = steps[-1].sensor(sides)
+        return Compose(tuple(steps))
+    kind = draw(st.sampled_from(list(kinds)))
+    return kind(*kinds[kind]())
+
+
+@settings(max_examples=300)
+@given(st.data(), st.sampled_from([(6,), (7, 4, 2), (3, 12, 1), (5, 6, 3)]), st.integers(0, 40), st.integers(0, 99))
+def test_events_are_those_of_a_loop(data, sides, count, seed):
+    """In whole ms, so that some lie on the edge of a window; with as many random numbers, whatever the options."""
+    change, r = data.draw(changes(sides)), np.random.default_rng(seed)
+    x, y, p = (
+        r.integers(0, side, count) for side in ([*sides, 1, 1] if len(sides) == 1 else np.take(sides, [1, 0, 2]))
+    )
+    events = Events(r.integers(0, 10, count), x, None if len(sides) == 1 else y, p)
+    ours, theirs = rng(seed), rng(seed)
+    found = change(events, sides, ours)
+    wanted, sensor = by_loop(change, list(map(list, events)), sides, theirs)
+    assert list(found) == [tuple(event) for event in wanted]
+    assert change.sensor(sides) == sensor
+    assert ours.random() == theirs.random()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [Mask(ms, channels, parts) for ms in (0.0, 5.0) for channels in (0, 1, 4) for parts in (1, 2)],
+        [Flip(*each) for each in ((0.0, 0.0, 0.0), (1.0, 0.0, 0.5), (0.5, 1.0, 1.0))],
+        [Stretch(1.0), Stretch(2.0), RandomShift(0.0), RandomShift(9.0)],
+    ],
+)
+def test_a_change_of_an_option_does_not_change_other_draws(options):
+    """Nor what a `Compose` draws afterwards; and a mask's interval is that of any number of channels."""
+    after = []
+    for change in options:
+        r = rng(4)
+        change(recording(), SHAPE, r)
+        after.append((r.random(), r.integers(1000)))
+    assert after == after[:1] * len(options)
+
+
+def other_voice(voice, x, rng):
+    """The formula of `OtherVoice`, one step and one band at a time."""
+    middles = voice.to_numbers.bands.frequencies
+    bands = range(len(middles))
+    levels = 2.0 * x[:, : len(middles)].astype(float)
+    factors = [math.exp(rng.uniform(-math.log(most), math.log(most))) for most in (voice.stretch, voice.warp)]
+    slow = [(k + 0.5) / factors[0] - 0.5 for k in range(max(1, round(len(levels) * factors[0])))]
+    levels = np.array([[np.interp(at, range(len(levels)), levels[:, c]) for c in bands] for at in slow])
+    levels = np.array([[np.interp(middles[c] * factors[1], middles, row) for c in bands] for row in levels])
+    silent, curve = levels.min(), [rng.normal() for _ in range(3)]
+    for c in bands:
+        if middles[c] * factors[1] > middles[-1]:
+            levels[:, c] = silent
+    for c in bands:
+        wave = sum(a * math.cos(math.pi * k * c / len(bands)) / math.sqrt(k) for k, a in enumerate(curve, start=1))
+        levels[:, c] += voice.gain * wave
+    if voice.noise is not None:
+        level, slope = levels.max() + rng.uniform(*voice.noise), rng.normal()
+        for step, row in enumerate(rng.exponential(size=levels.shape)):
+            for c in bands:
+                noise = 10 ** ((level + 6 * slope * (c / len(bands) - 0.5)) / 10) * row[c]
+                levels[step, c] = 10 * math.log10(10 ** (levels[step, c] / 10) + noise)
+    return levels
+
+
+def numbers_of(levels, range_db):
+    """Levels (T, channels) in dB as numbers: a floor, relative to the mean, in 2 dB, and their changes."""
+    levels = np.array([[max(level, levels.max() - range_db) for level in row] for row in levels])
+    levels = (levels - levels.mean()) / 2
+    changes = [levels[k] - levels[k - 2] if k > 1 else 0 * levels[k] for k in range(len(levels))]
+    return np.concatenate([levels, changes], axis=1)
+
+
+@settings(max_examples=150)
+@given(
+    st.integers(0, 99),
+    st.integers(1, 9),
+    st.integers(1, 14),
+    st.sampled_from([15.0, 40.0, 90.0]),
+    st.sampled_from(["mel", "gammatone"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "stretch": st.sampled_from([1.3, 2.0]),
+            "warp": st.sampled_from([1.2, 1.6]),
+            "gain": st.sampled_from([0.5, 6.0]),
+            "noise": st.sampled_from([(-50.0, -30.0), (-10.0, 0.0), (-20.0, -20.0)]),
+        },
+    ),
+)
+def test_another_voice_is_that_of_a_loop(seed, channels, steps, range_db, scale, options):
+    to_numbers = AudioToNumbers(Bands(8000, channels, scale=scale, range_db=range_db), duration=400.0)
+    x = numbers_of(rng(seed).uniform(-30, 0, (steps, channels)), range_db).astype(np.float32)
+    voice = OtherVoice(to_numbers, **options)
+    found = voice(x, (2 * channels,), rng(seed))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, numbers_of(other_voice(voice, x, rng(seed)), range_db), atol=2e-4)
+    assert moves_time(voice) == moves_time(Compose((Drop(0.1), voice))) == ("stretch" in options)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: type(c).__name__)
@@ -46,95 +254,12 @@ def test_events_depend_on_the_seed_and_lie_on_the_returned_sensor(change):
     assert len(change(Events([], [], [], []), SHAPE, rng())) == 0
 
 
-@pytest.mark.parametrize(
-    "change", [RandomShift(3.0), Jitter(2), Flip(1.0), Drop(0.4), Crop(columns=(2, 5)), Downsample(3), FromStart()]
-)
-def test_one_dimensional_recordings_are_transformed(change):
-    events = recording(shape=(9,))
-    found = change(events, 9, rng())
-    assert found.y is None
-    assert found.to_spikes(change.sensor(9), 20).any()
-
-
 def test_the_default_generator_is_the_librarys():
     backend.seed(5)
     first = Drop(0.5)(recording(), SHAPE)
     backend.seed(5)
     assert Drop(0.5)(recording(), SHAPE) == first
     assert Drop(0.5)(recording(), SHAPE) != first
-
-
-def test_a_shift_is_uniform_and_equal_for_all_events():
-    events = Events([10.0, 20.0], [1, 2], [1, 2], [0, 1])
-    shifts = []
-    for seed in range(400):
-        found = RandomShift(4.0)(events, SHAPE, rng(seed))
-        assert np.diff(found.t)[0] == pytest.approx(10.0)
-        shifts.append(found.t[0] - 10.0)
-    assert -4 <= min(shifts) < -3.8
-    assert 3.8 < max(shifts) <= 4
-    assert abs(np.mean(shifts)) < 0.4
-
-
-def test_events_shifted_before_0_are_dropped():
-    events = Events([1.0, 2.0, 50.0], [1, 2, 3], [0, 0, 0], [0, 0, 0])
-    kept = {len(RandomShift(3.0)(events, SHAPE, rng(seed))) for seed in range(50)}
-    assert kept == {1, 2, 3}
-    assert all(RandomShift(3.0)(events, SHAPE, rng(seed)).t.min() >= 0 for seed in range(50))
-
-
-def test_jitter_moves_each_event_independently_and_drops_those_outside():
-    events = Events(np.zeros(3000), np.full(3000, 4), np.full(3000, 3), np.zeros(3000, int))
-    found = Jitter(2)(events, SHAPE, rng())
-    assert len(found) == 3000
-    assert np.bincount(found.x, minlength=8).tolist()[:2] == [0, 0]
-    for values, middle in ((found.x, 4), (found.y, 3)):
-        moves = np.bincount(values - middle + 2)
-        assert len(moves) == 5
-        assert moves.min() > 500
-    assert abs(np.corrcoef(found.x, found.y)[0, 1]) < 0.1
-    corner = Events(np.zeros(900), np.zeros(900, int), np.full(900, 5), np.zeros(900, int))
-    assert 330 < len(Jitter(1)(corner, SHAPE, rng())) < 470
-    assert Jitter(0)(events, SHAPE, rng()) == events
-
-
-def test_a_flip_mirrors_the_whole_recording():
-    events = recording()
-    flipped = Flip(1.0, 1.0, 1.0)(events, SHAPE, rng())
-    assert flipped == Events(events.t, 7 - events.x, 5 - events.y, 1 - events.p)
-    assert Flip(1.0, 1.0, 1.0)(flipped, SHAPE, rng()) == events
-    assert Flip(0.0)(events, SHAPE, rng()) == events
-    chosen = [Flip(0.25)(events, SHAPE, rng(seed)) for seed in range(200)]
-    assert 30 < sum(found != events for found in chosen) < 70
-    # With one channel the polarity is not an index.
-    assert Flip(0.0, 0.0, 1.0)(events, (6, 8, 1), rng()) == events
-
-
-def test_drop_keeps_a_fraction_of_the_events_in_order():
-    events = recording(4000)
-    found = Drop(0.25)(events, SHAPE, rng())
-    assert 2850 < len(found) < 3150
-    assert (np.diff(found.t) >= 0).all()
-    assert np.isin(found.t, events.t).all()
-    assert Drop(0.0)(events, SHAPE, rng()) == events
-
-
-def test_a_crop_is_relative_to_its_start():
-    events = Events([1.0, 4.9, 5.0, 5.5], [2, 3, 4, 7], [1, 1, 4, 4], [0, 1, 0, 1])
-    crop = Crop(rows=(1, 5), columns=(3, 8), time=(4.0, 5.5))
-    assert crop(events, SHAPE) == Events([4.9 - 4.0, 1.0], [0, 1], [0, 3], [1, 0])
-    assert crop.sensor(SHAPE) == (4, 5, 2)
-    assert Crop()(events, SHAPE) == events
-
-
-def test_downsampling_keeps_every_event():
-    events = recording()
-    half = Downsample((2, 3))
-    assert half(events, SHAPE) == Events(events.t, events.x // 3, events.y // 2, events.p)
-    assert half.sensor(SHAPE) == (3, 3, 2)
-    counts = half(events, SHAPE).to_spikes((3, 3, 2), 10, binning="sum")
-    whole = np.pad(events.to_spikes(SHAPE, 10, binning="sum"), ((0, 0), (0, 0), (0, 1), (0, 0)))
-    assert (counts == whole.reshape(10, 3, 2, 3, 3, 2).sum((2, 4))).all()
 
 
 # In a loader

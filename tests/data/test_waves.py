@@ -5,10 +5,13 @@ import struct
 import tracemalloc
 import wave as wav
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cuslayer._base import check
 from cuslayer.data import (
@@ -89,113 +92,73 @@ def test_waves_are_a_data_set():
     assert (len(train), len(test), train.classes) == (3, 3, 3)
 
 
-def test_channels_move_together_and_stay_within_their_population():
-    events = Events(np.arange(6.0), [0, 4, 5, 9, 10, 14], None, [0] * 6)  # three populations of 5
-    seen = set()
-    for seed in range(40):
-        found = ShiftChannels(2, populations=3)(events, (15,), np.random.default_rng(seed))
-        assert (found.x // 5 == found.t // 2).all()
-        move = set((found.x - np.array([0, 4, 5, 9, 10, 14])[found.t.astype(int)]).tolist())
-        assert len(move) == 1
-        seen |= move
-        assert len(found) == (6 if move == {0} else 3)
-    assert seen == {-2, -1, 0, 1, 2}
-    assert ShiftChannels(0)(events, (15,)) == events
-    camera = Events([0.0, 1.0], [3, 3], [2, 2], [0, 1])
-    found = ShiftChannels(1)(camera, (4, 8, 2), np.random.default_rng(0))
-    assert (found.y.tolist(), found.p.tolist()) == ([2, 2], [0, 1])
-    assert found.x[0] == found.x[1]
+def loud_and_quiet(seed, rate):
+    """A wave of up to 12 parts of 20 ms, each silent or noise of another loudness."""
+    r = np.random.default_rng(seed)
+    parts = [r.choice([0.0, 1e-4, 0.005, 0.03, 0.3]) * r.standard_normal(rate // 50) for _ in range(r.integers(0, 13))]
+    return np.concatenate([*parts, r.standard_normal(r.integers(0, 40)) / 100])
 
 
-def test_a_stretch_multiplies_all_times():
-    events = Events([1.0, 10.0, 20.0], [0, 1, 2], None, [0, 0, 0])
-    factors = []
-    for seed in range(200):
-        found = Stretch(2.0)(events, (3,), np.random.default_rng(seed))
-        np.testing.assert_allclose(found.t / events.t, found.t[0])
-        factors.append(found.t[0])
-    assert 0.5 <= min(factors) < 0.6
-    assert 1.8 < max(factors) <= 2
-    # As often slower as faster.
-    assert abs(np.mean(np.log(factors))) < 0.1
-    assert Stretch(1.0)(events, (3,)) == events
+BANKS = st.builds(
+    Bands,
+    rate=st.sampled_from([2000, 4000]),
+    channels=st.integers(1, 5),
+    dt=st.sampled_from([5.0, 7.5, 20.0]),
+    scale=st.sampled_from(["mel", "gammatone"]),
+    range_db=st.sampled_from([15.0, 40.0, 90.0]),
+)
+DURATIONS = st.sampled_from([20.0, 55.0, 150.0, 400.0])
 
 
-def test_a_mask_drops_one_interval_and_the_same_channels_of_each_population():
-    time, neuron = (grid.ravel() for grid in np.meshgrid(np.arange(50.0), np.arange(30), indexing="ij"))
-    events = Events(time, neuron, None, 0 * neuron)  # three populations of 10
-    lengths, widths, starts, places = set(), set(), set(), set()
-    for seed in range(200):
-        found = Mask(20.0, channels=4, populations=3)(events, (30,), np.random.default_rng(seed))
-        left = np.zeros((50, 3, 10), bool)
-        left[found.t.astype(int), found.x // 10, found.x % 10] = True
-        silent, dropped = ~left.any(axis=(1, 2)), ~left.any(axis=(0, 1))
-        assert (left == (~silent[:, None, None] & ~dropped[None, None, :])).all()
-        assert not silent[-1]
-        for gap, sizes, begins in ((silent, lengths, starts), (dropped, widths, places)):
-            at = np.flatnonzero(gap)
-            assert len(at) == 0 or at[-1] - at[0] + 1 == len(at)
-            sizes.add(len(at))
-            begins.update(at[:1].tolist())
-    assert (min(lengths), max(lengths), widths) == (0, 20, {0, 1, 2, 3, 4})
-    assert min(starts) < 3
-    assert max(starts) > 40
-    assert places == set(range(10))
-    assert Mask(0.0)(events, (30,)) == events
-    assert Mask(1e9)(events, (30,), np.random.default_rng(0)).t.size in (0, events.t.size)
-    assert len(Mask(5.0, 2)(Events([], [], None, []), (4,))) == 0
+@settings(max_examples=100)
+@given(
+    st.integers(0, 99),
+    BANKS,
+    DURATIONS,
+    st.sampled_from([0.0, 0.3, 0.5, 0.98]),
+    st.sampled_from(["recording", "channel", 0.01]),
+    st.lists(st.sampled_from(CODES), min_size=1, max_size=3, unique=True),
+)
+def test_spikes_are_the_codes_of_bands_after_silence(seed, bank, duration, lead, reference, codes):
+    """What the duration cuts off is no reference."""
+    bands = replace(bank, reference=reference)
+    to_spikes = AudioToSpikes(bands, codes, duration, lead=lead * duration)
+    steps, silent = round(duration / bands.dt), round(lead * duration / bands.dt)
+    wave = loud_and_quiet(seed, bands.rate)
+    x = np.zeros((steps, bands.channels))
+    if silent < steps:
+        heard = replace(bands, reference=1.0, range_db=1e6)(wave, duration=(steps - silent) * bands.dt)
+        energy = np.where(heard > 0, 10 ** ((heard - 1) * 1e5), 0.0)
+        top = {"recording": energy.max(), "channel": energy.max(axis=0)}.get(reference, reference)
+        for k, row in enumerate(energy):
+            for c, e in enumerate(row):
+                loudest = np.broadcast_to(top, len(row))[c]
+                x[silent + k, c] = min(1.0, max(0.0, 1 + 10 * np.log10(e / loudest) / bands.range_db)) if e else 0.0
+    found = to_spikes(wave)
+    assert (to_spikes.populations, to_spikes.neurons) == (found.shape[1] // bands.channels, found.shape[1])
+    assert (to_spikes.steps, to_spikes.dt, found.dtype) == (steps, bands.dt, np.bool_)
+    np.testing.assert_array_equal(found, np.concatenate([code(x.round(9), bands.dt) for code in codes], axis=1))
 
 
-def test_silence_before_a_wave():
-    ahead = AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, TO_SPIKES.duration, lead=50.0)
-    wave, late = waves()[1], round(50.0 / TO_SPIKES.dt)
-    assert not ahead(wave)[:late].any()
-    np.testing.assert_array_equal(ahead(wave)[late:], TO_SPIKES(wave)[: ahead.steps - late])
-    nearly = AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=19.9)
-    assert nearly(wave).shape == (round(20 / TO_SPIKES.dt), TO_SPIKES.neurons)
-    assert not nearly(wave).any()
-    with refuses("AudioToSpikes: lead must be under duration, 20 ms, got 20"):
-        AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=20.0)
-    with refuses("AudioToSpikes: lead must not be negative, got -1"):
-        AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=-1.0)
-
-
-def test_numbers_are_levels_without_loudness_and_their_changes():
-    wave = waves()[1]
-    x, levels = TO_NUMBERS(wave), 30 * BANDS(wave)
-    assert (x.shape, x.dtype) == ((BANDS.steps(len(wave)), 20), np.float32)
-    np.testing.assert_allclose(x[:, :10], levels - levels.mean(), atol=1e-6)
-    np.testing.assert_allclose(x[2:, 10:], levels[2:] - levels[:-2], atol=1e-6)
-    assert not x[:2, 10:].any()
-    np.testing.assert_allclose(TO_NUMBERS(wave / 9), x, atol=1e-5)
-    assert [len(TO_NUMBERS(each)) for each in (np.tile(wave, 2), [], np.pad(wave, 1000))] == [80, 1, 50]
-
-
-def test_another_voice():
-    """Each change alone, of a tone in band 4 that begins and ends, with a little noise."""
-    t = np.arange(1200) / 8000
-    tone = np.where((t > 0.05) & (t < 0.1), np.sin(2 * np.pi * BANDS.frequencies[4] * t), 0)
-    x = TO_NUMBERS(tone + 0.1 * np.random.default_rng(0).standard_normal(len(t)))
-
-    def changed(**options):
-        voice = OtherVoice(TO_NUMBERS, **options)
-        return [voice(x, (20,), np.random.default_rng(seed)) for seed in range(80)]
-
-    np.testing.assert_allclose(changed()[0], x, atol=1e-5)
-    for each in changed(stretch=1.5, warp=1.3, gain=3.0, noise=(-40, -20)):
-        again = TO_NUMBERS.of_levels(2.0 * each[:, :10])
-        np.testing.assert_allclose(each, again, atol=1e-5)  # of levels around 0, with their own changes
-    slow = [(len(each), np.ptp(np.flatnonzero(each[:, 4] > each[:, 4].max() - 5))) for each in changed(stretch=1.5)]
-    assert all(abs(length / 30 - loud / 10) < 0.2 for length, loud in slow)
-    assert min(slow)[0] < 22 < 40 < max(slow)[0] <= 45
-    warped = [each[15, :10] for each in changed(warp=1.3)]
-    assert {int(each.argmax()) for each in warped} == {3, 4, 5}
-    assert all((each[9] == each.min()) == (each.argmax() == 3) for each in warped if each.argmax() != 4)
-    curves = np.array([(each - x)[:, :10] for each in changed(gain=1.0)])
-    np.testing.assert_allclose(curves, np.broadcast_to(curves[:, :1], curves.shape), atol=1e-5)
-    assert 0.3 < curves[:, 0].std(axis=0).min() < curves[:, 0].std(axis=0).max() < 1
-    noisy = [each[:9, :10].mean() - each[:, :10].max() for each in changed(noise=(-20, -15))]
-    assert -14 < min(noisy) < -9.5 < -8.5 < max(noisy) < -6
+@settings(max_examples=100)
+@given(st.integers(0, 99), BANKS, DURATIONS)
+def test_numbers_are_levels_without_loudness_and_their_changes(seed, bands, duration):
+    wave, to_numbers = loud_and_quiet(seed, bands.rate), AudioToNumbers(bands, duration)
+    steps = min(len(bands(wave)), round(duration / bands.dt))
+    levels = bands.range_db * bands(wave, duration=max(steps, 1) * bands.dt)
+    sound = [k for k, row in enumerate(levels) if row.max() >= levels.max() - 35]
+    levels = np.array([row for k, row in enumerate(levels) if sound[0] - 1 <= k <= sound[-1] + 1])
+    found = to_numbers(wave)
+    assert (to_numbers.neurons, to_numbers.steps, found.dtype) == (
+        found.shape[1],
+        round(duration / bands.dt),
+        np.float32,
+    )
+    wanted = (levels - levels.mean()) / 2
+    changes = [wanted[k] - wanted[k - 2] if k > 1 else 0 * wanted[k] for k in range(len(wanted))]
+    np.testing.assert_allclose(found, np.concatenate([wanted, changes], axis=1), atol=1e-4)
+    if levels.any():
+        np.testing.assert_allclose(to_numbers(wave / 9), found, atol=1e-3)
 
 
 def test_a_loader_makes_another_voice_of_each_recording_in_each_epoch():
@@ -214,6 +177,7 @@ def test_errors_of_numbers():
         ("warp", 0.9, "at least 1, got 0.9"),
         ("noise", (-20, -30), "the least and the most, at most 0 dB, got (-20, -30)"),
         ("noise", (30, 65), "the least and the most, at most 0 dB, got (30, 65)"),
+        ("noise", (), "the least and the most, at most 0 dB, got ()"),
     ):
         refused(f"OtherVoice: {name} must be {rule}", lambda o={name: value}: OtherVoice(TO_NUMBERS, **o))
     refused("OtherVoice: to_numbers must be AudioToNumbers, got Bands", lambda: OtherVoice(BANDS), TypeError)
@@ -248,6 +212,8 @@ def test_errors_of_what_makes_spikes():
         AudioToSpikes(BANDS, Rate, duration=200.0)
     refused(f"{op}: duration must be positive, got 0", lambda: AudioToSpikes(BANDS, CODES, duration=0))
     refused(f"{op}: duration must be at least a step of 5 ms, got 2", lambda: AudioToSpikes(BANDS, CODES, duration=2))
+    for lead, rule in ((20.0, "be under duration, 20 ms, got 20"), (-1.0, "not be negative, got -1")):
+        refused(f"{op}: lead must {rule}", lambda lead=lead: AudioToSpikes(BANDS, CODES, 20.0, lead=lead))
 
 
 def test_errors_of_waves():
