@@ -390,12 +390,9 @@ class Subset:
         return self.dataset.classes
 
     def __getattr__(self, name: str) -> Any:
-        if name == "labels":
-            labels = self.dataset.labels  # type: ignore[attr-defined]
-            return None if labels is None else labels[self.indices]
-        if name == "lengths":
-            lengths = self.dataset.lengths  # type: ignore[attr-defined]
-            return None if lengths is None else lengths[self.indices]
+        if name in ("labels", "lengths"):
+            values = getattr(self.dataset, name)
+            return None if values is None else np.asarray(values)[self.indices]
         if name in ("steps", "dt", "duration", "targets", "names"):
             return getattr(self.dataset, name)
         raise AttributeError(f"Subset: {name!r} is missing")

@@ -58,6 +58,11 @@ class Compose(SameSensor):
 
     steps: tuple[Transform, ...]
 
+    @property
+    def of_signals(self) -> bool:
+        """Whether it takes arrays (T, ...), as `OtherVoice` does: if all its steps do."""
+        return all(getattr(step, "of_signals", False) for step in self.steps)
+
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         sides, rng = sensor_shape(shape), generator(rng)
         for step in self.steps:

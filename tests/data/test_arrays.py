@@ -346,6 +346,7 @@ def test_a_split_is_a_partition_by_its_seed():
     train, test = split(data, 0.3, seed=1)
     assert (len(train), len(test)) == (4, 2)
     assert sorted([*train.indices, *test.indices]) == list(range(6))
+    assert all((np.diff(part.indices) > 0).all() for seed in range(9) for part in split(data, 0.5, seed=seed))
     assert split(data, 0.3, seed=1)[1].indices.tolist() == test.indices.tolist()
     assert len({tuple(split(data, 0.3, seed=seed)[1].indices) for seed in range(9)}) > 3
     assert [len(part) for part in split(data, 0.01)] == [5, 1]

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer.data import Arrays, Crop, Drop, Events, Flip, Loader, RandomShift, Subset, split
+from cuslayer.data import Arrays, Compose, Crop, Drop, Events, Flip, Loader, RandomShift, Subset, split
 from cuslayer.data.batches import Shares
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # events past short windows
@@ -39,7 +39,7 @@ class Joined:
         self.shape, self.dt, self.targets = parts[0].shape, parts[0].dt, parts[0].targets
         self.classes = max(part.classes for part in parts)
         if parts[0].lengths is not None:
-            self.lengths = np.concatenate([part.lengths for part in parts])
+            self.lengths = [length for part in parts for length in part.lengths]
             self.steps = max(part.steps for part in parts)
 
     def __len__(self):
@@ -64,6 +64,7 @@ class Case:
     kind: str
     own: float | None
     most: int  # steps of the longest recording of the whole data set
+    classes: int
 
     def __post_init__(self):
         self.dt = self.options["dt"] or self.own or 1.0
@@ -84,7 +85,7 @@ class Case:
 
     def binned(self, x):
         """Spikes of another step in bins; signals have that of the loader."""
-        if self.own == self.dt:
+        if math.isclose(self.own, self.dt):
             return x
         found = np.zeros((self.bins(len(x)), *x.shape[1:]), bool)
         for step, spikes in enumerate(x):
@@ -97,7 +98,7 @@ class Case:
         least = 0 if isinstance(x, Events) else self.bins(len(x))
         if change is not None:
             rng = np.random.default_rng(np.random.SeedSequence(self.options["seed"], spawn_key=(epoch, sample)))
-            of_spikes = not isinstance(x, Events) and not hasattr(change, "of_signals")
+            of_spikes = not isinstance(x, Events) and not getattr(change, "of_signals", False)
             x = change(Events.from_spikes(x, self.own) if of_spikes else x, self.data.shape, rng)
         if not isinstance(x, Events):
             found = self.binned(x)
@@ -157,7 +158,7 @@ def cases(draw):
     counts = [whole if recordings == "array" else draw(st.integers(0, 12)) for _ in range(samples)]
     own = draw(st.none() | st.sampled_from(STEPS_MS))
     other = recordings == "signals" or kind == "values"  # numbers are not put into other bins
-    dt = None if other else draw(st.none() | st.sampled_from(STEPS_MS))
+    dt = draw(st.none() | st.sampled_from([own and own * (1 + 1e-12)] if other else STEPS_MS))
     spikes = [rng.random((count, *shape)) < 0.2 for count in counts]
     if recordings == "signals":
         x = [rng.standard_normal(s.shape, dtype="f4" if draw(st.booleans()) else "f8") for s in spikes]
@@ -172,11 +173,13 @@ def cases(draw):
         "trains": [rng.random((count, 2)) < 0.3 for count in counts],
         "values": [rng.standard_normal((count, 2)) for count in counts],
     }[kind]
+    least = 1 + max(int(np.max(each, initial=0)) for each in y) if kind in ("classes", "steps") else y[0].shape[-1]
     named = {"one-hot": "classes", "values": None}.get(kind, kind)
 
     def arrays(first, last):
         stacked = recordings == "array" and draw(st.booleans())
-        return Arrays(np.array(x[first:last]) if stacked else x[first:last], y[first:last], targets=named, dt=own)
+        own_x, sensor = x[first:last], shape if recordings == "events" else None
+        return Arrays(np.array(own_x) if stacked else own_x, y[first:last], shape=sensor, targets=named, dt=own)
 
     middle = draw(st.integers(1, samples))
     data = arrays(0, samples) if middle == samples else Joined(arrays(0, middle), arrays(middle, samples))
@@ -193,9 +196,14 @@ def cases(draw):
     if view == "split" and samples > 1:
         data = draw(st.sampled_from(split(data, 0.4, seed=1)))
         chosen = data.indices
-    changes = [Drop(0.4), Flip(1.0)] + ([] if kind in AT_EACH_STEP else [RandomShift(3.0), Crop(time=(1.0, 9.0))])
+    changes = [Drop(0.4), Compose((Drop(0.4), Flip(1.0)))] + (
+        [] if kind in AT_EACH_STEP else [RandomShift(3.0), Crop(time=(1.0, 9.0))]
+    )
     if recordings != "events":
-        changes = [*([] if recordings == "signals" else changes), *([] if kind in AT_EACH_STEP else [Reversed()])]
+        changes = [
+            *([] if recordings == "signals" else changes),
+            *([] if kind in AT_EACH_STEP else [Reversed(), Compose((Reversed(), Reversed()))]),
+        ]
     of_loader = {
         "batch": draw(st.integers(1, 4)),
         "steps": draw(st.integers(1, 30) if recordings == "events" else st.none() | st.integers(1, 30)),
@@ -208,7 +216,7 @@ def cases(draw):
         "lengths": draw(st.sampled_from([None, True, False])),
     }
     assume(len(chosen) >= of_loader["batch"] or not of_loader["drop_last"])
-    case = Case(data, of_loader, [x[i] for i in chosen], [y[i] for i in chosen], kind, own, max(counts))
+    case = Case(data, of_loader, [x[i] for i in chosen], [y[i] for i in chosen], kind, own, max(counts), least)
     assume(case.steps)
     return case
 
@@ -230,7 +238,7 @@ def test_batches_are_those_of_a_loop(case):
     loader = Loader(case.data, **case.options)
     for epoch in range(2):
         parts = case.parts(epoch)
-        assert len(loader) == len(parts)
+        assert (len(loader), case.data.classes) == (len(parts), case.classes)
         same(loader[-1], case.batch(parts[-1], epoch))
         for batch, part in zip(loader, parts, strict=True):
             same(batch, case.batch(part, epoch))
@@ -257,3 +265,33 @@ def test_shares_are_parts_of_a_batch(case, micro, skipped, first, listed):
         for cut, pair in zip(cuts[min(skipped, len(cuts)) :], list(share.pairs) if listed else pairs, strict=True):
             targets = target[:, cut] if case.kind in AT_EACH_STEP else target[cut]
             same(pair, (x[:, cut], lengths and lengths[cut], targets) if listed else case.batch(part[cut], 0))
+
+
+@settings(max_examples=150)
+@given(
+    st.integers(0, 99),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from(["classes", "one-hot", "numbers", "steps", "trains"]),
+    st.sampled_from([np.asarray, cs.Tensor, np.ndarray.tolist]),
+)
+def test_targets_of_own_batches_are_cut_by_sample(seed, steps, samples, micro, kind, form):
+    """Where there are as many steps as samples, integers are labels at each step unless they look one-hot."""
+    rng = np.random.default_rng(seed)
+    target = {
+        "classes": rng.integers(0, 4, samples),
+        "one-hot": np.eye(4, dtype=rng.choice(["i8", "f4", "?"]))[rng.integers(0, 4, samples)],
+        "numbers": rng.standard_normal((samples, samples if steps == samples else 3), dtype="f4"),
+        "steps": rng.integers(-1, 4, (steps, samples)),
+        "trains": rng.random((steps, samples, 2)) < 0.3,
+    }[kind]
+    if kind == "steps" and steps == samples:
+        assume(form is not cs.Tensor and not ((target == 1).sum(axis=1) == 1).all())
+    x = rng.random((steps, samples, 3)) < 0.5
+    ((share, _),) = Shares([(x, form(target))], micro, range)
+    axis = int(kind in AT_EACH_STEP)
+    frames, targets = zip(*share.pairs, strict=True)
+    np.testing.assert_array_equal(np.concatenate(frames, axis=1), x)
+    np.testing.assert_array_equal(np.concatenate(targets, axis=axis), target)
+    assert [each.shape[axis] for each in targets] == [each.shape[1] for each in frames]
