@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer.data import Arrays, Compose, Crop, Drop, Events, Flip, Loader, RandomShift, Subset, split
 from cuslayer.data.batches import Shares
+from tests.support.event_bytes import Files
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # events past short windows
 
@@ -150,10 +151,10 @@ def padded(arrays, steps, end):
 @st.composite
 def cases(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    recordings = draw(st.sampled_from(["array", "list", "signals", "events"]))
+    recordings = draw(st.sampled_from(["array", "list", "signals", "events", "files"]))
     kind = draw(st.sampled_from(["classes", "one-hot", "labels", "numbers", *AT_EACH_STEP]))
     samples = draw(st.integers(1, 7))
-    shape = draw(st.sampled_from([(3,), (2, 3, 2)]))
+    shape = draw(st.sampled_from([(3,), (2, 3, 2)])) if recordings != "files" else (2, 3, 2)
     whole = draw(st.integers(1, 22))
     counts = [whole if recordings == "array" else draw(st.integers(0, 12)) for _ in range(samples)]
     own = draw(st.none() | st.sampled_from(STEPS_MS))
@@ -163,7 +164,9 @@ def cases(draw):
     if recordings == "signals":
         x = [rng.standard_normal(s.shape, dtype="f4" if draw(st.booleans()) else "f8") for s in spikes]
     else:
-        x = [Events.from_spikes(each, own or 1.0) for each in spikes] if recordings == "events" else spikes
+        x = [Events.from_spikes(each, own or 1.0) for each in spikes] if recordings in ("events", "files") else spikes
+        if recordings == "files":  # in whole microseconds
+            x = [Events((1000 * each.t).round() / 1000, each.x, each.y, each.p) for each in x]
     y = {
         "classes": [int(label) for label in rng.integers(0, 4, samples)],
         "one-hot": list(np.eye(4)[rng.integers(0, 4, samples)]),
@@ -178,8 +181,10 @@ def cases(draw):
 
     def arrays(first, last):
         stacked = recordings == "array" and draw(st.booleans())
-        own_x, sensor = x[first:last], shape if recordings == "events" else None
-        return Arrays(np.array(own_x) if stacked else own_x, y[first:last], shape=sensor, targets=named, dt=own)
+        own_x, sensor = x[first:last], shape if recordings in ("events", "files") else None
+        return (Files if recordings == "files" else Arrays)(
+            np.array(own_x) if stacked else own_x, y[first:last], shape=sensor, targets=named, dt=own
+        )
 
     middle = draw(st.integers(1, samples))
     data = arrays(0, samples) if middle == samples else Joined(arrays(0, middle), arrays(middle, samples))
@@ -199,14 +204,14 @@ def cases(draw):
     changes = [Drop(0.4), Compose((Drop(0.4), Flip(1.0)))] + (
         [] if kind in AT_EACH_STEP else [RandomShift(3.0), Crop(time=(1.0, 9.0))]
     )
-    if recordings != "events":
+    if recordings not in ("events", "files"):
         changes = [
             *([] if recordings == "signals" else changes),
             *([] if kind in AT_EACH_STEP else [Reversed(), Compose((Reversed(), Reversed()))]),
         ]
     of_loader = {
         "batch": draw(st.integers(1, 4)),
-        "steps": draw(st.integers(1, 30) if recordings == "events" else st.none() | st.integers(1, 30)),
+        "steps": draw(st.integers(1, 30) if recordings in ("events", "files") else st.none() | st.integers(1, 30)),
         "dt": dt,
         "shuffle": draw(st.booleans()),
         "seed": draw(st.integers(0, 5)),
@@ -246,6 +251,30 @@ def test_batches_are_those_of_a_loop(case):
     rest = list(loader.batches_from(1))
     for batch, part in zip(rest, case.parts(2)[1:], strict=True):
         same(batch, case.batch(part, 2))
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(0, 99),
+    st.integers(0, 16),
+    st.none() | st.integers(1, 24),
+    st.sampled_from(STEPS_MS),
+    st.sampled_from(STEPS_MS),
+    st.sampled_from(["floor", "nearest"]),
+    st.sampled_from(["steps", "trains"]),
+    st.booleans(),
+)
+def test_spikes_and_labels_of_any_step_in_bins_of_any_other(seed, length, steps, own, dt, rounding, kind, lengths):
+    rng = np.random.default_rng(seed)
+    x, y = (
+        rng.random((length, 2)) < 0.5,
+        {"steps": rng.integers(-1, 3, length), "trains": rng.random((length, 2)) < 0.5},
+    )
+    options = {"batch": 1, "steps": steps, "dt": dt, "rounding": rounding, "lengths": lengths, "seed": 0}
+    rest = {"shuffle": False, "drop_last": False, "transform": None}
+    case = Case(Arrays([x], [y[kind]], targets=kind, dt=own), options | rest, [x], [y[kind]], kind, own, length, 0)
+    assume(case.steps)
+    same(Loader(case.data, **case.options)[0], case.batch([0], 0))
 
 
 @settings(max_examples=200)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Arrays, Digits, EventFolder, Events, FromStart, Loader, Subset, write_events
-from cuslayer.data.formats.slayer import encode
+from tests.support.event_bytes import Files
 from tests.support.refused import refused, refuses
 
 
@@ -323,13 +323,6 @@ def test_one_late_recording_warns_by_its_name(tmp_path):
     (message,) = warned(lambda: list(Loader(Subset(data, [2, 1]), 1, steps=300)))
     assert "2.bs2: all of the 500" in message
     assert not warned(lambda: list(Loader(data, 4, steps=300, transform=FromStart())))
-
-
-class Files(Arrays):
-    """Events that a loader bins from the bytes of files."""
-
-    def recording(self, index):
-        return encode(self[index][0]).tobytes() if len(self[index][0]) else b""
 
 
 @settings(max_examples=80)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cuslayer.data import Events, write_events
+from cuslayer.data import Arrays, Events, write_events
 from cuslayer.data.formats.aedat import FlatTable
+from cuslayer.data.formats.slayer import encode
 
 FILES = Path(__file__).parent / "files"
 DAT = b"% Data file containing CD events.\n% Version 2\n% Height 480\n% Width 640\n"
@@ -66,3 +67,10 @@ def write_any(path, us, x, y, p):
     else:
         write_events(path, Events(np.asarray(us) / 1000, x, None if path.suffix == ".bs1" else y, p))
     return path
+
+
+class Files(Arrays):
+    """Events, which a loader bins from the bytes of files."""
+
+    def recording(self, index):
+        return encode(self[index][0]).tobytes() if len(self[index][0]) else b""
