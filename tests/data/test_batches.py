@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
+from cuslayer._tape import as_tensor
 from cuslayer.data import Arrays, Compose, Crop, Drop, Events, Flip, Loader, RandomShift, Subset, split
 from cuslayer.data.batches import Shares
 from tests.support.event_bytes import Files
@@ -250,10 +251,13 @@ def test_batches_are_those_of_a_loop(case):
         same(loader[-1], case.batch(parts[-1], epoch))
         for batch, part in zip(loader, parts, strict=True):
             same(batch, case.batch(part, epoch))
+        assert as_tensor(batch.x).data.flags.c_contiguous
         batch[1][:] = 0  # a batch may be written to
     rest = list(loader.batches_from(1))
     for batch, part in zip(rest, case.parts(2)[1:], strict=True):
         same(batch, case.batch(part, 2))
+    loader.epoch = 1
+    same(loader[0], case.batch(case.parts(1)[0], 1))
 
 
 @pytest.mark.parametrize("own", STEPS_MS)
