@@ -132,7 +132,7 @@ class Loader:
         dt: the width of a bin in ms; by default the step of the data set's arrays, or 1.
         shuffle: whether to shuffle the samples in each epoch.
         seed: an integer from 0; None: drawn from the generator of `cs.seed`.
-        rounding: "floor" or "nearest", as in `Events.to_spikes`.
+        rounding: "floor" or "nearest", as in `Events.to_spikes`, of events and of spikes in arrays of another dt.
         drop_last: whether to drop a smaller last batch.
         transform: applied to each recording before binning: `Crop`, `Downsample`, `FromStart`, `RandomShift`, `Jitter`,
             `Flip`, `Drop`, a `Compose` of several, or another `Transform`. Spikes of arrays become `Events` for it;
