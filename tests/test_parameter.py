@@ -43,6 +43,38 @@ def test_a_step_leaves_it_within_its_bounds(make):
     assert (path[0][0] == path[0][1].clip(0, 1.5)).all()
 
 
+@pytest.mark.parametrize("bounds", [{}, {"least": 0.1}, {"most": 1.1}, {"least": 0.9, "most": 1.1}])
+@pytest.mark.parametrize("make", MAKES)
+def test_a_trainer_takes_the_steps_of_a_loop_for_any_bounds(make, bounds):
+    class Gains(cs.Layer):
+        memory = 0
+
+        def __init__(self):
+            self.gains = Bounded(np.ones(3), **bounds)
+
+        def __call__(self, x):
+            return x * self.gains
+
+    def fresh():
+        cs.seed(2)
+        net = cs.Sequential(Gains(), cs.Dense(3, 2), cs.SRM())
+        return net, cs.SpikeCountLoss(cs.SRM(), true=5, false=0), make(net.parameters())
+
+    x, labels = np.random.default_rng(0).random((20, 4, 3)) < 0.5, np.array([0, 1, 0, 1])
+    net, loss, optimizer = fresh()
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss(net(x), labels).backward()
+        optimizer.step()
+    other, loss, optimizer = fresh()
+    cs.Trainer(other, loss, optimizer, calibrate=None).train([(x, labels)] * 3)
+    for name, value in net.state().items():
+        assert (other.state()[name] == value).all(), name
+    gains = other[0].gains
+    assert gains.least <= gains.data.min() <= gains.data.max() <= gains.most
+    assert not (gains.data == 1).all()
+
+
 def test_delays_stay_within_their_bounds_through_a_checkpoint(tmp_path):
     def made():
         cs.seed(1)

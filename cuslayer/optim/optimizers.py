@@ -340,7 +340,8 @@ class Optimizer:
             return
         self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.lr)))
         if isinstance(p, Bounded):
-            bounds.weight = max(bounds.weight, *(abs(x) for x in (p.least, p.most) if math.isfinite(x)))
+            finite = [abs(x) for x in (p.least, p.most) if math.isfinite(x)]
+            bounds.weight = max(bounds.weight, *finite, 0.0)
 
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
         """Update bounds for a step; by default they are then unknown."""
