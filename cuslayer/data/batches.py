@@ -31,6 +31,12 @@ def check_batches(batches: Any) -> None:
         raise TypeError(f"batches must be pairs (x, target), such as a Loader has, got {got}")
 
 
+def none_in(batches: Any) -> str:
+    """Return what batches without a sample are, with the cure where an iterator may have ended, for an error."""
+    hint = "; an iterator gives its batches once, pass a list or a Loader" if isinstance(batches, Iterator) else ""
+    return f"got none{hint}"
+
+
 @contextmanager
 def preserved_epoch(batches: Any) -> Iterator[None]:
     """Give a `Loader` its epoch back after the block, which looks at some of its batches and is no epoch itself."""

@@ -16,7 +16,7 @@ from cuslayer._base import check
 from cuslayer._base.sequences import ended, own
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.data.batches import pairs, preserved_epoch
+from cuslayer.data.batches import none_in, pairs, preserved_epoch
 from cuslayer.inspection.network_health import (
     EDGES,
     LEAST_DESIRED,
@@ -118,7 +118,7 @@ def diagnose(
         check.time_first("x", finite_input("x", x))
     given = [(x, target) for x, target in given if as_tensor(x).shape[1]]
     if not given:
-        raise ValueError("loader must have a batch with a sample, got none")
+        raise ValueError(f"loader must have a batch with a sample, {none_in(loader)}")
     found = _measure(net, given, loss)
     note_rates(net, {layer.layer: layer.rate for layer in found.layers})
     steps = None if optimizer is None else _Steps(net, optimizer, given[0], loss)

@@ -13,7 +13,7 @@ from cuslayer._base import check
 from cuslayer._base.sequences import Lengths, own, own_steps
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.data.batches import preserved_epoch
+from cuslayer.data.batches import none_in, preserved_epoch
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
@@ -206,7 +206,7 @@ def _gather(batches: Iterable[Any], samples: int) -> Tensor:
         if not left:
             break
     if not any(each.size for each in found):
-        raise ValueError("batches must have a sample with a time step, got none")
+        raise ValueError(f"batches must have a sample with a time step, {none_in(batches)}")
     return _padded(found)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import device
-from cuslayer.data.batches import check_batches, pairs, preserved_epoch
+from cuslayer.data.batches import check_batches, none_in, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # The steps of recordings, at least, that calibrate a network for training in chunks of time.
 _CALIBRATED = 1000
+
+_NO_BATCH = "batches must have a batch, {}"
 
 
 @check.named
@@ -147,6 +149,7 @@ class Trainer:
         # The check and the progress of the current epoch.
         self._running: tuple[FiniteCheck, Progress] | None = None
 
+    @check.operation
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
 
@@ -155,6 +158,9 @@ class Trainer:
         Returns:
             The result; None without calibration: it is off or already done, or the weights or the optimizer are not in
             their initial state.
+
+        Raises:
+            ValueError: calibration has no batch.
         """
         self._calibrated(batches, None)
         return self.calibration
@@ -183,7 +189,7 @@ class Trainer:
             NotFiniteError: a loss, gradient, weight or potential is not finite. On a CPU the error comes before the
                 step of this batch, unless the step makes a weight infinite. On a GPU it comes when the progress bar is
                 drawn, or at the end.
-            ValueError: steps is less than 1.
+            ValueError: steps is less than 1, or there is no batch, or none with a recording or a labelled step.
             TypeError: steps is not an integer, or batches are not pairs.
 
         Warns:
@@ -209,16 +215,16 @@ class Trainer:
         except NotFiniteError:
             self._watch.warn_of_growth(share=0.0)
             raise
+        _check_counted(progress, batches)
         self._running = None
         if step.problem and step.problem != self.graph_problem and self.graph:
             check.warn(f"steps are not captured as a CUDA graph: {step.problem}")
         self.graph_problem = step.problem
-        if progress.samples:
-            self._watch.end_epoch()
-            self.gradients.end_epoch()
-            if not progress.spiked:
-                self.silent_batch = step.last
-                step.end(task)
+        self._watch.end_epoch()
+        self.gradients.end_epoch()
+        if not progress.spiked:
+            self.silent_batch = step.last
+            step.end(task)
         self._trained = self.optimizer.epoch
         return progress.score()
 
@@ -250,6 +256,7 @@ class Trainer:
                 if after_step is not None:
                     after_step(progress)
         task.finite.look(progress)
+        _check_counted(progress, batches)
         return progress.score()
 
     @check.operation("train")
@@ -308,9 +315,10 @@ class Trainer:
                 samples += as_input(batch[0]).shape[1]
                 if samples >= SAMPLES:
                     break
-            if first:
-                most = max(self.truncate or self.recompute or sys.maxsize, _CALIBRATED)
-                self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, most)
+            if not first:
+                raise ValueError(_NO_BATCH.format(none_in(batches)))
+            most = max(self.truncate or self.recompute or sys.maxsize, _CALIBRATED)
+            self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, most)
         return batches if isinstance(batches, Loader) else chain(first, rest)
 
     def _check_step(self, batches: Iterable[Any]) -> None:
@@ -326,3 +334,11 @@ class Trainer:
         if of_loss is None and getattr(self.loss, "window", None) is not None:
             of_loss = getattr(self.loss, "dt", None)
         return of_loss, output_step(graph_of(self.net))
+
+
+def _check_counted(score: Tally, batches: Any) -> None:
+    """Raise ValueError if an epoch had no sample: its score would be that of nothing."""
+    if not score.batches:
+        raise ValueError(_NO_BATCH.format(none_in(batches)))
+    if not score.samples:
+        raise ValueError("batches must have a recording, with labels at each step a labelled step, got none")

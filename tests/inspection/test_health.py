@@ -226,7 +226,8 @@ def test_the_trainer_detects_a_silent_batch():
         assert (trainer.silent_batch is not None) == quiet
         assert trainer.silent_batch is None or trainer.silent_batch[0] is last[0]
         if quiet:
-            trainer.train([])
+            with pytest.raises(ValueError, match=r"^train: batches must have a batch, got none$"):
+                trainer.train([])
             assert trainer.silent_batch is None
 
 

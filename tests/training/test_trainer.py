@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
-from cuslayer.training import GradientFlow, Score, Tally, Trainer
+from cuslayer.training import GradientFlow, Tally, Trainer
 from cuslayer.training.progress import Progress, _Bar
 
 SRM = cs.SRM(tau_sr=4.0)
@@ -91,9 +91,42 @@ def test_spike_trains_have_no_accuracy():
     assert t.train(pairs).accuracy is t.test(pairs).accuracy is None
 
 
-def test_no_batch_at_all():
-    assert trainer().test([]) == Score(0.0, 0.0)
-    assert trainer().train(iter([])) == Score(0.0, 0.0)
+@pytest.mark.parametrize("way", ["train", "test", "prepare", "calibrate", "diagnose"])
+def test_without_a_sample_there_is_no_score(way):
+    """Nor with an iterator that the epoch before has used up; weights, schedule and gradients stay as they were."""
+    t = trainer()
+    t.calibrate = 30.0 if way == "prepare" else None
+    calls = {"calibrate": lambda x: cs.calibrate(t.net, x), "diagnose": lambda x: cs.diagnose(t.net, x)}
+    call = calls.get(way) or getattr(t, way)
+    before = t.net.state()["0.0"].copy()
+    once = "; an iterator gives its batches once, pass a list or a Loader"
+    used = iter(batches())
+    assert [len(y) for _, y in used] == [3, 2]
+    sources = [([], ""), ((), ""), (iter([]), once), ((b for b in ()), once), (map(tuple, []), once), (used, once)]
+    sources += [] if way in ("calibrate", "prepare") else [([(np.ones((20, 0, 6), bool), np.zeros(0, int))], "")]
+    for source, hint in sources:
+        with pytest.raises(ValueError, match=rf"^{way}: (batches|loader) must have a .*, got none{hint}$"):
+            call(source)
+    assert (t.net.state()["0.0"] == before).all()
+    assert (t.optimizer.epoch, t.gradients.epochs) == (0, [])
+
+
+def test_a_generator_serves_one_epoch():
+    t, source = trainer(), (b for b in batches())
+    assert t.train(source).loss > 0
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^train: batches must have a batch, got none; an iterator"):
+            t.train(source)
+        assert t.optimizer.epoch == 1
+    assert t.train(batches()).loss > 0
+    assert (t.optimizer.epoch, len(t.gradients.epochs)) == (1, 2)
+
+
+@pytest.mark.parametrize("way", ["train", "test"])
+def test_labels_at_each_step_that_are_all_left_out(way):
+    t = trainer(loss=cs.CrossEntropyLoss("every"))
+    with pytest.raises(ValueError, match=f"^{way}: batches must have a recording, .* a labelled step, got none$"):
+        getattr(t, way)([(batches()[0][0], np.full((20, 3), -1))])
 
 
 def test_nothing_is_printed_without_a_terminal(capsys):
@@ -254,10 +287,7 @@ def test_an_epoch_starts_from_zero():
     assert t.gradients.epochs[0] != t.gradients.epochs[1] == other.gradients.epochs[0]
 
 
-def test_an_epoch_without_a_batch_or_a_gradient():
-    t = flowing()
-    t.train([])
-    assert t.gradients.epochs == []
+def test_an_epoch_without_a_gradient():
     flow = GradientFlow(flowing().net)
     flow.add()
     assert flow.end_epoch() == {"0 Dense": 0.0, "2 Dense": 0.0}
