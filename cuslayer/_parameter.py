@@ -1,12 +1,20 @@
-"""Parameters with bounds."""
+"""Parameters with bounds, and the assignment of values to a parameter."""
 
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
+from weakref import WeakSet
+
+import numpy as np
 
 from cuslayer._base import check
 from cuslayer._tape import Tensor, note_change
+from cuslayer.backend import namespace
+
+# All optimizers, each with `parameters`.
+optimizers: WeakSet[Any] = WeakSet()
 
 
 class Bounded(Tensor):
@@ -42,3 +50,58 @@ class Bounded(Tensor):
         """Clip the elements to the bounds, in place."""
         note_change(self)
         self.data[...] = self.data.clip(self.least, self.most)
+
+
+def replaces(name: str, p: Tensor, value: Any) -> bool:
+    """Return whether a value takes the place of parameter p; if not, p gets its values.
+
+    Raises:
+        TypeError: the value is the result of an operation, whose gradients would be lost.
+        ValueError: an optimizer has p, but not the tensor that would take its place.
+    """
+    if not isinstance(value, Tensor):
+        return value is None
+    left = _left_behind(p, value)
+    if not p.requires_grad and not left:
+        return True
+    if value.node is not None:
+        hint = "assign its .data, or compute the weight in a weight_hook"
+        raise TypeError(f"{name} must be an array or a leaf Tensor, got the result of an operation; {hint}")
+    if value.requires_grad and left:
+        cure = "assign its .data, or make the optimizer afterwards"
+        raise ValueError(f"{name} must stay the tensor that an optimizer has, got another; {cure}")
+    return value.requires_grad
+
+
+def _left_behind(p: Tensor, value: Tensor) -> bool:
+    """Return whether an optimizer has p without a value in its place."""
+
+    def some() -> bool:
+        identities = ({id(each) for each in optimizer.parameters} for optimizer in list(optimizers))
+        return any(id(p) in held and id(value) not in held for held in identities)
+
+    # An optimizer and its groups refer to each other: without a collection, one that nobody has any more would count.
+    return some() and (gc.collect() >= 0 and some())
+
+
+def set_values(name: str, p: Tensor, value: Any) -> None:
+    """Give a parameter, in its type, the values of an array of its shape, or of one number.
+
+    Raises:
+        TypeError: the value does not contain numbers.
+        ValueError: the shape differs, or a value is not finite or beyond the parameter's bounds.
+    """
+    try:
+        given = (value if isinstance(value, Tensor) else Tensor(value)).data
+    except (AttributeError, TypeError, ValueError):
+        raise check.mistyped(name, f"must be a Tensor or an array of shape {p.shape}", value) from None
+    if given.shape not in ((), p.shape):
+        raise ValueError(f"{name} must have shape {p.shape}, got {given.shape}")
+    with np.errstate(over="ignore"):
+        values = namespace(given).full(p.shape, given, p.dtype)
+    if values.size:
+        least, most = float(values.min()), float(values.max())
+        check.finite_range(name, least, most)
+        if isinstance(p, Bounded) and not p.least <= least <= most <= p.most:
+            raise ValueError(f"{name} must lie within {p.least:g} and {p.most:g}, got {least:g} to {most:g}")
+    p.data = values

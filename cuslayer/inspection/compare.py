@@ -406,13 +406,13 @@ def _copy(value: Any, dtype: Any) -> Any:
     layer = copy.copy(value)
     if isinstance(layer, Synapse):
         with no_grad():
-            layer.weight, layer.weight_hook = layer.effective_weight(), None
+            vars(layer)["weight"], layer.weight_hook = layer.effective_weight(), None
     elif isinstance(layer, Hooked) and layer.weight_hook:
         fixed = layer.effective_weight().detach()
         layer.weight_hook = lambda weight: fixed
     dtype = None if isinstance(layer, Delay) else dtype
     for name, item in list(vars(layer).items()):
-        setattr(layer, name, _copy(item, dtype))
+        vars(layer)[name] = _copy(item, dtype)
     layer.training = False
     return layer
 

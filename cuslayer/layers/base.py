@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
-from cuslayer._parameter import Bounded
+from cuslayer._parameter import Bounded, replaces, set_values
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
@@ -32,11 +32,18 @@ class Layer:
     `state`, `load_state`, `train` and the optimizer find them without registration, also in subclasses of the library's
     layers. A subclass that defines `parameters` itself decides alone which tensors are trained.
 
+    An array that is assigned to a tensor, ``layer.weight = array``, sets its values: layer and optimizer keep the
+    tensor, its type and its bounds. The array has the tensor's shape, or is one number. So does a `Tensor` without
+    ``requires_grad``. A `Tensor` with it takes the place of the other, such as ``b.weight = a.weight`` for two layers
+    that share a weight. This, the result of an operation, or other values raise a ValueError or TypeError where an
+    optimizer would go on with the old tensor, or a gradient would be lost.
+
     Attributes:
         training: whether layers that behave differently in training, such as dropout, do so.
         keeps_shape: whether the output always has the shape of the input.
         keeps_steps: whether step t of the output is the same time as step t of the input, as in the library's layers.
             Neurons before and after the layer must then have the same dt.
+        tensors: the names of attributes that are a Tensor or None, never an array.
         state_numbers: the names of number attributes that belong to the state of a network, such as a gain.
         memory: the number of earlier input steps on which an output step depends in evaluation; None if there is no
             limit. A class that defines `__call__` must also define memory.
@@ -55,6 +62,7 @@ class Layer:
     training = True
     keeps_shape = False
     keeps_steps = False
+    tensors: ClassVar[tuple[str, ...]] = ()
     state_numbers: tuple[str, ...] = ()
     if TYPE_CHECKING:  # a subclass may define it as an attribute or a property
 
@@ -73,6 +81,16 @@ class Layer:
         """Scale the output by a factor, by default through the layer's only parameter; `calibrate` calls it."""
         for p in self.parameters():
             scale_parameter(p, factor)
+
+    @check.method
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self).get(name)
+        if held is None and name in self.tensors and not (value is None or isinstance(value, Tensor)):
+            raise check.mistyped(name, "must be a Tensor or None where the layer has none", value)
+        if isinstance(held, Tensor) and held.node is None and value is not held and not replaces(name, held, value):
+            set_values(name, held, value)
+        else:
+            super().__setattr__(name, value)
 
     def parameters(self) -> list[Tensor]:
         """Return the tensors that an optimizer updates, each once."""
@@ -308,6 +326,7 @@ class Synapse(Hooked):
         drawn_again: whether `draw_again` has set the initial weight.
     """
 
+    tensors = ("weight", "bias")
     usual_scale = 10.0
     scalable = True
     delays: Any = None

@@ -67,6 +67,7 @@ class BatchNorm(Layer):
     """
 
     keeps_shape = keeps_steps = True
+    tensors = ("gain", "offset")
     state_numbers = ("height",)
     memory = 0
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
-from cuslayer._parameter import Bounded
+from cuslayer._parameter import Bounded, optimizers
 from cuslayer._tape import Tensor, note_change
 from cuslayer.backend import Array, namespace, to_device, to_numpy, uninterrupted
 from cuslayer.optim.ahead import Numbers, StepsAhead
@@ -176,6 +176,7 @@ class Optimizer:
         self._ahead: dict[np.dtype[Any], StepsAhead] = {}
         self._group_of = [group for group in self.groups for _ in group.params]
         self._check = StepCheck()
+        optimizers.add(self)
 
     def __init_subclass__(cls) -> None:
         own: Any = vars(cls).get("__init__")

@@ -1,5 +1,7 @@
 """Layers of the user's own: the tensors and layers that are their attributes belong to them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -199,3 +201,102 @@ def test_parameters_of_ones_own_decide():
     body = Body(cs.Dense(4, 2), cs.Dense(2, 2))
     assert body.parameters() == [body[0].weight]
     assert list(cs.Sequential(body).state()) == ["0.0"]
+
+
+class Gate(cs.Layer):
+    memory = 0
+
+    def __init__(self):
+        self.dense, self.gate = cs.Dense(4, 4), cs.Tensor([1.0] * 4, requires_grad=True)
+
+    def __call__(self, x):
+        return self.dense(x) * self.gate
+
+
+def trained_layers():
+    return cs.Sequential(
+        Gate(),
+        cs.Sequential(cs.Dense(4, 3, bias=True, delays=cs.SynapticDelays(3.0, dt=1.0)), cs.BatchNorm(3, trained=True)),
+        cs.Delay(3, dt=1.0, max_delay=4.0),
+        cs.FilterBank(2, 5),
+        cs.ReadOut(6, 2, trained=True, bias=True),
+    )
+
+
+def trained_attributes(net):
+    """Return each layer with the name of an attribute that is trained."""
+    names = [(layer, name) for layer in net.layers_within() for name in vars(layer)]
+    return [(x, name) for x, name in names if getattr(vars(x)[name], "requires_grad", False)]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("form", [np.asarray, np.float32, lambda a: np.asarray(a).tolist(), cs.Tensor])
+def test_an_array_that_is_assigned_sets_the_values_of_the_tensor(form, frozen):
+    """So the optimizer goes on with it, and a file, a state and a bound too."""
+    net = trained_layers()
+    optimizer = cs.SGD(net.parameters(), 0.25)
+    attributes = trained_attributes(net)
+    assert len(attributes) == sum(p.requires_grad for p in net.parameters()) >= 12
+    for layer, name in attributes:
+        p = getattr(layer, name)
+        p.requires_grad, dtype = not frozen, p.dtype
+        values = np.random.default_rng(p.size).integers(32, 64, p.shape) / 64
+        setattr(layer, name, form(values))
+        assert getattr(layer, name) is p
+        assert (p.dtype, p.requires_grad) == (dtype, not frozen)
+        assert (p.data == values).all()
+        setattr(layer, name, 0.5)
+        assert getattr(layer, name) is p
+        assert (p.data == 0.5).all()
+        p.requires_grad, p.grad = True, np.full(p.shape, -1.0, np.float32)
+    optimizer.step()
+    for layer, name in attributes:
+        assert (getattr(layer, name).data == 0.75).all(), name
+
+
+def test_what_would_leave_the_optimizer_behind_is_refused():
+    net = trained_layers()
+    optimizer = cs.Adam(net.parameters())
+    for layer, name in trained_attributes(net):
+        p = getattr(layer, name)
+        before = p.data.copy()
+        for value, kind, rule in (
+            (np.ones((*p.shape, 2)), ValueError, rf"must have shape {re.escape(str(p.shape))}, got \(.*2,?\)$"),
+            (np.full(p.shape, np.nan), ValueError, "must be finite, got nan in it"),
+            (np.full(p.shape, 1e300), ValueError, "must be finite, got inf in it"),
+            (p * 2, TypeError, "must be an array or a leaf Tensor, got the result of an operation; assign its .data"),
+            (cs.Tensor(before, requires_grad=True), ValueError, "must stay the tensor that an optimizer has, got an"),
+            ("ones", TypeError, r"must be a Tensor or an array of shape \(.*\), got str"),
+            ({}, TypeError, r"must be a Tensor or an array of shape \(.*\), got dict"),
+        ):
+            with pytest.raises(kind, match=rf"^{type(layer).__name__}: {name} {rule}"):
+                setattr(layer, name, value)
+            assert getattr(layer, name) is p
+            assert (p.data == before).all()
+    with pytest.raises(ValueError, match=r"^Delay: delay must lie within 0 and 4, got 5 to 5$"):
+        net[2].delay = 5.0
+    for layer, name in ((cs.Dense(4, 3), "bias"), (cs.BatchNorm(3), "gain"), (cs.BatchNorm(3), "offset")):
+        with pytest.raises(TypeError, match=f"{name} must be a Tensor or None where the layer has none, got ndarray"):
+            setattr(layer, name, np.ones(3))
+    # A tensor that the optimizer has too may be shared, and any where there is no optimizer any more.
+    net[0].gate = net[0].gate
+    shared = cs.Tensor([1.0] * 4, requires_grad=True)
+    del optimizer
+    net[0].gate = shared
+    assert net[0].gate is shared
+
+
+def test_a_layer_may_keep_what_it_has_computed():
+    """Of any shape, with a gradient and without."""
+
+    class Keeping(cs.Dense):
+        def __call__(self, x):
+            self.last = super().__call__(x)
+            return self.last
+
+    layer = Keeping(4, 3)
+    for steps in (5, 6):
+        with cs.no_grad():
+            layer(np.ones((steps, 2, 4)))
+        assert layer(np.ones((steps + 5, 2, 4))) is layer.last
+    assert layer.last.shape == (11, 2, 3)
