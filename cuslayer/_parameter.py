@@ -85,7 +85,9 @@ def _left_behind(p: Tensor, value: Tensor) -> bool:
 
 
 def set_values(name: str, p: Tensor, value: Any) -> None:
-    """Give a parameter, in its type, the values of an array of its shape, or of one number.
+    """Give a parameter the values of an array of its shape, or of one number.
+
+    The parameter keeps its type, but a Tensor may change it as long as no optimizer has the parameter.
 
     Raises:
         TypeError: the value does not contain numbers.
@@ -97,8 +99,10 @@ def set_values(name: str, p: Tensor, value: Any) -> None:
         raise check.mistyped(name, f"must be a Tensor or an array of shape {p.shape}", value) from None
     if given.shape not in ((), p.shape):
         raise ValueError(f"{name} must have shape {p.shape}, got {given.shape}")
+    kept = not isinstance(value, Tensor) or value.dtype.kind != "f" or _left_behind(p, value)
+    values = namespace(given).empty(p.shape, p.dtype if kept else value.dtype)
     with np.errstate(over="ignore"):
-        values = namespace(given).full(p.shape, given, p.dtype)
+        values[...] = given
     if values.size:
         least, most = float(values.min()), float(values.max())
         check.finite_range(name, least, most)

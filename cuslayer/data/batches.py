@@ -74,10 +74,16 @@ class Share(NamedTuple):
 
 
 class Shares:
-    """The shares of batches; iteration yields pairs of a `Share` and None, in the place of the batches."""
+    """The shares of batches; iteration yields pairs of a `Share` and None, in the place of the batches.
 
-    def __init__(self, batches: Iterable[Any], micro: int, part: Callable[[int], range]) -> None:
+    `at_steps` says whether integers (T, N) are labels at each step; otherwise they are the labels of N samples.
+    """
+
+    def __init__(
+        self, batches: Iterable[Any], micro: int, part: Callable[[int], range], *, at_steps: bool = True
+    ) -> None:
         self._batches, self._micro, self._part = batches, micro, part
+        self._at_steps = at_steps
 
     def __len__(self) -> int:
         """The number of batches; of an iterator it is not known."""
@@ -108,7 +114,7 @@ class Shares:
         x, target = as_tensor(batch[0]), batch[1]
         target = target.data if isinstance(target, Tensor) else target
         target = np.asarray(target) if isinstance(target, (list, tuple)) else target
-        timed = _at_each_step(target, x.shape[:2])
+        timed = _at_each_step(target, x.shape[:2], self._at_steps)
         cuts = self._cuts(x.shape[1])
         own = self._part(len(cuts))
         pairs = ((_cut(x, cuts[i]), target[:, cuts[i]] if timed else target[cuts[i]]) for i in own)
@@ -118,15 +124,15 @@ class Shares:
         return [slice(first, first + self._micro) for first in range(0, max(samples, 1), self._micro)]
 
 
-def _at_each_step(target: Any, times: tuple[int, ...]) -> bool:
+def _at_each_step(target: Any, times: tuple[int, ...], at_steps: bool) -> bool:
     """Return whether targets are (T, N, ...) or (T, N); others are (N,) or (N, outputs)."""
     shape = getattr(target, "shape", ())
     if len(shape) != 2 or shape != times:
         return len(shape) > 2
     if times[0] != times[1]:
         return True
-    # Numbers, or one-hot classes, of samples, as for the losses.
-    return target.dtype.kind in "iu" and not bool(((target == 1).sum(axis=1) == 1).all())
+    # As many samples as steps: numbers and one-hot classes are of samples, as for the losses.
+    return at_steps and target.dtype.kind in "iu" and not bool(((target == 1).sum(axis=1) == 1).all())
 
 
 def _cut(x: Tensor, part: slice) -> Any:

@@ -31,9 +31,11 @@ class ClassLoss:
         neuron: the output neuron; its dt is the step. A loss for read-outs has none.
         dt: the step, ms.
         window: the window in steps; None for the whole time.
+        at_steps: whether integers (T, N) are labels at each step.
     """
 
     neuron: Neuron
+    at_steps = False
 
     def __init__(self, neuron: Neuron, window: tuple[float, float] | None) -> None:
         self.neuron = as_neuron(neuron)

@@ -286,6 +286,10 @@ class CrossEntropyLoss(ClassLoss):
         hidden = [name for name, value in usual.items() if getattr(self, name) == value]
         return check.shown(self, *hidden, window=in_ms(self.window, self.dt))
 
+    @property
+    def at_steps(self) -> bool:  # type: ignore[override]
+        return self.over == "every"
+
     def send_labels(self, labels: Any, spikes: Any) -> Any:
         return send_classes(labels, spikes)
 

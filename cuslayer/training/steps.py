@@ -404,6 +404,7 @@ class _Found:
 
     statistics: npt.NDArray[np.float64]
     scores: dict[int, Tally] = field(default_factory=dict)
+    recordings: dict[int, int] = field(default_factory=dict)
     problem: NotFiniteError | None = None
     spikes: bool = False
 
@@ -417,15 +418,19 @@ class ParallelStep(PlainStep):
     all raise the error.
     """
 
-    def __init__(self, parallel: DataParallel, statistics: RunningStatistics) -> None:
+    def __init__(self, parallel: DataParallel, statistics: RunningStatistics, *, at_steps: bool = True) -> None:
         super().__init__()
-        self._parallel, self._statistics = parallel, statistics
+        self._parallel, self._statistics, self._at_steps = parallel, statistics, at_steps
         self.shows = parallel.context.rank == 0
 
     def own(self, batches: Iterable[Any]) -> Iterable[Any]:
         context = self._parallel.context
-        found = Shares(batches, self._parallel.micro, lambda leaves: share(leaves, context.rank, context.size))
-        return found if isinstance(batches, Sized) else iter(found)
+
+        def part(leaves: int) -> range:
+            return share(leaves, context.rank, context.size)
+
+        shares = Shares(batches, self._parallel.micro, part, at_steps=self._at_steps)
+        return shares if isinstance(batches, Sized) else iter(shares)
 
     def start(self, net: Sequential, steps: int) -> None:
         """Send process 0's weights to all processes before the first step, and later check that they agree.
@@ -485,7 +490,8 @@ class ParallelStep(PlainStep):
     ) -> None:
         """Note the score of a micro-batch, and an error for numbers that are not finite."""
         score = found.scores[leaf] = Tally()
-        add_score(score, task, spikes, target, value)
+        score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
+        found.recordings[leaf] = spikes.shape[1]
         if self.last is None or leaf == 0:
             self.last = x, target
         try:
@@ -495,19 +501,21 @@ class ParallelStep(PlainStep):
 
     def _end_batch(self, task: Task, found: _Found, number: int) -> None:
         """Add a batch to the score and the statistics on all processes; all raise an error that one has found."""
-        parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW, 0)))
+        parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW + 1, 0)))
         for leaf, score in found.scores.items():
-            rows[leaf, :ROW] = score.row()
+            rows[leaf, : ROW + 1] = *score.row(), found.recordings[leaf]
         mine = found.problem is not None, parallel.stop(), found.spikes
         flags = parallel.exchange_rows(rows, np.array(mine, np.float64))
         parallel.stopping = bool(flags[:, 1].any())
         if flags[:, 0].any():
             raise on_all(next(each for each in parallel.context.gather(found.problem) if each is not None))
+        # As `add_score`, for the whole batch: the score does not depend on its division.
+        rows[:, 0] *= rows[:, 2].sum() / max(rows[:, ROW].sum(), 1)
         task.score.add_rows(rows[:, :ROW])
         if parallel.context.rank == 0:
             task.silence.note(bool(flags[:, 2].any()), number)
         if found.statistics.size:
-            self._statistics.move(rows[:, ROW:])
+            self._statistics.move(rows[:, ROW + 1 :])
 
 
 def agreed(stop: Callable[[], bool], parallel: DataParallel | None) -> Callable[[], bool]:

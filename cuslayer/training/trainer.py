@@ -274,7 +274,7 @@ class Trainer:
     def _strategy(self) -> PlainStep:
         """Return the strategy for the steps of this epoch."""
         if self.parallel is not None:
-            return ParallelStep(self.parallel, self._statistics)
+            return ParallelStep(self.parallel, self._statistics, at_steps=getattr(self.loss, "at_steps", True))
         chunks = self.truncate or self.recompute
         if self.graph is False or chunks is not None or device() != "cuda":
             return PlainStep()

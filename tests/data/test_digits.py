@@ -164,8 +164,9 @@ def test_the_default_cache_folder_is_that_of_the_system(monkeypatch, tmp_path):
     def homeless():
         raise RuntimeError
 
-    monkeypatch.setattr(Path, "home", homeless)
-    assert digits._cache_file(2) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "home", homeless)
+        assert digits._cache_file(2) is None
 
 
 def test_digits_with_invalid_arguments_raise(cache, quick):

@@ -179,7 +179,7 @@ def test_two_classes_of_one_name(tmp_path):
 def test_arrays_that_no_constructor_makes(tmp_path):
     """They would have no place in the object that is made anew, or one of another shape."""
     late, grown = Renamed(2), Renamed(2)
-    late.more, grown.weight = np.zeros(2), cs.Tensor(np.zeros(3))
+    late.more, grown.weight = np.zeros(2), cs.Tensor(np.zeros(3), requires_grad=True)
     with pytest.raises(ValueError, match=r"^save: Renamed's more has no place in the Renamed that its constructor"):
         cs.save(late, tmp_path / "net.npz")
     with pytest.raises(ValueError, match=r"^save: Renamed's weight has shape \(3,\), its constructor's .* \(2,\)$"):
