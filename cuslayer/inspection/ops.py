@@ -30,8 +30,8 @@ def count_operations(
     """Count the synaptic operations of a network for an input, and estimate their energy as in papers.
 
     A spike adds a weight at each of its synapses: an accumulate (AC). A number that is not 0 multiplies too: a MAC for
-    each synapse. `SparsityLoss` counts the same. A bias is an accumulate for each output and step. All counts are for a
-    sample, the mean over the batch.
+    each synapse. `SparsityLoss` counts the same for spikes of neurons, and leaves out the operations of the network's
+    input. A bias is an accumulate for each output and step. All counts are for a sample, the mean over the batch.
 
     The energy is ``AC accumulate + MAC multiply_accumulate + updates update``, by default with the values of 45 nm CMOS
     and float32, 0.9 pJ and 4.6 pJ. It assumes that silent inputs cost nothing, that weights are where they are needed,

@@ -410,6 +410,12 @@ def _whole(labels: Tensor) -> Array:
     return given.astype(np.int64)
 
 
+def finite_target(target: Array) -> None:
+    """Raise ValueError if numbers of a target on the CPU are not finite; a GPU's are not read."""
+    if target.size and kernels.of(target) is kernels.cpu:
+        check.finite_range("target", float(target.min()), float(target.max()))
+
+
 def integers(labels: Array, most: int) -> Array:
     """Return labels (N,); raise if one is not a class from 0 to ``most - 1``."""
     if labels.size and labels.dtype.kind not in "iu":

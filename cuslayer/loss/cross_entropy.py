@@ -318,7 +318,7 @@ class CrossEntropyLoss(ClassLoss):
             raise ValueError(f"labels at each step, of shape {given.shape}, need over='every', got {self.over!r}")
         classes = namespace(given).arange(spikes.shape[-1])
         if given.ndim == 3:
-            if not ((given != 0).sum(axis=-1) <= 1).all():
+            if not (((given == 0) | (given == 1)).all() and ((given != 0).sum(axis=-1) <= 1).all()):
                 raise ValueError("labels (T, N, classes) must be one-hot, or all 0 for a step that does not count")
             chosen = given != 0
         else:

@@ -13,7 +13,7 @@ from cuslayer._base.sequences import Lengths, ended, sum_of_parts
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import part_of
+from cuslayer.loss.base import finite_target, part_of
 from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
 
 
@@ -82,13 +82,14 @@ class SpikeTimeLoss:
         """Return the loss of spikes against target, both (T, N, ...), as a scalar; in a padded batch up to each end.
 
         Raises:
-            ValueError: the shapes differ.
+            ValueError: the shapes differ, or a number of the target is not finite.
         """
         spikes, target = as_tensor(spikes), as_tensor(target)
         if spikes.ndim == 3 and target.ndim < 3:
             got = f"got shape {target.shape}; for classes take SpikeCountLoss"
             raise ValueError(f"target must be spike trains of shape {spikes.shape}, {got}")
         check.same_shape("spikes", spikes, "target", target)
+        finite_target(target.data)
         if spikes.lengths is None:
             return spike_time_error(spikes, target, response=self.neuron.filter)
 

@@ -8,7 +8,7 @@ from cuslayer import kernels
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, numeric, to_device, to_numpy
-from cuslayer.loss.base import OVER, ClassLoss, over_time
+from cuslayer.loss.base import OVER, ClassLoss, finite_target, over_time
 
 
 @instead.renamed(region="window")
@@ -56,8 +56,7 @@ class MeanSquaredError(ClassLoss):
         if given.shape not in shapes:
             hint = "; Arrays(x, y, targets='numbers') keeps numbers" if given.shape == spikes.shape[1:2] else ""
             raise ValueError(f"target has shape {given.shape}, the output takes {' or '.join(map(str, shapes))}{hint}")
-        if given.size and kernels.of(given) is kernels.cpu:
-            check.finite_range("target", float(given.min()), float(given.max()))
+        finite_target(given)
         return to_numpy(given) if kernels.of(spikes.stored) is kernels.cpu else to_device(given)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:

@@ -125,9 +125,9 @@ class SparsityLoss:
         E = loss + weight N max(0, o - allowed)
 
     While there are more operations than allowed, each bin of a neuron receives ``weight`` times its number of synapses
-    as a further gradient. Operations are counted as in `count_operations`: a number other than 0, such as from
-    `SigmaDelta`, counts like a spike, and its gradient has its sign. Spikes count before Dropout. `Trainer` observes
-    the network for this loss; elsewhere::
+    as a further gradient. Operations are counted as in `count_operations`, without the input's: a number other than 0,
+    such as from `SigmaDelta`, counts like a spike, and its gradient has its sign. Spikes count before Dropout.
+    `Trainer` observes the network for this loss; elsewhere::
 
         with loss.observing(net):
             out = net(x)
@@ -165,6 +165,11 @@ class SparsityLoss:
     def neuron(self) -> Any:
         """The neuron of the loss; None if it has none."""
         return getattr(self.loss, "neuron", None)
+
+    @property
+    def at_steps(self) -> bool:
+        """Whether integers (T, N) are labels at each step."""
+        return getattr(self.loss, "at_steps", True)
 
     def __call__(self, output: Any, target: Any) -> Tensor:
         """Return the loss with the penalty of the last observed pass."""
