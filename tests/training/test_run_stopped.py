@@ -59,23 +59,29 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_run_that_is_stopped_again_and_again(tmp_path, kind):
-    """Within training, validation and test, and between epochs; the first layer is calibrated before the first step."""
+    """Within training, validation and test, and between epochs; the first layer is calibrated before the first step.
+
+    A run that is stopped after every step still gets on: each stop saves a later place.
+    """
     options = {"batch": 1, "initialization": "calibrated", "checkpoint_steps": None, "validation": 0.5, "epochs": 3}
     config = tiny(tmp_path, optimizer=OPTIMIZERS[kind], **options)
     expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
     assert len({row.split(",", 1)[1] for row in expected["metrics.csv"]}) >= 3
     places = set()
-    for first in (1, 4):
-        config = config.with_options(out=str(tmp_path / f"out{first}"))
+    for first, later in ((1, 3), (4, 3), (1, 1)):
+        config, place = config.with_options(out=str(tmp_path / f"out{first}{later}")), (0, 0, 0)
         found = stopped(config, first)
         while found is not None:
             assert found.saved
             places.add((found.epoch, found.batches))
             checkpoint = load_checkpoint(found.folder / "checkpoint.npz")
             assert (checkpoint.epoch, checkpoint.batches) == (found.epoch, found.batches)
+            tested = checkpoint.place.tested if checkpoint.place is not None else None
+            before, place = place, (found.epoch, found.batches, 0 if tested is None else tested["batches"])
+            assert place > before or found.epoch == 3  # the test begins again
             backend.generator().random(3)  # what is drawn in between does not matter
-            found = stopped(config, 3, resume=True)
-        assert results(tmp_path / f"out{first}") == expected
+            found = stopped(config, later if found.epoch < 3 else 9, resume=True)
+        assert results(tmp_path / f"out{first}{later}") == expected
     assert {epoch for epoch, _ in places} == {0, 1, 2, 3}
     assert {batches for _, batches in places} >= {0, 1, 2}
 

@@ -157,6 +157,23 @@ def test_the_schedule_plateau(config, looked, monkeypatch):
     assert [seen[epoch] for epoch in range(8)] == [0.4, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1, 0.1]
 
 
+@pytest.mark.parametrize(("epochs", "batch", "warmup"), [(8, 2, 4), (20, 9, 2), (100, 3, 30)])
+def test_the_warm_up_is_a_tenth_of_all_epochs(config, monkeypatch, epochs, batch, warmup):
+    """Of 9 recordings; 30 steps at most."""
+    optimizers, make = [], Config.make_optimizer
+    monkeypatch.setattr(Config, "make_optimizer", lambda *a, **o: optimizers.append(make(*a, **o)) or optimizers[-1])
+    for resume, last in ((False, 2), (True, 0)):
+        questions = iter([False] * last + [True])
+        with pytest.raises(Stopped):
+            train(
+                config.with_options(epochs=epochs, batch=batch),
+                resume=resume,
+                log=silent,
+                stop=lambda questions=questions: next(questions),
+            )
+    assert [optimizer.warmup for optimizer in optimizers] == [warmup] * 2
+
+
 def test_a_death_between_the_last_epoch_and_the_test(config, tmp_path, looked):
     """The best epoch is not the last one: its weights are read again, and those of the last one come back."""
     accuracies, titles = looked
