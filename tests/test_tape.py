@@ -6,8 +6,10 @@ import gc
 import threading
 import weakref
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
 import cuslayer as cs
 from cuslayer._tape import Tensor, differentiable
@@ -265,3 +267,21 @@ def test_a_new_gradient_is_not_copied():
         x = Tensor(np.ones(3), requires_grad=True)
         double(double(x)).backward(np.ones(3))
         assert x.grad is made[-1]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=4), st.integers(0, 4), st.integers(0, 4))
+def test_a_gradient_has_the_shape_before_broadcasting(stretched, a_starts, b_starts):
+    """Whatever axes are added or stretched, several at once too."""
+    shapes = [tuple(1 if axis[n] else 2 + i for i, axis in enumerate(stretched)) for n in (0, 1)]
+    shapes = [shapes[0][a_starts:], shapes[1][b_starts:]]
+    a, b = (Tensor(normal(*shape), True) for shape in shapes)
+    for operation, slopes in ((lambda a, b: a * b, (b.data, a.data)), (lambda a, b: a - b, (1.0, -1.0))):
+        a.grad = b.grad = None
+        y = operation(a, b)
+        g = normal(*y.shape)
+        y.backward(g)
+        for x, slope in zip((a, b), slopes, strict=True):
+            wide = np.broadcast_to(g * slope, y.shape)
+            added = y.ndim - x.ndim
+            axes = tuple(i for i, size in enumerate(y.shape) if i < added or x.shape[i - added] != size)
+            np.testing.assert_allclose(x.grad, wide.sum(axis=axes).reshape(x.shape), atol=1e-12)

@@ -1,9 +1,12 @@
 """The optimizers against their formulas, step by step."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
 import cuslayer as cs
+from cuslayer.optim.ahead import StepsAhead
 
 
 def run(make, steps=25, shape=(7, 5)):
@@ -184,3 +187,25 @@ def test_usual_constants():
     assert cs.NAdam(w).momentum_decay == 0.004
     assert cs.NAdam(w, momentum_decay=None).lr == 0.001
     assert "peak" not in cs.Adam(w).memory[0]
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(0, 3), min_size=1), st.booleans()), min_size=1, max_size=6))
+def test_what_a_device_has_noted_outlives_a_change_of_the_parameters(steps):
+    """Frozen parameters, other rates, new tables: each note is reported once, with its step and parameter."""
+    ahead, wrong, reported = StepsAhead(np.dtype(np.float32)), [], []
+    for step, (parameters, looks) in enumerate(steps, start=1):
+        chosen = tuple(sorted(parameters))
+        rows = [(float(step // 2), float(i)) for i in chosen]
+        ahead.prepare(lambda n, rows=rows: rows, rows, np.zeros(1, np.float32), chosen, step - 1)
+        assert [x.shape[-2] for x in ahead.arrays if x.ndim > 1] == [len(chosen)] * 3
+        assert ahead.arrays[2].sum() == step - 1
+        ahead.arrays[2][0] += 1  # as the kernel does
+        noted = ahead.arrays[3][step % len(chosen)]
+        if not noted.any():
+            noted[step % 2] = step
+            wrong.append((step, chosen[step % len(chosen)], ("gradient", "update")[step % 2]))
+        ahead.advance()
+        reported += ahead.not_finite() if looks else []
+    reported += ahead.not_finite()
+    assert sorted(map(tuple, reported)) == sorted(wrong)
+    assert ahead.not_finite() == []

@@ -276,6 +276,27 @@ def test_growing_gradients_give_one_warning():
         recurrent(8.0, scale_rho=1.0).train([(np.tile(X, (20, 1, 1)), LABELS)])
 
 
+@pytest.mark.parametrize(
+    ("samples", "grown"),
+    [
+        ([(49, 2.0)], False),
+        ([(50, 2.0)], True),
+        ([(90, 1.0)], False),
+        ([(49, 2.0), (90, 1.0)], False),
+        ([(90, 1.0), (60, 2.0), (5, 3.0)], True),
+        ([(90, 0.5)], False),
+    ],
+)
+def test_growth_needs_enough_steps_with_an_error(samples, grown):
+    """A sample counts from 50 of its steps on, wherever its errors lie: over fewer, a response's delay looks alike."""
+    t, errors = recurrent(8.0), np.zeros((120, len(samples), 8), np.float32)
+    for i, (steps, ratio) in enumerate(samples):
+        errors[7 + i : 7 + i + steps, i] = ratio ** np.arange(steps, 0.0, -1)[:, None]
+    with t._watch.during(True):
+        on_errors.get()(t.net[1], errors)
+    assert [counts.tolist() for counts in t._watch._counts.values()] == [[grown, 1.0]]
+
+
 def test_a_limit_that_cuts_every_step_gives_one_warning():
     batches = [(X, LABELS)] * 9
     t = trainer(cs.Dense(6, 5), FAST, clip_norm=1e-3)
