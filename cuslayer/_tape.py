@@ -297,10 +297,11 @@ def _ones_on_device(xp: Any, device: int, shape: tuple[int, ...], dtype: Any) ->
 def _as_data(data: Any) -> Array:
     """Return an array of float32, float64 or booleans on the device in use."""
     given = getattr(data, "dtype", None)
-    array = to_device(data)
+    array = to_numpy(data) if namespace(data) is np else data
     if array.dtype.kind not in "biuf":
         raise TypeError(f"data must be real numbers or booleans, got {array.dtype}")
-    return array.astype(np.float32) if given not in (np.float32, np.float64) and array.dtype != bool else array
+    keeps_type = given in (np.float32, np.float64) or array.dtype == bool
+    return to_device(array if keeps_type else check.as_type("data", array, np.float32))
 
 
 def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:

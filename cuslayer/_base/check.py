@@ -329,10 +329,38 @@ def _is_door(frame: FrameType) -> bool:
 
 
 def finite_range(name: str, low: float, high: float) -> None:
-    """Raise ValueError if an array, given by its smallest and its largest element, has NaN or an infinity."""
+    """Raise ValueError if an array, given by its smallest and its largest element, is not finite in float32."""
     if not (math.isfinite(low) and math.isfinite(high)):
         wrong = high if math.isfinite(low) else low
         raise refusal(name, "must be finite", wrong, f"{wrong} in it")
+    as_type(name, np.array([low, high], np.float64), np.float32)
+
+
+def as_type(name: str, x: Any, dtype: Any, *, copy: bool = False) -> Any:
+    """Return an array in another type of numbers, by default copied only if necessary; no number may become infinite.
+
+    Numbers that are already on a GPU are not read back.
+    """
+    with np.errstate(over="ignore"):
+        converted = x.astype(dtype, copy=copy)
+    if narrows(x, converted.dtype):
+        lost = np.isinf(converted) & np.isfinite(x)
+        if lost.any():
+            first = x[lost].flat[0]
+            rule = f"must be at most {np.finfo(converted.dtype).max:.3g} in size, {converted.dtype} has no more"
+            raise refusal(name, rule, first, f"{first:g} in it")
+    return converted
+
+
+def fits(name: str, x: Any, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError if an array, or a list of spikes, has a finite number that is infinite in another type."""
+    if narrows(x, dtype):
+        as_type(name, x, dtype)
+
+
+def narrows(x: Any, dtype: np.dtype[Any]) -> bool:
+    """Return whether a type of floating numbers is narrower than that of an array on the CPU."""
+    return isinstance(x, (np.ndarray, np.floating)) and x.dtype.kind == "f" and dtype.itemsize < x.dtype.itemsize
 
 
 def unmasked(x: Any) -> None:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -418,7 +418,7 @@ class Loader:
             at = np.floor(bins * self.dt / (self._own_dt or self.dt) + EDGE).astype(np.int64)
             return label[np.minimum(at, len(label) - 1)]
         if self._targets in ("labels", "numbers") or (label.ndim == 1 and label.dtype.kind in "biuf"):
-            return numbers("label", label).astype(np.float32).reshape(-1)
+            return cast(npt.NDArray[Any], check.as_type("label", numbers("label", label), np.float32).reshape(-1))
         found = label.item() if label.ndim == 0 else label
         try:
             found = operator.index(int(found) if whole and float(found).is_integer() else found)

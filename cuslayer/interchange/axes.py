@@ -15,6 +15,7 @@ from cuslayer._base.files import write_whole
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers import Delay, Dense
+from cuslayer.layers.synaptic_delay import MOST_LAGS
 from cuslayer.network.network import Sequential, chain_of
 
 
@@ -123,14 +124,39 @@ def inward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
 def set_weight(layer: Any, weight: Array) -> None:
     """Set the weight of a layer from one with the axes of `weight_of`."""
     shape = layer.in_features if isinstance(layer, Dense) else ()
-    layer.weight.data = to_device(inward(weight, shape).astype(layer.weight.dtype))
+    layer.weight.data = to_device(check.as_type("weight", inward(weight, shape), layer.weight.dtype))
+
+
+def finite_numbers(name: str, value: Any) -> Array:
+    """Return a value of a file as an array of numbers that are finite in float32."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be numbers, got {numbers.dtype}")
+    if numbers.size:
+        check.finite_range(name, float(numbers.min()), float(numbers.max()))
+    return numbers
+
+
+def whole_numbers(name: str, value: Any, *, least: int = 1, most: int = 2**31) -> Array:
+    """Return a value of a file as int64; its numbers must be whole, from `least` to `most`."""
+    numbers = finite_numbers(name, value)
+    right = (numbers >= least) & (numbers <= most) & (numbers % 1 == 0)
+    if not right.all():
+        got = f"{numbers[~right].flat[0]:g}"
+        raise check.refusal(name, f"must be whole numbers from {least} to {most:,}", numbers, got)
+    return numbers.astype(np.int64)
+
+
+def delay_steps(name: str, value: Any) -> Array:
+    """Return delays of a file as whole steps, int64."""
+    return whole_numbers(name, value, least=0, most=MOST_LAGS - 1)
 
 
 def delay_layer(steps: Any, dt: float, most: float | None = None) -> Delay:
     """Return a layer of delays from their steps, (C, H, W) or (N,)."""
     ours = values_last(np.atleast_1d(steps) * dt)
     layer = Delay(ours.shape, dt=dt, max_delay=most)
-    layer.delay.data = to_device(ours.astype(np.float32))
+    layer.delay.data = to_device(check.as_type("delay", ours, np.float32))
     return layer
 
 

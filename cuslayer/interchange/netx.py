@@ -302,13 +302,11 @@ class _Reading:
         if entry.get("delayShift", bool(neuron.axon_delay)):
             stages.append(Shift(dt, dt=dt))
         if "delay" in entry:
-            stages.append(axes.delay_layer(entry["delay"], dt, entry.get("maxDelay")))
+            stages.append(axes.delay_layer(axes.delay_steps(f"{at}/delay", entry["delay"]), dt, entry.get("maxDelay")))
         return stages
 
     def _layer(self, at: str, kind: str, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
-        weight = np.asarray(self._entry(f"{at}/weight"))
-        if weight.dtype.kind not in "iuf":
-            raise TypeError(f"{at}/weight must be numbers, got {weight.dtype}")
+        weight = axes.finite_numbers(f"{at}/weight", self._entry(f"{at}/weight"))
         options: dict[str, Any] = {}
         if kind != "dense":
             options = {name: axes.pair_of(f"{at}/{name}", self._entry(f"{at}/{name}"), 0) for name in _GEOMETRY}
@@ -321,9 +319,9 @@ class _Reading:
             features = before or (weight.size // after[0],)
             size = math.prod(features) * after[0]
         else:
-            numbers = (self._entry(f"{at}/{name}") for name in ("inChannels", "outChannels", "groups"))
-            inputs, outputs, groups = map(int, numbers)
-            size = inputs * outputs * math.prod(kernel) // max(1, groups)
+            names = (f"{at}/{name}" for name in ("inChannels", "outChannels", "groups"))
+            inputs, outputs, groups = (axes.whole_numbers(name, self._entry(name)).item() for name in names)
+            size = inputs * outputs * math.prod(kernel) // groups
             if kind == "convT":
                 options["output_padding"] = axes.pair_of(f"{at}/outputPadding", self._entry(f"{at}/outputPadding"), 0)
         # Before memory is taken for a layer of many more weights than the file has.
@@ -346,8 +344,7 @@ class _Reading:
     def _shape(self, at: str) -> tuple[int, ...]:
         """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""
         value = self._entry(at)
-        array = np.atleast_1d(value)
-        if array.dtype.kind not in "iuf" or array.size not in (1, 3) or not (np.isfinite(array) & (array >= 1)).all():
+        numbers = np.ravel(axes.whole_numbers(at, value)).tolist()
+        if len(numbers) not in (1, 3):
             raise ValueError(f"{at} must be three numbers from 1, got {check.one_line(value)}")
-        numbers = [int(n) for n in array.ravel()]
         return (numbers[1], numbers[2], numbers[0]) if numbers[1:] not in ([], [1, 1]) else (numbers[0],)

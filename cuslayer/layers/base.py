@@ -181,7 +181,10 @@ class Layer:
             ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
         """
         self.check_state(state)
-        loaded = [(p, to_device(state[name].astype(p.dtype))) for name, p in self.named_parameters().items()]
+        loaded = [
+            (p, to_device(check.as_type(f"parameter {name}", state[name], p.dtype, copy=True)))
+            for name, p in self.named_parameters().items()
+        ]
         for p, data in loaded:
             p.data = data
 
@@ -454,6 +457,7 @@ def check_dense(x: Array, weight: Array) -> None:
     if weight.ndim != 2:
         raise ValueError(f"weight must be (inputs, outputs), got shape {weight.shape}")
     check_features(x.shape[2:], weight.shape[0])
+    check.fits("x", x, weight.dtype)
 
 
 def check_features(shape: Shape, expected: int) -> None:
@@ -497,5 +501,6 @@ def prepare(
     if weight.shape[3] % groups:
         got = f"{'x' if transposed else 'weight'} has {weight.shape[3]} {'channels' if transposed else 'outputs'}"
         raise ValueError(f"{got}, not a multiple of {groups} groups")
+    check.fits("x", x, weight.dtype)
     window, k = Window.of(weight.shape[:2], stride, padding, dilation), kernels.of(weight)
     return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups

@@ -137,6 +137,7 @@ class BatchNorm(Layer):
         x = as_tensor(x)
         check.time_first("x", x, least_dimensions=3)
         self.output_shape(x.shape[2:])
+        check.fits("x", x.stored, self.mean.dtype)
         affine = [p for p in (self.gain, self.offset) if p is not None]
         explained = self.mean.requires_grad and not self.training
         lengths = x.lengths if self.training and x.size else None

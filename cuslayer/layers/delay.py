@@ -98,8 +98,8 @@ class _Shift:
         given = delay if on_device else np.asarray(to_numpy(delay))
         if given.dtype.kind not in "iuf":
             raise TypeError(f"delay must be numbers, got {given.dtype}")
-        if not on_device and not np.isfinite(given).all():
-            raise ValueError("delay must be finite")
+        if not on_device and given.size:
+            check_delays(given.min(), given.max())
         neuron = x.shape[2:]
         if given.shape not in ((), neuron[-1:], neuron):
             raise ValueError(f"delay has shape {given.shape}, a neuron of x each has shape {neuron}")
@@ -128,6 +128,12 @@ class _Shift:
         return k.delay.shift(g, -self.steps)
 
 
+def check_delays(least: Any, most: Any) -> None:
+    """Raise ValueError unless delays, given by the least and the most, are finite and within 2^31 ms."""
+    for end in (least, most):
+        check.factor("delay", abs(check.number("delay", end)))
+
+
 def _memory(delay: Any, dt: float) -> int | None:
     """Return the number of earlier steps on which a step of the output depends; None if it depends on later ones."""
     steps = whole_steps(delay, dt)[0]
@@ -142,7 +148,7 @@ class Shift(Layer):
         dt: the step, ms.
 
     Raises:
-        ValueError: delay is not finite, or dt is not positive.
+        ValueError: delay is not finite or beyond 2^31 ms, or dt is not positive.
         TypeError: either is not a number.
 
     >>> import numpy as np
@@ -154,6 +160,7 @@ class Shift(Layer):
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("delay", delay)
+        check_delays(delay, delay)
         self.dt = check.time_step("dt", dt)
 
     @property
@@ -211,9 +218,9 @@ class Delay(Layer):
         sizes = features if isinstance(features, tuple) else (features,)
         self.features = tuple(check.integer("features", n, least=1) for n in sizes)
         self.dt = check.time_step("dt", dt)
-        self.max_delay = None if max_delay is None else check.not_negative("max_delay", max_delay)
+        self.max_delay = None if max_delay is None else check.factor("max_delay", max_delay)
         self.mode = check.one_of("mode", mode, MODES)
-        initial = check.not_negative("initial", initial)
+        initial = check.factor("initial", initial)
         longest = initial if self.max_delay is None else min(initial, self.max_delay)
         start = draw_uniform(0.0, longest, self.features)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)

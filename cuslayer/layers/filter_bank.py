@@ -87,6 +87,7 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
 
 def _filter(x: Array, weight: Array, shape: Shape) -> tuple[Array, Pullback]:
     """Return x filtered by a weight (F, K), and the pullback to x and to the weight in another shape."""
+    check.fits("x", x, weight.dtype)
     k = kernels.of(weight)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:

@@ -246,7 +246,7 @@ def _weighted(
     image = window.image(shape[2:4]) if transposed else (shape[2], shape[3])
     dtype = weight.dtype if x.dtype.kind in "biu" else x.dtype
     x = x.reshape(shape[0] * shape[1], *shape[2:]).astype(dtype, copy=False)
-    taps = weight[:, :, 0, 0].astype(dtype, copy=False)
+    taps = check.as_type("weight", weight[:, :, 0, 0], dtype)
     gain = taps[0, 0].item() if (taps == taps[0, 0]).all() else None
 
     def pooled(x: Array) -> Array:

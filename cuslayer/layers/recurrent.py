@@ -37,7 +37,7 @@ from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.fused import received
-from cuslayer.layers.synaptic_delay import lagged
+from cuslayer.layers.synaptic_delay import MOST_LAGS, lagged
 from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron, on_arrays
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.states import PopulationStates
@@ -126,7 +126,7 @@ def recurrent(
     longest = delay + lags - 1
     held = None if states is None else states.begin(x, program, longest)
     earlier = None if held is None else (held.last_spikes(longest), held.states.copy(), held.steps)
-    w, saves = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else ()
+    w, saves = check.as_type("weight", weight, dtype), program.saved(trained) if grad_enabled() else ()
     u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
     potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))
 
@@ -232,7 +232,8 @@ class Recurrent(Layer, Neuron):
 
     Raises:
         TypeError: layer is neither `Dense` nor `Conv`, or the neurons cannot run step by step.
-        ValueError: the layer does not go from a population to itself or has a bias, or delay is less than a step.
+        ValueError: the layer does not go from a population to itself or has a bias, or delay is less than a step,
+            or 65,536 steps or more.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import LIF
@@ -257,6 +258,8 @@ class Recurrent(Layer, Neuron):
         if self.neuron.step_by_step is None:
             raise TypeError(f"neuron must be {_KINDS}, got {check.one_line(neuron)}")
         self.delay = self.dt if delay is None else check.positive("delay", delay)
+        if self.delay / self.dt >= MOST_LAGS:
+            raise ValueError(f"delay must be under {MOST_LAGS:,} steps of {self.dt:g} ms, got {self.delay:g}")
         self.steps = int(whole_steps(self.delay, self.dt)[0])
         if self.steps < 1:
             raise ValueError(f"delay must be at least a step of {self.dt:g} ms, got {self.delay:g}")

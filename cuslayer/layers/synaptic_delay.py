@@ -16,7 +16,7 @@ from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 # The least width of a Gaussian whose delay learns, and the width for a Gaussian of 0, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
 # Far above any delay of use: a file asks for more memory with each lag, and has one number for all of them.
-_MOST_LAGS = 1 << 16
+MOST_LAGS = 1 << 16
 
 
 @differentiable
@@ -178,8 +178,8 @@ class SynapticDelays(Layer):
 
     def __init__(self, max_delay: float, *, dt: float = 1.0, steps: int = 1000, width: float | None = None) -> None:
         self.max_delay, self.dt = check.not_negative("max_delay", max_delay), check.time_step("dt", dt)
-        if self.max_delay / self.dt >= _MOST_LAGS:
-            raise ValueError(f"max_delay must be under {_MOST_LAGS:,} steps of {self.dt:g} ms, got {self.max_delay:g}")
+        if self.max_delay / self.dt >= MOST_LAGS:
+            raise ValueError(f"max_delay must be under {MOST_LAGS:,} steps of {self.dt:g} ms, got {self.max_delay:g}")
         self.steps = check.integer("steps", steps, least=1)
         self.width = self.max_delay / 3 if width is None else check.not_negative("width", width)
         self.delay: _Delays | None = None

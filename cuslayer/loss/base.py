@@ -216,10 +216,10 @@ class SpikeCountLoss(ClassLoss):
         piecewise: bool = False,
     ) -> None:
         super().__init__(neuron, window)
-        self.true = _USUAL if true is None else check.not_negative("true", true)
+        self.true = _USUAL if true is None else check.factor("true", true)
         # Nobody chose SLAYER-PyTorch's count: a short window may not reach it.
         self._given = true is not None
-        self.false = check.not_negative("false", false)
+        self.false = check.factor("false", false)
         check_order(self.true, self.false)
         self.count_scale = check.positive("count_scale", count_scale)
         self.piecewise = check.flag("piecewise", piecewise)

@@ -277,7 +277,7 @@ class CrossEntropyLoss(ClassLoss):
         self._set_time(window, dt)
         if isinstance(weights, (Mapping, Set, str)):
             raise check.mistyped("weights", "must be a list of a factor for each class", weights)
-        self.weights = None if weights is None else [check.not_negative("weights", each) for each in weights]
+        self.weights = None if weights is None else [check.factor("weights", each) for each in weights]
         self.smoothing = check.fraction("smoothing", smoothing)
         self.ignore = check.integer("ignore", ignore, least=-(2**31))
 

@@ -110,11 +110,11 @@ class RateRegularizer:
     """
 
     def __init__(self, low: float = 0.0, high: float | None = None, *, weight: float = 1.0, dt: float = 1.0) -> None:
-        self.low = check.not_negative("low", low)
-        self.high = None if high is None else check.not_negative("high", high)
+        self.low = check.factor("low", low)
+        self.high = None if high is None else check.factor("high", high)
         if self.high is not None and self.high < self.low:
             raise ValueError(f"high must be at least low, {self.low:g} Hz, got {self.high:g}")
-        self.weight = check.not_negative("weight", weight)
+        self.weight = check.factor("weight", weight)
         self.dt = check.time_step("dt", dt)
 
     def __repr__(self) -> str:

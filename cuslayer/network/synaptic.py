@@ -154,7 +154,7 @@ class SparsityLoss:
         if not callable(loss):
             raise TypeError(f"loss must be a function of output and target, got {type(loss).__name__}")
         self.loss = loss
-        self.weight, self.allowed = check.not_negative("weight", weight), check.not_negative("allowed", allowed)
+        self.weight, self.allowed = check.factor("weight", weight), check.factor("allowed", allowed)
         self._operations: list[Tensor] = []
         # The outputs of Dropout and of stages after it, and what they would be without Dropout, by the output's
         # identity.

@@ -475,7 +475,10 @@ class Optimizer:
             elif kind == "size":
                 sizes[name] = check.positive(what, a)
         memory = [
-            {name: to_device(state[f"{i}.{name}"].astype(a.dtype)) for name, a in memory.items()}
+            {
+                name: to_device(check.as_type(f"optimizer's {i}.{name}", state[f"{i}.{name}"], a.dtype, copy=True))
+                for name, a in memory.items()
+            }
             for i, memory in enumerate(self.memory)
         ]
         self.memory, self.steps = memory, steps["steps"]

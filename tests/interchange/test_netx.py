@@ -1,5 +1,6 @@
 """Networks as HDF5: the same output after a round trip, the layout that netx reads, and the errors."""
 
+import re
 import sys
 import warnings
 from functools import partial
@@ -260,8 +261,12 @@ def test_no_network(tmp_path):
         cs.export_hdf5(dense(), tmp_path / "a.net")
 
 
+NOT_FLOAT32 = (np.nan, np.inf, 1e300, -1e39)
+
+
 def spoil(file, name, value=None):
-    del file[name]
+    if name in file:
+        del file[name]
     if value is not None:
         file[name] = value
 
@@ -273,7 +278,21 @@ def spoil(file, name, value=None):
         ("layer/1", None, "layer/1 is missing"),
         ("layer/1/type", b"cov", "layer/1/type must be one of .*, got 'cov'; did you mean conv"),
         ("layer/1/type", b"input", "layer/1/type is input, which must be the first layer"),
-        ("layer/1/shape", [4, 0, 5], r"layer/1/shape must be three numbers from 1, got array"),
+        ("layer/1/shape", [4, 0, 5], "layer/1/shape must be whole numbers from 1 to 2,147,483,648, got 0"),
+        ("layer/1/shape", [4, 5], "layer/1/shape must be three numbers from 1, got array"),
+        *(
+            (f"layer/{i}/weight", x, f"layer/{i}/weight must be .*, got {re.escape(f'{x:g}')} in it")
+            for i in (1, 2, 4)
+            for x in NOT_FLOAT32
+        ),
+        *(
+            ("layer/1/delay", x, f"layer/1/delay must be .*, got {re.escape(f'{x:g}')}")
+            for x in (*NOT_FLOAT32, -3, 1.5, 1e30, 65536)
+        ),
+        *(
+            (f"layer/1/{name}", 1.5, f"layer/1/{name} must be .*, got 1.5")
+            for name in ("groups", "inChannels", "shape")
+        ),
         ("layer/1/weight", None, "layer/1/weight is missing"),
         ("layer/1/weight", np.zeros((4, 2, 3, 2)), r"layer/1/weight has shape \(4, 2, 3, 2\), its layer expects 72 n"),
         ("layer/1/kernelSize", [1, 2, 3], "layer/1/kernelSize must be one integer or two, got 3"),
@@ -287,7 +306,8 @@ def test_a_wrong_file_is_named(tmp_path, name, value, message):
     path = tmp_path / "a.net"
     cs.export_hdf5(cs.Network("6x6x2-4c3-2a-3", LOIHI), path)
     with h5py.File(path, "a") as file:
-        spoil(file, name, value)
+        shape = file[name].shape if name.endswith("weight") and np.ndim(value) == 0 and value is not None else ()
+        spoil(file, name, np.full(shape, value) if shape else value)
     with pytest.raises(ValueError, match=rf"^import_hdf5: .*a\.net: {message}"):
         cs.import_hdf5(path)
 

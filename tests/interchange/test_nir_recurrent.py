@@ -133,7 +133,10 @@ def test_branches_of_others():
     layer(np.ones((5, 1, 4), bool)).sum().backward()
     assert not layer.delays.delay.grad.any()
     assert (layer.delays.delay.data == before).all()
-    refused("delays of branches must be whole steps, one for all", lambda: cs.import_nir(graph([1, 2, 3, 0.5])))
+    refused(
+        "delay in steps of 0.001 must be whole numbers from 0 to 65,535, got 0.5",
+        lambda: cs.import_nir(graph([1, 2, 3, 0.5])),
+    )
     refused("and each weight in one branch only", lambda: cs.import_nir(graph(np.ones(4), np.ones((4, 4)))))
 
 

@@ -151,7 +151,31 @@ def test_what_is_no_chain_of_known_nodes():
         ("has no nodes", NIRGraph(eye, edges=[("input", "x")])),
         ("the type of node '0' must be", NIRGraph(nir.Scale(ONES))),
         ("weight must be (outputs, inputs)", NIRGraph(linear(np.ones((4, 4, 1))))),
-        ("weight must be finite numbers", NIRGraph(linear(np.full((4, 4), np.nan)))),
+        *(
+            (f"node '0': {name} must be {rule}", NIRGraph(node))
+            for value, rule in ((np.nan, "finite"), (np.inf, "finite"), (1e300, "at most 3.4e+38"))
+            for name, node in (
+                ("weight", linear(np.full((4, 4), value))),
+                ("bias", linear(np.ones((4, 4)), np.full(4, value))),
+                ("weight", nir.Conv2d(None, np.full((2, 1, 3, 3), value), 1, 0, 1, 1, np.zeros(2))),
+                ("delay", nir.Delay(np.full(4, value))),
+                ("r", lif(r=np.full(4, value))),
+                ("v_threshold", lif(v_threshold=np.full(4, value))),
+            )
+        ),
+        *(
+            (
+                f"delay in steps of 0.001 must be whole numbers from 0 to 65,535, got {steps:g}",
+                NIRGraph(nir.Delay(1e-3 * steps * ONES)),
+            )
+            for steps in (-3, 1.5, 1e30, 65536)
+        ),
+        ("node '0': groups must be whole numbers from 1", NIRGraph(conv(groups=1.5), shape=frames)),
+        ("node 'input': shape must be whole numbers from 1", NIRGraph(eye, shape=(2.5,))),
+        (
+            "node '1': weight times r and w_in must be finite",
+            NIRGraph(linear(np.full((4, 4), 1e30)), lif(r=1e30 * np.arange(1, 5))),
+        ),
         ("weight is for 3 inputs, got 4", NIRGraph(linear(np.ones((4, 3))))),
         ("bias must have shape (4,)", NIRGraph(linear(np.ones((4, 4)), np.ones(3)))),
         ("must have a Flatten before it", NIRGraph(eye, shape=frames)),
@@ -163,8 +187,6 @@ def test_what_is_no_chain_of_known_nodes():
         ("must divide its input of 5", NIRGraph(pool(2, 2), shape=frames)),
         ("must divide its input of 1", NIRGraph(pool(3, 3), shape=(1, 1, 5))),
         ("the shape (C, H, W) of its input", NIRGraph(pool(2, 2))),
-        ("delay must not be negative", NIRGraph(nir.Delay(-ONES))),
-        ("tau must be finite", NIRGraph(eye, lif(tau=np.inf * ONES))),
         (short, NIRGraph(eye, lif(tau=np.array([5e-3, 5e-4, 6e-4, 1.0])))),
         ("0.001, got 0.001; dialect='snntorch' has", NIRGraph(eye, lif(tau=1e-3 * ONES))),
         ("tau_syn must be above the step of the dialect nir, 0.001, got 5e-05", NIRGraph(eye, cuba)),

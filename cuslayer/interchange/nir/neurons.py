@@ -21,7 +21,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer.backend import Array
-from cuslayer.interchange.axes import channels_first, values_first, values_last
+from cuslayer.interchange.axes import channels_first, finite_numbers, values_first, values_last
 from cuslayer.neurons import CUBA, LIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
@@ -204,11 +204,8 @@ def noted_neuron(node: Any, shape: tuple[int, ...], how: Written) -> tuple[Neuro
 
 
 def numbers(where: str, node: Any, name: str, default: float | None = None) -> Array:
-    """Return a field of a node as an array of finite numbers."""
-    found = np.asarray(getattr(node, name, default))
-    if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
-        raise ValueError(f"{where}: {name} must be finite numbers")
-    return found
+    """Return a field of a node as an array of numbers that are finite in float32."""
+    return finite_numbers(f"{where}: {name}", getattr(node, name, default))
 
 
 def neuron_of(where: str, node: Any, how: Written) -> tuple[Neuron, Array]:

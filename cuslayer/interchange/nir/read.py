@@ -14,8 +14,17 @@ from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.hdf5_files import checked
 from cuslayer._tape import Tensor
-from cuslayer.backend import Array, to_device
-from cuslayer.interchange.axes import delay_layer, entry_errors, inward, pair_of, set_weight
+from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.interchange.axes import (
+    delay_layer,
+    delay_steps,
+    entry_errors,
+    finite_numbers,
+    inward,
+    pair_of,
+    set_weight,
+    whole_numbers,
+)
 from cuslayer.interchange.nir.neurons import MOST_EDGES, Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
 from cuslayer.layers import Conv, Dense, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential
@@ -105,8 +114,10 @@ def _network(name: str, graph: Any, dialect: str | None, step: float | None, dt:
     reading = _Reading(Written(spoken, check.positive("step", step), dt))
     for link in links:
         where = f"node {check.one_line(link.name)}"
-        with entry_errors(where):
+        with entry_errors(where), np.errstate(over="ignore"):
             reading.add(where, link)
+            for parameter in Sequential(*reading.stages[-2:]).parameters():  # a factor may have overflowed
+                finite_numbers(f"{where}: weight times r and w_in", to_numpy(parameter.data))
     for doubt in sorted(reading.doubts):
         check.warn(f"{name}: a file of {spoken.name} does not say {doubt}")
     return Sequential(*reading.stages)
@@ -259,7 +270,7 @@ class _Reading:
         if self.flat and kind not in ("Linear", "Affine", "_Branches", "Output"):
             raise ValueError(f"{where} is {kind} behind Flatten, where Linear or Affine must be")
         if kind == "Input":
-            sides = np.ravel(node.input_type["input"]).tolist()
+            sides = np.ravel(whole_numbers(f"{where}: shape", node.input_type["input"])).tolist()
             self.shape = {1: tuple(sides), 3: (*sides[1:], *sides[:1])}.get(len(sides), ())
         elif kind == "Flatten":
             self.flat = len(self.shape) == 3
@@ -279,8 +290,8 @@ class _Reading:
         layers = [cast(Dense, self._synapse(where, each)) for each in node.synapses]
         weights, dt = [numbers(where, each, "weight") != 0 for each in node.synapses], self.how.dt
         late = [np.zeros(1) if each is None else self._steps(where, each)[0].reshape(-1) for each in node.delays]
-        if any(len(steps) not in (1, weights[0].shape[1]) or (steps % 1).any() for steps in late):
-            raise ValueError(f"{where}: delays of branches must be whole steps, one for all or one for each input")
+        if any(len(steps) not in (1, weights[0].shape[1]) for steps in late):
+            raise ValueError(f"{where}: delays of branches must be one for all or one for each input")
         if len({each.shape for each in weights}) > 1 or (np.sum(weights, axis=0) > 1).any():
             raise ValueError(f"{where}: branches must have weights of one shape, and each weight in one branch only")
         first, note = layers[0], note_in(node.delays[0]) or {}
@@ -320,7 +331,7 @@ class _Reading:
         return Dense(self.shape or weight.shape[1:], weight.shape[0], bias=bias)
 
     def _conv(self, where: str, node: Any, weight: Array, bias: Tensor | None) -> Conv:
-        groups, kernel = int(np.asarray(node.groups)), weight.shape[2:]
+        groups, kernel = whole_numbers(f"{where}: groups", node.groups).item(), weight.shape[2:]
         stride, dilation = _pair(where, node, "stride", 1), _pair(where, node, "dilation", 1)
         padding = (0, 0)
         if not isinstance(node.padding, str):
@@ -349,8 +360,7 @@ class _Reading:
         """Return the delays of a node in steps, and whether all are equal."""
         steps = numbers(where, node, "delay").astype(np.float64) / self.how.step
         steps = np.where(abs(steps - np.rint(steps)) < 1e-4, np.rint(steps), steps)
-        if (steps < 0).any():
-            raise ValueError(f"{where}: delay must not be negative")
+        steps = delay_steps(f"{where}: delay in steps of {self.how.step:g}", steps)
         return steps, bool(steps.size) and bool((steps == steps.flat[0]).all())
 
     def _recurrent(self, where: str, link: _Link) -> None:
