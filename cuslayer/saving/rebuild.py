@@ -26,6 +26,9 @@ from cuslayer.saving import describe
 
 # The types of tensors, in the byte order of this machine.
 _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
+# Each constructor of a network visits the stages of the networks in it. All visits of a file together are limited to
+# this number, and to this many for each time that it names an object.
+_VISITS, _VISITS_OF_NAME = 10_000, 4
 
 
 class ReadArrays(NamedTuple):
@@ -49,6 +52,7 @@ class Rebuilt:
         # The type of each object, one of `CALLABLES`, and the object.
         self._made: list[tuple[str, Any]] = []
         self._made_tensors: dict[int, Tensor] = {}
+        _check_visits(about["objects"])
         for entry in about["objects"]:
             self._made.append(self._make(entry))
         self.root = self._value("the network", about["root"], describe.PARTS)
@@ -214,6 +218,34 @@ class Rebuilt:
         if current is not None:
             _check_fits(where, header, current)
         return self._arrays.read(name)
+
+
+def _check_visits(entries: list[Any]) -> None:
+    """Raise Refused if constructors would visit too many stages, each counted as often as a network has it."""
+    visits, allowed = list[int](), _VISITS
+    for entry in entries:
+        inner = _named_objects([entry.get("args"), entry.get("options")])
+        allowed += _VISITS_OF_NAME * (1 + len(inner))
+        visits.append(1 + sum(visits[number] for number in inner if 0 <= number < len(visits)))
+        allowed -= visits[-1]
+        if allowed < 0:
+            raise Refused("has networks in one another with too many stages, each counted as often as it is there")
+
+
+def _named_objects(value: Any) -> list[int]:
+    """Return the numbers of the objects that a value names, as often as it names them."""
+    numbers, waiting = list[int](), [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            number = part.get("object")
+            if type(number) is int:
+                numbers.append(number)
+            else:
+                waiting += part.values()
+    return numbers
 
 
 def _at(holder: Any, step: Any) -> Any:

@@ -1,6 +1,7 @@
 """Files that are damaged, foreign, newer or missing raise one line, and run no code."""
 
 import json
+import time
 from functools import cached_property, partial
 
 import numpy as np
@@ -226,12 +227,19 @@ def of(name, *args, own=False, **options):
     return {"class": {"name": name, "own": own}, "args": [*args], "options": options, "state": []}
 
 
-def doubled(about):
-    """Networks that hold one another twice: 2^45 stages."""
-    for _ in range(45):
-        last = {"object": len(about["objects"]) - 1}
-        about["objects"].append(of("Sequential", last, last, potentials="full"))
-    about["root"] = {"object": len(about["objects"]) - 1}
+def nested(depth, copies=2, beside=0, kind="Sequential"):
+    """A change that makes networks of several copies of the one before, and more networks of the last but one."""
+
+    def change(about):
+        for number in range(depth + beside):
+            last = {"object": len(about["objects"]) - 1 - max(0, number - depth)}
+            about["objects"].append(of(kind, *[last] * copies))
+        about["root"] = {"object": len(about["objects"]) - 1}
+
+    return change
+
+
+MANY = "has networks in one another with too many stages, each counted as often as it is there$"
 
 
 REFUSED = {
@@ -284,7 +292,10 @@ REFUSED = {
     # What takes time or memory.
     "a cycle": (put("Dense", "weight_hook", DENSE), r"is damaged \(IndexError: list index out of range\)$"),
     "a number below 0": (put("Dense", "weight_hook", {"object": -1}), "Dense's weight_hook is object -1, which is no"),
-    "2^45 stages": (doubled, "Sequential cannot be made: network: stages must be at most 100,000, each counted"),
+    "2^45 stages": (nested(45), MANY),
+    "2^5000 stages": (nested(5000), MANY),
+    "3^8 stages, and many networks of them": (nested(8, copies=3, beside=60), MANY),
+    "branches in branches": (nested(20, kind="Parallel"), MANY),
     "many channels": (put("BatchNorm", "features", 10**10), "BatchNorm cannot be made: BatchNorm: a parameter of sha"),
     "a long response": (
         added(of("SRM", tau_sr=1e9), of("TemporalFilter", neuron=NEXT)),
@@ -299,11 +310,13 @@ REFUSED = {
 
 
 @pytest.mark.filterwarnings("ignore:SRM. dt must be at least")
-@pytest.mark.parametrize("trick", [pytest.param(n, marks=[pytest.mark.all] * (n == "2^45 stages")) for n in REFUSED])
+@pytest.mark.parametrize("trick", REFUSED)
 def test_what_is_refused(crafted, trick):
     change, message = REFUSED[trick]
     rewritten(crafted, change, **{"array/more": np.zeros(2)})
+    begun = time.process_time()
     refused(crafted, message, classes=CLASSES)
+    assert time.process_time() - begun < 2
     assert calls == []
     assert [each.name for each in crafted.parent.iterdir()] == ["net.npz"]
 
