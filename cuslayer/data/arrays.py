@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 
 # What targets may be.
 TARGETS = ("classes", "labels", "numbers", "steps", "trains")
+# A file of labels beyond it is damaged.
+MOST_CLASSES = 2**31
 # Elements that are looked at at a time, which bounds memory.
 _BLOCK = 1 << 22
 
@@ -151,6 +153,8 @@ class Arrays:
         self._x: Sequence[Any] | Array
         if isinstance(x, np.ndarray) and x.dtype == object:
             x = list(x)
+        if isinstance(x, (list, tuple)) and not x:
+            raise ValueError("x must hold a sample, got none")
         if isinstance(x, (list, tuple)) and any(isinstance(each, Events) for each in x):
             self._x, self.steps, self.lengths = list(x), None, None
             self.shape, self._kind = _sensor(self._x, shape), "events"
@@ -158,12 +162,13 @@ class Arrays:
             if shape is not None:
                 raise ValueError(f"shape is for Events, arrays have their own, got {shape}")
             self._x = _recordings(x, time_first)
-            self.lengths = np.array([len(each) for each in self._x], np.int64)
-            self.steps = int(self.lengths.max(initial=0))
-            self.shape = tuple(self._x[0].shape[1:]) if len(self._x) else ()
-            self._kind = "spikes" if all(each.dtype == np.bool_ for each in self._x) else "signals"
-        if not len(self._x):
-            raise ValueError("x must hold a sample, got none")
+            of_one_length = isinstance(self._x, np.ndarray)
+            several = self._x[:1] if of_one_length else self._x
+            lengths = np.array([len(recording) for recording in several], np.int64)
+            self.lengths = np.broadcast_to(lengths, len(self._x)) if of_one_length else lengths
+            self.steps = int(lengths.max())
+            self.shape = tuple(self._x[0].shape[1:])
+            self._kind = "spikes" if all(recording.dtype == np.bool_ for recording in several) else "signals"
         self.labels: npt.NDArray[np.int64] | None = None
         self._targets = _targets(y, time_first)
         if targets is not None:
@@ -226,12 +231,18 @@ def _recordings(x: Any, time_first: bool) -> Sequence[Array] | Array:
             if each.ndim < 2 or each.shape[1:] != found[0].shape[1:]:
                 wanted = f"(T, {', '.join(map(str, found[0].shape[1:]))})" if found[0].ndim > 1 else "(T, ...)"
                 raise ValueError(f"x[{i}] must be {wanted}, got shape {each.shape}")
+            if 0 in each.shape[1:]:
+                raise ValueError(f"x[{i}] must have no axis of 0, got shape {each.shape}")
         return [spikes_or_signal(f"x[{i}]", each) for i, each in enumerate(found)]
     array = numbers("x", x)
     if array.ndim < 3:
         layout = "(T, samples, ...)" if time_first else "(samples, T, ...)"
         hint = "; with one input a step, x[..., None]" if array.ndim == 2 else ""
         raise ValueError(f"x must be {layout}, got shape {array.shape}{hint}")
+    if not array.shape[1 if time_first else 0]:
+        raise ValueError("x must hold a sample, got none")
+    if 0 in array.shape:
+        raise ValueError(f"x must have no axis of 0, got shape {array.shape}")
     return spikes_or_signal("x", np.moveaxis(array, 0, 1) if time_first else array)
 
 
@@ -304,6 +315,8 @@ def _checked(y: Sequence[Array] | Array, kind: str, lengths: npt.NDArray[np.int6
 
 def number_of_classes(given: int | None, least: int) -> int:
     """Return the number of classes of labels that need a least number."""
+    if least > MOST_CLASSES:
+        raise ValueError(f"y must be classes under {MOST_CLASSES}, got {least - 1}")
     found = least if given is None else check.integer("classes", given, least=1)
     if found < least:
         raise ValueError(f"classes must be at least {least} for these y, got {given}")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cuslayer import backend
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor
-from cuslayer.data.arrays import TARGETS, bins_of, numbers, to_steps
+from cuslayer.data.arrays import MOST_CLASSES, TARGETS, bins_of, numbers, to_steps
 from cuslayer.data.augment import Transform, moves_time
 from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, ROUNDINGS, Events, flat_bins, misfit, sensor_shape
@@ -427,8 +427,8 @@ class Loader:
             hint = '; a data set of numbers has targets = "numbers"' if isinstance(found, float) else ""
             raise TypeError(f"label must be the class, an integer from 0, got {got}{hint}") from None
         classes = getattr(self.dataset, "classes", None)
-        if found < 0 or found >= 2**63 or (classes is not None and found >= classes):
-            rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
+        if found < 0 or found >= MOST_CLASSES or (classes is not None and found >= classes):
+            rule = f"an integer from 0, under {MOST_CLASSES}" if classes is None else f"a class from 0 to {classes - 1}"
             raise ValueError(f"label must be {rule}, got {found}")
         return found
 

@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.archive import Archive, Refused
+from cuslayer.data.arrays import MOST_CLASSES
 from cuslayer.data.formats import base
 from cuslayer.data.formats.base import read_file
 
 _NEEDED = ("audio", "start", "label")
 # Bytes that the arrays of any archive may have together; in larger archives, so many times their size.
 _FEW_BYTES, _MOST_TIMES = 1 << 24, 8
-_MOST_CLASS = 2**31
+# The number of recordings that any archive may have; in larger archives, one for each so many bytes.
+_FEW_RECORDINGS, _LEAST_RECORDING = 100_000, 64
 _NO_WAVE = "is no WAV file of uncompressed samples"
 # Numbers of formats: uncompressed samples, and a long form that ends with the number and these bytes.
 _PLAIN, _LONG_FORM, _LONG_FORM_ENDS = 0x0001, 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
@@ -92,6 +94,7 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     audio, start, label = (arrays.pop(name) for name in _NEEDED)
     with check.about(file_path):
         edges = _edges(audio, start, label)
+        check_recordings(len(label), file_path)
     fields = {name: values for name, values in arrays.items() if values.shape == label.shape}
     return Sounds([audio[a:b] for a, b in pairwise(edges)], label.astype(np.int64), fields)
 
@@ -105,13 +108,19 @@ def _edges(audio: npt.NDArray[Any], start: npt.NDArray[Any], label: npt.NDArray[
             raise ValueError(f"{name} must be integers in one dimension, got {values.dtype} {values.shape}")
     if len(start) != len(label) + 1 or not len(label):
         raise ValueError(f"start must have one number more than label, got {len(start)} and {len(label)}")
-    edges = start.astype(np.int64)
-    if edges[0] != 0 or (np.diff(edges) < 0).any() or edges[-1] != len(audio):
+    if start[0] != 0 or (start[1:] < start[:-1]).any() or start[-1] != len(audio):
         raise ValueError(f"start must ascend from 0 to the {len(audio)} samples of audio")
-    if label.min() < 0 or label.max() >= _MOST_CLASS:
+    if label.min() < 0 or label.max() >= MOST_CLASSES:
         got = label.min() if label.min() < 0 else label.max()
-        raise ValueError(f"label must be integers from 0, under {_MOST_CLASS}, got {got}")
-    return edges
+        raise ValueError(f"label must be integers from 0, under {MOST_CLASSES}, got {got}")
+    return start.astype(np.int64)
+
+
+def check_recordings(count: int, path: Path) -> None:
+    """Raise ValueError if an archive has too many recordings for its size: each is an array of its own in memory."""
+    most = max(_FEW_RECORDINGS, path.stat().st_size // _LEAST_RECORDING)
+    if count > most:
+        raise ValueError(f"its size allows at most {most:,} recordings, got {count:,}")
 
 
 def most_unfolded(size: int) -> int:
@@ -132,6 +141,8 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")
         with check.about(path):
             for name, header in headers.items():
+                if 0 in header.shape:
+                    raise ValueError(f"array {name} must have no axis of 0, got shape {header.shape}")
                 check.memory(f"array {name}", header.shape, header.dtype.itemsize)
         with _refusal():
             return {name: archive.read(name) for name in headers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,20 @@ from cuslayer.data.arrays import Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.formats.base import Missing
 from cuslayer.data.mnist import pixels_in_time
-from cuslayer.data.sounds import read_arrays
+from cuslayer.data.sounds import check_recordings, read_arrays
 
 # The repetitions of a Braille letter from this one on are the test set.
 _FIRST_TEST = 40
 # The pressure of an untouched taxel, and the changes, as shares of it, at which it fires.
 _REST, _CHANGES = 255.0, (0.01, 0.02, 0.04, 0.08)
-_MOST_BYTES = 1 << 30
+# The bytes that x and y of a MATLAB file may take; in larger files, so many times their size.
+_MATLAB_BYTES, _MATLAB_TIMES = 1 << 26, 8
+_MATLAB_NUMBERS = (
+    "double",
+    "single",
+    "logical",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
 _WAVES = ("P", "PQ", "QR", "RS", "ST", "TP")
 
 
@@ -35,8 +43,9 @@ def own_arrays(root: Path, split: str) -> Arrays:
     x, y, *lengths = _named(path, "x", "y", more="lengths")
     with check.about(path):
         if lengths:
-            ends = _ends(lengths[0], len(x))
+            ends = _ends(lengths[0], len(x), path)
             return Arrays(np.split(x, ends), np.split(y, ends) if len(y) == len(x) else y)
+        check_recordings(len(x) if x.ndim else 0, path)
         return Arrays(x, y)
 
 
@@ -44,23 +53,46 @@ def heartbeats(root: Path, split: str) -> Arrays:
     """Return stretches of electrocardiograms, (1301, 4) of -1, 0 and 1, with one of six waves at each step.
 
     The files are ``QTDB_train.mat`` and ``QTDB_test.mat``, which B. Yin and others made of PhysioNet's QT Database
-    (github.com/byin-cwi/Efficient-spiking-networks).
+    (github.com/byin-cwi/Efficient-spiking-networks). A step without a wave has the label -1, which does not count.
     """
     path = _file(root, f"QTDB_{split}.mat")
-    scipy = optional("scipy.io", "mat")
     try:
-        shapes = {name: shape for name, shape, _ in scipy.whosmat(str(path))}
-        x, y = (shapes.get(name, ()) for name in "xy")
-        if len(x) != 3 or len(y) != 3 or x[:2] != y[:2] or 8 * (np.prod(x) + np.prod(y)) > _MOST_BYTES:
-            raise ValueError(f"x and y must be (recordings, steps, ...) of at most 1 GB, got {x} and {y}")
-        found = scipy.loadmat(str(path), variable_names=["x", "y"])
-        made = Arrays(np.asarray(found["x"], np.float32), np.asarray(found["y"]).argmax(axis=2), classes=y[2])
-        made.names = _WAVES if made.classes == len(_WAVES) else None
-        return made
-    except MemoryError:
+        _check_variables(path)
+        x = check.as_type("x", _variable(path, "x"), np.float32)
+        marks = _variable(path, "y")
+        marked = marks.sum(axis=2)
+        if ((marks != 0) & (marks != 1)).any() or (marked > 1).any():
+            raise ValueError("y must have one 1 for the class of a step, or 0 throughout for a step without one")
+        recordings = Arrays(x, np.where(marked == 0, -1, marks.argmax(axis=2)), classes=marks.shape[2], targets="steps")
+        recordings.names = _WAVES if recordings.classes == len(_WAVES) else None
+        return recordings
+    except (MemoryError, ImportError):
         raise
     except Exception as problem:  # for damaged files SciPy raises many kinds of errors
-        raise ValueError(f"{path} is no file of heartbeats: {check.one_line(str(problem))}") from None
+        raise ValueError(f"{path} is no file of heartbeats: {check.printable(str(problem))}") from None
+
+
+def _check_variables(path: Path) -> None:
+    """Raise ValueError unless a file has x and y, (recordings, steps, ...), once each, and of a size that fits it."""
+    variables = optional("scipy.io", "mat").whosmat(str(path))
+    shapes = [shape for wanted in "xy" for name, shape, kind in variables if name == wanted and kind in _MATLAB_NUMBERS]
+    if len(shapes) != 2 or sum(name in ("x", "y") for name, *_ in variables) != 2:
+        raise ValueError("it must have numbers x and y, once each")
+    x, y = shapes
+    if len(x) != 3 or len(y) != 3 or x[:2] != y[:2] or 0 in (*x, *y):
+        raise ValueError(f"x and y must be (recordings, steps, ...), got {x} and {y}")
+    # MATLAB stores small whole numbers in fewer bytes than eight.
+    count, most = 8 * (math.prod(x) + math.prod(y)), max(_MATLAB_BYTES, _MATLAB_TIMES * path.stat().st_size)
+    if count > most:
+        raise ValueError(f"x and y must take at most {most:,} bytes, got {count:,}")
+
+
+def _variable(path: Path, name: str) -> npt.NDArray[Any]:
+    """Return an array of a MATLAB file."""
+    array = np.asarray(optional("scipy.io", "mat").loadmat(str(path), variable_names=[name])[name])
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, got {array.dtype}")
+    return array
 
 
 def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
@@ -82,7 +114,7 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
             raise ValueError("lengths, letter and repetition must be integers from 0, one for each recording")
         if pressure.ndim != 2 or pressure.dtype.kind not in "iuf" or not np.isfinite(pressure).all():
             raise ValueError(f"pressure must be finite numbers (steps, taxels), got shape {pressure.shape}")
-        parts = np.split((1 - pressure / _REST).clip(0, 1).astype(np.float32), _ends(lengths, len(pressure)))
+        parts = np.split((1 - pressure / _REST).clip(0, 1).astype(np.float32), _ends(lengths, len(pressure), path))
         chosen = np.flatnonzero((repetition >= _FIRST_TEST) == (split == "test"))
         if not chosen.size:
             raise Missing(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
@@ -106,13 +138,19 @@ def _named(path: Path, *names: str, more: str = "") -> list[npt.NDArray[Any]]:
     return [arrays[name] for name in (*names, more) if name in arrays]
 
 
-def _ends(lengths: npt.NDArray[Any], steps: int) -> npt.NDArray[np.int64]:
+def _ends(lengths: npt.NDArray[Any], steps: int, path: Path) -> npt.NDArray[np.int64]:
     """Return the ends of all recordings but the last, from their numbers of steps, which add up to `steps`."""
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size:
         raise ValueError(f"lengths must be integers from 1, got {lengths.dtype} of shape {lengths.shape}")
-    if lengths.sum() != steps:
-        raise ValueError(f"lengths must add up to the {steps} steps of all recordings, got {lengths.sum()}")
-    return np.cumsum(lengths)[:-1].astype(np.int64)
+    least, most = int(lengths.min()), int(lengths.max())
+    if least < 1 or most > steps:
+        got = least if least < 1 else most
+        raise ValueError(f"lengths must be integers from 1 to the {steps} steps of all recordings, got {got}")
+    check_recordings(len(lengths), path)
+    total = sum(lengths.tolist())  # of Python's integers, which do not wrap
+    if total != steps:
+        raise ValueError(f"lengths must add up to the {steps} steps of all recordings, got {total}")
+    return np.cumsum(lengths, dtype=np.int64)[:-1]
 
 
 def _file(root: Path, name: str) -> Path:

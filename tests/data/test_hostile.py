@@ -231,7 +231,7 @@ def test_labels_that_are_too_large(folder):
         def __getitem__(self, index):
             return np.zeros((5, 3), bool), 10**30
 
-    with refuses(f"Loader: sample 0: label must be an integer from 0, got {10**30}"):
+    with refuses(f"Loader: sample 0: label must be an integer from 0, under {2**31}, got {10**30}"):
         list(Loader(Data(), 1, steps=5))
 
 

@@ -22,6 +22,9 @@ PRESSED = PRESSURE.clip(max=255)  # no less than at rest
 LETTERS = {"pressure": PRESSURE, "lengths": [5, 6, 6], "letter": [2, 0, 1], "repetition": [0, 39, 40]}
 
 
+WRONG = (-3, 18, 2**62, 2**63 - 1, 2**64 - 1)
+
+
 def save(folder: Path, name: str = "letters.npz", **arrays) -> Path:
     np.savez(folder / name, **{key: np.asarray(value) for key, value in arrays.items()})
     return folder
@@ -164,6 +167,15 @@ def test_permuted_is_an_option_of_the_command(tmp_path, capsys):
     [
         ({"lengths": [5, 6, 5]}, "lengths must add up to the 17 steps of all recordings, got 16"),
         ({"lengths": [5, 12, 0]}, "lengths must be integers from 1"),
+        *(
+            (
+                {"lengths": np.array([5, 12, x], np.int64 if x < 2**63 else np.uint64)},
+                f"lengths must be integers from 1 to the 17 steps .*, got {x}",
+            )
+            for x in WRONG
+        ),
+        ({"lengths": np.array([17, 17, 17], np.int8)}, "lengths must add up to the 17 steps of all recordings, got 51"),
+        ({"pressure": np.zeros((0, 12))}, r"array pressure must have no axis of 0, got shape \(0, 12\)"),
         ({"letter": [0, -1, 2]}, "must be integers from 0, one for each recording"),
         ({"repetition": [0, 1]}, "must be integers from 0, one for each recording"),
         ({"pressure": PRESSURE * np.nan}, "pressure must be finite"),
@@ -175,3 +187,56 @@ def test_damaged_letters(change, message, tmp_path):
         load("braille", save(tmp_path, **{**LETTERS, **change}))
     assert "letters.npz" in str(found.value)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"x": np.broadcast_to(True, (2**33, 0, 3)), "y": [0]},
+            r"array x must have no axis of 0, got shape \(8589934592, 0, 3\)",
+        ),
+        ({"x": np.zeros((2, 5, 3)), "y": np.zeros((0, 2**40))}, "array y must have no axis of 0"),
+        (
+            {"x": np.zeros((20, 3)), "y": [0, 1, 2], "lengths": [2**63 - 1, 2**63 - 1, 22]},
+            "lengths must be .* to the 20 steps",
+        ),
+        ({"x": np.zeros((20, 3)), "y": [0, 1], "lengths": np.array([2**64 - 2, 22], np.uint64)}, "to the 20 steps"),
+        (
+            {"x": np.zeros((100_001, 1)), "y": [0], "lengths": np.ones(100_001, np.int8)},
+            "allows at most 100,000 recordings",
+        ),
+        ({"x": np.zeros((100_001, 1, 1), bool), "y": np.zeros((100_001, 1), int)}, "allows at most 100,000 recordings"),
+        ({"x": np.zeros((2, 5, 3)), "y": [0, 2**62]}, f"y must be classes under {2**31}, got {2**62}"),
+    ],
+)
+def test_damaged_arrays(arrays, message, tmp_path):
+    np.savez_compressed(tmp_path / "train.npz", **arrays)
+    with pytest.raises(ValueError, match=message) as found:
+        load("arrays", tmp_path)
+    assert "train.npz" in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_heartbeats_that_are_none(tmp_path):
+    """What unfolds too far, is complex or has no numbers is refused; a step without a class does not count."""
+    io = pytest.importorskip("scipy.io")
+    x, y = RNG.integers(-1, 2, (3, 9, 4)), np.eye(6)[RNG.integers(0, 6, (3, 9))]
+    wide = np.zeros((100, 1000, 90))
+    both, twice = y.copy(), x[..., None]
+    both[0, 0] = 1
+    for change, message in (
+        ({"x": x + 1j}, "x must be real numbers, got complex128"),
+        ({"x": twice}, "x and y must be"),
+        ({"x": x.astype(object)}, "it must have numbers x and y, once each"),
+        ({"y": both}, "y must have one 1 for the class of a step"),
+        ({"y": y / 2}, "y must have one 1 for the class of a step"),
+        ({"x": x * 1e300}, "x must be at most"),
+        ({"x": wide, "y": wide}, r"x and y must take at most 67,108,864 bytes, got 144,000,000"),
+    ):
+        io.savemat(tmp_path / "QTDB_train.mat", {"x": x, "y": y} | change, do_compression=True)
+        with pytest.raises(ValueError, match=rf"QTDB_train\.mat is no file of heartbeats: {message}"):
+            load("qtdb", tmp_path)
+    y[1, 2:4] = 0
+    io.savemat(tmp_path / "QTDB_train.mat", {"x": x, "y": y})
+    assert [np.flatnonzero(labels == -1).tolist() for _, labels in load("qtdb", tmp_path)] == [[], [2, 3], []]
