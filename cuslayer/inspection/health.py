@@ -147,7 +147,7 @@ def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tup
         response = response if spikes.lengths is None else ended(response, lengths=spikes.lengths)
     alone = to_numpy(response.data)
     peaks = alone.max(axis=0, initial=0.0).ravel() * neurons.peak
-    over = (alone >= neurons.theta / neurons.peak).sum(axis=(0, 1))
+    over = (alone >= neurons.gap / neurons.peak).sum(axis=(0, 1))
     return s.shape[0] * s.shape[1], bool(x.data.any()), away, s.sum(axis=(0, 1)), over, peaks
 
 
@@ -162,6 +162,7 @@ def _figures(unit: Unit, batches: Sequence[Any], errors: Sequence[float], **know
         layer=unit.address,
         name=unit.name,
         theta=float(neurons.theta),
+        gap=float(neurons.gap),
         width=width,
         rates=fired * (1000.0 / (total * neurons.dt)),
         never=_of(np.mean, fired == 0),
@@ -236,8 +237,8 @@ def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -
         if layer.fault != "silent" or layer.layer in advised:
             continue
         why = (
-            f"its input raises the potential to {layer.peak:.3g} in the median, theta is {layer.theta:g}, and no "
-            "scale of the weights helps; draw them anew, or change the neurons"
+            f"its input raises the potential by {layer.peak:.3g} in the median, it lacks {layer.gap:.3g} to theta, and "
+            "no scale of the weights helps; draw them anew, or change the neurons"
         )
         if not layer.driven:
             why = "its weighted input is 0: the layer before it sends no spikes, or has weights of 0"
@@ -296,7 +297,8 @@ def _scales(
         if 0.8 <= factor <= 1 / 0.8:  # not worth advice
             continue
         unit, row = neurons[number], rates[neurons[number].address]
-        reason = f"{_fault(layers[number], row.before)}; with this value at {row.rate:.3g} Hz"
+        missed = "" if row.reached else f", and no value gives {row.wanted:.3g} Hz"
+        reason = f"{_fault(layers[number], row.before)}; with this value at {row.rate:.3g} Hz{missed}"
         for node in (same[id(layer)] for layer in scaled):
             layer, name, setting, now = node.stage, unit.name, "scale", 1.0
             if isinstance(layer, Windowed):
@@ -318,7 +320,7 @@ def _fault(layer: LayerHealth, now: float) -> str:
         return (
             f"{layer.locked:.0%} of the neurons fire as often as refraction lets them, whatever comes in; u is "
             f"{layer.distance:.3g} from theta in the median, and the largest potential from input alone "
-            f"{layer.peak:.3g}; theta is {layer.theta:g}"
+            f"{layer.peak:.3g}; at rest it is {layer.gap:.3g} under theta"
         )
     when = "the neurons fire" if layer.fault else "with the changes before them the neurons would fire"
     return f"{when} at {now:.3g} Hz, which is not within {low:.3g} to {high:.3g} Hz"
@@ -345,7 +347,7 @@ def _surrogate_advice(net: Any, before: NetworkHealth) -> list[Advice]:
         return []
     found = list[Advice]()
     for seen in before.layers:
-        narrow, away = seen.width < 0.5 * abs(seen.theta) and not seen.fault, seen.distance / seen.width
+        narrow, away = seen.width < 0.5 * abs(seen.gap) and not seen.fault, seen.distance / seen.width
         if narrow and away > 3.0 and hasattr(net[seen.layer], "tau_rho"):
             now, height = net[seen.layer].tau_rho, math.exp(-away)
             reason = (
@@ -417,7 +419,7 @@ class _Steps:
                     neuron, (old, new) = at.neurons, at.inputs[0]
                     change = to_numpy(neuron.psp(Tensor(new.data - old.data)).data).astype(np.float64)
                     size = math.sqrt(float(np.mean(np.square(change))) if change.size else 0.0) * neuron.peak
-                    found[at.address] = size / (abs(neuron.theta) or 1.0) / steps
+                    found[at.address] = size / (abs(neuron.gap) or 1.0) / steps
                     at.output = (at.node(old),) * 2
         return found
 

@@ -38,6 +38,7 @@ class LayerHealth:
         layer: the address of the neurons: their position, or a tuple of positions in nested networks.
         name: the name of the layer.
         theta: the threshold.
+        gap: the distance from the potential without input to the threshold, which is theta if that potential is 0.
         width: the width of the surrogate, ``tau_rho theta``.
         rates: the firing rate of each neuron in Hz, in the shape of the layer.
         never: the share of neurons that never fired.
@@ -60,6 +61,7 @@ class LayerHealth:
     layer: Address
     name: str
     theta: float
+    gap: float
     width: float
     rates: Array
     never: float
@@ -103,9 +105,9 @@ class LayerHealth:
     def fault(self) -> str:
         """The fault of a layer: "silent", "slow", "fast" or "saturated"; empty if there is none.
 
-        Neurons are saturated if the median distance of potentials from the threshold is over 5 theta, or the median of
-        the largest potentials from input alone over 20 theta. Without a desired rate, they also are if more than a
-        third is locked in refraction.
+        Neurons are saturated if the median distance of potentials from the threshold is over 5 times the `gap`, or the
+        median of the largest potentials from input alone over 20 times. Without a desired rate, they also are if more
+        than a third is locked in refraction.
         """
         low, high = self.accepted
         if not self.rates.size:
@@ -114,8 +116,8 @@ class LayerHealth:
             return "silent" if self.silent else "slow"
         # With weights of both signs, about half of a layer has a negative input and cannot be locked. An output that
         # should fire often is above the threshold most of the time.
-        locked, theta = self.locked > 1 / 3 and self.desired is None, abs(self.theta)
-        if locked or self.distance > 5.0 * theta or self.peak > 20.0 * theta:
+        locked, gap = self.locked > 1 / 3 and self.desired is None, abs(self.gap)
+        if locked or self.distance > 5.0 * gap or self.peak > 20.0 * gap:
             return "saturated"
         return "fast" if self.rate > high else ""
 
@@ -309,8 +311,6 @@ class NetworkHealth:
         if not self.advice and not self.hints:
             lines.append("advice: nothing to change")
         lines += [*(f"hint: {each}" for each in self.hints), *(f"advice: {each}" for each in self.advice)]
-        if any(each.setting in SCALES for each in self.advice):
-            lines.append("cs.calibrate(net, loader) sets the scales of all layers at once")
         return "\n".join(lines)
 
     def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:

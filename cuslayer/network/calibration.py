@@ -32,6 +32,8 @@ _START = 0.5
 _NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 6
 # The largest factor between two scales of a search, as a power of two.
 _REACH = 20
+# Smaller factors, which a search tries first, as powers of two.
+_EDGES = (1.0, 2.0, 4.0, 8.0)
 # The fraction of the highest reachable rate to aim for, if that rate is below the wanted rate.
 _SHARE = 0.5
 # The number of samples that calibration uses.
@@ -55,6 +57,7 @@ class LayerCalibration:
         wanted: the requested rate, Hz.
         scaled: whether there were weights or gains to scale.
         no_input: whether the neurons have no input, so that no factor could make them fire.
+        reached: whether the rate after is the requested one; True without weights or gains to scale.
     """
 
     layer: Address
@@ -65,12 +68,17 @@ class LayerCalibration:
     wanted: float
     scaled: bool
     no_input: bool = False
+    reached: bool = True
 
     @property
     def _weights(self) -> str:
         if self.no_input:
             return "no input"
         return f"{self.factor:.3g}" if self.scaled else "kept"
+
+    @property
+    def _missed(self) -> str:
+        return "" if self.reached or self.no_input else f": no factor gives {self.wanted:g} Hz"
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Calibration:
 
     def __str__(self) -> str:
         head = ("weights times", "rate before", "after (Hz)", "layer")
-        rows = [(row._weights, f"{row.before:.1f}", f"{row.rate:.1f}", row.name) for row in self.layers]
+        rows = [(row._weights, f"{row.before:.1f}", f"{row.rate:.1f}", row.name + row._missed) for row in self.layers]
         return "\n".join(check.columns((head, *rows)))
 
 
@@ -110,10 +118,11 @@ def calibrate(
     (fluctuation-driven initialization). The directions of the weights do not change. Layers receive spikes from the
     layers before them at the new rates. Dropout is off, and trained delays of synapses are as in the next step.
 
-    If no factor reaches the rate, because too few inputs have spikes, the layer gets half of its highest possible rate.
-    If the input of a skip connection alone gives the neurons a higher rate, the layer gets the scale at the start of
-    the search. A layer that cannot make its neurons fire keeps its weights, and so does a layer without neurons after
-    it. A layer at several positions is scaled for the first. The result is deterministic.
+    Factors are positive. If none reaches the rate, because too few inputs have spikes, the layer gets half of its
+    highest possible rate; the table and a warning say so. If the input of a skip connection alone gives the neurons a
+    higher rate, the layer gets the scale at the start of the search. A layer that cannot make its neurons fire keeps
+    its weights, and so does a layer without neurons after it. A layer at several positions is scaled for the first. The
+    result is deterministic.
 
     Args:
         net: a network; its weights and gains change.
@@ -132,6 +141,9 @@ def calibrate(
         ValueError: a rate is not positive or not below the neurons' highest, keep has a layer outside the network,
             there is no sample, or a batch does not fit. The network is then unchanged.
         IndexError: the position of a layer to keep is out of range.
+
+    Warns:
+        UserWarning: no factor of a layer reaches the rate.
 
     Source: Rossbroich, Gygax and Zenke 2022, "Fluctuation-driven initialization for spiking neural network training",
     doi 10.1088/2634-4386/ac97bb, for the start of the search.
@@ -160,6 +172,9 @@ def calibrate(
         net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
+    missed = ", ".join(f"{row.name} at {row.rate:.3g} Hz" + row._missed for row in run.rows if row._missed)
+    if missed:
+        check.warn(f"not all neurons fire at the rate: {missed}; change their input, or draw other weights")
     return Calibration(tuple(run.rows))
 
 
@@ -299,7 +314,7 @@ class CalibrationRun:
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         low, high = self.fine.get(node.number, (math.inf, -math.inf))
         layers = [] if before > 0 and low <= before <= high else layers
-        power, last, no_input = 1.0, 1.0, False
+        power, last, no_input, reached = 1.0, 1.0, False, True
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
             no_input = not x.tensor.data.any()
@@ -311,7 +326,9 @@ class CalibrationRun:
         for _ in range(_REPEATS + balances if layers else min(balances, 1)):
             near = not layers or abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted
             given = None if near or not x.mixed else x.again(0.0).data
-            step = 1.0 if near else _factor(node, neuron, x.tensor.data, given, wanted, self._lengths)
+            step, reached = 1.0, True
+            if not near:
+                step, reached = _factor(node, neuron, x.tensor.data, given, wanted, self._lengths)
             if abs(step - 1.0) >= _NEAR:
                 if (step > 1.0) != (last > 1.0) and last != 1.0:  # the last one went too far
                     power /= 2
@@ -330,7 +347,10 @@ class CalibrationRun:
         self.done.update(map(id, (*layers, among) if among is not None else layers))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
-        self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input))
+        if among is None:  # weights among neurons may change the rate after the search
+            reached = not layers or abs(now - wanted) <= _ACCEPTED * wanted
+        row = LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input, reached)
+        self.rows.append(row)
         return Tracked(spikes, lambda factor: spikes)
 
 
@@ -355,8 +375,11 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 def _factor(
     node: GraphNode, neuron: Neuron, x: Array, fixed: Array | None, wanted: float, lengths: Lengths | None
-) -> float:
-    """Return the factor of x without its part `fixed` at which neurons fire at a rate, Hz; 1 if they never fire."""
+) -> tuple[float, bool]:
+    """Return the factor of x without its part `fixed` for a rate of neurons, Hz, and whether it gives this rate.
+
+    Otherwise it is the factor for a part of the highest rate, or 1 if the neurons never fire.
+    """
     kept = None
     if lengths is not None:
         xp = namespace(x)
@@ -366,7 +389,7 @@ def _factor(
     scaled = x if fixed is None else x - fixed
     size = float(abs(scaled).max())
     if not size:
-        return 1.0
+        return 1.0, False
 
     def counted(y: Tensor) -> Array:
         return y.data if kept is None else y.data[kept]
@@ -376,20 +399,24 @@ def _factor(
         spikes = node(Tensor(weighted if fixed is None else weighted + fixed))
         return mean_rate(counted(spikes), neuron.dt)
 
-    theta = abs(neuron.theta) or neuron.width
+    gap = abs(neuron.gap) or neuron.width
     deviation = float(to_numpy(counted(neuron.psp(Tensor(scaled)))).std(dtype=np.float64)) * neuron.peak
-    start = _START * theta / deviation if deviation else theta / size
-    most = rate(_REACH)
-    if not most:
-        return 1.0
-    # Without their weighted input, neurons may fire by the fixed part, or because the threshold is not positive.
-    if (fixed is not None or neuron.theta <= 0) and rate(-_REACH) >= wanted:
-        return start
-    if most <= wanted:
-        wanted = _SHARE * most
+    start = _START * gap / deviation if deviation > 0 else gap / size
     low, high = -float(_REACH), float(_REACH)
+    most = rate(high)
+    if most <= wanted:
+        # Rates of neurons that oscillate or that strong input blocks need not rise with the scale.
+        most, high = max((rate(each), each) for each in (*_EDGES, high))
+    if not most:
+        return 1.0, False
+    # Without their weighted input, neurons may fire by the fixed part, or because their potential rests above theta.
+    if (fixed is not None or neuron.gap <= 0) and rate(low) >= wanted:
+        return start, False
+    reached = most > wanted
+    if not reached:
+        wanted = _SHARE * most
     # Scales near the start are tried first.
-    for edge in (1.0, 2.0, 4.0, 8.0):
+    for edge in _EDGES:
         if rate(-edge) <= wanted <= rate(edge):
             low, high = -edge, edge
             break
@@ -397,9 +424,9 @@ def _factor(
         middle = (low + high) / 2
         found = rate(middle)
         if abs(found - wanted) <= _NEAR / 4 * wanted:
-            return start * 2.0**middle
+            return start * 2.0**middle, reached
         low, high = (middle, high) if found < wanted else (low, middle)
-    return start * 2.0**high
+    return start * 2.0**high, reached
 
 
 def _spread(x: Array) -> Array:

@@ -215,6 +215,11 @@ class Neuron:
         return width or 1.0
 
     @property
+    def gap(self) -> float:
+        """The distance from the potential without input to the threshold; not positive if the neurons fire alone."""
+        return self.theta
+
+    @property
     def highest_rate(self) -> float:
         """The highest firing rate that the neurons can have, Hz: a spike every `period` steps."""
         return 1000.0 / self.dt / self.period

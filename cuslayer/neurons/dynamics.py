@@ -29,7 +29,7 @@ from cuslayer.backend import Array, generator, namespace, to_numpy
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
-from cuslayer.kernels.neuron.smooth import small_response
+from cuslayer.kernels.neuron.smooth import silent_potentials, small_response
 from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import (
     SURROGATE,
@@ -56,6 +56,8 @@ NAMED = {
 _LEAST, _MOST = 0.25, 1e4
 # Responses are cut below this fraction of their peak.
 _CUT = 0.01
+# The number of steps without input after which a neuron is at rest.
+_RESTED = 1000
 # The maximum length of a response that does not fall.
 LONGEST = 1 << 16
 
@@ -326,19 +328,29 @@ class StepNeuron(Neuron):
 
     @property
     def response(self) -> Array:
-        """The potential after a small input, per input, (K,) float64, for the mean constants."""
-        numbers = {name: float(np.mean(to_numpy(_data(value)))) for name, value in self.columns.items()}
-        numbers |= dict(zip(self.spiking.kind.numbers, self.spiking.values, strict=True))
-        return _response(self.spiking.kind, tuple(numbers.items()))
+        """The change of the potential by a small input, per input, (K,) float64, for the mean constants."""
+        return _response(self.spiking.kind, self._means())
 
     @property
     def peak(self) -> float:
-        return float(self.response.max())
+        response = self.response
+        # An inhibiting response keeps its sign in `psp`.
+        return float(response.max(initial=0.0) or abs(response).max(initial=0.0) or 1.0)
+
+    @property
+    def gap(self) -> float:
+        return _gap(self.spiking.kind, self._means(), self.theta)
+
+    def _means(self) -> tuple[tuple[str, float], ...]:
+        """Return the constants of the step by name, their means over the neurons."""
+        numbers = {name: float(np.mean(to_numpy(_data(value)))) for name, value in self.columns.items()}
+        numbers |= dict(zip(self.spiking.kind.numbers, self.spiking.values, strict=True))
+        return tuple(numbers.items())
 
     @property
     def pool_gain(self) -> float:
-        """The weight of a pooling layer before these neurons: one spike gives a voltage of ``1.1 theta``."""
-        return 1.1 * self.theta / self.peak
+        """The weight of a pooling layer before these neurons: one spike raises the potential by 1.1 times `gap`."""
+        return 1.1 * (self.gap if self.gap > 0 else self.theta) / self.peak
 
     def _constants(self) -> dict[str, Any]:
         """Return the constants that all kernels take, by the names of `DynamicSpiking`."""
@@ -506,6 +518,17 @@ def _text(value: Any) -> str:
 def _response(kind: Kind, numbers: tuple[tuple[str, float], ...]) -> Array:
     """Return the potential after a small input; losses call this in every step."""
     return sampled(small_response(kind, dict(numbers)))
+
+
+@lru_cache(64)
+def _gap(kind: Kind, numbers: tuple[tuple[str, float], ...], theta: float) -> float:
+    """Return the distance from the potential at rest to the threshold; not positive if the neuron fires by itself."""
+    gap = theta
+    for u in islice(silent_potentials(kind, dict(numbers)), _RESTED):
+        gap = theta - u
+        if gap <= 0:
+            break
+    return gap
 
 
 @lru_cache(64)

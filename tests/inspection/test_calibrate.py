@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -67,6 +69,41 @@ class Two:
 
     def __call__(self, x):
         return SRM(as_tensor(x) * (10.0 / 3.0))
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Resting(cs.StepNeuron):
+    """Leaky neurons that rest at `rest`; a negative `sign` lets excitation inhibit."""
+
+    tau: float = 10.0
+    rest: float = 0.0
+    sign: float = 1.0
+
+    states, decays = ("v",), {"d": "tau"}
+
+    def step(c, d, v, x):
+        v = d * v + c.sign * x
+        u = c.rest + v
+        s = u >= c.theta
+        v = 0 if s else v
+        return v, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Izhikevich(cs.StepNeuron):
+    """States are the distances from the potential of -65 mV and its recovery."""
+
+    theta: float = 30.0
+
+    states = ("p", "r")
+
+    def step(c, p, r, x):
+        v = p - 65
+        u = v + c.dt * (0.04 * v * v + 5 * v + 153 - r + x)
+        s = u >= c.theta
+        r = r + c.dt * 0.02 * (0.2 * v + 13 - r) + (8 if s else 0)
+        p = 0 if s else u + 65
+        return p, r, u, s
 
 
 def doubled(x):
@@ -233,7 +270,11 @@ def test_a_layer_without_input_keeps_its_weights():
         assert str(found).count("     no input  ") == 2
     assert all((array == before[name]).all() for name, array in net.state().items())
     net[0].weight.data[:] = -1.0  # no factor makes neurons fire
-    assert calibrated(net, FLAT).layers[0].factor == 1.0
+    with pytest.warns(
+        UserWarning, match=r"^calibrate: .*layer 1 \(Dense\(60, 40\), SRM\) at 0 Hz: no factor gives 60 Hz; "
+    ):
+        (row, _) = calibrated(net, FLAT).layers
+    assert (row.factor, row.reached) == (1.0, False)
     assert (net[0].weight.data == -1.0).all()
 
 
@@ -241,7 +282,10 @@ def test_a_rate_that_cannot_be_reached():
     """Two of sixty inputs have spikes: the layer has half of the highest rate that it can have."""
     cs.seed(1)
     net, x = dense(60, 40), FLAT & (np.arange(60) < 2)
-    (row,) = calibrated(net, x, 800).layers
+    with pytest.warns(UserWarning, match="no factor gives 800 Hz"):
+        found = calibrated(net, x, 800)
+    assert str(found).endswith("layer 1 (Dense(60, 40), SRM): no factor gives 800 Hz")
+    (row,) = found.layers
     loud = dense(60, 40)
     loud[0].weight.data = net[0].weight.data * np.float32(2**20)
     most = float(loud(x).data.mean()) * 1000
@@ -250,12 +294,43 @@ def test_a_rate_that_cannot_be_reached():
     assert row.rate == pytest.approx(most / 2, rel=0.05)
 
 
+@pytest.mark.all
+@pytest.mark.parametrize("seed", range(12))
+def test_any_neuron_has_positive_factors_and_advice_that_helps(seed):
+    """Whatever the neuron's potential at rest, its threshold, its step and the sign of its response are."""
+    rng, at_random = np.random.default_rng(seed), [(-65, 30), (-65, 1), (-70, -50), (0, 1), (0.4, 0.5), (3, 1)]
+    rest, theta = at_random[seed % len(at_random)]
+    neuron = Resting(theta=1.0, tau=rng.uniform(3, 30), rest=rest - theta + 1.0, sign=rng.choice([1.0, -1.0, 0.01]))
+    neuron = Izhikevich(dt=rng.choice([0.5, 1.0])) if seed % 4 == 3 else neuron
+    cs.seed(seed)
+    x, labels = spikes(100, 8, 60, seed=seed), np.arange(8) % 5
+    net = dense(60, 40, 5, neuron=neuron, weight_scale=float(10 ** rng.uniform(-2, 2)))
+    before = net.state()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = calibrated(net, x, rate=30.0)
+    assert len(said) == (not all(row.reached for row in found.layers))
+    for row, (name, array) in zip(found.layers, net.state().items(), strict=True):
+        assert 0 < row.factor < np.inf
+        assert row.reached == (abs(row.rate - 30.0) <= 3.0)
+        assert row.reached or rest > theta
+        np.testing.assert_allclose(array, row.factor * before[name], rtol=1e-4)
+    net.load_state(before)
+    advice = cs.diagnose(net, [(x, labels)])
+    assert all(0 < each.value < 1e6 for each in advice.advice if each.setting == "weight_scale")
+    assert "calibrate" not in str(advice)
+    advice.apply(net)
+    after = cs.diagnose(net, [(x, labels)])
+    assert after.badness <= advice.badness
+
+
 def test_a_skip_that_fires_by_itself():
     """The other branch has the potential of the start of a search: it is neither lost nor dominant."""
     cs.seed(1)
     net = cs.Sequential(cs.Parallel(cs.Dense(60, 60), lambda x: cs.Tensor(x.data * np.float32(50.0))), SRM)
     net[0][0].weight.data *= 1e-3
-    (row,) = calibrated(net, FLAT, 10).layers
+    with pytest.warns(UserWarning, match="no factor gives 10 Hz"):
+        (row,) = calibrated(net, FLAT, 10).layers
     assert row.rate > 20
     a = SRM.psp(net[0][0](FLAT)).data
     assert a.std() == pytest.approx(SRM.theta / 2, rel=0.01)

@@ -102,14 +102,23 @@ def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, seed: in
 
 
 def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
-    """Yield the potential after a small input, for each step, per input, if the neuron does not fire."""
+    """Yield the change of the potential by a small input, for each step, per input, if the neuron does not fire."""
+    fed, unfed = silent_potentials(kind, numbers, 1e-3), silent_potentials(kind, numbers)
+    yield from ((u - rest) / 1e-3 for u, rest in zip(fed, unfed, strict=False))
+
+
+def silent_potentials(kind: Kind, numbers: Mapping[str, float], first: float = 0.0) -> Iterator[float]:
+    """Yield the potential of each step for an input in the first one, if the neuron does not fire, while finite."""
     states: dict[str, Any] = dict.fromkeys(kind.states, 0.0)
-    inputs = {name: 1e-3 * (name == kind.inputs[0]) for name in kind.inputs}
+    inputs = {name: first * (name == kind.inputs[0]) for name in kind.inputs}
     while True:
         known: dict[str, Any] = {**numbers, **states, **inputs}
-        for name, expression in kind.body:
-            known[name] = 0.0 if name == kind.spike else _value(kind, expression, known)
-        yield float(known[kind.potential]) / 1e-3
+        with np.errstate(all="ignore"):
+            for name, expression in kind.body:
+                known[name] = 0.0 if name == kind.spike else _value(kind, expression, known)
+        if not np.isfinite(known[kind.potential]):
+            return
+        yield float(known[kind.potential])
         states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
         inputs = dict.fromkeys(kind.inputs, 0.0)
 
