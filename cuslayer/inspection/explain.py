@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, gradients, no_grad
-from cuslayer.backend import Array, numeric, to_device, to_numpy
+from cuslayer.backend import Array, numeric, preserved_generator, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Layer
-from cuslayer.network.graph import INPUT, Address, GraphNode, feeds, finite_input
+from cuslayer.network.graph import INPUT, Address, GraphNode, feeds, finite_input, flow
 from cuslayer.network.network import graph_of
-from cuslayer.network.walk import Unit, Walk, check_network, eval_mode, units
+from cuslayer.network.walk import Unit, Walk, check_network, copied, depends_on_batch, freeze, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.style import axes, color_bar, open_frame, palette
 
@@ -38,7 +39,11 @@ def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
     linear, so the gradient of the potential gives the parts. The contribution of biases is one part, "bias". Where
     branches join before the neurons, the inputs come from several layers, the `sources` of the explanation. The last
-    source of a `Recurrent` layer is its own earlier spikes. Dropout is off.
+    source of a `Recurrent` layer is its own earlier spikes.
+
+    The network is explained as it is, so the potential is the one that `record` shows for the next call. In training,
+    `BatchNorm` has the statistics of the batch, `Dropout` its next draws, and trained delays of synapses spread over
+    lags. A copy runs: network and random generator do not change. In evaluation only the sample runs.
 
     `response` and `refractory` explain a custom neuron; unless its `parts` is "exact", the rest of its potential is one
     part, "not explained".
@@ -48,7 +53,7 @@ def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0
         x: (T, N, ...), its input.
         layer: the layer, as an address or the object; it must have neurons.
         index: the neuron in the layer: its flat index, or one such as (row, column, channel).
-        time: the step.
+        time: the step, within the recording in a padded batch.
         sample: the sample in the batch.
 
     Returns:
@@ -56,7 +61,8 @@ def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0
         back through the layers.
 
     Raises:
-        TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
+        TypeError: net is not a network or cannot be copied, or the layer has no neurons whose potential can be
+            decomposed.
         ValueError: the layer is not in the network, a stage before the neurons is not linear, or x is not
             finite.
         IndexError: the layer's position, the index, time or sample is out of range.
@@ -79,28 +85,43 @@ def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0
     check_network(net)
     of = find_unit(net, layer)
     _explainable(of)
-    return _Run(net, x, of, sample).explain(of, index, time)
+    with copied(net) as (twin,):
+        run = _Run(twin, x, of.last.number, sample)
+    return run.explain(run.units[of.last.number], index, time)
 
 
 class _Run:
-    """The forward pass of one sample: the output of each stage and the potentials of the neurons."""
+    """A forward pass of a copy of a network: one sample's outputs of each stage, and potentials of the neurons."""
 
-    def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
-        data = finite_input("x", x).data
-        check.time_first("x", data)
-        sample = check.index("sample", sample, data.shape[1])
-        self.net, self.sample = net, sample
-        self.graph = graph_of(net)
-        self.units = {unit.last.number: unit for unit in units(self.graph)}
-        given = to_device(data[:, sample : sample + 1])
-        self.outputs: dict[int, Array] = {INPUT: given}
+    def __init__(self, twin: Any, x: Any, end: int, sample: int) -> None:
+        x = finite_input("x", x)
+        check.time_first("x", x)
+        self.sample = check.index("sample", sample, x.shape[1])
+        nodes = graph_of(twin).nodes
+        self.units = {unit.last.number: unit for unit in units(twin)}
+        self.outputs: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}
-        end = last.last.number
-        with eval_mode(net), no_grad():
-            for at in Walk(self.graph, Tensor(given), self.graph.nodes[: end + 1], end):
-                self.outputs[at.number] = at.output.data
+        # The nodes as they run for the sample alone.
+        self.nodes = list(nodes)
+        chosen = slice(self.sample, self.sample + 1)
+        batch = Tensor(to_device(x.data), lengths=x.lengths)
+        # Past the end of a recording there is nothing to explain.
+        self.steps = math.inf if x.lengths is None else int(x.lengths[self.sample])
+        if not depends_on_batch(twin):
+            batch = Tensor(batch.data[:, chosen])
+            chosen = slice(1)
+        self.outputs[INPUT] = batch.data[:, chosen]
+        with no_grad():
+            for at in Walk(twin, batch, nodes[: end + 1], end):
+                if isinstance(at.stage, Layer):
+                    with preserved_generator():
+                        stage = at.stage.for_sample(at.inputs[0], chosen)
+                    self.nodes[at.number] = replace(at.node, stage=stage)
+                at.output.lengths = batch.lengths
+                self.outputs[at.number] = at.output.data[:, chosen].copy()
                 if at.potentials is not None:
-                    self.potentials[at.number] = at.potentials
+                    self.potentials[at.number] = at.potentials[:, chosen].copy()
+        freeze(twin)
 
     @check.operation
     def explain(self, of: Unit, index: Any, time: Any) -> Explanation:
@@ -109,8 +130,8 @@ class _Run:
         if at not in self.potentials:
             raise TypeError(f"{of.name} saves no potential for backward that could be explained")
         fired = self.outputs[at]
-        u = self.potentials[at].reshape(fired.shape)
-        time = check.index("time", time, len(u), "steps")
+        u = self.potentials[at]
+        time = check.index("time", time, min(self.steps, len(u)), "steps")
         column: Any = (0, *check.neuron_index(u.shape[2:], index, "index"))
         spikes = to_numpy(fired[(slice(None), *column)])
         # The gradient of the potential with respect to the weighted input at each step, and the part of each spike.
@@ -142,14 +163,14 @@ class _Run:
         """Return the layers whose spikes reach neurons through linear stages, and the share of constants."""
         from cuslayer.kernels.conv.winograd import exact_zeros  # imports Numba
 
-        nodes = self.graph.nodes
+        nodes = self.nodes
         found, between = feeds(nodes, neurons.inputs)
         recurrence = as_neuron(neurons.stage).recurrence
         stages = [*(nodes[number].stage for number in between), recurrence]
         added = list({id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}.values())
-        with eval_mode(self.net), _requiring_gradients(added), no_grad(active=False):
-            leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
-            y = Walk(self.graph, leaves, [nodes[number] for number in sorted(between)], neurons.inputs[0]).run()
+        leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
+        with preserved_generator(), _requiring_gradients(added), no_grad(active=False):
+            y = self._weighted_input(neurons, sorted(between), leaves)
             for number in leaves:
                 if len(self.outputs[number]) != len(y):
                     steps = f"{len(self.outputs[number])} steps, the neurons {len(y)}"
@@ -166,6 +187,13 @@ class _Run:
             of_constants = zip(added, of_leaves[len(leaves) :], strict=True)
             bias = sum(float(to_numpy((g * p.data).sum())) for p, g in of_constants if g is not None)
         return tuple(self._source(number, g) for number, g in shares.items()), bias
+
+    def _weighted_input(self, neurons: GraphNode, between: list[int], leaves: dict[int, Tensor]) -> Tensor:
+        """Return the input of neurons, from the spikes before the linear stages between."""
+        values: dict[int, Any] = dict(leaves)
+        for node, inputs in flow([self.nodes[number] for number in between], neurons.inputs[0], values):
+            values[node.number] = node(*inputs)
+        return values[neurons.inputs[0]]
 
     def _source(self, number: int, gradient: Array | None) -> Source:
         """Return the shares of one layer's spikes, from the gradient at them."""
@@ -197,7 +225,7 @@ def _check_sum(e: Explanation) -> None:
     if not abs(found - e.potential) <= _ROUNDING * size:
         raise ValueError(
             f"the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "
-            f"linear, or its weights have changed since"
+            f"linear, or draws or normalizes in training; net.eval() explains the network in evaluation"
         )
 
 

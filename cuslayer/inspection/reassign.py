@@ -13,7 +13,7 @@ from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
 from cuslayer.inspection.structure import check_loss, default_loss, find_unit
-from cuslayer.network.walk import check_network, eval_mode
+from cuslayer.network.walk import check_network, copied, freeze
 from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.style import axes_grid, open_frame, palette, time_axis
 
@@ -127,8 +127,8 @@ def reassign(
     """Compute how SLAYER reassigns the error of one neuron: from its spikes to its potential and to earlier times.
 
     The surrogate turns the error on spikes into an error on the potential, large near the threshold. The response
-    assigns the error on the potential to all earlier input that it depends on. The gradients of the network do not
-    change. Dropout is off.
+    assigns the error on the potential to all earlier input that it depends on. A copy of the network runs, as it is: in
+    training with the statistics of the batch and the next draws of dropout. The network does not change.
 
     Args:
         net: a `Network` or `Sequential`.
@@ -144,7 +144,7 @@ def reassign(
         The arrays; `plot` draws them.
 
     Raises:
-        TypeError: net is not a network, loss is not a function, or the layer has no SRM neurons.
+        TypeError: net is not a network or cannot be copied, loss is not a function, or the layer has no SRM neurons.
         ValueError: the layer is not in the network, or the target does not fit the loss.
         IndexError: the layer's position, the index or sample is out of range.
 
@@ -166,11 +166,15 @@ def reassign(
         raise TypeError(f"{of.name} has no SRM neurons")
     check_loss(loss)
     data, lengths = as_tensor(x).data, as_tensor(x).lengths
-    with record(net, layers=[of.address], neurons=[index], samples=[sample]) as recording:
+    with (
+        copied(net) as (twin,),
+        record(twin, layers=[of.address], neurons=[index], samples=[sample]) as recording,
+        no_grad(active=False),
+    ):
+        freeze(twin)
         # An input that requires a gradient gives the layer one, whatever is trained.
-        with eval_mode(net), no_grad(active=False):
-            out = net(Tensor(data, requires_grad=True, lengths=lengths))
-            value = (loss or default_loss(net, out, target))(out, target)
+        out = twin(Tensor(data, requires_grad=True, lengths=lengths))
+        value = (loss or default_loss(twin, out, target))(out, target)
         gradients(value)
     found = recording[of.address]
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")

@@ -150,6 +150,13 @@ class Layer:
         """Return the tensors that evaluation adds independently of the input, such as a bias."""
         return []
 
+    def for_sample(self, x: Tensor, sample: slice) -> Callable[..., Tensor]:
+        """Return the layer as it runs now for one sample of an input (T, N, ...), for that sample alone.
+
+        In training, `BatchNorm` and `Dropout` depend on the batch; by default the layer itself.
+        """
+        return self
+
     def layers_within(self) -> list[Layer]:
         """Return the layer itself and all layers in it, each once."""
         found: dict[int, Layer] = {}

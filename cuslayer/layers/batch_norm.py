@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -159,6 +160,15 @@ class BatchNorm(Layer):
         for running, found in ((self.mean, mean), (self.var, var)):
             note_change(running)
             move(running.data, found, self.momentum)
+
+    def for_sample(self, x: Tensor, sample: slice) -> Callable[..., Tensor]:
+        if not self.training or not x.size:
+            return self
+        fixed = copy.copy(self)
+        fixed.training = False
+        fixed.mean, fixed.var = Tensor(self.mean.data.copy()), Tensor(self.var.data.copy())
+        fixed.observe(x)
+        return fixed
 
     def constants(self) -> list[Tensor]:
         return [p for p in (self.mean, self.offset) if p is not None]

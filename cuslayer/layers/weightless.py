@@ -81,6 +81,13 @@ class Dropout(Layer):
 
         return run
 
+    def for_sample(self, x: Tensor, sample: slice) -> Callable[..., Tensor]:
+        if not self.training:
+            return self
+        ones = namespace(x.data).ones((1, *x.shape[1:]), numeric_type(x.dtype))
+        factors = self(ones).data[:, sample]
+        return lambda of_sample: of_sample * Tensor(factors)
+
     def streamed(self) -> Callable[..., Array] | None:
         # A stream is evaluation.
         return (lambda x: x) if type(self).__call__ is Dropout.__call__ else super().streamed()

@@ -232,6 +232,20 @@ def eval_mode(net: Any, *, spread: bool = False) -> Iterator[None]:
             vars(states).update(before)
 
 
+def depends_on_batch(net: Any) -> bool:
+    """Return whether a sample's output may depend on its batch: a layer is in training, or neurons have a state."""
+    return any(layer.training for layer in net.layers_within()) or any(s.values is not None for s in _states(net))
+
+
+def freeze(net: Any) -> None:
+    """Let the tensors of a network need no gradients, except for delays of synapses, which then would not spread."""
+    layers: list[Any] = net.layers_within()
+    delays = {id(layer.delay) for layer in layers if hasattr(layer, "over_lags")}
+    own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
+    for p in (*net.parameters(), *own):
+        p.requires_grad = p.requires_grad and id(p) in delays
+
+
 def _states(net: Any) -> list[Any]:
     """Return the states of neurons between calls, each once, including neurons within layers."""
     stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]

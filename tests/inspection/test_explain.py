@@ -9,8 +9,10 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
+from cuslayer.backend import generator
 from cuslayer.inspection.explain import explain
 from cuslayer.network.graph import Step, observe, observed
+from cuslayer.network.walk import units
 
 SRM = cs.SRM(tau_sr=4.0)
 
@@ -46,9 +48,7 @@ def check_parts(why, net, x, at):
     assert sum(s.share for s in why.spikes) == pytest.approx(why.contributions.sum(), abs=1e-9 * (1 + len(why.spikes)))
     assert sum(s.share for s in why.refractory_spikes) == pytest.approx(why.refractory)
     with cs.no_grad(), cs.record(net, layers=at) as seen:
-        net.train(False)
         net(x)
-        net.train()
     column = (why.time, why.sample, *why.index)
     assert why.potential == seen[at].potential[column]
     assert why.fired == seen[at].spikes[column]
@@ -214,7 +214,7 @@ def test_what_does_not_reach_a_neuron_has_no_share():
 
 
 def test_one_forward_pass_of_one_sample_and_one_layer_per_trace_step():
-    """Cost: one sample of the batch runs forward, and each step of a trace runs backward through one layer."""
+    """Cost in evaluation: one sample runs forward, and each step of a trace runs backward through one layer."""
     passed = []
 
     def noting(number):
@@ -222,6 +222,7 @@ def test_one_forward_pass_of_one_sample_and_one_layer_per_trace_step():
 
     net = cs.Sequential(noting(0), cs.Dense(30, 20), SRM, noting(1), cs.Dense(20, 4), SRM, noting(2))
     x = np.random.default_rng(2).random((60, 8, 30)) < 0.3
+    net.eval()
     why = cs.explain(net, x, 5, 1, 50, sample=3)
     assert passed == [(0, (60, 1, 30)), (1, (60, 1, 20)), (1, (60, 1, 20))]
     passed.clear()
@@ -234,12 +235,109 @@ def test_a_stage_that_is_not_linear_is_an_error():
     x = np.ones((9, 1, 4), bool)
     with pytest.raises(ValueError, match=r"^explain: the parts of layer 2 .* sum to .*, not to u = .*: a stage before"):
         cs.explain(net, x, 2, 0, 8)
+
+
+class Noisy(cs.Layer):
+    """A layer of a user's that draws in training."""
+
+    def __call__(self, x):
+        return x * (1.0 + self.training * generator().random())
+
+
+def any_network(rng):
+    """Return a network of two to four layers, drawn from all stages that training runs otherwise, and its input."""
+    cs.seed(int(rng.integers(99)))
+
+    def before(n):
+        stages = [
+            [cs.BatchNorm(n, height=8.0, trained=bool(rng.integers(2)))],
+            [cs.BatchNorm(n, scale=str(rng.choice(["none", "power"])), height=4.0)],
+            [cs.Dropout(0.4)],
+            [cs.Dropout(0.3), cs.BatchNorm(n, height=9.0)],
+            [],
+        ]
+        return stages[rng.integers(len(stages))]
+
+    def dense(n, m):
+        delays = cs.SynapticDelays(4.0, steps=50) if rng.integers(2) else None
+        return [cs.Dense(n, m, delays=delays, bias=bool(rng.integers(2))), *before(m)]
+
+    def neurons(n):
+        kinds = [SRM, cs.LIF(theta=4.0), cs.Recurrent(cs.Dense(n, n, weight_scale=2.0), cs.LIF(theta=3.0))]
+        return kinds[rng.integers(len(kinds))]
+
+    stages = [*dense(6, 5), neurons(5)]
+    for _ in range(rng.integers(1, 4)):
+        branch = cs.Sequential(*dense(5, 5), *([neurons(5), *dense(5, 5)] if rng.integers(2) else []))
+        skip = cs.Sequential(*(before(5) if rng.integers(2) else []))
+        stages += [cs.Parallel(branch, skip) if rng.integers(2) else branch, neurons(5)]
+    x = rng.random((25, 4, 6)) < 0.4
+    padded = cs.Tensor(
+        x * (np.arange(25)[:, None, None] < 15 + 2 * np.arange(4)[:, None]), lengths=15 + 2 * np.arange(4)
+    )
+    return cs.Sequential(*stages), [x, padded, x * np.float32(1.5)][rng.integers(3)]
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("seed", range(30))
+def test_the_network_is_explained_as_it_is(seed):
+    """In both modes potential and parts are those of the next call, and nothing changes, draws included."""
+    rng = np.random.default_rng(seed)
+    net, x = any_network(rng)
+    for training in (True, False):
+        net.train(training)
+        cs.seed(seed)
+        state, drawn = net.state(), generator().bit_generator.state
+        statistics = [(layer.mean.data.copy(), layer.var.data.copy()) for layer in norms(net)]
+        places = [unit.address for unit in units(net) if unit.neurons is not None]
+        asked = [(at, rng.integers(5), rng.integers(9, 15), rng.integers(4)) for at in places]
+        explained = [cs.explain(net, x, at, int(i), int(t), sample=int(n)) for at, i, t, n in asked]
+        assert generator().bit_generator.state == drawn
+        assert all(
+            (mean == n.mean.data).all() and (var == n.var.data).all()
+            for n, (mean, var) in zip(norms(net), statistics, strict=True)
+        )
+        assert all((a == state[name]).all() for name, a in net.state().items())
+        assert all(layer.training == training for layer in net.layers_within())
+        if seed % 3 == 0:
+            for why in explained:
+                why.trace(2, most=1)
+        srm = [each for each in asked if net[each[0]] is SRM][:1]
+        reassigned = [cs.reassign(net, x, [0, 1, 2, 3], at, int(i), sample=int(n)) for at, i, _, n in srm]
+        with cs.no_grad(bool(seed % 2)), cs.record(net) as seen:
+            net(x)
+        for why, (at, i, t, n) in zip(explained, asked, strict=True):
+            assert why.potential == seen[at].potential[t, n, i]
+            assert why.fired == seen[at].spikes[t, n, i]
+            assert sum(part.size for part in why.parts()) == pytest.approx(
+                why.potential, abs=2e-4 * (1 + abs(why.potential))
+            )
+            assert why.exact
+        for found, (at, i, _, n) in zip(reassigned, srm, strict=True):
+            np.testing.assert_array_equal(found.potential, seen[at].potential[:, n, i])
+
+
+def norms(net):
+    return [layer for layer in net.layers_within() if isinstance(layer, cs.BatchNorm)]
+
+
+def test_a_layer_that_draws_within_is_refused_in_training():
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(4, 3), Noisy(), SRM, cs.Dense(3, 3), Noisy(), SRM)
+    x = np.random.default_rng(0).random((30, 4, 4)) < 0.5
+    with pytest.raises(ValueError, match=r"or draws or normalizes in training; net.eval\(\) explains the network in"):
+        cs.explain(net, x, 5, 0, 28)
+    net.eval()
+    assert cs.explain(net, x, 5, 0, 28).exact
+
+
+def test_a_trace_is_of_the_network_that_was_explained():
     net = cs.Network("4-3-2", SRM)
+    x = np.ones((9, 1, 4), bool)
     why = cs.explain(net, x, 3, 0, 8)
-    if len(why.spikes):
-        net[0].weight.data = net[0].weight.data * 2
-        with pytest.raises(ValueError, match=r"^explain: the parts of layer 1 .*, or its weights have changed since$"):
-            why.trace(2)
+    before = str(why.trace(2))
+    net[0].weight.data[...] *= 2
+    assert str(why.trace(2)) == before
 
 
 def test_errors():
