@@ -89,6 +89,7 @@ class _Recorder:
     def __call__(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
         if self.recorded.keys().isdisjoint(range(step.start, step.last + 1)):
             return run(step, *inputs)
+        lengths = inputs[0].lengths
         for part in step.parts():
             node, unit = self.recorded.get(part.start, (None, None))
             if node is None or unit is None or node is not unit.last:
@@ -96,6 +97,7 @@ class _Recorder:
             else:
                 at = Visit(node, inputs, unit, partial(run, part))
                 inputs = (self._output(at) if at.neurons is None else self._neurons(at, at.neurons),)
+            inputs[0].lengths = lengths
         return inputs[0]
 
     @check.operation("record")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,16 @@ from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and
 def check_sum(why):
     shares = sum(float(source.spikes.share.sum()) for source in why.sources)
     size = 1 + abs(why.potential)
+    of_spikes = np.zeros(why.contributions.shape)
+    np.add.at(of_spikes, tuple(why.spikes.sender.T), why.spikes.share)
+    np.testing.assert_allclose(of_spikes, why.contributions, rtol=1e-6, atol=1e-9)
+    for part in why.parts(most=3):
+        for number, source in enumerate(why.sources):
+            if part.name.startswith("input ") and (len(why.sources) == 1 or part.name.endswith(f" of {source.place}")):
+                index = tuple(int(n) for n in re.findall(r"\d+", part.name.partition(" of ")[0]))
+                own = [spike.time for spike in source.spikes if spike.sender == index]
+                assert sorted(own) == part.times.tolist(), number
+                assert part.size == pytest.approx(source.contributions[index])
     assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4 * size)
     assert shares == pytest.approx(why.contributions.sum(), abs=1e-9 * (1 + len(why.spikes)))
     assert why.spikes.share.sum() == pytest.approx(shares, abs=1e-9 * (1 + len(why.spikes)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection import NetworkHealth
+from cuslayer.inspection import Advice, NetworkHealth
 
 SRM = cs.SRM()
 LOSS = cs.SpikeCountLoss(SRM, true=12, false=2)
@@ -176,6 +176,37 @@ def test_a_rate_of_a_group_and_a_schedule():
     assert optimizer.lr == pytest.approx(advice.value)
     optimizer.epoch = 1
     assert optimizer.lr == pytest.approx(advice.value / 2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_advice_of_a_rate_multiplies_the_schedule_of_its_owner_alone(seed):
+    """Of the optimizer or of a group, each with a constant or a schedule; all other rates stay."""
+    rng = np.random.default_rng(seed)
+    net = cs.Network("3-4-4-2", SRM)
+
+    def rate():
+        size = float(rng.uniform(0.01, 1.0))
+        return size if rng.random() < 0.5 else lambda epoch: size / (1 + epoch)
+
+    own = rng.random(3) < 0.6
+    groups = [{"params": [p]} | ({"lr": rate()} if has else {}) for p, has in zip(net.parameters(), own, strict=True)]
+    optimizer = cs.Adam(groups, lr=rate())
+    owners = [None, *np.flatnonzero(own).tolist()]
+    layer = owners[rng.integers(len(owners))]
+
+    def rates():
+        found = []
+        for epoch in range(4):
+            optimizer.epoch = epoch
+            found.append([optimizer.lr, *(group.lr for group in optimizer.groups)])
+        optimizer.epoch = 0
+        return np.array(found)
+
+    before, factor = rates(), float(rng.uniform(0.1, 5.0))
+    now = before[0, 0 if layer is None else 1 + layer]
+    Advice(layer, "optimizer", "lr", now, now * factor, "").apply(net, optimizer)
+    of_owner = [layer is None, *(layer == n if has else layer is None for n, has in enumerate(own))]
+    np.testing.assert_allclose(rates(), before * np.where(of_owner, factor, 1.0))
 
 
 def test_a_learned_network_keeps_its_slow_rate():

@@ -75,6 +75,21 @@ def test_a_network_is_a_table():
         assert part in "".join(said.said)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_rates_of_a_record_are_of_whole_layers_without_padding(seed):
+    rng = np.random.default_rng(seed)
+    dt, x = float(rng.choice([0.5, 1.0])), rng.random((20, 3, 6)) < 0.5
+    lengths, neurons, samples, window = (
+        given if rng.random() < 0.4 else None for given in (np.array([20, 9, 4]), [0, 2], [1], (0.0, 7.0))
+    )
+    net = cs.Sequential(cs.Dense(6, 4), cs.SRM(dt=dt, tau_sr=3.0), cs.Dense(4, 3), cs.SRM(dt=dt, tau_sr=3.0))
+    with cs.record(net, neurons=neurons, samples=samples, window=window) as seen:
+        net(cs.Tensor(x, lengths=lengths))
+    whole = lengths is None and neurons is None
+    expected = {at: 1000 / dt * np.mean(seen[at].spikes.values) for at in (1, 3) if whole}
+    assert rates_of(net) == pytest.approx(expected)
+
+
 def test_a_network_without_a_known_input():
     net = cs.Sequential(lambda x: x, cs.Dense(4, 3), cs.SRM())
     net.layers += [cs.Conv(1, 2, 3), cs.Dense(4, 2)]  # when it is built, these are refused

@@ -318,6 +318,62 @@ def test_other_steps(tmp_path):
     assert (other.dt, other.tau) == (1.0, pytest.approx(14.0))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_note_holds_for_its_own_dialect_alone(tmp_path, seed):
+    """Of noted and given steps and dialects: as if the file had no notes and all were given."""
+    rng = np.random.default_rng(seed)
+    writer, reader = (str(name) for name in rng.choice(["nir", "snntorch", "norse"], 2))
+    noted, asked = rng.choice([None, 0.003, 2.0]), rng.choice([None, None, None, 0.0004, 1.5])
+    dt, given = float(rng.choice([1.0, 0.5])), None if seed % 5 == 0 else reader
+    cs.seed(seed)
+    net = cs.Sequential(cs.Dense(3, 2), cs.LIF(tau=7.0, theta=0.3, dt=dt))
+    cs.export_nir(net, tmp_path / "a.nir", dialect=writer, step=noted)
+    own = {name: DIALECTS[name].step or 1e-3 * dt for name in (writer, reader)}
+    step = asked or (own[reader] if given not in (None, writer) else noted or own[writer])
+    bare = without_notes(tmp_path / "a.nir")
+    try:
+        expected = read_bare(bare, dialect=given or writer, step=step, dt=dt)
+    except ValueError as problem:  # the time constant is below the step
+        with pytest.raises(ValueError, match=str(problem).partition(": ")[2][-60:]):
+            cs.import_nir(tmp_path / "a.nir", dialect=given, step=asked)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = cs.import_nir(tmp_path / "a.nir", dialect=given, step=asked)
+    for name in ("tau", "theta", "dt"):
+        assert getattr(found[1], name) == pytest.approx(getattr(expected[1], name), rel=1e-4), name
+    np.testing.assert_allclose(found[0].weight.data, expected[0].weight.data, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_branches_of_delays_and_biases(seed):
+    """Any number of branches, with a bias or without, delayed for all inputs or each, or not at all: their sum."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 5))
+    owner, nodes, edges = rng.integers(count, size=(4, 6)), {"in": nir.Input(np.array([6]))}, []
+    x = rng.random((20, 2, 6)) < 0.4
+    expected = np.zeros((20, 2, 4))
+    for n in range(count):
+        weight, bias = rng.normal(size=(4, 6)) * (owner == n), rng.normal(size=4) * (rng.random() < 0.7)
+        lags = rng.integers(0, 6, 6) if rng.random() < 0.5 else np.full(6, rng.integers(0, 6))
+        lags = lags * (n > 0 or rng.random() < 0.5)
+        nodes[f"w{n}"] = nir.Affine(weight, bias) if bias.any() else nir.Linear(weight)
+        edges += [(f"w{n}", "out")]
+        if lags.any():
+            nodes[f"d{n}"] = nir.Delay(lags * 1e-3)
+            edges += [("in", f"d{n}"), (f"d{n}", f"w{n}")]
+        else:
+            edges += [("in", f"w{n}")]
+        late = np.stack(
+            [np.roll(x, lag, axis=0)[..., i] * (np.arange(20) >= lag)[:, None] for i, lag in enumerate(lags)]
+        )
+        expected += np.einsum("itn,oi->tno", late, weight) + bias
+    nodes["out"] = nir.Output(np.array([4]))
+    net = cs.import_nir(nir.NIRGraph(nodes, edges))
+    net.eval()
+    np.testing.assert_allclose(net(x).data, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_spike_response_neurons_are_approximated(tmp_path):
     cs.seed(5)
     net = cs.Network("12-10-4", cs.SRM(theta=2.0, tau_sr=4.0, cutoff=0.0))
