@@ -12,7 +12,7 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, OutOfMemoryError, begin_capture, end_capture, strict
+from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, OutOfMemoryError, captured, strict
 
 SINGLE = np.float32
 COPY = """
@@ -204,6 +204,94 @@ def test_memory_ends() -> None:
     backend.cupy().zeros(100_000)
 
 
+def test_freed_memory_is_overwritten_reused_and_given_back(cupy: Any) -> None:
+    x = cupy.zeros(1000, SINGLE)
+    place, part = x.data.ptr, x[10:]
+    del x
+    assert part.sum().item() == 0  # a view keeps the memory
+    stale = part.host
+    del part
+    assert np.isnan(stale).all()
+    other = cupy.cuda.Stream()
+    with other:
+        assert cupy.empty(1000, SINGLE).data.ptr != place
+    pool = cupy.get_default_memory_pool()
+    cupy.zeros(300)
+    assert pool.free_bytes() == 2560
+    x = cupy.empty(300)
+    assert pool.free_bytes() == 0
+    assert np.isnan(cupy.asnumpy(x)).all()
+
+
+def test_work_of_another_stream_is_done_when_something_waits_for_it(cupy: Any) -> None:
+    x, stream, legacy = array(1.0, 2.0), cupy.cuda.Stream(non_blocking=True), cupy.cuda.get_current_stream()
+
+    def doubled() -> Any:
+        with stream:
+            x[...] = x * 2.0
+            return stream.record()
+
+    doubled()
+    assert x.tolist() == [1, 2]
+    stream.synchronize()
+    assert x.tolist() == [2, 4]
+    event = doubled()
+    doubled()
+    legacy.wait_event(event)
+    assert x.tolist() == [4, 8]
+    cupy.cuda.Device().synchronize()
+    assert x.tolist() == [8, 16]
+    with stream:
+        x[...] = x + 1.0
+        assert x.tolist() == [9, 17]
+    with cupy.cuda.Stream():
+        y = x * 2.0
+    assert (y + 0.0).tolist() == [18, 34]  # the default stream waits for streams that are not non_blocking
+
+
+def test_a_capture_records_the_work_of_its_stream_alone(cupy: Any) -> None:
+    x, stream = array(1.0, 2.0), cupy.cuda.Stream(non_blocking=True)
+    with pytest.raises(RuntimeError, match="IllegalState"):
+        stream.end_capture()
+    stream.begin_capture()
+    x *= 2.0
+    assert x.tolist() == [2, 4]
+    stream.end_capture().launch()
+    assert x.tolist() == [2, 4]
+    for wait in (cupy.cuda.Device().synchronize, stream.synchronize):
+        stream.begin_capture()
+        with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
+            wait()
+        with pytest.raises(RuntimeError, match="StreamCaptureInvalidated"):
+            stream.end_capture()
+    for work in (lambda: x.tolist(), lambda: x[np.array([True, False])], lambda: x.set(np.zeros(2, SINGLE))):
+        with stream, pytest.raises(RuntimeError, match="StreamCaptureInvalidated"):
+            stream.begin_capture()
+            with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
+                work()
+            stream.end_capture()
+
+
+def test_a_graph_needs_the_memory_of_its_capture(cupy: Any) -> None:
+    x = array(1.0, 2.0)
+    with captured() as graph:
+        x[...] = (x + 1.0) * 2.0
+    graph.launch()
+    assert x.tolist() == [4, 6]
+    del x
+    with pytest.raises(RuntimeError, match="IllegalAddress"):  # of an array that was there before
+        graph.launch()
+    x, stream = array(1.0, 2.0), cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        x[...] = x + 1.0
+        graph = stream.end_capture()
+    graph.launch()
+    cupy.zeros(1000)
+    with pytest.raises(RuntimeError, match="IllegalAddress"):  # the default pool has given it back
+        graph.launch()
+
+
 @pytest.mark.parametrize("arguments", [{"code": TEXT, "options": ["-w"]}, {"code": None}, {"code": b"text"}])
 def test_arguments_of_a_module_have_their_type(arguments: dict[str, Any], cupy: Any) -> None:
     with pytest.raises(TypeError, match="has incorrect type"):
@@ -240,17 +328,14 @@ def test_more_shared_memory_must_be_asked_for() -> None:
 
 def test_a_graph_reads_indices_and_values_at_its_launch(cupy: Any) -> None:
     x, index = array(1.0, 2.0, 3.0), cupy.asarray(np.array([0, 1]))
-    begin_capture()
-    y = x[index] * 2.0
-    x[index] = 5.0
-    cupy.add.at(x, index, y)
-    total = x @ x
-    with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
-        x[np.array([True, False, True])]
-    launch = end_capture()
+    with captured() as graph:
+        y = x[index] * 2.0
+        x[index] = 5.0
+        cupy.add.at(x, index, y)
+        total = x @ x
     assert x.tolist() == [1, 2, 3]
     index[...] = cupy.asarray(np.array([2, 1]))
-    launch()
+    graph.launch()
     assert y.tolist() == [6, 4]
     assert x.tolist() == [1, 9, 11]
     assert total.item() == 203

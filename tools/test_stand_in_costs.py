@@ -12,7 +12,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
 from tests.support.recorder import psp
-from tools.fake_cupy import begin_capture, counted, end_capture, strict
+from tools.fake_cupy import captured, counted, strict
 
 N = 6 * 4  # bytes of the arrays x and y (2, 3) of float32
 
@@ -168,17 +168,16 @@ def test_phases_and_layers(cupy: Any) -> None:
 def test_a_graph_counts_at_its_launches(cupy: Any) -> None:
     x = cupy.asarray(host(3))
     with counted() as costs:
-        begin_capture()
-        with costs.phase("forward"):
-            y = x * 2.0
-        cupy.copyto(x, y)
-        cupy.asarray(1.0)
-        launch = end_capture()
+        with captured() as graph:
+            with costs.phase("forward"):
+                y = x * 2.0
+            cupy.copyto(x, y)
+            cupy.asarray(1.0)
         assert costs.operations == []
-        launch(), launch()
+        graph.launch(), graph.launch()
     assert [(o.name, o.phase) for o in costs.operations] == 2 * [("mul", "forward"), ("copy", ""), ("fill", "")]
     assert all(o.graph for o in costs.operations)
-    launch()
+    graph.launch()
     assert costs.launches == 6
 
 

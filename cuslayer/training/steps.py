@@ -205,6 +205,22 @@ class _Graph(NamedTuple):
     draws: bool
 
 
+class _KeptMemory:
+    """An allocator for the pool of graphs; what it has allocated lives as long as the pool.
+
+    Where memory is short, CuPy's pools give blocks that no array uses back to the driver. A graph still writes to them.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Any] = []
+
+    def __call__(self, size: int) -> Any:
+        """Return a pointer to new memory on the device in use."""
+        block = cupy().cuda.Memory(size)
+        self._blocks.append(block)
+        return cupy().cuda.MemoryPointer(block, 0)
+
+
 class GraphStep(PlainStep):
     """Takes the steps of an epoch as CUDA graphs, one for each shape of a batch and kind of step.
 
@@ -262,7 +278,8 @@ class GraphStep(PlainStep):
         module = cupy()
         if self._pool is None:
             # A graph writes to the addresses of its capture: no other work may use this memory.
-            self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
+            self._stream = module.cuda.Stream(non_blocking=True)
+            self._pool = module.cuda.MemoryPool(_KeptMemory())
         held = x.empty_like()
         x.write(held)
         labels = to_device(target).astype(np.int64)

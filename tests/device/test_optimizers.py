@@ -8,7 +8,7 @@ from cuslayer import backend
 from cuslayer._parameter import Bounded
 from cuslayer.optim import ahead
 from tests.device.test_operations import device as device
-from tools.fake_cupy import begin_capture, counted, end_capture
+from tools.fake_cupy import captured, counted
 
 STEPS = 11
 
@@ -131,17 +131,17 @@ def test_numbers_are_sent_when_they_run_out_or_change(device, monkeypatch):
 def test_a_captured_step_takes_the_next_rates(name, change, device, monkeypatch):
     monkeypatch.setattr(ahead, "STEPS", 4)
 
-    def moved(captured):
+    def moved(as_graph):
         optimizer, launch, found = with_gradients(MAKERS[name]), None, []
         for step in range(STEPS):
             change(step, optimizer)
-            if not captured:
+            if not as_graph:
                 optimizer.step()
             elif launch is None:
                 optimizer.prepare()
-                begin_capture()
-                optimizer.step()
-                launch = end_capture()
+                with captured() as graph:
+                    optimizer.step()
+                launch = graph.launch
                 launch()
             else:
                 optimizer.step_by(launch)

@@ -67,22 +67,28 @@ def weights(trainer: Trainer) -> list[bytes]:
     return [to_numpy(p.data).tobytes() for p in trainer.net.parameters()]
 
 
+def gradients(trainer: Trainer) -> list[bytes | None]:
+    return [None if p.grad is None else to_numpy(p.grad).tobytes() for p in trainer.net.parameters()]
+
+
 def two_epochs(notation: str, graph: bool, make: Any = cs.Adam, **options: Any) -> Any:
-    """Return all that a training has computed, and the trainer."""
+    """Return all that a training has computed, with the gradients after each step, and the trainer."""
     trainer, batches, scores = trainer_of(notation, graph, make, **options), loader(shuffle=True), []
+    steps: list[Any] = []
     for epoch in range(2):
         trainer.optimizer.epoch = epoch
-        scores.append(trainer.train(batches))
+        scores.append(trainer.train(batches, after_step=lambda _: steps.append(gradients(trainer))))
     memory = {name: a.tobytes() for name, a in trainer.optimizer.state().items()}
-    return (scores, weights(trainer), trainer.gradients.epochs, memory), trainer
+    return (scores, weights(trainer), steps, trainer.gradients.epochs, memory), trainer
 
 
 @pytest.mark.parametrize("notation", [MLP, "4x4x2-3c3-2a-3"])
 def test_graphs_have_the_bits_of_plain_steps(notation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = two_epochs(notation, False)
     captured = []
-    begin = fake_cupy.cuda.begin_capture
-    monkeypatch.setattr(fake_cupy.cuda, "begin_capture", lambda: captured.append(1) or begin())
+    stream = backend.cupy().cuda.Stream
+    begin = stream.begin_capture
+    monkeypatch.setattr(stream, "begin_capture", lambda self: captured.append(1) or begin(self))
     graphs, trainer = two_epochs(notation, True)
     assert graphs == plain
     assert trainer.graph_problem is None
@@ -134,11 +140,15 @@ def _freezing(parameter: cs.Tensor, batches: Any) -> Any:
 def test_a_parameter_frozen_within_an_epoch() -> None:
     found = []
     for graph in (True, False):
-        trainer, seen = trainer_of(MLP, graph), list[int]()
-        freezing = _freezing(trainer.net.parameters()[0], list(loader()) * 2)
-        score = trainer.train(freezing, after_step=lambda score, seen=seen: seen.append(score.batches))  # type: ignore[misc]
+        trainer, seen, steps = trainer_of(MLP, graph), list[int](), list[Any]()
+
+        def note(score: Any, trainer: Trainer = trainer, seen: list[int] = seen, steps: list[Any] = steps) -> None:
+            seen.append(score.batches)
+            steps.append(gradients(trainer))
+
+        score = trainer.train(_freezing(trainer.net.parameters()[0], list(loader()) * 2), after_step=note)
         assert seen == [*range(1, 15)]
-        found.append((score, weights(trainer)))
+        found.append((score, weights(trainer), steps))
     assert found[0] == found[1]
 
 

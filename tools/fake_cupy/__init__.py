@@ -6,8 +6,9 @@ not have. Where CuPy's results differ from NumPy's, it does as CuPy: an index ar
 additions have another order each time, some cumulative sums are not in C order. Own kernels flush subnormal numbers to
 0, as CuPy compiles them. The memory can be limited.
 
-A stream can be captured as in CUDA: operations are recorded instead of executed, transfers from and to the device and
-cuBLAS are rejected as in CuPy, and a launch of the graph executes all of it in the same memory.
+Streams (streams.py) run work as late as CUDA may. A capture records what is launched on its stream, and a launch of the
+graph executes all of it in the same memory; transfers from and to the device and cuBLAS are rejected as in CuPy. Pools
+(memory.py) reuse and overwrite what is freed, and give it back to the driver as if memory were short.
 
 Every operation that CuPy would launch can be counted (`counted`), with or without being computed. What is launched was
 read from CuPy's source, of version 14: a reduction counts as one kernel, though of a whole array CUB may make two.
@@ -21,7 +22,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,8 +33,10 @@ from tools.emulator.driver import Emulator
 from tools.fake_cupy import cuda, elementwise, indexing, products, reductions, shapes
 from tools.fake_cupy.array import METADATA, DeviceArray
 from tools.fake_cupy.costs import Costs, Operation, counted
+from tools.fake_cupy.memory import Memory, MemoryPointer, OutOfMemoryError, Pool, default_pool, using_allocator
 from tools.fake_cupy.modules import RawModule
-from tools.fake_cupy.state import OutOfMemoryError, begin_capture, end_capture, fresh
+from tools.fake_cupy.state import fresh
+from tools.fake_cupy.streams import Graph, Stream
 
 __all__ = [
     "FUNCTIONS",
@@ -43,9 +46,8 @@ __all__ = [
     "DeviceArray",
     "Operation",
     "OutOfMemoryError",
-    "begin_capture",
+    "captured",
     "counted",
-    "end_capture",
     "in_use",
     "strict",
 ]
@@ -74,7 +76,7 @@ class _CuPy(ModuleType):
             setattr(self, name, function)
         self.RawModule = partial(RawModule, emulator)
         self.cuda = cuda.namespace()
-        self.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
+        self.get_default_memory_pool = default_pool
 
 
 @contextmanager
@@ -94,10 +96,28 @@ def strict(*, memory: int | None = None, compute: bool = True, counting: bool = 
         patch.setattr(backend, "cupy", lambda: cupy)
         patch.setattr(backend, "_driver_problem", lambda: None)
         patch.setattr(source, "library", source.Library(source.Cuda()))
+        yield emulator
+
+
+@contextmanager
+def captured() -> Iterator[Graph]:
+    """Capture what the block launches; the graph can be launched after it."""
+    kept = list[Memory]()
+
+    def keep(size: int) -> MemoryPointer:
+        kept.append(Memory(size))
+        return MemoryPointer(kept[-1], 0)
+
+    stream, pool = Stream(non_blocking=True), Pool(keep)
+    with stream, using_allocator(pool.malloc):
+        stream.begin_capture()
+        graph = stream.graph
+        assert graph is not None
+        graph.kept = kept
         try:
-            yield emulator
+            yield graph
         finally:
-            end_capture()
+            stream.end_capture()
 
 
 @contextmanager

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from tools.fake_cupy import costs
-from tools.fake_cupy.state import check_transfer, state
+from tools.fake_cupy.memory import Part, alloc
+from tools.fake_cupy.state import state
+from tools.fake_cupy.streams import check_transfer, current
 
 METADATA = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 
@@ -27,12 +30,14 @@ class DeviceArray:
     Attributes:
         host: its data, used by the stand-in only.
         number: the number of its device.
+        part: its memory; None if it has no element.
     """
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, host: np.ndarray[Any, Any], number: int | None = None) -> None:
+    def __init__(self, host: np.ndarray[Any, Any], part: Part | None, number: int | None = None) -> None:
         self.host = host
+        self.part = part
         self.number = state().device if number is None else number
 
     def __getattr__(self, name: str) -> Any:
@@ -50,7 +55,8 @@ class DeviceArray:
 
     @property
     def base(self) -> DeviceArray | None:
-        return None if self.host.base is None else DeviceArray(self.host.base, self.number)
+        base = self.host.base
+        return DeviceArray(base, self.part, self.number) if isinstance(base, np.ndarray) else None
 
     def __len__(self) -> int:
         return len(self.host)
@@ -87,10 +93,7 @@ class DeviceArray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {x.shape}")
         if not self.host.flags.c_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
-        check_transfer()
-        np.copyto(self.host, x)
-        if x.size:
-            record(costs.Operation("upload", "upload", bytes_written=x.nbytes))
+        _send(x, self)
 
     def __bool__(self) -> bool:
         return bool(read(self))
@@ -112,14 +115,21 @@ def checked_type(dtype: Any) -> np.dtype[Any]:
 
 def view(x: DeviceArray, host: np.ndarray[Any, Any]) -> DeviceArray:
     """Return an array on the device of x that shares its memory."""
-    return DeviceArray(host, x.number)
+    return DeviceArray(host, x.part, x.number)
 
 
 def empty(shape: Any, dtype: Any, order: str = "C") -> DeviceArray:
     """Return an array of new memory on the device in use, with any contents."""
-    host = np.empty(shape, checked_type(dtype), order)
-    state().take(host)
-    return DeviceArray(host)
+    return empty_like(np.empty(shape, checked_type(dtype), order))
+
+
+def empty_like(host: np.ndarray[Any, Any]) -> DeviceArray:
+    """Return an array of new memory on the device in use, with the shape, the type and the strides of another."""
+    if not host.nbytes:
+        return DeviceArray(host, None)
+    part = alloc(host.nbytes).mem
+    # NumPy would take an array for the base of all views, whose type and shape are others.
+    return DeviceArray(np.ndarray(host.shape, host.dtype, memoryview(part.memory.bytes), 0, host.strides), part)
 
 
 def distinct_bytes(x: DeviceArray) -> int:
@@ -136,22 +146,35 @@ def _bytes(arrays: Sequence[DeviceArray]) -> int:
 
 def record(operation: costs.Operation) -> None:
     """Count an operation, at the launch of the graph if it is captured."""
-    capture = state().capture
-    if capture is None:
+    graph = current().graph
+    if graph is None:
         costs.add(costs.labelled(operation))
     else:
-        capture.operations += costs.labelled(replace(operation, graph=True))
+        graph.operations += costs.labelled(replace(operation, graph=True))
 
 
-def execute(work: Callable[[], None]) -> None:
-    """Do the work of an operation, or record it during a capture; nothing where operations are only counted."""
-    if not state().compute:
-        return
-    capture = state().capture
-    if capture is None:
-        work()
-    else:
-        capture.works.append(work)
+def execute(work: Callable[[], None], arrays: Sequence[DeviceArray]) -> None:
+    """Launch the work of an operation on arrays; where operations are only counted, only note their memory.
+
+    The work may refer to the arrays' data, but not to the arrays, which would never be freed during a capture.
+    """
+    graph = current().graph
+    if graph is not None:
+        graph.use(x.part for x in arrays if x.part is not None)
+        if _refers(work):
+            raise AssertionError(f"the work {work} refers to an array on the device")
+    if state().compute:
+        current().run(work)
+
+
+def _refers(x: Any) -> bool:
+    """Return whether work refers to an array on the device."""
+    if isinstance(x, (list, tuple)):
+        return any(map(_refers, x))
+    if isinstance(x, partial):
+        return _refers((x.func, x.args, tuple(x.keywords.values())))
+    inside = getattr(x, "__closure__", None) or ()
+    return isinstance(x, DeviceArray) or any(_refers(cell.cell_contents) for cell in inside)
 
 
 def check_devices(arrays: Sequence[DeviceArray]) -> None:
@@ -177,7 +200,7 @@ def launch(
     check_devices((*reads, *writes))
     if any(x.host.size for x in writes):
         record(costs.Operation(name, kind, _bytes(reads), _bytes(writes), flops))
-        execute(work)
+        execute(work, (*reads, *writes))
 
 
 def made(
@@ -191,11 +214,13 @@ def made(
 ) -> DeviceArray:
     """Return `out` filled by one operation with the result of compute, which must have its shape and type."""
 
+    host = out.host
+
     def work() -> None:
         found = np.asarray(compute())
-        if (found.shape, found.dtype) != (out.host.shape, out.host.dtype):
-            raise AssertionError(f"{name} is {found.dtype} {found.shape}, not {out.host.dtype} {out.host.shape}")
-        np.copyto(out.host, found)
+        if (found.shape, found.dtype) != (host.shape, host.dtype):
+            raise AssertionError(f"{name} is {found.dtype} {found.shape}, not {host.dtype} {host.shape}")
+        np.copyto(host, found)
 
     launch(name, work, reads, [out], kind=kind, flops=flops)
     return out
@@ -208,6 +233,7 @@ def read(x: DeviceArray) -> np.ndarray[Any, Any]:
         if not x.host.flags.c_contiguous:
             record(costs.Operation("copy", "copy", distinct_bytes(x), x.host.nbytes))
         record(costs.Operation("readback", "readback", bytes_read=x.host.nbytes))
+    current().drain()
     return x.host.copy() if state().compute else np.zeros(x.host.shape, x.host.dtype)
 
 
@@ -223,15 +249,22 @@ def upload(x: np.ndarray[Any, Any], order: str | None = None) -> DeviceArray:
     out = empty(x.shape, checked_type(x.dtype.newbyteorder("=")), order)
     if not x.ndim:
         return filled(out, x.item())
-    check_transfer()
-    np.copyto(out.host, x)
-    if x.size:
-        record(costs.Operation("upload", "upload", bytes_written=out.host.nbytes))
+    _send(x, out)
     return out
+
+
+def _send(x: np.ndarray[Any, Any], out: DeviceArray) -> None:
+    """Copy a NumPy array to the device in the order of the stream."""
+    check_transfer()
+    host, sent = out.host, x.copy()
+    current().run(lambda: np.copyto(host, sent))
+    if x.size:
+        record(costs.Operation("upload", "upload", bytes_written=host.nbytes))
 
 
 def filled(x: DeviceArray, value: Any) -> DeviceArray:
     """Write a number to all elements of x, and return x."""
     memset = bool(value == 0) and x.host.flags.c_contiguous
-    launch("fill", lambda: np.copyto(x.host, value, casting="unsafe"), [], [x], kind="memset" if memset else "kernel")
+    host = x.host
+    launch("fill", lambda: np.copyto(host, value, casting="unsafe"), [], [x], kind="memset" if memset else "kernel")
     return x

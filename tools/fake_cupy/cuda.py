@@ -1,14 +1,12 @@
-"""The part of cupy.cuda that the library uses: devices, streams, events, errors."""
+"""The part of cupy.cuda that the library uses."""
 
 from __future__ import annotations
 
-import time
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
-from tools.fake_cupy import modules
-from tools.fake_cupy.state import OutOfMemoryError, begin_capture, check_transfer, end_capture, state
+from tools.fake_cupy import memory, modules, streams
+from tools.fake_cupy.state import state
 
 DEVICES = 2
 
@@ -38,49 +36,7 @@ class Device:
         state().device = self._before.pop()
 
     def synchronize(self) -> None:
-        check_transfer()
-
-
-class Stream:
-    """A stream; work is done when it is launched."""
-
-    def __init__(self, *, non_blocking: bool = False) -> None:
-        self._captures = non_blocking
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
-    def begin_capture(self) -> None:
-        if not self._captures:
-            raise RuntimeError("cannot capture on the default (legacy) stream")
-        begin_capture()
-
-    def end_capture(self) -> SimpleNamespace:
-        return SimpleNamespace(launch=end_capture())
-
-    def record(self) -> Event:
-        event = Event()
-        event.record()
-        return event
-
-    def wait_event(self, event: Event) -> None:
-        check_transfer()
-
-    def synchronize(self) -> None:
-        check_transfer()
-
-
-class Event:
-    """A point in time."""
-
-    def record(self) -> None:
-        self.time = time.perf_counter()
-
-    def synchronize(self) -> None:
-        check_transfer()
+        streams.synchronize(self.id)
 
 
 def namespace() -> SimpleNamespace:
@@ -97,12 +53,15 @@ def namespace() -> SimpleNamespace:
             memGetInfo=lambda: state().memory(),
         ),
         driver=SimpleNamespace(CUDADriverError=modules.CUDADriverError),
-        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        memory=SimpleNamespace(OutOfMemoryError=memory.OutOfMemoryError),
         Device=Device,
-        Stream=Stream,
-        Event=Event,
-        get_current_stream=Stream,
+        Stream=streams.Stream,
+        Event=streams.Event,
+        Graph=streams.Graph,
+        get_current_stream=streams.current,
         get_elapsed_time=lambda begin, end: 1e3 * (end.time - begin.time),
-        MemoryPool=lambda: SimpleNamespace(malloc=None),
-        using_allocator=lambda malloc: nullcontext(),
+        Memory=memory.Memory,
+        MemoryPointer=memory.MemoryPointer,
+        MemoryPool=memory.Pool,
+        using_allocator=memory.using_allocator,
     )

@@ -16,7 +16,8 @@ import numpy as np
 from tools.fake_cupy import costs
 from tools.fake_cupy.array import DeviceArray, empty, filled, launch, made, record, view
 from tools.fake_cupy.shapes import asarray, astype
-from tools.fake_cupy.state import check_transfer, state
+from tools.fake_cupy.state import state
+from tools.fake_cupy.streams import check_transfer
 
 # Elements of a part of a mask, whose sums CuPy adds in a kernel of their own.
 _SCAN_PART = 512
@@ -46,17 +47,22 @@ def _arrays(index: tuple[Any, ...]) -> list[DeviceArray]:
     return [part for part in index if isinstance(part, DeviceArray)]
 
 
+def _plain(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an index with the data of its arrays."""
+    return tuple(part.host if isinstance(part, DeviceArray) else part for part in index)
+
+
 def _hosts(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """Return an index for NumPy, its integer arrays wrapped around."""
+    """Return a plain index for NumPy, its integer arrays wrapped around."""
     used = sum(_axes(part) for part in index)
     if used > len(shape):
         raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional, but {used} were indexed")
     found, axis = list[Any](), 0
     for part in index:
-        if isinstance(part, DeviceArray):
-            if part.host.dtype.kind not in "iub":
+        if isinstance(part, np.ndarray):
+            if part.dtype.kind not in "iub":
                 raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {part.dtype})")
-            found.append(part.host if part.host.dtype == bool else _wrapped(part.host, shape[axis]))
+            found.append(part if part.dtype == bool else _wrapped(part, shape[axis]))
         else:
             found.append(part)
         axis += len(shape) - used if part is Ellipsis else _axes(part)
@@ -67,7 +73,7 @@ def _axes(part: Any) -> int:
     """Return how many axes of the array a part of an index takes."""
     if part is None or part is Ellipsis:
         return 0
-    return part.host.ndim if isinstance(part, DeviceArray) and part.host.dtype == bool else 1
+    return part.ndim if isinstance(part, np.ndarray) and part.dtype == bool else 1
 
 
 def _wrapped(numbers: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
@@ -105,20 +111,20 @@ def _count_scan(numbers: DeviceArray, sums: DeviceArray) -> None:
 def getitem(self: DeviceArray, index: Any) -> DeviceArray:
     """Return a part of x: a view, or a copy of the elements that arrays name."""
     parts = _prepared(index)
-    host = self.host
+    host, plain = self.host, _plain(parts)
     if not _arrays(parts):
-        hosts = _hosts(parts, host.shape)
+        hosts = _hosts(plain, host.shape)
         return view(self, host[(*hosts, Ellipsis)] if Ellipsis not in hosts else host[hosts])
     _count_search(self, parts)
-    out = empty(host[_hosts(parts, host.shape)].shape, host.dtype)
+    out = empty(host[_hosts(plain, host.shape)].shape, host.dtype)
     # Of a large array only the elements that are named are read.
     source = self if host.nbytes < out.host.nbytes else view(self, out.host)
-    return made("take", lambda: host[_hosts(parts, host.shape)], [source, *_arrays(parts)], out)
+    return made("take", lambda: host[_hosts(plain, host.shape)], [source, *_arrays(parts)], out)
 
 
 def take(self: DeviceArray, indices: DeviceArray, axis: int, out: DeviceArray) -> DeviceArray:
     """Copy the elements of indices along an axis to out, an array of their type and shape."""
-    host = self.host
+    host, chosen = self.host, indices.host
     shape = (*host.shape[:axis], *indices.shape, *host.shape[axis + 1 :])
     if out.dtype != host.dtype:
         raise TypeError("Output dtype mismatch")
@@ -126,7 +132,7 @@ def take(self: DeviceArray, indices: DeviceArray, axis: int, out: DeviceArray) -
         raise ValueError("Output shape mismatch")
     # Of a large array only the elements that are named are read.
     source = self if host.nbytes < out.host.nbytes else view(self, out.host)
-    return made("take", lambda: host.take(_wrapped(indices.host, host.shape[axis]), axis), [source, indices], out)
+    return made("take", lambda: host.take(_wrapped(chosen, host.shape[axis]), axis), [source, indices], out)
 
 
 def setitem(self: DeviceArray, index: Any, value: Any) -> None:
@@ -162,17 +168,17 @@ def _scatter(
 ) -> None:
     """Write values to the elements that an index with arrays names, in an order of its own at each call."""
     given = value if isinstance(value, DeviceArray) else asarray(value, x.host.dtype)
-    values, host = astype(given, x.host.dtype, copy=False), x.host
+    values, host, plain = astype(given, x.host.dtype, copy=False), x.host, _plain(parts)
     _count_search(x, parts)
     state().scatters += 1
     seed, numbers = state().scatters, np.arange(host.size).reshape(host.shape)
-    named = numbers[_hosts(parts, host.shape)].shape
-    np.broadcast_to(values.host, named)
+    named, written = numbers[_hosts(plain, host.shape)].shape, values.host
+    np.broadcast_to(written, named)
 
     def work() -> None:
         order = np.random.default_rng(seed).permutation(math.prod(named))
-        places = np.unravel_index(numbers[_hosts(parts, host.shape)].reshape(-1)[order], host.shape)
-        write(host, places, np.broadcast_to(values.host, named).reshape(-1)[order])
+        places = np.unravel_index(numbers[_hosts(plain, host.shape)].reshape(-1)[order], host.shape)
+        write(host, places, np.broadcast_to(written, named).reshape(-1)[order])
 
     launch(name, work, [values, *_arrays(parts)], [view(x, np.empty(named, host.dtype))])
 

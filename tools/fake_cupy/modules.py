@@ -117,7 +117,7 @@ class RawKernel:
         if self._kernel is None:
             self._emulator.launches.append(self.name)
         options = {"shared_mem": shared_mem} if shared_mem else {}
-        execute(lambda: self._kernel(grid, block, hosts, **options))
+        execute(lambda: self._kernel(grid, block, hosts, **options), arrays)
 
     def _bytes(self, args: tuple[Any, ...]) -> tuple[int, int]:
         """Return the bytes of the arrays that are read and of those that are written."""

@@ -11,7 +11,7 @@ import numpy as np
 from tools.fake_cupy.array import DeviceArray, empty, filled, launch, made
 from tools.fake_cupy.elementwise import elementwise, has_operators, operand
 from tools.fake_cupy.shapes import ascontiguousarray, astype, copy, ravel, reshape
-from tools.fake_cupy.state import state
+from tools.fake_cupy.streams import current
 
 
 def matmul(a: DeviceArray, b: Any) -> Any:
@@ -40,8 +40,9 @@ def _product(a: DeviceArray, b: DeviceArray, batch: tuple[int, ...], out: Device
         return filled(out, 0)
     if n == m == 1 and not batch:
         products = elementwise("mul", np.multiply, ravel(a), ravel(b))
-        return made("sum", lambda: products.host.sum(dtype=dtype).reshape(out.host.shape), [products], out)
-    if state().capture is not None:
+        each, shape = products.host, out.host.shape
+        return made("sum", lambda: each.sum(dtype=dtype).reshape(shape), [products], out)
+    if current().is_capturing():
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     a, b = astype(a, dtype, copy=False), astype(b, dtype, copy=False)
     if batch:
@@ -50,12 +51,9 @@ def _product(a: DeviceArray, b: DeviceArray, batch: tuple[int, ...], out: Device
             _pointers(3 * len(batch), math.prod(batch))
     else:
         a, b = (x if x.host.flags.forc else copy(x) for x in (a, b))
+    one, other, shape = a.host, b.host, out.host.shape
     flops = 2 * out.host.size * k
-
-    def compute() -> Any:
-        return np.matmul(a.host, b.host).reshape(out.host.shape)
-
-    return made("matmul", compute, [a, b], out, kind="product", flops=flops)
+    return made("matmul", lambda: np.matmul(one, other).reshape(shape), [a, b], out, kind="product", flops=flops)
 
 
 def _pointers(kernels: int, matrices: int) -> None:

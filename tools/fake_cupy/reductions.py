@@ -35,11 +35,13 @@ def cumsum(self: DeviceArray, axis: int | None = None, dtype: Any = None) -> Dev
     result = astype(self, wanted, "C")
     if axis is None:
         flat = ravel(result)
-        launch("cumsum", lambda: np.cumsum(flat.host, out=flat.host), [flat], [flat])
+        host = flat.host
+        launch("cumsum", lambda: np.cumsum(host, out=host), [flat], [flat])
         return flat
     last = view(result, np.moveaxis(result.host, axis, -1))
     rows = reshape(last, (math.prod(last.shape[:-1]), last.shape[-1]))
-    launch("cumsum", lambda: np.cumsum(rows.host, axis=-1, out=rows.host), [rows], [rows])
+    sums = rows.host
+    launch("cumsum", lambda: np.cumsum(sums, axis=-1, out=sums), [rows], [rows])
     _add_block_sums(rows)
     return view(rows, np.moveaxis(rows.host.reshape(last.shape), -1, axis))
 
@@ -59,7 +61,8 @@ METHODS: dict[str, Any] = {name: partialmethod(reduction, name) for name in REDU
 def sort(x: DeviceArray, axis: int = -1) -> DeviceArray:
     """Return a copy of x that is sorted along an axis."""
     out = copy(x)
-    launch("sort", lambda: out.host.sort(axis=axis), [out], [out])
+    host = out.host
+    launch("sort", lambda: host.sort(axis=axis), [out], [out])
     return out
 
 
@@ -67,18 +70,21 @@ def argsort(x: DeviceArray, axis: int = -1, kind: str | None = None) -> DeviceAr
     """Return the indices that sort x along an axis; CuPy has a stable order only."""
     if kind not in (None, "stable"):
         raise ValueError(f"kind can only be None or 'stable', got {kind!r}")
-    return made("argsort", lambda: x.host.argsort(axis, "stable"), [x], empty(x.host.shape, np.int64))
+    host = x.host
+    return made("argsort", lambda: host.argsort(axis, "stable"), [x], empty(host.shape, np.int64))
 
 
 def take_along_axis(x: DeviceArray, index: DeviceArray, axis: int) -> DeviceArray:
     """Return the elements of x at indices along an axis."""
     out = empty(index.host.shape, x.host.dtype)
-    return made("take_along_axis", lambda: np.take_along_axis(x.host, index.host, axis), [x, index], out)
+    host, places = x.host, index.host
+    return made("take_along_axis", lambda: np.take_along_axis(host, places, axis), [x, index], out)
 
 
 def cumprod(x: DeviceArray, axis: int) -> DeviceArray:
     """Return cumulative products along an axis."""
-    return made("cumprod", lambda: x.host.cumprod(axis), [x], empty(x.host.shape, x.host.dtype))
+    host = x.host
+    return made("cumprod", lambda: host.cumprod(axis), [x], empty(host.shape, host.dtype))
 
 
 FUNCTIONS: dict[str, Any] = {each.__name__: each for each in (sort, argsort, take_along_axis, cumprod)}

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tools.fake_cupy.array import DeviceArray, checked_type, empty, filled, launch, made, read, upload, view
+from tools.fake_cupy.array import (
+    DeviceArray,
+    checked_type,
+    empty,
+    empty_like,
+    execute,
+    filled,
+    launch,
+    made,
+    read,
+    upload,
+    view,
+)
+from tools.fake_cupy.memory import POISON
 from tools.fake_cupy.state import state
 
 # More arrays than this, of less than so many bytes each, are joined by one kernel.
@@ -21,8 +35,7 @@ def astype(self: DeviceArray, dtype: Any, order: str = "K", copy: bool = True) -
     same = dtype == host.dtype
     if same and ordered and not copy:
         return self
-    out = DeviceArray(np.empty_like(host, dtype, order))
-    state().take(out.host)
+    out = empty_like(np.empty_like(host, dtype, order))
     name, kind = ("copy", "copy") if same else ("astype", "kernel")
     return made(name, lambda: host.astype(dtype), [self], out, kind=kind)
 
@@ -32,7 +45,7 @@ def copy(self: DeviceArray, order: str = "C") -> DeviceArray:
     if self.number != state().device:
         if not (self.host.flags.c_contiguous or self.host.flags.f_contiguous):
             raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
-        self, order = DeviceArray(self.host), "K"
+        self, order = DeviceArray(self.host, self.part), "K"
     return astype(self, self.host.dtype, order)
 
 
@@ -115,7 +128,8 @@ def concatenate(arrays: Iterable[DeviceArray], axis: int) -> DeviceArray:
 
 
 def _copy_to(part: DeviceArray, x: DeviceArray) -> None:
-    launch("copy", lambda: np.copyto(part.host, x.host), [x], [part], kind="copy")
+    to, source = part.host, x.host
+    launch("copy", lambda: np.copyto(to, source), [x], [part], kind="copy")
 
 
 def stack(arrays: Iterable[DeviceArray], axis: int) -> DeviceArray:
@@ -139,8 +153,7 @@ def copyto(x: DeviceArray, value: Any) -> None:
 def uninitialized(shape: Any, dtype: Any = float) -> DeviceArray:
     """Return memory in which every byte is 0xFF, NaN as a float."""
     out = empty(shape, dtype)
-    if state().compute:
-        out.host.reshape(-1).view(np.uint8)[:] = 0xFF
+    execute(partial(out.host.reshape(-1).view(np.uint8).fill, POISON), [out])
     return out
 
 

@@ -1,44 +1,26 @@
-"""The state of the stand-in: the device in use, its memory, and a capture."""
+"""The state of the stand-in: the device in use, its memory, and its streams."""
 
 from __future__ import annotations
 
-import gc
-import weakref
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
+if TYPE_CHECKING:
+    from tools.fake_cupy.memory import Pool
+    from tools.fake_cupy.streams import Stream
 
-from tools.fake_cupy import costs
-
-# CuPy's pool allocates multiples of so many bytes.
-_UNIT = 512
-
-
-class OutOfMemoryError(MemoryError):
-    """As cupy.cuda.memory.OutOfMemoryError."""
-
-    def __init__(self, size: int, total: int, limit: int) -> None:
-        super().__init__(
-            f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, "
-            f"limit set to: {limit:,} bytes)."
-        )
+T = TypeVar("T")
 
 
-@dataclass
-class Capture:
-    """The operations of a capture: what they do and what they cost."""
+class _Stacks(threading.local):
+    """What a thread uses at present: its streams by the device, and its allocators; the last of a list is in use."""
 
-    works: list[Callable[[], None]] = field(default_factory=list)
-    operations: list[tuple[costs.Costs, costs.Operation]] = field(default_factory=list)
-
-    def launch(self) -> None:
-        """Execute the operations in their order."""
-        costs.add(self.operations)
-        for work in self.works:
-            work()
+    def __init__(self) -> None:
+        self.streams = dict[int, list[Any]]()
+        self.allocators = list[Callable[[int], Any]]()
 
 
 @dataclass
@@ -49,41 +31,28 @@ class State:
         compute: whether operations are computed; False if they are only counted.
         limit: the bytes of each device's memory; None for no limit.
         device: the number of the device in use.
-        capture: the capture that is going on, or None.
         scatters: the number of scattered additions and assignments so far; each has another order.
+        used: the bytes of each device that the driver has given.
+        legacy: the default stream of each device.
+        streams: all streams.
+        pool: the default pool.
+        stacks: the streams and allocators of ``with`` blocks.
     """
 
     compute: bool = True
     limit: int | None = None
     device: int = 0
-    capture: Capture | None = None
     scatters: int = 0
     used: dict[int, int] = field(default_factory=dict)
+    legacy: dict[int, Stream] = field(default_factory=dict)
+    streams: list[Stream] = field(default_factory=list)
+    pool: Pool | None = None
+    stacks: _Stacks = field(default_factory=_Stacks)
 
     def memory(self) -> tuple[int, int]:
         """Return the free bytes of the device in use, and all of them; without a limit those of an H100."""
         total = 80 << 30 if self.limit is None else self.limit
         return total - self.used.get(self.device, 0), total
-
-    def take(self, array: np.ndarray[Any, Any]) -> None:
-        """Count the memory of a new array on the device in use, until the array is deleted.
-
-        Raises:
-            OutOfMemoryError: there is not so much memory.
-        """
-        if self.limit is None or not array.nbytes:
-            return
-        size, device = -(-array.nbytes // _UNIT) * _UNIT, self.device
-        if self.used.get(device, 0) + size > self.limit:
-            gc.collect()
-        total = self.used.get(device, 0)
-        if total + size > self.limit:
-            raise OutOfMemoryError(size, total, self.limit)
-        self.used[device] = total + size
-        weakref.finalize(array, self._release, device, size)
-
-    def _release(self, device: int, size: int) -> None:
-        self.used[device] -= size
 
 
 _states = [State()]
@@ -104,18 +73,11 @@ def fresh(compute: bool, limit: int | None) -> Iterator[State]:
         _states.pop()
 
 
-def check_transfer() -> None:
-    """Raise RuntimeError during a capture, which does not allow transfers and synchronization."""
-    if state().capture is not None:
-        raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
-
-
-def begin_capture() -> None:
-    """Record operations instead of executing them."""
-    state().capture = Capture()
-
-
-def end_capture() -> Callable[[], None]:
-    """End the capture and return the launch of its graph."""
-    capture, state().capture = state().capture, None
-    return (capture or Capture()).launch
+@contextmanager
+def pushed(stack: list[T], value: T) -> Iterator[T]:
+    """Put a value on a stack within the block."""
+    stack.append(value)
+    try:
+        yield value
+    finally:
+        stack.pop()
