@@ -2,9 +2,10 @@
 
     python benchmarks/compile_report.py
 
-Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
-compiler says, with a digest of each source. The tests compile each source in each type for one architecture, and
-hold the rest of the file against the digests.
+Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU; the kernels of each
+kind of neuron for one architecture, another than its neighbours'. Writes what the compiler says, with a digest of each
+source. The tests compile each source in each type for one architecture, and hold the rest of the file against the
+digests.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, NamedTuple
 import common
 import numpy as np
 
+from cuslayer import neurons
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.neuron.printer import with_struct
 from tools import nvrtc
 
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
@@ -44,9 +47,38 @@ class Row(NamedTuple):
 
 
 @cache
-def compiled(topic: str, dtype: str, arch: str) -> tuple[bytes, str]:
+def sources() -> dict[str, str]:
+    """Return the text of each source, and of those with neurons for each kind, such as "neuron of LIF"."""
+    kinds = [neuron.kind() for neuron in vars(neurons).values() if getattr(neuron, "step", None) is not None]
+    found = {topic: source.source_of(topic) for topic in source.topics()}
+    for topic, text in list(found.items()):
+        for kind in kinds:
+            of_kind = with_struct(text, kind)
+            # A kind without a derivative has no backward.
+            if "Kind;" in of_kind and (kind.derived or not topic.endswith("_adjoint")):
+                found[f"{topic} of {kind.name}"] = of_kind
+    return found
+
+
+def text_of(name: str, dtype: str) -> str:
+    """Return the text to compile for one of `sources`."""
+    return source.with_header(f"{name.partition(' ')[0]}.cu", sources()[name], np.dtype(dtype))
+
+
+def builds() -> list[tuple[str, str, str]]:
+    """Return each source, number type and architecture that is compiled."""
+    found = []
+    for i, name in enumerate(sources()):
+        for j, dtype in enumerate(DTYPES):
+            one = ARCHITECTURES[(i + 2 * j) % len(ARCHITECTURES)]
+            found += [(name, dtype, arch) for arch in ([one] if " of " in name else ARCHITECTURES)]
+    return found
+
+
+@cache
+def compiled(name: str, dtype: str, arch: str) -> tuple[bytes, str]:
     """Return the machine code of a source and the compiler's log."""
-    return nvrtc.compile(source.text(topic, np.dtype(dtype)), arch, (*source.OPTIONS, "--ptxas-options=-v"))
+    return nvrtc.compile(text_of(name, dtype), arch, (*source.OPTIONS, "--ptxas-options=-v"))
 
 
 def warnings_in(log: str) -> list[str]:
@@ -55,28 +87,27 @@ def warnings_in(log: str) -> list[str]:
     return [line for line in lines if "deprecated" not in line.lower()]
 
 
-def rows_of(topic: str, dtype: str, arch: str) -> list[Row]:
-    """Return a row for each kernel of a source."""
+def rows_of(name: str, dtype: str, arch: str) -> list[Row]:
+    """Return a row for each kernel of a source, such as "neuron_of_kind of LIF"."""
+    kind = "".join(name.partition(" of ")[1:])
     return [
-        Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
-        for m in _FOUND.finditer(compiled(topic, dtype, arch)[1])
+        Row(m["kernel"] + kind, dtype, arch, *(int(m[number]) for number in ("registers", "stack", "stores", "loads")))
+        for m in _FOUND.finditer(compiled(name, dtype, arch)[1])
     ]
 
 
-def digest(topic: str, dtype: str) -> str:
+def digest(name: str, dtype: str) -> str:
     """Return a digest of a source and of the options that it is compiled with."""
-    return hashlib.sha256("\0".join((source.text(topic, np.dtype(dtype)), *source.OPTIONS)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join((text_of(name, dtype), *source.OPTIONS)).encode()).hexdigest()[:16]
 
 
 def report() -> dict[str, Any]:
     """Compile everything; return the compiler's version, the sources' digests, its warnings, and each kernel's row."""
-    each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
-    all_of = [(topic, dtype, arch) for topic, dtype in each for arch in ARCHITECTURES]
-    rows = [row for one in all_of for row in rows_of(*one)]
+    rows = [row for build in builds() for row in rows_of(*build)]
     return {
         "compiler": compiler(),
-        "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
-        "warnings": [f"{' '.join(one)}: {line}" for one in all_of for line in warnings_in(compiled(*one)[1])],
+        "digests": {f"{name} {dtype}": digest(name, dtype) for name in sources() for dtype in DTYPES},
+        "warnings": [f"{' '.join(one)}: {line}" for one in builds() for line in warnings_in(compiled(*one)[1])],
         "kernels": sorted(rows, key=lambda row: row.kernel),
     }
 

@@ -128,8 +128,8 @@ def empty_like(host: np.ndarray[Any, Any]) -> DeviceArray:
     if not host.nbytes:
         return DeviceArray(host, None)
     part = alloc(host.nbytes).mem
-    # NumPy would take an array for the base of all views, whose type and shape are others.
-    return DeviceArray(np.ndarray(host.shape, host.dtype, memoryview(part.memory.bytes), 0, host.strides), part)
+    memory = part.memory
+    return DeviceArray(np.ndarray(host.shape, host.dtype, memory.room, memory.first, host.strides), part)
 
 
 def distinct_bytes(x: DeviceArray) -> int:

@@ -45,9 +45,10 @@ class Memory:
             raise OutOfMemoryError(size, total, now.limit)
         now.used[device] = total + size
         self.size, self.device_id = size, device
-        room = np.empty(size + _UNIT, np.uint8)
-        first = -room.ctypes.data % _UNIT
-        self.bytes = room[first : first + size]
+        # NumPy would take an array for the base of all views, whose type and shape are others.
+        self.room = bytearray(size + _UNIT)
+        self.first = -np.frombuffer(self.room, np.uint8).ctypes.data % _UNIT
+        self.bytes = np.frombuffer(self.room, np.uint8, size, self.first)
         # Whether its last part was allocated within a capture.
         self.captured = False
         weakref.finalize(self, _give_back, now.used, device, size)

@@ -20,6 +20,8 @@ WARPS = 4
 _WARPS = 4, 8, 16
 # Shared memory that the device takes for each block.
 _RESERVED = 1 << 10
+# Values of an image.
+_MOST_VALUES = (1 << 31) - 1
 
 
 def image_of(x: PackedSpikes | Array) -> Mapping[str, int]:
@@ -34,6 +36,11 @@ def map_of(x: PackedSpikes | Array) -> Mapping[str, int]:
 
 def _frames(lines: str, x: PackedSpikes | Array) -> Mapping[str, int]:
     rows, columns, channels = x.shape[-3:]
+    # Kernels compute places in a frame with 32 bits.
+    if rows * columns * channels > _MOST_VALUES:
+        raise ValueError(
+            f"an image on a GPU must have at most {_MOST_VALUES} values, got {rows} x {columns} x {channels}"
+        )
     words = x.words.shape[2] if isinstance(x, PackedSpikes) else 0
     return {lines: rows, "columns": columns, "channels": channels, "words": words}
 
