@@ -89,7 +89,7 @@ class ClassLoss:
 
         Invalid labels are returned unchanged.
         """
-        return labels
+        return send_classes(labels, spikes)
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         """Return output and target for a score, whose decision is the class with the largest sum over time."""
@@ -105,8 +105,11 @@ class ClassLoss:
         return first, last, lengths_within(output.lengths, first, last)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Any:
-        """Return labels in the form that `_error` takes."""
-        return one_hot(labels, spikes.shape[1:])
+        """Return labels in the form that `_error` takes, on the device of the spikes."""
+        chosen = classes_beside(labels, spikes)
+        # Without a transfer, which a captured step must not have.
+        classes = namespace(chosen).ones((spikes.shape[-1],), "int64").cumsum() - 1
+        return chosen[:, None] == classes
 
     def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a window in steps."""
@@ -228,9 +231,6 @@ class SpikeCountLoss(ClassLoss):
         first, last = within(self.window, steps, self.neuron.dt)
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
-
-    def send_labels(self, labels: Any, spikes: Any) -> Any:
-        return send_classes(labels, spikes)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, without checking labels that are already there."""

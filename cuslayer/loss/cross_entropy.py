@@ -15,10 +15,8 @@ from cuslayer.backend import Array, contiguous, namespace, numeric, to_device, t
 from cuslayer.loss.base import (
     OVER,
     ClassLoss,
-    classes_beside,
     in_ms,
     over_time,
-    send_classes,
     width_steps,
     window_counts,
 )
@@ -172,7 +170,7 @@ class SpikeMaxLoss(ClassLoss):
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = spikes[first:last].sum(axis=0)
-        return cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
+        return cross_entropy(counts, chosen=chosen, probability=self.probability)
 
 
 @instead.renamed(window="width", region="window")
@@ -220,7 +218,7 @@ class ProbabilityWindowLoss(ClassLoss):
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = moving_count(spikes, width=self.width)[first:last]
-        error = cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
+        error = cross_entropy(counts, chosen=chosen, probability=self.probability)
         return error / float(last - first)
 
 
@@ -290,9 +288,6 @@ class CrossEntropyLoss(ClassLoss):
     def at_steps(self) -> bool:  # type: ignore[override]
         return self.over == "every"
 
-    def send_labels(self, labels: Any, spikes: Any) -> Any:
-        return send_classes(labels, spikes)
-
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         output = as_tensor(output)
         first, last, lengths = self._within(output)
@@ -334,13 +329,8 @@ class CrossEntropyLoss(ClassLoss):
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array:
         at_steps = self._at_each_step(labels, spikes)
-        if at_steps is not None:
-            return at_steps
-        chosen = classes_beside(labels, spikes)
-        # Without a transfer, which a captured step must not have.
-        classes = namespace(chosen).ones((spikes.shape[-1],), "int64").cumsum() - 1
-        one_hot: Array = chosen[:, None] == classes
-        return one_hot
+        chosen: Array = super()._targets(labels, spikes) if at_steps is None else at_steps
+        return chosen
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         y, factors = spikes[first:last], None
@@ -440,6 +430,9 @@ class BinaryCrossEntropyLoss(ClassLoss):
         """
         check.time_first("output", as_tensor(output), least_dimensions=3)
         return np.exp(-np.logaddexp(0, -to_numpy(self._read(output))))
+
+    def send_labels(self, labels: Any, spikes: Any) -> Any:
+        return labels
 
     def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
         z = self._read(output)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from cuslayer._base import check, instead
 from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.loss.base import ClassLoss, check_order
 from cuslayer.neurons.base import Neuron
 
@@ -66,7 +64,7 @@ class SpikeRateLoss(ClassLoss):
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = spikes[first:last].sum(axis=0)
-        desired = np.where(chosen, self.true, self.false) / 1000
+        desired = namespace(chosen).where(chosen, self.true, self.false) / 1000
         error = counts / ((last - first) * self.neuron.dt) - Tensor(desired.astype(counts.dtype))
         return (error * error).sum() * 0.5
 

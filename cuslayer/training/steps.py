@@ -229,9 +229,11 @@ class GraphStep(PlainStep):
     capture. A step that cannot be captured runs without, and `problem` has the reason.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, refused: str | None = None) -> None:
         super().__init__()
         self._optimizer = optimizer
+        # The reason why no step can be captured.
+        self._refused = refused
         self._graphs: dict[Any, _Graph | None] = {}
         self._stream: Any = None
         self._pool: Any = None
@@ -243,7 +245,9 @@ class GraphStep(PlainStep):
 
     def _run(self, task: Task, x: Any, target: Any, sizes: bool) -> bool:
         """Take a step for a batch by a graph and return True; return False, without any effect, without a graph."""
-        if self.problem or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
+        problem = self._refused or _problem_of(x, target)
+        if problem:
+            self.problem = problem
             return False
         flags = tuple(p.requires_grad for p in self._optimizer.parameters)
         key = x.shape, x.has_neurons, sizes, flags
@@ -298,8 +302,9 @@ class GraphStep(PlainStep):
 
         with preserved_generator():
             # A step that fails halfway would already count; its gradients alone change nothing.
-            self.problem = self._record(gradient)[1]
-        if self.problem or not _are_classes(target, classes[0]):
+            self._refused = self._record(gradient)[1]
+        if self._refused or not _are_classes(target, classes[0]):
+            self.problem = self._refused
             for p, g in zip(parameters, before, strict=True):
                 p.grad = g
             return None
@@ -335,9 +340,17 @@ class GraphStep(PlainStep):
             graph.labels[...] = target
 
 
-def _are_labels(target: Any, samples: int) -> bool:
-    """Return whether targets are an array of integers, one for each sample."""
-    return getattr(target, "shape", None) == (samples,) and target.dtype.kind in "iu"
+def _problem_of(x: Any, target: Any) -> str | None:
+    """Return why a step of a batch cannot be captured, or None: a graph takes spikes and a class for each sample."""
+    if getattr(x, "lengths", None) is not None:
+        return "the recordings of a batch have different lengths"
+    if not isinstance(x, PackedSpikes):
+        return f"the input must be spikes from a Loader, got {type(x).__name__}"
+    shape = getattr(target, "shape", None)
+    if shape != x.shape[1:2] or target.dtype.kind not in "iu":
+        got = type(target).__name__ if shape is None else f"{target.dtype} {tuple(shape)}"
+        return f"targets must be an array of integers, a class for each of {x.shape[1]} samples, got {got}"
+    return None
 
 
 def _are_classes(labels: Any, classes: int) -> bool:

@@ -75,8 +75,8 @@ class Trainer:
 
     Attributes:
         calibration: the result of the calibration; None without calibration.
-        graph_problem: the reason why a step of the last epoch could not be captured as a CUDA graph; None if it was
-            captured, or not tried.
+        graph_problem: the reason why a step of the last epoch could not be captured as a CUDA graph; None if all could,
+            or with graph=False, parallel, or a CPU, where none is tried.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `diagnose`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
@@ -275,13 +275,14 @@ class Trainer:
         """Return the strategy for the steps of this epoch."""
         if self.parallel is not None:
             return ParallelStep(self.parallel, self._statistics, at_steps=getattr(self.loss, "at_steps", True))
-        chunks = self.truncate or self.recompute
-        if self.graph is False or chunks is not None or device() != "cuda":
+        if self.graph is False or device() != "cuda":
             return PlainStep()
-        step = GraphStep(self.optimizer)
-        if any(is_stateful(node.stage) for node in graph_of(self.net).nodes):
-            step.problem = "forget() of stateful neurons would not reach a captured step"
-        return step
+        problem = None
+        if self.truncate is not None or self.recompute is not None:
+            problem = "truncate and recompute run steps in chunks of time"
+        elif any(is_stateful(node.stage) for node in graph_of(self.net).nodes):
+            problem = "forget() of stateful neurons would not reach a captured step"
+        return GraphStep(self.optimizer, problem)
 
     def _begin(
         self, train: bool, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None

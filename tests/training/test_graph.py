@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import backend, functions
+from cuslayer import backend, functions, neurons
 from cuslayer._tape import as_tensor
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
@@ -178,11 +179,75 @@ def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("name", ["SigmaDelta", "LIF", "SampledSRM", "Loihi"])
-def test_the_neurons_whose_steps_are_captured(name: str) -> None:
-    trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), getattr(cs, name)(), cs.Dense(5, 3), LOW], None)
-    trainer.train(loader())
-    assert trainer.graph_problem is None
+KINDS = [name for name in neurons.__all__ if name not in ("Neuron", "StepNeuron")]
+LOSSES = [name for name in dir(cs) if name.endswith(("Loss", "Error"))]
+# Of four steps, the third is captured and the fourth is a launch of a graph.
+TARGETS: dict[str, Callable[[np.ndarray[Any, Any]], Any]] = {
+    "classes": lambda y: y,
+    "one-hot": lambda y: np.eye(3, dtype=bool)[y],
+    "at each step": lambda y: np.tile(y, (12, 1)),
+    "trains": lambda y: np.tile(np.eye(3, dtype=bool)[y], (12, 1, 1)),
+    "list": lambda y: y.tolist(),
+}
+
+
+def loss_of(name: str) -> Any:
+    """Return a loss of any kind."""
+    kind = getattr(cs, name)
+    arguments = {"neuron": LOW, "loss": cs.CrossEntropyLoss(), "weight": 1e-4}
+    options = {"over": "every"} if name == "CrossEntropyLoss" else {}
+    return kind(**options, **{name: x for name, x in arguments.items() if name in signature(kind).parameters})
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_steps_of_every_loss_are_captured_or_say_why(name: str, targets: str) -> None:
+    batches = [(x, TARGETS[targets](y)) for x, y in list(loader())[:4]]
+    found: list[Any] = []
+    for graph in (None, False):
+        trainer = trainer_of(MLP, graph)
+        trainer.loss = loss_of(name)
+        with counted() as costs:
+            try:
+                found.append((trainer.train(batches), weights(trainer)))
+            except (ValueError, TypeError) as refused:
+                found.append(str(refused))
+                continue
+        if graph is None:
+            said = (trainer.graph_problem or "").partition(", ")[0]
+            assert said == ("" if targets == "classes" else "targets must be an array of integers")
+            assert any(operation.graph for operation in costs.operations) == (not said)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_steps_of_every_kind_of_neuron_are_captured(name: str) -> None:
+    with fake_cupy.in_use(compute=False), counted() as costs:
+        trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), getattr(cs, name)(), cs.Dense(5, 3), LOW], None)
+        trainer.loss = cs.CrossEntropyLoss()
+        trainer.train(loader())
+        assert trainer.graph_problem is None
+        assert any(operation.graph for operation in costs.operations)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"truncate": 5}, "truncate and recompute run steps in chunks of time"),
+        ({"recompute": 5}, "truncate and recompute run steps in chunks of time"),
+        ({}, "the input must be spikes from a Loader, got ndarray"),
+        ({"lengths": True}, "the recordings of a batch have different lengths"),
+    ],
+)
+def test_what_is_not_captured_is_said(options: dict[str, Any], problem: str) -> None:
+    trainer = trainer_of(MLP, None)
+    trainer.loss = cs.CrossEntropyLoss()
+    trainer.truncate, trainer.recompute = options.get("truncate"), options.get("recompute")
+    if options == {}:
+        trainer.train([(np.asarray(x), y) for x, y in loader()])
+    else:
+        trainer.train(Loader(recordings(), 2, steps=12, lengths=True) if "lengths" in options else loader())
+    assert trainer.graph_problem == problem
 
 
 def test_delays_of_synapses_narrow_in_a_graph() -> None:
@@ -195,22 +260,12 @@ def test_delays_of_synapses_narrow_in_a_graph() -> None:
     assert found[0] == found[1]
 
 
-def test_what_is_not_spikes_and_classes_runs_as_it_is() -> None:
-    net = cs.Network(MLP, SRM)
-    x, target = np.ones((12, 2, 4, 4, 2), np.float32), np.zeros((12, 2, 3), bool)
-    trainer = Trainer(net, cs.SpikeTimeLoss(SRM), cs.SGD(net.parameters(), lr=1e-4), graph=True, calibrate=None)
-    assert trainer.train([(x, target)] * 3).accuracy is None
-    assert trainer.graph_problem is None
-
-
-@pytest.mark.parametrize("form", ["list", "device"])
-def test_labels_in_other_forms(form: str) -> None:
-    """Labels on the device are captured too; lists are read by each step."""
+def test_labels_on_the_device_are_captured() -> None:
     found = []
     for graph in (True, False):
         trainer = trainer_of(MLP, graph)
-        batches = [(x, backend.to_device(y) if form == "device" else y.tolist()) for x, y in loader()]
-        found.append((trainer.train(batches), weights(trainer)))
+        found.append((trainer.train([(x, backend.to_device(y)) for x, y in loader()]), weights(trainer)))
+        assert trainer.graph_problem is None
     assert found[0] == found[1]
 
 
@@ -251,6 +306,26 @@ def delays() -> list[Any]:
 
 def both() -> list[Any]:
     return [cs.Dense((4, 4, 2), 6), LOW, cs.Delay(6, dt=1.0, max_delay=3.0), cs.Dropout(0.3), cs.Dense(6, 3), LOW]
+
+
+def everything() -> list[Any]:
+    """Return layers that use whatever a device holds for all its kernels: counters, filters, constants, draws."""
+    norm = cs.BatchNorm(3, height=3.0)
+    first = cs.Conv(2, 3, 3, padding=1), norm, cs.LIF(theta=1.0), cs.SumPool(2, gain=3.3), LOW
+    second = cs.Dense((2, 2, 3), 6, delays=cs.SynapticDelays(2.0)), cs.AdaptiveLIF(), cs.Dropout(0.2)
+    third = cs.Dense(6, 6), cs.Recurrent(cs.Dense(6, 6), cs.LIF()), cs.Dense(6, 5), cs.SampledSRM()
+    return [*first, *second, *third, cs.Dense(5, 3), LOW]
+
+
+def test_a_second_card_trains_as_the_first() -> None:
+    """Each card has its own of everything that kernels share, whichever was used first."""
+    found = []
+    for number in (0, 1, 0):
+        with backend.cupy().cuda.Device(number):
+            trainer = trainer_of(everything, True)
+            found.append((trainer.train(loader(shuffle=True)), weights(trainer)))
+            assert trainer.graph_problem is None
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("layers", [dropout_of_input_and_images, delays])
