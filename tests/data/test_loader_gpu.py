@@ -12,6 +12,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Arrays, Digits, EventFolder, Events, Loader, Subset, write_events
 from cuslayer.data import packed as packing
+from cuslayer.data.batches import Shares
 from cuslayer.data.fast_binning import pack_recordings
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.support.packed_bits import packed_on_host
@@ -59,12 +60,6 @@ def dense(*shape):
     return Arrays([rng.random((steps, *shape)) < 0.3 for steps in (40, 9, 40, 1, 31)], np.arange(5))
 
 
-def trains():
-    """Return recordings whose targets are spike trains."""
-    targets = np.random.default_rng(3).random((4, 30, 2)) < 0.1
-    return Arrays([recording(3, count, (9,)) for count in (30, 0, 20, 4)], targets, shape=9)
-
-
 SIGNALS = Arrays(np.random.default_rng(4).standard_normal((4, 20, 3)), np.arange(4))
 
 
@@ -90,7 +85,6 @@ DATA = {
     "flat": flat,
     "dense": lambda: dense(33),
     "dense images": lambda: dense(3, 17, 2),
-    "trains": trains,
     "own": lambda: Own((Events,)),
     "digits": lambda: Subset(Digits("test"), [3, 50, 7, 0, 100]),
 }
@@ -128,6 +122,49 @@ def test_batches_are_those_of_the_cpu(device, name, shuffle, resident):
             assert (x.by_neuron is None) == name.startswith("dense")
             assert (type(labels), labels.dtype) == (np.ndarray, wanted.dtype)
             np.testing.assert_array_equal(labels, wanted)
+
+
+def targets_of(form, lengths):
+    """Return targets in a form that `Arrays` takes, of recordings with lengths, and its further arguments."""
+    rng, samples = np.random.default_rng(3), len(lengths)
+    if form in ("labels", "numbers"):
+        return rng.integers(0, 2, (samples, 5)), {"targets": form}
+    if form == "steps":
+        return [rng.integers(0, 3, length) for length in lengths], {"targets": form}
+    if form == "classes":
+        return rng.integers(0, 3, samples), {}
+    return [rng.random((length, 2)) < 0.3 for length in lengths], {}
+
+
+@pytest.mark.parametrize("micro", [None, 1, 2])
+@pytest.mark.parametrize("resident", RESIDENT)
+@pytest.mark.parametrize("form", ["classes", "steps", "labels", "numbers", "trains"])
+@pytest.mark.parametrize("events", [True, False])
+def test_targets_are_those_of_the_cpu(events, form, resident, micro):
+    """Also as many steps as recordings, of recordings that end early, in parts of batches."""
+    lengths = (6, 6, 2, 6, 5, 6)
+    rng = np.random.default_rng(5)
+    x = [rng.random((length, 4)) < 0.4 for length in lengths]
+    y, options = targets_of(form, lengths)
+    if events:
+        x, options["shape"] = [Events(*map(np.asarray, np.nonzero(each))) for each in x], 4
+    data = Arrays(x, y, **options)
+
+    def loaded(**where):
+        loader = Loader(data, 4, steps=6, shuffle=True, seed=2, **where)
+        if micro is None:
+            return list(loader)
+        shares = Shares(loader, micro, range)
+        return [pair for share, _ in shares for pair in share.pairs]
+
+    theirs = loaded()
+    with on_cuda():
+        ours = loaded(resident=resident)
+        assert len(ours) == len(theirs)
+        for (x, target), (frames, wanted) in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(np.asarray(x), frames)
+            assert (type(target), target.dtype, target.shape) == (np.ndarray, wanted.dtype, wanted.shape)
+            np.testing.assert_array_equal(target, wanted)
 
 
 @pytest.mark.parametrize("resident", RESIDENT)
