@@ -2,10 +2,9 @@
 
     python benchmarks/compile_report.py
 
-Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU; the kernels of each
-kind of neuron for one architecture, another than its neighbours'. Writes what the compiler says, with a digest of each
-source. The tests compile each source in each type for one architecture, and hold the rest of the file against the
-digests.
+Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
+compiler says, with a digest of each source. The tests compile each source in each type for one architecture, and
+hold the rest of the file against the digests. They also compile each source with neurons for each kind.
 """
 
 from __future__ import annotations
@@ -65,16 +64,6 @@ def text_of(name: str, dtype: str) -> str:
     return source.with_header(f"{name.partition(' ')[0]}.cu", sources()[name], np.dtype(dtype))
 
 
-def builds() -> list[tuple[str, str, str]]:
-    """Return each source, number type and architecture that is compiled."""
-    found = []
-    for i, name in enumerate(sources()):
-        for j, dtype in enumerate(DTYPES):
-            one = ARCHITECTURES[(i + 2 * j) % len(ARCHITECTURES)]
-            found += [(name, dtype, arch) for arch in ([one] if " of " in name else ARCHITECTURES)]
-    return found
-
-
 @cache
 def compiled(name: str, dtype: str, arch: str) -> tuple[bytes, str]:
     """Return the machine code of a source and the compiler's log."""
@@ -88,10 +77,9 @@ def warnings_in(log: str) -> list[str]:
 
 
 def rows_of(name: str, dtype: str, arch: str) -> list[Row]:
-    """Return a row for each kernel of a source, such as "neuron_of_kind of LIF"."""
-    kind = "".join(name.partition(" of ")[1:])
+    """Return a row for each kernel of a source."""
     return [
-        Row(m["kernel"] + kind, dtype, arch, *(int(m[number]) for number in ("registers", "stack", "stores", "loads")))
+        Row(m["kernel"], dtype, arch, *(int(m[number]) for number in ("registers", "stack", "stores", "loads")))
         for m in _FOUND.finditer(compiled(name, dtype, arch)[1])
     ]
 
@@ -103,11 +91,13 @@ def digest(name: str, dtype: str) -> str:
 
 def report() -> dict[str, Any]:
     """Compile everything; return the compiler's version, the sources' digests, its warnings, and each kernel's row."""
-    rows = [row for build in builds() for row in rows_of(*build)]
+    each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
+    all_of = [(topic, dtype, arch) for topic, dtype in each for arch in ARCHITECTURES]
+    rows = [row for one in all_of for row in rows_of(*one)]
     return {
         "compiler": compiler(),
-        "digests": {f"{name} {dtype}": digest(name, dtype) for name in sources() for dtype in DTYPES},
-        "warnings": [f"{' '.join(one)}: {line}" for one in builds() for line in warnings_in(compiled(*one)[1])],
+        "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
+        "warnings": [f"{' '.join(one)}: {line}" for one in all_of for line in warnings_in(compiled(*one)[1])],
         "kernels": sorted(rows, key=lambda row: row.kernel),
     }
 
