@@ -9,6 +9,9 @@ from cuslayer._tape import Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse, scale_parameter
 
+# The relative error of a multiple of a step, both rounded to float32.
+_ROUNDED = 2.0**-22
+
 
 def length(v: Array, shape: tuple[int, ...]) -> Array:
     """Return the Euclidean norm of v along the axes where `shape`, of v's rank, has 1."""
@@ -69,8 +72,8 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
     Args:
         w: an array of any shape, float32 or float64.
         step: the distance between two values.
-        limits: the lowest and the highest value, two multiples of step; by default none. Loihi's signed 8-bit weights
-            need ``step=2, limits=(-256, 254)``.
+        limits: the lowest and the highest value, two multiples of step, up to the rounding of float32; by default none.
+            Loihi's signed 8-bit weights need ``step=2, limits=(-256, 254)``.
 
     Returns:
         The rounded array, of w's shape and type.
@@ -92,7 +95,7 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
         raise ValueError(f"limits must be two numbers, got {limits!r}")
     low, high = (check.number("limits", limit) for limit in limits)
     for limit in (low, high):
-        if abs(limit / step - round(limit / step)) > 1e-9 * max(1.0, abs(limit / step)):
+        if abs(limit / step - round(limit / step)) > _ROUNDED * max(1.0, abs(limit / step)):
             raise ValueError(f"limits must be multiples of step {step:g}, got {limit:g}")
     if low > high:
         raise ValueError(f"limits must ascend, got {low:g} and {high:g}")

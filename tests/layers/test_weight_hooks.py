@@ -245,3 +245,18 @@ def test_limits_hold_and_the_gradient_passes_straight():
     g[0] = 99
     assert w.grad[0] == -3
     assert cs.functions.quantize(np.array([0.34]), 0.1, limits=[-0.3, 0.3]).data.tolist() == [0.3]
+
+
+types = st.sampled_from([np.float32, np.float64, float])
+
+
+@given(st.floats(1e-4, 10), st.integers(-4000, 0), st.integers(1, 4000), types, types)
+def test_limits_are_multiples_of_a_step_of_any_type(step, low, high, of_step, of_limits):
+    """Rounded to float32 before or after the product."""
+    step = of_step(step)
+    limits = of_limits(low * step), of_limits(high) * step
+    w = np.array([-1e9, low * step, high * step, 1e9], np.float32)
+    q = cs.functions.quantize(w, step, limits=limits).data
+    np.testing.assert_allclose(q, np.float32([low, low, high, high]) * np.float32(step), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"^quantize: limits must be multiples of step"):
+        cs.functions.quantize(w, step, limits=(limits[0] - 0.01 * step, limits[1]))
