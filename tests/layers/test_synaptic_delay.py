@@ -156,6 +156,26 @@ def test_steps_narrow_the_delays_until_training_is_evaluation():
     assert layer.state()["delays.taken"].tolist() == [4.0]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_delays_have_one_lag_in_training_too(frozen):
+    layer, x = cs.Dense(5, 4, delays=cs.SynapticDelays(9.0, steps=100)), RNG.random((12, 2, 5)) < 0.4
+    layer.delays.delay.requires_grad = not frozen
+    trained = layer(x)
+    trained.sum().backward()
+    assert layer.weight.grad.any()
+    layer.train(False)
+    assert np.allclose(trained.data, layer(x).data, rtol=1e-5, atol=1e-6) == frozen
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.3, 0.7, 1.0, 2.5])
+def test_the_longest_delay_has_a_lag(dt):
+    """However its quotient by the step rounds."""
+    for steps in (*range(1, 60), 999, 4001):
+        delays = cs.SynapticDelays(steps * dt, dt=dt).attach((3, 3))
+        delays.delay.data[:] = np.float32(delays.max_delay)
+        assert (delays.lags, delays.whole_lags().max()) == (steps + 1, steps)
+
+
 @pytest.mark.parametrize("make", [partial(cs.Adam, weight_decay=0.1), partial(cs.SGD, momentum=0.9)])
 def test_after_the_last_step_delays_stay(make):
     layer, x = cs.Dense(5, 4, delays=cs.SynapticDelays(9.0, steps=3)), RNG.random((12, 2, 5)) < 0.4

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
@@ -110,13 +110,27 @@ def test_the_spikes_are_those_of_the_whole_input(name, sizes):
     assert stream.steps == 120
 
 
-@pytest.mark.parametrize("sizes", [[1] * 200, [90, 1, 109]], ids=["steps", "chunks"])
-def test_filters_end_where_much_of_them_is_left(sizes):
+lengths = st.one_of(st.integers(10, 140), st.integers(90, 130))
+
+
+@settings(max_examples=20)
+@given(lengths, lengths, st.lists(st.integers(1, 150), max_size=6), st.booleans())
+@example(100, 100, [1] * 200, False)
+@example(128, 97, [], True)
+def test_filters_end_where_much_of_them_is_left(response, refractory, sizes, layer):
     """Inputs and spikes of many steps ago are subtracted then: what stands in their place changes spikes."""
-    net = cs.Sequential(cs.SRM(tau_sr=20.0, cutoff=0.5, tau_ref=20.0, scale_ref=2.0, ref_cutoff=10.0))
-    x = np.random.default_rng(0).normal(0.3, 1.0, (200, 2, 30)).astype(np.float32)
+    cut = 2.68  # time constants after which half of an alpha function is left
+    taus = {"tau_sr": response / cut, "tau_ref": refractory / cut}
+    neuron = cs.SRM(theta=3.0, cutoff=0.5, scale_ref=1.0, ref_cutoff=1.5, **taus)
+    assert abs(len(neuron.response) - response) + abs(len(neuron.refractory) - refractory) < 5
+    cs.seed(0)
+    net = cs.Sequential(*([cs.Dense(30, 30, weight_scale=9.0)] if layer else []), neuron)
+    x = np.random.default_rng(0).normal(0.2, 1.0, (400, 2, 30)).astype(np.float32)
+    x = x > 1.0 if layer else x
     whole = net(x).data
-    np.testing.assert_array_equal(in_chunks(net.stream(), x, sizes), whole)
+    ends = np.minimum(np.cumsum([0, *sizes, 400]), 400)
+    found = in_chunks(net.stream(), x, np.diff(ends))
+    np.testing.assert_array_equal(found, whole)
     assert 0 < whole.mean() < 1
 
 
