@@ -70,7 +70,7 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
 
 
 def _of_neuron(neuron: Any, seed: int, step: float) -> float:
-    if not neuron.kind().derived:
+    if neuron.step is None or not neuron.kind().derived:
         raise TypeError(f"fn must be a neuron whose gradient is derived, got {check.one_line(neuron)}")
     kind = neuron.spiking.kind
     numbers = dict(zip(kind.numbers, neuron.spiking.values, strict=True))

@@ -211,7 +211,8 @@ class StepNeuron(Neuron):
 
     The loops for the CPU and for CUDA, and the gradient, come from the step. A subclass has constants, the names of its
     states, and ``step(c, *decays, *states, x)`` with c the neuron. The step returns the states after it, the potential
-    u before a spike changes it, and whether the neuron fires: ``u >= c.theta``.
+    u before a spike changes it, and whether the neuron fires: ``u >= c.theta`` or ``u > c.theta``. A threshold of each
+    neuron is subtracted from the potential: ``u = v - c.level + c.theta``.
 
     A step has assignments and a return. They may contain ``+ - * /``, comparisons, ``a if s else b``, ``and``, ``or``,
     ``not``, numbers, `abs`, `min`, `max`, and ``exp``, ``rint``, ``trunc`` and ``flushed`` of `cuslayer.neurons.step`.
@@ -358,6 +359,11 @@ class StepNeuron(Neuron):
         surrogate = {"width": self.width, "height": height, "shape": shape_of(self)}
         return {"theta": self.theta, "exact": self.gradient == "exact", "graded": self.graded, **surrogate}
 
+    def fires(self, u: Array) -> Array:
+        """Return where potentials u reach the threshold as the step compares them, in u's dtype."""
+        theta = u.dtype.type(self.theta)
+        return u > theta if self.step is not None and self.kind().strict else u >= theta
+
     def parameters(self) -> list[Tensor]:
         """Return the trained constants, time constants first."""
         names = dict.fromkeys((*self.time_constants, *(each.name for each in fields(self))))
@@ -418,14 +424,11 @@ class StepNeuron(Neuron):
         kind = self.kind()
         own = [name for name in kind.numbers if np.ndim(_data(getattr(self, name))) or _is_trained(getattr(self, name))]
         kind = kind.with_columns(own)
-        constants = self._constants()
-        if kind.threshold in kind.columns:
-            constants["theta"] = 0.0
         values = tuple(check.number(name, getattr(self, name)) for name in kind.numbers)
         # Any other column follows from all time constants.
         labels = {name: name if hasattr(self, name) else " and ".join(self.time_constants) for name in kind.columns}
         labels_of = tuple(self.decays.get(name, labels[name]) for name in kind.columns)
-        return StepSpiking(kind=kind, values=values, labels=labels_of, **constants)
+        return StepSpiking(kind=kind, values=values, labels=labels_of, **self._constants())
 
     def column(self, name: str) -> Any:
         """Return a parameter of the step, or a constant that may differ between neurons, as an array or a tensor."""

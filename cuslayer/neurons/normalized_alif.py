@@ -58,7 +58,8 @@ class NormalizedALIF(StepNeuron):
     _: KW_ONLY
     gradient: str = "exact"
 
-    states = ("left", "h")
+    # The spike is a state, so that each step applies its decays itself: training in chunks stops gradients at states.
+    states = ("v", "h", "fired")
     decays: ClassVar[Mapping[str, str]] = {"d": "tau_v", "e": "tau_theta"}
     as_if_unfired = False
     names: ClassVar[Names] = Names(
@@ -69,14 +70,12 @@ class NormalizedALIF(StepNeuron):
         super().__post_init__()
         set_checked(self, rise=check.factor)
 
-    def step(c, d, e, left, h, x):  # type: ignore[no-untyped-def]
-        v = flushed(left + (1 - d) * x)
+    def step(c, d, e, v, h, fired, x):  # type: ignore[no-untyped-def]
+        h = flushed(e * h + (1 - e) * c.rise * fired)
+        v = flushed(d * v - (c.theta + h) * fired + (1 - d) * x)
         u = v - h
         s = u >= c.theta
-        h = flushed(e * h + ((1 - e) * c.rise if s else 0))
-        # The voltage that is left in the next step.
-        left = d * v - (c.theta + h if s else 0)
-        return left, h, u, s
+        return v, h, s, u, s
 
     @property
     def response(self) -> Array:

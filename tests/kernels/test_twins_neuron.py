@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, se
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins_surrogate import kinds as surrogates
 from tests.support import reference
-from tests.support.kinds import Compartments, Quadratic
+from tests.support.kinds import Compartments, Names, Offset, Quadratic
 from tools import nvrtc
 
 many = settings(max_examples=40, deadline=None)
@@ -38,6 +37,7 @@ KINDS: dict[str, Any] = {
     "BalancedResonateAndFire": lambda draw, **o: cs.BalancedResonateAndFire(1.0, 0.5, dt=500.0, **o),
     "Quadratic": lambda draw, **o: Quadratic(**o),
     "Compartments": lambda draw, **o: Compartments(**o),
+    "Offset": lambda draw, **o: Offset(**o),
 }
 SHIPPED = [kind for kind in vars(neurons).values() if getattr(kind, "step", None) is not None]
 for kind in SHIPPED:  # kinds without options of their own here
@@ -57,12 +57,7 @@ def spikings(draw: st.DrawFn, names: tuple[str, ...] = tuple(KINDS)) -> StepSpik
     options = {"theta": draw(st.floats(0.5, 5)), "gradient": draw(st.sampled_from(["slayer", "exact"]))}
     options |= {"graded": draw(st.booleans()), "tau_rho": draw(st.floats(0.3, 2)), "scale_rho": 0.2}
     found: StepSpiking = KINDS[draw(st.sampled_from(names))](draw, **options).spiking
-    if found.kind.name != "Compartments":
-        return found
-    # Each neuron has a threshold of its own.
-    kind = found.kind.with_columns(["theta"])
-    numbers = dict(zip(found.kind.numbers, found.values, strict=True))
-    return replace(found, kind=kind, values=tuple(numbers[name] for name in kind.numbers), theta=0.0)
+    return found
 
 
 def constants_of(spiking: StepSpiking, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
@@ -228,7 +223,9 @@ TYPES = {"sm_70": "float32", "sm_100": "float64"}
 
 
 @pytest.mark.parametrize("arch", TYPES)
-@pytest.mark.parametrize("kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Compartments])
+@pytest.mark.parametrize(
+    "kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Compartments, Offset, Names]
+)
 def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
     """`test_nvrtc.py` compiles the same sources for LIF. AdaptiveLIF has the most states, and needs most registers."""
     topics = ["neuron", *(["recurrent"] if kind is not cs.Loihi else []), *(FUSED if kind is cs.AdaptiveLIF else [])]

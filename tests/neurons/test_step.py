@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer._parameter import Bounded
+from cuslayer._tape import on_potential
+from cuslayer.kernels.neuron.derive import difference
 from cuslayer.kernels.neuron.kind import read_step
 from cuslayer.neurons.step import flushed
-from tests.support.kinds import Compartments, OwnBackward, Quadratic
+from tests.support.kinds import Compartments, Names, Offset, OwnBackward, PlainNames, Quadratic, Ties
 from tools.emulator.driver import emulation
 
 
@@ -48,6 +54,29 @@ def spike_in_a_condition(c, v, x):
     return v, u, s
 
 
+def fires_at_another_constant(c, v, x):
+    u = v + x
+    s = u > c.level
+    return u, u, s
+
+
+def threshold_first(c, v, x):
+    u = v + x
+    return u, u, c.theta <= u
+
+
+def fires_at_a_distance(c, v, x):
+    u = v + x
+    return u, u, u - c.theta >= 0
+
+
+def fires_at_an_expression(c, v, x):
+    u = v + x
+    theta = 2 * c.level
+    s = u >= theta
+    return u, u, s
+
+
 def one_result(c, v, x):
     return v + x
 
@@ -59,12 +88,16 @@ def other_parameters(c, w, x):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 19 of test_step.py"),
-        (loops, r"step must have assignments, then one return, got 'for _ in .* in line 24 of test_step.py"),
-        (unknown, r"step must use its parameters, .*, got 'nothing' in line 30 of test_step.py"),
-        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 36 of test_step.py"),
-        (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line 40 of test_step.py"),
-        (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line 47 of test_step.py"),
+        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 25 of test_step.py"),
+        (loops, r"step must have assignments, then one return, got 'for _ in .* in line 30 of test_step.py"),
+        (unknown, r"step must use its parameters, .*, got 'nothing' in line 36 of test_step.py"),
+        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 42 of test_step.py"),
+        (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line \d+ of test_step.py"),
+        (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line \d+ of test_step.py"),
+        *(
+            (step, r"step must fire at 'u >= c.theta', .*; with c.level let u = v - c.level \+ c.theta, got")
+            for step in (fires_at_another_constant, threshold_first, fires_at_a_distance, fires_at_an_expression)
+        ),
         (one_result, r"step must return v after the step, the potential, the spike, got 1 results"),
         (other_parameters, r"step must have the parameters \(c, v, x\), got \(c, w, x\)"),
         (abs, r"step must be a function in a file, got <built-in function abs>; its source is read"),
@@ -74,7 +107,7 @@ def test_what_a_step_may_not_have(step, message):
     with pytest.raises((TypeError, ValueError), match=f"^{message}") as raised:
         read_step("Mine", step, ("v",), ())
     assert "\n" not in str(raised.value)
-    mine = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": step})
+    mine = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": step, "level": 0.5})
     with pytest.raises((TypeError, ValueError), match=f"^Mine: {message}"):
         mine()(np.zeros((2, 1, 1)))
 
@@ -83,7 +116,7 @@ NEURONS = [
     *(cs.LIF(reset=reset) for reset in ("zero", "subtract", None)),
     *(cs.CUBA(), cs.AdaptiveLIF(), cs.ResonateAndFire(), cs.ResonateAndFire(reset="subtract")),
     *(cs.AdLIF(q=20.0), cs.BalancedResonateAndFire(1.0, dt=500.0), cs.NormalizedALIF()),
-    *(Quadratic(), Compartments()),
+    *(Quadratic(), Compartments(), Offset(level=0.3)),
 ]
 
 
@@ -144,9 +177,136 @@ def test_its_functions_run_as_plain_python():
     assert (flushed(1e-300), flushed(-2.0)) == (0.0, -2.0)
     v, u, s = Quadratic.step(Quadratic(theta=1.0), 0.5, 0.4, 1.0)
     assert (u, s, v) == (pytest.approx(1.216), True, -0.5)
-    with pytest.raises(TypeError, match=r"^gradcheck: fn must be a neuron whose gradient is derived, got Loihi"):
-        cs.gradcheck(cs.Loihi())
+    for other in (cs.Loihi(), cs.SigmaDelta()):
+        with pytest.raises(
+            TypeError, match=r"^gradcheck: fn must be a neuron whose gradient is derived, got (Loihi|Sig)"
+        ):
+            cs.gradcheck(other)
     assert re.match(r"Quadratic\(tau=20, theta=1\)$", repr(Quadratic()))
     gain = Bounded(np.full(3, 0.1))
     assert cs.Sequential(cs.Dense(2, 3), Compartments(gain=gain)).parameters()[1] is gain
     assert "gain=array (3,)" in repr(Compartments(gain=gain))
+
+
+def sums(names):
+    """Return a strategy for sums of products of names and numbers, as text."""
+    factors = st.sampled_from([*names, "2.0", "0.5", "0.0"])
+    products = st.builds(
+        lambda one, other, sign: f"{sign}{one} * {other}", factors, factors, st.sampled_from(["", "-"])
+    )
+    terms = st.one_of(factors, products)
+    return st.recursive(
+        terms, lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-"), inner), max_leaves=4
+    )
+
+
+@given(sums("abu"), sums("abu"))
+def test_the_difference_of_two_sums(one, other):
+    values = {"a": 0.75, "b": -1.25, "u": 3.5}
+    found = difference(*(ast.parse(each, mode="eval").body for each in (one, other)))
+    result = eval(compile(ast.fix_missing_locations(ast.Expression(found)), "", "eval"), {}, values)
+    assert result == pytest.approx(eval(one, {}, values) - eval(other, {}, values), abs=1e-12)
+
+
+PROGRAM = """
+from dataclasses import dataclass
+import cuslayer as cs
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Drawn(cs.StepNeuron):
+    tau: float = 5.0
+    k: float = 0.3
+    gradient: str = "exact"
+    states, decays = ("v", "w"), {{"d": "tau"}}
+
+    def step(c, d, v, w, x):
+        w = 0.3 * d * w + ({} if w > {} else {})
+        u = 0.5 * d * v + x - 0.1 * w
+        s = u >= c.theta
+        v = {} if s else {}
+        w = w + ({} if s else {})
+        return v, w, u, s
+"""
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(
+        *(sums("vwx"), st.sampled_from(["x", "0.2", "-v"]), sums("vwx")),
+        *(sums(["u", "w", "x", "c.k"]) for _ in range(4)),
+    )
+)
+def test_the_derived_gradient_of_drawn_steps(tmp_path_factory, parts):
+    """Branches with any signs of states, potential and constants."""
+    file = tmp_path_factory.mktemp("steps") / "drawn.py"
+    file.write_text(PROGRAM.format(*parts), "utf-8")
+    neuron = runpy.run_path(str(file))["Drawn"]()
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not cs.gradcheck(neuron) >= 1e-5  # NaN where a drawn state grows beyond every number
+
+
+def test_ties_share_the_gradient_as_operations_of_arrays_do():
+    """`max` and `min` of equal numbers 0.5 each, `abs` at 0 none; the same on both devices."""
+    grid = np.array([-1.0, -0.0, 0.0, 0.5, 1.0], np.float32)
+    x, y = (each.reshape(1, 1, -1).copy() for each in np.meshgrid(grid, grid))
+    one, other = leaves = [cs.Tensor(each, requires_grad=True) for each in (x, y)]
+    kinks = cs.maximum(one, other) - 2 * cs.minimum(one, other) + 4 * cs.abs(one)
+    kinks = kinks + 8 * cs.maximum(0, one) + 16 * cs.maximum(one, 0) + 32 * cs.minimum(0, other)
+    neuron = Ties()
+    kinks.backward(neuron.surrogate(kinks.data))
+    for emulated in (False, True):
+        given = [cs.Tensor(each, requires_grad=True) for each in (x, y)]
+        with emulation() if emulated else np.errstate():
+            neuron(*given).backward(np.ones_like(x))
+            gradients = [np.asarray(each.grad) for each in given]
+        for gradient, leaf in zip(gradients, leaves, strict=True):
+            np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-5)
+
+
+def test_any_name_is_a_name():
+    """Words of C++ and of the printed loops: the same bits as with plain names, alone, after a layer and recurrent."""
+    x = np.random.default_rng(0).normal(0.3, 1, (30, 2, 6)).astype(np.float32)
+    found = []
+    for emulated in (False, True):
+        for kind, gain, share in ((PlainNames, "gain", "share"), (Names, "STATES", "constexpr")):
+            constants = {"tau": np.full(6, 9.0), gain: np.full(6, 0.8), share: np.full(6, 0.6)}
+            neuron = kind(gradient="exact", **constants)
+            cs.seed(0)
+            leaf = cs.Tensor(x, requires_grad=True)
+            layers = [cs.Dense(6, 6, weight_scale=2.0) for _ in range(3)]
+            net = cs.Sequential(neuron, layers[0], neuron, layers[1], cs.Recurrent(layers[2], neuron))
+            with emulation() if emulated else np.errstate():
+                out = net(leaf)
+                out.backward(np.ones(out.shape, np.float32))
+                found.append([np.asarray(each) for each in (out.data, leaf.grad, *(p.grad for p in net.parameters()))])
+    assert found[0][0].any()
+    for each in found[1:]:
+        for one, wanted in zip(each, found[0], strict=True):
+            np.testing.assert_allclose(one, wanted, rtol=0, atol=1e-5 * abs(wanted).max())
+
+
+@pytest.mark.parametrize("stage", ["alone", "after a layer", "recurrent"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_each_neuron_has_a_threshold_of_its_own(stage, trained):
+    """Potential, surrogate, spikes and explanation have one threshold, at which this step does not fire."""
+    cs.seed(0)
+    level = np.array([0.25, 0.5, 1.0, 2.0], np.float32)
+    neuron = Offset(tau=6.0, scale_rho=1.0, level=Bounded(level, least=0.0) if trained else level)
+    layer = cs.Dense(4, 4, weight_scale=4.0)
+    own = cs.Recurrent(cs.Dense(4, 4), neuron) if stage == "recurrent" else neuron
+    net = cs.Sequential(own) if stage == "alone" else cs.Sequential(layer, own)
+    x, seen = np.random.default_rng(0).random((60, 3, 4)).astype(np.float32) * 4, []
+    with cs.record(net) as record, on_potential(lambda u: seen.append(u.values)):
+        out = net(x)
+    u = record[len(net.layers) - 1].potential.values
+    assert 0 < out.data.mean() < 1
+    np.testing.assert_array_equal(out.data, neuron.fires(u))
+    np.testing.assert_allclose(record[len(net.layers) - 1].surrogate.values, neuron.surrogate(u))
+    assert not neuron.fires(np.float32([neuron.theta])).any()
+    leaf = cs.Tensor(x[:1], requires_grad=True)
+    out = neuron(leaf)
+    out.backward(np.ones((1, 3, 4), np.float32))
+    at = (1 - np.exp(-1 / 6)) * x[:1] - level + 1
+    np.testing.assert_allclose(leaf.grad, (1 - np.exp(-1 / 6)) * neuron.surrogate(at), rtol=1e-4)
+    if trained:
+        np.testing.assert_allclose(neuron.level.grad, -neuron.surrogate(at).sum(axis=(0, 1)), rtol=1e-4)

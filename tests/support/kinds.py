@@ -71,3 +71,86 @@ class OwnBackward(StepNeuron):
         of_spike = g - v * u
         total = flushed(c.factor * rho * of_spike + (0 if fires else v))
         return d * total, total
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Offset(StepNeuron):
+    """A leaky neuron with a threshold of each neuron, `level`, and with the spike as a state; fires above theta."""
+
+    tau: Any = 8.0
+    level: Any = 0.7
+    gradient: str = "exact"
+
+    states = ("v", "fired")
+    decays = {"d": "tau"}  # noqa: RUF012
+    as_if_unfired = False
+
+    def step(c, d, v, fired, x):
+        v = flushed(d * v + (1 - d) * x - c.level * fired)
+        u = v - c.level + c.theta
+        s = u > c.theta
+        return v, s, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Ties(StepNeuron):
+    """The kinks of a step, with both orders of a variable and a number."""
+
+    states = ("v",)
+
+    def step(c, v, x, y):
+        u = max(x, y) - 2 * min(x, y) + 4 * abs(x) + 8 * max(0, x) + 16 * max(x, 0) + 32 * min(0, y) + v
+        s = u >= c.theta
+        return v, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Names(StepNeuron):
+    """A leaky neuron whose names are words of C++ and of the printed loops, so that nothing but their names differs."""
+
+    tau: Any = 20.0
+    STATES: float = 1.0
+    constexpr: float = 0.5
+
+    states = ("later_v", "_x", "own_x")
+    decays = {"of_u": "tau"}  # noqa: RUF012
+
+    def step(c, of_u, later_v, _x, own_x, state):
+        double = of_u * later_v
+        double_ = abs(double)
+        fabs = double_ - double
+        range = fabs + c.STATES * state
+        of_later_v = range - fabs
+        own__x = of_later_v + 0 * _x
+        bitand = own__x + 0 * own_x
+        slope = flushed(double + bitand)
+        part = slope if slope > 0 else c.constexpr * slope
+        later_of = part >= c.theta
+        later_v = 0 if later_of else part
+        return later_v, _x, own_x, part, later_of
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class PlainNames(StepNeuron):
+    """`Names` with plain names."""
+
+    tau: Any = 20.0
+    gain: float = 1.0
+    share: float = 0.5
+
+    states = ("v", "p", "q")
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, p, q, x):
+        kept = d * v
+        size = abs(kept)
+        apart = size - kept
+        moved = apart + c.gain * x
+        back = moved - apart
+        first = back + 0 * p
+        second = first + 0 * q
+        whole = flushed(kept + second)
+        u = whole if whole > 0 else c.share * whole
+        s = u >= c.theta
+        v = 0 if s else u
+        return v, p, q, u, s

@@ -5,7 +5,7 @@
 struct NeuronsBack {
     long long period;           // of the constants of each neuron: column m has those at m % period
     int code;                   // the shape of the surrogate
-    real theta, steep, height;  // threshold, 0 if each neuron has its own; 1 / width; factor of the shape
+    real theta, steep, height;  // threshold; 1 / width; factor of the shape
     real a, b;                  // constants of the shape
 };
 
@@ -27,7 +27,7 @@ struct SteppedBack {
 
     __device__ __forceinline__ real rho(const NeuronsBack &of, real u) const
     {
-        return Slope{of.code, of.theta, of.steep, of.height, of.a, of.b}(kind.distance(u));
+        return Slope{of.code, of.theta, of.steep, of.height, of.a, of.b}(u);
     }
 
     // The gradient of the input, from the spike's gradient and the surrogate.

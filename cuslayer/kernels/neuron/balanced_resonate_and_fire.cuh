@@ -40,12 +40,6 @@ struct BalancedResonateAndFire {
         return s;
     }
 
-    // Where the surrogate is taken.
-    __device__ __forceinline__ real distance(real u) const
-    {
-        return u;
-    }
-
     // The states after a step, from its potential and its saved values.
     __device__ __forceinline__ void after(real *before, real , const real *saved) const
     {

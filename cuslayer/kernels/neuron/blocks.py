@@ -111,7 +111,7 @@ def backward_of(
         numbers = np.array([*own, *surrogate[1:]], dtype)
         kept, old = len(spiking.saved(trained)), len(spiking.old(trained))
         rows = states + 1 + len(constants) * (1 + trained) + kept + (old + kept if old else 0)
-        places = np.array([found.row, rows, states, len(own), surrogate.code, found.threshold, found.old_row], np.int64)
+        places = np.array([found.row, rows, states, len(own), surrogate.code, found.old_row], np.int64)
         return Block(_functions(dtype)[5], states, rows, states + 1, 0, 0, numbers, places, constants)
     f, nu = filters(dtype, steps, response, spiking)
     function = 4 if surrogate.code else 3 if exact else 2
@@ -206,22 +206,16 @@ def _srm_backward_shaped(  # type: ignore[no-untyped-def]
 def _step_backward(  # type: ignore[no-untyped-def]
     first, last, memory, ring, rs, rw, g, gs, gw, g_at, u, us, uw, u_at, y, ys, yw, y_at, width, numbers, places
 ):
-    p = _array(places, (7,))
-    row, states, own, code, threshold = p[0], p[2], p[3], p[4], p[5]
+    p = _array(places, (6,))
+    row, states, own, code = p[0], p[2], p[3], p[4]
     n, cells = _array(numbers, (own + 5,)), _array(memory, (p[1] * width,))
     surrogate = SurrogateNumbers(code, n[own], n[own + 1], n[own + 2], n[own + 3], n[own + 4])
     grads, potential, out = _array(g, (gs, gw)), _array(u, (us, uw)), _array(y, (ys, yw))
     slope = cells[states * width : (states + 1) * width]
     none = np.empty(0, np.uint8)
-    away = np.empty(width if threshold >= 0 else 0, slope.dtype)
     for t in range(last - 1, first - 1, -1):
         at = potential[t % us, u_at : u_at + width]
-        if threshold >= 0:
-            for j in range(width):
-                away[j] = at[j] - cells[(states + 1 + threshold) * width + j]
-            slopes(slope, away, surrogate)
-        else:
-            slopes(slope, at, surrogate)
+        slopes(slope, at, surrogate)
         call_row(row, cells, grads[t % gs, g_at : g_at + width], at, none, n, width, 0)
         copy(out[t % ys, y_at : y_at + width], slope)
 

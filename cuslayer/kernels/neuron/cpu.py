@@ -63,15 +63,13 @@ class BackwardRow(NamedTuple):
 
     row: int  # the address of the function
     old_row: int  # the address of the function that computes the states before the step
-    threshold: int  # the number of the threshold among the columns' constants, or -1 if all neurons have the same
 
 
 @cache
 def backward_row(kind: Kind, exact: bool, trained: bool, dtype: np.dtype[Any]) -> BackwardRow:
     """Return the functions that run a row of a kind back over a step."""
     found = row_functions(printer.backward_rows(kind, exact, trained), dtype)
-    threshold = kind.columns.index(kind.threshold) if kind.threshold in kind.columns else -1
-    return BackwardRow(found["backward_row"], found["old_row"], threshold)
+    return BackwardRow(found["backward_row"], found["old_row"])
 
 
 @compiled
@@ -185,7 +183,7 @@ def _adjoint(
     at_kept = at_constants + len(constants)
     at_sums = at_kept + len(kept) + (len(old) + len(kept) if len(old) > 0 else 0)
     at_more = at_sums + len(sums)
-    memory, away = scratch((at_more + len(y) - 1) * most, g), scratch(most, g)
+    memory = scratch((at_more + len(y) - 1) * most, g)
     none = np.empty(0, np.uint8)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
@@ -198,13 +196,7 @@ def _adjoint(
             repeat(memory[at : at + width], constants[i], low)
         for t in range(g.shape[0] - 1, -1, -1):
             grads, potential = g[t, low:high], u[t, low:high]
-            if rows_of.threshold >= 0:
-                at = (at_constants + rows_of.threshold) * width
-                for j in range(width):
-                    away[j] = potential[j] - memory[at + j]
-                slopes(slope, away[:width], surrogate)
-            else:
-                slopes(slope, potential, surrogate)
+            slopes(slope, potential, surrogate)
             load_saved(memory, at_kept, width, t, low, u, kept, states, old, rows_of.old_row, c, graded)
             call_row(rows_of.row, memory, grads, potential, none, c, width, graded)
             copy(y[0, t, low:high], slope)

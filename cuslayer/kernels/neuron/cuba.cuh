@@ -33,12 +33,6 @@ struct CUBA {
         return s;
     }
 
-    // Where the surrogate is taken.
-    __device__ __forceinline__ real distance(real u) const
-    {
-        return u;
-    }
-
     // The states after a step, from its potential and its saved values.
     __device__ __forceinline__ void after(real *before, real u, const real *saved) const
     {

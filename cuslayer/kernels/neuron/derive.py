@@ -73,7 +73,7 @@ def saved(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
 class StepSpiking(DynamicSpiking):
     """A kind of neuron with the values of its constants and the surrogate gradient, an argument of kernels."""
 
-    kind: Kind  # the kind; the surrogate's theta is 0 where each neuron has its own threshold
+    kind: Kind
     values: tuple[float, ...]  # the constants of all neurons, in the order of ``kind.numbers``
     labels: tuple[str, ...] = ()  # the names of ``kind.columns`` in errors
 
@@ -249,13 +249,13 @@ class _Reverse:
         elif function == "exp":
             self.push(given[0], multiply(g, name(of)))
         elif function == "abs":
-            below = ast.Compare(given[0], [ast.Lt()], [number(0.0)])
-            self.push(given[0], ast.IfExp(below, negative(g), g))
+            self.push(given[0], by_order(given[0], number(0.0), g, number(0.0), negative(g)))
         elif function in ("min", "max"):
-            order = ast.Lt() if function == "min" else ast.Gt()
-            first = ast.Compare(given[0], [order], [given[1]])
-            self.push(given[0], ast.IfExp(first, g, number(0.0)))
-            self.push(given[1], ast.IfExp(first, number(0.0), g))
+            one, other = given
+            half = multiply(number(0.5), g)  # at ties, as `maximum` of arrays
+            above, below = (g, number(0.0)) if function == "max" else (number(0.0), g)
+            self.push(one, by_order(one, other, above, half, below))
+            self.push(other, by_order(one, other, below, half, above))
 
     def with_values(self, found: Adjoint) -> Adjoint:
         """Return the adjoint with the values of forward that it uses: computed again, saved, or of the step before."""
@@ -303,6 +303,12 @@ class _Values:
         for each in names:
             visit(each)
         return tuple(statement for statement in self.kind.body if statement[0] in wanted)
+
+
+def by_order(one: ast.expr, other: ast.expr, above: ast.expr, equal: ast.expr, below: ast.expr) -> ast.expr:
+    """Return one of three expressions: for ``one > other``, for ``one == other``, and otherwise."""
+    same = ast.Compare(one, [ast.Eq()], [other])
+    return ast.IfExp(ast.Compare(one, [ast.Gt()], [other]), above, ast.IfExp(same, equal, below))
 
 
 def is_flushed(value: ast.expr | None) -> bool:

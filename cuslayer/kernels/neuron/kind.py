@@ -94,15 +94,15 @@ class Kind:
         """The assigned names that are true or false."""
         return frozenset(name for name, value in self.body if is_condition(value))
 
-    @cached_property
-    def threshold(self) -> str:
-        """The constant that the potential is compared with."""
-        return cast(ast.Name, cast(ast.Compare, self.definitions[self.spike]).comparators[0]).id
+    @property
+    def strict(self) -> bool:
+        """Whether a potential at the threshold does not fire: ``u > theta``."""
+        return isinstance(cast(ast.Compare, self.definitions[self.spike]).ops[0], ast.Gt)
 
     @property
     def is_shipped(self) -> bool:
         """Whether its step is in this library, so that its CUDA is printed into a file."""
-        return self.source.startswith("cuslayer/neurons/") and not set(self.columns) & {self.threshold}
+        return self.source.startswith("cuslayer/neurons/")
 
 
 @cache
@@ -321,7 +321,9 @@ def read_step(
     if definition is None or spike not in reader.conditions:
         raise reader.error(returned[-1], "must return a comparison as the spike")
     if derived and not _is_threshold(definition, potential, reader.numbers):
-        rule = "must fire at 'u >= c.theta', u the potential that it returns"
+        rule = (
+            "must fire at 'u >= c.theta', u the potential that it returns; with c.level let u = v - c.level + c.theta"
+        )
         raise reader.error(returned[-1], rule)
     for target, value in reader.body:
         if target != spike and derived and backward is None and _asks_twice(value, spike, definition):
@@ -380,4 +382,5 @@ def _is_threshold(value: ast.expr, potential: str, constants: Sequence[str]) -> 
     if not isinstance(value, ast.Compare) or not isinstance(value.ops[0], (ast.GtE, ast.Gt)):
         return False
     left, right = value.left, value.comparators[0]
-    return isinstance(left, ast.Name) and left.id == potential and isinstance(right, ast.Name) and right.id in constants
+    names = [each.id if isinstance(each, ast.Name) else "" for each in (left, right)]
+    return names == [potential, "theta"] and "theta" in constants

@@ -44,7 +44,7 @@ extern "C" __global__ void neuron_adjoint_of_kind(
     bool trained,                        // whether sums are written
     bool graded,                         // whether a spike carries the potential
     int code,                            // the shape of the surrogate
-    real theta,                          // threshold; 0 if each neuron has its own
+    real theta,                          // threshold
     real steep,                          // 1 / width
     real height,                         // factor of the shape
     real a,                              // constant of the shape

@@ -89,7 +89,7 @@ __device__ __forceinline__ void run_backward(
                     before[i] = states[i * columns + m];
             }
             const real potential = u[at];
-            const real rise = slope(kind.distance(potential));
+            const real rise = slope(potential);
             kind.template backward<exact>(later, before, kept, potential, g[at], graded, rise, of_input, total);
 #pragma unroll
             for (int i = 0; i < Kind::INPUTS; ++i)

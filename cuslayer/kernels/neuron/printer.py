@@ -89,7 +89,9 @@ class _Python(_Printer):
         self.parts: list[str] = []
 
     def show_name(self, name: str) -> str:
-        return f"_{name[:-1]}" if name.endswith("'") else name if name[0] != "_" else f"own{name}"
+        if name.endswith("'"):
+            return f"_{name[:-1]}"
+        return f"own_{name}" if name.startswith(("_", "own_")) or name == "range" else name
 
     def number(self, value: float) -> str:
         return self.known.setdefault(value, f"_n{len(self.known)}")
@@ -211,6 +213,9 @@ _TAKEN = frozenset(
         try typedef typename union unsigned using virtual void volatile while xor state input potential saved later
         before of_input total y sums constants states steps columns period held saves g w samples neurons delay code
         steep height shape_a shape_b kind exact trained graded grad slope forward backward distance load after
+        alignof and_eq bitand bitor char16_t char32_t compl const_cast constexpr decltype dynamic_cast noexcept not_eq
+        nullptr or_eq reinterpret_cast static_assert static_cast thread_local typeid wchar_t xor_eq
+        STATES INPUTS SAVED COLUMNS OLD fabs
         Kind Neurons NeuronsBack Stepped SteppedBack Walker WalkerBack PackedNeuron NeuronAdjoint TermsOfStep Past Slope
         Frames Words SpikeList Entries Inputs Terms Rows Potential Gradient Ring Place Tiles TapSums Lanes Image Window
         """,
@@ -220,7 +225,7 @@ _TAKEN = frozenset(
 
 def word(name: str) -> str:
     """Return a name of a step as CUDA has it."""
-    return f"{name}_" if name in _TAKEN or name.startswith(("of_", "later_")) else name
+    return f"{name}_" if name in _TAKEN or name.startswith(("of_", "later_", "own_")) or name.endswith("_") else name
 
 
 class Cuda(_Printer):
@@ -304,10 +309,7 @@ def struct(kind: Kind) -> str:
 
 def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
     """Return the backward methods of a struct."""
-    columns, numbers = range(len(kind.columns)), kind.columns
-    away = ast.BinOp(name("u"), ast.Sub(), name(kind.threshold)) if kind.threshold in numbers else name("u")
-    blocks = ["", "    // Where the surrogate is taken."]
-    blocks.append(Cuda(()).method("real distance(real u)", {}, [], [("return", away)]))
+    columns = range(len(kind.columns))
     saved_values = {each: f"saved[{i}]" for i, each in enumerate(kept)}
     all_of = adjoint(kind, True, True)
     after = [(kind.states.index(state), name(kind.after[kind.states.index(state)])) for state in all_of.old]
@@ -315,7 +317,7 @@ def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
     names = ["before" if after else "", word(kind.potential) if kind.potential in used else ""]
     names.append("saved" if used & {*kept} else "")
     head = "void after(real *{}, real {}, const real *{})".format(*names)
-    blocks += ["", "    // The states after a step, from its potential and its saved values."]
+    blocks = ["", "    // The states after a step, from its potential and its saved values."]
     results: list[tuple[str, ast.expr]] = [(f"before[{i}]", value) for i, value in after]
     blocks.append(Cuda(kind.conditions).method(head, saved_values, all_of.before, results))
     meaning = "as if the neuron had not fired" if kind.unfired else "with the spike as a constant"

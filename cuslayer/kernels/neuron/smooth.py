@@ -64,7 +64,7 @@ def _run(kind: Kind, body: Sequence[tuple[str, ast.expr]], known: dict[str, Any]
     """Add the values of assignments; a spike is the logistic function of the distance from the threshold."""
     for name, expression in body:
         if name == kind.spike:
-            known[name] = 1 / (1 + np.exp(known[kind.threshold] - known[kind.potential]))
+            known[name] = 1 / (1 + np.exp(known["theta"] - known[kind.potential]))
         else:
             known[name] = _value(kind, expression, known)
 
@@ -127,7 +127,7 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
     """Return the relative error of the derived adjoint of the smooth twin against a central difference."""
     generator = np.random.default_rng(seed)
     shape = len(kind.inputs), 20, 5
-    theta, found = abs(numbers[kind.threshold]) or 1.0, adjoint(kind, True, True)
+    theta, found = abs(numbers["theta"]) or 1.0, adjoint(kind, True, True)
     inputs, weights = generator.normal(0.3, 1, shape) * theta, generator.standard_normal(shape[1:])
     own = {name: numbers[name] * generator.uniform(0.8, 1.0, 5) for name in kind.columns}
     along, along_own = generator.standard_normal(shape), {name: generator.standard_normal(5) for name in own}

@@ -40,7 +40,7 @@ __device__ __forceinline__ real neuron_backward(
 #pragma unroll
     for (int i = 0; i < Of::STATES; ++i)
         later[i] = state_of(of, i, place, place.step == of.steps - 1);
-    const real potential = u[place.at], rise = slope(neuron.distance(potential));
+    const real potential = u[place.at], rise = slope(potential);
     neuron.template backward<exact>(later, before, kept, potential, grad, false, rise, &of_input, total);
 #pragma unroll
     for (int i = 0; i < Of::STATES; ++i)

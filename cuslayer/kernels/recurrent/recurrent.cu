@@ -244,7 +244,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     bool trained,                        // whether sums are written
     bool exact,                          // whether all paths through a spike are included
     int code,                            // the shape of the surrogate
-    real theta,                          // threshold; 0 if each neuron has its own
+    real theta,                          // threshold
     real steep,                          // 1 / width
     real height,                         // factor of the shape
     real a,                              // constant of the shape
