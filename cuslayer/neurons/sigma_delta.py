@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import DeltaSpiking
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
-from cuslayer.neurons.dynamics import StepNeuron
+from cuslayer.neurons.dynamics import LONGEST, StepNeuron
 from cuslayer.neurons.states import States
 
 
@@ -70,6 +72,7 @@ class SigmaDelta(StepNeuron):
 
     The sum of the output differs from a by less than theta. So a network of these neurons approximates a network of the
     activation, and sends little where its input changes little. The first layer encodes a signal with ``sums=False``.
+    With sums, `psp` and the losses that use it sum the output over time, as its receivers do.
 
     Backward differentiates ``y[t] = a[t] - a[t-1]``, as in lava-dl. With ``gradient="exact"`` it differentiates the
     equations, with ``ds/du = dt rho(|u|) sign(u)``.
@@ -118,6 +121,15 @@ class SigmaDelta(StepNeuron):
     def spiking(self) -> DeltaSpiking:
         """Threshold, activation and surrogate as an argument of operations."""
         return DeltaSpiking(sums=self.sums, rectifies=self.activation == "relu", **self._constants())
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def response(self) -> Array:
+        """The change of the activation after an input of 1, (K,) float64: 1, with sums in each of 65,536 steps."""
+        return np.ones(LONGEST if self.sums else 1)
 
     @property
     def parts(self) -> str:
