@@ -19,55 +19,8 @@ def probabilities(counts, kind):
     return share / share.sum(axis=-1, keepdims=True)
 
 
-def nats(counts, kind):
-    """Return the cross-entropy of counts (N, classes) at LABELS, in float64."""
-    return -np.log(probabilities(counts, kind)[np.arange(4), LABELS]).sum()
-
-
 def windowed(s, t, window):
     return s[max(t - window + 1, 0) : t + 1].sum(axis=0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("window", [None, (0, 15), (2.5, 12.5), (14.5, 15)])
-def test_spike_max(window, kind):
-    s = RNG.random((30, 4, 3)) < 0.3
-    first, last = (0, 30) if window is None else (round(edge / 0.5) for edge in window)
-    counts = s[first:last].sum(axis=0).astype(float)
-    loss = cs.SpikeMaxLoss(SRM, window=window, probability=kind)
-    for labelled in (LABELS, LABELS.tolist(), np.eye(3)[LABELS], cs.Tensor(np.eye(3)[LABELS])):
-        t = cs.Tensor(s, requires_grad=True)
-        value = loss(t, labelled)
-        assert value.shape == ()
-        assert value.item() == pytest.approx(nats(counts, kind), rel=1e-5)
-        value.backward()
-    expected = np.zeros(s.shape)
-    expected[first:last] = probabilities(counts, kind) - np.eye(3)[LABELS]
-    if kind == "ratio":
-        expected /= counts + 1
-    np.testing.assert_allclose(t.grad, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("width", [0.5, 2.5, 15, 100])
-@pytest.mark.parametrize("window", [None, (5, 12.5)])
-def test_probability_window(window, width, kind):
-    s = RNG.random((30, 4, 3)) < 0.3
-    first, last = (0, 30) if window is None else (10, 25)
-    each = [nats(windowed(s, t, round(width / 0.5)).astype(float), kind) for t in range(first, last)]
-    loss = cs.ProbabilityWindowLoss(SRM, width=width, window=window, probability=kind)
-    assert loss(s, LABELS).item() == pytest.approx(np.mean(each), rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("window", [None, (2.5, 10)])
-def test_gradients(window, kind):
-    s = RNG.random((24, 4, 3))
-    for loss in (
-        cs.SpikeMaxLoss(SRM, window=window, probability=kind),
-        cs.ProbabilityWindowLoss(SRM, width=3.5, window=window, probability=kind),
-    ):
-        assert cs.gradcheck(lambda x, loss=loss: loss(x, LABELS), s) < 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,32 +74,6 @@ def test_a_window_is_rounded_to_steps():
     found = cs.loss.running_decision(spikes, width=0.3, dt=0.1)
     assert (found == cs.loss.running_decision(spikes, width=3.0)).all()
     assert (found != cs.loss.running_decision(spikes, width=2.0)).any()
-
-
-@pytest.mark.parametrize("window", [None, (0, 30), (5, 25), (29, 30)])
-@pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_spike_rate(window, dt):
-    s = RNG.random((30, 4, 3)) < 0.3
-    first, last = window or (0, 30)
-    milliseconds = (last - first) * dt
-    rates = s[first:last].sum(axis=0) / milliseconds
-    error = rates - np.where(LABELS[:, None] == np.arange(3), 0.25, 0.04)
-    loss = cs.SpikeRateLoss(cs.SRM(dt=dt), true=250, false=40, window=window and tuple(dt * edge for edge in window))
-    for labelled in (LABELS, np.eye(3)[LABELS]):
-        t = cs.Tensor(s, requires_grad=True)
-        value = loss(t, labelled)
-        assert value.shape == ()
-        assert value.item() == pytest.approx(0.5 * (error**2).sum(), rel=1e-5)
-        value.backward()
-    expected = np.zeros(s.shape)
-    expected[first:last] = error / milliseconds
-    np.testing.assert_allclose(t.grad, expected, atol=1e-6 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize("window", [None, (3, 20)])
-def test_gradient_of_spike_rate(window):
-    loss = cs.SpikeRateLoss(cs.SRM(), window=window)
-    assert cs.gradcheck(lambda s: loss(s, LABELS), RNG.random((24, 4, 3))) < 1e-6
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 50), (100, None), (40, 60), (40, 40)])

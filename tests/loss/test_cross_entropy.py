@@ -18,26 +18,6 @@ def log_softmax(z):
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
 
 
-def expected(over, y):
-    if over == "every":
-        return -sum(log_softmax(step)[np.arange(4), LABELS].sum() for step in y) / len(y)
-    z = {"max": y.max(0), "mean": y.mean(0), "sum": y.sum(0), "last": y[-1]}[over]
-    return -log_softmax(z)[np.arange(4), LABELS].sum()
-
-
-@pytest.mark.parametrize("window", [None, (2.0, 5.0)])
-@pytest.mark.parametrize("over", OVER)
-def test_the_loss_of_its_formula(over, window):
-    loss = cs.CrossEntropyLoss(over, window=window)
-    part = Y if window is None else Y[2:5]
-    assert loss(Y, LABELS).item() == pytest.approx(expected(over, part))
-    assert cs.CrossEntropyLoss(over, window=window and (1.0, 2.5), dt=0.5)(Y, LABELS).item() == pytest.approx(
-        expected(over, part)
-    )
-    assert loss(Y, np.eye(3, dtype=int)[LABELS]).item() == pytest.approx(expected(over, part))
-    assert cs.gradcheck(lambda y: loss(y, LABELS), Y) < 1e-6
-
-
 @pytest.mark.parametrize("over", OVER)
 def test_the_score_takes_the_decision_of_the_loss(over):
     read, target = cs.CrossEntropyLoss(over, window=(1, 6)).scored(Y, LABELS)

@@ -14,35 +14,6 @@ RNG = np.random.default_rng(9)
 NEURONS = [LIF(dt=0.5), Lookalike()]
 
 
-@pytest.mark.parametrize("window", [None, (0, 30), (5, 25), (0, 1), (29, 30)])
-@pytest.mark.parametrize("dt", [1.0, 0.5])
-@pytest.mark.parametrize("piecewise", [False, True])
-def test_spike_count(window, dt, piecewise):
-    srm = cs.SRM(tau_sr=4.0, dt=dt)
-    s = RNG.random((30, 4, 3)) < 0.3
-    labels = np.array([0, 2, 1, 2])
-    steps = window and tuple(dt * edge for edge in window)
-    first, last = window or (0, 30)
-    true, false = min(7, last - first), min(2, last - first)
-    loss = cs.SpikeCountLoss(srm, true, false, window=steps, piecewise=piecewise)
-
-    error = np.zeros(s.shape)
-    outside = s.astype(float)
-    outside[first:last] = 0
-    error[:] = reference.psp(outside, srm.response)
-    desired = np.where(labels[:, None] == np.arange(3), true, false)
-    counts = (s[first:last].sum(axis=0) - desired) / (last - first)
-    error[first:last] = counts if piecewise else error[first:last] + counts
-    for labelled in (labels, labels.tolist(), np.eye(3)[labels], cs.Tensor(np.eye(3)[labels])):
-        t = cs.Tensor(s, requires_grad=True)
-        value = loss(t, labelled)
-        assert value.shape == ()
-        assert value.item() == pytest.approx(0.5 * (error**2).sum() * dt, rel=1e-5)
-        value.backward()
-        expected = reference.psp_adjoint(error, srm.response) * dt
-        np.testing.assert_allclose(t.grad, expected, atol=1e-5 * np.abs(expected).max())
-
-
 @pytest.mark.parametrize("neuron", [cs.SRM(tau_sr=3, dt=0.5), LIF(dt=0.5), Lookalike()], ids=lambda n: type(n).__name__)
 def test_spike_time(neuron):
     s, target = RNG.random((2, 40, 2, 5)) < 0.2
