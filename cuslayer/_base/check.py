@@ -438,9 +438,18 @@ def printable(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def visible(text: str, keep: str = "") -> str:
+    r"""Return a text with each character that a terminal obeys or does not show as an escape, except for some.
+
+    >>> print(visible("a" + chr(27) + "[2J" + chr(10) + chr(0x202E)))
+    a\x1b[2J\n\u202e
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 def columns(rows: Iterable[Sequence[str]], *, left: bool = False) -> list[str]:
     """Return rows of texts as lines of right-aligned columns; the last, and with `left` the first, is left-aligned."""
-    rows = list(rows)
+    rows = [[*map(visible, row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     found = []
     for *texts, last in rows:

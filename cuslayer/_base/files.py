@@ -193,12 +193,16 @@ def read_text(path: str | Path, kind: str) -> str:
         raise ValueError(f"{path} is no {kind}") from None
 
 
-def read_table(path: str | Path, header: list[str]) -> list[list[str]]:
-    """Return the rows of a file of `write_table`, as text, or raise ValueError."""
-    try:
-        first, *rows = list(csv.reader(io.StringIO(read_text(path, "CSV"), newline=""))) or [[]]
-    except csv.Error:
-        raise ValueError(f"{path} is no CSV") from None
-    if first != header:
+def read_table(path: str | Path, header: list[str]) -> Iterator[list[str]]:
+    """Return the rows of a file of `write_table`, as text, which are read one by one, or raise ValueError."""
+    rows = _rows(path, io.BytesIO(read_text(path, "CSV").encode()))
+    if next(rows, []) != header:
         raise ValueError(f"{path} does not begin with {','.join(header)}")
     return rows
+
+
+def _rows(path: str | Path, file: io.BytesIO) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+    except csv.Error:
+        raise ValueError(f"{path} is no CSV") from None

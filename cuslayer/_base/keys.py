@@ -138,5 +138,12 @@ def of_type(kind: type, what: str) -> Callable[[str, Any], Any]:
     return rule
 
 
-flag, a_path, as_given = of_type(bool, "true or false"), of_type(str, "a path"), of_type(object, "anything")
+def a_path(name: str, value: Any) -> Any:
+    """Return a path as text; an empty one would be the current folder."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} must be a path, got {value!r}")
+    return value
+
+
+flag, as_given = of_type(bool, "true or false"), of_type(object, "anything")
 counted, from_zero = partial(check.integer, least=1), partial(check.integer, least=0)

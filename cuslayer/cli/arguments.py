@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cuslayer import backend, training
+from cuslayer._base import check
+from cuslayer.cli.errors import show
 
 PAGE_JSON = {"page": "the file that was written", "bytes": "its size"}
 
@@ -29,9 +31,18 @@ def number(text: str) -> float:
     return float(text)
 
 
+def path(text: str) -> str:
+    """Return a path; refuse an empty one, which would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the argument RUN and the option --best."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/1, or a checkpoint file in it")
+    parser.add_argument(
+        "run", type=path, metavar="RUN", help="folder of a run, such as runs/1, or a checkpoint file in it"
+    )
     parser.add_argument("--best", action="store_true", help="use the weights of the best epoch, not the last ones")
 
 
@@ -43,19 +54,23 @@ def run_of(options: argparse.Namespace) -> training.Run:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option --data of commands that read a run."""
     parser.add_argument(
-        "--data", metavar="PATH", help="folder of recordings, or npz file of sounds; by default the run's"
+        "--data", type=path, metavar="PATH", help="folder of recordings, or npz file of sounds; by default the run's"
     )
 
 
 def add_page(parser: argparse.ArgumentParser, command: str) -> None:
     """Add the options --out and --json of commands that write a page."""
-    parser.add_argument("--out", metavar="PAGE", help=f"file, by default {command}.html in the folder of the run")
+    parser.add_argument(
+        "--out", type=path, metavar="PAGE", help=f"file, by default {command}.html in the folder of the run"
+    )
     add_json(parser, PAGE_JSON)
 
 
 def page_of(options: argparse.Namespace, command: str, folder: Path) -> Path:
     """Return the page to write, by default in the folder of the run; raise ValueError if its folder is missing."""
     page = Path(options.out) if options.out else folder / f"{command}.html"
+    if page.is_dir():
+        raise ValueError(f"--out must be a file, such as {page / f'{command}.html'}, got the folder {page}")
     if not page.parent.is_dir():
         raise ValueError(f"folder {page.parent} does not exist")
     return page
@@ -66,7 +81,7 @@ def say_page(options: argparse.Namespace, page: Path) -> None:
     if options.json:
         print_json(dict(zip(PAGE_JSON, (str(page), page.stat().st_size), strict=True)))
     else:
-        print(page)
+        show(check.visible(str(page)))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +106,8 @@ def progress_log(options: argparse.Namespace) -> Callable[[str], None]:
     """Return a function that prints a line of progress: on standard output, or on standard error with --json."""
     if options.json and sys.stderr is None:  # print would take standard output
         return lambda line: None
-    return lambda line: print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
+    stream = sys.stderr if options.json else sys.stdout
+    return lambda line: print(check.visible(line, keep="\n"), file=stream, flush=True)
 
 
 def print_json(result: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.cli.arguments import add_json, integer, print_json
+from cuslayer._base import check
+from cuslayer.cli.arguments import add_json, integer, path, print_json
+from cuslayer.cli.errors import show
 from cuslayer.data import Events, read_events, write_events
 
 HELP = "write the events of a file in another format"
@@ -25,8 +27,8 @@ JSON = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("input", metavar="IN", help="file to read")
-    parser.add_argument("output", metavar="OUT", help="file to write or to replace")
+    parser.add_argument("input", type=path, metavar="IN", help="file to read")
+    parser.add_argument("output", type=path, metavar="OUT", help="file to write or to replace")
     parser.add_argument(
         "--unit", choices=("s", "ms", "us", "ns"), help="unit of the times in IN, for .npy (by default ms) and HDF5"
     )
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     lost = losses(events, read_events(options.output, max_events=len(events)))
     if options.json:
         return print_json(dict(zip(JSON, (options.input, options.output, len(events), lost), strict=True)))
-    print(f"{options.output}: {len(events)} events, {'; '.join(lost) if lost else 'nothing lost'}")
+    show(f"{check.visible(options.output)}: {len(events)} events, {'; '.join(lost) if lost else 'nothing lost'}")
 
 
 def losses(events: Events, kept: Events) -> list[str]:

@@ -9,6 +9,8 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from cuslayer._base import check
+
 BOLD, RED, YELLOW = "1", "1;31", "1;33"
 # Exit codes of errors, and as in a shell, of a program that a signal has ended.
 INVALID, BUG, INTERRUPTED, TERMINATED, BROKEN_PIPE = 2, 1, 130, 143, 141
@@ -35,12 +37,17 @@ def say(line: str, kind: str = "") -> None:
     """Print a line on standard error, if there is one, after a kind such as "warning: "."""
     if sys.stderr is None:
         return
-    shown = line.encode("utf-8", "backslashreplace").decode()  # of a file name that is not UTF-8
+    shown = check.visible(line)
     head = painted(f"cuslayer: {kind}", YELLOW if kind else RED, sys.stderr)
     try:
         print(f"{head}{shown}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         close(sys.stderr)
+
+
+def show(text: str) -> None:
+    """Print a result, whose names of files may have characters that a terminal obeys."""
+    print(check.visible(text, keep="\n"))
 
 
 def describe(problem: BaseException) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from cuslayer import backend
 from cuslayer._base.threads import thread_count, thread_source
 from cuslayer._base.version import __version__
 from cuslayer.cli.arguments import add_json, print_json
+from cuslayer.cli.errors import show
 
 HELP = "show versions and the device in use"
 EXAMPLES = ("cuslayer info", "cuslayer info --json")
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         return print_json({"warning": None, **dict(rows)})
     for name, value in rows:
-        print(f"{name:<10}{value}")
+        show(f"{name:<10}{value}")
 
 
 def installed(package: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cuslayer import training
 from cuslayer._base import check
-from cuslayer.cli.arguments import add_device, add_json, add_run, integer, print_json, run_of, use_device
+from cuslayer.cli.arguments import add_device, add_json, add_run, integer, path, print_json, run_of, use_device
 from cuslayer.cli.errors import BOLD, painted
 
 HELP = "show the classes of recordings"
@@ -29,7 +29,7 @@ JSON = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_run(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="recording, such as 1.bs2 or a WAV file")
+    parser.add_argument("files", type=path, nargs="*", metavar="FILE", help="recording, such as 1.bs2 or a WAV file")
     help_of_test = "recording N of the run's test set, from 0, and no FILE"
     parser.add_argument("--test", type=integer, metavar="N", help=help_of_test)
     add_json(parser, JSON, many=True)

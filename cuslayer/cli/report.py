@@ -20,7 +20,9 @@ JSON = shared.PAGE_JSON
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     shared.add_run(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="recording, such as 1.bs2 or a WAV file")
+    parser.add_argument(
+        "files", type=shared.path, nargs="*", metavar="FILE", help="recording, such as 1.bs2 or a WAV file"
+    )
     shared.add_data(parser)
     shared.add_page(parser, "report")
     shared.add_device(parser)

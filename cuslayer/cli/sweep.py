@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cuslayer.cli.arguments import add_json, integer, print_json, progress_log
+from cuslayer.cli.arguments import add_json, integer, path, print_json, progress_log
 from cuslayer.cli.errors import INVALID
 from cuslayer.training.sweep import FAILED, Result, load_sweep, sweep, table
 
@@ -25,10 +25,13 @@ JSON = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("sweep", metavar="SWEEP", help="YAML file with config, out, search and keys; see docs/scale.md")
+    parser.add_argument(
+        "sweep", type=path, metavar="SWEEP", help="YAML file with config, out, search and keys; see docs/scale.md"
+    )
     parser.add_argument("--jobs", type=integer, default=1, metavar="N", help="runs that share the cores, by default 1")
     parser.add_argument(
         "--study",
+        type=path,
         metavar="URL",
         help="database of the study, such as sqlite:///sweep.db; by default a file in the folder of the sweep",
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 
 from cuslayer import training
+from cuslayer._base import check
 from cuslayer.cli.arguments import add_data, add_device, add_json, add_run, print_json, run_of, use_device
+from cuslayer.cli.errors import show
 
 HELP = "show the loss and the accuracy of a run on its test set"
 EXAMPLES = ("cuslayer test runs/1", "cuslayer test runs/1 --best --json", "cuslayer test runs/1 --data recordings")
@@ -38,4 +40,4 @@ def run(options: argparse.Namespace) -> None:
     accuracy = "" if score.accuracy is None else f", accuracy {score.accuracy:.2%}"
     what = f"{recordings} recording{'' if recordings == 1 else 's'}"
     within = f" and {found.batches} batches" if found.batches else ""
-    print(f"{options.run} at epoch {found.epoch}{within}: {what}, loss {score.loss:.4g}{accuracy}")
+    show(f"{check.visible(options.run)} at epoch {found.epoch}{within}: {what}, loss {score.loss:.4g}{accuracy}")

@@ -18,7 +18,7 @@ from cuslayer._base import check
 from cuslayer._base.keys import key_of, keys
 from cuslayer.backend import deferred
 from cuslayer.cli import errors
-from cuslayer.cli.arguments import add_device, add_json, integer, number, print_json, progress_log, use_device
+from cuslayer.cli.arguments import add_device, add_json, integer, number, path, print_json, progress_log, use_device
 from cuslayer.data.time_series import READERS
 from cuslayer.distributed import Context, world
 from cuslayer.distributed.context import is_on_all
@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     config: Any = parser.add_argument(
         "config",
+        type=path,
         nargs="?",
         metavar="CONFIG",
         help=f"YAML file with SLAYER's keys, or the name of a configuration: {', '.join(named_configs())}",
@@ -102,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--data",
+        type=path,
         metavar="PATH",
         help="folder of numbered recordings in any event format, such as 1.bs2 or 1.h5, with the lists train.txt and "
         "test.txt of lines 'number class', for which the network's input is the sensor; or of N-MNIST's Train/ and "
@@ -126,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="kind of optimizer; learning rate and schedule stay",
     )
     add_device(parser)
-    add("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
+    add("--out", type=path, metavar="DIR", help="folder for results, by default a new one under runs/")
     add("--resume", action="store_true", help="continue the run in --out, by default the last one under runs/")
     add(
         "--fast",

@@ -145,7 +145,9 @@ def _train(
     option, best = goes_on_by(config, stats), stats.best
     complete = option is not None and best is not None and (config.error == "SpikeTime" or best.test_loss is not None)
     if resume and option is not None:
-        log(f"{out} stands at epoch {len(rows)}, nothing is left to train; to go on, give {option}")
+        log(f"{check.visible(str(out))} stands at epoch {len(rows)}, nothing is left to train; to go on, give {option}")
+        if best is not None:
+            log(best.text("train", "validation", "test"))
         for line in changed:
             if "training.epochs" not in line:  # the line above has what it takes
                 log(line)
@@ -173,7 +175,7 @@ def _train(
     if option is None:
         weights = sum(p.data.size for p in net.parameters() if p.requires_grad)
         devices = backend.device_name() + (f" each of {context.size} processes" if context.size > 1 else "")
-        log(f"{net.notation}: {weights:,} weights on {devices}; results go to {out}")
+        log(f"{net.notation}: {weights:,} weights on {devices}; results go to {check.visible(str(out))}")
         if context.size > 1:
             log(context.describe())
             _note_idle(config, context, log)

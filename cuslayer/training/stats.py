@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,7 @@ class Stats:
         Raises:
             ValueError: the file is missing or is not such a log.
         """
-        return cls(load_stats(path))
+        return cls(_read_log(path, least=-math.inf))
 
     def save_slayer(self, prefix: str | Path = "") -> None:
         """Write the epochs as SLAYER-PyTorch's ``stats.save(prefix)``: the files PREFIXloss.txt and PREFIXaccuracy.txt.
@@ -258,7 +258,9 @@ def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
 
 def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
     """Write the log as CSV, atomically; with `durable`, wait until it is on disk."""
-    write_table(path, _COLUMNS, ([getattr(row, name) for name in _COLUMNS] for row in rows), durable=durable)
+    fields = ([getattr(row, name) for name in _COLUMNS] for row in rows)
+    known = ([None if field != field else field for field in row] for row in fields)  # NaN is unknown, too
+    write_table(path, _COLUMNS, known, durable=durable)
 
 
 @check.operation
@@ -266,21 +268,45 @@ def load_stats(path: str | Path) -> list[EpochStats]:
     """Read a log of `save_stats`, also of an earlier version, without validation.
 
     Raises:
-        ValueError: the file is missing or is not such a log.
+        ValueError: the file is missing or is not such a log, or a number in it cannot be an epoch's.
     """
-    found, names = [], _EARLIER
+    return _read_log(path, least=0.0)
+
+
+@check.operation("load_stats")
+def _read_log(path: str | Path, least: float) -> list[EpochStats]:
+    """Return the rows of a log whose losses are at least a number: of a loss of one's own, any number."""
+    names = _EARLIER
     try:
-        rows = read_table(path, names)
+        lines = read_table(path, names)
     except ValueError:
         names = _COLUMNS
-        rows = read_table(path, names)
-    for line, row in enumerate(rows, start=2):
+        lines = read_table(path, names)
+    rows = list[EpochStats]()
+    for line, texts in enumerate(lines, start=2):
         try:
-            values: dict[str, Any] = {
-                name: float(value) if value or name in ("train_loss", "seconds") else None
-                for name, value in zip(names, row, strict=True)
-            }
-            found.append(EpochStats(**values | {"epoch": int(row[0])}))
-        except ValueError:
+            if not all(map(str.isascii, texts)):
+                raise ValueError("digits of other scripts")
+            numbers = {name: float(text) if text else None for name, text in zip(names, texts, strict=True)}
+            row = EpochStats(**numbers | {"epoch": int(texts[0])})  # type: ignore[arg-type]
+            rows.append(checked_row(row, least))
+        except (ValueError, TypeError):
             raise ValueError(f"{path} line {line} is no row of {len(names)} numbers") from None
-    return found
+        if rows[-1].epoch != len(rows):
+            raise ValueError(f"{path} line {line} must be epoch {len(rows)}, got {rows[-1].epoch}")
+    return rows
+
+
+def checked_row(row: EpochStats, least: float = 0.0) -> EpochStats:
+    """Return a row of a file, with NaN for unknown training; raise an error unless its numbers can be an epoch's."""
+    check.integer("epoch", row.epoch, least=1)
+    for part in _PARTS:
+        loss, accuracy = getattr(row, f"{part}_loss"), getattr(row, f"{part}_accuracy")
+        if loss is not None and not least <= check.number(f"{part}_loss", loss):
+            raise ValueError(f"{part}_loss must be at least {least:g}, got {loss:g}")
+        if accuracy is not None and not 0 <= check.number(f"{part}_accuracy", accuracy) <= 1:
+            raise ValueError(f"{part}_accuracy must be from 0 to 1, got {accuracy:g}")
+    if row.seconds is not None:
+        check.not_negative("seconds", row.seconds)
+    loss, seconds = (math.nan if number is None else number for number in (row.train_loss, row.seconds))
+    return replace(row, train_loss=loss, seconds=seconds)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
@@ -17,6 +18,7 @@ from math import inf, prod
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 import numpy as np
 
@@ -51,12 +53,14 @@ from cuslayer.training.run_folder import (
     locked,
     save_figure,
 )
-from cuslayer.training.stats import EpochStats, Stats, load_stats
+from cuslayer.training.stats import EpochStats, Stats, checked_row, load_stats
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
 FAILED, DONE, STARTED, WAITING, PRUNED = "failed", "done", "started", "waiting", "pruned"
 _STATUS = {"FAIL": FAILED, "COMPLETE": DONE, "RUNNING": STARTED, "WAITING": WAITING, "PRUNED": PRUNED}
 _PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "hyperband": "Hyperband"}
+# The options of a database's URL whose values are not shown.
+_SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
 # The locations of files do not affect a sweep.
 _PLACES = tuple(f"config.{each}" for each in PATHS)
 # The maximum number of runs; more are a mistake.
@@ -257,6 +261,11 @@ def sweep(given: Sweep, *, jobs: int = 1, study: str | None = None, log: Callabl
     """
     jobs = check.integer("jobs", jobs, least=1)
     given.out.mkdir(parents=True, exist_ok=True)
+    with _of_study(study or ""):
+        return _train_all(given, jobs, study, log)
+
+
+def _train_all(given: Sweep, jobs: int, study: str | None, log: Callable[[str], None]) -> list[Result]:
     shared, ended = _Study(given, study), Event()
     share = given.base["training"].get("validation")
     if share is not None:
@@ -324,14 +333,49 @@ def _optuna() -> Any:
 
 def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
     """Return the storage of studies, a database or a file, and their names."""
+    file = None if "://" in where else Path(where)
+    if file is not None and (file.is_symlink() or (file.exists() and not file.is_file())):
+        raise ValueError(f"the study {file} must be a file, not a link, a folder or a device")
     try:
-        if "://" in where:
+        if file is None:
             storage = optuna.storages.get_storage(where)
         else:
             storage = optuna.storages.JournalStorage(import_module("optuna.storages.journal").JournalFileBackend(where))
         return storage, optuna.get_all_study_names(storage)
     except Exception as problem:  # databases and JSON raise many types
-        raise ValueError(f"the study {where} cannot be opened: {check.one_line(str(problem))}") from None
+        reason = check.one_line(without_password(str(problem), where))
+        raise ValueError(f"the study {without_password(where, where)} cannot be opened: {reason}") from None
+
+
+def without_password(text: str, url: str) -> str:
+    """Return a text with *** in place of each password that a database's URL has.
+
+    >>> url = "postgresql://ann:a%2Fb@host/runs?sslpassword=c1"
+    >>> without_password(f"no {url}: a/b is wrong", url)
+    'no postgresql://ann:***@host/runs?sslpassword=***: *** is wrong'
+    """
+    _, _, rest = url.partition("://")
+    of_user = rest.rpartition("@")[0].partition(":")[2]
+    of_options = (value for name, value in re.findall(r"[?&]([^=&]*)=([^&]*)", rest) if _SECRET.search(name))
+    secrets = {form for secret in (of_user, *of_options) for form in (secret, unquote(secret), unquote_plus(secret))}
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+@contextmanager
+def _of_study(where: str) -> Iterator[None]:
+    """Raise errors of Optuna and of databases within the block as ValueError; no error has a password of the URL."""
+    try:
+        yield
+    except Exception as problem:
+        text = without_password(str(problem), where)
+        if type(problem).__module__.partition(".")[0] not in ("builtins", "cuslayer"):
+            study = without_password(where, where)
+            raise ValueError(f"the study {study} failed ({type(problem).__name__}): {check.one_line(text)}") from None
+        if text != str(problem):
+            raise ValueError(text) from None
+        raise
 
 
 def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
@@ -339,10 +383,15 @@ def reporter(text: str, epochs: int) -> Callable[[list[EpochStats]], bool]:
     optuna, about = _optuna(), json.loads(text)
     options: Any = {"max_resource": epochs} if about["pruning"] == "hyperband" else {}
     pruner = getattr(optuna.pruners, f"{_PRUNERS[about['pruning']]}Pruner")(**options)
-    study = optuna.load_study(study_name=about["name"], storage=_storage(optuna, about["study"])[0], pruner=pruner)
+    with _of_study(about["study"]):
+        study = optuna.load_study(study_name=about["name"], storage=_storage(optuna, about["study"])[0], pruner=pruner)
     trial, told = optuna.trial.Trial(study, about["trial"]), 0
 
     def report(rows: list[EpochStats]) -> bool:
+        with _of_study(about["study"]):
+            return told_to_end(rows)
+
+    def told_to_end(rows: list[EpochStats]) -> bool:
         nonlocal told
         for row in rows[told:]:
             trial.report(_value(study, row), row.epoch)
@@ -430,12 +479,29 @@ class _Study:
         return True
 
     def _lock(self, number: int) -> Lock:
+        folder = self._folder(number)
+        if folder.is_symlink():
+            raise ValueError(f"{folder} is a link, through which a run would write elsewhere; remove it")
         return Lock(self._given.out / f"{number:03d}.lock", self._folder(number))
 
     def _runs(self) -> dict[int, Any]:
         """Return the last trial of each run."""
-        trials = self._study.get_trials(deepcopy=False)
-        return {trial.user_attrs["run"]: trial for trial in trials if "point" in trial.user_attrs}
+        runs = dict[int, Any]()
+        for trial in self._study.get_trials(deepcopy=False):
+            if "point" in trial.user_attrs:
+                self._check_trial(trial.user_attrs)
+                runs[trial.user_attrs["run"]] = trial
+        return runs
+
+    def _check_trial(self, noted: Mapping[str, Any]) -> None:
+        """Raise ValueError unless a trial's notes, which a file of unknown origin may have, are those of a run."""
+        run, point, best = noted.get("run"), noted["point"], noted.get("best")
+        right = type(run) is int and 1 <= run <= _MOST and isinstance(point, (list, tuple))
+        if not right or len(point) != len(self._given.keys) or not isinstance(noted.get("error", ""), str):
+            raise ValueError(f"{self._given.out} has a damaged study: {check.one_line(dict(noted))} is no run of it")
+        if best is not None:
+            with check.about(f"{self._given.out} has a damaged study"):
+                checked_row(EpochStats(*best))
 
     def next(self) -> tuple[Any, int, Lock, list[str]] | None:
         """Return a trial, the number of its run, its lock, and the arguments of `cuslayer train`; None at the end."""
@@ -494,7 +560,9 @@ class _Study:
                 self._study.tell(trial, state=state.FAIL)
             lock.release()
             self.write()
-        values = ", ".join(f"{key} {shown(value)}" for key, value in zip(self._given.keys, point, strict=True))
+        values = ", ".join(
+            f"{key} {check.visible(shown(value))}" for key, value in zip(self._given.keys, point, strict=True)
+        )
         said = f" failed: {problem}" if problem else f"{' was pruned' if attributes.get('pruned') else ''}: {best}"
         return f"run {number} ({values}){said}"
 

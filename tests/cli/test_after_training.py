@@ -185,7 +185,9 @@ def test_a_finished_run_says_where_it_stands(finished, command, monkeypatch):
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in finished.iterdir()}
     code, out, err = command("train", "--resume", "--out", finished)
     assert (code, err) == (0, "")
-    assert out == "run stands at epoch 2, nothing is left to train; to go on, give --epochs N, N above 2\n"
+    stands, score = out.splitlines()
+    assert stands == "run stands at epoch 2, nothing is left to train; to go on, give --epochs N, N above 2"
+    assert score == load_stats(finished / "metrics.csv")[1].text("train", "validation", "test")
     assert command("train", "--resume", "--out", finished, "--epochs", 1)[1] == out
     assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in finished.iterdir()} == before
     no_figures(monkeypatch)
@@ -193,7 +195,7 @@ def test_a_finished_run_says_where_it_stands(finished, command, monkeypatch):
     assert len(load_stats(finished / "metrics.csv")) == 3
     # What draws the figures may have been stopped: a missing one is drawn, the results stay.
     (finished / "raster.png").unlink()
-    assert command("train", "--resume", "--out", finished)[1].count("\n") == 1
+    assert command("train", "--resume", "--out", finished)[1].count("\n") == 2
     assert (finished / "raster.png").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 from dataclasses import astuple
 
 import numpy as np
@@ -176,11 +177,56 @@ def test_the_file(tmp_path):
     save_stats(path, [EpochStats(1, 1 / 3, 2 / 3, 1e20 / 7, 1 / 7, 1e-7 / 3)])
     save_stats(tmp_path / "b.csv", load_stats(path))
     assert path.read_bytes() == (tmp_path / "b.csv").read_bytes()
-    save_stats(path, [EpochStats(1, math.inf, 0.0, math.nan, 0.0, 1.0)])
+    save_stats(path, [EpochStats(1, math.nan, 0.0, math.nan, 0.0, math.nan)])
     (row,) = load_stats(path)
-    assert (row.train_loss, math.isnan(row.test_loss)) == (math.inf, True)
+    assert (math.isnan(row.train_loss), row.test_loss, math.isnan(row.seconds)) == (True, None, True)
     path.write_text("epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n1,3,,2,0.5,1\n")  # as it was
     assert load_stats(path) == [EpochStats(1, 3.0, None, 2.0, 0.5, 1.0)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,nan,,,,1",
+        "1,inf,,,,1",
+        "1,-1,,,,1",
+        "1,1,5,,,1",
+        "1,1,nan,,,1",
+        "1,1,0.5,-3,,1",
+        "1,1,,,-0.1,1",
+        "1,1,,,,-1",
+        "1,1,,,,nan",
+        "\u0661,1,,,,1",
+        "1,\uff11,,,,1",
+        "0,1,,,,1",
+        "2,1,,,,1",
+        "1.0,1,,,,1",
+        "1,1,,,,1e999",
+        "1,1,,,",
+    ],
+)
+def test_numbers_that_are_no_epochs(tmp_path, row):
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n{row}\n")
+    with pytest.raises(ValueError, match=r"^load_stats: .*metrics\.csv line 2 (is no row of 6|must be epoch 1, got 2)"):
+        load_stats(path)
+
+
+def test_a_loss_of_ones_own_may_be_negative(tmp_path):
+    rows = [EpochStats(1, -2.0, None, None, None, 1.0)]
+    save_stats(tmp_path / "log.csv", rows)
+    assert cs.training.Stats.load(tmp_path / "log.csv").epochs == rows
+
+
+def test_a_long_log_takes_little_memory(tmp_path):
+    path = tmp_path / "metrics.csv"
+    save_stats(path, [EpochStats(n, 1 / 3, 2 / 3, None, None, n / 7, 1 / 9, 5 / 9) for n in range(1, 20_001)])
+    tracemalloc.start()
+    rows = load_stats(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows) == 20_000
+    assert peak < 10 * path.stat().st_size
 
 
 # The two files of a log as SLAYER-PyTorch writes and reads them.

@@ -138,7 +138,8 @@ def test_early_stopping(config, looked):
     assert said[-1].startswith("epoch   2 | test ")
     assert load_checkpoint(out / "checkpoint.npz").epoch == 4
     train(config, resume=True, log=said.append)
-    assert said[-1] == f"{out} stands at epoch 4, nothing is left to train; to go on, give --patience N, N above 2"
+    assert said[-1].startswith("epoch   2 | train loss ")
+    assert said[-2] == f"{out} stands at epoch 4, nothing is left to train; to go on, give --patience N, N above 2"
     titles.clear()
     train(config.with_options(patience=3, epochs=5), resume=True, log=said.append)
     assert titles == ["validation", "test"]
