@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -106,7 +106,7 @@ class _Run:
         chosen = slice(self.sample, self.sample + 1)
         batch = Tensor(to_device(x.data), lengths=x.lengths)
         # Past the end of a recording there is nothing to explain.
-        self.steps = math.inf if x.lengths is None else int(x.lengths[self.sample])
+        self.steps = sys.maxsize if x.lengths is None else int(x.lengths[self.sample])
         if not depends_on_batch(twin):
             batch = Tensor(batch.data[:, chosen])
             chosen = slice(1)

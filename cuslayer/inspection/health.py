@@ -28,20 +28,24 @@ from cuslayer.inspection.network_health import (
 )
 from cuslayer.inspection.structure import check_loss, default_loss, note_rates
 from cuslayer.layers.base import Synapse
+from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.calibration import CalibrationRun
-from cuslayer.network.graph import SILENT_INPUT, Address, finite_input, output_neurons
+from cuslayer.network.graph import SILENT_INPUT, Address, feeds, finite_input, output_neurons
 from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copied, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.optim import Optimizer
+from cuslayer.optim import Adam, Optimizer
 
 Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
 
 # Number of potentials used per layer and batch, evenly spread.
 _MOST = 2**20
+# The share of zeros from which an input is sparse, and the share of the way to the threshold that the mean subtracted
+# from it may be.
+_SPARSE, _CONSTANT = 0.5, 0.3
 # How often to halve the rate of a layer that is still saturated.
 _SCALE_HALVINGS = 4
 # The accepted root mean square change of the potentials by one step, in thresholds, for the layer that changes most:
@@ -61,20 +65,24 @@ def diagnose(
     potentials from the threshold, and the size of the errors. With an optimizer it also has the effect of its first
     step. The first of these that finds something gives the advice:
 
-    1. Scales: ``weight_scale``, ``gain`` of a pooling layer, or ``scale``, before neurons that are silent or saturated
+    1. `BatchNorm` to leave out, if over half of its input is 0 and the mean that it subtracts, alone, moves potentials
+       by over 0.3 of the distance from rest to theta (root mean square of the channels). In silent places the mean is a
+       constant current, which a long response sums up, and half of the channels then fire whatever comes in.
+    2. Scales: ``weight_scale``, ``gain`` of a pooling layer, or ``scale``, before neurons that are silent or saturated
        or whose rate is out of range (`LayerHealth.fault`). It finds them like `calibrate`, for hidden neurons at 50 Hz
        and an output at the rate that the loss desires; less where neurons are saturated at that rate.
-    2. ``tau_rho``, if it is below 0.5 and potentials have a median distance of over three surrogate widths from theta:
+    3. ``tau_rho``, if it is below 0.5 and potentials have a median distance of over three surrogate widths from theta:
        ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
-    3. ``scale_rho``, which multiplies the error in each of the L layers of neurons, if the error of the first layer is
-       less than 1/100 or more than 1000 times the last one's: times ``(last / first)^(1 / (L - 1))``.
-    4. ``lr``, if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root mean square; 3
+    4. ``scale_rho``, which multiplies the error in each of the L layers of neurons, if the error of the first layer is
+       less than 1/100 or, unless the optimizer is `Adam`, which divides by the size of errors, more than 1000 times the
+       last one's: times ``(last / first)^(1 / (L - 1))``.
+    5. ``lr``, if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root mean square; 3
        with a warm-up), or of all layers by less than 0.03 theta. A change of more than 0.3 theta is enough if the loss
        of the batch rises by half or the output falls silent. The new value changes them by at most 0.4 theta (0.8).
 
     It tries scales on a copy, and advises them only if faults are fewer or less bad, errors do not vanish, and the loss
     rises by at most half. A network has learned something if its loss is 30 % smaller than with the outputs of other
-    samples. Its loss must not rise by more than 2 %, and only 1 and a rate that is too large give advice. Apply all of
+    samples. Its loss must not rise by more than 2 %, and only 2 and a rate that is too large give advice. Apply all of
     it, and call `diagnose` again until there is nothing to change. The hints name faults that no setting helps. The
     network, the optimizer, their gradients and the random generator do not change. Dropout is off.
 
@@ -124,7 +132,8 @@ def diagnose(
     steps = None if optimizer is None else _Steps(net, optimizer, given[0], loss)
     silent, advice = not any(as_tensor(x).data.any() for x, _ in given), list[Advice]()
     if not silent:
-        advice = _scale_advice(net, given, loss, found) or _surrogate_advice(net, found)
+        advice = _norm_advice(net, given[0][0], found) or _scale_advice(net, given, loss, found)
+        advice = advice or _surrogate_advice(net, found, isinstance(optimizer, Adam))
         if steps is not None and not advice:
             advice = steps.advice(found)
     hints = _hints(found, {each.layer for each in advice if each.setting != "lr"}, silent)
@@ -254,6 +263,32 @@ def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -
         yield from (f"{name} gets no error: {why}" for name in without)
 
 
+def _norm_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
+    """Return the layers of `BatchNorm` to leave out, whose mean is a constant current in silent places."""
+    graph, x, found = graph_of(net), as_tensor(x), list[Advice]()
+    constants = dict[int, Array]()
+    with eval_mode(net, spread=True), no_grad():
+        for at in Walk(graph, x) if not before.learned else ():
+            at.output.lengths = x.lengths
+            if isinstance(at.stage, BatchNorm) and _of(np.mean, to_numpy(own(at.inputs[0]) == 0)) > _SPARSE:
+                constants[at.number] = to_numpy(at.stage.of_silence(at.inputs[0]))
+            if at.neurons is None:
+                continue
+            summed = abs(float(at.neurons.response[: len(x)].sum())) / (abs(at.neurons.gap) or 1.0)
+            _, stages = feeds(graph.nodes, at.node.inputs)
+            for number in sorted(stages & constants.keys()):
+                away = summed * math.sqrt(float(np.mean(np.square(constants.pop(number)))))
+                if away > _CONSTANT:
+                    node = graph.nodes[number]
+                    name = f"layer {node} ({node.described}) before {at.name}" if at.unit.layer is not node else at.name
+                    reason = (
+                        "most of its input is 0, so the mean that it subtracts is a constant current, which alone "
+                        f"moves potentials by {away:.2g} of the distance to theta (root mean square of the channels)"
+                    )
+                    found.append(Advice(at.address, name, "BatchNorm", 1.0, 0.0, reason, at=node.address))
+    return found
+
+
 def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
     """Return scales for layers before neurons out of range, from a copy of the network scaled as by `calibrate`."""
     neurons = {u.last.number: u for u in units(net) if u.neurons is not None}
@@ -341,7 +376,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
-def _surrogate_advice(net: Any, before: NetworkHealth) -> list[Advice]:
+def _surrogate_advice(net: Any, before: NetworkHealth, adam: bool) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, another height for all."""
     if before.learned:
         return []
@@ -358,7 +393,7 @@ def _surrogate_advice(net: Any, before: NetworkHealth) -> list[Advice]:
     first, last = before.layers[0], before.layers[-1]
     share = first.error / last.error if last.error else 0.0
     lost = found or not share or any(layer.silent for layer in before.layers)
-    if not lost and not 0.01 <= share <= 1000.0 and hasattr(net[first.layer], "scale_rho"):
+    if not lost and not 0.01 <= share <= (math.inf if adam else 1000.0) and hasattr(net[first.layer], "scale_rho"):
         now, word = net[first.layer].scale_rho, "vanishes" if share < 1 else "explodes"
         reason = (
             f"the error {word} on its way back: here it is {share:.2g} times that of the last layer, and scale_rho "

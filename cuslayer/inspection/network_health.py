@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.network.graph import Address
-from cuslayer.network.network import graph_of
+from cuslayer.network.network import Sequential, graph_of
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_neuron
 from cuslayer.optim import Optimizer
@@ -154,6 +154,7 @@ class Advice:
     - ``tau_rho`` of the neurons of a layer.
     - ``scale_rho`` of all neurons.
     - ``lr`` of the optimizer or of a group with its own rate.
+    - ``BatchNorm``, a layer to leave out: `apply` puts an empty `Sequential` in its place.
 
     Attributes:
         layer: the address of the neurons: their position, or a tuple of positions in nested networks; for lr the number
@@ -177,6 +178,8 @@ class Advice:
     @property
     def change(self) -> str:
         """The change and its reason as text."""
+        if self.setting == "BatchNorm":
+            return f"leave BatchNorm out: {self.reason}"
         return f"{self.setting} {self.value:g} instead of {self.now:.3g}: {self.reason}"
 
     def __str__(self) -> str:
@@ -199,6 +202,8 @@ class Advice:
         check_network(net)
         if self.setting in SCALES:
             net[self.at].scale_output(self.value / self.now)
+        elif self.setting == "BatchNorm":
+            _replace_stage(net, self.at, Sequential())
         elif self.setting == "lr":
             if not isinstance(optimizer, Optimizer):
                 raise TypeError(f"lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)")
@@ -211,7 +216,12 @@ class Advice:
                 neuron, everywhere = node.stage, self.setting == "scale_rho"
                 if is_neuron(neuron) and hasattr(neuron, self.setting) and (everywhere or node.address == self.layer):
                     value = getattr(neuron, self.setting) * self.value / self.now if everywhere else self.value
-                    net[node.path[:-1]].stages[node.path[-1]] = _with(neuron, self.setting, value)
+                    _replace_stage(net, node.path, _with(neuron, self.setting, value))
+
+
+def _replace_stage(net: Any, address: Any, stage: Any) -> None:
+    path = address if isinstance(address, tuple) else (address,)
+    net[path[:-1]].stages[path[-1]] = stage
 
 
 def _with(neuron: Any, setting: str, value: float) -> Any:

@@ -37,6 +37,10 @@ class BatchNorm(Layer):
     neuron, and a power of two a shift. The gradient goes through mean and variance, and treats the power of two as a
     constant. For threshold-dependent normalization, set the height to a multiple of theta.
 
+    It suits input that is rarely 0, such as images as a constant current. Leave it out where sparse spikes reach
+    neurons with a long response: in silent places the mean that it subtracts is a constant current, which the response
+    sums up, and half of the channels then fire whatever comes in. `diagnose` finds such layers.
+
     Args:
         features: the number of channels, the last axis of x.
         scale: "none", "power" or "std".
@@ -162,8 +166,15 @@ class BatchNorm(Layer):
             move(running.data, found, self.momentum)
 
     def for_sample(self, x: Tensor, sample: slice) -> Callable[..., Tensor]:
-        if not self.training or not x.size:
-            return self
+        return self._fixed(x) if self.training and x.size else self
+
+    def of_silence(self, x: Tensor) -> Array:
+        """Return the output (features,) for an input of 0, by the statistics of x (T, N, ..., features)."""
+        fixed = self._fixed(x)
+        return fixed(fixed.mean.data[None, None] * 0).data[0, 0]
+
+    def _fixed(self, x: Tensor) -> BatchNorm:
+        """Return the layer in evaluation with the statistics of x."""
         fixed = copy.copy(self)
         fixed.training = False
         fixed.mean, fixed.var = Tensor(self.mean.data.copy()), Tensor(self.var.data.copy())

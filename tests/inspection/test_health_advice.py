@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.data import Digits, Loader, split
 from cuslayer.inspection import Advice, NetworkHealth
+from cuslayer.training import Trainer
 
 SRM = cs.SRM()
 LOSS = cs.SpikeCountLoss(SRM, true=12, false=2)
@@ -158,6 +161,69 @@ def test_the_first_step_is_that_of_the_optimizer():
     assert step.moves[1] == pytest.approx(np.sqrt(np.mean(change**2)) / 10.0, rel=1e-3)
     assert step.full[1] == pytest.approx(10 * step.moves[1], rel=0.05)
     assert not step.silent
+
+
+@pytest.mark.all
+@pytest.mark.parametrize(
+    ("neuron", "blocks", "channels", "added"),
+    [(SRM, 2, 8, "before"), (cs.SRM(tau_sr=5.0), 3, 6, "after"), (cs.CUBA(tau_i=5.0, tau_v=10.0), 1, 8, "none")],
+)
+def test_a_network_with_batch_norm_on_sparse_spikes_learns_after_the_advice(neuron, blocks, channels, added):
+    """The embedded digits, scored on recordings held back; a skip is added before or after the neurons, or missing."""
+    cs.seed(0)
+    n = channels
+
+    def block():
+        inner = cs.Sequential(*layer(n, n), neuron, *layer(n, n))
+        if added == "before":
+            return [cs.Parallel(inner, cs.Sequential()), neuron]
+        return [cs.Parallel(cs.Sequential(inner, neuron), cs.Sequential())] if added == "after" else [inner, neuron]
+
+    def layer(inputs, outputs):
+        return cs.Conv(inputs, outputs, 3, padding=1), cs.BatchNorm(outputs, height=neuron.theta)
+
+    stages = [stage for _ in range(blocks) for stage in block()]
+    first = cs.SumPool(4, gain=0.5 * neuron.theta), neuron, *layer(2, n), neuron
+    net = cs.Sequential(*first, *stages, cs.Dense((9, 9, n), 10), neuron)
+    train, held_back = split(Digits("train"), test=0.1, seed=0)
+    loader = Loader(train, batch=16, steps=80, shuffle=True, seed=0)
+    loss = cs.SpikeCountLoss(neuron, true=25, false=4)
+    optimizer = cs.Adam(net.parameters(), lr=0.05, relative=True, warmup=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a skip may fire by itself
+        cs.calibrate(net, loader)
+    first = loader[0]
+    rounds = []
+    for _ in range(ROUNDS):
+        advice = cs.diagnose(net, [first], loss=loss, optimizer=optimizer)
+        advice.apply(net, optimizer)
+        rounds.append({each.setting for each in advice.advice})
+    assert rounds[0] == {"BatchNorm"}
+    assert rounds[-1] == set()
+    Trainer(net, loss, optimizer, calibrate=None).train(loader, steps=60)
+    assert Trainer(net, loss, optimizer).test(Loader(held_back, batch=48, steps=80)).accuracy > 0.4
+
+
+@pytest.mark.parametrize("tau", [2.0, 10.0])
+@pytest.mark.parametrize("scale", ["std", "power", "none"])
+@pytest.mark.parametrize("share", [0.05, 0.95])
+def test_batch_norm_is_to_be_left_out_where_its_mean_alone_moves_potentials(tau, scale, share):
+    """By hand: the constant current of each channel, summed by the response, against the threshold."""
+    cs.seed(3)
+    srm, rng = cs.SRM(theta=5.0, tau_sr=tau), np.random.default_rng(1)
+    x, labels = rng.random((60, 24, 3)) < share, np.arange(24) % 4
+    norm = cs.BatchNorm(20, scale=scale, height=3.0)
+    net = cs.Sequential(cs.Dense(3, 20, weight_scale=6.0), norm, srm, cs.Dense(20, 4), srm)
+    current = net[0](x).data.astype(float)
+    mean, deviation = current.mean(axis=(0, 1)), current.std(axis=(0, 1))
+    divisor = {"std": deviation / 3, "power": 2 ** np.ceil(np.log2(deviation)) / 3, "none": 1.0}[scale]
+    away = np.sqrt(np.mean((mean / divisor) ** 2)) * srm.response[:60].sum() / 5.0
+    found = [each for each in cs.diagnose(net, [(x, labels)]).advice if each.setting == "BatchNorm"]
+    assert [each.at for each in found] == ([1] if share < 0.5 and away > 0.3 else [])
+    if found:
+        assert f"{away:.2g} of the distance to theta" in found[0].reason
+        found[0].apply(net)
+        np.testing.assert_array_equal(net[1](x).data, x)
 
 
 def test_a_rate_of_a_group_and_a_schedule():

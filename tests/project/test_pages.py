@@ -111,6 +111,7 @@ def test_coming_from_pytorch(here):
             exec(line, space)
     run(name, space, first=1)
     assert space["stats"].best.validation_accuracy > 0.9
+    assert space["deep_scores"][-1].accuracy > 0.9  # the lines of a residual network learn
 
 
 @pytest.mark.all
