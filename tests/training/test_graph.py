@@ -131,6 +131,34 @@ def test_batches_are_written_into_the_input_of_a_graph(make: Any, resident: Any,
     assert found[0] == found[1]
 
 
+def test_batches_of_events_and_of_arrays_in_turn() -> None:
+    """Packed in another way, in the same shape: each has its graph."""
+    found = []
+    for graph in (True, False):
+        trainer = trainer_of(MLP, graph)
+        of_events, of_arrays = (list(Loader(make(), 2, steps=12, seed=0)) for make in (recordings, data))
+        score = trainer.train([batch for both in zip(of_events, of_arrays, strict=True) for batch in both])
+        assert trainer.graph_problem is None
+        found.append((score, weights(trainer)))
+    assert found[0] == found[1]
+
+
+def test_a_rate_that_changes_at_each_step() -> None:
+    found = []
+    for graph in (True, False):
+        trainer = trainer_of(MLP, graph)
+
+        def batches(trainer: Trainer = trainer) -> Any:
+            for number, batch in enumerate(loader()):
+                trainer.optimizer.lr = 0.02 / (1 + number)
+                yield batch
+
+        trainer.train(batches())
+        assert trainer.graph_problem is None
+        found.append(weights(trainer))
+    assert found[0] == found[1]
+
+
 def _freezing(parameter: cs.Tensor, batches: Any) -> Any:
     """Yield batches; the parameter is frozen during four of them."""
     for step, batch in enumerate(batches):
