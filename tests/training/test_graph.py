@@ -148,12 +148,10 @@ def test_a_rate_that_changes_at_each_step() -> None:
     for graph in (True, False):
         trainer = trainer_of(MLP, graph)
 
-        def batches(trainer: Trainer = trainer) -> Any:
-            for number, batch in enumerate(loader()):
-                trainer.optimizer.lr = 0.02 / (1 + number)
-                yield batch
+        def lower(score: Any, trainer: Trainer = trainer) -> None:
+            trainer.optimizer.lr = 0.02 / (1 + score.batches)
 
-        trainer.train(batches())
+        trainer.train(loader(), after_step=lower)
         assert trainer.graph_problem is None
         found.append(weights(trainer))
     assert found[0] == found[1]
