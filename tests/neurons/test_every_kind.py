@@ -172,7 +172,8 @@ def test_its_response_is_the_potential_after_a_small_input(kind, seed):
         assert not neuron(x).data.any()
     found = neuron.response
     np.testing.assert_allclose(found, seen[0][: len(found)], rtol=0, atol=1e-12 * neuron.peak)
-    assert abs(seen[0][len(found) :]).max() < 0.0101 * abs(found).max()
+    cut = 0.03 if kind.startswith("ResonateAndFire") else 0.0101  # an envelope decides where it ends
+    assert abs(seen[0][len(found) :]).max() < cut * abs(found).max()
 
 
 @pytest.mark.parametrize("kind", [*PUBLISHED, "LIF zero", "LIF subtract", "CUBA", "AdaptiveLIF"])
