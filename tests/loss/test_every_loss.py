@@ -12,7 +12,8 @@ from hypothesis import given, settings
 
 import cuslayer as cs
 from cuslayer.distributed import DataParallel
-from cuslayer.training import Trainer
+from cuslayer.loss.base import scored
+from cuslayer.training import Tally, Trainer
 from tests.support import reference
 
 KINDS = ("cross", "steps", "binary", "square", "max", "sliding", "rate", "count", "time")
@@ -106,7 +107,7 @@ def cases(draw: Any, kind: str, parts: bool = False) -> Case:
     if kind in ("cross", "steps"):
         over = "every" if kind == "steps" else draw(st.sampled_from([*OVER, "every"]))
         weights = rng.integers(0, 4, classes) / 2 if draw(st.booleans()) else None
-        smoothing, ignore = draw(st.sampled_from([0.0, 0.25])), draw(st.sampled_from([-1, 7, -100]))
+        smoothing, ignore = draw(st.sampled_from([0.0, 0.25])), draw(st.sampled_from([-1, 7, -100, 0]))
         loss = cs.CrossEntropyLoss(over, window=window, dt=dt, weights=weights, smoothing=smoothing, ignore=ignore)
         at_steps = None
         if kind == "steps":
@@ -118,6 +119,7 @@ def cases(draw: Any, kind: str, parts: bool = False) -> Case:
             )
             if target.ndim == 2:
                 target = np.where(at_steps < 0, ignore, at_steps)
+                at_steps = np.where(target == ignore, -1, at_steps)  # a class may be left out too
                 target = cs.Tensor(target) if draw(st.booleans()) and not parts else target
 
         def of_label(z: np.ndarray, label: int) -> Any:
@@ -232,6 +234,14 @@ def test_a_loss_and_its_gradient(kind: str, data: Any) -> None:
     (factor * value).backward()
     assert value.shape == ()
     check(value.item(), case.total(case.y.astype(np.float64)))
+    tally = Tally()
+    tally.add(*scored(case.loss, y, case.target), value)
+    if case.right is not None:
+        right = [each for i, end in enumerate(case.ends) for each in case.right(case.y[:end, i], i)]
+        assert (tally.right, tally.samples) == (sum(right), len(right))
+    if kind == "binary":
+        alone = [cs.Tensor(case.y[:end, i : i + 1], lengths=[end]) for i, end in enumerate(case.ends)]
+        check(case.loss.probabilities(y), np.concatenate([case.loss.probabilities(one) for one in alone]))
     assert y.grad is not None
     check(y.grad, factor * case.gradient())
 
