@@ -285,3 +285,9 @@ def test_a_gradient_has_the_shape_before_broadcasting(stretched, a_starts, b_sta
             added = y.ndim - x.ndim
             axes = tuple(i for i, size in enumerate(y.shape) if i < added or x.shape[i - added] != size)
             np.testing.assert_allclose(x.grad, wide.sum(axis=axes).reshape(x.shape), atol=1e-12)
+
+
+def test_a_gradient_of_many_addends_in_float32_is_summed_in_float64():
+    bias = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    (np.zeros((300_000, 2), np.float32) + bias).backward(np.full((300_000, 2), 0.1, np.float32))
+    np.testing.assert_allclose(bias.grad, 30_000, rtol=1e-6)

@@ -277,7 +277,7 @@ def test_a_trainer_reports_and_descends_it(kind: str, way: str, data: Any) -> No
     """As a whole, in chunks of time and in parts of batches: loss and accuracy, in training and testing."""
     case = data.draw(cases(kind, parts=True))
     net = cs.Sequential(Gain(case.y.shape[2]))
-    trainer = Trainer(net, case.loss, cs.SGD(net.parameters(), 0.0), calibrate=None, **WAYS[way])
+    trainer = Trainer(net, case.loss, cs.SGD(net.parameters(), 0.0), calibrate=None, loss_scale=3.0, **WAYS[way])
     batch = cs.Tensor(case.y, lengths=case.lengths), case.target
     samples = [case.y[:end, i].astype(np.float64) for i, end in enumerate(case.ends)]
     right = None if case.right is None else [each for i, one in enumerate(samples) for each in case.right(one, i)]
@@ -286,6 +286,6 @@ def test_a_trainer_reports_and_descends_it(kind: str, way: str, data: Any) -> No
             trainer.train([batch])
         return
     for score in (trainer.train([batch]), trainer.test([batch])):
-        check(score.loss, case.total(case.y.astype(np.float64)) / len(samples))
+        check(score.loss, 3 * case.total(case.y.astype(np.float64)) / len(samples))
         assert score.accuracy == (None if right is None else pytest.approx(np.mean(right)))
     check(net[0].gain.grad, (case.gradient() * case.y).sum(axis=(0, 1)))
