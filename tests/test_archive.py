@@ -55,6 +55,11 @@ def test_archives(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             opened(members(tmp_path, about=about_text(), a=content))
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2**31,)}"
+    for wrong in (header, b"", b"(" * 900, header.replace(b"2**31", b"2, None")):
+        content = b"\x93NUMPY\1\0" + len(wrong).to_bytes(2, "little") + wrong + bytes(8)
+        with pytest.raises(ValueError, match=r"^has an array with a damaged header \(\w+\)$"):
+            opened(members(tmp_path, about=about_text(), a=content))
     with pytest.raises(ValueError, match="the description is no text"):
         opened(members(tmp_path, about=npy((), bytes(4))))
     with zipfile.ZipFile(tmp_path / "twice.npz", "w") as new, warnings.catch_warnings():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cuslayer._base import hdf5_files
 from cuslayer._base.hdf5_files import _MOST_TEXTS, FEW, Damaged, attribute, blocks, member, opened, tree
 
 h5py = pytest.importorskip("h5py")
@@ -210,3 +211,18 @@ def test_damaged_files():
     for content in (b"", b"nothing", *(raw[:end] for end in range(0, len(raw), 97))):
         with pytest.raises(Damaged):
             read(io.BytesIO(content))
+
+
+@pytest.mark.parametrize(("groups", "inner"), [(8000, 0), (90, 90)])
+def test_many_groups_are_refused_before_they_are_read(groups, inner, monkeypatch):
+    read_members = []
+    monkeypatch.setattr(hdf5_files, "member", lambda *given: read_members.append(given) or member(*given))
+
+    def fill(file):
+        for number in range(groups):
+            group = file.create_group(f"g{number}")
+            for other in range(inner):
+                group.create_group(f"h{other}")
+
+    refused("it must have at most 4,096 groups and data sets", fill)
+    assert len(read_members) <= 4096

@@ -109,7 +109,10 @@ def _read_header(member: Any) -> tuple[Header, int]:
     # In later versions, the header may have any size.
     if version != (1, 0):
         raise Refused(f"has npy arrays of version {'.'.join(map(str, version))}")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    except Exception as problem:  # the reader of npy raises many types, with objects of Python's parser in their text
+        raise Refused(f"has an array with a damaged header ({type(problem).__name__})") from None
     if any(size < 0 for size in shape):
         raise Refused(f"has an array of shape {shape}")
     return Header(shape, dtype), member.tell()

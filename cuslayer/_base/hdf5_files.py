@@ -30,6 +30,8 @@ _CHUNKS, _TIMES = 1 << 23, 8
 # file.
 _MOST_TEXTS = 1 << 12
 _DEEPEST = 8
+# The groups and data sets of a file that is read whole.
+_MOST_MEMBERS = 1 << 12
 _GZIP, _FLETCHER32, _LZF = 1, 3, 32000
 # gzip, shuffle, checksums and lzf: for others the C library would load a plugin.
 _FILTERS = (_GZIP, 2, _FLETCHER32, _LZF)
@@ -141,6 +143,8 @@ def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, 
         raise Damaged(f"its groups must not be nested deeper than {_DEEPEST}")
     found: dict[str, Any] = {}
     with h5py_errors():
+        if len(group) + len(seen) > _MOST_MEMBERS:
+            raise Damaged(f"it must have at most {_MOST_MEMBERS:,} groups and data sets")
         names = list(group)
     for name in names:
         each = member(group, name)

@@ -346,6 +346,8 @@ class Synapse(Hooked):
     ) -> None:
         scale = check.constant("weight_scale", weight_scale)
         self._check_hooks(weight_hook)
+        if math.prod(shape) > _MOST_WEIGHTS:
+            raise ValueError(f"a weight of shape {check.one_line(shape, 60)} does not fit into memory")
         bound = scale / math.sqrt(fan_in)
         self.own_scale, self.drawn_again = scale != self.usual_scale, False
         self.weight = Tensor(draw_uniform(-bound, bound, shape), requires_grad=True)
@@ -408,6 +410,10 @@ def as_bias(given: Any, outputs: int) -> Tensor | None:
     if given is not None and not isinstance(given, bool):
         raise check.mistyped("bias", "must be a bool or a Tensor", given)
     return Tensor(np.zeros(outputs, np.float32), requires_grad=True) if given else None
+
+
+# More elements fit into no memory, and more than any float counts.
+_MOST_WEIGHTS = 2**60
 
 
 def draw_uniform(low: float, high: float, shape: Shape) -> Array:

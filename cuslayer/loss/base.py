@@ -67,7 +67,8 @@ class ClassLoss:
             chosen = self._targets(labels, spikes)
         except ValueError as problem:
             shape = tuple(labels.shape) if hasattr(labels, "shape") else np.shape(labels)
-            if shape[:1] != spikes.shape[:1] or spikes.shape[0] == spikes.shape[1]:
+            of_shape = "shape" in str(problem)  # not of a label or a number
+            if not of_shape or shape[:1] != spikes.shape[:1] or spikes.shape[0] == spikes.shape[1]:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None

@@ -46,6 +46,8 @@ _WEIGHTED = (
     *("weight_scale", "bias", "norm", "winners", "neuron", "spread"),
     *("delay", "max_delay", "initial_delay", "synaptic_delay", "narrowing", "dropout"),
 )
+# Longer numbers are no sizes of a layer.
+_MOST_DIGITS = 9
 # The options of each kind of word.
 TAKES: dict[str, tuple[str, ...]] = {
     "input": (),
@@ -195,6 +197,8 @@ def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
     match = _WORD.fullmatch(text)
     if match is None:
         raise ValueError(f"{where} is no layer; known words: {grammar}")
+    if any(len(digits) > _MOST_DIGITS for digits in re.findall(r"\d+", text)):
+        raise ValueError(f"numbers in a word must have at most {_MOST_DIGITS} digits, got {check.one_line(text, 40)}")
     return str(match.lastgroup)
 
 

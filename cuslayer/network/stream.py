@@ -44,6 +44,15 @@ class _Item(NamedTuple):
     done: tuple[int, ...] = ()  # the inputs that no later item takes
 
 
+# What an error about a chunk has for the axes of time and samples, and what is right for a step.
+_IN_A_STEP = {
+    "(T, N, ": "(N, ",
+    "x[:, None]": "x[None]",
+    "x.shape[:2]": "x.shape[:1]",
+    "np.moveaxis(x, 2, -1)": "np.moveaxis(x, 1, -1)",
+}
+
+
 class Stream:
     """A network in evaluation that takes one step, or one chunk of steps, at a time; made by ``net.stream()``.
 
@@ -94,7 +103,15 @@ class Stream:
 
     def step(self, x: Any) -> Array:
         """Return the output (N, ...) for one step of the input, (N, ...); see `__call__`."""
-        return self(as_input(x).data[None])[0]
+        frame = as_input(x).data
+        try:
+            return self(frame[None])[0]
+        except ValueError as problem:
+            text = str(problem).replace(f"shape {(1, *frame.shape)}", f"shape {frame.shape}")
+            for of_chunk, of_step in _IN_A_STEP.items():
+                text = text.replace(of_chunk, of_step)
+            problem.args = (text,)
+            raise
 
     @check.operation("stream")
     def __call__(self, x: Any) -> Array:

@@ -106,7 +106,10 @@ class FileRecord:
         if not isinstance(given["config"], dict):
             raise Wrong(f"the configuration must be a mapping, got {check.one_line(given['config'])}")
         found = cls(given["config"], statistics, tuple(digests), recordings)
-        found.settings()  # raises if it is not a configuration
+        try:
+            found.settings()
+        except (ValueError, TypeError) as problem:
+            raise Wrong(f"its configuration is wrong: {check.printable(check.reason(problem))}") from None
         return found
 
     def json(self) -> dict[str, Any]:

@@ -160,3 +160,26 @@ def test_rates_at_their_limits():
 def test_a_loss_of_classes_without_an_error():
     with pytest.raises(TypeError, match=r"^ClassLoss: a loss of classes must define _error$"):
         ClassLoss(cs.SRM(), None)(np.zeros((5, 1, 2), bool), [0])
+
+
+def test_a_wrong_label_gets_no_advice_on_axes():
+    """Only a wrong shape is a reason to ask whether time is the first axis."""
+    for spikes, target, loss, message in (
+        (np.zeros((3, 2, 4), bool), np.array([-2, 1, 0]), cs.CrossEntropyLoss(), "has shape|have shape"),
+        (
+            np.zeros((2, 3, 4), bool),
+            np.full((2, 3), -2),
+            cs.CrossEntropyLoss(over="every"),
+            "^CrossEntropyLoss: label -2 of",
+        ),
+        (
+            np.zeros((2, 3, 4), np.float32),
+            np.full((2, 3, 4), np.nan),
+            cs.MeanSquaredError(),
+            "must be finite, got nan in it$",
+        ),
+        (np.zeros((2, 3, 4), np.float32), np.full((2, 3, 4), 1e300), cs.MeanSquaredError(), "got 1e.300 in it$"),
+    ):
+        with pytest.raises(ValueError, match=message) as problem:
+            loss(spikes, target)
+        assert ("as many as steps" in str(problem.value)) == ("shape" in message)

@@ -294,3 +294,20 @@ def test_a_normalization_scales_with_its_factor():
     before = norm(x).data
     norm.scale_output(3.0)
     np.testing.assert_allclose(norm(3.0 * x).data, 3.0 * before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("digits", ["1" * 10, "9" * 400, "7" * 5000])
+@pytest.mark.parametrize(
+    "form", ["{}-2", "4-{}", "4-{}r-2", "4-{}out", "4-{}avg", "4x4x1-{}c3-2", "4x4x1-2c{}-2", "{}x4x1-2a"]
+)
+def test_huge_numbers(form, digits):
+    with pytest.raises(ValueError, match=r"^Network: numbers in a word must have at most 9 digits, got ") as problem:
+        cs.Network(form.format(digits), cs.SRM())
+    assert len(str(problem.value)) < 120
+
+
+def test_huge_sizes_of_layers():
+    for make in (lambda n: cs.Dense(n, 3), lambda n: cs.Dense(3, n), lambda n: cs.Conv(1, n, 3)):
+        for size in (2**62, 10**400):
+            with pytest.raises(ValueError, match="does not fit into memory"):
+                make(size)

@@ -1,5 +1,6 @@
 """`net.stream()`: one step or chunk at a time gives the spikes of the whole input, to the bit."""
 
+import re
 import tracemalloc
 from itertools import pairwise
 
@@ -530,3 +531,29 @@ def test_any_number_of_threads(threads, monkeypatch):
     _, found = whole_and_chunks(net, x, monkeypatch, 60)
     np.testing.assert_array_equal(found, whole)
     assert whole.any()
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (
+            (8, 8, 1),
+            "must be (N, 8, 8, 1) for 8x8x1-2c3-2, got shape (8, 8, 1); one sample needs a batch axis, x[None]",
+        ),
+        (
+            (2, 1, 8, 8),
+            "must be (N, 8, 8, 1) for 8x8x1-2c3-2, got shape (2, 1, 8, 8); channels come last, np.moveaxis(x, 1",
+        ),
+        (
+            (2, 64),
+            "must be (N, 8, 8, 1) for 8x8x1-2c3-2, got shape (2, 64); frames are not flat, x.reshape(*x.shape[:1], ",
+        ),
+    ],
+)
+def test_advice_for_a_step_has_no_axis_of_time(frame, message):
+    net = cs.Network("8x8x1-2c3-2", cs.SRM())
+    with pytest.raises(ValueError, match=re.escape(message)):
+        net.stream().step(np.zeros(frame, bool))
+    layers = cs.Sequential(cs.Conv(1, 2, 3), cs.SRM())
+    with pytest.raises(ValueError, match=re.escape("x must be (N, H, W, C), got shape (8, 8, 1)")):
+        layers.stream().step(np.zeros((8, 8, 1), bool))

@@ -309,6 +309,14 @@ def rewrite_run(run, change):
         (lambda run: run["statistics"][0].pop(), "the statistics of epoch 1 must be 8 numbers, got [1, "),
         (lambda run: run.update(digests=3), "the digests must be a list of texts, got 3"),
         (lambda run: run.update(config=[]), "the configuration must be a mapping, got []"),
+        (
+            lambda run: run["config"]["training"].update(batch=-1),
+            "its configuration is wrong: training.batch must be at least 1, got -1",
+        ),
+        (
+            lambda run: run["config"]["neuron"].update(thta=1),
+            "its configuration is wrong: neuron.thta is an unknown key; did you mean theta?",
+        ),
         (lambda run: run.update(recordings=3), "the recordings must have training, test, got 3"),
         (lambda run: run["recordings"].update(valid=""), "the recordings must have training, test, got {'training'"),
     ],

@@ -206,6 +206,45 @@ def test_files_of_the_user_are_kept(write, trained, tmp_path, name):
             sweep(load_sweep(write(keys={BATCH: [2, 4]})), log=silent)
 
 
+@pytest.mark.parametrize("name", ["study.log", "001", "002"])
+def test_links_out_of_the_folder_are_not_followed(write, trained, tmp_path, name):
+    """Neither the study nor a run is written elsewhere, whether the other place exists or not."""
+    given, outside = load_sweep(write(keys={BATCH: [2, 4]})), tmp_path / "outside"
+    for exists in (False, True):
+        given.out.mkdir(exist_ok=True)
+        if exists and name == "study.log":
+            outside.write_text("")
+        elif exists:
+            outside.mkdir()
+        (given.out / name).symlink_to(outside)
+        with pytest.raises(
+            ValueError, match=rf"^sweep: .*{name} (must be a file, not a link|is a link, through which)"
+        ):
+            sweep(given, log=silent)
+        assert not exists or (outside.read_text() == "" if outside.is_file() else not [*outside.iterdir()])
+        assert exists or not outside.exists()
+        shutil.rmtree(given.out)
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        *({"run": run} for run in ("1", 0, -5, 10**9)),
+        *({"point": point} for point in ([2, 4], 3)),
+        {"error": 3},
+        *({"best": best} for best in ([1, 2.0], [1, None, 5.0, None, None, 1.0], ["a"] * 8)),
+    ],
+)
+def test_a_damaged_study_is_one_line(write, trained, noted):
+    given = load_sweep(write(keys={BATCH: [2]}))
+    sweep(given, log=silent)
+    study = study_of(given)
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"run": 1, "point": [2]} | noted))
+    with pytest.raises((ValueError, TypeError), match=r"^sweep: .* has a damaged study: ") as problem:
+        sweep(given, log=silent)
+    assert "\n" not in str(problem.value)
+
+
 @pytest.mark.parametrize("lock", ["001.lock", "001/lock"], ids=["sweep", "run"])
 def test_a_run_whose_process_has_died_is_resumed(write, trained, monkeypatch, lock):
     """Its trial still runs, and its folder has a checkpoint.
