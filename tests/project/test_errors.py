@@ -99,7 +99,7 @@ def test_errors_have_their_parts(call, found):
 def test_a_layer_that_does_not_fit_into_memory(capsys):
     with pytest.raises(ValueError, match=r"^Dense: a weight of shape \(9999, 10{25}\) does not fit into memory$"):
         cs.Dense(9999, 10**25)
-    assert main(["train", "--network", f"34x34x2-{10**17}-10"]) == 2
+    assert main(["train", "--network", f"34x34x2-{10**9 - 1}-10"]) == 2
     assert "does not fit into memory" in capsys.readouterr().err
 
 
