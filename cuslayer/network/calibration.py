@@ -30,6 +30,8 @@ _START = 0.5
 # A rate within 2 % is near enough; a search ends within a quarter of this. If the rate with the new weights differs by
 # more than 10 %, the search repeats: hooks and users' layers need not be linear in their weights.
 _NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 6
+# A rate is missed from this difference on; rates of a few spikes are coarse.
+_MISSED = 0.5
 # The largest factor between two scales of a search, as a power of two.
 _REACH = 20
 # Smaller factors, which a search tries first, as powers of two.
@@ -57,7 +59,7 @@ class LayerCalibration:
         wanted: the requested rate, Hz.
         scaled: whether there were weights or gains to scale.
         no_input: whether the neurons have no input, so that no factor could make them fire.
-        reached: whether the rate after is the requested one; True without weights or gains to scale.
+        reached: whether a factor gives the requested rate, up to half of it; True without weights or gains to scale.
     """
 
     layer: Address
@@ -348,7 +350,7 @@ class CalibrationRun:
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
         if among is None:  # weights among neurons may change the rate after the search
-            reached = not layers or abs(now - wanted) <= _ACCEPTED * wanted
+            reached = reached and (not layers or abs(now - wanted) <= _MISSED * wanted)
         row = LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input, reached)
         self.rows.append(row)
         return Tracked(spikes, lambda factor: spikes)

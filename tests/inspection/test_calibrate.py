@@ -312,7 +312,7 @@ def test_any_neuron_has_positive_factors_and_advice_that_helps(seed):
     assert len(said) == (not all(row.reached for row in found.layers))
     for row, (name, array) in zip(found.layers, net.state().items(), strict=True):
         assert 0 < row.factor < np.inf
-        assert row.reached == (abs(row.rate - 30.0) <= 3.0)
+        assert row.reached == (abs(row.rate - 30.0) <= 15.0)
         assert row.reached or rest > theta
         np.testing.assert_allclose(array, row.factor * before[name], rtol=1e-4)
     net.load_state(before)

@@ -99,6 +99,22 @@ def test_delays_of_the_chip_are_whole_steps(tmp_path):
     assert (again.layers[2].delay.data == np.floor(each.layers[2].delay.data)).all()
 
 
+@pytest.mark.parametrize("kind", ["of the sender", "of the receiver", "each", "none"])
+def test_delays_of_synapses_are_those_of_the_neurons_before_them(tmp_path, kind):
+    layer = cs.Dense((3, 2, 3), 4, delays=cs.SynapticDelays(5.0, dt=1.0))
+    drawn = RNG.uniform(0, 5, (18, 4)).astype(np.float32)
+    layer.delays.delay.data[...] = {"of the sender": drawn[:, :1], "of the receiver": drawn[:1], "each": drawn}.get(
+        kind, 3
+    )
+    net = cs.Sequential(cs.Conv(2, 3, 3), SRM, layer, SRM)
+    if kind in ("of the receiver", "each"):
+        with pytest.raises(ValueError, match="must have one delay for all synapses of a neuron before it"):
+            cs.export_hdf5(net, tmp_path / "a.net", input_shape=(5, 4, 2))
+        return
+    again, _ = round_trip(net, tmp_path, (5, 4, 2), input_shape=(5, 4, 2))
+    assert (again[2].delay.data.reshape(18) == np.rint(layer.delays.delay.data[:, 0])).all()
+
+
 def test_as_netx_reads(tmp_path):
     """The names, shapes and types that netx requires, and a step of each layer computed from them."""
     net = cs.Network("6x5x2-4c3-7", LOIHI)

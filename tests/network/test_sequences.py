@@ -127,6 +127,13 @@ def test_calibration_and_health_count_own_steps():
         health = cs.diagnose(net, [(given, LABELS)], loss=cs.SpikeRateLoss(SRM))
         rates[-1] += [(layer.rate, layer.distance) for layer in health.layers]
     assert np.array(rates[0]) == pytest.approx(np.array(rates[1]), rel=1e-6)
+    # Of the first samples, over batches: their own lengths, which the others have not.
+    halves = [cs.Tensor(X[:, at], lengths=LENGTHS[at]) for at in (slice(2), slice(2, 5))]
+    found = [
+        [(row.rate, row.factor) for row in cs.calibrate(network(), batches, rate=100.0, samples=3).layers]
+        for batches in ([cs.Tensor(X, lengths=LENGTHS)], halves, [cs.Tensor(X[:, :3], lengths=LENGTHS[:3])])
+    ]
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_stream_ends_each_recording():
@@ -135,8 +142,10 @@ def test_a_stream_ends_each_recording():
     assert isinstance(stream, Stream)
     assert np.array_equal(np.concatenate([stream(X[:6]), stream(X[6:7]), stream(X[7:])]), y)
     x = np.ones((20, 5, 2), bool)
-    passed = cs.Sequential().stream(LENGTHS)(x)
-    assert passed.sum() == 2 * LENGTHS.sum()
+    for cuts in ([], [4], [6, 7], [1, 13, 19]):
+        passing = cs.Sequential().stream(LENGTHS)
+        passed = np.concatenate([passing(part) for part in np.split(x, cuts)])
+        assert np.array_equal(passed, np.repeat((np.arange(20)[:, None] < LENGTHS)[..., None], 2, axis=2))
     assert x.all()  # an output that is the input itself is not written to
 
 
