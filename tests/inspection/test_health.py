@@ -354,3 +354,18 @@ def test_neurons_that_can_fire_rarely_are_aimed_at_a_share_of_their_highest_rate
     assert found[1].silent
     next(each for each in found.advice if each.layer == 1).apply(net)
     assert least < cs.diagnose(net, [(x, target)], loss=loss)[1].rate < most
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 8])
+def test_the_loss_of_mixed_outputs(samples):
+    """Over batches, the larger loss of the next sample's output and that of half a batch away."""
+    cs.seed(2)
+    net, rng = cs.Network("6-8-3", cs.SRM(tau_sr=3.0)), np.random.default_rng(samples)
+    loss = cs.SpikeRateLoss(cs.SRM(tau_sr=3.0), true=100, false=10)
+    batches = [(rng.random((30, samples, 6)) < 0.4, np.arange(samples) // 2 % 3) for _ in range(2)]
+    found, expected = cs.diagnose(net, batches, loss=loss, batches=2), 0.0
+    net.eval()
+    for x, labels in batches:
+        y = net(x).data
+        expected += max(loss(np.roll(y, -shift, axis=1), labels).item() for shift in (1, samples // 2))
+    assert found.mixed == pytest.approx(expected / (2 * samples), rel=1e-5)
