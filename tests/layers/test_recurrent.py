@@ -12,6 +12,7 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer._parameter import Bounded
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.recurrent import cpu
 from cuslayer.kernels.recurrent.constants import Geometry
 from cuslayer.neurons.step import flushed
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
@@ -71,13 +72,14 @@ def test_spikes_are_those_of_a_program_to_the_bit(kind, dt, steps, samples, neur
     kinds,
     st.sampled_from(["slayer", "exact"]),
     st.integers(1, 24),
+    st.integers(1, 20),
     st.integers(1, 7),
     st.integers(1, 3),
     st.integers(0, 99),
 )
-def test_gradients_are_those_of_a_plain_reverse_sweep(kind, gradient, steps, neurons, delay, seed):
-    """Of the input, the weight and the shares that a step keeps, to 1e-10."""
-    population, neuron, w, x, g = dense_case(kind, gradient, 0.5, steps, 2, neurons, delay, seed)
+def test_gradients_are_those_of_a_plain_reverse_sweep(kind, gradient, steps, samples, neurons, delay, seed):
+    """Of the input, the weight and the shares that a step keeps, to 1e-10, for more samples than cores."""
+    population, neuron, w, x, g = dense_case(kind, gradient, 0.5, steps, samples, neurons, delay, seed)
     program, keeps = neuron.step_by_step
     leaves = [cs.Tensor(np.array(each, np.float64), requires_grad=True) for each in (x, w, *keeps.values())]
     functions.recurrent(*leaves, program=program, delay=delay, trained=True).backward(g)
@@ -92,11 +94,12 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(kind, gradient, steps, neu
     np.testing.assert_array_equal(population.layer.weight.grad, leaves[1].grad)
 
 
-@pytest.mark.parametrize("surrogate", ["fast_sigmoid", "triangle"])
-@pytest.mark.parametrize("kind", ["SRM", "ALIF"])
-def test_another_surrogate(kind, surrogate):
-    _, _, _, x, g = dense_case(kind, "exact", 1.0, 20, 2, 5, 1, 0)
-    without = cs.Recurrent(cs.Dense(5, 5), KINDS[kind](gradient="exact", surrogate=surrogate))
+@pytest.mark.parametrize("surrogate", ["fast_sigmoid", "triangle", "arctan"])
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize("kind", ["SRM", "SRM uncut", "LIF", "ALIF"])
+def test_another_surrogate(kind, gradient, surrogate):
+    _, _, _, x, g = dense_case(kind, gradient, 1.0, 20, 2, 5, 1, 0)
+    without = cs.Recurrent(cs.Dense(5, 5), KINDS[kind](gradient=gradient, surrogate=surrogate))
     without.layer.weight.data = np.zeros((5, 5))
     leaves = [cs.Tensor(x, requires_grad=True) for _ in range(2)]
     without(leaves[0]).backward(g)
@@ -149,12 +152,15 @@ def test_without_weights_it_is_the_neurons(kind, gradient):
     ("padding", "dilation", "groups", "kernel"), [(1, 1, 1, 3), ((1, 4), (1, 2), 2, (3, 5)), (0, 1, 4, 1)]
 )
 @pytest.mark.parametrize("kind", ["SRM", "LIF"])
-def test_a_convolution_to_itself(kind, padding, dilation, groups, kernel):
+@pytest.mark.parametrize("threads", [1, 2, 9])
+def test_a_convolution_to_itself(kind, padding, dilation, groups, kernel, threads, monkeypatch):
+    """With one sample in a thread, and with several."""
+    monkeypatch.setattr(cpu, "cores", lambda: threads)
     neuron = KINDS[kind](gradient="exact", scale_rho=1)
     layer = cs.Conv(4, 4, kernel, padding=padding, dilation=dilation, groups=groups)
     population = cs.Recurrent(layer, neuron, delay=2.0)
     w = layer.weight.data = grid(RNG, layer.weight.shape, 0.5)
-    x = grid(RNG, (14, 2, 3, 5, 4)) + 0.25
+    x = grid(RNG, (14, 3, 3, 5, 4)) + 0.25
     g, leaf = RNG.standard_normal(x.shape), cs.Tensor(x, requires_grad=True)
     weights = ConvWeights(w, layer.padding, layer.dilation, groups)
     out = population(leaf)
