@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import cuslayer as cs
@@ -97,8 +97,14 @@ def check_parts(x: Array, w: Array, program: Program, keeps: Array, delay: int, 
             close(mine, other, 1e-4 if x.dtype == "float32" else 1e-10, least=1.0)
 
 
+LIF = Program(cs.CUBA(gradient="exact", tau_rho=0.5).spiking)
+SRM = Program(Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), Alpha(1.0, 2.0, 1.0, 0.01), True)
+
+
 @few
 @given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
+@example((4, 1, 530), "float32", LIF, 2, 13, True)
+@example((4, 1, 530), "float32", SRM, 1, 13, False)
 def test_parts(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
     x, w, keeps = case(program, shape, dtype, seed)
     check_parts(x, w * w.dtype.type(0.2), program, keeps, delay, trained, seed % 5, seed % 9)
@@ -119,10 +125,6 @@ def test_adjoint(shape: tuple[int, ...], dtype: str, program: Program, delay: in
     # What goes round grows or cancels.
     for mine, other in zip((ours[: len(g)], sums, *of_product), (*theirs, *of_array), strict=True):
         close(mine, other, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
-
-
-LIF = Program(cs.CUBA(gradient="exact", tau_rho=0.5).spiking)
-SRM = Program(Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), Alpha(1.0, 2.0, 1.0, 0.01), True)
 
 
 def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
