@@ -40,6 +40,7 @@ class SpikeRateLoss(ClassLoss):
     Source: SpikeRate in Intel's lava-dl. Its rates are spikes per step, 1000 / dt times smaller, and its sum has no
     factor 1/2.
 
+    >>> import numpy as np
     >>> from cuslayer.neurons import SRM
     >>> loss = SpikeRateLoss(SRM(), true=200, false=0)
     >>> round(loss(np.zeros((10, 1, 2), bool), [1]).item(), 6)

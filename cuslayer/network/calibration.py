@@ -160,6 +160,23 @@ def calibrate(
     >>> [(45 < layer.rate < 55, layer.factor > 1) for layer in found.layers]
     [(True, True), (True, True)]
     """
+    found = _scaled(net, batches, rate, output_rate=output_rate, samples=samples, keep=keep)
+    missed = ", ".join(f"{row.name} at {row.rate:.3g} Hz" + row._missed for row in found.layers if row._missed)
+    if missed:
+        check.warn(f"not all neurons fire at the rate: {missed}; change their input, or draw other weights")
+    return found
+
+
+def _scaled(
+    net: Any,
+    batches: Iterable[Any],
+    rate: float,
+    *,
+    output_rate: float | None,
+    samples: int = SAMPLES,
+    keep: Collection[Any] = (),
+) -> Calibration:
+    """Scale the weights of a network; see `calibrate`."""
     check_network(net)
     rate = check.positive("rate", rate)
     last = rate if output_rate is None else check.positive("output_rate", output_rate)
@@ -174,9 +191,6 @@ def calibrate(
         net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
-    missed = ", ".join(f"{row.name} at {row.rate:.3g} Hz" + row._missed for row in run.rows if row._missed)
-    if missed:
-        check.warn(f"not all neurons fire at the rate: {missed}; change their input, or draw other weights")
     return Calibration(tuple(run.rows))
 
 
@@ -451,7 +465,8 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, step
 
     Batches with another shape than the first, such as longer recordings, are not used. Layers with their own
     weight_scale or gain, layers of users' classes, and frozen layers do not change. Rates are at most half of the
-    neurons' highest. The output gets the `desired_rate` of the loss. It runs on the first steps.
+    neurons' highest. The output gets the `desired_rate` of the loss. It runs on the first steps. The table says which
+    rates no factor reaches; training may reach them.
     """
     nodes = graph_of(net).nodes
     layers = [layer for layer in net.layers_within() if isinstance(layer, Synapse)]
@@ -470,7 +485,7 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, step
     back = [(node.stage, as_neuron(node.stage).own_layer) for node in nodes if is_neuron(node.stage)]
     keep += [stage for stage, own in back if own is not None and not _usual(own, gains)]
     inputs = [_begin(x, steps) for x in inputs]
-    return calibrate(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
+    return _scaled(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
 
 
 def _begin(x: Tensor, most: int) -> Tensor:

@@ -79,7 +79,7 @@ def test_a_run(run, tmp_path, pictures):
     assert table[0] == "weights times  rate before  after (Hz)  layer"
     assert [line.split("  ")[-1] for line in table[1:]] == [
         "layer 1 (Dense((34, 34, 2), 8), SRM)",
-        "layer 3 (Dense(8, 3), SRM)",
+        "layer 3 (Dense(8, 3), SRM): no factor gives 500 Hz",
     ]
     assert (one[:9], two[:9], test[:16]) == ("epoch   1", "epoch   2", "epoch   2 | test")
     assert sorted(p.name for p in out.iterdir()) == FILES

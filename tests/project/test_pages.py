@@ -150,6 +150,7 @@ def test_commands_exist(name):
     for command in re.split(r"&&|\n", "".join(blocks(name, "bash", "sh"))):
         words = shlex.split(command, comments=True)
         words = words[3:] if words[:1] == ["mpiexec"] else words
+        words = words[1:] if words and re.match(r"[A-Z_]+=", words[0]) else words
         if not words:
             continue
         if Path(words[0]).name == "cuslayer":

@@ -182,12 +182,13 @@ BATCH_OF = [(X[:, at : at + 1], LABELS[at : at + 1]) for at in range(8)]
 def test_batches_that_calibration_cannot_use():
     empty = (X[:, :0], LABELS[:0])
     t = trainer(network())
-    assert t.prepare([]) is None
+    with pytest.raises(ValueError, match=r"^prepare: batches must have a batch, got none$"):
+        t.prepare([])
     assert t.prepare([empty]) is None
     # Recordings of several lengths are trained on; those as long as the first are used.
     longer = (np.concatenate([X, X])[:, :2], LABELS[:2])
     assert t.prepare([(X[:, :2], LABELS[:2]), longer, (X[:, 2:], LABELS[2:])]) is not None
-    with pytest.raises(TypeError, match=r"^Trainer: batches must be pairs \(x, target\), such as a Loader has, got"):
+    with pytest.raises(TypeError, match=r"^prepare: batches must be pairs \(x, target\), such as a Loader has, got"):
         trainer(network()).prepare(X)
 
 

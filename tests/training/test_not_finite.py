@@ -74,10 +74,6 @@ def half(net: Any) -> Any:
     return net
 
 
-def spike_times(value: float) -> dict[str, Any]:
-    return {"loss": cs.SpikeTimeLoss(cs.SRM()), "target": np.full((40, 4, 2), value, np.float32)}
-
-
 POTENTIAL = r"the potential of layer 1 \(SRM\) is not finite \(-?(inf|nan)\)"
 INPUT = r"the output of layer 0 \(Dense\(3, 5\)\) is not finite \((inf|nan|-inf)\)"
 WEIGHT = r"[02]\.weight \(Dense\(\d, \d\)\) is not finite \(-?(inf|nan)\) after the step"
@@ -100,7 +96,6 @@ WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "surrogate": (lambda: mlp(cs.SRM(scale_rho=2e9)), {"loss": times(1e30)}, r"the gradient of "),
     "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
     "gradients whose squares overflow": (mlp, {"loss": times(1e24), "optimizer": adam()}, STATE),
-    "NaN in target spike trains": (mlp, spike_times(math.nan), LOSS),
     "input": (mlp, {"x": ONES * 1e38}, INPUT),
     "weight hook": (lambda: mlp(weight_hook=lambda w: w * math.nan), {}, INPUT),
     "layers without neurons": (
