@@ -2,9 +2,10 @@
 
     python benchmarks/compile_report.py
 
-Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
-compiler says, with a digest of each source. The tests compile each source in each type for one architecture, and
-hold the rest of the file against the digests. They also compile each source with neurons for each kind.
+Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU, unless the file has
+this very source. Writes what the compiler says, with a digest of each source. The tests compile each source in each
+type for one architecture, and hold the rest of the file against the digests. They also compile each source with neurons
+for each kind.
 """
 
 from __future__ import annotations
@@ -89,16 +90,23 @@ def digest(name: str, dtype: str) -> str:
     return hashlib.sha256("\0".join((text_of(name, dtype), *source.OPTIONS)).encode()).hexdigest()[:16]
 
 
-def report() -> dict[str, Any]:
-    """Compile everything; return the compiler's version, the sources' digests, its warnings, and each kernel's row."""
-    each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
-    all_of = [(topic, dtype, arch) for topic, dtype in each for arch in ARCHITECTURES]
-    rows = [row for one in all_of for row in rows_of(*one)]
+def report(before: dict[str, Any]) -> dict[str, Any]:
+    """Return the compiler's version, the sources' digests, its warnings, and each kernel's row.
+
+    Sources that a report of the same compiler has, without a warning, are not compiled again.
+    """
+    digests = {f"{topic} {dtype}": digest(topic, dtype) for topic in source.topics() for dtype in DTYPES}
+    reusable = before["compiler"] == compiler() and not before["warnings"]
+    known = {name for name, of in digests.items() if reusable and before["digests"].get(name) == of}
+    homes = source.kernel_names()
+    rows = [row for row in before["kernels"] if f"{homes.get(row.kernel)} {row.dtype}" in known]
+    anew = [(*name.split(), arch) for name in digests.keys() - known for arch in ARCHITECTURES]
+    rows += [row for one in anew for row in rows_of(*one)]
     return {
         "compiler": compiler(),
-        "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
-        "warnings": [f"{' '.join(one)}: {line}" for one in all_of for line in warnings_in(compiled(*one)[1])],
-        "kernels": sorted(rows, key=lambda row: row.kernel),
+        "digests": digests,
+        "warnings": [f"{' '.join(one)}: {line}" for one in anew for line in warnings_in(compiled(*one)[1])],
+        "kernels": sorted(rows, key=lambda row: (row.kernel, row.dtype, ARCHITECTURES.index(row.arch))),
     }
 
 
@@ -119,7 +127,7 @@ def spilled(rows: list[Row]) -> list[Row]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options, found = common.parser(__doc__).parse_args(arguments), report()
+    options, found = common.parser(__doc__).parse_args(arguments), report(saved())
     common.save("compile", found, options.out)
     print(f"{found['compiler']}: {len(found['kernels'])} kernels, {len(spilled(found['kernels']))} spill registers")
 
