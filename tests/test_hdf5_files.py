@@ -226,3 +226,7 @@ def test_many_groups_are_refused_before_they_are_read(groups, inner, monkeypatch
 
     refused("it must have at most 4,096 groups and data sets", fill)
     assert len(read_members) <= 4096
+
+
+def test_a_name_that_is_no_text():
+    refused("the file has a name that is no UTF-8", lambda file: h5py.h5g.create(file.id, b"a\xff"))

@@ -146,6 +146,8 @@ def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, 
         if len(group) + len(seen) > _MOST_MEMBERS:
             raise Damaged(f"it must have at most {_MOST_MEMBERS:,} groups and data sets")
         names = list(group)
+    if not all(isinstance(name, str) for name in names):  # h5py returns bytes for one that is no UTF-8
+        raise Damaged(f"{group.name.strip('/') or 'the file'} has a name that is no UTF-8")
     for name in names:
         each = member(group, name)
         with h5py_errors():

@@ -22,6 +22,7 @@ from cuslayer.data.formats.base import read_file
 _NEEDED = ("audio", "start", "label")
 # Bytes that the arrays of any archive may have together; in larger archives, so many times their size.
 _FEW_BYTES, _MOST_TIMES = 1 << 24, 8
+_MOST_ARRAYS = 1000
 # The number of recordings that any archive may have; in larger archives, one for each so many bytes.
 _FEW_RECORDINGS, _LEAST_RECORDING = 100_000, 64
 _NO_WAVE = "is no WAV file of uncompressed samples"
@@ -134,6 +135,8 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     def read(file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
         with _refusal():
             archive = Archive(file)
+            if len(archive.names) > _MOST_ARRAYS:
+                raise Refused(f"must have at most {_MOST_ARRAYS} arrays, got {len(archive.names)}")
             headers = archive.headers
         total, most = sum(header.bytes for header in headers.values()), most_unfolded(size)
         if total > most:

@@ -114,14 +114,21 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
             raise ValueError("lengths, letter and repetition must be integers from 0, one for each recording")
         if pressure.ndim != 2 or pressure.dtype.kind not in "iuf" or not np.isfinite(pressure).all():
             raise ValueError(f"pressure must be finite numbers (steps, taxels), got shape {pressure.shape}")
-        parts = np.split((1 - pressure / _REST).clip(0, 1).astype(np.float32), _ends(lengths, len(pressure), path))
+        parts = np.split(pressure, _ends(lengths, len(pressure), path))
         chosen = np.flatnonzero((repetition >= _FIRST_TEST) == (split == "test"))
         if not chosen.size:
             raise Missing(f"there is no repetition {'from' if split == 'test' else 'before'} {_FIRST_TEST}")
-    found = [_changes(parts[i]) if spikes else 10 * (parts[i] - parts[i][:1]) for i in chosen]
+    touches = (_touch(parts[i]) for i in chosen)  # one by one, which takes less memory
+    found = [_changes(touch) if spikes else 10 * (touch - touch[:1]) for touch in touches]
     made = Arrays(found, letter[chosen], classes=int(letter.max()) + 1)
     made.names = names[0].tolist() if names and names[0].shape == (made.classes,) else None
     return made
+
+
+def _touch(pressure: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return how much the pressure on taxels has fallen, as a share of that of untouched ones."""
+    share: npt.NDArray[np.float32] = (1 - pressure / _REST).clip(0, 1).astype(np.float32)
+    return share
 
 
 def _changes(x: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -59,6 +60,7 @@ class EpochStats:
         return text
 
 
+_MOST_EPOCHS = 100_000
 _PARTS = ("train", "validation", "test")
 _COLUMNS = ["epoch", *(f"{part}_{value}" for part in _PARTS for value in ("loss", "accuracy")), "seconds"]
 # The columns of earlier versions.
@@ -244,7 +246,8 @@ class Stats:
 def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
     """Return the rows of one of SLAYER's two files; None for nan."""
     found: list[tuple[float | None, float | None]] = []
-    for number, line in enumerate(read_text(path, "text").splitlines(), start=1):
+    for number, line in enumerate(io.StringIO(read_text(path, "text")), start=1):
+        _check_epochs(path, len(found) + 1)
         words = line.split("#")[0].split()
         if not words:
             continue
@@ -254,6 +257,12 @@ def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
             raise ValueError(f"{path} line {number} is no row of two numbers") from None
         found.append((train, test))
     return found
+
+
+def _check_epochs(path: str | Path, count: int) -> None:
+    """Raise ValueError if a log has more epochs than any training."""
+    if count > _MOST_EPOCHS:
+        raise ValueError(f"{path} must have at most {_MOST_EPOCHS:,} epochs")
 
 
 def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
@@ -284,6 +293,7 @@ def _read_log(path: str | Path, least: float) -> list[EpochStats]:
         lines = read_table(path, names)
     rows = list[EpochStats]()
     for line, texts in enumerate(lines, start=2):
+        _check_epochs(path, line - 1)
         try:
             if not all(map(str.isascii, texts)):
                 raise ValueError("digits of other scripts")
@@ -300,13 +310,18 @@ def _read_log(path: str | Path, least: float) -> list[EpochStats]:
 def checked_row(row: EpochStats, least: float = 0.0) -> EpochStats:
     """Return a row of a file, with NaN for unknown training; raise an error unless its numbers can be an epoch's."""
     check.integer("epoch", row.epoch, least=1)
-    for part in _PARTS:
-        loss, accuracy = getattr(row, f"{part}_loss"), getattr(row, f"{part}_accuracy")
-        if loss is not None and not least <= check.number(f"{part}_loss", loss):
-            raise ValueError(f"{part}_loss must be at least {least:g}, got {loss:g}")
-        if accuracy is not None and not 0 <= check.number(f"{part}_accuracy", accuracy) <= 1:
+    for part, loss, accuracy in (
+        ("train", row.train_loss, row.train_accuracy),
+        ("validation", row.validation_loss, row.validation_accuracy),
+        ("test", row.test_loss, row.test_accuracy),
+    ):
+        if loss is not None and not least <= loss < math.inf:
+            raise ValueError(f"{part}_loss must be finite and at least {least:g}, got {loss:g}")
+        if accuracy is not None and not 0 <= accuracy <= 1:
             raise ValueError(f"{part}_accuracy must be from 0 to 1, got {accuracy:g}")
-    if row.seconds is not None:
-        check.not_negative("seconds", row.seconds)
+    if row.seconds is not None and not 0 <= row.seconds < math.inf:
+        raise ValueError(f"seconds must be finite and at least 0, got {row.seconds:g}")
+    if row.train_loss is not None and row.seconds is not None:
+        return row
     loss, seconds = (math.nan if number is None else number for number in (row.train_loss, row.seconds))
     return replace(row, train_loss=loss, seconds=seconds)

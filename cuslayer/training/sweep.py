@@ -63,6 +63,8 @@ _PRUNERS = {"none": "Nop", "median": "Median", "halving": "SuccessiveHalving", "
 _SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
 # The locations of files do not affect a sweep.
 _PLACES = tuple(f"config.{each}" for each in PATHS)
+# The configurations of a sweep that are made before its first run.
+_MOST_TESTED = 500
 # The maximum number of runs; more are a mistake.
 _MOST = 100_000
 # The fraction of validation recordings, without which the test set would compare the runs.
@@ -213,15 +215,29 @@ def _read(document: Any, folder: Path) -> Sweep:
     found = Sweep(keys, base=document, **options)
     if found.runs > _MOST:
         raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
-    # A sampler chooses other points later: both ends of each key must be right.
-    ends = [tuple(v[e] if isinstance(v, list) else v[("high", "low")[e]] for v in keys.values()) for e in (0, -1)]
-    for number, point in enumerate(found.points or ends, start=1):
+    for number, point in enumerate(_tested_points(found), start=1):
         try:
             found.config(point)
         except (ValueError, TypeError) as problem:
             where = ", ".join(f"{key} {value}" for key, value in zip(keys, point, strict=True))
             raise type(problem)(f"run {number} ({where}): {problem}") from None
     return found
+
+
+def _tested_points(given: Sweep) -> list[tuple[Any, ...]]:
+    """Return the points whose configurations are made before the first run: all of a small grid.
+
+    A sampler chooses other points later: both ends of each key must be right. Of a large grid, up
+    to 500 values are tested, each with the first values of the other keys.
+    """
+    if given.points and len(given.points) <= _MOST_TESTED:
+        return [*given.points]
+    values = [value if isinstance(value, list) else [value["low"], value["high"]] for value in given.keys.values()]
+    corners = [tuple(each[0] for each in values), tuple(each[-1] for each in values)]
+    if not given.points:
+        return corners
+    varied = ((*corners[0][:at], value, *corners[0][at + 1 :]) for at, each in enumerate(values) for value in each)
+    return [*corners, *itertools.islice(varied, _MOST_TESTED)]
 
 
 def _interval(key: str, given: Any) -> dict[str, Any]:

@@ -207,6 +207,7 @@ def test_damaged_letters(change, message, tmp_path):
             "allows at most 100,000 recordings",
         ),
         ({"x": np.zeros((100_001, 1, 1), bool), "y": np.zeros((100_001, 1), int)}, "allows at most 100,000 recordings"),
+        ({f"a{number}": [0] for number in range(1001)}, "must have at most 1000 arrays, got 1001"),
         ({"x": np.zeros((2, 5, 3)), "y": [0, 2**62]}, f"y must be classes under {2**31}, got {2**62}"),
     ],
 )

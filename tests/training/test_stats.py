@@ -227,6 +227,14 @@ def test_a_long_log_takes_little_memory(tmp_path):
     tracemalloc.stop()
     assert len(rows) == 20_000
     assert peak < 10 * path.stat().st_size
+    with path.open("a") as file:
+        file.writelines(f"{n},1,,,,,,1\n" for n in range(20_001, 100_002))
+    with pytest.raises(ValueError, match=r"metrics\.csv must have at most 100,000 epochs$"):
+        load_stats(path)
+    for name in ("loss", "accuracy"):
+        (tmp_path / f"{name}.txt").write_text("1 2\n" * 100_001)
+    with pytest.raises(ValueError, match=r"loss\.txt must have at most 100,000 epochs$"):
+        cs.training.Stats.load_slayer(f"{tmp_path}/")
 
 
 # The two files of a log as SLAYER-PyTorch writes and reads them.

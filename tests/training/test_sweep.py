@@ -412,3 +412,13 @@ def test_without_optuna(write, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     assert cli.main(["sweep", str(write(keys={BATCH: [1]}))]) == 2
     assert capsys.readouterr().err == "cuslayer: sweep: optuna is not installed; pip install 'cuslayer[sweep]'\n"
+
+
+def test_a_large_grid_is_read_at_once(write, monkeypatch):
+    """Of each key, every value is tested; not all their combinations."""
+    made = []
+    monkeypatch.setattr(module, "load_config", lambda given: made.append(given) or load_config(given))
+    assert load_sweep(write(keys={BATCH: [*range(1, 200)], "training.seed": [*range(200)]})).runs == 39_800
+    assert len(made) < 600
+    with pytest.raises(ValueError, match=r"training\.batch must be at least 1, got -1"):
+        load_sweep(write(keys={BATCH: [*range(1, 200), -1, 4], "training.seed": [*range(200)]}))
