@@ -24,7 +24,9 @@ if str(ROOT) not in sys.path:  # for tests.support and tools
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose option `--out` says where the results go."""
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     made.add_argument(
         "--out", type=Path, default=RESULTS, metavar="DIR", help="for the results, to try a script: no page is changed"
     )

@@ -102,7 +102,9 @@ def hashes(root: Path, data: str | None, oxford: str | None) -> dict[str, dict[s
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("other", type=Path, help="another checkout")
     parser.add_argument("--data", help="a folder of recordings; left out: the embedded digits")
     parser.add_argument("--oxford", help="the folder with input.bs1 and output.bs1; left out: random spikes")

@@ -142,7 +142,9 @@ def learn(task, kind, neuron, seed, rate, batches, others):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("kind", nargs="?", choices=KINDS, default="synapses")
     parser.add_argument("--data", help="an npz file of spoken digits: audio, start, label, speaker, take")
     parser.add_argument("--neuron", choices=["LIF", "AdLIF"], default="LIF")

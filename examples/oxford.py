@@ -39,7 +39,9 @@ def draw(path, rasters):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data", required=True, type=Path, help="the folder with input.bs1 and output.bs1")
     parser.add_argument("--epochs", type=int, default=10_000, help="training steps, since there is one pattern")
     parser.add_argument("--lr", type=float, default=0.01)

@@ -31,7 +31,9 @@ def network(inputs):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("data", help="an npz file: audio, start, label, speaker, take")
     parser.add_argument("--test-speaker", help="the speaker whose recordings are the test set")
     parser.add_argument("--epochs", type=int, default=32)

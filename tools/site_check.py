@@ -156,7 +156,9 @@ def _name(page: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a built site, print what is wrong, and return 1 if anything is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "site")
     parser.add_argument("--pages", nargs="*", default=[""], help="pages for the browser, by a part of their names")
     parser.add_argument("--no-browser", action="store_true", help="read the HTML alone")

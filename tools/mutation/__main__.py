@@ -70,7 +70,9 @@ def part(text: str) -> slice:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m tools.mutation", description="Plant faults; a test must fail for each.")
+    parser = argparse.ArgumentParser(
+        "python -m tools.mutation", description="Plant faults; a test must fail for each.", allow_abbrev=False
+    )
     parser.add_argument("--only", metavar="WORD", default="", help="only faults whose file or pattern has the word")
     parser.add_argument("--part", metavar="K/N", type=part, default=slice(None), help="every N-th fault from the K-th")
     given = parser.parse_args(arguments)
