@@ -4,8 +4,8 @@
 
 Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU, unless the file has
 this very source. Writes what the compiler says, with a digest of each source. The tests compile each source in each
-type for one architecture, and hold the rest of the file against the digests. They also compile each source with neurons
-for each kind.
+type for one architecture, and hold the rest of the file against the digests. Each source with neurons is compiled for
+each kind of neuron too, in one type for one architecture.
 """
 
 from __future__ import annotations
@@ -79,8 +79,14 @@ def warnings_in(log: str) -> list[str]:
 
 def rows_of(name: str, dtype: str, arch: str) -> list[Row]:
     """Return a row for each kernel of a source."""
+    _, *kind = name.split(" of ")
     return [
-        Row(m["kernel"], dtype, arch, *(int(m[number]) for number in ("registers", "stack", "stores", "loads")))
+        Row(
+            " of ".join([m["kernel"], *kind]),
+            dtype,
+            arch,
+            *(int(m[number]) for number in ("registers", "stack", "stores", "loads")),
+        )
         for m in _FOUND.finditer(compiled(name, dtype, arch)[1])
     ]
 
@@ -90,17 +96,33 @@ def digest(name: str, dtype: str) -> str:
     return hashlib.sha256("\0".join((text_of(name, dtype), *source.OPTIONS)).encode()).hexdigest()[:16]
 
 
+@cache
+def cases() -> list[tuple[str, str, str]]:
+    """Return each source with the types and architectures to compile it for; one of each with neurons of a kind."""
+    found = list[tuple[str, str, str]]()
+    for number, name in enumerate(sources()):
+        if is_of_kind(name):
+            found.append((name, DTYPES[number % len(DTYPES)], ARCHITECTURES[number % len(ARCHITECTURES)]))
+        else:
+            found += [(name, dtype, arch) for dtype in DTYPES for arch in ARCHITECTURES]
+    return found
+
+
+def is_of_kind(name: str) -> bool:
+    """Return whether a source has neurons of a kind in the place of others."""
+    return " of " in name
+
+
 def report(before: dict[str, Any]) -> dict[str, Any]:
     """Return the compiler's version, the sources' digests, its warnings, and each kernel's row.
 
     Sources that a report of the same compiler has, without a warning, are not compiled again.
     """
-    digests = {f"{topic} {dtype}": digest(topic, dtype) for topic in source.topics() for dtype in DTYPES}
+    digests = {f"{name} {dtype}": digest(name, dtype) for name, dtype, _ in cases()}
     reusable = before["compiler"] == compiler() and not before["warnings"]
     known = {name for name, of in digests.items() if reusable and before["digests"].get(name) == of}
-    homes = source.kernel_names()
-    rows = [row for row in before["kernels"] if f"{homes.get(row.kernel)} {row.dtype}" in known]
-    anew = [(*name.split(), arch) for name in digests.keys() - known for arch in ARCHITECTURES]
+    rows = [row for row in before["kernels"] if f"{source_of(row)} {row.dtype}" in known]
+    anew = [(name, dtype, arch) for name, dtype, arch in cases() if f"{name} {dtype}" not in known]
     rows += [row for one in anew for row in rows_of(*one)]
     return {
         "compiler": compiler(),
@@ -108,6 +130,13 @@ def report(before: dict[str, Any]) -> dict[str, Any]:
         "warnings": [f"{' '.join(one)}: {line}" for one in anew for line in warnings_in(compiled(*one)[1])],
         "kernels": sorted(rows, key=lambda row: (row.kernel, row.dtype, ARCHITECTURES.index(row.arch))),
     }
+
+
+def source_of(row: Row) -> str | None:
+    """Return the name of the source of a kernel; None if no source has the kernel any more."""
+    kernel, *kind = row.kernel.split(" of ")
+    topic = source.kernel_names().get(kernel)
+    return None if topic is None else " of ".join([topic, *kind])
 
 
 def saved() -> dict[str, Any]:
