@@ -7,9 +7,11 @@ There ``a if s else b`` is ``s a + (1 - s) b``, so the derivative of the whole s
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any, cast
 
 import numpy as np
@@ -116,11 +118,15 @@ def silent_potentials(kind: Kind, numbers: Mapping[str, float], first: float = 0
         with np.errstate(all="ignore"):
             for name, expression in kind.body:
                 known[name] = 0.0 if name == kind.spike else _value(kind, expression, known)
-        if not np.isfinite(known[kind.potential]):
+        potential = float(known[kind.potential])
+        if not math.isfinite(potential):
             return
-        yield float(known[kind.potential])
+        yield potential
+        before = states, inputs
         states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
         inputs = dict.fromkeys(kind.inputs, 0.0)
+        if (states, inputs) == before:
+            yield from repeat(potential)  # at rest
 
 
 def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: float) -> float:
