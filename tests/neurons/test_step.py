@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer._parameter import Bounded
 from cuslayer._tape import on_potential
-from cuslayer.kernels.neuron.derive import difference
+from cuslayer.kernels.neuron.derive import adjoint, difference
 from cuslayer.kernels.neuron.kind import read_step
 from cuslayer.neurons.step import flushed
 from tests.support.kinds import Compartments, Names, Offset, OwnBackward, PlainNames, Quadratic, Ties
@@ -188,19 +188,17 @@ def test_its_functions_run_as_plain_python():
     assert "gain=array (3,)" in repr(Compartments(gain=gain))
 
 
-def sums(names):
-    """Return a strategy for sums of products of names and numbers, as text."""
-    factors = st.sampled_from([*names, "2.0", "0.5", "0.0"])
-    products = st.builds(
-        lambda one, other, sign: f"{sign}{one} * {other}", factors, factors, st.sampled_from(["", "-"])
-    )
-    terms = st.one_of(factors, products)
-    return st.recursive(
-        terms, lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-"), inner), max_leaves=4
-    )
+def sums(names, factors=("2.0", "0.5", "0.0")):
+    """Return a strategy for sums of names and of their products with factors, as text."""
+    name, factor = st.sampled_from([*names]), st.sampled_from([*factors])
+    products = st.builds(str.format, st.sampled_from(["{} * {}", "-{} * {}"]), factor, name)
+    reversed_products = st.builds(str.format, st.sampled_from(["{} * {}", "-{} * {}"]), name, factor)
+    operations = st.sampled_from(["({} + {})", "({} - {})", "-({} - {})"])
+    terms = st.one_of(name, factor, products, reversed_products)
+    return st.recursive(terms, lambda inner: st.builds(str.format, operations, inner, inner), max_leaves=4)
 
 
-@given(sums("abu"), sums("abu"))
+@given(*(sums("abu", ["a", "b", "u", "2.0", "0.0"]) for _ in range(2)))
 def test_the_difference_of_two_sums(one, other):
     values = {"a": 0.75, "b": -1.25, "u": 3.5}
     found = difference(*(ast.parse(each, mode="eval").body for each in (one, other)))
@@ -220,11 +218,11 @@ class Drawn(cs.StepNeuron):
     states, decays = ("v", "w"), {{"d": "tau"}}
 
     def step(c, d, v, w, x):
-        w = 0.3 * d * w + ({} if w > {} else {})
+        w = 0.3 * d * w + 0.2 * ({} if w > {} else {})
         u = 0.5 * d * v + x - 0.1 * w
         s = u >= c.theta
         v = {} if s else {}
-        w = w + ({} if s else {})
+        w = w + 0.2 * ({} if s else {})
         return v, w, u, s
 """
 
@@ -233,7 +231,7 @@ class Drawn(cs.StepNeuron):
 @given(
     st.tuples(
         *(sums("vwx"), st.sampled_from(["x", "0.2", "-v"]), sums("vwx")),
-        *(sums(["u", "w", "x", "c.k"]) for _ in range(4)),
+        *(sums("uwx", ["c.k", "-0.5"]) for _ in range(4)),
     )
 )
 def test_the_derived_gradient_of_drawn_steps(tmp_path_factory, parts):
@@ -241,8 +239,31 @@ def test_the_derived_gradient_of_drawn_steps(tmp_path_factory, parts):
     file = tmp_path_factory.mktemp("steps") / "drawn.py"
     file.write_text(PROGRAM.format(*parts), "utf-8")
     neuron = runpy.run_path(str(file))["Drawn"]()
-    with np.errstate(over="ignore", invalid="ignore"):
-        assert not cs.gradcheck(neuron) >= 1e-5  # NaN where a drawn state grows beyond every number
+    assert cs.gradcheck(neuron) < 1e-4  # a step of differences may cross one of its conditions
+
+
+def resets(c, d, v, x):
+    u = d * v + x
+    s = u >= c.theta
+    v = u * (c.share if s else 0.5) - (u if s else 0.25 * u)
+    return v, u, s
+
+
+def never_resets(c, d, v, x):
+    u = d * v + x
+    s = u >= c.theta
+    v = u * 0.5 - 0.25 * u
+    return v, u, s
+
+
+def test_the_published_gradient_is_that_of_the_branches_without_a_spike():
+    kinds = (read_step("Mine", step, ("v",), ("d",)) for step in (resets, never_resets))
+    one, other = (adjoint(kind, exact=False, trained=True) for kind in kinds)
+    for mine, wanted in ((one.states, other.states), (one.inputs, other.inputs), (one.columns, other.columns)):
+        assert [*map(ast.unparse, mine)] == [*map(ast.unparse, wanted)]
+    assert [(name, ast.unparse(value)) for name, value in one.body] == [
+        (name, ast.unparse(value)) for name, value in other.body
+    ]
 
 
 def test_ties_share_the_gradient_as_operations_of_arrays_do():
