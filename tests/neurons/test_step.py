@@ -246,6 +246,7 @@ def resets(c, d, v, x):
     u = d * v + x
     s = u >= c.theta
     v = u * (c.share if s else 0.5) - (u if s else 0.25 * u)
+    v = c.share if s else 2 * v
     return v, u, s
 
 
@@ -253,6 +254,7 @@ def never_resets(c, d, v, x):
     u = d * v + x
     s = u >= c.theta
     v = u * 0.5 - 0.25 * u
+    v = 2 * v
     return v, u, s
 
 
