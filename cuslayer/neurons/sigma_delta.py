@@ -132,6 +132,11 @@ class SigmaDelta(StepNeuron):
         return np.ones(LONGEST if self.sums else 1)
 
     @property
+    def gap(self) -> float:
+        """The change that is sent, theta: at rest nothing changes."""
+        return self.theta
+
+    @property
     def parts(self) -> str:
         return "none"
 
