@@ -68,7 +68,8 @@ LOSSES = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+# Few inputs of so small a network have spikes, so a rate that a loss desires may be out of reach.
+@pytest.mark.filterwarnings("error", "ignore:calibrate. not all neurons fire at the rate")
 @pytest.mark.parametrize("kind", OTHERS)
 def test_it_trains_by_default_with_every_loss(kind):
     """As README's ten lines, with a small network."""
