@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
@@ -38,11 +38,16 @@ def cases(draw):
     return s, draw(st.sampled_from([(0, steps), (first, last)])), seed
 
 
-responses = st.one_of(alphas, st.just(Sampled(np.array([0.0, 1.0, 0.5, -0.25]), 0.5)))
+SAMPLED = Sampled(np.array([0.0, 1.0, 0.5, -0.25]), 0.5)
+responses = st.one_of(alphas, st.just(SAMPLED))
+# Spikes before, within and after the window.
+AROUND = np.random.default_rng(5).random((20, 2, 33)) < 0.3, (3, 9), 5
 
 
 @settings(max_examples=25)
 @given(cases(), responses, st.sampled_from(["bool", "packed", "float32", "float64"]), st.booleans(), st.booleans())
+@example(AROUND, SAMPLED, "packed", False, True)
+@example(AROUND, SAMPLED, "float64", True, False)
 def test_spike_count_error(case, response, form, piecewise, by_label):
     s, window, seed = case
     rng = np.random.default_rng(seed)
