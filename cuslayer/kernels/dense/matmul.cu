@@ -114,7 +114,7 @@ __device__ __forceinline__ void multiply(
         }
 }
 
-extern "C" __global__ __launch_bounds__(THREADS) void matmul(
+extern "C" __global__ __launch_bounds__(THREADS, 2) void matmul(
     const real *__restrict__ a,  // (rows, inner), or (inner, rows) if it is transposed
     const real *__restrict__ b,  // (inner, columns), or (columns, inner) if it is transposed
     real *__restrict__ c,        // (parts, rows, columns), written
