@@ -6,6 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.layers import Shift
 from cuslayer.loss import RateRegularizer
+from tests.support.kinds import Offset
 
 NET = cs.Network("4-3-2", cs.SRM())
 BANK = cs.data.AudioToNumbers(cs.data.Bands(8000), duration=10.0)
@@ -41,6 +42,20 @@ DOORS = {
         [cs.network.Word("4"), cs.network.Word("2", delay=True, initial_delay=abs(x))], cs.SRM()
     ),
     "shift": Shift,
+    **{kind.__name__: lambda x, kind=kind: kind(2, gain=x) for kind in (cs.SumPool, cs.Unpool)},
+    "pool_neuron": lambda x: cs.functions.pool_neuron(
+        full(FRAME, 1), kernel_size=2, gain=x, response=cs.SRM().filter, spiking=cs.SRM().spiking
+    ),
+    "filters": lambda x: cs.FilterBank(2, 3, scale=abs(x)),
+    "height": lambda x: cs.BatchNorm(4, height=abs(x)),
+    "a constant": lambda x: Offset(level=x).spiking,
+    "constants of neurons": lambda x: Offset(level=full(2, x))(full((5, 1, 2), 1).astype(np.float32)),
+    "count_scale": lambda x: cs.SpikeCountLoss(cs.SRM(), count_scale=abs(x)),
+    "slope": lambda x: cs.BinaryCrossEntropyLoss(slope=abs(x)),
+    "offset": lambda x: cs.BinaryCrossEntropyLoss(offset=x),
+    "loss_scale": lambda x: cs.Trainer(
+        NET, cs.CrossEntropyLoss(), cs.SGD(NET.parameters(), lr=0.1), loss_scale=abs(x)
+    ),
     "shift of each": lambda x: cs.functions.shift(np.ones((5, 1, 2)), delay=[0.0, x]),
     "recurrence": lambda x: cs.Recurrent(cs.Dense(3, 3), cs.LIF(), delay=abs(x)),
     "class weights": lambda x: cs.CrossEntropyLoss(weights=[abs(x), 1.0]),

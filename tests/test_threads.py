@@ -83,7 +83,7 @@ def test_the_quota_of_a_container(line, files, expected, tmp_path, monkeypatch):
     for name, text in files.items():
         (groups / name).parent.mkdir(parents=True, exist_ok=True)
         (groups / name).write_text(text)
-    (tmp_path / "own").write_text(f"12:pids:/c\n{line}\n")
+    (tmp_path / "own").write_bytes(f"no group\n12:pids:/\xff\n{line}\n".encode("latin-1"))
     monkeypatch.setattr(threads, "_PROCESS_GROUPS", tmp_path / "own")
     monkeypatch.setattr(threads, "_GROUPS", groups)
     assert cs.threads() == expected

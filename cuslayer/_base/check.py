@@ -227,9 +227,15 @@ _LEAST, _MOST = 2.0**-126, 2.0**31
 
 def factor(name: str, value: Any) -> float:
     """Return value as a float from 0 to 2^31, by which kernels multiply in float32."""
-    result = not_negative(name, value)
-    if result > _MOST:
-        raise refusal(name, f"must be at most {_MOST:.3g}, since float32 overflows soon", value, f"{result:g}")
+    return signed_factor(name, not_negative(name, value))
+
+
+def signed_factor(name: str, value: Any) -> float:
+    """Return value as a float from -2^31 to 2^31, by which kernels multiply in float32."""
+    result = number(name, value)
+    if abs(result) > _MOST:
+        size = "" if result > 0 else " in size"
+        raise refusal(name, f"must be at most {_MOST:.3g}{size}, since float32 overflows soon", value, f"{result:g}")
     return result
 
 

@@ -152,7 +152,7 @@ def _of_machine() -> tuple[int, str]:
 def _quota() -> float | None:
     """Return the cores that the process's control groups allow, the least of all; None without a limit."""
     try:
-        lines = _PROCESS_GROUPS.read_text().splitlines()
+        lines = _PROCESS_GROUPS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return None
     limits = [limit for line in lines for folder in _folders(line) if (limit := _limit(folder)) is not None]
@@ -161,7 +161,7 @@ def _quota() -> float | None:
 
 def _folders(line: str) -> Iterator[Path]:
     """Yield the folders of a control group and of all groups around it, for a line ``number:controllers:path``."""
-    _, controllers, path = line.split(":", 2)
+    controllers, _, path = line.partition(":")[2].partition(":")
     mounted = [_GROUPS] if not controllers else []
     if "cpu" in controllers.split(","):
         mounted = [_GROUPS / controllers, _GROUPS / "cpu"]

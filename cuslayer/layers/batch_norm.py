@@ -90,7 +90,7 @@ class BatchNorm(Layer):
     ) -> None:
         self.features = check.integer("features", features, least=1)
         self.scale = check.one_of("scale", scale, SCALES)
-        self.height, self.eps = check.positive("height", height), check.positive("eps", eps)
+        self.height, self.eps = check.constant("height", height), check.constant("eps", eps)
         self.momentum = check.fraction("momentum", momentum)
         if mean_hook is not None and not callable(mean_hook):
             raise check.mistyped("mean_hook", "must be callable", mean_hook)

@@ -131,7 +131,7 @@ class _Shift:
 def check_delays(least: Any, most: Any) -> None:
     """Raise ValueError unless delays, given by the least and the most, are finite and within 2^31 ms."""
     for end in (least, most):
-        check.factor("delay", abs(check.number("delay", end)))
+        check.signed_factor("delay", end)
 
 
 def _memory(delay: Any, dt: float) -> int | None:

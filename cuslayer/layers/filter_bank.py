@@ -173,7 +173,7 @@ class FilterBank(Layer):
     def __init__(self, count: int, taps: int, scale: float = 1.0) -> None:
         self.count = check.integer("count", count, least=1)
         self.taps = check.integer("taps", taps, least=1)
-        bound = check.positive("scale", scale) / math.sqrt(self.taps)
+        bound = check.constant("scale", scale) / math.sqrt(self.taps)
         start = draw_uniform(-bound, bound, (self.count, self.taps))
         self.weight = Tensor(start, requires_grad=True)
 

@@ -312,7 +312,7 @@ def pool_neuron(
     [False, True, True, False, False, True]
     """
     check_frames(x.shape)
-    gain = check.number("gain", gain)
+    gain = check.signed_factor("gain", gain)
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
     frames = x.reshape(steps * shape[1], *shape[2:])

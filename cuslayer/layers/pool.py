@@ -47,7 +47,7 @@ def pool(
     [44.0, 22.0]
     """
     window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x), x.shape
-    gain, image = check.number("gain", gain), (shape[2], shape[3])
+    gain, image = check.signed_factor("gain", gain), (shape[2], shape[3])
     out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain)
     maps = out.shape
     return (
@@ -76,7 +76,7 @@ def unpool(
     [11.0, 11.0, 0.0, 0.0]
     """
     window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x), x.shape
-    gain, image = check.number("gain", gain), window.image(shape[2:4])
+    gain, image = check.signed_factor("gain", gain), window.image(shape[2:4])
     out = k.pool.adjoint(numeric(x).reshape(shape[0] * shape[1], *shape[2:]), image, window, gain)
     maps = out.shape
     return (out.reshape(*shape[:2], *maps[1:]), lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape))
@@ -104,7 +104,7 @@ class Windowed(Sliding, Hooked):
     ) -> None:
         self._check_hooks(weight_hook)
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
-        self.gain = check.number("gain", gain)
+        self.gain = check.signed_factor("gain", gain)
         self._attach_hooks(weight_hook)
 
     @property

@@ -225,7 +225,7 @@ class SpikeCountLoss(ClassLoss):
         self._given = true is not None
         self.false = check.factor("false", false)
         check_order(self.true, self.false)
-        self.count_scale = check.positive("count_scale", count_scale)
+        self.count_scale = check.constant("count_scale", count_scale)
         self.piecewise = check.flag("piecewise", piecewise)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:

@@ -419,7 +419,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
         dt: float = 1.0,
     ) -> None:
         self.over = check.one_of("over", over, ("mean", "max", "sum", "last"))
-        self.slope, self.offset = check.positive("slope", slope), check.number("offset", offset)
+        self.slope, self.offset = check.constant("slope", slope), check.signed_factor("offset", offset)
         self._set_time(window, dt)
 
     def probabilities(self, output: Any) -> Array:

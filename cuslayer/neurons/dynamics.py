@@ -425,6 +425,8 @@ class StepNeuron(Neuron):
         own = [name for name in kind.numbers if np.ndim(_data(getattr(self, name))) or _is_trained(getattr(self, name))]
         kind = kind.with_columns(own)
         values = tuple(check.number(name, getattr(self, name)) for name in kind.numbers)
+        for name, value in zip(kind.numbers, values, strict=True):
+            check.finite_range(name, value, value)
         # Any other column follows from all time constants.
         labels = {name: name if hasattr(self, name) else " and ".join(self.time_constants) for name in kind.columns}
         labels_of = tuple(self.decays.get(name, labels[name]) for name in kind.columns)

@@ -112,7 +112,7 @@ class Trainer:
             raise TypeError(f"loss must be a function of spikes and target, got {type(loss).__name__}")
         if not hasattr(optimizer, "step"):
             raise TypeError(f"optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
-        self.loss_scale = check.positive("loss_scale", loss_scale)
+        self.loss_scale = check.constant("loss_scale", loss_scale)
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         of_loss, of_net = self._steps()
         if of_loss is not None and of_net is not None and of_loss != of_net:

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from cuslayer._base import check
 from cuslayer.backend import Array, namespace, sent_once
 from cuslayer.kernels.constants import least_factor
 
@@ -23,7 +24,7 @@ def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -
         raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
     flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
     flat = xp.where(abs(flat) < least_factor(like.dtype), 0, flat)
-    return xp.ascontiguousarray(flat.astype(like.dtype))
+    return xp.ascontiguousarray(check.as_type(name, flat, like.dtype))
 
 
 def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
