@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.extras import optional
-from cuslayer.data.arrays import Arrays
+from cuslayer.data.arrays import MOST_CLASSES, Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.formats.base import Missing
 from cuslayer.data.mnist import pixels_in_time
@@ -112,6 +112,8 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
         columns = [array.shape == letter.shape and array.dtype.kind in "iu" for array in (letter, lengths, repetition)]
         if letter.ndim != 1 or not letter.size or not all(columns) or letter.min() < 0:
             raise ValueError("lengths, letter and repetition must be integers from 0, one for each recording")
+        if letter.max() >= MOST_CLASSES:
+            raise ValueError(f"letter must be under {MOST_CLASSES}, got {letter.max()}")
         if pressure.ndim != 2 or pressure.dtype.kind not in "iuf" or not np.isfinite(pressure).all():
             raise ValueError(f"pressure must be finite numbers (steps, taxels), got shape {pressure.shape}")
         parts = np.split(pressure, _ends(lengths, len(pressure), path))

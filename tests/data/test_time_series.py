@@ -177,6 +177,7 @@ def test_permuted_is_an_option_of_the_command(tmp_path, capsys):
         ({"lengths": np.array([17, 17, 17], np.int8)}, "lengths must add up to the 17 steps of all recordings, got 51"),
         ({"pressure": np.zeros((0, 12))}, r"array pressure must have no axis of 0, got shape \(0, 12\)"),
         ({"letter": [0, -1, 2]}, "must be integers from 0, one for each recording"),
+        ({"letter": [0, 2**62, 2]}, "letter must be under 2147483648, got 4611686018427387904"),
         ({"repetition": [0, 1]}, "must be integers from 0, one for each recording"),
         ({"pressure": PRESSURE * np.nan}, "pressure must be finite"),
         ({"repetition": [40, 41, 42]}, "there is no repetition before 40"),
