@@ -71,6 +71,9 @@ def test_latency_of_a_leaky_integrator():
         # The potential x (1 - exp(-t / tau)) is below the threshold at the start of the bin and above it at the end.
         t = 0.5 * s[:, column].argmax()
         assert x[column] * (1 - math.exp(-t / 10)) <= 0.1 <= x[column] * (1 - math.exp(-(t + 0.5) / 10))
+    # Fewer steps drop the later spikes alone, not the spike of the last step.
+    for steps in range(1, 20):
+        assert (cs.encode_latency(x, steps=steps, dt=0.5, tau=10, threshold=0.1) == s[:steps]).all()
 
 
 def delta_reference(x, threshold):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, FromTonic, Loader, load
-from cuslayer.data.catalog import _KNOWN, NAMES
+from cuslayer.data.catalog import _KNOWN, NAMES, _order
 from tests.support.refused import refused, refuses
 from tools import fake_tonic
 from tools.fake_tonic import CLASSES, SHD
@@ -60,6 +60,9 @@ def test_the_order_the_split_and_the_classes_of_recordings(tonic, tmp_path):
     assert data.labels.tolist() == [int(label) for label in sorted(map(str, range(11))) for _ in range(3)]
     paths = [data._source._dataset.data[i] for i in data._order]
     assert paths == sorted(paths)
+    # By the parts of a path: a folder comes before another whose name goes on.
+    listed = type("Listed", (), {"data": [os.path.join(name, "0") for name in ("a-b", "a")], "__len__": lambda self: 2})
+    assert _order(listed()).tolist() == [1, 0]
     parts = {split: load("cifar10dvs", tmp_path, split, download=True) for split in ("train", "test")}
     assert [np.bincount(parts[split].labels).tolist() for split in ("train", "test")] == [[20] * 10, [2] * 10]
     paths = {split: {part._source._dataset.data[i] for i in part._order} for split, part in parts.items()}

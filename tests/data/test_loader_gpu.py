@@ -294,6 +294,15 @@ def test_free_memory_is_that_of_the_device_and_of_the_pool(monkeypatch):
         backend.free_memory()
 
 
+def test_all_resident_recordings_together_must_fit(monkeypatch):
+    part = packing.pack_frames(np.ones((10, 5, 33), bool)), np.zeros(5, np.int64)
+    with on_cuda():
+        monkeypatch.setattr(backend, "free_memory", lambda: 2 * part[0].words.nbytes)
+        packing.Resident([part] * 2, 10, (33,))
+        with pytest.raises(ValueError, match=r"^resident recordings must fit into the GPU's 0\.0 MB free, got "):
+            packing.Resident([part] * 3, 10, (33,))
+
+
 def test_errors_and_warnings_are_the_cpus():
     outside = Arrays([Events([1.0], [9], [0], [0])], [0], shape=(3, 10, 2))
     outside.shape = (3, 9, 2)

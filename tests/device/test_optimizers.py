@@ -25,7 +25,7 @@ def change_all(step, optimizer):
     optimizer.epoch = step // 3
     if step in (1, 4):
         optimizer.parameters[3].grad = None
-    if step == 5:
+    if step == 7:  # the rates are those of the table of step 6
         optimizer.weight_decay = 0.25
     if step == 6:
         state = optimizer.state()
@@ -174,6 +174,23 @@ def test_parameters_of_two_types_and_devices_move_together():
         optimizer.step()
         found.append([backend.to_numpy(each.data).tolist() for each in p])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "clip", [{"clip_norm": 1.0}, {"clip_value": 2.0}, {"clip_norm": 4.0, "clip_value": 2.0}], ids=str
+)
+def test_gradients_of_two_types_are_clipped_together(clip):
+    found = []
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        p = [cs.Tensor(np.ones(4, dtype), requires_grad=True) for dtype in (np.float32, np.float64, np.float32)]
+        for factor, each in enumerate(p, start=1):
+            each.grad = backend.to_device(np.full(4, factor, each.dtype))
+        cs.SGD(p, 0.25, **clip).step()
+        found.append([backend.to_numpy(each.grad) for each in p])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert found[0][1].max() < 2.0 or "clip_norm" not in clip
 
 
 class Signs(cs.SGD):

@@ -6,10 +6,13 @@ import re
 import sys
 import time
 from functools import partial
+from itertools import zip_longest
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cuslayer import backend
 from cuslayer._tape import Tensor
@@ -34,9 +37,10 @@ def test_a_process_on_its_own():
 
 def test_values_of_several():
     def work(context):
-        return context.sum(2**70 + context.rank), context.max(-context.rank), context.broadcast(context.rank, 2)
+        sums = context.sum(2**70 + context.rank), context.sum([context.rank])
+        return *sums, context.max(-context.rank), context.broadcast(context.rank, 2)
 
-    assert together(3, work) == [(3 * 2**70 + 3, 0, 2)] * 3
+    assert together(3, work) == [(3 * 2**70 + 3, [0, 1, 2], 0, 2)] * 3
 
 
 class Odd(ValueError):
@@ -292,11 +296,21 @@ def test_fast_sums_are_the_same_but_for_rounding():
             np.testing.assert_allclose(np.frombuffer(a, dtype), np.frombuffer(b, dtype), rtol=1e-3, atol=1.0)
 
 
-def test_buckets_have_parameters_of_one_type_from_the_last_on():
-    parameters = [Tensor(np.zeros(n, t)) for n, t in [(10, "f4"), (1, "f4"), (1, "f8"), (1, "f4"), (2, "f4")]]
-    found = [[p.data.size for p in bucket.parameters] for bucket in fill(parameters, 1.0)]
-    assert found == [[2, 1], [1], [1, 10]]
-    assert [b.size for b in fill(parameters, 1e-9)] == [2, 1, 1, 1, 10]
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["f4", "f8"])), min_size=1, max_size=12), st.integers(0, 99)
+)
+def test_buckets_have_parameters_of_one_type_from_the_last_on_and_are_full(drawn, limit):
+    parameters = [Tensor(np.zeros(n, t)) for n, t in drawn]
+    buckets = fill(parameters, limit / 1e6)
+    assert [id(p) for bucket in buckets for p in bucket.parameters] == [id(p) for p in reversed(parameters)]
+    limit = limit / 1e6 * 1e6
+    for bucket, after in zip_longest(buckets, buckets[1:]):
+        held = sum(p.data.nbytes for p in bucket.parameters)
+        assert {p.dtype for p in bucket.parameters} == {bucket.dtype}
+        assert held <= limit or len(bucket.parameters) == 1
+        if after:
+            first = after.parameters[0]
+            assert first.dtype != bucket.dtype or held + first.data.nbytes > limit
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 15) - 1, (1 << 15) + 3, 3 << 15])

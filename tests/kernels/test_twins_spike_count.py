@@ -70,6 +70,15 @@ def test_spike_count_error(case, response, form, piecewise, by_label):
     close(ours, theirs, least=(np.abs(response.samples()).max(initial=0) + 1e-6) * norm(e))
 
 
+def test_more_blocks_than_a_block_has_threads():
+    """The last block to end adds the sums of 513 blocks, and looks for a spike in each of them."""
+    s = np.zeros((1, 513, 32), bool)
+    s[0, 512, 31] = True
+    arguments = s, ClassCounts(np.arange(513) % 32, 3.0, 1.0), (0, 1), cs.SRM().filter, 1.0, False
+    close(gpu.spike_count.error(*arguments)[0], cpu.spike_count.error(*arguments)[0])
+    assert totals_of(gpu, s, None, 0.0, 1.0) == totals_of(cpu, s, None, 0.0, 1.0)
+
+
 def test_the_usual_response_is_that_of_the_cpu_in_float32():
     rng = np.random.default_rng(1)
     e, g = rng.standard_normal((300, 4, 10)).astype(np.float32), np.array(1, np.float32)
@@ -118,7 +127,11 @@ def totals_of(kernels, s, *arguments):
 @st.composite
 def outputs(draw):
     """Return spikes (T, N, classes), many counts of them equal, labels, of which some are no class, and a seed."""
-    shape = draw(st.integers(0, 40)), draw(st.integers(0, 20)), draw(st.sampled_from([1, 2, 10, 31, 33, 70]))
+    shape = (
+        draw(st.integers(0, 40)),
+        draw(st.sampled_from([0, 1, 2, 7, 15, 16, 17, 33, 40])),
+        draw(st.sampled_from([1, 2, 10, 31, 33, 70])),
+    )
     rng = np.random.default_rng(draw(seeds))
     s = rng.random(shape) < draw(st.sampled_from([0.0, 0.02, 0.5]))
     return s, rng.integers(-1, shape[2] + 1, shape[1]), draw(seeds)

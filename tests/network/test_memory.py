@@ -67,6 +67,15 @@ def test_what_does_not_fit_at_all(free):
         raises(advice, lambda: net(np.zeros((200, 4, 3), bool)), LayerMemoryError)
 
 
+def test_without_gradients_a_larger_batch_would_fit(free):
+    """Then only the largest output is held, not the outputs of all stages."""
+    free(25_000)
+    net, x = cs.Sequential(cs.Dense(3, 4), SRM, Full()), np.zeros((200, 4, 3), bool)
+    raises("are free: a batch of 1 would fit$", lambda: net(x), LayerMemoryError)
+    with cs.no_grad():
+        raises("are free: a batch of 2 would fit$", lambda: net(x), LayerMemoryError)
+
+
 def test_gradients_that_do_not_fit(free):
     free(100_000)
     net = cs.Sequential(cs.Dense(3, 4), SRM)

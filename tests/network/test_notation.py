@@ -229,6 +229,20 @@ def test_options_become_layers():
     assert net.output_shape((6, 5, 2)) == (3,)
 
 
+class OnAGrid(cs.LIF):
+    weight_grid = 2.0, (-8.0, 8.0)
+
+
+def test_layers_have_the_step_and_the_grid_of_their_neurons():
+    words = [Word("4"), Word("5r", synaptic_delay=8.0, delay=True, **SYNAPTIC), Word("3out")]
+    dense, recurrent, delay, read_out = cs.Network(words, OnAGrid(dt=0.25)).layers
+    back = recurrent.layer
+    assert {layer.dt for layer in (dense.delays, back.delays, delay, read_out)} == {0.25}
+    for layer in (dense, back):
+        layer.weight.data[...] = np.arange(layer.weight.size).reshape(layer.weight.shape) - 10
+        assert set(np.unique(layer.effective_weight().data)) == set(np.arange(-8.0, 9.0, 2.0))
+
+
 def test_options_in_yaml():
     layers = [
         {"dim": "5x6x2"},

@@ -19,6 +19,8 @@ RNG = np.random.default_rng(43)
         (cs.ReadOut(4, 3, bias=True), (4,)),
         (cs.Conv(2, 6, 3, padding=1, stride=2), (5, 6, 2)),
         (cs.Conv(4, 6, 2, groups=2, bias=True), (4, 4, 4)),
+        (cs.Dense(4, 3, delays=cs.SynapticDelays(5.0)), (4,)),
+        (cs.Conv(2, 3, 2, delays=cs.SynapticDelays(5.0, dt=0.5)), (3, 4, 2)),
         (cs.ConvTranspose(2, 3, 3, stride=2), (3, 4, 2)),
         (cs.SumPool(2, gain=11.0), (5, 4, 3)),
         (cs.Unpool(2, gain=11.0), (3, 4, 3)),
@@ -31,7 +33,7 @@ def test_the_synapses_are_counted(layer, shape):
     if hasattr(layer, "gain"):
         layer.gain = 1.0
     else:
-        layer.weight.data[...] = 1.0
+        layer.weight.data[...], layer.delays = 1.0, None
         if layer.bias is not None:
             layer.bias.data[...] = 0.0
     for index in np.ndindex(*shape):
@@ -132,7 +134,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-@pytest.mark.parametrize("between", ["nothing", "dropout", "dropout, delay", "join", "average"])
+@pytest.mark.parametrize("between", ["nothing", "dropout", "dropout, delay", "join", "later join", "average"])
 def test_what_is_penalized_is_what_ops_counts(hidden, between):
     """Dropout, which an evaluation does not have, changes neither the penalty nor its gradient."""
 
@@ -143,6 +145,7 @@ def test_what_is_penalized_is_what_ops_counts(hidden, between):
             "dropout": [dropout],
             "dropout, delay": [dropout, cs.layers.Shift(2.0)],
             "join": [cs.Parallel(cs.Sequential(dropout, cs.layers.Shift(1.0)), identity)],
+            "later join": [cs.Parallel(identity, cs.Sequential(dropout, cs.layers.Shift(1.0)))],
             "average": [dropout, cs.Average(4)],
         }[between]
 

@@ -57,6 +57,10 @@ def test_frames_of_a_recording_lie_on_multiples_of_the_window():
     # Without a window, six from the first event to the last.
     assert titles(cs.plot.frames(events))[::5] == ["130 to 146.7 ms", "213.3 to 230 ms"]
     assert len(cs.plot.frames(Events([5.0], [0], [0], [1])).texts) == 1
+    # Also where the quotient is rounded down, and without an ON event.
+    off = cs.plot.frames(Events([0.3, 0.35], [0, 0], [0, 0], [0, 0]), duration=0.1)
+    assert titles(off) == ["0.3 to 0.4 ms"]
+    assert np.allclose(tile(off, 0)[0][0, 0, :3], OFF)
     assert titles(cs.plot.frames(image_spikes()))[::5] == ["0 to 2 ms", "10 to 12 ms"]
     assert titles(cs.plot.frames(image_spikes(), duration=5.0)) == ["0 to 5 ms", "5 to 10 ms", "10 to 12 ms"]
 
@@ -68,6 +72,10 @@ def test_other_numbers_of_channels_are_added_up():
     first, second = tile(ax, 0)[0], tile(ax, 1)[0]
     assert (first[0, 0, 0], first[0, 1, 0]) == (1.0, pytest.approx(0x22 / 255))
     assert second[0, 0, 0] == pytest.approx(1 - 0.65 * (1 - 0x22 / 255))
+    # One busy pixel in 64 has the colour of the others.
+    busy = np.ones((1, 1, 8, 8, 2), np.uint8) * np.array([0, 1], np.uint8)
+    busy[0, 0, 3, 3, 1] = 200
+    assert np.allclose(tile(cs.plot.frames(busy), 0)[0][..., :3], ON)
     for shape in ((1, 1, 1, 1, 1), (7, 1, 2, 3, 2)):
         canvas = cs.plot.frames(np.zeros(shape, bool)).images[0].get_array()
         assert (canvas[canvas[..., 3] == 1] == 1.0).all()
@@ -151,7 +159,10 @@ def test_the_fields_of_a_dense_layer():
         assert np.isnan(drawn[3]).all()
     assert ax.yaxis_inverted()
     weight = cs.Tensor(np.arange(12.0).reshape(6, 2))
-    assert tile(cs.plot.receptive_fields(weight, shape=(2, 3, 1)), 1)[0].tolist() == [[1, 3, 5], [7, 9, 11]]
+    for sign in (1.0, -1.0):
+        ax = cs.plot.receptive_fields(weight * sign, shape=(2, 3, 1))
+        assert (sign * tile(ax, 1)[0]).tolist() == [[1, 3, 5], [7, 9, 11]]
+        assert ax.images[0].get_clim() == (-11.0, 11.0)
     assert tile(cs.plot.receptive_fields(cs.Dense(6, 2), shape=[3, 2, 1]), 0)[0].shape == (3, 2)
 
 

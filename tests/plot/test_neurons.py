@@ -51,6 +51,12 @@ def test_a_raster_colours_polarities_and_classes():
     ax = cs.plot.raster(spikes, groups=np.array([1, 0, 1, 0]), labels=["left", "right"])
     assert [marks(line) for line in ax.get_lines()] == [[(1.0, 1), (3.0, 3)], [(0.0, 0), (2.0, 2)]]
     assert names(ax) == ["left", "right"]
+    # Of images too, groups of one's own are not polarities; a group may be empty.
+    own = np.broadcast_to(np.array([2, 2, 2, 0])[:, None], (3, 4, 2))
+    ax = cs.plot.raster(image_spikes(), sample=1, groups=own)
+    assert [marks(line) for line in ax.get_lines()] == [[(7.0, 7), (8.0, 7)], [], [(1.0, 16)]]
+    ax = cs.plot.raster(image_spikes(), sample=1, groups=own // 2)
+    assert names(ax) == ["0", "1"]
     drawn = cs.plot.raster(spikes, groups="channel").get_lines()
     assert [(line.get_label(), marks(line)) for line in drawn] == [(str(n), [(float(n), n)]) for n in range(4)]
     assert len({str(x.get_color()) for x in cs.plot.raster(np.ones((2, 1, 30), bool), groups="channel").lines}) == 30
@@ -113,9 +119,10 @@ def test_several_potentials(traces):
     assert (line.get_ydata().tolist(), line.get_marker()) == ([1 * 24 + 2 * 8 + 3], ".")  # one step makes no line
     assert {"neuron 1", "neuron 5"} < lines(cs.plot.potential(u, neuron=SRM, neurons=[(0, 0, 1), 5])).keys()
     net = cs.Sequential(cs.Dense(2, 9), SRM)
-    with cs.record(net, layers=1, neurons=[8, 3]) as seen:
+    with cs.record(net, layers=1, neurons=[8, 3, 5]) as seen:
         net(np.ones((4, 1, 2), bool))
-    assert names(cs.plot.potential(seen[1].potential, neuron=SRM))[1:] == ["neuron 8", "neuron 3"]
+    assert names(cs.plot.potential(seen[1].potential, neuron=SRM))[1:] == ["neuron 8", "neuron 3", "neuron 5"]
+    assert names(cs.plot.potential(seen[1].potential, neuron=SRM, neurons=[2, 0]))[1:] == ["neuron 5", "neuron 8"]
 
 
 def test_the_current_of_a_potential(traces):
@@ -260,6 +267,19 @@ def test_gradient_flow():
     np.testing.assert_array_equal(gaps["b"][1], [np.nan, np.nan, 2.0])
     many = cs.plot.gradient_flow([{str(n): 1.0 + n for n in range(9)}])
     assert len({str(line.get_color()) for line in many.get_lines()}) == 9
+
+
+def test_the_results_of_a_sweep():
+    rows = [((1e-3, "a", True), 3.0), ((0.1, "b", False), 1.0), ((0.01, "a", True), 2.0)]
+    for value, best in (("loss", 1), ("accuracy", 0)):
+        panels = cs.plot.sweep_results(["lr", "kind", "flag"], rows, value)
+        assert [panel.get_xlabel() for panel in panels] == ["lr", "kind", "flag"]
+        assert [panel.get_xscale() for panel in panels] == ["log", "linear", "linear"]
+        for number, panel in enumerate(panels):
+            places = [point[number] if number == 0 else str(point[number]) for point, _ in rows]
+            points, mark = panel.get_lines()
+            assert list(zip(*points.get_data(), strict=True)) == list(zip(places, (3.0, 1.0, 2.0), strict=True))
+            assert list(zip(*mark.get_data(), strict=True)) == [(places[best], rows[best][1])]
 
 
 def test_what_curves_refuse():

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -26,6 +27,11 @@ class Fast(cs.SRM):
     boost: float = 1.0
 
 
+class Deep(NamedTuple):
+    array: np.ndarray
+    nothing: None
+
+
 class Gain(cs.Layer):
     """A layer with a parameter, an array that is not trained, and lists of both."""
 
@@ -33,7 +39,7 @@ class Gain(cs.Layer):
         self.features, self.start = features, start
         self.gain = cs.Tensor(np.full(features, start), requires_grad=True)
         self.mean = np.zeros(features)
-        self.more = [cs.Tensor(np.zeros(2)), {"deep": (np.zeros(3), None)}]
+        self.more = [cs.Tensor(np.zeros(2)), {"deep": Deep(np.zeros(3), None)}]
         self.note = "not an array"
 
     def parameters(self):
@@ -303,7 +309,7 @@ def own_parts():
         LIF(tau=2.5),
         partial(leak, rate=0.25),
     )
-    net[0].mean[:], net[0].more[1]["deep"][0][:] = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0)
+    net[0].mean[:], net[0].more[1]["deep"].array[:] = (1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0)
     net[1].others[0].training = False
     return filled(net)
 
@@ -324,7 +330,7 @@ def test_files_of_version_0_2_and_of_this_one(make, shape, written, fires, tmp_p
         assert (name, type(p), p.requires_grad) == (other_name, type(q), q.requires_grad)
         np.testing.assert_array_equal(p.data, q.data)
     if make is own_parts:
-        (mean, deep), found = ((x[0].mean, x[0].more[1]["deep"][0]) for x in (net, other))
+        (mean, deep), found = ((x[0].mean, x[0].more[1]["deep"].array) for x in (net, other))
         assert (mean.tolist(), deep.tolist()) == (found[0].tolist(), found[1].tolist())
         assert (other[0].start, other[1].owner) == (2.0, other[1])
     flags = ([layer.training for layer in each.layers_within()] for each in (net, other))
@@ -437,6 +443,8 @@ def test_time_constants_that_are_parameters(loaded):
     found = other[1].tau
     assert (type(found), found.least, found.most, found.requires_grad) == (Bounded, 1.0, np.inf, True)
     assert other[3].tau_v is found
+    bias = loaded(cs.Dense(3, 2, bias=Bounded([0.5, 1.0], least=0.0, most=2.0))).bias
+    assert (type(bias), bias.least, bias.most) == (Bounded, 0.0, 2.0)
     frozen = other[4].tau
     assert (frozen.least, frozen.most, frozen.requires_grad) == (0.25, 1e4, False)
 
