@@ -130,6 +130,9 @@ def test_a_layer_is_its_function():
             y = layer(s)
             assert y.dtype == (bool if mode == "floor" else np.float32)
             assert (y.data == cs.functions.shift(s, delay=layer.delay.data, dt=0.3, mode=mode).data).all()
+    for features, shape in ((3, (2, 4)), ((2, 4), (4,)), ((3, 2, 4), (3, 3, 4)), ((3, 2, 4), (4,))):
+        with pytest.raises(ValueError, match=r"^shift: delay has shape "):
+            cs.Delay(features, dt=1.0).output_shape(shape)
     assert repr(cs.Delay(5, dt=1.0)) == "Delay(5, dt=1)"
     linear = cs.Delay((3, 2, 4), dt=0.5, max_delay=62, mode="linear")
     assert repr(linear) == "Delay((3, 2, 4), dt=0.5, max_delay=62.0, mode='linear')"
