@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cuslayer import backend
@@ -299,6 +299,7 @@ def test_fast_sums_are_the_same_but_for_rounding():
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["f4", "f8"])), min_size=1, max_size=12), st.integers(0, 99)
 )
+@example([(1, "f4"), (1, "f4")], 8)
 def test_buckets_have_parameters_of_one_type_from_the_last_on_and_are_full(drawn, limit):
     parameters = [Tensor(np.zeros(n, t)) for n, t in drawn]
     buckets = fill(parameters, limit / 1e6)

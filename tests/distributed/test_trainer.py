@@ -303,7 +303,7 @@ def test_random_numbers_of_micro_batches():
 
     srm = cs.SRM(theta=3.0)
     mine = trainer(lambda: cs.Sequential(Watched(0.5), cs.Dense((6, 6, 2), 3), srm))
-    batch = np.ones((6, 8, 6, 6, 2), bool), np.zeros(8, int)
+    batch = np.ones((16, 8, 6, 6, 2), bool), np.zeros(8, int)
     mine.train([batch])
     first = drawn[-4:]
     assert len(set(first)) == 4

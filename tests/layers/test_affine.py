@@ -30,12 +30,13 @@ def test_the_integral_of_its_formula(shape, keep):
 
 
 @pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_a_read_out_of_its_formula(dt):
-    layer = ReadOut((2, 2, 1), 3, tau=[1.0, 5.0, 9.0], dt=dt, bias=True)
+@pytest.mark.parametrize("tau", [[1.0, 5.0, 9.0], [5.0], 9.0])
+def test_a_read_out_of_its_formula(dt, tau):
+    layer = ReadOut((2, 2, 1), 3, tau=tau, dt=dt, bias=True)
     layer.bias.data[:] = [0.5, 0.0, -1.0]
     x = RNG.random((20, 2, 2, 2, 1)) < 0.4
     weighted = x.reshape(20, 2, 4) @ layer.weight.data.astype(float) + layer.bias.data
-    expected = by_steps(weighted, np.exp(-dt / np.array([1.0, 5.0, 9.0])))
+    expected = by_steps(weighted, np.exp(-dt / np.array(tau)))
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-5)
     assert layer.output_shape((2, 2, 1)) == layer.output_shape(None) == (3,)
 
@@ -67,6 +68,10 @@ def test_parameters_are_the_trained_ones():
     assert list(ReadOut(4, 2).named_parameters()) == ["weight"]
     layer = ReadOut(4, 2, tau=3.0, trained=True, bounds=(2.0, 5.0))
     assert (layer.tau.least, layer.tau.most) == (2.0, 5.0)
+    layer = ReadOut(4, 2, tau=3.0, trained=True, dt=0.5)
+    assert (layer.tau.least, layer.tau.most) == (0.125, 5000.0)
+    assert layer.simulation.keeps["keep"].item() == pytest.approx(np.exp(-0.5 / 3.0))
+    layer = ReadOut(4, 2, tau=3.0)
     assert repr(layer) == "ReadOut(4, 2, tau=3)"
     assert repr(ReadOut((2, 2, 1), 2, tau=[1, 2])).endswith("tau=array (2,))")
     layer = ReadOut(4, 2, bias=True)

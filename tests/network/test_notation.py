@@ -211,16 +211,17 @@ WORDS = (
 
 
 def test_options_become_layers():
-    net = cs.Network(WORDS, SRM)
+    srm = replace(SRM, theta=3.0)
+    net = cs.Network(WORDS, srm)
     assert kinds(net) == [
         *("Conv", "BatchNorm", "KWinners", "SRM", "Dropout", "SumPool", "SRM", "Dropout"),
         *("Dense", "BatchNorm", "Recurrent", "Delay", "Dense", "BatchNorm", "SRM", "Dense", "SRM", "Delay"),
     ]
     norms = [layer for layer in net.layers if isinstance(layer, cs.BatchNorm)]
     assert [(n.features, n.scale, n.height, n.trained) for n in norms] == [
-        (8, "none", SRM.theta, False),
-        (20, "power", SRM.theta, True),
-        (12, "std", SRM.theta, True),
+        (8, "none", srm.theta, False),
+        (20, "power", srm.theta, True),
+        (12, "std", srm.theta, True),
     ]
     assert (net[2].k, net[4].p, net[7].p, net[10].delay) == (40, 0.25, 0.5, 3.0)
     assert (net[11].max_delay, repr(net[10].layer.delays)) == (9.0, "SynapticDelays(8, steps=70)")
@@ -238,6 +239,7 @@ def test_layers_have_the_step_and_the_grid_of_their_neurons():
     dense, recurrent, delay, read_out = cs.Network(words, OnAGrid(dt=0.25)).layers
     back = recurrent.layer
     assert {layer.dt for layer in (dense.delays, back.delays, delay, read_out)} == {0.25}
+    assert [layer.own_scale for layer in (dense, back)] == [False, False]
     for layer in (dense, back):
         layer.weight.data[...] = np.arange(layer.weight.size).reshape(layer.weight.shape) - 10
         assert set(np.unique(layer.effective_weight().data)) == set(np.arange(-8.0, 9.0, 2.0))

@@ -8,7 +8,7 @@ from cuslayer._tape import Tensor, no_grad
 from cuslayer.layers import Dense
 from cuslayer.network import Parallel, Sequential
 from cuslayer.network.graph import INPUT, plan
-from cuslayer.network.join import join
+from cuslayer.network.join import Join, join
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, skip, spikes
@@ -98,6 +98,10 @@ def test_adding_spikes_counts_them_and_concatenating_keeps_them():
     mixed = cs.Parallel(cs.Sequential(), cs.Dense(3, 2), join="concatenate")(x)
     assert mixed.dtype == np.float32
     np.testing.assert_array_equal(mixed.data[..., :3], x)
+
+
+def test_where_the_images_of_each_branch_begin():
+    assert Join("concatenate").offsets([(4, 5, 2), (4, 5, 3), (4, 5, 1)]) == [0, 2, 5]
 
 
 @pytest.mark.parametrize("how", ["add", "concatenate"])

@@ -242,7 +242,7 @@ STAGES = {
 
 
 def backwards(delay):
-    delay.delay.data[:] = -2.0
+    delay.delay.data[:] = -2.0, 3.0
     return delay
 
 
