@@ -14,11 +14,6 @@ LABELS = np.array([0, 2, 1, 2])
 KINDS = ["softmax", "ratio"]
 
 
-def probabilities(counts, kind):
-    share = np.exp(counts - counts.max(axis=-1, keepdims=True)) if kind == "softmax" else counts + 1
-    return share / share.sum(axis=-1, keepdims=True)
-
-
 def windowed(s, t, window):
     return s[max(t - window + 1, 0) : t + 1].sum(axis=0)
 
@@ -43,25 +38,11 @@ def test_moving_count(shape, window):
 
 
 def test_gradient_of_moving_count():
-    assert cs.gradcheck(lambda x: functions.moving_count(x, width=4), RNG.standard_normal((9, 2, 3))) < 1e-6
     x = RNG.random((100_000, 1)).astype(np.float32)
     c = functions.moving_count(x, width=3).data[-100:]
     np.testing.assert_allclose(c, functions.moving_count(x[-102:], width=3).data[2:], rtol=2e-7)
     pullback = functions.moving_count.__wrapped__(RNG.random((9, 2, 3)), width=4)[1]
     assert pullback(RNG.random((9, 2, 3))).flags.c_contiguous
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (5, 2, 3), (0, 2, 3), (1, 1, 1), (5, 0, 3)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_cross_entropy(shape, kind):
-    counts = RNG.random(shape) * 5
-    labels = RNG.integers(shape[-1], size=shape[-2])
-    chosen = labels[:, None] == np.arange(shape[-1])
-    p = probabilities(counts, kind) if counts.size else counts
-    value = functions.cross_entropy(counts, chosen=chosen, probability=kind)
-    assert value.item() == pytest.approx(-(np.log(p) * chosen).sum() if p.size else 0.0)
-    if counts.size:
-        assert cs.gradcheck(lambda c: functions.cross_entropy(c, chosen=chosen, probability=kind), counts) < 1e-6
 
 
 def test_a_window_is_rounded_to_steps():
@@ -91,12 +72,6 @@ def test_the_regularizer(shape, low, high):
     np.testing.assert_allclose(t.grad, expected, atol=1e-6 * max(np.abs(expected).max(), 1e-9))
 
 
-def test_gradient_of_the_regularizer():
-    for low, high in ((600, None), (0, 400), (450, 550)):
-        assert cs.gradcheck(cs.RateRegularizer(low, high, weight=2.0), RNG.random((9, 2, 5))) < 1e-6
-    assert cs.RateRegularizer(5, 50)(np.zeros((9, 0, 3), bool)).item() == 0.0
-
-
 LOSSES = [cs.SpikeCountLoss, cs.SpikeRateLoss, cs.SpikeMaxLoss, cs.ProbabilityWindowLoss]
 
 
@@ -111,7 +86,7 @@ def test_what_a_loss_of_classes_refuses(make):
     raises(rf"{op}: labels \(N, classes\) must hold one 1 a sample and 0 elsewhere", lambda: loss(s, np.ones((2, 3))))
     raises(rf"{op}: spikes must be \(T, N, C\), got shape \(10, 2\)", lambda: loss(s[..., 0], [0, 1]))
     raises(f"{op}: spikes must have a step, got T = 0", lambda: loss(s[:0], [0, 1]))
-    raises(f"{op}: window reaches to 6 ms, the spikes end at 5 ms", lambda: make(srm, window=(0, 6))(s, [0, 1]))
+    raises(f"{op}: window reaches to 5.5 ms, the spikes end at 5 ms", lambda: make(srm, window=(0, 5.5))(s, [0, 1]))
     raises(rf"{op}: window must hold a step of 0\.5 ms, got 3 to 3 ms", lambda: make(srm, window=(3, 3)))
     raises(f"{op}: window must not be negative, got -1", lambda: make(srm, window=(-1, 3)))
     raises(rf"{op}: window must be \(start, stop\) in ms, got \(5,\)", lambda: make(srm, window=(5,)))
@@ -138,20 +113,12 @@ def test_a_region_is_rounded_to_steps(make):
     assert values[0] == values[2]
 
 
-@pytest.mark.parametrize("make", LOSSES)
-def test_a_region_may_reach_to_the_last_step_and_no_further(make):
-    s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.5)
-    assert make(srm, window=(0, 5))(s, LABELS).item() == make(srm)(s, LABELS).item()
-    with pytest.raises(ValueError, match=f"{make.__name__}: window reaches to 5.5 ms, the spikes end at 5 ms"):
-        make(srm, window=(0, 5.5))(s, LABELS)
-
-
 def test_rates_at_their_limits():
     """A limit of 0 Hz is a limit: 4 spikes in 20 ms are 0.2 per ms, and the penalty is half its square."""
     s = np.zeros((20, 1, 1), bool)
     s[::5] = True
     assert cs.RateRegularizer(0, 0)(s).item() == pytest.approx(0.5 * 0.2**2)
-    assert cs.RateRegularizer(0, None)(s).item() == 0.0
+    assert cs.RateRegularizer(0, None)(s).item() == cs.RateRegularizer(5, 50)(s[:, :0]).item() == 0.0
     loss = cs.SpikeRateLoss(cs.SRM(dt=2.0), true=500, false=0)
     s = np.ones((10, 1, 2), bool) & np.array([True, False])
     assert loss(s, [0]).item() == 0.0

@@ -10,20 +10,10 @@ from cuslayer.training import Trainer
 
 RNG = np.random.default_rng(8)
 Y = RNG.standard_normal((7, 4, 3))
-LABELS = np.array([0, 2, 1, 1])
-MANY = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
 
 
 def log_softmax(z):
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
-
-
-@pytest.mark.parametrize("over", OVER)
-def test_the_score_takes_the_decision_of_the_loss(over):
-    read, target = cs.CrossEntropyLoss(over, window=(1, 6)).scored(Y, LABELS)
-    assert read.shape == (1, 4, 3)
-    assert target is LABELS
-    assert cs.classify(read).tolist() == cs.classify(Y[1:6], over=over).tolist()
 
 
 def test_decisions_over_time():
@@ -53,20 +43,6 @@ def test_errors_of_decisions():
     with pytest.raises(ValueError, match=r"^running_decision: width must be None for over='max', got 3"):
         cs.loss.running_decision(Y, over="max", width=3)
     assert cs.classify(Y[:0]).tolist() == [0] * 4
-
-
-@pytest.mark.parametrize("over", ["mean", "max", "sum", "last"])
-def test_several_labels_of_their_formula(over):
-    loss = cs.BinaryCrossEntropyLoss(over, slope=2.0, offset=0.25, window=(1, 6))
-    p = 1 / (1 + np.exp(-2 * (over_time(Y[1:6], over) - 0.25)))
-    np.testing.assert_allclose(loss.probabilities(Y), p)
-    assert loss(Y, MANY).item() == pytest.approx(-(MANY * np.log(p) + (1 - MANY) * np.log(1 - p)).sum())
-    assert loss(Y, MANY.astype(bool)).item() == loss(Y, cs.Tensor(MANY.astype(float))).item()
-    assert cs.gradcheck(lambda y: loss(y, MANY), Y) < 1e-6
-    read, target = loss.scored(Y, MANY)
-    right = ((p > 0.5) == MANY).all(axis=1)
-    assert target.tolist() == [1] * 4
-    assert (cs.classify(read) == 1).tolist() == right.tolist()
 
 
 def test_large_numbers_have_finite_losses():

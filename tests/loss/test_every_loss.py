@@ -282,8 +282,10 @@ def test_a_trainer_reports_and_descends_it(kind: str, way: str, data: Any) -> No
     samples = [case.y[:end, i].astype(np.float64) for i, end in enumerate(case.ends)]
     right = None if case.right is None else [each for i, one in enumerate(samples) for each in case.right(one, i)]
     if right == []:
-        with pytest.raises(ValueError, match=r"^train: batches must have a recording, .* a labelled step, got none$"):
-            trainer.train([batch])
+        for call in (trainer.train, trainer.test):
+            rule = f"^{call.__name__}: batches must have a recording, .* a labelled step, got none$"
+            with pytest.raises(ValueError, match=rule):
+                call([batch])
         return
     for score in (trainer.train([batch]), trainer.test([batch])):
         check(score.loss, 3 * case.total(case.y.astype(np.float64)) / len(samples))

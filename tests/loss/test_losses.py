@@ -37,9 +37,7 @@ def test_padding_and_images():
 
 
 def test_gradient_of_spike_time():
-    loss, target = cs.SpikeTimeLoss(cs.SRM()), RNG.random((30, 2, 3)) < 0.2
-    assert cs.gradcheck(lambda s: loss(s, target), RNG.random((30, 2, 3))) < 1e-6
-    assert cs.gradcheck(loss, RNG.random((30, 2, 3)), RNG.random((30, 2, 3))) < 1e-6
+    assert cs.gradcheck(cs.SpikeTimeLoss(cs.SRM()), RNG.random((30, 2, 3)), RNG.random((30, 2, 3))) < 1e-6
 
 
 def test_classify():

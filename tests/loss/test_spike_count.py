@@ -49,37 +49,6 @@ def test_a_long_response_in_float32():
     assert loss(s, labels).item() == pytest.approx(loss(s.astype(np.float64), labels).item(), rel=5e-7)
 
 
-def one_spike():
-    s = np.zeros((100, 1, 2), bool)
-    s[19, 0, 0] = True
-    return s
-
-
-@pytest.mark.parametrize(("piecewise", "expected"), [(False, 5.169), (True, 1.279)])
-def test_a_spike_before_the_region(piecewise, expected):
-    """One spike of the right class at 19 ms, counted from 20 to 80 ms, of which 12 and 3 are desired."""
-    srm = cs.SRM(theta=10, tau_sr=10)
-    loss = cs.SpikeCountLoss(srm, true=12, false=3, window=(20, 80), piecewise=piecewise)
-    value = loss(one_spike(), [0])
-    assert round(value.item(), 3) == expected
-    theirs, desired = cs.interchange.to_nchwt(one_spike(), dt=1.0), np.array([[[[12.0]], [[3.0]]]])
-    slayer, *_ = reference.slayer_num_spikes(theirs, desired, 20, 80, srm.response, 1.0)
-    assert (value.item() == pytest.approx(slayer, rel=1e-6)) != piecewise
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bool"])
-def test_a_region_of_all_the_time_has_no_outside(dtype):
-    """Both forms are then equal to the bit."""
-    s = (RNG.random((30, 4, 3)) < 0.3).astype(dtype)
-    found = []
-    for piecewise in (False, True):
-        t = cs.Tensor(s, requires_grad=True)
-        value = cs.SpikeCountLoss(cs.SRM(), true=5, false=1, window=(0, 30), piecewise=piecewise)(t, [0, 1, 2, 0])
-        value.backward()
-        found.append((value.item(), t.grad.tobytes()))
-    assert found[0] == found[1]
-
-
 def test_empty_batches():
     for shape in ((10, 0, 3), (10, 2, 0)):
         s, desired = np.zeros(shape, bool), np.zeros(shape[1:])
