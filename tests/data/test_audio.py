@@ -105,21 +105,6 @@ def test_integers_have_the_full_scale_of_their_type():
     np.testing.assert_array_equal(bands((wave / 2**15).astype(np.float32)), bands(wave))
 
 
-def test_a_duration_cuts_or_fills_up():
-    bands, wave = Bands(8000, channels=8, reference=0.1), tone(500, ms=101)
-    whole = bands(wave)
-    assert whole.shape == (21, 8)
-    np.testing.assert_array_equal(bands(wave, duration=50.0), whole[:10])
-    longer = bands(wave, duration=200.0)
-    np.testing.assert_array_equal(longer[:21], whole)
-    assert longer.shape == (40, 8)
-    assert not longer[21:].any()
-    assert bands(wave, duration=1.0).shape == (0, 8)
-    # What was cut is no reference.
-    late = np.concatenate([wave / 10, wave])
-    assert Bands(8000, channels=8)(late, duration=50.0).max() == 1
-
-
 def test_silence_and_short_waves():
     bands = Bands(8000, channels=8)
     assert not bands(np.zeros(400)).any()

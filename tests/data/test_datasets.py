@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, open_folder, write_events
+from cuslayer.data import NMNIST, EventFolder, Events, Loader, Subset, open_folder, write_events
 from cuslayer.data.fast_binning import bin_recordings
 from cuslayer.data.formats import FORMATS
 from cuslayer.data.loader import Misfits
@@ -258,24 +258,6 @@ def folder(tmp_path):
         lines.append(f"{number} {number % 3}")
     (tmp_path / "list.txt").write_text("\n".join(lines))
     return tmp_path
-
-
-def batches(dataset, fast):
-    loader = Loader(dataset, 2, steps=300, shuffle=True, seed=1)
-    if not fast:
-        loader._fast_binning = lambda samples, misfits: None
-    return list(loader)
-
-
-def test_the_loader_returns_the_same_with_and_without_fast_binning(folder):
-    for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
-        loader = Loader(dataset, 2, steps=300)
-        assert loader._fast_binning([0, 1], Misfits()) is not None
-        for (x, labels), (y, others) in zip(batches(dataset, True), batches(dataset, False), strict=True):
-            assert (x == y).all()
-            assert labels.dtype == others.dtype
-            assert (labels == others).all()
-            labels[:] = 0  # a batch may be written to
 
 
 def test_errors_are_those_of_reading_events(folder):

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.data import Arrays, Digits, EventFolder, Events, Loader, Subset, write_events
+from cuslayer.data import Arrays, EventFolder, Events, Loader, write_events
 from cuslayer.data import packed as packing
 from cuslayer.data.batches import Shares
 from cuslayer.data.fast_binning import pack_recordings
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from tests.data.test_batches import CASES
 from tests.support.packed_bits import packed_on_host
 from tests.support.refused import refuses
 from tools.fake_cupy import counted, strict
@@ -60,9 +61,6 @@ def dense(*shape):
     return Arrays([rng.random((steps, *shape)) < 0.3 for steps in (40, 9, 40, 1, 31)], np.arange(5))
 
 
-SIGNALS = Arrays(np.random.default_rng(4).standard_normal((4, 20, 3)), np.arange(4))
-
-
 class Own:
     """A data set of Events and arrays, without labels of its own, which counts what is read."""
 
@@ -85,8 +83,6 @@ DATA = {
     "flat": flat,
     "dense": lambda: dense(33),
     "dense images": lambda: dense(3, 17, 2),
-    "own": lambda: Own((Events,)),
-    "digits": lambda: Subset(Digits("test"), [3, 50, 7, 0, 100]),
 }
 
 
@@ -107,82 +103,31 @@ def same_as(ours, theirs):
         np.testing.assert_array_equal(np.asarray(ours), theirs)
 
 
-@pytest.mark.parametrize("resident", RESIDENT)
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # events past short windows
 @pytest.mark.parametrize("device", DEVICES)
-def test_batches_are_those_of_the_cpu(device, name, shuffle, resident):
-    data = DATA[name]()
-    theirs = batches(data, shuffle=shuffle)
+@settings(max_examples=100)
+@given(CASES, st.booleans(), st.sampled_from([None, 1, 2]))
+def test_batches_are_those_of_a_loop(device, case, resident, micro):
+    """Also in parts, and of recordings that stay on the GPU where they may."""
+    signals = not isinstance(case.x[0], Events) and case.x[0].dtype != bool
+    resident = "cuda" if resident and not (case.options["transform"] or case.lengths or signals) else None
     with on_cuda(device):
-        ours = batches(data, shuffle=shuffle, resident=resident)
-        assert len(ours) == len(theirs) > 1
-        for (x, labels), (frames, wanted) in zip(ours, theirs, strict=True):
-            same_as(x, frames)
-            assert (x.by_neuron is None) == name.startswith("dense")
-            assert (type(labels), labels.dtype) == (np.ndarray, wanted.dtype)
-            np.testing.assert_array_equal(labels, wanted)
-
-
-def targets_of(form, lengths):
-    """Return targets in a form that `Arrays` takes, of recordings with lengths, and its further arguments."""
-    rng, samples = np.random.default_rng(3), len(lengths)
-    if form in ("labels", "numbers"):
-        return rng.integers(0, 2, (samples, 5)), {"targets": form}
-    if form == "steps":
-        return [rng.integers(0, 3, length) for length in lengths], {"targets": form}
-    if form == "classes":
-        return rng.integers(0, 3, samples), {}
-    return [rng.random((length, 2)) < 0.3 for length in lengths], {}
-
-
-@pytest.mark.parametrize("micro", [None, 1, 2])
-@pytest.mark.parametrize("resident", RESIDENT)
-@pytest.mark.parametrize("form", ["classes", "steps", "labels", "numbers", "trains"])
-@pytest.mark.parametrize("events", [True, False])
-def test_targets_are_those_of_the_cpu(events, form, resident, micro):
-    """Also as many steps as recordings, of recordings that end early, in parts of batches."""
-    lengths = (6, 6, 2, 6, 5, 6)
-    rng = np.random.default_rng(5)
-    x = [rng.random((length, 4)) < 0.4 for length in lengths]
-    y, options = targets_of(form, lengths)
-    if events:
-        x, options["shape"] = [Events(*map(np.asarray, np.nonzero(each))) for each in x], 4
-    data = Arrays(x, y, **options)
-
-    def loaded(**where):
-        loader = Loader(data, 4, steps=6, shuffle=True, seed=2, **where)
-        if micro is None:
-            return list(loader)
-        shares = Shares(loader, micro, range)
-        return [pair for share, _ in shares for pair in share.pairs]
-
-    theirs = loaded()
-    with on_cuda():
-        ours = loaded(resident=resident)
-        assert len(ours) == len(theirs)
-        for (x, target), (frames, wanted) in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(np.asarray(x), frames)
-            assert (type(target), target.dtype, target.shape) == (np.ndarray, wanted.dtype, wanted.shape)
-            np.testing.assert_array_equal(target, wanted)
-
-
-@pytest.mark.parametrize("resident", RESIDENT)
-def test_epochs_and_single_batches(resident):
-    data = images()
-    loader = Loader(data, 4, steps=40, shuffle=True, seed=1, drop_last=True)
-    theirs = [list(loader) for _ in range(2)]
-    with on_cuda():
-        loader = Loader(data, 4, steps=40, shuffle=True, seed=1, drop_last=True, resident=resident)
-        x, labels = loader[1]
-        same_as(x, theirs[0][1][0])
-        assert loader.epoch == 0
-        for epoch in theirs:
-            for (x, labels), (frames, wanted) in zip(loader, epoch, strict=True):
-                same_as(x, frames)
-                assert labels.tolist() == wanted.tolist()
-        labels[:] = 7  # a batch may be written to
-        assert 7 not in loader[0][1]
+        loader = Loader(case.data, **case.options, resident=resident)
+        for epoch in range(2):
+            pairs, parts = loader, case.parts(epoch)
+            if micro is not None:
+                pairs = [pair for share, _ in Shares(loader, micro, range) for pair in share.pairs]
+                parts = [part[at : at + micro] for part in parts for at in range(0, len(part), micro)]
+            for (x, target), part in zip(pairs, parts, strict=True):
+                frames, lengths, wanted = case.batch(part, epoch)
+                assert (None if lengths is None else list(lengths)) == (x.lengths.tolist() if case.lengths else None)
+                if frames.dtype == bool:
+                    same_as(x.stored if isinstance(x, cs.Tensor) else x, frames)
+                else:
+                    x = x.numpy() if isinstance(x, cs.Tensor) else x
+                    assert (type(x), x.dtype, x.tobytes()) == (np.ndarray, frames.dtype, frames.tobytes())
+                assert (type(target), target.dtype, target.tobytes()) == (np.ndarray, wanted.dtype, wanted.tobytes())
+                target[:] = 0  # a batch may be written to
 
 
 @pytest.mark.parametrize("rounding", ["floor", "nearest"])
@@ -201,13 +146,11 @@ def test_bins_of_files_and_of_events_are_the_cpus(rounding, tmp_path):
         assert driver.launches.count("set_bits") == 2
 
 
-def test_events_and_arrays_together_are_sent_as_bits_and_signals_as_they_are():
+def test_events_and_arrays_together_are_sent_as_bits():
     theirs = batches(Own())
     with on_cuda():
         for (x, _), (frames, _) in zip(batches(Own()), theirs, strict=True):
             same_as(x, frames)
-        x, _ = Loader(SIGNALS, 4)[0]
-        assert (type(x), x.dtype) == (np.ndarray, np.float64)
 
 
 def uploads(costs):
