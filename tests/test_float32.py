@@ -53,9 +53,7 @@ DOORS = {
     "count_scale": lambda x: cs.SpikeCountLoss(cs.SRM(), count_scale=abs(x)),
     "slope": lambda x: cs.BinaryCrossEntropyLoss(slope=abs(x)),
     "offset": lambda x: cs.BinaryCrossEntropyLoss(offset=x),
-    "loss_scale": lambda x: cs.Trainer(
-        NET, cs.CrossEntropyLoss(), cs.SGD(NET.parameters(), lr=0.1), loss_scale=abs(x)
-    ),
+    "loss_scale": lambda x: cs.Trainer(NET, cs.CrossEntropyLoss(), cs.SGD(NET.parameters(), lr=0.1), loss_scale=abs(x)),
     "shift of each": lambda x: cs.functions.shift(np.ones((5, 1, 2)), delay=[0.0, x]),
     "recurrence": lambda x: cs.Recurrent(cs.Dense(3, 3), cs.LIF(), delay=abs(x)),
     "class weights": lambda x: cs.CrossEntropyLoss(weights=[abs(x), 1.0]),

@@ -112,8 +112,8 @@ def test_kernels_run_in_as_many_threads():
             jit.parallel_for(lambda first, last, barrier=barrier: barrier.wait(), number, grain=1)
 
 
-def test_a_process_without_numbas_compiler_has_the_same_bits():
-    """NUMBA_DISABLE_JIT turns off the compiler for Numba's decorators, not for the kernels here."""
+def test_a_process_without_numbas_compiler_has_the_same_bits(tmp_path):
+    """NUMBA_DISABLE_JIT turns off the compiler for Numba's decorators, not for the kernels here, also uncached ones."""
     program = """
 import numpy as np, cuslayer as cs
 cs.seed(0)
@@ -123,7 +123,10 @@ cs.SpikeCountLoss(net[1], true=5, false=1)(net(x), np.arange(4) % 3).backward()
 print(cs.threads(), *(p.grad.tobytes().hex() for p in net.parameters()))
 """
     outputs = []
-    for variables in ({"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "3", "NUMBA_DISABLE_JIT": "1"}):
+    for variables in (
+        {"OMP_NUM_THREADS": "1"},
+        {"OMP_NUM_THREADS": "3", "NUMBA_DISABLE_JIT": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
+    ):
         environment = {**os.environ, **variables}
         command = [sys.executable, "-c", program]
         outputs.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True))

@@ -17,9 +17,9 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -27,6 +27,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 from numba.core import event
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
 from cuslayer._base.kernel_cache import check_files
 from cuslayer._base.threads import thread_count
@@ -61,15 +62,27 @@ def _say_compiling() -> None:
 event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 
-def _njit(function: Callable[P, R], **options: Any) -> Any:
-    """Compile a function at its first call, even under NUMBA_DISABLE_JIT: Python cannot run its LLVM instructions."""
+@contextmanager
+def _compiler() -> Iterator[None]:
+    """Have Numba compile within the block, even under NUMBA_DISABLE_JIT: Python cannot run LLVM instructions."""
     settings: Any = numba.config
-    disabled = settings.DISABLE_JIT
-    settings.DISABLE_JIT = 0
-    try:
-        return numba.njit(**options)(function)
-    finally:
-        settings.DISABLE_JIT = disabled
+    with global_compiler_lock:
+        disabled = settings.DISABLE_JIT
+        settings.DISABLE_JIT = 0
+        try:
+            yield
+        finally:
+            settings.DISABLE_JIT = disabled
+
+
+def _njit(function: Callable[P, R], **options: Any) -> Any:
+    """Compile a function at its first call."""
+    with _compiler():
+        dispatcher: Any = numba.njit(**options)(function)
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        # Types are inferred at the first call: functions within the kernel are then decorated.
+        dispatcher.compile = _compiler()(dispatcher.compile)
+    return dispatcher
 
 
 def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
@@ -99,7 +112,8 @@ def address_of(function: Callable[..., Any], signature: Any) -> int:
     with suppress(RuntimeError):  # no folder for the cache is writable
         made.enable_caching()
         check_files(made, _stamp())
-    made.compile()
+    with _compiler():
+        made.compile()
     _addressed.append(made)
     return cast(int, made.address)
 
