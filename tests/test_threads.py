@@ -112,8 +112,13 @@ def test_kernels_run_in_as_many_threads():
             jit.parallel_for(lambda first, last, barrier=barrier: barrier.wait(), number, grain=1)
 
 
-def test_a_process_without_numbas_compiler_has_the_same_bits(tmp_path):
-    """NUMBA_DISABLE_JIT turns off the compiler for Numba's decorators, not for the kernels here, also uncached ones."""
+def run(program, **variables):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_process_without_numbas_compiler_has_the_same_bits():
+    """NUMBA_DISABLE_JIT turns off the compiler for Numba's decorators, not for the kernels here."""
     program = """
 import numpy as np, cuslayer as cs
 cs.seed(0)
@@ -122,14 +127,16 @@ x = np.random.default_rng(0).random((20, 4, 12)) < 0.3
 cs.SpikeCountLoss(net[1], true=5, false=1)(net(x), np.arange(4) % 3).backward()
 print(cs.threads(), *(p.grad.tobytes().hex() for p in net.parameters()))
 """
-    outputs = []
-    for variables in (
-        {"OMP_NUM_THREADS": "1"},
-        {"OMP_NUM_THREADS": "3", "NUMBA_DISABLE_JIT": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
-    ):
-        environment = {**os.environ, **variables}
-        command = [sys.executable, "-c", program]
-        outputs.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True))
-    (one, *first), (three, *second) = (output.stdout.split() for output in outputs)
+    one, *first = run(program, OMP_NUM_THREADS="1").split()
+    three, *second = run(program, OMP_NUM_THREADS="3", NUMBA_DISABLE_JIT="1").split()
     assert (one, three) == ("1", "3")
     assert first == second
+
+
+def test_a_kernel_compiles_without_numbas_compiler(tmp_path):
+    """No kernel is in the cache yet; its type inference decorates functions of Numba."""
+    program = """
+import numpy as np, cuslayer as cs
+print(cs.functions.shift(np.ones((5, 1, 2), np.float32), delay=[0.5, 1.0]).data.sum())
+"""
+    assert run(program, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path)) == "9.0\n"
