@@ -46,6 +46,13 @@ def test_gradients(scale, where):
             norm.gain = norm.offset = None
             assert cs.gradcheck(norm, X[:4]) < 1e-6
 
+        def of_mean(mean, norm=norm):
+            norm.mean = mean
+            return norm(X[:4])
+
+        norm.train(False)  # the last one, with a hook
+        assert cs.gradcheck(of_mean, RNG.random(4)) < 1e-6
+
 
 def test_running_statistics_are_those_of_evaluation():
     norm = BatchNorm(4, momentum=0.25)
