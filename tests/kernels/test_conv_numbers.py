@@ -190,8 +190,8 @@ def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
 
 
 def test_groups_of_few_channels_are_computed_as_one():
-    sizes = (4, 8, 4), (1, 1, 64), (1, 1, 6), (16, 16, 3), (5, 9, 8), (2, 2, 1)
-    assert [merged(*each) for each in sizes] == [4, 16, 6, 1, 4, 1]
+    sizes = (4, 8, 4), (1, 1, 64), (1, 1, 6), (16, 16, 3), (5, 9, 8), (2, 2, 1), (4, 4, 6), (5, 5, 9)
+    assert [merged(*each) for each in sizes] == [4, 16, 6, 1, 4, 1, 6, 9]
     w = normal(0, (2, 3, 2, 12))
     whole = merge(w, 4, 2)
     assert whole.shape == (2, 3, 4, 12)
