@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
@@ -98,6 +98,7 @@ def delta_reference(x, threshold):
     st.sampled_from([np.float32, np.float64, np.int16]),
     st.integers(0, 99),
 )
+@example(30, (2, 3), 1.0, np.int16, 0)  # changes that are the threshold
 def test_delta_equals_a_plain_loop(steps, rest, threshold, dtype, seed):
     x = np.random.default_rng(seed).normal(0, 2, (steps, *rest)).cumsum(axis=0).astype(dtype)
     s = cs.encode_delta(x, threshold=threshold)
