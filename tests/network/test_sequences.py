@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Arrays, Events, Loader
+from cuslayer.data import Arrays
 from cuslayer.network.stream import Stream
 from cuslayer.training import Trainer
 
@@ -18,19 +18,7 @@ AT_STEPS = RNG.integers(-1, 3, (20, 5))
 SRM = cs.SRM()
 LOSSES = [
     (cs.SpikeCountLoss(SRM, true=5, false=1), LABELS),
-    (cs.SpikeRateLoss(SRM), LABELS),
-    (cs.SpikeMaxLoss(SRM), LABELS),
-    (cs.ProbabilityWindowLoss(SRM, width=5), LABELS),
-    (cs.BinaryCrossEntropyLoss(), np.eye(3)[LABELS]),
-    (cs.SpikeTimeLoss(SRM), RNG.random((20, 5, 3)) < 0.1),
-    *(
-        (cs.CrossEntropyLoss(over, smoothing=0.1, weights=[1, 2, 0.5]), LABELS)
-        for over in ("max", "mean", "sum", "last")
-    ),
     (cs.CrossEntropyLoss("every"), AT_STEPS),
-    (cs.CrossEntropyLoss("every", weights=[1, 2, 0.5]), (AT_STEPS[..., None] == np.arange(3))),
-    (cs.MeanSquaredError(), RNG.random((20, 5, 3))),
-    (cs.MeanSquaredError("mean"), RNG.random((5, 3))),
 ]
 
 
@@ -89,17 +77,6 @@ def test_decisions_and_scores(over):
     assert score.accuracy == pytest.approx(np.mean(decided == LABELS))
 
 
-def test_the_score_of_labels_at_each_step_is_over_all_of_them():
-    net = network(read_out=True)
-    trainer = Trainer(net, cs.CrossEntropyLoss("every"), cs.Adam(net.parameters()), calibrate=None)
-    score = trainer.test([(cs.Tensor(X, lengths=LENGTHS), AT_STEPS)])
-    counted = (np.arange(20)[:, None] < LENGTHS) & (AT_STEPS >= 0)
-    right = net(X).data.argmax(axis=2) == AT_STEPS
-    assert score.accuracy == pytest.approx(right[counted].mean())
-    trainer.loss = cs.CrossEntropyLoss("every", window=(0.0, 30.0))  # it ends with the longest
-    assert trainer.test([(cs.Tensor(X, lengths=LENGTHS), AT_STEPS)]) == score
-
-
 def test_batch_norm_takes_own_steps_only():
     kept = np.arange(20)[:, None] < LENGTHS
     x = RNG.normal(size=(20, 5, 4))
@@ -147,36 +124,6 @@ def test_a_stream_ends_each_recording():
         passed = np.concatenate([passing(part) for part in np.split(x, cuts)])
         assert np.array_equal(passed, np.repeat((np.arange(20)[:, None] < LENGTHS)[..., None], 2, axis=2))
     assert x.all()  # an output that is the input itself is not written to
-
-
-def test_a_loader_pads_to_the_longest_of_a_batch():
-    x = [X[:length, i] for i, length in enumerate(LENGTHS)]
-    steps = [AT_STEPS[:length, i] for i, length in enumerate(LENGTHS)]
-    batches = list(Loader(Arrays(x, steps), 2))
-    assert [batch.x.shape for batch in batches] == [(20, 2, 6), (20, 2, 6), (6, 1, 6)]
-    assert [batch.lengths.tolist() for batch in batches] == [[20, 7], [13, 20], [6]]
-    assert (batches[0].target[7:, 1] == -1).all()
-    assert np.array_equal(batches[0].target[:7, 1], steps[1])
-    assert [batch.lengths for batch in Loader(Arrays(x, LABELS), 5, steps=20)] == [None]
-    (x, target), *_ = Loader(Arrays([Events([0.5, 3.5], [1, 2]), Events([1.0], [0])], [0, 1]), 2, steps=9, lengths=True)
-    assert (x.shape, x.lengths.tolist(), target.tolist()) == ((4, 2, 3), [4, 2], [0, 1])
-    numbers = next(iter(Loader(Arrays(X.swapaxes(0, 1), np.full((5, 1), 0.5)), 5))).target
-    assert numbers.shape == (5, 1)
-    assert numbers.dtype == np.float32
-
-
-def test_training_in_parts_is_training_as_a_whole():
-    from cuslayer.distributed import DataParallel
-
-    data, found = Arrays([X[:length, i] for i, length in enumerate(LENGTHS)], LABELS), []
-    for parallel in (None, DataParallel(micro=2)):
-        for batches in (Loader(data, 5), list(Loader(data, 5))):
-            net = network(read_out=True)
-            trainer = Trainer(net, cs.CrossEntropyLoss("mean"), cs.SGD(net.parameters(), 0.1), parallel=parallel)
-            found.append((trainer.train(batches).loss, net.parameters()[0].data))
-    for loss, weight in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
-        assert np.allclose(weight, found[0][1], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,6 @@ def test_training_equals_a_plain_loop():
     assert np.array_equal(t.net.layers[0].weight.data, net.layers[0].weight.data)
 
 
-def test_a_score_does_not_depend_on_the_batches():
-    t = trainer()
-    spikes, labels = zip(*batches(), strict=True)
-    whole = [(np.concatenate(spikes, axis=1), np.concatenate(labels))]
-    assert t.test(batches()).loss == pytest.approx(t.test(whole).loss)
-    assert t.test(batches()).accuracy == t.test(whole).accuracy
-
-
 def test_testing_changes_nothing():
     layer = cs.Dropout(0.5)
     t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
@@ -83,12 +75,6 @@ def test_testing_changes_nothing():
     assert not layer.training
     t.train(batches())
     assert layer.training
-
-
-def test_spike_trains_have_no_accuracy():
-    t = trainer(loss=cs.SpikeTimeLoss(SRM))
-    pairs = [(batches()[0][0], np.zeros((20, 3, 2), bool))]
-    assert t.train(pairs).accuracy is t.test(pairs).accuracy is None
 
 
 @pytest.mark.parametrize("way", ["train", "test", "prepare", "calibrate", "diagnose"])
@@ -120,13 +106,6 @@ def test_a_generator_serves_one_epoch():
         assert t.optimizer.epoch == 1
     assert t.train(batches()).loss > 0
     assert (t.optimizer.epoch, len(t.gradients.epochs)) == (1, 2)
-
-
-@pytest.mark.parametrize("way", ["train", "test"])
-def test_labels_at_each_step_that_are_all_left_out(way):
-    t = trainer(loss=cs.CrossEntropyLoss("every"))
-    with pytest.raises(ValueError, match=f"^{way}: batches must have a recording, .* a labelled step, got none$"):
-        getattr(t, way)([(batches()[0][0], np.full((20, 3), -1))])
 
 
 def test_nothing_is_printed_without_a_terminal(capsys):
@@ -189,19 +168,6 @@ def test_an_epoch_of_some_batches():
         assert trainer().train(batches((3, 2)), steps=steps) == whole
     cs.seed(1)
     assert trainer().train(batches((3, 2)), steps=1) != whole
-
-
-def test_the_scale_of_the_loss_is_of_the_scores_alone():
-    found = []
-    for scale in (1.0, 4.0):
-        cs.seed(1)
-        net = cs.Sequential(cs.Dense(6, 2), SRM)
-        t = Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01), loss_scale=scale)
-        found.append((t.train(batches()), t.test(batches()), net[0].weight.data))
-    (train, test, weight), (scaled, scaled_test, same) = found
-    assert (scaled.loss, scaled_test.loss) == (pytest.approx(4 * train.loss), pytest.approx(4 * test.loss))
-    assert scaled.accuracy == train.accuracy
-    assert (weight == same).all()
 
 
 def test_errors():
