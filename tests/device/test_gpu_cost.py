@@ -52,10 +52,7 @@ def normalized(neuron):
 CNN = runpy.run_path(str(BENCHMARKS.parent / "examples" / "nmnist_cnn.py"))["network"]
 CAPTURED = {
     "LIF": (mlp(cs.LIF()), 12),
-    "AdaptiveLIF": (mlp(cs.AdaptiveLIF()), 12),
     "CUBA": (mlp(cs.CUBA(gradient="exact")), 12),
-    "AdLIF": (mlp(cs.AdLIF()), 12),
-    "ResonateAndFire": (mlp(cs.ResonateAndFire()), 12),
     "Loihi": (mlp(cs.Loihi()), 19),
     "SampledSRM": (mlp(cs.SampledSRM()), 21),
     "CNN": (lambda: CNN(cs.LIF()), 21),

@@ -72,20 +72,6 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, graded, spread, 
         np.testing.assert_allclose(found.grad, total, rtol=0, atol=1e-10 * max(1.0, abs(total).max()))
 
 
-def test_a_block_of_columns_does_not_know_its_neighbours():
-    cs.threads(1)
-    x, g = RNG.normal(0.4, 1, (2, 40, 1, 2500)).astype(np.float32)
-    taus = RNG.uniform(1, 9, (4, 2500))
-    leaf, trained = cs.Tensor(x, requires_grad=True), neuron_of(taus, gradient="exact", trained=True)
-    trained(leaf).backward(g)
-    for part in (slice(0, 1), slice(2040, 2060), slice(2499, 2500)):
-        few, own = cs.Tensor(x[..., part], requires_grad=True), neuron_of(taus[:, part], gradient="exact", trained=True)
-        own(few).backward(g[..., part])
-        np.testing.assert_array_equal(few.grad, leaf.grad[..., part])
-        for mine, other in zip(own.parameters(), trained.parameters(), strict=True):
-            np.testing.assert_array_equal(mine.grad, other.grad[part])
-
-
 def test_a_state_is_kept_between_calls_when_asked():
     whole, parts = neuron_of(trained=True), neuron_of(trained=True, stateful=True)
     x, g = RNG.normal(0.5, 1, (2, 30, 2, 4)).astype(np.float32)

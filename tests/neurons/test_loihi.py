@@ -112,23 +112,6 @@ def test_the_gradient_is_its_formula(neuron, steps, columns, tau_rho, scale_rho,
     np.testing.assert_allclose(t.grad[:, 0], expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
-def test_a_block_of_columns_does_not_know_its_neighbours():
-    cs.threads(1)  # one thread computes all blocks
-    neuron = cs.Loihi(surrogate_at="recorded")
-    x = RNG.normal(5, 60, (150, 2200)).astype(np.float32)
-    g = RNG.standard_normal(x.shape).astype(np.float32)
-    u, s = forward(x, neuron.constants)
-    y = adjoint(g, u, neuron.constants)
-    for part in (slice(0, 1), slice(60, 70), slice(2040, 2060), slice(2199, 2200)):
-        few = np.ascontiguousarray(x[:, part])
-        u_few, s_few = forward(few, neuron.constants)
-        assert (u_few == u[:, part]).all()
-        assert (s_few == s[:, part]).all()
-        back = adjoint(np.ascontiguousarray(g[:, part]), u_few, neuron.constants)
-        assert (back == y[:, part]).all()
-    assert 0.02 < s.mean() < 0.5
-
-
 def test_the_voltage_is_held_from_the_spike_on():
     x = np.full((12, 1), 40.0)
     for ref_delay, times in ((1, [*range(1, 12)]), (2, [1, 3, 5, 7, 9, 11]), (4, [1, 5, 9])):
@@ -219,24 +202,6 @@ def test_losses_filter_by_the_response_of_peak_one():
     wanted = np.where(np.array([0, 2])[:, None] == np.arange(3), 7, 2)
     error = np.broadcast_to((s.sum(axis=0) - wanted) / 40, s.shape)
     np.testing.assert_allclose(t.grad, 2 * reference.psp_adjoint(error, eps), atol=1e-5)
-
-
-def test_a_network_of_loihi_neurons():
-    cs.seed(3)
-    neuron = cs.Loihi()
-    assert neuron.pool_gain == 28
-    net = cs.Network("6x6x2-4c3-2a-3", neuron)
-    assert [layer.gain for layer in net.layers if isinstance(layer, cs.SumPool)] == [28]
-    x = RNG.random((60, 2, 6, 6, 2)) < 0.2
-    out = net(x)
-    cs.SpikeCountLoss(neuron, true=20, false=2)(out, [0, 1]).backward()
-    assert out.shape == (60, 2, 3)
-    assert all(np.abs(p.grad).max() > 0 for p in net.parameters())
-    # One spike of a pooled window makes one spike or more.
-    one = np.zeros((30, 1, 2, 2, 1), bool)
-    one[3, 0, 0, 0] = True
-    assert neuron(cs.SumPool(2, gain=neuron.pool_gain)(one)).data.any()
-    assert not neuron(cs.SumPool(2, gain=neuron.pool_gain - 4)(one)).data.any()
 
 
 @pytest.mark.parametrize("vth_mant", [80, 100_000])

@@ -248,22 +248,3 @@ def test_a_network_of_ones_own_neurons_learns():
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < 0.5 * losses[0]
-
-
-def test_neurons_with_a_call_of_their_own_are_recorded_by_it():
-    """Spikes of one derived from SRM are what it returns, not where its potential reaches the threshold."""
-
-    class Every(cs.SRM):
-        def __call__(self, x):
-            s = super().__call__(x)
-            return cs.Tensor(s.data & (np.arange(len(s.data)) % 2 == 0)[:, None, None])
-
-    cs.seed(1)
-    net = cs.Sequential(cs.Dense(4, 3, weight_scale=20.0), Every())
-    x = np.ones((40, 1, 4), bool)
-    assert cs.Sequential(net[0], cs.SRM())(x).data[1::2].any()
-    with cs.record(net) as seen:
-        out = net(x)
-    assert out.data.any()
-    assert not out.data[1::2].any()
-    np.testing.assert_array_equal(seen[1].spikes.values, out.data)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions
 from cuslayer.neurons.resonate_and_fire import rotation
 from tests.support import step_programs
 
@@ -50,34 +49,6 @@ def test_spikes_are_those_of_a_program_to_the_bit(reset, spread, steps, theta, d
     carried = cs.ResonateAndFire(neuron.tau, neuron.frequency, theta=theta, reset=reset, dt=dt, graded=True)(x).data
     np.testing.assert_array_equal(carried, np.where(s, z.imag, 0.0))
     assert neuron(x[:0]).shape == (0, 2, 2, 3)
-
-
-@settings(deadline=None, max_examples=80)
-@given(
-    st.sampled_from(RESETS),
-    st.sampled_from(["slayer", "exact"]),
-    st.booleans(),
-    st.sampled_from(SPREADS[:3]),
-    st.integers(1, 40),
-    st.integers(0, 999),
-)
-def test_gradients_are_those_of_a_plain_reverse_sweep(reset, gradient, graded, spread, steps, seed):
-    """Of the input and of both parts of what multiplies the state, to 1e-10."""
-    generator = np.random.default_rng(seed)
-    options = {"theta": 0.8, "gradient": gradient, "graded": graded, "dt": 0.5, "tau_rho": 0.6, "scale_rho": 0.4}
-    neuron = drawn(generator, spread, reset=reset, **options)
-    x, g = generator.normal(0.2, 1.5, (steps, 2, 2, 3)), generator.standard_normal((steps, 2, 2, 3))
-    w = np.asarray(turned(neuron))
-    expected = step_programs.resonate_reverse(x, g, w, neuron, graded=graded)
-    leaf = cs.Tensor(x, requires_grad=True)
-    neuron(leaf).backward(g)
-    np.testing.assert_allclose(leaf.grad, expected[0], rtol=0, atol=1e-10 * max(1.0, abs(expected[0]).max()))
-    leaves = [cs.Tensor(each, requires_grad=True) for each in (x, w.real.copy(), w.imag.copy())]
-    functions.simulate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
-    for found, each in zip(leaves[1:], expected[1:], strict=True):
-        total = each.sum(axis=0).sum(axis=tuple(range(2 - len(spread))))
-        assert found.grad.shape == found.shape
-        np.testing.assert_allclose(found.grad, total, rtol=0, atol=1e-10 * max(1.0, abs(total).max()))
 
 
 @pytest.mark.parametrize("imaginary", [False, True])

@@ -56,13 +56,6 @@ def test_the_samples_of_an_srm_make_the_srm(gradient, dt, tau):
     np.testing.assert_allclose(neuron.psp(x).data, srm.psp(x).data, atol=1e-12)
 
 
-def test_gradients_of_losses():
-    loss = cs.SpikeTimeLoss(own())
-    target = RNG.random((20, 2, 3)) < 0.3
-    assert cs.gradcheck(lambda s: loss(s, target), RNG.random((20, 2, 3))) < 1e-6
-    assert cs.gradcheck(own().psp, RNG.random((20, 2, 3))) < 1e-6
-
-
 def test_without_refraction_and_without_a_filter():
     x = signal((20, 1, 4))
     assert (cs.SampledSRM(theta=2.0)(x).data == (x >= 2.0)).all()

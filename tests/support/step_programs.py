@@ -133,37 +133,6 @@ def resonate(x, w, neuron):
     return [np.array(part) for part in zip(*steps, strict=True)]
 
 
-def resonate_reverse(x, g, w, neuron, *, graded=False, since=0):
-    """Return the gradients of x and of the parts of w, these by neuron and sample, of the steps from `since` on."""
-    z, s, after = resonate(x, w, neuron)
-    zeros = np.zeros(x.shape[1:])
-    of_x, of_re_w, of_im_w = np.zeros(x.shape), zeros.copy(), zeros.copy()
-    after_re, after_im = zeros.copy(), zeros.copy()
-    for t in reversed(range(since, len(x))):
-        re, im = z[t].real, z[t].imag
-        of_s = g[t] * (im if graded else 1.0)
-        of_im = g[t] * s[t] if graded else zeros.copy()
-        if neuron.gradient == "slayer" or neuron.reset in ("none", "subtract"):
-            of_re = after_re
-            of_im = of_im + after_im
-            if neuron.gradient == "exact" and neuron.reset == "subtract":
-                of_s = of_s - neuron.theta * after_im
-        else:
-            of_re = after_re * (1.0 - s[t])
-            of_im = of_im + after_im * (1.0 - s[t])
-            left = neuron.theta if neuron.reset == "izhikevich" else 0.0
-            of_s = of_s - re * after_re + (left - im) * after_im
-        of_im = of_im + slope(neuron, im) * of_s
-        of_x[t] = of_re
-        before = after[t - 1] if t else np.zeros(x.shape[1:], complex)
-        # re = w_re before_re - w_im before_im + x;  im = w_im before_re + w_re before_im
-        of_re_w += of_re * before.real + of_im * before.imag
-        of_im_w += of_im * before.real - of_re * before.imag
-        after_re = w.real * of_re + w.imag * of_im
-        after_im = w.real * of_im - w.imag * of_re
-    return of_x, of_re_w, of_im_w
-
-
 def sigma_delta(x, theta, activation, sums):
     """Return the sum, the change, whether it is sent and what receivers know after each step."""
     total, known = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
