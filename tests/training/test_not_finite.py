@@ -94,7 +94,6 @@ WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
         r"the output of layer 2 \(SumPool\(.*\) is not finite \(inf\)",
     ),
     "surrogate": (lambda: mlp(cs.SRM(scale_rho=2e9)), {"loss": times(1e30)}, r"the gradient of "),
-    "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
     "gradients whose squares overflow": (mlp, {"loss": times(1e24), "optimizer": adam()}, STATE),
     "input": (mlp, {"x": ONES * 1e38}, INPUT),
     "weight hook": (lambda: mlp(weight_hook=lambda w: w * math.nan), {}, INPUT),
