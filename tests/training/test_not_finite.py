@@ -28,8 +28,9 @@ def mlp(srm: Any = None, scale: float = 30.0, **options: Any) -> cs.Sequential:
 
 
 def cnn(scale: float = 30.0, gain: float = 11.0) -> cs.Sequential:
-    srm = cs.SRM()
-    return cs.Sequential(large(cs.Conv(2, 4, 3), scale), srm, cs.SumPool(2, gain=gain), srm, cs.Dense(16, 2), srm)
+    srm, pool = cs.SRM(), cs.SumPool(2, gain=11.0)
+    pool.gain = gain  # which may be larger than its constructor allows
+    return cs.Sequential(large(cs.Conv(2, 4, 3), scale), srm, pool, srm, cs.Dense(16, 2), srm)
 
 
 def large(layer: Any, scale: float) -> Any:
