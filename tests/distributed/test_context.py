@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cuslayer import backend
+from cuslayer._base.threads import part_of_cores
 from cuslayer._tape import Tensor
 from cuslayer.distributed import Context, DataParallel, mpi, processes, sums, world
 from cuslayer.distributed.context import is_on_all
@@ -131,8 +131,8 @@ def test_an_mpiexec_of_another_mpi(monkeypatch, name):
 
 
 def test_the_cores_of_a_machine():
-    assert [backend.part_of_cores([4, 5, 6, 7, 8], place, 2) for place in range(2)] == [[4, 5], [6, 7, 8]]
-    assert [backend.part_of_cores([4, 5], place, 4) for place in range(4)] == [[4], [5], [4], [5]]
+    assert [part_of_cores([4, 5, 6, 7, 8], place, 2) for place in range(2)] == [[4, 5], [6, 7, 8]]
+    assert [part_of_cores([4, 5], place, 4) for place in range(4)] == [[4], [5], [4], [5]]
 
 
 def context_of(monkeypatch, rank=0, **others):

@@ -12,7 +12,6 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer._parameter import Bounded
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.recurrent import cpu
 from cuslayer.kernels.recurrent.constants import Geometry
 from cuslayer.neurons.step import flushed
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
@@ -153,9 +152,9 @@ def test_without_weights_it_is_the_neurons(kind, gradient):
 )
 @pytest.mark.parametrize("kind", ["SRM", "LIF"])
 @pytest.mark.parametrize("threads", [1, 2, 9])
-def test_a_convolution_to_itself(kind, padding, dilation, groups, kernel, threads, monkeypatch):
+def test_a_convolution_to_itself(kind, padding, dilation, groups, kernel, threads):
     """With one sample in a thread, and with several."""
-    monkeypatch.setattr(cpu, "cores", lambda: threads)
+    cs.threads(threads)
     neuron = KINDS[kind](gradient="exact", scale_rho=1)
     layer = cs.Conv(4, 4, kernel, padding=padding, dilation=dilation, groups=groups)
     population = cs.Recurrent(layer, neuron, delay=2.0)

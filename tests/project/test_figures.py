@@ -55,6 +55,11 @@ def test_reliability(script):
     assert fuzz["problems"] == []
 
 
+def test_residual_networks(script):
+    found = script("common").load("residual")
+    assert marked(script, "docs/coming-from-pytorch.md", "residual") == "\n".join(script("residual").lines(found))
+
+
 @pytest.mark.parametrize("name", ["qtdb", "braille", "braille-spikes", "spoken-digits", "smnist", "psmnist"])
 def test_tasks(script, name):
     tasks = script("tasks")
