@@ -49,9 +49,8 @@ def check_neuron(page, net, x, target, at, layer, number, sample, loss=None):
     """Compare a neuron, at position `at` of the network and `layer` of the page, with Python."""
     page.run(f"model.sample === {sample} || model.choose({sample})")
     with cs.no_grad(), cs.record(net, layers=at, samples=sample) as seen:
-        net.train(False)
+        net.eval()  # as the page shows it
         net(x)
-        net.train()
     shape = seen[at].spikes.shape[2:]
     place = np.unravel_index(number, shape)
     had = ask(page, f"potential({layer}, {number})")

@@ -51,6 +51,7 @@ def test_cnn(data, capsys):
     assert re.fullmatch(LINE.format(1), capsys.readouterr().out.strip())
 
 
+@pytest.mark.filterwarnings("ignore:calibrate. not all neurons fire at the rate")
 @pytest.mark.parametrize(("speaker", "kind"), [(None, "axons"), ("one", "recurrent")])
 def test_spoken_digits(speaker, kind, tmp_path, capsys):
     """Ten tones of two speakers are told apart."""

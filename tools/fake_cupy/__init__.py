@@ -29,6 +29,7 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.training.score import Tally
 from tools.emulator.driver import Emulator
 from tools.fake_cupy import cuda, elementwise, indexing, products, reductions, shapes
 from tools.fake_cupy.array import METADATA, DeviceArray
@@ -96,6 +97,9 @@ def strict(*, memory: int | None = None, compute: bool = True, counting: bool = 
         patch.setattr(backend, "cupy", lambda: cupy)
         patch.setattr(backend, "_driver_problem", lambda: None)
         patch.setattr(source, "library", source.Library(source.Cuda()))
+        if not compute:  # the numbers of samples and of their spikes would be 0
+            patch.setattr(Tally, "samples", 1)
+            patch.setattr(Tally, "spiked", True)
         yield emulator
 
 
