@@ -94,15 +94,15 @@ def set_values(name: str, p: Tensor, value: Any) -> None:
         ValueError: the shape differs, or a value is not finite or beyond the parameter's bounds.
     """
     try:
-        given = (value if isinstance(value, Tensor) else Tensor(value)).data
+        array = (value if isinstance(value, Tensor) else Tensor(value)).data
     except (AttributeError, TypeError, ValueError):
         raise check.mistyped(name, f"must be a Tensor or an array of shape {p.shape}", value) from None
-    if given.shape not in ((), p.shape):
-        raise ValueError(f"{name} must have shape {p.shape}, got {given.shape}")
+    if array.shape not in ((), p.shape):
+        raise ValueError(f"{name} must have shape {p.shape}, got {array.shape}")
     kept = not isinstance(value, Tensor) or value.dtype.kind != "f" or _left_behind(p, value)
-    values = namespace(given).empty(p.shape, p.dtype if kept else value.dtype)
+    values = namespace(array).empty(p.shape, p.dtype if kept else value.dtype)
     with np.errstate(over="ignore"):
-        values[...] = given
+        values[...] = array
     if values.size:
         least, most = float(values.min()), float(values.max())
         check.finite_range(name, least, most)

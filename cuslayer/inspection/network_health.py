@@ -116,7 +116,8 @@ class LayerHealth:
             return "silent" if self.silent else "slow"
         # With weights of both signs, about half of a layer has a negative input and cannot be locked. An output that
         # should fire often is above the threshold most of the time.
-        locked, gap = self.locked > 1 / 3 and self.desired is None, abs(self.gap)
+        locked = self.locked > 1 / 3 and self.desired is None
+        gap = abs(self.gap)
         if locked or self.distance > 5.0 * gap or self.peak > 20.0 * gap:
             return "saturated"
         return "fast" if self.rate > high else ""

@@ -330,7 +330,10 @@ class CalibrationRun:
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         low, high = self.fine.get(node.number, (math.inf, -math.inf))
         layers = [] if before > 0 and low <= before <= high else layers
-        power, last, no_input, reached = 1.0, 1.0, False, True
+        power = 1.0
+        last = 1.0
+        no_input = False
+        reached = True
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
             no_input = not x.tensor.data.any()
@@ -342,7 +345,8 @@ class CalibrationRun:
         for _ in range(_REPEATS + balances if layers else min(balances, 1)):
             near = not layers or abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted
             given = None if near or not x.mixed else x.again(0.0).data
-            step, reached = 1.0, True
+            step = 1.0
+            reached = True
             if not near:
                 step, reached = _factor(node, neuron, x.tensor.data, given, wanted, self._lengths)
             if abs(step - 1.0) >= _NEAR:

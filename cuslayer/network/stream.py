@@ -281,7 +281,8 @@ def _continued(node: GraphNode, whole: bool) -> Run:
     else:
         why = "the neurons have no method continued" if is_neuron(stage) else "it may depend on any other step"
     if whole and run is not None and not type(stage).continued.__module__.startswith("cuslayer."):
-        run, why = None, "your continued() gives no gradient for its state; use truncate"
+        run = None
+        why = "your continued() gives no gradient for its state; use truncate"
     if run is None or why.startswith("its state"):
         raise ValueError(f"layer {node} {check.one_line(stage)} cannot be trained in chunks of time: {why}")
     return run

@@ -450,7 +450,9 @@ class ParallelStep(PlainStep):
 
     def __init__(self, parallel: DataParallel, statistics: RunningStatistics, *, at_steps: bool = True) -> None:
         super().__init__()
-        self._parallel, self._statistics, self._at_steps = parallel, statistics, at_steps
+        self._parallel = parallel
+        self._statistics = statistics
+        self._at_steps = at_steps
         self.shows = parallel.context.rank == 0
 
     def own(self, batches: Iterable[Any]) -> Iterable[Any]:
@@ -531,7 +533,8 @@ class ParallelStep(PlainStep):
 
     def _end_batch(self, task: Task, found: _Found, number: int) -> None:
         """Add a batch to the score and the statistics on all processes; all raise an error that one has found."""
-        parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW + 1, 0)))
+        parallel = self._parallel
+        rows = np.pad(found.statistics, ((0, 0), (ROW + 1, 0)))
         for leaf, score in found.scores.items():
             rows[leaf, : ROW + 1] = *score.row(), found.recordings[leaf]
         mine = found.problem is not None, parallel.stop(), found.spikes
