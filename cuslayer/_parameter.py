@@ -77,11 +77,14 @@ def _left_behind(p: Tensor, value: Tensor) -> bool:
     """Return whether an optimizer has p without a value in its place."""
 
     def some() -> bool:
-        identities = ({id(each) for each in optimizer.parameters} for optimizer in list(optimizers))
+        identities = ({id(parameter) for parameter in optimizer.parameters} for optimizer in list(optimizers))
         return any(id(p) in held and id(value) not in held for held in identities)
 
+    if not some():
+        return False
     # An optimizer and its groups refer to each other: without a collection, one that nobody has any more would count.
-    return some() and (gc.collect() >= 0 and some())
+    gc.collect()
+    return some()
 
 
 def set_values(name: str, p: Tensor, value: Any) -> None:
