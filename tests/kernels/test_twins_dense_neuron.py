@@ -128,7 +128,7 @@ def test_each_frame_is_summed_in_the_order_of_the_cpu(
     if outputs in (10, 33):
         monkeypatch.setattr(gpu_dense, "most_shared", lambda: 0)
     w = drawn_weights(outputs, math.prod(frame), outputs, dtype)
-    x = of_every_activity(outputs, frame, w).swapaxes(0, 1)
+    x = of_every_activity(outputs, frame).swapaxes(0, 1)
     potential = check(x, w, Sizes(len(x), 1, outputs), *filters(2))
     assert potential.any()
 

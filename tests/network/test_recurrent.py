@@ -91,7 +91,9 @@ def test_recorded_and_explained(kind, delay):
     record, steps = seen[1], int(delay)
     spikes = record.spikes.values
     sent = np.concatenate([np.zeros_like(spikes[:steps]), spikes])[:60].astype(np.float64)
-    np.testing.assert_allclose(record.recurrent.values, sent @ net[1].layer.weight.data, rtol=1e-5, atol=1e-5)
+    weight = net[1].layer.weight.data
+    # Large weights may cancel.
+    np.testing.assert_allclose(record.recurrent.values, sent @ weight, rtol=1e-5, atol=1e-6 * abs(weight).max())
     np.testing.assert_array_equal(record.weighted.values, net[0](x).data)
     assert record.weighted_error.values.any()
     assert "recurrent" in repr(record)

@@ -19,7 +19,6 @@ from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.dense.busy import INPUTS, busy_above
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, GraphNode, feeds
@@ -195,10 +194,8 @@ def neuron_constants(neurons: Any) -> Json:
 def dense_node(layer: Any, before: Shape, after: Shape) -> Json:
     """Return a dense layer or a read-out as the page reads it, without its bias."""
     w, delays = to_numpy(layer.effective_weight().data), layer.delays
-    lags = 1 if delays is None else delays.lags
-    summed = {"sixesAbove": busy_above(lags * len(w), w.shape[1], w.itemsize), "together": INPUTS}
-    found = {"kind": "dense", "outputs": w.shape[1], "weight": block(w, "f4")} | summed
-    return found if delays is None else found | {"lags": lags, "lag": block(to_numpy(delays.whole_lags()), "u2")}
+    found = {"kind": "dense", "outputs": w.shape[1], "weight": block(w, "f4")}
+    return found if delays is None else found | {"lags": delays.lags, "lag": block(to_numpy(delays.whole_lags()), "u2")}
 
 
 def _window(layer: Any, before: Shape, after: Shape) -> Json:

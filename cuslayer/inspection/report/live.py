@@ -233,8 +233,7 @@ def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
         if type(layer) not in KINDS:
             return None
         back = KINDS[type(layer)](layer, shape, shape)
-        # Rows of weights are added four at a time, however many there are.
-        found["back"] = {"lags": 1} | back | {"delay": stage.steps, "sixesAbove": 1 << 30}
+        found["back"] = {"lags": 1} | back | {"delay": stage.steps}
     return found
 
 

@@ -9,6 +9,7 @@ const AT_ONCE = 8; // steps between two yields
 const f32 = Math.fround, trunc = Math.trunc, abs = Math.abs;
 const min = (a, b) => (a < b ? a : b), max = (a, b) => (a > b ? a : b);
 const LEAST = 2 ** -66; // a state under it becomes 0, as in cuslayer/kernels/host/states.py
+const NEIGHBOURS = 6; // as in cuslayer/kernels/dense/row_sums.py
 const flushed = (x) => (abs(x) < LEAST ? 0 : x);
 
 // Round to the nearest integer, halves to even.
@@ -217,30 +218,17 @@ function weigh(node, firing, out, at, goesBack = false) {
   }
 }
 
-// Add the rows of a dense weight in the order of `add_rows` in cuslayer/kernels/dense: that of few spikes four at a
-// time, that of many after the sum of those in each six neighbouring inputs.
-function weighDense({ outputs, sixesAbove, together }, w, firing, out, at) {
-  if (firing.length > sixesAbove) {
-    const some = new Float32Array(outputs);
-    for (let e = 0; e < firing.length; ) {
-      const end = (Math.floor(firing[e] / together) + 1) * together;
-      some.fill(0);
-      for (; e < firing.length && firing[e] < end; e++) {
-        for (let j = 0; j < outputs; j++) some[j] += w[firing[e] * outputs + j];
-      }
-      for (let j = 0; j < outputs; j++) out[at + j] += some[j];
+// Add the rows of a dense weight in the order of `gather` in cuslayer/kernels/dense: those of neighbouring inputs to
+// each other first.
+function weighDense({ outputs }, w, firing, out, at) {
+  const some = new Float32Array(outputs);
+  for (let e = 0; e < firing.length; ) {
+    const end = (Math.floor(firing[e] / NEIGHBOURS) + 1) * NEIGHBOURS;
+    some.fill(0);
+    for (; e < firing.length && firing[e] < end; e++) {
+      for (let j = 0; j < outputs; j++) some[j] += w[firing[e] * outputs + j];
     }
-    return;
-  }
-  const whole = firing.length - (firing.length % 4);
-  for (let e = 0; e < whole; e += 4) {
-    const [a, b, c, d] = [0, 1, 2, 3].map((k) => firing[e + k] * outputs);
-    for (let j = 0; j < outputs; j++) {
-      out[at + j] = f32(out[at + j] + f32(f32(w[a + j] + w[b + j]) + f32(w[c + j] + w[d + j])));
-    }
-  }
-  for (let e = whole; e < firing.length; e++) {
-    for (let j = 0; j < outputs; j++) out[at + j] = f32(out[at + j] + w[firing[e] * outputs + j]);
+    for (let j = 0; j < outputs; j++) out[at + j] += some[j];
   }
 }
 

@@ -12,7 +12,7 @@
 //   dense        | w, row of the 1st spike   |   weight        | errors, row of 1st spike  |   block: an input,
 //   warp: a      | w, row of the 2nd         |   adjoint       | errors, row of 2nd        |   128 outputs; its warps
 //   frame, 128   | ...                       |   warp: an 8th  | ...                       |   are added in shared
-//   outputs      | sum in the CPU's order    |   of an input   | sum in fours              |   memory, in their order
+//   outputs      | sum in the CPU's order    |   of an input   | sum in the same way       |   memory, in their order
 //                +---------------------------+                 +---------------------------+
 //
 // dense: a warp lists the spikes of a frame (spike_list.cuh) and reads the words of its next frame meanwhile. The
@@ -42,12 +42,6 @@
 // share: they are not in step, and more rows than that are not found there. Where all inputs spike, it is 4 times as
 // fast by these numbers. To count costs each block 5 loads a thread and a barrier, for 32 samples of 300 steps.
 //
-// Busy frames: a frame of `dense` with more than `limit` spikes is summed as on the CPU, which looks up the sums of
-// six neighbouring inputs in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
-// on the sizes of the layer alone: `busy_above` of busy.py. The bits of a frame are counted before they are listed: 4
-// popcounts and 5 shuffles for 4,096 inputs. A spike of a busy frame loads what another does; for 128 outputs it takes 12
-// additions and selections more, by the source, and 4 instructions to find its neighbours.
-//
 // Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoint
 // adds in another order, which does not depend on the device.
 // Twins: kernels/dense/cpu.py. Tests: tests/kernels/test_twins_dense.py.
@@ -65,7 +59,7 @@ constexpr int WARPS = 8, PARTS = 8;
 template <int groups>
 __device__ __forceinline__ void add_weights(
     const unsigned *words, const real *w, real *out, long long rows, long long outputs, unsigned frame_words,
-    unsigned limit, const Entries &entries, SpikeList<DEPTH> &spikes)
+    const Entries &entries, SpikeList<DEPTH> &spikes)
 {
     const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES), stride = gridDim.x / tiles * WARPS;
     const long long output = blockIdx.x % tiles * groups * LANES + threadIdx.x % LANES;
@@ -77,7 +71,7 @@ __device__ __forceinline__ void add_weights(
         next = Words<DEPTH>(words + after * frame_words, after < rows ? frame_words : 0, 0);
         real total[groups];
         sum_rows(
-            total, loaded, words + row * frame_words, frame_words, limit, entries, spikes, w, outputs,
+            total, loaded, words + row * frame_words, frame_words, entries, spikes, w, outputs,
             output - threadIdx.x % LANES);
 #pragma unroll
         for (int k = 0; k < groups; ++k)
@@ -86,7 +80,6 @@ __device__ __forceinline__ void add_weights(
     }
 }
 
-// As many blocks a multiprocessor as if no frame were busy.
 extern "C" __global__ __launch_bounds__(WARPS * LANES, sizeof(real) == 4 ? 4 : 3) void dense(
     const unsigned *__restrict__ words,  // (rows, lines, line_words), spikes
     const real *__restrict__ w,          // (inputs, outputs)
@@ -95,16 +88,15 @@ extern "C" __global__ __launch_bounds__(WARPS * LANES, sizeof(real) == 4 ? 4 : 3
     long long outputs,                   // neurons of the layer
     long long lines,                     // of a frame
     long long line_words,                // words of a line
-    long long line,                      // inputs of a line
-    unsigned limit)                      // spikes of a frame above which it is busy
+    long long line)                      // inputs of a line
 {
     __shared__ SpikeList<DEPTH> spikes[WARPS];
     SpikeList<DEPTH> &mine = spikes[threadIdx.x / LANES];
     const Entries entries(line_words, line, 1);
     if (outputs <= LANES)
-        add_weights<1>(words, w, out, rows, outputs, lines * line_words, limit, entries, mine);
+        add_weights<1>(words, w, out, rows, outputs, lines * line_words, entries, mine);
     else
-        add_weights<GROUPS>(words, w, out, rows, outputs, lines * line_words, limit, entries, mine);
+        add_weights<GROUPS>(words, w, out, rows, outputs, lines * line_words, entries, mine);
 }
 
 // The sum of this warp's part for `groups` groups of outputs, from `output` on. `loaded` are its first words.
@@ -114,14 +106,14 @@ __device__ __forceinline__ void add_errors(
     long long time_words, long long outputs, long long output, SpikeList<1> &spikes)
 {
     const unsigned lane = threadIdx.x % LANES, first = threadIdx.x / LANES * LANES, count = samples * time_words;
-    real total[groups] = {};
+    RowSums<groups> added;
     // Word v of sample n has the frames (32 v + b) samples + n.
     const Entries entries(time_words, 1, samples);
     spikes.for_each(
         loaded, steps, count, first, PARTS * LANES, entries,
-        [&](const unsigned *list, int size) {
-            add_in_fours(total, list, size, errors, outputs, output);
-        });
+        [&](const unsigned *list, int size) { added.add(list, size, errors, outputs, output); });
+    real total[groups];
+    added.finish(total);
 #pragma unroll
     for (int k = 0; k < groups; ++k)
         sums[k * LANES + lane] = total[k];
@@ -152,7 +144,7 @@ struct __align__(16) Masks {
 };
 
 // The sums of this warp's part for `inputs` inputs and 32 outputs from `output` on: every row of errors is read, and
-// multiplied by the bits. The steps of a word are added up first, so that the sums are as exact as those in fours.
+// multiplied by the bits. The steps of a word are added up first, so that the sums are more exact.
 __device__ __forceinline__ void add_products(
     real *sums, const unsigned *by_neuron, int inputs, const real *errors, long long steps, long long samples,
     long long time_words, long long outputs, long long output, Masks &masks)

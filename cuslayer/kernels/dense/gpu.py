@@ -6,7 +6,6 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty
-from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
@@ -44,7 +43,6 @@ def forward(x: PackedSpikes | Array, w: Array) -> Array:
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
-        limit=busy_above(*w.shape, w.itemsize),
     )
     return out
 

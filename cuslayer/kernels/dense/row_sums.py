@@ -1,8 +1,7 @@
 """Sums of rows of a table in vector registers: rows of spikes, or precomputed row sums.
 
 A loop over arrays would load and store the sum for every few rows. Here each row takes one addition from memory. The
-sum has the two orders of `dense/cpu.py`. Neither branches on spikes: a mispredicted branch takes as long as the rows of
-some spikes. All arrays are flat.
+loop does not branch on spikes: a mispredicted branch takes as long as the rows of some spikes. All arrays are flat.
 """
 
 from __future__ import annotations
@@ -12,11 +11,15 @@ from typing import Any
 
 from llvmlite import ir
 
-from cuslayer.kernels.dense.busy import INPUTS, TABLES
 from cuslayer.kernels.host.llvm import I32, I64, Bits, Emitted, Emitter, Flat, Int, generated
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, added, vectors_of
 
-# By neighbours, two registers for each vector of a sum.
+# Tables that one word of codes, a byte each, looks up; and the neighbouring rows of a table. Each sum of rows adds the
+# rows of such neighbours to each other first, with tables or without.
+TABLES, INPUTS = 6, 6
+# Rows of the matrix that a word of codes stands for.
+ROWS = TABLES * INPUTS
+# Two registers for each vector of a sum.
 _MOST_VECTORS = 8 if REGISTER_BYTES == 64 else 4
 # Bytes of a sum in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
@@ -26,8 +29,8 @@ def _chosen(conditions: Emitted, yes: list[Emitted], no: list[Emitted]) -> list[
     return [conditions.choose(one, other) for one, other in zip(yes, no, strict=True)]
 
 
-def _summing(neighbours: bool, more: bool = False) -> Any:
-    """Return a function that writes sums of rows in one of the orders; with `more`, it adds the total before."""
+def _summing(more: bool) -> Any:
+    """Return a function that writes sums of rows; with `more`, it adds the total before."""
 
     @generated
     def sum_rows(
@@ -46,37 +49,19 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
             rows = Rows(code, total, vectors, width)
             before = rows.load(total, begin) if more else rows.zero
 
-            def position(e: Emitted) -> Emitted:
-                return index.load(e).into("sext", I64)
-
-            def row(at: Emitted) -> list[Emitted]:
-                return rows.load(table, table_at + at * stride)
-
-            def one_row(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
-                return added(sums, row(position(e)))
-
-            def four_rows(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
-                a, b, c, d = (row(position(e + k)) for k in range(4))
-                return added(sums, added(added(a, b), added(c, d)))
-
             def in_group(e: Emitted, values: list[Emitted]) -> list[Emitted]:
                 group, sums, some = values[0], values[1 : vectors + 1], values[vectors + 1 :]
-                at = position(e)
+                at = index.load(e).into("sext", I64)
                 own = (at // INPUTS).into("trunc", I32)
                 # As vectors, so that it becomes the mask of an addition and not a branch.
                 changes = own.splat(rows.lanes).compare("!=", group.splat(rows.lanes))
-                found = row(at)
+                row = rows.load(table, table_at + at * stride)
                 done = _chosen(changes, added(sums, some), sums)
-                return [own, *done, *_chosen(changes, found, added(found, some))]
+                return [own, *done, *_chosen(changes, row, added(row, some))]
 
-            if neighbours:
-                start = [Emitted(code, ir.Constant(I32, -1)), *before, *rows.zero]
-                _, values = code.loop(first, last, start, in_group, unrolled=False)
-                sums = added(values[1 : vectors + 1], values[vectors + 1 :])
-            else:
-                rest, sums = code.loop(first, last, before, four_rows, step=4, unrolled=False)
-                _, sums = code.loop(rest, last, sums, one_row, unrolled=False)
-            rows.store(sums, total, begin)
+            start = [Emitted(code, ir.Constant(I32, -1)), *before, *rows.zero]
+            _, values = code.loop(first, last, start, in_group, unrolled=False)
+            rows.store(added(values[1 : vectors + 1], values[vectors + 1 :]), total, begin)
 
         cases = {count: partial(of_vectors, count) for count in range(1, _MOST_VECTORS + 1)}
         code.cases(vectors_of(width, total), cases)
@@ -86,12 +71,11 @@ def _summing(neighbours: bool, more: bool = False) -> Any:
 
 # sum_rows(total, begin, table, table_at, stride, index, first, last, width): write the sum of the rows of the table
 # that begin at table_at + index[e] stride, for e from first to last, to the row of total that begins at `begin`.
-# They have `width` numbers, KEPT_BYTES at most. Four rows are added to each other before they are added to the sum.
-sum_rows: Any = _summing(False)
+# They have `width` numbers, KEPT_BYTES at most. The rows of INPUTS neighbours in the table are added to each other
+# first, in ascending order.
+sum_rows: Any = _summing(more=False)
 # The same, added to the row of total.
-sum_more_rows: Any = _summing(False, more=True)
-# The first, but each INPUTS neighbours in the table are added to each other first, in ascending order.
-sum_neighbours: Any = _summing(True)
+sum_more_rows: Any = _summing(more=True)
 
 
 @generated

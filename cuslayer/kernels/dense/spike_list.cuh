@@ -1,5 +1,4 @@
-// Lists of the spikes among packed bits, and sums over them in the CPU's two orders: `gather` and `gather_by_six` of
-// kernels/dense/cpu.py.
+// Lists of the spikes among packed bits, and sums over them in the order of the CPU: `gather` of kernels/dense/cpu.py.
 //
 // A warp lists the bits of 32 or 128 words, then all its lanes follow the list, each for outputs of its own: the warp
 // does not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane
@@ -11,10 +10,14 @@
 //     sum so far      1        1        3        4
 //     list         [  2,      64,      67,      97 ]      place 2 is in lane 2, whose sum is the first above 2
 //
-// The list has 32 places. Only the last list is partial, so sums always group the same four spikes.
+// The list has 32 places. Only the last list is partial.
 
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;
+// Rows of spikes whose loads are on their way together.
+constexpr int TOGETHER = 4;
+// The neighbouring entries whose rows are added to each other first: INPUTS of row_sums.py.
+constexpr unsigned NEIGHBOURS = 6;
 
 // Which entry a bit stands for: bit b of word w is entry outer (w / period) + inner (32 (w % period) + b).
 struct Entries {
@@ -51,28 +54,6 @@ struct Words {
             word[i] = at + LANES * i < count ? mine[LANES * i] : 0;
     }
 };
-
-// Whether more than `limit` of the bits in `count` words are 1; `loaded` are the first words. All lanes of a warp call
-// it together.
-template <int depth>
-__device__ __forceinline__ bool are_many(
-    const Words<depth> &loaded, const unsigned *words, unsigned count, unsigned limit)
-{
-    unsigned bits = 0;
-#pragma unroll
-    for (int i = 0; i < depth; ++i)
-        bits += __popc(loaded.word[i]);
-    for (unsigned at = depth * LANES; at < count; at += depth * LANES) {
-        const Words<depth> more(words, count, at);
-#pragma unroll
-        for (int i = 0; i < depth; ++i)
-            bits += __popc(more.word[i]);
-    }
-#pragma unroll
-    for (int distance = LANES / 2; distance > 0; distance /= 2)
-        bits += __shfl_xor_sync(ALL_LANES, bits, distance);
-    return bits > limit;
-}
 
 // The place of bit number `bit` of a word, counted from 0 over those that are 1. The first way takes 5 instructions for
 // each bit before it, the second 30, and all lanes of a warp wait for the one that takes longest.
@@ -216,72 +197,71 @@ __device__ __forceinline__ void read_columns(real (&row)[groups], const real *fr
         row[k] = all || k * LANES < count ? from[k * LANES] : 0;
 }
 
-template <int groups, bool all>
-__device__ __forceinline__ void add_rows(
-    real (&total)[groups], const unsigned *list, int size, const real *first, unsigned columns, int count)
-{
-    int e = 0;
-#pragma unroll (4 / groups)
-    for (; e + 4 <= size; e += 4) {
-        const uint4 four = *reinterpret_cast<const uint4 *>(list + e);
-        real a[groups], b[groups], c[groups], d[groups];
-        read_columns<groups, all>(a, first + (unsigned long long)four.x * columns, count);
-        read_columns<groups, all>(b, first + (unsigned long long)four.y * columns, count);
-        read_columns<groups, all>(c, first + (unsigned long long)four.z * columns, count);
-        read_columns<groups, all>(d, first + (unsigned long long)four.w * columns, count);
-#pragma unroll
-        for (int k = 0; k < groups; ++k)
-            total[k] += (a[k] + b[k]) + (c[k] + d[k]);
-    }
-#pragma unroll 1
-    for (; e < size; ++e) {
-        real a[groups];
-        read_columns<groups, all>(a, first + (unsigned long long)list[e] * columns, count);
-#pragma unroll
-        for (int k = 0; k < groups; ++k)
-            total[k] += a[k];
-    }
-}
-
-// Adds the rows of a list to the totals of a lane, one for each of its columns, 32 apart: in fours, (a + b) + (c + d),
-// the rest one by one. `table` is (rows, columns); the columns of the warp begin at `column`.
+// The sums of a lane over the rows of spikes, one for each of its columns, 32 apart: the rows of neighbouring entries are
+// added to each other first.
 template <int groups>
-__device__ __forceinline__ void add_in_fours(
-    real (&total)[groups], const unsigned *list, int size, const real *table, long long columns, long long column)
-{
-    const int lane = threadIdx.x % LANES;
-    const long long left = columns - column;
-    if (left >= groups * LANES)
-        add_rows<groups, true>(total, list, size, table + column + lane, columns, 0);
-    else
-        add_rows<groups, false>(total, list, size, table + column + lane, columns, int(left) - lane);
-}
-
-// The neighbouring inputs whose rows are added to each other first where a frame is busy: INPUTS of busy.py.
-constexpr unsigned NEIGHBOURS = 6;
-
-// The sums of a lane over the spikes of a busy frame, one for each of its columns, 32 apart.
-template <int groups>
-struct SumsByNeighbours {
+struct RowSums {
     real total[groups] = {};
     real some[groups] = {};  // over the neighbours of the last spike
     unsigned last = 0;       // the number of these neighbours
 
-    // Adds the rows of a list, as add_in_fours does. A sum that began at 0 is never -0, so to add 0 does not change it.
-    template <bool all>
+    // Adds the rows of a list. `table` is (rows, columns); the columns of the warp begin at `column`.
     __device__ __forceinline__ void add(
+        const unsigned *list, int size, const real *table, long long columns, long long column)
+    {
+        const int lane = threadIdx.x % LANES;
+        const long long left = columns - column;
+        if (left >= groups * LANES)
+            add_rows<true>(list, size, table + column + lane, columns, 0);
+        else
+            add_rows<false>(list, size, table + column + lane, columns, int(left) - lane);
+    }
+
+    // Sets `sums` to the sums of all rows that were added.
+    __device__ __forceinline__ void finish(real (&sums)[groups]) const
+    {
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            sums[k] = total[k] + some[k];
+    }
+
+private:
+    template <bool all>
+    __device__ __forceinline__ void add_rows(
         const unsigned *list, int size, const real *first, unsigned columns, int count)
     {
-#pragma unroll (4 / groups)
-        for (int e = 0; e < size; ++e) {
-            const unsigned entry = list[e], neighbours = entry / NEIGHBOURS;
-            const bool others = neighbours != last;
+        int e = 0;
+#pragma unroll 1
+        for (; e + TOGETHER <= size; e += TOGETHER) {
+            real row[TOGETHER][groups];
+#pragma unroll
+            for (int i = 0; i < TOGETHER; ++i)
+                read_columns<groups, all>(row[i], first + (unsigned long long)list[e + i] * columns, count);
+            // Read the list again: the registers have the rows.
+#pragma unroll
+            for (int i = 0; i < TOGETHER; ++i)
+                add_row(static_cast<const volatile unsigned *>(list)[e + i] / NEIGHBOURS, row[i]);
+        }
+#pragma unroll 1
+        for (; e < size; ++e) {
             real row[groups];
-            read_columns<groups, all>(row, first + (unsigned long long)entry * columns, count);
+            read_columns<groups, all>(row, first + (unsigned long long)list[e] * columns, count);
+            add_row(list[e] / NEIGHBOURS, row);
+        }
+    }
+
+    // A sum that began at 0 is never -0, so the first addition of 0 does not change it.
+    __device__ __forceinline__ void add_row(unsigned neighbours, const real (&row)[groups])
+    {
+        if (neighbours == last) {
+#pragma unroll
+            for (int k = 0; k < groups; ++k)
+                some[k] += row[k];
+        } else {
 #pragma unroll
             for (int k = 0; k < groups; ++k) {
-                total[k] += others ? some[k] : real(0);
-                some[k] = others ? row[k] : some[k] + row[k];
+                total[k] += some[k];
+                some[k] = row[k];
             }
             last = neighbours;
         }
@@ -289,33 +269,15 @@ struct SumsByNeighbours {
 };
 
 // Sets the totals of a lane, one for each of its columns, 32 apart, to the sums of the rows that the bits in `count`
-// words of a frame stand for, in the CPU's order: by neighbours if there are more than `limit`, else in fours. `loaded`
-// are the first words; for the others see for_each and add_in_fours.
+// words of a frame stand for. `loaded` are the first words; for the others see for_each and RowSums.
 template <int groups, int depth>
 __device__ __forceinline__ void sum_rows(
-    real (&total)[groups], const Words<depth> &loaded, const unsigned *words, unsigned count, unsigned limit,
-    const Entries &entries, SpikeList<depth> &spikes, const real *table, long long columns, long long column)
+    real (&total)[groups], const Words<depth> &loaded, const unsigned *words, unsigned count, const Entries &entries,
+    SpikeList<depth> &spikes, const real *table, long long columns, long long column)
 {
-    if (are_many(loaded, words, count, limit)) {
-        SumsByNeighbours<groups> sums;
-        const long long left = columns - column;
-        const real *const first = table + column + threadIdx.x % LANES;
-        spikes.for_each(
-            loaded, words, count, 0, depth * LANES, entries, [&](const unsigned *list, int size) {
-                if (left >= groups * LANES)
-                    sums.template add<true>(list, size, first, columns, 0);
-                else
-                    sums.template add<false>(list, size, first, columns, int(left) - int(threadIdx.x % LANES));
-            });
-#pragma unroll
-        for (int k = 0; k < groups; ++k)
-            total[k] = sums.total[k] + sums.some[k];
-    } else {
-#pragma unroll
-        for (int k = 0; k < groups; ++k)
-            total[k] = 0;
-        spikes.for_each(
-            loaded, words, count, 0, depth * LANES, entries,
-            [&](const unsigned *list, int size) { add_in_fours(total, list, size, table, columns, column); });
-    }
+    RowSums<groups> sums;
+    spikes.for_each(
+        loaded, words, count, 0, depth * LANES, entries,
+        [&](const unsigned *list, int size) { sums.add(list, size, table, columns, column); });
+    sums.finish(total);
 }

@@ -21,8 +21,7 @@ from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.busy import busy_above
-from cuslayer.kernels.dense.cpu import add_rows, forward, has_busy_rows
+from cuslayer.kernels.dense.cpu import forward, gather, prefers_tables
 from cuslayer.kernels.fused.cpu_conv import ConvPass, from_blocks, saved_type
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
@@ -98,7 +97,6 @@ def _forward(
     start: Any,
     index: Any,
     w: Any,
-    limit: int,
     weighted: Any,
     held: Held,
     u: Any,
@@ -130,7 +128,7 @@ def _forward(
                     for i in range(count):
                         line, place = k * b.samples + low + i, row * distance + i * size
                         rows = start[line], start[line + 1]
-                        add_rows(ring, place, size, rows[0], rows[1], index, table, at, b.outputs, limit)
+                        gather(ring, place, size, rows[0], rows[1], index, table, at, b.outputs)
             blocks.forward(begun + t, begun + end, memory, x, 0, potential, 0, fired, 0, wide, neurons)
             for k in range(t, end):
                 copy(s[k, to : to + wide], fired[(begun + k) % len(fired), :wide])
@@ -144,18 +142,18 @@ def dense_neuron(
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
     The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
-    rows are busy, the layer and the neurons are two passes. For neurons written as a step, `response` is their
+    tables are faster, the layer and the neurons are two passes. For neurons written as a step, `response` is their
     constants; see `blocks.py`.
     """
     w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
     b = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
     flat = steps, b.samples * b.outputs
-    if has_busy_rows(x, w):
+    if prefers_tables(x, w):
         u, s = (each.reshape(shape) for each in spiking.fire(kernels.cpu, forward(x, w).reshape(flat), response))
         return w[:0] if keep is None else u, s
     u, s = empty((0, 0) if keep is None else flat, w.dtype), empty(flat, bool)
     neurons = forward_of(w.dtype, steps, response, spiking)
-    spikes = x.start, x.index, w, busy_above(*w.shape, w.itemsize), w[:0], held_by(neurons, 0, 0, CHUNK)
+    spikes = x.start, x.index, w, w[:0], held_by(neurons, 0, 0, CHUNK)
     parallel_for(_forward, b.number, b, 0, *spikes, u, s.view(np.uint8), neurons, grain=1)
     return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
 
@@ -208,15 +206,13 @@ def dense_neuron_adjoint(
 
 
 @compiled
-def _few(
-    b: ColumnBlocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, s: Any, neurons: Block
-) -> None:
+def _few(b: ColumnBlocks, count: int, begun: int, x: Any, w: Any, held: Held, s: Any, neurons: Block) -> None:
     """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
     start, index, none = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32), np.empty((0, 0), w.dtype)
     start[0] = 0
     for row in range(len(x)):
         start[row + 1] = list_row(row, x, index, start[row])
-    _forward(0, count, b, begun, start, index, w, limit, none, held, none, s, neurons)
+    _forward(0, count, b, begun, start, index, w, none, held, none, s, neurons)
 
 
 class _Streamed:
@@ -248,7 +244,7 @@ class StreamedNeurons:
         flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
         run = self._run = self._run or _Streamed(*self._constants, x.dtype)
         b, held, none, s = run.begin(len(x), 1, flat.shape[1])
-        given = _NO_SPIKES.start, _NO_SPIKES.index, none, 0, flat, held, none, s.view(np.uint8)
+        given = _NO_SPIKES.start, _NO_SPIKES.index, none, flat, held, none, s.view(np.uint8)
         parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, grain=8)
         run.steps += len(x)
         return s.reshape(x.shape)
@@ -258,7 +254,7 @@ class StreamedDense(_Streamed):
     """A dense layer (inputs, outputs) and its neurons, called chunk by chunk (T, N, ...); see `dense_neuron`."""
 
     def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
-        self._weight, self._limit = np.ascontiguousarray(weight), busy_above(*weight.shape, weight.itemsize)
+        self._weight = np.ascontiguousarray(weight)
         super().__init__(spiking.placed(response, weight, (weight.shape[1],)), spiking, weight.dtype)
 
     def __call__(self, x: Array) -> Array:
@@ -269,14 +265,14 @@ class StreamedDense(_Streamed):
         b, held, none, s = self.begin(steps, samples, w.shape[1])
         spikes = s.view(np.uint8)
         if rows.dtype == bool and rows.size + s.size <= _FEW:
-            _few(b, b.number, self.steps, as_bytes(rows), w, self._limit, held, spikes, self.neurons)
+            _few(b, b.number, self.steps, as_bytes(rows), w, held, spikes, self.neurons)
         else:
             found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
             # Compute the weighted input of rows that share tables before the neurons run.
-            apart = found is _NO_SPIKES or has_busy_rows(found, w)
+            apart = found is _NO_SPIKES or prefers_tables(found, w)
             weighted = forward(rows if found is _NO_SPIKES else found, w).reshape(s.shape) if apart else w[:0]
             found = _NO_SPIKES if apart else found
-            given = found.start, found.index, w, self._limit, weighted, held, none, spikes
+            given = found.start, found.index, w, weighted, held, none, spikes
             parallel_for(_forward, b.number, b, self.steps, *given, self.neurons, grain=1)
         self.steps += steps
         return s.reshape(steps, samples, w.shape[1])

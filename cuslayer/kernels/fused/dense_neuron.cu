@@ -78,7 +78,7 @@ struct Frames {
 template <int groups>
 __device__ __forceinline__ void gather(
     Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, long long outputs, long long output,
-    unsigned limit, const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
+    const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
 {
     const int this_chunk = frames.chunk;
     while (frames.chunk == this_chunk) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ void gather(
         next = Words<DEPTH>(after, after ? frames.frame_words : 0, 0);
         real total[groups];
         sum_rows(
-            total, loaded, frame, frame ? frames.frame_words : 0, limit, entries, spikes, w, outputs, output);
+            total, loaded, frame, frame ? frames.frame_words : 0, entries, spikes, w, outputs, output);
 #pragma unroll
         for (int k = 0; k < groups; ++k)
             to[k * CHUNK * LANES + threadIdx.x % LANES] = total[k];
@@ -110,7 +110,6 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     long long lines,                     // of a frame of the input
     long long line_words,                // words of a line
     long long line,                      // inputs of a line
-    unsigned limit,                      // spikes of a frame above which it is busy
     int groups,                          // groups of 32 outputs of a block, 1 or GROUPS
     int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
@@ -153,10 +152,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
         if (warp >= walkers && c < time_words && frames.chunk == c) {
             if (groups == 1)
                 gather<1>(
-                    frames, next, chunk(c), w, outputs, tile * LANES, limit, entries, lists[warp - walkers], gatherers);
+                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
             else
                 gather<GROUPS>(
-                    frames, next, chunk(c), w, outputs, tile * LANES, limit, entries, lists[warp - walkers], gatherers);
+                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
         }
         if (walks && c > 0) {
             const long long first = (c - 1ll) * CHUNK, pitch = samples * outputs;

@@ -10,7 +10,6 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Product, Spiking, narrow
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
-from cuslayer.kernels.dense.busy import busy_above
 from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
@@ -85,7 +84,6 @@ def dense_neuron(
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
-        limit=busy_above(*w.shape, w.itemsize),
         groups=block.groups,
         together=block.together,
         again=block.again,

@@ -24,6 +24,8 @@
 constexpr int THREADS = 512;
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;
+// The neighbouring rows of weights that are added to each other first: INPUTS of dense/row_sums.py.
+constexpr unsigned NEIGHBOURS = 6;
 
 // Where a thread is: in its sample, in a row of columns, in time.
 struct Place {
@@ -83,36 +85,27 @@ __device__ __forceinline__ real state_of(const Population &of, int number, const
 
 extern __shared__ __align__(16) unsigned char shared[];
 
-// Adds rows of the weights in fours, as `gather` of kernels/dense/cpu.py does: the sum of the rows of the bits that are
-// set in `count` words of each lag; `words` has `ring` steps, and step `latest` has lag 0.
+// The sum of the rows of the weights for the bits that are set in `count` words of each lag, those of NEIGHBOURS first,
+// as `gather` of kernels/dense/cpu.py adds them; `words` has `ring` steps, and step `latest` has lag 0.
 __device__ __forceinline__ real sum_of_rows(
     const unsigned *words, long long latest, long long lags, long long ring, int count, const real *w,
     long long neurons, int j)
 {
-    real total = 0, taken[4];
-    int held = 0;
-    for (long long lag = 0; lag < lags; ++lag, w += neurons * neurons) {
+    real total = 0, some = 0;
+    unsigned last = 0;
+    for (long long lag = 0; lag < lags; ++lag) {
         const unsigned *const sent = words + (latest + ring - lag) % ring * count;
         for (int word = 0; word < count; ++word)
             for (unsigned bits = sent[word]; bits; bits &= bits - 1) {
-                const real value = w[(word * LANES + __ffs(bits) - 1) * neurons + j];
-                taken[0] = held == 0 ? value : taken[0];
-                taken[1] = held == 1 ? value : taken[1];
-                taken[2] = held == 2 ? value : taken[2];
-                taken[3] = held == 3 ? value : taken[3];
-                if (++held == 4) {
-                    total += (taken[0] + taken[1]) + (taken[2] + taken[3]);
-                    held = 0;
-                }
+                const long long row = lag * neurons + word * LANES + __ffs(bits) - 1;
+                const unsigned neighbours = unsigned(row) / NEIGHBOURS;
+                const real value = w[row * neurons + j];
+                total += neighbours == last ? 0 : some;
+                some = neighbours == last ? some + value : value;
+                last = neighbours;
             }
     }
-    if (held > 0)
-        total += taken[0];
-    if (held > 1)
-        total += taken[1];
-    if (held > 2)
-        total += taken[2];
-    return total;
+    return total + some;
 }
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
