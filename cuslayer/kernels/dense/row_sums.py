@@ -53,11 +53,11 @@ def _summing(more: bool) -> Any:
                 group, sums, some = values[0], values[1 : vectors + 1], values[vectors + 1 :]
                 at = index.load(e).into("sext", I64)
                 own = (at // INPUTS).into("trunc", I32)
-                # As vectors, so that it becomes the mask of an addition and not a branch.
-                changes = own.splat(rows.lanes).compare("!=", group.splat(rows.lanes))
+                # As vectors, and each its own, so that both become masks of an addition: no branch, no copy.
+                other, same = (own.splat(rows.lanes).compare(sign, group.splat(rows.lanes)) for sign in (">", "=="))
                 row = rows.load(table, table_at + at * stride)
-                done = _chosen(changes, added(sums, some), sums)
-                return [own, *done, *_chosen(changes, row, added(row, some))]
+                done = _chosen(other, added(sums, some), sums)
+                return [own, *done, *_chosen(same, added(row, some), row)]
 
             start = [Emitted(code, ir.Constant(I32, -1)), *before, *rows.zero]
             _, values = code.loop(first, last, start, in_group, unrolled=False)
