@@ -33,7 +33,7 @@ def test_a_signature_is_read_without_its_comments():
         extern "C" __global__ void one(
             const real *__restrict__ x,  // (steps, columns), an array
             bool* s,                     /* written, (a, b) */
-            const long long *delay,
+            const long long *delay,      // (2, steps x columns), or empty
             long long steps,
             real theta,                  // threshold
             bool keep)
@@ -49,6 +49,8 @@ def test_a_signature_is_read_without_its_comments():
         ("theta", "real", False),
         ("keep", "bool", False),
     ]
+    assert [p.shape for p in found["one"][:3]] == [(("steps",), ("columns",)), (), (("2",), ("steps", "columns"))]
+    assert [p.optional for p in found["one"][:3]] == [False, False, True]
 
 
 STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
@@ -73,19 +75,52 @@ def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, chang
     assert driver.launches == []
 
 
+def test_sizes_are_read_from_shapes(library, driver):
+    arguments = {name: x for name, x in psp().items() if name not in ("steps", "columns")}
+    images = np.zeros((4, 3, 5, 2), np.float32)
+    for x in (arguments["x"], images, images[:0], arguments["x"]):
+        library.kernel("psp", SINGLE)(3, **arguments | {"x": x, "a": x})
+        _, _, steps, columns, _ = driver.launches[-1][3]
+        assert (steps, columns) == (len(x), x[0].size if len(x) else 30)
+        assert type(steps) is type(columns) is np.int64
+    # An array that may be empty is read if no other has the size.
+    parts, sums = np.zeros((5, 6), np.float32), np.zeros((2, 3), np.float32)
+    for given in ({}, {"count": 5, "size": 6}):
+        library.kernel("add_parts", SINGLE)(3, parts=parts, sums=sums, **given)
+        assert driver.launches[-1][3][2:] == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"a": np.zeros((4, 2), np.float32)}, "psp: a (steps, columns) must have 12 elements, got shape (4, 2)"),
+        ({"steps": 5}, "psp: x (steps, columns) must have 15 elements, got shape (4, 3)"),
+        ({"a": np.zeros((0, 3), np.float32)}, "psp: a (steps, columns) must have 12 elements, got shape (0, 3)"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_refused_by_name(library, driver, changed, message):
+    for _ in range(2):
+        with pytest.raises(ValueError) as raised:
+            library.kernel("psp", SINGLE)(3, **psp(**changed))
+        assert str(raised.value) == message
+    flat = {name: x for name, x in psp(x=np.zeros(12, np.float32)).items() if name != "columns"}
+    library.kernel("psp", SINGLE)(3, **flat)
+    with pytest.raises(TypeError, match=r"^psp: columns must be given, no array has it as an axis$"):
+        library.kernel("psp", SINGLE)(3, **flat | {"a": flat["x"]})
+
+
 def test_a_missing_or_unknown_name_is_refused(library, driver):
-    names = "x, a, steps, columns, response"
     fitting = psp()
     less = {name: x for name, x in fitting.items() if name not in ("steps", "response")}
     for arguments, found in (
-        (less, "lack steps, response"),
+        (less, "lack response"),
         (fitting | {"theta": 1, "y": 1}, "have unknown theta, y"),
-        (less | {"height": 1, "cuts": 1}, "lack steps, response and have unknown height, cuts"),
-        ({}, f"lack {names}"),
+        (less | {"height": 1, "cuts": 1}, "lack response and have unknown height, cuts"),
+        ({}, "lack x, a, response"),
     ):
         with pytest.raises(TypeError) as raised:
             library.kernel("psp", SINGLE)(3, **arguments)
-        assert str(raised.value) == f"psp: arguments {found}; the kernel wants {names}"
+        assert str(raised.value) == f"psp: arguments {found}; the kernel wants x, a, steps, columns, response"
     assert driver.launches == []
 
 
@@ -170,7 +205,7 @@ def test_what_was_bound_before_is_no_excuse(library, driver):
     x = np.zeros((4, 3))
     zero, one = 0.0, 1.0
     for gain in (zero, -zero, one, one, 1, zero):
-        kernel(3, **psp(x=x, a=x, gain=gain, columns=1))
+        kernel(3, **psp(x=x, a=x, gain=gain, columns=3))
         bound = driver.launches[-1][3][4]["gain"]
         assert (bound, np.signbit(bound)) == (gain, np.signbit(gain))
         assert bound.dtype == np.float64
@@ -180,7 +215,7 @@ def test_what_was_bound_before_is_no_excuse(library, driver):
         ({"columns": 1.0}, "columns must be an integer, got float"),
     ):
         with pytest.raises(TypeError, match=message):
-            kernel(3, **psp(**{"x": x, "a": x, "columns": 1, **changed}))
+            kernel(3, **psp(**{"x": x, "a": x, **changed}))
 
 
 def test_a_grid_covers_its_threads_and_has_a_top(library, driver):

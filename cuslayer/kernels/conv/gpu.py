@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
@@ -44,7 +42,6 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
         x=x.words,
         w=contiguous(w),
         y=y,
-        frames=x.frames,
         groups=groups,
         in_shared=found.weights,
         image=image_of(x),
@@ -76,7 +73,6 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array, window: Window, groups: in
         x=x.words,
         errors=contiguous(g),
         parts=parts,
-        frames=x.frames,
         chunk=_CHUNK,
         image=image_of(x),
         map=map_of(g),
@@ -106,8 +102,8 @@ def adjoints(
         side *= 2
     pixels = _THREADS // side * _PIXELS[itemsize]
     shared = itemsize * _DEPTH * (pixels + 4 + side * channels) + 8 * pixels
-    adders, nothing = 0, empty(g, (0,), g.dtype)
-    added: dict[str, Any] = {"parts": nothing, "sums": nothing, "count": 0, "size": 0}
+    adders, nothing = 0, empty(g, (0, 0), g.dtype)
+    added = {"parts": nothing, "sums": nothing}
     if isinstance(of_weight, Parts):
         adders, (of_weight, added) = of_weight.blocks, of_weight.arguments()
     kernel("conv_input_adjoint", g.dtype).launch(
@@ -117,7 +113,6 @@ def adjoints(
         errors=contiguous(g),
         w=contiguous(w),
         x=x,
-        frames=frames,
         image=image_of(x),
         map=map_of(g),
         window=struct_of(window),

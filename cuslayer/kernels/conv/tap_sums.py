@@ -126,8 +126,8 @@ class Parts(NamedTuple):
 
     def arguments(self) -> tuple[Array, dict[str, Any]]:
         """Return the sum, which is not computed yet, and the arguments of a kernel that computes it."""
-        sums, (count, size) = empty(self.parts, self.shape, self.parts.dtype), self.parts.shape
-        return sums, {"parts": self.parts, "sums": sums, "count": count, "size": size}
+        sums = empty(self.parts, self.shape, self.parts.dtype)
+        return sums, {"parts": self.parts, "sums": sums}
 
 
 def later(parts: Array, shape: tuple[int, ...]) -> Parts | Array:

@@ -2,7 +2,7 @@
 
 CuPy passes arguments unchecked: a Python float for a ``float`` parameter is read as half a double, a strided view as
 contiguous, an array of another type bit by bit. So this module parses each kernel's signature from its source, and a
-call binds its arguments by name and checks each.
+call binds its arguments by name and checks each. Sizes that a call lacks are read from its arrays, see `shapes`.
 
 Only this module uses RawModule. `Driver` is the interface to CUDA, so tests can compile for the CPU instead.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from cuslayer import backend
 from cuslayer._base import check
-from cuslayer.kernels.cuda import bind
+from cuslayer.kernels.cuda import bind, shapes
 
 DType: TypeAlias = "np.dtype[Any]"
 
@@ -42,6 +42,7 @@ _STRUCT = re.compile(rf"\bstruct (\w+) \{{((?:\s*(?:{_KINDS}) \w+(?:, \w+)*;)+\s
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _PARAMETER = re.compile(r"(?:const )?(?:__grid_constant__ )?(long long|\w+) ?(\*)? ?(?:__restrict__ )?(\w+)")
 _TABLE = re.compile(rf"Arrays<(?:const )?({_KINDS})> (\w+)")
+_INTEGERS = "long long", "int", "unsigned"
 _INSTEAD = {"float": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _DTYPES: dict[str, DType] = {
@@ -53,6 +54,9 @@ _DTYPES: dict[str, DType] = {
     "float16": np.dtype(np.float16),
 }
 
+
+# The most shapes of calls that a kernel keeps.
+_MOST_SHAPES = 256
 
 # Dynamic shared memory that every kernel may use; for more, an attribute of the function must be set.
 _SHARED = 48 << 10
@@ -135,13 +139,15 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel: its name, C type, whether it is an array or a table of them, and a struct's fields."""
+    """One parameter of a kernel."""
 
     name: str
-    kind: str
+    kind: str  # its C type
     array: bool
-    fields: tuple[Parameter, ...] = ()
-    table: bool = False
+    fields: tuple[Parameter, ...] = ()  # of a struct
+    table: bool = False  # whether it is several arrays
+    shape: shapes.Shape = ()  # of an array
+    optional: bool = False  # whether the array may be empty instead
 
 
 @cache
@@ -184,7 +190,7 @@ def with_header(file: str, code: str, dtype: DType) -> str:
 @check.operation("kernel")
 def signatures(code: str) -> dict[str, list[Parameter]]:
     """Return the parameters of each kernel in a source, or raise ValueError for one that cannot be called."""
-    code = _BOUNDS.sub("", _COMMENT.sub("", code))
+    code = _BOUNDS.sub("", _COMMENT.sub("", shapes.marked(code)))
     structs = {match[1]: tuple(_fields(match[2])) for match in _STRUCT.finditer(code)}
     rule = 'must be declared as extern "C" __global__ void'
     found: dict[str, list[Parameter]] = {}
@@ -210,6 +216,7 @@ def _fields(inside: str) -> Iterator[Parameter]:
 
 
 def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ...]]) -> Parameter:
+    line, _, mark = line.partition("@")
     declaration = " ".join(line.replace("*", " * ").split()).replace("unsigned int ", "unsigned ")
     if table := _TABLE.fullmatch(declaration):
         return Parameter(table[2], table[1], array=False, table=True)
@@ -225,7 +232,7 @@ def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ..
         )
     if match[1] == "float16" and not match[2]:
         raise ValueError(f"{kernel}: float16 is a type of arrays only, got '{declaration}'")
-    return Parameter(match[3], match[1], bool(match[2]))
+    return Parameter(match[3], match[1], bool(match[2]), shape=shapes.shape_of(mark), optional=mark.endswith("?"))
 
 
 @cache
@@ -247,18 +254,25 @@ class Kernel:
         self._address_of = driver.address_of
         self._shared_bytes = driver.shared_bytes
         dtypes = {"real": dtype} | _DTYPES
-        binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(
-            ("long long", "int", "unsigned"), bind.integer
-        )
+        binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(_INTEGERS, bind.integer)
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
         self._tables = [(place, dtypes[p.kind]) for place, p in places if p.table]
         # For each number its index, the type that is passed unchanged, and the conversion of any other type.
-        self._numbers = [
+        numbers = [
             (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtypes[p.kind]))
             for place, p in places
             if not (p.array or p.table or p.fields)
         ]
+        # A call may lack a size that is an axis of an array.
+        self._shaped = [place for place, p in places if p.shape]
+        named = {name for p in parameters for axis in p.shape for name in axis}
+        sizes = [place for place, p in places if p.name in named and p.kind in _INTEGERS]
+        self._sizes = [number for number in numbers if number[0] in sizes]
+        self._numbers = [number for number in numbers if number not in self._sizes]
+        self._lacking = {self._names[place]: None for place, _, _ in self._sizes}
+        # By the shapes and the sizes of a call, those that it lacks.
+        self._read: dict[tuple[Any, ...], list[tuple[int, Any]]] = {}
         self._structs = [
             (
                 place,
@@ -275,11 +289,13 @@ class Kernel:
 
         Args:
             threads: the least number of threads, up to the largest grid; with 0 the call only checks the arguments.
-            arguments: one for each parameter of the kernel, by its name in the source.
+            arguments: one for each parameter of the kernel, by its name in the source; sizes may be missing that are an
+                axis of an array.
 
         Raises:
             TypeError: a name is missing or unknown, or an argument is of the wrong type.
-            ValueError: an array is not C-contiguous or on another device, or a number does not fit its type.
+            ValueError: an array is not C-contiguous, on another device or not of its size, or a number does not fit its
+                type.
         """
         bound = self._bound(arguments)
         if threads > 0:
@@ -299,11 +315,12 @@ class Kernel:
     def _bound(self, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the arguments in the order of the parameters, checked and converted."""
         # Every launch pays for these lines, so the loops look up no name twice.
+        named = {**self._lacking, **arguments}
         try:
-            bound = [arguments[name] for name in self._names]
+            bound = [named[name] for name in self._names]
         except KeyError:
             raise self._wrong_names(arguments) from None
-        if len(arguments) != len(bound):
+        if len(named) != len(bound):
             raise self._wrong_names(arguments)
         array_type, device, device_of = self._array_type, self._device, self._device_of
         for place, dtype in self._arrays:
@@ -315,9 +332,44 @@ class Kernel:
         for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
                 bound[place] = convert(bound[place])
+        for place, exact, convert in self._sizes:
+            if type(bound[place]) is not exact and bound[place] is not None:
+                bound[place] = convert(bound[place])
+        key = (*[bound[place].shape for place in self._shaped], *[bound[place] for place, _, _ in self._sizes])
+        lacking = self._read.get(key)
+        if lacking is None:
+            lacking = self._sizes_of(bound)
+            if len(self._read) == _MOST_SHAPES:
+                self._read.clear()
+            self._read[key] = lacking
+        for place, size in lacking:
+            bound[place] = size
         for place, dtype, converts in self._structs:
             bound[place] = bind.struct(self._label(place), bound[place], dtype, converts)
         return tuple(bound)
+
+    def _sizes_of(self, bound: list[Any]) -> list[tuple[int, Any]]:
+        """Return the sizes that a call lacks, from its arrays, whose shapes it checks."""
+        # What may be empty says less.
+        shaped = sorted(self._shaped, key=lambda place: self.parameters[place].optional)
+        lacking = []
+        for place, _, convert in self._sizes:
+            if bound[place] is None:
+                name = self._names[place]
+                read = [shapes.size_in(name, self.parameters[of].shape, bound[of].shape) for of in shaped]
+                size = next((size for size in read if size is not None), None)
+                if size is None:
+                    raise TypeError(f"{self._label(place)} must be given, no array has it as an axis")
+                lacking.append((place, convert(size)))
+        integers = {self._names[place]: bound[place] for place, _, _ in self._sizes}
+        integers |= {self._names[place]: size for place, size in lacking}
+        for place in self._shaped:
+            p, x = self.parameters[place], bound[place]
+            count = shapes.count(p.shape, integers)
+            if count not in (None, x.size) and (x.size or not p.optional):
+                axes = ", ".join(" x ".join(factors) for factors in p.shape)
+                raise ValueError(f"{self._label(place)} ({axes}) must have {count} elements, got shape {x.shape}")
+        return lacking
 
     def _table(self, label: str, arrays: Sequence[Any], dtype: DType) -> Table:
         """Return the struct of some arrays; None has the address 0 and no elements."""
@@ -344,7 +396,8 @@ class Kernel:
         return ValueError(f"{label} is on device {self._device_of(x)}, the kernel runs on device {self._device}")
 
     def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
-        missing = ", ".join(name for name in self._names if name not in arguments)
+        named = {**self._lacking, **arguments}
+        missing = ", ".join(name for name in self._names if name not in named)
         unknown = ", ".join(name for name in arguments if name not in self._names)
         found = [f"{what} {names}" for what, names in (("lack", missing), ("have unknown", unknown)) if names]
         return TypeError(f"{self.name}: arguments {' and '.join(found)}; the kernel wants {', '.join(self._names)}")

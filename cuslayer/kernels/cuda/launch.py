@@ -151,7 +151,7 @@ def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **
     threads = -(-steps // TILE) * columns if tiled else columns
     arguments[out] = y = empty(x, x.shape, x.dtype)
     dtype = numeric_type(x.dtype)
-    kernel(name, dtype)(threads, steps=steps, columns=columns, **arguments)
+    kernel(name, dtype)(threads, **arguments)
     return y
 
 

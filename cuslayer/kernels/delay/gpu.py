@@ -8,7 +8,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, sizes
+from cuslayer.kernels.cuda.launch import contiguous, empty, over_time
 from cuslayer.kernels.delay.steps import tolerance
 
 __all__ = ["delay_steps", "shift", "shift_delay_adjoint", "shift_linear", "shift_spikes"]
@@ -23,8 +23,6 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
         delay=contiguous(delay),
         steps=steps,
         fraction=fraction,
-        size=delay.size,
-        columns=columns,
         limit=limit,
         dt=dt,
         tolerance=tolerance(delay.dtype),
@@ -50,9 +48,7 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     """Return the gradient (columns,) of a delay, in steps; see the twin in `cpu.py`."""
-    steps, columns = sizes(g)
-    x, delay, y = contiguous(x.astype(g.dtype, copy=False)), contiguous(delay), empty(g, (columns,), g.dtype)
-    kernel("shift_delay_adjoint", g.dtype)(
-        columns, g=contiguous(g), x=x, delay=delay, y=y, steps=steps, columns=columns
-    )
+    columns = math.prod(g.shape[1:])
+    x, y = contiguous(x.astype(g.dtype, copy=False)), empty(g, (columns,), g.dtype)
+    kernel("shift_delay_adjoint", g.dtype)(columns, g=contiguous(g), x=x, delay=contiguous(delay), y=y)
     return y

@@ -38,10 +38,6 @@ def forward(x: PackedSpikes | Array, w: Array) -> Array:
         words=x.words,
         w=contiguous(w),
         out=out,
-        rows=rows,
-        outputs=outputs,
-        lines=x.lines,
-        line_words=x.words.shape[2],
         line=x.line,
     )
     return out
@@ -53,7 +49,7 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
         return matrix.dense_weight_adjoint(x, g)
     # Any samples and steps with this number of frames will do: without by_neuron, a single sample.
     by_neuron = transpose(x, x.frames) if x.by_neuron is None else x.by_neuron
-    inputs, samples, time_words = by_neuron.shape
+    inputs, samples, _ = by_neuron.shape
     outputs = g.shape[1]
     g_w = empty(g, (inputs, outputs), g.dtype)
     kernel("dense_weight_adjoint", g.dtype).launch(
@@ -62,11 +58,7 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
         by_neuron=by_neuron,
         errors=contiguous(g),
         g_w=g_w,
-        inputs=inputs,
         steps=len(g) // max(1, samples),
-        samples=samples,
-        time_words=time_words,
-        outputs=outputs,
     )
     return g_w
 

@@ -115,8 +115,8 @@ __device__ __forceinline__ void multiply(
 }
 
 extern "C" __global__ __launch_bounds__(THREADS, 2) void matmul(
-    const real *__restrict__ a,  // (rows, inner), or (inner, rows) if it is transposed
-    const real *__restrict__ b,  // (inner, columns), or (columns, inner) if it is transposed
+    const real *__restrict__ a,  // (rows x inner), (rows, inner), or transposed
+    const real *__restrict__ b,  // (inner x columns), (inner, columns), or transposed
     real *__restrict__ c,        // (parts, rows, columns), written
     long long rows,              // of the product
     long long inner,             // terms of a sum

@@ -33,8 +33,6 @@ def forward(x: Array, p: float) -> tuple[Array, Array]:
         y=y,
         silent=int(p * 2.0**32),
         factor=1 / (1 - p),
-        steps=steps,
-        columns=columns,
         chunk=chunk,
         fired=fired,
     )

@@ -4,7 +4,7 @@
 //   filter_bank_adjoint         g_x[t, m]  = sum_i sum_k w[i, k] g[t+k, i, m]
 //   filter_bank_weight_adjoint  g_w[i, k]  = sum_t sum_m g[t, i, m] x[t-k, m], in `lanes` partial sums
 //
-// Layout: x is (steps, columns), its columns in groups of `channels`; y and g are (steps, columns filters), where
+// Layout: x is (steps, columns), its columns in groups of `channels`; y and g are (steps, columns x filters), where
 // filter i of a group has its i-th `channels` columns (`output_column`); w is (filters, taps). C-contiguous.
 // A thread of the first two computes AHEAD steps of one column, and reads a row once for them. A thread of the third computes AHEAD taps
 // of one filter for the columns lane, lane + lanes, ...: a row of x is read once for AHEAD taps. The columns of a
@@ -22,7 +22,7 @@ __device__ __forceinline__ long long output_column(long long m, long long i, lon
 extern "C" __global__ void filter_bank(
     const real *__restrict__ x,  // (steps, columns)
     const real *__restrict__ w,  // (filters, taps)
-    real *__restrict__ y,        // (steps, columns filters), written
+    real *__restrict__ y,        // (steps, columns x filters), written
     long long steps,             // time steps
     long long columns,           // signals
     long long channels,          // columns of a group
@@ -41,7 +41,7 @@ extern "C" __global__ void filter_bank(
 }
 
 extern "C" __global__ void filter_bank_adjoint(
-    const real *__restrict__ g,  // (steps, columns filters)
+    const real *__restrict__ g,  // (steps, columns x filters)
     const real *__restrict__ w,  // (filters, taps)
     real *__restrict__ y,        // (steps, columns), written
     long long steps,             // time steps
@@ -63,7 +63,7 @@ extern "C" __global__ void filter_bank_adjoint(
 
 extern "C" __global__ void filter_bank_weight_adjoint(
     const real *__restrict__ x,  // (steps, columns)
-    const real *__restrict__ g,  // (steps, columns filters)
+    const real *__restrict__ g,  // (steps, columns x filters)
     real *__restrict__ parts,    // (filters, taps, lanes), written
     long long steps,             // time steps
     long long columns,           // signals

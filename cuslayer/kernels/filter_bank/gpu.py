@@ -12,18 +12,12 @@ __all__ = ["adjoint", "fir", "fir_adjoint", "forward", "weight_adjoint"]
 _MOST_LANES = 4096
 
 
-def _sizes(x: Array, shape: tuple[int, int]) -> dict[str, int]:
-    """Return the sizes of x (T, ..., C) and a bank of a shape (F, K) by the names of the kernels' parameters."""
-    steps, columns = sizes(x)
-    return {"steps": steps, "columns": columns, "channels": x.shape[-1], "filters": shape[0], "taps": shape[1]}
-
-
 def forward(x: Array, w: Array) -> Array:
     """Filter each column of x (T, ..., C) by each filter of w (F, K), into (T, ..., F C); see the twin in `cpu.py`."""
     y = empty(w, (*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
     steps, columns = sizes(y)
     x = contiguous(x.astype(w.dtype, copy=False))
-    kernel("filter_bank", w.dtype)(-(-steps // TILE) * columns, x=x, w=contiguous(w), y=y, **_sizes(x, w.shape))
+    kernel("filter_bank", w.dtype)(-(-steps // TILE) * columns, x=x, w=contiguous(w), y=y, channels=x.shape[-1])
     return y
 
 
@@ -32,7 +26,7 @@ def adjoint(g: Array, w: Array) -> Array:
     y = empty(g, (*g.shape[:-1], g.shape[-1] // len(w)), g.dtype)
     steps, columns = sizes(y)
     arrays = {"g": contiguous(g), "w": contiguous(w), "y": y}
-    kernel("filter_bank_adjoint", g.dtype)(-(-steps // TILE) * columns, **arrays, **_sizes(y, w.shape))
+    kernel("filter_bank_adjoint", g.dtype)(-(-steps // TILE) * columns, **arrays, channels=y.shape[-1])
     return y
 
 
@@ -54,5 +48,5 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
     parts = empty(g, (*shape, lanes), g.dtype)
     threads = filters * -(-taps // TILE) * lanes
     arrays = {"x": contiguous(x.astype(g.dtype, copy=False)), "g": contiguous(g), "parts": parts}
-    kernel("filter_bank_weight_adjoint", g.dtype)(threads, **arrays, **_sizes(x, shape), lanes=lanes)
+    kernel("filter_bank_weight_adjoint", g.dtype)(threads, **arrays, channels=x.shape[-1])
     return parts.sum(axis=-1)

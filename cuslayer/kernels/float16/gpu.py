@@ -16,7 +16,7 @@ __all__ = ["load", "store"]
 def store(x: Array) -> Array:
     """Return x as float16; finite values out of range become the largest float16, others infinity."""
     half = empty(x, x.shape, np.float16)
-    kernel("store_float16", x.dtype)(x.size, x=contiguous(x), half=half, count=x.size)
+    kernel("store_float16", x.dtype)(x.size, x=contiguous(x), half=half)
     return half
 
 

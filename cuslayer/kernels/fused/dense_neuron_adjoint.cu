@@ -86,7 +86,7 @@ __device__ __forceinline__ void sweep_back(const Terms &terms, WalkerBack<exact>
 }
 
 extern "C" __global__ void dense_neuron_adjoint(
-    const real *__restrict__ g,            // (steps, columns), gradient of the spikes; if next > 0, next_errors
+    const real *__restrict__ g,            // gradient of the spikes (steps, columns); if next > 0, next_errors
                                            // (steps, samples, next)
     const real *__restrict__ next_weight,  // (outputs, next), weight of the next layer
     const real *__restrict__ u,            // (steps, columns), potential; empty if half has it

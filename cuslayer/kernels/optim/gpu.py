@@ -121,7 +121,7 @@ def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
         return []
     totals = zeros(gradients[0], (len(gradients),), np.float64)
     add_squares(totals, gradients)
-    norm = {"totals": totals, "columns": len(gradients), "limit": limit}
+    norm = {"totals": totals, "limit": limit}
     clipped = [empty(g, g.shape, g.dtype) for g in gradients]
     for dtype, given in _by_type(gradients):
         for first, some in _launches({"g": given, "y": _of_type(clipped, dtype)}):

@@ -210,7 +210,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
 
 extern "C" __global__ __launch_bounds__(THREADS) void add_squares(
     Arrays<const real> g,            // gradients
-    double *__restrict__ parts,      // (blocks,), sums of squares, written
+    double *__restrict__ parts,      // (arrays x blocks,), sums of squares, written
     double *__restrict__ totals,     // (arrays of all launches,), updated
     unsigned *__restrict__ arrived,  // (1,), blocks that have ended, 0 before and after
     long long first,                 // arrays of earlier launches

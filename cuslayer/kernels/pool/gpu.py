@@ -26,7 +26,7 @@ def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     given = x.words if isinstance(x, PackedSpikes) else contiguous(x)
     dtype = np.dtype(np.float32) if isinstance(x, PackedSpikes) else x.dtype
     y = empty(given, (frames, *window.outputs(tuple(image), ceil=True), channels), dtype)
-    arguments = {"x": given, "y": y, "frames": frames, "gain": dtype.type(gain)}
+    arguments = {"x": given, "y": y, "gain": dtype.type(gain)}
     arguments |= {"image": image_of(x), "map": map_of(y), "window": struct_of(window)}
     if isinstance(x, PackedSpikes):
         warps = -(-frames // TILE) * y.shape[1] * words_of(y.shape[2] * channels)
@@ -40,5 +40,5 @@ def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Arra
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty(g, (len(g), *image, g.shape[3]), g.dtype)
     structs = {"image": image_of(x), "map": map_of(g), "window": struct_of(window)}
-    kernel("pool_adjoint", g.dtype)(x.size, g=contiguous(g), x=x, frames=len(g), gain=g.dtype.type(gain), **structs)
+    kernel("pool_adjoint", g.dtype)(x.size, g=contiguous(g), x=x, gain=g.dtype.type(gain), **structs)
     return x

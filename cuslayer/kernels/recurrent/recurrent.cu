@@ -118,7 +118,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     real *u,                             // (steps, samples, neurons), potential, written
     unsigned *fired,                     // (steps, samples, words of neurons), spikes, written
     unsigned *by_neuron,                 // (neurons, samples, words of steps), spikes, written
-    real *saved,                         // (saves, steps, samples, neurons), values for backward, written; or z, (rows +
+    real *saved,                         // values for backward (saves, steps, samples, neurons), written; or z (rows +
                                          // steps, samples, neurons), whose first rows come from earlier calls
     long long steps,                     // time steps
     long long samples,                   // samples of the batch

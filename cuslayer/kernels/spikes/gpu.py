@@ -43,14 +43,14 @@ def pack(x: Array, axes: int = 1) -> PackedSpikes:
     frames, (lines, line) = math.prod(x.shape[:axes]), lines_of(x.shape[axes:])
     per_line = words_of(line)
     words, count = empty(x, (frames, lines, per_line), np.uint32), frames * lines * per_line
-    kernel("pack_bits", _REAL)(count, x=contiguous(x), words=words, count=count, per_line=per_line, line=line)
+    kernel("pack_bits", _REAL)(count, x=contiguous(x), words=words, per_line=per_line, line=line)
     return PackedSpikes(words, x.shape, line)
 
 
 def unpack(spikes: PackedSpikes) -> Array:
     """Return packed spikes as a boolean array."""
     x, count, per_line = empty(spikes.words, spikes.shape, bool), spikes.words.size, spikes.words.shape[2]
-    kernel("unpack_bits", _REAL)(count, words=spikes.words, x=x, count=count, per_line=per_line, line=spikes.line)
+    kernel("unpack_bits", _REAL)(count, words=spikes.words, x=x, per_line=per_line, line=spikes.line)
     return x
 
 
@@ -87,11 +87,7 @@ def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -
         event_words=event_words,
         feature_bits=feature_bits,
         steps=steps,
-        samples=samples,
-        lines=lines,
-        per_line=per_line,
         line=to.line,
-        time_words=time_words,
         tile_words=tile_words,
         tile_times=tile_times,
     )
@@ -122,11 +118,7 @@ def transpose(spikes: PackedSpikes, steps: int) -> Array:
         words=spikes.words,
         by_neuron=by_neuron,
         steps=steps,
-        samples=samples,
-        lines=lines,
-        per_line=per_line,
         line=spikes.line,
-        time_words=time_words,
     )
     return by_neuron
 

@@ -45,9 +45,9 @@ __device__ __forceinline__ Bits bits_of(long long word, long long per_line, long
 }
 
 extern "C" __global__ void pack_bits(
-    const bool *__restrict__ x,    // (rows, line)
-    unsigned *__restrict__ words,  // (rows, per_line), written
-    long long count,               // words, rows x per_line
+    const bool *__restrict__ x,    // lines of bits
+    unsigned *__restrict__ words,  // (count,), of all lines, written
+    long long count,               // words
     long long per_line,            // words of a line
     long long line)                // bits of a line
 {
@@ -86,9 +86,9 @@ extern "C" __global__ void pack_bits(
 }
 
 extern "C" __global__ void unpack_bits(
-    const unsigned *__restrict__ words,  // (rows, per_line)
-    bool *__restrict__ x,                // (rows, line), written
-    long long count,                     // words, rows x per_line
+    const unsigned *__restrict__ words,  // (count,), of all lines
+    bool *__restrict__ x,                // lines of bits, written
+    long long count,                     // words
     long long per_line,                  // words of a line
     long long line)                      // bits of a line
 {

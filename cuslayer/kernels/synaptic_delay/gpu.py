@@ -34,8 +34,6 @@ def forward(
         lag=contiguous(lag),
         w=contiguous(weight),
         y=out,
-        steps=steps,
-        samples=samples,
         lags=lags,
         chunk=chunk,
         image=image_of(spikes),
