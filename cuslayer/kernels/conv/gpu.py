@@ -8,7 +8,7 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.tap_sums import Parts, add_parts, count_parts, sums_of
 from cuslayer.kernels.conv.tap_sums import blocks as blocks_of_sums
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import blocks, image_of, map_of, struct_of
+from cuslayer.kernels.cuda.images import blocks, places
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
@@ -44,9 +44,7 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
         y=y,
         groups=groups,
         in_shared=found.weights,
-        image=image_of(x),
-        map=map_of(y),
-        window=struct_of(window),
+        **places(x, y, window),
     )
     return y
 
@@ -74,9 +72,7 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array, window: Window, groups: in
         errors=contiguous(g),
         parts=parts,
         chunk=_CHUNK,
-        image=image_of(x),
-        map=map_of(g),
-        window=struct_of(window),
+        **places(x, g, window),
         groups=groups,
         lanes=found.lanes,
         slice=slice_pieces,
@@ -113,9 +109,7 @@ def adjoints(
         errors=contiguous(g),
         w=contiguous(w),
         x=x,
-        image=image_of(x),
-        map=map_of(g),
-        window=struct_of(window),
+        **places(x, g, window),
         groups=groups,
         side=side,
         wide=wide,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -147,7 +147,6 @@ class Parameter:
     fields: tuple[Parameter, ...] = ()  # of a struct
     table: bool = False  # whether it is several arrays
     shape: shapes.Shape = ()  # of an array
-    optional: bool = False  # whether the array may be empty instead
 
 
 @cache
@@ -170,7 +169,7 @@ def source_of(topic: str) -> str:
 
 def text(topic: str, dtype: DType) -> str:
     """Return the text to compile for a source of the library; see `with_header`."""
-    return with_header(f"{topic}.cu", _files()[f"{topic}.cu"], dtype)
+    return with_header(f"{topic}.cu", source_of(topic), dtype)
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
@@ -232,7 +231,20 @@ def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ..
         )
     if match[1] == "float16" and not match[2]:
         raise ValueError(f"{kernel}: float16 is a type of arrays only, got '{declaration}'")
-    return Parameter(match[3], match[1], bool(match[2]), shape=shapes.shape_of(mark), optional=mark.endswith("?"))
+    return Parameter(match[3], match[1], bool(match[2]), shape=shapes.shape_of(mark))
+
+
+class Source(NamedTuple):
+    """A CUDA source."""
+
+    file: str
+    code: str
+
+
+@cache
+def _source_with(kernel: str) -> Source:
+    topic = kernel_names()[kernel]
+    return Source(f"{topic}.cu", source_of(topic))
 
 
 @cache
@@ -266,13 +278,13 @@ class Kernel:
         ]
         # A call may lack a size that is an axis of an array.
         self._shaped = [place for place, p in places if p.shape]
-        named = {name for p in parameters for axis in p.shape for name in axis}
-        sizes = [place for place, p in places if p.name in named and p.kind in _INTEGERS]
+        words = " ".join(axis for p in parameters for axis in p.shape).split()
+        sizes = [place for place, p in places if p.kind in _INTEGERS and p.name in words]
         self._sizes = [number for number in numbers if number[0] in sizes]
-        self._numbers = [number for number in numbers if number not in self._sizes]
+        self._numbers = [number for number in numbers if number[0] not in sizes]
         self._lacking = {self._names[place]: None for place, _, _ in self._sizes}
-        # By the shapes and the sizes of a call, those that it lacks.
-        self._read: dict[tuple[Any, ...], list[tuple[int, Any]]] = {}
+        # By the shapes and the given sizes of a call, all its sizes.
+        self._read: dict[tuple[Any, ...], list[Any]] = {}
         self._structs = [
             (
                 place,
@@ -294,8 +306,8 @@ class Kernel:
 
         Raises:
             TypeError: a name is missing or unknown, or an argument is of the wrong type.
-            ValueError: an array is not C-contiguous, on another device or not of its size, or a number does not fit its
-                type.
+            ValueError: an array is not C-contiguous, on another device or not of its shape, or a number does not fit
+                its type.
         """
         bound = self._bound(arguments)
         if threads > 0:
@@ -336,40 +348,32 @@ class Kernel:
             if type(bound[place]) is not exact and bound[place] is not None:
                 bound[place] = convert(bound[place])
         key = (*[bound[place].shape for place in self._shaped], *[bound[place] for place, _, _ in self._sizes])
-        lacking = self._read.get(key)
-        if lacking is None:
-            lacking = self._sizes_of(bound)
+        sizes = self._read.get(key)
+        if sizes is None:
             if len(self._read) == _MOST_SHAPES:
                 self._read.clear()
-            self._read[key] = lacking
-        for place, size in lacking:
+            sizes = self._read[key] = self._sizes_of(bound)
+        for (place, _, _), size in zip(self._sizes, sizes, strict=True):
             bound[place] = size
         for place, dtype, converts in self._structs:
             bound[place] = bind.struct(self._label(place), bound[place], dtype, converts)
         return tuple(bound)
 
-    def _sizes_of(self, bound: list[Any]) -> list[tuple[int, Any]]:
-        """Return the sizes that a call lacks, from its arrays, whose shapes it checks."""
-        # What may be empty says less.
-        shaped = sorted(self._shaped, key=lambda place: self.parameters[place].optional)
-        lacking = []
-        for place, _, convert in self._sizes:
-            if bound[place] is None:
-                name = self._names[place]
-                read = [shapes.size_in(name, self.parameters[of].shape, bound[of].shape) for of in shaped]
-                size = next((size for size in read if size is not None), None)
-                if size is None:
-                    raise TypeError(f"{self._label(place)} must be given, no array has it as an axis")
-                lacking.append((place, convert(size)))
-        integers = {self._names[place]: bound[place] for place, _, _ in self._sizes}
-        integers |= {self._names[place]: size for place, size in lacking}
-        for place in self._shaped:
-            p, x = self.parameters[place], bound[place]
-            count = shapes.count(p.shape, integers)
-            if count not in (None, x.size) and (x.size or not p.optional):
-                axes = ", ".join(" x ".join(factors) for factors in p.shape)
-                raise ValueError(f"{self._label(place)} ({axes}) must have {count} elements, got shape {x.shape}")
-        return lacking
+    def _sizes_of(self, bound: list[Any]) -> list[Any]:
+        """Return the sizes of a call, given or read from its arrays, whose shapes it checks."""
+        sizes = {self._names[place]: bound[place] for place, _, _ in self._sizes}
+        shaped = [(self.parameters[place], bound[place]) for place in self._shaped]
+        for p, x in shaped:
+            shapes.read(p.shape, x.shape, sizes)
+        for p, x in shaped:
+            count = shapes.count(p.shape, sizes)
+            if x.size and count not in (None, x.size):
+                rule = f"({', '.join(p.shape)}) must have {count} elements"
+                raise ValueError(f"{self.name}: {p.name} {rule}, got shape {x.shape}")
+        for name, size in sizes.items():
+            if size is None:
+                raise TypeError(f"{self.name}: {name} must be given, no array has it as an axis")
+        return [convert(sizes[self._names[place]]) for place, _, convert in self._sizes]
 
     def _table(self, label: str, arrays: Sequence[Any], dtype: DType) -> Table:
         """Return the struct of some arrays; None has the address 0 and no elements."""
@@ -415,28 +419,37 @@ class Library:
 
     def __init__(self, driver: Driver):
         self.driver = driver
-        self._kernels: dict[tuple[str, DType, int], Kernel] = {}
+        self._kernels: dict[tuple[Source, str, DType, int], Kernel] = {}
 
-    def kernel(self, name: str, dtype: DType) -> Kernel:
-        """Return a kernel for arrays of a number type on the device in use.
+    def kernel(self, name: str, dtype: DType, source: Source | None = None) -> Kernel:
+        """Return a kernel for arrays of a number type on the device in use, by default one of the library's sources.
 
         Raises:
             TypeError: the number type is neither float32 nor float64.
+            ValueError: the source does not compile.
         """
+        source = source or _source_with(name)
         device = self.driver.device()
-        kernel = self._kernels.get((name, dtype, device))
+        kernel = self._kernels.get((source, name, dtype, device))
         if kernel is None:
             if dtype not in REALS:
                 raise TypeError(f"{name}: arrays must be float32 or float64, got {dtype}")
-            self._build(kernel_names()[name], dtype, device)
-            kernel = self._kernels[name, dtype, device]
+            self._build(source, name, dtype, device)
+            kernel = self._kernels[source, name, dtype, device]
         return kernel
 
-    def _build(self, topic: str, dtype: DType, device: int) -> None:
-        code = text(topic, dtype)
-        found = signatures(code)
-        for name, launch in self.driver.build(code, found).items():
-            self._kernels[name, dtype, device] = Kernel(name, found[name], launch, self.driver, dtype)
+    def _build(self, source: Source, name: str, dtype: DType, device: int) -> None:
+        code = with_header(*source, dtype)
+        parameters = signatures(code)
+        try:
+            launches = self.driver.build(code, parameters)
+        except Exception as problem:  # of the compiler, whose log follows in the cause
+            lines = str(problem).splitlines() or [type(problem).__name__]
+            first = next((line for line in lines if "error" in line), lines[0]).strip()
+            raise ValueError(f"{name}: the source does not compile: {first}") from problem
+        for of_source, launch in launches.items():
+            kernel = Kernel(of_source, parameters[of_source], launch, self.driver, dtype)
+            self._kernels[source, of_source, dtype, device] = kernel
 
 
 library = Library(Cuda())

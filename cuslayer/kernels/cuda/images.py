@@ -52,6 +52,11 @@ def struct_of(window: Window) -> Mapping[str, int]:
     return dict(zip(names, (size for pair in window for size in pair), strict=True))
 
 
+def places(x: PackedSpikes | Array, y: PackedSpikes | Array, window: Window) -> dict[str, Mapping[str, int]]:
+    """Return the structs of a window between images x and outputs y, by the names of the kernels' parameters."""
+    return {"image": image_of(x), "map": map_of(y), "window": struct_of(window)}
+
+
 class ImageBlocks(NamedTuple):
     """The blocks of a launch."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer.kernels.cuda import compile as library
-from cuslayer.kernels.cuda.compile import REALS, Kernel, signatures, with_header
+from cuslayer.kernels.cuda.compile import Kernel, Source, signatures, with_header
 
 
 @check.operation
@@ -23,6 +23,9 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     double, by the arrays of a call. The common header, `cuslayer/kernels/cuda/common.cuh`, precedes the source:
     ``GRID_STRIDE(i, count)`` visits every i. `kernel` parses the source, which needs no GPU; the first call for a
     number type and device compiles it.
+
+    A comment behind an array parameter may begin with its shape, ``// (steps, columns)``, of integers, integer parameters
+    and their products, ``2 x columns``. A call then checks the number of elements, and may lack a size that is an axis.
 
     Args:
         text_or_path: the source, or the path of its file ``.cu``.
@@ -67,13 +70,13 @@ class OwnKernel:
     """
 
     def __init__(self, code: str, file: str | None, name: str) -> None:
-        self.name, self._code, self._file = name, code, file or "source"
-        found = signatures(with_header(self._file, code, np.dtype(np.float32)))
+        self.name = name
+        self._source = Source(file or "source", code)
+        found = signatures(with_header(*self._source, np.dtype(np.float32)))
         if not found:
             raise ValueError(f'a kernel must be declared as extern "C" __global__ void {name}(...), got none')
         check.one_of("name", name, found)
         self._parameters = found[name]
-        self._compiled: dict[Any, Kernel] = {}
 
     def __call__(self, threads: int | None = None, /, *unnamed: Any, **arguments: Any) -> None:
         """Check the arguments and run the kernel.
@@ -83,13 +86,13 @@ class OwnKernel:
                 checks the arguments.
             unnamed: refused: each argument needs its name.
             arguments: one for each parameter of the kernel, by its name: C-contiguous CuPy arrays of the parameter's
-                type on the device in use, and numbers.
+                type on the device in use, and numbers; sizes may be missing that are an axis of an array.
 
         Raises:
             TypeError: threads is missing or no integer, an argument is given without its name, a name is missing or
                 unknown, or an argument is of the wrong type.
-            ValueError: threads is negative, there is no GPU, the source does not compile, an array is not C-contiguous
-                or on another device, or a number does not fit its type.
+            ValueError: threads is negative, there is no GPU, the source does not compile, an array is not C-contiguous,
+                on another device or not of its shape, or a number does not fit its type.
         """
         if threads is None or unnamed:
             call = ", ".join(["threads", *(f"{p.name}=..." for p in self._parameters)])
@@ -111,24 +114,11 @@ class OwnKernel:
         return np.dtype(np.float32)
 
     def _kernel(self, dtype: np.dtype[Any]) -> Kernel:
-        driver = library.library.driver
-        if dtype not in REALS:
-            raise TypeError(f"{self.name}: arrays must be float32 or float64, got {dtype}")
         try:
-            driver.array_type()
+            library.library.driver.array_type()
         except ValueError as problem:
             raise ValueError(f"{self.name}: a CUDA kernel needs a GPU: {problem}") from None
-        key = driver, dtype, driver.device()
-        if key not in self._compiled:
-            text = with_header(self._file, self._code, dtype)
-            try:
-                launch = driver.build(text, [self.name])[self.name]
-            except Exception as problem:  # of the compiler, whose log follows in the cause
-                lines = str(problem).splitlines() or [type(problem).__name__]
-                first = next((line for line in lines if "error" in line), lines[0]).strip()
-                raise ValueError(f"{self.name}: the source does not compile: {first}") from problem
-            self._compiled[key] = Kernel(self.name, self._parameters, launch, driver, dtype)
-        return self._compiled[key]
+        return library.library.kernel(self.name, dtype, self._source)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{p.kind} {'*' if p.array else ''}{p.name}" for p in self._parameters)

@@ -2,7 +2,7 @@
 
 A comment may begin with a shape: ``const real *x,  // (steps, columns), input``. An axis is an integer, an integer
 parameter of the kernel, or a product such as ``2 x columns``. The last axis takes all further axes of an array. A shape
-with any other word, such as a field of a struct, says nothing.
+with any other word, such as a field of a struct, and an array without elements say nothing.
 """
 
 from __future__ import annotations
@@ -10,48 +10,43 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
-# For each axis its factors.
-Shape = tuple[tuple[str, ...], ...]
+# The axes, as the comment has them.
+Shape = tuple[str, ...]
 
-_COMMENT = re.compile(r"(\w)\s*([,)])[ \t]*//[ \t]*\(([^()\n]*)\)([^\n]*)")
+_COMMENT = re.compile(r"(\w)\s*([,)])[ \t]*//[ \t]*\(([^()\n]*)\)")
 
 
 def marked(code: str) -> str:
-    """Return a source with the shape behind each name; ``?`` if the comment says that the array may be empty.
+    """Return a source with the shape behind each name.
 
-    >>> marked("real *x,  // (2, steps x columns), or empty")
-    'real *x @ 2; steps x columns?,'
+    >>> marked("real *x,  // (2, steps x columns), input")
+    'real *x@2;steps x columns,  //, input'
     """
-
-    def mark(match: re.Match[str]) -> str:
-        name, end, axes, rest = match.groups()
-        return f"{name} @ {axes.replace(',', ';')}{'?' if 'empty' in rest else ''}{end}"
-
-    return _COMMENT.sub(mark, code)
+    return _COMMENT.sub(lambda match: f"{match[1]}@{match[3].replace(', ', ';').rstrip(',')}{match[2]}  //", code)
 
 
 def shape_of(mark: str) -> Shape:
     """Return the shape behind a name in a marked source.
 
-    >>> shape_of(" 2; steps x columns?")
-    (('2',), ('steps', 'columns'))
+    >>> shape_of("2;steps x columns")
+    ('2', 'steps x columns')
     """
-    axes = mark.rstrip("?").split(";")
-    return tuple(tuple(axis.split(" x ")) for axis in map(str.strip, axes) if axis)
+    return tuple(mark.split(";")) if mark else ()
 
 
-def size_in(name: str, shape: Shape, actual: tuple[int, ...]) -> int | None:
-    """Return a size that is an axis of a shape from the shape of an array; None if that has too few axes."""
-    if (name,) not in shape or len(actual) < len(shape):
-        return None
-    axis = shape.index((name,))
-    return actual[axis] if axis + 1 < len(shape) else math.prod(actual[axis:])
+def read(shape: Shape, actual: tuple[int, ...], sizes: dict[str, Any]) -> None:
+    """Set the sizes that are None and an axis of an array, unless it has too few axes."""
+    last = len(shape) - 1
+    if len(actual) > last:
+        for name, size in zip(shape, (*actual[:last], math.prod(actual[last:])), strict=True):
+            if sizes.get(name, 0) is None:
+                sizes[name] = size
 
 
-def count(shape: Shape, sizes: Mapping[str, int]) -> int | None:
+def count(shape: Shape, sizes: Mapping[str, Any]) -> int | None:
     """Return the elements of an array of a shape; None if it has a word that is no size."""
-    names = [name for axis in shape for name in axis]
-    if not names or not all(name.isdecimal() or name in sizes for name in names):
-        return None
-    return math.prod(int(name) if name.isdecimal() else int(sizes[name]) for name in names)
+    factors = [factor for axis in shape for factor in axis.split(" x ")]
+    numbers: list[Any] = [int(factor) if factor.isdecimal() else sizes.get(factor) for factor in factors]
+    return None if None in numbers else math.prod(map(int, numbers))

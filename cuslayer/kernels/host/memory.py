@@ -228,22 +228,15 @@ class _Allocation:
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """Return an uninitialized array as `numpy.empty` does, a large one from the memory pool."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size < _LEAST_BYTES:
-        return np.empty(shape, dtype)
-    return np.asarray(_Allocation(shape, dtype, _pool, _pool.take(size)))
+    small = math.prod(shape) * np.dtype(dtype).itemsize < _LEAST_BYTES
+    return np.empty(shape, dtype) if small else aligned(shape, dtype)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     """Return an uninitialized array from the beginning of a cache line on: vectors across two load slower."""
     dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size >= _LEAST_BYTES:
-        return empty(shape, dtype)
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    begin = -memory.ctypes.data % _ALIGNMENT
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    size = max(math.prod(shape) * dtype.itemsize, 1)
+    return np.asarray(_Allocation(shape, dtype, _pool, _pool.take(size)))
 
 
 def aligned_copy(x: Array, dtype: Any) -> Array:

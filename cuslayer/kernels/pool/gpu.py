@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import WARPS, image_of, map_of, struct_of
+from cuslayer.kernels.cuda.images import WARPS, places
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty
 from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
 from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
@@ -26,8 +26,7 @@ def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     given = x.words if isinstance(x, PackedSpikes) else contiguous(x)
     dtype = np.dtype(np.float32) if isinstance(x, PackedSpikes) else x.dtype
     y = empty(given, (frames, *window.outputs(tuple(image), ceil=True), channels), dtype)
-    arguments = {"x": given, "y": y, "gain": dtype.type(gain)}
-    arguments |= {"image": image_of(x), "map": map_of(y), "window": struct_of(window)}
+    arguments = {"x": given, "y": y, "gain": dtype.type(gain), **places(x, y, window)}
     if isinstance(x, PackedSpikes):
         warps = -(-frames // TILE) * y.shape[1] * words_of(y.shape[2] * channels)
         kernel("pool", dtype).launch((-(-warps // WARPS),), (WORD, WARPS), **arguments)
@@ -39,6 +38,6 @@ def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
 def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty(g, (len(g), *image, g.shape[3]), g.dtype)
-    structs = {"image": image_of(x), "map": map_of(g), "window": struct_of(window)}
-    kernel("pool_adjoint", g.dtype)(x.size, g=contiguous(g), x=x, gain=g.dtype.type(gain), **structs)
+    gain = g.dtype.type(gain)
+    kernel("pool_adjoint", g.dtype)(x.size, g=contiguous(g), x=x, gain=gain, **places(x, g, window))
     return x

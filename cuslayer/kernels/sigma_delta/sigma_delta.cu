@@ -16,7 +16,7 @@
 
 extern "C" __global__ void sigma_delta(
     const real *__restrict__ x,  // (steps, columns), weighted input
-    real *__restrict__ states,   // (2, columns), sum and last activation sent, before the first step, then after the last; or empty
+    real *__restrict__ states,   // (2, columns), sum and last activation sent, before the first step, then after the last
     real *__restrict__ u,        // (steps, columns), change since it was sent last, written
     bool *__restrict__ s,        // (steps, columns), whether it is sent, written
     bool *__restrict__ passes,   // (steps, columns), whether the activation passes a change, written
@@ -57,7 +57,7 @@ extern "C" __global__ void sigma_delta_adjoint(
     const real *__restrict__ u,       // (steps, columns), change
     const bool *__restrict__ passes,  // (steps, columns), whether the activation passes a change
     real *__restrict__ y,             // (steps, columns), gradient of the input, written
-    real *__restrict__ later,         // (2, columns), gradients of the states after the last step, then before the first; or empty
+    real *__restrict__ later,         // (2, columns), gradients of the states after the last step, then before the first
     long long steps,                  // time steps
     long long columns,                // neurons
     bool goes_on,                     // whether there is `later`; else it is 0, and not accessed

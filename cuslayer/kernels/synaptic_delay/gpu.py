@@ -5,7 +5,7 @@ from __future__ import annotations
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import image_of, map_of, struct_of
+from cuslayer.kernels.cuda.images import places
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.spikes.gpu import packed
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
@@ -36,9 +36,7 @@ def forward(
         y=out,
         lags=lags,
         chunk=chunk,
-        image=image_of(spikes),
-        map=map_of(out),
-        window=struct_of(window),
+        **places(spikes, out, window),
         groups=groups,
     )
     return out[since:]
