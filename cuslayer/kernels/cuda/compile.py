@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache, partial
 from importlib import resources
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -54,9 +54,6 @@ _DTYPES: dict[str, DType] = {
     "float16": np.dtype(np.float16),
 }
 
-
-# The most shapes of calls that a kernel keeps.
-_MOST_SHAPES = 256
 
 # Dynamic shared memory that every kernel may use; for more, an attribute of the function must be set.
 _SHARED = 48 << 10
@@ -283,8 +280,8 @@ class Kernel:
         self._sizes = [number for number in numbers if number[0] in sizes]
         self._numbers = [number for number in numbers if number[0] not in sizes]
         self._lacking = {self._names[place]: None for place, _, _ in self._sizes}
-        # By the shapes and the given sizes of a call, all its sizes.
-        self._read: dict[tuple[Any, ...], list[Any]] = {}
+        labels = {self._label(place): parameters[place].shape for place in self._shaped}
+        self._sizes_of = lru_cache(256)(partial(shapes.sizes, labels, list(self._lacking)))
         self._structs = [
             (
                 place,
@@ -347,33 +344,13 @@ class Kernel:
         for place, exact, convert in self._sizes:
             if type(bound[place]) is not exact and bound[place] is not None:
                 bound[place] = convert(bound[place])
-        key = (*[bound[place].shape for place in self._shaped], *[bound[place] for place, _, _ in self._sizes])
-        sizes = self._read.get(key)
-        if sizes is None:
-            if len(self._read) == _MOST_SHAPES:
-                self._read.clear()
-            sizes = self._read[key] = self._sizes_of(bound)
-        for (place, _, _), size in zip(self._sizes, sizes, strict=True):
-            bound[place] = size
+        given = tuple([bound[place] for place, _, _ in self._sizes])
+        sizes = self._sizes_of(tuple([bound[place].shape for place in self._shaped]), given)
+        for (place, exact, convert), size in zip(self._sizes, sizes, strict=True):
+            bound[place] = size if type(size) is exact else convert(size)
         for place, dtype, converts in self._structs:
             bound[place] = bind.struct(self._label(place), bound[place], dtype, converts)
         return tuple(bound)
-
-    def _sizes_of(self, bound: list[Any]) -> list[Any]:
-        """Return the sizes of a call, given or read from its arrays, whose shapes it checks."""
-        sizes = {self._names[place]: bound[place] for place, _, _ in self._sizes}
-        shaped = [(self.parameters[place], bound[place]) for place in self._shaped]
-        for p, x in shaped:
-            shapes.read(p.shape, x.shape, sizes)
-        for p, x in shaped:
-            count = shapes.count(p.shape, sizes)
-            if x.size and count not in (None, x.size):
-                rule = f"({', '.join(p.shape)}) must have {count} elements"
-                raise ValueError(f"{self.name}: {p.name} {rule}, got shape {x.shape}")
-        for name, size in sizes.items():
-            if size is None:
-                raise TypeError(f"{self.name}: {name} must be given, no array has it as an axis")
-        return [convert(sizes[self._names[place]]) for place, _, convert in self._sizes]
 
     def _table(self, label: str, arrays: Sequence[Any], dtype: DType) -> Table:
         """Return the struct of some arrays; None has the address 0 and no elements."""

@@ -24,8 +24,8 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     ``GRID_STRIDE(i, count)`` visits every i. `kernel` parses the source, which needs no GPU; the first call for a
     number type and device compiles it.
 
-    A comment behind an array parameter may begin with its shape, ``// (steps, columns)``, of integers, integer parameters
-    and their products, ``2 x columns``. A call then checks the number of elements, and may lack a size that is an axis.
+    A comment behind an array may begin with its shape, ``// (steps, columns)``, of integers, integer parameters and
+    their products, ``2 x columns``. A call then checks the number of elements, and may lack a size that is an axis.
 
     Args:
         text_or_path: the source, or the path of its file ``.cu``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # The axes, as the comment has them.
@@ -36,17 +36,27 @@ def shape_of(mark: str) -> Shape:
     return tuple(mark.split(";")) if mark else ()
 
 
-def read(shape: Shape, actual: tuple[int, ...], sizes: dict[str, Any]) -> None:
-    """Set the sizes that are None and an axis of an array, unless it has too few axes."""
-    last = len(shape) - 1
-    if len(actual) > last:
-        for name, size in zip(shape, (*actual[:last], math.prod(actual[last:])), strict=True):
-            if sizes.get(name, 0) is None:
-                sizes[name] = size
+def sizes(
+    shapes: Mapping[str, Shape], names: Sequence[str], actual: tuple[tuple[int, ...], ...], given: tuple[Any, ...]
+) -> list[Any]:
+    """Return the sizes of a call, those that are None from its arrays; ValueError if an array has another size.
 
-
-def count(shape: Shape, sizes: Mapping[str, Any]) -> int | None:
-    """Return the elements of an array of a shape; None if it has a word that is no size."""
-    factors = [factor for axis in shape for factor in axis.split(" x ")]
-    numbers: list[Any] = [int(factor) if factor.isdecimal() else sizes.get(factor) for factor in factors]
-    return None if None in numbers else math.prod(map(int, numbers))
+    Args:
+        shapes: of the arrays, by their labels.
+        names: of the sizes.
+        actual: the shapes of the arrays of the call.
+        given: the sizes that it has.
+    """
+    known = dict(zip(names, given, strict=True))
+    for shape, axes in zip(shapes.values(), actual, strict=True):
+        last = len(shape) - 1
+        if len(axes) > last:
+            for name, size in zip(shape, (*axes[:last], math.prod(axes[last:])), strict=True):
+                if known.get(name, 0) is None:
+                    known[name] = size
+    for (label, shape), axes in zip(shapes.items(), actual, strict=True):
+        factors = [factor for axis in shape for factor in axis.split(" x ")]
+        numbers: list[Any] = [int(factor) if factor.isdecimal() else known.get(factor) for factor in factors]
+        if None not in numbers and math.prod(axes) not in (0, count := math.prod(map(int, numbers))):
+            raise ValueError(f"{label} ({', '.join(shape)}) must have {count} elements, got shape {axes}")
+    return list(known.values())

@@ -1,7 +1,6 @@
 """Filter banks in time on the CPU: twins of `filter_bank`, `filter_bank_adjoint` and `filter_bank_weight_adjoint`.
 
-They add terms in the order of the formulas. Where inputs are mostly 0, as spikes are, they visit the others one by one,
-with the same bits.
+They add terms in the order of the formulas. The gradient of the taps visits only the inputs that are not 0.
 """
 
 from __future__ import annotations
@@ -14,11 +13,8 @@ import numpy as np
 from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.constants import flushed_taps
-from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
-from cuslayer.kernels.filter_bank.events import MOST_VECTORS, add_products, add_taps, columns_memory, is_busy
-from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS
+from cuslayer.kernels.filter_bank.direct import MOST_VECTORS, WIDE, add_products, filter_columns, take, tiles
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.numbers import are_finite
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.spike_words import count_spikes, list_spikes, place_of, read_words, whole_words, words_memory
 from cuslayer.kernels.host.vectors import REGISTER_BYTES
@@ -37,35 +33,17 @@ def _output_columns(low: int, high: int, i: int, channels: int, filters: int) ->
 
 
 @compiled
-def _filter_events(x: Any, low: int, high: int, w: Any, y: Any, channels: int, words: Any, memory: Any) -> bool:
-    """Filter the nonzero numbers of the columns [low, high) of x one by one; return False if one is not finite."""
-    read_words(words, x, low, high)
-    found = list_spikes(words, x, low, w)
-    finite = are_finite(found[2])
-    for i in range(len(w) if finite else 0):
-        targets = _output_columns(low, high, i, channels, len(w))
-        add_taps(words, found, high - low, w[i], y, targets, memory)
-    return finite
-
-
-@compiled
 def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -> None:
     filters, taps = w.shape
-    wide = min(whole_words(max(last - first, 1)), WIDE_OF_EVENTS)
-    of_tiles, of_columns = tiles(min(taps, x.shape[0]), w), columns_memory(wide, w)
-    words = words_memory(x.shape[0], wide)
+    memory = tiles(min(taps, x.shape[0]), w)
     # Literals would compile `filter_columns` once more, after the adjoint.
     no: Any = np.bool_(False)
-    for begin in range(first, last, wide):
-        end = min(begin + wide, last)
-        if not is_busy(x, begin, end) and _filter_events(x, begin, end, w, y, channels, words, of_columns):
-            continue
-        for low in range(begin, end, WIDE):
-            high = min(low + WIDE, end)
-            sources = _output_columns(low, high, 0, channels, 1)
-            for i in range(filters):
-                targets = _output_columns(low, high, i, channels, filters)
-                filter_columns(x, sources, w[i], y, targets, no, no, of_tiles)
+    for low in range(first, last, WIDE):
+        high = min(low + WIDE, last)
+        sources = _output_columns(low, high, 0, channels, 1)
+        for i in range(filters):
+            targets = _output_columns(low, high, i, channels, filters)
+            filter_columns(x, sources, w[i], y, targets, no, no, memory)
 
 
 def forward(x: Array, w: Array) -> Array:
@@ -163,7 +141,7 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                     first_of, found = passed[place], reached[place] - passed[place]
                     for v in range(0, vectors if found else 0, MOST_VECTORS):
                         at, count_of = j * length + v * lanes - begin, min(MOST_VECTORS, vectors - v)
-                        add_products(totals, v * lanes, which, first_of, found, 1, values, errors, at, count_of)
+                        add_products(totals, v * lanes, which, first_of, found, values, errors, at, count_of)
                 passed[:] = reached
             parts[part, i, :count] = totals[:count]
 

@@ -38,7 +38,7 @@ def error(
     blocks = max(1, -(-columns // _LANES))
     e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
-        goal = {"desired": e, "labels": contiguous(desired.labels)}
+        goal = {"desired": empty(beside, (0,), dtype), "labels": contiguous(desired.labels)}
         by_label = {"given": True, "of_label": desired.true, "of_others": desired.false}
     else:
         unread = empty(beside, (0,), "int64")
@@ -52,7 +52,6 @@ def error(
         parts=empty(beside, (blocks,), _DOUBLE),
         error=value,
         arrived=arrived(beside),
-        steps=steps,
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
         dt=float(response.dt),
@@ -89,8 +88,6 @@ def error_adjoint(e: Array, g: Array, response: Alpha | Sampled) -> Array:
         e=contiguous(e),
         g=contiguous(g),
         y=y,
-        steps=steps,
-        columns=columns,
         dt=float(response.dt),
         alpha=_constants(response, steps),
     )

@@ -99,7 +99,7 @@ struct Run {
     __device__ __forceinline__ bool is_first() const { return lane == 0 && run == 0; }
 };
 
-// The constants of a response: the recurrence of common.cuh in double, which needs no `flush`: -ftz=true changes floats only.
+// The constants of a response in double.
 struct Alpha {
     double decay;      // exp(-dt / tau)
     double gain;       // amplitude e dt / tau
@@ -109,18 +109,12 @@ struct Alpha {
     double run_decay;  // decay to the power of the steps of a run
 };
 
-struct Response {
-    const Alpha &of;
-    double q = 0;
-    double p = 0;
+using Response = RecurrenceIn<double>;
 
-    __device__ __forceinline__ double step(double x, double old)
-    {
-        q = of.decay * (q + p) - of.cut_q * old;
-        p = of.decay * p + x - of.cut_p * old;
-        return of.gain * q;
-    }
-};
+__device__ __forceinline__ Response response_of(const Alpha &alpha)
+{
+    return {alpha.decay, alpha.gain, alpha.cut_p, alpha.cut_q};
+}
 
 // The states of each run of a block's columns, from 0 at its beginning.
 struct States {
@@ -131,9 +125,9 @@ struct States {
 // Filters steps [begin, end) of an input and calls use(k, x[k], a[k]) for each. x.read reads steps, and x.enters(k) says
 // whether the filter gets one: what does not enter counts as 0.
 template <typename Input, typename Use>
-__device__ __forceinline__ void filter_run(Response &response, const Input &x, const Run &own, Use use)
+__device__ __forceinline__ void filter_run(Response &response, long long cut, const Input &x, const Run &own, Use use)
 {
-    const long long end = own.end, cut = response.of.cut;
+    const long long end = own.end;
 #pragma unroll 1
     for (long long k = own.begin; k < end; k += BATCH) {
         real values[BATCH], old[BATCH];
@@ -141,19 +135,21 @@ __device__ __forceinline__ void filter_run(Response &response, const Input &x, c
         x.read(old, k - cut, [&](long long left) { return left >= 0 && left < end - cut && x.enters(left); });
 #pragma unroll
         for (int i = 0; i < BATCH; ++i)
-            if (k + i < end)
-                use(k + i, double(values[i]), response.step(x.enters(k + i) ? double(values[i]) : 0.0, double(old[i])));
+            if (k + i < end) {
+                const double filtered = response.output(double(old[i]));
+                response.accept(x.enters(k + i) ? double(values[i]) : 0.0, double(old[i]));
+                use(k + i, double(values[i]), filtered);
+            }
     }
 }
 
 // Shares the states at the end of a thread's run, and sets them to those at its beginning: without input, p becomes
 // decay^length p and q becomes decay^length (q + length p).
-__device__ __forceinline__ void start_run(Response &response, States &states, const Run &own)
+__device__ __forceinline__ void start_run(Response &response, double run_decay, States &states, const Run &own)
 {
     states.q[own.run][own.lane] = response.q;
     states.p[own.run][own.lane] = response.p;
     __syncthreads();
-    const double run_decay = response.of.run_decay;
     response.q = response.p = 0;
 #pragma unroll 1
     for (int earlier = 0; earlier < own.run; ++earlier) {
@@ -213,12 +209,12 @@ __device__ __forceinline__ real desired_count(
 }
 
 extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
-    const bool *__restrict__ spikes,            // (steps, columns), of form SPIKES; else any array, not accessed, as the next two
-    const real *__restrict__ numbers,           // (steps, columns), of form NUMBERS
-    const unsigned *__restrict__ packed,        // (steps, samples, words of a sample), of form PACKED
-    const real *__restrict__ desired,           // (columns,), desired counts; any array, not accessed, by label
-    const long long *__restrict__ labels,       // (samples,), classes; any array, not accessed, unless by label
-    real *__restrict__ e,                       // (steps, columns), error signal, written
+    const bool *__restrict__ spikes,            // (steps, samples x neurons), of form SPIKES, or empty
+    const real *__restrict__ numbers,           // (steps, samples x neurons), of form NUMBERS, or empty
+    const unsigned *__restrict__ packed,        // (steps x samples, words of a sample), of form PACKED, or empty
+    const real *__restrict__ desired,           // (samples x neurons), desired counts, or empty by label
+    const long long *__restrict__ labels,       // (samples), classes, or empty unless by label
+    real *__restrict__ e,                       // (steps, samples x neurons), error signal, written
     double *__restrict__ parts,                 // (blocks,), sums of squares, written
     real *__restrict__ error,                   // (1,), E, written
     unsigned *__restrict__ arrived,             // (1,), blocks that have ended, 0 before and after
@@ -236,12 +232,12 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
     const Run own(steps, samples * neurons);
     const Outside s(Column(form, spikes, numbers, packed, samples, neurons), window);
     const real wanted = desired_count(s, desired, labels, by_label, neurons);
-    Response response{alpha};
+    Response response = response_of(alpha);
 
     double count = 0;
-    filter_run(response, s, own, [&](long long t, double spike, double) { count += s.enters(t) ? 0.0 : spike; });
+    filter_run(response, alpha.cut, s, own, [&](long long t, double spike, double) { count += s.enters(t) ? 0.0 : spike; });
     counts[own.run][own.lane] = count;
-    start_run(response, states, own);
+    start_run(response, alpha.run_decay, states, own);
 
     count = 0;
 #pragma unroll 4
@@ -249,7 +245,7 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
         count += counts[i][own.lane];
     const real c = (real(count) - wanted) / real(window.last - window.first) * window.count_scale;
     double squares = 0;
-    filter_run(response, s, own, [&](long long t, double, double a) {
+    filter_run(response, alpha.cut, s, own, [&](long long t, double, double a) {
         const real value = s.enters(t) ? real(a) : window.piecewise ? c : real(a) + c;
         e[t * samples * neurons + own.m] = value;
         squares += double(value) * double(value);
@@ -298,10 +294,10 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_
     __shared__ States states;
     const Run own(steps, columns);
     const Reversed input{e + (steps - 1) * columns + own.m, columns, *g * dt};
-    Response response{alpha};
-    filter_run(response, input, own, [](long long, double, double) {});
-    start_run(response, states, own);
-    filter_run(response, input, own, [&](long long k, double, double value) {
+    Response response = response_of(alpha);
+    filter_run(response, alpha.cut, input, own, [](long long, double, double) {});
+    start_run(response, alpha.run_decay, states, own);
+    filter_run(response, alpha.cut, input, own, [&](long long k, double, double value) {
         y[(steps - 1 - k) * columns + own.m] = real(value);
     });
 }
@@ -336,12 +332,12 @@ __device__ __forceinline__ long long most_frequent(const double *counts, long lo
 }
 
 extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_score(
-    const bool *__restrict__ spikes,       // (steps, columns), of form SPIKES; else any array, not accessed, as the next two
-    const real *__restrict__ numbers,      // (steps, columns), of form NUMBERS
-    const unsigned *__restrict__ packed,   // (steps, samples, words of a sample), of form PACKED
-    const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by class
-    const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
-    double *__restrict__ counts,           // (columns,), spikes of each neuron, written
+    const bool *__restrict__ spikes,       // (steps, samples x neurons), of form SPIKES, or empty
+    const real *__restrict__ numbers,      // (steps, samples x neurons), of form NUMBERS, or empty
+    const unsigned *__restrict__ packed,   // (steps x samples, words of a sample), of form PACKED, or empty
+    const long long *__restrict__ labels,  // (samples), classes, or empty unless by class
+    const real *__restrict__ error,        // (1,), loss of the batch, or empty without error
+    double *__restrict__ counts,           // (samples x neurons), spikes of each neuron, written
     bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
     double *__restrict__ totals,           // (7,), as above, updated
     unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
