@@ -49,6 +49,7 @@ def test_a_signature_is_read_without_its_comments():
         ("theta", "real", False),
         ("keep", "bool", False),
     ]
+    assert [p.optional for p in found["one"][:3]] == [False, False, True]
     assert [p.shape for p in found["one"][:3]] == [("steps", "columns"), (), ("2", "steps x columns")]
 
 
@@ -86,6 +87,19 @@ def test_sizes_are_read_from_shapes(library, driver):
     for given in ({}, {"count": 5, "size": 6}):
         library.kernel("add_parts", SINGLE)(3, parts=parts, sums=sums, **given)
         assert driver.launches[-1][3][2:] == (5, 6)
+
+
+@pytest.mark.parametrize("given", [{}, {"spikes": None, "columns": None}])
+def test_an_array_that_may_be_empty_may_be_missing(library, driver, given):
+    x, state = np.zeros((4, 3), np.float32), np.zeros(2, np.int64)
+    arguments = {"numbers": x, "scale": x[0], "y": x, "state": state, "arrived": np.zeros(1, np.uint32), **given}
+    numbers = {"silent": 1, "factor": 2.0, "chunk": 4, "fired": False}
+    library.kernel("dropout", SINGLE)(3, **arguments, **numbers)
+    _, _, spikes, *others = driver.launches[-1][3]
+    assert (spikes.shape, spikes.dtype, others[0] is x) == ((0, 0), np.bool_, True)
+    assert others[-4:-2] == [4, 3]
+    with pytest.raises(TypeError, match=r"^dropout: y is builtins\.NoneType, the kernel wants numpy\.ndarray$"):
+        library.kernel("dropout", SINGLE)(3, **arguments | {"y": None}, **numbers)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,11 @@ class DeviceArray:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, host: np.ndarray[Any, Any], part: Part | None, number: int | None = None) -> None:
-        self.host = host
-        self.part = part
+    def __init__(self, host: Any, part: Any, number: int | None = None) -> None:
+        """Take host and part, or, as CuPy, the shape of an array without elements and its type."""
+        of_shape = isinstance(host, tuple)
+        self.host: np.ndarray[Any, Any] = np.empty(host, part) if of_shape else host
+        self.part: Part | None = None if of_shape else part
         self.number = state().device if number is None else number
 
     def __getattr__(self, name: str) -> Any:

@@ -118,7 +118,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_statistics(
     real *__restrict__ mean,          // (channels), written
     real *__restrict__ var,           // (channels), written
     real *__restrict__ running_mean,  // (channels), updated; empty with moves = false
-    real *__restrict__ running_var,   // (channels), the same
+    real *__restrict__ running_var,   // (channels), the same, or empty
     double *__restrict__ parts,       // (parts, channels, 2), written and read back
     unsigned *__restrict__ arrived,   // (1,), blocks that have ended, 0 before and after
     Shape shape,                      // of x
@@ -232,8 +232,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_adjoint(
     const real *__restrict__ mean,       // (channels), mean of x; not read without of_batch
     const real *__restrict__ divisor,    // (channels)
     const real *__restrict__ gain,       // (channels), factor; empty with trained = false
-    const real *__restrict__ of_gain,    // (channels), sums; not read without of_batch, as the next two
-    const real *__restrict__ of_offset,  // (channels), sums
+    const real *__restrict__ of_gain,    // (channels), sums; empty without of_batch
+    const real *__restrict__ of_offset,  // (channels), sums; empty without of_batch
     const real *__restrict__ of_mean,    // (channels), gradient of the mean through a hook; empty with hooked = false
     real *__restrict__ of_x,             // (rows, channels), written
     Shape shape,                         // of x

@@ -41,10 +41,11 @@ def _numbers(scaling: Scaling) -> dict[str, Any]:
 
 def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -> tuple[Array, Array]:
     """Return mean and variance of the channels, the last axis of x; move the running ones towards them, if given."""
-    mean, var, none = (empty(x, (size,), x.dtype) for size in (x.shape[-1], x.shape[-1], 0))
+    mean, var = (empty(x, x.shape[-1:], x.dtype) for _ in range(2))
     moves = running is not None and all(kept.dtype == x.dtype for kept in running)
-    kept = running if running is not None and moves else (none, none)
-    found = {"x": contiguous(x), "mean": mean, "var": var, "running_mean": kept[0], "running_var": kept[1]}
+    found = {"x": contiguous(x), "mean": mean, "var": var}
+    if running is not None and moves:
+        found["running_mean"], found["running_var"] = running
     _launch("batch_norm_statistics", x, True, **found, moves=moves, momentum=momentum)
     for statistic, of_batch in () if moves else zip(running or (), (mean, var), strict=False):
         move(statistic, of_batch, momentum)
@@ -59,8 +60,9 @@ def forward(
     dtype = np.result_type(*(a.dtype for a in (x, mean, var, centre, gain, offset) if a is not None))
     x, mean, var, centre = (a.astype(dtype, copy=False) for a in (x, mean, var, centre))
     affine = {
-        name: empty(x, (0,), dtype) if a is None else contiguous(a.astype(dtype, copy=False))
+        name: contiguous(a.astype(dtype, copy=False))
         for name, a in (("gain", gain), ("offset", offset))
+        if a is not None
     }
     y, subtracted, divisor = empty(x, x.shape, dtype), *(empty(x, mean.shape, dtype) for _ in range(2))
     given = {"x": contiguous(x), "var": contiguous(var), "centre": contiguous(centre), **affine}
@@ -81,8 +83,7 @@ def adjoint(
     """Return the gradients of x and of the mean, on demand, of gain and of offset; see the function of the CPU."""
     dtype, trained = applied.divisor.dtype, gain is not None
     g, x = (contiguous(a.astype(dtype, copy=False)) for a in (g, x))
-    none = empty(x, (0,), dtype)
-    factor = none if gain is None else contiguous(gain.astype(dtype, copy=False))
+    factor = None if gain is None else contiguous(gain.astype(dtype, copy=False))
     given: dict[str, Any] = {"g": g, "x": x, "divisor": applied.divisor}
 
     @cache
@@ -93,13 +94,13 @@ def adjoint(
 
     def of_mean() -> Array:
         height = scaling.height if scaling.kind != "none" else 1.0
-        of_centre = sums()["of_offset"] * (height if gain is None else factor) / -applied.divisor
+        of_centre = sums()["of_offset"] * (height if factor is None else factor) / -applied.divisor
         return of_centre if hook is None else hook(of_centre)
 
     def of_input() -> Array:
         found, hooked = empty(x, x.shape, dtype), of_batch and hook is not None
-        more = sums() if of_batch else {"of_gain": none, "of_offset": none}
-        more = more | {"mean": applied.mean, "gain": factor, "of_mean": of_mean() if hooked else none, "of_x": found}
+        more: dict[str, Any] = sums() if of_batch else {}
+        more = more | {"mean": applied.mean, "gain": factor, "of_mean": of_mean() if hooked else None, "of_x": found}
         flags = {"trained": trained, "of_batch": of_batch, "hooked": hooked}
         _launch("batch_norm_adjoint", x, **given, **more, **flags, **_numbers(scaling))
         return found

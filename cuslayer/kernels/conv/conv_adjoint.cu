@@ -241,7 +241,7 @@ extern "C" __global__ void conv_input_adjoint(
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ x,             // (frames, height, columns, channels), written
     const real *__restrict__ parts,   // (count, size), of the weight's gradient, or empty
-    real *__restrict__ sums,          // (size), written
+    real *__restrict__ sums,          // (size), written, or empty
     long long frames,                 // frames
     Image image,                      // of x
     Map map,                          // of the errors

@@ -98,8 +98,8 @@ def adjoints(
         side *= 2
     pixels = _THREADS // side * _PIXELS[itemsize]
     shared = itemsize * _DEPTH * (pixels + 4 + side * channels) + 8 * pixels
-    adders, nothing = 0, empty(g, (0, 0), g.dtype)
-    added = {"parts": nothing, "sums": nothing}
+    adders = 0
+    added: dict[str, Array] = {}
     if isinstance(of_weight, Parts):
         adders, (of_weight, added) = of_weight.blocks, of_weight.arguments()
     kernel("conv_input_adjoint", g.dtype).launch(

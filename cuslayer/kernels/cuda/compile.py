@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -144,6 +144,7 @@ class Parameter:
     fields: tuple[Parameter, ...] = ()  # of a struct
     table: bool = False  # whether it is several arrays
     shape: shapes.Shape = ()  # of an array
+    optional: bool = False  # whether a call may lack the array
 
 
 @cache
@@ -228,7 +229,8 @@ def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ..
         )
     if match[1] == "float16" and not match[2]:
         raise ValueError(f"{kernel}: float16 is a type of arrays only, got '{declaration}'")
-    return Parameter(match[3], match[1], bool(match[2]), shape=shapes.shape_of(mark))
+    optional = bool(match[2]) and mark.endswith("?")
+    return Parameter(match[3], match[1], bool(match[2]), shape=shapes.shape_of(mark), optional=optional)
 
 
 class Source(NamedTuple):
@@ -265,7 +267,16 @@ class Kernel:
         dtypes = {"real": dtype} | _DTYPES
         binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(_INTEGERS, bind.integer)
         places = list(enumerate(parameters))
-        self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
+        # For each array its index, its type, and what replaces it in a call that lacks it.
+        self._arrays = [
+            (
+                place,
+                dtypes[p.kind],
+                self._array_type((0,) * max(len(p.shape), 1), dtypes[p.kind]) if p.optional else None,
+            )
+            for place, p in places
+            if p.array
+        ]
         self._tables = [(place, dtypes[p.kind]) for place, p in places if p.table]
         # For each number its index, the type that is passed unchanged, and the conversion of any other type.
         numbers = [
@@ -273,15 +284,21 @@ class Kernel:
             for place, p in places
             if not (p.array or p.table or p.fields)
         ]
-        # A call may lack a size that is an axis of an array.
-        self._shaped = [place for place, p in places if p.shape]
+        # A call may lack a size that is an axis of an array, and optional arrays.
         words = " ".join(axis for p in parameters for axis in p.shape).split()
         sizes = [place for place, p in places if p.kind in _INTEGERS and p.name in words]
         self._sizes = [number for number in numbers if number[0] in sizes]
         self._numbers = [number for number in numbers if number[0] not in sizes]
-        self._lacking = {self._names[place]: None for place, _, _ in self._sizes}
-        labels = {self._label(place): parameters[place].shape for place in self._shaped}
-        self._sizes_of = lru_cache(256)(partial(shapes.sizes, labels, list(self._lacking)))
+        self._lacking = {p.name: None for place, p in places if p.optional or place in sizes}
+        labels = {self._label(place): parameters[place].shape for place, _, _ in self._arrays}
+        names = [self._names[place] for place, _, _ in self._sizes]
+
+        @lru_cache(256)
+        def sizes_of(*call: Any) -> list[tuple[int, Any]]:
+            found = shapes.sizes(labels, names, call[: len(labels)], call[len(labels) :])
+            return [(place, convert(size)) for (place, _, convert), size in zip(self._sizes, found, strict=True)]
+
+        self._sizes_of = sizes_of
         self._structs = [
             (
                 place,
@@ -298,8 +315,8 @@ class Kernel:
 
         Args:
             threads: the least number of threads, up to the largest grid; with 0 the call only checks the arguments.
-            arguments: one for each parameter of the kernel, by its name in the source; sizes may be missing that are an
-                axis of an array.
+            arguments: one for each parameter of the kernel, by its name in the source. Sizes that are an axis of an
+                array, and arrays that may be empty, may be missing.
 
         Raises:
             TypeError: a name is missing or unknown, or an argument is of the wrong type.
@@ -332,22 +349,24 @@ class Kernel:
         if len(named) != len(bound):
             raise self._wrong_names(arguments)
         array_type, device, device_of = self._array_type, self._device, self._device_of
-        for place, dtype in self._arrays:
+        call: list[Any] = []  # the shapes of its arrays, then its sizes
+        for place, dtype, nothing in self._arrays:
             x = bound[place]
+            if x is None:
+                x = bound[place] = nothing
             if not isinstance(x, array_type) or x.dtype != dtype or not x.flags.c_contiguous or device_of(x) != device:
                 raise self._unfit(self._label(place), x, dtype)
+            call.append(x.shape)
         for place, dtype in self._tables:
             bound[place] = self._table(self._label(place), bound[place], dtype)
         for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
                 bound[place] = convert(bound[place])
         for place, exact, convert in self._sizes:
-            if type(bound[place]) is not exact and bound[place] is not None:
-                bound[place] = convert(bound[place])
-        given = tuple([bound[place] for place, _, _ in self._sizes])
-        sizes = self._sizes_of(tuple([bound[place].shape for place in self._shaped]), given)
-        for (place, exact, convert), size in zip(self._sizes, sizes, strict=True):
-            bound[place] = size if type(size) is exact else convert(size)
+            size = bound[place]
+            call.append(size if size is None or type(size) is exact else convert(size))
+        for place, size in self._sizes_of(*call):
+            bound[place] = size
         for place, dtype, converts in self._structs:
             bound[place] = bind.struct(self._label(place), bound[place], dtype, converts)
         return tuple(bound)

@@ -84,9 +84,7 @@ def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, An
     else:
         form, x = (SPIKES, contiguous(s)) if s.dtype == bool else (NUMBERS, contiguous(numeric(s)))
     dtype = x.dtype if form == NUMBERS else np.dtype(real)
-    types = {"spikes": np.bool_, "numbers": dtype, "packed": np.uint32}
-    given = {name: x if i == form else empty(x, (0,), types[name]) for i, name in enumerate(types)}
-    return {"form": form, **given}, x, dtype
+    return {"form": form, ("spikes", "numbers", "packed")[form]: x}, x, dtype
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,8 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     number type and device compiles it.
 
     A comment behind an array may begin with its shape, ``// (steps, columns)``, of integers, integer parameters and
-    their products, ``2 x columns``. A call then checks the number of elements, and may lack a size that is an axis.
+    their products, ``2 x columns``. A call then checks the number of elements, and may lack a size that is an axis. It
+    may also lack an array whose comment has the word "empty", or pass None for it.
 
     Args:
         text_or_path: the source, or the path of its file ``.cu``.
@@ -86,7 +87,8 @@ class OwnKernel:
                 checks the arguments.
             unnamed: refused: each argument needs its name.
             arguments: one for each parameter of the kernel, by its name: C-contiguous CuPy arrays of the parameter's
-                type on the device in use, and numbers; sizes may be missing that are an axis of an array.
+                type on the device in use, and numbers. Sizes that are an axis of an array, and arrays that may be
+                empty, may be missing.
 
         Raises:
             TypeError: threads is missing or no integer, an argument is given without its name, a name is missing or

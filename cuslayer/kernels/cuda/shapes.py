@@ -2,7 +2,7 @@
 
 A comment may begin with a shape: ``const real *x,  // (steps, columns), input``. An axis is an integer, an integer
 parameter of the kernel, or a product such as ``2 x columns``. The last axis takes all further axes of an array. A shape
-with any other word, such as a field of a struct, and an array without elements say nothing.
+with any other word, such as a field of a struct, says nothing. A call may lack an array whose comment has "empty".
 """
 
 from __future__ import annotations
@@ -15,25 +15,31 @@ from typing import Any
 # The axes, as the comment has them.
 Shape = tuple[str, ...]
 
-_COMMENT = re.compile(r"(\w)\s*([,)])[ \t]*//[ \t]*\(([^()\n]*)\)")
+_COMMENT = re.compile(r"(\w)\s*([,)])[ \t]*//(?:[ \t]*\(([^()\n]*)\))?([^\n]*)")
 
 
 def marked(code: str) -> str:
-    """Return a source with the shape behind each name.
+    """Return a source with the shape behind each name; ``?`` for an array that may be empty.
 
-    >>> marked("real *x,  // (2, steps x columns), input")
-    'real *x@2;steps x columns,  //, input'
+    >>> marked("real *x,  // (2, steps x columns), input, or empty")
+    'real *x@2;steps x columns?,'
     """
-    return _COMMENT.sub(lambda match: f"{match[1]}@{match[3].replace(', ', ';').rstrip(',')}{match[2]}  //", code)
+
+    def mark(match: re.Match[str]) -> str:
+        name, end, axes, rest = match.groups()
+        shape = f"{(axes or '').replace(', ', ';').rstrip(',')}{'?' * ('empty' in rest)}"
+        return f"{name}@{shape}{end}" if shape else f"{name}{end}"
+
+    return _COMMENT.sub(mark, code)
 
 
 def shape_of(mark: str) -> Shape:
     """Return the shape behind a name in a marked source.
 
-    >>> shape_of("2;steps x columns")
+    >>> shape_of("2;steps x columns?")
     ('2', 'steps x columns')
     """
-    return tuple(mark.split(";")) if mark else ()
+    return tuple(filter(None, mark.rstrip("?").split(";")))
 
 
 def sizes(
@@ -48,15 +54,16 @@ def sizes(
         given: the sizes that it has.
     """
     known = dict(zip(names, given, strict=True))
-    for shape, axes in zip(shapes.values(), actual, strict=True):
+    # Sizes of arrays without elements, which may stand for an absent one, only if no other has them.
+    for shape, axes in sorted(zip(shapes.values(), actual, strict=True), key=lambda pair: not math.prod(pair[1])):
         last = len(shape) - 1
-        if len(axes) > last:
+        if shape and len(axes) > last:
             for name, size in zip(shape, (*axes[:last], math.prod(axes[last:])), strict=True):
                 if known.get(name, 0) is None:
                     known[name] = size
     for (label, shape), axes in zip(shapes.items(), actual, strict=True):
         factors = [factor for axis in shape for factor in axis.split(" x ")]
         numbers: list[Any] = [int(factor) if factor.isdecimal() else known.get(factor) for factor in factors]
-        if None not in numbers and math.prod(axes) not in (0, count := math.prod(map(int, numbers))):
+        if numbers and None not in numbers and math.prod(axes) not in (0, count := math.prod(map(int, numbers))):
             raise ValueError(f"{label} ({', '.join(shape)}) must have {count} elements, got shape {axes}")
     return list(known.values())

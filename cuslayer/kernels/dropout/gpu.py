@@ -20,15 +20,14 @@ def forward(x: Array, p: float) -> tuple[Array, Array]:
     The library's generator keys the one that draws them; see `random_state`.
     """
     (steps, columns), dtype, fired = sizes(x), numeric_type(x.dtype), x.dtype == bool
-    scale, y, none = empty(x, x.shape[1:], dtype), empty(x, x.shape, dtype), empty(x, (0,), dtype if fired else bool)
+    scale, y = empty(x, x.shape[1:], dtype), empty(x, x.shape, dtype)
     groups = -(-columns // _COLUMNS) * _LANES
     chunk = max(-(-steps * groups // _THREADS), _LEAST_STEPS)
     kernel("dropout", dtype)(
         groups * max(-(-steps // chunk), 1),
         state=random_state(x),
         arrived=arrived(x),
-        spikes=contiguous(x) if fired else none,
-        numbers=none if fired else contiguous(x),
+        **{"spikes" if fired else "numbers": contiguous(x)},
         scale=scale,
         y=y,
         silent=int(p * 2.0**32),

@@ -38,11 +38,10 @@ def error(
     blocks = max(1, -(-columns // _LANES))
     e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
-        goal = {"desired": empty(beside, (0,), dtype), "labels": contiguous(desired.labels)}
+        goal = {"labels": contiguous(desired.labels)}
         by_label = {"given": True, "of_label": desired.true, "of_others": desired.false}
     else:
-        unread = empty(beside, (0,), "int64")
-        goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread}
+        goal = {"desired": contiguous(desired.astype(dtype, copy=False))}
         by_label = {"given": False, "of_label": 0.0, "of_others": 0.0}
     kernel("spike_count_error", dtype).launch(
         (blocks,),
@@ -98,7 +97,7 @@ def score(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: A
     """Add a batch to the totals of an epoch, as the function of the CPU; the output may be packed spikes."""
     if isinstance(error, (int, float)):
         given, beside, dtype = train(s)
-        loss, factor = empty(beside, (0,), dtype), error * scale
+        loss, factor = None, error * scale
     else:
         given, beside, dtype = train(s, error.dtype)
         loss, factor = contiguous(error.astype(dtype, copy=False)), scale
@@ -108,7 +107,7 @@ def score(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: A
         (blocks,),
         (_LANES, _RUNS),
         **given,
-        labels=empty(beside, (0,), np.int64) if labels is None else contiguous(labels),
+        labels=None if labels is None else contiguous(labels),
         error=loss,
         counts=empty(beside, (columns,), np.float64),
         fired=empty(beside, (blocks,), bool),
@@ -118,6 +117,6 @@ def score(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: A
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
         by_class=labels is not None,
-        with_error=loss.size > 0,
+        with_error=loss is not None,
         factor=factor,
     )
