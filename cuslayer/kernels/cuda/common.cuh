@@ -153,15 +153,14 @@ __device__ __forceinline__ real surrogate(real u, real theta, real steep, real h
 //     q[t] = decay (q[t-1] + p[t-1]) - cut_q old
 //     p[t] = decay p[t-1] + x[t]     - cut_p old
 //     a[t] = gain q[t]
-// a[t] does not depend on x[t]: a step t is `flush(t)`, `output`, then `accept`. In double, states need no `flush`.
-template <typename Number>
-struct RecurrenceIn {
-    Number decay;
-    Number gain;
-    Number cut_p;
-    Number cut_q;
-    Number q = 0;
-    Number p = 0;
+// a[t] does not depend on x[t]: a step t is `flush(t)`, `output`, then `accept`.
+struct Recurrence {
+    real decay;
+    real gain;
+    real cut_p;
+    real cut_q;
+    real q = 0;
+    real p = 0;
 
     // Replaces small states by 0: before each step t that is a multiple of AHEAD, in backward sweeps too, and before
     // every step if the states can lose more than a factor of 1e8 within AHEAD steps.
@@ -173,13 +172,13 @@ struct RecurrenceIn {
         }
     }
 
-    __device__ __forceinline__ Number output(Number old)
+    __device__ __forceinline__ real output(real old)
     {
         q = decay * (q + p) - cut_q * old;
         return gain * q;
     }
 
-    __device__ __forceinline__ void accept(Number x, Number old)
+    __device__ __forceinline__ void accept(real x, real old)
     {
         p = decay * p + x - cut_p * old;
     }
@@ -192,8 +191,6 @@ struct RecurrenceIn {
         return value;
     }
 };
-
-using Recurrence = RecurrenceIn<real>;
 
 // The constants of such a filter.
 struct Filter {

@@ -99,7 +99,7 @@ struct Run {
     __device__ __forceinline__ bool is_first() const { return lane == 0 && run == 0; }
 };
 
-// The constants of a response in double.
+// The constants of a response: the recurrence of common.cuh in double, which needs no `flush`: -ftz=true changes floats only.
 struct Alpha {
     double decay;      // exp(-dt / tau)
     double gain;       // amplitude e dt / tau
@@ -109,12 +109,18 @@ struct Alpha {
     double run_decay;  // decay to the power of the steps of a run
 };
 
-using Response = RecurrenceIn<double>;
+struct Response {
+    const Alpha &of;
+    double q = 0;
+    double p = 0;
 
-__device__ __forceinline__ Response response_of(const Alpha &alpha)
-{
-    return {alpha.decay, alpha.gain, alpha.cut_p, alpha.cut_q};
-}
+    __device__ __forceinline__ double step(double x, double old)
+    {
+        q = of.decay * (q + p) - of.cut_q * old;
+        p = of.decay * p + x - of.cut_p * old;
+        return of.gain * q;
+    }
+};
 
 // The states of each run of a block's columns, from 0 at its beginning.
 struct States {
@@ -125,9 +131,9 @@ struct States {
 // Filters steps [begin, end) of an input and calls use(k, x[k], a[k]) for each. x.read reads steps, and x.enters(k) says
 // whether the filter gets one: what does not enter counts as 0.
 template <typename Input, typename Use>
-__device__ __forceinline__ void filter_run(Response &response, long long cut, const Input &x, const Run &own, Use use)
+__device__ __forceinline__ void filter_run(Response &response, const Input &x, const Run &own, Use use)
 {
-    const long long end = own.end;
+    const long long end = own.end, cut = response.of.cut;
 #pragma unroll 1
     for (long long k = own.begin; k < end; k += BATCH) {
         real values[BATCH], old[BATCH];
@@ -135,21 +141,19 @@ __device__ __forceinline__ void filter_run(Response &response, long long cut, co
         x.read(old, k - cut, [&](long long left) { return left >= 0 && left < end - cut && x.enters(left); });
 #pragma unroll
         for (int i = 0; i < BATCH; ++i)
-            if (k + i < end) {
-                const double filtered = response.output(double(old[i]));
-                response.accept(x.enters(k + i) ? double(values[i]) : 0.0, double(old[i]));
-                use(k + i, double(values[i]), filtered);
-            }
+            if (k + i < end)
+                use(k + i, double(values[i]), response.step(x.enters(k + i) ? double(values[i]) : 0.0, double(old[i])));
     }
 }
 
 // Shares the states at the end of a thread's run, and sets them to those at its beginning: without input, p becomes
 // decay^length p and q becomes decay^length (q + length p).
-__device__ __forceinline__ void start_run(Response &response, double run_decay, States &states, const Run &own)
+__device__ __forceinline__ void start_run(Response &response, States &states, const Run &own)
 {
     states.q[own.run][own.lane] = response.q;
     states.p[own.run][own.lane] = response.p;
     __syncthreads();
+    const double run_decay = response.of.run_decay;
     response.q = response.p = 0;
 #pragma unroll 1
     for (int earlier = 0; earlier < own.run; ++earlier) {
@@ -232,12 +236,12 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
     const Run own(steps, samples * neurons);
     const Outside s(Column(form, spikes, numbers, packed, samples, neurons), window);
     const real wanted = desired_count(s, desired, labels, by_label, neurons);
-    Response response = response_of(alpha);
+    Response response{alpha};
 
     double count = 0;
-    filter_run(response, alpha.cut, s, own, [&](long long t, double spike, double) { count += s.enters(t) ? 0.0 : spike; });
+    filter_run(response, s, own, [&](long long t, double spike, double) { count += s.enters(t) ? 0.0 : spike; });
     counts[own.run][own.lane] = count;
-    start_run(response, alpha.run_decay, states, own);
+    start_run(response, states, own);
 
     count = 0;
 #pragma unroll 4
@@ -245,7 +249,7 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
         count += counts[i][own.lane];
     const real c = (real(count) - wanted) / real(window.last - window.first) * window.count_scale;
     double squares = 0;
-    filter_run(response, alpha.cut, s, own, [&](long long t, double, double a) {
+    filter_run(response, s, own, [&](long long t, double, double a) {
         const real value = s.enters(t) ? real(a) : window.piecewise ? c : real(a) + c;
         e[t * samples * neurons + own.m] = value;
         squares += double(value) * double(value);
@@ -294,10 +298,10 @@ extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_
     __shared__ States states;
     const Run own(steps, columns);
     const Reversed input{e + (steps - 1) * columns + own.m, columns, *g * dt};
-    Response response = response_of(alpha);
-    filter_run(response, alpha.cut, input, own, [](long long, double, double) {});
-    start_run(response, alpha.run_decay, states, own);
-    filter_run(response, alpha.cut, input, own, [&](long long k, double, double value) {
+    Response response{alpha};
+    filter_run(response, input, own, [](long long, double, double) {});
+    start_run(response, states, own);
+    filter_run(response, input, own, [&](long long k, double, double value) {
         y[(steps - 1 - k) * columns + own.m] = real(value);
     });
 }
