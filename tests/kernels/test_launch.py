@@ -76,17 +76,18 @@ def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, chang
 
 
 def test_sizes_are_read_from_shapes(library, driver):
-    arguments = {name: x for name, x in psp().items() if name not in ("steps", "columns")}
     images = np.zeros((4, 3, 5, 2), np.float32)
-    for x in (arguments["x"], images, images[:0], arguments["x"]):
-        library.kernel("psp", SINGLE)(3, **arguments | {"x": x, "a": x})
-        _, _, steps, columns, _ = driver.launches[-1][3]
-        assert (steps, columns) == (len(x), x[0].size if len(x) else 30)
-        assert type(steps) is type(columns) is np.int64
+    for x, columns in ((images[..., 0, 0].copy(), 3), (images, 30), (images[:0], 30), (images, 30)):
+        library.kernel("shift", SINGLE)(3, x=x, y=x, delay=np.zeros(columns, np.int64))
+        sizes = driver.launches[-1][3][3:]
+        assert sizes == (len(x), columns)
+        assert [type(size) for size in sizes] == [np.int64, np.int64]
     parts, sums = np.zeros((5, 6), np.float32), np.zeros((2, 3), np.float32)
     for given in ({}, {"count": 5, "size": 6}):
         library.kernel("add_parts", SINGLE)(3, parts=parts, sums=sums, **given)
         assert driver.launches[-1][3][2:] == (5, 6)
+    with pytest.raises(TypeError, match=r"^add_parts: count must be an integer, got NoneType$"):
+        library.kernel("add_parts", SINGLE)(3, parts=parts.ravel(), sums=sums)
 
 
 @pytest.mark.parametrize("given", [{}, {"spikes": None, "columns": None}])
@@ -105,20 +106,18 @@ def test_an_array_that_may_be_empty_may_be_missing(library, driver, given):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"a": np.zeros((4, 2), np.float32)}, "psp: a (steps, columns) must have 12 elements, got shape (4, 2)"),
-        ({"steps": 5}, "psp: x (steps, columns) must have 15 elements, got shape (4, 3)"),
-        ({"a": np.zeros((5, 3), np.float32)}, "psp: a (steps, columns) must have 12 elements, got shape (5, 3)"),
+        ({"y": np.zeros((4, 2), np.float32)}, "shift: y (steps, columns) must have 12 elements, got shape (4, 2)"),
+        ({"steps": 5}, "shift: x (steps, columns) must have 15 elements, got shape (4, 3)"),
+        ({"delay": np.zeros(4, np.int64)}, "shift: delay (columns) must have 3 elements, got shape (4,)"),
     ],
 )
 def test_a_shape_that_does_not_fit_is_refused_by_name(library, driver, changed, message):
+    x = np.zeros((4, 3), np.float32)
     for _ in range(2):
         with pytest.raises(ValueError) as raised:
-            library.kernel("psp", SINGLE)(3, **psp(**changed))
+            library.kernel("shift", SINGLE)(3, **{"x": x, "y": x, "delay": np.zeros(3, np.int64), **changed})
         assert str(raised.value) == message
-    flat = {name: x for name, x in psp(x=np.zeros(12, np.float32)).items() if name != "columns"}
-    library.kernel("psp", SINGLE)(3, **flat)
-    with pytest.raises(TypeError, match=r"^psp: columns must be an integer, got NoneType$"):
-        library.kernel("psp", SINGLE)(3, **flat | {"a": flat["x"]})
+    assert driver.launches == []
 
 
 def test_a_missing_or_unknown_name_is_refused(library, driver):
