@@ -142,7 +142,7 @@ def recurrent(
             noted(y)
 
         def of_weight() -> Array:
-            if lags == 1 and earlier is None and isinstance(s, PackedSpikes):
+            if lags == 1 and earlier is None and geometry is None and isinstance(s, PackedSpikes):
                 # Rows of 0 follow the last error.
                 of_bits: Array = k.dense.weight_adjoint(s.reshape(*rows), errors[late:].reshape(rows))
                 return of_bits

@@ -1,5 +1,7 @@
 """Neurons with states, alone and recurrent, read-outs and every surrogate, on a device against the CPU."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -115,21 +117,28 @@ CHUNKED = {
     "recurrent CUBA": lambda: population("CUBA", delay=3.0),
     "recurrent AdLIF": lambda: population("AdLIF", trained=True, gradient="exact"),
     "recurrent SRM": lambda: population("SRM"),
+    "recurrent images": lambda: cs.Recurrent(
+        cs.Conv(4, 4, (3, 1), padding=(2, 0), dilation=(2, 1), groups=2), cs.SRM(theta=1.0), delay=2.0
+    ),
     "recurrent delays": lambda: cs.Recurrent(cs.Dense(5, 5, delays=cs.SynapticDelays(4.0)), cs.LIF()),
 }
 
 
-@pytest.mark.parametrize("options", [{"truncate": 11}, {"recompute": 11}], ids=["truncate", "recompute"])
-@pytest.mark.parametrize("kind", CHUNKED)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [*itertools.product(CHUNKED, ({"truncate": 11}, {"recompute": 11})), ("recurrent images", {})],
+)
 def test_chunks_of_time_are_the_cpus(kind, options):
     """With delays and dropout beside neurons of which states are kept."""
-    make, images, runs = CHUNKED[kind], kind == "SRM of images", []
+    make, images, runs = CHUNKED[kind], "images" in kind, []
     data = np.random.default_rng(0).random((30, 2, *((6, 6, 1) if images else (6,)))) < 0.4, np.array([0, 2])
     for where in ("cuda", "cpu"):
         cs.use(where)
         cs.seed(1)
         stages = cs.Dense(6, 5), make(), cs.Delay(5, dt=1.0, initial=3.0), cs.Dropout(0.0), cs.ReadOut(5, 3)
-        if images:
+        if kind == "recurrent images":
+            stages = cs.Conv(1, 4, 3, weight_scale=20.0), make(), cs.ReadOut((4, 4, 4), 3)
+        elif images:
             first, last = cs.Conv(1, 2, 3, weight_scale=20.0), cs.Conv(2, 3, 2, weight_scale=20.0)
             stages = first, make(), cs.SumPool(2, gain=1.1), make(), last, make(), cs.ReadOut(3, 3)
         net = cs.Sequential(*stages)

@@ -75,22 +75,31 @@ def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: 
         same_bits(mine, other)
 
 
-def check_parts(x: Array, w: Array, program: Program, keeps: Array, delay: int, trained: bool, *ends: int) -> None:
+def check_parts(
+    x: Array,
+    w: Array,
+    program: Program,
+    keeps: Array,
+    delay: int,
+    trained: bool,
+    *ends: int,
+    geometry: Geometry | None = None,
+) -> None:
     """Run a population in parts, forward and back, on both devices, and as one call on the CPU."""
-    saves, longest, g = program.saved(trained), delay + lags_of(w, None) - 1, normal(2, x.shape, str(x.dtype))
+    saves, longest, g = program.saved(trained), delay + lags_of(w, geometry) - 1, normal(2, x.shape, str(x.dtype))
     parts = [slice(*pair) for pair in itertools.pairwise(sorted(min(e, len(x)) for e in (0, *ends, len(x))))]
-    whole = cpu.recurrent.forward(x, w, program, keeps, delay, None, None, saves)
-    back = cpu.recurrent.adjoint(g, whole[0], whole[2], w, program, keeps, delay, None, None, trained)
+    whole = cpu.recurrent.forward(x, w, program, keeps, delay, geometry, None, saves)
+    back = cpu.recurrent.adjoint(g, whole[0], whole[2], w, program, keeps, delay, geometry, None, trained)
     for k in (cpu, gpu):
         held, begun, found = k.recurrent.held(x, program, longest), [], []
         for part in parts:
             begun.append((held.states.copy(), held.steps))
-            found.append(spikes_of(k.recurrent.forward(x[part], w, program, keeps, delay, None, held, saves)))
+            found.append(spikes_of(k.recurrent.forward(x[part], w, program, keeps, delay, geometry, held, saves)))
         for mine, axis, other in zip(zip(*found, strict=True), (0, 0, 1), whole, strict=True):
             same_bits(np.concatenate(mine, axis), other)
         later, errors, sums = k.recurrent.nothing_later(g, program, longest), [], 0
         for part, (states, start), (u, _, more) in zip(parts[::-1], begun[::-1], found[::-1], strict=True):
-            given = g[part], u, more, w, program, keeps, delay, None, states, trained, later, start
+            given = g[part], u, more, w, program, keeps, delay, geometry, states, trained, later, start
             y, some = k.recurrent.adjoint(*given)
             errors, sums = [y[: len(u)], *errors], sums + some
         for mine, other in zip((np.concatenate(errors), sums), back, strict=True):
@@ -185,8 +194,31 @@ def test_what_is_not_finite_stays_so() -> None:
         assert np.isfinite(back[-1, ..., 2]).all()
 
 
-def test_a_convolution_runs_on_the_cpu() -> None:
-    x, w = np.zeros((2, 1, 3, 3, 1), np.float32), np.zeros((3, 3, 1, 1), np.float32)
-    keeps = np.zeros((2, 1), np.float32)
-    with pytest.raises(ValueError, match=r"^a convolution from neurons to themselves runs on the CPU, got"):
-        gpu.recurrent.forward(x, w, LIF, keeps, 1, Geometry(Window.of(3, 1, 1, 1), 1))
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], Geometry]:
+    """Return the shape of a population and a convolution that keeps it; groups end within and at words of bits."""
+    groups, width = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 11, 16, 35]))
+    kernel, dilation = (draw(st.tuples(st.sampled_from(n), st.sampled_from(n))) for n in ([1, 3, 5], [1, 2]))
+    padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+    frame = draw(st.integers(1, 5)), draw(st.integers(1, 5)), groups * width
+    shape = draw(st.integers(0, 12)), draw(st.integers(0, 3)), *frame
+    return shape, Geometry(Window(kernel, (1, 1), padding, dilation), groups)
+
+
+ODD = (12, 2, 5, 4, 33), Geometry(Window((3, 5), (1, 1), (2, 2), (2, 1)), 3)
+
+
+@few
+@given(convolutions(), dtypes, programs(), st.integers(1, 3), seeds, st.booleans())
+@example(ODD, "float32", SRM, 2, 4, False)
+def test_a_convolution(
+    of: tuple[tuple[int, ...], Geometry], dtype: str, program: Program, delay: int, seed: int, trained: bool
+) -> None:
+    """In one call, and in parts of which backward goes on."""
+    shape, geometry = of
+    x, _, keeps = case(program, shape, dtype, seed)
+    fan_in = math.prod(geometry.window.kernel) * shape[4] // geometry.groups
+    weights = *geometry.window.kernel, shape[4] // geometry.groups, shape[4]
+    w = normal(seed + 1, weights, dtype, 0.2 * program.spiking.theta / fan_in**0.5)
+    check_parts(x, w, program, keeps, delay, trained, geometry=geometry)
+    check_parts(x, w, program, keeps, delay, trained, 1, 3, seed % 9, geometry=geometry)

@@ -1,4 +1,4 @@
-"""Launchers of `recurrent.cu`: populations of neurons of any kind with a dense layer to themselves."""
+"""Launchers of `recurrent.cu`: populations of neurons of any kind with synapses to themselves."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Recurrence, surrogate_numbers
+from cuslayer.kernels.constants import Alpha, Recurrence, Window, surrogate_numbers
 from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.images import map_of, struct_of
 from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, zeros
 from cuslayer.kernels.neuron.blocks import ENDLESS
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -24,6 +25,9 @@ __all__ = ["adjoint", "forward", "held", "nothing_later"]
 # THREADS of the source, and the lanes of a warp.
 _THREADS, _WARP = 512, 32
 _NO_FILTER = Recurrence(0.0, 0.0, 0, 0.0, 0.0)
+# A window of nothing says that the synapses are dense.
+_NO_CONVOLUTION = Geometry(Window((0, 0), (1, 1), (0, 0), (1, 1)), 1)
+_NO_FRAME = {"rows": 1, "columns": 1, "channels": 1, "words": 0}
 
 
 class PopulationMemory:
@@ -119,8 +123,9 @@ def adjoint(
     late, rows = (min(delay, steps), 0) if later is None else (len(later.errors), len(later.ring))
     y = empty(g, (steps + late, *g.shape[1:]), g.dtype)
     g_u = empty(g, (steps + rows, columns) if program.response else (0, columns), g.dtype)
-    w = contiguous(by_lag(weight).swapaxes(1, 2)) if geometry is None else weight
-    arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "g_u": g_u, "y": y, "lags": len(w)}
+    lags = lags_of(weight, geometry)
+    w = contiguous((weight if geometry else by_lag(weight)).swapaxes(-1, -2))
+    arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "g_u": g_u, "y": y, "lags": lags}
     exact = spiking.exact if isinstance(spiking, StepSpiking) else program.exact
     sums = (empty if g.size else zeros)(g, (len(constants) if trained else 0, columns), g.dtype)
     arrays |= {"sums": sums, "trained": trained, "rows": rows, "start": start, "goes_on": later is not None}
@@ -128,7 +133,7 @@ def adjoint(
     given = arrays | {"saves": len(more), "late": late, "exact": exact} | surrogate_numbers(spiking, g.dtype)._asdict()
     if later is not None:
         given["states"], y[steps:], g_u[steps:] = later.states, later.errors.reshape(y[steps:].shape), later.ring
-    shared = math.prod(g.shape[2:]) * g.dtype.itemsize if len(w) else 0
+    shared = math.prod(g.shape[2:]) * g.dtype.itemsize if lags and geometry is None else 0
     _launch("recurrent_adjoint", g, program, constants, delay, geometry, shared, given)
     if later is not None:
         later.errors[:], later.ring[:] = y[:late].reshape(late, columns), g_u[:rows]
@@ -159,8 +164,6 @@ def _launch(
     given: dict[str, Any],
 ) -> None:
     """Launch a sweep with a block for each sample of x (T, N, ...)."""
-    if geometry is not None:
-        raise ValueError("a convolution from neurons to themselves runs on the CPU, got arrays on a GPU")
     steps, samples, neurons, spiking = x.shape[0], x.shape[1], math.prod(x.shape[2:]), program.spiking
     filters = zip(("response", "refractory"), _filters(program), strict=True)
     given |= {of: _filter(alpha, x.dtype, ENDLESS if given["goes_on"] else steps) for of, alpha in filters}
@@ -169,6 +172,8 @@ def _launch(
         states = 2 if program.response and not given.get("exact", True) else program.states
         given["states"] = empty(x, (states, samples * neurons), x.dtype)
     given |= {"steps": steps, "samples": samples, "neurons": neurons, "delay": delay}
+    window, groups = geometry or _NO_CONVOLUTION
+    given |= {"frame": map_of(x) if geometry else _NO_FRAME, "window": struct_of(window), "groups": groups}
     given |= {"constants": constants, "period": max(constants.shape[1], 1)}
     threads = min(_THREADS, max(1, -(-neurons // _WARP)) * _WARP)
     if isinstance(spiking, StepSpiking):

@@ -1,14 +1,15 @@
-// Populations of neurons of any kind, with a dense layer from their own spikes to themselves.
+// Populations of neurons of any kind, with a dense layer or a convolution from their own spikes to themselves.
 //
 //   forward    z[t] = x[t] + sum over lags l, spikes i of step t - delay - l of w[l, i],   u, s: the neurons for z
 //   backward   g_s[t] = g[t] + sum over l of w[l] y[t + delay + l],   y[t]: the gradient of z[t] by g_s
 //
 // A block computes one sample, step by step; a thread has the neurons threadIdx.x, threadIdx.x + blockDim.x, ...
 // Forward, the ballots of the warps are the bit masks of a step's spikes, which stay in shared memory for all lags:
-// every thread visits the bits that are set, and reads its column of the weights, neighbouring threads neighbouring
-// columns. Backward, the errors of step t + delay are copied to shared memory, then every thread multiplies its column of
-// the transposed weights. A barrier ends each step. All other memory is a thread's own: states are in global memory, since
-// a thread may have several neurons.
+// every thread visits the bits that are set, or those in its window, and reads its column of the weights, neighbouring
+// threads neighbouring columns. Backward, the errors of step t + delay are copied to shared memory, then every thread
+// multiplies its column of the transposed weights; for a convolution, every thread reads the errors in its window. A
+// barrier ends each step. All other memory is a thread's own: states are in global memory, since a thread may have several
+// neurons.
 //
 // srm_recurrent.cuh has spike response neurons. For neurons that are written as a step, printer.py puts
 // kind_recurrent.cuh in its place.
@@ -18,6 +19,7 @@
 // by the rounding of exp and of sums. States and gradients under LEAST_STATE are 0.
 // Twins: kernels/recurrent/cpu.py. Tests: tests/kernels/test_twins_recurrent.py.
 
+#include "images.cuh"
 #include "surrogate_shapes.cuh"
 
 // Threads of a block at most.
@@ -81,36 +83,14 @@ __device__ __forceinline__ real state_of(const Population &of, int number, const
     return begins && !of.goes_on ? real(0) : of.states[number * place.columns + place.column];
 }
 
+#include "recurrent_synapses.cuh"
 #include "srm_recurrent.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
 
-// The sum of the rows of the weights for the bits that are set in `count` words of each lag, those of NEIGHBOURS first,
-// as `gather` of kernels/dense/cpu.py adds them; `words` has `ring` steps, and step `latest` has lag 0.
-__device__ __forceinline__ real sum_of_rows(
-    const unsigned *words, long long latest, long long lags, long long ring, int count, const real *w,
-    long long neurons, int j)
-{
-    real total = 0, some = 0;
-    unsigned last = 0;
-    for (long long lag = 0; lag < lags; ++lag) {
-        const unsigned *const sent = words + (latest + ring - lag) % ring * count;
-        for (int word = 0; word < count; ++word)
-            for (unsigned bits = sent[word]; bits; bits &= bits - 1) {
-                const long long row = lag * neurons + word * LANES + __ffs(bits) - 1;
-                const unsigned neighbours = unsigned(row) / NEIGHBOURS;
-                const real value = w[row * neurons + j];
-                total += neighbours == last ? 0 : some;
-                some = neighbours == last ? some + value : value;
-                last = neighbours;
-            }
-    }
-    return total + some;
-}
-
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     const real *__restrict__ x,          // (steps, samples, neurons), weighted input from other layers
-    const real *__restrict__ w,          // (lags, neurons, neurons), weights of what each neuron sends
+    const real *__restrict__ w,          // weights of what each neuron sends; see Synapse
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
     real *states,                        // (states, samples, neurons), overwritten
@@ -126,18 +106,22 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives, by lag 0
     long long lags,                      // lags
+    int groups,                          // of a convolution
     long long past,                      // steps of earlier spikes
     long long rows,                      // steps of z before the first
     long long start,                     // steps of earlier calls
     bool goes_on,                        // whether the call goes on from states
     int saves,                           // how many values are saved
     real theta,                          // threshold of spike response neurons
+    const Map frame,                     // of a convolution
+    const Window window,                 // of a convolution, or of 0 x 0 taps: a dense layer
     const Filter response,
     const Filter refractory)
 {
     const Population of{numbers, constants, states, nullptr, earlier, past, rows, start, goes_on, steps, period,
                         saves, response, refractory, nullptr};
     const Fired spikes{fired, by_neuron, samples, (steps + LANES - 1) / LANES};
+    const Synapse synapse{w, neurons, lags, frame, window, groups};
     unsigned *const words = reinterpret_cast<unsigned *>(shared);
     const int count = int((neurons + LANES - 1) / LANES);
     const long long ring = delay + lags;
@@ -162,8 +146,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
             if (j < neurons) {
                 const long long column = n * neurons + j, columns = samples * neurons;
                 const Place place{columns, column, t, t * columns + column, j};
-                const real sent = sum_of_rows(words, (t + lags) % ring, lags, ring, count, w, neurons, j);
-                const real given = x[place.at] + sent;
+                const real given = x[place.at] + synapse.sent(words, t + lags, ring, count, j);
                 u[place.at] = neuron_forward(of, spikes, saved, theta, place, given, fires);
                 spikes.write(place, fires);
             }
@@ -179,27 +162,29 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
 
 template <bool exact>
 __device__ __forceinline__ void run_backward(
-    const Population &of, const Slope &slope, const real *g, const real *u, const real *w, const real *saved, real *g_u,
-    real *y, long long samples, long long neurons, long long delay, long long lags)
+    const Population &of, const Synapse &synapse, const Slope &slope, const real *g, const real *u, const real *saved,
+    real *g_u, real *y, long long samples, long long delay)
 {
     real *const errors = reinterpret_cast<real *>(shared);
-    const long long n = blockIdx.x, columns = samples * neurons;
+    const long long n = blockIdx.x, neurons = synapse.neurons, lags = synapse.lags, columns = samples * neurons;
     for (long long t = of.steps - 1; t >= 0; --t)
         for (long long lag = 0; lag == 0 || lag < lags; ++lag) {
             const long long late = t + delay + lag;
             const bool reached = lag < lags && (of.goes_on || late < of.steps);
+            const real *const later = y + late * columns + n * neurons;
             if (reached) {
-                for (int j = threadIdx.x; j < neurons; j += blockDim.x)
-                    errors[j] = y[late * columns + n * neurons + j];
+                for (int j = threadIdx.x; j < neurons && synapse.dense(); j += blockDim.x)
+                    errors[j] = later[j];
                 __syncthreads();
             }
             for (int j = threadIdx.x; j < neurons; j += blockDim.x) {
                 const long long column = n * neurons + j;
                 const Place place{columns, column, t, t * columns + column, j};
                 real total = lag ? y[place.at] : real(0);
-                if (reached)
-                    for (int i = 0; i < neurons; ++i)
-                        total += errors[i] * w[(lag * neurons + i) * neurons + j];
+                if (reached && synapse.dense())
+                    synapse.add_rows(total, errors, lag, j);
+                else if (reached)
+                    synapse.add_taps(total, later, j);
                 if (lag >= lags - 1)
                     total = neuron_backward<exact>(of, slope, u, saved, g_u, place, total + g[place.at]);
                 y[place.at] = total;
@@ -212,7 +197,7 @@ __device__ __forceinline__ void run_backward(
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const real *__restrict__ g,          // (steps, samples, neurons), gradient of the spikes
     const real *__restrict__ u,          // (steps, samples, neurons), potential
-    const real *__restrict__ w,          // (lags, neurons, neurons), the weights of each lag transposed
+    const real *__restrict__ w,          // weights of what each neuron gets; see Synapse
     const real *__restrict__ saved,      // (saves, steps, samples, neurons), values of forward
     const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
     const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
@@ -229,6 +214,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives, by lag 0
     long long lags,                      // lags
+    int groups,                          // of a convolution
     long long late,                      // delay, at most steps; if the call goes on, delay + lags - 1
     long long rows,                      // steps of g_u after the last
     long long start,                     // steps of earlier calls
@@ -242,6 +228,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     real height,                         // factor of the shape
     real a,                              // constant of the shape
     real b,                              // constant of the shape
+    const Map frame,                     // of a convolution
+    const Window window,                 // of a convolution, or of 0 x 0 taps: a dense layer
     const Filter response,
     const Filter refractory)
 {
@@ -250,9 +238,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
             y[(t * samples + blockIdx.x) * neurons + j] = 0;
     const Population of{numbers, constants, states, first, nullptr, 0, rows, start, goes_on, steps, period,
                         saves, response, refractory, trained ? sums : nullptr};
+    const Synapse synapse{w, neurons, lags, frame, window, groups};
     const Slope slope{code, theta, steep, height, a, b};
     if (exact)
-        run_backward<true>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay, lags);
+        run_backward<true>(of, synapse, slope, g, u, saved, g_u, y, samples, delay);
     else
-        run_backward<false>(of, slope, g, u, w, saved, g_u, y, samples, neurons, delay, lags);
+        run_backward<false>(of, synapse, slope, g, u, saved, g_u, y, samples, delay);
 }
