@@ -15,7 +15,6 @@ from cuslayer._tape import Tensor
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.neurons.base import on_arrays
 from cuslayer.neurons.states import Remembering
 
 WeightHook = Callable[[Tensor], Tensor]
@@ -219,7 +218,7 @@ class Layer:
         return shape if self.keeps_shape else None
 
     def continued(self) -> Callable[..., Any] | None:
-        """Return the layer with a state of its own, for training in chunks of time; None if it cannot keep a state.
+        """Return the layer with a state of its own, for streams and chunks of time; None if it cannot keep a state.
 
         Call the result with the chunks (T, N, ...) of the input in order, as tensors; it returns their outputs.
         """
@@ -227,14 +226,6 @@ class Layer:
         if self.memory is None or "memory" not in {*vars(owner), *vars(self)}:
             return None
         return Remembering(self, self.memory) if self.memory else self
-
-    def streamed(self) -> Callable[..., Array] | None:
-        """Return the layer with a state of its own, for `stream`; None if it cannot keep a state.
-
-        Call the result with the chunks (T, N, ...) of the input in order, as arrays on the CPU; it returns their
-        outputs.
-        """
-        return on_arrays(self.continued())
 
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""

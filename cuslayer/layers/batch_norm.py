@@ -188,19 +188,6 @@ class BatchNorm(Layer):
         # Training takes mean and variance over all steps.
         return None if self.training and type(self).__call__ is BatchNorm.__call__ else super().continued()
 
-    def streamed(self) -> Callable[..., Array] | None:
-        if type(self).__call__ is not BatchNorm.__call__:
-            return super().streamed()
-
-        def run(x: Array) -> Array:
-            was, self.training = self.training, False  # a stream is an evaluation
-            try:
-                return self(x).data
-            finally:
-                self.training = was
-
-        return run
-
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape and shape[-1] != self.features:
             raise ValueError(f"x must have {self.features} channels, got {shape[-1]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass, replace
-from functools import partial
+from functools import cache, partial
 from statistics import NormalDist
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.fused import received
 from cuslayer.layers.synaptic_delay import MOST_LAGS, lagged
-from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron, on_arrays
+from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.states import PopulationStates
 
@@ -407,17 +407,8 @@ class Recurrent(Layer, Neuron):
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Recurrent.__call__:
             return super().continued()
-        states = PopulationStates()
-        return lambda x: self._operate(x, states)
-
-    def streamed(self) -> Callable[[Any], Array] | None:
-        delays = self.layer.delays
-        if delays is None or delays.training or type(self).__call__ is not Recurrent.__call__:
-            return super().streamed()
-        states = PopulationStates()
-        with no_grad():
-            weight = self._weight()
-        return on_arrays(lambda x: self._operate(x, states, weight))
+        states, weight = PopulationStates(), cache(self._weight)
+        return lambda x: self._operate(x, states, None if grad_enabled() else weight())
 
     def _weight(self) -> Tensor:
         """Return the weight after its hooks, over lags if its synapses have delays."""

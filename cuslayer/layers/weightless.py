@@ -88,10 +88,6 @@ class Dropout(Layer):
         factors = self(ones).data[:, sample]
         return lambda of_sample: of_sample * Tensor(factors)
 
-    def streamed(self) -> Callable[..., Array] | None:
-        # A stream is evaluation.
-        return (lambda x: x) if type(self).__call__ is Dropout.__call__ else super().streamed()
-
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"
 

@@ -149,8 +149,7 @@ class Container(Layer):
             lengths: the number of steps of each recording in a padded batch, (N,), after which its output is 0.
 
         Raises:
-            ValueError: the network is on a GPU, or a stage cannot keep a state, such as a network with its own
-                ``__call__`` and no `memory`.
+            ValueError: a stage cannot keep a state, such as a network with its own ``__call__`` and no `memory`.
         """
         return Stream(self, graph_in_chunks(self), lengths)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,7 +33,7 @@ from cuslayer.neurons.base import is_neuron, is_stateful
 from cuslayer.neurons.states import carried
 
 # Runs a stage on chunks (T, N, ...) in order.
-Run: TypeAlias = "Callable[..., Array]"
+Run: TypeAlias = "Callable[..., Array | PackedSpikes]"
 
 
 class _Item(NamedTuple):
@@ -57,14 +58,14 @@ class Stream:
     """A network in evaluation that takes one step, or one chunk of steps, at a time; made by ``net.stream()``.
 
     The spikes equal ``net(x)`` for the whole input: to the bit if layers take spikes, and up to rounding if they take
-    numbers. Memory does not grow with the number of steps. Reset the stream after the network has changed. Streams run
-    on the CPU. The output is 0 after the end of a recording, by its length.
+    numbers. Memory does not grow with the number of steps. Reset the stream after the network has changed. The output
+    is 0 after the end of a recording, by its length.
 
     Args:
-        net: a network on the CPU, of layers and neurons that can keep a state. The library's layers and neurons can,
-            except for `Decimate`, a `ReadOut` that filters by a neuron's response, and a `Shift` or `Delay` with a
-            delay below 0. Users' layers, and subclasses with their own ``__call__``, need the attribute `memory` or the
-            method `streamed`; users' neurons need the method `streamed`.
+        net: a network of layers and neurons that can keep a state. The library's layers and neurons can, except for
+            `Decimate`, a `ReadOut` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0.
+            Users' layers, and subclasses with their own ``__call__``, need the attribute `memory` or the method
+            `continued`; users' neurons need the method `continued`.
         lengths: the number of steps of each recording in a padded batch, (N,); None for no end.
 
     Attributes:
@@ -90,10 +91,10 @@ class Stream:
     @check.operation("stream")
     def reset(self) -> None:
         """Reset the stream to the state before any input, with the network's current weights."""
-        for name, p in self._net.named_parameters().items():
-            if not isinstance(p.data, np.ndarray):
-                raise ValueError(f"the network must be on the CPU, {name} is on a GPU")
-        items = [item for step in plan(self._graph) for item in _items(self._graph, step)]
+        # A network without parameters is on the device in use.
+        first = next(iter(self._net.parameters()), as_tensor(np.empty(0)))
+        self.on_cpu = isinstance(first.stored, np.ndarray)
+        items = [item for step in plan(self._graph) for item in _items(self._graph, step, self.on_cpu)]
         self._items, taken = list[_Item](), {self._graph.output}
         for item in reversed(items):
             self._items.insert(0, item._replace(done=tuple({*item.inputs} - taken)))
@@ -118,8 +119,9 @@ class Stream:
         """Return the output (T, N, ...) for the next T steps of the input."""
         given = as_input(x)
         check.time_first("x", given)
-        if not isinstance(given.data, np.ndarray):
-            raise ValueError("x must be on the CPU, got an array on a GPU")
+        if isinstance(given.stored, np.ndarray) != self.on_cpu:
+            places = ("the CPU", "a GPU") if self.on_cpu else ("a GPU", "the CPU")
+            raise ValueError("x must be on {} like the network, got an array on {}".format(*places))
         if self._shape is None:
             self._net.check_input(given)
             if self._lengths is not None:
@@ -129,30 +131,31 @@ class Stream:
         if given.dtype != bool:
             finite_input("x", given)
         self._shape, before = given.shape[1:], self.steps
-        y = self.advance(given.data)
+        y = self.advance(given.stored)
         return y if self._lengths is None else ended(y, lengths=self._lengths - before).data
 
-    def advance(self, x: Array) -> Array:
+    def advance(self, x: Array | PackedSpikes) -> Array:
         """Return the output for the next steps of an array that fits the network and the earlier calls."""
-        values = {INPUT: x}
+        values: dict[int, Array | PackedSpikes] = {INPUT: x}
         with no_grad():
             for run, inputs, number, done in self._items:
                 values[number] = run(*(values[each] for each in inputs))
                 for each in done:
                     del values[each]
         self.steps += len(x)
-        return values[self._graph.output]
+        y = values[self._graph.output]
+        return y.unpack() if isinstance(y, PackedSpikes) else y
 
     def __repr__(self) -> str:
         return f"Stream(after {self.steps} steps, {self._net!r})"
 
 
-def _items(graph: Graph, step: Step) -> list[_Item]:
-    """Return a step of a plan with a state: stages that run as one if they can, others one by one."""
-    run = None if step.fusion is None else _fused(step.fusion.layers, *step.stages)
+def _items(graph: Graph, step: Step, on_cpu: bool) -> list[_Item]:
+    """Return a step of a plan with a state: on the CPU, stages that run as one if they can; others one by one."""
+    run = _fused(step.fusion.layers, *step.stages) if on_cpu and step.fusion is not None else None
     if run is not None:
         return [_Item(run, step.inputs, step.last)]
-    return [_Item(_streamed(graph, part), part.inputs, part.last) for part in step.parts()]
+    return [_Item(_alone(graph.nodes[part.start], on_cpu), part.inputs, part.last) for part in step.parts()]
 
 
 def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
@@ -181,14 +184,32 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     return StreamedConv(weight, window, first.response, first.spiking, pooling)
 
 
-def _streamed(graph: Graph, step: Step) -> Run:
-    """Return a stage with a state."""
-    stage = step.stages[0]
-    run: Run | None = stage.streamed() if hasattr(stage, "streamed") else None
+def _alone(node: GraphNode, on_cpu: bool) -> Run:
+    """Return a stage in evaluation with a state."""
+    stage = node.stage
+    srm = getattr(stage, "srm_form", None)
+    if on_cpu and srm is not None:
+        from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
+
+        return StreamedNeurons(srm.response, srm.spiking)
+    if getattr(stage, "training", False):
+        stage = copy(stage)
+        stage.training = False
+    run = _with_state(node, stage, "keeps no state")
+    return lambda *inputs: as_tensor(run(*map(as_tensor, inputs))).stored
+
+
+def _with_state(node: GraphNode, stage: Any, refusal: str) -> Callable[..., Any]:
+    """Return a stage with a state as a function of tensors."""
+    run: Callable[..., Any] | None = stage.continued() if hasattr(stage, "continued") else None
     if run is None:
-        what = "the neurons have no method streamed" if is_neuron(stage) else "it may depend on any other step"
-        raise ValueError(f"layer {graph.nodes[step.start]} {check.one_line(stage)} keeps no state: {what}")
+        why = "the neurons have no method continued" if is_neuron(stage) else "it may depend on any other step"
+        raise _refused(node, refusal, why)
     return run
+
+
+def _refused(node: GraphNode, refusal: str, why: str) -> ValueError:
+    return ValueError(f"layer {node} {check.one_line(node.stage)} {refusal}: {why}")
 
 
 class Chunked:
@@ -270,21 +291,16 @@ def check_continued(graph: Graph, whole: bool) -> None:
         _continued(node, whole)
 
 
-def _continued(node: GraphNode, whole: bool) -> Run:
+def _continued(node: GraphNode, whole: bool) -> Callable[..., Any]:
     """Return a stage that continues from chunk to chunk in training."""
-    stage = node.stage
-    run = stage.continued() if hasattr(stage, "continued") else None
+    stage, refusal = node.stage, "cannot be trained in chunks of time"
     if is_stateful(stage):
-        why = "its state goes on from batch to batch"
-    elif isinstance(stage, BatchNorm):
-        why = "its mean and variance are those of all steps"
-    else:
-        why = "the neurons have no method continued" if is_neuron(stage) else "it may depend on any other step"
-    if whole and run is not None and not type(stage).continued.__module__.startswith("cuslayer."):
-        run = None
-        why = "your continued() gives no gradient for its state; use truncate"
-    if run is None or why.startswith("its state"):
-        raise ValueError(f"layer {node} {check.one_line(stage)} cannot be trained in chunks of time: {why}")
+        raise _refused(node, refusal, "its state goes on from batch to batch")
+    if isinstance(stage, BatchNorm) and stage.continued() is None:
+        raise _refused(node, refusal, "its mean and variance are those of all steps")
+    run = _with_state(node, stage, refusal)
+    if whole and not type(stage).continued.__module__.startswith("cuslayer."):
+        raise _refused(node, refusal, "your continued() gives no gradient for its state; use truncate")
     return run
 
 
@@ -304,7 +320,7 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
 
     This needs a call without gradients, on the CPU, for which the whole pass would need several times the memory of a
     chunk. Nobody may observe the network's steps or potentials, every stage must be able to keep a state
-    (`Layer.streamed`, `Neuron.streamed`), and none may draw random numbers. The output is the same, to the bit.
+    (`Layer.continued`, `Neuron.continued`), and none may draw random numbers. The output is the same, to the bit.
     """
     if x.shape[0] < _LEAST_CHUNKS or not x.size or not isinstance(x.stored, np.ndarray):
         return None
@@ -315,7 +331,9 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
         if any(_needs_batch(node.stage) for node in graph.nodes):
             return None
         stream = Stream(net, graph)
-    except ValueError:  # x does not fit, which the whole pass reports; a stage keeps no state, or a weight is on a GPU
+    except ValueError:  # x does not fit, which the whole pass reports; or a stage keeps no state
+        return None
+    if not stream.on_cpu:
         return None
     out: Any = None
     for first in range(0, len(x), chunk):

@@ -25,7 +25,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
+from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
 from cuslayer.kernels.recurrent.constants import Program
@@ -263,19 +263,11 @@ class Neuron:
         return None if getattr(self, "stateful", False) else self.step_by_step
 
     def continued(self) -> Callable[[Any], Tensor] | None:
-        """Return the neurons with a state of their own, for training in chunks of time; None if they keep none.
+        """Return the neurons with a state of their own, for streams and chunks of time; None if they keep none.
 
         Call the result with the chunks (T, N, ...) of the weighted input in order, as tensors; it returns their spikes.
         """
         return None
-
-    def streamed(self) -> Callable[[Array], Array] | None:
-        """Return the neurons with a state of their own, for `stream`; None if they cannot keep a state.
-
-        Call the result with the chunks (T, N, ...) of the weighted input in order, as arrays on the CPU; it returns
-        their spikes.
-        """
-        return on_arrays(self.continued())
 
     def psp(self, x: Any) -> Tensor:
         """Filter x (T, N, ...), spikes or numbers, by the response: ``a[t] = sum_k eps[k] x[t-k]``."""
@@ -319,11 +311,6 @@ def at_lags(samples: Array, lags: Array) -> Array:
     """Return the samples of a filter at lags, 0 before the first and after the last."""
     inside = (lags >= 0) & (lags < len(samples))
     return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
-
-
-def on_arrays(run: Callable[..., Any] | None) -> Callable[..., Array] | None:
-    """Return a function of tensors as a function of arrays; None for None."""
-    return None if run is None else lambda *inputs: as_tensor(run(*map(as_tensor, inputs))).data
 
 
 class _Adapted(Neuron):

@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
-from cuslayer.backend import Array, to_numpy
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
@@ -59,10 +59,8 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
 @check.operation("sampled_spike")
 def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: Carried) -> tuple[Array, Pullback]:
     """Return the result of `sampled_spike` after the spikes of earlier calls."""
-    k, dtype, earlier = kernels.of(a), a.dtype, len(spiking.refractory) - 1
-    if k is not kernels.cpu:
-        raise ValueError("a state between calls is kept on the CPU only, got x on a GPU")
-    before = np.zeros((earlier, *a.shape[1:]), bool) if states.values is None else states.values
+    k, xp, dtype, earlier = kernels.of(a), namespace(a), a.dtype, len(spiking.refractory) - 1
+    before = xp.zeros((earlier, *a.shape[1:]), bool) if states.values is None else states.values
     u, s = k.sampled_srm.sampled_spike_after(before, a, spiking)
     states.values, potential = s[len(a) :].copy(), save_for_backward(k, u)
 
@@ -72,12 +70,12 @@ def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: C
             return cast(Array, k.surrogate.adjoint(g, potential(), spiking))
         if states.later is not None:
             # The effect of this chunk's spikes on later chunks.
-            of_later = np.concatenate([np.zeros_like(g), states.later])
+            of_later = xp.concatenate([xp.zeros_like(g), states.later], axis=0)
             g = g + k.filter_bank.fir_adjoint(of_later, spiking.refractory)[: len(g)]
         found: Array = k.sampled_srm.sampled_spike_adjoint_exact(g, potential(), spiking)
         if states.whole:
             later = [] if states.later is None else [states.later]
-            states.later = np.concatenate([found, *later])[:earlier].copy()
+            states.later = xp.concatenate([found, *later], axis=0)[:earlier].copy()
         return found
 
     return s[earlier:], pullback

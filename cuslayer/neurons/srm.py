@@ -269,13 +269,6 @@ class SRM(Neuron):
         program, states = Program(self.spiking, self.filter, self.gradient == "exact"), PopulationStates()
         return lambda x: _neuron_after(x, program=program, states=states)
 
-    def streamed(self) -> Callable[[Array], Array] | None:
-        if not self._plain:
-            return None
-        from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
-
-        return StreamedNeurons(self.filter, self.spiking)
-
     @property
     def relaxed(self) -> Surrogate | None:
         return scaled_or_none(self) if self._plain else None

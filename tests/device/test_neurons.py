@@ -112,6 +112,7 @@ def test_a_network_is_recorded_and_explained(kind):
 
 CHUNKED = {
     "CUBA": cs.CUBA,
+    "SampledSRM": lambda: NEURONS["SampledSRM"](gradient="exact"),
     "SRM": lambda: cs.SRM(gradient="exact"),
     "SRM of images": lambda: cs.SRM(theta=1.0),
     "recurrent CUBA": lambda: population("CUBA", delay=3.0),
@@ -146,13 +147,6 @@ def test_chunks_of_time_are_the_cpus(kind, options):
         runs.append((t.train([data]).loss, *(backend.to_numpy(p.grad) for p in net.parameters() if p.grad is not None)))
     for mine, other in zip(*runs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
-
-
-def test_a_state_of_sampled_neurons_on_a_gpu_is_refused():
-    net = cs.Sequential(cs.Dense(6, 5), NEURONS["SampledSRM"]())
-    t = Trainer(net, cs.CrossEntropyLoss("max"), cs.SGD(net.parameters()), calibrate=None, truncate=9)
-    with pytest.raises(ValueError, match=r": a state between calls is kept on the CPU only, got x on a GPU$"):
-        t.train([(np.ones((30, 2, 6), bool), np.array([0, 2]))])
 
 
 def test_growth_is_noted_on_a_device():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from tests.kernels.test_twins import close, dtypes, many, normal, same_spikes, seeds, shapes
+from tests.kernels.test_twins import close, dtypes, many, normal, same_spikes, seeds, shapes, train
 from tests.kernels.test_twins import emulator as emulator
 
 
@@ -22,6 +22,8 @@ def spikings(draw):
 def test_sampled_spike(shape, dtype, spiking, seed):
     a = normal(seed, shape, dtype, 2 * spiking.theta)
     same_spikes(gpu.sampled_srm.sampled_spike(a, spiking), cpu.sampled_srm.sampled_spike(a, spiking))
+    before = train(seed, (seed % 60, *shape[1:]))
+    same_spikes(*(k.sampled_srm.sampled_spike_after(before, a, spiking) for k in (gpu, cpu)))
     g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
     ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
     double = cpu.sampled_srm.sampled_spike_adjoint_exact(g.astype(float), u.astype(float), spiking)

@@ -216,8 +216,8 @@ def test_a_state_is_kept_between_calls(kind, delay):
     """Of streams, and of stateful neurons, whose later calls know the spikes and states before them."""
     population, neuron, w, x, g = dense_case(kind, "exact", 1.0, 40, 2, 5, delay, 2)
     expected = population(x).data
-    run = population.streamed()
-    found = [run(part) for part in (x[:1], x[1:2], x[2:19], x[19:19], x[19:])]
+    run = population.continued()
+    found = [run(part).data for part in (x[:1], x[1:2], x[2:19], x[19:19], x[19:])]
     np.testing.assert_array_equal(np.concatenate(found), expected)
     if kind.startswith("SRM"):
         return

@@ -88,10 +88,10 @@ def spikes(seed=0, steps=120, samples=2, share=0.1):
     return np.random.default_rng(seed).random((steps, samples, *FRAME)) < share
 
 
-def in_chunks(stream, x, sizes):
+def in_chunks(stream, x, sizes, join=np.concatenate):
     places = np.cumsum([0, *sizes])
     assert places[-1] == len(x)
-    return np.concatenate([stream(x[first:last]) for first, last in pairwise(places)])
+    return join([stream(x[first:last]) for first, last in pairwise(places)])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -196,15 +196,15 @@ def test_layers_of_ones_own_say_what_they_remember():
         (Louder(FRAME, 4), "it may depend on any other step"),
         (
             type("Mine", (Neuron,), {"theta": 1.0, "__call__": lambda self, x: x})(),
-            "the neurons have no method streamed",
+            "the neurons have no method continued",
         ),
-        (type("Own", (cs.SRM,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
+        (type("Own", (cs.SRM,), {"__call__": lambda self, x: x})(), "the neurons have no method continued"),
         (
             type("Again", (cs.Recurrent,), {"__call__": lambda self, x: x})(cs.Dense(4, 4), cs.LIF()),
-            "the neurons have no method streamed",
+            "the neurons have no method continued",
         ),
-        (type("Chip", (cs.Loihi,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
-        (type("Fir", (cs.SampledSRM,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
+        (type("Chip", (cs.Loihi,), {"__call__": lambda self, x: x})(), "the neurons have no method continued"),
+        (type("Fir", (cs.SampledSRM,), {"__call__": lambda self, x: x})(), "the neurons have no method continued"),
     ],
 )
 def test_stages_that_keep_no_state(stage, why):
@@ -289,13 +289,13 @@ def test_inputs_that_do_not_fit():
         NETWORKS["convolutions"]().stream()(np.ones((4, 1, 6, 5, 3), bool))
 
 
-def test_arrays_on_a_gpu():
-    cs.seed(3)
-    net = NETWORKS["dense"]()
-    stream = net.stream()
+def test_arrays_on_another_device_than_the_network():
+    stream, here = NETWORKS["dense"]().stream(), cs.Tensor(spikes())
     with in_use():
-        raises(r"^stream: x must be on the CPU, got an array on a GPU$", lambda: stream(cs.Tensor(spikes())))
-        raises(r"^stream: the network must be on the CPU, 0\.0 is on a GPU$", lambda: NETWORKS["dense"]().stream())
+        message = r"^stream: x must be on the CPU like the network, got an array on a GPU$"
+        raises(message, lambda: stream(cs.Tensor(spikes())))
+        message = r"^stream: x must be on a GPU like the network, got an array on the CPU$"
+        raises(message, lambda: NETWORKS["dense"]().stream()(here))
 
 
 @settings(max_examples=80)

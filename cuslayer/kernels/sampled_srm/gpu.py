@@ -6,16 +6,24 @@ from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import surrogate_numbers
-from cuslayer.kernels.cuda.launch import contiguous, neurons_over_time, over_time, samples, surrogate
+from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, samples, surrogate
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 
-__all__ = ["sampled_spike", "sampled_spike_adjoint_exact"]
+__all__ = ["sampled_spike", "sampled_spike_adjoint_exact", "sampled_spike_after"]
 
 
 def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
     """Return the potential u and the spikes s of the filtered input a, (T, ...); see the twin in `cpu.py`."""
-    taps, theta = samples(spiking.refractory, a), surrogate(spiking, a.dtype)["theta"]
-    return neurons_over_time("sampled_spike", a, a=contiguous(a), taps=taps, count=len(taps), theta=theta)
+    return sampled_spike_after(empty(a, (0, *a.shape[1:]), bool), a, spiking)
+
+
+def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
+    """Return the potential (T, ...) of the input a after earlier spikes (K, ...), and all spikes (K + T, ...)."""
+    taps, past = samples(spiking.refractory, a), len(before)
+    s = empty(a, (past + len(a), *a.shape[1:]), bool)
+    s[:past] = before
+    given: dict[str, Any] = {"a": contiguous(a), "s": s, "taps": taps, "count": len(taps), "past": past}
+    return over_time("sampled_spike", a, "u", theta=surrogate(spiking, a.dtype)["theta"], **given), s
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:

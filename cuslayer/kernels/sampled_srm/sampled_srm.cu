@@ -19,19 +19,20 @@ extern "C" __global__ void sampled_spike(
     const real *__restrict__ a,     // (steps, columns), filtered input
     const real *__restrict__ taps,  // (count,), the refractory response; the first, at lag 0, is not used
     real *__restrict__ u,           // (steps, columns), potential, written
-    bool *__restrict__ s,           // (steps, columns), spikes, written
+    bool *__restrict__ s,           // (past + steps, columns), spikes; the first rows are given, the others are written
     long long steps,                // time steps
     long long columns,              // neurons
+    long long past,                 // steps before the first
     long long count,                // samples of the refractory response
     real theta)                     // threshold
 {
     GRID_STRIDE(m, columns) {
         for (long long t = 0; t < steps; ++t) {
             real value = a[t * columns + m];
-            for (long long k = 1; k < count && k <= t; ++k)
-                value += taps[k] * s[(t - k) * columns + m];
+            for (long long k = 1; k < count && k <= past + t; ++k)
+                value += taps[k] * s[(past + t - k) * columns + m];
             u[t * columns + m] = value;
-            s[t * columns + m] = value >= theta;
+            s[(past + t) * columns + m] = value >= theta;
         }
     }
 }
