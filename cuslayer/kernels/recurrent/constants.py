@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
@@ -34,6 +37,35 @@ class Program(NamedTuple):
     def response_of(self, constants: Any) -> Any:
         """Return the spike response; for neurons written as a step, their constants, as blocks take them."""
         return constants if self.response is None else self.response
+
+
+@dataclass
+class PopulationMemory:
+    """The state of a population between calls.
+
+    Attributes:
+        states: (states, columns).
+        inputs: (steps, samples, neurons), the weighted inputs within the response.
+        fired: (steps, samples, neurons), the spikes within refraction and the longest delay.
+        rings: whether `inputs` and `fired` are ring buffers, as on the CPU; else their last rows are the last step.
+        steps: the number of steps so far.
+    """
+
+    states: Array
+    inputs: Array
+    fired: Array
+    rings: bool
+    steps: int = 0
+
+    def last_spikes(self, delay: int) -> Array:
+        """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
+        if not self.rings:
+            return self.fired[len(self.fired) - delay :].copy()
+        return self.fired[np.arange(self.steps - delay, self.steps) % len(self.fired)].view(bool)
+
+    def copy(self) -> PopulationMemory:
+        """Return a copy."""
+        return replace(self, states=self.states.copy(), inputs=self.inputs.copy(), fired=self.fired.copy())
 
 
 class Later(NamedTuple):

@@ -25,41 +25,12 @@ from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
 from cuslayer.kernels.neuron.cpu import load_saved
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.recurrent.constants import Geometry, Later, Program, lags_of
+from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, Program, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
 # A thread computes samples with so many neurons together, but at least so many for which it reads a weight once.
 _NEURONS, _SAMPLES = 8192, 16
-
-
-class PopulationMemory:
-    """The state of a population between calls.
-
-    Attributes:
-        steps: the number of steps so far.
-        states: (states, columns).
-        inputs: (steps, samples, neurons), a ring buffer of the weighted inputs within the response.
-        fired: (steps, samples, neurons), a ring buffer of the spikes within refraction and the longest delay, uint8.
-    """
-
-    def __init__(self, x: Array, block: Block, delay: int) -> None:
-        samples, neurons = x.shape[1], math.prod(x.shape[2:])
-        self.steps = 0
-        self.states = np.zeros((block.states, samples * neurons), x.dtype)
-        self.inputs = np.zeros((block.history + 1, samples, neurons), x.dtype)
-        self.fired = np.zeros((max(block.spikes, delay) + 1, samples, neurons), np.uint8)
-
-    def last_spikes(self, delay: int) -> Array:
-        """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
-        return self.fired[np.arange(self.steps - delay, self.steps) % len(self.fired)].view(bool)
-
-    def copy(self) -> PopulationMemory:
-        """Return a copy."""
-        found = object.__new__(PopulationMemory)
-        found.steps = self.steps
-        found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
-        return found
 
 
 def nothing_later(g: Array, program: Program, longest: int) -> Later:
@@ -79,7 +50,15 @@ def _backward_block(dtype: np.dtype[Any], steps: int, program: Program, constant
 def held(x: Array, program: Program, delay: int) -> PopulationMemory:
     """Return the state of a population before its first step, for any number of calls and delays up to one."""
     constants = np.empty((0, 1), x.dtype)
-    return PopulationMemory(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
+    return _memory(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
+
+
+def _memory(x: Array, block: Block, delay: int) -> PopulationMemory:
+    samples, neurons = x.shape[1], math.prod(x.shape[2:])
+    states = np.zeros((block.states, samples * neurons), x.dtype)
+    inputs = np.zeros((block.history + 1, samples, neurons), x.dtype)
+    fired = np.zeros((max(block.spikes, delay) + 1, samples, neurons), np.uint8)
+    return PopulationMemory(states, inputs, fired, rings=True)
 
 
 @inlined
@@ -164,7 +143,7 @@ def forward(
     response = program.response_of(constants)
     block = forward_of(x.dtype, steps if before is None else ENDLESS, response, program.spiking, saves)
     lags = lags_of(weight, geometry)
-    before = PopulationMemory(x, block, delay + lags - 1) if before is None else before
+    before = _memory(x, block, delay + lags - 1) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
     given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, zeros
 from cuslayer.kernels.neuron.blocks import ENDLESS
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.gpu import kernel_of, numbers_of
-from cuslayer.kernels.recurrent.constants import Geometry, Later, Program, by_lag, lags_of
+from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, Program, by_lag, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
 __all__ = ["adjoint", "forward", "held", "nothing_later"]
@@ -30,28 +29,14 @@ _NO_CONVOLUTION = Geometry(Window((0, 0), (1, 1), (0, 0), (1, 1)), 1)
 _NO_FRAME = {"rows": 1, "columns": 1, "channels": 1, "words": 0}
 
 
-class PopulationMemory:
-    """The state of a population between calls; see the CPU's. The last row of `inputs` and `fired` is the last step."""
-
-    def __init__(self, x: Array, program: Program, delay: int) -> None:
-        samples, neurons = x.shape[1], math.prod(x.shape[2:])
-        self.steps, (cut, ref_cut) = 0, _cuts(program, x.dtype)
-        self.states = zeros(x, (program.states, samples * neurons), x.dtype)
-        self.inputs = zeros(x, (cut, samples, neurons), x.dtype)
-        self.fired = zeros(x, (max(ref_cut, delay), samples, neurons), bool)
-
-    def last_spikes(self, delay: int) -> Array:
-        """Return the spikes of the last `delay` steps, (delay, samples, neurons)."""
-        return self.fired[len(self.fired) - delay :].copy()
-
-    def copy(self) -> PopulationMemory:
-        """Return a copy."""
-        found = copy(self)
-        found.states, found.inputs, found.fired = self.states.copy(), self.inputs.copy(), self.fired.copy()
-        return found
-
-
-held = PopulationMemory
+def held(x: Array, program: Program, delay: int) -> PopulationMemory:
+    """Return the state of a population before its first step; see the CPU's."""
+    samples, neurons = x.shape[1], math.prod(x.shape[2:])
+    cut, ref_cut = _cuts(program, x.dtype)
+    states = zeros(x, (program.states, samples * neurons), x.dtype)
+    inputs = zeros(x, (cut, samples, neurons), x.dtype)
+    fired = zeros(x, (max(ref_cut, delay), samples, neurons), bool)
+    return PopulationMemory(states, inputs, fired, rings=False)
 
 
 def nothing_later(g: Array, program: Program, longest: int) -> Later:
