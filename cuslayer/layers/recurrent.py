@@ -407,8 +407,9 @@ class Recurrent(Layer, Neuron):
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Recurrent.__call__:
             return super().continued()
+        # In training a hook may draw a weight for each chunk.
         states, weight = PopulationStates(), cache(self._weight)
-        return lambda x: self._operate(x, states, None if grad_enabled() else weight())
+        return lambda x: self._operate(x, states, None if self.training or grad_enabled() else weight())
 
     def _weight(self) -> Tensor:
         """Return the weight after its hooks, over lags if its synapses have delays."""
