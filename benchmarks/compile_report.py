@@ -4,8 +4,8 @@
 
 Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU, unless the file has
 this very source. Writes what the compiler says, with a digest of each source. The tests compile each source in each
-type for one architecture, and hold the rest of the file against the digests. Each source with neurons is compiled for
-each kind of neuron too, in one type for one architecture.
+type for one architecture, and hold the rest of the file against the digests. A source with neurons is compiled for
+spike response neurons; for each other kind, in one type for one architecture.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import common
 import numpy as np
 
-from cuslayer import neurons
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.printer import with_struct
+from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.neurons.__main__ import kinds
 from tools import nvrtc
 
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
@@ -48,21 +48,22 @@ class Row(NamedTuple):
 
 @cache
 def sources() -> dict[str, str]:
-    """Return the text of each source, and of those with neurons for each kind, such as "neuron of LIF"."""
-    kinds = [neuron.kind() for neuron in vars(neurons).values() if getattr(neuron, "step", None) is not None]
-    found = {topic: source.source_of(topic) for topic in source.topics()}
-    for topic, text in list(found.items()):
-        for kind in kinds:
-            of_kind = with_struct(text, kind)
-            # A kind without a derivative has no backward.
-            if "Kind;" in of_kind and (kind.derived or not topic.endswith("_adjoint")):
-                found[f"{topic} of {kind.name}"] = of_kind
-    return found
+    """Return the header of the neurons for each source, and for further kinds, such as "neuron of LIF"."""
+    first, *others = kinds()
+    plain = {topic: header(first, exponential=True) if source.has_neurons(topic) else "" for topic in source.topics()}
+    return plain | {
+        # The surrogate of any shape takes most registers.
+        f"{topic} of {kind.name}": header(kind, exponential=False)
+        for topic, printed in plain.items()
+        for kind in others
+        # A kind without a derivative has no backward, and is in no fused pass.
+        if printed and (kind.derived or topic in ("neuron", "recurrent"))
+    }
 
 
 def text_of(name: str, dtype: str) -> str:
     """Return the text to compile for one of `sources`."""
-    return source.with_header(f"{name.partition(' ')[0]}.cu", sources()[name], np.dtype(dtype))
+    return source.text(name.partition(" ")[0], np.dtype(dtype), sources()[name])
 
 
 @cache

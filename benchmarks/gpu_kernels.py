@@ -29,6 +29,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.neuron.print_cuda import header
 from cuslayer.training.steps import PlainStep
 
 # The silence: its steps and columns, and the steps with input before it.
@@ -45,6 +46,11 @@ DRAWN, NAMED = 200, 20
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 
 
+def _none(x: Any) -> Any:
+    """Return the constants that differ between spike response neurons."""
+    return backend.namespace(x).empty((0, 1), x.dtype)
+
+
 def probe(run: Run) -> None:
     """Compile a kernel, multiply two matrices, and compare a neuron's potentials and spikes with the CPU's."""
     # Input for some steps, then none, over 30 orders of magnitude.
@@ -53,8 +59,8 @@ def probe(run: Run) -> None:
     numbers = np.arange(64 * 64).reshape(64, 64) % 7
     matrix = backend.to_device(numbers.astype(np.float32))
     run.check("a product of matrices", np.array_equal(backend.to_numpy(matrix @ matrix), numbers @ numbers))
-    there_u, there_s = map(backend.to_numpy, gpu.srm.neuron(backend.to_device(x), srm.filter, srm.spiking))
-    u, s = cpu.srm.neuron(x, srm.filter, srm.spiking)
+    there_u, there_s = map(backend.to_numpy, srm.spiking.fire(gpu, backend.to_device(x), _none(backend.to_device(x))))
+    u, s = srm.spiking.fire(cpu, x.copy(), _none(x))
     run.note(steps=len(x), columns=COLUMNS, spikes=int(s.sum()))
     for name, ours, theirs in (("potentials", there_u.view(np.int32), u.view(np.int32)), ("spikes", there_s, s)):
         different = int(np.count_nonzero(ours != theirs))
@@ -64,7 +70,7 @@ def probe(run: Run) -> None:
 
 def compiled(topic: str, dtype: str) -> None:
     """Compile a source for a number type, or load it from CuPy's cache."""
-    text = source.text(topic, np.dtype(dtype))
+    text = source.text(topic, np.dtype(dtype), header(cs.SRM().spiking.kind, exponential=True))
     source.Cuda().build(text, source.signatures(text))
 
 
@@ -122,7 +128,8 @@ def compile_for_cpu() -> None:
     """Compile the kernels that stages use on the CPU, into the cache on disk."""
     cs.use("cpu")
     srm = cs.SRM()
-    cpu.srm.neuron(np.zeros((SILENCE, COLUMNS), np.float32), srm.filter, srm.spiking)
+    x = np.zeros((SILENCE, COLUMNS), np.float32)
+    srm.spiking.fire(cpu, x, _none(x))
     with suppress(Skipped):
         needs_tests()
         from tests.device.test_drawn_networks import drawn, run
@@ -190,7 +197,7 @@ def speed(run: Run) -> None:
     run.note(launch_microseconds=1e6 * alone, graph_microseconds=1e6 * one)
     run.note(launch_in_graph_microseconds=1e6 * (many - one) / (LAUNCHES - 1))
     srm, few, many_steps = cs.SRM(), *(backend.to_device(np.zeros((t, 80), np.float32)) for t in (STEPS, 10 * STEPS))
-    short, long = (run.card.seconds(lambda x=x: gpu.srm.neuron(x, srm.filter, srm.spiking)) for x in (few, many_steps))  # type: ignore[misc]
+    short, long = (run.card.seconds(lambda x=x: srm.spiking.fire(gpu, x, _none(x))) for x in (few, many_steps))  # type: ignore[misc]
     run.note(step_nanoseconds=1e9 * (long - short) / (9 * STEPS))
 
 

@@ -70,11 +70,18 @@ def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: floa
 
 
 def _of_neuron(neuron: Any, seed: int, step: float) -> float:
-    if neuron.step is None or not neuron.kind().derived:
+    kind = None if neuron.step is None else neuron.kind()
+    if kind is None or not kind.derived or _has_a_rule_of_its_own(kind, neuron.gradient):
         raise TypeError(f"fn must be a neuron whose gradient is derived, got {check.one_line(neuron)}")
     kind = neuron.spiking.kind
-    numbers = dict(zip(kind.numbers, neuron.spiking.values, strict=True))
+    numbers = neuron.spiking.by_name
     own = {name: float(to_numpy(getattr(value, "data", value)).mean()) for name, value in neuron.columns.items()}
     if kind.own is not None:
-        return error_of_own(kind, numbers | own, neuron.gradient == "exact", seed)
+        return error_of_own(kind, numbers | own, neuron.gradient == "exact", neuron.graded, seed)
     return error_of_adjoint(kind, numbers | own, seed, step)
+
+
+def _has_a_rule_of_its_own(kind: Any, mode: str) -> bool:
+    """Return whether a backward follows no derivative of the step, or is a recurrence with values of other steps."""
+    own = kind.own_backward(mode == "exact")
+    return own is not None and (bool(own.past) or (kind.own is not kind.own_exact and mode == "slayer"))

@@ -103,7 +103,6 @@ from cuslayer.neurons.base import psp as psp
 from cuslayer.neurons.dynamics import simulate as simulate
 from cuslayer.neurons.loihi import loihi as loihi
 from cuslayer.neurons.sampled_srm import sampled_spike as sampled_spike
-from cuslayer.neurons.sigma_delta import sigma_delta as sigma_delta
 from cuslayer.neurons.srm import neuron as neuron, spike as spike
 
 __all__ = [name for name, value in vars().items() if callable(value) and not name.startswith("_")]

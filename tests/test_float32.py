@@ -43,9 +43,7 @@ DOORS = {
     ),
     "shift": Shift,
     **{kind.__name__: lambda x, kind=kind: kind(2, gain=x) for kind in (cs.SumPool, cs.Unpool)},
-    "pool_neuron": lambda x: cs.functions.pool_neuron(
-        full(FRAME, 1), kernel_size=2, gain=x, response=cs.SRM().filter, spiking=cs.SRM().spiking
-    ),
+    "pool_neuron": lambda x: cs.functions.pool_neuron(full(FRAME, 1), kernel_size=2, gain=x, spiking=cs.SRM().spiking),
     "filters": lambda x: cs.FilterBank(2, 3, scale=abs(x)),
     "height": lambda x: cs.BatchNorm(4, height=abs(x)),
     "a constant": lambda x: Offset(level=x).spiking,

@@ -18,11 +18,11 @@ from cuslayer._base.extras import optional
 from cuslayer._tape import Tensor, no_grad, saves_float16
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.inspection.structure import dt_at, find_unit, is_path, note_rates
-from cuslayer.kernels.constants import Sampled
+from cuslayer.kernels.neuron.filters import Sampled
 from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units
-from cuslayer.neurons.base import Neuron, OnePass, is_stateful
+from cuslayer.neurons.base import Neuron, SrmForm, is_stateful
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
@@ -155,20 +155,20 @@ class _Recorder:
 def _refractory(neurons: Neuron, spikes: Array, dtype: Any) -> Array:
     """Return the refractory part of the potential, ``sum_{k>=1} nu[k] s[t-k]``, for spikes (T, ...)."""
     srm = neurons.srm_form
-    response = Sampled(neurons.refractory, neurons.dt) if srm is None else srm.spiking.refractory
+    response = Sampled(neurons.refractory, neurons.dt) if srm is None else srm.refractory
     return response.apply(kernels.of(spikes), spikes.astype(dtype))
 
 
-def _potential_error(srm: OnePass, g: Array, u: Array, float16: bool) -> Array:
+def _potential_error(srm: SrmForm, g: Array, u: Array, float16: bool) -> Array:
     """Return the error on potentials for the error on spikes; backward reads potentials as they were saved."""
     k = kernels.of(u)
     saved = k.float16.load(k.float16.store(u), u.dtype) if float16 else u
-    adjoint = k.surrogate.adjoint_exact if srm.exact else k.surrogate.adjoint
-    return cast(Array, adjoint(g.astype(u.dtype, copy=False), saved, srm.spiking))
+    none = np.empty((0, 1), u.dtype)  # no constants of each neuron
+    return srm.refracting.fire_adjoint(k, g.astype(u.dtype, copy=False), saved, none, overwrite=False)
 
 
-def _weighted_error(srm: OnePass, g: Array) -> Array:
-    return cast(Array, kernels.of(g).srm.psp_adjoint(g, srm.response))
+def _weighted_error(srm: SrmForm, g: Array) -> Array:
+    return srm.response.adjoint(kernels.of(g), g)
 
 
 def _array(name: str, meaning: str) -> Any:
@@ -304,7 +304,7 @@ class Record:
             return u - self._array("refractory")
         if name == "refractory":
             return _refractory(neurons, self._array("spikes"), u.dtype)
-        srm = cast(OnePass, neurons.srm_form)
+        srm = cast(SrmForm, neurons.srm_form)
         if name == "potential_error":
             return _potential_error(srm, self._arrays["spikes_error"], u, self.float16)
         return _weighted_error(srm, self._array("potential_error"))

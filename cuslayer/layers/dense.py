@@ -16,14 +16,13 @@ from cuslayer.backend import Array, contiguous, to_numpy
 from cuslayer.kernels.constants import EXPONENTIAL, Product, Window
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
 from cuslayer.layers.conv import Delaying
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.neurons.base import StepByStep, as_neuron
-from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, time_constant
+from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, simulate_by_step, time_constant
 from cuslayer.neurons.lif import LIF
-from cuslayer.neurons.states import States
+from cuslayer.neurons.states import PopulationStates, Remembering, States
 
 
 @differentiable
@@ -315,15 +314,31 @@ class ReadOut(_Flat):
     def simulation(self) -> StepByStep | None:
         """The filter as the page of `write_demo` runs it: neurons that never fire; see `Neuron.simulation`."""
         if self.neuron is not None:
-            return as_neuron(self.neuron).simulation
-        return StepByStep(Program(_integrator()), {"keep": kept_share(self.tau, self.dt)})
+            return as_neuron(self.neuron).psp_by_step
+        return StepByStep(_integrator(), {"keep": kept_share(self.tau, self.dt)})
+
+    def _first_parameters(self) -> list[Tensor]:
+        own: list[Tensor] = self.neuron.parameters() if getattr(self.neuron, "reads_out", False) else []
+        return [*super()._first_parameters(), *own]
 
     def continued(self) -> Callable[..., Tensor] | None:
-        # The recurrence of a spike response cannot start within a recording.
-        if self.neuron is not None or type(self).__call__ is not ReadOut.__call__:
+        if type(self).__call__ is not ReadOut.__call__:
             return None
-        states = States()
-        return lambda x: self.filtered(self.biased(dense(x, self.effective_weight())), states)
+        filtered = self._continued_filter()
+        return filtered and (lambda x: filtered(self.biased(dense(x, self.effective_weight()))))
+
+    def _continued_filter(self) -> Callable[[Any], Tensor] | None:
+        """Return the filter with a state of its own; None if a neuron's response keeps none."""
+        if self.neuron is None:
+            states = States()
+            return lambda x: self.filtered(x, states)
+        neuron = as_neuron(self.neuron)
+        by_step = neuron.psp_by_step
+        if by_step is not None:
+            population = PopulationStates()
+            return lambda x: simulate_by_step(x, by_step, population)
+        steps = neuron.psp_steps
+        return None if steps is None else Remembering(neuron.psp, steps)
 
     output_shape = _Flat.output_shape
 

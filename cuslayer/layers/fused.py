@@ -23,23 +23,23 @@ from cuslayer._tape import (
     takes_packed,
     wanted_dtype,
 )
-from cuslayer.backend import Array, namespace, numeric_type
-from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
+from cuslayer.backend import Array, numeric_type
+from cuslayer.kernels.constants import Pooling, Product, Window
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 
 
-def fire(k: Any, weighted: Array, steps: int, response: Any, spiking: Any) -> tuple[Array, Array]:
+def fire(k: Any, weighted: Array, steps: int, constants: Any, spiking: StepSpiking) -> tuple[Array, Array]:
     """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
-    u, s = spiking.fire(k, weighted.reshape(_by_steps(weighted, steps)), response)
+    u, s = spiking.fire(k, weighted.reshape(_by_steps(weighted, steps)), constants)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
-def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Any, spiking: Any, exact: bool) -> Array:
+def fire_adjoint(k: Any, g: Array, u: Array, steps: int, constants: Any, spiking: StepSpiking) -> Array:
     """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
     g = g.astype(u.dtype, copy=False).reshape(flat)
-    return spiking.fire_adjoint(k, g, u.reshape(flat), response, exact).reshape(u.shape)
+    return spiking.fire_adjoint(k, g, u.reshape(flat), constants).reshape(u.shape)
 
 
 def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
@@ -65,9 +65,8 @@ def dense_neuron(
     weight: Array,
     /,
     *,
-    response: Alpha | tuple[Array, ...],
-    spiking: Spiking | StepSpiking,
-    exact: bool = False,
+    spiking: StepSpiking,
+    constants: tuple[Array, ...] = (),
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(dense(x, weight))``.
 
@@ -78,10 +77,8 @@ def dense_neuron(
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
         weight: (inputs, outputs), float32 or float64.
-        response: the spike response; for a `StepNeuron`, the constants that may differ between neurons, arrays that
-            broadcast to them.
-        spiking: threshold, refractory response and surrogate; for a `StepNeuron`, its `spiking`.
-        exact: whether backward includes the path through refraction.
+        spiking: the kind of neuron and its constants, the attribute `spiking` of neurons.
+        constants: the constants that may differ between neurons, arrays that broadcast to them.
 
     Returns:
         Spikes, boolean, (T, N, outputs).
@@ -96,26 +93,26 @@ def dense_neuron(
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> x = np.zeros((6, 1, 1), bool); x[0] = True
-    >>> dense_neuron(x, np.float32([[12]]), response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
+    >>> dense_neuron(x, np.float32([[12]]), spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
     check_dense(x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    response = spiking.placed(response, weight, (outputs,))
-    fused = k.fused.dense_kernels(rows)
+    placed = spiking.placed(constants, weight, (outputs,))
+    fused = k.fused.dense_kernels(rows, spiking)
     if fused:
-        u, s = fused.dense_neuron(rows, shape[0], weight, response, spiking, wanted_dtype(weight.dtype))
+        u, s = fused.dense_neuron(rows, shape[0], weight, placed, spiking, wanted_dtype(weight.dtype))
     else:
-        u, s = fire(k, k.dense.forward(rows, weight), shape[0], response, spiking)
+        u, s = fire(k, k.dense.forward(rows, weight), shape[0], placed, spiking)
     potential = save_for_backward(k, u)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = received(g, s.shape, weight.dtype, deferred=bool(fused))
         if fused:
-            errors = fused.dense_neuron_adjoint(g, potential(), shape[0], response, spiking, exact)
+            errors = fused.dense_neuron_adjoint(g, potential(), shape[0], placed, spiking)
         else:
-            errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
+            errors = fire_adjoint(k, g, potential(), shape[0], placed, spiking)
         return (lambda: DeferredGradient(Product(errors, weight), shape), lambda: k.dense.weight_adjoint(rows, errors))
 
     return s.reshape(*shape[:2], outputs), pullback
@@ -131,9 +128,8 @@ def conv_neuron(
     weight: Array,
     /,
     *,
-    response: Alpha | tuple[Array, ...],
-    spiking: Spiking | StepSpiking,
-    exact: bool = False,
+    spiking: StepSpiking,
+    constants: tuple[Array, ...] = (),
     stride: Pair = 1,
     padding: Pair = 0,
     dilation: Pair = 1,
@@ -150,25 +146,25 @@ def conv_neuron(
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
-    >>> s = conv_neuron(x, np.full((3, 3, 1, 1), 12, np.float32), response=srm.filter, spiking=srm.spiking)
+    >>> s = conv_neuron(x, np.full((3, 3, 1, 1), 12, np.float32), spiking=srm.spiking)
     >>> s.data.ravel().tolist()
     [False, False, True, False, False, False]
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps, maps = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
-    response = spiking.placed(response, weight, (*maps, weight.shape[3]))
-    fused = k.fused.conv_kernels(frames, window, groups, exact, spiking)
+    placed = spiking.placed(constants, weight, (*maps, weight.shape[3]))
+    fused = k.fused.conv_kernels(frames, window, groups, spiking)
     if fused:
-        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted_dtype(weight.dtype))
+        u, s = fused.conv_neuron(frames, steps, weight, window, placed, spiking, wanted_dtype(weight.dtype))
     else:
-        u, s = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
+        u, s = fire(k, k.conv.forward(frames, weight, window, groups), steps, placed, spiking)
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
-            return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
-        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+            return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, placed, spiking, keep)
+        errors = fire_adjoint(k, g, potential(), steps, placed, spiking)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def of_input(errors: Array, of_weight: Any) -> tuple[Array, Array]:
@@ -213,10 +209,9 @@ def conv_pool(
     weight: Array,
     /,
     *,
-    response: Alpha | tuple[Array, ...],
-    spiking: Spiking | StepSpiking,
+    spiking: StepSpiking,
     pooling: Pooling,
-    exact: bool = False,
+    constants: tuple[Array, ...] = (),
     stride: Pair = 1,
     padding: Pair = 0,
     dilation: Pair = 1,
@@ -229,37 +224,37 @@ def conv_pool(
     the potential before pooling and fewer than 5 % of the bins of x have a spike. It then saves only the states at
     every 32nd step, and backward recomputes this potential.
 
-    Arguments and errors: see `conv_neuron`. ``pooling`` has the pooling window, its gain and its neurons; ``exact``
-    applies to both layers of neurons. The result is the spikes after pooling, boolean, (T, N, H', W', outputs).
+    Arguments and errors: see `conv_neuron`. ``pooling`` has the pooling window, its gain and its neurons. The
+    result is the spikes after pooling, boolean, (T, N, H', W', outputs).
 
     >>> import numpy as np
     >>> from cuslayer.kernels.constants import Window
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
-    >>> pooling = Pooling(Window.of(3, 3, 0, 1), 11.0, srm.filter, srm.spiking)
-    >>> options = {"response": srm.filter, "spiking": srm.spiking, "pooling": pooling}
+    >>> pooling = Pooling(Window.of(3, 3, 0, 1), 11.0, (), srm.spiking)
+    >>> options = {"spiking": srm.spiking, "pooling": pooling}
     >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
     >>> conv_pool(x, np.full((3, 3, 1, 1), 12, np.float32), padding=1, **options).data.ravel().tolist()
     [False, False, False, True, True, True]
     """
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps, image = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
-    response = spiking.placed(response, weight, (*image, weight.shape[3]))
+    placed = spiking.placed(constants, weight, (*image, weight.shape[3]))
     maps = (*pooling.window.outputs(image, ceil=True), weight.shape[3])
     single = weight.astype(np.float32, copy=False)
-    pooling = pooling._replace(response=pooling.spiking.placed(pooling.response, single, maps))
+    pooling = pooling._replace(constants=pooling.spiking.placed(pooling.constants, single, maps))
     # Pooling and its neurons compute in float32, whatever the weights' type.
     fuse = weight.dtype == np.float32
-    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, exact, spiking) if fuse else None
+    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, spiking) if fuse else None
     if fused:
-        constants = (window, response, spiking, pooling)
+        options = (window, placed, spiking, pooling)
         keep = (recomputable() and k.fused.saved_type(frames)) or wanted_dtype(weight.dtype)
-        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, keep)
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *options, keep)
         dtype = weight.dtype
     else:
-        u, fired = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
+        u, fired = fire(k, k.conv.forward(frames, weight, window, groups), steps, placed, spiking)
         pooled = k.pool.forward(fired, pooling.window, pooling.gain)
-        pooled_u, s = fire(k, pooled, steps, pooling.response, pooling.spiking)
+        pooled_u, s = fire(k, pooled, steps, pooling.constants, pooling.spiking)
         dtype = pooled.dtype
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
@@ -267,10 +262,10 @@ def conv_pool(
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
-            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *constants, keep)
-        g = fire_adjoint(k, g, pooled_potential(), steps, pooling.response, pooling.spiking, exact)
+            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *options, keep)
+        g = fire_adjoint(k, g, pooled_potential(), steps, pooling.constants, pooling.spiking)
         g = k.pool.adjoint(g, image, pooling.window, pooling.gain)
-        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+        errors = fire_adjoint(k, g, potential(), steps, placed, spiking)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def of_input(errors: Array, of_weight: Any) -> tuple[Array, Array]:
@@ -292,9 +287,8 @@ def pool_neuron(
     *,
     kernel_size: Pair,
     gain: float,
-    response: Alpha | tuple[Array, ...],
-    spiking: Spiking | StepSpiking,
-    exact: bool = False,
+    spiking: StepSpiking,
+    constants: tuple[Array, ...] = (),
     stride: Pair | None = None,
     padding: Pair = 0,
     dilation: Pair = 1,
@@ -307,7 +301,7 @@ def pool_neuron(
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> x = np.zeros((6, 1, 2, 2, 1), bool); x[0] = True
-    >>> s = pool_neuron(x, kernel_size=2, gain=11.0, response=srm.filter, spiking=srm.spiking)
+    >>> s = pool_neuron(x, kernel_size=2, gain=11.0, spiking=srm.spiking)
     >>> s.data.ravel().tolist()
     [False, True, True, False, False, True]
     """
@@ -316,21 +310,22 @@ def pool_neuron(
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
     frames = x.reshape(steps * shape[1], *shape[2:])
-    like = namespace(x).empty(0, numeric_type(x.dtype))
-    response = spiking.placed(response, like, (*window.outputs(image, ceil=True), shape[4]))
-    fused, dtype = k.fused.pool_kernels(frames), numeric_type(x.dtype)
+    like = kernels.module_of(x).empty(0, numeric_type(x.dtype))
+    placed = spiking.placed(constants, like, (*window.outputs(image, ceil=True), shape[4]))
+    fused, dtype = k.fused.pool_kernels(frames, spiking), numeric_type(x.dtype)
     if fused:
-        u, s = fused.pool_neuron(frames, steps, window, gain, response, spiking, wanted_dtype(dtype))
+        u, s = fused.pool_neuron(frames, steps, window, gain, placed, spiking, wanted_dtype(dtype))
     else:
-        u, s = fire(k, k.pool.forward(frames, window, gain), steps, response, spiking)
+        u, s = fire(k, k.pool.forward(frames, window, gain), steps, placed, spiking)
     potential, maps = save_for_backward(k, u), s.shape
 
     def pullback(g: Array) -> Array:
-        constants: tuple[Any, ...] = (response, spiking, exact)
         if fused:
             errors = g.astype(dtype, copy=False).reshape(maps)
-            return fused.pool_neuron_adjoint(errors, potential(), steps, window, gain, image, *constants).reshape(shape)
-        errors = fire_adjoint(k, g.reshape(maps), potential().reshape(maps), steps, *constants)
+            return fused.pool_neuron_adjoint(errors, potential(), steps, window, gain, image, placed, spiking).reshape(
+                shape
+            )
+        errors = fire_adjoint(k, g.reshape(maps), potential().reshape(maps), steps, placed, spiking)
         return k.pool.adjoint(errors, image, window, gain).reshape(shape)
 
     return s.reshape(*shape[:2], *maps[1:]), pullback

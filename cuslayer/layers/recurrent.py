@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass, replace
-from functools import cache, partial
+from functools import partial
 from statistics import NormalDist
 from typing import Any, cast
 
@@ -30,7 +30,8 @@ from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Product
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
@@ -70,7 +71,7 @@ def recurrent(
     weight: Array,
     /,
     *given: Array,
-    program: Program,
+    spiking: StepSpiking,
     delay: int = 1,
     geometry: Geometry | None = None,
     fixed: Sequence[Array] = (),
@@ -93,7 +94,7 @@ def recurrent(
         x: (T, N, ...), the weighted input from other layers, float32 or float64.
         weight: (lags neurons, neurons) of a dense layer, lag 0 first; or (kh, kw, C / groups, C) of a convolution.
         given: constants that differ between neurons, such as decays; each broadcasts to the neurons.
-        program: the neurons.
+        spiking: the kind of neuron and its constants, the attribute `spiking` of neurons.
         delay: the number of steps, at least 1, after which a spike reaches its own population through lag 0.
         geometry: the geometry of a convolution that keeps the frame; None for a dense layer.
         fixed: these constants as host arrays instead; they have no gradients.
@@ -112,22 +113,22 @@ def recurrent(
     >>> import numpy as np
     >>> from cuslayer.neurons import LIF
     >>> x = np.zeros((5, 1, 2)); x[0, 0, 0] = 1.0
-    >>> program, keeps = LIF(tau=1.0).step_by_step
+    >>> spiking, keeps = LIF(tau=1.0).step_by_step
     >>> ring = np.array([[0.0, 1.0], [1.0, 0.0]])
-    >>> recurrent(x, ring, *keeps.values(), program=program).data[:, 0].astype(int).tolist()
+    >>> recurrent(x, ring, *keeps.values(), spiking=spiking).data[:, 0].astype(int).tolist()
     [[1, 0], [0, 1], [1, 0], [0, 1], [1, 0]]
     """
     check.weighted_input("x", x)
     check.floating("weight", weight)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     _check_weight(weight.shape, shape[2:], geometry)
-    constants = side_by_side(program.labels, given or fixed, x, x.shape[2:])
+    constants = side_by_side(spiking.labels, given or fixed, x, x.shape[2:])
     lags = lags_of(weight, geometry)
     longest = delay + lags - 1
-    held = None if states is None else states.begin(x, program, longest)
+    held = None if states is None else states.begin(x, spiking, longest)
     earlier = None if held is None else (held.last_spikes(longest), held.states.copy(), held.steps)
-    w, saves = check.as_type("weight", weight, dtype), program.saved(trained) if grad_enabled() else ()
-    u, s, more = k.recurrent.forward(x, w, program, constants, delay, geometry, held, saves)
+    w, saves = check.as_type("weight", weight, dtype), spiking.saved(trained) if grad_enabled() else ()
+    u, s, more = k.recurrent.forward(x, w, spiking, constants, delay, geometry, held, saves)
     potential, rows = save_for_backward(k, u), (shape[0] * shape[1], math.prod(shape[2:]))
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
@@ -135,8 +136,8 @@ def recurrent(
         g, u, late = g if isinstance(g, Product) else g.reshape(shape), potential(), min(delay, shape[0])
         after: dict[str, Any] = {}
         if states is not None and earlier is not None:
-            after = {"states": earlier[1], "start": earlier[2], "later": states.end(k, u, program, longest)}
-        errors, sums = k.recurrent.adjoint(g, u, more, w, program, constants, delay, geometry, trained=trained, **after)
+            after = {"states": earlier[1], "start": earlier[2], "later": states.end(k, u, spiking, longest)}
+        errors, sums = k.recurrent.adjoint(g, u, more, w, spiking, constants, delay, geometry, trained=trained, **after)
         y = errors[: shape[0]]
         if noted is not None:
             noted(y)
@@ -407,9 +408,10 @@ class Recurrent(Layer, Neuron):
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Recurrent.__call__:
             return super().continued()
+        states = PopulationStates()
         # In training a hook may draw a weight for each chunk.
-        states, weight = PopulationStates(), cache(self._weight)
-        return lambda x: self._operate(x, states, None if self.training or grad_enabled() else weight())
+        weight = None if self.training else self._weight().detach()
+        return lambda x: self._operate(x, states, None if grad_enabled() else weight)
 
     def _weight(self) -> Tensor:
         """Return the weight after its hooks, over lags if its synapses have delays."""
@@ -417,11 +419,11 @@ class Recurrent(Layer, Neuron):
         return weight if self.layer.delays is None else self.layer.delays.over_lags(weight)
 
     def _operate(self, x: Any, states: PopulationStates | None, weight: Tensor | None = None) -> Tensor:
-        program, keeps = cast(StepByStep, self.neuron.step_by_step)
+        spiking, keeps = cast(StepByStep, self.neuron.step_by_step)
         geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
         call = on_errors.get()
         noted = None if call is None else partial(call, self)
-        options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states, "noted": noted}
+        options = {"spiking": spiking, "delay": self.steps, "geometry": geometry, "states": states, "noted": noted}
         weight = self._weight() if weight is None else weight
         return with_columns(recurrent, x, weight, columns=tuple(keeps.values()), **options)
 

@@ -16,7 +16,8 @@ from cuslayer._base import check, instead
 from cuslayer._base.sequences import Lengths, ended, own_steps, sum_of_parts
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
+from cuslayer.kernels.constants import ClassCounts
+from cuslayer.kernels.neuron.filters import Alpha, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
 
 # The default count of the labelled class, as in SLAYER-PyTorch's examples.

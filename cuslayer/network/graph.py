@@ -165,7 +165,7 @@ class Fusion(NamedTuple):
         if len(neurons) < count or not all(map(_computes_as, layers, self.layers)):
             return False
         found = [one_pass(neuron) for neuron in neurons]
-        return None not in found and len({each.exact for each in cast("list[OnePass]", found)}) == 1
+        return None not in found and len({each.spiking.exact for each in cast("list[OnePass]", found)}) == 1
 
 
 def one_pass(stage: Any) -> OnePass | None:
@@ -182,7 +182,7 @@ def _computes_as(layer: Any, kind: type[Layer]) -> bool:
 
 def _conv_pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     conv, pool = layers
-    pooling = Pooling(pool.window, pool.gain, neurons[1].response, neurons[1].spiking)
+    pooling = Pooling(pool.window, pool.gain, neurons[1].constants, neurons[1].spiking)
     weight, options = conv.effective_weight(), neurons[0]._asdict() | conv.geometry()
     return conv_pool(x, weight, pooling=pooling, **options)
 

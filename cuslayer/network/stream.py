@@ -63,7 +63,7 @@ class Stream:
 
     Args:
         net: a network of layers and neurons that can keep a state. The library's layers and neurons can, except for
-            `Decimate`, a `ReadOut` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0.
+            `Decimate`, and a `Shift` or `Delay` with a delay below 0.
             Users' layers, and subclasses with their own ``__call__``, need the attribute `memory` or the method
             `continued`; users' neurons need the method `continued`.
         lengths: the number of steps of each recording in a padded batch, (N,); None for no end.
@@ -169,29 +169,29 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     if first is None:
         return None
     if kinds == (Dense,):
-        return StreamedDense(weight, first.response, first.spiking)
+        return StreamedDense(weight, first.constants, first.spiking)
     options = layer.geometry()
     window = Window.of(weight.shape[:2], options["stride"], options["padding"], options["dilation"])
     if options["groups"] != 1:
         return None
     if kinds == (Conv,):
-        return StreamedConv(weight, window, first.response, first.spiking)
+        return StreamedConv(weight, window, first.constants, first.spiking)
     pool, after = pooled
     of_pool: Any = one_pass(after)
-    pooling = Pooling(pool.window, pool.gain, of_pool.response, of_pool.spiking)
+    pooling = Pooling(pool.window, pool.gain, of_pool.constants, of_pool.spiking)
     if not pool.window.tiles or weight.dtype != np.float32:
         return None
-    return StreamedConv(weight, window, first.response, first.spiking, pooling)
+    return StreamedConv(weight, window, first.constants, first.spiking, pooling)
 
 
 def _alone(node: GraphNode, on_cpu: bool) -> Run:
     """Return a stage in evaluation with a state."""
     stage = node.stage
-    srm = getattr(stage, "srm_form", None)
-    if on_cpu and srm is not None:
+    neurons = one_pass(stage)
+    if on_cpu and neurons is not None:
         from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
 
-        return StreamedNeurons(srm.response, srm.spiking)
+        return StreamedNeurons(neurons.constants, neurons.spiking)
     if getattr(stage, "training", False):
         stage = copy(stage)
         stage.training = False

@@ -1,21 +1,20 @@
-"""Write the CUDA code of the shipped kinds: ``python -m cuslayer.neurons``."""
+"""Show the CUDA code of the shipped kinds: ``python -m cuslayer.neurons``."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
-from cuslayer import kernels, neurons
-from cuslayer.kernels.neuron.printer import printed
+from cuslayer import neurons
+from cuslayer.kernels.neuron.kind import Kind
+from cuslayer.kernels.neuron.print_cuda import header
 
-FOLDER = Path(kernels.__file__).parent / "neuron"
 
-
-def files() -> dict[str, str]:
-    """Return the text of each printed file by its name."""
-    kinds = [each for each in vars(neurons).values() if hasattr(each, "kind") and each.step is not None]
-    return {name: text for each in kinds for name, text in printed(each.kind()).items()}
+def kinds() -> list[Kind]:
+    """Return the shipped kinds that are written as a step."""
+    classes = [kind for kind in vars(neurons).values() if getattr(kind, "step", None) is not None]
+    return [neurons.SRM().spiking.kind, *(each.kind() for each in classes)]
 
 
 if __name__ == "__main__":
-    for name, text in files().items():
-        (FOLDER / name).write_text(text, "utf-8")
+    for kind in kinds():
+        sys.stdout.write(header(kind, exponential=True))

@@ -27,8 +27,9 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape
-from cuslayer.kernels.recurrent.constants import Program
+from cuslayer.kernels.constants import EXPONENTIAL, Shape
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.filters import Alpha, Sampled, filtering
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
 
 
@@ -67,14 +68,28 @@ class OnePass(NamedTuple):
     """Arguments of fused operations for neurons.
 
     Attributes:
-        response: the spike response; for a `StepNeuron`, its constants, arrays that broadcast to the neurons.
-        spiking: threshold, refractory response and surrogate.
-        exact: whether backward includes the path through refraction.
+        constants: the constants that may differ between neurons, arrays that broadcast to them.
+        spiking: the kind of neuron and its other constants.
     """
 
-    response: Any
-    spiking: Any
-    exact: bool
+    constants: tuple[Array, ...]
+    spiking: StepSpiking
+
+
+class SrmForm(NamedTuple):
+    """The filters of spike response neurons.
+
+    Attributes:
+        response: the spike response.
+        refractory: the response of the potential to the neuron's own spike.
+        spiking: the kind of neuron and its constants.
+        refracting: the same after the spike response; see `functions.spike`.
+    """
+
+    response: Alpha
+    refractory: Alpha
+    spiking: StepSpiking
+    refracting: StepSpiking
 
 
 class LeakyForm(NamedTuple):
@@ -99,11 +114,11 @@ class StepByStep(NamedTuple):
     """Neurons in the form that kernels run step by step.
 
     Attributes:
-        program: the kind of neurons and its constants.
+        spiking: the kind of neurons and its constants.
         keeps: the decay factors of the states, arrays or tensors, by their names in the step.
     """
 
-    program: Program
+    spiking: StepSpiking
     keeps: Mapping[str, Any]
 
 
@@ -173,6 +188,8 @@ class Neuron:
         def parts(self) -> str: ...
     else:
         dt, gradient, period, peak, parts = 1.0, "slayer", 1, 1.0, "partial"
+    # Whether the output is the potential, not spikes.
+    reads_out: Any = False
     weight_scale: ClassVar[float | None] = None
     weight_grid: ClassVar[tuple[float, tuple[float, float]] | None] = None
     axon_delay: ClassVar[int] = 0
@@ -235,8 +252,8 @@ class Neuron:
         return None
 
     @property
-    def srm_form(self) -> OnePass | None:
-        """The constants of a spike response neuron with the exponential surrogate; None for any other kind."""
+    def srm_form(self) -> SrmForm | None:
+        """The filters of a spike response neuron; None for any other kind."""
         return None
 
     @property
@@ -269,9 +286,29 @@ class Neuron:
         """
         return None
 
+    @property
+    def psp_by_step(self) -> StepByStep | None:
+        """`psp` as neurons that do not fire, in the form that kernels run step by step; None without this form."""
+        response = self.filter
+        if self._psp_is_own or isinstance(response, Sampled):
+            return None
+        return StepByStep(filtering(response), {})
+
+    @property
+    def psp_steps(self) -> int | None:
+        """The number of earlier steps that `psp` uses; None if a subclass defines `psp`."""
+        return None if self._psp_is_own else len(self.response) - 1
+
+    @property
+    def _psp_is_own(self) -> bool:
+        return getattr(self.psp, "__func__", None) is not Neuron.psp
+
     def psp(self, x: Any) -> Tensor:
-        """Filter x (T, N, ...), spikes or numbers, by the response: ``a[t] = sum_k eps[k] x[t-k]``."""
-        return psp(x, response=self.filter)
+        """Filter x (T, N, ...), spikes or numbers, by the response: ``a[t] = sum_k eps[k] x[t-k]``.
+
+        A step without a spike has its own potential as the result.
+        """
+        return self(x) if self.reads_out else psp(x, response=self.filter)
 
     def fires(self, u: Array) -> Array:
         """Return where potentials u reach the threshold: ``u >= theta``, in u's dtype."""

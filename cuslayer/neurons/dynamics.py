@@ -30,7 +30,7 @@ from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.kind import Kind, read_step
 from cuslayer.kernels.neuron.smooth import silent_potentials, small_response
-from cuslayer.kernels.recurrent.constants import Program
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.neurons.base import (
     SURROGATE,
     USUAL_SCALE,
@@ -42,7 +42,7 @@ from cuslayer.neurons.base import (
     shape_of,
     surrogate_scale,
 )
-from cuslayer.neurons.states import States
+from cuslayer.neurons.states import PopulationStates, States
 from cuslayer.surrogates import EXPONENTIAL
 
 D = TypeVar("D", bound="StepNeuron")
@@ -122,6 +122,11 @@ def _data(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else value
 
 
+def _as_number(name: str, value: Any) -> float:
+    """Return a constant of a step as a number; a flag is 1 or 0."""
+    return float(value) if isinstance(value, bool) else float(check.number(name, value))
+
+
 def _is_trained(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
@@ -133,8 +138,22 @@ def _kind(cls: Any) -> Kind:
     if not cls.states:
         raise ValueError("states must have at least one name, got none")
     columns = tuple(cls.decays) if cls.step_columns is None else cls.step_columns
-    options = {"unfired": cls.as_if_unfired, "backward": cls.backward}
-    return read_step(cls.__name__, cls.step, cls.states, columns, **options)
+    return read_step(
+        cls.__name__,
+        cls.step,
+        cls.states,
+        columns,
+        unfired=cls.as_if_unfired,
+        backward=cls.backward,
+        backward_exact=cls.backward_exact,
+        fading=cls.fading,
+    )
+
+
+def simulate_by_step(x: Any, by_step: StepByStep, states: PopulationStates) -> Tensor:
+    """Return the output of neurons after earlier calls."""
+    columns = tuple(by_step.keeps.values())
+    return with_columns(simulate, x, columns=columns, spiking=by_step.spiking, states=states)
 
 
 def with_columns(operation: Callable[..., Tensor], *arrays: Any, columns: tuple[Any, ...], **options: Any) -> Tensor:
@@ -151,7 +170,7 @@ def simulate(
     *given: Array,
     spiking: StepSpiking,
     fixed: Sequence[Array] = (),
-    states: States | None = None,
+    states: States | PopulationStates | None = None,
     trained: bool = False,
 ) -> tuple[Array, Pullback]:
     """Return the spikes of neurons that are written as a step, for the weighted input x.
@@ -188,21 +207,63 @@ def simulate(
             raise ValueError(f"{name} must be as x, {x.shape}, {x.dtype}, got {each.shape}, {each.dtype}")
     k, inputs = kernels.of(x), namespace(x).stack([x, *more]) if more else x[None]
     constants = side_by_side(spiking.labels or kind.columns, own or fixed, x, x.shape[2:])
+    if isinstance(states, PopulationStates):
+        if more:
+            raise ValueError("neurons whose step uses ago keep states for one input, got a second")
+        out, back = _after(x, constants, spiking, states, trained)
+        shape = x.shape
+        return out, lambda g: _with_constants(*back(g), own, shape, trained)
     held = None if states is None else states.begin(x, len(kind.states))
     before = None if held is None else held.copy()
     u, s, kept = k.neuron.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
-    out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
-    potential, dtype, shape = save_for_backward(k, u), x.dtype, x.shape  # not x: the closure must not keep it alive
+    out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s if kind.fires else u
+    potential = save_for_backward(k, u) if kind.fires else lambda: u
+    dtype, shape = x.dtype, x.shape  # not x: the closure must not keep it alive
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g = g.astype(dtype, copy=False)
         later = None if states is None else states.end(g, len(kind.states))
-        y, sums = k.neuron.adjoint(g, potential(), kept, constants, spiking, before, trained, later)
-        if not trained:
-            return *y, *(None for _ in own)
-        return *y, *(of_constants(found, each, shape) for found, each in zip(sums, own, strict=True))
+        back = k.neuron.adjoint
+        y, sums = back(g, potential(), kept, constants, spiking, before, trained, later, overwrite=kind.fires)
+        return _with_constants(y, sums, own, shape, trained)
 
     return out, pullback
+
+
+def _with_constants(
+    of_inputs: Sequence[Array], sums: Array, own: Sequence[Array], shape: tuple[int, ...], trained: bool
+) -> tuple[Gradient, ...]:
+    """Return the gradients of the inputs, and of the constants, from their sums by column."""
+    if not trained:
+        return *of_inputs, *(None for _ in own)
+    return *of_inputs, *(of_constants(total, constant, shape) for total, constant in zip(sums, own, strict=True))
+
+
+def _after(
+    x: Array, constants: Array, spiking: StepSpiking, states: PopulationStates, trained: bool
+) -> tuple[Array, Callable[[Array], tuple[Sequence[Array], Array]]]:
+    """Return the spikes after earlier calls, whose inputs and spikes the step uses: a population without synapses."""
+    k = kernels.of(x)
+    held = states.begin(x, spiking, 0)
+    before = {"states": held.states.copy(), "start": held.steps}
+    arguments = namespace(x).empty((0, math.prod(x.shape[2:])), x.dtype), spiking, constants, 1
+    saves = spiking.saved(trained) if grad_enabled() else ()
+    u, s, kept = k.recurrent.forward(x, *arguments, before=held, saves=saves)
+    potential = save_for_backward(k, u)
+    dtype = x.dtype
+
+    def pullback(g: Array) -> tuple[Sequence[Array], Array]:
+        g = g.astype(dtype, copy=False)
+        later = states.end(k, g, spiking, 0)
+        errors, sums = k.recurrent.adjoint(g, potential(), kept, *arguments, trained=trained, **before, later=later)
+        return (errors[: len(g)],), sums
+
+    if not spiking.kind.fires:
+        return u, pullback
+    if spiking.graded:
+        return namespace(x).where(s.unpack() if isinstance(s, PackedSpikes) else s, u, dtype.type(0)), pullback
+    # Packed images have a line for each row.
+    return s.unpack() if isinstance(s, PackedSpikes) and x.ndim == 5 else s, pullback
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -211,15 +272,17 @@ class StepNeuron(Neuron):
 
     The loops for the CPU and for CUDA, and the gradient, come from the step. A subclass has constants, the names of its
     states, and ``step(c, *decays, *states, x)`` with c the neuron. The step returns the states after it, the potential
-    u before a spike changes it, and whether the neuron fires: ``u >= c.theta`` or ``u > c.theta``. A threshold of each
-    neuron is subtracted from the potential: ``u = v - c.level + c.theta``.
+    u before a spike changes it, and whether the neuron fires: ``u >= c.theta``, ``u > c.theta``, or the same of
+    ``abs(u)``. A threshold of each neuron is subtracted from the potential: ``u = v - c.level + c.theta``. Without a
+    spike, the potential is the output: a read-out, also as ``ReadOut(neuron=)``.
 
     A step has assignments and a return. They may contain ``+ - * /``, comparisons, ``a if s else b``, ``and``, ``or``,
     ``not``, numbers, `abs`, `min`, `max`, and ``exp``, ``rint``, ``trunc`` and ``flushed`` of `cuslayer.neurons.step`.
     The step must be in a file, because its source is read. Each step flushes the states that decay.
 
-    A constant ``c.name`` is a number, or an array that broadcasts to the layer's neurons; a tensor, such as a
-    `Bounded`, is trained. A second input follows x, and is the second argument of a call.
+    ``ago(x, c.lag)`` of `cuslayer.neurons.step` is the input of some steps ago, and ``ago("s", c.lag)`` the spike s
+    that the step returns. A constant ``c.name`` is a number, or an array that broadcasts to the layer's neurons; a
+    tensor, such as a `Bounded`, is trained. A second input follows x, and is the second argument of a call.
 
     Args:
         theta: the threshold.
@@ -238,7 +301,11 @@ class StepNeuron(Neuron):
         decays: for each decay in the step's parameters, ``exp(-dt / tau)``, the name of its time constant.
         backward: None, or ``backward(c, *decays, *states, u, rho, g)`` in place of the derived gradient. It takes the
             gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of the
-            spike. It returns the gradients of the states before the step, and of x.
+            spike; further parameters are values that the step has assigned. It returns the gradients of the states
+            before the step, and of x.
+        backward_exact: the same for ``gradient="exact"``; by default `backward`.
+        fading: states that become 0 where they are small, before each eighth step, each with the constant by which the
+            step multiplies it; see `flushed` for a check at every step.
         held: the states of stateful neurons between calls, else None. ``held.values``, (states, neurons of all
             samples), may be set before a call; it is None before the first.
         as_if_unfired: the terms that ``gradient="slayer"`` drops: True for all that follow from the spike; False for
@@ -271,6 +338,8 @@ class StepNeuron(Neuron):
     as_if_unfired: ClassVar[bool] = True
     step: ClassVar[Callable[..., Any] | None] = None
     backward: ClassVar[Callable[..., Any] | None] = None
+    backward_exact: ClassVar[Callable[..., Any] | None] = None
+    fading: ClassVar[Mapping[str, str]] = MappingProxyType({})
     # The step's parameters that are constants of the neurons; by default the decays.
     step_columns: ClassVar[tuple[str, ...] | None] = None
     # The names of the attributes that are time constants, or are checked like them.
@@ -292,7 +361,12 @@ class StepNeuron(Neuron):
             options = self.trained, partial(self.bounds_of, name), name in self.may_be_zero
             object.__setattr__(self, name, time_constant(name, getattr(self, name), *options))
         scaled_surrogate(self, self.scale_rho / self.width)
-        object.__setattr__(self, "held", States() if self.stateful else None)
+        object.__setattr__(self, "held", self._new_states() if self.stateful else None)
+
+    def _new_states(self) -> States | PopulationStates:
+        """Return the states before the first step; a step that uses earlier steps needs their inputs and spikes too."""
+        kind = self.kind()
+        return PopulationStates() if kind.past or kind.fading else States()
 
     @check.operation
     def spread(self, count: int, **ranges: tuple[float, float]) -> Any:
@@ -345,8 +419,7 @@ class StepNeuron(Neuron):
     def _means(self) -> tuple[tuple[str, float], ...]:
         """Return the constants of the step by name, their means over the neurons."""
         numbers = {name: float(np.mean(to_numpy(_data(value)))) for name, value in self.columns.items()}
-        numbers |= dict(zip(self.spiking.kind.numbers, self.spiking.values, strict=True))
-        return tuple(numbers.items())
+        return tuple((numbers | self.spiking.by_name).items())
 
     @property
     def pool_gain(self) -> float:
@@ -362,7 +435,10 @@ class StepNeuron(Neuron):
     def fires(self, u: Array) -> Array:
         """Return where potentials u reach the threshold as the step compares them, in u's dtype."""
         theta = u.dtype.type(self.theta)
-        return u > theta if self.step is not None and self.kind().strict else u >= theta
+        if self.step is None:
+            return u >= theta
+        size = abs(u) if self.kind().two_sided else u
+        return size > theta if self.kind().strict else size >= theta
 
     def parameters(self) -> list[Tensor]:
         """Return the trained constants, time constants first."""
@@ -399,7 +475,7 @@ class StepNeuron(Neuron):
         if self.held is not None:
             self.held.values = None
 
-    held: ClassVar[States | None] = None
+    held: ClassVar[States | PopulationStates | None] = None
 
     def decaying(self, x: Array, name: str) -> Array | None:
         """Return the sum of x (T, N, ...) that decays with a time constant; None if it differs between neurons."""
@@ -424,13 +500,14 @@ class StepNeuron(Neuron):
         kind = self.kind()
         own = [name for name in kind.numbers if np.ndim(_data(getattr(self, name))) or _is_trained(getattr(self, name))]
         kind = kind.with_columns(own)
-        values = tuple(check.number(name, getattr(self, name)) for name in kind.numbers)
+        values = tuple(_as_number(name, getattr(self, name)) for name in kind.numbers)
         for name, value in zip(kind.numbers, values, strict=True):
             check.finite_range(name, value, value)
         # Any other column follows from all time constants.
         labels = {name: name if hasattr(self, name) else " and ".join(self.time_constants) for name in kind.columns}
         labels_of = tuple(self.decays.get(name, labels[name]) for name in kind.columns)
-        return StepSpiking(kind=kind, values=values, labels=labels_of, **self._constants())
+        lags = tuple(check.integer(name, getattr(self, name), least=0) for name in kind.lags)
+        return StepSpiking(kind=kind, values=values, lags=lags, labels=labels_of, **self._constants())
 
     def column(self, name: str) -> Any:
         """Return a parameter of the step, or a constant that may differ between neurons, as an array or a tensor."""
@@ -447,18 +524,19 @@ class StepNeuron(Neuron):
     @property
     def step_by_step(self) -> StepByStep | None:
         own = type(self).__call__ is StepNeuron.__call__ and type(self).operate is StepNeuron.operate
-        if not own or self.step is None or self.graded or len(self.spiking.kind.inputs) > 1:
+        kind = self.spiking.kind
+        if not own or self.step is None or self.graded or not kind.fires or len(kind.inputs) > 1:
             return None
-        return StepByStep(Program(self.spiking), self.columns)
+        return StepByStep(self.spiking, self.columns)
 
     @property
     def one_pass(self) -> OnePass | None:
         by_step, spiking = self.step_by_step, self.spiking
         if by_step is None or self.stateful or not spiking.fusable or any(map(_is_trained, by_step.keeps.values())):
             return None
-        return OnePass(tuple(map(_data, by_step.keeps.values())), spiking, spiking.exact)
+        return OnePass(tuple(map(_data, by_step.keeps.values())), spiking)
 
-    def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
+    def operate(self, x: Any, states: Any, *more: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); the call changes the states, None for 0."""
         columns = tuple(self.columns.values())
         if self.backward is not None and any(map(_is_trained, columns)):
@@ -471,10 +549,19 @@ class StepNeuron(Neuron):
         check.weighted_input("x", x)
         return self.operate(x, self.held, *more)
 
+    @property
+    def reads_out(self) -> bool:
+        """Whether the step has no spike, so that the output is the potential."""
+        return self.step is not None and not self.kind().fires
+
+    @property
+    def psp_by_step(self) -> StepByStep | None:
+        return StepByStep(self.spiking, self.columns) if self.reads_out else None
+
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not StepNeuron.__call__:
             return None
-        states = States()
+        states = self._new_states()
         return lambda x: self.operate(x, states)
 
     def __repr__(self) -> str:

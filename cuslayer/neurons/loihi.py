@@ -14,10 +14,10 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Sampled, flushed_taps
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.filters import Sampled
 from cuslayer.kernels.neuron.kind import Kind, read_step
-from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.base import (
     SURROGATE,
     Names,
@@ -329,7 +329,7 @@ class Loihi(Neuron):
 
     @property
     def simulation(self) -> StepByStep | None:
-        return StepByStep(Program(self.constants), {}) if type(self).__call__ is Loihi.__call__ else None
+        return StepByStep(self.constants, {}) if type(self).__call__ is Loihi.__call__ else None
 
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Loihi.__call__:

@@ -13,7 +13,7 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.kernels.constants import Sampled
+from cuslayer.kernels.neuron.filters import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.states import Carried, Remembering

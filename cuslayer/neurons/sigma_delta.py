@@ -3,58 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
-from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import DeltaSpiking
+from cuslayer.backend import Array
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import LONGEST, StepNeuron
-from cuslayer.neurons.states import States
-
-
-@differentiable
-@check.operation
-def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = None) -> tuple[Array, Pullback]:
-    """Return the changes that sigma-delta neurons send, for the weighted input x; the equations are in `SigmaDelta`.
-
-    Unless ``spiking.exact``, backward treats every change as sent.
-
-    Args:
-        x: (T, N, ...), the weighted input, float32 or float64.
-        spiking: threshold, activation and surrogate.
-        states: the states between calls; None to begin with 0.
-
-    Returns:
-        The changes, of x's shape and type, 0 for no change.
-
-    Raises:
-        ValueError: x is not (T, N, ...).
-        TypeError: x is not floating.
-
-    >>> import numpy as np
-    >>> x = np.array([0.5, 0.25, 0.25, 0.0, -2.0]).reshape(5, 1, 1)
-    >>> sigma_delta(x, spiking=SigmaDelta(theta=0.4).spiking).data.ravel().tolist()
-    [0.5, 0.0, 0.5, 0.0, -1.0]
-    """
-    check.weighted_input("x", x)
-    k = kernels.of(x)
-    held = None if states is None else states.begin(x, 2)
-    u, s, passes = k.sigma_delta.forward(x, spiking, held)
-    out = namespace(x).where(s, u, u.dtype.type(0))
-    potential, dtype = save_for_backward(k, u), x.dtype
-
-    def pullback(g: Array) -> Array:
-        g = g.astype(dtype, copy=False)
-        later = None if states is None else states.end(g, 2)
-        return k.sigma_delta.adjoint(g, potential(), passes, spiking, later)
-
-    return out, pullback
+from cuslayer.neurons.step import flushed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,14 +74,33 @@ class SigmaDelta(StepNeuron):
             if getattr(self, name) is not only:
                 raise ValueError(f"{name} must be {only}, got {not only}")
 
-    @cached_property
-    def spiking(self) -> DeltaSpiking:
-        """Threshold, activation and surrogate as an argument of operations."""
-        return DeltaSpiking(sums=self.sums, rectifies=self.activation == "relu", **self._constants())
+    states: ClassVar[tuple[str, ...]] = ("v", "r")
 
     @property
-    def columns(self) -> dict[str, Any]:
-        return {}
+    def rectifies(self) -> bool:
+        """Whether the activation is ``max(v, 0)``; else it is v."""
+        return bool(self.activation == "relu")
+
+    def step(c, v, r, x):  # type: ignore[no-untyped-def]
+        v = flushed(v + x if c.sums > 0 else x)
+        a = 0.0 if c.rectifies > 0 and v < 0 else v
+        u = flushed(a - r)
+        s = abs(u) >= c.theta
+        passes = not (c.rectifies > 0 and v <= 0)  # noqa: F841 backward uses it
+        return v, a if s else r, u, s
+
+    def backward(c, v, r, u, rho, g, passes):  # type: ignore[no-untyped-def]
+        of_change = g + r
+        r = flushed(r - of_change)
+        v = flushed((of_change if passes else 0.0) + v)
+        return v if c.sums > 0 else 0.0, r, v
+
+    def backward_exact(c, v, r, u, rho, g, passes):  # type: ignore[no-untyped-def]
+        size = abs(u)
+        of_change = (g + r) * (size * rho + (1.0 if size >= c.theta else 0.0))
+        r = flushed(r - of_change)
+        v = flushed((of_change if passes else 0.0) + v)
+        return v if c.sums > 0 else 0.0, r, v
 
     @property
     def response(self) -> Array:
@@ -144,10 +120,3 @@ class SigmaDelta(StepNeuron):
     def pool_gain(self) -> float:
         """The weight of a pooling layer before these neurons: 1, the sum of the changes."""
         return 1.0
-
-    def fires(self, u: Array) -> Array:
-        """Return where neurons send a change u: ``|u| >= theta``."""
-        return abs(u) >= u.dtype.type(self.theta)
-
-    def operate(self, x: Any, states: States | None, *more: Any) -> Tensor:
-        return sigma_delta(x, spiking=self.spiking, states=states)

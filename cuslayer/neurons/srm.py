@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
-from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
-from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.kernels.recurrent.constants import Program
-from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer._tape import Tensor, as_tensor
+from cuslayer.backend import Array
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.filters import Alpha
+from cuslayer.kernels.neuron.kind import Kind, ago, flushed, read_step
 from cuslayer.neurons.base import (
     SURROGATE,
     USUAL_SCALE,
     Names,
     Neuron,
     OnePass,
+    SrmForm,
     StepByStep,
     scaled_or_none,
     scaled_surrogate,
@@ -29,22 +28,104 @@ from cuslayer.neurons.base import (
     shown,
     surrogate_scale,
 )
+from cuslayer.neurons.dynamics import simulate
 from cuslayer.neurons.states import PopulationStates
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 
+# The states of filters that decay, each with the constant by which a step multiplies it.
+_RESPONSE = {"q": "decay", "p": "decay"}
+_REFRACTION = {"r": "ref_decay", "h": "ref_decay"}
 
-@differentiable
+
+def _step(c, q, p, r, h, x):  # type: ignore[no-untyped-def]
+    """Filter the input and the neuron's own spikes, each by an alpha function that is cut after some steps."""
+    left = ago(x, c.cut)
+    left_spike = ago("s", c.ref_cut)
+    q = c.decay * (q + p) - c.cut_q * left
+    p = c.decay * p + x - c.cut_p * left
+    r = c.ref_decay * (r + h) - c.ref_cut_q * left_spike
+    u = c.gain * q + c.ref_gain * r
+    s = u >= c.theta
+    h = c.ref_decay * h + s - c.ref_cut_p * left_spike
+    return q, p, r, h, u, s
+
+
+def _backward(c, q, p, r, h, u, rho, g):  # type: ignore[no-untyped-def]
+    """Correlate the response with the gradient e of the potential."""
+    left = ago("e", c.cut)
+    e = flushed(rho * g)
+    q = c.decay * (q + p) - c.cut_q * left
+    p = c.decay * p + e - c.cut_p * left
+    return q, p, 0.0, 0.0, c.gain * q
+
+
+def _backward_exact(c, q, p, r, h, u, rho, g):  # type: ignore[no-untyped-def]
+    """Add to the gradient of a spike what it changes through refraction."""
+    left = ago("e", c.cut)
+    left_refraction = ago("e", c.ref_cut)
+    r = c.ref_decay * (r + h) - c.ref_cut_q * left_refraction
+    e = flushed(rho * (g + c.ref_gain * r))
+    h = c.ref_decay * h + e - c.ref_cut_p * left_refraction
+    q = c.decay * (q + p) - c.cut_q * left
+    p = c.decay * p + e - c.cut_p * left
+    return q, p, r, h, c.gain * q
+
+
+def _refract(c, r, h, a):  # type: ignore[no-untyped-def]
+    """Add the response to the neuron's own spikes to a filtered input a."""
+    left_spike = ago("s", c.ref_cut)
+    r = c.ref_decay * (r + h) - c.ref_cut_q * left_spike
+    u = a + c.ref_gain * r
+    s = u >= c.theta
+    h = c.ref_decay * h + s - c.ref_cut_p * left_spike
+    return r, h, u, s
+
+
+def _refract_backward(c, r, h, u, rho, g):  # type: ignore[no-untyped-def]
+    return 0.0, 0.0, flushed(rho * g)
+
+
+def _refract_backward_exact(c, r, h, u, rho, g):  # type: ignore[no-untyped-def]
+    left_refraction = ago("e", c.ref_cut)
+    r = c.ref_decay * (r + h) - c.ref_cut_q * left_refraction
+    e = flushed(rho * (g + c.ref_gain * r))
+    h = c.ref_decay * h + e - c.ref_cut_p * left_refraction
+    return r, h, e
+
+
+@cache
+def _kinds() -> tuple[Kind, Kind]:
+    """Return the kind of a spike response neuron, and the same after the spike response."""
+    whole = read_step(
+        "SRM",
+        _step,
+        ("q", "p", "r", "h"),
+        (),
+        backward=_backward,
+        backward_exact=_backward_exact,
+        fading=_RESPONSE | _REFRACTION,
+    )
+    refracting = read_step(
+        "Refracting",
+        _refract,
+        ("r", "h"),
+        (),
+        backward=_refract_backward,
+        backward_exact=_refract_backward_exact,
+        fading=_REFRACTION,
+    )
+    return whole, refracting
+
+
 @check.operation
-def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
+def neuron(x: Any, /, *, spiking: StepSpiking) -> Tensor:
     """Return ``spike(psp(x))`` in one forward and one backward pass.
 
     Only the potential u is saved for backward.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
-        response: the spike response.
-        spiking: threshold, refractory response and surrogate.
-        exact: whether backward includes the path through refraction.
+        spiking: the filters, the threshold and the surrogate, `SRM.spiking`.
 
     Returns:
         Spikes, boolean, of x's shape.
@@ -57,36 +138,27 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
-    >>> srm = SRM(tau_sr=2.0)
     >>> x = np.zeros((6, 1, 1)); x[0] = 12.0
-    >>> neuron(x, response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
+    >>> neuron(x, spiking=SRM(tau_sr=2.0).spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
+    x = as_tensor(x)
     check.weighted_input("x", x)
-    k = kernels.of(x)
-    u, s = k.srm.neuron(x, response, spiking)
-    potential, dtype = save_for_backward(k, u), x.dtype  # not x: the closure must not keep the weighted input alive
-    if not spiking.shape.is_exponential:
-        back = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
-        return s, lambda g: response.adjoint(k, back(g.astype(dtype, copy=False), potential(), spiking))
-    back = k.srm.neuron_adjoint
-    return s, lambda g: back(g.astype(dtype, copy=False), potential(), response, spiking, exact, overwrite=True)
+    return simulate(x, spiking=spiking)
 
 
-@differentiable
 @check.operation
-def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
+def spike(a: Any, /, *, spiking: StepSpiking) -> Tensor:
     """Return the spikes: where the potential after refraction reaches the threshold, ``s[t] = (u[t] >= theta)``.
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative. Backward uses the surrogate
     ``rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))``, by default with ``f(z) = exp(-|z|)``:
-    ``g_a[t] = dt rho(u[t]) g_s[t]``. With ``exact`` it also propagates through refraction:
+    ``g_a[t] = dt rho(u[t]) g_s[t]``. With ``gradient="exact"`` it also propagates through refraction:
     ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
 
     Args:
         a: (T, N, ...), the filtered input, float32 or float64.
-        spiking: threshold, refractory response and surrogate.
-        exact: whether backward includes the path through refraction.
+        spiking: threshold, refractory response and surrogate, `SRM.refracting`.
 
     Returns:
         Spikes, boolean, of a's shape.
@@ -99,36 +171,12 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
-    >>> spike(np.full((4, 1, 1), 10.0), spiking=SRM(tau_ref=1.0, scale_ref=2.0).spiking).data.ravel().tolist()
+    >>> spike(np.full((4, 1, 1), 10.0), spiking=SRM(tau_ref=1.0, scale_ref=2.0).refracting).data.ravel().tolist()
     [True, False, False, False]
     """
+    a = as_tensor(a)
     check.weighted_input("a", a)
-    k = kernels.of(a)
-    u, s = k.srm.spike(a, spiking)
-    adjoint = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
-    potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
-    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
-
-
-@differentiable
-@check.operation("neuron")
-def _neuron_after(x: Array, /, *, program: Program, states: PopulationStates) -> tuple[Array, Pullback]:
-    """Return the result of `neuron` from states, which it changes: by `Recurrent`'s kernels, without synapses."""
-    check.weighted_input("x", x)
-    k, held, dtype, shape = kernels.of(x), states.begin(x, program, 0), x.dtype, x.shape
-    before = {"states": held.states.copy(), "start": held.steps}
-    xp = namespace(x)
-    given = xp.empty((0, math.prod(x.shape[2:])), dtype), program, xp.empty((0, 1), dtype), 1
-    u, s, more = k.recurrent.forward(x, *given, before=held)
-    potential = save_for_backward(k, u)
-
-    def pullback(g: Array) -> Array:
-        g, later = g.astype(dtype, copy=False), states.end(k, g, program, 0)
-        found: Array = k.recurrent.adjoint(g, potential(), more, *given, **before, later=later)[0]
-        return found[: len(g)]
-
-    # Packed images have a line for each row.
-    return s.unpack() if isinstance(s, PackedSpikes) and len(shape) == 5 else s, pullback
+    return simulate(a, spiking=spiking)
 
 
 # Beyond this multiple of dt, neighbouring steps have the same numbers in float64.
@@ -147,7 +195,7 @@ class SRM(Neuron):
         s[t]   = (u[t] >= theta)
         rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))
 
-    Another surrogate has its shape f in place of the exponential; then no pass is fused with the layer's.
+    Another surrogate has its shape f in place of the exponential.
 
     Args:
         theta: the threshold.
@@ -222,11 +270,33 @@ class SRM(Neuron):
         return Alpha(1.0, self.tau_sr, self.dt, self.cutoff)
 
     @cached_property
-    def spiking(self) -> Spiking:
-        """Threshold, refractory response and surrogate as an argument of operations."""
-        refractory = Alpha(-self.scale_ref * self.theta, self.tau_ref, self.dt, self.ref_cutoff)
-        height = self.dt * self.scale_rho / self.width
-        return Spiking(self.theta, refractory, self.width, height, shape_of(self))
+    def refraction(self) -> Alpha:
+        """The refractory response, a negative alpha function."""
+        return Alpha(-self.scale_ref * self.theta, self.tau_ref, self.dt, self.ref_cutoff)
+
+    @cached_property
+    def spiking(self) -> StepSpiking:
+        """The filters, the threshold and the surrogate as an argument of operations."""
+        return self._spiking(_kinds()[0])
+
+    @cached_property
+    def refracting(self) -> StepSpiking:
+        """The neuron after its spike response, as an argument of `functions.spike`."""
+        return self._spiking(_kinds()[1])
+
+    def _spiking(self, kind: Kind) -> StepSpiking:
+        values = {"theta": self.theta, **_named("", self.filter), **_named("ref_", self.refraction)}
+        return StepSpiking(
+            kind=kind,
+            values=tuple(values[name] for name in kind.numbers),
+            lags=tuple(int(values[name]) for name in kind.lags),
+            theta=self.theta,
+            exact=self.gradient == "exact",
+            graded=False,
+            width=self.width,
+            height=self.dt * self.scale_rho / self.width,
+            shape=shape_of(self),
+        )
 
     @property
     def response(self) -> Array:
@@ -236,7 +306,7 @@ class SRM(Neuron):
     @property
     def refractory(self) -> Array:
         """The samples of the refractory response nu, (K,) float64."""
-        return self.spiking.refractory.samples()
+        return self.refraction.samples()
 
     @property
     def _plain(self) -> bool:
@@ -250,24 +320,23 @@ class SRM(Neuron):
 
     @cached_property
     def one_pass(self) -> OnePass | None:
-        if not self._plain or not self.spiking.shape.is_exponential:
-            return None
-        return OnePass(self.filter, self.spiking, self.gradient == "exact")
+        return OnePass((), self.spiking) if self._plain else None
 
     @property
-    def srm_form(self) -> OnePass | None:
-        return self.one_pass
+    def srm_form(self) -> SrmForm | None:
+        if not self._plain or not self.spiking.shape.is_exponential:
+            return None
+        return SrmForm(self.filter, self.refraction, self.spiking, self.refracting)
 
     @property
     def step_by_step(self) -> StepByStep | None:
-        program = Program(self.spiking, self.filter, self.gradient == "exact")
-        return StepByStep(program, {}) if self._plain else None
+        return StepByStep(self.spiking, {}) if self._plain else None
 
     def continued(self) -> Callable[[Any], Tensor] | None:
         if not self._plain:
             return None
-        program, states = Program(self.spiking, self.filter, self.gradient == "exact"), PopulationStates()
-        return lambda x: _neuron_after(x, program=program, states=states)
+        states = PopulationStates()
+        return lambda x: simulate(x, spiking=self.spiking, states=states)
 
     @property
     def relaxed(self) -> Surrogate | None:
@@ -275,11 +344,16 @@ class SRM(Neuron):
 
     def spike(self, u: Any) -> Tensor:
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.spike`."""
-        return spike(u, spiking=self.spiking, exact=self.gradient == "exact")
+        return spike(u, spiking=self.refracting)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))`` in one pass."""
-        return neuron(x, response=self.filter, spiking=self.spiking, exact=self.gradient == "exact")
+        return neuron(x, spiking=self.spiking)
 
     def __repr__(self) -> str:
         return shown(self)
+
+
+def _named(prefix: str, alpha: Alpha) -> dict[str, float]:
+    """Return the constants of a filter's recurrence by their names in a step."""
+    return {f"{prefix}{name}": value for name, value in alpha.constants._asdict().items()}

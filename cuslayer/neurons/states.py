@@ -10,7 +10,7 @@ from typing import Any
 from cuslayer import kernels
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array, Setting, namespace
-from cuslayer.kernels.recurrent.constants import Program
+from cuslayer.kernels.neuron.derive import StepSpiking
 
 _made: Setting[list[Any] | None] = Setting(None)
 
@@ -73,10 +73,10 @@ class States(Carried):
 class PopulationStates(Carried):
     """The state of a population between calls."""
 
-    def begin(self, x: Array, program: Program, delay: int) -> Any:
+    def begin(self, x: Array, spiking: StepSpiking, delay: int) -> Any:
         """Return the state before the input x (T, N, ...): the state after the last call, at first 0."""
         if self.values is None:
-            self.values = kernels.of(x).recurrent.held(x, program, delay)
+            self.values = kernels.of(x).recurrent.held(x, spiking, delay)
         inputs = self.values.inputs
         if kernels.of(inputs) is not kernels.of(x):
             raise ValueError("x must be on the device of the last call")
@@ -85,10 +85,10 @@ class PopulationStates(Carried):
             raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
         return self.values
 
-    def end(self, k: Any, g: Array, program: Program, longest: int) -> Any:
+    def end(self, k: Any, g: Array, spiking: StepSpiking, longest: int) -> Any:
         """Return the gradients that backward has left for a call like this one; None if they stop at its end."""
         if self.whole and self.later is None:
-            self.later = k.recurrent.nothing_later(g, program, longest)
+            self.later = k.recurrent.nothing_later(g, spiking, longest)
         return self.later
 
 

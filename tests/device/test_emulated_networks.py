@@ -5,7 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.kernels.constants import Alpha
+from cuslayer.kernels.neuron.filters import Alpha
 
 
 @pytest.mark.parametrize("notation", ["40-30-3", "8x8x2-4c3-2a-3"])
@@ -42,5 +42,5 @@ def test_numbers_before_a_convolution_and_a_dense_layer(gradient, emulated):
 
 def test_every_launch_is_the_emulators(emulated):
     x = np.ones((5, 3), np.float32)
-    kernels.of(x).srm.psp(x, Alpha(1, 5, 1, 0))
-    assert emulated.launches == ["psp"]
+    Alpha(1, 5, 1, 0).apply(kernels.of(x), x)
+    assert emulated.launches == ["neuron_of_kind"]

@@ -89,7 +89,7 @@ OPERATIONS = {
     ),
     "conv of spikes": (functions.conv, [spikes(3, 2, 6, 7, 4), normal(3, 3, 4, 6)], False),
     "conv and its neurons": (
-        lambda x, w: functions.conv_neuron(x, w, response=SRM.filter, spiking=SRM.spiking, padding=1),
+        lambda x, w: functions.conv_neuron(x, w, spiking=SRM.spiking, padding=1),
         [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
         False,
     ),
@@ -97,9 +97,8 @@ OPERATIONS = {
         lambda x, w: functions.conv_pool(
             x,
             w,
-            response=SRM.filter,
             spiking=SRM.spiking,
-            pooling=Pooling(Window.of(2, 2, 0, 1), 11.0, SRM.filter, SRM.spiking),
+            pooling=Pooling(Window.of(2, 2, 0, 1), 11.0, (), SRM.spiking),
         ),
         [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
         False,

@@ -1,14 +1,12 @@
 """Exact ties: a potential at the threshold, a sum of zero, the edge of a surrogate; the same on both devices."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 import cuslayer as cs
 from cuslayer._tape import on_potential
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, DeltaSpiking, Shape, Spiking
+from tests.kernels.test_twins import fire_adjoint
 from tools.emulator.driver import emulation
 
 # Neurons by their threshold; an exact gradient has the path through what a spike changes, that of time constants too.
@@ -84,9 +82,6 @@ def test_a_potential_at_the_threshold_fires(name):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
-DELTA = DeltaSpiking(theta=1.0, sums=True, rectifies=True, exact=False, graded=True, width=0.5, height=0.1)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sums", [True, False])
 def test_a_rectified_sum_of_zero_passes_no_gradient(sums, dtype):
@@ -101,22 +96,25 @@ def test_a_rectified_sum_of_zero_passes_no_gradient(sums, dtype):
     with emulation():
         for device in (cpu, gpu):
             for rectifies in (True, False):
-                spiking = replace(DELTA, sums=sums, rectifies=rectifies)
-                u, _, passes = device.sigma_delta.forward(x, spiking)
-                np.testing.assert_array_equal(passes, value > 0 if rectifies else np.ones_like(passes))
+                neuron = cs.SigmaDelta(theta=1.0, sums=sums, activation="relu" if rectifies else "none")
+                none = np.empty((0, 1), dtype)
+                u, _, kept = device.neuron.forward(x[None], none, neuron.spiking, None, neuron.spiking.saved(False))
+                np.testing.assert_array_equal(kept[0], value > 0 if rectifies else np.ones_like(value))
                 if rectifies:
-                    np.testing.assert_array_equal(device.sigma_delta.adjoint(g, u, passes, spiking), expected)
+                    y, _ = device.neuron.adjoint(g, u, kept, none, neuron.spiking)
+                    np.testing.assert_array_equal(y[0], expected)
 
 
 def test_a_change_at_the_threshold_passes_an_exact_gradient():
     """Of either sign; the surrogate is 0 at such a distance from its middle."""
-    spiking = replace(DELTA, sums=False, rectifies=False, exact=True, shape=Shape(3), theta=1.0, width=0.5)
+    options = {"gradient": "exact", "surrogate": "triangle", "tau_rho": 0.5, "scale_rho": 0.05}
+    spiking = cs.SigmaDelta(theta=1.0, sums=False, activation="none", **options).spiking
     beside = np.nextafter(1.0, 0.0)
     u = np.array([[1.0, -1.0, beside, -beside, 0.0]])
     with emulation():
         for device in (cpu, gpu):
-            y = device.sigma_delta.adjoint(np.ones_like(u), u, np.ones(u.shape, bool), spiking)
-            np.testing.assert_allclose(y, [[1.1, 1.1, 0.1, 0.1, 0.0]], rtol=1e-9)
+            y, _ = device.neuron.adjoint(np.ones_like(u), u, np.ones((1, *u.shape)), np.empty((0, 1)), spiking)
+            np.testing.assert_allclose(y[0], [[1.1, 1.1, 0.1, 0.1, 0.0]], rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -124,10 +122,12 @@ def test_the_edges_of_surrogates(dtype):
     """A box is closed: at its edges it has its height."""
     eps = np.finfo(dtype).eps
     u = np.array([[1.0, 1 - eps, 3.0, 3 + 2 * eps, 2.0]], dtype)
-    expected = {3: [0.0, 0.0, 0.0, 0.0, 0.25], 5: [0.25, 0.0, 0.25, 0.0, 0.25]}
+    expected = {"triangle": [0.0, 0.0, 0.0, 0.0, 0.25], "boxcar": [0.25, 0.0, 0.25, 0.0, 0.25]}
     with emulation():
         for device in (cpu, gpu):
-            for code, values in expected.items():
-                spiking = Spiking(2.0, Alpha(0.0, 1.0, 1.0, 0.01), 1.0, 0.25, Shape(code))
-                for adjoint in (device.surrogate.adjoint, device.surrogate.adjoint_exact):
-                    np.testing.assert_array_equal(adjoint(np.ones_like(u), u, spiking)[0], values)
+            for surrogate, values in expected.items():
+                options = {"tau_rho": 0.5, "scale_rho": 0.25, "scale_ref": 0.0, "gradient": "exact"}
+                srm = cs.SRM(theta=2.0, surrogate=surrogate, **options)
+                plain = device.surrogate.adjoint(np.ones_like(u), u, srm.spiking)
+                np.testing.assert_array_equal(plain[0], values)
+                np.testing.assert_array_equal(fire_adjoint(device, np.ones_like(u), u, srm.refracting)[0], values)

@@ -65,7 +65,7 @@ def test_recording_changes_no_bit_and_equals_the_layers(notation, gradient, pote
         assert (record.spikes == expected).all()
         np.testing.assert_allclose(record.weighted, weighted.data, atol=1e-4)
         np.testing.assert_allclose(record.filtered, a.data, atol=2e-3)
-        nu = cs.functions.psp(expected, response=srm.spiking.refractory)
+        nu = cs.functions.psp(expected, response=srm.refraction)
         np.testing.assert_allclose(record.refractory, nu.data, atol=1e-4)
         np.testing.assert_allclose(record.potential, a.data + nu.data, atol=2e-3)
         assert ((record.potential >= np.float32(srm.theta)) == expected).all()

@@ -17,6 +17,7 @@ from cuslayer.kernels.fused.cpu_conv import Checkpoints, ConvPass, saved_type
 
 pytestmark = pytest.mark.cpu_only
 
+NONE = np.empty((0, 1), np.float32)  # no constants of each neuron
 SRM = cs.SRM(theta=3.0, tau_sr=3.0, scale_ref=1.0)
 
 
@@ -38,10 +39,10 @@ def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int
     for samples, rows, columns, channels, maps, height in ((2, 7, 5, 2, 3, 2), (1, 9, 16, 1, 32, 3)):
         x = generator.random((steps * samples, rows, columns, channels)) < 0.2
         w = (4 * generator.standard_normal((3, 3, channels, maps))).astype(np.float32)
-        pooling = Pooling(Window.of(height, height, 0, 1), 3.3, srm.filter, srm.spiking)
+        pooling = Pooling(Window.of(height, height, 0, 1), 3.3, NONE, srm.spiking)
         frames, window = cpu.spikes.synapse_input(x), Window.of(3, 1, 1, 1)
-        fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, False, srm.spiking)
-        constants = window, srm.filter, srm.spiking, pooling
+        fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, srm.spiking)
+        constants = window, NONE, srm.spiking, pooling
         found = []
         for keep in (w.dtype, Checkpoints):
             u, pooled_u, s = fused.conv_pool(frames, steps, w, *constants, keep)
@@ -84,10 +85,10 @@ def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:
     steps, srm = 300, cs.SRM()
     x = np.zeros((steps, 34, 34, 2), bool)
     frames, window = cpu.spikes.synapse_input(x), Window.of(5, 1, 2, 1)
-    pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
-    fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, False, srm.spiking)
+    pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, NONE, srm.spiking)
+    fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, srm.spiking)
     w = np.ones((5, 5, 2, 16), np.float32)
-    u, _, _ = fused.conv_pool(frames, steps, w, window, srm.filter, srm.spiking, pooling, Checkpoints)
+    u, _, _ = fused.conv_pool(frames, steps, w, window, NONE, srm.spiking, pooling, Checkpoints)
     assert 0 < u.states.nbytes + u.fired.nbytes < steps * 34 * 34 * 16
 
 

@@ -120,10 +120,10 @@ def test_any_number_of_threads_has_the_same_bits(kind, rate):
     for threads in (1, 2, 3):
         cs.threads(threads)
         weight = cs.Tensor(w, requires_grad=True)
-        s = functions.conv_neuron(x, weight, response=srm.filter, spiking=srm.spiking, **options)
+        s = functions.conv_neuron(x, weight, spiking=srm.spiking, **options)
         s.backward(np.random.default_rng(4).standard_normal(s.shape).astype(np.float32))
         with cs.no_grad():
-            silent = functions.conv_neuron(x, w, response=srm.filter, spiking=srm.spiking, **options)
+            silent = functions.conv_neuron(x, w, spiking=srm.spiking, **options)
         assert (silent.data == s.data).all()
         found.append((s.data.tobytes(), weight.grad.tobytes()))
     assert s.data.any()

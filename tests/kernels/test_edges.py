@@ -7,17 +7,18 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer._base.jit import BLOCK
 from cuslayer.kernels import cpu, gpu, matrix
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused import cpu as fused
+from tests.kernels.test_twins import fire, fire_adjoint
 from tools.emulator.driver import emulation
 
-RESPONSE = Alpha(1.0, 4.0, 1.0, 0.05)
 
-
-def spiking(theta):
-    return Spiking(float(theta), Alpha(-2 * float(theta), 3.0, 1.0, 0.05), 1.5, 0.4)
+def srm_of(theta, **constants):
+    theta = float(theta)
+    options = {"tau_sr": 4.0, "tau_ref": 3.0, "cutoff": 0.05, "ref_cutoff": 0.05} | constants
+    return cs.SRM(theta=theta, tau_rho=1.5 / theta, scale_rho=0.6, **options)
 
 
 @pytest.fixture(params=["cpu", "emulated"])
@@ -33,32 +34,34 @@ def twin(request):
 def test_a_potential_at_the_threshold_fires(twin, dtype):
     theta = dtype(9.7)
     a = np.array([[np.nextafter(theta, dtype(0)), theta, np.nextafter(theta, dtype(99))]])
-    u, s = twin.srm.spike(a, spiking(theta))
+    u, s = fire(twin, a, srm_of(theta).refracting)
     np.testing.assert_array_equal(u, a)
     assert s.tolist() == [[False, True, True]]
     # A filtered input is at a threshold where the threshold is put at what it is.
     x = np.array([[30], [7], [0], [11], [0], [0]], dtype)
-    u, s = twin.srm.neuron(x, RESPONSE, spiking(1e9))
+    u, s = fire(twin, x, srm_of(1e9).spiking)
     assert not s.any()
     at, highest = int(u.argmax()), u.max()
-    assert np.flatnonzero(twin.srm.neuron(x, RESPONSE, spiking(highest))[1])[:1].tolist() == [at]
-    assert not twin.srm.neuron(x, RESPONSE, spiking(np.nextafter(highest, dtype(99))))[1].any()
+    assert np.flatnonzero(fire(twin, x, srm_of(highest).spiking)[1])[:1].tolist() == [at]
+    assert not fire(twin, x, srm_of(np.nextafter(highest, dtype(99))).spiking)[1].any()
 
 
 def test_blocks_of_columns_begin_at_rest():
     """A thread that brings one block of columns through time after another leaves nothing of the first behind."""
     cs.threads(1)
-    neurons = spiking(2)
-    assert max(RESPONSE.taps, neurons.refractory.taps) < 40
+    srm = srm_of(2)
+    exact = srm.with_gradient("exact")
+    response = srm.filter
+    assert max(response.taps, srm.refraction.taps) < 40
     x, g = np.random.default_rng(0).normal(0.5, 2, (2, 40, 2 * BLOCK + 3))
 
     def everything(x, g):
-        u, s = cpu.srm.neuron(x, RESPONSE, neurons)
+        u, s = fire(cpu, x, srm.spiking)
         return [
-            *(u, s, *cpu.srm.spike(x, neurons), cpu.srm.psp(x, RESPONSE), cpu.srm.psp_adjoint(g, RESPONSE)),
-            *(cpu.filter_bank.fir(x, RESPONSE.samples()), cpu.filter_bank.fir_adjoint(g, RESPONSE.samples())),
-            *(cpu.surrogate.adjoint(g, u, neurons), cpu.surrogate.adjoint_exact(g, u, neurons)),
-            *(cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons), cpu.srm.neuron_adjoint(g, u, RESPONSE, neurons, True)),
+            *(u, s, *fire(cpu, x, srm.refracting), response.apply(cpu, x), response.adjoint(cpu, g)),
+            *(cpu.filter_bank.fir(x, response.samples()), cpu.filter_bank.fir_adjoint(g, response.samples())),
+            *(cpu.surrogate.adjoint(g, u, srm.spiking), fire_adjoint(cpu, g, u, exact.refracting)),
+            *(fire_adjoint(cpu, g, u, srm.spiking), fire_adjoint(cpu, g, u, exact.spiking)),
         ]
 
     whole = everything(x, g)
@@ -73,7 +76,10 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
     generator = np.random.default_rng(0)
     whole = [generator.normal(1, 2, (9, 12)) for _ in range(2)]
     broken = [np.asfortranarray(x) for x in whole]
-    neurons, taps, delay = spiking(2), RESPONSE.samples(), np.arange(12) - 3
+    srm, delay = srm_of(2), np.arange(12) - 3
+    exact = srm.with_gradient("exact")
+    response = srm.filter
+    taps = response.samples()
 
     def everything(x, g):
         weights, squares = [np.ones((9, 12)) for _ in range(2)], np.zeros(1)
@@ -85,18 +91,18 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
                 squares,
                 *weights,
                 *gpu.optim.clip_values([g], 1.0),
-                *gpu.srm.neuron(x, RESPONSE, neurons),
-                *gpu.srm.spike(x, neurons),
+                *fire(gpu, x, srm.spiking),
+                *fire(gpu, x, srm.refracting),
             ),
-            *(gpu.srm.psp(x, RESPONSE), gpu.srm.psp(x > 1, RESPONSE), gpu.srm.psp_adjoint(g, RESPONSE)),
+            *(response.apply(gpu, x), response.apply(gpu, x > 1), response.adjoint(gpu, g)),
             *(
                 gpu.filter_bank.fir(x, taps),
                 gpu.filter_bank.fir_adjoint(g, taps),
                 gpu.delay.shift(x, delay),
                 gpu.delay.shift_spikes(x > 1, delay),
             ),
-            *(gpu.surrogate.adjoint(g, x, neurons), gpu.surrogate.adjoint_exact(g, x, neurons)),
-            *(gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons), gpu.srm.neuron_adjoint(g, x, RESPONSE, neurons, True)),
+            *(gpu.surrogate.adjoint(g, x, srm.spiking), fire_adjoint(gpu, g, x, exact.refracting)),
+            *(fire_adjoint(gpu, g, x, srm.spiking), fire_adjoint(gpu, g, x, exact.spiking)),
         ]
 
     for ours, theirs in zip(everything(*broken), everything(*whole), strict=True):
@@ -105,8 +111,9 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
 
 # Two whole chunks and a part of one, so that rings of the cut and a chunk turn; and more blocks than parts of a sum.
 STEPS = 70
-FIRST = {"response": Alpha(1.0, 3.0, 1.0, 0.2), "spiking": spiking(10)}
-SECOND = {"response": Alpha(1.0, 2.0, 1.0, 0.1), "spiking": spiking(9)}
+FIRST = {"spiking": srm_of(10, tau_sr=3.0, cutoff=0.2).spiking}
+SECOND = {"spiking": srm_of(9, tau_sr=2.0, cutoff=0.1).spiking}
+NONE = np.empty((0, 1), np.float32)
 
 
 def neurons(x, constants):
@@ -158,7 +165,7 @@ def test_whole_chunks_of_convolution_and_pooling(together, outputs, wanted, monk
     for one_pass in (True, False):
         x, w = cs.Tensor(steady(8, 5, 8, 2), requires_grad=wanted), weight(3, 2, 2, outputs)
         if one_pass:
-            pooling = Pooling(Window.of((2, 3), (2, 3), 0, 1), 8.0, **SECOND)
+            pooling = Pooling(Window.of((2, 3), (2, 3), 0, 1), 8.0, NONE, **SECOND)
             s = functions.conv_pool(x, w, pooling=pooling, padding=(1, 0), **FIRST)
         else:
             s = neurons(pool(neurons(functions.conv(x, w, padding=(1, 0)), FIRST)), SECOND)
@@ -187,27 +194,27 @@ def test_blocks_of_frames_leave_no_seam(groups, monkeypatch):
 
 # Past spikes are remembered for 59 steps, longer than a chunk. The cut is at a tenth of the peak, so that a spike that
 # is forgotten too late or too early moves others.
-LONG = Spiking(10.0, Alpha(-20.0, 12.0, 1.0, 2.0), 1.5, 0.4)
+LONG = srm_of(10, tau_ref=12.0, ref_cutoff=2.0, tau_sr=3.0, cutoff=0.2)
 
 
 @pytest.mark.parametrize("layer", ["dense", "conv", "conv_pool"])
 def test_a_refraction_longer_than_a_chunk(layer, monkeypatch):
-    cut = LONG.refractory.recurrence(np.dtype(np.float32), 200).cut
+    cut = LONG.refraction.taps
     assert CHUNK < cut < 2 * CHUNK
-    constants = FIRST | {"spiking": LONG}
+    constants = {"spiking": LONG.spiking}
     generator = np.random.default_rng(3)
     if layer == "dense":
         x, w = generator.random((200, 4, 9)) < 0.3, generator.standard_normal((9, 20)) * 9
         one, two = without_gradients(x, w, constants, monkeypatch), neurons(functions.dense(x, w), constants).data
     else:
         x, w = generator.random((200, 2, 4, 6, 2)) < 0.3, weight(3, 2, 2, 3)
-        pooling = Pooling(Window.of(2, 2, 0, 1), 8.0, RESPONSE, LONG)
+        pooling = Pooling(Window.of(2, 2, 0, 1), 8.0, (), LONG.spiking)
         apart = neurons(functions.conv(x, w), constants)
         if layer == "conv":
             one, two = functions.conv_neuron(x, w, **constants).data, apart.data
         else:
             one = functions.conv_pool(x, w, pooling=pooling, **constants).data
-            two = functions.neuron(cs.SumPool(2, gain=8.0)(apart), response=RESPONSE, spiking=LONG).data
+            two = neurons(cs.SumPool(2, gain=8.0)(apart), constants).data
     assert two[cut:].mean() > 0.02
     np.testing.assert_array_equal(one, two)
 
@@ -229,20 +236,20 @@ def test_the_gain_of_pooling_is_float32():
 def test_the_potential_behind_fused_pooling_has_the_gain_in_float32():
     x, w = steady(2, 4, 7, 2), np.abs(weight(3, 2, 2, 3).data)
     window, tiles = Window.of((3, 2), 1, 0, 1), Window.of((2, 3), (2, 3), 0, 1)
-    pooling = Pooling(tiles, 5.61, **SECOND)
+    pooling = Pooling(tiles, 5.61, NONE, **SECOND)
     frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
-    constants = (window, FIRST["response"], FIRST["spiking"])
-    _, kept, s = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, False, FIRST["spiking"]).conv_pool(
+    constants = (window, NONE, FIRST["spiking"])
+    _, kept, s = cpu.fused.conv_pool_kernels(frames, window, 1, pooling, FIRST["spiking"]).conv_pool(
         frames, STEPS, w, *constants, pooling, np.dtype(np.float32)
     )
-    passes = cpu.fused.conv_kernels(frames, window, 1, False, FIRST["spiking"])
+    passes = cpu.fused.conv_kernels(frames, window, 1, FIRST["spiking"])
     _, between = passes.conv_neuron(frames, STEPS, w, *constants, None)
     pooled = cpu.pool.forward(between, tiles, 5.61)
     # The counts at which the two gains make different numbers, as in the test above.
     counts = np.arange(7, dtype=np.float32)
     differ = counts * np.float32(5.61) != (counts.astype(np.float64) * 5.61).astype(np.float32)
     assert np.isin(pooled, (counts * np.float32(5.61))[differ]).sum() > 5
-    u, fired = cpu.srm.neuron(pooled.reshape(STEPS, -1), SECOND["response"], SECOND["spiking"])
+    u, fired = fire(cpu, pooled.reshape(STEPS, -1), SECOND["spiking"])
     np.testing.assert_array_equal(s.ravel(), fired.ravel())
     # The potentials are kept by sample, each being one block: a row of 2 tiles of 3 channels.
     each = u.reshape(STEPS, 2, -1)

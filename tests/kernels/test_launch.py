@@ -8,7 +8,8 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tests.support.recorder import Recorder, psp
+from cuslayer.kernels.neuron.print_cuda import header
+from tests.support.recorder import Recorder, surrogate
 from tools.emulator.driver import emulation
 
 
@@ -53,24 +54,25 @@ def test_a_signature_is_read_without_its_comments():
     assert [p.shape for p in found["one"][:3]] == [("steps", "columns"), (), ("2", "steps x columns")]
 
 
+HEIGHT = "surrogate_adjoint: of.height does not fit float32"
 STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
 
 
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"x": np.zeros((4, 3))}, TypeError, "psp: x is float64, the kernel wants float32"),
-        ({"x": [0.0]}, TypeError, "psp: x is builtins.list, the kernel wants numpy.ndarray"),
-        ({"x": STRIDED}, ValueError, "psp: x must be C-contiguous, got strides (24, 8) of shape (4, 3)"),
-        ({"steps": 4.0}, TypeError, "psp: steps must be an integer, got float"),
-        ({"cut": 1 << 63}, ValueError, "psp: response.cut does not fit int64, got 9223372036854775808"),
-        ({"gain": 1e39}, ValueError, "psp: response.gain does not fit float32, got 1e+39"),
-        ({"gain": 10**400}, ValueError, "psp: response.gain does not fit float32, got an integer past every float"),
+        ({"g": np.zeros((4, 3))}, TypeError, "surrogate_adjoint: g is float64, the kernel wants float32"),
+        ({"g": [0.0]}, TypeError, "surrogate_adjoint: g is builtins.list, the kernel wants numpy.ndarray"),
+        ({"g": STRIDED}, ValueError, "surrogate_adjoint: g must be C-contiguous, got strides (24, 8) of shape (4, 3)"),
+        ({"size": 4.0}, TypeError, "surrogate_adjoint: size must be an integer, got float"),
+        ({"code": 1 << 63}, ValueError, "surrogate_adjoint: of.code does not fit int32, got 9223372036854775808"),
+        ({"height": 1e39}, ValueError, f"{HEIGHT}, got 1e+39"),
+        ({"height": 10**400}, ValueError, f"{HEIGHT}, got an integer past every float"),
     ],
 )
 def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, changed, error, message):
     with pytest.raises(error) as raised:
-        library.kernel("psp", SINGLE)(3, **psp(**changed))
+        library.kernel("surrogate_adjoint", SINGLE)(3, **surrogate(**changed))
     assert str(raised.value) == message
     assert driver.launches == []
 
@@ -121,30 +123,31 @@ def test_a_shape_that_does_not_fit_is_refused_by_name(library, driver, changed, 
 
 
 def test_a_missing_or_unknown_name_is_refused(library, driver):
-    fitting = psp()
-    less = {name: x for name, x in fitting.items() if name not in ("steps", "response")}
+    names = "g, u, y, size, of"
+    fitting = surrogate()
+    less = {name: x for name, x in fitting.items() if name not in ("y", "of")}
     for arguments, found in (
-        (less, "lack response"),
-        (fitting | {"theta": 1, "y": 1}, "have unknown theta, y"),
-        (less | {"height": 1, "cuts": 1}, "lack response and have unknown height, cuts"),
-        ({}, "lack x, a, response"),
+        (less, "lack y, of"),
+        (fitting | {"theta": 1, "x": 1}, "have unknown theta, x"),
+        (less | {"height": 1, "cuts": 1}, "lack y, of and have unknown height, cuts"),
+        ({}, "lack g, u, y, of"),
     ):
         with pytest.raises(TypeError) as raised:
-            library.kernel("psp", SINGLE)(3, **arguments)
-        assert str(raised.value) == f"psp: arguments {found}; the kernel wants x, a, steps, columns, response"
+            library.kernel("surrogate_adjoint", SINGLE)(3, **arguments)
+        assert str(raised.value) == f"surrogate_adjoint: arguments {found}; the kernel wants {names}"
     assert driver.launches == []
 
 
 def test_names_bind_in_any_order(library, driver):
-    kernel = library.kernel("psp", SINGLE)
-    fitting = psp(a=np.zeros((4, 3), np.float32))
+    kernel = library.kernel("surrogate_adjoint", SINGLE)
+    fitting = surrogate(y=np.zeros((4, 3), np.float32))
     kernel(3, **fitting)
     kernel(3, **dict(reversed(fitting.items())))
     first, then = (launch[3] for launch in driver.launches)
-    assert first[0] is then[0] is fitting["x"]
-    assert first[1] is then[1] is fitting["a"]
-    assert first[2:4] == then[2:4] == (4, 3)
-    assert first[4].tolist() == then[4].tolist() == (SINGLE.type(0.9).item(), 1.0, 4, 0.0, 0.0)
+    assert first[0] is then[0] is fitting["g"]
+    assert first[2] is then[2] is fitting["y"]
+    assert first[3] == then[3] == 12
+    assert first[4].tolist() == then[4].tolist() == (0, SINGLE.type(0.9).item(), 1.0, 1.0, 0.0, 0.0)
     x = np.zeros((4, 3), np.float32)
     shift = library.kernel("shift", SINGLE)
     with pytest.raises(TypeError, match=r"^shift: delay is int32, the kernel wants int64$"):
@@ -188,87 +191,91 @@ def test_several_arrays_are_one_argument(driver):
 def test_an_array_on_another_device_is_refused(library, driver):
     far = np.zeros((4, 3), np.float32)
     driver.places[id(far)] = 1
-    with pytest.raises(ValueError, match=r"^psp: a is on device 1, the kernel runs on device 0$"):
-        library.kernel("psp", SINGLE)(3, **psp(a=far))
+    with pytest.raises(ValueError, match=r"^surrogate_adjoint: y is on device 1, the kernel runs on device 0$"):
+        library.kernel("surrogate_adjoint", SINGLE)(3, **surrogate(y=far))
     driver.current = 1
-    with pytest.raises(ValueError, match=r"^psp: x is on device 0, the kernel runs on device 1$"):
-        library.kernel("psp", SINGLE)(3, **psp(a=far))
+    with pytest.raises(ValueError, match=r"^surrogate_adjoint: g is on device 0, the kernel runs on device 1$"):
+        library.kernel("surrogate_adjoint", SINGLE)(3, **surrogate(y=far))
 
 
 def test_numbers_arrive_in_the_exact_type(library, driver):
     for dtype in (SINGLE, DOUBLE):
         x = np.zeros((4, 3), dtype)
-        given = psp(x=x, a=x, steps=np.int32(4), decay=0.9, gain=np.float64(0.1), cut_p=1, cut_q=np.inf)
-        library.kernel("psp", dtype)(3, **given)
+        given = surrogate(g=x, u=x, y=x, size=np.int32(12), theta=0.9, height=np.float64(0.1), a=1, b=np.inf)
+        library.kernel("surrogate_adjoint", dtype)(3, **given)
         arguments = driver.launches[-1][3]
-        assert arguments[0] is arguments[1] is x
-        assert [type(a) for a in arguments[2:4]] == [np.int64, np.int64]
-        assert arguments[2] == 4
-        response = arguments[4]
-        assert {response.dtype[name] for name in ("decay", "gain", "cut_p", "cut_q")} == {dtype}
-        assert response.dtype["cut"] == np.int64
-        assert (response["gain"], response["cut_q"]) == (dtype.type(0.1), np.inf)
+        assert arguments[0] is arguments[1] is arguments[2] is x
+        assert type(arguments[3]) is np.int64
+        assert arguments[3] == 12
+        of = arguments[4]
+        assert {of.dtype[name] for name in ("theta", "height", "a", "b")} == {dtype}
+        assert of.dtype["code"] == np.int32
+        assert (of["height"], of["b"]) == (dtype.type(0.1), np.inf)
 
 
 def test_what_was_bound_before_is_no_excuse(library, driver):
     """Numbers that compare equal may differ in type or sign: each is bound, or rejected, as at the first call."""
-    kernel = library.kernel("psp", DOUBLE)
+    kernel = library.kernel("surrogate_adjoint", DOUBLE)
     x = np.zeros((4, 3))
     zero, one = 0.0, 1.0
-    for gain in (zero, -zero, one, one, 1, zero):
-        kernel(3, **psp(x=x, a=x, gain=gain, columns=3))
-        bound = driver.launches[-1][3][4]["gain"]
-        assert (bound, np.signbit(bound)) == (gain, np.signbit(gain))
+    for height in (zero, -zero, one, one, 1, zero):
+        kernel(3, **surrogate(g=x, u=x, y=x, height=height))
+        bound = driver.launches[-1][3][4]["height"]
+        assert (bound, np.signbit(bound)) == (height, np.signbit(height))
         assert bound.dtype == np.float64
     for changed, message in (
-        ({"gain": True}, "gain must be a number, got bool"),
-        ({"columns": True}, "columns must be an integer, got bool"),
-        ({"columns": 1.0}, "columns must be an integer, got float"),
+        ({"height": True}, "height must be a number, got bool"),
+        ({"size": True}, "size must be an integer, got bool"),
+        ({"size": 1.0}, "size must be an integer, got float"),
     ):
         with pytest.raises(TypeError, match=message):
-            kernel(3, **psp(**{"x": x, "a": x, **changed}))
+            kernel(3, **surrogate(g=x, u=x, y=x, **changed))
 
 
 def test_a_grid_covers_its_threads_and_has_a_top(library, driver):
-    kernel = library.kernel("psp", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE)
     for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
-        kernel(threads, **psp())
+        kernel(threads, **surrogate())
         assert driver.launches[-1][1:3] == ((blocks,), (128,))
-    kernel = library.kernel("psp", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE)
     driver.launches.clear()
-    kernel(0, **psp())
+    kernel(0, **surrogate())
     assert driver.launches == []
-    with pytest.raises(TypeError, match="psp: steps"):
-        kernel(0, **psp(steps="4"))
+    with pytest.raises(TypeError, match="surrogate_adjoint: size"):
+        kernel(0, **surrogate(size="4"))
 
 
 def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
-    first = library.kernel("psp", SINGLE)
-    assert library.kernel("psp", SINGLE) is first
-    library.kernel("spike", np.dtype("f4"))
-    assert driver.built == [(source.text("srm", SINGLE), 0)]
-    library.kernel("psp", DOUBLE)
+    first = library.kernel("surrogate_adjoint", SINGLE)
+    assert library.kernel("surrogate_adjoint", SINGLE) is first
+    library.kernel("surrogate_adjoint", np.dtype("f4"))
+    assert driver.built == [(source.text("surrogate", SINGLE), 0)]
+    library.kernel("surrogate_adjoint", DOUBLE)
     library.kernel("shift", SINGLE)
     driver.current = 1
-    assert library.kernel("psp", SINGLE) is not first
+    assert library.kernel("surrogate_adjoint", SINGLE) is not first
     assert driver.built[1:] == [
-        (source.text("srm", DOUBLE), 0),
+        (source.text("surrogate", DOUBLE), 0),
         (source.text("delay", SINGLE), 0),
-        (source.text("srm", SINGLE), 1),
+        (source.text("surrogate", SINGLE), 1),
     ]
+    kind = header(cs.LIF.kind(), exponential=True)
+    of_kind = library.kernel("neuron_of_kind", SINGLE, kind)
+    assert library.kernel("neuron_of_kind", SINGLE, kind) is of_kind
+    assert driver.built[4:] == [(source.text("neuron", SINGLE, kind), 1)]
 
 
 def test_blocks_and_shared_memory_of_ones_own_choice(library, driver):
-    kernel = library.kernel("psp", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE)
     for grid, shared in (((2, 3), 0), ((4,), 99_000), ((1, 1, 5), 60_000)):
-        kernel.launch(grid, (32, 2), shared, **psp())
+        kernel.launch(grid, (32, 2), shared, **surrogate())
         assert driver.launches.pop()[1:3] == (grid, (32, 2))
-    kernel.launch((3, 0), (32,), 0, **psp())
+    kernel.launch((3, 0), (32,), 0, **surrogate())
     assert driver.launches == []
-    with pytest.raises(ValueError, match=r"^psp: shared must be at most 100000 bytes on this device, got 100001$"):
-        kernel.launch((1,), (32,), 100_001, **psp())
-    with pytest.raises(TypeError, match=r"^psp: steps must be an integer, got float$"):
-        kernel.launch((1,), (32,), 0, **psp(steps=1.0))
+    with pytest.raises(ValueError, match=r": shared must be at most 100000 bytes on this device, got 100001$"):
+        kernel.launch((1,), (32,), 100_001, **surrogate())
+    with pytest.raises(TypeError, match=r"^surrogate_adjoint: size must be an integer, got float$"):
+        kernel.launch((1,), (32,), 0, **surrogate(size=1.0))
 
 
 INTEGERS = """extern "C" __global__ void k(int i, unsigned int u, const unsigned *words, float16 *h) {}"""

@@ -14,6 +14,7 @@ from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
+from tests.kernels.test_twins import fire_adjoint
 
 MEGABYTE = 1 << 20
 
@@ -128,8 +129,8 @@ def leaky(x, g, keep):
 
 def srm(x, g, keep):
     neuron = SRM(theta=1.0)
-    constants = neuron.filter, neuron.spiking
-    return [cpu.srm.neuron_adjoint(g, x, *constants), cpu.srm.neuron_adjoint(g, x, *constants, True)]
+    both = (neuron.with_gradient(gradient).spiking for gradient in ("slayer", "exact"))
+    return [fire_adjoint(cpu, g, x, spiking) for spiking in both]
 
 
 def sampled(x, g, keep):

@@ -8,6 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.neurons import loihi
+from tests.kernels.test_twins import fire_adjoint
 from tests.kernels.test_twins_conv import emulator as emulator
 
 WRONG = (math.nan, math.inf, -math.inf)
@@ -19,8 +20,8 @@ LOIHI = cs.Loihi().constants
 def adjoints(k):
     """Return functions of the gradient of spikes and the potential."""
     return {
-        "neuron": lambda g, u: k.srm.neuron_adjoint(g, u, SRM.filter, SRM.spiking),
-        "neuron, exact": lambda g, u: k.srm.neuron_adjoint(g, u, SRM.filter, SRM.spiking, True),
+        "neuron": lambda g, u: fire_adjoint(k, g, u, SRM.spiking),
+        "neuron, exact": lambda g, u: fire_adjoint(k, g, u, SRM.with_gradient("exact").spiking),
         "sampled": lambda g, u: k.sampled_srm.sampled_spike_adjoint_exact(g, u, SAMPLED.spiking),
         "Loihi": lambda g, u: loihi.adjoint(k, g, u, LOIHI),
     }

@@ -63,7 +63,7 @@ def test_compiles_without_warnings_and_keeps_everything_in_registers(name, dtype
 
 def test_every_kind_of_neuron_is_compiled():
     kinds = [each.__name__ for each in vars(neurons).values() if getattr(each, "step", None) is not None]
-    forward = [f"{source} of {kind}" for kind in kinds for source in ("neuron", "dense_neuron", "recurrent")]
+    forward = [f"{source} of {kind}" for kind in kinds for source in ("neuron", "recurrent")]
     assert len(kinds) > 7
     assert {*forward} <= compile_report.sources().keys()
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.neuron.filters import Alpha
 from tests.support.closeness import CLOSE as CLOSE
 from tests.support.closeness import close as close
 from tests.support.closeness import norm as norm
@@ -46,18 +48,36 @@ alphas = st.builds(
 )
 
 
+gradients = st.sampled_from(["slayer", "exact"])
+exponential = st.just("exponential")
+
+
 @st.composite
-def spikings(draw):
+def srms(draw, surrogates=exponential):
+    """Draw spike response neurons, also with filters that are cut after few steps, and never."""
     theta = draw(st.floats(0.5, 20))
-    dt = draw(st.floats(0.1, 2))
-    refractory = Alpha(
-        amplitude=-theta * draw(st.floats(0, 2)),
-        tau=draw(st.floats(0.3, 5)),
-        dt=dt,
-        cutoff=draw(st.sampled_from([0, 0.01, 0.3 * theta])),
+    return cs.SRM(
+        theta=theta,
+        tau_sr=draw(st.floats(0.5, 20)),
+        tau_ref=draw(st.floats(0.3, 5)),
+        scale_ref=draw(st.one_of(st.just(0.0), st.floats(0.1, 2))),
+        tau_rho=draw(st.floats(0.05, 2)),
+        scale_rho=draw(st.floats(0.1, 1)),
+        dt=draw(st.floats(0.1, 2)),
+        gradient=draw(gradients),
+        cutoff=draw(st.sampled_from([0, 0.01, 0.3])),
+        ref_cutoff=draw(st.sampled_from([0, 0.01, 0.3 * theta])),
+        surrogate=draw(surrogates),
     )
-    width = theta * draw(st.floats(0.05, 2))
-    return Spiking(theta, refractory, width, dt * draw(st.floats(0.1, 1)) / width)
+
+
+def fire(k, x, spiking):
+    """Return the potentials and spikes of neurons without constants of their own, by the kernels of a device."""
+    return k.neuron.forward(x[None], np.empty((0, 1), x.dtype), spiking)[:2]
+
+
+def fire_adjoint(k, g, u, spiking):
+    return k.neuron.adjoint(g, u, u[None][:0], np.empty((0, 1), g.dtype), spiking)[0][0]
 
 
 def normal(seed, shape, dtype, scale=1):
@@ -72,10 +92,9 @@ def train(seed, shape, rate=0.2):
 @given(shapes, dtypes, alphas, seeds)
 def test_psp(shape, dtype, response, seed):
     x = normal(seed, shape, dtype)
-    same_bits(gpu.srm.psp(x, response), cpu.srm.psp(x, response))
-    s = train(seed, shape)
-    same_bits(gpu.srm.psp(s, response), cpu.srm.psp(s, response))
-    same_bits(gpu.srm.psp_adjoint(x, response), cpu.srm.psp_adjoint(x, response))
+    for signal in (x, train(seed, shape)):
+        same_bits(response.apply(gpu, signal), response.apply(cpu, signal))
+    same_bits(response.adjoint(gpu, x), response.adjoint(cpu, x))
 
 
 @many
@@ -109,44 +128,35 @@ def same_spikes(ours, theirs):
 
 
 @many
-@given(shapes, dtypes, spikings(), seeds)
-def test_spike(shape, dtype, spiking, seed):
-    a = normal(seed, shape, dtype, spiking.theta)
-    same_spikes(gpu.srm.spike(a, spiking), cpu.srm.spike(a, spiking))
+@given(shapes, dtypes, srms(), seeds)
+def test_spike_response_neurons(shape, dtype, srm, seed):
+    x = normal(seed, shape, dtype, srm.theta)
+    for spiking in (srm.spiking, srm.refracting):
+        same_spikes(fire(gpu, x, spiking), fire(cpu, x, spiking))
 
 
-@many
-@given(shapes, dtypes, alphas, spikings(), seeds)
-def test_neuron(shape, dtype, response, spiking, seed):
-    x = normal(seed, shape, dtype, spiking.theta)
-    same_spikes(gpu.srm.neuron(x, response, spiking), cpu.srm.neuron(x, response, spiking))
-
-
-def filters(cut):
-    """Return a response and neurons whose filters are both cut after `cut` steps, or never."""
-    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
+def filters(cut, gradient="slayer"):
+    """Return neurons whose filters are both cut after `cut` steps, or never."""
+    tau = (cut or 30) / 2
+    srm = cs.SRM(tau_sr=tau, tau_ref=tau, scale_ref=0.5, cutoff=0, ref_cutoff=0, gradient=gradient)
     if cut:
-        refractory = replace(refractory, cutoff=abs(refractory.value(cut - 1)))
-        response = replace(response, cutoff=response.value(cut - 1))
-        assert refractory.taps == response.taps == cut
-    return response, Spiking(10, refractory, 10, 0.1)
+        srm = replace(srm, cutoff=srm.filter.value(cut - 1), ref_cutoff=-srm.refraction.value(cut - 1))
+        assert srm.refraction.taps == srm.filter.taps == cut
+    return srm
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cut", [2, 7, 8, 9, 16, 63, 64, 65, 72, 150, None])
 def test_filters_of_every_length(cut, dtype):
     # Within a batch of rows, within the 64 steps that a register remembers, at both edges, beyond, and never cut.
-    response, spiking = filters(cut)
     a = normal(7, (200, 33), dtype, 15)
-    u, s = cpu.srm.spike(a, spiking)
-    assert 0.02 < s.mean() < 0.5
-    same_spikes(gpu.srm.spike(a, spiking), (u, s))
-    for other in (response, Alpha(0.3, 10, 1, 0.01)):
-        same_spikes(gpu.srm.neuron(a, other, spiking), cpu.srm.neuron(a, other, spiking))
-        close(gpu.srm.neuron_adjoint(a, u, other, spiking), cpu.srm.neuron_adjoint(a, u, other, spiking))
-        exact = cpu.srm.neuron_adjoint(a, u, other, spiking, True)
-        close(gpu.srm.neuron_adjoint(a, u, other, spiking, True), exact)
-    close(gpu.surrogate.adjoint_exact(a, u, spiking), cpu.surrogate.adjoint_exact(a, u, spiking))
+    for gradient in ("slayer", "exact"):
+        srm = filters(cut, gradient)
+        for spiking in (srm.refracting, srm.spiking, replace(srm, tau_sr=10.0, cutoff=0.01).spiking):
+            u, s = fire(cpu, a, spiking)
+            assert 0.02 < s.mean() < 0.5
+            same_spikes(fire(gpu, a, spiking), (u, s))
+            close(fire_adjoint(gpu, a, u, spiking), fire_adjoint(cpu, a, u, spiking))
 
 
 def gradient(seed, shape, dtype, theta):
@@ -155,18 +165,18 @@ def gradient(seed, shape, dtype, theta):
 
 
 @many
-@given(shapes, dtypes, alphas, spikings(), seeds)
-def test_neuron_adjoint(shape, dtype, response, spiking, seed):
-    g, u = gradient(seed, shape, dtype, spiking.theta)
+@given(shapes, dtypes, srms(), seeds)
+def test_spike_response_neurons_adjoint(shape, dtype, srm, seed):
+    g, u = gradient(seed, shape, dtype, srm.theta)
+    of_potential, double = (fire_adjoint(cpu, *each, srm.refracting) for each in ((g, u), as_double(g, u)))
+    close(fire_adjoint(gpu, g, u, srm.refracting), of_potential, double=double)
     # A filter may be cut so short that the rounding of its two states is all that is left.
-    least = response.amplitude * norm(cpu.surrogate.adjoint(g, u, spiking))
-    ours = gpu.srm.neuron_adjoint(g, u, response, spiking)
-    close(ours, cpu.srm.neuron_adjoint(g, u, response, spiking), least=least)
-    least = response.amplitude * norm(cpu.surrogate.adjoint_exact(g, u, spiking))
-    theirs, double = (
-        cpu.srm.neuron_adjoint(*each, response, spiking, True) for each in ((g, u), (g.astype(float), u.astype(float)))
-    )
-    close(gpu.srm.neuron_adjoint(g, u, response, spiking, True), theirs, least=least, double=double)
+    theirs, double = (fire_adjoint(cpu, *each, srm.spiking) for each in ((g, u), as_double(g, u)))
+    close(fire_adjoint(gpu, g, u, srm.spiking), theirs, least=norm(of_potential), double=double)
+
+
+def as_double(*arrays):
+    return tuple(x.astype(float) for x in arrays)
 
 
 @few

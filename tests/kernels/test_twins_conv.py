@@ -10,13 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import cuslayer as cs
 from cuslayer.functions import lagged
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda import images
 from cuslayer.kernels.cuda.compile import Kernel
 from cuslayer.kernels.fused import gpu_conv
-from tests.kernels.test_twins import alphas, dtypes, filters, same_bits, seeds, spikings
+from tests.kernels.test_twins import dtypes, filters, fire, same_bits, seeds, srms
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 from tools.emulator.driver import emulation
 
@@ -108,9 +109,12 @@ def test_synaptic_delay(case, steps, samples, lags, rate, dtype, seed):
         same_bits(found, expected.reshape(steps, samples, *case.maps)[since:])
 
 
-def neurons_of(weighted, steps, response, spiking):
+NONE = np.empty((0, 1), np.float32)
+
+
+def neurons_of(weighted, steps, spiking):
     """Return the CPU's potentials (steps, numbers of a step) and the spikes (frames, ...) for a weighted input."""
-    u, s = cpu.srm.neuron(weighted.reshape(steps, weighted.size // max(steps, 1)), response, spiking)
+    u, s = fire(cpu, weighted.reshape(steps, weighted.size // max(steps, 1)), spiking)
     return u, s.reshape(weighted.shape)
 
 
@@ -120,25 +124,26 @@ def same_neurons(ours, theirs):
     np.testing.assert_array_equal(unpacked_on_host(ours[1]), theirs[1])
 
 
-def check_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking):
+def check_conv_neuron(case, steps, samples, rate, dtype, seed, spiking):
     x = case.spikes(seed, steps * samples, rate)
     w, kind = case.weights(seed, dtype, spiking.theta), np.dtype(dtype)
-    ours = gpu_conv.conv_neuron(packed_on_host(x, 1), steps, w, case.window, case.groups, response, spiking, kind)
+    options = case.window, case.groups, NONE.astype(kind), spiking, kind
+    ours = gpu_conv.conv_neuron(packed_on_host(x, 1), steps, w, *options)
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups)
-    theirs = neurons_of(weighted, steps, response, spiking)
+    theirs = neurons_of(weighted, steps, spiking)
     same_neurons(ours, theirs)
     return theirs[1]
 
 
 @drawn
-@given(cases(), st.integers(0, 20), st.integers(0, 2), rates, dtypes, seeds, alphas, spikings())
-@example(WIDE, 3, 1, 0.3, "float32", 0, Alpha(1, 2, 1, 0.3), Spiking(5, Alpha(-5, 1, 1, 1), 5, 0.1))
-def test_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking):
+@given(cases(), st.integers(0, 20), st.integers(0, 2), rates, dtypes, seeds, srms())
+@example(WIDE, 3, 1, 0.3, "float32", 0, cs.SRM(5.0, 2.0, scale_ref=1.0, cutoff=0.3, ref_cutoff=1.0))
+def test_conv_neuron(case, steps, samples, rate, dtype, seed, srm):
     steps = min(steps, 1 + 4000 // (math.prod(case.maps) * max(samples, 1)))
-    check_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking)
+    check_conv_neuron(case, steps, samples, rate, dtype, seed, srm.spiking)
 
 
-SRM = Alpha(1, 3, 1, 0.1), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
+SRM = cs.SRM(tau_sr=3.0, cutoff=0.1, ref_cutoff=0.1)
 SMALL = Case((3, 5), 2, 3, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
 
 
@@ -149,33 +154,34 @@ def test_filters_of_every_length(cut, ring, dtype, monkeypatch):
     """Cuts within a batch of steps, within the 64 spikes in a register, beyond both, and none."""
     if not ring:
         monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
-    s = check_conv_neuron(SMALL, 100, 1, 0.1, dtype, 0, *filters(cut))
+    s = check_conv_neuron(SMALL, 100, 1, 0.1, dtype, 0, filters(cut).spiking)
     assert 0.02 < s.mean() < 0.5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_kept_potentials(dtype):
     x, w = packed_on_host(SMALL.spikes(0, 18, 0.3), 1), SMALL.weights(0, dtype, 10)
-    whole, s = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, np.dtype(dtype))
-    half, same = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, np.dtype(np.float16))
-    none, again = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, None)
+    options = SMALL.window, 1, NONE.astype(dtype), SRM.spiking
+    whole, s = gpu_conv.conv_neuron(x, 9, w, *options, np.dtype(dtype))
+    half, same = gpu_conv.conv_neuron(x, 9, w, *options, np.dtype(np.float16))
+    none, again = gpu_conv.conv_neuron(x, 9, w, *options, None)
     same_bits(half, cpu.float16.store(whole))
     assert (none.size, none.dtype) == (0, whole.dtype)
     np.testing.assert_array_equal(s.words, same.words)
     np.testing.assert_array_equal(s.words, again.words)
 
 
-SILENT = Alpha(2, 2, 1, 0), Spiking(10, Alpha(-5, 0.3, 1, 0), 10, 0.1)
+SILENT = cs.SRM(tau_sr=2.0, tau_ref=0.3, scale_ref=0.5, cutoff=0, ref_cutoff=0)
 
 
 @pytest.mark.parametrize("flush", [False, True])
 def test_a_long_silence(flush):
     """The states decay to 0 by the same steps with and without subnormal numbers."""
-    x, w = SMALL.spikes(0, 160, 0.5), SMALL.weights(0, "float32", 5)
+    x, w = SMALL.spikes(0, 160, 0.5), SMALL.weights(0, "float32", 10)
     x[10:] = False
     with emulation(flush):
-        ours = gpu_conv.conv_neuron(packed_on_host(x, 1), 160, w, SMALL.window, 1, *SILENT, w.dtype)
-    theirs = neurons_of(cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, 1), 160, *SILENT)
+        ours = gpu_conv.conv_neuron(packed_on_host(x, 1), 160, w, SMALL.window, 1, NONE, SILENT.spiking, w.dtype)
+    theirs = neurons_of(cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, 1), 160, SILENT.spiking)
     same_neurons(ours, theirs)
     assert theirs[1].any()
     assert not theirs[0][120:].any()
@@ -206,7 +212,7 @@ def test_weights_in_shared_memory_if_they_fit(less, monkeypatch):
 def test_inputs_in_shared_memory(most, expected, monkeypatch):
     monkeypatch.setattr(images, "most_shared", lambda: most)
     shared = shared_bytes_of_launches(monkeypatch)
-    check_conv_neuron(SMALL, 40, 2, 0.3, "float32", 0, *SRM)
+    check_conv_neuron(SMALL, 40, 2, 0.3, "float32", 0, SRM.spiking)
     assert shared == [expected]
 
 
@@ -218,7 +224,7 @@ STRIDED = Case((5, 11), 7, 5, 1, Window((2, 3), (1, 2), (1, 1), (1, 1)))
 def test_words_of_few_and_of_many_spikes(rate, dtype):
     for case in (STRIDED, WIDE):
         check_conv(case, 9, rate, dtype, 0)
-    check_conv_neuron(STRIDED, 9, 2, rate, dtype, 1, *SRM)
+    check_conv_neuron(STRIDED, 9, 2, rate, dtype, 1, SRM.spiking)
 
 
 @pytest.mark.parametrize("spikes", [15, 16, 17, 31, 32])

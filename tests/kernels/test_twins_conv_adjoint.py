@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Product, Window
 from cuslayer.kernels.conv import gpu as conv_gpu
 from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.fused import gpu_conv, gpu_pool
-from tests.kernels.test_twins import CLOSE, Array, alphas, close, dtypes, norm, normal, same_bits, seeds, spikings
+from cuslayer.kernels.neuron.derive import StepSpiking
+from tests.kernels.test_twins import CLOSE, Array, close, dtypes, fire_adjoint, norm, normal, same_bits, seeds, srms
 from tests.kernels.test_twins_conv import OUTSIDE, WIDE, WIDE_GROUPS, Case, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host
@@ -95,19 +98,22 @@ def potentials(seed: int, shape: tuple[int, ...], dtype: str, kept: str, theta: 
     return saved, saved.astype(dtype)
 
 
-def neuron_adjoint(
-    g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool, dtype: str | None = None
-) -> Array:
+def neuron_adjoint(g: Array, u: Array, steps: int, spiking: StepSpiking, dtype: str | None = None) -> Array:
     given = (x.reshape(steps, g.size // max(steps, 1)).astype(dtype or x.dtype) for x in (g, u))
-    return cpu.srm.neuron_adjoint(*given, response, spiking, exact).reshape(g.shape)
+    of_input: Array = fire_adjoint(cpu, *given, spiking)
+    return of_input.reshape(g.shape)
 
 
-def terms_of(g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
+def terms_of(g: Array, u: Array, steps: int, srm: cs.SRM) -> Array:
     """Return how large the terms of `neuron_adjoint` are: those of a filter that is cut very short cancel."""
-    adjoint = cpu.surrogate.adjoint_exact if exact else cpu.surrogate.adjoint
-    of_spikes = adjoint(*(x.reshape(steps, g.size // max(steps, 1)) for x in (g, u)), spiking).reshape(g.shape)
-    found: Array = abs(neuron_adjoint(g, u, steps, response, spiking, exact)) + response.amplitude * abs(of_spikes)
+    of_input, of_potential = (neuron_adjoint(g, u, steps, spiking) for spiking in (srm.spiking, srm.refracting))
+    found: Array = abs(of_input) + abs(of_potential)
     return found
+
+
+def none(dtype: str) -> Array:
+    """Return the constants that differ between spike response neurons."""
+    return np.empty((0, 1), dtype)
 
 
 def added(errors: Array | None, of_weight: Any, case: Case) -> tuple[Array | None, Array]:
@@ -124,9 +130,9 @@ def added(errors: Array | None, of_weight: Any, case: Case) -> tuple[Array | Non
 
 
 def compare_conv_neuron(
-    case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, constants: Any, seed: int
+    case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, srm: cs.SRM, seed: int
 ) -> None:
-    (steps, samples), (keep, exact, product), (response, spiking) = times, flags, constants
+    (steps, samples), (keep, product), spiking = times, flags, srm.spiking
     x = case.spikes(seed, steps * samples, rate)
     u, numbers = potentials(seed, (steps * samples, *case.maps), dtype, kept, spiking.theta)
     g: Any = normal(seed + 1, u.shape, dtype)
@@ -135,11 +141,11 @@ def compare_conv_neuron(
         features = int(np.prod(case.maps))
         g = Product(normal(seed, (steps * samples, product), dtype), normal(seed, (features, product), dtype))
         whole = (g.errors @ g.weight.T).reshape(u.shape)
-    expected, double = (neuron_adjoint(whole, numbers, steps, response, spiking, exact, d) for d in (dtype, "float64"))
+    expected, double = (neuron_adjoint(whole, numbers, steps, spiking, d) for d in (dtype, "float64"))
     packed = packed_on_host(x, 1)
-    options = (case.window, case.groups, response, spiking, keep, exact)
+    options = (case.window, case.groups, none(dtype), spiking, keep)
     errors, ours = added(*gpu_conv.conv_neuron_adjoint(packed, steps, g, u, *options), case)
-    terms = terms_of(whole, numbers, steps, response, spiking, exact)
+    terms = terms_of(whole, numbers, steps, srm)
     held(ours, case, x, expected, double, terms)
     assert (errors is not None) == keep
     if errors is not None:
@@ -147,42 +153,40 @@ def compare_conv_neuron(
         close(errors, expected, least=least, double=double)
 
 
-flags = st.tuples(st.booleans(), st.booleans(), st.sampled_from([None, None, 0, 3, 33]))
+flags = st.tuples(st.booleans(), st.sampled_from([None, None, 0, 3, 33]))
 batches = st.tuples(times, st.integers(1, 3))
-constants = st.tuples(alphas, spikings())
 
 
 # All weights have the same sum, in which errors cancel.
-CANCELLED = Alpha(1, 1, 1, 0), Spiking(1, Alpha(-0.0, 1, 1, 0), 0.375, 8 / 3)
+CANCELLED = cs.SRM(1.0, 1.0, scale_ref=0.0, cutoff=0, ref_cutoff=0, tau_rho=0.375)
 
 
 @drawn
-@given(cases(), batches, rates, dtypes, kept, flags, constants, seeds)
+@given(cases(), batches, rates, dtypes, kept, flags, srms(), seeds)
 @example(
     *(Case((1, 3), 33, 1, 1, Window((1, 1), (1, 1), (0, 0), (1, 1))), (8, 1), 1.0, "float32", "numbers"),
-    *((False, False, None), CANCELLED, 0),
+    *((False, None), CANCELLED, 0),
 )
 def test_conv_neuron_adjoint(
-    case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, constants: Any, seed: int
+    case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, srm: cs.SRM, seed: int
 ) -> None:
-    compare_conv_neuron(case, times, rate, dtype, kept, flags, constants, seed)
+    compare_conv_neuron(case, times, rate, dtype, kept, flags, srm, seed)
 
 
-DEFAULT = Alpha(1, 3, 1, 0.05), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
+DEFAULT = cs.SRM(tau_sr=3.0, cutoff=0.05, ref_cutoff=0.1)
+SHORT = cs.SRM(tau_sr=1.0, tau_ref=0.5, cutoff=0.3, ref_cutoff=0.3)
+modes = pytest.mark.parametrize("gradient", ["slayer", "exact"])
 
 
-SHORT = Alpha(1, 1, 1, 0.3), Spiking(10, Alpha(-20, 0.5, 1, 0.3), 10, 0.1)
-
-
-@pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("constants", [DEFAULT, SHORT])
+@modes
+@pytest.mark.parametrize("srm", [DEFAULT, SHORT])
 def test_several_blocks_and_blocks_with_several_shares(
-    exact: bool, constants: Any, monkeypatch: pytest.MonkeyPatch
+    gradient: str, srm: cs.SRM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
     for most in (1, 4 * 27 * 18 * 3, 1 << 24):
         monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
-        compare_conv_neuron(case, (21, 3), 0.3, "float32", "half", (True, exact, None), constants, 0)
+        compare_conv_neuron(case, (21, 3), 0.3, "float32", "half", (True, None), replace(srm, gradient=gradient), 0)
 
 
 def test_a_block_with_several_shares_of_a_weight_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,15 +195,18 @@ def test_a_block_with_several_shares_of_a_weight_gradient(monkeypatch: pytest.Mo
     compare_weight_adjoint(case, 300, 0.3, "float32", 0)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@modes
+def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(
+    gradient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = Case((3, 3), 2, 3, 1, Window((2, 2), (1, 1), (0, 0), (1, 1)))
+    srm = replace(SHORT, gradient=gradient)
     for inputs in (0, 10):
-        compare_conv_neuron(case, (21, 2), 0.3, "float32", "numbers", (True, exact, inputs), SHORT, 0)
+        compare_conv_neuron(case, (21, 2), 0.3, "float32", "numbers", (True, inputs), srm, 0)
     several = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
     for most in (1, 1 << 24):
         monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
-        compare_conv_neuron(several, (9, 3), 0.3, "float64", "numbers", (False, exact, 5), SHORT, 0)
+        compare_conv_neuron(several, (9, 3), 0.3, "float64", "numbers", (False, 5), srm, 0)
 
 
 def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
@@ -207,7 +214,7 @@ def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tap_sums, "most_shared", lambda: 48 << 10)
     emulator.launches.clear()
     for keep in (False, True):
-        compare_conv_neuron(case, (9, 2), 0.3, "float32", "half", (keep, False, None), DEFAULT, 0)
+        compare_conv_neuron(case, (9, 2), 0.3, "float32", "half", (keep, None), DEFAULT, 0)
     assert emulator.launches.count("conv_weight_adjoint") == 2
 
 
@@ -225,11 +232,12 @@ def pools(draw: st.DrawFn) -> tuple[tuple[int, int], float]:
 
 
 def compare_conv_pool(
-    case: Case, times: tuple[int, int], kept: str, keep: bool, exact: bool, pool: Any, constants: Any, seed: int
+    case: Case, times: tuple[int, int], kept: str, keep: bool, pool: Any, neurons: tuple[cs.SRM, cs.SRM], seed: int
 ) -> None:
-    (steps, samples), (tile, gain), (response, spiking, pooled_response, pooled_spiking) = times, pool, constants
+    (steps, samples), (tile, gain), (srm, after) = times, pool, neurons
+    spiking, pooled_spiking = srm.spiking, after.spiking
     window = tile if isinstance(tile, Window) else Window(tile, tile, (0, 0), (1, 1))
-    pooling = Pooling(window, gain, pooled_response, pooled_spiking)
+    pooling = Pooling(window, gain, none("float32"), pooled_spiking)
     rows, columns, outputs = case.maps
     x = case.spikes(seed, steps * samples, 0.3)
     u, numbers = potentials(seed, (steps * samples, *case.maps), "float32", kept, spiking.theta)
@@ -238,45 +246,49 @@ def compare_conv_pool(
     g = normal(seed, shape, "float32")
 
     def expected_in(dtype: str) -> Array:
-        pooled = neuron_adjoint(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact, dtype)
+        pooled = neuron_adjoint(g, pooled_numbers, steps, pooled_spiking, dtype)
         of_spikes = cpu.pool.adjoint(pooled, (rows, columns), pooling.window, gain)
-        return neuron_adjoint(of_spikes, numbers, steps, response, spiking, exact, dtype)
+        return neuron_adjoint(of_spikes, numbers, steps, spiking, dtype)
 
     expected, double = expected_in("float32"), expected_in("float64")
-    options = (case.window, case.groups, response, spiking, pooling, keep, exact)
+    options = (case.window, case.groups, none("float32"), spiking, pooling, keep)
     found = gpu_conv.conv_pool_adjoint(packed_on_host(x, 1), steps, g, u, pooled_u, *options)
     errors, ours = added(*found, case)
-    terms = terms_of(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact)
+    terms = terms_of(g, pooled_numbers, steps, after)
     terms = cpu.pool.adjoint(terms, (rows, columns), pooling.window, gain)
-    terms = terms_of(terms, numbers, steps, response, spiking, exact)
+    terms = terms_of(terms, numbers, steps, srm)
     held(ours, case, x, expected, double, terms)
     assert (errors is not None) == keep
     if errors is not None:
         close(errors, expected, least=norm(terms), double=double)
 
 
-both = st.tuples(alphas, spikings(), alphas, spikings())
+@st.composite
+def both(draw: st.DrawFn) -> tuple[cs.SRM, cs.SRM]:
+    """Draw two neurons with one mode of the gradient."""
+    gradient = draw(st.sampled_from(["slayer", "slayer", "exact"]))
+    return replace(draw(srms()), gradient=gradient), replace(draw(srms()), gradient=gradient)
 
 
 @drawn
-@given(cases(), batches, kept, st.booleans(), st.sampled_from([False, False, True]), pools(), both, seeds)
+@given(cases(), batches, kept, st.booleans(), pools(), both(), seeds)
 def test_conv_pool_adjoint(
-    case: Case, times: tuple[int, int], kept: str, keep: bool, exact: bool, pool: Any, both: Any, seed: int
+    case: Case, times: tuple[int, int], kept: str, keep: bool, pool: Any, neurons: tuple[cs.SRM, cs.SRM], seed: int
 ) -> None:
-    compare_conv_pool(case, times, kept, keep, exact, pool, both, seed)
+    compare_conv_pool(case, times, kept, keep, pool, neurons, seed)
 
 
 @pytest.mark.parametrize(("most", "outputs"), [(1, 18), (4 * 27 * 18 * 3, 18), (1 << 24, 4)])
 def test_several_blocks_of_pooling_windows(most: int, outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case((5, 6), 3, outputs, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
     monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
-    compare_conv_pool(case, (41, 3), "half", True, False, ((2, 2), 0.5), (*DEFAULT, *DEFAULT), 0)
+    compare_conv_pool(case, (41, 3), "half", True, ((2, 2), 0.5), (DEFAULT, DEFAULT), 0)
 
 
 def test_a_window_with_too_many_pixels_takes_two_sweeps(emulator: Emulator) -> None:
     case = Case((18, 18), 1, 2, 1, Window((1, 1), (1, 1), (0, 0), (1, 1)))
     emulator.launches.clear()
-    compare_conv_pool(case, (5, 1), "half", False, False, ((17, 17), 0.5), (*DEFAULT, *DEFAULT), 0)
+    compare_conv_pool(case, (5, 1), "half", False, ((17, 17), 0.5), (DEFAULT, DEFAULT), 0)
     assert emulator.launches[:2] == ["pool_neuron_adjoint", "conv_neuron_adjoint"]
 
 
@@ -284,25 +296,25 @@ def test_a_window_with_too_many_pixels_takes_two_sweeps(emulator: Emulator) -> N
 def test_windows_that_do_not_tile_the_map_take_two_sweeps(window: Window) -> None:
     case = Case((5, 6), 3, 4, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
     for kept in ("numbers", "half"):
-        compare_conv_pool(case, (21, 2), kept, True, False, (window, 0.5), (*DEFAULT, *DEFAULT), 0)
+        compare_conv_pool(case, (21, 2), kept, True, (window, 0.5), (DEFAULT, DEFAULT), 0)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_flush_to_zero_changes_no_bit(exact: bool) -> None:
+@modes
+def test_flush_to_zero_changes_no_bit(gradient: str) -> None:
     """Gradients of the last step only, whose errors fade over a long time before it."""
     case, steps = Case((4, 4), 1, 2, 1, Window((3, 3), (1, 1), (1, 1), (1, 1))), 300
     x = packed_on_host(case.spikes(0, steps, 0.3), 1)
-    response, spiking = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    spiking = cs.SRM(tau_sr=2.0, cutoff=0, ref_cutoff=0, gradient=gradient).spiking
     u, pooled_u = normal(0, (steps, *case.maps), "float32", 10), normal(1, (steps, 2, 2, 2), "float32", 10)
     g, pooled_g = np.zeros_like(u), np.zeros_like(pooled_u)
     g[-1] = pooled_g[-1] = 1
-    pooling = Pooling(Window((2, 2), (2, 2), (0, 0), (1, 1)), 0.5, response, spiking)
-    options = (case.window, case.groups, response, spiking)
+    pooling = Pooling(Window((2, 2), (2, 2), (0, 0), (1, 1)), 0.5, none("float32"), spiking)
+    options = (case.window, case.groups, none("float32"), spiking)
     found = []
     for flush in (False, True):
         with emulation(flush=flush):
-            first = gpu_conv.conv_neuron_adjoint(x, steps, g, u, *options, True, exact)
-            second = gpu_conv.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True, exact)
+            first = gpu_conv.conv_neuron_adjoint(x, steps, g, u, *options, True)
+            second = gpu_conv.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True)
             found += [*added(*first, case), *added(*second, case)]
     for plain, flushed in zip(found[:4], found[4:], strict=True):
         assert plain is not None
@@ -312,13 +324,13 @@ def test_flush_to_zero_changes_no_bit(exact: bool) -> None:
 
 
 # A response that is cut before its first value.
-CUT = Alpha(0.25, 1, 2, 0.3), Spiking(1, Alpha(-0.0, 1, 1, 0), 1, 0.3125)
+CUT = cs.SRM(1.0, 0.5, 1.0, 0.0, dt=2.0, cutoff=0.3, ref_cutoff=0)
 
 
 @drawn
-@given(cases(), batches, st.integers(0, 3), dtypes, kept, st.booleans(), st.booleans(), constants, seeds)
+@given(cases(), batches, st.integers(0, 3), dtypes, kept, st.booleans(), srms(), seeds)
 @example(
-    *(Case((1, 1), 1, 1, 1, Window((1, 1), (1, 1), (0, 0), (1, 1))), (3, 1), 3, "float64", "numbers", False, False),
+    *(Case((1, 1), 1, 1, 1, Window((1, 1), (1, 1), (0, 0), (1, 1))), (3, 1), 3, "float64", "numbers", False),
     *(CUT, 0),
 )
 def test_pool_neuron_adjoint(
@@ -328,20 +340,19 @@ def test_pool_neuron_adjoint(
     dtype: str,
     kept: str,
     tiles: bool,
-    exact: bool,
-    constants: Any,
+    srm: cs.SRM,
     seed: int,
 ) -> None:
-    (steps, samples), (response, spiking) = times, constants
+    (steps, samples), spiking = times, srm.spiking
     window = Window(case.window.kernel, case.window.kernel, (0, 0), (1, 1)) if tiles else case.window
     assume(all(size >= 1 for size in case.image))
     shape = (steps * samples, *window.outputs(case.image, ceil=True), channels)
     u, numbers = potentials(seed, shape, dtype, kept, spiking.theta)
     g = normal(seed + 1, shape, dtype)
     expected, double = (
-        cpu.pool.adjoint(neuron_adjoint(g, numbers, steps, response, spiking, exact, each), case.image, window, 0.7)
+        cpu.pool.adjoint(neuron_adjoint(g, numbers, steps, spiking, each), case.image, window, 0.7)
         for each in (dtype, "float64")
     )
-    ours = gpu_pool.pool_neuron_adjoint(g, u, steps, window, 0.7, case.image, response, spiking, exact)
-    terms = terms_of(g, numbers, steps, response, spiking, exact)
+    ours = gpu_pool.pool_neuron_adjoint(g, u, steps, window, 0.7, case.image, none(dtype), spiking)
+    terms = terms_of(g, numbers, steps, srm)
     close(ours, expected, least=norm(cpu.pool.adjoint(terms, case.image, window, 0.7)), double=double)

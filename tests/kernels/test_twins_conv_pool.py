@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.fused import gpu_pool
-from tests.kernels.test_twins import alphas, filters, images, normal, same_bits, seeds, spikings, train
-from tests.kernels.test_twins_conv import SMALL, SRM, drawn, neurons_of, rates, same_neurons
+from tests.kernels.test_twins import filters, images, normal, same_bits, seeds, srms, train
+from tests.kernels.test_twins_conv import NONE, SMALL, SRM, drawn, neurons_of, rates, same_neurons
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
@@ -27,15 +28,15 @@ def tiles(height: int, width: int) -> Window:
 @pytest.mark.parametrize("pool", [Window.of(3, 2, 0, 1), Window.of(2, 2, 1, 1), Window.of(2, 2, 0, 2), tiles(4, 4)])
 @pytest.mark.parametrize("keep", [np.float32, np.float16, None])
 def test_conv_pool(pool: Window, keep: Any) -> None:
-    steps, (response, spiking), gain = 21, SRM, 15
+    steps, spiking, gain = 21, SRM.spiking, 15
     x, w = SMALL.spikes(0, 2 * steps, 0.3), SMALL.weights(0, "float32", spiking.theta)
-    pooling = Pooling(pool, gain, response, spiking)
-    passes = gpu.fused.conv_pool_kernels(packed_on_host(x, 1), SMALL.window, SMALL.groups, pooling, False, spiking)
-    constants = SMALL.window, response, spiking, pooling
+    pooling = Pooling(pool, gain, NONE, spiking)
+    passes = gpu.fused.conv_pool_kernels(packed_on_host(x, 1), SMALL.window, SMALL.groups, pooling, spiking)
+    constants = SMALL.window, NONE, spiking, pooling
     u, pooled_u, s = passes.conv_pool(packed_on_host(x, 1), steps, w, *constants, keep and np.dtype(keep))
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, SMALL.groups)
-    before, fired = neurons_of(weighted, steps, response, spiking)
-    after, pooled = neurons_of(cpu.pool.forward(fired, pool, gain), steps, response, spiking)
+    before, fired = neurons_of(weighted, steps, spiking)
+    after, pooled = neurons_of(cpu.pool.forward(fired, pool, gain), steps, spiking)
     assert pooled.any()
     np.testing.assert_array_equal(unpacked_on_host(s).reshape(pooled.shape), pooled)
     for ours, theirs in ((u, before), (pooled_u, after)):
@@ -57,27 +58,25 @@ def test_pool(case: Any, count: int, rate: float, seed: int) -> None:
 
 
 @drawn
-@given(images(), channels, st.integers(0, 20), rates, seeds, alphas, spikings(), st.booleans())
-def test_pool_neuron(
-    case: Any, count: int, steps: int, rate: float, seed: int, response: Alpha, spiking: Spiking, half: bool
-) -> None:
-    (samples, *image), window = case
+@given(images(), channels, st.integers(0, 20), rates, seeds, srms(), st.booleans())
+def test_pool_neuron(case: Any, count: int, steps: int, rate: float, seed: int, srm: cs.SRM, half: bool) -> None:
+    ((samples, *image), window), spiking = case, srm.spiking
     samples = min(samples, 2)
     x = train(seed, (steps * samples, *image, count), rate)
     gain, keep = 1.1 * spiking.theta, np.dtype(np.float16 if half else np.float32)
-    u, s = gpu_pool.pool_neuron(packed_on_host(x, 1), steps, window, gain, response, spiking, keep)
-    theirs = neurons_of(cpu.pool.forward(x, window, gain), steps, response, spiking)
+    u, s = gpu_pool.pool_neuron(packed_on_host(x, 1), steps, window, gain, NONE, spiking, keep)
+    theirs = neurons_of(cpu.pool.forward(x, window, gain), steps, spiking)
     same_neurons((u, s), (cpu.float16.store(theirs[0]) if half else theirs[0], theirs[1]))
 
 
 @pytest.mark.parametrize("cut", [2, 8, 64, 65, 72, None])
 def test_pool_neuron_with_filters_of_every_length(cut: int | None) -> None:
     x = train(0, (100, 4, 5, 3), 0.1)
-    response, spiking = filters(cut)
-    u, s = gpu_pool.pool_neuron(packed_on_host(x, 1), 100, tiles(2, 2), 12, response, spiking, np.dtype(np.float32))
-    theirs = neurons_of(cpu.pool.forward(x, tiles(2, 2), 12), 100, response, spiking)
+    constants = NONE, filters(cut).spiking
+    u, s = gpu_pool.pool_neuron(packed_on_host(x, 1), 100, tiles(2, 2), 6, *constants, np.dtype(np.float32))
+    theirs = neurons_of(cpu.pool.forward(x, tiles(2, 2), 6), 100, constants[1])
     assert 0.02 < theirs[1].mean() < 0.5
     same_neurons((u, s), theirs)
-    none, same = gpu_pool.pool_neuron(packed_on_host(x, 1), 100, tiles(2, 2), 12, response, spiking, None)
+    none, same = gpu_pool.pool_neuron(packed_on_host(x, 1), 100, tiles(2, 2), 6, *constants, None)
     assert none.size == 0
     np.testing.assert_array_equal(s.words, same.words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,20 +11,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import cuslayer as cs
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import Alpha, Product, Spiking
+from cuslayer.kernels.constants import Product
 from cuslayer.kernels.fused import gpu_dense
+from cuslayer.kernels.neuron.derive import StepSpiking
 from tests.kernels.test_twins import (
     Array,
-    alphas,
     close,
     dtypes,
     filters,
+    fire,
+    fire_adjoint,
     norm,
     normal,
     same_bits,
     seeds,
-    spikings,
+    srms,
     train,
 )
 from tests.kernels.test_twins_conv import emulator as emulator
@@ -38,7 +42,7 @@ samples_drawn = st.integers(0, 3)
 outputs_drawn = st.sampled_from([0, 1, 10, 32, 33, 130])
 frames_drawn = st.sampled_from([(0,), (1,), (40,), (3, 5, 2), (9, 33, 1)])
 kept_types = st.sampled_from(["real", "float16", None])
-SRM = Alpha(1, 5, 1, 0.01), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
+SRM = cs.SRM(tau_sr=5.0, ref_cutoff=0.1)
 
 
 class Sizes(NamedTuple):
@@ -62,28 +66,32 @@ def stored(u: Array, keep: str | None) -> Array:
     return cpu.float16.store(u) if keep == "float16" else u
 
 
+def none(w: Array) -> Array:
+    """Return the constants that differ between spike response neurons."""
+    return np.empty((0, 1), w.dtype)
+
+
 def check_neuron(
     sizes: Sizes,
     frame: tuple[int, ...],
     rate: float,
     dtype: str,
     seed: int,
-    response: Alpha,
-    spiking: Spiking,
+    spiking: StepSpiking,
     keep: str | None = "real",
 ) -> Array:
     """Hold potentials and both layouts of the spikes against the CPU's, and return its potentials."""
     x = train(seed, (sizes.steps, sizes.samples, *frame), rate)
     w = normal(seed, (math.prod(frame), sizes.outputs), dtype, spiking.theta)
-    return check(x, w, sizes, response, spiking, keep)
+    return check(x, w, sizes, spiking, keep)
 
 
-def check(x: Array, w: Array, sizes: Sizes, response: Alpha, spiking: Spiking, keep: str | None = "real") -> Array:
+def check(x: Array, w: Array, sizes: Sizes, spiking: StepSpiking, keep: str | None = "real") -> Array:
     """The same for an input and a weight."""
     wanted = None if keep is None else np.dtype(keep if keep == "float16" else w.dtype)
-    u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, response, spiking, wanted)
+    u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, none(w), spiking, wanted)
     rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], len(w)))
-    potential, fired = cpu.srm.neuron(cpu.dense.forward(rows, w).reshape(sizes.by_step), response, spiking)
+    potential, fired = fire(cpu, cpu.dense.forward(rows, w).reshape(sizes.by_step), spiking)
     same_bits(u, stored(potential, keep))
     expected = packed_on_host(fired.reshape(sizes))
     assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)
@@ -99,23 +107,21 @@ def check(x: Array, w: Array, sizes: Sizes, response: Alpha, spiking: Spiking, k
     st.sampled_from([0, 0.1, 1]),
     dtypes,
     seeds,
-    alphas,
-    spikings(),
+    srms(),
     kept_types,
 )
-@example(Sizes(40, 1, 3), (4500,), 0.02, "float32", 0, *SRM, None)
-@example(Sizes(9, 1, 3), (4500,), 0.5, "float32", 0, *SRM, "real")  # busy, of more words than a warp loads together
+@example(Sizes(40, 1, 3), (4500,), 0.02, "float32", 0, SRM, None)
+@example(Sizes(9, 1, 3), (4500,), 0.5, "float32", 0, SRM, "real")  # busy, of more words than a warp loads together
 def test_dense_neuron(
     sizes: Sizes,
     frame: tuple[int, ...],
     rate: float,
     dtype: str,
     seed: int,
-    response: Alpha,
-    spiking: Spiking,
+    srm: cs.SRM,
     keep: str | None,
 ) -> None:
-    potential = check_neuron(sizes, frame, rate, dtype, seed, response, spiking, keep)
+    potential = check_neuron(sizes, frame, rate, dtype, seed, srm.spiking, keep)
     assert potential.shape == sizes.by_step
 
 
@@ -129,16 +135,17 @@ def test_each_frame_is_summed_in_the_order_of_the_cpu(
         monkeypatch.setattr(gpu_dense, "most_shared", lambda: 0)
     w = drawn_weights(outputs, math.prod(frame), outputs, dtype)
     x = of_every_activity(outputs, frame).swapaxes(0, 1)
-    potential = check(x, w, Sizes(len(x), 1, outputs), *filters(2))
+    potential = check(x, w, Sizes(len(x), 1, outputs), filters(2).spiking)
     assert potential.any()
 
 
 def test_no_steps() -> None:
     """Without rows there is no number of samples either."""
     x = packed_on_host(np.zeros((0, 3, 7), bool))
-    u, s = gpu_dense.dense_neuron(x, 0, normal(0, (7, 5), "float32"), *SRM, np.dtype("float32"))
+    w = normal(0, (7, 5), "float32")
+    u, s = gpu_dense.dense_neuron(x, 0, w, none(w), SRM.spiking, np.dtype("float32"))
     assert (u.shape, s.words.shape, s.shape) == ((0, 0), (0, 1, 1), (0, 5))
-    g = gpu_dense.dense_neuron_adjoint(normal(0, (0, 5), "float32"), u, 0, *SRM, True)
+    g = gpu_dense.dense_neuron_adjoint(normal(0, (0, 5), "float32"), u, 0, none(w), SRM.spiking)
     assert (g.shape, g.dtype) == ((0, 5), np.float32)
 
 
@@ -150,7 +157,7 @@ both = pytest.mark.parametrize("dtype", ["float32", "float64"])
 @both
 @cuts
 def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
-    potential = check_neuron(Sizes(104, 2, 10), (40,), 0.1, dtype, 0, *filters(cut))
+    potential = check_neuron(Sizes(104, 2, 10), (40,), 0.1, dtype, 0, filters(cut).spiking)
     assert 0.02 < (potential >= 10).mean() < 0.9
 
 
@@ -162,7 +169,7 @@ def test_inputs_that_do_not_fit_are_gathered_again(
 ) -> None:
     monkeypatch.setattr(gpu_dense, "most_shared", lambda: 0)
     assert gpu_dense._block(104, 2, outputs, cut, 4)[:3] == (1, 1, True)
-    potential = check_neuron(Sizes(104, 2, outputs), (40,), 0.1, dtype, 0, *filters(cut))
+    potential = check_neuron(Sizes(104, 2, outputs), (40,), 0.1, dtype, 0, filters(cut).spiking)
     assert 0.02 < (potential >= 10).mean() < 0.9
 
 
@@ -171,8 +178,8 @@ def test_inputs_that_do_not_fit_are_gathered_again(
 def test_several_samples_in_a_block(samples: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_dense, "_BLOCKS", 1)
     assert gpu_dense._block(40, 5, 10, 20, 4).together == 4
-    potential = check_neuron(Sizes(40, samples, 10), (3, 5, 2), 0.2, dtype, 0, *SRM)
-    assert 0.02 < (potential >= SRM[1].theta).mean() < 0.9
+    potential = check_neuron(Sizes(40, samples, 10), (3, 5, 2), 0.2, dtype, 0, SRM.spiking)
+    assert 0.02 < (potential >= SRM.theta).mean() < 0.9
 
 
 @pytest.mark.parametrize("flush", [False, True])
@@ -180,28 +187,26 @@ def test_a_long_silence(flush: bool) -> None:
     """States that decay become 0 on both devices, before they are subnormal numbers, which a GPU may flush."""
     x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
     x[:3] = True
-    neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
-    potential, _ = cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
+    neurons = [cs.SRM(tau_sr=2.0, cutoff=0, ref_cutoff=0, gradient=of).spiking for of in ("slayer", "exact")]
+    potential, _ = fire(cpu, cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), neurons[0])
     g = normal(1, (600, 3), "float32") * (np.arange(600) > 590)[:, None]
     with emulation(flush):
-        u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))
-        found = [gpu_dense.dense_neuron_adjoint(g, u, 600, *neurons, exact) for exact in (False, True)]
+        u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, none(w), neurons[0], np.dtype("float32"))
+        found = [gpu_dense.dense_neuron_adjoint(g, u, 600, none(w), spiking) for spiking in neurons]
     same_bits(u, potential)
     assert (u[-1] == 0).all()
-    for ours, exact in zip(found, (False, True), strict=True):
-        close(ours, cpu.srm.neuron_adjoint(g, potential, *neurons, exact))
+    for ours, spiking in zip(found, neurons, strict=True):
+        close(ours, fire_adjoint(cpu, g, potential, spiking))
         assert (ours[0] == 0).all()
 
 
 # The exact gradient grows by 20 at a step.
-GROWING = Alpha(1, 1, 1, 0), Spiking(1, Alpha(-2, 2, 0.875, 0), 0.05078125, 12.923)
+GROWING = cs.SRM(1.0, 1.0, 2.0, cutoff=0, ref_cutoff=0, tau_rho=0.05078125, scale_rho=0.65625, gradient="exact")
 
 
-def check_adjoint(
-    sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
-) -> None:
-    """Hold both kinds of gradient against the CPU's; g is a product with the weight of a layer if `following`."""
-    u = normal(seed, sizes.by_step, dtype, 3 * spiking.theta)
+def check_adjoint(sizes: Sizes, following: int | None, dtype: str, seed: int, srm: cs.SRM, half: bool) -> None:
+    """Hold the gradient against the CPU's; g is a product with the weight of a layer if `following`."""
+    u = normal(seed, sizes.by_step, dtype, 3 * srm.theta)
     kept = stored(u, "float16") if half else u
     g: Any = normal(seed + 1, sizes.by_row, dtype)
     if following is not None:
@@ -210,16 +215,14 @@ def check_adjoint(
         )
     matrix = g if following is None else (g.errors.astype(np.float64) @ g.weight.T.astype(np.float64)).astype(dtype)
     given_ = matrix.reshape(sizes.by_step), kept.astype(dtype)
-    for exact, spike_adjoint in ((False, cpu.surrogate.adjoint), (True, cpu.surrogate.adjoint_exact)):
-        ours = gpu_dense.dense_neuron_adjoint(g, kept, sizes.steps, response, spiking, exact)
-        # Of a filter that is cut very short only the rounding of its two states is left, and a product may cancel.
-        factors = norm(g.errors) * norm(g.weight) if following else 0
-        least = response.amplitude * max(norm(spike_adjoint(*given_, spiking)), spiking.height * factors)
-        theirs, double = (
-            cpu.srm.neuron_adjoint(*(x.astype(of) for x in given_), response, spiking, exact).reshape(sizes.by_row)
-            for of in (dtype, float)
-        )
-        close(ours, theirs, least=least, double=double)
+    ours = gpu_dense.dense_neuron_adjoint(g, kept, sizes.steps, none(u), srm.spiking)
+    # Of a filter that is cut very short only the rounding of its two states is left, and a product may cancel.
+    factors = norm(g.errors) * norm(g.weight) if following else 0
+    least = max(norm(fire_adjoint(cpu, *given_, srm.refracting)), srm.spiking.height * factors)
+    theirs, double = (
+        fire_adjoint(cpu, *(x.astype(of) for x in given_), srm.spiking).reshape(sizes.by_row) for of in (dtype, float)
+    )
+    close(ours, theirs, least=least, double=double)
 
 
 @drawn
@@ -228,17 +231,16 @@ def check_adjoint(
     st.sampled_from([None, 0, 1, 10, 32, 33]),
     dtypes,
     seeds,
-    alphas,
-    spikings(),
+    srms(),
     st.booleans(),
 )
-@example(Sizes(33, 2, 10), 3, "float32", 0, *SRM, True)
-@example(Sizes(9, 2, 33), 0, "float64", 0, *SRM, False)
-@example(Sizes(31, 2, 130), None, "float32", 1785, *GROWING, False)
+@example(Sizes(33, 2, 10), 3, "float32", 0, SRM, True)
+@example(Sizes(9, 2, 33), 0, "float64", 0, SRM, False)
+@example(Sizes(31, 2, 130), None, "float32", 1785, GROWING, False)
 def test_dense_neuron_adjoint(
-    sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
+    sizes: Sizes, following: int | None, dtype: str, seed: int, srm: cs.SRM, half: bool
 ) -> None:
-    check_adjoint(sizes, following, dtype, seed, response, spiking, half)
+    check_adjoint(sizes, following, dtype, seed, srm, half)
 
 
 @both
@@ -249,6 +251,10 @@ def test_adjoint_filters_of_every_length(
 ) -> None:
     """With and without room for the gradients of the potential in shared memory."""
     monkeypatch.setattr(gpu_dense, "most_shared", lambda: room)
-    check_adjoint(Sizes(104, 2, 17), None, dtype, 0, *filters(cut), half=False)
-    # Two filters of different lengths.
-    check_adjoint(Sizes(70, 1, 33), 3, dtype, 0, filters(cut)[0], filters(9)[1], half=True)
+    for gradient in ("slayer", "exact"):
+        srm = filters(cut, gradient)
+        check_adjoint(Sizes(104, 2, 17), None, dtype, 0, srm, half=False)
+        # Two filters of different lengths.
+        other = filters(9)
+        srm = replace(srm, tau_ref=other.tau_ref, ref_cutoff=other.ref_cutoff)
+        check_adjoint(Sizes(70, 1, 33), 3, dtype, 0, srm, half=True)

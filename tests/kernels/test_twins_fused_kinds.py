@@ -23,7 +23,7 @@ from tests.kernels.test_twins_conv import WIDE, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.kernels.test_twins_conv_adjoint import added
 from tests.kernels.test_twins_neuron import constants_of
-from tests.support.kinds import Compartments, Quadratic
+from tests.support.kinds import Compartments, Echo, Quadratic
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
 drawn = settings(max_examples=15, deadline=None)
@@ -110,7 +110,7 @@ def test_dense_neuron(
     if following:
         g = Product(normal(seed + 1, (len(g), following), dtype), normal(seed + 2, (outputs, following), dtype))
         whole = (g.errors.astype(np.float64) @ g.weight.T.astype(np.float64)).astype(dtype)
-    errors = gpu_dense.dense_neuron_adjoint(g, u, steps, constants, spiking, spiking.exact)
+    errors = gpu_dense.dense_neuron_adjoint(g, u, steps, constants, spiking)
     near(errors, adjoint_of(whole, u, steps, constants, spiking))
 
 
@@ -144,7 +144,7 @@ def test_conv_neuron(
         features = math.prod(case.maps)
         g = Product(normal(seed, (len(g), following), dtype), normal(seed, (features, following), dtype))
         whole = (g.errors @ g.weight.T).reshape(weighted.shape)
-    options = case.window, case.groups, constants, spiking, with_input, spiking.exact
+    options = case.window, case.groups, constants, spiking, with_input
     errors, of_weight = added(*gpu_conv.conv_neuron_adjoint(packed, steps, g, ours[0], *options), case)
     expected = adjoint_of(whole, ours[0], steps, constants, spiking)
     assert (errors is not None) == with_input
@@ -180,18 +180,18 @@ def test_conv_pool(
     pooled_shape = (*window.outputs((rows, columns), ceil=True), outputs)
     pooling = Pooling(window, 1.5 * after.theta, constants_of(after, seed + 1, pooled_shape, "float32"), after)
     packed, kind = packed_on_host(x, 1), stored_as(keep, "float32")
-    fused = gpu.fused.conv_pool_kernels(packed, case.window, case.groups, pooling, spiking.exact, spiking)
+    fused = gpu.fused.conv_pool_kernels(packed, case.window, case.groups, pooling, spiking)
     assert fused is not None
     u, pooled_u, s = fused.conv_pool(packed, steps, w, case.window, constants, spiking, pooling, kind)
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups)
     before, fired = neurons_of(weighted, steps, constants, spiking)
     same_bits(u, cpu.float16.store(before) if keep == "float16" else before)
     pooled = cpu.pool.forward(fired, window, pooling.gain)
-    same_neurons((pooled_u, s), neurons_of(pooled, steps, pooling.response, after), kind)
+    same_neurons((pooled_u, s), neurons_of(pooled, steps, pooling.constants, after), kind)
     g = normal(seed, pooled.shape, "float32")
     options = u, pooled_u, case.window, constants, spiking, pooling, True
     errors, of_weight = added(*fused.conv_pool_adjoint(packed, steps, g, *options), case)
-    of_pooled = adjoint_of(g, pooled_u, steps, pooling.response, after)
+    of_pooled = adjoint_of(g, pooled_u, steps, pooling.constants, after)
     of_spikes = cpu.pool.adjoint(of_pooled, (rows, columns), window, pooling.gain)
     expected = adjoint_of(of_spikes, u, steps, constants, spiking)
     near(errors, expected)
@@ -212,9 +212,23 @@ def test_pool_neuron(
     ours = gpu_pool.pool_neuron(packed_on_host(x, 1), steps, window, 1.1, constants, spiking, kind)
     same_neurons(ours, neurons_of(pooled, steps, constants, spiking), kind)
     g = normal(seed, pooled.shape, "float32")
-    options = window, 1.1, case.image, constants, spiking, spiking.exact
+    options = window, 1.1, case.image, constants, spiking
     expected = cpu.pool.adjoint(adjoint_of(g, ours[0], steps, constants, spiking), case.image, window, 1.1)
     near(gpu_pool.pool_neuron_adjoint(g, ours[0], steps, *options), expected)
+
+
+def test_a_kind_with_two_earlier_inputs_takes_two_passes() -> None:
+    x = packed_on_host(train(0, (9, 2, 4, 4, 3), 0.3).reshape(18, 4, 4, 3), 1)
+    window = Window.of(2, 2, 0, 1)
+    for neuron, fuses in ((Echo(), False), (cs.SRM(), True)):
+        spiking = neuron.spiking
+        pooling = Pooling(window, 1.0, np.empty((0, 1), np.float32), spiking)
+        passes = gpu.fused.dense_kernels(x, spiking), gpu.fused.pool_kernels(x, spiking)
+        passes += (
+            gpu.fused.conv_kernels(x, window, 1, spiking),
+            gpu.fused.conv_pool_kernels(x, window, 1, pooling, spiking),
+        )
+        assert [each is not None for each in passes] == [fuses] * 4
 
 
 def test_what_is_not_fused() -> None:

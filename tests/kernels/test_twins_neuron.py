@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,14 @@ import cuslayer as cs
 from cuslayer import neurons
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.neurons import __main__ as command
+from cuslayer.kernels.neuron.print_cuda import header
 from cuslayer.neurons import loihi
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
-from tests.kernels.test_twins_surrogate import kinds as surrogates
+from tests.kernels.test_twins_surrogate import surrogates
 from tests.support import reference
-from tests.support.kinds import Compartments, Names, Offset, Quadratic
+from tests.support.kinds import Compartments, Echo, Names, Offset, Quadratic
 from tools import nvrtc
 
 many = settings(max_examples=40, deadline=None)
@@ -38,6 +39,10 @@ KINDS: dict[str, Any] = {
     "Quadratic": lambda draw, **o: Quadratic(**o),
     "Compartments": lambda draw, **o: Compartments(**o),
     "Offset": lambda draw, **o: Offset(**o),
+    "Echo": lambda draw, **o: Echo(near=draw(st.integers(0, 9)), far=draw(st.integers(1, 90)), **o),
+    "SigmaDelta": lambda draw, **o: cs.SigmaDelta(
+        activation=draw(st.sampled_from(["relu", None])), sums=draw(st.booleans()), **(o | {"graded": True})
+    ),
 }
 SHIPPED = [kind for kind in vars(neurons).values() if getattr(kind, "step", None) is not None]
 for kind in SHIPPED:  # kinds without options of their own here
@@ -46,16 +51,10 @@ for kind in SHIPPED:  # kinds without options of their own here
 
 
 @st.composite
-def common(draw: st.DrawFn, theta: float) -> dict[str, Any]:
-    """Return what the constants of every kind of neurons with states have, but for the height."""
-    flags = {"exact": draw(st.booleans()), "graded": draw(st.booleans())}
-    return {"theta": theta, "width": theta * draw(st.floats(0.3, 2)), "shape": draw(surrogates), **flags}
-
-
-@st.composite
 def spikings(draw: st.DrawFn, names: tuple[str, ...] = tuple(KINDS)) -> StepSpiking:
     options = {"theta": draw(st.floats(0.5, 5)), "gradient": draw(st.sampled_from(["slayer", "exact"]))}
     options |= {"graded": draw(st.booleans()), "tau_rho": draw(st.floats(0.3, 2)), "scale_rho": 0.2}
+    options["surrogate"] = draw(st.one_of(st.just("exponential"), surrogates))
     found: StepSpiking = KINDS[draw(st.sampled_from(names))](draw, **options).spiking
     return found
 
@@ -208,12 +207,9 @@ def test_what_is_no_size(dtype: str) -> None:
             same_bits(mine, other)
 
 
-def test_the_printed_files_are_of_these_steps() -> None:
-    for name, text in command.files().items():
-        assert (command.FOLDER / name).read_text("utf-8") == text, "run python -m cuslayer.neurons"
-    kinds = {path.name for path in command.FOLDER.glob("*.cuh")} - {"neuron_loops.cuh"}
-    assert kinds == command.files().keys()
-    assert all(any(f"struct {kind.__name__} {{" in text for text in command.files().values()) for kind in SHIPPED)
+def test_the_command_shows_every_shipped_kind() -> None:
+    shown = subprocess.check_output([sys.executable, "-m", "cuslayer.neurons"], text=True)
+    assert all(f"struct {kind.__name__} {{" in shown for kind in (*SHIPPED, cs.SRM))
 
 
 FUSED = [f"{layer}_neuron{back}" for layer in ("dense", "conv", "pool") for back in ("", "_adjoint")]
@@ -224,15 +220,14 @@ TYPES = {"sm_70": "float32", "sm_100": "float64"}
 
 @pytest.mark.parametrize("arch", TYPES)
 @pytest.mark.parametrize(
-    "kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Compartments, Offset, Names]
+    "kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Compartments, Offset, Echo, Names]
 )
 def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
     """`test_nvrtc.py` compiles the same sources for LIF. AdaptiveLIF has the most states, and needs most registers."""
     topics = ["neuron", *(["recurrent"] if kind is not cs.Loihi else []), *(FUSED if kind is cs.AdaptiveLIF else [])]
     for topic in topics:
-        code = printer.with_struct(source.source_of(topic), kind.kind())
         options = (*source.OPTIONS, "--ptxas-options=-v")
-        text = source.with_header("source.cu", code, np.dtype(TYPES[arch]))
+        text = source.text(topic, np.dtype(TYPES[arch]), header(kind.kind(), exponential=False))
         machine, log = nvrtc.compile(text, arch, options)
         assert machine.startswith(b"\x7fELF")
         assert not [line for line in log.splitlines() if "warning" in line.lower() and "deprecated" not in line]

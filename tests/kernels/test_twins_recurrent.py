@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Product, Spiking, Window
-from cuslayer.kernels.recurrent.constants import Geometry, Program, lags_of
+from cuslayer.kernels.constants import Product, Window
+from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.kernels import test_twins_neuron
-from tests.kernels.test_twins import Array, alphas, close, dtypes, few, normal, same_bits, seeds, spikings
+from tests.kernels.test_twins import Array, close, dtypes, few, normal, same_bits, seeds, srms
 from tests.kernels.test_twins import emulator as emulator
-from tests.kernels.test_twins_surrogate import kinds
+from tests.kernels.test_twins_neuron import constants_of
+from tests.kernels.test_twins_surrogate import surrogates
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
 # Less than a warp, one exactly, and one more; several neurons a thread; nothing at all.
@@ -30,20 +32,15 @@ shapes = st.one_of(
 )
 
 
+NAMES = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic", "AdLIF", "NormalizedALIF", "Echo")
+
+
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
+def spikings(draw: st.DrawFn) -> StepSpiking:
     if draw(st.booleans()):
-        spiking = draw(spikings())
-        spiking = Spiking(*(getattr(spiking, n) for n in ("theta", "refractory", "width", "height")), draw(kinds))
-        return Program(spiking, draw(alphas), draw(st.booleans()))
-    names = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic", "AdLIF", "NormalizedALIF")
-    return Program(draw(test_twins_neuron.spikings((*names, "BalancedResonateAndFire")).filter(lambda s: not s.graded)))
-
-
-def constants_of(program: Program, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-    if program.response is not None:
-        return np.empty((0, 1), dtype)
-    return test_twins_neuron.constants_of(program.spiking, seed, shape, dtype)
+        spiking: StepSpiking = draw(srms(surrogates)).spiking
+        return spiking
+    return draw(test_twins_neuron.spikings((*NAMES, "BalancedResonateAndFire")).filter(lambda s: not s.graded))
 
 
 def spikes_of(found: Any) -> Any:
@@ -56,20 +53,22 @@ def spikes_of(found: Any) -> Any:
     return u, unpacked_on_host(s).reshape(u.shape), more
 
 
-def case(program: Program, shape: tuple[int, ...], dtype: str, seed: int) -> tuple[Any, ...]:
-    count, theta = math.prod(shape[2:]), program.spiking.theta
+def case(spiking: StepSpiking, shape: tuple[int, ...], dtype: str, seed: int) -> tuple[Any, ...]:
+    count, theta = math.prod(shape[2:]), spiking.theta
     x = normal(seed, shape, dtype, 2 * theta)
     lags = 1 + seed % 3
     w = normal(seed + 1, (lags * count, count), dtype, theta / max(lags * count, 1) ** 0.5)
-    return x, w, constants_of(program, seed, shape, dtype)
+    return x, w, constants_of(spiking, seed, shape, dtype)
 
 
 @few
-@given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
-def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
-    x, w, keeps = case(program, shape, dtype, seed)
-    saves = program.saved(trained)
-    ours, theirs = (k.recurrent.forward(x, w, program, keeps, delay, None, None, saves) for k in (gpu, cpu))
+@given(shapes, dtypes, spikings(), st.integers(1, 5), seeds, st.booleans())
+def test_recurrent(
+    shape: tuple[int, ...], dtype: str, spiking: StepSpiking, delay: int, seed: int, trained: bool
+) -> None:
+    x, w, keeps = case(spiking, shape, dtype, seed)
+    saves = spiking.saved(trained)
+    ours, theirs = (k.recurrent.forward(x, w, spiking, keeps, delay, None, None, saves) for k in (gpu, cpu))
     ours = spikes_of(ours)
     for mine, other in zip(ours, theirs, strict=True):
         same_bits(mine, other)
@@ -78,7 +77,7 @@ def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: 
 def check_parts(
     x: Array,
     w: Array,
-    program: Program,
+    spiking: StepSpiking,
     keeps: Array,
     delay: int,
     trained: bool,
@@ -86,46 +85,48 @@ def check_parts(
     geometry: Geometry | None = None,
 ) -> None:
     """Run a population in parts, forward and back, on both devices, and as one call on the CPU."""
-    saves, longest, g = program.saved(trained), delay + lags_of(w, geometry) - 1, normal(2, x.shape, str(x.dtype))
+    saves, longest, g = spiking.saved(trained), delay + lags_of(w, geometry) - 1, normal(2, x.shape, str(x.dtype))
     parts = [slice(*pair) for pair in itertools.pairwise(sorted(min(e, len(x)) for e in (0, *ends, len(x))))]
-    whole = cpu.recurrent.forward(x, w, program, keeps, delay, geometry, None, saves)
-    back = cpu.recurrent.adjoint(g, whole[0], whole[2], w, program, keeps, delay, geometry, None, trained)
+    whole = cpu.recurrent.forward(x, w, spiking, keeps, delay, geometry, None, saves)
+    back = cpu.recurrent.adjoint(g, whole[0], whole[2], w, spiking, keeps, delay, geometry, None, trained)
     for k in (cpu, gpu):
-        held, begun, found = k.recurrent.held(x, program, longest), [], []
+        held, begun, found = k.recurrent.held(x, spiking, longest), [], []
         for part in parts:
             begun.append((held.states.copy(), held.steps))
-            found.append(spikes_of(k.recurrent.forward(x[part], w, program, keeps, delay, geometry, held, saves)))
+            found.append(spikes_of(k.recurrent.forward(x[part], w, spiking, keeps, delay, geometry, held, saves)))
         for mine, axis, other in zip(zip(*found, strict=True), (0, 0, 1), whole, strict=True):
             same_bits(np.concatenate(mine, axis), other)
-        later, errors, sums = k.recurrent.nothing_later(g, program, longest), [], 0
+        later, errors, sums = k.recurrent.nothing_later(g, spiking, longest), [], 0
         for part, (states, start), (u, _, more) in zip(parts[::-1], begun[::-1], found[::-1], strict=True):
-            given = g[part], u, more, w, program, keeps, delay, geometry, states, trained, later, start
+            given = g[part], u, more, w, spiking, keeps, delay, geometry, states, trained, later, start
             y, some = k.recurrent.adjoint(*given)
             errors, sums = [y[: len(u)], *errors], sums + some
         for mine, other in zip((np.concatenate(errors), sums), back, strict=True):
             close(mine, other, 1e-4 if x.dtype == "float32" else 1e-10, least=1.0)
 
 
-LIF = Program(cs.CUBA(gradient="exact", tau_rho=0.5).spiking)
-SRM = Program(Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), Alpha(1.0, 2.0, 1.0, 0.01), True)
+LIF = cs.CUBA(gradient="exact", tau_rho=0.5).spiking
+SRM = cs.SRM(1.0, 2.0, tau_rho=0.5, scale_rho=0.1, gradient="exact").spiking
 
 
 @few
-@given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
+@given(shapes, dtypes, spikings(), st.integers(1, 5), seeds, st.booleans())
 @example((4, 1, 530), "float32", LIF, 2, 13, True)
 @example((4, 1, 530), "float32", SRM, 1, 13, False)
-def test_parts(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
-    x, w, keeps = case(program, shape, dtype, seed)
-    check_parts(x, w * w.dtype.type(0.2), program, keeps, delay, trained, seed % 5, seed % 9)
+def test_parts(shape: tuple[int, ...], dtype: str, spiking: StepSpiking, delay: int, seed: int, trained: bool) -> None:
+    x, w, keeps = case(spiking, shape, dtype, seed)
+    check_parts(x, w * w.dtype.type(0.2), spiking, keeps, delay, trained, seed % 5, seed % 9)
 
 
 @few
-@given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
-def test_adjoint(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
-    x, w, keeps = case(program, shape, dtype, seed)
-    u, _, more = cpu.recurrent.forward(x, w, program, keeps, delay, None, None, program.saved(trained))
+@given(shapes, dtypes, spikings(), st.integers(1, 5), seeds, st.booleans())
+def test_adjoint(
+    shape: tuple[int, ...], dtype: str, spiking: StepSpiking, delay: int, seed: int, trained: bool
+) -> None:
+    x, w, keeps = case(spiking, shape, dtype, seed)
+    u, _, more = cpu.recurrent.forward(x, w, spiking, keeps, delay, None, None, spiking.saved(trained))
     g, w = normal(seed + 2, shape, dtype), w * w.dtype.type(0.2)
-    given = g, u, more, w, program, keeps, delay, None, None, trained
+    given = g, u, more, w, spiking, keeps, delay, None, None, trained
     (ours, sums), theirs = (k.recurrent.adjoint(*given) for k in (gpu, cpu))
     assert not ours[len(g) :].any()
     product = Product(*(normal(seed, (math.prod(part), 1 + seed % 40), dtype) for part in (shape[:2], shape[2:])))
@@ -166,15 +167,15 @@ def test_rows_that_are_not_contiguous() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("program", [LIF, SRM], ids=["cuba", "srm"])
+@pytest.mark.parametrize("spiking", [LIF, SRM], ids=["cuba", "srm"])
 @pytest.mark.parametrize("device", [cpu, gpu], ids=["cpu", "gpu"])
-def test_a_long_silence_has_no_subnormal_number(device: Any, program: Any, dtype: str) -> None:
+def test_a_long_silence_has_no_subnormal_number(device: Any, spiking: Any, dtype: str) -> None:
     steps = 1500 if dtype == "float32" else 9000
     x, w = np.zeros((steps, 1, 3), dtype), np.zeros((3, 3), dtype)
     x[:9] = abs(normal(0, (9, 1, 3), dtype))
-    keeps = np.empty((0, 1), dtype) if program is SRM else np.array([[0.9, 0.5, 0.0], [0.5, 0.9, 0.0]], dtype)
-    u, _, more = device.recurrent.forward(x, w, program, keeps, 1)
-    y, _ = device.recurrent.adjoint(np.ascontiguousarray(x[::-1]), u, more, w, program, keeps, 1)
+    keeps = np.empty((0, 1), dtype) if spiking is SRM else np.array([[0.9, 0.5, 0.0], [0.5, 0.9, 0.0]], dtype)
+    u, _, more = device.recurrent.forward(x, w, spiking, keeps, 1)
+    y, _ = device.recurrent.adjoint(np.ascontiguousarray(x[::-1]), u, more, w, spiking, keeps, 1)
     for found in (u, y):
         assert found.any()
         assert not ((found != 0) & (abs(found) < np.finfo(found.dtype).tiny)).any()
@@ -209,16 +210,16 @@ ODD = (12, 2, 5, 4, 33), Geometry(Window((3, 5), (1, 1), (2, 2), (2, 1)), 3)
 
 
 @few
-@given(convolutions(), dtypes, programs(), st.integers(1, 3), seeds, st.booleans())
+@given(convolutions(), dtypes, spikings(), st.integers(1, 3), seeds, st.booleans())
 @example(ODD, "float32", SRM, 2, 4, False)
 def test_a_convolution(
-    of: tuple[tuple[int, ...], Geometry], dtype: str, program: Program, delay: int, seed: int, trained: bool
+    of: tuple[tuple[int, ...], Geometry], dtype: str, spiking: StepSpiking, delay: int, seed: int, trained: bool
 ) -> None:
     """In one call, and in parts of which backward goes on."""
     shape, geometry = of
-    x, _, keeps = case(program, shape, dtype, seed)
+    x, _, keeps = case(spiking, shape, dtype, seed)
     fan_in = math.prod(geometry.window.kernel) * shape[4] // geometry.groups
     weights = *geometry.window.kernel, shape[4] // geometry.groups, shape[4]
-    w = normal(seed + 1, weights, dtype, 0.2 * program.spiking.theta / fan_in**0.5)
-    check_parts(x, w, program, keeps, delay, trained, geometry=geometry)
-    check_parts(x, w, program, keeps, delay, trained, 1, 3, seed % 9, geometry=geometry)
+    w = normal(seed + 1, weights, dtype, 0.2 * spiking.theta / fan_in**0.5)
+    check_parts(x, w, spiking, keeps, delay, trained, geometry=geometry)
+    check_parts(x, w, spiking, keeps, delay, trained, 1, 3, seed % 9, geometry=geometry)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import ClassCounts, Sampled
+from cuslayer.kernels.constants import ClassCounts
+from cuslayer.kernels.neuron.filters import Sampled
 from tests.kernels.test_twins import CLOSE, alphas, norm, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host

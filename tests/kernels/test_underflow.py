@@ -5,9 +5,11 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, flushed_taps, least_state
+from cuslayer.kernels.constants import flushed_taps, least_state
 from cuslayer.kernels.host.states import flush, flushed
+from cuslayer.kernels.neuron.filters import Alpha
 from cuslayer.neurons import SRM
+from tests.kernels.test_twins import fire, fire_adjoint
 from tools.emulator.driver import emulation
 
 FLOATS = ("float32", "float64")
@@ -35,20 +37,17 @@ def subnormal(x):
 
 def forward(k, srm, x):
     """Return what the kernels of a device compute forward: bits are the same on all."""
-    u, s = k.srm.neuron(x.copy(), srm.filter, srm.spiking)
-    alone, fired = k.srm.spike(x, srm.spiking)
+    u, s = fire(k, x, srm.spiking)
+    alone, fired = fire(k, x, srm.refracting)
     backward = np.ascontiguousarray(x[::-1])
-    psp, psp_adjoint = k.srm.psp(x, srm.filter), k.srm.psp_adjoint(backward, srm.filter)
+    psp, psp_adjoint = srm.filter.apply(k, x), srm.filter.adjoint(k, backward)
     return {"u": u, "s": s, "alone": alone, "fired": fired, "psp": psp, "psp_adjoint": psp_adjoint}
 
 
 def backward(k, srm, x, u):
     """Return the gradients of a loss that depends on the last 50 steps only."""
     g = x[::-1] * x.dtype.type(1e-8)
-    return {
-        "slayer": k.srm.neuron_adjoint(g, u.copy(), srm.filter, srm.spiking),
-        "exact": k.srm.neuron_adjoint(g, u.copy(), srm.filter, srm.spiking, True),
-    }
+    return {gradient: fire_adjoint(k, g, u, srm.with_gradient(gradient).spiking) for gradient in ("slayer", "exact")}
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -98,7 +97,7 @@ def test_a_fused_pass_has_the_bits_of_separate_ones():
     net = cs.Sequential(conv, srm)
     with cs.record(net) as seen:
         spikes = net(x)
-    u, s = cpu.srm.neuron(conv(x).data, srm.filter, srm.spiking)
+    u, s = fire(cpu, conv(x).data, srm.spiking)
     assert (s == spikes.data).all()
     assert seen[1].potential.tobytes() == u.tobytes()
     g = np.zeros(s.shape, np.float32)
@@ -107,7 +106,7 @@ def test_a_fused_pass_has_the_bits_of_separate_ones():
     found = conv.weight.grad
     assert found is not None
     conv.weight.grad = None
-    conv(x).backward(cpu.srm.neuron_adjoint(g, u, srm.filter, srm.spiking))
+    conv(x).backward(fire_adjoint(cpu, g, u, srm.spiking))
     assert found.tobytes() == conv.weight.grad.tobytes()
 
 
@@ -167,7 +166,8 @@ def test_the_surrogate_ends_where_exp_does_on_both_devices(distance, passes):
     g = np.full_like(u, 1.0)
     with emulation():
         both = [k.surrogate.adjoint(g, u, spiking) for k in (cpu, gpu)]
-        both += [k.srm.neuron_adjoint(g, u, SRM().filter, spiking, True)[:1] for k in (cpu, gpu)]
+        exact = SRM(theta=1.0, gradient="exact").refracting
+        both += [fire_adjoint(k, g, u, exact) for k in (cpu, gpu)]
     for y in both:
         assert (y != 0).all() == passes
         assert (y == 0).all() == (not passes)

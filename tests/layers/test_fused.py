@@ -11,6 +11,7 @@ from cuslayer._tape import on_potential
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
+from tests.support.kinds import Echo
 
 geometries = st.fixed_dictionaries(
     {
@@ -26,6 +27,8 @@ KINDS = {
     "srm": (cs.SRM(tau_sr=3.0, cutoff=0.2), cs.SRM(tau_sr=2.0, theta=9.0)),
     "lif": (cs.LIF(theta=10.0, tau=3.0), cs.CUBA(tau_i=2.0, theta=9.0, reset="subtract")),
     "adaptive": (cs.AdaptiveLIF(theta=10.0), cs.ResonateAndFire(theta=9.0, surrogate="fast_sigmoid")),
+    "srm of another surrogate": (cs.SRM(tau_sr=3.0, surrogate="triangle"), cs.SRM(tau_sr=2.0, surrogate="arctan")),
+    "echo": (Echo(theta=8.0, far=9), Echo(theta=9.0, near=0, far=40)),
     "srm, then lif": (cs.SRM(tau_sr=3.0), cs.LIF(theta=9.0)),
 }
 
@@ -114,15 +117,15 @@ def test_one_pass_is_its_stages(
 @pytest.mark.cpu_only
 def test_the_condition_of_fusion():
     plain, strided, srm = Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1), cs.SRM()
-    pooled = lambda *window: Pooling(Window.of(*window), 1.0, srm.filter, srm.spiking)  # noqa: E731
+    pooled = lambda *window: Pooling(Window.of(*window), 1.0, (), srm.spiking)  # noqa: E731
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
     for n in (1, 2):
-        assert cpu.fused.conv_kernels(spikes, plain, n, False, srm.spiking).groups == n
-        assert cpu.fused.conv_kernels(spikes, strided, n, True, srm.spiking).groups == n
-        assert cpu.fused.conv_pool_kernels(spikes, plain, n, pooled(2, 2, 0, 1), False, srm.spiking).groups == n
-    assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1, False, srm.spiking) is None
+        assert cpu.fused.conv_kernels(spikes, plain, n, srm.spiking).groups == n
+        assert cpu.fused.conv_kernels(spikes, strided, n, srm.spiking).groups == n
+        assert cpu.fused.conv_pool_kernels(spikes, plain, n, pooled(2, 2, 0, 1), srm.spiking).groups == n
+    assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1, srm.spiking) is None
     for pool in ((2, 1, 0, 1), (2, 2, 1, 1), (2, 2, 0, 2)):
-        assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pooled(*pool), False, srm.spiking) is None
+        assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pooled(*pool), srm.spiking) is None
 
 
 @pytest.mark.parametrize("gradients", [("slayer", "exact"), ("exact", "slayer"), ("exact", "exact")])
@@ -153,7 +156,7 @@ def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     x = np.random.default_rng(0).random((9, 3, 5, 4, 2)) < 0.3
     w = np.random.default_rng(1).standard_normal((3, 3, 2, 3)).astype(np.float32)
     with on_potential(seen.append):
-        functions.conv_neuron(x, cs.Tensor(w, requires_grad=True), response=srm.filter, spiking=srm.spiking, padding=1)
+        functions.conv_neuron(x, cs.Tensor(w, requires_grad=True), spiking=srm.spiking, padding=1)
         srm(functions.conv(x, cs.Tensor(w, requires_grad=True), padding=1))
     in_blocks, plain = seen
     assert in_blocks.from_blocks is not None

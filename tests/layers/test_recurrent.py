@@ -79,9 +79,9 @@ def test_spikes_are_those_of_a_program_to_the_bit(kind, dt, steps, samples, neur
 def test_gradients_are_those_of_a_plain_reverse_sweep(kind, gradient, steps, samples, neurons, delay, seed):
     """Of the input, the weight and the shares that a step keeps, to 1e-10, for more samples than cores."""
     population, neuron, w, x, g = dense_case(kind, gradient, 0.5, steps, samples, neurons, delay, seed)
-    program, keeps = neuron.step_by_step
+    spiking, keeps = neuron.step_by_step
     leaves = [cs.Tensor(np.array(each, np.float64), requires_grad=True) for each in (x, w, *keeps.values())]
-    functions.recurrent(*leaves, program=program, delay=delay, trained=True).backward(g)
+    functions.recurrent(*leaves, spiking=spiking, delay=delay, trained=True).backward(g)
     expected = gradients(neuron, x, g, DenseWeights(w), delay)
     of_constants = expected[len(expected) - len(keeps) :]  # LIF has no current
     for leaf, wanted in zip(leaves, (*expected[:2], *of_constants), strict=True):
@@ -183,7 +183,7 @@ def test_trained_shares_of_frames():
     g = RNG.standard_normal(x.shape)
     geometry = Geometry(Window.of(3, 1, 1, 1), 1)
     plain = cs.AdaptiveLIF(*(-1 / np.log(keep) for keep in given), gradient="exact")
-    options = {"program": plain.step_by_step.program, "geometry": geometry, "trained": True}
+    options = {"spiking": plain.spiking, "geometry": geometry, "trained": True}
     functions.recurrent(*leaves, **options).backward(g)
     weights = ConvWeights(layer.weight.data.astype(float), (1, 1), (1, 1), 1)
     for leaf, wanted in zip(leaves[2:], gradients(plain, x, g, weights, 1)[2:], strict=True):

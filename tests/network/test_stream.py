@@ -20,6 +20,7 @@ from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks
 from cuslayer.network.network import graph_of
 from cuslayer.neurons.base import Neuron
+from tests.support.kinds import Delayed, Echo
 from tests.support.refused import raises
 from tools.fake_cupy import in_use
 
@@ -216,6 +217,7 @@ STAGES = {
     "AdaptiveLIF": [cs.AdaptiveLIF(theta=0.5)],
     "BalancedResonateAndFire": [cs.BalancedResonateAndFire(1.0, dt=500.0, theta=0.2)],
     "CUBA": [cs.CUBA(theta=0.5), cs.CUBA(theta=0.5, reset="subtract", graded=True), cs.CUBA(theta=0.5, stateful=True)],
+    "Echo": [Echo(theta=0.5), Echo(theta=0.5, far=3, tau=np.linspace(2, 9, 2), trained=True)],
     "LIF": [cs.LIF(theta=0.5), cs.LIF(theta=0.5, tau=np.linspace(2, 9, 2), trained=True)],
     "Loihi": [cs.Loihi(vth_mant=1)],
     "NormalizedALIF": [cs.NormalizedALIF(theta=0.04)],
@@ -224,6 +226,7 @@ STAGES = {
     "SampledSRM": [cs.SampledSRM([0.0, 1.0], theta=0.5)],
     "SigmaDelta": [cs.SigmaDelta()],
     "ReadOut": [cs.ReadOut(FRAME, 3), cs.ReadOut(FRAME, 3, tau=np.linspace(2, 9, 3), trained=True, bias=True)],
+    "ReadOut by a neuron": [cs.ReadOut(FRAME, 3, neuron=neuron) for neuron in (SRM, cs.LIF(), Delayed(trained=True))],
     "Average": [cs.Average(2)],
     "BatchNorm": [cs.BatchNorm(2)],
     "Conv": [cs.Conv(2, 4, 3), cs.Conv(2, 4, 3, groups=2, dilation=2, bias=True, weight_hook=lambda w: 2.0 * w)],
@@ -247,7 +250,6 @@ def backwards(delay):
 
 
 REFUSED = {
-    "ReadOut": cs.ReadOut(FRAME, 3, neuron=SRM),
     "Decimate": cs.layers.Decimate(2),
     "Delay": backwards(cs.Delay(2, dt=1.0, max_delay=5.0)),
     "Shift": cs.layers.Shift(-1.0),
@@ -315,16 +317,16 @@ def test_one_pass_is_two(sizes, outputs, least, most, numbers, kind, dtype):
     w = (generator.standard_normal((sizes[2], outputs)) * 9).astype(dtype)
     kinds = {"srm": cs.SRM(tau_sr=3.0, cutoff=0.2), "leaky": cs.CUBA(tau_i=2.0 + np.arange(outputs), theta=8.0)}
     neuron = kinds.get(kind) or cs.AdaptiveLIF(theta=8.0, surrogate="triangle")
-    response, spiking, _ = neuron.one_pass
+    options = neuron.one_pass._asdict()
     one_pass, shapes = fused.dense_neuron, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "_LEAST", least)
         patch.setattr(fused, "_MOST", most)
         patch.setattr(fused, "dense_neuron", lambda x, *rest: shapes.append(x.shape) or one_pass(x, *rest))
         with cs.no_grad():
-            s = functions.dense_neuron(x, w, response=response, spiking=spiking)
+            s = functions.dense_neuron(x, w, **options)
         trained = [cs.Tensor(w, requires_grad=True) for _ in range(2)]
-        in_training = functions.dense_neuron(x, trained[0], response=response, spiking=spiking)
+        in_training = functions.dense_neuron(x, trained[0], **options)
     assert shapes == ([] if numbers else 2 * [(sizes[0] * sizes[1], sizes[2])])
     two = neuron(functions.dense(x, trained[1]))
     assert s.shape == in_training.shape == two.shape

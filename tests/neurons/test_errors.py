@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions as f
-from cuslayer.kernels.constants import Sampled
+from cuslayer.kernels.neuron.filters import Sampled
 
 X, FLAT, SPIKES = np.ones((5, 2, 4)), np.ones(3), np.ones((5, 2, 4), bool)
 
@@ -43,7 +43,7 @@ VALUES = {
     "SigmaDelta: activation must be": lambda: cs.SigmaDelta(activation="tanh"),
     "SigmaDelta: graded must be True, got False": lambda: cs.SigmaDelta(graded=False),
     "SigmaDelta: trained must be False, got True": lambda: cs.SigmaDelta(trained=True),
-    "sigma_delta: x must be": lambda: f.sigma_delta(FLAT, spiking=cs.SigmaDelta().spiking),
+    "SigmaDelta: x must be": lambda: cs.SigmaDelta()(FLAT),
     "Loihi: surrogate_at must be one of before_reset, recorded, got": lambda: cs.Loihi(surrogate_at="record"),
     "loihi: x must be (T, N, ...), got shape (3,)": lambda: cs.Loihi()(FLAT),
     "Network: potentials must be one of full, float16, got 'float17'; did": (
@@ -85,7 +85,7 @@ def test_the_registers_of_a_chip():
 
 
 def test_a_state_is_of_as_many_neurons():
-    for neuron, name in ((cs.LIF(stateful=True), "LIF"), (cs.SigmaDelta(stateful=True), "sigma_delta")):
+    for neuron, name in ((cs.LIF(stateful=True), "LIF"), (cs.SigmaDelta(stateful=True), "SigmaDelta")):
         neuron(X)
         with pytest.raises(ValueError, match=f"^{name}: x must have 8 neurons as in the last call, got 6"):
             neuron(X[..., :3])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.kernels import constants
-from cuslayer.kernels.constants import Alpha
+from cuslayer.kernels.neuron import filters
+from cuslayer.kernels.neuron.filters import Alpha
 from tests.support.effort import at_most
 
 
@@ -43,10 +43,10 @@ def test_the_cut_of_a_time_constant_of_any_length_takes_few_samples() -> None:
 
 def test_more_samples_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     message = r"^response: 76,383,\d{3} samples for tau=1e\+07 and dt=1 need 2\.44 GB, 1 GB are free$"
-    monkeypatch.setattr(constants, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(filters, "available_memory", lambda: 10**9)
     with pytest.raises(MemoryError, match=message):
         Alpha(1.0, 1e7, 1.0, 0.01).samples()
-    monkeypatch.setattr(constants, "available_memory", lambda: None)
+    monkeypatch.setattr(filters, "available_memory", lambda: None)
     with pytest.raises(MemoryError, match=r"^response: [\d,]+ samples for tau=1e\+18 and dt=0\.01 need \S+ PB$"):
         Alpha(1.0, 1e18, 0.01, 0.01).samples()
 

@@ -209,10 +209,10 @@ def test_nested_settings_are_restored():
 def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
     """With one fused pass, as in float32, or without."""
     srm, seen = cs.SRM(), []
-    pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
+    pooling = Pooling(Window.of(2, 2, 0, 1), 11.0, (), srm.spiking)
     x, w = np.ones((5, 1, 4, 4, 1), bool), np.ones((3, 3, 1, 2), dtype)
     with tape.on_potential(lambda u: seen.append(u.values.dtype)):
-        functions.conv_pool(x, w, response=srm.filter, spiking=srm.spiking, pooling=pooling)
+        functions.conv_pool(x, w, spiking=srm.spiking, pooling=pooling)
     assert seen == [dtype, np.float32]
 
 

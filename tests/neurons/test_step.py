@@ -16,8 +16,8 @@ from cuslayer._parameter import Bounded
 from cuslayer._tape import on_potential
 from cuslayer.kernels.neuron.derive import adjoint, difference
 from cuslayer.kernels.neuron.kind import read_step
-from cuslayer.neurons.step import flushed
-from tests.support.kinds import Compartments, Names, Offset, OwnBackward, PlainNames, Quadratic, Ties
+from cuslayer.neurons.step import ago, flushed
+from tests.support.kinds import Compartments, Delayed, Echo, Names, Offset, OwnBackward, PlainNames, Quadratic, Ties
 from tools.emulator.driver import emulation
 
 
@@ -98,7 +98,10 @@ def other_parameters(c, w, x):
             (step, r"step must fire at 'u >= c.theta', .*; with c.level let u = v - c.level \+ c.theta, got")
             for step in (fires_at_another_constant, threshold_first, fires_at_a_distance, fires_at_an_expression)
         ),
-        (one_result, r"step must return v after the step, the potential, the spike, got 1 results"),
+        (
+            one_result,
+            r"step must return v after the step, the potential, and the spike unless it reads out, got 1 results",
+        ),
         (other_parameters, r"step must have the parameters \(c, v, x\), got \(c, w, x\)"),
         (abs, r"step must be a function in a file, got <built-in function abs>; its source is read"),
     ],
@@ -172,6 +175,55 @@ def test_a_backward_of_its_own_takes_the_place_of_the_derived_one():
     short = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": lambda c, v, x: (v, v, v >= c.theta)})
     with pytest.raises(TypeError, match=r"^Mine: step must be a function of its own, made by def, got line \d+ of"):
         short()(x)
+
+
+def test_a_step_uses_inputs_and_spikes_of_some_steps_ago():
+    x = np.random.default_rng(0).normal(0.3, 0.6, (70, 2, 3))
+    for near, far, dt in ((3, 20, 1.0), (0, 1, 0.5), (69, 70, 1.0)):
+        echo, delayed = Echo(near=near, far=far, dt=dt), Delayed(lag=near, dt=dt)
+        v, y, share = np.zeros((2, 3)), np.zeros((2, 3)), np.exp(-dt / 8.0)
+        spikes, outputs = np.zeros(x.shape), np.zeros(x.shape)
+        for t, now in enumerate(x):
+            earlier = [values[t - lag] if 0 < lag <= t else 0.0 for values, lag in ((x, near), (x, far), (spikes, far))]
+            u = share * v + now + 0.5 * earlier[0] - 0.3 * earlier[1] - 0.2 * earlier[2]
+            spikes[t] = u >= 1.0
+            v = np.where(spikes[t], 0.0, u)
+            y = outputs[t] = share * y + now - 0.5 * earlier[0]
+        np.testing.assert_array_equal(echo(x).data, spikes)
+        np.testing.assert_array_equal(delayed(x).data, outputs)
+        assert cs.gradcheck(Echo(near=near, far=far, gradient="exact")) < 1e-8
+        assert cs.gradcheck(Delayed(lag=near)) < 1e-8
+    given = cs.Tensor(x, requires_grad=True)
+    delayed(given)[40].sum().backward()
+    expected = share ** np.arange(40, -1, -1)
+    np.testing.assert_allclose(given.grad[:41, 0, 0], expected, rtol=1e-12)
+    assert not given.grad[41:].any()
+
+
+def a_value_it_assigns(c, v, x):
+    u = v + ago("w", c.lag) + x
+    w = 2 * u
+    return w, u, u >= c.theta
+
+
+def a_number_of_steps_in_arithmetic(c, v, x):
+    u = c.lag * v + ago(x, c.lag)
+    return u, u, u >= c.theta
+
+
+def test_what_ago_may_not_have():
+    with pytest.raises(
+        TypeError, match=r"^step may use an input, or the spike that it returns, of some steps ago, got"
+    ):
+        read_step("Mine", a_value_it_assigns, ("v",), ())
+    with pytest.raises(TypeError, match=r"^step must use c\.lag only as a number of steps, got"):
+        read_step("Mine", a_number_of_steps_in_arithmetic, ("v",), ())
+    with pytest.raises(TypeError, match=r"^Echo: near must be an integer, got float"):
+        Echo(near=1.5)(np.ones((3, 1, 2)))
+    with pytest.raises(TypeError, match=r"^ago runs in compiled steps only"):
+        ago(1.0, 2)
+    with pytest.raises(ValueError, match=r"^backward_exact must come with backward, got no backward"):
+        read_step("Mine", Offset.step, ("v", "fired"), ("d",), backward_exact=Offset.step)
 
 
 def test_its_functions_run_as_plain_python():

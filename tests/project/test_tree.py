@@ -206,6 +206,7 @@ def test_import_is_light():
 def test_comments_of_kernels_name_files_that_exist():
     """A comment names a file by its name alone, or by its path from the checkout, the package or its kernels."""
     names = {path.name for folder in ("cuslayer", "tests", "tools") for path in (ROOT / folder).rglob("*.*")}
+    names.add("kind.cuh")  # printed for each kind of neuron
     pointer = re.compile(r"(?<![\w/*}])\w[\w/]*\.(?:py|cuh?)\b")
     missing = []
     sources = [path for suffix in ("py", "cu", "cuh") for path in (PACKAGE / "kernels").rglob(f"*.{suffix}")]

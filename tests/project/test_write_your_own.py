@@ -51,7 +51,7 @@ def test_the_neuron():
     """Its spikes are those of the step in plain numbers, on both devices; a network of them learns."""
     space, said = ran()
     assert "(100, 6, 30)\nlayer 1 (Dense(20, 30), Recurrent), neuron 0 at 50 ms" in said
-    assert "const real u = flushed(d * v + bend * v * v + x);" in said
+    assert "const real u = flushed(d * v + c.bend * v * v + x);" in said
     rng = np.random.default_rng(1)
     x, d = rng.normal(0.1, 0.5, (60, 2, 3)), np.exp(-1 / 5.0)
     v, expected = np.zeros((2, 3)), []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuslayer.neurons.dynamics import StepNeuron
-from cuslayer.neurons.step import exp, flushed
+from cuslayer.neurons.step import ago, exp, flushed
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -90,6 +90,39 @@ class Offset(StepNeuron):
         u = v - c.level + c.theta
         s = u > c.theta
         return v, s, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Echo(StepNeuron):
+    """A leaky neuron that gets its input twice more, after `near` and `far` steps, and its spikes after `far` steps."""
+
+    tau: Any = 8.0
+    near: int = 3
+    far: int = 20
+
+    states = ("v",)
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, x):
+        u = flushed(d * v + x + 0.5 * ago(x, c.near) - 0.3 * ago(x, c.far) - 0.2 * ago("s", c.far))
+        s = u >= c.theta
+        v = 0 if s else u
+        return v, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Delayed(StepNeuron):
+    """A read-out that subtracts its input of some steps ago."""
+
+    tau: Any = 8.0
+    lag: int = 5
+
+    states = ("v",)
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, x):
+        u = flushed(d * v + x - 0.5 * ago(x, c.lag))
+        return u, u
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -45,9 +45,9 @@ class Recorder:
         return cast(source.Launch, launch)
 
 
-def psp(**changed: Any) -> dict[str, Any]:
-    """Return arguments that the kernel psp takes, except for those changed, of the filter too."""
+def surrogate(**changed: Any) -> dict[str, Any]:
+    """Return arguments that the kernel surrogate_adjoint takes, except for those changed, of its struct too."""
     x = np.zeros((4, 3), np.float32)
-    response = {"decay": 0.9, "gain": 1.0, "cut": 4, "cut_p": 0, "cut_q": 0}
-    response |= {name: changed.pop(name) for name in response.keys() & changed.keys()}
-    return {"x": x, "a": x, "steps": 4, "columns": 3, "response": response} | changed
+    of = {"code": 0, "theta": 0.9, "steep": 1.0, "height": 1.0, "a": 0, "b": 0}
+    of |= {name: changed.pop(name) for name in of.keys() & changed.keys()}
+    return {"g": x, "u": x, "y": x, "size": 12, "of": of} | changed

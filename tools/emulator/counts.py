@@ -3,9 +3,9 @@
 `emulation(counting=True)` fills `emulator.counts`, one `LaunchCounts` for each launch:
 
     with emulation(counting=True) as emulator:
-        gpu.srm.psp(x, response)
+        response.apply(gpu, x)
     (launch,) = emulator.counts
-    launch.kernel                           # "psp"
+    launch.kernel                           # "neuron_of_kind"
     launch.sectors["x"].read                # 32-byte sectors that the warps read from x
     launch.sectors["x"].ideal_read          # the fewest that hold the bytes they wanted
     launch.conflicts

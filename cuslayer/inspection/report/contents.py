@@ -187,7 +187,7 @@ def neuron_constants(neurons: Any) -> Json:
         "refractory": block(neurons.refractory, "f8"),
         "height": spiking.height,
         "width": spiking.width,
-        "exact": neurons.srm_form.exact,
+        "exact": spiking.exact,
     }
 
 

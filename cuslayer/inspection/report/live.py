@@ -22,7 +22,6 @@ from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels.batch_norm import cpu as batch_norm
 from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers import Average, BatchNorm, Delay, Dense, Dropout, ReadOut, Recurrent, Shift
 from cuslayer.layers.base import Shape
 from cuslayer.loss.base import OVER
@@ -70,7 +69,7 @@ def live_contents(
     contents, programs = _network(page, steps), list[str]()
     for each in (*contents["layers"][1:], contents["output"]):
         simulation = each.get("neurons", each).get("simulation")
-        if simulation is not None and simulation["kind"] == "step":
+        if simulation is not None:
             programs = list(dict.fromkeys((*programs, simulation["step"])))
             simulation["step"] = programs.index(simulation["step"])
     contents |= {"live": True, "steps": steps, "recordings": [], "digits": None}
@@ -210,24 +209,15 @@ def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
     form = (stage if type(stage) is ReadOut else as_neuron(stage.neuron if recurrent else stage)).simulation
     if form is None:
         return None
-    spiking, response = form.program.spiking, form.program.response
-    found: Json
-    if isinstance(spiking, StepSpiking):
-        code, keeps = javascript(spiking.kind), [_array(each) for each in form.keeps.values()]
-        if code is None:
-            return None
-        labels = spiking.labels or spiking.kind.columns
-        columns = side_by_side(labels, keeps, np.empty(0, _SINGLE), shape)
-        found = {"kind": "step", "step": code, "states": len(spiking.kind.states), "period": columns.shape[1]}
-        found |= {"numbers": block(np.array(spiking.numbers(_SINGLE)), "f4"), "columns": block(columns, "f4")}
-        found["first"] = getattr(spiking, "first", 0)
-    else:
-        filters: dict[str, Any] = {"response": response, "refractory": spiking.refractory}
-        found = {"kind": "alpha", "theta": 1e300 if type(stage) is ReadOut else float(spiking.surrogate(_SINGLE)[0])}
-        for name, each in filters.items():
-            if not hasattr(each, "recurrence"):
-                return None
-            found[name] = {of: float(value) for of, value in each.recurrence(_SINGLE, steps)._asdict().items()}
+    spiking = form.spiking
+    code = javascript(spiking.kind)
+    if code is None:
+        return None
+    keeps = [_array(keep) for keep in form.keeps.values()]
+    columns = side_by_side(spiking.labels or spiking.kind.columns, keeps, np.empty(0, _SINGLE), shape)
+    found: Json = {"step": code, "states": len(spiking.kind.states), "period": columns.shape[1]}
+    found |= {"numbers": block(np.array(spiking.numbers(_SINGLE)), "f4"), "columns": block(columns, "f4")}
+    found |= {"lags": list(spiking.lags), "first": getattr(spiking, "first", 0)}
     if recurrent:
         layer = stage.layer
         if type(layer) not in KINDS:

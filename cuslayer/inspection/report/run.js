@@ -283,11 +283,10 @@ function* weighted(chain, fired, steps, neurons) {
 
 // Return {fired, potentials}: the spikes of neurons, and their potentials (neurons, steps) if they are kept.
 function* fire(x, simulation, steps, neurons, keeps) {
-  const fired = new Uint8Array(steps * neurons), { back, kind } = simulation, alpha = kind === "alpha";
-  const state = new Float32Array((alpha ? 4 : simulation.states) * neurons), u = new Float32Array(neurons);
+  const fired = new Uint8Array(steps * neurons), { back, lags, period } = simulation;
+  const state = new Float32Array(simulation.states * neurons), u = new Float32Array(neurons);
   const total = new Float32Array(neurons), potentials = keeps ? new Float32Array(neurons * steps) : null;
-  const columns = alpha ? null : numbers(simulation.columns), constants = alpha ? null : numbers(simulation.numbers);
-  const one = new Uint8Array(neurons);
+  const columns = numbers(simulation.columns), constants = numbers(simulation.numbers);
   for (let t = 0; t < steps; t++) {
     const given = x.subarray(t * neurons, (t + 1) * neurons);
     if (back) {
@@ -295,36 +294,12 @@ function* fire(x, simulation, steps, neurons, keeps) {
       if (t >= back.delay) weigh(back, firingAt(fired, t - back.delay, neurons, back.lags), total, 0, true);
       for (let j = 0; j < neurons; j++) given[j] += total[j];
     }
-    if (alpha) fireAlpha(t, x, fired, state, u, neurons, simulation);
-    else {
-      if (t < simulation.first) given.fill(0);
-      STEPS[simulation.step](neurons, state, columns, simulation.period, constants, given, u, one);
-      fired.set(one, t * neurons);
-    }
+    if (t < simulation.first) given.fill(0);
+    STEPS[simulation.step](neurons, state, columns, period, constants, lags, t, x, u, fired);
     if (keeps) for (let j = 0; j < neurons; j++) potentials[j * steps + t] = u[j];
     if (t % AT_ONCE === 0) yield;
   }
   return { fired, potentials };
-}
-
-// A step of spike response neurons, as in cuslayer/kernels/srm. Times are limited by `cut`.
-function fireAlpha(t, x, fired, state, u, neurons, { theta, response: f, refractory: nu }) {
-  const old = f.cut > 0 && t >= f.cut ? (t - f.cut) * neurons : -1;
-  const oldSpike = nu.cut > 0 && t >= nu.cut ? (t - nu.cut) * neurons : -1;
-  const now = t * neurons, two = 2 * neurons, three = 3 * neurons;
-  for (let j = 0; j < neurons; j++) {
-    const gone = old < 0 ? 0 : x[old + j], goneSpike = oldSpike < 0 ? 0 : fired[oldSpike + j];
-    const p = state[j + neurons], pRefractory = state[j + three];
-    const q = f32(f32(f.decay * f32(state[j] + p)) - f32(f.cut_q * gone));
-    const r = f32(f32(nu.decay * f32(state[j + two] + pRefractory)) - f32(nu.cut_q * goneSpike));
-    u[j] = f32(f32(f.gain * q) + f32(nu.gain * r));
-    const fires = u[j] >= theta ? 1 : 0;
-    state[j] = q;
-    state[j + neurons] = f32(f32(f32(f.decay * p) + x[now + j]) - f32(f.cut_p * gone));
-    state[j + two] = r;
-    state[j + three] = f32(f32(f32(nu.decay * pRefractory) + fires) - f32(nu.cut_p * goneSpike));
-    fired[now + j] = fires;
-  }
 }
 
 // Return the nodes of a chain that ends in a node.

@@ -39,6 +39,8 @@ _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)
 _KINDS = "real|double|bool|long long|int|unsigned|float16"
 # A struct of numbers, which a kernel takes by value.
 _STRUCT = re.compile(rf"\bstruct (\w+) \{{((?:\s*(?:{_KINDS}) \w+(?:, \w+)*;)+\s*)\}};")
+# The header of a kind of neuron, which is printed.
+KIND = "kind.cuh"
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _PARAMETER = re.compile(r"(?:const )?(?:__grid_constant__ )?(long long|\w+) ?(\*)? ?(?:__restrict__ )?(\w+)")
 _TABLE = re.compile(rf"Arrays<(?:const )?({_KINDS})> (\w+)")
@@ -165,20 +167,27 @@ def source_of(topic: str) -> str:
     return _files()[f"{topic}.cu"]
 
 
-def text(topic: str, dtype: DType) -> str:
+def text(topic: str, dtype: DType, kind: str = "") -> str:
     """Return the text to compile for a source of the library; see `with_header`."""
-    return with_header(f"{topic}.cu", source_of(topic), dtype)
+    return with_header(f"{topic}.cu", source_of(topic), dtype, kind)
 
 
-def with_header(file: str, code: str, dtype: DType) -> str:
+def has_neurons(topic: str) -> bool:
+    """Return whether a source of the library is compiled for a kind of neuron."""
+    return f'#include "{KIND}"' in source_of(topic)
+
+
+def with_header(file: str, code: str, dtype: DType, kind: str = "") -> str:
     """Return the text to compile for a source: the type `real`, the common header, the source.
 
-    The text of a header of the library replaces a line ``#include "NAME.cuh"``.
+    The text of a header of the library replaces a line ``#include "NAME.cuh"``, and `kind` the line
+    ``#include "kind.cuh"``: what `kernels/neuron/print_cuda.py` prints for a kind of neuron.
     """
+    headers = {**_files(), KIND: kind}
 
     def included(match: re.Match[str]) -> str:
         line = code.count("\n", 0, match.start()) + 1
-        return f'#line 1 "{match[1]}"\n{_files()[match[1]]}#line {line + 1} "{file}"'
+        return f'#line 1 "{match[1]}"\n{headers[match[1]]}#line {line + 1} "{file}"'
 
     text = _INCLUDE.sub(included, code)
     return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{text}'
@@ -249,7 +258,8 @@ def _source_with(kernel: str) -> Source:
 @cache
 def kernel_names() -> Mapping[str, str]:
     """Return the topic of each kernel, by the kernel's name."""
-    return {name: topic for topic in topics() for name in signatures(text(topic, np.dtype(np.float32)))}
+    codes = {topic: _BOUNDS.sub("", _COMMENT.sub("", source_of(topic))) for topic in topics()}
+    return {match[2]: topic for topic, code in codes.items() for match in _KERNEL.finditer(code)}
 
 
 class Kernel:
@@ -415,10 +425,12 @@ class Library:
 
     def __init__(self, driver: Driver):
         self.driver = driver
-        self._kernels: dict[tuple[Source, str, DType, int], Kernel] = {}
+        self._kernels: dict[tuple[Source, str, DType, int, str], Kernel] = {}
 
-    def kernel(self, name: str, dtype: DType, source: Source | None = None) -> Kernel:
-        """Return a kernel for arrays of a number type on the device in use, by default one of the library's sources.
+    def kernel(self, name: str, dtype: DType, kind: str = "", source: Source | None = None) -> Kernel:
+        """Return a kernel for arrays of a number type on the device in use, by default of a source of the library.
+
+        `kind` is the header of a kind of neuron, for sources that are compiled for each kind.
 
         Raises:
             TypeError: the number type is neither float32 nor float64.
@@ -426,16 +438,16 @@ class Library:
         """
         source = source or _source_with(name)
         device = self.driver.device()
-        kernel = self._kernels.get((source, name, dtype, device))
+        kernel = self._kernels.get((source, name, dtype, device, kind))
         if kernel is None:
             if dtype not in REALS:
                 raise TypeError(f"{name}: arrays must be float32 or float64, got {dtype}")
-            self._build(source, name, dtype, device)
-            kernel = self._kernels[source, name, dtype, device]
+            self._build(source, name, dtype, device, kind)
+            kernel = self._kernels[source, name, dtype, device, kind]
         return kernel
 
-    def _build(self, source: Source, name: str, dtype: DType, device: int) -> None:
-        code = with_header(*source, dtype)
+    def _build(self, source: Source, name: str, dtype: DType, device: int, kind: str) -> None:
+        code = with_header(*source, dtype, kind)
         parameters = signatures(code)
         try:
             launches = self.driver.build(code, parameters)
@@ -445,12 +457,12 @@ class Library:
             raise ValueError(f"{name}: the source does not compile: {first}") from problem
         for of_source, launch in launches.items():
             kernel = Kernel(of_source, parameters[of_source], launch, self.driver, dtype)
-            self._kernels[source, of_source, dtype, device] = kernel
+            self._kernels[source, of_source, dtype, device, kind] = kernel
 
 
 library = Library(Cuda())
 
 
-def kernel(name: str, dtype: DType) -> Kernel:
+def kernel(name: str, dtype: DType, kind: str = "") -> Kernel:
     """Return a kernel of the library in use. Errors: see `Library.kernel`."""
-    return library.kernel(name, dtype)
+    return library.kernel(name, dtype, kind)

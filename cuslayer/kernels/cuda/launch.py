@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer.backend import Array, namespace, numeric, numeric_type, sent_once
-from cuslayer.kernels.constants import Alpha, ScaledShape, Spiking, flushed_taps
+from cuslayer.kernels.constants import ScaledShape, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.neuron.filters import Alpha
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 # Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
@@ -88,14 +89,14 @@ def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, An
 
 
 @lru_cache(maxsize=256)
-def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int, prefix: str = "") -> Mapping[str, Any]:
-    """Return the constants of a filter by the names of the kernels' parameters, such as ``ref_decay``.
+def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int) -> Mapping[str, Any]:
+    """Return the constants of a filter, by their names in the kernels.
 
     The kernels take a cut at `steps` for a filter that is never cut.
     """
     f = alpha.recurrence(dtype, steps)
     f = f if f.cut else f._replace(cut=steps)
-    return {f"{prefix}{name}": value for name, value in f._asdict().items()}
+    return f._asdict()
 
 
 @lru_cache(maxsize=256)
@@ -115,29 +116,6 @@ def most_shared() -> int:
 def _most_shared(driver: source.Driver, device: int) -> int:
     # CuPy reads all attributes of a device to return one.
     return driver.shared_bytes()
-
-
-def neuron_constants(
-    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
-) -> dict[str, Any]:
-    """Return the threshold, the response and the refractory response by the names of the kernels' parameters."""
-    return {
-        f"{prefix}theta": surrogate(spiking, dtype)["theta"],
-        **recurrence(response, dtype, steps, prefix),
-        **recurrence(spiking.refractory, dtype, steps, f"{prefix}ref_"),
-    }
-
-
-def adjoint_constants(
-    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
-) -> dict[str, Any]:
-    """Return `neuron_constants` and the surrogate by the names of the kernels' parameters."""
-    found = surrogate(spiking, dtype)
-    return {
-        **neuron_constants(dtype, steps, response, spiking, prefix),
-        f"{prefix}steep": found["steep"],
-        f"{prefix}rho_height": found["height"],
-    }
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:

@@ -120,7 +120,7 @@ class OwnKernel:
             library.library.driver.array_type()
         except ValueError as problem:
             raise ValueError(f"{self.name}: a CUDA kernel needs a GPU: {problem}") from None
-        return library.library.kernel(self.name, dtype, self._source)
+        return library.library.kernel(self.name, dtype, source=self._source)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{p.kind} {'*' if p.array else ''}{p.name}" for p in self._parameters)

@@ -2,7 +2,7 @@
 //
 //   conv_neuron   u, s: the potential and the spikes of the neurons for conv(x)
 //
-// with the convolution of kernels/conv/conv.cu, which is never written. Neurons come from srm_neurons.cuh, or from a step.
+// with the convolution of kernels/conv/conv.cu, which is never written. Neurons are those of forward_neurons.cuh.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.
@@ -31,7 +31,8 @@
 #include "images.cuh"
 #include "window.cuh"
 #include "packed_neuron.cuh"
-#include "srm_neurons.cuh"
+#include "kind.cuh"
+#include "forward_neurons.cuh"
 
 extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const unsigned *__restrict__ x,           // (steps, samples, height, words), spikes, columns x channels bits a line
@@ -49,9 +50,8 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     bool input_ring,                          // whether the rows of inputs are a ring buffer
     int input_rows,                           // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
     int keep,                                 // 0: no potentials are saved, 1: in u, 2: in half
-    const real *__restrict__ numbers,         // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,       // (constants, period), of each neuron of such a kind
-    const __grid_constant__ Neurons neurons)  // constants of any other
+    const real *__restrict__ constants,       // (constants, period), of each neuron
+    const __grid_constant__ Numbers numbers)  // constants of all neurons
 {
     if (in_shared)
         copy_weights(w, window.kernel_h * window.kernel_w * (image.channels / groups) * map.channels);
@@ -66,26 +66,26 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const long long word_stride = samples * map.rows * map.words;
     const Frames frames{x + sample * frame_words, samples * frame_words, steps};
     const int weights = in_shared ? window.kernel_h * window.kernel_w * (image.channels / groups) * map.channels : 0;
-    Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, reach_of(neurons));
+    Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, reach_of(numbers));
     Reader now(view, frames, 0);
     const long long size = (long long)map.rows * map.columns * map.channels;
     long long i = sample * size + (lane.row * map.columns + lane.column) * map.channels + lane.channel;
-    PackedNeuron neuron(neurons, numbers, constants, i);
+    PackedNeuron neuron(numbers, constants, i);
     for (long long t = 0; t < steps; t += AHEAD) {
-        if (ref_reach_of(neurons) > REGISTER_STEPS) {
-            const long long old = t - ref_reach_of(neurons) + threadIdx.x;
+        if (ref_reach_of(numbers) > REGISTER_STEPS) {
+            const long long old = t - ref_reach_of(numbers) + threadIdx.x;
             __syncwarp();  // other lanes wrote the words
             neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
         }
         const int count = min(steps - t, (long long)AHEAD);
         taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
-        if (!input_ring && t + AHEAD > reach_of(neurons)) {
-            Reader before(view, frames, t - reach_of(neurons));
+        if (!input_ring && t + AHEAD > reach_of(numbers)) {
+            Reader before(view, frames, t - reach_of(numbers));
             taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
         }
 #pragma unroll
         for (int k = 0; k < AHEAD; ++k, i += samples * size) {
-            const real potential = neuron.step(neurons, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
+            const real potential = neuron.step(numbers, k, inputs.enters(k), inputs.leaves(k), lane.used);
             if (lane.used && k < count)
                 save(potential, keep, u, half, i);
         }

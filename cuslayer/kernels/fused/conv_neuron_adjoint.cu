@@ -16,15 +16,17 @@
 //                                                        '-----> errors[t], if keep
 //
 // The states of a neuron stay in registers. TapSums in tap_sums.cuh says how the spikes of a window are found and
-// added. What leaves the response after `cut` steps is computed again from g and u, which mostly come from the L2
-// cache; exact gradients are stored in g_u and read again.
+// added. What earlier steps use again is computed again from g and u, which mostly come from the L2 cache, or stored and
+// read.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twin: kernels/fused/cpu_conv.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "warp.cuh"
 #include "images.cuh"
 #include "neuron_adjoint.cuh"
-#include "srm_adjoint.cuh"
+#include "surrogate_shapes.cuh"
+#include "kind.cuh"
+#include "backward_neurons.cuh"
 #include "tap_sums.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
@@ -37,7 +39,7 @@ struct NeuronErrors {
 
     __device__ __forceinline__ void read(long long frame)
     {
-        g.read(frame, neuron.again());
+        g.read(frame, neuron.reach());
         neuron.read(frame);
     }
 
@@ -59,7 +61,7 @@ extern "C" __global__ void conv_neuron_adjoint(
                                                   // written and read back; or empty
     const real *__restrict__ u,                   // (steps, samples, rows, columns, outputs), potential, or empty
     const float16 *__restrict__ half,             // the potential as float16, or empty
-    real *__restrict__ g_u,                       // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ again,                     // like g, used by earlier steps, written and read back; or empty
     real *__restrict__ errors,                    // like g, gradient of the weighted input if keep, written
     real *__restrict__ parts,                     // (gridDim.x, kh, kw, channels / groups, outputs), written
     long long steps,                              // time steps
@@ -69,14 +71,14 @@ extern "C" __global__ void conv_neuron_adjoint(
     const __grid_constant__ Window window,        // of the convolution
     int inputs,                                   // inputs of the product; 0 without one
     bool stored_half,                             // whether `half` is the potential
-    bool exact,                                   // whether the path through refraction is included
+    bool exact,                                   // whether all paths through a spike are included
     bool keep,                                    // whether errors are written
     bool with_weight,                             // whether sums are written
     int groups,                                   // groups of channels
     int lanes,                                    // output channels of a block: of a group, or all of several groups
-    const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
-    const __grid_constant__ NeuronsBack neurons)  // constants of any other
+    const real *__restrict__ constants,           // (constants, period), of each neuron
+    const __grid_constant__ Numbers numbers,      // constants of all neurons
+    const __grid_constant__ Surrogate rho)        // the surrogate
 {
     const PackedWindow packed(x, image, window, groups);
     const Lanes mine(map.channels, groups, lanes, blockIdx.y);
@@ -102,12 +104,12 @@ extern "C" __global__ void conv_neuron_adjoint(
             {{active ? from : nullptr, steps, inputs ? samples * inputs : all_neurons},
              of_thread,
              inputs},
-            {neurons,
-             numbers,
+            {numbers,
+             rho,
              constants,
              m,
              {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, all_neurons},
-             active && exact ? g_u + m : nullptr,
+             active ? again + m : nullptr,
              exact},
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);

@@ -4,8 +4,8 @@
 //   errors: of the neurons before, for gain times the pooled error of the tile, and u
 //   g_w    = conv_weight_adjoint(x, errors), in partial sums that add_parts adds
 //
-// Neurons come from srm_adjoint.cuh, or both from one step. The pooling windows tile the map; the last ones of a row or column may be
-// cut off.
+// Both layers of neurons are of one kind; see backward_neurons.cuh. The pooling windows tile the map; the last ones of a
+// row or column may be cut off.
 //
 // Layout: pooled_g and pooled_u are (steps, samples, tile_rows, tile_columns, outputs), u and errors
 // (steps, samples, rows, columns, outputs), C-contiguous; potentials are `real` or, as `half`, float16: the other two
@@ -17,17 +17,19 @@
 //         gain ring[t], u[t] -> response -> error -> columns[bit][thread] += error, for each spike of the window
 //                                             '----> errors[t], if keep
 //
-// The ring in shared memory holds the pooled errors of two batches and of the `cut` steps after which they leave the
-// response; a barrier a batch suffices. Pixel blockIdx.x modulo the pixels of a tile has the pooled neurons, so that
-// the blocks of a multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
-// What leaves a response is computed again from g and u, which mostly come from the L2 cache.
+// The ring in shared memory holds the pooled errors of two batches and of the steps until they are used again; a barrier a
+// batch suffices. Pixel blockIdx.x modulo the pixels of a tile has the pooled neurons, so that the blocks of a
+// multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
+// What earlier steps use again is computed again from g and u, which mostly come from the L2 cache.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twin: kernels/fused/cpu_conv.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "warp.cuh"
 #include "images.cuh"
 #include "neuron_adjoint.cuh"
-#include "srm_adjoint.cuh"
+#include "surrogate_shapes.cuh"
+#include "kind.cuh"
+#include "backward_neurons.cuh"
 #include "tap_sums.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
@@ -72,7 +74,7 @@ struct PooledErrors {
         if (!ring)
             return;
         real sums[AHEAD];
-        pooled_g.read(frame, pooled.again());
+        pooled_g.read(frame, pooled.reach());
         pooled.read(frame);
         pooled.compute(frame, pooled_g, sums);
 #pragma unroll
@@ -109,12 +111,12 @@ extern "C" __global__ void conv_pool_adjoint(
     bool keep,                                    // whether errors are written
     int groups,                                   // groups of channels
     int lanes,                                    // output channels of a block: of a group, or all of several groups
-    const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
-    const real *__restrict__ pooled_numbers,      // the same of the pooled neurons
+    const real *__restrict__ constants,           // (constants, period), of each neuron
     const real *__restrict__ pooled_constants,    // the same of the pooled neurons
-    const __grid_constant__ NeuronsBack neurons,  // constants of any other
-    const __grid_constant__ NeuronsBack pooled)   // the same of the pooled neurons
+    const __grid_constant__ Numbers numbers,      // constants of all neurons
+    const __grid_constant__ Surrogate rho,        // their surrogate
+    const __grid_constant__ Numbers pooled_numbers,  // constants of all pooled neurons
+    const __grid_constant__ Surrogate pooled_rho)    // their surrogate
 {
     const PackedWindow packed(x, image, window, groups);
     const Lanes mine(map.channels, groups, lanes, blockIdx.y);
@@ -137,8 +139,8 @@ extern "C" __global__ void conv_pool_adjoint(
         const bool pools = threadIdx.x / width == blockIdx.x % (tile_h * tile_w) && lane < mine.used && tile < count;
         PooledErrors of_neuron{
             {{pools ? pooled_g + pooled_m : nullptr, steps, pooled_neurons}, nullptr, 0},
-            {pooled,
-             pooled_numbers,
+            {pooled_numbers,
+             pooled_rho,
              pooled_constants,
              pooled_m,
              {pools && !stored_half ? pooled_u + pooled_m : nullptr,
@@ -146,9 +148,9 @@ extern "C" __global__ void conv_pool_adjoint(
              nullptr,
              {}},
             pools ? ring + column : nullptr,
-            {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, reach_of(neurons)},
-            {neurons,
-             numbers,
+            {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, again_of<false>(numbers)},
+            {numbers,
+             rho,
              constants,
              m,
              {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, map_neurons},

@@ -19,7 +19,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
+from cuslayer.kernels.constants import Pooling, Product, Window, narrow
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import forward, gather, prefers_tables
 from cuslayer.kernels.fused.cpu_conv import ConvPass, from_blocks, saved_type
@@ -27,10 +27,9 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.neuron import blocks
-from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
+from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by, padded
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
-from cuslayer.kernels.srm.cpu import padded
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels", "saved_type"]
 
@@ -44,26 +43,24 @@ _FEW = 1 << 19
 _NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0, 0, 0))
 
 
-def conv_kernels(
-    x: SpikeList | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
-) -> ConvPass | None:
+def conv_kernels(x: SpikeList | Array, window: Window, groups: int, spiking: StepSpiking) -> ConvPass | None:
     """Return the passes of a convolution and its neurons; None for numbers."""
-    return ConvPass(groups, exact) if isinstance(x, SpikeList) else None
+    return ConvPass(groups) if isinstance(x, SpikeList) else None
 
 
 def conv_pool_kernels(
-    x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
+    x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, spiking: StepSpiking
 ) -> ConvPass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
-    return conv_kernels(x, window, groups, exact, spiking) if pooling.window.tiles else None
+    return conv_kernels(x, window, groups, spiking) if pooling.window.tiles else None
 
 
-def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
+def dense_kernels(x: SpikeList | Array, spiking: StepSpiking) -> ModuleType | None:
     """Return this module, which runs a dense layer of spikes and its neurons; None for numbers."""
     return sys.modules[__name__] if isinstance(x, SpikeList) else None
 
 
-def pool_kernels(x: Array) -> None:
+def pool_kernels(x: Array, spiking: StepSpiking) -> None:
     """Return None: pooling and its neurons are two passes."""
 
 
@@ -137,22 +134,21 @@ def _forward(
 
 
 def dense_neuron(
-    x: SpikeList, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any = None
+    x: SpikeList, steps: int, w: Array, constants: Array, spiking: StepSpiking, keep: Any = None
 ) -> tuple[Array, Array]:
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
     The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
-    tables are faster, the layer and the neurons are two passes. For neurons written as a step, `response` is their
-    constants; see `blocks.py`.
+    tables are faster, the layer and the neurons are two passes. `constants` are the neurons' own; see `blocks.py`.
     """
     w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
     b = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
     flat = steps, b.samples * b.outputs
     if prefers_tables(x, w):
-        u, s = (each.reshape(shape) for each in spiking.fire(kernels.cpu, forward(x, w).reshape(flat), response))
+        u, s = (each.reshape(shape) for each in spiking.fire(kernels.cpu, forward(x, w).reshape(flat), constants))
         return w[:0] if keep is None else u, s
     u, s = empty((0, 0) if keep is None else flat, w.dtype), empty(flat, bool)
-    neurons = forward_of(w.dtype, steps, response, spiking)
+    neurons = forward_of(w.dtype, steps, constants, spiking)
     spikes = x.start, x.index, w, w[:0], held_by(neurons, 0, 0, CHUNK)
     parallel_for(_forward, b.number, b, 0, *spikes, u, s.view(np.uint8), neurons, grain=1)
     return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
@@ -176,32 +172,29 @@ def _backward(first: int, last: int, b: ColumnBlocks, errors: Any, w: Any, u: An
             for i in range(count):
                 given = errors, t * of_step + (low + i) * len(w), of_step, 1, 0
                 multiply(spikes, i * size, most, *given, table, at, b.outputs, 0, len(w), 1, end - t, size)
-            blocks.backward(t, end, memory, ring, g, 0, u, to, rows, 0, wide, neurons)
+            blocks.backward(t, end, memory, ring, 0, g, 0, u, to, rows, 0, wide, neurons)
             for k in range(t, end):
                 copy(u[k, to : to + wide], rows[k - t, :wide])
 
 
-def dense_neuron_adjoint(
-    g: Array | Product, u: Array, steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking, exact: bool
-) -> Array:
+def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Array, spiking: StepSpiking) -> Array:
     """Return the gradient (rows, outputs) of the weighted input of a dense layer; u is overwritten.
 
     Args:
         g: the gradient of the spikes (rows, outputs), or a `Product`.
         u: the potentials (rows, outputs).
         steps: time steps.
-        response: the spike response of the neurons; see `dense_neuron`.
-        spiking: their threshold, refractory response and surrogate.
-        exact: whether the gradient goes through the refractory response.
+        constants: the constants that differ between the neurons.
+        spiking: their other constants.
     """
     b, g = blocks_of(steps, u.shape[0] // max(steps, 1), u.shape[1]), narrow(g)
     flat = u.reshape(steps, b.samples * b.outputs)
-    if exact or not isinstance(g, Product) or g.dtype != u.dtype:
+    if not isinstance(g, Product) or g.dtype != u.dtype:
         given = g.materialize() if isinstance(g, Product) else g
         given = given.astype(u.dtype, copy=False).reshape(flat.shape)
-        return spiking.fire_adjoint(kernels.cpu, given, flat, response, exact).reshape(u.shape)
+        return spiking.fire_adjoint(kernels.cpu, given, flat, constants).reshape(u.shape)
     arrays = np.ascontiguousarray(g.errors).reshape(-1), np.ascontiguousarray(g.weight.T), flat
-    parallel_for(_backward, b.number, b, *arrays, backward_of(u.dtype, steps, response, spiking), grain=1)
+    parallel_for(_backward, b.number, b, *arrays, backward_of(u.dtype, steps, constants, spiking), grain=1)
     return u
 
 
@@ -218,8 +211,8 @@ def _few(b: ColumnBlocks, count: int, begun: int, x: Any, w: Any, held: Held, s:
 class _Streamed:
     """Neurons that keep their state from call to call."""
 
-    def __init__(self, response: Any, spiking: Spiking | StepSpiking, dtype: np.dtype[Any]) -> None:
-        self.neurons, self.dtype, self.steps = forward_of(dtype, ENDLESS, response, spiking), dtype, 0
+    def __init__(self, constants: Any, spiking: StepSpiking, dtype: np.dtype[Any]) -> None:
+        self.neurons, self.dtype, self.steps = forward_of(dtype, ENDLESS, constants, spiking), dtype, 0
         self.held: Held | None = None
 
     def begin(self, steps: int, samples: int, outputs: int) -> tuple[ColumnBlocks, Held, Array, Array]:
@@ -236,13 +229,16 @@ class _Streamed:
 class StreamedNeurons:
     """Neurons that run over their weighted input chunk by chunk (T, ...); a call returns its spikes."""
 
-    def __init__(self, response: Alpha, spiking: Spiking) -> None:
-        self._constants = response, spiking
+    def __init__(self, constants: Any, spiking: StepSpiking) -> None:
+        self._constants = constants, spiking
         self._run: _Streamed | None = None
 
     def __call__(self, x: Array) -> Array:
         flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
-        run = self._run = self._run or _Streamed(*self._constants, x.dtype)
+        constants, spiking = self._constants
+        if self._run is None:
+            self._run = _Streamed(spiking.placed(constants, x, x.shape[2:]), spiking, x.dtype)
+        run = self._run
         b, held, none, s = run.begin(len(x), 1, flat.shape[1])
         given = _NO_SPIKES.start, _NO_SPIKES.index, none, flat, held, none, s.view(np.uint8)
         parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, grain=8)
@@ -253,9 +249,9 @@ class StreamedNeurons:
 class StreamedDense(_Streamed):
     """A dense layer (inputs, outputs) and its neurons, called chunk by chunk (T, N, ...); see `dense_neuron`."""
 
-    def __init__(self, weight: Array, response: Any, spiking: Spiking | StepSpiking) -> None:
+    def __init__(self, weight: Array, constants: Any, spiking: StepSpiking) -> None:
         self._weight = np.ascontiguousarray(weight)
-        super().__init__(spiking.placed(response, weight, (weight.shape[1],)), spiking, weight.dtype)
+        super().__init__(spiking.placed(constants, weight, (weight.shape[1],)), spiking, weight.dtype)
 
     def __call__(self, x: Array) -> Array:
         steps, samples, w = len(x), x.shape[1], self._weight

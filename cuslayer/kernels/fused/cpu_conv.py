@@ -21,7 +21,7 @@ import numpy as np
 
 from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums
 from cuslayer.kernels.conv.cpu import forward as conv
@@ -32,11 +32,10 @@ from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.neuron import blocks
-from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by
+from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by, padded
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.pool.tiles import spread_tile, sum_tile
 from cuslayer.kernels.spikes.cpu import SpikeList, find_spikes
-from cuslayer.kernels.srm.cpu import padded
 
 # The share of bins with a spike from which potentials are saved.
 _BUSY = 0.05
@@ -324,11 +323,11 @@ def _backward(
                 if pools:
                     behind, of = pooled_u[block], p.pooled_at
                     blocks.backward(
-                        t, end, pooled_memory, pooled_ring, g, of, behind, 0, pooled, 0, p.pooled_size, after
+                        t, end, pooled_memory, pooled_ring, 0, g, of, behind, 0, pooled, 0, p.pooled_size, after
                     )
                     for k in range(t, end):
                         _pool_adjoint(k, pooled, spread, p.low, p.high, m, tiles)
-                blocks.backward(t, end, memory, ring, received, g_at, potential, 0, errors, y_at, p.size, neurons)
+                blocks.backward(t, end, memory, ring, 0, received, g_at, potential, 0, errors, y_at, p.size, neurons)
                 if with_weights:
                     where_from = t, end, errors, y_at, p.sample, p.low, p.high, m, spikes, order, given, taps[part]
                     run(order.adding, where_from)
@@ -357,7 +356,6 @@ class ConvPass:
     """
 
     groups: int
-    exact: bool  # whether gradients of spike response neurons include the path through refraction
     takes_products: ClassVar[bool] = False  # whether the gradient of the spikes may be a product of matrices
 
     def conv_neuron(
@@ -366,8 +364,8 @@ class ConvPass:
         steps: int,
         w: Array,
         window: Window,
-        response: Alpha | Array,
-        spiking: Spiking | StepSpiking,
+        constants: Array,
+        spiking: StepSpiking,
         keep: Any,
     ) -> tuple[Array, Array]:
         """Return the potential u and the spikes s (frames, rows, columns, outputs).
@@ -377,11 +375,11 @@ class ConvPass:
             steps: the number of steps of the frames.
             w: (kh, kw, C / groups, outputs).
             window: the window.
-            response: the spike response; for neurons written as a step, their constants: see `blocks.py`.
-            spiking: threshold and refractory response.
+            constants: the constants that differ between the neurons; see `blocks.py`.
+            spiking: their other constants.
             keep: None for an empty u.
         """
-        u, _, s = self.conv_pool(x, steps, w, window, response, spiking, None, keep)
+        u, _, s = self.conv_pool(x, steps, w, window, constants, spiking, None, keep)
         return u, s
 
     def conv_neuron_adjoint(
@@ -391,15 +389,15 @@ class ConvPass:
         g: Array,
         u: Array,
         window: Window,
-        response: Alpha | Array,
-        spiking: Spiking | StepSpiking,
+        constants: Array,
+        spiking: StepSpiking,
         keep: bool,
     ) -> tuple[Array | None, Array]:
         """Return the gradients of the weighted input, None without `keep`, and of the weights.
 
         g is the gradient of the spikes, and u the potential that `conv_neuron` returns; see there.
         """
-        return self.conv_pool_adjoint(x, steps, g, u, u[:0], window, response, spiking, None, keep)
+        return self.conv_pool_adjoint(x, steps, g, u, u[:0], window, constants, spiking, None, keep)
 
     def input_adjoint(
         self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Array
@@ -413,8 +411,8 @@ class ConvPass:
         steps: int,
         w: Array,
         window: Window,
-        response: Alpha | Array,
-        spiking: Spiking | StepSpiking,
+        constants: Array,
+        spiking: StepSpiking,
         pooling: Pooling | None,
         keep: Any,
     ) -> tuple[Any, Array, Array]:
@@ -430,9 +428,9 @@ class ConvPass:
         behind = m.blocks, steps, _of_block(m, tiles)
         pooled_u = empty((0, 0, 0) if keep is None or pooling is None else behind, w.dtype)
         s = empty((steps, m.samples * math.prod(image) * m.outputs), bool)
-        neurons = after = forward_of(w.dtype, steps, response, spiking)
+        neurons = after = forward_of(w.dtype, steps, constants, spiking)
         if pooling is not None:
-            after = forward_of(w.dtype, steps, pooling.response, pooling.spiking)
+            after = forward_of(w.dtype, steps, pooling.constants, pooling.spiking)
         taps, nothing = conv_spikes.taps_in_runs(w, window, self.groups), held_by(neurons, 0, 0, CHUNK)
         saved = _checkpoints(m, again, taps, neurons)
         spikes = where(x, window, m.outputs, w.dtype, self.groups), taps, np.empty((0, 0), w.dtype), nothing, nothing
@@ -448,8 +446,8 @@ class ConvPass:
         u: Array | Checkpoints,
         pooled_u: Array,
         window: Window,
-        response: Alpha | Array,
-        spiking: Spiking | StepSpiking,
+        constants: Array,
+        spiking: StepSpiking,
         pooling: Pooling | None,
         keep: bool,
     ) -> tuple[Array | None, Array]:
@@ -463,9 +461,9 @@ class ConvPass:
         apart = m != alone
         y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
         parts = weight_sums.new_parts(x, m, window, self.groups, g.dtype)
-        neurons = after = backward_of(g.dtype, steps, response, spiking, self.exact)
+        neurons = after = backward_of(g.dtype, steps, constants, spiking)
         if pooling is not None:
-            after = backward_of(g.dtype, steps, pooling.response, pooling.spiking, self.exact)
+            after = backward_of(g.dtype, steps, pooling.constants, pooling.spiking)
         if isinstance(u, Checkpoints):
             saved, u = u, np.empty((0, 0, 0), g.dtype)
         else:
@@ -505,11 +503,11 @@ class StreamedConv:
         self,
         weight: Array,
         window: Window,
-        response: Any,
-        spiking: Spiking | StepSpiking,
+        constants: Any,
+        spiking: StepSpiking,
         pooling: Pooling | None = None,
     ) -> None:
-        self._weight, self._window, self._pooling, self._constants = weight, window, pooling, (response, spiking)
+        self._weight, self._window, self._pooling, self._constants = weight, window, pooling, (constants, spiking)
         self._taps = conv_spikes.taps_in_runs(weight, window)
         self._steps = 0
         self._blocks: tuple[Block, Block] | None = None
@@ -517,11 +515,11 @@ class StreamedConv:
 
     def _begin(self, m: Maps, tiles: Tiles, image: tuple[int, int]) -> tuple[Block, Block]:
         """Return the neurons before and after pooling, and begin their states."""
-        w, pooling, (response, spiking) = self._weight, self._pooling, self._constants
-        given = spiking.placed(response, w, (m.rows, m.columns, m.outputs))
+        w, pooling, (constants, spiking) = self._weight, self._pooling, self._constants
+        given = spiking.placed(constants, w, (m.rows, m.columns, m.outputs))
         neurons = after = forward_of(w.dtype, ENDLESS, given, spiking)
         if pooling is not None:
-            given = pooling.spiking.placed(pooling.response, w, (*image, m.outputs))
+            given = pooling.spiking.placed(pooling.constants, w, (*image, m.outputs))
             after = forward_of(w.dtype, ENDLESS, given, pooling.spiking)
         behind = held_by(after, m.blocks, _of_block(m, tiles), CHUNK)
         self._held = held_by(neurons, m.blocks, m.together * m.width, CHUNK), behind

@@ -2,7 +2,7 @@
 //
 //   dense_neuron   x[t] = spikes[t] w,  u, s: the potential and the spikes of the neurons for x
 //
-// with the sums of kernels/dense/dense.cu, which are never written. Neurons come from srm_neurons.cuh, or from a step.
+// with the sums of kernels/dense/dense.cu, which are never written. Neurons are those of forward_neurons.cuh.
 //
 // Layout: u and half are (steps, samples, outputs). Spikes are packed, in as in dense.cu, out as words of a flat layer:
 // fired (steps, samples, out_words) and by_neuron (outputs, samples, time_words). C-contiguous.
@@ -24,10 +24,11 @@
 // Cost, in instructions of a warp on sm_90 in float32: dense.cu says the cost of a frame; 32 neurons take 50 for a step.
 //
 // Precision: `real` throughout; u and s equal the CPU's to the bit.
-// Twins: kernels/dense/cpu.py, then kernels/srm/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
+// Twins: kernels/dense/cpu.py, then kernels/neuron/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
 #include "spike_list.cuh"
-#include "srm_neurons.cuh"
+#include "kind.cuh"
+#include "forward_neurons.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
 
@@ -114,13 +115,12 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
     int keep,                            // which potentials are stored
-    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
-    const __grid_constant__ Neurons neurons)               // constants of any other
+    const real *__restrict__ constants,  // (constants, period), of each neuron
+    const __grid_constant__ Numbers numbers)               // constants of all neurons
 {
     const int walkers = together * groups, gatherers = blockDim.x / LANES - walkers;
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
-    const long long cut = reach_of(neurons);
+    const long long cut = reach_of(numbers);
     const int kept = again || cut >= steps ? 0 : cut, inputs = walkers * CHUNK * LANES;
     const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES);
     const long long tile = blockIdx.x % tiles * groups, first_sample = blockIdx.x / tiles * together;
@@ -144,7 +144,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     const long long out_words = (outputs + LANES - 1) / LANES, time_words = (steps + CHUNK - 1) / CHUNK;
     const bool exists = output < outputs, walks = warp < walkers && n < samples && word < out_words;
     Walker walker(
-        neurons, numbers, constants, n * outputs + output, past + warp * kept * LANES + lane, kept, steps);
+        numbers, constants, n * outputs + output, past + warp * kept * LANES + lane, kept, steps);
     if (walks)
         walker.begin();
 
@@ -164,7 +164,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
             const real *const left = again ? entered + inputs : nullptr;
             unsigned *const mine = by_neuron + (output * samples + n) * time_words;
             if (exists)
-                walker.recall(neurons, mine, first, steps);
+                walker.recall(mine, first, steps);
             long long at = (first * samples + n) * outputs + output;
             const bool to_u = exists && keep == KEEP_REAL, to_half = exists && keep == KEEP_HALF;
             unsigned ballots = 0, spikes = 0;

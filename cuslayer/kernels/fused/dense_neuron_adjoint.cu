@@ -7,25 +7,26 @@
 //
 // Layout: a column is a neuron of a sample, m = sample outputs + output; all arrays are (steps, columns), C-contiguous.
 //
-// The gradient of a spike and the surrogate need no other step, the filters need all later ones. So a block of 32
+// The gradient of a spike and the surrogate need no other step, the rest needs all later ones. So a block of 32
 // columns goes backward through time in chunks of 32 steps: 8 of its warps compute the terms of a chunk, while the
 // first computes the chunk after it; a barrier follows. A lane is a column.
 //
 //     pass c, from the last                                       shared memory
-//     first warp: adjoint filters,        filters chunk c + 1      terms   [2][1 to 3][32 steps][32 columns]
-//       errors                                                    past    [longest cut][32 columns]
+//     first warp: back over the steps,    errors of chunk c + 1    terms   [2][1 to 3][32 steps][32 columns]
+//       errors                                                    past    [length][32 columns]
 //     8 warps, 4 steps each: product,     terms of chunk c        weight  [next][32 columns]
 //       surrogate
 //
-// The gradients of the potential stay in shared memory until they leave the filters (past); where they do not fit, they
-// are written and read in an array.
+// What earlier steps use again stays in shared memory (past); where it does not fit, it is written and read in an array.
 //
 // Precision: `real` throughout. Differs from the CPU's by the rounding of exp, and by the order of the product.
-// Twins: kernels/srm/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
+// Twins: kernels/neuron/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
 #include "warp.cuh"
 #include "neuron_adjoint.cuh"
-#include "srm_adjoint.cuh"
+#include "surrogate_shapes.cuh"
+#include "kind.cuh"
+#include "backward_neurons.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
 
@@ -38,7 +39,7 @@ struct Terms {
     const float16 *half;
     long long steps, columns, outputs, next, m;
     bool stored_half;
-    TermsOfStep of;
+    const NeuronBack &of;
 
     // Writes the terms of the steps `first`, first + 8, ... of a chunk.
     template <bool exact>
@@ -62,8 +63,11 @@ struct Terms {
         }
 #pragma unroll
         for (int i = 0; i < TERMS; ++i) {
-            const int step = first + i * TERM_WARPS;
-            of.template write<exact>(terms + step * LANES, grad[i], potential[i], begin + step < steps);
+            real values[Kind::TERMS<exact> + 1];
+            of.template terms_of<exact>(potential[i], grad[i], values);
+#pragma unroll
+            for (int term = 0; term < Kind::TERMS<exact>; ++term)
+                terms[(term * CHUNK + first + i * TERM_WARPS) * LANES] = values[term];
         }
     }
 };
@@ -76,7 +80,7 @@ __device__ __forceinline__ void sweep_back(const Terms &terms, WalkerBack<exact>
     const int warp = threadIdx.x / LANES;
     const long long last = (terms.steps - 1) / CHUNK * CHUNK;
     for (long long begin = last; begin >= -CHUNK; begin -= CHUNK) {
-        const auto chunk = [&](long long of) { return chunks + (of / CHUNK & 1) * TermsOfStep::ROWS<exact> * CHUNK * LANES; };
+        const auto chunk = [&](long long of) { return chunks + (of / CHUNK & 1) * Kind::TERMS<exact> * CHUNK * LANES; };
         if (warp > 0 && begin >= 0)
             terms.write<exact>(chunk(begin), begin, warp - 1);
         if (warp == 0 && begin < last)
@@ -97,19 +101,19 @@ extern "C" __global__ void dense_neuron_adjoint(
     long long columns,                     // samples x outputs
     long long outputs,                     // neurons of the layer
     long long next,                        // neurons of the next layer, or 0
-    bool exact,                            // whether the gradient goes through the refractory response
+    bool exact,                            // whether all paths through a spike are included
     bool stored_half,                      // whether the potentials are float16
-    int length,                            // rows of shared memory for the gradient of the potential, or 0
-    const real *__restrict__ numbers,      // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,    // (constants, period), of each neuron of such a kind
-    const __grid_constant__ NeuronsBack neurons)  // constants of any other
+    int length,                            // rows of shared memory for what earlier steps use again, or 0
+    const real *__restrict__ constants,    // (constants, period), of each neuron
+    const __grid_constant__ Numbers numbers,  // constants of all neurons
+    const __grid_constant__ Surrogate rho)    // the surrogate
 {
     const int lane = threadIdx.x % LANES;
     const long long first = (long long)blockIdx.x * LANES, column = first + lane;
     // A lane after the last column computes the terms of the last, and does not filter.
     const long long m = min(column, columns - 1);
     real *const chunks = reinterpret_cast<real *>(shared) + lane;
-    const int rows = 2 * (exact ? TermsOfStep::ROWS<true> : TermsOfStep::ROWS<false>);
+    const int rows = 2 * (exact ? Kind::TERMS<true> : Kind::TERMS<false>);
     real *const ring = chunks + rows * CHUNK * LANES, *const weight = ring + length * LANES;
     for (int i = threadIdx.x; i < LANES * next; i += blockDim.x) {
         const int k = i % int(next), of = i / int(next);
@@ -117,13 +121,13 @@ extern "C" __global__ void dense_neuron_adjoint(
     }
     __syncthreads();
 
-    const TermsOfStep of(neurons, numbers, constants, m);
+    const NeuronBack of(numbers, rho, constants, m);
     const Terms terms{g, u, weight, half, steps, columns, outputs, next, m, stored_half, of};
     Past kept = length ? Past{ring, LANES, length} : Past{past + m, columns, int(steps)};
     kept.row = ((steps - 1) / CHUNK * CHUNK + CHUNK - 1) % kept.length;
     const long long mine = column < columns ? steps : 0;
     if (exact)
-        sweep_back<true>(terms, {neurons, numbers, constants, m, kept, mine}, chunks, errors + m);
+        sweep_back<true>(terms, {numbers, rho, constants, m, kept, mine}, chunks, errors + m);
     else
-        sweep_back<false>(terms, {neurons, numbers, constants, m, kept, mine}, chunks, errors + m);
+        sweep_back<false>(terms, {numbers, rho, constants, m, kept, mine}, chunks, errors + m);
 }

@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Pooling, Spiking, Window
+from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.gpu import adjoints
 from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
+from cuslayer.kernels.fused.neurons import in_one_pass
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
@@ -28,7 +29,6 @@ class GpuPass:
     """The passes of a convolution, its neurons and the next stages, with the CPU's arguments."""
 
     groups: int
-    exact: bool  # whether gradients include the path through refraction
     takes_products: ClassVar[bool] = True  # whether the gradient of the spikes may be a product of matrices
 
     def conv_neuron(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:
@@ -37,7 +37,7 @@ class GpuPass:
 
     def conv_neuron_adjoint(self, x: PackedSpikes, steps: int, g: Any, u: Array, window: Window, *rest: Any) -> Any:
         """Return the gradients of the weighted input and of the weight; see `gpu_conv.conv_neuron_adjoint`."""
-        return gpu_conv.conv_neuron_adjoint(x, steps, g, u, window, self.groups, *(*rest, self.exact))
+        return gpu_conv.conv_neuron_adjoint(x, steps, g, u, window, self.groups, *rest)
 
     def input_adjoint(
         self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Any
@@ -56,28 +56,26 @@ class GpuPass:
         self, x: PackedSpikes, steps: int, g: Array, u: Array, pooled_u: Array, window: Window, *rest: Any
     ) -> Any:
         """Return the gradients of the weighted input and of the weight; see `gpu_conv.conv_pool_adjoint`."""
-        return gpu_conv.conv_pool_adjoint(x, steps, g, u, pooled_u, window, self.groups, *(*rest, self.exact))
+        return gpu_conv.conv_pool_adjoint(x, steps, g, u, pooled_u, window, self.groups, *rest)
 
 
-def conv_kernels(
-    x: PackedSpikes | Array, window: Window, groups: int, exact: bool, spiking: Spiking | StepSpiking
-) -> GpuPass | None:
+def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int, spiking: StepSpiking) -> GpuPass | None:
     """Return the passes of a convolution and its neurons; None if two are needed."""
-    return GpuPass(groups, exact) if isinstance(x, PackedSpikes) else None
+    return GpuPass(groups) if isinstance(x, PackedSpikes) and in_one_pass(spiking) else None
 
 
 def conv_pool_kernels(
-    x: PackedSpikes | Array, window: Window, groups: int, pooling: Pooling, exact: bool, spiking: Spiking | StepSpiking
+    x: PackedSpikes | Array, window: Window, groups: int, pooling: Pooling, spiking: StepSpiking
 ) -> GpuPass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None for numbers."""
-    return conv_kernels(x, window, groups, exact, spiking)
+    return conv_kernels(x, window, groups, spiking) if in_one_pass(pooling.spiking) else None
 
 
-def dense_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+def dense_kernels(x: PackedSpikes | Array, spiking: StepSpiking) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
-    return gpu_dense if isinstance(x, PackedSpikes) else None
+    return gpu_dense if isinstance(x, PackedSpikes) and in_one_pass(spiking) else None
 
 
-def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+def pool_kernels(x: PackedSpikes | Array, spiking: StepSpiking) -> ModuleType | None:
     """Return the module that runs pooling of spikes and its neurons in one pass; None if two are needed."""
-    return gpu_pool if x.dtype == bool else None
+    return gpu_pool if x.dtype == bool and in_one_pass(spiking) else None

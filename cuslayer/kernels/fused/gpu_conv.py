@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Pooling, Product, Spiking, Window, narrow
+from cuslayer.kernels.constants import Pooling, Product, Window, narrow
 from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.conv.gpu import weight_adjoint
 from cuslayer.kernels.conv.tap_sums import Parts, add_parts, blocks_of_sweep, count_parts, later, sums_of
@@ -21,8 +21,16 @@ from cuslayer.kernels.cuda.images import (
 )
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
 from cuslayer.kernels.fused.gpu_pool import pool_neuron_adjoint
-from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for, same_kind
+from cuslayer.kernels.fused.neurons import in_one_sweep
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.gpu import (
+    adjoint_constants,
+    forward_constants,
+    kernel_for,
+    later_lags,
+    past_lags,
+    stored_values,
+)
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
 __all__ = ["conv_neuron", "conv_neuron_adjoint", "conv_pool_adjoint"]
@@ -34,15 +42,15 @@ def conv_neuron(
     w: Array,
     window: Window,
     groups: int,
-    response: Alpha | Array,
-    spiking: Spiking | StepSpiking,
+    constants: Array,
+    spiking: StepSpiking,
     keep: Any,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, outputs)."""
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     s = new_spikes(x, (rows, columns, w.shape[3]))
     kept = new_potentials(w, w.dtype, steps, s.size // max(steps, 1), keep)
-    rows_of_inputs = input_rows(cut_of(response, w.dtype, steps), steps)
+    rows_of_inputs = input_rows(min(past_lags(spiking, steps)[0], default=steps), steps)
     found = blocks(w.nbytes, [count * WORD * w.dtype.itemsize for count in rows_of_inputs])
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]
     kernel_for("conv_neuron", w.dtype, spiking).launch(
@@ -64,7 +72,7 @@ def conv_neuron(
         image=image_of(x),
         map=map_of(s),
         window=struct_of(window),
-        **forward_constants(response, spiking, w.dtype, steps, w),
+        **forward_constants(constants, spiking, w.dtype, steps),
     )
     return kept.u, s
 
@@ -81,10 +89,9 @@ def conv_neuron_adjoint(
     u: Array,
     window: Window,
     groups: int,
-    response: Alpha | Array,
-    spiking: Spiking | StepSpiking,
+    constants: Array,
+    spiking: StepSpiking,
     keep: bool,
-    exact: bool,
 ) -> tuple[Array | None, Parts | Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight, with `keep` in parts.
 
@@ -121,13 +128,13 @@ def conv_neuron_adjoint(
         x=x.words,
         **arrays,
         **stored_potential(u, dtype),
-        g_u=empty(u, map_shape, dtype) if exact and isinstance(spiking, Spiking) else nothing,
+        again=empty(u, map_shape, dtype) if stored_values(spiking) else nothing,
         errors=nothing if errors is None else errors,
         parts=parts,
         steps=steps,
         samples=samples,
         inputs=inputs,
-        exact=exact,
+        exact=spiking.exact,
         keep=errors is not None,
         with_weight=in_sweep,
         groups=groups,
@@ -135,7 +142,7 @@ def conv_neuron_adjoint(
         image=image_of(x),
         map={"rows": rows, "columns": columns, "channels": outputs, "words": 0},
         window=struct_of(window),
-        **adjoint_constants(response, spiking, dtype, steps, u),
+        **adjoint_constants(constants, spiking, dtype, steps),
     )
     if errors is not None and not in_sweep:
         return errors if keep else None, weight_adjoint(x, errors, window, groups)
@@ -150,11 +157,10 @@ def conv_pool_adjoint(
     pooled_u: Array,
     window: Window,
     groups: int,
-    response: Alpha | Array,
-    spiking: Spiking | StepSpiking,
+    constants: Array,
+    spiking: StepSpiking,
     pooling: Pooling,
     keep: bool,
-    exact: bool,
 ) -> tuple[Array | None, Parts | Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight, with `keep` in parts.
 
@@ -168,19 +174,18 @@ def conv_pool_adjoint(
     shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
     if 0 in map_shape:
         return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
-    constants = adjoint_constants(response, spiking, dtype, steps, u)
-    pooled_constants = adjoint_constants(pooling.response, pooling.spiking, dtype, steps, u)
-    ring_rows = _ring_rows(steps, cut_of(response, dtype, steps))
+    ring_rows = _ring_rows(steps, min(later_lags(spiking, steps), default=steps))
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
     bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
-    if exact or found is None or not pooling.window.tiles or not same_kind(spiking, pooling.spiking):
-        pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
+    if found is None or not pooling.window.tiles or not in_one_sweep(spiking, pooling.spiking):
+        pooled = (pooling.window, pooling.gain, (rows, columns), pooling.constants, pooling.spiking)
         of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
-        return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, response, spiking, keep, exact)
+        return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, constants, spiking, keep)
     tiles = samples * -(-rows // tile_h) * -(-columns // tile_w)
     count = count_parts(-(-tiles // found.tiles), bits * outputs * dtype.itemsize)
     parts, nothing = empty(u, (count, bits * outputs), dtype), empty(u, (0,), dtype)
     errors = empty(u, map_shape, dtype) if keep else None
+    of_pooled = adjoint_constants(pooling.constants, pooling.spiking, dtype, steps)
     kernel_for("conv_pool_adjoint", dtype, spiking).launch(
         (count, found.across),
         (found.threads,),
@@ -203,13 +208,12 @@ def conv_pool_adjoint(
         image=image_of(x),
         map={"rows": rows, "columns": columns, "channels": outputs, "words": 0},
         window=struct_of(window),
-        **constants,
-        pooled=pooled_constants.pop("neurons"),
-        **{f"pooled_{name}": value for name, value in pooled_constants.items()},
+        **adjoint_constants(constants, spiking, dtype, steps),
+        **{f"pooled_{name}": value for name, value in of_pooled.items()},
     )
     return errors, later(parts, shape) if keep else add_parts(parts, shape)
 
 
-def _ring_rows(steps: int, cut: int) -> int:
-    """Return the steps of the ring buffer: two batches, and the steps after which an error leaves the response."""
-    return 2 * TILE + (-(-cut // TILE) * TILE if cut < steps else 0)
+def _ring_rows(steps: int, lag: int) -> int:
+    """Return the steps of the ring buffer: two batches, and the steps after which an error is used again."""
+    return 2 * TILE + (-(-lag // TILE) * TILE if lag < steps else 0)

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Product, Spiking, narrow
+from cuslayer.kernels.constants import Product, narrow
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
-from cuslayer.kernels.fused.neurons import adjoint_constants, cut_of, forward_constants, kernel_for
+from cuslayer.kernels.fused.neurons import terms
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.gpu import adjoint_constants, forward_constants, kernel_for, later_lags, past_lags
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["dense_neuron", "dense_neuron_adjoint"]
@@ -55,7 +56,7 @@ def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _
 
 
 def dense_neuron(
-    x: PackedSpikes, steps: int, w: Array, response: Alpha | Array, spiking: Spiking | StepSpiking, keep: Any
+    x: PackedSpikes, steps: int, w: Array, constants: Array, spiking: StepSpiking, keep: Any
 ) -> tuple[Array, PackedSpikes]:
     """Return the potentials (steps, samples x outputs), none if `keep` is None, and the spikes with `by_neuron`."""
     rows, outputs = x.frames, w.shape[1]
@@ -67,7 +68,8 @@ def dense_neuron(
         outputs,
         empty(w, (outputs, samples, time_words), np.uint32),
     )
-    block = _block(steps, samples, outputs, cut_of(response, w.dtype, steps), w.dtype.itemsize)
+    reach = min(past_lags(spiking, steps)[0], default=steps)
+    block = _block(steps, samples, outputs, reach, w.dtype.itemsize)
     kernel_for("dense_neuron", w.dtype, spiking).launch(
         (-(-out_words // block.groups) * -(-samples // block.together) if steps else 0,),
         (_WARPS[w.dtype.itemsize] * WORD,),
@@ -88,28 +90,24 @@ def dense_neuron(
         together=block.together,
         again=block.again,
         keep=kept.keep,
-        **forward_constants(response, spiking, w.dtype, steps, w),
+        **forward_constants(constants, spiking, w.dtype, steps),
     )
     return kept.u, s
 
 
-def dense_neuron_adjoint(
-    g: Array | Product, u: Array, steps: int, response: Alpha | Array, spiking: Spiking | StepSpiking, exact: bool
-) -> Array:
+def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Array, spiking: StepSpiking) -> Array:
     """Return the gradient (rows, outputs) of the weighted input of a dense layer."""
     g = narrow(g)
     (rows, outputs), dtype = g.shape, g.dtype
     columns = rows // max(steps, 1) * outputs
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
     next_outputs = weight.shape[1]
-    step, of_kind = WORD * dtype.itemsize, isinstance(spiking, StepSpiking)
-    always = ((6 if of_kind else 4 if exact else 2) * WORD + next_outputs) * step
-    length = 0
-    if not isinstance(spiking, StepSpiking):
-        cuts = [cut_of(response, dtype, steps), *([cut_of(spiking.refractory, dtype, steps)] * exact)]
-        length = max([1, *(cut for cut in cuts if cut < steps)])
-        if always + length * step > most_shared():
-            length = 0
+    step = WORD * dtype.itemsize
+    always = (2 * terms(spiking) * WORD + next_outputs) * step
+    lags = later_lags(spiking, steps)
+    length = max([1, *(lag for lag in lags if lag < steps)]) if lags else 0
+    if always + length * step > most_shared():
+        length = 0
     errors = empty(given, (rows, outputs), dtype)
     kernel_for("dense_neuron_adjoint", dtype, spiking).launch(
         (-(-columns // WORD) if steps else 0,),
@@ -118,14 +116,14 @@ def dense_neuron_adjoint(
         g=contiguous(given),
         next_weight=contiguous(weight),
         **stored_potential(u, dtype),
-        past=empty(given, (0 if length or of_kind else rows, outputs), dtype),
+        past=empty(given, (rows if lags and not length else 0, outputs), dtype),
         errors=errors,
         steps=steps,
         columns=columns,
         outputs=outputs,
         next=next_outputs,
-        exact=exact,
+        exact=spiking.exact,
         length=length,
-        **adjoint_constants(response, spiking, dtype, steps, given),
+        **adjoint_constants(constants, spiking, dtype, steps),
     )
     return errors

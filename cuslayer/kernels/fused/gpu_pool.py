@@ -8,7 +8,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.images import (
     WARPS,
     image_of,
@@ -20,8 +20,8 @@ from cuslayer.kernels.cuda.images import (
 )
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.float16 import gpu as float16
-from cuslayer.kernels.fused.neurons import adjoint_constants, forward_constants, kernel_for
 from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.neuron.gpu import adjoint_constants, forward_constants, kernel_for, stored_values
 from cuslayer.kernels.pool import gpu as pool
 from cuslayer.kernels.spikes.gpu import packed
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
@@ -34,8 +34,8 @@ def pool_neuron(
     steps: int,
     window: Window,
     gain: Any,
-    response: Alpha | Array,
-    spiking: Spiking | StepSpiking,
+    constants: Array,
+    spiking: StepSpiking,
     keep: Any,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, C), in float32."""
@@ -58,7 +58,7 @@ def pool_neuron(
         image=image_of(x),
         map=map_of(s),
         window=struct_of(window),
-        **forward_constants(response, spiking, dtype, steps, x.words),
+        **forward_constants(constants, spiking, dtype, steps),
     )
     return kept.u, s
 
@@ -70,9 +70,8 @@ def pool_neuron_adjoint(
     window: Window,
     gain: Any,
     image: tuple[int, int],
-    response: Any,
-    spiking: Spiking | StepSpiking,
-    exact: bool,
+    constants: Array,
+    spiking: StepSpiking,
 ) -> Array:
     """Return the gradient (frames, H, W, C) of the input of a pooling layer; one pass if the windows tile the image."""
     channels, dtype = g.shape[-1], g.dtype
@@ -80,15 +79,14 @@ def pool_neuron_adjoint(
     if not window.tiles:
         by_steps = (steps, g.size // max(steps, 1))
         potential = u if u.dtype == dtype else float16.load(u, dtype)
-        given = g.reshape(by_steps), potential.reshape(by_steps), response, exact
-        errors = spiking.fire_adjoint(kernels.gpu, *given, overwrite=False)
+        errors = spiking.fire_adjoint(kernels.gpu, g.reshape(by_steps), potential.reshape(by_steps), constants)
         return pool.adjoint(errors.reshape(g.shape), image, window, gain)
     x = empty(g, (frames, *image, channels), dtype)
     kernel_for("pool_neuron_adjoint", dtype, spiking)(
         g.size // max(steps, 1),
         g=contiguous(g),
         **stored_potential(u, dtype),
-        g_u=empty(g, g.shape if exact and isinstance(spiking, Spiking) else (0,), dtype),
+        again=empty(g, g.shape if stored_values(spiking) else (0,), dtype),
         x=x,
         steps=steps,
         samples=frames // max(steps, 1),
@@ -96,7 +94,7 @@ def pool_neuron_adjoint(
         tile_h=window.kernel[0],
         tile_w=window.kernel[1],
         pool_gain=dtype.type(gain),
-        exact=exact,
-        **adjoint_constants(response, spiking, dtype, steps, g),
+        exact=spiking.exact,
+        **adjoint_constants(constants, spiking, dtype, steps),
     )
     return x

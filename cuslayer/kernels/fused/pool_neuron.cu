@@ -2,20 +2,21 @@
 //
 //   pool_neuron   u, s: the potential and the spikes of the neurons for pool(x)
 //
-// with the pooling of kernels/pool/pool.cu, which is never written. Neurons come from srm_neurons.cuh, or from a step.
+// with the pooling of kernels/pool/pool.cu, which is never written. Neurons are those of forward_neurons.cuh.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, channels). Potentials are (steps, samples, rows, out_columns, channels), C-contiguous.
 // A warp computes one word of a line of s for all steps, a lane one neuron; the words of x of AHEAD steps are loaded
 // together. What leaves the response after `cut` steps is counted again.
 // Precision: a count is exact, the rest is `real`: u and s equal the CPU's to the bit.
-// Twins: kernels/pool/cpu.py, then kernels/srm/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
+// Twins: kernels/pool/cpu.py, then kernels/neuron/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
 
 #include "warp.cuh"
 #include "images.cuh"
 #include "window_count.cuh"
 #include "packed_neuron.cuh"
-#include "srm_neurons.cuh"
+#include "kind.cuh"
+#include "forward_neurons.cuh"
 
 extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     const unsigned *__restrict__ x,           // (steps, samples, height, words), spikes, columns x channels bits a line
@@ -29,9 +30,8 @@ extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     const __grid_constant__ Window window,    // pooling window
     int keep,                                 // 0: no potentials are saved, 1: in u, 2: in half
     real pool_gain,                           // weight of each spike
-    const real *__restrict__ numbers,         // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,       // (constants, period), of each neuron of such a kind
-    const __grid_constant__ Neurons neurons)  // constants of any other
+    const real *__restrict__ constants,       // (constants, period), of each neuron
+    const __grid_constant__ Numbers numbers)  // constants of all neurons
 {
     const int width = map.columns * map.channels;
     const unsigned warp = blockIdx.x * blockDim.y + threadIdx.y;
@@ -46,21 +46,21 @@ extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     const long long word_stride = samples * map.rows * map.words;
     const unsigned *frames = x + sample * frame_words;
     long long at = ((long long)sample * map.rows + row) * width + place;
-    PackedNeuron neuron(neurons, numbers, constants, at);
+    PackedNeuron neuron(numbers, constants, at);
     for (long long t = 0; t < steps; t += AHEAD) {
-        if (ref_reach_of(neurons) > REGISTER_STEPS) {
-            const long long old = t - ref_reach_of(neurons) + threadIdx.x;
+        if (ref_reach_of(numbers) > REGISTER_STEPS) {
+            const long long old = t - ref_reach_of(numbers) + threadIdx.x;
             __syncwarp();  // other lanes wrote the words
             neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
         }
         int entering[AHEAD], leaving[AHEAD] = {};
         count(entering, frames, t, steps, samples * frame_words);
         if (REMEMBERS)
-            count(leaving, frames, t - reach_of(neurons), steps, samples * frame_words);
+            count(leaving, frames, t - reach_of(numbers), steps, samples * frame_words);
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i, at += samples * map.rows * width) {
             const real potential =
-                neuron.step(neurons, t, i, real(entering[i]) * pool_gain, real(leaving[i]) * pool_gain, used);
+                neuron.step(numbers, i, real(entering[i]) * pool_gain, real(leaving[i]) * pool_gain, used);
             if (used && t + i < steps)
                 save(potential, keep, u, half, at);
         }

@@ -9,20 +9,22 @@
 // channels), C-contiguous; u is `real` or, as `half`, float16: the other of the two arrays is empty.
 // A thread computes one pooled neuron, from the last step to the first, and writes gain times its error to its tile.
 // Neighbouring threads have neighbouring channels. The states stay in registers; g and u are read a batch of AHEAD
-// steps ahead. What leaves the response after `cut` steps is computed again from them.
+// steps ahead. What earlier steps use again is computed again from them, or stored and read.
 // Precision: `real`.
-// Twins: kernels/srm/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+// Twins: kernels/neuron/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "warp.cuh"
 #include "images.cuh"
 #include "neuron_adjoint.cuh"
-#include "srm_adjoint.cuh"
+#include "surrogate_shapes.cuh"
+#include "kind.cuh"
+#include "backward_neurons.cuh"
 
 extern "C" __global__ void pool_neuron_adjoint(
     const real *__restrict__ g,                   // (steps, samples, tile_rows, tile_columns, channels)
     const real *__restrict__ u,                   // the same, potential, or empty
     const float16 *__restrict__ half,             // the potential as float16, or empty
-    real *__restrict__ g_u,                       // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ again,                     // like g, used by earlier steps, written and read back; or empty
     real *__restrict__ x,                         // (steps, samples, height, columns, channels), written
     long long steps,                              // time steps
     long long samples,                            // samples of a batch
@@ -31,10 +33,10 @@ extern "C" __global__ void pool_neuron_adjoint(
     int tile_w,                                   // columns of a window
     real pool_gain,                               // weight of each input
     bool stored_half,                             // whether `half` is the potential
-    bool exact,                                   // whether the path through refraction is included
-    const real *__restrict__ numbers,             // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,           // (constants, period), of each neuron of such a kind
-    const __grid_constant__ NeuronsBack neurons)  // constants of any other
+    bool exact,                                   // whether all paths through a spike are included
+    const real *__restrict__ constants,           // (constants, period), of each neuron
+    const __grid_constant__ Numbers numbers,      // constants of all neurons
+    const __grid_constant__ Surrogate rho)        // the surrogate
 {
     const int tile_rows = (image.height + tile_h - 1) / tile_h, tile_columns = (image.columns + tile_w - 1) / tile_w;
     const long long all_neurons = samples * tile_rows * tile_columns * image.channels;
@@ -47,21 +49,21 @@ extern "C" __global__ void pool_neuron_adjoint(
         const int below = min(tile_h, image.height - top), beside = min(tile_w, image.columns - left);
         Gradient gradient{{g + m, steps, all_neurons}, nullptr, 0};
         NeuronAdjoint<bool> neuron{
-            neurons,
             numbers,
+            rho,
             constants,
             m,
             {stored_half ? nullptr : u + m, stored_half ? half + m : nullptr, steps, all_neurons},
-            exact ? g_u + m : nullptr,
+            again + m,
             exact};
         const long long last = (steps - 1) / AHEAD * AHEAD;
-        gradient.read(last, neuron.again());
+        gradient.read(last, neuron.reach());
         neuron.read(last);
         for (long long frame = last; frame >= 0; frame -= AHEAD) {
             real errors[AHEAD];
             neuron.compute(frame, gradient, errors);
             if (frame > 0) {
-                gradient.read(frame - AHEAD, neuron.again());
+                gradient.read(frame - AHEAD, neuron.reach());
                 neuron.read(frame - AHEAD);
             }
             const int left_over = steps_left(true, frame, steps);

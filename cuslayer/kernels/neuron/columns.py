@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,9 +35,18 @@ def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, feat
     sent to a device once.
     """
     xp = namespace(like)
+    if not names:
+        return no_columns(xp, like.dtype)
     if xp is np or any(namespace(each) is not np for each in given):
         return _spread(names, given, like, features)
     return sent_once(_spread(names, list(map(np.asarray, given)), np.empty(0, like.dtype), features), like)
+
+
+@cache
+def no_columns(xp: Any, dtype: np.dtype[Any]) -> Array:
+    """Return no constants of neurons, for kernels."""
+    none: Array = xp.empty((0, 1), dtype)
+    return none
 
 
 def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:

@@ -1,104 +1,72 @@
 """Neurons of every kind over time on the CPU: twins of `neuron_loops.cuh`.
 
-The loops exist once, and are compiled once. They call the functions of a kind for a row of neurons by their addresses.
-`printer.py` prints these functions; Numba compiles them and keeps them on disk under a digest of their text.
-
 The loops run over blocks of columns; see `cuslayer/_base/jit.py`. The states, constants and other rows of a block lie
-one after the other in one array.
+one after the other in one array. `blocks.py` has the scan of a block.
 """
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
-from cuslayer._base.jit import BLOCK, GRAIN, address_of, columns, compiled, inlined, parallel_for
+from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import SurrogateNumbers, surrogate_numbers
-from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.states import at_rest, least_of, load_states, repeat, store_states
-from cuslayer.kernels.neuron import printer
+from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
+from cuslayer.kernels.host.states import load_states, store_states
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron.blocks import Block, backward_of, begin, forward_of, load_saved, padded
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.kind import Kind
-from cuslayer.kernels.surrogate.cpu import slopes
 
-_WORDS = {"_exp": np.exp, "_rint": np.rint, "_trunc": np.trunc, "_carray": vars(numba)["carray"], "__name__": __name__}
-
-
-@compiled
-def call_row(address: int, memory: Any, given: Any, potential: Any, fired: Any, c: Any, width: int, flag: int) -> None:
-    """Call a function of `row_functions`; for its arrays see `printer.py`."""
-    call(address, (memory, given, potential, fired, c, width, flag))
-
-
-def row_functions(text: str, dtype: np.dtype[Any]) -> dict[str, int]:
-    """Return the addresses of the functions of a text of `printer`, compiled for a number type."""
-    found: dict[str, Any] = {}
-    exec(compile(text, __file__, "exec"), dict(_WORDS), found)
-    digest = hashlib.sha256(f"{text}{dtype}".encode()).hexdigest()[:20]
-    pointer: Any = types.CPointer
-    real, marks = pointer(numba.from_dtype(dtype)), pointer(types.uint8)
-    arguments = real, real, real, marks, real, types.int64, types.int64
-    for name, function in found.items():
-        function.__qualname__ = f"{name}_{digest}"
-        found[name] = address_of(function, types.void(*arguments))
-    return found
-
-
-@cache
-def forward_row(kind: Kind, saves: tuple[str, ...], dtype: np.dtype[Any]) -> int:
-    """Return the address of the function that runs a row of a kind for a step."""
-    return row_functions(printer.forward_row(kind, saves), dtype)["forward_row"]
-
-
-class BackwardRow(NamedTuple):
-    """Functions that run a row of a kind back over a step."""
-
-    row: int  # the address of the function
-    old_row: int  # the address of the function that computes the states before the step
-
-
-@cache
-def backward_row(kind: Kind, exact: bool, trained: bool, dtype: np.dtype[Any]) -> BackwardRow:
-    """Return the functions that run a row of a kind back over a step."""
-    found = row_functions(printer.backward_rows(kind, exact, trained), dtype)
-    return BackwardRow(found["backward_row"], found["old_row"])
+# Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
+_CHUNK = 16
+# An index that is no literal: Numba would compile a function once more for a literal.
+_ZERO: Any = np.int64(0)
 
 
 @compiled
 def _forward(
-    first: int, last: int, states: Any, inputs: Any, constants: Any, u: Any, s: Any, kept: Any, c: Any, row: int
+    first: int, last: int, states: Any, inputs: Any, u: Any, s: Any, kept: Any, overwrite: bool, b: Block
 ) -> None:
-    most, parts = min(BLOCK, last - first), len(states) + len(constants)
-    more = parts + len(kept)
-    memory = scratch((more + len(inputs) - 1) * most, u)
+    most = padded(min(BLOCK, last - first))
+    steps = inputs.shape[1]
+    memory = scratch(b.rows * most, u)
+    ring = scratch_rows(b.history + _CHUNK, most if overwrite else 0, u)
+    at_kept = b.at + len(b.constants)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         width = high - low
+        begin(memory, low, width, b)
         load_states(memory, states, low, width)
-        for i in range(len(constants)):
-            at = (len(states) + i) * width
-            repeat(memory[at : at + width], constants[i], low)
-        for t in range(inputs.shape[1]):
-            for i in range(1, len(inputs)):
-                place = (more + i - 1) * width
-                copy(memory[place : place + width], inputs[i, t, low:high])
-            call_row(row, memory, inputs[0, t, low:high], u[t, low:high], s[t, low:high], c, width, 0)
-            for i in range(len(kept)):
-                place = (parts + i) * width
-                copy(kept[i, t, low:high], memory[place : place + width])
+        if overwrite:
+            for t in range(0, steps, _CHUNK):
+                end = min(t + _CHUNK, steps)
+                for k in range(t, end):
+                    copy(ring[k % len(ring), :width], inputs[0, k, low:high])
+                blocks.forward(t, end, memory, ring, _ZERO, u, low, s, low, width, b)
+        elif len(inputs) == 1 and len(kept) == 0:
+            blocks.forward(_ZERO, steps, memory, inputs[0], low, u, low, s, low, width, b)
+        else:
+            for t in range(steps):
+                for i in range(1, len(inputs)):
+                    place = (at_kept + len(kept) + i - 1) * width
+                    copy(memory[place : place + width], inputs[i, t, low:high])
+                blocks.forward(t, t + 1, memory, inputs[0], low, u, low, s, low, width, b)
+                for i in range(len(kept)):
+                    place = (at_kept + i) * width
+                    copy(kept[i, t, low:high], memory[place : place + width])
         store_states(states, memory, low, width)
 
 
 def forward(
-    inputs: Array, constants: Array, spiking: StepSpiking, states: Array | None = None, saves: tuple[str, ...] = ()
+    inputs: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    states: Array | None = None,
+    saves: tuple[str, ...] = (),
+    *,
+    overwrite: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
 
@@ -108,101 +76,64 @@ def forward(
         spiking: the kind of neuron and its other constants.
         states: (states, columns), the states before the first step, overwritten by those after the last; by default 0.
         saves: the names of the values for backward: `StepSpiking.saved`.
+        overwrite: whether u overwrites the only input; then there are no values for backward.
     """
-    shape, dtype = inputs.shape[1:], inputs.dtype
-    u, s, kept = empty(shape, dtype), empty(shape, bool), empty((len(saves), *shape), dtype)
-    states = at_rest(len(spiking.kind.states), u) if states is None else states
-    flat, row = columns(u), forward_row(spiking.kind, saves, dtype)
-    given = np.ascontiguousarray(inputs).reshape(len(inputs), *flat.shape)
-    written = flat, columns(s.view(np.uint8)), kept.reshape(len(saves), *flat.shape)
-    parallel_for(_forward, flat.shape[1], states, given, constants, *written, numbers_of(spiking, u), row, grain=GRAIN)
+    shape = inputs.shape[1:]
+    dtype = inputs.dtype
+    whole = np.ascontiguousarray(inputs)
+    u = whole[0] if overwrite else empty(shape, dtype)
+    s = empty(shape if spiking.kind.fires else (shape[0], 0), bool)
+    kept = empty((len(saves), *shape), dtype)
+    flat = columns(u)
+    states = np.empty((0, flat.shape[1]), dtype) if states is None else states
+    block = forward_of(dtype, shape[0], constants, spiking, saves)
+    parallel_for(
+        _forward,
+        flat.shape[1],
+        states,
+        whole.reshape(len(inputs), *flat.shape),
+        flat,
+        columns(s.view(np.uint8)),
+        kept.reshape(len(saves), *flat.shape),
+        overwrite,
+        block,
+        grain=GRAIN,
+    )
     return u, s, kept
-
-
-def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
-    """Return the constants of all neurons, and the absolute value below which states become 0, as rows take them."""
-    return np.array([*spiking.numbers(beside.dtype), least_of(beside)], beside.dtype)
-
-
-@inlined
-def load_saved(
-    memory: Any,
-    at: int,
-    width: int,
-    t: int,
-    first: int,
-    u: Any,
-    kept: Any,
-    states: Any,
-    old: Any,
-    old_row: int,
-    c: Any,
-    graded: int,
-) -> None:
-    """Write the values for backward over the step t, except the potential, to the memory's parts from `at` on.
-
-    For `width` columns from the first on, these are the saved values of the step; with numbers of old states, also the
-    old states and the saved values of the step before.
-    """
-    for i in range(len(kept)):
-        copy(memory[(at + i) * width : (at + i + 1) * width], kept[i, t, first : first + width])
-    at_old = at + len(kept)
-    at_earlier = at_old + len(old)
-    if len(old) > 0 and t > 0:
-        for i in range(len(kept)):
-            to = (at_earlier + i) * width
-            copy(memory[to : to + width], kept[i, t - 1, first : first + width])
-        before = u[t - 1, first : first + width]
-        call_row(old_row, memory, before, before, np.empty(0, np.uint8), c, width, graded)
-    elif len(old) > 0:
-        for i in range(len(old)):
-            copy(memory[(at_old + i) * width : (at_old + i + 1) * width], states[old[i], first : first + width])
 
 
 @compiled
 def _adjoint(
-    first: int,
-    last: int,
-    g: Any,
-    u: Any,
-    kept: Any,
-    states: Any,
-    old: Any,
-    constants: Any,
-    later: Any,
-    y: Any,
-    sums: Any,
-    surrogate: SurrogateNumbers,
-    c: Any,
-    rows_of: BackwardRow,
-    graded: int,
+    first: int, last: int, g: Any, u: Any, kept: Any, states: Any, old: Any, later: Any, y: Any, sums: Any, b: Block
 ) -> None:
-    most, count = min(BLOCK, last - first), len(states)
-    # See `printer.backward_rows`.
-    at_constants = count + 1
-    at_kept = at_constants + len(constants)
-    at_sums = at_kept + len(kept) + (len(old) + len(kept) if len(old) > 0 else 0)
-    at_more = at_sums + len(sums)
-    memory = scratch((at_more + len(y) - 1) * most, g)
-    none = np.empty(0, np.uint8)
+    most = padded(min(BLOCK, last - first))
+    steps = len(g)
+    memory = scratch(b.rows * most, g)
+    ring = scratch_rows(max(b.history, 1), most, g)
+    written = scratch_rows(_CHUNK, most, g)
+    inputs = len(y)
+    at_more = b.rows - inputs + 1
+    at_sums = at_more - len(sums)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         width = high - low
-        memory[:] = 0
+        begin(memory, low, width, b)
         load_states(memory, later, low, width)
-        slope = memory[count * width : at_constants * width]
-        for i in range(len(constants)):
-            at = (at_constants + i) * width
-            repeat(memory[at : at + width], constants[i], low)
-        for t in range(g.shape[0] - 1, -1, -1):
-            grads, potential = g[t, low:high], u[t, low:high]
-            slopes(slope, potential, surrogate)
-            load_saved(memory, at_kept, width, t, low, u, kept, states, old, rows_of.old_row, c, graded)
-            call_row(rows_of.row, memory, grads, potential, none, c, width, graded)
-            copy(y[0, t, low:high], slope)
-            for i in range(1, len(y)):
-                at = (at_more + i - 1) * width
-                copy(y[i, t, low:high], memory[at : at + width])
+        if b.history:
+            ring[:] = 0
+        for end in range(steps, 0, -_CHUNK):
+            t = max(end - _CHUNK, 0)
+            if len(kept) == 0 and len(old) == 0 and inputs == 1:
+                blocks.backward(t, end, memory, ring, _ZERO, g, low, u, low, written, _ZERO, width, b)
+            else:
+                for k in range(end - 1, t - 1, -1):
+                    load_saved(memory, width, k, low, u, kept, states, old, b)
+                    blocks.backward(k, k + 1, memory, ring, _ZERO, g, low, u, low, written, _ZERO, width, b)
+                    for i in range(1, inputs):
+                        place = (at_more + i - 1) * width
+                        copy(y[i, k, low:high], memory[place : place + width])
+            for k in range(t, end):
+                copy(y[0, k, low:high], written[k % _CHUNK, :width])
         store_states(later, memory, low, width)
         store_states(sums, memory[at_sums * width :], low, width)
 
@@ -216,6 +147,8 @@ def adjoint(
     states: Array | None = None,
     trained: bool = False,
     later: Array | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
 
@@ -228,16 +161,31 @@ def adjoint(
         states: the states before the first step; by default 0.
         trained: whether to compute the gradients of the constants; else there are none.
         later: the gradients of the states after the last step, overwritten by those before the first; by default 0.
+        overwrite: whether the gradient of the only input may overwrite u.
     """
-    flat, kind = columns(np.ascontiguousarray(g)), spiking.kind
-    y = empty((len(kind.inputs), *g.shape), g.dtype)
+    kind = spiking.kind
+    flat = columns(np.ascontiguousarray(g))
+    potential = columns(np.ascontiguousarray(u))
+    count = len(kind.inputs)
+    in_place = overwrite and count == 1 and not spiking.old(trained)
+    y = potential[None] if in_place else empty((count, *flat.shape), g.dtype)
     sums = np.empty((len(kind.columns) if trained else 0, flat.shape[1]), g.dtype)
-    states = at_rest(len(kind.states), g) if states is None else states
-    later = at_rest(len(kind.states), g) if later is None else later
-    old = np.array(spiking.old(trained), np.int64)
-    arrays = flat, columns(np.ascontiguousarray(u)), kept.reshape(len(kept), *flat.shape), states, old, constants
-    written = later, y.reshape(len(y), *flat.shape), sums
-    rows = backward_row(kind, spiking.exact, trained, g.dtype)
-    flags = surrogate_numbers(spiking, g.dtype), numbers_of(spiking, g), rows, int(spiking.graded)
-    parallel_for(_adjoint, flat.shape[1], *arrays, *written, *flags, grain=GRAIN)
-    return y, sums
+    nothing = np.empty((0, flat.shape[1]), g.dtype)
+    needs_old = bool(spiking.old(trained))
+    if states is None:
+        states = np.zeros((len(kind.states), flat.shape[1]), g.dtype) if needs_old else nothing
+    parallel_for(
+        _adjoint,
+        flat.shape[1],
+        flat,
+        potential,
+        kept.reshape(len(kept), *flat.shape),
+        states,
+        np.array(spiking.old(trained), np.int64),
+        nothing if later is None else later,
+        y,
+        sums,
+        backward_of(g.dtype, len(g), constants, spiking, trained),
+        grain=GRAIN,
+    )
+    return y.reshape(count, *g.shape), sums

@@ -10,19 +10,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, cast
 
 import numpy as np
 
-from cuslayer.backend import Array
-from cuslayer.kernels.constants import DynamicSpiking
-from cuslayer.kernels.neuron.columns import side_by_side
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.constants import DynamicSpiking, least_state
+from cuslayer.kernels.neuron.columns import no_columns, side_by_side
 from cuslayer.kernels.neuron.kind import (
     GRAD,
     GRADED,
     SLOPE,
     Kind,
+    Past,
     Statement,
     is_atom,
     later,
@@ -45,23 +46,28 @@ class Adjoint:
     inputs: tuple[ast.expr, ...]  # the gradient of each input
     # The terms of the step for the gradient of each constant that differs between neurons.
     columns: tuple[ast.expr, ...]
+    past: tuple[Past, ...] = ()  # the values of later steps that it needs, which its assignments have computed there
 
 
 @cache
 def adjoint(kind: Kind, exact: bool, trained: bool, saves: tuple[str, ...] | None = None) -> Adjoint:
     """Return the adjoint of a kind: with all paths through the spike if `exact`, saving at least the values `saves`."""
-    if kind.own is not None:
-        body, results = kind.own
+    own = kind.own_backward(exact)
+    if own is not None:
+        states = own.results[: len(kind.states)]
+        inputs = own.results[len(kind.states) :]
         columns = tuple(number(0.0) for _ in kind.columns) if trained else ()
-        return Adjoint(body, (), (), (), results[: len(kind.states)], results[len(kind.states) :], columns)
+        return Adjoint(own.body, own.saved, (), (), states, inputs, columns, own.past)
     return _Reverse(kind, exact, trained).adjoint(saved(kind, exact, trained) if saves is None else saves)
 
 
 @cache
 def saved(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
     """Return the values that forward saves for backward; a more demanding backward saves the same and more."""
-    if not kind.derived or kind.own is not None:
+    if not kind.derived:
         return ()
+    if kind.own is not None and kind.own_exact is not None:
+        return tuple(dict.fromkeys((*kind.own.saved, *kind.own_exact.saved)))
     if trained:
         before = saved(kind, True, False)
     else:
@@ -75,46 +81,64 @@ class StepSpiking(DynamicSpiking):
 
     kind: Kind
     values: tuple[float, ...]  # the constants of all neurons, in the order of ``kind.numbers``
+    lags: tuple[int, ...] = ()  # numbers of steps, in the order of ``kind.lags``; 0 for never
     labels: tuple[str, ...] = ()  # the names of ``kind.columns`` in errors
 
     def numbers(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return the constants of all neurons in a number type."""
         return tuple(map(dtype.type, self.values))
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The constants of all neurons, with numbers of steps, by their names in the step."""
+        names = (*self.kind.numbers, *self.kind.lags)
+        return dict(zip(names, (*self.values, *self.lags), strict=True))
+
+    def rounded(self, dtype: np.dtype[Any]) -> Array:
+        """Return these constants, and the absolute value below which states become 0, for the CPU's kernels."""
+        return np.array([*self.values, least_state(dtype)], dtype)
+
+    def adjoint(self, trained: bool) -> Adjoint:
+        """Return backward over one step, with or without gradients of the columns' constants."""
+        return adjoint(self.kind, self.exact, trained)
+
     def saved(self, trained: bool) -> tuple[str, ...]:
         """Return the values that forward saves for backward, with or without gradients of the columns' constants."""
         return saved(self.kind, self.exact, trained)
 
-    @property
+    @cached_property
     def fusable(self) -> bool:
         """Whether a pass with the layer before takes the neurons.
 
         Then their spikes are 1, they have one input, and backward needs only the potential from forward.
         """
         one_input = len(self.kind.inputs) == 1 and self.kind.derived
-        return one_input and not self.graded and not self.saved(False) and not self.old(False)
+        return one_input and self.kind.fires and not self.graded and not self.saved(False) and not self.old(False)
 
     def old(self, trained: bool) -> tuple[int, ...]:
         """Return the numbers of the states of the step before that backward needs."""
-        return tuple(map(self.kind.states.index, adjoint(self.kind, self.exact, trained).old))
+        return tuple(map(self.kind.states.index, self.adjoint(trained).old))
 
-    def placed(self, response: Any, like: Array, features: tuple[int, ...]) -> Any:
+    def placed(self, constants: Any, like: Array, features: tuple[int, ...]) -> Any:
         """Return the constants of neurons of a shape for fused passes, (constants, K)."""
         if not self.fusable:
             raise ValueError(
                 f"spiking must be of neurons with `one_pass`, got {self.kind.name}; call layer and neurons"
             )
-        return side_by_side(self.labels, response, like, features)
+        if not self.kind.columns:
+            return no_columns(namespace(like), like.dtype)
+        return side_by_side(self.labels, constants, like, features)
 
-    def fire(self, k: Any, x: Array, response: Any) -> tuple[Array, Array]:
-        """Return the potentials and spikes; see `Spiking.fire`."""
-        u, s, _ = k.neuron.forward(x[None], response, self)
+    def fire(self, k: Any, x: Array, constants: Any) -> tuple[Array, Array]:
+        """Return the potentials and spikes for a weighted input (T, columns), which may be overwritten."""
+        u, s, _ = k.neuron.forward(x[None], constants, self, overwrite=True)
         return u, s
 
-    def fire_adjoint(self, k: Any, g: Array, u: Array, response: Any, exact: bool, *, overwrite: bool = True) -> Array:
-        """Return the gradient of the weighted input; see `Spiking.fire_adjoint`."""
-        found: Array = k.neuron.adjoint(g, u, u[None][:0], response, self)[0][0]
-        return found
+    def fire_adjoint(self, k: Any, g: Array, u: Array, constants: Any, *, overwrite: bool = True) -> Array:
+        """Return the gradient of the weighted input in `fire`; with `overwrite`, it may overwrite u."""
+        gradients, _ = k.neuron.adjoint(g, u, u[None][:0], constants, self, overwrite=overwrite)
+        of_input: Array = gradients[0]
+        return of_input
 
 
 class _Reverse:
@@ -127,28 +151,48 @@ class _Reverse:
         kind = self.kind
         for state, after in zip(kind.states, kind.after, strict=True):
             self.push(name(after), name(later(state)))
-        spike, u, grad = name(kind.spike), name(kind.potential), name(GRAD)
-        self.terms.setdefault(kind.potential, []).append(
-            ast.IfExp(ast.BoolOp(ast.And(), [name(GRADED), spike]), grad, number(0.0))
-        )
-        carried = ast.IfExp(name(GRADED), ast.BinOp(grad, ast.Mult(), u), grad)
-        self.terms.setdefault(kind.spike, []).insert(0, carried)
+        grad = name(GRAD)
+        of_potential = self.terms.setdefault(kind.potential, [])
+        if kind.fires:
+            graded_spike = ast.BoolOp(ast.And(), [name(GRADED), name(kind.spike)])
+            of_potential.append(ast.IfExp(graded_spike, grad, number(0.0)))
+            carried = ast.IfExp(name(GRADED), ast.BinOp(grad, ast.Mult(), name(kind.potential)), grad)
+            self.terms.setdefault(kind.spike, []).insert(0, carried)
+        else:
+            of_potential.append(grad)
+        past = self.later_values()
         for each, value in reversed(kind.body):
             if each in self.terms:
                 self.push(value, self.gradient(each), of=each)
+        for earlier in kind.past:
+            self.body.append((f"of_{earlier.name}", ast.Call(name("flushed"), [self.total(earlier.name)], [])))
         states = tuple(self.total(state) for state in kind.states)
         inputs = tuple(self.total(each) for each in kind.inputs)
         columns = tuple(self.total(each) for each in kind.columns) if self.trained else ()
-        states = self.live(states, (*inputs, *columns))
-        return self.with_values(Adjoint((), saves, (), (), states, inputs, columns))
+        states = self.live(states, (*inputs, *columns), past)
+        targets = [target for target, _ in self.body]
+        past = tuple(value for value in past if value.of in targets)
+        return self.with_values(Adjoint((), saves, (), (), states, inputs, columns, past))
 
-    def live(self, states: Sequence[ast.expr], results: Sequence[ast.expr]) -> tuple[ast.expr, ...]:
+    def later_values(self) -> tuple[Past, ...]:
+        """Add to the gradients of inputs and the spike what later steps that use them again have computed."""
+        past = []
+        for earlier in self.kind.past:
+            if earlier.of in self.kind.inputs or self.exact:
+                past.append(Past(f"ago_of_{earlier.name}", f"of_{earlier.name}", earlier.lag))
+                self.terms.setdefault(earlier.of, []).append(name(past[-1].name))
+        return tuple(past)
+
+    def live(
+        self, states: Sequence[ast.expr], results: Sequence[ast.expr], past: Sequence[Past]
+    ) -> tuple[ast.expr, ...]:
         """Drop the gradients of states, and the assignments, that change no result."""
         used, before = set[str](), -1
         while len(used) != before:
             before = len(used)
             wanted = [value for state, value in zip(self.kind.states, states, strict=True) if later(state) in used]
             used.update(each for value in (*results, *wanted) for each in names_in(value))
+            used.update(value.of for value in past if value.name in used)
             used.update(each for target, value in self.body if target in used for each in names_in(value))
         self.body = [(target, value) for target, value in self.body if target in used]
         pairs = zip(self.kind.states, states, strict=True)
@@ -274,14 +318,18 @@ class _Values:
     """Which values of forward a backward has, and how it gets them."""
 
     def __init__(self, kind: Kind, saved: Iterable[str]) -> None:
-        self.kind, self.saved, self.old = kind, dict.fromkeys(saved), set[str]()
+        self.kind = kind
+        self.saved = dict.fromkeys(saved)
+        self.old = set[str]()
+        # Values that no assignment has: they are saved.
+        self.outside = frozenset((*kind.inputs, *(earlier.name for earlier in kind.past)))
 
     def want(self, names: Iterable[str]) -> None:
         """Save the values that cannot be computed again from the potential and saved values."""
         for each in names:
             if each in self.kind.states:
                 self.old.add(each)
-            elif each in self.kind.inputs or (each in self.kind.definitions and not self.computable(each)):
+            elif each in self.outside or (each in self.kind.definitions and not self.computable(each)):
                 self.saved[each] = None
 
     def computable(self, of: str) -> bool:

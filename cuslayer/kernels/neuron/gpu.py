@@ -1,32 +1,55 @@
-"""Launchers of `neuron_loops.cuh`: the kernels of a kind of neuron over time, with its struct from `printer.py`."""
+"""Launchers of `neuron.cu`: neurons of any kind over time, with the struct of the kind from `print_cuda.py`."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, sent_once
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import surrogate_numbers
-from cuslayer.kernels.cuda import compile as compiled
-from cuslayer.kernels.cuda import own
+from cuslayer.kernels.cuda.compile import Kernel, kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
-from cuslayer.kernels.neuron import printer
+from cuslayer.kernels.neuron import print_cuda
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.kind import Kind
 
 __all__ = ["adjoint", "forward"]
 
 
 def forward(
-    inputs: Array, constants: Array, spiking: StepSpiking, states: Array | None = None, saves: tuple[str, ...] = ()
+    inputs: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    states: Array | None = None,
+    saves: tuple[str, ...] = (),
+    *,
+    overwrite: bool = False,
 ) -> tuple[Array, Array, Array]:
-    """Return the potential u, the spikes s, (T, ...), and values for backward; see the twin in `cpu.py`."""
-    shape, dtype = inputs.shape[1:], inputs.dtype
-    u, s, kept = (empty(inputs, *of) for of in ((shape, dtype), (shape, bool), ((len(saves), *shape), dtype)))
-    arrays = {"x": contiguous(inputs), "u": u, "s": s, "saved": kept, "constants": constants}
-    _launch("neuron_of_kind", spiking, u, states, arrays, saves=len(saves))
+    """Return the potential u, the spikes s, (T, ...), and values for backward; see the twin in `cpu.py`.
+
+    It never overwrites the input. A kind that does not fire has no spikes.
+    """
+    shape = inputs.shape[1:]
+    dtype = inputs.dtype
+    u = empty(inputs, shape, dtype)
+    s = empty(inputs, shape if spiking.kind.fires else (0,), bool)
+    kept = empty(inputs, (len(saves), *shape), dtype)
+    steps, columns = sizes(u)
+    kernel_for("neuron_of_kind", dtype, spiking)(
+        columns,
+        x=contiguous(inputs),
+        states=empty(u, (0,), dtype) if states is None else states,
+        u=u,
+        s=s,
+        saved=kept,
+        steps=steps,
+        columns=columns,
+        held=states is not None,
+        saves=len(saves),
+        **forward_constants(constants, spiking, dtype, steps),
+    )
     return u, s, kept
 
 
@@ -39,36 +62,86 @@ def adjoint(
     states: Array | None = None,
     trained: bool = False,
     later: Array | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Array, Array]:
-    """Return the gradients of the inputs, and of the constants by column; see the twin in `cpu.py`."""
-    kind, dtype = spiking.kind, g.dtype
+    """Return the gradients of the inputs, and of the constants by column; see the twin in `cpu.py`.
+
+    It never overwrites u.
+    """
+    kind = spiking.kind
+    dtype = g.dtype
+    steps, columns = sizes(g)
     y = empty(g, (len(kind.inputs), *g.shape), dtype)
-    sums = empty(g, (len(kind.columns) if trained else 0, sizes(g)[1]), dtype)
-    arrays = {"g": contiguous(g), "u": contiguous(u), "saved": kept, "constants": constants, "y": y, "sums": sums}
-    flags = {"exact": spiking.exact, "trained": trained, "graded": spiking.graded, "saves": len(kept)}
-    flags["goes_on"], arrays["later"] = later is not None, empty(g, (0,), dtype) if later is None else later
-    surrogate = surrogate_numbers(spiking, dtype)._asdict()
-    _launch("neuron_adjoint_of_kind", spiking, g, states, arrays, **flags, **surrogate)
+    sums = empty(g, (len(kind.columns) if trained else 0, columns), dtype)
+    kernel_for("neuron_adjoint_of_kind", dtype, spiking)(
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        saved=kept,
+        states=empty(g, (0,), dtype) if states is None else states,
+        again=empty(g, (stored_values(spiking), *g.shape), dtype),
+        y=y,
+        sums=sums,
+        later=empty(g, (0,), dtype) if later is None else later,
+        steps=steps,
+        columns=columns,
+        held=states is not None,
+        goes_on=later is not None,
+        saves=len(kept),
+        exact=spiking.exact,
+        trained=trained,
+        graded=spiking.graded,
+        **adjoint_constants(constants, spiking, dtype, steps),
+    )
     return y, sums
 
 
-def _launch(
-    name: str, spiking: StepSpiking, beside: Array, states: Array | None, arrays: dict[str, Any], **flags: Any
-) -> None:
-    """Launch a kernel of a kind over time, a thread for each column of an array (T, ...)."""
-    steps, columns = sizes(beside)
-    given = arrays | flags | {"numbers": numbers_of(spiking, beside), "held": states is not None}
-    given["states"] = empty(beside, (0,), beside.dtype) if states is None else states
-    period = max(arrays["constants"].shape[1], 1)
-    kernel_of("neuron", name, spiking.kind)(columns, steps=steps, columns=columns, period=period, **given)
+def kernel_for(name: str, dtype: np.dtype[Any], spiking: StepSpiking) -> Kernel:
+    """Return a kernel for a kind of neuron and its surrogate."""
+    return kernel(name, dtype, _header(spiking.kind, spiking.shape.is_exponential))
 
 
-def numbers_of(spiking: StepSpiking, beside: Array) -> Array:
-    """Return the constants of all neurons on the device of an array; they are sent there once."""
-    return sent_once(np.array(spiking.numbers(beside.dtype), beside.dtype), beside)
+# The texts of kinds: a kind is the same object in all calls.
+_header = cache(print_cuda.header)
 
 
-@cache
-def kernel_of(topic: str, name: str, kind: Kind) -> own.OwnKernel:
-    """Return a kernel of a source of the library for a kind."""
-    return own.kernel(printer.with_struct(compiled.source_of(topic), kind), name)
+def stored_values(spiking: StepSpiking) -> int:
+    """Return how many values of each step backward stores and reads again."""
+    back = print_cuda.back(spiking.kind, spiking.exact)
+    return 0 if back.recomputed else len(back.kept)
+
+
+def forward_constants(constants: Array, spiking: StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
+    """Return the constants of neurons for so many steps, by the names of the kernels' parameters."""
+    return {"constants": constants, "numbers": _numbers(spiking, dtype, steps, max(constants.shape[1], 1))}
+
+
+def adjoint_constants(constants: Array, spiking: StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
+    """Return the same with the surrogate."""
+    return forward_constants(constants, spiking, dtype, steps) | {"rho": surrogate_numbers(spiking, dtype)._asdict()}
+
+
+def past_lags(spiking: StepSpiking, steps: int) -> tuple[list[int], list[int]]:
+    """Return the steps after which inputs and spikes are used again; `steps` for never."""
+    inputs, spikes = print_cuda.past_of(spiking.kind)
+    lags = _lags(spiking, steps)
+    return [lags[value.lag] for value in inputs], [lags[value.lag] for value in spikes]
+
+
+def later_lags(spiking: StepSpiking, steps: int) -> list[int]:
+    """Return the steps after which values of backward are used again; `steps` for never."""
+    lags = _lags(spiking, steps)
+    return [lags[value.lag] for value in print_cuda.back(spiking.kind, spiking.exact).whole.past]
+
+
+def _lags(spiking: StepSpiking, steps: int) -> dict[str, int]:
+    pairs = zip(spiking.kind.lags, spiking.lags, strict=True)
+    return {name: lag if 0 < lag < steps else steps for name, lag in pairs}
+
+
+@lru_cache(maxsize=256)
+def _numbers(spiking: StepSpiking, dtype: np.dtype[Any], steps: int, period: int) -> Mapping[str, Any]:
+    """Return the fields of the printed struct `Numbers`."""
+    numbers = dict(zip(spiking.kind.numbers, spiking.numbers(dtype), strict=True)) | _lags(spiking, steps)
+    return {print_cuda.word(name): value for name, value in numbers.items()} | {"period": period}

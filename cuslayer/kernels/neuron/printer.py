@@ -1,18 +1,13 @@
-"""Prints a kind of neuron: rows of neurons in Python, which Numba compiles, and a struct with its loops in CUDA.
-
-`python -m cuslayer.neurons` writes the CUDA of the shipped kinds into the folder of this file.
-"""
+"""Prints a kind of neuron as rows of neurons in Python, which Numba compiles; `print_cuda.py` prints CUDA."""
 
 from __future__ import annotations
 
 import ast
-import re
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
-from cuslayer.kernels.neuron.derive import adjoint, is_flushed, is_zero, saved
-from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, Statement, is_condition, later, name, names_in
+from cuslayer.kernels.neuron.derive import Adjoint, adjoint, is_flushed, is_zero, saved
+from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, Past, Statement, is_condition, later, names_in
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.GtE: ">=", ast.Gt: ">", ast.Lt: "<"}
 _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
@@ -20,7 +15,7 @@ _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 _CHOICE, _OR, _AND, _COMPARE, _SUM, _PRODUCT, _SIGN, ATOM = range(8)
 
 
-class _Printer:
+class Printer:
     """Prints expressions; a subclass has the words of a language."""
 
     def __init__(self, conditions: Iterable[str]) -> None:
@@ -80,7 +75,17 @@ def conditions_in(*bodies: Sequence[Statement]) -> set[str]:
     return {name for body in bodies for name, value in body if is_condition(value)}
 
 
-class _Python(_Printer):
+class CFamily(Printer):
+    """Operators as C, CUDA and JavaScript write them."""
+
+    def choice(self, test: str, body: str, orelse: str) -> str:
+        return f"{test} ? {body} : {orelse}"
+
+    def logic(self, word: str) -> str:
+        return {"not": "!", "and": " && ", "or": " || "}[word]
+
+
+class _Python(Printer):
     """Python for Numba, in which each number has the type of the arrays. Names that are not the step's begin with _."""
 
     def __init__(self, conditions: Iterable[str]) -> None:
@@ -133,244 +138,179 @@ class _Python(_Printer):
         """Return the lines that write names to the memory's parts."""
         return [f"{_place(at + i)} = {self.show_name(each)}" for i, each in enumerate(names)]
 
-    def function(self, of: str, kind: Kind, rows: int, loop: Iterable[str]) -> str:
-        """Return the text of a function of addresses with a loop over a row; the memory has so many rows."""
-        numbers = [f"{each} = _real({value!r})" for value, each in self.known.items()]
-        constants = [f"{self.show_name(each)} = _c[{i}]" for i, each in enumerate((*kind.numbers, "least'"))]
-        sizes = {"memory": f"{rows} * _width", "given": "_width", "potential": "_width", "fired": "_width"}
-        sizes["c"] = str(len(constants))
-        arrays = [f"_{name} = _carray(_{name}_at, ({size},))" for name, size in sizes.items()]
-        head = [*arrays, "_real, _graded = _memory.dtype.type, _flag != 0", *numbers, *constants]
-        parameters = ", ".join([*(f"_{name}_at" for name in sizes), "_width", "_flag"])
-        lines = [f"def {of}({parameters}):", *(f"    {line}" for line in head), "    for _j in range(_width):"]
-        return "\n".join([*lines, *(f"        {line}" for line in loop), ""])
+    def constants(self, names: Iterable[str]) -> list[str]:
+        """Return the lines that read constants from the array of numbers, and numbers of the step."""
+        lines = [f"{self.show_name(each)} = _c[{i}]" for i, each in enumerate(names)]
+        return [*lines, *(f"{text} = _real({value!r})" for value, text in self.known.items())]
+
+    def past_values(self, past: Sequence[Past]) -> list[str]:
+        """Return the lines that read the values of other steps."""
+        return [f"{self.show_name(earlier.name)} = _real(_row{i}[_j])" for i, earlier in enumerate(past)]
+
+    def fade(self, kind: Kind, states: Iterable[int]) -> list[str]:
+        """Return the lines that replace small states, by their numbers, by 0 before some steps."""
+        lines = []
+        factors = dict(kind.fading)
+        for at in states:
+            factor = factors.get(kind.states[at])
+            if factor is None:
+                continue
+            lines += [f"if _t % 8 == 0 or {self.show_name(factor)} < _tenth:", "    for _j in range(_width):"]
+            lines.append(f"        {_place(at)} = {self.flushed(_place(at))}")
+        return lines
 
 
 def _place(number: int) -> str:
     return f"_memory[_j + {number} * _width]" if number else "_memory[_j]"
 
 
-def forward_row(kind: Kind, kept: Sequence[str]) -> str:
-    """Return the text of a function that runs a row of neurons for a step.
+def _array(name: str) -> str:
+    """Return the line that makes an array (rows, columns) of an address."""
+    return f"_{name} = _carray(_{name}_at, (_{name}_rows, _{name}_columns))"
+
+
+def _parameters(*arrays: str) -> str:
+    return ", ".join(f"_{name}_at, _{name}_rows, _{name}_columns, _{name}_first" for name in arrays)
+
+
+def _row(name: str, step: str = "_t") -> str:
+    """Return the row of a step of an array, which may be a ring buffer."""
+    return f"_{name}[({step}) % _{name}_rows, _{name}_first : _{name}_first + _width]"
+
+
+def _function(head: str, lines: Iterable[str], over_time: str, steps: Iterable[str], loop: Iterable[str]) -> str:
+    """Return the text of a function with a loop over time, and in it a loop over a row of neurons."""
+    text = [f"def {head}:", *(f"    {line}" for line in lines), f"    for _t in {over_time}:"]
+    text += [*(f"        {line}" for line in steps), "        for _j in range(_width):"]
+    return "\n".join([*text, *(f"            {line}" for line in loop), ""])
+
+
+def _memory(rows: int, constants: int) -> list[str]:
+    sizes = [f"_memory = _carray(_memory_at, ({rows} * _width,))", f"_c = _carray(_c_at, ({constants},))"]
+    return [*sizes, "_real = _memory.dtype.type", "_tenth = _real(0.1)"]
+
+
+def forward_scan(kind: Kind, kept: Sequence[str]) -> str:
+    """Return the text of a function that runs a row of neurons over the steps from `_first` to `_last`.
 
     The parts of its memory, each as long as the row: the states, the columns' constants, saved values, and further
-    inputs.
+    inputs. Step t of the inputs x, the potentials u and the spikes s is row t modulo the number of rows.
     """
-    show, at_kept = _Python(kind.conditions), len(kind.states) + len(kind.columns)
+    show = _Python(kind.conditions)
+    at_kept = len(kind.states) + len(kind.columns)
+    at_more = at_kept + len(kept)
     loop = show.load((*kind.states, *kind.columns))
     loop.append(f"{show.show_name(kind.inputs[0])} = _given[_j]")
-    loop += show.load(kind.inputs[1:], at_kept + len(kept))
+    loop += show.load(kind.inputs[1:], at_more)
+    loop += show.past_values(kind.past)
     loop += show.statements(kind.body)
     loop += show.store(kind.after)
-    loop += [f"_potential[_j] = {show.show_name(kind.potential)}", f"_fired[_j] = {show.show_name(kind.spike)}"]
+    loop.append(f"_potential[_j] = {show.show_name(kind.potential)}")
+    if kind.fires:
+        loop.append(f"_fired[_j] = {show.show_name(kind.spike)}")
     loop += show.store(kept, at_kept)
-    return show.function("forward_row", kind, at_kept + len(kept) + len(kind.inputs) - 1, loop)
+    names = (*kind.numbers, "least'")
+    lines = [*_memory(at_more + len(kind.inputs) - 1, len(names)), *show.constants(names)]
+    lines += [_array("x"), _array("u"), _array("s"), f"_integers = _carray(_integers_at, ({len(kind.lags) + 1},))"]
+    steps = [f"_given = {_row('x')}", f"_potential = {_row('u')}"]
+    if kind.fires:
+        steps.append(f"_fired = {_row('s')}")
+    for number, earlier in enumerate(kind.past):
+        array = "s" if earlier.of == kind.spike else "x"
+        lines.append(f"_lag{number} = _integers[{kind.lags.index(earlier.lag)}]")
+        lines.append(f"_none{number} = _zeros(_width, _{array}.dtype)")
+        before = f"{_row(array, f'_t - _lag{number}')} if 0 < _lag{number} <= _t else _none{number}"
+        steps.append(f"_row{number} = {before}")
+    head = f"forward(_first, _last, _memory_at, {_parameters('x', 'u', 's')}, _width, _c_at, _integers_at)"
+    return _function(head, lines, "range(_first, _last)", [*steps, *show.fade(kind, range(len(kind.states)))], loop)
 
 
-def backward_rows(kind: Kind, exact: bool, trained: bool) -> str:
-    """Return the text of two functions: `backward_row` runs a row of neurons back over a step.
+def _names_of(whole: Adjoint) -> set[str]:
+    """Return the names that backward uses."""
+    values = (*(value for _, value in whole.body), *whole.states, *whole.inputs, *whole.columns)
+    return {used for value in values for used in names_in(value)}
 
-    The parts of its memory: gradients of the states; the surrogate, which the gradient of the input replaces; the
-    columns' constants; saved values; the old states; saved values of the step before; sums of the columns' gradients if
-    they are trained; gradients of further inputs. `old_row` computes the old states from the step before.
+
+def ring_values(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
+    """Return the values of backward that earlier steps use again, in the order of the ring buffer's parts."""
+    return tuple(dict.fromkeys(later_value.of for later_value in adjoint(kind, exact, trained).past))
+
+
+def backward_scan(kind: Kind, exact: bool, trained: bool, exponential: bool) -> str:
+    """Return the text of two functions: `backward` runs a row of neurons back over the steps, the last first.
+
+    The parts of its memory: gradients of the states; the surrogate; the columns' constants; saved values; the old
+    states; saved values of the step before; sums of the columns' gradients if they are trained; gradients of further
+    inputs. `old_row` computes the old states from the step before. The ring buffer has the values of later steps.
     """
-    found, kept = adjoint(kind, exact, trained), saved(kind, exact, trained)
-    show, states = _Python({*kind.conditions, *conditions_in(found.body)}), len(kind.states)
+    whole = adjoint(kind, exact, trained)
+    kept = saved(kind, exact, trained)
+    show = _Python({*kind.conditions, *conditions_in(whole.body)})
+    states = len(kind.states)
     at_kept = states + 1 + len(kind.columns)
     at_old = at_kept + len(kept)
-    at_earlier = at_old + len(found.old)
-    at_sums = at_earlier + (len(kept) if found.old else 0)
-    at_more = at_sums + len(found.columns)
+    at_earlier = at_old + len(whole.old)
+    at_sums = at_earlier + (len(kept) if whole.old else 0)
+    at_more = at_sums + len(whole.columns)
     u = show.show_name(kind.potential)
-    results = [(i, value) for i, value in enumerate(found.states) if not is_zero(value)]
-    results += [(at_more + i - 1 if i else states, value) for i, value in enumerate(found.inputs)]
-    loop = [line for i, _ in results if i < states for line in show.load([later(kind.states[i])], i)]
-    loop += [*show.load([SLOPE], states), f"{show.show_name(GRAD)} = _given[_j]", f"{u} = _potential[_j]"]
-    loop += show.load((*kind.columns, *kept, *found.old), states + 1)
-    loop += show.statements(found.body)
+    results = [(i, value) for i, value in enumerate(whole.states) if not is_zero(value)]
+    loop = [line for i, _ in results for line in show.load([later(kind.states[i])], i)]
+    loop += [f"{show.show_name(GRAD)} = _grads[_j]", f"{u} = _potential[_j]"]
+    distance = f"abs({u})" if kind.two_sided else u
+    sloped = kind.fires and SLOPE in _names_of(whole)
+    if sloped and exponential:
+        loop.append(f"_slope = _height * _exp_of_negative(-abs({distance} - _level) * _steep)")
+    elif sloped:
+        loop += show.load([SLOPE], states)
+    loop += show.load((*kind.columns, *kept, *whole.old), states + 1)
+    loop += show.past_values(whole.past)
+    loop += show.statements(whole.body)
     loop += show.statements((f"result{i}'", value) for i, value in results)
-    loop += show.statements((f"sum{i}'", value) for i, value in enumerate(found.columns))
-    loop += [f"{_place(at_sums + i)} += _sum{i}" for i in range(len(found.columns))]
+    loop += show.statements((f"input{i}'", value) for i, value in enumerate(whole.inputs))
+    loop += show.statements((f"sum{i}'", value) for i, value in enumerate(whole.columns))
+    loop += [f"{_place(at_sums + i)} += _sum{i}" for i in range(len(whole.columns))]
     loop += [line for i, _ in results for line in show.store([f"result{i}'"], i)]
-    rows = at_more + len(kind.inputs) - 1
-    back = show.function("backward_row", kind, rows, loop)
+    loop += ["_out[_j] = _input0", *show.store((f"input{i}'" for i in range(1, len(kind.inputs))), at_more)]
+    ring = ring_values(kind, exact, trained)
+    loop += [f"_kept{i}[_j] = {show.show_name(value)}" for i, value in enumerate(ring)]
 
+    rows = at_more + len(kind.inputs) - 1
+    names = (*kind.numbers, "least'", "level'", "steep'", "height'", "a'", "b'")
+    lines = [*_memory(rows, len(names)), *show.constants(names), "_graded = _flag != 0"]
+    lines += [_array(name) for name in ("ring", "g", "u", "y")]
+    lines.append(f"_integers = _carray(_integers_at, ({len(kind.lags) + 1},))")
+    steps = [f"_grads = {_row('g')}", f"_potential = {_row('u')}", f"_out = {_row('y')}"]
+    if ring:
+        lines.append(f"_length = _ring_rows // {len(ring)}")
+    for number, later_value in enumerate(whole.past):
+        lines.append(f"_lag{number} = _integers[{kind.lags.index(later_value.lag)}]")
+        lines.append(f"_none{number} = _zeros(_width, _memory.dtype)")
+        part = ring.index(later_value.of)
+        row = f"_ring[{part} * _length + (_t + _lag{number}) % _length, _ring_first : _ring_first + _width]"
+        steps.append(f"_row{number} = {row} if _lag{number} > 0 else _none{number}")
+    for number in range(len(ring)):
+        steps.append(f"_kept{number} = _ring[{number} * _length + _t % _length, _ring_first : _ring_first + _width]")
+    steps += show.fade(kind, (i for i, _ in results))
+    if sloped and not exponential:
+        lines.append(f"_shape = _Surrogate(_integers[{len(kind.lags)}], _level, _steep, _height, _a, _b)")
+        slope = f"_memory[{states} * _width : {states + 1} * _width]"
+        if kind.two_sided:
+            steps += [f"_slope_row = {slope}", "for _j in range(_width):", "    _slope_row[_j] = abs(_potential[_j])"]
+            steps.append("_slopes(_slope_row, _slope_row, _shape)")
+        else:
+            steps.append(f"_slopes({slope}, _potential, _shape)")
+    arrays = _parameters("ring", "g", "u", "y")
+    head = f"backward(_first, _last, _memory_at, {arrays}, _width, _c_at, _integers_at, _flag)"
+    back = _function(head, lines, "range(_last - 1, _first - 1, -1)", steps, loop)
+
+    if not whole.old:
+        return back
     show = _Python(kind.conditions)
     loop = [f"{u} = _potential[_j]", *show.load(kind.columns, states + 1), *show.load(kept, at_earlier)]
-    loop += show.statements(found.before)
-    loop += show.store([kind.after[kind.states.index(state)] for state in found.old], at_old)
-    return back + show.function("old_row", kind, rows, loop)
-
-
-# Words of C++ and of the loops that a step may have as names.
-_TAKEN = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        alignas and asm auto bool break case catch char class const continue default delete do double else enum exact
-        explicit export extern false float for friend goto if inline int long mutable namespace new not operator or
-        private protected public real register return short signed sizeof static struct switch template this throw true
-        try typedef typename union unsigned using virtual void volatile while xor state input potential saved later
-        before of_input total y sums constants states steps columns period held saves g w samples neurons delay code
-        steep height shape_a shape_b kind exact trained graded grad slope forward backward distance load after
-        alignof and_eq bitand bitor char16_t char32_t compl const_cast constexpr decltype dynamic_cast noexcept not_eq
-        nullptr or_eq reinterpret_cast static_assert static_cast thread_local typeid wchar_t xor_eq
-        STATES INPUTS SAVED COLUMNS OLD fabs
-        Kind Neurons NeuronsBack Stepped SteppedBack Walker WalkerBack PackedNeuron NeuronAdjoint TermsOfStep Past Slope
-        Frames Words SpikeList Entries Inputs Terms Rows Potential Gradient Ring Place Tiles TapSums Lanes Image Window
-        """,
-    )
-)
-
-
-def word(name: str) -> str:
-    """Return a name of a step as CUDA has it."""
-    return f"{name}_" if name in _TAKEN or name.startswith(("of_", "later_", "own_")) or name.endswith("_") else name
-
-
-class Cuda(_Printer):
-    """CUDA, in which `real` is the type of the arrays."""
-
-    def show_name(self, name: str) -> str:
-        return name[:-1] if name.endswith("'") else word(name)
-
-    def number(self, value: float) -> str:
-        return f"real({value:.17g})" if value != int(value) else f"real({int(value)})"
-
-    def call(self, function: str, given: list[str]) -> str:
-        if function in ("min", "max"):
-            one, other = given
-            return f"({one} {'<' if function == 'min' else '>'} {other} ? {one} : {other})"
-        return f"{'fabs' if function == 'abs' else function}({', '.join(given)})"
-
-    def choice(self, test: str, body: str, orelse: str) -> str:
-        return f"{test} ? {body} : {orelse}"
-
-    def logic(self, word: str) -> str:
-        return {"not": "!", "and": " && ", "or": " || "}[word]
-
-    def method(
-        self, head: str, given: Mapping[str, str], body: Sequence[Statement], results: Sequence[tuple[str, ast.expr]]
-    ) -> str:
-        """Return a method: used inputs, by their expressions, the assignments, and the results."""
-        used = {each for _, value in (*body, *results) for each in names_in(value)}
-        lines = [f"const real {self.show_name(each)} = {value};" for each, value in given.items() if each in used]
-        for target, value in body:
-            condition = is_condition(value)
-            shown = self.show(value, condition=condition)
-            lines.append(f"const {'bool' if condition else 'real'} {self.show_name(target)} = {shown};")
-        for place, value in results:
-            condition = place == "return"
-            lines.append(f"{place}{' ' if condition else ' = '}{self.show(value, condition=condition)};")
-        wrapped = (textwrap.wrap(line, 112, subsequent_indent="    ") for line in lines)
-        inside = [f"        {line}" for lines in wrapped for line in lines]
-        # A line breaks between parameters.
-        whole = f"__device__ __forceinline__ {head.replace(' ', '~').replace(',~', ', ')} const"
-        signature = [line.replace("~", " ") for line in textwrap.wrap(whole, 114, subsequent_indent="    ")]
-        return "\n".join([*(f"    {line}" for line in signature), "    {", *inside, "    }"])
-
-
-def struct(kind: Kind) -> str:
-    """Return the struct of a kind for the loops of `neuron_loops.cuh` and `recurrent.cu`."""
-    show = Cuda(kind.conditions)
-    kept = saved(kind, True, True)
-    blocks = []
-    if kind.numbers:
-        blocks.append(f"    real {', '.join(map(word, kind.numbers))};  // of all neurons")
-    if kind.columns:
-        blocks.append(f"    real {', '.join(map(word, kind.columns))};  // of this neuron")
-    old = kind.derived and any(adjoint(kind, exact, False).old for exact in (False, True))
-    sizes = {"STATES": kind.states, "INPUTS": kind.inputs, "SAVED": kept, "COLUMNS": kind.columns}
-    said = ", ".join(f"{of} = {len(each)}" for of, each in sizes.items())
-    blocks += ["", f"    static constexpr int {said};"]
-    if kind.derived:
-        blocks.append("    // Whether backward needs the states of the step before even where no constant is trained.")
-        blocks.append(f"    static constexpr bool OLD = {str(old).lower()};")
-    loads = [(word(each), f"numbers[{i}]") for i, each in enumerate(kind.numbers)]
-    place = {0: "0", 1: "period"}
-    loads += [(word(each), f"constants[{place.get(i, f'{i} * period')}]") for i, each in enumerate(kind.columns)]
-    given = "const real *constants, long long period" if kind.columns else "const real *, long long"
-    blocks += ["", f"    __device__ __forceinline__ void load(const real *numbers, {given})", "    {"]
-    blocks += [f"        {each} = {value};" for each, value in loads] + ["    }"]
-    results = [(f"state[{i}]", name(after)) for i, after in enumerate(kind.after)]
-    results += [("potential", name(kind.potential))]
-    results += [(f"saved[{i}]", name(each)) for i, each in enumerate(kept)] + [("return", name(kind.spike))]
-    states = {each: f"state[{i}]" for i, each in enumerate(kind.states)}
-    inputs = {each: f"input[{i}]" for i, each in enumerate(kind.inputs)}
-    head = f"bool forward(real *state, const real *input, real &potential, real *{'saved' if kept else ''})"
-    blocks += ["", "    // One step; returns whether the neuron fires."]
-    blocks.append(show.method(head, {**states, **inputs}, kind.body, results))
-    if kind.derived:
-        blocks += _backward(kind, kept)
-    said = f"// A neuron of the kind {kind.name}, printed from {kind.source}"
-    said += " by `python -m cuslayer.neurons`." if kind.is_shipped else "."
-    return "\n".join([said, f"struct {word(kind.name)} {{", *blocks, "};", ""])
-
-
-def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
-    """Return the backward methods of a struct."""
-    columns = range(len(kind.columns))
-    saved_values = {each: f"saved[{i}]" for i, each in enumerate(kept)}
-    all_of = adjoint(kind, True, True)
-    after = [(kind.states.index(state), name(kind.after[kind.states.index(state)])) for state in all_of.old]
-    used = {each for _, value in (*all_of.before, *after) for each in names_in(value)}
-    names = ["before" if after else "", word(kind.potential) if kind.potential in used else ""]
-    names.append("saved" if used & {*kept} else "")
-    head = "void after(real *{}, real {}, const real *{})".format(*names)
-    blocks = ["", "    // The states after a step, from its potential and its saved values."]
-    results: list[tuple[str, ast.expr]] = [(f"before[{i}]", value) for i, value in after]
-    blocks.append(Cuda(kind.conditions).method(head, saved_values, all_of.before, results))
-    meaning = "as if the neuron had not fired" if kind.unfired else "with the spike as a constant"
-    for exact, said in ((False, meaning), (True, "with all that the spike changes")):
-        found = adjoint(kind, exact, True)
-        given = {later(each): f"later[{i}]" for i, each in enumerate(kind.states)}
-        given |= {each: f"before[{i}]" for i, each in enumerate(kind.states)} | saved_values
-        results = [(f"later[{i}]", value) for i, value in enumerate(found.states)]
-        results += [(f"of_input[{i}]", value) for i, value in enumerate(found.inputs)]
-        results += [(f"total[{i}]", ast.BinOp(name(f"total[{i}]'"), ast.Add(), found.columns[i])) for i in columns]
-        used = {each for _, value in (*found.body, *results) for each in names_in(value)}
-        parameters = [
-            "real *later",
-            "const real *" + ("before" if used & {*kind.states} else ""),
-            "const real *" + ("saved" if used & {*kept} else ""),
-            f"real {word(kind.potential)}" if kind.potential in used else "real",
-            "real grad",
-            "bool graded",
-            "real slope",
-            "real *of_input",
-            "real *" + ("total" if columns else ""),
-        ]
-        blocks += ["", f"    // Back over a step, {said}."]
-        mode = "exact" if exact else "slayer"
-        show = Cuda({*kind.conditions, *conditions_in(found.body)})
-        blocks.append(show.method(f"void backward_{mode}({', '.join(parameters)})", given, found.body, results))
-    blocks += [
-        "",
-        "    template <bool exact, typename... Given>",
-        "    __device__ __forceinline__ void backward(Given &&...given) const",
-        "    {",
-        "        if constexpr (exact)",
-        "            backward_exact(given...);",
-        "        else",
-        "            backward_slayer(given...);",
-        "    }",
-    ]
-    return blocks
-
-
-def with_struct(code: str, kind: Kind) -> str:
-    """Return the text of a source for another kind, without backward if it has none."""
-    begin = code.find('extern "C"', code.find('extern "C"') + 1)
-    code = code if kind.derived else code[:begin]
-    printed = f"{struct(kind)}typedef {word(kind.name)} Kind;\n"
-    code = code.replace('#include "lif.cuh"\ntypedef LIF Kind;\n', printed)
-    code = code.replace('#include "srm_neurons.cuh"\n', f'{printed}#include "kind_neurons.cuh"\n')
-    in_populations = '#include "neuron_loops.cuh"\n#include "kind_recurrent.cuh"\n'
-    code = code.replace('#include "srm_recurrent.cuh"\n', printed + in_populations)
-    of_gradients = '#include "surrogate_shapes.cuh"\n#include "kind_adjoint.cuh"\n'
-    return code.replace('#include "srm_adjoint.cuh"\n', printed + of_gradients)
-
-
-def printed(kind: Kind) -> dict[str, str]:
-    """Return the file of a shipped kind, by its name."""
-    return {f"{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', kind.name).lower()}.cuh": struct(kind)}
+    loop += show.statements(whole.before)
+    loop += show.store([kind.after[kind.states.index(state)] for state in whole.old], at_old)
+    names = (*kind.numbers, "least'")
+    lines = [*_memory(rows, len(names)), *show.constants(names), "_potential = _carray(_u_at, (_width,))"]
+    text = ["def old_row(_memory_at, _u_at, _c_at, _width):", *(f"    {line}" for line in lines)]
+    text += ["    for _j in range(_width):", *(f"        {line}" for line in loop), ""]
+    return back + "\n".join(text)

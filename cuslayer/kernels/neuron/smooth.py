@@ -18,7 +18,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.neuron.derive import adjoint
-from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, later
+from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, Past, later
 
 _OPERATORS: dict[type, Any] = {
     **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
@@ -71,36 +71,67 @@ def _run(kind: Kind, body: Sequence[tuple[str, ast.expr]], known: dict[str, Any]
             known[name] = _value(kind, expression, known)
 
 
+class _Earlier:
+    """The values of some steps ago: of a step's inputs and spikes, or of a backward's own values."""
+
+    def __init__(self, past: Sequence[Past], numbers: Mapping[str, Any], like: Any = 0.0) -> None:
+        self._past = past
+        self._lags = [int(numbers[value.lag]) for value in past]
+        self._zero = like
+        self._steps: list[list[Any]] = []
+
+    @property
+    def longest(self) -> int:
+        return max(self._lags, default=0)
+
+    def now(self) -> dict[str, Any]:
+        """Return the values by their names in the assignments."""
+        values = {}
+        for number, (value, lag) in enumerate(zip(self._past, self._lags, strict=True)):
+            values[value.name] = self._steps[-lag][number] if 0 < lag <= len(self._steps) else self._zero
+        return values
+
+    def add(self, known: Mapping[str, Any]) -> None:
+        """Keep the values of a step."""
+        self._steps.append([known[value.of] for value in self._past])
+
+
 def _forward(kind: Kind, numbers: Mapping[str, Any], inputs: Array) -> list[dict[str, Any]]:
     """Return the values of each step for the inputs (inputs, T, neurons)."""
     steps: list[dict[str, Any]] = []
     states = dict.fromkeys(kind.states, np.zeros(inputs.shape[2]))
+    earlier = _Earlier(kind.past, numbers, np.zeros(inputs.shape[2]))
     for t in range(inputs.shape[1]):
-        known = {**numbers, **states, **dict(zip(kind.inputs, inputs[:, t], strict=True))}
+        known = {**numbers, **states, **dict(zip(kind.inputs, inputs[:, t], strict=True)), **earlier.now()}
         _run(kind, kind.body, known)
+        earlier.add(known)
         steps.append(known)
         states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
     return steps
 
 
-def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, seed: int) -> float:
+def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, graded: bool, seed: int) -> float:
     """Return the relative difference between a kind's own backward and the derived adjoint, for one step.
 
     States, inputs and gradients of 100 neurons are random; see `error_of_adjoint`.
     """
     draw = np.random.default_rng(seed).standard_normal
-    known: dict[str, Any] = {**numbers, **{each: draw(100) for each in (*kind.states, *kind.inputs)}}
+    backs = adjoint(kind, exact, False), adjoint(replace(kind, own=None, own_exact=None), exact, False)
+    names = [*kind.states, *kind.inputs, *(value.name for value in kind.past)]
+    known: dict[str, Any] = {**numbers, **{name: draw(100) for name in names}}
     for name, expression in kind.body:
         known[name] = _value(kind, expression, known)
-    known |= {GRAD: draw(100), GRADED: False, SLOPE: abs(draw(100))} | {later(each): draw(100) for each in kind.states}
-    found = []
-    for each in (adjoint(kind, exact, False), adjoint(replace(kind, own=None), exact, False)):
+    known |= {GRAD: draw(100), GRADED: graded, SLOPE: abs(draw(100))}
+    known |= {later(state): draw(100) for state in kind.states}
+    results = []
+    for back in backs:
         values = dict(known)
-        for name, expression in each.body:
+        for name, expression in back.body:
             values[name] = _value(kind, expression, values)
-        found.append([np.broadcast_to(_value(kind, every, values), 100) for every in (*each.states, *each.inputs)])
-    one, other = np.stack(found[0]), np.stack(found[1])
-    return float(np.abs(one - other).max() / max(np.abs(other).max(), np.finfo(float).tiny))
+        gradients = [_value(kind, gradient, values) for gradient in (*back.states, *back.inputs)]
+        results.append(np.stack([np.broadcast_to(gradient, 100) for gradient in gradients]))
+    own, derived = results
+    return float(np.abs(own - derived).max() / max(np.abs(derived).max(), np.finfo(float).tiny))
 
 
 def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
@@ -113,8 +144,10 @@ def silent_potentials(kind: Kind, numbers: Mapping[str, float], first: float = 0
     """Yield the potential of each step for an input in the first one, if the neuron does not fire, while finite."""
     states: dict[str, Any] = dict.fromkeys(kind.states, 0.0)
     inputs = {name: first * (name == kind.inputs[0]) for name in kind.inputs}
+    earlier = _Earlier(kind.past, numbers)
+    unchanged = 0
     while True:
-        known: dict[str, Any] = {**numbers, **states, **inputs}
+        known: dict[str, Any] = {**numbers, **states, **inputs, **earlier.now()}
         with np.errstate(all="ignore"):
             for name, expression in kind.body:
                 known[name] = 0.0 if name == kind.spike else _value(kind, expression, known)
@@ -125,7 +158,9 @@ def silent_potentials(kind: Kind, numbers: Mapping[str, float], first: float = 0
         before = states, inputs
         states = {state: known[after] for state, after in zip(kind.states, kind.after, strict=True)}
         inputs = dict.fromkeys(kind.inputs, 0.0)
-        if (states, inputs) == before:
+        earlier.add(known)
+        unchanged = unchanged + 1 if (states, inputs) == before else 0
+        if unchanged > earlier.longest:
             yield from repeat(potential)  # at rest
 
 
@@ -133,7 +168,7 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
     """Return the relative error of the derived adjoint of the smooth twin against a central difference."""
     generator = np.random.default_rng(seed)
     shape = len(kind.inputs), 20, 5
-    theta, found = abs(numbers["theta"]) or 1.0, adjoint(kind, True, True)
+    theta, found = abs(numbers.get("theta", 1.0)) or 1.0, adjoint(kind, True, True)
     inputs, weights = generator.normal(0.3, 1, shape) * theta, generator.standard_normal(shape[1:])
     own = {name: numbers[name] * generator.uniform(0.8, 1.0, 5) for name in kind.columns}
     along, along_own = generator.standard_normal(shape), {name: generator.standard_normal(5) for name in own}
@@ -141,15 +176,18 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
     def total(distance: float) -> float:
         moved = {name: own[name] + distance * along_own[name] for name in own}
         steps = _forward(kind, {**numbers, **moved}, inputs + distance * along)
-        return float(sum((known[kind.spike] * w).sum() for known, w in zip(steps, weights, strict=True)))
+        output = kind.spike or kind.potential
+        return float(sum((known[output] * w).sum() for known, w in zip(steps, weights, strict=True)))
 
     numeric, analytic = (total(step) - total(-step)) / (2 * step), 0.0
     errors = dict.fromkeys(kind.states, np.zeros(5))
+    later_values = _Earlier(found.past, numbers, np.zeros(5))
     for t, known in reversed(list(enumerate(_forward(kind, {**numbers, **own}, inputs)))):
-        s = known[kind.spike]
+        s = known[kind.spike] if kind.fires else 0.0
         known |= {GRAD: weights[t], GRADED: False, SLOPE: s * (1 - s)}
-        known |= {later(state): error for state, error in errors.items()}
+        known |= {later(state): error for state, error in errors.items()} | later_values.now()
         _run(kind, found.body, known)
+        later_values.add(known)
         errors = {state: _value(kind, each, known) for state, each in zip(kind.states, found.states, strict=True)}
         analytic += sum((_value(kind, each, known) * along[i, t]).sum() for i, each in enumerate(found.inputs))
         pairs = zip(kind.columns, found.columns, strict=True)

@@ -1,42 +1,14 @@
-"""Arguments of recurrent kernels: the neurons, and the convolution from a population to itself."""
+"""Arguments of recurrent kernels: gradients between chunks of time, and the convolution from a population to itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.kernels.neuron.derive import StepSpiking
-
-
-class Program(NamedTuple):
-    """Neurons of any kind, which kernels run step by step."""
-
-    # The kind of neuron and its constants; for spike response neurons threshold, refractory response, surrogate.
-    spiking: Spiking | StepSpiking
-    response: Alpha | None = None  # the spike response; None for neurons written as a step
-    exact: bool = False  # whether backward of spike response neurons includes the path through refraction
-
-    @property
-    def states(self) -> int:
-        """The number of states of a neuron."""
-        return len(self.spiking.kind.states) if isinstance(self.spiking, StepSpiking) else 4
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names in errors of the constants that differ between neurons."""
-        return self.spiking.labels if isinstance(self.spiking, StepSpiking) else ()
-
-    def saved(self, trained: bool) -> tuple[str, ...]:
-        """Return the values of forward that backward needs in addition to the potential."""
-        return self.spiking.saved(trained) if isinstance(self.spiking, StepSpiking) else ()
-
-    def response_of(self, constants: Any) -> Any:
-        """Return the spike response; for neurons written as a step, their constants, as blocks take them."""
-        return constants if self.response is None else self.response
+from cuslayer.kernels.constants import Window
 
 
 @dataclass
@@ -72,8 +44,7 @@ class Later(NamedTuple):
     """The gradients that backward over a chunk of time leaves for backward over the chunk before it."""
 
     states: Array  # (states, columns)
-    # (steps, columns), the gradients of the potentials of the next steps within the filters; on the CPU a ring buffer
-    ring: Array
+    ring: Array  # (steps, columns), values of later steps that backward uses again; on the CPU a ring buffer
     errors: Array  # (longest delay, columns), the gradients of the next weighted inputs
 
 

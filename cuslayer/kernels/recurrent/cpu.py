@@ -20,12 +20,11 @@ from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.host.vectors import multiply
-from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of
+from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of, load_saved
 from cuslayer.kernels.neuron.blocks import backward as run_backward
 from cuslayer.kernels.neuron.blocks import forward as run_forward
-from cuslayer.kernels.neuron.cpu import load_saved
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, Program, lags_of
+from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
@@ -33,9 +32,9 @@ from cuslayer.kernels.spikes.cpu import list_row
 _NEURONS, _SAMPLES = 8192, 16
 
 
-def nothing_later(g: Array, program: Program, longest: int) -> Later:
+def nothing_later(g: Array, spiking: StepSpiking, longest: int) -> Later:
     """Return zeros to begin backward with, for gradients like g (T, N, ...) and a longest delay."""
-    return _zeros_after(g, _backward_block(g.dtype, ENDLESS, program, np.empty((0, 1), g.dtype), False), longest)
+    return _zeros_after(g, backward_of(g.dtype, ENDLESS, np.empty((0, 1), g.dtype), spiking), longest)
 
 
 def _zeros_after(g: Array, block: Block, longest: int) -> Later:
@@ -43,14 +42,9 @@ def _zeros_after(g: Array, block: Block, longest: int) -> Later:
     return Later(*(np.zeros((count, columns), g.dtype) for count in rows))
 
 
-def _backward_block(dtype: np.dtype[Any], steps: int, program: Program, constants: Array, trained: bool) -> Block:
-    return backward_of(dtype, steps, program.response_of(constants), program.spiking, program.exact, trained)
-
-
-def held(x: Array, program: Program, delay: int) -> PopulationMemory:
+def held(x: Array, spiking: StepSpiking, delay: int) -> PopulationMemory:
     """Return the state of a population before its first step, for any number of calls and delays up to one."""
-    constants = np.empty((0, 1), x.dtype)
-    return _memory(x, forward_of(x.dtype, ENDLESS, program.response_of(constants), program.spiking), delay)
+    return _memory(x, forward_of(x.dtype, ENDLESS, np.empty((0, 1), x.dtype), spiking), delay)
 
 
 def _memory(x: Array, block: Block, delay: int) -> PopulationMemory:
@@ -120,7 +114,7 @@ def _forward(
 def forward(
     x: Array,
     weight: Array,
-    program: Program,
+    spiking: StepSpiking,
     constants: Array,
     delay: int,
     geometry: Geometry | None = None,
@@ -132,16 +126,15 @@ def forward(
     Args:
         x: (T, N, ...), the weighted input from other layers.
         weight: the weight of a dense layer (lags neurons, neurons), lag 0 first, or of a convolution.
-        program: the neurons.
+        spiking: the kind of neuron and its constants.
         constants: (constants, K), the constants that differ between neurons.
         delay: the steps after which a spike reaches its own population, by lag 0.
         geometry: the geometry of a convolution.
         before: the state before the first step, overwritten by the state after the last; by default 0.
-        saves: the names of the other values for backward, from `saved` of the program.
+        saves: the names of the other values for backward, from `StepSpiking.saved`.
     """
     steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    response = program.response_of(constants)
-    block = forward_of(x.dtype, steps if before is None else ENDLESS, response, program.spiking, saves)
+    block = forward_of(x.dtype, steps if before is None else ENDLESS, constants, spiking, saves)
     lags = lags_of(weight, geometry)
     before = _memory(x, block, delay + lags - 1) if before is None else before
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
@@ -176,8 +169,8 @@ def _adjoint(
     together: int,
 ) -> None:
     steps, samples, inputs = errors.shape
-    width, at_kept, at_sums = y.shape[1] // max(samples, 1), b.at + len(b.constants), b.rows - len(sums)
-    most, apart, old_row = min(together, last - first) * width, y.shape[1], b.places[-1]
+    width, at_sums = y.shape[1] // max(samples, 1), b.rows - len(sums)
+    most, apart = min(together, last - first) * width, y.shape[1]
     flat, flat_errors, flat_after = y.reshape(y.size), errors.reshape(errors.size), after.reshape(after.size)
     memory, totals, own = scratch(b.rows * most, u), scratch(most, u), scratch(most, u)
     for low in range(first, last, together):
@@ -193,9 +186,10 @@ def _adjoint(
                 sent = flat_errors, place, inputs, 1, 0
                 multiply(own, 0, width, *sent, flat_after, 0, width, 0, inputs, 1, rows, width)
             _add(total, total, own if inputs else g[t, at : at + columns])
-            load_saved(memory, at_kept, columns, t, at, u, kept, states, old, old_row, b.numbers, 0)
+            load_saved(memory, columns, t, at, u, kept, states, old, b)
             potential, out, now = u[t : t + 1], y[t : t + 1], start + t
-            run_backward(now, now + 1, memory, ring, total.reshape(1, columns), 0, potential, at, out, at, columns, b)
+            grads = total.reshape(1, columns)
+            run_backward(now, now + 1, memory, ring, 0, grads, 0, potential, at, out, at, columns, b)
         later.ring[:, at : at + columns] = ring
         store_states(later.states, memory, at, columns)
         store_states(sums, memory[at_sums * columns :], at, columns)
@@ -213,7 +207,7 @@ def adjoint(
     u: Array,
     more: Array,
     weight: Array,
-    program: Program,
+    spiking: StepSpiking,
     constants: Array,
     delay: int,
     geometry: Geometry | None = None,
@@ -232,7 +226,7 @@ def adjoint(
         u: (T, N, ...), the potential.
         more: the other values from `forward`.
         weight: see `forward`.
-        program: the neurons.
+        spiking: the kind of neuron and its constants.
         constants: see `forward`.
         delay: the delay.
         geometry: the geometry of a convolution.
@@ -242,12 +236,12 @@ def adjoint(
         start: the steps before the first.
     """
     steps, samples, neurons = u.shape[0], u.shape[1], math.prod(u.shape[2:])
-    flat, spiking, lags = (steps, samples * neurons), program.spiking, lags_of(weight, geometry)
-    more = more[: len(program.saved(trained))]  # after these, gradients of constants may need more
-    block = _backward_block(u.dtype, steps if later is None else ENDLESS, program, constants, trained)
+    flat, lags = (steps, samples * neurons), lags_of(weight, geometry)
+    more = more[: len(spiking.saved(trained))]  # after these, gradients of constants may need more
+    block = backward_of(u.dtype, steps if later is None else ENDLESS, constants, spiking, trained)
     later = _zeros_after(u, block, 0) if later is None else later
-    old = np.array(spiking.old(trained) if isinstance(spiking, StepSpiking) else (), np.int64)
-    states = np.zeros((program.states, samples * neurons), u.dtype) if states is None else states
+    old = np.array(spiking.old(trained), np.int64)
+    states = np.zeros((len(spiking.kind.states), samples * neurons), u.dtype) if states is None else states
     sums = np.empty((len(block.constants) if trained else 0, flat[1]), u.dtype)
     # The errors of the weighted inputs after the last step, if there are any, come after the others.
     y = empty((steps + len(later.errors), flat[1]), u.dtype)

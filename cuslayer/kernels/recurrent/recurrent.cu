@@ -11,9 +11,6 @@
 // barrier ends each step. All other memory is a thread's own: states are in global memory, since a thread may have several
 // neurons.
 //
-// srm_recurrent.cuh has spike response neurons. For neurons that are written as a step, printer.py puts
-// kind_recurrent.cuh in its place.
-//
 // Layout: arrays are (steps, samples, neurons), C-contiguous.
 // Precision: `real` throughout; compiled without fused multiply-add, forward equals the CPU's to the bit. Backward differs
 // by the rounding of exp and of sums. States and gradients under LEAST_STATE are 0.
@@ -21,6 +18,7 @@
 
 #include "images.cuh"
 #include "surrogate_shapes.cuh"
+#include "kind.cuh"
 
 // Threads of a block at most.
 constexpr int THREADS = 512;
@@ -62,19 +60,19 @@ struct Fired {
 // The neurons and their states. A call goes on from the states that the call before has left; backward, from the gradients
 // of the call after it. Else it begins with 0.
 struct Population {
-    const real *numbers;    // constants of all neurons of a kind
-    const real *constants;  // (constants, period), of each neuron of a kind
+    const Numbers &numbers; // constants of all neurons
+    const real *constants;  // (constants, period), of each neuron
     real *states;           // (states, samples, neurons); backward, their gradients
-    const real *first;      // backward: (states, samples, neurons), the states before the first step of a kind, if start > 0
+    const real *first;      // backward: (states, samples, neurons), the states before the first step, if start > 0
     const bool *earlier;    // (past, samples, neurons), spikes before the first step
     long long past;         // steps of them
-    long long rows;         // steps of z before the first step; backward, of g_u after the last
+    long long rows;         // steps of z before the first step; backward, of `again` after the last
     long long start;        // steps of earlier calls
     bool goes_on;           // whether the call goes on
-    long long steps, period;
+    long long steps;
     int saves;
-    Filter response, refractory;  // of spike response neurons
-    real *sums;                   // (constants, samples, neurons), gradients of the constants of a kind; null for none
+    bool graded;            // whether a spike carries the potential
+    real *sums;             // (constants, samples, neurons), gradients of the constants; null for none
 };
 
 // Returns a state; `begins` says whether the step is the first of a sweep.
@@ -84,26 +82,25 @@ __device__ __forceinline__ real state_of(const Population &of, int number, const
 }
 
 #include "recurrent_synapses.cuh"
-#include "srm_recurrent.cuh"
+#include "recurrent_neurons.cuh"
 
 extern __shared__ __align__(16) unsigned char shared[];
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     const real *__restrict__ x,          // (steps, samples, neurons), weighted input from other layers
     const real *__restrict__ w,          // weights of what each neuron sends; see Synapse
-    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const real *__restrict__ constants,  // (constants, period), of each neuron
     real *states,                        // (states, samples, neurons), overwritten
     const bool *__restrict__ earlier,    // (past, samples, neurons), spikes before the first step
     real *u,                             // (steps, samples, neurons), potential, written
     unsigned *fired,                     // (steps, samples, words of neurons), spikes, written
     unsigned *by_neuron,                 // (neurons, samples, words of steps), spikes, written
-    real *saved,                         // values for backward (saves, steps, samples, neurons), written; or z (rows +
-                                         // steps, samples, neurons), whose first rows come from earlier calls
+    real *z,                             // (rows + steps, samples, neurons), weighted inputs, whose first rows come from
+                                         // earlier calls; empty if no later step uses them
+    real *saved,                         // (saves, steps, samples, neurons), values for backward, written
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
-    long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives, by lag 0
     long long lags,                      // lags
     int groups,                          // of a convolution
@@ -112,14 +109,12 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
     long long start,                     // steps of earlier calls
     bool goes_on,                        // whether the call goes on from states
     int saves,                           // how many values are saved
-    real theta,                          // threshold of spike response neurons
     const Map frame,                     // of a convolution
     const Window window,                 // of a convolution, or of 0 x 0 taps: a dense layer
-    const Filter response,
-    const Filter refractory)
+    const __grid_constant__ Numbers numbers)  // constants of all neurons
 {
-    const Population of{numbers, constants, states, nullptr, earlier, past, rows, start, goes_on, steps, period,
-                        saves, response, refractory, nullptr};
+    const Population of{
+        numbers, constants, states, nullptr, earlier, past, rows, start, goes_on, steps, saves, false, nullptr};
     const Fired spikes{fired, by_neuron, samples, (steps + LANES - 1) / LANES};
     const Synapse synapse{w, neurons, lags, frame, window, groups};
     unsigned *const words = reinterpret_cast<unsigned *>(shared);
@@ -147,7 +142,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
                 const long long column = n * neurons + j, columns = samples * neurons;
                 const Place place{columns, column, t, t * columns + column, j};
                 const real given = x[place.at] + synapse.sent(words, t + lags, ring, count, j);
-                u[place.at] = neuron_forward(of, spikes, saved, theta, place, given, fires);
+                u[place.at] = neuron_forward(of, spikes, z, saved, place, given, fires);
                 spikes.write(place, fires);
             }
             const unsigned ballot = __ballot_sync(ALL_LANES, fires);
@@ -162,8 +157,8 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
 
 template <bool exact>
 __device__ __forceinline__ void run_backward(
-    const Population &of, const Synapse &synapse, const Slope &slope, const real *g, const real *u, const real *saved,
-    real *g_u, real *y, long long samples, long long delay)
+    const Population &of, const Synapse &synapse, const Slope<EXPONENTIAL> &slope, const real *g, const real *u,
+    const real *saved, real *again, real *y, long long samples, long long delay)
 {
     real *const errors = reinterpret_cast<real *>(shared);
     const long long n = blockIdx.x, neurons = synapse.neurons, lags = synapse.lags, columns = samples * neurons;
@@ -186,7 +181,7 @@ __device__ __forceinline__ void run_backward(
                 else if (reached)
                     synapse.add_taps(total, later, j);
                 if (lag >= lags - 1)
-                    total = neuron_backward<exact>(of, slope, u, saved, g_u, place, total + g[place.at]);
+                    total = neuron_backward<exact>(of, slope, u, saved, again, place, total + g[place.at]);
                 y[place.at] = total;
             }
             if (reached)
@@ -199,49 +194,42 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const real *__restrict__ u,          // (steps, samples, neurons), potential
     const real *__restrict__ w,          // weights of what each neuron gets; see Synapse
     const real *__restrict__ saved,      // (saves, steps, samples, neurons), values of forward
-    const real *__restrict__ numbers,    // constants of all neurons of a kind that is written as a step
-    const real *__restrict__ constants,  // (constants, period), of each neuron of such a kind
+    const real *__restrict__ constants,  // (constants, period), of each neuron
     real *states,                        // (states, samples, neurons), overwritten
     const real *__restrict__ first,      // (states, samples, neurons), the states before the first step, if start > 0
-    real *g_u,                           // (steps + rows, samples, neurons), gradient of the potential of spike response
-                                         // neurons, whose last rows come from later calls
+    real *again,                         // (values, steps + rows, samples, neurons), what earlier steps use again, whose
+                                         // last rows come from later calls
     real *y,                             // (steps + late, samples, neurons), gradient of the weighted input, read back;
                                          // the last rows are 0, or come from later calls
-    real *sums,                          // (constants, samples, neurons), gradients of the constants of a kind, written
+    real *sums,                          // (constants, samples, neurons), gradients of the constants, written
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
     long long neurons,                   // neurons of the population
-    long long period,                    // divides neurons
     long long delay,                     // steps until a spike arrives, by lag 0
     long long lags,                      // lags
     int groups,                          // of a convolution
     long long late,                      // delay, at most steps; if the call goes on, delay + lags - 1
-    long long rows,                      // steps of g_u after the last
+    long long rows,                      // steps of `again` after the last
     long long start,                     // steps of earlier calls
     bool goes_on,                        // whether the call goes on from gradients of states
     int saves,                           // how many values are saved
     bool trained,                        // whether sums are written
     bool exact,                          // whether all paths through a spike are included
-    int code,                            // the shape of the surrogate
-    real theta,                          // threshold
-    real steep,                          // 1 / width
-    real height,                         // factor of the shape
-    real a,                              // constant of the shape
-    real b,                              // constant of the shape
+    bool graded,                         // whether a spike carries the potential
     const Map frame,                     // of a convolution
     const Window window,                 // of a convolution, or of 0 x 0 taps: a dense layer
-    const Filter response,
-    const Filter refractory)
+    const __grid_constant__ Numbers numbers,  // constants of all neurons
+    const __grid_constant__ Surrogate rho)    // the surrogate
 {
     for (long long t = steps; t < steps + late && !goes_on; ++t)
         for (int j = threadIdx.x; j < neurons; j += blockDim.x)
             y[(t * samples + blockIdx.x) * neurons + j] = 0;
-    const Population of{numbers, constants, states, first, nullptr, 0, rows, start, goes_on, steps, period,
-                        saves, response, refractory, trained ? sums : nullptr};
+    const Population of{numbers, constants, states, first, nullptr, 0, rows, start, goes_on, steps, saves, graded,
+                        trained ? sums : nullptr};
     const Synapse synapse{w, neurons, lags, frame, window, groups};
-    const Slope slope{code, theta, steep, height, a, b};
+    const Slope<EXPONENTIAL> slope{rho};
     if (exact)
-        run_backward<true>(of, synapse, slope, g, u, saved, g_u, y, samples, delay);
+        run_backward<true>(of, synapse, slope, g, u, saved, again, y, samples, delay);
     else
-        run_backward<false>(of, synapse, slope, g, u, saved, g_u, y, samples, delay);
+        run_backward<false>(of, synapse, slope, g, u, saved, again, y, samples, delay);
 }

@@ -52,7 +52,7 @@ extern "C" __global__ void sampled_spike_adjoint_exact(
     real a,                         // constant of the shape
     real b)                         // constant of the shape
 {
-    const Slope slope{code, theta, steep, height, a, b};
+    const Slope<false> slope{code, theta, steep, height, a, b};
     GRID_STRIDE(m, columns) {
         for (long long t = steps - 1; t >= 0; --t) {
             real through = g[t * columns + m];

@@ -8,8 +8,9 @@ import numpy as np
 
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
+from cuslayer.kernels.constants import ClassCounts
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.neuron.filters import Alpha, Sampled
 
 
 def error(

@@ -9,9 +9,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels import gpu
-from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
+from cuslayer.kernels.constants import ClassCounts
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, recurrence, sizes, train
+from cuslayer.kernels.neuron.filters import Alpha, Sampled
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["error", "error_adjoint", "score"]

@@ -1,7 +1,4 @@
-"""Surrogate gradients of every shape on the CPU: twins of `surrogate.cu` and `surrogate_shapes.cuh`.
-
-The exponential of spike response neurons has its own passes, in `kernels/srm/cpu.py`.
-"""
+"""Surrogate gradients of every shape on the CPU: twins of `surrogate.cu` and `surrogate_shapes.cuh`."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ import numpy as np
 
 from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Recurrence, ScaledShape, Spiking, SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.constants import ScaledShape, SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative
-from cuslayer.kernels.host.states import flush, flushed
+from cuslayer.kernels.host.states import flushed
 
 
 @compiled
@@ -103,36 +100,4 @@ def adjoint(g: Array, u: Array, spiking: ScaledShape) -> Array:
     flat = columns(g)
     numbers = surrogate_numbers(spiking, g.dtype)
     parallel_for(_adjoint, flat.shape[1], flat, columns(u), columns(y), numbers, grain=GRAIN)
-    return y
-
-
-@compiled
-def _adjoint_exact(first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers, nu: Recurrence) -> None:
-    steps, most = g.shape[0], min(BLOCK, last - first)
-    block, zeros = np.empty(3 * most, g.dtype), np.zeros(most, g.dtype)
-    for low in range(first, last, BLOCK):
-        width = min(BLOCK, last - low)
-        state, slope = block[: 2 * width], block[2 * width : 3 * width]
-        state[:] = 0
-        for k in range(steps):
-            t = steps - 1 - k
-            slopes(slope, u[t, low : low + width], c)
-            grad = g[t, low : low + width]
-            old = y[t + nu.cut, low : low + width] if 0 < nu.cut <= k else zeros[:width]
-            out = y[t, low : low + width]
-            flush(t, state, nu.decay)
-            for j in range(width):
-                q = nu.decay * (state[j] + state[j + width]) - nu.cut_q * old[j]
-                value = flushed(slope[j] * (grad[j] + nu.gain * q))
-                state[j] = q
-                state[j + width] = nu.decay * state[j + width] + value - nu.cut_p * old[j]
-                out[j] = value
-
-
-def adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
-    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    y = empty(g.shape, g.dtype)
-    flat = columns(g)
-    constants = surrogate_numbers(spiking, g.dtype), spiking.refractory.recurrence(g.dtype, len(g))
-    parallel_for(_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y

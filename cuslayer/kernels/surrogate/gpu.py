@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import ScaledShape, Spiking, surrogate_numbers
+from cuslayer.kernels.constants import ScaledShape, surrogate_numbers
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, recurrence
+from cuslayer.kernels.cuda.launch import contiguous, empty
 
-__all__ = ["adjoint", "adjoint_exact"]
+__all__ = ["adjoint"]
 
 
 def adjoint(g: Array, u: Array, spiking: ScaledShape) -> Array:
@@ -15,10 +15,3 @@ def adjoint(g: Array, u: Array, spiking: ScaledShape) -> Array:
     y, numbers = empty(g, g.shape, g.dtype), surrogate_numbers(spiking, g.dtype)._asdict()
     kernel("surrogate_adjoint", g.dtype)(g.size, g=contiguous(g), u=contiguous(u), y=y, size=g.size, of=numbers)
     return y
-
-
-def adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
-    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    numbers = surrogate_numbers(spiking, g.dtype)._asdict()
-    refractory = recurrence(spiking.refractory, g.dtype, len(g), "ref_")
-    return over_time("surrogate_adjoint_exact", g, g=contiguous(g), u=contiguous(u), of=numbers, **refractory)

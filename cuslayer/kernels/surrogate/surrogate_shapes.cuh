@@ -12,11 +12,13 @@ struct Surrogate {
     real theta, steep, height, a, b;
 };
 
-// A surrogate gradient times the time step, dt rho(u) = height f((u - theta) steep); NaN for u that is not finite.
+// A surrogate gradient times the time step, dt rho(u) = height f((u - theta) steep); NaN for u that is not finite. If
+// `exponential` is true, the shape is the exponential, and no other is compiled.
+template <bool exponential>
 struct Slope : Surrogate {
     __device__ __forceinline__ real operator()(real u) const
     {
-        if (code == 0)
+        if (exponential || code == 0)
             return surrogate(u, theta, steep, height);
         const real z = (u - theta) * steep;
         return height * shape(z) + (z - z);

@@ -1,0 +1,309 @@
+"""Prints a kind of neuron as a struct for the loops in CUDA; `python -m cuslayer.neurons` shows it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from cuslayer.kernels.neuron.derive import Adjoint, adjoint, saved
+from cuslayer.kernels.neuron.kind import (
+    GRAD,
+    GRADED,
+    SLOPE,
+    Kind,
+    Past,
+    Statement,
+    is_condition,
+    later,
+    name,
+    names_in,
+    number,
+)
+from cuslayer.kernels.neuron.printer import CFamily, conditions_in
+
+# Words of C++ and of the loops that a step may have as names.
+_TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        alignas and asm auto bool break case catch char class const continue default delete do double else enum exact
+        explicit export extern false float for friend goto if inline int long mutable namespace new not operator or
+        private protected public real register return short signed sizeof static struct switch template this throw true
+        try typedef typename union unsigned using virtual void volatile while xor state input potential saved later
+        before of_input total y sums constants states steps columns period held saves g w samples neurons delay code
+        steep height shape_a shape_b kind exact trained graded grad slope forward backward distance load after
+        alignof and_eq bitand bitor char16_t char32_t compl const_cast constexpr decltype dynamic_cast noexcept not_eq
+        nullptr or_eq reinterpret_cast static_assert static_cast thread_local typeid wchar_t xor_eq
+        STATES INPUTS SAVED COLUMNS OLD FIRES PAST_INPUTS PAST_SPIKES TERMS PAST KEPT RECOMPUTED EXPONENTIAL fabs
+        c t i terms past past_inputs past_spikes kept slope_of fade input_of input_lag spike_lag later_lag later_kept
+        Kind Numbers Surrogate Neuron Walker WalkerBack PackedNeuron NeuronAdjoint TermsOfStep Past Slope
+        Frames Words SpikeList Entries Inputs Terms Rows Potential Gradient Ring Place Tiles TapSums Lanes Image Window
+        """,
+    )
+)
+
+
+def word(name: str) -> str:
+    """Return a name of a step as CUDA has it."""
+    taken = name in _TAKEN or name.startswith(("of_", "later_", "own_", "ago_")) or name.endswith("_")
+    return f"{name}_" if taken else name
+
+
+@dataclass(frozen=True)
+class Back:
+    """Backward over one step in two parts: terms that need no other step, then the rest."""
+
+    whole: Adjoint
+    terms: tuple[str, ...]
+    first: tuple[Statement, ...]  # the assignments that compute the terms
+    rest: tuple[Statement, ...]
+    kept: tuple[str, ...]  # the values that earlier steps use again
+    recomputed: bool  # whether these are the first terms, so that they need not be stored
+
+
+@cache
+def back(kind: Kind, exact: bool) -> Back:
+    """Return backward of a kind; a kind without a derivative has gradients of 0."""
+    if kind.derived:
+        whole = adjoint(kind, exact, True)
+    else:
+        states, inputs, columns = (
+            tuple(number(0.0) for _ in names) for names in (kind.states, kind.inputs, kind.columns)
+        )
+        whole = Adjoint((), (), (), (), states, inputs, columns)
+    results = (*whole.states, *whole.inputs, *whole.columns)
+    kept = tuple(dict.fromkeys(value.of for value in whole.past))
+    given = (GRAD, SLOPE, kind.potential)
+    own = {*given, GRADED, *kind.numbers, *kind.columns}
+    first = []
+    rest = []
+    for target, value in whole.body:
+        if own.issuperset(names_in(value)):
+            own.add(target)
+            first.append((target, value))
+        else:
+            rest.append((target, value))
+    values = (*(value for _, value in rest), *results)
+    used = {each for value in values for each in names_in(value)} | {*kept}
+    targets = [target for target, _ in first]
+    terms = [each for each in kept if each in targets]
+    terms += [each for each in (*targets, *given) if each in used and each not in terms]
+    everything = {each for _, value in first for each in names_in(value)} | used
+    plain = tuple(each for each in given if each in everything)
+    if len(terms) < len(plain) and conditions_in(first).isdisjoint(terms):
+        recomputed = bool(kept) and {*kept} <= {*targets}
+        return Back(whole, tuple(terms), tuple(first), tuple(rest), kept, recomputed)
+    return Back(whole, plain, (), whole.body, kept, recomputed=False)
+
+
+class _Cuda(CFamily):
+    """CUDA, in which `real` is the type of the arrays."""
+
+    def __init__(self, kind: Kind, conditions: Iterable[str] = ()) -> None:
+        super().__init__({*kind.conditions, *conditions})
+        self.numbers = frozenset(kind.numbers)
+
+    def show_name(self, name: str) -> str:
+        if name in self.numbers:
+            return f"c.{word(name)}"
+        return name[:-1] if name.endswith("'") else word(name)
+
+    def number(self, value: float) -> str:
+        return f"real({value:.17g})" if value != int(value) else f"real({int(value)})"
+
+    def call(self, function: str, given: list[str]) -> str:
+        if function in ("min", "max"):
+            one, other = given
+            return f"({one} {'<' if function == 'min' else '>'} {other} ? {one} : {other})"
+        return f"{'fabs' if function == 'abs' else function}({', '.join(given)})"
+
+    def lines(
+        self, given: Mapping[str, str], body: Sequence[Statement], results: Sequence[tuple[str, ast.expr]]
+    ) -> list[str]:
+        """Return the lines of a method: used inputs, by their expressions, the assignments, and the results."""
+        used = {each for _, value in (*body, *results) for each in names_in(value)}
+        lines = [f"const real {self.show_name(each)} = {value};" for each, value in given.items() if each in used]
+        for target, value in body:
+            condition = is_condition(value)
+            shown = self.show(value, condition=condition)
+            lines.append(f"const {'bool' if condition else 'real'} {self.show_name(target)} = {shown};")
+        for place, value in results:
+            condition = place == "return"
+            lines.append(f"{place}{' ' if condition else ' = '}{self.show(value, condition=condition)};")
+        return lines
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _method(head: str, lines: Iterable[str], qualifier: str = "") -> list[str]:
+    """Return the lines of a method; a line breaks between parameters."""
+    whole = f"__device__ __forceinline__ {head.replace(' ', '~').replace(',~', ', ')}{qualifier}"
+    signature = [line.replace("~", " ") for line in textwrap.wrap(whole, 114, subsequent_indent="    ")]
+    wrapped = (part for line in lines for part in textwrap.wrap(line, 112, subsequent_indent="    ", tabsize=4))
+    return ["", *signature, "{", *_indented(wrapped), "}"]
+
+
+def _of_modes(slayer: list[str], exact: list[str]) -> list[str]:
+    """Return the lines of a template method for both modes of the gradient."""
+    if slayer == exact:
+        return slayer
+    return ["if constexpr (exact) {", *_indented(exact), "} else {", *_indented(slayer), "}"]
+
+
+def _choice_of(values: Sequence[str]) -> str:
+    """Return a statement that returns value number i."""
+    if len(set(values)) == 1:
+        return f"return {values[0]};"
+    return f"return {''.join(f'i == {i} ? {value} : ' for i, value in enumerate(values[:-1]))}{values[-1]};"
+
+
+def _lags(past: Sequence[Past]) -> list[str]:
+    return [_choice_of([f"c.{word(value.lag)}" for value in past])] if past else ["return 0;"]
+
+
+def _fade(kind: Kind) -> list[str]:
+    """Return the lines that replace small values by 0 before some steps."""
+    lines = []
+    for factor in dict.fromkeys(factor for _, factor in kind.fading):
+        lines.append(f"if (t % AHEAD == 0 || c.{word(factor)} < real(0.1)) {{")
+        for state, by in kind.fading:
+            if by == factor:
+                value = f"values[{kind.states.index(state)}]"
+                lines.append(f"    {value} = flushed({value});")
+        lines.append("}")
+    return lines
+
+
+def past_of(kind: Kind) -> tuple[tuple[Past, ...], tuple[Past, ...]]:
+    """Return the inputs and the spikes of earlier steps that a step uses."""
+    spikes = tuple(value for value in kind.past if value.of == kind.spike)
+    return tuple(value for value in kind.past if value.of != kind.spike), spikes
+
+
+def header(kind: Kind, exponential: bool) -> str:
+    """Return the text of ``kind.cuh``: a struct with what a neuron does at a step, forward and backward.
+
+    ``EXPONENTIAL`` says whether the surrogate is the exponential; a pass then tests for no other.
+    """
+    numbers = [f"real {', '.join(map(word, part))};" for part in _parts(kind.numbers)]
+    numbers.append(f"long long {', '.join([*map(word, kind.lags), 'period'])};")
+    lines = [f"// A neuron of the kind {kind.name}, printed from {kind.source}.", ""]
+    lines += ["// The constants of all neurons, numbers of steps, and the period of the neurons' own constants."]
+    lines += ["struct Numbers {", *_indented(numbers), "};", ""]
+    lines += [f"struct {word(kind.name)} {{", *_indented(_struct(kind)), "};", ""]
+    lines += [f"typedef {word(kind.name)} Kind;", f"constexpr bool EXPONENTIAL = {str(exponential).lower()};", ""]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _parts(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[i : i + 10] for i in range(0, len(names), 10)]
+
+
+def _struct(kind: Kind) -> list[str]:
+    show = _Cuda(kind)
+    kept = saved(kind, True, True)
+    inputs, spikes = past_of(kind)
+    counts: dict[str, Sequence[Any]] = {"STATES": kind.states, "INPUTS": kind.inputs, "SAVED": kept}
+    counts |= {"COLUMNS": kind.columns, "PAST_INPUTS": inputs, "PAST_SPIKES": spikes}
+    lines = [f"real {', '.join(map(word, kind.columns))};  // of this neuron", ""] if kind.columns else []
+    lines += [f"static constexpr int {', '.join(f'{of} = {len(each)}' for of, each in counts.items())};"]
+    lines += [f"static constexpr bool FIRES = {str(kind.fires).lower()};"]
+    loads = [f"{word(each)} = constants[{i} * period];" for i, each in enumerate(kind.columns)]
+    lines += _method("void load(const real *constants, long long period)", loads)
+    lines += ["", "// The steps after which an input and a spike are used again, and which of the inputs it is."]
+    lines += _method("static long long input_lag(const Numbers &c, int i)", _lags(inputs))[1:]
+    of = [str(kind.inputs.index(value.of)) for value in inputs]
+    lines += _method("static constexpr int input_of(int i)", [_choice_of(of or ["0"])])
+    lines += _method("static long long spike_lag(const Numbers &c, int i)", _lags(spikes))
+    lines += ["", "// Replaces small states, or their gradients, by 0 before some steps t."]
+    lines += _method("static void fade(const Numbers &c, long long t, real *values)", _fade(kind))[1:]
+
+    results = [(f"state[{i}]", name(after)) for i, after in enumerate(kind.after)]
+    results += [("potential", name(kind.potential))]
+    results += [(f"saved[{i}]", name(each)) for i, each in enumerate(kept)]
+    results += [("return", name(kind.spike))] if kind.fires else []
+    given = {each: f"state[{i}]" for i, each in enumerate(kind.states)}
+    given |= {each: f"input[{i}]" for i, each in enumerate(kind.inputs)}
+    given |= {value.name: f"past_inputs[{i}]" for i, value in enumerate(inputs)}
+    given |= {value.name: f"past_spikes[{i}]" for i, value in enumerate(spikes)}
+    parameters = "real *state, const real *input, const real *past_inputs, const real *past_spikes, long long t"
+    head = f"bool forward(const Numbers &c, {parameters}, real &potential, real *saved)"
+    lines += ["", "// One step t; returns whether the neuron fires."]
+    body = ["fade(c, t, state);", *show.lines(given, kind.body, results)]
+    lines += _method(head, body if kind.fires else [*body, "return false;"], " const")[1:]
+    return lines + _backward(kind, kept)
+
+
+def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
+    """Return the lines of the struct that are backward: terms that need no other step, then the rest of a step."""
+    modes = [back(kind, exact) for exact in (False, True)]
+    counts = {"TERMS": [len(mode.terms) for mode in modes], "PAST": [len(mode.whole.past) for mode in modes]}
+    counts["KEPT"] = [len(mode.kept) for mode in modes]
+    olds = [str(bool(kind.derived and adjoint(kind, exact, False).old)).lower() for exact in (False, True)]
+    flags = {"RECOMPUTED": [str(mode.recomputed).lower() for mode in modes], "OLD": olds}
+    lines = [
+        "",
+        "// Backward: terms that need no other step; values of later steps that are used; different ones of these;",
+    ]
+    lines += ["// whether they are the first terms; whether the states before a step are needed."]
+    for kinds, table in (("int", counts), ("bool", flags)):
+        for of, (slayer, exact) in table.items():
+            value = slayer if slayer == exact else f"exact ? {exact} : {slayer}"
+            lines.append(f"template <bool exact> static constexpr {kinds} {of} = {value};")
+    lags = _of_modes(*(_lags(mode.whole.past) for mode in modes))
+    indices = [[str(mode.kept.index(value.of)) for value in mode.whole.past] or ["0"] for mode in modes]
+    lines += ["", "template <bool exact>"]
+    lines += _method("static long long later_lag(const Numbers &c, int i)", lags)[1:]
+    lines += ["", "template <bool exact>"]
+    which = _of_modes(*([_choice_of(each)] for each in indices))
+    lines += _method("static constexpr int later_kept(int i)", which)[1:]
+
+    saved_values = {each: f"saved[{i}]" for i, each in enumerate(kept)}
+    after = []
+    before = modes[True].whole.before
+    for state in modes[True].whole.old:
+        i = kind.states.index(state)
+        after.append((f"before[{i}]", name(kind.after[i])))
+    lines += ["", "// The states after a step, from its potential and its saved values."]
+    head = f"void after(const Numbers &c, real *before, real {word(kind.potential)}, const real *saved)"
+    lines += _method(head, _Cuda(kind).lines(saved_values, before, after), " const")[1:]
+
+    u = word(kind.potential)
+    lines += ["", "template <bool exact, typename Slope>"]
+    head = f"void terms(const Numbers &c, const Slope &slope_of, real {u}, real grad, bool graded, real *terms)"
+    lines += _method(head, _of_modes(*(_terms_of(kind, mode) for mode in modes)), " const")[1:]
+
+    body = ["fade(c, t, later);", *_of_modes(*(_rest_of(kind, mode, saved_values) for mode in modes))]
+    parameters = "real *later, const real *before, const real *saved, const real *terms, const real *past, bool graded"
+    head = f"void backward(const Numbers &c, {parameters}, long long t, real *of_input, real *total, real *kept)"
+    meaning = "as if the neuron had not fired" if kind.unfired else "with the spike as a constant"
+    lines += ["", f"// Back over a step t, {meaning}, or exactly."]
+    return [*lines, "template <bool exact>", *_method(head, body, " const")[1:]]
+
+
+def _terms_of(kind: Kind, mode: Back) -> list[str]:
+    distance = word(kind.potential)
+    slope = f"slope_of({f'fabs({distance})' if kind.two_sided else distance})"
+    results = [(f"terms[{i}]", name(term)) for i, term in enumerate(mode.terms)]
+    return _Cuda(kind, conditions_in(mode.first)).lines({SLOPE: slope}, mode.first, results)
+
+
+def _rest_of(kind: Kind, mode: Back, saved_values: Mapping[str, str]) -> list[str]:
+    whole = mode.whole
+    given = {later(each): f"later[{i}]" for i, each in enumerate(kind.states)}
+    given |= {each: f"before[{i}]" for i, each in enumerate(kind.states)} | {**saved_values}
+    given |= {term: f"terms[{i}]" for i, term in enumerate(mode.terms)}
+    given |= {value.name: f"past[{i}]" for i, value in enumerate(whole.past)}
+    results = [(f"later[{i}]", value) for i, value in enumerate(whole.states)]
+    results += [(f"of_input[{i}]", value) for i, value in enumerate(whole.inputs)]
+    totals = enumerate(whole.columns)
+    results += [(f"total[{i}]", ast.BinOp(name(f"total[{i}]'"), ast.Add(), value)) for i, value in totals]
+    results += [(f"kept[{i}]", name(value)) for i, value in enumerate(mode.kept)]
+    return _Cuda(kind, conditions_in(whole.body)).lines(given, mode.rest, results)
