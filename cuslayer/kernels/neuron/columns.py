@@ -42,11 +42,15 @@ def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, feat
     return sent_once(_spread(names, list(map(np.asarray, given)), np.empty(0, like.dtype), features), like)
 
 
-@cache
 def no_columns(xp: Any, dtype: np.dtype[Any]) -> Array:
-    """Return no constants of neurons, for kernels."""
-    none: Array = xp.empty((0, 1), dtype)
+    """Return no constants of neurons, for kernels, on the device in use."""
+    none: Array = _none_on_the_host(dtype) if xp is np else xp.empty((0, 1), dtype)
     return none
+
+
+@cache
+def _none_on_the_host(dtype: np.dtype[Any]) -> Array:
+    return np.empty((0, 1), dtype)
 
 
 def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:

@@ -161,14 +161,14 @@ class _Reverse:
         else:
             of_potential.append(grad)
         past = self.later_values()
-        for each, value in reversed(kind.body):
-            if each in self.terms:
-                self.push(value, self.gradient(each), of=each)
+        for target, value in reversed(kind.body):
+            if target in self.terms:
+                self.push(value, self.gradient(target), of=target)
         for earlier in kind.past:
             self.body.append((f"of_{earlier.name}", ast.Call(name("flushed"), [self.total(earlier.name)], [])))
         states = tuple(self.total(state) for state in kind.states)
-        inputs = tuple(self.total(each) for each in kind.inputs)
-        columns = tuple(self.total(each) for each in kind.columns) if self.trained else ()
+        inputs = tuple(self.total(weighted) for weighted in kind.inputs)
+        columns = tuple(self.total(column) for column in kind.columns) if self.trained else ()
         states = self.live(states, (*inputs, *columns), past)
         targets = [target for target, _ in self.body]
         past = tuple(value for value in past if value.of in targets)
@@ -191,9 +191,9 @@ class _Reverse:
         while len(used) != before:
             before = len(used)
             wanted = [value for state, value in zip(self.kind.states, states, strict=True) if later(state) in used]
-            used.update(each for value in (*results, *wanted) for each in names_in(value))
+            used.update(used_name for value in (*results, *wanted) for used_name in names_in(value))
             used.update(value.of for value in past if value.name in used)
-            used.update(each for target, value in self.body if target in used for each in names_in(value))
+            used.update(used_name for target, value in self.body if target in used for used_name in names_in(value))
         self.body = [(target, value) for target, value in self.body if target in used]
         pairs = zip(self.kind.states, states, strict=True)
         return tuple(value if later(state) in used else number(0.0) for state, value in pairs)
@@ -207,8 +207,7 @@ class _Reverse:
 
     def total(self, of: str) -> ast.expr:
         """Return the gradient of a name as the sum of its terms."""
-        found = self.terms.get(of, [])
-        return add(found)
+        return add(self.terms.get(of, []))
 
     def gradient(self, of: str) -> ast.expr:
         """Assign the gradient of a name and return it."""
@@ -286,32 +285,32 @@ class _Reverse:
         self.push(value.body, ast.IfExp(value.test, g, number(0.0)))
         self.push(value.orelse, ast.IfExp(value.test, number(0.0), g))
 
-    def push_call(self, function: str, given: Sequence[ast.expr], g: ast.expr, of: str) -> None:
+    def push_call(self, function: str, arguments: Sequence[ast.expr], g: ast.expr, of: str) -> None:
         if function == "flushed":
             done = bool(of) or (isinstance(g, ast.Name) and is_flushed(dict(self.body).get(g.id)))
-            self.push(given[0], g if done else ast.Call(name("flushed"), [g], []))
+            self.push(arguments[0], g if done else ast.Call(name("flushed"), [g], []))
         elif function == "exp":
-            self.push(given[0], multiply(g, name(of)))
+            self.push(arguments[0], multiply(g, name(of)))
         elif function == "abs":
-            self.push(given[0], by_order(given[0], number(0.0), g, number(0.0), negative(g)))
+            self.push(arguments[0], by_order(arguments[0], number(0.0), g, number(0.0), negative(g)))
         elif function in ("min", "max"):
-            one, other = given
+            one, other = arguments
             half = multiply(number(0.5), g)  # at ties, as `maximum` of arrays
             above, below = (g, number(0.0)) if function == "max" else (number(0.0), g)
             self.push(one, by_order(one, other, above, half, below))
             self.push(other, by_order(one, other, below, half, above))
 
-    def with_values(self, found: Adjoint) -> Adjoint:
+    def with_values(self, bare: Adjoint) -> Adjoint:
         """Return the adjoint with the values of forward that it uses: computed again, saved, or of the step before."""
-        results = (*found.states, *found.inputs, *found.columns)
-        used = [each for value in (*(value for _, value in self.body), *results) for each in names_in(value)]
-        values = _Values(self.kind, found.saved)
+        results = (*bare.states, *bare.inputs, *bare.columns)
+        used = [used_name for value in (*(value for _, value in self.body), *results) for used_name in names_in(value)]
+        values = _Values(self.kind, bare.saved)
         values.want(used)
         old = tuple(state for state in self.kind.states if state in values.old)
         after = [self.kind.after[self.kind.states.index(state)] for state in old]
         values.want(after)
         body, before = (*values.again(used), *self.body), values.again(after)
-        return replace(found, body=body, saved=tuple(values.saved), old=old, before=before)
+        return replace(bare, body=body, saved=tuple(values.saved), old=old, before=before)
 
 
 class _Values:
@@ -326,11 +325,11 @@ class _Values:
 
     def want(self, names: Iterable[str]) -> None:
         """Save the values that cannot be computed again from the potential and saved values."""
-        for each in names:
-            if each in self.kind.states:
-                self.old.add(each)
-            elif each in self.outside or (each in self.kind.definitions and not self.computable(each)):
-                self.saved[each] = None
+        for wanted in names:
+            if wanted in self.kind.states:
+                self.old.add(wanted)
+            elif wanted in self.outside or (wanted in self.kind.definitions and not self.computable(wanted)):
+                self.saved[wanted] = None
 
     def computable(self, of: str) -> bool:
         kind = self.kind
@@ -345,11 +344,11 @@ class _Values:
         def visit(of: str) -> None:
             if of in self.kind.definitions and of != self.kind.potential and of not in self.saved:
                 wanted.add(of)
-                for each in names_in(self.kind.definitions[of]):
-                    visit(each)
+                for wanted_name in names_in(self.kind.definitions[of]):
+                    visit(wanted_name)
 
-        for each in names:
-            visit(each)
+        for wanted_name in names:
+            visit(wanted_name)
         return tuple(statement for statement in self.kind.body if statement[0] in wanted)
 
 
@@ -387,18 +386,18 @@ def add(terms: Sequence[ast.expr]) -> ast.expr:
     for one in terms:
         if isinstance(one, ast.IfExp) and is_zero(one.orelse):
             other = ast.dump(ast.IfExp(one.test, one.orelse, one.body))
-            matching = next((each for each in left if ast.dump(each) == other), None)
+            matching = next((term for term in left if ast.dump(term) == other), None)
             if matching is not None and one in left:
                 left[left.index(one)] = one.body
                 left.remove(matching)
     if not left:
         return number(0.0)
     total = left[0]
-    for each in left[1:]:
-        if isinstance(each, ast.UnaryOp) and isinstance(each.op, ast.USub):
-            total = ast.BinOp(total, ast.Sub(), each.operand)
+    for term in left[1:]:
+        if isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.USub):
+            total = ast.BinOp(total, ast.Sub(), term.operand)
         else:
-            total = ast.BinOp(total, ast.Add(), each)
+            total = ast.BinOp(total, ast.Add(), term)
     return total
 
 

@@ -219,7 +219,7 @@ class _Reader:
         name = f"own_{name}'" if self.what == "backward" else name
         taken = {*self.parameters, *dict(self.body), *self.numbers}
         numbered = (f"{name.removesuffix(MARK)}_{i}{MARK * name.endswith(MARK)}" for i in range(1, 999))
-        new = name if name not in taken else next(each for each in numbered if each not in taken)
+        new = name if name not in taken else next(free for free in numbered if free not in taken)
         self.body.append((new, value))
         if is_condition(value):
             self.conditions.add(new)
@@ -236,8 +236,8 @@ class _Reader:
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 continue  # a docstring
             if isinstance(statement, ast.Return) and statement is self.code.body[-1]:
-                given = statement.value
-                return tuple(given.elts) if isinstance(given, ast.Tuple) else (cast(ast.expr, given),)
+                result = statement.value
+                return tuple(result.elts) if isinstance(result, ast.Tuple) else (cast(ast.expr, result),)
             target: ast.expr
             value: ast.expr
             if isinstance(statement, ast.AugAssign):
@@ -251,15 +251,15 @@ class _Reader:
                 raise self.error(statement, "must assign to one name at a time")
             if target.id in FUNCTIONS or target.id == self.parameters[0]:
                 raise self.error(statement, f"must not assign to {target.id}")
-            found = self.expression(value, top=True)
-            self.current[target.id] = self.assign(target.id, found)
+            read = self.expression(value, top=True)
+            self.current[target.id] = self.assign(target.id, read)
         raise self.error(self.code.body[-1], "must end with a return")
 
     def expression(self, node: ast.expr, top: bool = False) -> ast.expr:
         """Return an expression of known names; results of some functions are assigned to a name."""
-        found = ast.copy_location(self._expression(node), node)
-        atoms = isinstance(found, ast.Call) and found.func.id in _OF_NAMES  # type: ignore[attr-defined]
-        return name(self.assign("part", found)) if atoms and not top else found
+        read = ast.copy_location(self._expression(node), node)
+        atoms = isinstance(read, ast.Call) and read.func.id in _OF_NAMES  # type: ignore[attr-defined]
+        return name(self.assign("part", read)) if atoms and not top else read
 
     def _expression(self, node: ast.expr) -> ast.expr:
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
@@ -299,10 +299,12 @@ class _Reader:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             count = FUNCTIONS.get(node.func.id)
             if count == len(node.args):
-                given = [self.expression(each) for each in node.args]
+                arguments = [self.expression(argument) for argument in node.args]
                 if node.func.id in _OF_NAMES:
-                    given = [each if is_atom(each) else name(self.assign("part", each)) for each in given]
-                return ast.Call(ast.Name(node.func.id, ast.Load()), given, [])
+                    arguments = [
+                        argument if is_atom(argument) else name(self.assign("part", argument)) for argument in arguments
+                    ]
+                return ast.Call(ast.Name(node.func.id, ast.Load()), arguments, [])
         raise self.error(node, f"may have {_ALLOWED}")
 
     def ago(self, node: ast.Call) -> ast.expr:
@@ -331,10 +333,10 @@ class _Reader:
 
     def condition(self, node: ast.expr) -> ast.expr:
         """Return an expression that is true or false."""
-        found = self.expression(node)
-        if not is_condition(found) and not (isinstance(found, ast.Name) and found.id in self.conditions):
+        read = self.expression(node)
+        if not is_condition(read) and not (isinstance(read, ast.Name) and read.id in self.conditions):
             raise self.error(node, "must have a comparison as a condition")
-        return found
+        return read
 
 
 def _name_of(target: ast.expr) -> ast.expr:
@@ -490,7 +492,7 @@ def _read_backward(
     names |= {value: step.current[value] for value in values}
     results = tuple(map(reader.expression, reader.read(parameters, (), names)))
     if len(results) != len(states) + len(inputs):
-        rule = ", ".join(f"the gradient of {each}" for each in (*states, *inputs))
+        rule = ", ".join(f"the gradient of {argument}" for argument in (*states, *inputs))
         raise ValueError(f"backward must return {rule}, got {len(results)} results")
     for later_value in reader.past:
         if later_value.of not in reader.current:
