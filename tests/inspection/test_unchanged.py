@@ -61,6 +61,7 @@ def network(neuron: Any = None, recurrent: bool = True) -> cs.Sequential:
         p.grad = np.full(p.shape, 0.5, np.float32) if p.requires_grad else None
     net.train()
     net(X)
+    assert own.one_pass or own.stateful  # neurons compute it once
     return net
 
 

@@ -6,8 +6,12 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import flushed_taps, least_state
-from cuslayer.kernels.host.states import flush, flushed
+from cuslayer.kernels.host.states import flushed
+from cuslayer.kernels.neuron.blocks import ENDLESS, forward_of
+from cuslayer.kernels.neuron.blocks import forward as forward_block
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.filters import Alpha
+from cuslayer.kernels.neuron.kind import read_step
 from cuslayer.neurons import SRM
 from tests.kernels.test_twins import fire, fire_adjoint
 from tools.emulator.driver import emulation
@@ -110,6 +114,11 @@ def test_a_fused_pass_has_the_bits_of_separate_ones():
     assert found.tobytes() == conv.weight.grad.tobytes()
 
 
+def holds(c, v, x):
+    u = c.share * v + x
+    return v, u
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_small_states_are_flushed_at_every_eighth_step(dtype):
     real = np.dtype(dtype).type
@@ -118,8 +127,13 @@ def test_small_states_are_flushed_at_every_eighth_step(dtype):
     kept = np.array([least, 0, 0, 0, np.nan, np.inf, -1], dtype)
 
     def after(t, decay):
+        kind = read_step("Holds", holds, ("v",), (), fading={"v": "share"})
+        surrogate = {"theta": np.inf, "width": 1.0, "height": 0.0, "exact": False, "graded": False}
+        spiking = StepSpiking(kind=kind, values=(decay,), **surrogate)
+        block = forward_of(np.dtype(dtype), ENDLESS, np.empty((0, 1), dtype), spiking)
         states = given.copy()
-        flush(t, states, real(decay))
+        row = np.zeros((1, states.size), dtype)
+        forward_block(t, t + 1, states, row, 0, row.copy(), 0, np.zeros((1, 0), np.uint8), 0, states.size, block)
         return states
 
     for t in (0, 8, 800):

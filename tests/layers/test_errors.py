@@ -43,6 +43,9 @@ VALUES = {
     "weighted_pool: weight must be (kh, kw, 1, 1), got shape (": lambda: f.weighted_pool(FRAMES, np.ones((2, 2, 1, 3))),
     "SumPool: what weight_hook returns": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(FRAMES),
     "dense_neuron: spiking must be of neuro": lambda: f.dense_neuron(X, np.ones((3, 2)), spiking=GRADED),
+    "dense_neuron: constants must be tau, got 0 arrays": lambda: f.dense_neuron(
+        X, np.ones((3, 2)), spiking=cs.LIF().spiking
+    ),
     "pool_neuron: x must be (T, N, H, W, C), got": lambda: f.pool_neuron(X, kernel_size=2, gain=1.0, **PASS),
     "Dense: weight_scale must be positive, got 0": lambda: cs.Dense(3, 2, weight_scale=0),
     "leaky_integral: keep must broadcast to the neurons (3,), got shape (2,": lambda: f.leaky_integral(X, np.ones(2)),

@@ -222,6 +222,9 @@ def test_what_ago_may_not_have():
         Echo(near=1.5)(np.ones((3, 1, 2)))
     with pytest.raises(TypeError, match=r"^ago runs in compiled steps only"):
         ago(1.0, 2)
+    fading = read_step("Mine", Offset.step, ("v", "fired"), ("d",), fading={"v": "level"})
+    with pytest.raises(ValueError, match=r"^level must be one number for all neurons, since the state v fades by it"):
+        fading.with_columns(["level"])
     with pytest.raises(ValueError, match=r"^backward_exact must come with backward, got no backward"):
         read_step("Mine", Offset.step, ("v", "fired"), ("d",), backward_exact=Offset.step)
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer.backend import Array, namespace, numeric, numeric_type, sent_once
-from cuslayer.kernels.constants import ScaledShape, flushed_taps
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.neuron.filters import Alpha
@@ -99,13 +99,6 @@ def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int) -> Mapping[str, A
     return f._asdict()
 
 
-@lru_cache(maxsize=256)
-def surrogate(spiking: ScaledShape, dtype: np.dtype[Any]) -> Mapping[str, Any]:
-    """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
-    theta, steep, height = spiking.surrogate(dtype)
-    return {"theta": theta, "steep": steep, "height": height}
-
-
 def most_shared() -> int:
     """Return the largest number of bytes of shared memory that a block can have on the device in use."""
     driver = source.library.driver
@@ -129,9 +122,3 @@ def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **
     dtype = numeric_type(x.dtype)
     kernel(name, dtype)(threads, **arguments)
     return y
-
-
-def neurons_over_time(name: str, x: Array, /, **arguments: Any) -> tuple[Array, Array]:
-    """Launch a kernel of neurons over their input x (T, ...) and return the potential u and the spikes s."""
-    s = empty(x, x.shape, bool)
-    return over_time(name, x, "u", s=s, **arguments), s

@@ -212,7 +212,9 @@ class _Streamed:
     """Neurons that keep their state from call to call."""
 
     def __init__(self, constants: Any, spiking: StepSpiking, dtype: np.dtype[Any]) -> None:
-        self.neurons, self.dtype, self.steps = forward_of(dtype, ENDLESS, constants, spiking), dtype, 0
+        self.neurons = forward_of(dtype, ENDLESS, constants, spiking)
+        self.dtype = dtype
+        self.steps = 0
         self.held: Held | None = None
 
     def begin(self, steps: int, samples: int, outputs: int) -> tuple[ColumnBlocks, Held, Array, Array]:

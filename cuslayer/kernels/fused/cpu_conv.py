@@ -507,7 +507,10 @@ class StreamedConv:
         spiking: StepSpiking,
         pooling: Pooling | None = None,
     ) -> None:
-        self._weight, self._window, self._pooling, self._constants = weight, window, pooling, (constants, spiking)
+        self._weight = weight
+        self._window = window
+        self._pooling = pooling
+        self._constants = constants, spiking
         self._taps = conv_spikes.taps_in_runs(weight, window)
         self._steps = 0
         self._blocks: tuple[Block, Block] | None = None

@@ -7,12 +7,12 @@ SIMD.
 
 After the last input a state decays towards 0 and would become subnormal, where arithmetic takes several times as long,
 and where CUDA differs: CuPy compiles with ``-ftz=true``, which replaces subnormal floats by 0. So states and gradients
-become 0 before that. `Recurrence::flush` in common.cuh has the same rule, for equal bits.
+become 0 before that, by `flushed` and by the states that fade in `neuron/printer.py`. CUDA has the same rules, for
+equal bits.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -20,24 +20,11 @@ from numba import types
 from numba.extending import overload
 
 from cuslayer._base.jit import compiled
-from cuslayer.backend import Array
 from cuslayer.kernels.constants import least_state
 from cuslayer.kernels.host.rows import copy
 
-# AHEAD of common.cuh: a check at every step would take a tenth of a pass.
-_AHEAD = 8
 _FLOAT32 = np.float32(least_state(np.float32))
 _FLOAT64 = np.float64(least_state(np.float64))
-
-
-def at_rest(count: int, x: Array) -> Array:
-    """Return so many states of each column of x (T, ...) before the first step, (count, columns)."""
-    return np.zeros((count, math.prod(x.shape[1:])), x.dtype)
-
-
-def least_of(x: Array) -> Any:
-    """Return the absolute value below which states and gradients become 0, in the number type of an array."""
-    return x.dtype.type(least_state(x.dtype))
 
 
 @compiled
@@ -77,15 +64,3 @@ def _flushed(x: Any) -> Any:
         return zero if abs(x) < least else x
 
     return compare
-
-
-@compiled
-def flush(t: int, states: Any, decay: Any) -> None:
-    """Replace small states of a recurrence by 0 before the step t.
-
-    It acts before each multiple of 8 steps, also backward, or before every step if the states can lose more than a
-    factor of 1e8 within 8 steps.
-    """
-    if t % _AHEAD == 0 or decay < states.dtype.type(0.1):
-        for j in range(states.size):
-            states[j] = flushed(states[j])

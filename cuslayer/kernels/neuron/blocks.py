@@ -111,17 +111,16 @@ def _forward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, saves
     """Return the forward block without the constants that differ between neurons."""
     kind = spiking.kind
     states = len(kind.states)
-    lags = [lag if lag < steps else 0 for lag in spiking.lags]
-    lag_of = dict(zip(kind.lags, lags, strict=True))
+    lags = spiking.lags_within(steps)
     return Block(
         address=_forward_address(kind, saves, dtype),
         states=states,
         rows=states + len(kind.columns) + len(saves) + len(kind.inputs) - 1,
         at=states,
-        history=max((lag_of[past.lag] for past in kind.past if past.of != kind.spike), default=0),
-        spikes=max((lag_of[past.lag] for past in kind.past if past.of == kind.spike), default=0),
+        history=max((lags[past.lag] for past in kind.past if past.of != kind.spike), default=0),
+        spikes=max((lags[past.lag] for past in kind.past if past.of == kind.spike), default=0),
         numbers=spiking.rounded(dtype),
-        integers=np.array([*lags, 0], np.int64),
+        integers=np.array([*lags.values(), 0], np.int64),
         constants=np.empty((0, 1), dtype),
         old_row=0,
         graded=0,
@@ -133,11 +132,10 @@ def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trai
     """Return the backward block without the constants that differ between neurons."""
     kind = spiking.kind
     surrogate = surrogate_numbers(spiking, dtype)
-    lags = [lag if lag < steps else 0 for lag in spiking.lags]
-    lag_of = dict(zip(kind.lags, lags, strict=True))
+    lags = spiking.lags_within(steps)
     adjoint = spiking.adjoint(trained)
     values = printer.ring_values(kind, spiking.exact, trained)
-    longest = max((lag_of[value.lag] for value in adjoint.past), default=0)
+    longest = max((lags[value.lag] for value in adjoint.past), default=0)
     columns = len(kind.columns)
     kept = len(spiking.saved(trained))
     old = len(adjoint.old)
@@ -151,7 +149,7 @@ def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trai
         history=len(values) * (longest + 1) if longest else len(values),
         spikes=0,
         numbers=np.concatenate([spiking.rounded(dtype), np.array(surrogate[1:], dtype)]),
-        integers=np.array([*lags, surrogate.code], np.int64),
+        integers=np.array([*lags.values(), surrogate.code], np.int64),
         constants=np.empty((0, 1), dtype),
         old_row=addresses[-1],
         graded=int(spiking.graded),

@@ -35,6 +35,8 @@ def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, feat
     sent to a device once.
     """
     xp = namespace(like)
+    if len(given) != len(names):
+        raise ValueError(f"constants must be {', '.join(names) or 'none'}, got {len(given)} arrays")
     if not names:
         return no_columns(xp, like.dtype)
     if xp is np or any(namespace(each) is not np for each in given):
@@ -58,6 +60,6 @@ def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features:
     each = [per_column(name, keep, like, features) for name, keep in zip(names, given, strict=True)]
     if not all(keep.size for keep in each):  # there are no neurons
         return cast(Array, xp.zeros((len(each), 1), like.dtype))
-    most = max((keep.size for keep in each), default=1)
-    rows = [xp.broadcast_to(keep, (most // max(keep.size, 1), keep.size)).reshape(1, most) for keep in each]
-    return cast(Array, xp.concatenate(rows, axis=0) if rows else xp.empty((0, 1), like.dtype))
+    most = max(keep.size for keep in each)
+    rows = [xp.broadcast_to(keep, (most // keep.size, keep.size)).reshape(1, most) for keep in each]
+    return cast(Array, xp.concatenate(rows, axis=0))

@@ -167,13 +167,13 @@ def adjoint(
     flat = columns(np.ascontiguousarray(g))
     potential = columns(np.ascontiguousarray(u))
     count = len(kind.inputs)
-    in_place = overwrite and count == 1 and not spiking.old(trained)
+    old = np.array(spiking.old(trained), np.int64)
+    in_place = overwrite and count == 1 and not old.size
     y = potential[None] if in_place else empty((count, *flat.shape), g.dtype)
     sums = np.empty((len(kind.columns) if trained else 0, flat.shape[1]), g.dtype)
     nothing = np.empty((0, flat.shape[1]), g.dtype)
-    needs_old = bool(spiking.old(trained))
     if states is None:
-        states = np.zeros((len(kind.states), flat.shape[1]), g.dtype) if needs_old else nothing
+        states = np.zeros((len(kind.states), flat.shape[1]), g.dtype) if old.size else nothing
     parallel_for(
         _adjoint,
         flat.shape[1],
@@ -181,7 +181,7 @@ def adjoint(
         potential,
         kept.reshape(len(kept), *flat.shape),
         states,
-        np.array(spiking.old(trained), np.int64),
+        old,
         nothing if later is None else later,
         y,
         sums,

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import DynamicSpiking, least_state
-from cuslayer.kernels.neuron.columns import no_columns, side_by_side
+from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.kind import (
     GRAD,
     GRADED,
@@ -94,6 +94,10 @@ class StepSpiking(DynamicSpiking):
         names = (*self.kind.numbers, *self.kind.lags)
         return dict(zip(names, (*self.values, *self.lags), strict=True))
 
+    def lags_within(self, steps: int) -> dict[str, int]:
+        """Return the numbers of steps by name, 0 for those that no signal of so many steps reaches."""
+        return {name: lag if lag < steps else 0 for name, lag in zip(self.kind.lags, self.lags, strict=True)}
+
     def rounded(self, dtype: np.dtype[Any]) -> Array:
         """Return these constants, and the absolute value below which states become 0, for the CPU's kernels."""
         return np.array([*self.values, least_state(dtype)], dtype)
@@ -125,8 +129,6 @@ class StepSpiking(DynamicSpiking):
             raise ValueError(
                 f"spiking must be of neurons with `one_pass`, got {self.kind.name}; call layer and neurons"
             )
-        if not self.kind.columns:
-            return no_columns(namespace(like), like.dtype)
         return side_by_side(self.labels, constants, like, features)
 
     def fire(self, k: Any, x: Array, constants: Any) -> tuple[Array, Array]:

@@ -83,7 +83,8 @@ class Alpha:
         """
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
         count_elements((taps,))
-        needed, left = 4 * 8 * taps, available_memory()
+        needed = 4 * 8 * taps
+        left = available_memory()
         if taps > sys.maxsize // 64 or (left is not None and needed > left):
             free = "" if left is None else f", {in_words(left)} are free"
             raise MemoryError(

@@ -40,14 +40,11 @@ def forward(
     kernel_for("neuron_of_kind", dtype, spiking)(
         columns,
         x=contiguous(inputs),
-        states=empty(u, (0,), dtype) if states is None else states,
+        states=states,
         u=u,
         s=s,
         saved=kept,
-        steps=steps,
-        columns=columns,
         held=states is not None,
-        saves=len(saves),
         **forward_constants(constants, spiking, dtype, steps),
     )
     return u, s, kept
@@ -79,16 +76,13 @@ def adjoint(
         g=contiguous(g),
         u=contiguous(u),
         saved=kept,
-        states=empty(g, (0,), dtype) if states is None else states,
+        states=states,
         again=empty(g, (stored_values(spiking), *g.shape), dtype),
         y=y,
         sums=sums,
-        later=empty(g, (0,), dtype) if later is None else later,
-        steps=steps,
-        columns=columns,
+        later=later,
         held=states is not None,
         goes_on=later is not None,
-        saves=len(kept),
         exact=spiking.exact,
         trained=trained,
         graded=spiking.graded,
@@ -136,8 +130,7 @@ def later_lags(spiking: StepSpiking, steps: int) -> list[int]:
 
 
 def _lags(spiking: StepSpiking, steps: int) -> dict[str, int]:
-    pairs = zip(spiking.kind.lags, spiking.lags, strict=True)
-    return {name: lag if 0 < lag < steps else steps for name, lag in pairs}
+    return {name: lag or steps for name, lag in spiking.lags_within(steps).items()}
 
 
 @lru_cache(maxsize=256)

@@ -115,6 +115,9 @@ class Kind:
     def with_columns(self, names: Sequence[str]) -> Kind:
         """Return the kind with further constants that differ between neurons."""
         own = tuple(name for name in self.numbers if name in names)
+        for state, factor in self.fading:
+            if factor in own:
+                raise ValueError(f"{factor} must be one number for all neurons, since the state {state} fades by it")
         return _with_columns(self, own) if own else self
 
     @cached_property
@@ -174,8 +177,6 @@ def is_condition(value: ast.expr) -> bool:
 # Names that end in ' are of backward; a step cannot have them. Further inputs of backward: the gradient of the output,
 # whether a spike carries the potential, and the surrogate dt rho(u).
 GRAD, GRADED, SLOPE = "grad'", "graded'", "slope'"
-# The source of `ago` in an expression.
-_AGO = "ago"
 
 
 def later(state: str) -> str:
@@ -193,7 +194,8 @@ class _Reader:
             lines, first = inspect.getsourcelines(step)
         except (OSError, TypeError):
             raise TypeError(f"{what} must be a function in a file, got {step!r}; its source is read") from None
-        self.file, self._first = Path(inspect.getsourcefile(step) or "?"), first
+        self.file = Path(inspect.getsourcefile(step) or "?")
+        self._first = first
         try:
             self.code: Any = ast.parse(textwrap.dedent("".join(lines))).body[0]
         except SyntaxError:  # a part of an expression
@@ -294,7 +296,7 @@ class _Reader:
             if isinstance(test, ast.UnaryOp):  # not
                 return ast.IfExp(test.operand, orelse, body)
             return ast.IfExp(test, body, orelse)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == _AGO:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ago":
             return self.ago(node)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             count = FUNCTIONS.get(node.func.id)
@@ -379,11 +381,11 @@ def read_step(
 ) -> Kind:
     """Return the kind of neuron, by its name, of a step ``step(c, *columns, *states, *inputs)``.
 
-    The step returns the states after it, the potential and, unless it is a read-out, the spike; see `Kind` for the
-    options. Its own backward is
+    The step returns the states after it, the potential and, unless it is a read-out, the spike. Its own backward is
     ``backward(c, *columns, *states, u, rho, g, *values)``. It takes the gradients of the states after the step, the
     potential, the surrogate, the gradient of the spike and values that the step has assigned. It returns the gradients
-    of the states before the step and of the inputs. `backward_exact` is another for the exact gradient.
+    of the states before the step and of the inputs. `backward_exact` is another for the exact gradient. See `Kind` for
+    the other options.
 
     Raises:
         TypeError: the source is not in a file, or the step has more than plain arithmetic.

@@ -7,9 +7,9 @@
 extern "C" __global__ __launch_bounds__(128, RESIDENT) void neuron_of_kind(
     const real *__restrict__ x,                // (inputs, steps, columns), weighted inputs
     const real *__restrict__ constants,        // (constants, period), of each neuron
-    real *__restrict__ states,                 // (states, columns), before the first step, then after the last
+    real *__restrict__ states,                 // (states, columns), before the first step, then after the last; or empty
     real *__restrict__ u,                      // (steps, columns), potential, written
-    bool *s,                                   // (steps, columns), spikes, written and read back if it fires
+    bool *s,                                   // (steps, columns), spikes, written and read back; empty if it never fires
     real *__restrict__ saved,                  // (saves, steps, columns), values for backward, written
     long long steps,                           // time steps
     long long columns,                         // neurons
@@ -24,13 +24,13 @@ extern "C" __global__ void neuron_adjoint_of_kind(
     const real *__restrict__ g,                // (steps, columns), gradient of the spikes
     const real *__restrict__ u,                // (steps, columns), potential
     const real *__restrict__ saved,            // (saves, steps, columns), values of forward
-    const real *__restrict__ states,           // (states, columns), before the first step
+    const real *__restrict__ states,           // (states, columns), before the first step, or empty
     const real *__restrict__ constants,        // (constants, period), of each neuron
     real *again,                               // (values, steps, columns), used by earlier steps, written and read back
     real *__restrict__ y,                      // (inputs, steps, columns), gradient of the inputs, written
     real *__restrict__ sums,                   // (constants, columns), gradients of the constants, written
-    real *__restrict__ later,                  // (states, columns), gradients of the states after the last step, then
-                                               // before the first
+    real *__restrict__ later,                  // (states, columns), gradients of the states, or empty; after the last step,
+                                               // then before the first
     long long steps,                           // time steps
     long long columns,                         // neurons
     bool held,                                 // whether there are states; else they are 0, and states is not accessed

@@ -257,7 +257,7 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, exponential: bool) -> 
     loop = [line for i, _ in results for line in show.load([later(kind.states[i])], i)]
     loop += [f"{show.show_name(GRAD)} = _grads[_j]", f"{u} = _potential[_j]"]
     distance = f"abs({u})" if kind.two_sided else u
-    sloped = kind.fires and SLOPE in _names_of(whole)
+    sloped = SLOPE in _names_of(whole)
     if sloped and exponential:
         loop.append(f"_slope = _height * _exp_of_negative(-abs({distance} - _level) * _steep)")
     elif sloped:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import surrogate_numbers
-from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, samples, surrogate
+from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, samples
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 
 __all__ = ["sampled_spike", "sampled_spike_adjoint_exact", "sampled_spike_after"]
@@ -23,7 +23,7 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
     s = empty(a, (past + len(a), *a.shape[1:]), bool)
     s[:past] = before
     given: dict[str, Any] = {"a": contiguous(a), "s": s, "taps": taps, "count": len(taps), "past": past}
-    return over_time("sampled_spike", a, "u", theta=surrogate(spiking, a.dtype)["theta"], **given), s
+    return over_time("sampled_spike", a, "u", theta=surrogate_numbers(spiking, a.dtype).theta, **given), s
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
