@@ -22,8 +22,7 @@ from cuslayer.neurons.base import Neuron, as_neuron
 def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by one filter: ``y[t] = sum_k w[k] x[t-k]``.
 
-    Backward is ``g_x[t] = sum_k w[k] g[t+k]``, and ``g_w[k] = sum g[t] x[t-k]`` over all steps and columns. On the CPU,
-    inputs of 0 cost no time.
+    Backward is ``g_x[t] = sum_k w[k] g[t+k]``, and ``g_w[k] = sum g[t] x[t-k]`` over all steps and columns.
 
     Args:
         x: (T, N, ...), spikes or numbers.
@@ -59,8 +58,6 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
         y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]
         g_x[t, ..., c]     = sum over i, k of w[i, k] g[t+k, ..., i C + c]
         g_w[i, k]          = sum g[t, ..., i C + c] x[t-k, ..., c]
-
-    On the CPU, inputs of 0 cost no time.
 
     Args:
         x: (T, N, C) or (T, N, H, W, C), spikes or numbers.
