@@ -160,8 +160,7 @@ def _items(graph: Graph, step: Step, on_cpu: bool) -> list[_Item]:
 
 def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
     """Return a layer and its neurons, with or without pooling and its neurons, with a state; None if not fused."""
-    from cuslayer.kernels.fused.cpu import StreamedDense  # imports Numba
-    from cuslayer.kernels.fused.cpu_conv import StreamedConv
+    from cuslayer.kernels.fused.streams import StreamedConv, StreamedDense  # imports Numba
 
     if kinds == (SumPool,):
         return None
@@ -189,7 +188,7 @@ def _alone(node: GraphNode, on_cpu: bool) -> Run:
     stage = node.stage
     neurons = one_pass(stage)
     if on_cpu and neurons is not None:
-        from cuslayer.kernels.fused.cpu import StreamedNeurons  # imports Numba
+        from cuslayer.kernels.fused.streams import StreamedNeurons  # imports Numba
 
         return StreamedNeurons(neurons.constants, neurons.spiking)
     if getattr(stage, "training", False):

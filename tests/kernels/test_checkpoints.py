@@ -13,7 +13,7 @@ from cuslayer._tape import on_potential, recomputable
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.fused.cpu_conv import Checkpoints, ConvPass, saved_type
+from cuslayer.kernels.fused.cpu import Checkpoints, ConvPass, saved_type
 
 pytestmark = pytest.mark.cpu_only
 

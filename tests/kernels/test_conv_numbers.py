@@ -14,7 +14,7 @@ from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Product, Window
 from cuslayer.kernels.conv import cpu, planes, winograd
 from cuslayer.kernels.conv.cpu import merge, merged, split
-from cuslayer.kernels.fused import cpu_conv
+from cuslayer.kernels.fused import cpu as fused_cpu
 from cuslayer.layers import fused
 from tests.support import reference
 
@@ -214,7 +214,7 @@ def test_nothing_is_computed_for_an_input_without_gradient(monkeypatch):
         module = getattr(kernels.cpu, topic)
         for name in names[topic]:
             monkeypatch.setattr(module, name, counted(f"{topic}.{name}", getattr(module, name)))
-    monkeypatch.setattr(cpu_conv, "input_adjoint", counted("conv.input_adjoint", cpu_conv.input_adjoint))
+    monkeypatch.setattr(fused_cpu, "input_adjoint", counted("conv.input_adjoint", fused_cpu.input_adjoint))
     monkeypatch.setattr(fused, "Product", counted("product", Product))
     srm, s = cs.SRM(tau_sr=2.0), np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.3
     networks = {

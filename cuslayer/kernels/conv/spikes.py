@@ -300,7 +300,7 @@ def _walk(
 
 @compiled
 def _conv(first: int, last: int, m: Maps, spikes: Where, taps: Any, lines: Any) -> None:
-    weigh(first, last, lines, 0, 0, m.rows, m, spikes, taps)
+    weigh(first, last, lines, 0, 0, 0, m.rows, m, spikes, taps)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
@@ -344,9 +344,13 @@ class Maps(NamedTuple):
 
 def maps(x: SpikeList, steps: int, outputs: int, window: Window) -> Maps:
     """Return the blocks of a convolution of x, an even number of rows each."""
-    height, columns = window.outputs(x.shape[1:3], ceil=False)
-    samples = x.shape[0] // max(steps, 1)
-    return Maps(steps, samples, height, columns, outputs, _rows(2, columns * outputs))
+    return maps_of(steps, x.shape[0] // max(steps, 1), window.outputs(x.shape[1:3], ceil=False), outputs)
+
+
+def maps_of(steps: int, samples: int, image: tuple[int, int], outputs: int) -> Maps:
+    """Return the blocks of maps of some rows and columns."""
+    rows, columns = image
+    return Maps(steps, samples, rows, columns, outputs, _rows(2, columns * outputs))
 
 
 def pooled_maps(m: Maps, rows: int) -> Maps:
@@ -367,14 +371,18 @@ def rows_of(block: int, m: Maps) -> tuple[int, int, int]:
 
 
 @inlined
-def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
-    """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring buffer over time."""
-    run(spikes.weighing, (first, last, x, sample, low, high, m, spikes, taps))
+def weigh(
+    first: int, last: int, x: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
+) -> None:
+    """Write the weighted input of the rows [low, high) of a sample's maps into x from `at` on, a ring buffer."""
+    run(spikes.weighing, (first, last, x, at, sample, low, high, m, spikes, taps))
 
 
 @compiled
-def _weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
-    where_to = (x, 0, (m.samples, sample), low, high, m.columns * m.outputs)
+def _weigh(
+    first: int, last: int, x: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
+) -> None:
+    where_to = (x, at, (m.samples, sample), low, high, m.columns * m.outputs)
     if not _multiply_rows(first, last, *where_to, spikes, taps):
         _walk(first, last, *where_to, spikes, taps)
 
@@ -389,4 +397,4 @@ def example(dtype: np.dtype[Any]) -> tuple[Array, Maps, Where]:
 @cache
 def _weighing(dtype: np.dtype[Any]) -> int:
     lines, m, spikes = example(dtype)
-    return native_address(_weigh, 0, 0, lines, 0, 0, 0, m, spikes, lines[None])
+    return native_address(_weigh, 0, 0, lines, 0, 0, 0, 0, m, spikes, lines[None])

@@ -25,7 +25,7 @@
 // in memory would move 8 bytes a neuron-step, twice the bytes of u. The weighted input never reaches memory.
 // A block is some of these warps and shares the weights in shared memory, if they fit.
 // Precision: `real`; u and s equal the CPU's to the bit.
-// Twins: kernels/fused/cpu_conv.py. Tests: tests/kernels/test_twins_conv.py.
+// Twins: kernels/fused/cpu.py. Tests: tests/kernels/test_twins_conv.py.
 
 #include "warp.cuh"
 #include "images.cuh"

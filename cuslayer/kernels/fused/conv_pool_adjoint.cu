@@ -22,7 +22,7 @@
 // multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
 // What earlier steps use again is computed again from g and u, which mostly come from the L2 cache.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
-// Twin: kernels/fused/cpu_conv.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+// Twin: kernels/fused/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "warp.cuh"
 #include "images.cuh"

@@ -1,46 +1,45 @@
-"""Layers with their neurons in one pass on the CPU: which there are, and the pass of a dense layer of spikes.
+"""Passes of layers with their neurons on the CPU, and which layers have one; the loop is in `loop.py`.
 
-A thread computes a block, some neurons of several samples, for all time in chunks. It never writes the weighted input
-to memory, and without gradients memory does not grow with time. The results equal `dense` and `neuron` to the bit. A
-stream runs the same loop: its blocks keep their state from call to call. Backward also computes the gradient from a
-narrow next layer chunk by chunk, without writing it. A separate pass computes the gradient of the weights faster.
-Convolutions are in `cpu_conv.py`.
+The weighted input is not written to memory, and without gradients memory does not grow with time. Backward through a
+dense layer also computes the gradient from a narrow next layer chunk by chunk; a separate pass computes the gradient of
+the weights faster. Backward through a convolution sums the gradient of the weights while the errors are in the cache.
+Before pooling, backward may compute the potentials again from `Checkpoints`.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
-from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.cpu import forward, gather, prefers_tables
-from cuslayer.kernels.fused.cpu_conv import ConvPass, from_blocks, saved_type
+from cuslayer.kernels.conv import spikes as conv_spikes
+from cuslayer.kernels.conv import weight_sums
+from cuslayer.kernels.conv.cpu import input_adjoint
+from cuslayer.kernels.conv.spikes import CHUNK, Maps
+from cuslayer.kernels.conv.weight_sums import PARTS
+from cuslayer.kernels.dense.cpu import forward, prefers_tables
+from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, checkpoints, no_checkpoints, no_memory
+from cuslayer.kernels.fused.loop import backward as run_backward
+from cuslayer.kernels.fused.loop import forward as run_forward
+from cuslayer.kernels.fused.pooled import Tiles
+from cuslayer.kernels.fused.sources import ConvSpikes, ConvWeights, DenseSpikes, Errors, ProductErrors
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
-from cuslayer.kernels.host.vectors import multiply
-from cuslayer.kernels.neuron import blocks
-from cuslayer.kernels.neuron.blocks import ENDLESS, Block, Held, backward_of, begin, forward_of, held_by, padded
+from cuslayer.kernels.neuron.blocks import Block, backward_of, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
-
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels", "saved_type"]
+from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Neurons of a block: enough for SIMD, few enough for the second-level cache and, in a small layer, for the threads.
 _LEAST, _MOST, _PARTS = 128, 512, 8
-# In a stream: outputs of a sample, and neurons of all samples.
-_WIDTH, _TOGETHER = 256, 1024
-# Bins of an input, and steps of neurons, that are less work than waking other threads.
-_FEW = 1 << 19
-# Stands for the spikes of an input of numbers.
-_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0, 0, 0))
+# The share of bins with a spike from which potentials are saved.
+_BUSY = 0.05
 
 
 def conv_kernels(x: SpikeList | Array, window: Window, groups: int, spiking: StepSpiking) -> ConvPass | None:
@@ -64,73 +63,17 @@ def pool_kernels(x: Array, spiking: StepSpiking) -> None:
     """Return None: pooling and its neurons are two passes."""
 
 
-class ColumnBlocks(NamedTuple):
-    """The neurons of all samples as blocks: `width` neurons of `together` samples."""
-
-    steps: int
-    samples: int
-    outputs: int
-    width: int
-    together: int
-
-    @property
-    def number(self) -> int:
-        return -(-self.outputs // self.width) * -(-self.samples // self.together)
+def saved_type(x: SpikeList) -> type[Checkpoints] | None:
+    """Return the type that a pass of spikes saves instead of potentials, None if it saves potentials."""
+    return Checkpoints if x.activity < _BUSY else None
 
 
-def blocks_of(steps: int, samples: int, outputs: int) -> ColumnBlocks:
-    """Return the blocks of neurons. A block of several samples has all their neurons."""
-    width = max(1, min(outputs, _MOST, max(_LEAST, -(-samples * outputs // _PARTS))))
-    together = max(1, min(_MOST // width, samples)) if width == outputs else 1
-    return ColumnBlocks(steps, samples, outputs, width, together)
-
-
-@compiled
-def _forward(
-    first: int,
-    last: int,
-    b: ColumnBlocks,
-    begun: int,
-    start: Any,
-    index: Any,
-    w: Any,
-    weighted: Any,
-    held: Held,
-    u: Any,
-    s: Any,
-    neurons: Block,
-) -> None:
-    """Write the spikes s (steps, neurons) of blocks, from the step `begun` on, and u if there is memory for it."""
-    groups, most, goes_on = -(-b.samples // b.together), padded(b.width * b.together), held.memory.size > 0
-    own, table = 0 if goes_on else most, w.reshape(-1)
-    own_inputs, own_fired = scratch_rows(neurons.history + CHUNK, own, w), scratch_rows(neurons.spikes + CHUNK, own, s)
-    own_memory, potential = np.empty(neurons.rows * own, w.dtype), scratch_rows(CHUNK if u.size else 1, most, w)
-    for block in range(first, last):
-        at, low = block // groups * b.width, block % groups * b.together
-        size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
-        to, wide = low * b.outputs + at, count * size
-        memory, x, fired = own_memory, own_inputs, own_fired
-        if goes_on:
-            memory, x, fired = held.memory[block], held.inputs[block], held.fired[block]
-        if begun == 0:
-            begin(memory, to, wide, neurons)
-        ring, distance = x.reshape(-1), x.shape[1]
-        for t in range(0, b.steps, CHUNK):
-            end = min(t + CHUNK, b.steps)
-            for k in range(t, end):
-                row = (begun + k) % len(x)
-                if len(weighted):
-                    copy(x[row, :wide], weighted[k, to : to + wide])
-                else:
-                    for i in range(count):
-                        line, place = k * b.samples + low + i, row * distance + i * size
-                        rows = start[line], start[line + 1]
-                        gather(ring, place, size, rows[0], rows[1], index, table, at, b.outputs)
-            blocks.forward(begun + t, begun + end, memory, x, 0, potential, 0, fired, 0, wide, neurons)
-            for k in range(t, end):
-                copy(s[k, to : to + wide], fired[(begun + k) % len(fired), :wide])
-                if u.size:
-                    copy(u[k, to : to + wide], potential[(begun + k) % len(potential), :wide])
+def dense_blocks(samples: int, outputs: int, least: int = _LEAST, most: int = _MOST, parts: int = _PARTS) -> Blocks:
+    """Return the blocks of the neurons of all samples. A block of several samples has all their neurons."""
+    width = max(1, min(outputs, most, max(least, -(-samples * outputs // parts))))
+    if width < outputs:
+        return Blocks(samples, outputs, width)
+    return Blocks(1, samples * outputs, outputs * max(1, min(most // width, samples)))
 
 
 def dense_neuron(
@@ -141,40 +84,33 @@ def dense_neuron(
     The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
     tables are faster, the layer and the neurons are two passes. `constants` are the neurons' own; see `blocks.py`.
     """
-    w, shape = np.ascontiguousarray(w), (x.shape[0], w.shape[1])
-    b = blocks_of(steps, shape[0] // max(steps, 1), shape[1])
-    flat = steps, b.samples * b.outputs
+    w = np.ascontiguousarray(w)
+    outputs = w.shape[1]
+    shape = (x.shape[0], outputs)
+    samples = shape[0] // max(steps, 1)
+    flat = (steps, samples * outputs)
     if prefers_tables(x, w):
-        u, s = (each.reshape(shape) for each in spiking.fire(kernels.cpu, forward(x, w).reshape(flat), constants))
-        return w[:0] if keep is None else u, s
-    u, s = empty((0, 0) if keep is None else flat, w.dtype), empty(flat, bool)
+        u, s = spiking.fire(kernels.cpu, forward(x, w).reshape(flat), constants)
+        return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
+    u = empty((0, 0) if keep is None else flat, w.dtype)
+    s = empty(flat, bool)
+    b = dense_blocks(samples, outputs)
     neurons = forward_of(w.dtype, steps, constants, spiking)
-    spikes = x.start, x.index, w, w[:0], held_by(neurons, 0, 0, CHUNK)
-    parallel_for(_forward, b.number, b, 0, *spikes, u, s.view(np.uint8), neurons, grain=1)
+    stage = Stage(b, neurons, no_memory(neurons), u, 0)
+    parallel_for(
+        run_forward,
+        b.number,
+        steps,
+        0,
+        CHUNK,
+        stage,
+        None,
+        None,
+        s.view(np.uint8),
+        DenseSpikes(x.start, x.index, w.reshape(-1), samples, outputs),
+        grain=1,
+    )
     return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
-
-
-@compiled
-def _backward(first: int, last: int, b: ColumnBlocks, errors: Any, w: Any, u: Any, neurons: Block) -> None:
-    """Overwrite the potentials u (steps, neurons) of blocks with the gradients; w (next, outputs)."""
-    groups, most, table = -(-b.samples // b.together), padded(b.width * b.together), w.reshape(-1)
-    g, rows = scratch_rows(CHUNK, most, u), scratch_rows(CHUNK, most, u)
-    spikes, of_step = g.reshape(-1), b.samples * len(w)
-    memory, ring = scratch(neurons.rows * most, u), scratch_rows(max(neurons.history, 1), most, u)
-    for block in range(first, last):
-        at, low = block // groups * b.width, block % groups * b.together
-        size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
-        to, wide = low * b.outputs + at, count * size
-        begin(memory, to, wide, neurons)
-        ring[:] = 0
-        for t in range((b.steps - 1) // CHUNK * CHUNK, -1, -CHUNK):
-            end = min(t + CHUNK, b.steps)
-            for i in range(count):
-                given = errors, t * of_step + (low + i) * len(w), of_step, 1, 0
-                multiply(spikes, i * size, most, *given, table, at, b.outputs, 0, len(w), 1, end - t, size)
-            blocks.backward(t, end, memory, ring, 0, g, 0, u, to, rows, 0, wide, neurons)
-            for k in range(t, end):
-                copy(u[k, to : to + wide], rows[k - t, :wide])
 
 
 def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Array, spiking: StepSpiking) -> Array:
@@ -187,90 +123,241 @@ def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Ar
         constants: the constants that differ between the neurons.
         spiking: their other constants.
     """
-    b, g = blocks_of(steps, u.shape[0] // max(steps, 1), u.shape[1]), narrow(g)
-    flat = u.reshape(steps, b.samples * b.outputs)
+    g = narrow(g)
+    outputs = u.shape[1]
+    samples = u.shape[0] // max(steps, 1)
+    flat = u.reshape(steps, samples * outputs)
     if not isinstance(g, Product) or g.dtype != u.dtype:
-        given = g.materialize() if isinstance(g, Product) else g
-        given = given.astype(u.dtype, copy=False).reshape(flat.shape)
-        return spiking.fire_adjoint(kernels.cpu, given, flat, constants).reshape(u.shape)
-    arrays = np.ascontiguousarray(g.errors).reshape(-1), np.ascontiguousarray(g.weight.T), flat
-    parallel_for(_backward, b.number, b, *arrays, backward_of(u.dtype, steps, constants, spiking), grain=1)
+        errors = g.materialize() if isinstance(g, Product) else g
+        errors = errors.astype(u.dtype, copy=False).reshape(flat.shape)
+        return spiking.fire_adjoint(kernels.cpu, errors, flat, constants).reshape(u.shape)
+    b = dense_blocks(samples, outputs)
+    neurons = backward_of(u.dtype, steps, constants, spiking)
+    stage = Stage(b, neurons, no_memory(neurons), flat, 0)
+    weight = np.ascontiguousarray(g.weight.T)
+    parallel_for(
+        run_backward,
+        b.number,
+        np.arange(b.number + 1),
+        steps,
+        0,
+        CHUNK,
+        stage,
+        None,
+        None,
+        flat,
+        ProductErrors(np.ascontiguousarray(g.errors).reshape(-1), weight.reshape(-1), len(weight), samples, outputs),
+        None,
+        None,
+        grain=1,
+    )
     return u
 
 
-@compiled
-def _few(b: ColumnBlocks, count: int, begun: int, x: Any, w: Any, held: Held, s: Any, neurons: Block) -> None:
-    """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
-    start, index, none = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32), np.empty((0, 0), w.dtype)
-    start[0] = 0
-    for row in range(len(x)):
-        start[row + 1] = list_row(row, x, index, start[row])
-    _forward(0, count, b, begun, start, index, w, none, held, none, s, neurons)
+class Map(NamedTuple):
+    """The neurons of a convolution in blocks, of whole pooling windows if there are any."""
+
+    maps: Maps
+    blocks: Blocks
+    image: tuple[int, int]  # rows and columns of the result
+    tiles: Tiles | None
+    after: Blocks | None  # the same blocks after pooling
 
 
-class _Streamed:
-    """Neurons that keep their state from call to call."""
+def map_of(m: Maps, pooling: Pooling | None, dtype: np.dtype[Any]) -> Map:
+    """Return the blocks of maps before and after pooling."""
+    if pooling is None:
+        return Map(m, Blocks(m.samples, m.rows * m.width, m.together * m.width), (m.rows, m.columns), None, None)
+    height, width = pooling.window.kernel
+    m = conv_spikes.pooled_maps(m, height)
+    image = -(-m.rows // height), -(-m.columns // width)
+    pooled = image[1] * m.outputs
+    return Map(
+        m,
+        Blocks(m.samples, m.rows * m.width, m.together * m.width),
+        image,
+        Tiles(height, width, image[1], m.columns, m.outputs, dtype.type(pooling.gain)),
+        Blocks(m.samples, image[0] * pooled, m.together // height * pooled),
+    )
 
-    def __init__(self, constants: Any, spiking: StepSpiking, dtype: np.dtype[Any]) -> None:
-        self.neurons = forward_of(dtype, ENDLESS, constants, spiking)
-        self.dtype = dtype
-        self.steps = 0
-        self.held: Held | None = None
 
-    def begin(self, steps: int, samples: int, outputs: int) -> tuple[ColumnBlocks, Held, Array, Array]:
-        """Return the blocks of a call and their stored states, no potentials, and new spikes (steps, neurons)."""
-        width = max(1, min(_WIDTH, outputs))
-        b = ColumnBlocks(
-            steps, samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples))
+@dataclass(frozen=True)
+class ConvPass:
+    """The passes of a convolution, its neurons and the next stages, with the GPU's arguments.
+
+    Potentials for backward lie block by block: (blocks, steps, numbers of a block). In the layout of the spikes, the
+    distances of a block's rows would be powers of two, where caches and memory are slow.
+    """
+
+    groups: int
+    takes_products: ClassVar[bool] = False  # whether the gradient of the spikes may be a product of matrices
+
+    def conv_neuron(
+        self,
+        x: SpikeList,
+        steps: int,
+        w: Array,
+        window: Window,
+        constants: Array,
+        spiking: StepSpiking,
+        keep: Any,
+    ) -> tuple[Array, Array]:
+        """Return the potential u and the spikes s (frames, rows, columns, outputs).
+
+        Args:
+            x: (frames, H, W, C), the frames of all samples at a step one after the other.
+            steps: the number of steps of the frames.
+            w: (kh, kw, C / groups, outputs).
+            window: the window.
+            constants: the constants that differ between the neurons; see `blocks.py`.
+            spiking: their other constants.
+            keep: None for an empty u.
+        """
+        u, _, s = self.conv_pool(x, steps, w, window, constants, spiking, None, keep)
+        return u, s
+
+    def conv_neuron_adjoint(
+        self,
+        x: SpikeList,
+        steps: int,
+        g: Array,
+        u: Array,
+        window: Window,
+        constants: Array,
+        spiking: StepSpiking,
+        keep: bool,
+    ) -> tuple[Array | None, Array]:
+        """Return the gradients of the weighted input, None without `keep`, and of the weights.
+
+        g is the gradient of the spikes, and u the potential that `conv_neuron` returns; see there.
+        """
+        return self.conv_pool_adjoint(x, steps, g, u, u[:0], window, constants, spiking, None, keep)
+
+    def input_adjoint(
+        self, errors: Array, w: Array, image: tuple[int, int], window: Window, of_weight: Array
+    ) -> tuple[Array, Array]:
+        """Return the gradients of the input and of the weight from the results of the backward passes."""
+        return input_adjoint(errors, w, image, window, self.groups), of_weight
+
+    def conv_pool(
+        self,
+        x: SpikeList,
+        steps: int,
+        w: Array,
+        window: Window,
+        constants: Array,
+        spiking: StepSpiking,
+        pooling: Pooling | None,
+        keep: Any,
+    ) -> tuple[Any, Array, Array]:
+        """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
+
+        See `conv_neuron` for the arguments and the layout of the potentials. With ``keep=Checkpoints``, the first are
+        checkpoints, from which `conv_pool_adjoint` computes the potential before pooling again, to the same bits.
+        """
+        m, b, image, tiles, after = map_of(conv_spikes.maps(x, steps, w.shape[3], window), pooling, w.dtype)
+        again = keep is Checkpoints
+        u = empty((m.blocks, steps, 0 if keep is None or again else b.width), w.dtype)
+        pooled_u = empty((m.blocks, steps, 0 if keep is None or after is None else after.width), w.dtype)
+        s = empty((steps, m.samples * math.prod(image) * m.outputs), bool)
+        neurons = forward_of(w.dtype, steps, constants, spiking)
+        taps = conv_spikes.taps_in_runs(w, window, self.groups)
+        saved = checkpoints(steps, m.blocks, b, taps, neurons) if again else no_checkpoints(neurons)
+        pooled = None
+        if pooling is not None and tiles is not None and after is not None:
+            neurons_after = forward_of(w.dtype, steps, pooling.constants, pooling.spiking)
+            pooled = Pooled(tiles, _by_block(after, neurons_after, pooled_u), saved)
+        parallel_for(
+            run_forward,
+            b.number,
+            steps,
+            0,
+            CHUNK,
+            _by_block(b, neurons, u),
+            pooled,
+            None,
+            s.view(np.uint8),
+            ConvSpikes(m, conv_spikes.where(x, window, m.outputs, w.dtype, self.groups), taps),
+            grain=1,
         )
-        if self.held is None:
-            self.held = held_by(self.neurons, b.number, b.width * b.together, CHUNK)
-        return b, self.held, np.empty((0, 0), self.dtype), np.empty((steps, samples * outputs), bool)
+        return saved if again else u, pooled_u, s.reshape(x.shape[0], *image, m.outputs)
+
+    def conv_pool_adjoint(
+        self,
+        x: SpikeList,
+        steps: int,
+        g: Array,
+        u: Array | Checkpoints,
+        pooled_u: Array,
+        window: Window,
+        constants: Array,
+        spiking: StepSpiking,
+        pooling: Pooling | None,
+        keep: bool,
+    ) -> tuple[Array | None, Array]:
+        """Return the gradients of the convolution's output, None without `keep`, and of the weights.
+
+        g is the gradient of the spikes after pooling, u and pooled_u the potentials that `conv_pool` returns.
+        """
+        alone = conv_spikes.maps(x, steps, g.shape[3], window)
+        m, b, _, tiles, after = map_of(alone, pooling, g.dtype)
+        # Blocks of other rows would sum the weight gradient in another order, so it is computed from the errors.
+        apart = m != alone
+        y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
+        parts = weight_sums.new_parts(x, m, window, self.groups, g.dtype)
+        neurons = backward_of(g.dtype, steps, constants, spiking)
+        spikes = conv_spikes.where(x, window, m.outputs, g.dtype, self.groups)
+        saved = no_checkpoints(neurons)
+        if isinstance(u, Checkpoints):
+            saved = u
+            u = np.empty((m.blocks, steps, 0), g.dtype)
+        pooled = None
+        source = None
+        if pooling is not None and tiles is not None and after is not None:
+            neurons_after = backward_of(g.dtype, steps, pooling.constants, pooling.spiking)
+            pooled = Pooled(tiles, _by_block(after, neurons_after, pooled_u), saved)
+            source = ConvSpikes(m, spikes, saved.taps)
+        order = weight_sums.order_of(x, m, window, self.groups, g.dtype)
+        parallel_for(
+            run_backward,
+            PARTS,
+            weight_sums.bounds(b.number),
+            steps,
+            0,
+            CHUNK,
+            _by_block(b, neurons, u),
+            pooled,
+            None,
+            y,
+            Errors(np.ascontiguousarray(g).reshape(steps, g.size // max(steps, 1))),
+            ConvWeights(m, spikes, order, parts[: 0 if apart else PARTS]),
+            source,
+            grain=1,
+        )
+        errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
+        if apart and errors is not None:
+            return errors, weight_sums.weight_adjoint(x, errors, window, self.groups, steps)
+        return errors, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, self.groups)
 
 
-class StreamedNeurons:
-    """Neurons that run over their weighted input chunk by chunk (T, ...); a call returns its spikes."""
-
-    def __init__(self, constants: Any, spiking: StepSpiking) -> None:
-        self._constants = constants, spiking
-        self._run: _Streamed | None = None
-
-    def __call__(self, x: Array) -> Array:
-        flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
-        constants, spiking = self._constants
-        if self._run is None:
-            self._run = _Streamed(spiking.placed(constants, x, x.shape[2:]), spiking, x.dtype)
-        run = self._run
-        b, held, none, s = run.begin(len(x), 1, flat.shape[1])
-        given = _NO_SPIKES.start, _NO_SPIKES.index, none, flat, held, none, s.view(np.uint8)
-        parallel_for(_forward, b.number, b, run.steps, *given, run.neurons, grain=8)
-        run.steps += len(x)
-        return s.reshape(x.shape)
+def _by_block(b: Blocks, neurons: Block, u: Array) -> Stage:
+    """Return neurons that begin anew, with potentials (blocks, steps, width)."""
+    return Stage(b, neurons, no_memory(neurons), u.reshape(-1, u.shape[2] or 1), u.shape[1])
 
 
-class StreamedDense(_Streamed):
-    """A dense layer (inputs, outputs) and its neurons, called chunk by chunk (T, N, ...); see `dense_neuron`."""
-
-    def __init__(self, weight: Array, constants: Any, spiking: StepSpiking) -> None:
-        self._weight = np.ascontiguousarray(weight)
-        super().__init__(spiking.placed(constants, weight, (weight.shape[1],)), spiking, weight.dtype)
-
-    def __call__(self, x: Array) -> Array:
-        steps, samples, w = len(x), x.shape[1], self._weight
-        rows = x.reshape(steps * samples, math.prod(x.shape[2:]))
-        if rows.shape[1] != len(w):
-            raise ValueError(f"x has {rows.shape[1]} features, weight expects {len(w)}")
-        b, held, none, s = self.begin(steps, samples, w.shape[1])
-        spikes = s.view(np.uint8)
-        if rows.dtype == bool and rows.size + s.size <= _FEW:
-            _few(b, b.number, self.steps, as_bytes(rows), w, held, spikes, self.neurons)
-        else:
-            found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
-            # Compute the weighted input of rows that share tables before the neurons run.
-            apart = found is _NO_SPIKES or prefers_tables(found, w)
-            weighted = forward(rows if found is _NO_SPIKES else found, w).reshape(s.shape) if apart else w[:0]
-            found = _NO_SPIKES if apart else found
-            given = found.start, found.index, w, weighted, held, none, spikes
-            parallel_for(_forward, b.number, b, self.steps, *given, self.neurons, grain=1)
-        self.steps += steps
-        return s.reshape(steps, samples, w.shape[1])
+def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons: Array | None) -> Array:
+    """Return potentials in blocks as (T, samples, H, W, C), or (T, samples, k) of k neurons (row, column, channel)."""
+    steps, count, rows, columns, channels = shape
+    chosen = np.arange(count) if samples is None else samples
+    if 0 in shape:
+        places = shape[2:] if neurons is None else (len(neurons),)
+        return np.zeros((steps, len(chosen), *places), u.dtype)
+    together = u.shape[2] // (columns * channels)
+    by_sample = u.reshape(count, len(u) // count, steps, u.shape[2])
+    if neurons is None:
+        maps = by_sample.reshape(count, -1, steps, together, columns, channels)[chosen]
+        whole = maps.transpose(2, 0, 1, 3, 4, 5).reshape(steps, len(chosen), -1, columns, channels)
+        return np.array(whole[:, :, :rows], order="C")
+    row, column, channel = neurons.T
+    at = (row % together * columns + column) * channels + channel
+    return np.ascontiguousarray(by_sample[chosen[:, None], row // together, :, at].transpose(2, 0, 1))

@@ -1,28 +1,38 @@
-"""Populations with synapses to themselves on the CPU: one loop over time for some samples.
+"""Populations with synapses to themselves on the CPU: the loop of `fused/loop.py` in chunks of one step.
 
 In a step, each spike of `delay` steps before adds its weights to the weighted input. Backward runs from the last step
-to the first: a spike gets the errors of the weighted inputs that it has reached. A thread computes some samples
-together, whose neurons are one block; a sample has the same bits in any batch.
+to the first: a spike gets the errors of the weighted inputs that it has reached. A block is the neurons of some
+samples, which a thread computes together; a sample has the same bits in any batch.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, inlined, parallel_for
+from cuslayer._base.jit import inlined, parallel_for
 from cuslayer._base.threads import thread_count
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Product
+from cuslayer.kernels.fused import loop
+from cuslayer.kernels.fused.loop import (
+    Blocks,
+    Carried,
+    Memory,
+    Stage,
+    fill,
+    implementation_of,
+    memory_of,
+    no_memory,
+    receive,
+    room,
+)
 from cuslayer.kernels.host.memory import aligned_copy, empty
-from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.states import load_states, store_states
+from cuslayer.kernels.host.rows import scratch
 from cuslayer.kernels.host.vectors import multiply
-from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, begin, forward_of, load_saved
-from cuslayer.kernels.neuron.blocks import backward as run_backward
-from cuslayer.kernels.neuron.blocks import forward as run_forward
+from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
@@ -30,6 +40,111 @@ from cuslayer.kernels.spikes.cpu import list_row
 
 # A thread computes samples with so many neurons together, but at least so many for which it reads a weight once.
 _NEURONS, _SAMPLES = 8192, 16
+
+
+class RecurrentInput(NamedTuple):
+    """The source of a population: the weighted input from other layers, and the population's own earlier spikes."""
+
+    x: Array  # (steps, columns)
+    fired: Array  # (steps samples, neurons), a ring buffer of the spikes, uint8
+    samples: int
+    delay: int
+    lags: int
+    synapse: Any
+
+
+class RecurrentErrors(NamedTuple):
+    """The source of a population's errors: from later layers, and from the weighted inputs that a spike has reached."""
+
+    g: Array  # (steps, columns); without columns if the errors are a product
+    errors: Array  # (rows, next), flat, the errors of a narrow next layer
+    weight: Array  # (next, neurons), flat
+    following: int  # the outputs of the next layer
+    y: Array  # (steps, columns), the gradients of the weighted inputs, and of those after the last step
+    samples: int
+    neurons: int
+    delay: int
+    synapse: Any
+
+
+@implementation_of(room, RecurrentInput)
+def _room_of_spikes(like: Any, source: Any) -> Any:
+    return np.empty(source.lags * source.fired.shape[1], np.int32)
+
+
+@implementation_of(room, RecurrentErrors)
+def _room_of_errors(like: Any, source: Any) -> Any:
+    return scratch(source.y.shape[1], like)
+
+
+@inlined
+def _add(out: Any, row: Any) -> None:
+    for j in range(out.size):
+        out[j] += row[j]
+
+
+@implementation_of(fill, RecurrentInput)
+def _fill(
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+) -> None:
+    fired = source.fired
+    synapse = source.synapse
+    neurons = fired.shape[1]
+    samples = source.samples
+    ring_rows = len(fired) // samples
+    for t in range(first, last):
+        x = source.x[t - begun]
+        row = rows[t % len(rows)]
+        # In the ring buffer of spikes, rows are samples.
+        sent = (t - source.delay) % ring_rows * samples + at // neurons
+        for column in range(0, size, neurons):
+            count = 0
+            for lag in range(source.lags):
+                first_of_lag = count
+                earlier = (sent - lag * samples) % len(fired)
+                count = list_row(earlier, fired, own, count)
+                for e in range(first_of_lag, count if lag else 0):
+                    own[e] += lag * neurons
+            out = row[rows_at + column : rows_at + column + neurons]
+            send_spikes(out, own, count, synapse)
+            _add(out, x[at + column : at + column + neurons])
+            sent += 1
+
+
+@implementation_of(receive, RecurrentErrors)
+def _receive(first: int, last: int, rows: Any, at: int, size: int, own: Any, source: Any) -> None:
+    neurons = source.neurons
+    terms = source.following
+    columns = source.y.shape[1]
+    y = source.y.reshape(source.y.size)
+    for t in range(last - 1, first - 1, -1):
+        total = rows[t % len(rows), :size]
+        reached = t + source.delay
+        receive_errors(total, y, reached * columns + at, columns, max(len(source.y) - reached, 0), source.synapse)
+        if terms:
+            begin = (t * source.samples + at // neurons) * terms
+            samples = size // neurons
+            multiply(
+                own,
+                0,
+                neurons,
+                source.errors,
+                begin,
+                terms,
+                1,
+                0,
+                source.weight,
+                0,
+                neurons,
+                0,
+                terms,
+                1,
+                samples,
+                neurons,
+            )
+            _add(total, own)
+        else:
+            _add(total, source.g[t, at : at + size])
 
 
 def nothing_later(g: Array, spiking: StepSpiking, longest: int) -> Later:
@@ -48,67 +163,19 @@ def held(x: Array, spiking: StepSpiking, delay: int) -> PopulationMemory:
 
 
 def _memory(x: Array, block: Block, delay: int) -> PopulationMemory:
-    samples, neurons = x.shape[1], math.prod(x.shape[2:])
-    states = np.zeros((block.states, samples * neurons), x.dtype)
-    inputs = np.zeros((block.history + 1, samples, neurons), x.dtype)
-    fired = np.zeros((max(block.spikes, delay) + 1, samples, neurons), np.uint8)
-    return PopulationMemory(states, inputs, fired, rings=True)
+    samples = x.shape[1]
+    neurons = math.prod(x.shape[2:])
+    states, inputs, fired = memory_of(block, samples * neurons, 1, delay)
+    inputs = inputs.reshape(len(inputs), samples, neurons)
+    return PopulationMemory(states, inputs, fired.reshape(len(fired), samples, neurons), rings=True)
 
 
-@inlined
-def _add(out: Any, one: Any, other: Any) -> None:
-    for j in range(out.size):
-        out[j] = one[j] + other[j]
-
-
-@compiled
-def _forward(
-    first: int,
-    last: int,
-    start: int,
-    x: Any,
-    synapse: Any,
-    delay: int,
-    lags: int,
-    states: Any,
-    inputs: Any,
-    fired: Any,
-    u: Any,
-    more: Any,
-    s: Any,
-    b: Block,
-    together: int,
-) -> None:
-    width, kept = x.shape[2], b.rows - len(more)
-    all_columns = x.shape[1] * width
-    rows, marks = inputs.reshape(len(inputs), all_columns), fired.reshape(len(fired), all_columns)
-    potential, saved = u.reshape(len(u), all_columns), more.reshape(len(more), len(u), all_columns)
-    by_sample, spikes = fired.reshape(len(fired) * x.shape[1], width), s.reshape(len(s), all_columns)
-    total, index = scratch(width, x), np.empty(lags * width, np.int32)
-    memory = scratch(b.rows * min(together, last - first) * width, x)
-    for low in range(first, last, together):
-        high = min(low + together, last)
-        at, columns = low * width, (high - low) * width
-        begin(memory, at, columns, b)
-        load_states(memory, states, at, columns)
-        for k in range(x.shape[0]):
-            t = start + k
-            given = rows[t % len(inputs)]
-            for n in range(low, high):
-                count = 0
-                for lag in range(lags):
-                    first_of_lag = count
-                    row = (t - delay - lag) % len(fired) * x.shape[1] + n
-                    count = list_row(row, by_sample, index, count)
-                    for e in range(first_of_lag, count if lag else 0):
-                        index[e] += lag * width
-                send_spikes(total, index, count, synapse)
-                _add(given[n * width : (n + 1) * width], x[k, n], total)
-            run_forward(t, t + 1, memory, rows, at, potential[k : k + 1], at, marks, at, columns, b)
-            copy(spikes[k, at : at + columns], marks[t % len(fired), at : at + columns])
-            for i in range(len(more)):
-                copy(saved[i, k, at : at + columns], memory[(kept + i) * columns : (kept + i + 1) * columns])
-        store_states(states, memory, at, columns)
+def _blocks(samples: int, neurons: int, weighted: bool) -> Blocks:
+    """Return the blocks of samples that threads compute together, so that all have equal work."""
+    most = max(_NEURONS // max(neurons, 1), _SAMPLES if weighted else 1)
+    rounds = -(-samples // (thread_count() * most))
+    together = max(1, -(-samples // (thread_count() * max(rounds, 1))))
+    return Blocks(1, samples * neurons, together * neurons)
 
 
 def forward(
@@ -133,79 +200,47 @@ def forward(
         before: the state before the first step, overwritten by the state after the last; by default 0.
         saves: the names of the other values for backward, from `StepSpiking.saved`.
     """
-    steps, samples, neurons = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    steps, samples = x.shape[:2]
+    neurons = math.prod(x.shape[2:])
+    flat = (steps, samples * neurons)
     block = forward_of(x.dtype, steps if before is None else ENDLESS, constants, spiking, saves)
     lags = lags_of(weight, geometry)
     before = _memory(x, block, delay + lags - 1) if before is None else before
-    u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
-    more, flat = empty((len(saves), *x.shape), x.dtype), (steps, samples, neurons)
-    given = np.ascontiguousarray(x).reshape(flat), synapse(weight, x.shape[2:], geometry), delay, lags
-    written = u.reshape(flat), more.reshape(len(saves), *flat), s.view(np.uint8).reshape(flat)
-    held, weighted = (before.states, before.inputs, before.fired), lags > 0 and geometry is None
-    together = _together(samples, neurons, weighted)
-    parallel_for(_forward, samples, before.steps, *given, *held, *written, block, together, grain=together)
+    u = empty(x.shape, x.dtype)
+    s = empty(x.shape, bool)
+    kept = empty((len(saves), *x.shape), x.dtype)
+    b = _blocks(samples, neurons, lags > 0 and geometry is None)
+    fired = before.fired.reshape(len(before.fired), flat[1])
+    memory = Memory(before.states, before.inputs.reshape(len(before.inputs), flat[1]), fired)
+    stage = Stage(b, block, memory, u.reshape(flat), 0)
+    parallel_for(
+        loop.forward,
+        b.number,
+        steps,
+        before.steps,
+        1,
+        stage,
+        None,
+        kept.reshape(len(saves), *flat),
+        s.view(np.uint8).reshape(flat),
+        RecurrentInput(
+            np.ascontiguousarray(x).reshape(flat),
+            fired.reshape(len(fired) * samples, neurons),
+            samples,
+            delay,
+            lags,
+            synapse(weight, x.shape[2:], geometry),
+        ),
+        grain=1,
+    )
     before.steps += steps
-    return u, s, more
-
-
-@compiled
-def _adjoint(
-    first: int,
-    last: int,
-    start: int,
-    g: Any,
-    errors: Any,
-    after: Any,
-    u: Any,
-    kept: Any,
-    y: Any,
-    synapse: Any,
-    delay: int,
-    states: Any,
-    old: Any,
-    later: Later,
-    sums: Any,
-    b: Block,
-    together: int,
-) -> None:
-    steps, samples, inputs = errors.shape
-    width, at_sums = y.shape[1] // max(samples, 1), b.rows - len(sums)
-    most, apart = min(together, last - first) * width, y.shape[1]
-    flat, flat_errors, flat_after = y.reshape(y.size), errors.reshape(errors.size), after.reshape(after.size)
-    memory, totals, own = scratch(b.rows * most, u), scratch(most, u), scratch(most, u)
-    for low in range(first, last, together):
-        rows = min(low + together, last) - low
-        at, columns = low * width, rows * width
-        begin(memory, 0, columns, b)
-        load_states(memory, later.states, at, columns)
-        ring, total = later.ring[:, at : at + columns].copy(), totals[:columns]
-        for t in range(steps - 1, -1, -1):
-            receive_errors(total, flat, (t + delay) * apart + at, apart, max(len(y) - t - delay, 0), synapse)
-            if inputs:
-                place = (t * samples + low) * inputs
-                sent = flat_errors, place, inputs, 1, 0
-                multiply(own, 0, width, *sent, flat_after, 0, width, 0, inputs, 1, rows, width)
-            _add(total, total, own if inputs else g[t, at : at + columns])
-            load_saved(memory, columns, t, at, u, kept, states, old, b)
-            potential, out, now = u[t : t + 1], y[t : t + 1], start + t
-            grads = total.reshape(1, columns)
-            run_backward(now, now + 1, memory, ring, 0, grads, 0, potential, at, out, at, columns, b)
-        later.ring[:, at : at + columns] = ring
-        store_states(later.states, memory, at, columns)
-        store_states(sums, memory[at_sums * columns :], at, columns)
-
-
-def _together(samples: int, neurons: int, weighted: bool) -> int:
-    """Return the number of samples that a thread computes together, so that all threads have equal work."""
-    most = max(_NEURONS // max(neurons, 1), _SAMPLES if weighted else 1)
-    rounds = -(-samples // (thread_count() * most))
-    return max(1, -(-samples // (thread_count() * max(rounds, 1))))
+    return u, s, kept
 
 
 def adjoint(
     g: Array | Product,
     u: Array,
-    more: Array,
+    kept: Array,
     weight: Array,
     spiking: StepSpiking,
     constants: Array,
@@ -224,7 +259,7 @@ def adjoint(
     Args:
         g: (T, N, ...), or a `Product` of one column or more.
         u: (T, N, ...), the potential.
-        more: the other values from `forward`.
+        kept: the other values from `forward`.
         weight: see `forward`.
         spiking: the kind of neuron and its constants.
         constants: see `forward`.
@@ -235,25 +270,53 @@ def adjoint(
         later: gradients after the last step, overwritten by those before the first; by default `nothing_later`.
         start: the steps before the first.
     """
-    steps, samples, neurons = u.shape[0], u.shape[1], math.prod(u.shape[2:])
-    flat, lags = (steps, samples * neurons), lags_of(weight, geometry)
-    more = more[: len(spiking.saved(trained))]  # after these, gradients of constants may need more
-    block = backward_of(u.dtype, steps if later is None else ENDLESS, constants, spiking, trained)
+    steps, samples = u.shape[:2]
+    neurons = math.prod(u.shape[2:])
+    columns = samples * neurons
+    dtype = u.dtype
+    kept = kept[: len(spiking.saved(trained))]  # after these, gradients of constants may need more
+    block = backward_of(dtype, steps if later is None else ENDLESS, constants, spiking, trained)
     later = _zeros_after(u, block, 0) if later is None else later
-    old = np.array(spiking.old(trained), np.int64)
-    states = np.zeros((len(spiking.kind.states), samples * neurons), u.dtype) if states is None else states
-    sums = np.empty((len(block.constants) if trained else 0, flat[1]), u.dtype)
+    states = np.zeros((len(spiking.kind.states), columns), dtype) if states is None else states
+    sums = np.empty((len(block.constants) if trained else 0, columns), dtype)
     # The errors of the weighted inputs after the last step, if there are any, come after the others.
-    y = empty((steps + len(later.errors), flat[1]), u.dtype)
+    y = empty((steps + len(later.errors), columns), dtype)
     y[steps:] = later.errors
+    of_next = np.empty(0, dtype)
+    next_weight = np.empty(0, dtype)
+    following = 0
+    given = np.empty((0, columns), dtype)
     if isinstance(g, Product):
-        errors = np.ascontiguousarray(g.errors).reshape(steps, samples, g.errors.shape[1])
-        given = np.empty((0, flat[1]), u.dtype), errors, aligned_copy(g.weight.T, u.dtype)
+        of_next = np.ascontiguousarray(g.errors).reshape(-1)
+        next_weight = aligned_copy(g.weight.T, dtype).reshape(-1)
+        following = g.errors.shape[1]
     else:
-        given = np.ascontiguousarray(g).reshape(flat), np.empty((steps, samples, 0), u.dtype), np.empty((0, 0), u.dtype)
-    arrays = *given, u.reshape(flat), more.reshape(len(more), *flat), y
-    synapses = backward_synapse(weight, u.shape[2:], geometry), delay
-    states_and_sums, together = (states, old, later, sums), _together(samples, neurons, lags > 0 and geometry is None)
-    parallel_for(_adjoint, samples, start, *arrays, *synapses, *states_and_sums, block, together, grain=together)
+        given = np.ascontiguousarray(g).reshape(steps, columns)
+    back = backward_synapse(weight, u.shape[2:], geometry)
+    b = _blocks(samples, neurons, lags_of(weight, geometry) > 0 and geometry is None)
+    stage = Stage(b, block, no_memory(block), u.reshape(steps, columns), 0)
+    parallel_for(
+        loop.backward,
+        b.number,
+        np.arange(b.number + 1),
+        steps,
+        start,
+        1,
+        stage,
+        None,
+        Carried(
+            kept.reshape(len(kept), steps, columns),
+            states,
+            np.array(spiking.old(trained), np.int64),
+            later.states,
+            later.ring,
+            sums,
+        ),
+        y,
+        RecurrentErrors(given, of_next, next_weight, following, y, samples, neurons, delay, back),
+        None,
+        None,
+        grain=1,
+    )
     later.errors[:] = y[: len(later.errors)]
     return y[:steps].reshape(u.shape), sums

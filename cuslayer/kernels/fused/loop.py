@@ -1,0 +1,514 @@
+"""The loop of all passes over time on the CPU: ``fill`` the weighted input, run the scan of the neurons, ``take``.
+
+A layer is a source and a sink. The source writes the weighted input of some neurons at some steps, and backward the
+errors of their spikes. The sink takes the errors of the weighted input. Both are named tuples of arrays; the type
+decides which function Numba compiles into the loop. `sources.py` has those of dense layers, convolutions and numbers,
+`recurrent/cpu.py` those of populations with synapses to themselves.
+
+A thread computes a block, some neighbouring columns, for all time in chunks. The weighted input, the spikes before
+pooling, and the gradients of both, are used in the cache and need not be written to memory. A pass whose memory has
+states goes on where the call before it ended. The results equal separate passes to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from cuslayer._base.jit import compiled, inlined
+from cuslayer.backend import Array
+from cuslayer.kernels.conv.spikes import CHUNK
+from cuslayer.kernels.fused.pooled import Tiles, pool, spread
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
+from cuslayer.kernels.host.states import load_states, store_states
+from cuslayer.kernels.neuron import blocks
+from cuslayer.kernels.neuron.blocks import Block, begin, load_saved, padded
+
+
+def by_type(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function for compiled loops; the class of its last argument chooses the implementation.
+
+    ``implementation_of(function, kind)`` adds the implementation for a class of named tuples.
+    """
+    implementations: dict[type, Callable[..., Any]] = {}
+
+    @overload(function, strict=False, inline="always")
+    def choose(*arguments: Any) -> Callable[..., Any]:
+        return implementations[arguments[-1].instance_class]
+
+    vars(function)["implementations"] = implementations
+    return function
+
+
+def implementation_of(function: Callable[..., Any], kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that makes a function the implementation of another for a class."""
+
+    def add(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        vars(function)["implementations"][kind] = implementation
+        return implementation
+
+    return add
+
+
+@by_type
+def room(like: Any, source: Any) -> Any:
+    """Return the memory that a thread needs for a source or sink, in the type of an array."""
+    raise TypeError("runs in compiled loops only")
+
+
+@by_type
+def fill(first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any) -> None:
+    """Write the weighted input of the columns [at, at + size) at the steps [first, last) of all calls.
+
+    Step t is row t modulo the number of rows, from the column `rows_at` on. The call began at the step `begun`; `own`
+    is the thread's memory.
+    """
+    raise TypeError("runs in compiled loops only")
+
+
+@by_type
+def receive(first: int, last: int, rows: Any, at: int, size: int, own: Any, source: Any) -> None:
+    """Write the errors of the spikes of the columns [at, at + size) at the steps [first, last); see `fill`."""
+    raise TypeError("runs in compiled loops only")
+
+
+@by_type
+def take(first: int, last: int, errors: Any, at: int, size: int, part: int, own: Any, sink: Any) -> None:
+    """Use the errors of the weighted input, a ring buffer, of one block of a part of all blocks; see `fill`."""
+    raise TypeError("runs in compiled loops only")
+
+
+class Blocks(NamedTuple):
+    """The columns of a step in blocks: of `groups` groups of `size` columns, `width` columns, or fewer at the end."""
+
+    groups: int
+    size: int
+    width: int
+
+    @property
+    def number(self) -> int:
+        """The number of blocks."""
+        return self.groups * -(-self.size // max(self.width, 1))
+
+
+@compiled
+def place(block: int, b: Blocks) -> tuple[int, int]:
+    """Return the first column of a block, and the number of its columns."""
+    in_a_group = -(-b.size // b.width)
+    group = block // in_a_group
+    first = (block - group * in_a_group) * b.width
+    return group * b.size + first, min(b.width, b.size - first)
+
+
+class Memory(NamedTuple):
+    """The states of neurons between calls, and ring buffers of earlier steps; no elements if a call begins anew."""
+
+    states: Array  # (states, columns)
+    inputs: Array  # (steps, columns), the weighted inputs
+    fired: Array  # (steps, columns), the spikes, uint8
+
+
+def memory_of(neurons: Block, columns: int, chunk: int, delay: int = 0) -> Memory:
+    """Return the states before the first step, for calls in chunks of so many steps and spikes after a delay."""
+    dtype = neurons.numbers.dtype
+    return Memory(
+        np.zeros((neurons.states, columns), dtype),
+        np.zeros((neurons.history + chunk, columns), dtype),
+        np.zeros((max(neurons.spikes, delay) + chunk, columns), np.uint8),
+    )
+
+
+def no_memory(neurons: Block) -> Memory:
+    """Return the memory of a pass that begins anew."""
+    dtype = neurons.numbers.dtype
+    return Memory(np.empty((0, 0), dtype), np.empty((0, 0), dtype), np.empty((0, 0), np.uint8))
+
+
+class Stage(NamedTuple):
+    """Neurons of a pass."""
+
+    blocks: Blocks
+    neurons: Block
+    memory: Memory
+    u: Array  # the potentials, (steps, columns) or block by block (blocks steps, width); without elements for none
+    apart: int  # the rows of u from block to block; 0 if blocks are columns of the same rows
+
+
+class Pooled(NamedTuple):
+    """Pooling after a layer's neurons, the neurons after it, and the states between, if they are saved."""
+
+    tiles: Tiles
+    stage: Stage
+    saved: Checkpoints
+
+
+class Checkpoints(NamedTuple):
+    """States from which backward recomputes potentials; of the chunks of time only the first may be shorter.
+
+    A saved potential takes 4 bytes a step for every neuron, a checkpoint 16 bytes for `CHUNK` steps, and a byte for
+    each spike that later steps need. The potentials have the same bits, and are read from the cache. That weighs spikes
+    twice, so where many bins have a spike, potentials are saved.
+    """
+
+    states: Array  # (blocks, chunks, states x distance), the states of a block before each chunk
+    fired: Array  # (blocks, chunks, rows, distance), the spikes of the last steps of each chunk
+    taps: Array  # the weights, as the source reads them
+    neurons: Block  # of the forward pass
+
+
+def checkpoints(steps: int, number: int, b: Blocks, taps: Array, neurons: Block) -> Checkpoints:
+    """Return arrays for the checkpoints of some blocks."""
+    chunks = -(-steps // CHUNK)
+    distance = padded(b.width)
+    states = empty((number, chunks, neurons.states * distance), neurons.numbers.dtype)
+    fired = empty((number, chunks, min(neurons.spikes, CHUNK), distance), np.uint8)
+    return Checkpoints(states, fired, taps, neurons)
+
+
+def no_checkpoints(neurons: Block) -> Checkpoints:
+    """Return the checkpoints of a pass that saves potentials or nothing."""
+    none = np.empty((0, 0, 0), neurons.numbers.dtype)
+    return Checkpoints(none, np.empty((0, 0, 0, 0), np.uint8), none, neurons)
+
+
+@compiled
+def _chunk(number: int, steps: int, most: int) -> tuple[int, int]:
+    """Return the first step of a chunk of `most` steps, and the end of its steps."""
+    end = steps - (-(-steps // most) - 1 - number) * most
+    return max(end - most, 0), end
+
+
+@compiled
+def _save_states(block: int, number: int, memory: Any, size: int, saved: Checkpoints) -> None:
+    """Save the states before a chunk."""
+    if saved.states.size:
+        copy(saved.states[block, number, :size], memory[:size])
+
+
+@compiled
+def _save_spikes(block: int, number: int, first: int, last: int, fired: Any, saved: Checkpoints) -> None:
+    """Save the last spikes of the chunk [first, last), from a ring buffer; the last row is the last step."""
+    if saved.states.size:
+        rows = saved.fired[block, number]
+        for t in range(max(first, last - len(rows)), last):
+            copy(rows[t - last + len(rows)], fired[t % len(fired)])
+
+
+@compiled
+def _load_spikes(first: int, last: int, steps: int, saved: Any, fired: Any) -> None:
+    """Write the saved spikes of the steps [first, last), which are in earlier chunks, into a ring buffer."""
+    for t in range(max(first, 0), last):
+        number = -(-steps // CHUNK) - 1 - (steps - 1 - t) // CHUNK
+        _, end = _chunk(number, steps, CHUNK)
+        copy(fired[t % len(fired)], saved[number, t - end + saved.shape[1]])
+
+
+@compiled
+def _room_after(after: Stage, chunk: int) -> tuple[Any, Any]:
+    """Return the memory of a block of the neurons after pooling, and a ring buffer of their inputs for a chunk."""
+    width = padded(after.blocks.width)
+    neurons = after.neurons
+    memory = scratch(neurons.rows * width, neurons.numbers)
+    return memory, scratch_rows(neurons.history + chunk if chunk else 0, width, neurons.numbers)
+
+
+@inlined
+def _copy_spikes(s: Any, first: int, last: int, ring: Any, begun: int, at: int, size: int) -> None:
+    """Copy the spikes of the steps [first, last) of a call from a ring buffer."""
+    for t in range(first, last):
+        copy(s[t, at : at + size], ring[(begun + t) % len(ring), at : at + size])
+
+
+@inlined
+def _keep(kept: Any, t: int, memory: Any, row: int, at: int, size: int) -> None:
+    """Copy the values for backward at a step from the memory's rows."""
+    for i in range(len(kept)):
+        copy(kept[i, t, at : at + size], memory[(row + i) * size : (row + i + 1) * size])
+
+
+@inlined
+def _potentials(t: int, end: int, steps: int, chunk: int, block: int, stage: Stage, unread: Any) -> Any:
+    """Return the rows for the potentials of the steps [t, end) of a block."""
+    if stage.u.size == 0:
+        return unread
+    first = block * stage.apart
+    # Rows count the steps of all calls, modulo their number: one row fits any step.
+    return stage.u[first + t : first + end] if chunk == 1 else stage.u[first : first + steps]
+
+
+@compiled
+def forward(
+    first: int,
+    last: int,
+    steps: int,
+    begun: int,
+    chunk: int,
+    stage: Stage,
+    pooled: Pooled | None,
+    kept: Any,
+    s: Any,
+    source: Any,
+) -> None:
+    """Write the spikes s (steps, neurons) of the blocks [first, last), and the potentials that stages have arrays for.
+
+    Args:
+        first: the first block.
+        last: the end of the blocks.
+        steps: the steps of the call.
+        begun: the steps of earlier calls.
+        chunk: the steps that are computed at a time, `CHUNK` at most.
+        stage: the neurons of the layer.
+        pooled: pooling and its neurons; None without.
+        kept: (values, steps, neurons), further values for backward, with chunks of one step; None for none.
+        s: the spikes of the last neurons, uint8.
+        source: the layer.
+    """
+    neurons = stage.neurons
+    goes_on = len(stage.memory.inputs) > 0
+    own = room(neurons.numbers, source)
+    width = padded(stage.blocks.width)
+    memory = scratch(neurons.rows * width, neurons.numbers)
+    own_inputs = scratch_rows(neurons.history + chunk, 0 if goes_on else width, neurons.numbers)
+    unread = scratch_rows(1, width, neurons.numbers)
+    own_fired = s
+    if pooled is not None:
+        own_fired = np.empty((neurons.spikes + chunk, width), np.uint8)
+        after = pooled.stage
+        memory_after, sums_of_tiles = _room_after(after, 0 if goes_on else chunk)
+    for block in range(first, last):
+        at, size = place(block, stage.blocks)
+        begin(memory, at, size, neurons)
+        load_states(memory, stage.memory.states, at, size)
+        if goes_on:
+            x, x_at, fired, fired_at = stage.memory.inputs, at, stage.memory.fired, at
+        else:
+            x, x_at, fired, fired_at = own_inputs, 0, own_fired, at
+        if pooled is not None:
+            at_after, size_after = place(block, after.blocks)
+            begin(memory_after, at_after, size_after, after.neurons)
+            load_states(memory_after, after.memory.states, at_after, size_after)
+            if goes_on:
+                sums, sums_at, fired_after = after.memory.inputs, at_after, after.memory.fired
+            else:
+                sums, sums_at, fired_after, fired_at = sums_of_tiles, 0, s, 0
+        for number in range(-(-steps // chunk)):
+            t, end = _chunk(number, steps, chunk)
+            since, until = begun + t, begun + end
+            if pooled is not None:
+                _save_states(block, number, memory, neurons.states * size, pooled.saved)
+            fill(since, until, begun, x, x_at, at, size, own, source)
+            potential = _potentials(t, end, steps, chunk, block, stage, unread)
+            potential_at = 0 if stage.apart or not stage.u.size else at
+            blocks.forward(since, until, memory, x, x_at, potential, potential_at, fired, fired_at, size, neurons)
+            if kept is not None:
+                _keep(kept, t, memory, neurons.rows - len(kept), at, size)
+            if pooled is not None:
+                _save_spikes(block, number, t, end, fired, pooled.saved)
+                pool(since, until, fired, fired_at, size, sums, sums_at, pooled.tiles)
+                potential = _potentials(t, end, steps, chunk, block, after, unread)
+                blocks.forward(
+                    since,
+                    until,
+                    memory_after,
+                    sums,
+                    sums_at,
+                    potential,
+                    0,
+                    fired_after,
+                    at_after,
+                    size_after,
+                    after.neurons,
+                )
+                if goes_on:
+                    _copy_spikes(s, t, end, fired_after, begun, at_after, size_after)
+            elif goes_on:
+                _copy_spikes(s, t, end, fired, begun, at, size)
+        store_states(stage.memory.states, memory, at, size)
+        if pooled is not None:
+            store_states(after.memory.states, memory_after, at_after, size_after)
+
+
+class Carried(NamedTuple):
+    """What backward needs besides the potential, and the gradients that go from call to call."""
+
+    values: Array  # (values, steps, columns), see `StepSpiking.saved`
+    states: Array  # (states, columns), the states before the first step
+    old: Array  # the numbers of the states whose values before a step are needed, see `StepSpiking.old`
+    later: Array  # (states, columns), the gradients after the last step, overwritten by those before the first
+    ring: Array  # (rows, columns), in the same way, the ring buffer of values of later steps
+    sums: Array  # (constants, columns), the gradients of trained constants
+
+
+@compiled
+def _restore(
+    first: int,
+    last: int,
+    steps: int,
+    block: int,
+    size: int,
+    memory: Any,
+    x: Any,
+    fired: Any,
+    potential: Any,
+    saved: Checkpoints,
+) -> None:
+    """Compute the potentials of the chunk [first, last) again, from the weighted input x in a ring buffer."""
+    number = -(-last // CHUNK) - 1
+    count = saved.neurons.states * size
+    _load_spikes(first - saved.neurons.spikes, first, steps, saved.fired[block], fired)
+    copy(memory[:count], saved.states[block, number, :count])
+    blocks.forward(first, last, memory, x, 0, potential, 0, fired, 0, size, saved.neurons)
+
+
+@compiled
+def backward(
+    first: int,
+    last: int,
+    parts: Any,
+    steps: int,
+    begun: int,
+    chunk: int,
+    stage: Stage,
+    pooled: Pooled | None,
+    carried: Carried | None,
+    y: Any,
+    errors: Any,
+    layer: Any,
+    source: Any,
+) -> None:
+    """Write the gradient of the weighted input to y, if it has elements, and give it to the layer.
+
+    Args:
+        first: the first part of the blocks.
+        last: the end of the parts.
+        parts: the first block of each part, and the number of blocks.
+        steps: the steps of the call.
+        begun: the steps of earlier calls.
+        chunk: the steps that are computed at a time.
+        stage: the neurons of the layer, with their potentials.
+        pooled: pooling and its neurons, with their potentials; None without.
+        carried: further values, with chunks of one step; None for none.
+        y: (steps, columns); it may be the potentials.
+        errors: the source of the errors of the spikes.
+        layer: the sink of the errors of the weighted input; None if y is all that is wanted.
+        source: the layer, for checkpoints; None without pooling.
+    """
+    neurons = stage.neurons
+    like = neurons.numbers
+    own = room(like, errors)
+    width = padded(stage.blocks.width)
+    memory = scratch(neurons.rows * width, like)
+    ring = scratch_rows(max(neurons.history, 1), width, like)
+    grads = scratch_rows(chunk, width, like)
+    written = scratch_rows(chunk, width, like)
+    restored = stage.u
+    again = False
+    if layer is not None:
+        own_sums = room(like, layer)
+    if pooled is not None:
+        after = pooled.stage
+        saved = pooled.saved
+        again = saved.states.size > 0
+        memory_after, ring_after, grads_after, written_after = _room_back(after, chunk)
+        wide = width if again else 0
+        restored = scratch_rows(chunk, wide, like)
+        restoring = scratch(saved.neurons.rows * wide, like)
+        x = scratch_rows(saved.neurons.history + chunk, wide, like)
+        fired = np.empty((saved.neurons.spikes + chunk, wide), np.uint8)
+        own_source = room(like, source)
+    for part in range(first, last):
+        for block in range(parts[part], parts[part + 1]):
+            at, size = place(block, stage.blocks)
+            begin(memory, at, size, neurons)
+            ring[:] = 0
+            if carried is not None:
+                load_states(memory, carried.later, at, size)
+                load_rows(ring, carried.ring, at, size)
+            if pooled is not None:
+                at_after, size_after = place(block, after.blocks)
+                begin(memory_after, at_after, size_after, after.neurons)
+                ring_after[:] = 0
+                filled = steps
+                if again:
+                    begin(restoring, at, size, saved.neurons)
+            for end in range(steps, 0, -chunk):
+                t = max(end - chunk, 0)
+                since, until = begun + t, begun + end
+                if pooled is not None:
+                    if again:
+                        # The neurons need inputs from before the chunk; later ones are there from the chunk before.
+                        earliest = max(t - saved.neurons.history, 0)
+                        fill(earliest, filled, 0, x, 0, at, size, own_source, source)
+                        filled = earliest
+                        _restore(t, end, steps, block, size, restoring, x, fired, restored, saved)
+                    receive(t, end, grads_after, at_after, size_after, own, errors)
+                    potential = _potentials(t, end, steps, chunk, block, after, restored)
+                    blocks.backward(
+                        since,
+                        until,
+                        memory_after,
+                        ring_after,
+                        0,
+                        grads_after,
+                        0,
+                        potential,
+                        0,
+                        written_after,
+                        0,
+                        size_after,
+                        after.neurons,
+                    )
+                    spread(t, end, written_after, size, grads, pooled.tiles)
+                else:
+                    receive(t, end, grads, at, size, own, errors)
+                potential = _potentials(t, end, steps, chunk, block, stage, restored)
+                potential_at = 0 if stage.apart or again else at
+                if carried is not None:
+                    load_saved(memory, size, t, at, stage.u, carried.values, carried.states, carried.old, neurons)
+                    out = y[t:end]
+                    blocks.backward(
+                        since, until, memory, ring, 0, grads, 0, potential, potential_at, out, at, size, neurons
+                    )
+                else:
+                    blocks.backward(
+                        since, until, memory, ring, 0, grads, 0, potential, potential_at, written, 0, size, neurons
+                    )
+                    if layer is not None:
+                        take(t, end, written, at, size, part, own_sums, layer)
+                    if y.size:
+                        for k in range(t, end):
+                            copy(y[k, at : at + size], written[k % chunk, :size])
+            if carried is not None:
+                store_rows(carried.ring, ring, at, size)
+                store_states(carried.later, memory, at, size)
+                row = neurons.rows - len(carried.sums)
+                store_states(carried.sums, memory[row * size :], at, size)
+
+
+@compiled
+def _room_back(after: Stage, chunk: int) -> tuple[Any, Any, Any, Any]:
+    """Return the memory of a block of the neurons after pooling, their ring buffer, and two buffers for a chunk."""
+    width = padded(after.blocks.width)
+    neurons = after.neurons
+    like = neurons.numbers
+    memory = scratch(neurons.rows * width, like)
+    ring = scratch_rows(max(neurons.history, 1), width, like)
+    return memory, ring, scratch_rows(chunk, width, like), scratch_rows(chunk, width, like)
+
+
+@compiled
+def load_rows(ring: Any, rows: Any, at: int, size: int) -> None:
+    """Copy columns of some rows to the front of a block's rows."""
+    for i in range(len(rows)):
+        copy(ring[i, :size], rows[i, at : at + size])
+
+
+@compiled
+def store_rows(rows: Any, ring: Any, at: int, size: int) -> None:
+    """Copy them back."""
+    for i in range(len(rows)):
+        copy(rows[i, at : at + size], ring[i, :size])
