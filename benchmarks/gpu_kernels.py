@@ -70,7 +70,7 @@ def probe(run: Run) -> None:
 
 def compiled(topic: str, dtype: str) -> None:
     """Compile a source for a number type, or load it from CuPy's cache."""
-    text = source.text(topic, np.dtype(dtype), header(cs.SRM().spiking.kind, exponential=True))
+    text = source.text(topic, np.dtype(dtype), header(cs.SRM().spiking.kind, cs.surrogates.Exponential().shape.curve))
     source.Cuda().build(text, source.signatures(text))
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Shape
+from cuslayer.kernels.neuron.kind import exp, read_curve
 
 __all__ = ["Arctan", "Boxcar", "Exponential", "FastSigmoid", "Gaussian", "MultiGaussian", "Surrogate", "Triangle"]
 
@@ -39,12 +40,14 @@ class Surrogate:
     By itself a surrogate is its shape: theta is 0, width and height are 1. A neuron's surrogate is scaled by `scaled`,
     and compares equal to its shape.
 
+    A surrogate of your own is a frozen dataclass with `f` and `integral`. The kernels of both devices are printed from
+    `f`, which has plain arithmetic, as the step of a `StepNeuron`: ``+ - * /``, comparisons, `abs` and `exp`.
+
     Attributes:
         theta: the threshold.
         width: the width.
         height: the factor of the shape.
         name: the name in configuration files.
-        code: the number of the shape in the kernels.
 
     >>> Triangle()(np.array([-0.5, 0.0, 2.0])).tolist()
     [0.5, 1.0, 0.0]
@@ -56,7 +59,6 @@ class Surrogate:
     width: float = field(default=1.0, init=False, repr=False, compare=False)
     height: float = field(default=1.0, init=False, repr=False, compare=False)
     name: ClassVar[str] = ""
-    code: ClassVar[int] = -1
 
     def f(self, z: Array) -> Array:
         """Return the shape at z, the distance from the threshold in widths."""
@@ -73,7 +75,8 @@ class Surrogate:
     @property
     def shape(self) -> Shape:
         """The shape for the kernels."""
-        return Shape(self.code)
+        curve = read_curve(type(self).f)
+        return Shape(curve, tuple(float(getattr(self, constant)) for constant in curve.numbers))
 
     def scaled(self: S, theta: float, width: float, height: float) -> S:
         """Return the surrogate with another threshold, width and height."""
@@ -109,10 +112,9 @@ class Exponential(Surrogate):
     """
 
     name: ClassVar[str] = "exponential"
-    code: ClassVar[int] = 0
 
     def f(self, z: Array) -> Array:
-        return namespace(z).exp(-abs(z))
+        return exp(-abs(z))
 
     def integral(self, z: Array) -> Array:
         xp = namespace(z)
@@ -142,10 +144,10 @@ class FastSigmoid(Surrogate):
     """
 
     name: ClassVar[str] = "fast_sigmoid"
-    code: ClassVar[int] = 1
 
     def f(self, z: Array) -> Array:
-        return 1 / (1 + abs(z)) ** 2
+        below = 1 + abs(z)
+        return 1 / (below * below)
 
     def integral(self, z: Array) -> Array:
         return z / (1 + abs(z))
@@ -163,7 +165,6 @@ class Arctan(Surrogate):
     """
 
     name: ClassVar[str] = "arctan"
-    code: ClassVar[int] = 2
 
     def f(self, z: Array) -> Array:
         return 1 / (1 + z * z)
@@ -184,10 +185,10 @@ class Triangle(Surrogate):
     """
 
     name: ClassVar[str] = "triangle"
-    code: ClassVar[int] = 3
 
     def f(self, z: Array) -> Array:
-        return (1 - abs(z)).clip(0)
+        height = 1 - abs(z)
+        return 0.5 * (height + abs(height))
 
     def integral(self, z: Array) -> Array:
         m = abs(z).clip(None, 1)
@@ -206,10 +207,9 @@ class Gaussian(Surrogate):
     """
 
     name: ClassVar[str] = "gaussian"
-    code: ClassVar[int] = 4
 
     def f(self, z: Array) -> Array:
-        return namespace(z).exp(-z * z / 2)
+        return exp(-0.5 * (z * z))
 
     def integral(self, z: Array) -> Array:
         return _gaussian_integral(z)
@@ -226,10 +226,9 @@ class Boxcar(Surrogate):
     """
 
     name: ClassVar[str] = "boxcar"
-    code: ClassVar[int] = 5
 
     def f(self, z: Array) -> Array:
-        return (abs(z) <= 1).astype(z.dtype)
+        return abs(z) <= 1
 
     def integral(self, z: Array) -> Array:
         return z.clip(-1, 1)
@@ -265,24 +264,19 @@ class MultiGaussian(Surrogate):
     s: float = 6.0
 
     name: ClassVar[str] = "multi_gaussian"
-    code: ClassVar[int] = 6
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "h", check.factor("h", self.h))
         object.__setattr__(self, "s", check.constant("s", self.s))
 
     def f(self, z: Array) -> Array:
-        xp, twice = namespace(z), 2 * self.s**2
-        sides = xp.exp(-((z - 1) ** 2) / twice) + xp.exp(-((z + 1) ** 2) / twice)
-        return (1 + self.h) * xp.exp(-z * z / 2) - self.h / self.s * sides
+        narrow = 0.5 / (self.s * self.s)
+        sides = exp(-narrow * ((z - 1) * (z - 1))) + exp(-narrow * ((z + 1) * (z + 1)))
+        return (1 + self.h) * exp(-0.5 * (z * z)) - self.h / self.s * sides
 
     def integral(self, z: Array) -> Array:
         sides = _gaussian_integral((z - 1) / self.s) + _gaussian_integral((z + 1) / self.s)
         return (1 + self.h) * _gaussian_integral(z) - self.h * sides
-
-    @property
-    def shape(self) -> Shape:
-        return Shape(self.code, self.h, self.s)
 
 
 # The surrogates, by their names in files.
@@ -317,7 +311,7 @@ def as_constant(surrogate: Surrogate) -> Any:
     """Return a surrogate for a file, in a form for `as_surrogate`: None for the exponential, a name, or a mapping."""
     constants = {each.name: getattr(surrogate, each.name) for each in fields(surrogate) if each.init}
     if not constants:
-        return None if surrogate.shape.is_exponential else surrogate.name
+        return None if surrogate == EXPONENTIAL else surrogate.name
     return {"type": surrogate.name} | constants
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,23 @@ from cuslayer.surrogates import SURROGATES, Surrogate, as_constant, as_surrogate
 from tests.support import reference
 
 RNG = np.random.default_rng(5)
-KINDS = [*(kind() for kind in SURROGATES.values()), cs.surrogates.MultiGaussian(0.4, 2.5)]
+
+
+@dataclass(frozen=True)
+class Own(Surrogate):
+    """A user's surrogate."""
+
+    fade: float = 2.0
+
+    def f(self, z):
+        below = 1 + self.fade * abs(z)
+        return 1 / (below * below)
+
+    def integral(self, z):
+        return z / (1 + self.fade * abs(z))
+
+
+KINDS = [*(kind() for kind in SURROGATES.values()), cs.surrogates.MultiGaussian(0.4, 2.5), Own()]
 # Formulas of their own, from the papers.
 SHAPES = {
     "Exponential": lambda z: np.exp(-np.abs(z)),
@@ -19,6 +37,7 @@ SHAPES = {
     "Arctan": lambda z: (1 + z**2) ** -1.0,
     "Triangle": lambda z: np.where(np.abs(z) < 1, 1 - np.abs(z), 0),
     "Gaussian": lambda z: np.exp(-(z**2) / 2),
+    "Own": lambda z: (1 + 2 * np.abs(z)) ** -2.0,
     "Boxcar": lambda z: np.where(np.abs(z) <= 1, 1.0, 0.0),
 }
 
@@ -97,9 +116,18 @@ def test_what_is_no_surrogate_is_refused():
         cs.surrogates.MultiGaussian(h=-1)
     with pytest.raises(ValueError, match=r"^MultiGaussian: s must be positive, got 0$"):
         cs.surrogates.MultiGaussian(s=0)
+    with pytest.raises(
+        TypeError, match=r"^SRM: f may have \+ - .*, got 'np.exp\(z\)' in line \d+ of test_surrogates.py$"
+    ):
+        cs.SRM(surrogate=NumPy())(np.zeros((1, 1, 1)))
     for part in (Surrogate().f, Surrogate().integral):
         with pytest.raises(TypeError, match=r"^Surrogate: a surrogate must define "):
             part(np.zeros(1))
+
+
+class NumPy(Surrogate):
+    def f(self, z):
+        return np.exp(z)
 
 
 NEURONS = {
@@ -152,5 +180,5 @@ def test_a_subclass_may_have_a_method_of_this_name():
     neuron = Own(tau_rho=0.5, gradient="exact")
     assert neuron.surrogate(np.array([3.0])) == 1
     assert neuron.with_gradient("slayer").surrogate(np.array([3.0])) == 1
-    assert neuron.spiking.shape.is_exponential
+    assert neuron.spiking.shape == cs.surrogates.Exponential().shape
     assert neuron.relaxed is None

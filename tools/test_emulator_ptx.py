@@ -11,6 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.surrogates import EXPONENTIAL
 from tools import nvrtc
 from tools.emulator import ptx
 from tools.emulator.build import ARCHITECTURE
@@ -30,7 +31,7 @@ def emulator(request: Any) -> Emulator:
 @pytest.mark.parametrize("topic", source.topics())
 def test_every_release_makes_the_same_ptx(topic: str) -> None:
     """What the emulator executes of one release, it executes of all."""
-    kind = header(cs.SRM().spiking.kind, exponential=True)
+    kind = header(cs.SRM().spiking.kind, EXPONENTIAL.shape.curve)
     text, options = source.text(topic, np.dtype(SINGLE), kind), (*source.OPTIONS, "-ftz=true", "-lineinfo")
     made = [nvrtc.compile(text, ARCHITECTURE, options, release)[0].decode() for release in nvrtc.releases()]
     # But for comments, the version of PTX and where a cached one was compiled.

@@ -11,7 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tests.support.recorder import surrogate
+from tests.support.recorder import SURROGATE, surrogate
 from tools.fake_cupy import captured, counted, strict
 
 N = 6 * 4  # bytes of the arrays x and y (2, 3) of float32
@@ -110,7 +110,7 @@ WORK: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], list[Row]]] = {
         [],
     ),
     "own kernel": (
-        lambda cupy, x, y, row: source.kernel("surrogate_adjoint", np.dtype(np.float32))(
+        lambda cupy, x, y, row: source.kernel("surrogate_adjoint", np.dtype(np.float32), SURROGATE)(
             6, **surrogate(g=x, u=x, y=y, size=6)
         ),
         [("surrogate_adjoint", "own", N, N)],

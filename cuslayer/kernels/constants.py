@@ -10,6 +10,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer.backend import Array, namespace
+from cuslayer.kernels.neuron.kind import Curve
 
 # The widest next layer whose product is computed within a kernel, again at each step. `matmul` computes a wider one in
 # advance, and reads each of its errors for 64 outputs at a time.
@@ -85,17 +86,12 @@ def flushed_taps(taps: Array, dtype: Any) -> Array:
 class Shape(NamedTuple):
     """The shape f of a surrogate, ``dt rho(u) = height f((u - theta) / width)``."""
 
-    code: int = 0  # its number in the kernels; 0 is the exponential, ``f(z) = exp(-|z|)``
-    a: float = 0.0  # a constant of the shape, 0 where it has none
-    b: float = 0.0
-
-    @property
-    def is_exponential(self) -> bool:
-        """Whether it is the exponential."""
-        return self.code == 0
+    curve: Curve
+    constants: tuple[float, ...]  # in the order of ``curve.numbers``
 
 
-EXPONENTIAL = Shape()
+# The shape of neurons that do not fire, f(z) = z: no gradient depends on it.
+NO_SHAPE = Shape(Curve("", "z", (), (), "z"), ())
 
 
 class ScaledShape(Protocol):
@@ -133,24 +129,16 @@ class DynamicSpiking(ScaledSurrogate):
     graded: bool  # whether a spike carries the potential
     width: float  # ``tau_rho theta``, the unit of the surrogate's argument
     height: float  # ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds
-    shape: Shape = EXPONENTIAL
+    shape: Shape
 
 
-class SurrogateNumbers(NamedTuple):
-    """A surrogate, ``dt rho(u) = height f((u - theta) steep)``, in the number type of the arrays."""
-
-    code: int  # the number of the shape f
-    theta: Any
-    steep: Any  # 1 / width
-    height: Any  # the factor of f
-    a: Any  # a constant of the shape
-    b: Any
-
-
-def surrogate_numbers(spiking: ScaledShape, dtype: np.dtype[Any]) -> SurrogateNumbers:
-    """Return the surrogate of neurons in a number type."""
-    real, shape = dtype.type, spiking.shape
-    return SurrogateNumbers(shape.code, *spiking.surrogate(dtype), real(shape.a), real(shape.b))
+def surrogate_numbers(spiking: ScaledShape, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return the constants of ``dt rho(u) = height f((u - theta) steep)`` in a number type, by their names in CUDA."""
+    shape = spiking.shape
+    constants = {
+        f"shape_{name}": dtype.type(value) for name, value in zip(shape.curve.numbers, shape.constants, strict=True)
+    }
+    return dict(zip(("theta", "steep", "height"), spiking.surrogate(dtype), strict=True)) | constants
 
 
 class Pooling(NamedTuple):

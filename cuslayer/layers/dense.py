@@ -13,7 +13,7 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, contiguous, to_numpy
-from cuslayer.kernels.constants import EXPONENTIAL, Product, Window
+from cuslayer.kernels.constants import Product, Window
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
@@ -23,6 +23,7 @@ from cuslayer.neurons.base import StepByStep, as_neuron
 from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, simulate_by_step, time_constant
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.states import PopulationStates, Remembering, States
+from cuslayer.surrogates import EXPONENTIAL
 
 
 @differentiable
@@ -160,7 +161,14 @@ def _integrator() -> StepSpiking:
     kind = LIF.kind()
     numbers = tuple(values[name] for name in kind.numbers)
     return StepSpiking(
-        kind=kind, values=numbers, theta=math.inf, width=1.0, height=0.0, exact=False, graded=False, shape=EXPONENTIAL
+        kind=kind,
+        values=numbers,
+        theta=math.inf,
+        width=1.0,
+        height=0.0,
+        exact=False,
+        graded=False,
+        shape=EXPONENTIAL.shape,
     )
 
 

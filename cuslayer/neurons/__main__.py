@@ -7,6 +7,7 @@ import sys
 from cuslayer import neurons
 from cuslayer.kernels.neuron.kind import Kind
 from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.surrogates import EXPONENTIAL
 
 
 def kinds() -> list[Kind]:
@@ -17,4 +18,4 @@ def kinds() -> list[Kind]:
 
 if __name__ == "__main__":
     for kind in kinds():
-        sys.stdout.write(header(kind, exponential=True))
+        sys.stdout.write(header(kind, EXPONENTIAL.shape.curve))

@@ -27,10 +27,10 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import EXPONENTIAL, Shape
+from cuslayer.kernels.constants import Shape
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.filters import Alpha, Sampled, filtering
-from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
+from cuslayer.surrogates import EXPONENTIAL, Surrogate, as_surrogate
 
 
 @differentiable
@@ -373,7 +373,7 @@ def mean_rate(spikes: Array, dt: float) -> float:
 def shown(neuron: Any) -> str:
     """Return a neuron, a dataclass, as text: its constants, and its surrogate unless it is the exponential."""
     constants = {each.name: getattr(neuron, each.name) for each in fields(neuron) if each.init}
-    if constants["surrogate"] == Exponential():
+    if constants["surrogate"] == EXPONENTIAL:
         del constants["surrogate"]
     return f"{type(neuron).__name__}({', '.join(f'{name}={value!r}' for name, value in constants.items())})"
 
@@ -426,7 +426,7 @@ def scaled_or_none(neuron: Neuron) -> Surrogate | None:
 def shape_of(neuron: Neuron) -> Shape:
     """Return the shape of a neuron's surrogate for kernels; the exponential if a subclass overrides it."""
     found = scaled_or_none(neuron)
-    return EXPONENTIAL if found is None else found.shape
+    return (EXPONENTIAL if found is None else found).shape
 
 
 def is_neuron(stage: Any) -> bool:

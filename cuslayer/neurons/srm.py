@@ -324,7 +324,7 @@ class SRM(Neuron):
 
     @property
     def srm_form(self) -> SrmForm | None:
-        if not self._plain or not self.spiking.shape.is_exponential:
+        if not self._plain or scaled_or_none(self) not in (None, EXPONENTIAL):
             return None
         return SrmForm(self.filter, self.refraction, self.spiking, self.refracting)
 

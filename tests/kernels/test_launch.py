@@ -9,7 +9,8 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.neuron.print_cuda import header
-from tests.support.recorder import Recorder, surrogate
+from cuslayer.surrogates import EXPONENTIAL
+from tests.support.recorder import SURROGATE, Recorder, surrogate
 from tools.emulator.driver import emulation
 
 
@@ -65,14 +66,13 @@ STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
         ({"g": [0.0]}, TypeError, "surrogate_adjoint: g is builtins.list, the kernel wants numpy.ndarray"),
         ({"g": STRIDED}, ValueError, "surrogate_adjoint: g must be C-contiguous, got strides (24, 8) of shape (4, 3)"),
         ({"size": 4.0}, TypeError, "surrogate_adjoint: size must be an integer, got float"),
-        ({"code": 1 << 63}, ValueError, "surrogate_adjoint: of.code does not fit int32, got 9223372036854775808"),
         ({"height": 1e39}, ValueError, f"{HEIGHT}, got 1e+39"),
         ({"height": 10**400}, ValueError, f"{HEIGHT}, got an integer past every float"),
     ],
 )
 def test_an_argument_that_does_not_fit_is_refused_by_name(library, driver, changed, error, message):
     with pytest.raises(error) as raised:
-        library.kernel("surrogate_adjoint", SINGLE)(3, **surrogate(**changed))
+        library.kernel("surrogate_adjoint", SINGLE, SURROGATE)(3, **surrogate(**changed))
     assert str(raised.value) == message
     assert driver.launches == []
 
@@ -133,13 +133,13 @@ def test_a_missing_or_unknown_name_is_refused(library, driver):
         ({}, "lack g, u, y, of"),
     ):
         with pytest.raises(TypeError) as raised:
-            library.kernel("surrogate_adjoint", SINGLE)(3, **arguments)
+            library.kernel("surrogate_adjoint", SINGLE, SURROGATE)(3, **arguments)
         assert str(raised.value) == f"surrogate_adjoint: arguments {found}; the kernel wants {names}"
     assert driver.launches == []
 
 
 def test_names_bind_in_any_order(library, driver):
-    kernel = library.kernel("surrogate_adjoint", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE, SURROGATE)
     fitting = surrogate(y=np.zeros((4, 3), np.float32))
     kernel(3, **fitting)
     kernel(3, **dict(reversed(fitting.items())))
@@ -147,7 +147,7 @@ def test_names_bind_in_any_order(library, driver):
     assert first[0] is then[0] is fitting["g"]
     assert first[2] is then[2] is fitting["y"]
     assert first[3] == then[3] == 12
-    assert first[4].tolist() == then[4].tolist() == (0, SINGLE.type(0.9).item(), 1.0, 1.0, 0.0, 0.0)
+    assert first[4].tolist() == then[4].tolist() == (SINGLE.type(0.9).item(), 1.0, 1.0)
     x = np.zeros((4, 3), np.float32)
     shift = library.kernel("shift", SINGLE)
     with pytest.raises(TypeError, match=r"^shift: delay is int32, the kernel wants int64$"):
@@ -192,30 +192,29 @@ def test_an_array_on_another_device_is_refused(library, driver):
     far = np.zeros((4, 3), np.float32)
     driver.places[id(far)] = 1
     with pytest.raises(ValueError, match=r"^surrogate_adjoint: y is on device 1, the kernel runs on device 0$"):
-        library.kernel("surrogate_adjoint", SINGLE)(3, **surrogate(y=far))
+        library.kernel("surrogate_adjoint", SINGLE, SURROGATE)(3, **surrogate(y=far))
     driver.current = 1
     with pytest.raises(ValueError, match=r"^surrogate_adjoint: g is on device 0, the kernel runs on device 1$"):
-        library.kernel("surrogate_adjoint", SINGLE)(3, **surrogate(y=far))
+        library.kernel("surrogate_adjoint", SINGLE, SURROGATE)(3, **surrogate(y=far))
 
 
 def test_numbers_arrive_in_the_exact_type(library, driver):
     for dtype in (SINGLE, DOUBLE):
         x = np.zeros((4, 3), dtype)
-        given = surrogate(g=x, u=x, y=x, size=np.int32(12), theta=0.9, height=np.float64(0.1), a=1, b=np.inf)
-        library.kernel("surrogate_adjoint", dtype)(3, **given)
+        given = surrogate(g=x, u=x, y=x, size=np.int32(12), theta=np.inf, height=np.float64(0.1), steep=1)
+        library.kernel("surrogate_adjoint", dtype, SURROGATE)(3, **given)
         arguments = driver.launches[-1][3]
         assert arguments[0] is arguments[1] is arguments[2] is x
         assert type(arguments[3]) is np.int64
         assert arguments[3] == 12
         of = arguments[4]
-        assert {of.dtype[name] for name in ("theta", "height", "a", "b")} == {dtype}
-        assert of.dtype["code"] == np.int32
-        assert (of["height"], of["b"]) == (dtype.type(0.1), np.inf)
+        assert {of.dtype[name] for name in ("theta", "height", "steep")} == {dtype}
+        assert (of["height"], of["theta"]) == (dtype.type(0.1), np.inf)
 
 
 def test_what_was_bound_before_is_no_excuse(library, driver):
     """Numbers that compare equal may differ in type or sign: each is bound, or rejected, as at the first call."""
-    kernel = library.kernel("surrogate_adjoint", DOUBLE)
+    kernel = library.kernel("surrogate_adjoint", DOUBLE, SURROGATE)
     x = np.zeros((4, 3))
     zero, one = 0.0, 1.0
     for height in (zero, -zero, one, one, 1, zero):
@@ -233,11 +232,11 @@ def test_what_was_bound_before_is_no_excuse(library, driver):
 
 
 def test_a_grid_covers_its_threads_and_has_a_top(library, driver):
-    kernel = library.kernel("surrogate_adjoint", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE, SURROGATE)
     for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
         kernel(threads, **surrogate())
         assert driver.launches[-1][1:3] == ((blocks,), (128,))
-    kernel = library.kernel("surrogate_adjoint", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE, SURROGATE)
     driver.launches.clear()
     kernel(0, **surrogate())
     assert driver.launches == []
@@ -246,27 +245,27 @@ def test_a_grid_covers_its_threads_and_has_a_top(library, driver):
 
 
 def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
-    first = library.kernel("surrogate_adjoint", SINGLE)
-    assert library.kernel("surrogate_adjoint", SINGLE) is first
-    library.kernel("surrogate_adjoint", np.dtype("f4"))
-    assert driver.built == [(source.text("surrogate", SINGLE), 0)]
-    library.kernel("surrogate_adjoint", DOUBLE)
+    first = library.kernel("surrogate_adjoint", SINGLE, SURROGATE)
+    assert library.kernel("surrogate_adjoint", SINGLE, SURROGATE) is first
+    library.kernel("surrogate_adjoint", np.dtype("f4"), SURROGATE)
+    assert driver.built == [(source.text("surrogate", SINGLE, SURROGATE), 0)]
+    library.kernel("surrogate_adjoint", DOUBLE, SURROGATE)
     library.kernel("shift", SINGLE)
     driver.current = 1
-    assert library.kernel("surrogate_adjoint", SINGLE) is not first
+    assert library.kernel("surrogate_adjoint", SINGLE, SURROGATE) is not first
     assert driver.built[1:] == [
-        (source.text("surrogate", DOUBLE), 0),
+        (source.text("surrogate", DOUBLE, SURROGATE), 0),
         (source.text("delay", SINGLE), 0),
-        (source.text("surrogate", SINGLE), 1),
+        (source.text("surrogate", SINGLE, SURROGATE), 1),
     ]
-    kind = header(cs.LIF.kind(), exponential=True)
+    kind = header(cs.LIF.kind(), EXPONENTIAL.shape.curve)
     of_kind = library.kernel("neuron_of_kind", SINGLE, kind)
     assert library.kernel("neuron_of_kind", SINGLE, kind) is of_kind
     assert driver.built[4:] == [(source.text("neuron", SINGLE, kind), 1)]
 
 
 def test_blocks_and_shared_memory_of_ones_own_choice(library, driver):
-    kernel = library.kernel("surrogate_adjoint", SINGLE)
+    kernel = library.kernel("surrogate_adjoint", SINGLE, SURROGATE)
     for grid, shared in (((2, 3), 0), ((4,), 99_000), ((1, 1, 5), 60_000)):
         kernel.launch(grid, (32, 2), shared, **surrogate())
         assert driver.launches.pop()[1:3] == (grid, (32, 2))

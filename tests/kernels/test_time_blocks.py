@@ -9,6 +9,7 @@ import cuslayer as cs
 from cuslayer.kernels import cpu
 from cuslayer.kernels.filter_bank.cpu import adjoint_into
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.surrogates import EXPONENTIAL
 
 # Steps, columns, filters and taps: rounds of 8 taps and steps, tiles of a vector of columns, blocks of 512 and of 1024.
 SIZES = [
@@ -153,7 +154,7 @@ def test_a_sum_adds_the_samples_of_earlier_spikes_in_their_order(steps, width, s
             for k in range(1, min(before + t + 1, samples)):
                 u[t] += taps[k] * s[before + t - k].astype(dtype)
             s[before + t] = u[t] >= dtype(0.5)
-        spiking = SampledSpiking(0.5, taps.astype(np.float64), 1.0, 0.1)
+        spiking = SampledSpiking(0.5, taps.astype(np.float64), 1.0, 0.1, EXPONENTIAL.shape)
         found = cpu.sampled_srm.sampled_spike_after(fired, a, spiking)
         assert found[0].tobytes() == u.tobytes()
         assert found[1].tobytes() == s.tobytes()

@@ -227,7 +227,7 @@ def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(k
     topics = ["neuron", *(["recurrent"] if kind is not cs.Loihi else []), *(FUSED if kind is cs.AdaptiveLIF else [])]
     for topic in topics:
         options = (*source.OPTIONS, "--ptxas-options=-v")
-        text = source.text(topic, np.dtype(TYPES[arch]), header(kind.kind(), exponential=False))
+        text = source.text(topic, np.dtype(TYPES[arch]), header(kind.kind(), cs.surrogates.MultiGaussian().shape.curve))
         machine, log = nvrtc.compile(text, arch, options)
         assert machine.startswith(b"\x7fELF")
         assert not [line for line in log.splitlines() if "warning" in line.lower() and "deprecated" not in line]

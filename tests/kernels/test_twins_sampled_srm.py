@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.surrogates import EXPONENTIAL
 from tests.kernels.test_twins import close, dtypes, many, normal, same_spikes, seeds, shapes, train
 from tests.kernels.test_twins import emulator as emulator
 
@@ -14,7 +15,8 @@ def spikings(draw):
     theta, count = draw(st.floats(0.5, 5)), draw(st.integers(1, 50))
     taps = normal(draw(seeds), (count,), "float64", draw(st.floats(0, 2)) * theta)
     taps[0] = 0
-    return SampledSpiking(theta, taps, theta * draw(st.floats(0.05, 2)), draw(st.floats(0.01, 0.1)) / theta)
+    width = theta * draw(st.floats(0.05, 2))
+    return SampledSpiking(theta, taps, width, draw(st.floats(0.01, 0.1)) / theta, EXPONENTIAL.shape)
 
 
 @many

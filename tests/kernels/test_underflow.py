@@ -13,6 +13,7 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.neuron.filters import Alpha
 from cuslayer.kernels.neuron.kind import read_step
 from cuslayer.neurons import SRM
+from cuslayer.surrogates import EXPONENTIAL
 from tests.kernels.test_twins import fire, fire_adjoint
 from tools.emulator.driver import emulation
 
@@ -129,7 +130,7 @@ def test_small_states_are_flushed_at_every_eighth_step(dtype):
     def after(t, decay):
         kind = read_step("Holds", holds, ("v",), (), fading={"v": "share"})
         surrogate = {"theta": np.inf, "width": 1.0, "height": 0.0, "exact": False, "graded": False}
-        spiking = StepSpiking(kind=kind, values=(decay,), **surrogate)
+        spiking = StepSpiking(kind=kind, values=(decay,), shape=EXPONENTIAL.shape, **surrogate)
         block = forward_of(np.dtype(dtype), ENDLESS, np.empty((0, 1), dtype), spiking)
         states = given.copy()
         row = np.zeros((1, states.size), dtype)

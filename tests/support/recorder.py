@@ -8,6 +8,11 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.neuron import print_cuda
+from cuslayer.surrogates import EXPONENTIAL
+
+# The header that the kernel surrogate_adjoint is compiled with.
+SURROGATE = print_cuda.surrogate(EXPONENTIAL.shape.curve)
 
 
 class Recorder:
@@ -48,6 +53,6 @@ class Recorder:
 def surrogate(**changed: Any) -> dict[str, Any]:
     """Return arguments that the kernel surrogate_adjoint takes, except for those changed, of its struct too."""
     x = np.zeros((4, 3), np.float32)
-    of = {"code": 0, "theta": 0.9, "steep": 1.0, "height": 1.0, "a": 0, "b": 0}
+    of = {"theta": 0.9, "steep": 1.0, "height": 1.0}
     of |= {name: changed.pop(name) for name in of.keys() & changed.keys()}
     return {"g": x, "u": x, "y": x, "size": 12, "of": of} | changed

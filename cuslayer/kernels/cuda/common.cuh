@@ -137,13 +137,3 @@ __device__ __forceinline__ real flushed(real x)
 {
     return fabs(x) < LEAST_STATE ? real(0) : x;
 }
-
-// The surrogate gradient of spikes times the time step, dt rho(u) = height exp(-|u - theta| steep). In float, 0 replaces
-// exp(x) for x < -40, as on the CPU. It is NaN for a potential that is not finite: x - x is 0 for finite x only.
-__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
-{
-    const real x = -fabs(u - theta) * steep;
-    if (sizeof(real) == 4)
-        return x >= -40 ? height * exp(x) : x - x;
-    return height * exp(x + (x - x));
-}

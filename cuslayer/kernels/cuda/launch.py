@@ -111,14 +111,16 @@ def _most_shared(driver: source.Driver, device: int) -> int:
     return driver.shared_bytes()
 
 
-def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:
+def over_time(
+    name: str, x: Array, out: str = "y", kind: str = "", /, *, tiled: bool = False, **arguments: Any
+) -> Array:
     """Launch a kernel over a signal x (T, ...), for spikes its float32 version, and return its output, shaped as x.
 
-    A thread computes TILE steps of one column if `tiled`, else all steps.
+    A thread computes TILE steps of one column if `tiled`, else all steps. See `kernel` for `kind`.
     """
     steps, columns = sizes(x)
     threads = -(-steps // TILE) * columns if tiled else columns
     arguments[out] = y = empty(x, x.shape, x.dtype)
     dtype = numeric_type(x.dtype)
-    kernel(name, dtype)(threads, **arguments)
+    kernel(name, dtype, kind)(threads, **arguments)
     return y

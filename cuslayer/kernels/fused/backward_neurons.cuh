@@ -27,7 +27,7 @@ struct NeuronBack {
     template <bool exact>
     __device__ __forceinline__ void terms_of(real potential, real grad, real *terms) const
     {
-        kind.template terms<exact>(c, Slope<EXPONENTIAL>{rho}, potential, grad, false, terms);
+        kind.template terms<exact>(c, Slope{rho}, potential, grad, false, terms);
     }
 
     // Returns the gradient of the input at step t, and in `kept` the value that earlier steps use again.

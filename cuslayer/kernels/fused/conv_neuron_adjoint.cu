@@ -24,7 +24,6 @@
 #include "warp.cuh"
 #include "images.cuh"
 #include "neuron_adjoint.cuh"
-#include "surrogate_shapes.cuh"
 #include "kind.cuh"
 #include "backward_neurons.cuh"
 #include "tap_sums.cuh"

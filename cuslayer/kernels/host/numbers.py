@@ -41,6 +41,7 @@ _HALF = np.float32(0.5)
 # 1 / ln 2 in two parts, and the polynomial in r from -1/2 to 1/2 that is 1 at 0 and comes nearest to 2^r: within 9e-8.
 _LOG2_E = np.float32(1.4426950408889634)
 _LOG2_E_LOW = np.float32(1.4426950408889634 - float(np.float32(1.4426950408889634)))
+_ZERO = np.float32(0)
 _ONE = np.float32(1)
 _C1 = np.float32(0.6931469775989948)
 _C2 = np.float32(0.24022242085260279)
@@ -63,14 +64,11 @@ _HALVES, _BITS = ir.VectorType(ir.HalfType(), HALVES), ir.VectorType(ir.IntType(
 
 
 def exp_of_negative(x: float) -> float:
-    """Return exp(x) for x <= 0; 0 for x < -40 in float32, for x < -700 in float64. It is NaN for -inf and NaN.
-
-    So the surrogate of a potential that is not finite is NaN, as is every gradient that depends on it.
-    """
-    return math.exp(x + (x - x))
+    """Return exp(x) for x <= 0; 0 for x < -40 in float32, for x < -700 in float64, and for NaN."""
+    return math.exp(x)
 
 
-@overload(exp_of_negative, inline="always")
+@overload(exp_of_negative)
 def _exp_of_negative(x: Any) -> Any:
     """Return a compiled function: exp(x) is 2^n for the nearest whole n, times a polynomial in the rest."""
 
@@ -81,7 +79,7 @@ def _exp_of_negative(x: Any) -> Any:
         value = multiply_add(multiply_add(multiply_add(_C5, r, _C4), r, _C3), r, _C2)
         value = multiply_add(multiply_add(value, r, _C1), r, _ONE)
         value = float_of_bits(bits_of_float(value) + (np.int32(n) << _MANTISSA_BITS))
-        return value if x >= _LEAST else x - x
+        return value if x >= _LEAST else _ZERO
 
     def double(x: Any) -> Any:
         y = max(x, _LEAST_DOUBLE)
@@ -92,7 +90,7 @@ def _exp_of_negative(x: Any) -> Any:
         value = multiply_add(multiply_add(multiply_add(value, r, _D5), r, _D4), r, _D3)
         value = multiply_add(multiply_add(multiply_add(value, r, 0.5), r, 1.0), r, 1.0)
         value = double_of_bits(bits_of_double(value) + (np.int64(n) << _MANTISSA_BITS_DOUBLE))
-        return value if x >= _LEAST_DOUBLE else x - x
+        return value if x >= _LEAST_DOUBLE else 0.0
 
     return single if x is types.float32 else double
 

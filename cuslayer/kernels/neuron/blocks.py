@@ -17,16 +17,15 @@ from numba import types
 
 from cuslayer._base.jit import address_of, compiled, inlined
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import SurrogateNumbers, surrogate_numbers
-from cuslayer.kernels.host.llvm import call
+from cuslayer.kernels.constants import surrogate_numbers
+from cuslayer.kernels.host.llvm import call, multiply_add
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative
 from cuslayer.kernels.host.rows import LANES, copy
 from cuslayer.kernels.host.states import repeat
 from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.kind import Kind
-from cuslayer.kernels.surrogate.cpu import slopes
+from cuslayer.kernels.neuron.kind import Curve, Kind
 
 # More steps than any stream has: no delayed value is omitted.
 ENDLESS = 1 << 62
@@ -34,12 +33,12 @@ ENDLESS = 1 << 62
 # What the printed functions use.
 _WORDS: dict[str, Any] = {
     "__name__": __name__,
-    "_Surrogate": SurrogateNumbers,
     "_carray": vars(numba)["carray"],
     "_exp": np.exp,
     "_exp_of_negative": exp_of_negative,
+    "_inlined": inlined,
+    "_multiply_add": multiply_add,
     "_rint": np.rint,
-    "_slopes": slopes,
     "_trunc": np.trunc,
     "_zeros": np.zeros,
 }
@@ -54,8 +53,8 @@ class Block(NamedTuple):
     at: int  # the first row that is a constant of the neuron
     history: int  # the steps before a step whose inputs the function reads; backward, the rows of its ring buffer
     spikes: int  # the steps before a step whose spikes it reads
-    numbers: Array  # the constants of all neurons
-    integers: Array  # numbers of steps; backward, then the shape of the surrogate
+    numbers: Array  # the constants of all neurons; backward, then of the surrogate
+    integers: Array  # numbers of steps
     constants: Array  # (constants, K), constants that differ between neurons: column m has number m % K
     old_row: int  # backward, the address of the function that computes the states before a step
     graded: int  # backward, whether a spike carries the potential
@@ -120,7 +119,7 @@ def _forward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, saves
         history=max((lags[past.lag] for past in kind.past if past.of != kind.spike), default=0),
         spikes=max((lags[past.lag] for past in kind.past if past.of == kind.spike), default=0),
         numbers=spiking.rounded(dtype),
-        integers=np.array([*lags.values(), 0], np.int64),
+        integers=np.array([*lags.values()], np.int64),
         constants=np.empty((0, 1), dtype),
         old_row=0,
         graded=0,
@@ -131,7 +130,7 @@ def _forward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, saves
 def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trained: bool) -> Block:
     """Return the backward block without the constants that differ between neurons."""
     kind = spiking.kind
-    surrogate = surrogate_numbers(spiking, dtype)
+    surrogate = surrogate_numbers(spiking, dtype).values()
     lags = spiking.lags_within(steps)
     adjoint = spiking.adjoint(trained)
     values = printer.ring_values(kind, spiking.exact, trained)
@@ -140,31 +139,31 @@ def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trai
     kept = len(spiking.saved(trained))
     old = len(adjoint.old)
     states = len(kind.states)
-    addresses = _backward_addresses(kind, spiking.exact, trained, surrogate.code == 0, dtype)
+    addresses = _backward_addresses(kind, spiking.exact, trained, spiking.shape.curve, dtype)
     return Block(
         address=addresses[0],
         states=states,
-        rows=states + 1 + columns * (1 + trained) + kept + (old + kept if old else 0) + len(kind.inputs) - 1,
-        at=states + 1,
+        rows=states + columns * (1 + trained) + kept + (old + kept if old else 0) + len(kind.inputs) - 1,
+        at=states,
         history=len(values) * (longest + 1) if longest else len(values),
         spikes=0,
-        numbers=np.concatenate([spiking.rounded(dtype), np.array(surrogate[1:], dtype)]),
-        integers=np.array([*lags.values(), surrogate.code], np.int64),
+        numbers=np.array([*spiking.rounded(dtype), *surrogate], dtype),
+        integers=np.array([*lags.values()], np.int64),
         constants=np.empty((0, 1), dtype),
         old_row=addresses[-1],
         graded=int(spiking.graded),
     )
 
 
-def _addresses(text: str, dtype: np.dtype[Any], signatures: dict[str, Any]) -> tuple[int, ...]:
-    """Return the addresses of the functions of a text of `printer`, compiled for a number type."""
-    functions: dict[str, Any] = {}
-    exec(compile(text, __file__, "exec"), dict(_WORDS), functions)
+def addresses_of(text: str, dtype: np.dtype[Any], signatures: dict[str, Any]) -> tuple[int, ...]:
+    """Return the addresses of the functions with a signature of a text of `printer`, compiled for a number type."""
+    words = _WORDS | {"_real": dtype.type}
+    exec(compile(text, __file__, "exec"), words)
     digest = hashlib.sha256(f"{text}{dtype}".encode()).hexdigest()[:20]
     addresses = []
-    for name, function in functions.items():
-        function.__qualname__ = f"{name}_{digest}"
-        addresses.append(address_of(function, signatures[name]))
+    for name in (name for name in signatures if name in words):
+        words[name].__qualname__ = f"{name}_{digest}"
+        addresses.append(address_of(words[name], signatures[name]))
     return tuple(addresses)
 
 
@@ -184,14 +183,12 @@ def _signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 @cache
 def _forward_address(kind: Kind, saves: tuple[str, ...], dtype: np.dtype[Any]) -> int:
-    return _addresses(printer.forward_scan(kind, saves), dtype, _signatures(dtype))[0]
+    return addresses_of(printer.forward_scan(kind, saves), dtype, _signatures(dtype))[0]
 
 
 @cache
-def _backward_addresses(
-    kind: Kind, exact: bool, trained: bool, exponential: bool, dtype: np.dtype[Any]
-) -> tuple[int, ...]:
-    return _addresses(printer.backward_scan(kind, exact, trained, exponential), dtype, _signatures(dtype))
+def _backward_addresses(kind: Kind, exact: bool, trained: bool, curve: Curve, dtype: np.dtype[Any]) -> tuple[int, ...]:
+    return addresses_of(printer.backward_scan(kind, exact, trained, curve), dtype, _signatures(dtype))
 
 
 @compiled

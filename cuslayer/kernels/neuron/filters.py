@@ -12,7 +12,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer.backend import Array, namespace, numeric
-from cuslayer.kernels.constants import least_factor
+from cuslayer.kernels.constants import NO_SHAPE, least_factor
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 from cuslayer.kernels.neuron.columns import no_columns
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -184,4 +184,5 @@ def filtering(alpha: Alpha) -> StepSpiking:
         graded=False,
         width=1.0,
         height=0.0,
+        shape=NO_SHAPE,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,7 @@ def adjoint(
 
 def kernel_for(name: str, dtype: np.dtype[Any], spiking: StepSpiking) -> Kernel:
     """Return a kernel for a kind of neuron and its surrogate."""
-    return kernel(name, dtype, _header(spiking.kind, spiking.shape.is_exponential))
-
-
-# The texts of kinds: a kind is the same object in all calls.
-_header = cache(print_cuda.header)
+    return kernel(name, dtype, print_cuda.header(spiking.kind, spiking.shape.curve))
 
 
 def stored_values(spiking: StepSpiking) -> int:
@@ -113,7 +109,7 @@ def forward_constants(constants: Array, spiking: StepSpiking, dtype: np.dtype[An
 
 def adjoint_constants(constants: Array, spiking: StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
     """Return the same with the surrogate."""
-    return forward_constants(constants, spiking, dtype, steps) | {"rho": surrogate_numbers(spiking, dtype)._asdict()}
+    return forward_constants(constants, spiking, dtype, steps) | {"rho": surrogate_numbers(spiking, dtype)}
 
 
 def past_lags(spiking: StepSpiking, steps: int) -> tuple[list[int], list[int]]:

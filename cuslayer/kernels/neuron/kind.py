@@ -18,6 +18,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
+from cuslayer.backend import namespace
+
 # Below this absolute value a float64 state becomes 0: see kernels/host/states.py.
 _LEAST = 2.0**-904
 # The folder of the package.
@@ -37,9 +39,9 @@ def flushed(x: float) -> float:
     return 0.0 if abs(x) < _LEAST else x
 
 
-def exp(x: float) -> float:
-    """Return e to the power of x."""
-    return math.exp(x)
+def exp(x: Any) -> Any:
+    """Return e to the power of x, a number or an array."""
+    return namespace(x).exp(x)
 
 
 def rint(x: float) -> float:
@@ -154,6 +156,22 @@ class Kind:
         return self.own_exact if exact else self.own
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A function f(z) of one number: the shape of a surrogate."""
+
+    source: str  # the file that has the function
+    argument: str
+    numbers: tuple[str, ...]  # its constants, attributes of its first parameter
+    body: tuple[Statement, ...]  # the assignments, in order
+    result: str  # the name of the value
+
+    @cached_property
+    def conditions(self) -> frozenset[str]:
+        """The assigned names that are true or false."""
+        return frozenset(name for name, value in self.body if is_condition(value))
+
+
 @cache
 def _with_columns(kind: Kind, own: tuple[str, ...]) -> Kind:
     numbers = tuple(name for name in kind.numbers if name not in own)
@@ -209,6 +227,12 @@ class _Reader:
         self.past: list[Past] = []
         self.conditions: set[str] = set()
         self.body: list[Statement] = []
+
+    @property
+    def source(self) -> str:
+        """The file, within the repository if it is part of it."""
+        inside = self.file.is_relative_to(_ROOT)
+        return self.file.relative_to(_ROOT).as_posix() if inside else self.file.name
 
     def error(self, node: ast.AST, rule: str) -> Exception:
         """Return an error for a part of the step."""
@@ -423,10 +447,9 @@ def read_step(
     for state, factor in factors:
         if state not in states or factor not in reader.numbers:
             raise ValueError(f"fading must name states and constants of the step, got {state!r}: {factor!r}")
-    source = str(reader.file.relative_to(_ROOT).as_posix()) if reader.file.is_relative_to(_ROOT) else reader.file.name
     return Kind(
         name=kind,
-        source=source,
+        source=reader.source,
         states=tuple(states),
         columns=tuple(columns),
         numbers=tuple(reader.numbers),
@@ -443,6 +466,23 @@ def read_step(
         past=past,
         fading=factors,
     )
+
+
+@cache
+def read_curve(f: Callable[..., Any]) -> Curve:
+    """Return the curve of a function ``f(self, z)``, in the language of steps.
+
+    Raises:
+        TypeError: the source is not in a file, or f has more than plain arithmetic.
+        ValueError: f has other parameters, or more than one result.
+    """
+    reader = _Reader(f, "f")
+    parameters = [argument.arg for argument in reader.code.args.args]
+    results = reader.read(parameters, ())
+    if len(parameters) != 2 or len(results) != 1:
+        raise ValueError(f"f must take (self, z) and return one value, got ({', '.join(parameters)})")
+    result = reader.assign("result", reader.expression(results[0]))
+    return Curve(reader.source, parameters[1], tuple(reader.numbers), tuple(reader.body), result)
 
 
 def _check_spike(

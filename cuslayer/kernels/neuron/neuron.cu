@@ -1,6 +1,5 @@
 // Neurons of one kind over time: the loops of neuron_loops.cuh.
 
-#include "surrogate_shapes.cuh"
 #include "kind.cuh"
 #include "neuron_loops.cuh"
 
@@ -42,7 +41,7 @@ extern "C" __global__ void neuron_adjoint_of_kind(
     const __grid_constant__ Numbers numbers,   // constants of all neurons
     const __grid_constant__ Surrogate rho)     // the surrogate
 {
-    const Slope<EXPONENTIAL> slope{rho};
+    const Slope slope{rho};
     const Sweep of{g, u, saved, states, constants, again, y, trained ? sums : nullptr, goes_on ? later : nullptr,
                    steps, columns, held, graded, saves};
     if (exact)

@@ -15,6 +15,7 @@ from cuslayer.kernels.neuron.kind import (
     GRAD,
     GRADED,
     SLOPE,
+    Curve,
     Kind,
     Past,
     Statement,
@@ -39,7 +40,7 @@ _TAKEN = frozenset(
         steep height shape_a shape_b kind exact trained graded grad slope forward backward distance load after
         alignof and_eq bitand bitor char16_t char32_t compl const_cast constexpr decltype dynamic_cast noexcept not_eq
         nullptr or_eq reinterpret_cast static_assert static_cast thread_local typeid wchar_t xor_eq
-        STATES INPUTS SAVED COLUMNS OLD FIRES PAST_INPUTS PAST_SPIKES TERMS PAST KEPT RECOMPUTED EXPONENTIAL fabs
+        STATES INPUTS SAVED COLUMNS OLD FIRES PAST_INPUTS PAST_SPIKES TERMS PAST KEPT RECOMPUTED fabs
         c t i terms past past_inputs past_spikes kept slope_of fade input_of input_lag spike_lag later_lag later_kept
         Kind Numbers Surrogate Neuron Walker WalkerBack PackedNeuron NeuronAdjoint TermsOfStep Past Slope
         Frames Words SpikeList Entries Inputs Terms Rows Potential Gradient Ring Place Tiles TapSums Lanes Image Window
@@ -104,7 +105,7 @@ def back(kind: Kind, exact: bool) -> Back:
 class _Cuda(CFamily):
     """CUDA, in which `real` is the type of the arrays."""
 
-    def __init__(self, kind: Kind, conditions: Iterable[str] = ()) -> None:
+    def __init__(self, kind: Kind | Curve, conditions: Iterable[str] = ()) -> None:
         super().__init__({*kind.conditions, *conditions})
         self.numbers = frozenset(kind.numbers)
 
@@ -136,6 +137,13 @@ class _Cuda(CFamily):
             condition = place == "return"
             lines.append(f"{place}{' ' if condition else ' = '}{self.show(value, condition=condition)};")
         return lines
+
+
+class _CudaCurve(_Cuda):
+    """The shape of a surrogate, whose constants are members."""
+
+    def show_name(self, name: str) -> str:
+        return f"shape_{name}" if name in self.numbers else super().show_name(name)
 
 
 def _indented(lines: Iterable[str]) -> list[str]:
@@ -187,19 +195,33 @@ def past_of(kind: Kind) -> tuple[tuple[Past, ...], tuple[Past, ...]]:
     return tuple(value for value in kind.past if value.of != kind.spike), spikes
 
 
-def header(kind: Kind, exponential: bool) -> str:
-    """Return the text of ``kind.cuh``: a struct with what a neuron does at a step, forward and backward.
+@cache
+def surrogate(curve: Curve) -> str:
+    """Return the text of the structs of a surrogate: its numbers, and ``dt rho(u)``, NaN for a u that is not finite."""
+    names = ["theta", "steep", "height", *(f"shape_{each}" for each in curve.numbers)]
+    show = _CudaCurve(curve)
+    # In float, 0 replaces exp(x) for x < -40, as on the CPU.
+    lines = _method("static real exp(real x)", ["return sizeof(real) == 4 && !(x >= -40) ? real(0) : ::exp(x);"])[1:]
+    body = [*show.lines({}, curve.body, []), f"return {show.show(name(curve.result))};"]
+    lines += _method(f"real shape(real {show.show_name(curve.argument)})", body, " const")
+    body = ["const real z = (u - theta) * steep;", "return fma(height, shape(z), z - z);"]
+    lines += _method("real operator()(real u)", body, " const")
+    text = [f"// The surrogate, printed from {curve.source}.", f"struct Surrogate {{ real {', '.join(names)}; }};", ""]
+    text += ["struct Slope : Surrogate {", *_indented(lines), "};", ""]
+    return "\n".join(line.rstrip() for line in text)
 
-    ``EXPONENTIAL`` says whether the surrogate is the exponential; a pass then tests for no other.
-    """
+
+@cache
+def header(kind: Kind, curve: Curve) -> str:
+    """Return the text of ``kind.cuh``: structs of the surrogate, and of what a neuron does at a step and back."""
     numbers = [f"real {', '.join(map(word, part))};" for part in _parts(kind.numbers)]
     numbers.append(f"long long {', '.join([*map(word, kind.lags), 'period'])};")
     lines = [f"// A neuron of the kind {kind.name}, printed from {kind.source}.", ""]
     lines += ["// The constants of all neurons, numbers of steps, and the period of the neurons' own constants."]
     lines += ["struct Numbers {", *_indented(numbers), "};", ""]
     lines += [f"struct {word(kind.name)} {{", *_indented(_struct(kind)), "};", ""]
-    lines += [f"typedef {word(kind.name)} Kind;", f"constexpr bool EXPONENTIAL = {str(exponential).lower()};", ""]
-    return "\n".join(line.rstrip() for line in lines)
+    lines += [f"typedef {word(kind.name)} Kind;", ""]
+    return surrogate(curve) + "\n".join(line.rstrip() for line in lines)
 
 
 def _parts(names: Sequence[str]) -> list[Sequence[str]]:

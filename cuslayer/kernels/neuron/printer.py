@@ -7,7 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from cuslayer.kernels.neuron.derive import Adjoint, adjoint, is_flushed, is_zero, saved
-from cuslayer.kernels.neuron.kind import GRAD, GRADED, SLOPE, Kind, Past, Statement, is_condition, later, names_in
+from cuslayer.kernels.neuron.kind import (
+    GRAD,
+    GRADED,
+    SLOPE,
+    Curve,
+    Kind,
+    Past,
+    Statement,
+    is_condition,
+    later,
+    name,
+    names_in,
+)
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.GtE: ">=", ast.Gt: ">", ast.Lt: "<"}
 _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
@@ -187,7 +199,42 @@ def _function(head: str, lines: Iterable[str], over_time: str, steps: Iterable[s
 
 def _memory(rows: int, constants: int) -> list[str]:
     sizes = [f"_memory = _carray(_memory_at, ({rows} * _width,))", f"_c = _carray(_c_at, ({constants},))"]
-    return [*sizes, "_real = _memory.dtype.type", "_tenth = _real(0.1)"]
+    return [*sizes, "_tenth = _real(0.1)"]
+
+
+def slope(curve: Curve) -> str:
+    """Return the text of a function that returns ``dt rho(u) = height f((u - theta) steep)``, f the curve.
+
+    It is NaN for a u that is not finite.
+    """
+    show = _Python(curve.conditions)
+    z = show.show_name(curve.argument)
+    body = show.statements(curve.body)
+    value = show.show(name(curve.result))
+    constants = ", ".join(["_theta, _steep, _height", *map(show.show_name, curve.numbers)])
+    lines = [
+        f"{constants} = _rho",
+        "_exp = _exp_of_negative",
+        *show.constants(()),
+        f"{z} = (_u - _theta) * _steep",
+        *body,
+    ]
+    lines.append(f"return _multiply_add(_height, {value}, {z} - {z})")
+    return "\n".join(["@_inlined", "def _slope_of(_u, _rho):", *(f"    {line}" for line in lines), ""])
+
+
+def _surrogate_at(place: int, curve: Curve) -> str:
+    """Return the line that reads the numbers of a surrogate, from a place of the array of numbers on."""
+    return f"_rho = ({', '.join(f'_c[{place + i}]' for i in range(3 + len(curve.numbers)))})"
+
+
+def slopes(curve: Curve) -> str:
+    """Return the text of a function that writes the surrogate of a row of potentials."""
+    lines = ["_out = _carray(_out_at, (_width,))", "_u = _carray(_u_at, (_width,))"]
+    lines += [f"_c = _carray(_c_at, ({3 + len(curve.numbers)},))", _surrogate_at(0, curve)]
+    lines += ["for _j in range(_width):", "    _out[_j] = _slope_of(_u[_j], _rho)"]
+    head = "def slopes(_out_at, _u_at, _width, _c_at):"
+    return slope(curve) + "\n".join([head, *(f"    {line}" for line in lines), ""])
 
 
 def forward_scan(kind: Kind, kept: Sequence[str]) -> str:
@@ -211,7 +258,7 @@ def forward_scan(kind: Kind, kept: Sequence[str]) -> str:
     loop += show.store(kept, at_kept)
     names = (*kind.numbers, "least'")
     lines = [*_memory(at_more + len(kind.inputs) - 1, len(names)), *show.constants(names)]
-    lines += [_array("x"), _array("u"), _array("s"), f"_integers = _carray(_integers_at, ({len(kind.lags) + 1},))"]
+    lines += [_array("x"), _array("u"), _array("s"), f"_integers = _carray(_integers_at, ({len(kind.lags)},))"]
     steps = [f"_given = {_row('x')}", f"_potential = {_row('u')}"]
     if kind.fires:
         steps.append(f"_fired = {_row('s')}")
@@ -236,18 +283,18 @@ def ring_values(kind: Kind, exact: bool, trained: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(later_value.of for later_value in adjoint(kind, exact, trained).past))
 
 
-def backward_scan(kind: Kind, exact: bool, trained: bool, exponential: bool) -> str:
+def backward_scan(kind: Kind, exact: bool, trained: bool, curve: Curve) -> str:
     """Return the text of two functions: `backward` runs a row of neurons back over the steps, the last first.
 
-    The parts of its memory: gradients of the states; the surrogate; the columns' constants; saved values; the old
-    states; saved values of the step before; sums of the columns' gradients if they are trained; gradients of further
-    inputs. `old_row` computes the old states from the step before. The ring buffer has the values of later steps.
+    The parts of its memory: gradients of the states; the columns' constants; saved values; the old states; saved
+    values of the step before; sums of the columns' gradients if they are trained; gradients of further inputs.
+    `old_row` computes the old states from the step before. The ring buffer has the values of later steps.
     """
     whole = adjoint(kind, exact, trained)
     kept = saved(kind, exact, trained)
     show = _Python({*kind.conditions, *conditions_in(whole.body)})
     states = len(kind.states)
-    at_kept = states + 1 + len(kind.columns)
+    at_kept = states + len(kind.columns)
     at_old = at_kept + len(kept)
     at_earlier = at_old + len(whole.old)
     at_sums = at_earlier + (len(kept) if whole.old else 0)
@@ -256,13 +303,9 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, exponential: bool) -> 
     results = [(i, value) for i, value in enumerate(whole.states) if not is_zero(value)]
     loop = [line for i, _ in results for line in show.load([later(kind.states[i])], i)]
     loop += [f"{show.show_name(GRAD)} = _grads[_j]", f"{u} = _potential[_j]"]
-    distance = f"abs({u})" if kind.two_sided else u
-    sloped = SLOPE in _names_of(whole)
-    if sloped and exponential:
-        loop.append(f"_slope = _height * _exp_of_negative(-abs({distance} - _level) * _steep)")
-    elif sloped:
-        loop += show.load([SLOPE], states)
-    loop += show.load((*kind.columns, *kept, *whole.old), states + 1)
+    if SLOPE in _names_of(whole):
+        loop.append(f"{show.show_name(SLOPE)} = _slope_of({f'abs({u})' if kind.two_sided else u}, _rho)")
+    loop += show.load((*kind.columns, *kept, *whole.old), states)
     loop += show.past_values(whole.past)
     loop += show.statements(whole.body)
     loop += show.statements((f"result{i}'", value) for i, value in results)
@@ -275,10 +318,11 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, exponential: bool) -> 
     loop += [f"_kept{i}[_j] = {show.show_name(value)}" for i, value in enumerate(ring)]
 
     rows = at_more + len(kind.inputs) - 1
-    names = (*kind.numbers, "least'", "level'", "steep'", "height'", "a'", "b'")
-    lines = [*_memory(rows, len(names)), *show.constants(names), "_graded = _flag != 0"]
+    names = (*kind.numbers, "least'")
+    lines = [*_memory(rows, len(names) + 3 + len(curve.numbers)), *show.constants(names), "_graded = _flag != 0"]
+    lines.append(_surrogate_at(len(names), curve))
     lines += [_array(name) for name in ("ring", "g", "u", "y")]
-    lines.append(f"_integers = _carray(_integers_at, ({len(kind.lags) + 1},))")
+    lines.append(f"_integers = _carray(_integers_at, ({len(kind.lags)},))")
     steps = [f"_grads = {_row('g')}", f"_potential = {_row('u')}", f"_out = {_row('y')}"]
     if ring:
         lines.append(f"_length = _ring_rows // {len(ring)}")
@@ -291,22 +335,14 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, exponential: bool) -> 
     for number in range(len(ring)):
         steps.append(f"_kept{number} = _ring[{number} * _length + _t % _length, _ring_first : _ring_first + _width]")
     steps += show.fade(kind, (i for i, _ in results))
-    if sloped and not exponential:
-        lines.append(f"_shape = _Surrogate(_integers[{len(kind.lags)}], _level, _steep, _height, _a, _b)")
-        slope = f"_memory[{states} * _width : {states + 1} * _width]"
-        if kind.two_sided:
-            steps += [f"_slope_row = {slope}", "for _j in range(_width):", "    _slope_row[_j] = abs(_potential[_j])"]
-            steps.append("_slopes(_slope_row, _slope_row, _shape)")
-        else:
-            steps.append(f"_slopes({slope}, _potential, _shape)")
     arrays = _parameters("ring", "g", "u", "y")
     head = f"backward(_first, _last, _memory_at, {arrays}, _width, _c_at, _integers_at, _flag)"
-    back = _function(head, lines, "range(_last - 1, _first - 1, -1)", steps, loop)
+    back = slope(curve) + _function(head, lines, "range(_last - 1, _first - 1, -1)", steps, loop)
 
     if not whole.old:
         return back
     show = _Python(kind.conditions)
-    loop = [f"{u} = _potential[_j]", *show.load(kind.columns, states + 1), *show.load(kept, at_earlier)]
+    loop = [f"{u} = _potential[_j]", *show.load(kind.columns, states), *show.load(kept, at_earlier)]
     loop += show.statements(whole.before)
     loop += show.store([kind.after[kind.states.index(state)] for state in whole.old], at_old)
     names = (*kind.numbers, "least'")

@@ -17,7 +17,6 @@
 // Twins: kernels/recurrent/cpu.py. Tests: tests/kernels/test_twins_recurrent.py.
 
 #include "images.cuh"
-#include "surrogate_shapes.cuh"
 #include "kind.cuh"
 
 // Threads of a block at most.
@@ -157,7 +156,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent(
 
 template <bool exact>
 __device__ __forceinline__ void run_backward(
-    const Population &of, const Synapse &synapse, const Slope<EXPONENTIAL> &slope, const real *g, const real *u,
+    const Population &of, const Synapse &synapse, const Slope &slope, const real *g, const real *u,
     const real *saved, real *again, real *y, long long samples, long long delay)
 {
     real *const errors = reinterpret_cast<real *>(shared);
@@ -227,7 +226,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint(
     const Population of{numbers, constants, states, first, nullptr, 0, rows, start, goes_on, steps, saves, graded,
                         trained ? sums : nullptr};
     const Synapse synapse{w, neurons, lags, frame, window, groups};
-    const Slope<EXPONENTIAL> slope{rho};
+    const Slope slope{rho};
     if (exact)
         run_backward<true>(of, synapse, slope, g, u, saved, again, y, samples, delay);
     else

@@ -47,7 +47,7 @@ __device__ __forceinline__ real neuron_forward(
 // Returns the gradient of the weighted input; `again` has what earlier steps use again.
 template <bool exact>
 __device__ __forceinline__ real neuron_backward(
-    const Population &of, const Slope<EXPONENTIAL> &slope, const real *u, const real *saved, real *again, const Place &place,
+    const Population &of, const Slope &slope, const real *u, const real *saved, real *again, const Place &place,
     real grad)
 {
     constexpr int PAST = Kind::PAST<exact>, KEPT = Kind::KEPT<exact>;

@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import SurrogateNumbers, flushed_taps, surrogate_numbers
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch
@@ -19,7 +19,7 @@ from cuslayer.kernels.host.spike_words import WORD, load_bits, whole_words
 from cuslayer.kernels.host.states import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.sampled_srm.refraction import PAIR, refract_row, signs_of_zero
-from cuslayer.kernels.surrogate.cpu import slopes
+from cuslayer.kernels.surrogate.cpu import Surrogate, slopes, surrogate_of
 
 
 @compiled
@@ -93,7 +93,7 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
 
 
 @compiled
-def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: Any, c: SurrogateNumbers) -> None:
+def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: Any, rho: Surrogate) -> None:
     steps, slope, sums = g.shape[0], np.empty(BLOCK, g.dtype), np.empty(BLOCK, g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
@@ -110,7 +110,7 @@ def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: An
             while k < count:
                 _add_one(total, taps[k], y[t + k, low:high])
                 k += 1
-            slopes(slope[: high - low], potential, c)
+            slopes(slope, potential, rho)
             for j in range(high - low):
                 out[j] = flushed(slope[j] * total[j])
 
@@ -119,6 +119,6 @@ def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> 
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat, taps = columns(g), flushed_taps(spiking.refractory, g.dtype)
-    arguments = flat, columns(u), taps, columns(y), surrogate_numbers(spiking, g.dtype)
+    arguments = flat, columns(u), taps, columns(y), surrogate_of(spiking, g.dtype)
     parallel_for(_spike_adjoint_exact, flat.shape[1], *arguments, grain=GRAIN)
     return y

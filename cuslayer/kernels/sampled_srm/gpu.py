@@ -7,6 +7,7 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, samples
+from cuslayer.kernels.neuron.print_cuda import surrogate
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 
 __all__ = ["sampled_spike", "sampled_spike_adjoint_exact", "sampled_spike_after"]
@@ -23,11 +24,12 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
     s = empty(a, (past + len(a), *a.shape[1:]), bool)
     s[:past] = before
     given: dict[str, Any] = {"a": contiguous(a), "s": s, "taps": taps, "count": len(taps), "past": past}
-    return over_time("sampled_spike", a, "u", theta=surrogate_numbers(spiking, a.dtype).theta, **given), s
+    printed = surrogate(spiking.shape.curve)
+    return over_time("sampled_spike", a, "u", printed, theta=spiking.surrogate(a.dtype)[0], **given), s
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    taps, numbers = samples(spiking.refractory, g), surrogate_numbers(spiking, g.dtype)._asdict()
-    arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "taps": taps}
-    return over_time("sampled_spike_adjoint_exact", g, **arrays, count=len(taps), **numbers)
+    taps, rho = samples(spiking.refractory, g), surrogate_numbers(spiking, g.dtype)
+    arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "taps": taps, "count": len(taps)}
+    return over_time("sampled_spike_adjoint_exact", g, "y", surrogate(spiking.shape.curve), rho=rho, **arrays)

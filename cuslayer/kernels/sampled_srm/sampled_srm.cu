@@ -3,8 +3,8 @@
 //   sampled_spike                 u[t] = a[t] + sum_{k>=1} nu[k] s[t-k],   s[t] = (u[t] >= theta)
 //   sampled_spike_adjoint_exact   g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])
 //
-// with dt rho(u) = height f((u - theta) steep), f as in surrogate_shapes.cuh. The gradient without the path through
-// refraction is surrogate_adjoint (surrogate.cu); the response to the input is filter_bank (filter_bank.cu).
+// with dt rho(u) as in surrogate.cu, whose surrogate_adjoint is the gradient without the path through refraction. The
+// response to the input is filter_bank (filter_bank.cu).
 //
 // Layout: all arrays are (steps, columns), C-contiguous; s is bool.
 // A thread computes one column step by step, backward in the adjoint, and reads what it wrote up to `count` steps ago
@@ -13,7 +13,7 @@
 // differs by the rounding of exp. Gradients of u under LEAST_STATE are 0.
 // Twins: kernels/sampled_srm/cpu.py. Tests: tests/kernels/test_twins_sampled_srm.py.
 
-#include "surrogate_shapes.cuh"
+#include "kind.cuh"
 
 extern "C" __global__ void sampled_spike(
     const real *__restrict__ a,     // (steps, columns), filtered input
@@ -45,14 +45,9 @@ extern "C" __global__ void sampled_spike_adjoint_exact(
     long long steps,                // time steps
     long long columns,              // neurons
     long long count,                // samples of the refractory response
-    int code,                       // the shape of the surrogate
-    real theta,                     // threshold
-    real steep,                     // 1 / width
-    real height,                    // factor of the shape
-    real a,                         // constant of the shape
-    real b)                         // constant of the shape
+    Surrogate rho)                  // the surrogate
 {
-    const Slope<false> slope{code, theta, steep, height, a, b};
+    const Slope slope{rho};
     GRID_STRIDE(m, columns) {
         for (long long t = steps - 1; t >= 0; --t) {
             real through = g[t * columns + m];

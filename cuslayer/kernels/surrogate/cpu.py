@@ -1,93 +1,54 @@
-"""Surrogate gradients of every shape on the CPU: twins of `surrogate.cu` and `surrogate_shapes.cuh`."""
+"""Surrogate gradients of every shape on the CPU: twins of `surrogate.cu`."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numba
 import numpy as np
+from numba import types
 
-from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, inlined, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import ScaledShape, SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.constants import ScaledShape, surrogate_numbers
+from cuslayer.kernels.host.llvm import call
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.numbers import exp_of_negative
 from cuslayer.kernels.host.states import flushed
+from cuslayer.kernels.neuron import printer
+from cuslayer.kernels.neuron.blocks import addresses_of
+
+
+class Surrogate(NamedTuple):
+    """The surrogate of neurons for a pass."""
+
+    address: int  # the function of a row
+    numbers: Array  # its constants
+
+
+@lru_cache(256)
+def surrogate_of(spiking: ScaledShape, dtype: np.dtype[Any]) -> Surrogate:
+    """Return the surrogate of neurons in a number type."""
+    pointer: Any = types.CPointer
+    real = pointer(numba.from_dtype(dtype))
+    signatures = {"slopes": types.void(real, real, types.int64, real)}
+    (address,) = addresses_of(printer.slopes(spiking.shape.curve), dtype, signatures)
+    return Surrogate(address, np.array([*surrogate_numbers(spiking, dtype).values()], dtype))
+
+
+@inlined
+def slopes(out: Any, u: Any, rho: Surrogate) -> None:
+    """Write ``dt rho(u)`` of a row of potentials; NaN where u is not finite."""
+    call(rho.address, (out, u, u.size, rho.numbers))
 
 
 @compiled
-def _exponentials(out: Any, u: Any, c: SurrogateNumbers) -> None:
-    for j in range(u.size):
-        out[j] = c.height * exp_of_negative(-abs(u[j] - c.theta) * c.steep)
-
-
-@compiled
-def _bell(z: Any, narrow: Any, least: Any) -> Any:
-    """Return ``exp(-narrow z^2)``: the square of a finite z may be infinite, with NaN as exponential."""
-    return exp_of_negative(max(-narrow * (z * z), least))
-
-
-@compiled
-def _gaussian(out: Any, u: Any, c: SurrogateNumbers) -> None:
-    half, least = u.dtype.type(0.5), u.dtype.type(-1000)
-    for j in range(u.size):
-        z = (u[j] - c.theta) * c.steep
-        out[j] = c.height * _bell(z, half, least) + (z - z)
-
-
-@compiled
-def _three_gaussians(out: Any, u: Any, c: SurrogateNumbers) -> None:
-    real = u.dtype.type
-    one, half, least = real(1), real(0.5), real(-1000)
-    factor, narrow, other = c.height * (one + c.a), half / (c.b * c.b), -c.height * c.a / c.b
-    for j in range(u.size):
-        z = (u[j] - c.theta) * c.steep
-        value = factor * _bell(z, half, least)
-        value += other * _bell(z + one, narrow, least)
-        value += other * _bell(z - one, narrow, least)
-        out[j] = value + (z - z)
-
-
-@compiled
-def slopes(out: Any, u: Any, c: SurrogateNumbers) -> None:
-    """Write ``dt rho(u) = height f((u - theta) steep)`` of a row of potentials; NaN where u is not finite.
-
-    Each shape has its own loop, which the compiler turns into SIMD.
-    """
-    real = u.dtype.type
-    one, zero = real(1), real(0)
-    if c.code == 0:  # exp(-|z|)
-        _exponentials(out, u, c)
-    elif c.code == 1:  # 1 / (1 + |z|)^2
-        for j in range(u.size):
-            z = (u[j] - c.theta) * c.steep
-            below = one + abs(z)
-            out[j] = c.height * (one / (below * below)) + (z - z)
-    elif c.code == 2:  # 1 / (1 + z^2)
-        for j in range(u.size):
-            z = (u[j] - c.theta) * c.steep
-            out[j] = c.height * (one / (one + z * z)) + (z - z)
-    elif c.code == 3:  # max(0, 1 - |z|)
-        for j in range(u.size):
-            z = (u[j] - c.theta) * c.steep
-            left = one - abs(z)
-            out[j] = c.height * (left if left > zero else zero) + (z - z)
-    elif c.code == 5:  # 1 within |z| <= 1
-        for j in range(u.size):
-            z = (u[j] - c.theta) * c.steep
-            out[j] = (c.height if abs(z) <= one else zero) + (z - z)
-    elif c.a > zero:  # (1 + a) exp(-z^2 / 2) - a / b (exp(-(z - 1)^2 / (2 b^2)) + exp(-(z + 1)^2 / (2 b^2)))
-        _three_gaussians(out, u, c)
-    else:  # exp(-z^2 / 2)
-        _gaussian(out, u, c)
-
-
-@compiled
-def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers) -> None:
+def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, rho: Surrogate) -> None:
     slope = np.empty(min(BLOCK, last - first), g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         for t in range(g.shape[0]):
-            slopes(slope[: high - low], u[t, low:high], c)
+            slopes(slope, u[t, low:high], rho)
             grad = g[t, low:high]
             out = y[t, low:high]
             for j in range(high - low):
@@ -98,6 +59,5 @@ def adjoint(g: Array, u: Array, spiking: ScaledShape) -> Array:
     """Return the gradient of the potential, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat = columns(g)
-    numbers = surrogate_numbers(spiking, g.dtype)
-    parallel_for(_adjoint, flat.shape[1], flat, columns(u), columns(y), numbers, grain=GRAIN)
+    parallel_for(_adjoint, flat.shape[1], flat, columns(u), columns(y), surrogate_of(spiking, g.dtype), grain=GRAIN)
     return y
