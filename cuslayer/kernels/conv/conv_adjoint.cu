@@ -137,12 +137,8 @@ struct Errors {
     __device__ __forceinline__ long long through(long long pixel, int i, int j) const
     {
         const int size = image.height * image.columns, place = pixel % size;
-        const int row = place / image.columns + window.top - i * window.gap_h;
-        const int column = place % image.columns + window.left - j * window.gap_w;
-        const bool meets = row >= 0 && column >= 0 && row % window.down == 0 && column % window.across == 0;
-        if (pixel >= pixels || !meets || row / window.down >= map.rows || column / window.across >= map.columns)
-            return -1;
-        return (pixel / size * map.rows + row / window.down) * map.columns + column / window.across;
+        const int output = reached(window, map, place / image.columns, place % image.columns, i, j);
+        return pixel < pixels && output >= 0 ? pixel / size * (map.rows * map.columns) + output : -1;
     }
 };
 

@@ -53,10 +53,9 @@ struct Item {
 
 // The words of a frame that the windows of a warp cover, and how they are distributed over rounds and lanes.
 struct View {
-    int top;         // the line of row 0 of the windows, negative in the padding
+    Span rows;       // of the windows
     int gap;         // lines between two rows
     int line_words;  // words of a line
-    int first_tap;   // the first row of the windows inside the image
     int begin;       // the first bit of a line that is covered
     int end;         // the bit after the last
     int across;      // words of a row of the rectangle
@@ -69,19 +68,17 @@ struct View {
     Item mine;       // the word that this lane loads in every round, if a step has one round
 
     __device__ __forceinline__ View(const Image &image, const Window &window, const Outputs &outputs)
+        : rows(rows_of(window, image, outputs.row))
     {
-        top = outputs.row * window.down - window.top;
         gap = window.gap_h;
         line_words = image.words;
-        first_tap = top < 0 ? (gap - 1 - top) / gap : 0;
-        const int stop = top < image.height ? min(window.kernel_h, (image.height - 1 - top) / gap + 1) : 0;
         const int reach = (window.kernel_w - 1) * window.gap_w + 1;
         begin = max(outputs.low * window.across - window.left, 0) * image.channels;
         end = min(outputs.high * window.across - window.left + reach, image.columns) * image.channels;
-        const bool empty = stop <= first_tap || end <= begin;
+        const bool empty = rows.past <= rows.first || end <= begin;
         across = empty ? 1 : (end - 1) / LANES - begin / LANES + 1;
         inverse = ((1u << 31) + across - 1) / across;
-        items = empty ? 0 : (stop - first_tap) * across;
+        items = empty ? 0 : (rows.past - rows.first) * across;
         fields = empty ? LANES : min(items, LANES);
         steps = LANES / fields >= AHEAD ? AHEAD : LANES / fields >= 4 ? 4 : LANES / fields >= 2 ? 2 : 1;
         chunks = max((items + LANES - 1) / LANES, 1);
@@ -93,12 +90,12 @@ struct View {
     {
         const int row = number * (unsigned long long)inverse >> 31;  // number / across, as number across < 2^31
         const int word = begin / LANES + number - row * across;
-        const int tap = first_tap + row;
+        const int tap = rows.first + row;
         const int bit = word * LANES;
         const int low = max(begin - bit, 0);
         const int past = max(bit + LANES - end, 0);
         const unsigned kept = number < items ? ALL_LANES << low & ALL_LANES >> past : 0;
-        return {tap, bit, (top + tap * gap) * line_words + word, kept};
+        return {tap, bit, (rows.start + tap * gap) * line_words + word, kept};
     }
 };
 

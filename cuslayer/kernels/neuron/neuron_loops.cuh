@@ -106,9 +106,9 @@ struct Sweep {
     int saves;
 };
 
-// Steps of a batch of backward: with several inputs, more take too many registers.
+// Steps of a batch of backward: with several inputs, or several earlier ones, more take too many registers.
 template <typename Kind>
-constexpr int BATCH = Kind::INPUTS == 1 ? AHEAD : 1;
+constexpr int BATCH = Kind::INPUTS == 1 && Kind::PAST_INPUTS < 2 ? AHEAD : 1;
 
 // Column m of the rows t, t - 1, ... of a batch; their loads overlap.
 template <int batch>

@@ -55,14 +55,14 @@ extern "C" __global__ void pool_numbers(
 {
     GRID_STRIDE(n, frames * map.rows * map.columns * map.channels) {
         const long long pixel = n / map.channels, frame = pixel / map.columns / map.rows;
-        const int top = pixel / map.columns % map.rows * window.down - window.top;
-        const int left = pixel % map.columns * window.across - window.left;
+        const Span rows = rows_of(window, image, pixel / map.columns % map.rows);
+        const Span columns = columns_of(window, image, pixel % map.columns);
         real total = 0;
-        for (int i = 0; i < window.kernel_h; ++i)
-            for (int j = 0; j < window.kernel_w; ++j) {
-                const int y_in = top + i * window.gap_h, x_in = left + j * window.gap_w;
-                if (0 <= y_in && y_in < image.height && 0 <= x_in && x_in < image.columns)
-                    total += x[((frame * image.height + y_in) * image.columns + x_in) * map.channels + n % map.channels];
+        for (int i = rows.first; i < rows.past; ++i)
+            for (int j = columns.first; j < columns.past; ++j) {
+                const long long line = frame * image.height + rows.start + i * window.gap_h;
+                const int column = columns.start + j * window.gap_w;
+                total += x[(line * image.columns + column) * map.channels + n % map.channels];
             }
         y[n] = total * gain;
     }
@@ -81,18 +81,12 @@ extern "C" __global__ void pool_adjoint(
         const long long pixel = n / image.channels, frame = pixel / image.columns / image.height;
         const int y = pixel / image.columns % image.height, z = pixel % image.columns;
         real total = 0;
-        for (int i = 0; i < window.kernel_h; ++i) {
-            const int row = y + window.top - i * window.gap_h;
-            if (row < 0 || row % window.down != 0 || row / window.down >= map.rows)
-                continue;
+        for (int i = 0; i < window.kernel_h; ++i)
             for (int j = 0; j < window.kernel_w; ++j) {
-                const int column = z + window.left - j * window.gap_w;
-                if (column < 0 || column % window.across != 0 || column / window.across >= map.columns)
-                    continue;
-                const long long at = (frame * map.rows + row / window.down) * map.columns + column / window.across;
-                total += g[at * image.channels + n % image.channels];
+                const int output = reached(window, map, y, z, i, j);
+                if (output >= 0)
+                    total += g[(frame * map.rows * map.columns + output) * image.channels + n % image.channels];
             }
-        }
         x[n] = total * gain;
     }
 }

@@ -7,9 +7,7 @@
 struct WindowCount {
     int words;        // of a line
     int gap_h;        // rows between taps
-    int top;          // the line of row 0 of the window, negative in the padding
-    int first_tap;    // the first row of the window inside the image
-    int stop;         // the row after the last
+    Span rows;        // of the window
     int first;        // the place of the first bit inside the line
     int apart;        // places between two bits
     int bits;         // bits of the window in a line
@@ -17,17 +15,12 @@ struct WindowCount {
     unsigned mask;    // these bits, the first one lowest
 
     __device__ __forceinline__ WindowCount(int row, int place, const Image &image, const Window &window)
-        : words(image.words), gap_h(window.gap_h)
+        : words(image.words), gap_h(window.gap_h), rows(rows_of(window, image, row))
     {
         const int gap_w = window.gap_w, channels = image.channels;
-        top = row * window.down - window.top;
-        first_tap = top < 0 ? (gap_h - 1 - top) / gap_h : 0;
-        stop = top < image.height ? min(window.kernel_h, (image.height - 1 - top) / gap_h + 1) : 0;
-        const int column = place / channels * window.across - window.left;
-        const int skipped = column < 0 ? (gap_w - 1 - column) / gap_w : 0;
-        const int past = column < image.columns ? min(window.kernel_w, (image.columns - 1 - column) / gap_w + 1) : 0;
-        bits = max(past - skipped, 0);
-        first = (column + skipped * gap_w) * channels + place % channels;
+        const Span columns = columns_of(window, image, place / channels);
+        bits = max(columns.past - columns.first, 0);
+        first = (columns.start + columns.first * gap_w) * channels + place % channels;
         apart = gap_w * channels;
         one_word = (window.kernel_w - 1) * apart < LANES;
         mask = 0;
@@ -62,8 +55,8 @@ struct WindowCount {
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i)
             counts[i] = 0;
-        for (int tap = first_tap; tap < stop; ++tap) {
-            const unsigned *line = x + (top + tap * gap_h) * words;
+        for (int tap = rows.first; tap < rows.past; ++tap) {
+            const unsigned *line = x + (rows.start + tap * gap_h) * words;
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i)
                 if (0 <= t + i && t + i < steps)
