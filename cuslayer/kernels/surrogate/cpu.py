@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -17,6 +17,7 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.states import flushed
 from cuslayer.kernels.neuron import printer
 from cuslayer.kernels.neuron.blocks import addresses_of
+from cuslayer.kernels.neuron.kind import Curve
 
 
 class Surrogate(NamedTuple):
@@ -29,11 +30,15 @@ class Surrogate(NamedTuple):
 @lru_cache(256)
 def surrogate_of(spiking: ScaledShape, dtype: np.dtype[Any]) -> Surrogate:
     """Return the surrogate of neurons in a number type."""
+    numbers = np.array([*surrogate_numbers(spiking, dtype).values()], dtype)
+    return Surrogate(_address(spiking.shape.curve, dtype), numbers)
+
+
+@cache
+def _address(curve: Curve, dtype: np.dtype[Any]) -> int:
     pointer: Any = types.CPointer
     real = pointer(numba.from_dtype(dtype))
-    signatures = {"slopes": types.void(real, real, types.int64, real)}
-    (address,) = addresses_of(printer.slopes(spiking.shape.curve), dtype, signatures)
-    return Surrogate(address, np.array([*surrogate_numbers(spiking, dtype).values()], dtype))
+    return addresses_of(printer.slopes(curve), dtype, {"slopes": types.void(real, real, types.int64, real)})[0]
 
 
 @inlined
