@@ -6,18 +6,31 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._base.sequences import Lengths, own, own_steps
-from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, gradients, note_change
+from cuslayer._tape import (
+    Gradient,
+    Pullback,
+    Tensor,
+    as_tensor,
+    differentiable,
+    gradients,
+    note_change,
+    save_for_backward,
+    wanted_dtype,
+)
 from cuslayer.backend import Array, Setting, namespace, numeric
-from cuslayer.kernels.batch_norm.cpu import Scaling, move
+from cuslayer.kernels.batch_norm.scaling import Applied, Scaling, applied, move
 from cuslayer.kernels.host.memory import count_elements
+from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Layer, Shape
+from cuslayer.layers.fused import fire, fire_adjoint
+from cuslayer.neurons.base import OnePass
 
 SCALES = ("none", "power", "std")
 
@@ -139,6 +152,14 @@ class BatchNorm(Layer):
         Raises:
             ValueError: x has another number of channels.
         """
+        return self._operate(_batch_norm, x)
+
+    def fire(self, x: Any, neurons: OnePass) -> Tensor:
+        """Return the spikes of neurons after the layer, computed in one pass."""
+        return self._operate(_norm_neuron, x, **neurons._asdict())
+
+    def _operate(self, operation: Callable[..., Tensor], x: Any, **options: Any) -> Tensor:
+        """Return an operation of the input, the trained tensors and the layer."""
         x = as_tensor(x)
         check.time_first("x", x, least_dimensions=3)
         self.output_shape(x.shape[2:])
@@ -146,7 +167,7 @@ class BatchNorm(Layer):
         affine = [p for p in (self.gain, self.offset) if p is not None]
         explained = self.mean.requires_grad and not self.training
         lengths = x.lengths if self.training and x.size else None
-        return _batch_norm(x, *affine, *([self.mean] if explained else []), norm=self, lengths=lengths)
+        return operation(x, *affine, *([self.mean] if explained else []), norm=self, lengths=lengths, **options)
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of a batch; update the running ones, or call the function of `take_statistics`."""
@@ -201,11 +222,67 @@ class BatchNorm(Layer):
 @differentiable
 def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Pullback]:
     """Return x normalized by its own statistics in training, else by the running ones."""
+    return _of_own_steps(x, given, norm, lengths)
+
+
+@differentiable
+def _norm_neuron(
+    x: Array,
+    /,
+    *given: Array,
+    norm: BatchNorm,
+    lengths: Lengths | None,
+    spiking: StepSpiking,
+    constants: tuple[Array, ...],
+) -> tuple[Array, Pullback]:
+    """Return the spikes of neurons after the layer."""
+    x = numeric(x)
+    k = kernels.of(x)
+    fused = k.fused.norm_kernels(x) if lengths is None and x.dtype == norm.mean.dtype else None
+    placed = spiking.placed(constants, x, x.shape[2:])
+    if fused:
+
+        def one_pass(scale: _Scale) -> tuple[Any, Any]:
+            numbers = scale.numbers()
+            return fused.norm_neuron(x, numbers, placed, spiking, wanted_dtype(x.dtype)), numbers
+
+        (u, s), back = _normalized(x, given, norm, one_pass)
+    else:
+        y, back = _of_own_steps(x, given, norm, lengths)
+        u, s = fire(k, y, len(x), placed, spiking)
+    potential = save_for_backward(k, u)
+
+    def pullback(g: Array) -> list[Gradient]:
+        return back(fire_adjoint(k, g, potential(), len(x), placed, spiking))
+
+    return s, pullback
+
+
+class _Scale(NamedTuple):
+    """The statistics and parameters that normalize a batch."""
+
+    mean: Array
+    var: Array
+    centre: Array
+    gain: Array | None
+    offset: Array | None
+    scaling: Scaling
+
+    def numbers(self) -> Applied:
+        """Return the numbers of each channel, on the CPU."""
+        return applied(*self)
+
+
+def _of_own_steps(x: Array, given: tuple[Array, ...], norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Any]:
+    """Return x normalized, with its pullback; with lengths, only steps before the end of a recording count."""
+    x = numeric(x)
+    k = kernels.of(x).batch_norm
     if lengths is None:
-        return _normalized(x, *given, norm=norm)
+        return _normalized(x, given, norm, lambda scale: k.forward(x, *scale))
     xp = namespace(x)
     kept = own_steps(lengths, len(x), xp)
-    of_own, back = _normalized(x[kept][:, None], *given, norm=norm)
+    own_x = x[kept][:, None]
+    of_own, back = _normalized(own_x, given, norm, lambda scale: k.forward(own_x, *scale))
     y = xp.zeros(x.shape, of_own.dtype)
     y[kept] = of_own[:, 0]
 
@@ -218,21 +295,30 @@ def _batch_norm(x: Array, /, *given: Array, norm: BatchNorm, lengths: Lengths | 
     return y, pullback
 
 
-def _normalized(x: Array, /, *given: Array, norm: BatchNorm) -> tuple[Array, Callable[[Array], list[Any]]]:
-    """Return x (T, N, ..., features) normalized, with its pullback."""
-    x, trained = numeric(x), norm.gain is not None
+def _normalized(
+    x: Array, given: tuple[Array, ...], norm: BatchNorm, run: Callable[[_Scale], tuple[Any, Any]]
+) -> tuple[Any, Callable[[Array], list[Any]]]:
+    """Return the first result of `run` for x (T, N, ..., features), and the pullback of the normalization.
+
+    The second result of `run` are the numbers for the gradients.
+    """
+    trained = norm.gain is not None
     gain, offset = given[:2] if trained else (None, None)
-    k, of_batch, through_hook = kernels.of(x).batch_norm, norm.training and x.size > 0, None
+    k = kernels.of(x).batch_norm
+    of_batch = norm.training and x.size > 0
+    through_hook = None
     mean, var = norm._statistics(x) if of_batch else (norm.mean.data, norm.var.data)
-    centre, scaling = mean, Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
+    centre = mean
+    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
     if norm.mean_hook is not None:
         leaf = Tensor(mean, requires_grad=True)
         hooked = norm.mean_hook(leaf)
-        centre, through_hook = hooked.data, partial(_of_mean, hooked, leaf)
-    y, applied = k.forward(x, mean, var, centre, gain, offset, scaling)
+        centre = hooked.data
+        through_hook = partial(_of_mean, hooked, leaf)
+    y, numbers = run(_Scale(mean, var, centre, gain, offset, scaling))
 
     def pullback(g: Array) -> list[Any]:
-        of_x, of_mean, *affine = k.adjoint(g, x, applied, gain, scaling, of_batch, through_hook)
+        of_x, of_mean, *affine = k.adjoint(g, x, numbers, gain, scaling, of_batch, through_hook)
         return [of_x, *(affine if trained else ()), of_mean][: 1 + len(given)]
 
     return y, pullback

@@ -25,7 +25,7 @@ from cuslayer.backend import Setting
 from cuslayer.data.events import Events
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.layers import Conv, Dense, Layer, SumPool
+from cuslayer.layers import BatchNorm, Conv, Dense, Layer, SumPool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.neurons.base import OnePass, is_neuron
 
@@ -200,11 +200,17 @@ def _pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     return pool_neuron(x, kernel_size=pool.kernel_size, gain=pool.gain, **neurons[0]._asdict(), **pool.geometry())
 
 
+def _norm(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    spikes: Tensor = layers[0].fire(x, neurons[0])
+    return spikes
+
+
 FUSIONS = (
     Fusion((Conv, SumPool), _conv_pool),
     Fusion((Conv,), _conv),
     Fusion((Dense,), _dense),
     Fusion((SumPool,), _pool),
+    Fusion((BatchNorm,), _norm),
 )
 # The maximum number of stages that run as one.
 _LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)

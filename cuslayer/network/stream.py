@@ -162,7 +162,7 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     """Return a layer and its neurons, with or without pooling and its neurons, with a state; None if not fused."""
     from cuslayer.kernels.fused.streams import StreamedConv, StreamedDense  # imports Numba
 
-    if kinds == (SumPool,):
+    if kinds in ((SumPool,), (BatchNorm,)):
         return None
     weight, first = layer.effective_weight().data, one_pass(neuron)
     if first is None:

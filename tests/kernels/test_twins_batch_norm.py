@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cuslayer._tape import to_shape
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.batch_norm.cpu import Scaling
+from cuslayer.kernels.batch_norm.scaling import Scaling
 from tests.kernels.test_twins import close, dtypes, few, normal, seeds
 from tests.kernels.test_twins import emulator as emulator
 

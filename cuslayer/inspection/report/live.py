@@ -20,7 +20,7 @@ from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.report.contents import KINDS, Contents, Json, block, by_neuron, dense_node, is_linear
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
-from cuslayer.kernels.batch_norm import cpu as batch_norm
+from cuslayer.kernels.batch_norm.scaling import Scaling, applied
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.layers import Average, BatchNorm, Delay, Dense, Dropout, ReadOut, Recurrent, Shift
 from cuslayer.layers.base import Shape
@@ -193,13 +193,10 @@ def _runnable(page: Contents, node: GraphNode) -> Json:
 def _norm_node(norm: BatchNorm) -> Json:
     mean, var = (to_numpy(each.data) for each in (norm.mean, norm.var))
     centre = mean if norm.mean_hook is None else to_numpy(norm.mean_hook(Tensor(mean)).data)
-    scaling = batch_norm.Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
-    _, applied = batch_norm.forward(mean[None], mean, var, centre, None, None, scaling)
-    divisor = applied.divisor if norm.scale != "none" else np.ones_like(mean)
-    gain = norm.height if norm.scale != "none" else 1.0
-    gains = np.full_like(mean, gain) if norm.gain is None else to_numpy(norm.gain.data)
-    offset = np.zeros_like(mean) if norm.offset is None else to_numpy(norm.offset.data)
-    arrays = {"centre": centre, "divisor": divisor, "gains": gains, "offset": offset}
+    gain, offset = (None if each is None else to_numpy(each.data) for each in (norm.gain, norm.offset))
+    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
+    numbers = applied(mean, var, centre, gain, offset, scaling)
+    arrays = {"centre": numbers.centre, "factor": numbers.factor, "added": numbers.added}
     return {"kind": "norm"} | {name: block(each, "f4") for name, each in arrays.items()}
 
 

@@ -259,10 +259,10 @@ function* weighted(chain, fired, steps, neurons) {
       if (x) x = delayed(x, numbers(node.steps), steps);
       else fired = delayed(fired, numbers(node.steps), steps);
     } else if (node.kind === "norm") {
-      const [centre, divisor, gains, offset] = [node.centre, node.divisor, node.gains, node.offset].map(numbers);
+      const [centre, factor, added] = [node.centre, node.factor, node.added].map(numbers);
       x.forEach((value, i) => {
         const c = i % centre.length;
-        x[i] = f32(f32(f32(f32(value - centre[c]) / divisor[c]) * gains[c]) + offset[c]);
+        x[i] = f32(f32(f32(value - centre[c]) * factor[c]) + added[c]);
       });
     } else if (node.kind !== "join") {
       x = new Float32Array(steps * neurons);

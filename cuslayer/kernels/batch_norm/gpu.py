@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.batch_norm.cpu import Applied, Scaling, move
+from cuslayer.kernels.batch_norm.scaling import Scaling, move
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import arrived, contiguous, empty
 
@@ -18,6 +18,14 @@ __all__ = ["adjoint", "forward", "statistics"]
 # Threads of a block; the most blocks of a launch, enough for all of a GPU; rows that a thread should have at least.
 _THREADS, _BLOCKS, _ROWS = 256, 512, 32
 _KINDS = {"none": 0, "power": 1, "std": 2}
+
+
+class Subtracted(NamedTuple):
+    """The numbers that a forward pass has subtracted and divided by, (channels,) each, and the mean of its batch."""
+
+    centre: Array
+    divisor: Array
+    mean: Array
 
 
 def _launch(name: str, x: Array, sums: bool = False, /, **arguments: Any) -> None:
@@ -54,7 +62,7 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 
 def forward(
     x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
-) -> tuple[Array, Applied]:
+) -> tuple[Array, Subtracted]:
     """Return the normalized signal of x (..., channels), and the arrays for `adjoint`; see the function of the CPU."""
     trained = gain is not None and offset is not None
     dtype = np.result_type(*(a.dtype for a in (x, mean, var, centre, gain, offset) if a is not None))
@@ -68,13 +76,13 @@ def forward(
     given = {"x": contiguous(x), "var": contiguous(var), "centre": contiguous(centre), **affine}
     given |= {"y": y, "subtracted": subtracted, "divisor": divisor}
     _launch("batch_norm", x, **given, trained=trained, **_numbers(scaling))
-    return y, Applied(subtracted, divisor, mean)
+    return y, Subtracted(subtracted, divisor, mean)
 
 
 def adjoint(
     g: Array,
     x: Array,
-    applied: Applied,
+    applied: Subtracted,
     gain: Array | None,
     scaling: Scaling,
     of_batch: bool,

@@ -19,6 +19,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base.jit import parallel_for
 from cuslayer.backend import Array
+from cuslayer.kernels.batch_norm.scaling import Applied
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums
@@ -30,7 +31,14 @@ from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, chec
 from cuslayer.kernels.fused.loop import backward as run_backward
 from cuslayer.kernels.fused.loop import forward as run_forward
 from cuslayer.kernels.fused.pooled import Tiles
-from cuslayer.kernels.fused.sources import ConvSpikes, ConvWeights, DenseSpikes, Errors, ProductErrors
+from cuslayer.kernels.fused.sources import (
+    ConvSpikes,
+    ConvWeights,
+    DenseSpikes,
+    Errors,
+    NormalizedNumbers,
+    ProductErrors,
+)
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.neuron.blocks import Block, backward_of, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -61,6 +69,11 @@ def dense_kernels(x: SpikeList | Array, spiking: StepSpiking) -> ModuleType | No
 
 def pool_kernels(x: Array, spiking: StepSpiking) -> None:
     """Return None: pooling and its neurons are two passes."""
+
+
+def norm_kernels(x: Array) -> ModuleType:
+    """Return this module, which runs batch normalization and its neurons."""
+    return sys.modules[__name__]
 
 
 def saved_type(x: SpikeList) -> type[Checkpoints] | None:
@@ -152,6 +165,36 @@ def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Ar
         grain=1,
     )
     return u
+
+
+def norm_neuron(x: Array, numbers: Applied, constants: Array, spiking: StepSpiking, keep: Any) -> tuple[Array, Array]:
+    """Return the potentials and the spikes of neurons for x (T, ..., channels), normalized by some numbers.
+
+    Without `keep` there are no potentials.
+    """
+    steps = len(x)
+    columns = math.prod(x.shape[1:])
+    pixels = max(1, _MOST // x.shape[-1])
+    width = pixels * x.shape[-1]
+    b = Blocks(1, columns, width)
+    u = empty((0, 0) if keep is None else (steps, columns), x.dtype)
+    s = empty((steps, columns), bool)
+    neurons = forward_of(x.dtype, steps, constants, spiking)
+    repeated = (np.tile(a, pixels) for a in (numbers.centre, numbers.factor, numbers.added))
+    parallel_for(
+        run_forward,
+        b.number,
+        steps,
+        0,
+        CHUNK,
+        Stage(b, neurons, no_memory(neurons), u, 0),
+        None,
+        None,
+        s.view(np.uint8),
+        NormalizedNumbers(np.ascontiguousarray(x).reshape(steps, columns), *repeated),
+        grain=4,
+    )
+    return u if keep is None else u.reshape(x.shape), s.reshape(x.shape)
 
 
 class Map(NamedTuple):

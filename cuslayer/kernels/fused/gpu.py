@@ -14,7 +14,7 @@ from cuslayer.kernels.fused.neurons import in_one_pass
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "norm_kernels", "pool_kernels"]
 
 # Potentials are stored in the layout of the spikes.
 from_blocks = None
@@ -69,6 +69,10 @@ def conv_pool_kernels(
 ) -> GpuPass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None for numbers."""
     return conv_kernels(x, window, groups, spiking) if in_one_pass(pooling.spiking) else None
+
+
+def norm_kernels(x: Array) -> None:
+    """Return None: batch normalization and its neurons are two passes."""
 
 
 def dense_kernels(x: PackedSpikes | Array, spiking: StepSpiking) -> ModuleType | None:

@@ -24,6 +24,15 @@ class Numbers(NamedTuple):
     values: Array  # (steps, columns)
 
 
+class NormalizedNumbers(NamedTuple):
+    """A weighted input that is in memory, ``(x - centre) factor + added`` by channel; blocks begin with channel 0."""
+
+    values: Array  # (steps, columns)
+    centre: Array  # (width,), for the columns of a block
+    factor: Array
+    added: Array
+
+
 class DenseSpikes(NamedTuple):
     """A dense layer and its list of spikes."""
 
@@ -76,7 +85,7 @@ class ConvWeights(NamedTuple):
     taps: Array  # (parts, ...), the sums of each part in the layout of `taps_in_runs`; no parts for no gradient
 
 
-for _kind in (Numbers, DenseSpikes, ConvSpikes, Errors, ProductErrors):
+for _kind in (Numbers, NormalizedNumbers, DenseSpikes, ConvSpikes, Errors, ProductErrors):
 
     @implementation_of(room, _kind)
     def _no_room(like: Any, source: Any) -> Any:
@@ -99,6 +108,20 @@ def _fill_numbers(
 ) -> None:
     for t in range(first, last):
         copy(rows[t % len(rows), rows_at : rows_at + size], source.values[t - begun, at : at + size])
+
+
+@implementation_of(fill, NormalizedNumbers)
+def _fill_normalized(
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+) -> None:
+    centre = source.centre
+    factor = source.factor
+    added = source.added
+    for t in range(first, last):
+        row = rows[t % len(rows), rows_at : rows_at + size]
+        values = source.values[t - begun, at : at + size]
+        for j in range(size):
+            row[j] = (values[j] - centre[j]) * factor[j] + added[j]
 
 
 @implementation_of(fill, DenseSpikes)
