@@ -148,7 +148,7 @@ class Delaying(Synapse):
 
 
 class Conv(Convolution, Delaying):
-    """A convolution; see `functions.conv`. One with a bias and its neurons are two passes, not one.
+    """A convolution; see `functions.conv`.
 
     Args:
         in_channels: channels of the frames.

@@ -103,8 +103,6 @@ class _Flat(Synapse):
 class Dense(_Flat, Delaying):
     """A dense layer: ``y[t, n] = x[t, n] W``, with a bias ``x[t, n] W + b``; see `functions.dense`.
 
-    A layer with a bias and its neurons are two passes, not one.
-
     Args:
         in_features: the number of inputs, or their shape (H, W, C).
         out_features: the number of outputs.

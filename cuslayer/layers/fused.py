@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from cuslayer._tape import (
     saves,
     takes_deferred,
     takes_packed,
+    to_shape,
     wanted_dtype,
 )
 from cuslayer.backend import Array, numeric_type
@@ -55,6 +57,23 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
     return steps, x.size // max(steps, 1)
 
 
+def _is_apart(k: Any, bias: tuple[Array, ...]) -> bool:
+    """Return whether a layer with a bias and its neurons are two passes, as on a GPU."""
+    return bool(bias) and k is not kernels.cpu
+
+
+def _shift(bias: tuple[Array, ...], weight: Array) -> dict[str, Array]:
+    """Return the argument of a pass for a bias, in the weight's type; none without a bias."""
+    return {"shift": bias[0].astype(weight.dtype, copy=False)} if bias else {}
+
+
+def _shifted(weighted: Array, shift: Array | None = None) -> Array:
+    """Return a weighted input (..., outputs) plus a bias; it may be overwritten."""
+    if shift is not None:
+        weighted += shift
+    return weighted
+
+
 @differentiable
 @takes_packed
 @takes_deferred
@@ -64,11 +83,11 @@ def dense_neuron(
     x: Array,
     weight: Array,
     /,
-    *,
+    *bias: Array,
     spiking: StepSpiking,
     constants: tuple[Array, ...] = (),
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(dense(x, weight))``.
+    """Return ``neuron(dense(x, weight))``, or ``neuron(dense(x, weight) + bias)``.
 
     Backward needs the list of spikes and the potential, which the gradient overwrites. On a GPU, one pass takes spikes
     through weights, filter and threshold; on the CPU it does so without gradients, when nothing is saved. The memory
@@ -77,6 +96,7 @@ def dense_neuron(
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
         weight: (inputs, outputs), float32 or float64.
+        bias: (outputs,); may be omitted.
         spiking: the kind of neuron and its constants, the attribute `spiking` of neurons.
         constants: the constants that may differ between neurons, arrays that broadcast to them.
 
@@ -100,20 +120,26 @@ def dense_neuron(
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
     placed = spiking.placed(constants, weight, (outputs,))
-    fused = k.fused.dense_kernels(rows, spiking)
+    shift = _shift(bias, weight)
+    fused = None if _is_apart(k, bias) else k.fused.dense_kernels(rows, spiking)
     if fused:
-        u, s = fused.dense_neuron(rows, shape[0], weight, placed, spiking, wanted_dtype(weight.dtype))
+        u, s = fused.dense_neuron(rows, shape[0], weight, placed, spiking, wanted_dtype(weight.dtype), **shift)
     else:
-        u, s = fire(k, k.dense.forward(rows, weight), shape[0], placed, spiking)
+        weighted = _shifted(k.dense.forward(rows, weight), **shift)
+        u, s = fire(k, weighted, shape[0], placed, spiking)
     potential = save_for_backward(k, u)
 
-    def pullback(g: Array) -> tuple[Gradient, Gradient]:
+    def pullback(g: Array) -> list[Gradient]:
         g = received(g, s.shape, weight.dtype, deferred=bool(fused))
         if fused:
             errors = fused.dense_neuron_adjoint(g, potential(), shape[0], placed, spiking)
         else:
             errors = fire_adjoint(k, g, potential(), shape[0], placed, spiking)
-        return (lambda: DeferredGradient(Product(errors, weight), shape), lambda: k.dense.weight_adjoint(rows, errors))
+        return [
+            lambda: DeferredGradient(Product(errors, weight), shape),
+            lambda: k.dense.weight_adjoint(rows, errors),
+            *(partial(to_shape, errors, b.shape) for b in bias),
+        ]
 
     return s.reshape(*shape[:2], outputs), pullback
 
@@ -127,7 +153,7 @@ def conv_neuron(
     x: Array,
     weight: Array,
     /,
-    *,
+    *bias: Array,
     spiking: StepSpiking,
     constants: tuple[Array, ...] = (),
     stride: Pair = 1,
@@ -135,7 +161,7 @@ def conv_neuron(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(conv(x, weight))``.
+    """Return ``neuron(conv(x, weight))``, or ``neuron(conv(x, weight) + bias)``.
 
     On the CPU, one pass weights, filters and thresholds a few rows of a map at a time, while they are in the cache. The
     list of spikes and the potential are saved for backward.
@@ -153,11 +179,12 @@ def conv_neuron(
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps, maps = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
     placed = spiking.placed(constants, weight, (*maps, weight.shape[3]))
-    fused = k.fused.conv_kernels(frames, window, groups, spiking)
+    shift = _shift(bias, weight)
+    fused = None if _is_apart(k, bias) else k.fused.conv_kernels(frames, window, groups, spiking)
     if fused:
-        u, s = fused.conv_neuron(frames, steps, weight, window, placed, spiking, wanted_dtype(weight.dtype))
+        u, s = fused.conv_neuron(frames, steps, weight, window, placed, spiking, wanted_dtype(weight.dtype), **shift)
     else:
-        u, s = fire(k, k.conv.forward(frames, weight, window, groups), steps, placed, spiking)
+        u, s = fire(k, _shifted(k.conv.forward(frames, weight, window, groups), **shift), steps, placed, spiking)
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
 
@@ -174,29 +201,48 @@ def conv_neuron(
             found = k.conv.input_adjoint(errors, weight, shape[2:4], window, groups)
         return found.reshape(shape), of_weight
 
-    pullback = _pullback(adjoint, of_input, s.shape, weight.dtype, deferred=bool(fused and fused.takes_products))
+    deferred = bool(fused and fused.takes_products)
+    pullback = _pullback(adjoint, of_input, bias, s.shape, weight.dtype, deferred=deferred)
     return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 
 def _pullback(
     adjoint: Callable[[Array, bool], tuple[Array, Any]],
     of_input: Callable[[Array, Any], tuple[Array, Array]],
+    bias: tuple[Array, ...],
     fired: tuple[int, ...],
     dtype: Any,
     *,
     deferred: bool = False,
-) -> Callable[[Array], tuple[Gradient, Gradient]]:
-    """Return the pullback to input and weight; it calls `adjoint` once if both gradients are needed."""
+) -> Pullback:
+    """Return the pullback to input, weight and bias; it calls `adjoint` once for all gradients that are needed."""
 
-    def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g, weights = received(g, fired, dtype, deferred=deferred), list[Array]()
+    def pullback(g: Array) -> list[Gradient]:
+        g = received(g, fired, dtype, deferred=deferred)
+        weights = list[Array]()
+        results = list[tuple[Array, Any]]()
+
+        def errors_kept() -> tuple[Array, Any]:
+            if not results:
+                results.append(adjoint(g, True))
+            return results[0]
 
         def for_input() -> Array:
-            found, of_weight = of_input(*adjoint(g, True))
+            of_x, of_weight = of_input(*errors_kept())
             weights.append(of_weight)
-            return found
+            return of_x
 
-        return for_input, lambda: weights.pop() if weights else adjoint(g, False)[1]
+        def for_weight() -> Array:
+            if weights:
+                return weights.pop()
+            # A bias needs the errors, too.
+            of_weight: Array = errors_kept()[1] if bias else adjoint(g, False)[1]
+            return of_weight
+
+        def for_bias(shape: tuple[int, ...]) -> Array:
+            return to_shape(errors_kept()[0], shape)
+
+        return [for_input, for_weight, *(partial(for_bias, each.shape) for each in bias)]
 
     return pullback
 
@@ -208,7 +254,7 @@ def conv_pool(
     x: Array,
     weight: Array,
     /,
-    *,
+    *bias: Array,
     spiking: StepSpiking,
     pooling: Pooling,
     constants: tuple[Array, ...] = (),
@@ -217,7 +263,7 @@ def conv_pool(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(pool(neuron(conv(x, weight))))``.
+    """Return ``neuron(pool(neuron(conv(x, weight))))``, or with ``conv(x, weight) + bias``.
 
     On the CPU this is one pass under the conditions of `conv_neuron`, with float32 weights and pooling windows that
     tile the map. The list of spikes and both potentials are saved for backward. One pass saves less if nobody observes
@@ -244,15 +290,16 @@ def conv_pool(
     single = weight.astype(np.float32, copy=False)
     pooling = pooling._replace(constants=pooling.spiking.placed(pooling.constants, single, maps))
     # Pooling and its neurons compute in float32, whatever the weights' type.
-    fuse = weight.dtype == np.float32
+    fuse = weight.dtype == np.float32 and not _is_apart(k, bias)
+    shift = _shift(bias, weight)
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, spiking) if fuse else None
     if fused:
         options = (window, placed, spiking, pooling)
         keep = (recomputable() and k.fused.saved_type(frames)) or wanted_dtype(weight.dtype)
-        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *options, keep)
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *options, keep, **shift)
         dtype = weight.dtype
     else:
-        u, fired = fire(k, k.conv.forward(frames, weight, window, groups), steps, placed, spiking)
+        u, fired = fire(k, _shifted(k.conv.forward(frames, weight, window, groups), **shift), steps, placed, spiking)
         pooled = k.pool.forward(fired, pooling.window, pooling.gain)
         pooled_u, s = fire(k, pooled, steps, pooling.constants, pooling.spiking)
         dtype = pooled.dtype
@@ -262,7 +309,7 @@ def conv_pool(
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
-            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *options, keep)
+            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *options, keep, **shift)
         g = fire_adjoint(k, g, pooled_potential(), steps, pooling.constants, pooling.spiking)
         g = k.pool.adjoint(g, image, pooling.window, pooling.gain)
         errors = fire_adjoint(k, g, potential(), steps, placed, spiking)
@@ -275,7 +322,7 @@ def conv_pool(
             found = k.conv.input_adjoint(errors, weight, shape[2:4], window, groups)
         return found.reshape(shape), of_weight
 
-    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, s.shape, dtype)
+    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, bias, s.shape, dtype)
 
 
 @differentiable

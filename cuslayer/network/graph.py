@@ -153,7 +153,7 @@ class Fusion(NamedTuple):
     """A pattern of stages that run as one operation."""
 
     # The classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit, nor does
-    # pooling with a weight hook, or a layer with a bias or delays.
+    # pooling with a weight hook, or a layer with delays.
     layers: tuple[type[Layer], ...]
     # The fused operation: a function of the input, the layers and the `OnePass` of their neurons.
     operation: Callable[..., Tensor]
@@ -176,23 +176,29 @@ def one_pass(stage: Any) -> OnePass | None:
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
     # The fused pass of pooling has one gain for all taps of a window.
     hooked_pool = isinstance(layer, SumPool) and bool(layer.weight_hook)
-    plain = all(getattr(layer, name, None) is None for name in ("bias", "delays")) and not hooked_pool
+    plain = getattr(layer, "delays", None) is None and not hooked_pool
     return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and plain
+
+
+def _parameters(layer: Any) -> list[Tensor]:
+    """Return the weight of a layer, and its bias if it has one."""
+    weight = layer.effective_weight()
+    return [weight] if layer.bias is None else [weight, layer.bias]
 
 
 def _conv_pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     conv, pool = layers
     pooling = Pooling(pool.window, pool.gain, neurons[1].constants, neurons[1].spiking)
-    weight, options = conv.effective_weight(), neurons[0]._asdict() | conv.geometry()
-    return conv_pool(x, weight, pooling=pooling, **options)
+    options = neurons[0]._asdict() | conv.geometry()
+    return conv_pool(x, *_parameters(conv), pooling=pooling, **options)
 
 
 def _conv(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
-    return conv_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict(), **layers[0].geometry())
+    return conv_neuron(x, *_parameters(layers[0]), **neurons[0]._asdict(), **layers[0].geometry())
 
 
 def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
-    return dense_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict())
+    return dense_neuron(x, *_parameters(layers[0]), **neurons[0]._asdict())
 
 
 def _pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:

@@ -167,20 +167,21 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
     weight, first = layer.effective_weight().data, one_pass(neuron)
     if first is None:
         return None
+    bias = None if layer.bias is None else layer.bias.data.astype(weight.dtype)
     if kinds == (Dense,):
-        return StreamedDense(weight, first.constants, first.spiking)
+        return StreamedDense(weight, first.constants, first.spiking, bias)
     options = layer.geometry()
     window = Window.of(weight.shape[:2], options["stride"], options["padding"], options["dilation"])
     if options["groups"] != 1:
         return None
     if kinds == (Conv,):
-        return StreamedConv(weight, window, first.constants, first.spiking)
+        return StreamedConv(weight, window, first.constants, first.spiking, bias=bias)
     pool, after = pooled
     of_pool: Any = one_pass(after)
     pooling = Pooling(pool.window, pool.gain, of_pool.constants, of_pool.spiking)
     if not pool.window.tiles or weight.dtype != np.float32:
         return None
-    return StreamedConv(weight, window, first.constants, first.spiking, pooling)
+    return StreamedConv(weight, window, first.constants, first.spiking, pooling, bias)
 
 
 def _alone(node: GraphNode, on_cpu: bool) -> Run:

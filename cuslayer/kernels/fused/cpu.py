@@ -27,7 +27,7 @@ from cuslayer.kernels.conv.cpu import input_adjoint
 from cuslayer.kernels.conv.spikes import CHUNK, Maps
 from cuslayer.kernels.conv.weight_sums import PARTS
 from cuslayer.kernels.dense.cpu import forward, prefers_tables
-from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, checkpoints, no_checkpoints, no_memory
+from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, checkpoints, no_checkpoints, stage_of
 from cuslayer.kernels.fused.loop import backward as run_backward
 from cuslayer.kernels.fused.loop import forward as run_forward
 from cuslayer.kernels.fused.pooled import Tiles
@@ -90,12 +90,19 @@ def dense_blocks(samples: int, outputs: int, least: int = _LEAST, most: int = _M
 
 
 def dense_neuron(
-    x: SpikeList, steps: int, w: Array, constants: Array, spiking: StepSpiking, keep: Any = None
+    x: SpikeList,
+    steps: int,
+    w: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    keep: Any = None,
+    shift: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
     The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
     tables are faster, the layer and the neurons are two passes. `constants` are the neurons' own; see `blocks.py`.
+    `shift` (outputs,) is added to the weighted input.
     """
     w = np.ascontiguousarray(w)
     outputs = w.shape[1]
@@ -103,13 +110,16 @@ def dense_neuron(
     samples = shape[0] // max(steps, 1)
     flat = (steps, samples * outputs)
     if prefers_tables(x, w):
-        u, s = spiking.fire(kernels.cpu, forward(x, w).reshape(flat), constants)
+        weighted = forward(x, w)
+        if shift is not None:
+            weighted += shift
+        u, s = spiking.fire(kernels.cpu, weighted.reshape(flat), constants)
         return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
     u = empty((0, 0) if keep is None else flat, w.dtype)
     s = empty(flat, bool)
     b = dense_blocks(samples, outputs)
     neurons = forward_of(w.dtype, steps, constants, spiking)
-    stage = Stage(b, neurons, no_memory(neurons), u, 0)
+    stage = stage_of(b, neurons, u, shift=shift)
     parallel_for(
         run_forward,
         b.number,
@@ -146,7 +156,7 @@ def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Ar
         return spiking.fire_adjoint(kernels.cpu, errors, flat, constants).reshape(u.shape)
     b = dense_blocks(samples, outputs)
     neurons = backward_of(u.dtype, steps, constants, spiking)
-    stage = Stage(b, neurons, no_memory(neurons), flat, 0)
+    stage = stage_of(b, neurons, flat)
     weight = np.ascontiguousarray(g.weight.T)
     parallel_for(
         run_backward,
@@ -187,7 +197,7 @@ def norm_neuron(x: Array, numbers: Applied, constants: Array, spiking: StepSpiki
         steps,
         0,
         CHUNK,
-        Stage(b, neurons, no_memory(neurons), u, 0),
+        stage_of(b, neurons, u),
         None,
         None,
         s.view(np.uint8),
@@ -244,6 +254,7 @@ class ConvPass:
         constants: Array,
         spiking: StepSpiking,
         keep: Any,
+        shift: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return the potential u and the spikes s (frames, rows, columns, outputs).
 
@@ -255,8 +266,9 @@ class ConvPass:
             constants: the constants that differ between the neurons; see `blocks.py`.
             spiking: their other constants.
             keep: None for an empty u.
+            shift: (outputs,), added to the weighted input; None for nothing.
         """
-        u, _, s = self.conv_pool(x, steps, w, window, constants, spiking, None, keep)
+        u, _, s = self.conv_pool(x, steps, w, window, constants, spiking, None, keep, shift)
         return u, s
 
     def conv_neuron_adjoint(
@@ -292,6 +304,7 @@ class ConvPass:
         spiking: StepSpiking,
         pooling: Pooling | None,
         keep: Any,
+        shift: Array | None = None,
     ) -> tuple[Any, Array, Array]:
         """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 
@@ -316,7 +329,7 @@ class ConvPass:
             steps,
             0,
             CHUNK,
-            _by_block(b, neurons, u),
+            _by_block(b, neurons, u, shift),
             pooled,
             None,
             s.view(np.uint8),
@@ -337,6 +350,7 @@ class ConvPass:
         spiking: StepSpiking,
         pooling: Pooling | None,
         keep: bool,
+        shift: Array | None = None,
     ) -> tuple[Array | None, Array]:
         """Return the gradients of the convolution's output, None without `keep`, and of the weights.
 
@@ -368,7 +382,7 @@ class ConvPass:
             steps,
             0,
             CHUNK,
-            _by_block(b, neurons, u),
+            _by_block(b, neurons, u, shift),
             pooled,
             None,
             y,
@@ -383,9 +397,9 @@ class ConvPass:
         return errors, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, self.groups)
 
 
-def _by_block(b: Blocks, neurons: Block, u: Array) -> Stage:
+def _by_block(b: Blocks, neurons: Block, u: Array, shift: Array | None = None) -> Stage:
     """Return neurons that begin anew, with potentials (blocks, steps, width)."""
-    return Stage(b, neurons, no_memory(neurons), u.reshape(-1, u.shape[2] or 1), u.shape[1])
+    return stage_of(b, neurons, u.reshape(-1, u.shape[2] or 1), u.shape[1], shift)
 
 
 def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons: Array | None) -> Array:

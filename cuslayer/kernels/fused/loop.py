@@ -122,20 +122,22 @@ def memory_of(neurons: Block, columns: int, chunk: int, delay: int = 0) -> Memor
     )
 
 
-def no_memory(neurons: Block) -> Memory:
-    """Return the memory of a pass that begins anew."""
-    dtype = neurons.numbers.dtype
-    return Memory(np.empty((0, 0), dtype), np.empty((0, 0), dtype), np.empty((0, 0), np.uint8))
-
-
 class Stage(NamedTuple):
     """Neurons of a pass."""
 
     blocks: Blocks
     neurons: Block
+    shift: Array  # (K,), added to the weighted input: column m gets number m % K; without elements for none
     memory: Memory
     u: Array  # the potentials, (steps, columns) or block by block (blocks steps, width); without elements for none
     apart: int  # the rows of u from block to block; 0 if blocks are columns of the same rows
+
+
+def stage_of(b: Blocks, neurons: Block, u: Array, apart: int = 0, shift: Array | None = None) -> Stage:
+    """Return neurons of a pass that begins anew."""
+    none = np.empty((0, 0), neurons.numbers.dtype)
+    memory = Memory(none, none, np.empty((0, 0), np.uint8))
+    return Stage(b, neurons, none.reshape(-1) if shift is None else np.ascontiguousarray(shift), memory, u, apart)
 
 
 class Pooled(NamedTuple):
@@ -230,6 +232,23 @@ def _keep(kept: Any, t: int, memory: Any, row: int, at: int, size: int) -> None:
         copy(kept[i, t, at : at + size], memory[(row + i) * size : (row + i + 1) * size])
 
 
+@compiled
+def _add_shift(first: int, last: int, rows: Any, rows_at: int, at: int, size: int, shift: Any) -> None:
+    """Add a bias to the weighted input of the columns [at, at + size) in a ring buffer."""
+    for t in range(first, last):
+        row = rows[t % len(rows), rows_at : rows_at + size]
+        begin = 0
+        channel = at % len(shift)
+        while begin < size:
+            count = min(len(shift) - channel, size - begin)
+            out = row[begin : begin + count]
+            addends = shift[channel : channel + count]
+            for j in range(count):
+                out[j] += addends[j]
+            begin += count
+            channel = 0
+
+
 @inlined
 def _potentials(t: int, end: int, steps: int, chunk: int, block: int, stage: Stage, unread: Any) -> Any:
     """Return the rows for the potentials of the steps [t, end) of a block."""
@@ -301,6 +320,8 @@ def forward(
             if pooled is not None:
                 _save_states(block, number, memory, neurons.states * size, pooled.saved)
             fill(since, until, begun, x, x_at, at, size, own, source)
+            if stage.shift.size:
+                _add_shift(since, until, x, x_at, at, size, stage.shift)
             potential = _potentials(t, end, steps, chunk, block, stage, unread)
             potential_at = 0 if stage.apart or not stage.u.size else at
             blocks.forward(since, until, memory, x, x_at, potential, potential_at, fired, fired_at, size, neurons)
@@ -443,6 +464,8 @@ def backward(
                         # The neurons need inputs from before the chunk; later ones are there from the chunk before.
                         earliest = max(t - saved.neurons.history, 0)
                         fill(earliest, filled, 0, x, 0, at, size, own_source, source)
+                        if stage.shift.size:
+                            _add_shift(earliest, filled, x, 0, at, size, stage.shift)
                         filled = earliest
                         _restore(t, end, steps, block, size, restoring, x, fired, restored, saved)
                     receive(t, end, grads_after, at_after, size_after, own, errors)

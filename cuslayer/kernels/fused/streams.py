@@ -16,7 +16,7 @@ from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.dense.cpu import prefers_tables
 from cuslayer.kernels.fused.cpu import dense_blocks, map_of
-from cuslayer.kernels.fused.loop import Blocks, Pooled, Stage, forward, memory_of, no_checkpoints
+from cuslayer.kernels.fused.loop import Blocks, Pooled, Stage, forward, memory_of, no_checkpoints, stage_of
 from cuslayer.kernels.fused.sources import ConvSpikes, DenseBits, DenseSpikes, Numbers
 from cuslayer.kernels.neuron.blocks import ENDLESS, forward_of
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -36,11 +36,11 @@ class _Streamed:
         self._steps = 0
         self._stage: Stage | None = None
 
-    def _begin(self, b: Blocks, constants: Any, spiking: StepSpiking) -> Stage:
+    def _begin(self, b: Blocks, constants: Any, spiking: StepSpiking, shift: Array | None = None) -> Stage:
         """Return neurons before the first step."""
         neurons = forward_of(self._dtype, ENDLESS, constants, spiking)
         memory = memory_of(neurons, b.groups * b.size, CHUNK)
-        return Stage(b, neurons, memory, np.empty((0, 0), self._dtype), 0)
+        return stage_of(b, neurons, np.empty((0, 0), self._dtype), shift=shift)._replace(memory=memory)
 
     def _run(self, steps: int, stage: Stage, source: Any, pooled: Pooled | None = None, grain: int = 1) -> Array:
         """Return the spikes (steps, neurons) of a call; with a grain of 0 it runs in this thread."""
@@ -76,9 +76,10 @@ class StreamedNeurons(_Streamed):
 class StreamedDense(_Streamed):
     """A dense layer (inputs, outputs) and its neurons, called chunk by chunk (T, N, ...)."""
 
-    def __init__(self, weight: Array, constants: Any, spiking: StepSpiking) -> None:
+    def __init__(self, weight: Array, constants: Any, spiking: StepSpiking, bias: Array | None = None) -> None:
         super().__init__(weight.dtype)
         self._weight = np.ascontiguousarray(weight)
+        self._bias = bias
         self._table = self._weight.reshape(-1)
         self._constants = spiking.placed(constants, weight, (weight.shape[1],))
         self._spiking = spiking
@@ -91,7 +92,9 @@ class StreamedDense(_Streamed):
         if rows.shape[1] != len(w):
             raise ValueError(f"x has {rows.shape[1]} features, weight expects {len(w)}")
         if self._stage is None:
-            self._stage = self._begin(dense_blocks(samples, outputs, _LEAST, _MOST, 1), self._constants, self._spiking)
+            self._stage = self._begin(
+                dense_blocks(samples, outputs, _LEAST, _MOST, 1), self._constants, self._spiking, self._bias
+            )
         few = rows.size + steps * samples * outputs <= _FEW
         if rows.dtype == bool and few:
             # A call of another thread takes longer than a step of few neurons.
@@ -117,9 +120,11 @@ class StreamedConv(_Streamed):
         constants: Any,
         spiking: StepSpiking,
         pooling: Pooling | None = None,
+        bias: Array | None = None,
     ) -> None:
         super().__init__(weight.dtype)
         self._weight = weight
+        self._bias = bias
         self._window = window
         self._pooling = pooling
         self._constants = constants
@@ -140,7 +145,7 @@ class StreamedConv(_Streamed):
         m, b, image, tiles, after = map_of(alone, self._pooling, w.dtype)
         if self._stage is None:
             placed = self._spiking.placed(self._constants, w, (m.rows, m.columns, m.outputs))
-            self._stage = self._begin(b, placed, self._spiking)
+            self._stage = self._begin(b, placed, self._spiking, self._bias)
             if self._pooling is not None and tiles is not None and after is not None:
                 spiking = self._pooling.spiking
                 placed = spiking.placed(self._pooling.constants, w, (*image, m.outputs))

@@ -21,13 +21,12 @@ from cuslayer.kernels.fused.loop import (
     Blocks,
     Carried,
     Memory,
-    Stage,
     fill,
     implementation_of,
     memory_of,
-    no_memory,
     receive,
     room,
+    stage_of,
 )
 from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import scratch
@@ -212,7 +211,7 @@ def forward(
     b = _blocks(samples, neurons, lags > 0 and geometry is None)
     fired = before.fired.reshape(len(before.fired), flat[1])
     memory = Memory(before.states, before.inputs.reshape(len(before.inputs), flat[1]), fired)
-    stage = Stage(b, block, memory, u.reshape(flat), 0)
+    stage = stage_of(b, block, u.reshape(flat))._replace(memory=memory)
     parallel_for(
         loop.forward,
         b.number,
@@ -294,7 +293,7 @@ def adjoint(
         given = np.ascontiguousarray(g).reshape(steps, columns)
     back = backward_synapse(weight, u.shape[2:], geometry)
     b = _blocks(samples, neurons, lags_of(weight, geometry) > 0 and geometry is None)
-    stage = Stage(b, block, no_memory(block), u.reshape(steps, columns), 0)
+    stage = stage_of(b, block, u.reshape(steps, columns))
     parallel_for(
         loop.backward,
         b.number,
