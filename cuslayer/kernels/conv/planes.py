@@ -1,15 +1,12 @@
-"""The input gradient of a convolution with any window, from planes of errors or products at pixels.
+"""The input gradient of a convolution with any window, from planes of errors.
 
 By its row plus the padding, ``y + top = down q + r``, a pixel belongs to a phase r. Its gradient sums the errors of row
 ``q - (gap i - r) / down`` over the taps i with ``gap i - r`` a multiple of the stride; columns likewise. Zeros surround
 the errors of some rows, for windows that reach over an edge.
 
-Where channels fill vectors, a phase is a product of the errors of its pixels and the taps of the phase: the channels of
-a pixel are a row of the product. The errors lie together along a row if the window has no gaps in its columns.
-
-Elsewhere a phase is a sum of shifted planes times a weight, one for each channel of the errors. Neighbours in a plane
-lie together, and a vector has 16 pixels, whatever the number of channels. The planes have some rows of one or more
-frames. The lines of a plane follow each other, so a shift is a distance; results between two lines are ignored.
+A phase is a sum of shifted planes times a weight, one for each channel of the errors. Neighbours in a plane lie
+together, and a vector has 16 pixels, whatever the number of channels. The planes have some rows of one or more frames.
+The lines of a plane follow each other, so a shift is a distance; results between two lines are ignored.
 """
 
 from __future__ import annotations
@@ -22,18 +19,14 @@ import numpy as np
 from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
-from cuslayer.kernels.host.vectors import multiply, multiply_listed
+from cuslayer.kernels.host.vectors import multiply_listed
 
-# Bytes of the planes of errors and pixels made at once, half of a core's second cache; and of the errors of pixels.
-_BLOCK_BYTES, _ERROR_BYTES = 256 << 10, 128 << 10
+# Bytes of the planes of errors and pixels made at once, half of a core's second cache.
+_BLOCK_BYTES = 256 << 10
 # Numbers of a plane, at least, for which frames are taken together.
 _LEAST_PLANE = 256
-# For products at pixels: the share of a pixel's vectors that channels must fill, and the least terms of a row of taps:
-# adding fewer is faster than a product.
-_FILLED, _LEAST_TERMS = 0.75, 64
 
 
 class _Phase(NamedTuple):
@@ -54,27 +47,8 @@ def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
     return found
 
 
-class _Rows(NamedTuple):
-    """The errors that some rows of an image receive, between zeros."""
-
-    window: Window
-    back: tuple[int, int]  # rows and columns that the farthest tap lies back
-    line: int  # columns of a row of errors
-    at_once: int  # rows of the image whose errors are copied at once
-
-
-def _rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, most: int) -> _Rows:
-    """Return how many rows of an image to compute at once: their errors, `of_a_column` bytes each, fill `most`."""
-    (high, wide), (down, across), (_, left), (gap, gap_across) = window
-    height, width = image
-    back = gap * (high - 1) // down, gap_across * (wide - 1) // across
-    line = (width - 1 + left) // across - left // across + 1 + back[1]
-    fitting = max(1, most // max(1, line * of_a_column) - back[0] - 1) * down
-    return _Rows(window, back, line, min(fitting, height))
-
-
 @compiled
-def _put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
+def put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
     """Write the errors of rows [low, high) of a frame between zeros to pixels, rows of `line` from `begin` on."""
     (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
     since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs
@@ -90,81 +64,33 @@ def _put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line
         to += size
 
 
-def _at_pixels(w: Array, window: Window, groups: int) -> bool:
-    """Return whether to use this for a weight (kh, kw, C, outputs): one group, no gaps in columns, full vectors."""
-    of_pixel, terms = w.shape[2] * w.itemsize, -(-w.shape[1] // window.stride[1]) * w.shape[3]
-    full = of_pixel >= _FILLED * -(-of_pixel // VECTOR_BYTES) * VECTOR_BYTES
-    return groups == 1 and window.dilation[1] == 1 and full and terms >= _LEAST_TERMS
-
-
-@compiled
-def _pixel_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: Any, p: _Rows) -> None:
-    """Compute blocks of rows of a frame; for the taps and the numbers of the phases see `by_pixels`."""
-    _, (down, across), (top, left), _ = p.window
-    (_, height, width, channels), outputs, flat = x.shape, g.shape[3], x.reshape(x.size)
-    line, begin, parts = p.line * outputs, left // across - p.back[1], -(-height // p.at_once)
-    pixels = scratch(((p.at_once - 1) // down + 2 + p.back[0]) * line, x)
-    for block in range(first, last):
-        frame, above = block // parts, block % parts * p.at_once
-        below = min(above + p.at_once, height)
-        low, high = (above + top) // down - p.back[0], (below - 1 + top) // down + 1
-        _put_between_zeros(g, frame, low, high, begin, p.line, pixels, 0)
-        for rest, rest_across, rows, columns, nearest, further, farthest, weight in of_phases:
-            # The first pixel of the phase; its columns are a row of a product.
-            y, z = above + (rest - top - above) % down, (rest_across - left) % across
-            count, terms = -(-(width - z) // across), columns * outputs
-            seen = ((z + left) // across - begin - farthest) * outputs
-            while y < below:
-                errors = ((y + top) // down - low - nearest) * line + seen
-                to = ((frame * height + y) * width + z) * channels
-                given = (pixels, errors, outputs, 1, -further * line, taps, weight, channels, terms * channels)
-                multiply(flat, to, across * channels, *given, terms, rows, count, channels)
-                y += down
-
-
-def by_pixels(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), for g like the output and w (kh, kw, C, outputs)."""
-    inputs, outputs = w.shape[2:]
-    x = empty((len(g), *image, inputs), g.dtype)
-    if not x.size:
-        return x
-    p = _rows_of_errors(window, image, outputs * g.itemsize, _ERROR_BYTES)
-    down, across = (_phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
-    numbers, weights, at = [], list[Array](), 0
-    for rows in down:
-        for columns in across:
-            nearest, *others = [*rows.back, 0]
-            further, farthest = others[0] - nearest if len(rows.back) > 1 else 0, max(columns.back, default=0)
-            taps = (len(rows.taps), len(columns.taps))
-            numbers.append((rows.rest, columns.rest, *taps, nearest, further, farthest, at))
-            mine = w[list(rows.taps)][:, list(reversed(columns.taps))].reshape(*taps, inputs, outputs)
-            weights.append(mine.swapaxes(2, 3).ravel())
-            at += weights[-1].size
-    taps_of_all = aligned_copy(np.concatenate(weights), g.dtype)
-    blocks = len(g) * -(-image[0] // p.at_once)
-    arrays = (np.ascontiguousarray(g), taps_of_all, np.array(numbers, np.int64), x, p)
-    parallel_for(_pixel_blocks, blocks, *arrays, grain=1)
-    return x
-
-
 class _Layout(NamedTuple):
     """The layout of planes."""
 
-    rows: _Rows  # the rows of an image whose planes are made at once; a row of errors is a line of a plane
+    window: Window
     groups: int
-    frames_at_once: int  # frames whose planes are made at once
+    back: tuple[int, int]  # rows and columns that the farthest tap lies back
+    line: int  # columns of a line of a plane, which is a row of errors between zeros
+    rows_at_once: int  # rows of an image, and frames, whose planes are made at once
+    frames_at_once: int
     room: int  # numbers of a plane, at most
 
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:
     """Return the layout of planes, for the sum of the channels of errors and image."""
-    rows = _rows_of_errors(window, image, channels * itemsize, _BLOCK_BYTES)
-    lines = (rows.at_once - 1) // window.stride[0] + 2 + rows.back[0]
-    size, frames = lines * rows.line, 1
-    if rows.at_once == image[0] and size < _LEAST_PLANE:
-        frames = max(1, min(_LEAST_PLANE // size, _BLOCK_BYTES // (lines * max(1, rows.line * channels * itemsize))))
+    (high, wide), (down, across), (_, left), (gap, gap_across) = window
+    height, width = image
+    back = gap * (high - 1) // down, gap_across * (wide - 1) // across
+    line = (width - 1 + left) // across - left // across + 1 + back[1]
+    of_a_line = max(1, line * channels * itemsize)
+    rows = min(height, max(1, _BLOCK_BYTES // of_a_line - back[0] - 1) * down)
+    lines = (rows - 1) // down + 2 + back[0]
+    size, frames = lines * line, 1
+    if rows == height and size < _LEAST_PLANE:
+        frames = max(1, min(_LEAST_PLANE // size, _BLOCK_BYTES // (lines * of_a_line)))
     # An odd number of cache lines: planes at distances of a power of two would evict each other from a cache.
-    return _Layout(rows, groups, frames, (-(-frames * size // LANES) | 1) * LANES)
+    room = (-(-frames * size // LANES) | 1) * LANES
+    return _Layout(window, groups, back, line, rows, frames, room)
 
 
 @compiled
@@ -189,28 +115,28 @@ def _spread(
     """Write the errors g of frames and rows to planes, zeros around them."""
     outputs = g.shape[3]
     for frame in range(first, last):
-        at = (frame - first) * (high - low) * p.rows.line * outputs
-        _put_between_zeros(g, frame, low, high, begin, p.rows.line, pixels, at)
-    _exchange(pixels, outputs, (last - first) * (high - low) * p.rows.line, outputs, planes, room)
+        at = (frame - first) * (high - low) * p.line * outputs
+        put_between_zeros(g, frame, low, high, begin, p.line, pixels, at)
+    _exchange(pixels, outputs, (last - first) * (high - low) * p.line, outputs, planes, room)
 
 
 @compiled
 def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: Any, x: Any, p: _Layout) -> None:
     """Compute blocks of frames, or of rows of one frame; for the taps, phases and places see `by_planes`."""
-    _, (down, across), (top, left), _ = p.rows.window
+    _, (down, across), (top, left), _ = p.window
     (frames, height, width, channels), outputs = x.shape, g.shape[3]
     inputs, share, flat, room = channels // p.groups, outputs // p.groups, x.reshape(x.size), p.room
     most = max(outputs, channels)
     planes, sums, pixels = scratch(outputs * room, x), scratch(channels * room, x), scratch(most * room, x)
-    parts = -(-height // p.rows.at_once)
-    begin = left // across - p.rows.back[1]
+    parts = -(-height // p.rows_at_once)
+    begin = left // across - p.back[1]
     for block in range(first, last):
         since = block // parts * p.frames_at_once
         until = min(since + p.frames_at_once, frames)
-        above, below = block % parts * p.rows.at_once, min((block % parts + 1) * p.rows.at_once, height)
-        low, high = (above + top) // down - p.rows.back[0], (below - 1 + top) // down + 1
+        above, below = block % parts * p.rows_at_once, min((block % parts + 1) * p.rows_at_once, height)
+        low, high = (above + top) // down - p.back[0], (below - 1 + top) // down + 1
         _spread(g, since, until, low, high, begin, p, room, pixels, planes)
-        size = (high - low) * p.rows.line
+        size = (high - low) * p.line
         for phase in range(len(of_phases) - 1):
             rest, rest_across, weight, place = of_phases[phase]
             # The first pixel of the phase, and the number of its rows and columns.
@@ -219,8 +145,8 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
             if rows <= 0 or columns <= 0:
                 continue
             terms = of_phases[phase + 1, 3] - place
-            start = ((y + top) // down - low) * p.rows.line + (z + left) // across - begin
-            span = (until - since - 1) * size + (rows - 1) * p.rows.line + columns
+            start = ((y + top) // down - low) * p.line + (z + left) // across - begin
+            span = (until - since - 1) * size + (rows - 1) * p.line + columns
             for group in range(p.groups):
                 of_group = weight + group * inputs * terms
                 errors, to = start + group * share * room, group * inputs * room
@@ -228,7 +154,7 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
             _exchange(sums, room, channels, span, pixels, channels)
             for frame in range(since, until):
                 for row in range(rows):
-                    at = ((frame - since) * size + row * p.rows.line) * channels
+                    at = ((frame - since) * size + row * p.line) * channels
                     to = ((frame * height + y + row * down) * width + z) * channels
                     for _ in range(columns):
                         copy(flat[to : to + channels], pixels[at : at + channels])
@@ -237,7 +163,7 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
 
 
 def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), as `by_pixels`, w (kh, kw, C / groups, outputs)."""
+    """Return the gradient (frames, H, W, C) of an image (H, W), g like the output, w (kh, kw, C / groups, outputs)."""
     inputs, outputs = w.shape[2], g.shape[3]
     x = empty((len(g), *image, inputs * groups), g.dtype)
     if not x.size:
@@ -249,21 +175,14 @@ def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups
     for rows in down:
         for columns in across:
             numbers.append((rows.rest, columns.rest, *at))
-            back = np.add.outer(np.array(rows.back, int) * p.rows.line, np.array(columns.back, int))
+            back = np.add.outer(np.array(rows.back, int) * p.line, np.array(columns.back, int))
             places.append(np.subtract.outer(np.arange(outputs // groups) * p.room, back).ravel())
             mine = w[list(rows.taps)][:, list(columns.taps)].reshape(*back.shape, inputs, groups, outputs // groups)
             weights.append(mine.transpose(3, 2, 4, 0, 1).ravel())
             at = [at[0] + weights[-1].size, at[1] + places[-1].size]
     numbers.append((0, 0, *at))
     taps = aligned_copy(np.concatenate(weights), g.dtype)
-    blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows.at_once)
+    blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows_at_once)
     arrays = (np.ascontiguousarray(g), taps, np.array(numbers, np.int64), np.concatenate(places), x, p)
     parallel_for(_plane_blocks, blocks, *arrays, grain=1)
     return x
-
-
-def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
-    if _at_pixels(w, window, groups):
-        return by_pixels(g, w, image, window)
-    return by_planes(g, w, image, window, groups)
